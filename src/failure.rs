@@ -1,0 +1,123 @@
+//! Why a task failed: the contract's closed list of codes, and what a try's error asks for.
+
+use std::fmt;
+
+/// Declares the codes once: variant, name in the contract, and whether sending the same task again can help.
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $retryable:literal;)+) => {
+        /// The closed list of `error.code`. docs/ERRORS.md says what a user does about each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Code {
+            /// Every code, in the contract's order.
+            pub const ALL: &[Code] = &[$(Code::$variant),+];
+
+            /// The name in the contract.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $name),+ }
+            }
+
+            /// Whether sending the same task again can help.
+            #[must_use]
+            pub const fn is_retryable(self) -> bool {
+                match self { $(Code::$variant => $retryable),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The record is no task: the message names the field.
+    InvalidTask = "invalid_task", false;
+    /// No section of connections.ini has this name.
+    UnknownConnection = "unknown_connection", false;
+    /// The path leads out of its root, or cannot be a path.
+    PathNotAllowed = "path_not_allowed", false;
+    /// The source is not there.
+    SourceNotFound = "source_not_found", false;
+    /// The destination is there, and `overwrite` is false.
+    DestinationExists = "destination_exists", false;
+    /// The server or the file system forbids it.
+    PermissionDenied = "permission_denied", false;
+    /// The server refused user or password.
+    AuthFailed = "auth_failed", false;
+    /// No control connection: name not found, refused, unreachable, closed before the greeting.
+    ConnectFailed = "connect_failed", true;
+    /// TLS could not be agreed on, or the certificate was refused.
+    TlsFailed = "tls_failed", false;
+    /// A wait ended at its deadline; the message names which.
+    Timeout = "timeout", true;
+    /// The server is full.
+    ServerBusy = "server_busy", true;
+    /// No room left, there or here.
+    StorageFull = "storage_full", true;
+    /// What arrived is not what was sent.
+    IntegrityMismatch = "integrity_mismatch", true;
+    /// The source changed while it was transferred.
+    SourceChanged = "source_changed", true;
+    /// The server's reply did not fit, or the connection broke.
+    ProtocolError = "protocol_error", true;
+    /// The connection stayed unusable for longer than a task may wait.
+    ConnectionUnavailable = "connection_unavailable", true;
+    /// The task's deadline was over before it was begun.
+    DeadlineExceeded = "deadline_exceeded", false;
+    /// Larger than allowed.
+    FileTooLarge = "file_too_large", false;
+    /// The server, or this version, cannot do what the task asks for.
+    Unsupported = "unsupported", false;
+    /// The local file system failed.
+    LocalIo = "local_io", true;
+    /// A fault of the pooler.
+    Internal = "internal", true;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a task, or one try at it, failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Failure {
+    pub code: Code,
+    /// One sentence that names what is wrong and where (field, path, reply).
+    pub message: String,
+    /// The last decisive FTP reply code, where there was one.
+    pub ftp_code: Option<u16>,
+}
+
+impl Failure {
+    /// A failure in which no server's reply played a part.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Failure { code, message: message.into(), ftp_code: None }
+    }
+}
+
+/// What a failed try asks for. The reply tables and error kinds that lead here stand in `ftp/` and `storage/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Remedy {
+    /// The session died before the server did anything for this task (421 or EOF on a pooled session):
+    /// try at once on a fresh one; costs the task no attempt.
+    FreshSession,
+    /// The server bears no more sessions: the connection's limit falls; costs the task no attempt.
+    LowerLimit,
+    /// Transient: wait (backoff, jitter), then try again while `retry_count` allows.
+    Wait,
+    /// The server or the account is unusable for now: every task of the connection would fail alike.
+    /// Retried like `Wait`; the circuit breaker counts it.
+    OpenBreaker,
+    /// Trying again cannot help.
+    GiveUp,
+}
+
+/// One try's error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{failure}")]
+pub struct TryError {
+    pub failure: Failure,
+    pub remedy: Remedy,
+}

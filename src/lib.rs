@@ -1,0 +1,38 @@
+//! FTP Pooler moves files between FTP servers and local storage: tasks come from a Kafka topic,
+//! each is carried out through a pool of logged-in FTP sessions, and each is answered with one message.
+//!
+//! The modules stand in the order in which a task meets them:
+//!
+//! ```text
+//! Kafka → consume → dispatch → pool → transfer → publish → Kafka
+//!         offsets   queues     sessions ftp ↔ storage
+//! ```
+//!
+//! [`app`] is the only module that knows all parts. docs/ARCHITECTURE.md tells what never happens.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+
+pub mod failure;
+pub mod outcome;
+pub mod record;
+pub mod task;
+
+pub mod consume;
+pub mod offsets;
+
+pub mod dispatch;
+pub mod pool;
+
+pub mod transfer;
+
+pub mod ftp;
+pub mod storage;
+
+pub mod publish;
+
+pub mod health;
+pub mod logging;
+pub mod metrics;
+pub mod sidecar;

@@ -1,0 +1,30 @@
+//! The contract out: what became of a task, and the message that says so.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::failure::Failure;
+use crate::record::Record;
+
+/// What a transfer that succeeded did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completed {
+    pub bytes_transferred: u64,
+    /// From the first try's begin to the last one's end.
+    pub duration: Duration,
+    /// Remarks such as `size not verified: the server has no SIZE`; absent from the message when empty.
+    pub notes: Vec<String>,
+}
+
+/// The one answer to one record.
+#[derive(Debug)]
+pub struct Outcome {
+    pub record: Box<Record>,
+    /// As far as it could be read; a failure carries null otherwise.
+    pub task_id: Option<String>,
+    /// Tries begun, 0 if none.
+    pub attempts: u32,
+    pub at: Timestamp,
+    pub verdict: Result<Completed, Failure>,
+}

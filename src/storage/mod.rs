@@ -1,0 +1,1 @@
+//! Local files, confined beneath a connection's `base_path` by the kernel.
