@@ -123,7 +123,9 @@ async fn each_task_is_answered_once_whatever_happens() {
         submits.push(std::thread::spawn(move || jobs.into_iter().for_each(|job| dispatcher.submit(job))));
     }
     let answers = timeout(Duration::from_secs(60), rig.answers(600)).await.expect("tasks are lost");
-    submits.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in submits {
+        thread.join().unwrap();
+    }
     let ids: HashSet<_> = answers.iter().map(|answer| &answer.task_id).collect();
     assert_eq!(ids.len(), 600);
     assert!(rig.servers.pod_peak() <= 5);
