@@ -1,0 +1,310 @@
+//! The publishing thread.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::committer::Committer;
+use super::producer::{Message, Producer};
+use super::{LINGER, MAX_BATCH};
+use crate::consume::CommitError;
+use crate::dispatch::Answered;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::offsets::{Lease, Offsets};
+use crate::outcome::{Answer, AnswerKind};
+use crate::record::Origin;
+
+/// With nothing to publish the loop comes round this often, to beat and to commit passed-over offsets.
+const IDLE: Duration = Duration::from_millis(500);
+/// Encoded answers in one batch, so that a batch of the largest records stays small.
+const MAX_BATCH_BYTES: usize = 4 << 20;
+/// librdkafka's and Kafka's default limit of a message, less room for the record's framing.
+const MAX_ANSWER_BYTES: usize = 1_000_000 - 1_024;
+/// The smallest answer worth trying where a topic refuses larger ones.
+const MIN_ANSWER_BYTES: usize = 2_048;
+/// After a batch that Kafka did not take.
+const BACKOFF: Duration = Duration::from_millis(250);
+/// At the end, answers that Kafka does not take for this long are left to the next owner.
+const LAST_TRIES: Duration = Duration::from_secs(5);
+
+/// Where answers go.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    pub results: String,
+    pub failures: String,
+}
+
+impl Topics {
+    fn of(&self, kind: AnswerKind) -> &str {
+        match kind {
+            AnswerKind::Result => &self.results,
+            AnswerKind::Failure => &self.failures,
+        }
+    }
+}
+
+/// What the thread needs.
+pub struct Publish {
+    pub answers: mpsc::Receiver<Answered>,
+    /// Cancelled when no more answers will come: what is queued is still published, then the thread ends.
+    pub finish: CancellationToken,
+    pub topics: Topics,
+    pub producer: Producer,
+    pub committer: Box<dyn Committer>,
+    pub offsets: Arc<Offsets>,
+    pub health: Arc<Health>,
+    pub metrics: Metrics,
+}
+
+impl std::fmt::Debug for Publish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publish").field("topics", &self.topics).finish_non_exhaustive()
+    }
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Handle {
+    /// Resolves when the thread has ended, with the answers that Kafka did not take.
+    pub ended: oneshot::Receiver<usize>,
+}
+
+impl Publish {
+    /// Starts the thread; `runtime` serves its timers.
+    pub fn spawn(self, runtime: runtime::Handle) -> std::io::Result<Handle> {
+        let (end, ended) = oneshot::channel();
+        std::thread::Builder::new().name("publish".into()).spawn(move || {
+            let left = Loop { parts: self, runtime, pending: Vec::new(), failed_since: None }.run();
+            let _ = end.send(left); // nobody listens after a second signal
+        })?;
+        Ok(Handle { ended })
+    }
+}
+
+/// An answer that is not yet committed, and the largest message it may become.
+struct Pending {
+    answered: Answered,
+    max_bytes: usize,
+}
+
+impl Pending {
+    fn origin(&self) -> (&Origin, &Lease) {
+        let record = &self.answered.outcome.record;
+        (&record.origin, &record.lease)
+    }
+}
+
+struct Loop {
+    parts: Publish,
+    runtime: runtime::Handle,
+    /// Bounded by the pod's budget: every answer holds its admission.
+    pending: Vec<Pending>,
+    failed_since: Option<Instant>,
+}
+
+impl Loop {
+    fn run(mut self) -> usize {
+        loop {
+            self.parts.health.publish.beat();
+            let open = self.gather();
+            if !self.publish_batch() {
+                let since = *self.failed_since.get_or_insert_with(Instant::now);
+                if !open && since.elapsed() > LAST_TRIES {
+                    return self.pending.len();
+                }
+                std::thread::sleep(BACKOFF);
+                continue;
+            }
+            self.failed_since = None;
+            if !open && self.pending.is_empty() {
+                return 0;
+            }
+        }
+    }
+
+    /// Fills `pending`; false once no more answers will come.
+    fn gather(&mut self) -> bool {
+        let Publish { answers, finish, .. } = &mut self.parts;
+        if finish.is_cancelled() {
+            answers.close(); // what is queued is still received
+        }
+        let mut fresh = Vec::new();
+        let wait = if self.pending.is_empty() { IDLE } else { LINGER };
+        let (mut open, mut deadline) = (true, Instant::now() + wait);
+        self.runtime.block_on(async {
+            while fresh.len() < MAX_BATCH {
+                let room = MAX_BATCH - fresh.len();
+                let left = deadline.saturating_duration_since(Instant::now());
+                let is_first = fresh.is_empty();
+                let received = tokio::select! {
+                    received = timeout(left, answers.recv_many(&mut fresh, room)) => received,
+                    () = finish.cancelled(), if !answers.is_closed() => break,
+                };
+                match received {
+                    Ok(0) => {
+                        open = false;
+                        break;
+                    }
+                    Ok(_) if is_first => deadline = deadline.min(Instant::now() + LINGER),
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+            }
+        });
+        self.pending.extend(fresh.into_iter().map(|answered| Pending { answered, max_bytes: MAX_ANSWER_BYTES }));
+        open
+    }
+
+    /// Outcomes whose partition has left are the next owner's to publish.
+    fn drop_late(&mut self) {
+        let offsets = &self.parts.offsets;
+        self.pending.retain(|pending| {
+            let (origin, lease) = pending.origin();
+            let owned = offsets.is_owned(origin, lease);
+            if !owned {
+                tracing::debug!(%origin, "outcome dropped: its partition has left this pod");
+            }
+            owned
+        });
+    }
+
+    /// One batch. False where Kafka did not take all of it: what is left stays pending.
+    fn publish_batch(&mut self) -> bool {
+        if let Err(error) = self.parts.committer.prepare() {
+            self.note_commit(&error);
+            return false;
+        }
+        self.drop_late();
+        if self.pending.is_empty() && self.parts.offsets.propose([]).is_empty() {
+            return true;
+        }
+        let begun = Instant::now();
+        if let Err(error) = self.parts.committer.begin(&self.parts.producer) {
+            self.note_commit(&error);
+            return false;
+        }
+        let mut batch = std::mem::take(&mut self.pending);
+        let (encoded, fits) = encode(&batch);
+        self.pending = batch.split_off(fits);
+        let results = self.send(&encoded);
+        drop(encoded);
+        let (delivered, refused) = sort(batch, &results);
+        let all = refused.is_empty();
+        self.pending.splice(0..0, refused);
+        if !all && !self.parts.committer.answers_stand_alone() {
+            self.parts.committer.abort(&self.parts.producer);
+            self.pending.splice(0..0, delivered);
+            return false;
+        }
+        let committed = self.commit_answers(delivered, begun);
+        all && committed
+    }
+
+    fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
+        let Publish { topics, producer, health, .. } = &mut self.parts;
+        let message = |answer| message_of(topics, answer);
+        let messages: Vec<Message<'_>> = encoded.iter().map(message).collect();
+        let results = producer.send_all(&messages, || health.publish.beat());
+        for (message, result) in messages.iter().zip(&results) {
+            if let Err(code) = result {
+                self.parts.metrics.kafka_error("produce");
+                tracing::error!(topic = message.topic, bytes = message.payload.len(), %code, "answer not taken by Kafka");
+            }
+        }
+        results
+    }
+
+    fn commit_answers(&mut self, delivered: Vec<Pending>, begun: Instant) -> bool {
+        let count = delivered.len();
+        let committed = if self.parts.committer.answers_stand_alone() {
+            self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
+            self.commit(&[])
+        } else if self.commit(&delivered) {
+            true
+        } else {
+            self.parts.committer.abort(&self.parts.producer);
+            self.pending.splice(0..0, delivered);
+            return false;
+        };
+        if committed {
+            self.parts.metrics.committed(count, begun.elapsed());
+        }
+        committed
+    }
+
+    /// Commits what is new in the ledgers, with `answered` as if they were settled; then settles them.
+    fn commit(&mut self, answered: &[Pending]) -> bool {
+        let offsets = &self.parts.offsets;
+        let commits = offsets.propose(answered.iter().map(Pending::origin));
+        if commits.is_empty() {
+            return true;
+        }
+        match self.parts.committer.commit(&self.parts.producer, &commits) {
+            Ok(()) => {
+                offsets.settle(answered.iter().map(Pending::origin), &commits);
+                true
+            }
+            Err(error) => {
+                self.note_commit(&error);
+                false
+            }
+        }
+    }
+
+    fn note_commit(&self, error: &CommitError) {
+        match error {
+            CommitError::Rebalancing(_) => tracing::debug!(%error, "commit"),
+            CommitError::Failed(_) => {
+                self.parts.metrics.kafka_error("commit");
+                tracing::warn!(%error, "commit; trying again");
+            }
+        }
+    }
+}
+
+fn message_of<'a>(topics: &'a Topics, answer: &'a Answer<'_>) -> Message<'a> {
+    Message {
+        topic: topics.of(answer.kind),
+        key: answer.key,
+        headers: &answer.headers,
+        payload: &answer.payload,
+    }
+}
+
+/// Encodes as many answers as fit into one batch, the first in any case.
+fn encode(batch: &[Pending]) -> (Vec<Answer<'_>>, usize) {
+    let (mut encoded, mut bytes) = (Vec::with_capacity(batch.len().min(MAX_BATCH)), 0);
+    for pending in batch.iter().take(MAX_BATCH) {
+        let answer = pending.answered.outcome.encode(pending.max_bytes);
+        bytes += answer.payload.len();
+        if bytes > MAX_BATCH_BYTES && !encoded.is_empty() {
+            break;
+        }
+        encoded.push(answer);
+    }
+    let fits = encoded.len();
+    (encoded, fits)
+}
+
+/// Parts the delivered from the refused; an answer that was too large for its topic is halved.
+fn sort(batch: Vec<Pending>, results: &[Result<(), RDKafkaErrorCode>]) -> (Vec<Pending>, Vec<Pending>) {
+    let (mut delivered, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
+    for (mut pending, result) in batch.into_iter().zip(results) {
+        match result {
+            Ok(()) => delivered.push(pending),
+            Err(code) => {
+                if matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) {
+                    pending.max_bytes = (pending.max_bytes / 2).max(MIN_ANSWER_BYTES);
+                }
+                refused.push(pending);
+            }
+        }
+    }
+    (delivered, refused)
+}
