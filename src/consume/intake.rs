@@ -206,7 +206,7 @@ impl Loop {
             for at in &released {
                 self.paused.remove(at);
                 if self.halted.remove(at) {
-                    self.parts.health.resume(&halt_key(at));
+                    self.parts.health.lift_halt(&halt_key(at));
                 }
                 self.parts.metrics.forget_partition(&at.topic, at.partition);
             }
