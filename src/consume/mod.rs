@@ -7,10 +7,12 @@
 mod context;
 mod group;
 mod intake;
+mod probe;
 mod properties;
 mod rebalance;
 
 pub use group::{CommitError, Group};
 pub use intake::{Consume, Downstream, Handle};
+pub use probe::{TopicState, probe};
 pub use properties::{client_properties, consumer_properties};
 pub(crate) use context::log;
