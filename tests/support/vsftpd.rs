@@ -163,10 +163,13 @@ fn binary() -> (PathBuf, String) {
         return (given.into(), String::new());
     }
     let unpacked = deps_dir().join("vsftpd");
-    let libraries = fs::read_to_string(unpacked.join("library-path")).unwrap_or_default();
+    // Written by install-deps.sh, relative to the unpacked packages.
+    let relative = fs::read_to_string(unpacked.join("library-path")).unwrap_or_default();
+    let libraries: Vec<_> =
+        relative.trim().split(':').map(|part| unpacked.join(part).display().to_string()).collect();
     let places = [unpacked.join("usr/sbin/vsftpd"), PathBuf::from("/usr/sbin/vsftpd")];
     match places.into_iter().find(|place| place.is_file()) {
-        Some(found) => (found, libraries.trim().to_owned()),
+        Some(found) => (found, libraries.join(":")),
         None => panic!("no vsftpd in {} nor in /usr/sbin: run `make deps`", unpacked.display()),
     }
 }
