@@ -36,6 +36,8 @@ pub struct Kafka {
 pub enum Delivery {
     /// The answer is acknowledged by the broker before the offset is committed.
     AtLeastOnce,
+    /// Answer and offset are one transaction.
+    ExactlyOnce,
 }
 
 #[derive(Debug, Clone)]
