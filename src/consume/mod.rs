@@ -11,6 +11,8 @@ mod probe;
 mod properties;
 mod rebalance;
 
+pub use rdkafka::error::KafkaError;
+
 pub use group::{CommitError, Group, offsets_of};
 pub use intake::{Consume, Downstream, Handle};
 pub use probe::{TopicState, probe};
