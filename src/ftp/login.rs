@@ -18,6 +18,9 @@ use super::fault::{CONTROL, Fault, Step, Wait, reply_or_fault, within};
 use super::reply::Reply;
 use super::session::{Session, is_sendable};
 
+// suppaftp logs PASS with its argument at trace level: no build may contain that statement.
+const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug as usize);
+
 /// The greeting and all replies of the login together may take this many times what one may take.
 const LOGIN_TIMES: u32 = 2;
 
