@@ -138,7 +138,12 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
 
 fn refuse_active_mode(reading: &mut Reading<'_>) {
     let entry = reading.entries.get(keys::PASSIVE.path).cloned();
-    if entry.is_some() && reading.mistakes_before(|reading| reading.flag(&keys::PASSIVE)) == Some(false) {
+    let is_passive = reading.flag(&keys::PASSIVE);
+    // A value that is no truth at all has been reported by now.
+    if !is_passive
+        && let Some(Entry { said: Said::One(text), .. }) = &entry
+        && keys::PASSIVE.kind.read(text).is_ok()
+    {
         reading.wrong(
             keys::PASSIVE.path,
             entry.as_ref(),
@@ -200,14 +205,5 @@ fn check_directory(path: &Path) -> Result<(), String> {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => Err(format!("{shown} is not a directory")),
         Err(error) => Err(format!("{shown}: {error}; expected a directory that is there")),
-    }
-}
-
-impl Reading<'_> {
-    /// What `take` gives, unless it found a mistake.
-    fn mistakes_before<T>(&mut self, take: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        let before = self.mistakes.count();
-        let taken = take(self);
-        (self.mistakes.count() == before).then_some(taken)
     }
 }

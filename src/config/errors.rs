@@ -85,10 +85,6 @@ impl Mistakes {
         self.add(Place::File { path: path.to_owned(), line }, "", problem);
     }
 
-    pub fn count(&self) -> usize {
-        self.found.len()
-    }
-
     /// `value` if nothing was wrong, else everything that was.
     pub fn or<T>(mut self, value: T) -> Result<T, ConfigErrors> {
         if self.found.is_empty() {
