@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 /// Who may name what: a word, and the places beneath `src/` that may hold it.
 const RULES: &[(&str, &[&str])] = &[
-    ("rdkafka", &["consume/", "publish/", "demo/", "cli/check"]),
-    ("suppaftp", &["ftp/", "logging.rs"]),
-    ("deadpool", &["pool/"]),
-    ("axum", &["sidecar/"]),
+    ("rdkafka::", &["consume/", "publish/", "demo/", "cli/check"]),
+    ("suppaftp::", &["ftp/", "logging.rs"]),
+    ("deadpool::", &["pool/"]),
+    ("axum::", &["sidecar/"]),
     ("rustix::fs", &["storage/"]),
     ("cap_std", &["storage/"]),
     ("crate::app", &["main.rs", "cli/", "demo/"]),
-    ("crate::consume", &["app.rs", "publish/", "cli/check"]),
-    ("crate::publish", &["app.rs", "cli/check"]),
-    ("crate::sidecar", &["app.rs"]),
+    ("crate::consume", &["app/", "publish/", "cli/check"]),
+    ("crate::publish", &["app/", "cli/check"]),
+    ("crate::sidecar", &["app/"]),
     ("crate::cli", &["main.rs"]),
     // secrets are unveiled only where they leave the process
     ("expose_secret", &["config/", "consume/properties.rs", "ftp/"]),
