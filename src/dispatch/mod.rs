@@ -274,3 +274,6 @@ async fn keep<C: Connect, T: Carry<C::Session>>(shared: Weak<Shared<C, T>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Drain, purge and leases that end.
+
+use super::*;
+use crate::offsets::Lease;
+use crate::pool::fake::Login;
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_lets_what_is_in_flight_finish_and_begins_nothing() {
+    let mut rig = Rig::new(5, &[("a", 2)]);
+    rig.file_takes(Duration::from_secs(3));
+    rig.submit("a", 0..10);
+    sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
+    let left = rig.dispatcher.drain(Instant::now() + Duration::from_secs(10)).await;
+    assert_eq!((left.cut_off, left.waiting + rig.answered().len()), (0, 10));
+    assert!(began.elapsed() < Duration::from_secs(4), "it does not wait for the deadline");
+    rig.submit("a", 10..11);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.answered(), []);
+    assert_eq!(rig.budget.tasks(), 0);
+    assert_eq!(rig.pool.shutdown(Duration::from_secs(1)).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_cuts_off_what_is_in_flight_at_its_deadline() {
+    let mut rig = Rig::new(5, &[("a", 1), ("b", 1)]);
+    rig.script("a-0", [Step::Hang]);
+    rig.servers.on_login("b", Login::Hang);
+    rig.submit("a", 0..2);
+    rig.submit("b", 0..1);
+    sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
+    let left = rig.dispatcher.drain(Instant::now() + Duration::from_secs(10)).await;
+    assert_eq!(left, Left { waiting: 1, cut_off: 2 });
+    assert!(began.elapsed() < Duration::from_secs(10) + CUT_OFF_BOUND);
+    assert_eq!(rig.answered(), [], "what is cut off has no answer");
+    assert_eq!((rig.budget.tasks(), rig.lanes()), (0, 0));
+    assert_eq!(rig.pool.shutdown(Duration::from_secs(1)).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_at_once_where_tasks_only_wait() {
+    let rig = Rig::new(5, &[("a", 1), ("b", 1)]);
+    rig.servers.on_login("a", Login::Refuse(crate::pool::fake::try_error(Code::ConnectFailed, Remedy::Wait)));
+    rig.script("b-0", vec![Step::Fail(Code::Timeout, Remedy::Wait); 9]);
+    rig.submit("a", 0..100);
+    rig.submit_with("b", 0..1, |job| job.task.options.retry_count = 9);
+    sleep(Duration::from_secs(20)).await;
+    let began = Instant::now();
+    rig.dispatcher.drain(Instant::now() + Duration::from_secs(10)).await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(rig.lanes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_drops_the_waiting_tasks_of_an_ended_lease() {
+    let mut rig = Rig::new(5, &[("a", 1)]);
+    rig.file_takes(Duration::from_secs(3));
+    let lease = Lease::default();
+    rig.submit("a", 0..1);
+    rig.submit_with("a", 1..50, |job| job.record.lease = lease.clone());
+    rig.submit("a", 50..51);
+    sleep(Duration::from_secs(1)).await;
+    lease.end();
+    assert_eq!(rig.dispatcher.purge(), 49);
+    assert_eq!(rig.budget.tasks(), 2);
+    let answers = rig.answers(2).await;
+    assert_eq!((&*answers[0].task_id, &*answers[1].task_id), ("a-0", "a-50"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_under_an_ended_lease_is_cut_off_without_an_answer() {
+    let mut rig = Rig::new(5, &[("a", 1)]);
+    let lease = Lease::default();
+    rig.script("a-0", [Step::Hang]);
+    rig.submit_with("a", 0..2, |job| job.record.lease = lease.clone());
+    rig.submit("a", 2..3);
+    sleep(Duration::from_secs(1)).await;
+    lease.end();
+    assert_eq!(rig.answer().await.task_id, "a-2", "the ended one in the queue is passed over, purge or not");
+    assert_eq!(rig.answered(), []);
+    assert_eq!(rig.tries().iter().map(|t| t.session).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(rig.budget.tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_under_an_ended_lease_is_cut_off() {
+    let mut rig = Rig::new(1, &[("a", 1), ("b", 1)]);
+    let lease = Lease::default();
+    rig.servers.on_login("a", Login::Hang);
+    rig.submit_with("a", 0..1, |job| job.record.lease = lease.clone());
+    sleep(Duration::from_secs(1)).await;
+    rig.submit("b", 0..1);
+    lease.end();
+    let began = Instant::now();
+    assert_eq!(rig.answer().await.task_id, "b-0");
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_it_stops() {
+    let rig = Rig::new(5, &[("a", 1)]);
+    let shared = Arc::downgrade(&rig.dispatcher.shared);
+    drop(rig);
+    sleep(TICK * 3).await;
+    assert_eq!(shared.strong_count(), 0);
+}
