@@ -90,11 +90,35 @@ pub struct Failure {
     pub ftp_code: Option<u16>,
 }
 
+/// What a failure's message holds at most, in bytes: replies and paths in it come from strangers.
+pub const MAX_MESSAGE_BYTES: usize = 2048;
+
 impl Failure {
-    /// A failure in which no server's reply played a part.
+    /// A failure in which no server's reply played a part. The message is cut to [`MAX_MESSAGE_BYTES`].
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Failure { code, message: message.into(), ftp_code: None }
+        let mut message = message.into();
+        shorten(&mut message, MAX_MESSAGE_BYTES);
+        Failure { code, message, ftp_code: None }
     }
+}
+
+/// Cuts `text` to `max` bytes at most, between two characters; where it was cut it ends in `…`.
+pub(crate) fn shorten(text: &mut String, max: usize) {
+    const MARK: &str = "…";
+    if text.len() <= max {
+        return;
+    }
+    let (room, mark) = match max.checked_sub(MARK.len()) {
+        Some(room) => (room, MARK),
+        None => (max, ""),
+    };
+    text.truncate(char_boundary(text, room));
+    text.push_str(mark);
+}
+
+/// The last boundary between two characters at or before `at`.
+pub(crate) fn char_boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }
 
 /// What a failed try asks for. The reply tables and error kinds that lead here stand in `ftp/` and `storage/`.
@@ -120,4 +144,26 @@ pub enum Remedy {
 pub struct TryError {
     pub failure: Failure,
     pub remedy: Remedy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_cut_between_two_characters_and_says_so() {
+        let failure = Failure::new(Code::Internal, "ü".repeat(MAX_MESSAGE_BYTES));
+        assert!(failure.message.len() <= MAX_MESSAGE_BYTES && failure.message.len() > MAX_MESSAGE_BYTES - 5);
+        assert!(failure.message.ends_with("ü…"));
+        assert_eq!(Failure::new(Code::Internal, "short").message, "short");
+    }
+
+    #[test]
+    fn any_bound_is_kept() {
+        for max in 0..12 {
+            let mut text = "€uro€uro".to_owned();
+            shorten(&mut text, max);
+            assert!(text.len() <= max, "{max}: {text}");
+        }
+    }
 }

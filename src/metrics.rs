@@ -1,48 +1,166 @@
-//! Every metric, declared once.
+//! Every metric, declared once: name with its unit, labels, and the doc comment that becomes its help.
+//!
+//! Labels are bounded: connections come from the configuration, codes, states and reasons from closed
+//! lists, partitions from the assignment (and they are forgotten with it).
 
+mod connection;
+mod declare;
+mod process;
+mod record;
+mod snapshot;
+
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// The pod's metrics; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    inner: Arc<()>,
+use prometheus::{
+    Counter, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
+
+use connection::Connections;
+pub use connection::{Closed, UNKNOWN_CONNECTION};
+use declare::declare_metrics;
+pub use snapshot::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
+
+/// What [`Metrics::encode`] returns: Prometheus' text format.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// From a small file on a near server to a large one on a far server, in seconds.
+const DURATION_BUCKETS: &[f64] =
+    &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+/// From an idle pool to a backlog of a day, in seconds.
+const WAIT_BUCKETS: &[f64] =
+    &[0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
+/// From a commit of some milliseconds to a broker that is away, in seconds.
+const COMMIT_BUCKETS: &[f64] = &[0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+declare_metrics! {
+    /// Tasks answered, by status (completed, failed).
+    answered: IntCounterVec = "ftp_pooler_tasks_answered_total", ["operation", "connection", "status"];
+    /// Failures sent, by error code.
+    failures: IntCounterVec = "ftp_pooler_failures_total", ["connection", "code"];
+    /// Completed tasks: from the begin of the first try to the end of the last one.
+    duration: HistogramVec = "ftp_pooler_task_duration_seconds", ["operation", "connection"], DURATION_BUCKETS;
+    /// Tasks begun: from the record's timestamp to the begin of the first try.
+    wait: HistogramVec = "ftp_pooler_task_wait_seconds", ["connection"], WAIT_BUCKETS;
+    /// Payload bytes that crossed data connections, those of failed tries included.
+    bytes: IntCounterVec = "ftp_pooler_transferred_bytes_total", ["operation", "connection"];
+    /// Tries made again, by the code of the error before.
+    retries: IntCounterVec = "ftp_pooler_retries_total", ["connection", "code"];
+
+    /// Tasks the pod holds now, by state: waiting for a session, delayed until a retry is due, in flight.
+    tasks: IntGaugeVec = "ftp_pooler_tasks", ["connection", "state"];
+    /// Tasks held from intake until their answer is committed.
+    held_tasks: IntGauge = "ftp_pooler_held_tasks", [];
+    /// Payload bytes of the records of the tasks held.
+    held_bytes: IntGauge = "ftp_pooler_held_bytes", [];
+
+    /// Open sessions now: idle, busy, connecting. Each counts against the caps.
+    sessions: IntGaugeVec = "ftp_pooler_sessions", ["connection", "state"];
+    /// Sessions logged in.
+    sessions_opened: IntCounterVec = "ftp_pooler_sessions_opened_total", ["connection"];
+    /// Sessions closed, by reason: idle for too long, room made for another connection, in doubt, dead, shutdown.
+    sessions_closed: IntCounterVec = "ftp_pooler_sessions_closed_total", ["connection", "reason"];
+
+    /// Records of a partition not yet answered and committed: log end offset - low-water mark.
+    lag: IntGaugeVec = "ftp_pooler_lag_records", ["topic", "partition"];
+    /// Partitions assigned to this pod.
+    partitions_assigned: IntGauge = "ftp_pooler_assigned_partitions", [];
+    /// Assigned partitions whose intake is paused.
+    partitions_paused: IntGauge = "ftp_pooler_paused_partitions", [];
+    /// Answers sent to Kafka whose tasks' offsets are committed.
+    committed: IntCounter = "ftp_pooler_committed_answers_total", [];
+    /// One batch: answers sent and acknowledged, offsets committed.
+    commit_duration: Histogram = "ftp_pooler_commit_duration_seconds", [], COMMIT_BUCKETS;
+    /// Errors that Kafka's client reported, by what was tried (consume, produce, commit, ...).
+    kafka_errors: IntCounterVec = "ftp_pooler_kafka_errors_total", ["operation"];
+
+    /// 1 while every loop of the pod is alive, as /health says.
+    healthy: IntGauge = "ftp_pooler_healthy", [];
+    /// 1 while the pod takes tasks, as /ready says.
+    ready: IntGauge = "ftp_pooler_ready", [];
+    /// Always 1: the version that runs.
+    build_info: IntGaugeVec = "ftp_pooler_build_info", ["version"];
+
+    /// CPU time of the process, user and system.
+    process_cpu: Counter = "process_cpu_seconds_total", [];
+    /// Resident memory.
+    process_resident: IntGauge = "process_resident_memory_bytes", [];
+    /// Virtual memory.
+    process_virtual: IntGauge = "process_virtual_memory_bytes", [];
+    /// Threads.
+    process_threads: IntGauge = "process_threads", [];
+    /// Open file descriptors.
+    process_fds: IntGauge = "process_open_fds", [];
+    /// Open file descriptors at most (soft limit).
+    process_max_fds: IntGauge = "process_max_fds", [];
+    /// When the process began, seconds since the epoch.
+    process_start: IntGauge = "process_start_time_seconds", [];
 }
 
-/// Why a session was closed (label `reason`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
-    Idle,
-    MadeRoom,
-    InDoubt,
-    Dead,
-    Shutdown,
+/// The pod's metrics; cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    series: Series,
+    connections: Connections,
+    process: process::Process,
 }
 
 impl Metrics {
-    /// A task was answered: its operation (`download`, `upload`, `invalid`), its error code if it failed.
-    pub fn answered(&self, operation: &str, connection: &str, code: Option<&str>, took: Duration) {}
-    /// Payload bytes that crossed a data connection, counted while they do.
-    pub fn bytes(&self, operation: &str, connection: &str, bytes: u64) {}
-    /// A try is made again after an error with this code.
-    pub fn retried(&self, connection: &str, code: &str) {}
-    /// Sessions of a connection now, by state; set, not added.
-    pub fn sessions(&self, connection: &str, idle: usize, busy: usize, connecting: usize) {}
-    pub fn session_opened(&self, connection: &str) {}
-    pub fn session_closed(&self, connection: &str, reason: Closed) {}
-    /// Tasks of a connection: waiting for a session, waiting for a retry's time, in flight.
-    pub fn tasks(&self, connection: &str, waiting: usize, delayed: usize, in_flight: usize) {}
-    /// Tasks the pod holds from intake to commit, and their payload bytes.
-    pub fn held(&self, tasks: usize, bytes: usize) {}
-    /// From the record's timestamp to the begin of its first try.
-    pub fn waited(&self, connection: &str, wait: Duration) {}
-    /// Records of a partition not yet answered and committed (log end offset - low-water mark).
-    pub fn lag(&self, topic: &str, partition: i32, records: i64) {}
-    /// The partition left this pod: its series end.
-    pub fn forget_partition(&self, topic: &str, partition: i32) {}
-    pub fn partitions(&self, assigned: usize, paused: usize) {}
-    /// One batch of answers was sent and its offsets committed.
-    pub fn committed(&self, answers: usize, took: Duration) {}
-    /// Kafka said no: `what` is `produce`, `commit`, `consume`, …
-    pub fn kafka_error(&self, what: &str) {}
+    /// Metrics of these connections, each with its series at zero. Any other name (a task may hold any) is
+    /// counted under [`UNKNOWN_CONNECTION`].
+    pub fn new<I: IntoIterator<Item: AsRef<str>>>(connections: I) -> Self {
+        let metrics = Metrics::with(Connections::closed());
+        for name in connections {
+            metrics.introduce(name.as_ref());
+        }
+        metrics
+    }
+
+    /// Adds a connection.
+    pub fn introduce(&self, connection: &str) {
+        self.inner.connections.introduce(connection, &self.inner.series);
+    }
+
+    /// All series in Prometheus' text format 0.0.4; the process's own are read now.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        self.inner.process.refresh(&self.inner.series);
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.inner.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be encoded");
+        }
+        text
+    }
+
+    fn with(connections: Connections) -> Self {
+        let registry = Registry::new();
+        #[expect(clippy::expect_used, reason = "the declarations are constants, and every test would fail")]
+        let series = Series::register(&registry).expect("metrics are declared rightly");
+        series.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        series.process_start.set(process::now_seconds());
+        Metrics {
+            inner: Arc::new(Inner { registry, series, connections, process: process::Process::default() }),
+        }
+    }
 }
+
+/// Without a list of connections: each name counts as one when first used, up to a bound.
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::with(Connections::open())
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,20 @@
-//! stub
+//! Reads the input topic on a thread of its own, and never blocks in it: above the pod's budget it pauses
+//! partitions and goes on polling, so that the group keeps its member.
+//!
+//! Here begins and ends a partition's lease: rebalances are answered from this thread, not from librdkafka's
+//! callback, so that a partition can finish its transfers before it is let go while the others work on.
+
+mod context;
+mod group;
+mod intake;
+mod probe;
+mod properties;
+mod rebalance;
+
+pub use rdkafka::error::KafkaError;
+
+pub(crate) use context::log;
+pub use group::{CommitError, Group, offsets_of};
+pub use intake::{BURST, Consume, Downstream, Handle};
+pub use probe::{TopicState, probe};
+pub use properties::{client_properties, consumer_properties, without_value};

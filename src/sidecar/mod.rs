@@ -1,1 +1,74 @@
-//! stub
+//! The HTTP side of the pod: health, readiness, metrics, and a small page. Read-only; it holds no secret,
+//! and nothing in it waits for a task.
+//!
+//! It serves until its own token says stop. While the pod drains it goes on: `/ready` says so then.
+
+mod listen;
+mod page;
+mod routes;
+mod serve;
+mod status;
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Listen;
+pub use listen::{BindError, bind};
+pub use routes::{View, api_routes, metrics_routes};
+pub use serve::{CONNECTION_LIFE, GRACE, HEAD_DEADLINE, MAX_CONNECTIONS, serve};
+
+/// The sockets, bound and not yet served.
+#[derive(Debug)]
+pub struct Sidecar {
+    api: TcpListener,
+    /// None where the API's socket serves `/metrics` for both.
+    metrics: Option<TcpListener>,
+}
+
+impl Sidecar {
+    /// Binds both sockets, or one where both addresses are the same; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// Names the key and the address that could not be bound, with the system's reason.
+    pub async fn bind(api: &Listen, metrics: &Listen) -> Result<Self, BindError> {
+        let shared = api.port != 0 && (&api.host, api.port) == (&metrics.host, metrics.port);
+        Ok(Sidecar {
+            api: bind("api.port", &api.host, api.port).await?,
+            metrics: if shared {
+                None
+            } else {
+                Some(bind("metrics.port", &metrics.host, metrics.port).await?)
+            },
+        })
+    }
+
+    /// Where the API and the page are.
+    ///
+    /// # Errors
+    /// Those of getsockname(2), which has none for a bound socket.
+    pub fn api_address(&self) -> io::Result<SocketAddr> {
+        self.api.local_addr()
+    }
+
+    /// Where `/metrics` is for Prometheus; the API's address where both share one socket.
+    ///
+    /// # Errors
+    /// Those of getsockname(2), which has none for a bound socket.
+    pub fn metrics_address(&self) -> io::Result<SocketAddr> {
+        self.metrics.as_ref().unwrap_or(&self.api).local_addr()
+    }
+
+    /// Serves until `shutdown`, then for [`GRACE`] at most.
+    pub async fn run(self, view: View, shutdown: CancellationToken) {
+        let api = serve(self.api, api_routes(view.clone()), shutdown.clone());
+        match self.metrics {
+            Some(listener) => {
+                tokio::join!(api, serve(listener, metrics_routes(view), shutdown));
+            }
+            None => api.await,
+        }
+    }
+}

@@ -1,1 +1,138 @@
-//! Local files, confined beneath a connection's `base_path` by the kernel.
+//! Local files, confined beneath a connection's `base_path` by the kernel. Only this module touches them.
+//!
+//! A path is resolved lexically first ([`Target`]), then by the kernel: directories are opened with openat2's
+//! `RESOLVE_BENEATH`, and everything else is done by name relative to their descriptors. So a symlink that
+//! leads out is refused even if it appears in the middle of an operation. A relative symlink to a directory
+//! beneath `base_path` is followed (the kernel refuses absolute ones, wherever they lead); so is a source
+//! that is one. A destination that is a symlink is replaced itself, never written through.
+//!
+//! A download is a [`TempFile`] until it is whole and durable: write, fsync, rename, fsync of the directory.
+//! An upload reads a [`SourceFile`]. Every call into the file system is made off the runtime's threads and
+//! has a deadline.
+
+mod beneath;
+mod check;
+mod disk;
+mod draft;
+mod error;
+mod source;
+mod target;
+mod temp_file;
+mod temp_name;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use beneath::Confinement;
+pub use check::Check;
+pub use error::StorageError;
+pub use source::SourceFile;
+pub use target::Target;
+pub use temp_file::{CHUNK, TempFile};
+pub use temp_name::{Incarnation, TempName};
+
+use crate::config::LocalConnection;
+use beneath::Beneath;
+use disk::{Disk, Job};
+use draft::Plan;
+use error::{Doing, Side};
+
+/// The files of one local connection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    connection: Arc<LocalConnection>,
+    beneath: Arc<Beneath>,
+    disk: Disk,
+}
+
+impl Storage {
+    /// Opens `base_path`, which must be a directory. It stays the directory that was opened, also where
+    /// another is moved to its name or mounted over it. Blocks.
+    ///
+    /// # Errors
+    /// As of any local path; the message names `base_path`.
+    pub fn open(connection: &LocalConnection) -> Result<Storage, StorageError> {
+        let beneath = Beneath::open(&connection.base_path).map_err(|errno| {
+            let path = connection.base_path.to_string_lossy();
+            Doing { what: "open base_path", path: &path, side: Side::Destination }.failed(errno)
+        })?;
+        if beneath.confinement() == Confinement::CapStd {
+            tracing::warn!(connection = connection.name, "no openat2 here: paths are confined by cap-std");
+        }
+        Ok(Storage::with(connection, beneath, Disk::new(disk::CALLS, disk::CALL_DEADLINE)))
+    }
+
+    fn with(connection: &LocalConnection, beneath: Beneath, disk: Disk) -> Storage {
+        Storage { connection: Arc::new(connection.clone()), beneath: Arc::new(beneath), disk }
+    }
+
+    /// The place that a task's local path means; lexical, see [`Target::resolve`].
+    ///
+    /// # Errors
+    /// [`StorageError::PathNotAllowed`].
+    pub fn resolve(&self, path: &str) -> Result<Target, StorageError> {
+        Target::resolve(&self.connection.base_path, path)
+    }
+
+    /// Begins a file at `target`. What is bound to fail is refused now, before a byte is fetched; nothing is
+    /// made before bytes have come (see [`TempFile`]). Missing parents are made with it.
+    ///
+    /// # Errors
+    /// [`StorageError::DestinationExists`] where something is there and `overwrite` is false;
+    /// `PathNotAllowed` where it is a directory, has a file among its parents, or leads out.
+    pub async fn create(
+        &self,
+        target: &Target,
+        temp: &TempName,
+        overwrite: bool,
+    ) -> Result<TempFile, StorageError> {
+        let plan = Plan { target: target.clone(), temp: temp.clone(), overwrite };
+        let (beneath, early) = (self.beneath(), plan.clone());
+        let job = Job { what: "create", target: target.clone(), side: Side::Destination };
+        self.disk.call(job, move |_| early.refuse_early(&beneath)).await?;
+        Ok(TempFile::new(self.clone(), plan))
+    }
+
+    /// Opens the regular file at `target` for reading; a FIFO, a device, a socket or a directory is
+    /// [`StorageError::PathNotAllowed`], and never waited for.
+    pub async fn open_source(&self, target: &Target) -> Result<SourceFile, StorageError> {
+        SourceFile::open(self.clone(), target.clone()).await
+    }
+
+    /// Whether anything stands at `target`, a symlink that leads nowhere included.
+    pub async fn exists(&self, target: &Target) -> Result<bool, StorageError> {
+        let (beneath, path) = (self.beneath(), target.clone());
+        let job = Job { what: "look at", target: target.clone(), side: Side::Destination };
+        let there = self.disk.call(job.clone(), move |_| {
+            let failed = |errno| job.doing().failed(errno);
+            let (dir, missing) = beneath.nearest(path.parent()).map_err(failed)?;
+            Ok(missing.is_empty() && beneath::look_at(&dir, path.name()).map_err(failed)?.is_some())
+        });
+        there.await
+    }
+
+    /// Tries the directory out: asks for the room left, makes a file and removes it. Blocks.
+    ///
+    /// # Errors
+    /// Where not even the room left can be told.
+    pub fn check(&self) -> Result<Check, StorageError> {
+        Check::of(&self.beneath, &self.connection.base_path)
+    }
+
+    /// True once no call into the file system is under way, the removal of cancelled tasks' temp files
+    /// included; false if that takes longer than `within`. For the end of a pod, when no task is left.
+    pub async fn settled(&self, within: Duration) -> bool {
+        self.disk.settled(within).await
+    }
+
+    fn beneath(&self) -> Arc<Beneath> {
+        Arc::clone(&self.beneath)
+    }
+
+    fn disk(&self) -> &Disk {
+        &self.disk
+    }
+}

@@ -1,0 +1,56 @@
+//! Where records enter: a task goes to dispatch, anything else straight to publish as a failure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::config::Connections;
+use crate::consume::Downstream;
+use crate::dispatch::{Admission, Answered, Dispatcher, Job};
+use crate::metrics::Metrics;
+use crate::outcome::Outcome;
+use crate::record::{Origin, Record};
+use crate::task::{Rejected, decode};
+
+/// The consuming thread's side of dispatch and publish.
+pub(super) struct Front {
+    pub connections: Arc<Connections>,
+    pub dispatcher: Dispatcher,
+    /// Holds at least as many answers as the budget admits tasks.
+    pub answers: mpsc::Sender<Answered>,
+    pub metrics: Metrics,
+}
+
+impl Downstream for Front {
+    fn accept(&self, record: Box<Record>, admission: Admission) {
+        match decode(record.payload.as_deref(), &self.connections) {
+            Ok(task) => {
+                self.dispatcher.submit(Job { record, task, attempts: 0, first_begun: None, admission })
+            }
+            Err(rejected) => self.reject(record, rejected, admission),
+        }
+    }
+
+    fn withdraw(&self) -> Vec<Origin> {
+        self.dispatcher.withdraw()
+    }
+}
+
+impl Front {
+    fn reject(&self, record: Box<Record>, rejected: Rejected, admission: Admission) {
+        let Rejected { task_id, failure } = rejected;
+        tracing::info!(
+            target: "ftp_pooler::task",
+            task_id = task_id.as_deref(), origin = %record.origin, code = failure.code.as_str(),
+            message = failure.message, "task rejected"
+        );
+        self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
+        let outcome = Outcome { record, task_id, attempts: 0, at: Timestamp::now(), verdict: Err(failure) };
+        // Full only if a bound elsewhere is broken; the record stays uncommitted and is read again.
+        if let Err(error) = self.answers.try_send(Answered { outcome, admission }) {
+            tracing::error!(%error, "answer not queued");
+        }
+    }
+}

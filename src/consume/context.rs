@@ -1,0 +1,123 @@
+//! What librdkafka tells the consumer: rebalances, statistics, errors, logs.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::Statistics;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::metrics::Metrics;
+use crate::offsets::{Offsets, TopicPartition};
+
+/// A rebalance, to be answered by the polling thread.
+#[derive(Debug)]
+pub enum Rebalance {
+    Assign(Vec<TopicPartition>),
+    Revoke { partitions: Vec<TopicPartition>, lost: bool },
+}
+
+#[derive(Debug)]
+pub struct Context {
+    pub offsets: Arc<Offsets>,
+    pub metrics: Metrics,
+    rebalances: Mutex<VecDeque<Rebalance>>,
+    /// While the consumer is closing, rebalances are answered in the callback: nobody polls for them.
+    closing: AtomicBool,
+}
+
+impl Context {
+    pub fn new(offsets: Arc<Offsets>, metrics: Metrics) -> Self {
+        Context { offsets, metrics, rebalances: Mutex::default(), closing: AtomicBool::new(false) }
+    }
+
+    pub fn next_rebalance(&self) -> Option<Rebalance> {
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    pub fn set_closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log("consumer", level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        for owned in self.offsets.snapshot() {
+            let topic = statistics.topics.get(&*owned.at.topic);
+            let Some(partition) = topic.and_then(|topic| topic.partitions.get(&owned.at.partition)) else {
+                continue;
+            };
+            // librdkafka's own consumer_lag is -1 until something is committed.
+            let end = partition.ls_offset.max(partition.hi_offset);
+            if let Some(low_water) = owned.low_water.filter(|_| end >= 0) {
+                self.metrics.lag(&owned.at.topic, owned.at.partition, (end - low_water).max(0));
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.metrics.kafka_error("consume");
+        tracing::warn!(%error, reason, "Kafka consumer");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let is_assign = matches!(event, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS);
+        if self.closing.load(Ordering::Relaxed) {
+            let partitions = partitions_of(list);
+            let answered = if is_assign {
+                consumer.incremental_assign(list)
+            } else {
+                consumer.incremental_unassign(list)
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "rebalance while closing");
+            }
+            self.offsets.release(&partitions);
+            return;
+        }
+        let partitions = partitions_of(list);
+        let rebalance = if is_assign {
+            Rebalance::Assign(partitions)
+        } else {
+            Rebalance::Revoke { partitions, lost: consumer.assignment_lost() }
+        };
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
+    }
+}
+
+fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    let elements = list.elements();
+    let describe = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| TopicPartition {
+        topic: element.topic().into(),
+        partition: element.partition(),
+    };
+    elements.iter().map(describe).collect()
+}
+
+/// librdkafka's log lines, as ours.
+pub fn log(client: &str, level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", client, facility, "{message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", client, facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "librdkafka", client, facility, "{message}");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", client, facility, "{message}"),
+    }
+}

@@ -1,0 +1,171 @@
+//! The consumer group's member, as far as publish needs it: its offsets and its metadata.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::context::Context;
+use super::properties::without_value;
+use crate::metrics::Metrics;
+use crate::offsets::{DoneMap, Offsets, PartitionCommit, TopicPartition};
+
+pub(super) type Member = BaseConsumer<Context>;
+
+/// Shared by the consuming and the publishing thread; librdkafka's handles are thread-safe.
+#[derive(Clone)]
+pub struct Group {
+    pub(super) member: Arc<Member>,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").finish_non_exhaustive()
+    }
+}
+
+/// A commit that the group coordinator did not take.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A rebalance is under way, or this member is no longer in the group: whoever owns the partitions
+    /// decides. Normal in a cooperative rebalance.
+    #[error("the group is rebalancing: {0}")]
+    Rebalancing(KafkaError),
+    #[error("commit failed: {0}")]
+    Failed(KafkaError),
+    /// Another pod has this one's identity, or the broker has given the producer up: nothing can be
+    /// published by this process any more.
+    #[error("the producer is fenced: {0}")]
+    Fatal(KafkaError),
+}
+
+impl From<KafkaError> for CommitError {
+    fn from(error: KafkaError) -> Self {
+        if matches!(&error, KafkaError::Transaction(inner) if inner.is_fatal()) {
+            return CommitError::Fatal(error);
+        }
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId
+                | RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::AssignmentLost
+                | RDKafkaErrorCode::StaleMemberEpoch,
+            ) => CommitError::Rebalancing(error),
+            _ => CommitError::Failed(error),
+        }
+    }
+}
+
+impl Group {
+    /// A member that has not joined yet: [`super::Consume::spawn`] subscribes it.
+    pub fn create(properties: &ClientConfig, offsets: Arc<Offsets>, metrics: Metrics) -> KafkaResult<Group> {
+        let member = properties.create_with_context(Context::new(offsets, metrics)).map_err(without_value)?;
+        Ok(Group { member: Arc::new(member) })
+    }
+
+    /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms`.
+    pub fn commit(&self, commits: &[PartitionCommit]) -> Result<(), CommitError> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        self.member.commit(&offsets_of(commits)?, CommitMode::Sync)?;
+        Ok(())
+    }
+
+    /// The member's identity for a transaction (KIP-447); `None` while it is no member of the group, since
+    /// the coordinator fences nothing for a commit without one.
+    pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        if member_id_of(&self.member).is_empty() { None } else { self.member.group_metadata() }
+    }
+
+    /// What the partitions' last owners committed.
+    pub(super) fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        deadline: Duration,
+    ) -> KafkaResult<Vec<(TopicPartition, Option<(i64, DoneMap)>)>> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for at in partitions {
+            asked.add_partition(&at.topic, at.partition);
+        }
+        let replied = self.member.committed_offsets(asked, deadline)?;
+        let metadata = metadata_of(&replied);
+        let mut committed = Vec::with_capacity(partitions.len());
+        for (element, metadata) in replied.elements().into_iter().zip(metadata) {
+            element.error()?;
+            let at = TopicPartition { topic: element.topic().into(), partition: element.partition() };
+            let position = match element.offset() {
+                Offset::Offset(low) => Some((low, read_map(&at, low, &metadata))),
+                _ => None,
+            };
+            committed.push((at, position));
+        }
+        Ok(committed)
+    }
+}
+
+/// The commits as librdkafka wants them.
+pub fn offsets_of(commits: &[PartitionCommit]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(commits.len());
+    for commit in commits {
+        let mut element = list.add_partition(&commit.at.topic, commit.at.partition);
+        element.set_offset(Offset::Offset(commit.low_water))?;
+        if !commit.metadata.is_empty() {
+            element.set_metadata(&commit.metadata);
+        }
+    }
+    Ok(list)
+}
+
+fn read_map(at: &TopicPartition, low_water: i64, metadata: &[u8]) -> DoneMap {
+    DoneMap::decode(metadata).unwrap_or_else(|error| {
+        tracing::warn!(
+            topic = %at.topic, partition = at.partition, low_water, %error,
+            "the committed metadata is no map of ours: tasks above the low-water mark may be done again"
+        );
+        DoneMap::default()
+    })
+}
+
+/// This consumer's member id; empty while it has none. rdkafka does not offer it.
+#[allow(unsafe_code)]
+fn member_id_of(member: &Member) -> String {
+    let client = member.client().native_ptr();
+    // SAFETY: the client is alive; the string returned is ours, NUL-terminated, and freed by librdkafka's
+    // own function with the client that made it.
+    unsafe {
+        let raw = rdkafka::bindings::rd_kafka_memberid(client);
+        if raw.is_null() {
+            return String::new();
+        }
+        let id = std::ffi::CStr::from_ptr(raw).to_string_lossy().into_owned();
+        rdkafka::bindings::rd_kafka_mem_free(client, raw.cast());
+        id
+    }
+}
+
+/// Each element's metadata. `TopicPartitionListElem::metadata` panics where it is no UTF-8, and any client
+/// may have committed for this group before.
+#[allow(unsafe_code)]
+fn metadata_of(list: &TopicPartitionList) -> Vec<Vec<u8>> {
+    // SAFETY: the list is alive for the whole call; librdkafka keeps `cnt` initialised elements at `elems`,
+    // each with `metadata_size` bytes at `metadata`, which is null where there are none.
+    unsafe {
+        let raw = &*list.ptr();
+        let count = usize::try_from(raw.cnt).unwrap_or(0);
+        if count == 0 || raw.elems.is_null() {
+            return Vec::new();
+        }
+        let copy = |element: &rdkafka::bindings::rd_kafka_topic_partition_t| {
+            if element.metadata.is_null() {
+                return Vec::new();
+            }
+            std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size).to_vec()
+        };
+        std::slice::from_raw_parts(raw.elems, count).iter().map(copy).collect()
+    }
+}

@@ -1,0 +1,170 @@
+//! Answers rebalances from the polling thread: partitions come with what their last owner committed, and
+//! leave when their transfers have finished or a bound is over.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::context::Rebalance;
+use super::group::Group;
+use crate::offsets::{DoneMap, Offsets, TopicPartition};
+use crate::record::Origin;
+
+/// How long a leaving partition's transfers may go on; well under librdkafka's `max.poll.interval.ms`.
+const REVOKE_DRAIN: Duration = Duration::from_secs(10);
+/// One request for committed offsets; the group's heartbeats go on meanwhile, other partitions wait.
+const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
+const ASSIGN_RETRY: Duration = Duration::from_secs(1);
+
+/// Rebalances under way.
+#[derive(Debug, Default)]
+pub(super) struct Rebalances {
+    arriving: Option<Arriving>,
+    leaving: Option<Leaving>,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    partitions: Vec<TopicPartition>,
+    next_try: Instant,
+}
+
+#[derive(Debug)]
+struct Leaving {
+    partitions: Vec<TopicPartition>,
+    deadline: Instant,
+}
+
+/// What the rest of the thread must do after a step.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// Now assigned, not paused.
+    pub assigned: Vec<TopicPartition>,
+    pub released: Vec<TopicPartition>,
+}
+
+impl Rebalances {
+    /// A rebalance was announced.
+    pub fn announce(
+        &mut self,
+        rebalance: Rebalance,
+        group: &Group,
+        offsets: &Offsets,
+        now: Instant,
+    ) -> Changed {
+        match rebalance {
+            Rebalance::Assign(partitions) => {
+                tracing::info!(partitions = %names(&partitions), "partitions assigned");
+                self.arriving = Some(Arriving { partitions, next_try: now });
+                Changed::default()
+            }
+            Rebalance::Revoke { partitions, lost: true } => {
+                tracing::warn!(partitions = %names(&partitions), "partitions lost: their transfers are stopped");
+                self.arriving = None;
+                self.leaving = None;
+                let_go(&partitions, group, offsets)
+            }
+            Rebalance::Revoke { partitions, lost: false } => {
+                tracing::info!(partitions = %names(&partitions), "partitions revoked: their transfers may finish");
+                offsets.start_revoke(&partitions);
+                self.leaving = Some(Leaving { partitions, deadline: now + REVOKE_DRAIN });
+                Changed::default()
+            }
+        }
+    }
+
+    /// Takes whatever step is due. `withdraw` drops the queued tasks of leaving partitions and returns them.
+    pub fn step(
+        &mut self,
+        group: &Group,
+        offsets: &Offsets,
+        now: Instant,
+        withdraw: impl FnOnce() -> Vec<Origin>,
+    ) -> Changed {
+        if let Some(leaving) = &self.leaving {
+            offsets.abandon(&withdraw());
+            let drained = offsets.is_drained(&leaving.partitions);
+            if !drained && now < leaving.deadline {
+                return Changed::default();
+            }
+            if !drained {
+                tracing::warn!(partitions = %names(&leaving.partitions), "revoked with transfers in flight: stopped");
+            }
+            let changed = let_go(&leaving.partitions, group, offsets);
+            self.leaving = None;
+            return changed;
+        }
+        if self.arriving.as_ref().is_some_and(|arriving| now >= arriving.next_try) {
+            return self.try_assign(group, offsets, now);
+        }
+        Changed::default()
+    }
+
+    /// True while a rebalance waits for its next step: the loop comes round sooner.
+    pub fn is_pending(&self) -> bool {
+        self.leaving.is_some() || self.arriving.is_some()
+    }
+
+    fn try_assign(&mut self, group: &Group, offsets: &Offsets, now: Instant) -> Changed {
+        let Some(arriving) = self.arriving.take() else { return Changed::default() };
+        match assign(group, offsets, &arriving.partitions) {
+            Ok(()) => Changed { assigned: arriving.partitions, released: Vec::new() },
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the committed offsets of new partitions; trying again");
+                self.arriving = Some(Arriving { next_try: now + ASSIGN_RETRY, ..arriving });
+                Changed::default()
+            }
+        }
+    }
+}
+
+fn assign(group: &Group, offsets: &Offsets, partitions: &[TopicPartition]) -> KafkaResult<()> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    if !partitions.is_empty() {
+        let asked: HashSet<_> = partitions.iter().collect();
+        let committed = group.committed(partitions, COMMITTED_DEADLINE)?;
+        for (at, position) in committed.into_iter().filter(|(at, _)| asked.contains(at)) {
+            let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));
+            list.add_partition_offset(&at.topic, at.partition, start)?;
+            offsets.assign(at, position.map(|(low, map): (i64, DoneMap)| (low, map)));
+        }
+    }
+    group.member.incremental_assign(&list)?;
+    // A pause made before a partition left would still hold.
+    group.member.resume(&list)
+}
+
+fn let_go(partitions: &[TopicPartition], group: &Group, offsets: &Offsets) -> Changed {
+    offsets.release(partitions);
+    if let Err(error) = group.member.incremental_unassign(&list_of(partitions)) {
+        tracing::warn!(%error, "unassign");
+    }
+    Changed { assigned: Vec::new(), released: partitions.to_vec() }
+}
+
+pub(super) fn list_of<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for at in partitions {
+        list.add_partition(&at.topic, at.partition);
+    }
+    list
+}
+
+pub(super) fn names(partitions: &[TopicPartition]) -> String {
+    let name = |at: &TopicPartition| format!("{}[{}]", at.topic, at.partition);
+    partitions.iter().map(name).collect::<Vec<_>>().join(" ")
+}
+
+/// The shared name of a topic, so that 20,000 records do not hold 20,000 copies of it.
+pub(super) fn interned(known: &mut Vec<Arc<str>>, topic: &str) -> Arc<str> {
+    if let Some(name) = known.iter().find(|name| &***name == topic) {
+        return name.clone();
+    }
+    let name: Arc<str> = topic.into();
+    known.push(name.clone());
+    name
+}

@@ -1,0 +1,125 @@
+//! What the stages tell: one method an event. All are cheap, and none blocks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::{Closed, Metrics};
+use crate::failure::Code;
+
+/// The label of an error code outside the closed list.
+const OTHER_CODE: &str = "other";
+
+impl Metrics {
+    /// A task was answered: its operation (`download`, `upload`, `invalid`), its error code if it failed.
+    pub fn answered(&self, operation: &str, connection: &str, code: Option<&str>, took: Duration) {
+        let series = self.connection(connection);
+        let direction = series.direction(operation);
+        match (code, direction) {
+            (None, Some(direction)) => {
+                direction.completed.inc();
+                direction.duration.observe(took.as_secs_f64());
+            }
+            (Some(_), Some(direction)) => direction.failed.inc(),
+            (_, None) => series.invalid.inc(),
+        }
+        if let Some(code) = code {
+            self.inner.series.failures.with_label_values(&[series.name.as_str(), code_label(code)]).inc();
+        }
+    }
+
+    /// Payload bytes that crossed a data connection, counted while they do.
+    pub fn bytes(&self, operation: &str, connection: &str, bytes: u64) {
+        if let Some(direction) = self.connection(connection).direction(operation) {
+            direction.bytes.inc_by(bytes);
+        }
+    }
+
+    /// A try is made again after an error with this code.
+    pub fn retried(&self, connection: &str, code: &str) {
+        let connection = self.connection(connection);
+        self.inner.series.retries.with_label_values(&[connection.name.as_str(), code_label(code)]).inc();
+    }
+
+    /// Sessions of a connection now, by state; set, not added.
+    pub fn sessions(&self, connection: &str, idle: usize, busy: usize, connecting: usize) {
+        let connection = self.connection(connection);
+        connection.sessions.idle.set(gauge(idle));
+        connection.sessions.busy.set(gauge(busy));
+        connection.sessions.connecting.set(gauge(connecting));
+    }
+
+    pub fn session_opened(&self, connection: &str) {
+        self.connection(connection).sessions.opened.inc();
+    }
+
+    pub fn session_closed(&self, connection: &str, reason: Closed) {
+        let connection = self.connection(connection);
+        let labels = [connection.name.as_str(), reason.as_str()];
+        self.inner.series.sessions_closed.with_label_values(&labels).inc();
+    }
+
+    /// Tasks of a connection: waiting for a session, waiting for a retry's time, in flight.
+    pub fn tasks(&self, connection: &str, waiting: usize, delayed: usize, in_flight: usize) {
+        let connection = self.connection(connection);
+        connection.tasks.waiting.set(gauge(waiting));
+        connection.tasks.delayed.set(gauge(delayed));
+        connection.tasks.in_flight.set(gauge(in_flight));
+    }
+
+    /// Tasks the pod holds from intake to commit, and their payload bytes.
+    pub fn held(&self, tasks: usize, bytes: usize) {
+        self.inner.series.held_tasks.set(gauge(tasks));
+        self.inner.series.held_bytes.set(gauge(bytes));
+    }
+
+    /// From the record's timestamp to the begin of its first try.
+    pub fn waited(&self, connection: &str, wait: Duration) {
+        self.connection(connection).wait.observe(wait.as_secs_f64());
+    }
+
+    /// Records of a partition not yet answered and committed (log end offset - low-water mark).
+    pub fn lag(&self, topic: &str, partition: i32, records: i64) {
+        self.inner.series.lag.with_label_values(&[topic, &partition.to_string()]).set(records);
+    }
+
+    /// The partition left this pod: its series end.
+    pub fn forget_partition(&self, topic: &str, partition: i32) {
+        // Fails where no lag was ever set: there is nothing to forget then.
+        let _ = self.inner.series.lag.remove_label_values(&[topic, &partition.to_string()]);
+    }
+
+    pub fn partitions(&self, assigned: usize, paused: usize) {
+        self.inner.series.partitions_assigned.set(gauge(assigned));
+        self.inner.series.partitions_paused.set(gauge(paused));
+    }
+
+    /// One batch of answers was sent and its offsets committed.
+    pub fn committed(&self, answers: usize, took: Duration) {
+        self.inner.series.committed.inc_by(u64::try_from(answers).unwrap_or(u64::MAX));
+        self.inner.series.commit_duration.observe(took.as_secs_f64());
+    }
+
+    /// Kafka said no: `what` is `produce`, `commit`, `consume`, … (a word of the code, not of a message).
+    pub fn kafka_error(&self, what: &'static str) {
+        self.inner.series.kafka_errors.with_label_values(&[what]).inc();
+    }
+
+    /// What the health endpoints say now.
+    pub fn health(&self, healthy: bool, ready: bool) {
+        self.inner.series.healthy.set(healthy.into());
+        self.inner.series.ready.set(ready.into());
+    }
+
+    fn connection(&self, name: &str) -> Arc<Connection> {
+        self.inner.connections.get(name, &self.inner.series)
+    }
+}
+
+fn gauge(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn code_label(code: &str) -> &'static str {
+    Code::ALL.iter().map(|known| known.as_str()).find(|known| *known == code).unwrap_or(OTHER_CODE)
+}

@@ -1,0 +1,162 @@
+//! The metrics as a page wants them: by connection, summed, in JSON.
+
+use std::ops::AddAssign;
+
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntGauge};
+use serde::Serialize;
+
+use super::Metrics;
+use super::connection::Connection;
+
+/// The pod's figures now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// Seconds since the epoch.
+    pub started_at: i64,
+    pub held_tasks: u64,
+    pub held_bytes: u64,
+    pub assigned_partitions: u64,
+    pub paused_partitions: u64,
+    /// Over the assigned partitions; not negative.
+    pub lag_records: u64,
+    pub committed_answers: u64,
+    pub tasks: TaskCounts,
+    pub sessions: SessionCounts,
+    pub totals: Totals,
+    /// By name.
+    pub connections: Vec<ConnectionSnapshot>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConnectionSnapshot {
+    pub name: String,
+    pub tasks: TaskCounts,
+    pub sessions: SessionCounts,
+    pub totals: Totals,
+}
+
+/// Tasks now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TaskCounts {
+    pub waiting: u64,
+    pub delayed: u64,
+    pub in_flight: u64,
+}
+
+/// Sessions now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SessionCounts {
+    pub idle: u64,
+    pub busy: u64,
+    pub connecting: u64,
+}
+
+/// Since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    pub completed: u64,
+    pub failed: u64,
+    pub downloaded_bytes: u64,
+    pub uploaded_bytes: u64,
+    pub sessions_opened: u64,
+}
+
+impl Metrics {
+    /// The figures now. Each is read by itself: two of them may be a moment apart.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let series = &self.inner.series;
+        let connections: Vec<_> =
+            self.inner.connections.sorted().iter().map(|connection| connection.snapshot()).collect();
+        Snapshot {
+            started_at: series.process_start.get(),
+            held_tasks: now(&series.held_tasks),
+            held_bytes: now(&series.held_bytes),
+            assigned_partitions: now(&series.partitions_assigned),
+            paused_partitions: now(&series.partitions_paused),
+            lag_records: self.lag_sum(),
+            committed_answers: series.committed.get(),
+            tasks: sum(connections.iter().map(|connection| connection.tasks)),
+            sessions: sum(connections.iter().map(|connection| connection.sessions)),
+            totals: sum(connections.iter().map(|connection| connection.totals)),
+            connections,
+        }
+    }
+
+    fn lag_sum(&self) -> u64 {
+        let families = self.inner.series.lag.collect();
+        let partitions = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        let lag: f64 = partitions.map(|metric| metric.get_gauge().get_value().max(0.0)).sum();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative; `as` saturates"
+        )]
+        let lag = lag as u64;
+        lag
+    }
+}
+
+impl Connection {
+    fn snapshot(&self) -> ConnectionSnapshot {
+        let (download, upload) = (&self.download, &self.upload);
+        ConnectionSnapshot {
+            name: self.name.clone(),
+            tasks: TaskCounts {
+                waiting: now(&self.tasks.waiting),
+                delayed: now(&self.tasks.delayed),
+                in_flight: now(&self.tasks.in_flight),
+            },
+            sessions: SessionCounts {
+                idle: now(&self.sessions.idle),
+                busy: now(&self.sessions.busy),
+                connecting: now(&self.sessions.connecting),
+            },
+            totals: Totals {
+                completed: sum([&download.completed, &upload.completed].map(IntCounter::get)),
+                failed: sum([&download.failed, &upload.failed, &self.invalid].map(IntCounter::get)),
+                downloaded_bytes: download.bytes.get(),
+                uploaded_bytes: upload.bytes.get(),
+                sessions_opened: self.sessions.opened.get(),
+            },
+        }
+    }
+}
+
+fn now(gauge: &IntGauge) -> u64 {
+    u64::try_from(gauge.get()).unwrap_or(0)
+}
+
+fn sum<T: Default + AddAssign>(parts: impl IntoIterator<Item = T>) -> T {
+    parts.into_iter().fold(T::default(), |mut total, part| {
+        total += part;
+        total
+    })
+}
+
+impl AddAssign for TaskCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.waiting += other.waiting;
+        self.delayed += other.delayed;
+        self.in_flight += other.in_flight;
+    }
+}
+
+impl AddAssign for SessionCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.idle += other.idle;
+        self.busy += other.busy;
+        self.connecting += other.connecting;
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.downloaded_bytes += other.downloaded_bytes;
+        self.uploaded_bytes += other.uploaded_bytes;
+        self.sessions_opened += other.sessions_opened;
+    }
+}

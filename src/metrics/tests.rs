@@ -1,0 +1,235 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::*;
+use crate::failure::Code;
+
+/// Metrics with every event told once.
+fn told() -> Metrics {
+    let metrics = Metrics::new(["far", "near"]);
+    metrics.answered("download", "far", None, Duration::from_millis(1_500));
+    metrics.answered("upload", "near", Some("timeout"), Duration::from_secs(3));
+    metrics.answered("invalid", "", Some("invalid_task"), Duration::ZERO);
+    metrics.bytes("download", "far", 1_000);
+    metrics.bytes("upload", "near", 24);
+    metrics.retried("near", "timeout");
+    metrics.sessions("far", 1, 2, 3);
+    metrics.session_opened("far");
+    metrics.session_closed("far", Closed::InDoubt);
+    metrics.tasks("far", 4, 5, 6);
+    metrics.held(15, 4_096);
+    metrics.waited("far", Duration::from_secs(7));
+    metrics.lag("ftp-tasks", 3, 40);
+    metrics.lag("ftp-tasks", 4, 2);
+    metrics.partitions(2, 1);
+    metrics.committed(3, Duration::from_millis(20));
+    metrics.kafka_error("commit");
+    metrics.health(true, false);
+    metrics
+}
+
+/// The value of the series written exactly so.
+fn value(metrics: &Metrics, series: &str) -> Option<f64> {
+    let text = metrics.encode();
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap())
+}
+
+/// One family of the text format: its help, its type, and its samples' names.
+#[derive(Default)]
+struct Family {
+    help: String,
+    kind: String,
+    samples: BTreeSet<String>,
+}
+
+fn families(text: &str) -> BTreeMap<String, Family> {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    let mut current = String::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').expect("help has a text");
+            let family = families.entry(name.to_owned()).or_default();
+            assert!(family.help.is_empty(), "{name} has its help once");
+            help.clone_into(&mut family.help);
+            name.clone_into(&mut current);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("type has a kind");
+            assert_eq!(name, current, "type follows help");
+            kind.clone_into(&mut families.get_mut(name).expect("help came first").kind);
+        } else {
+            let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
+            value.parse::<f64>().expect("a value is a number");
+            let family = families.get_mut(&current).expect("a sample follows its type");
+            assert!(series.starts_with(&current), "{series} stands under {current}");
+            assert!(family.samples.insert(series.to_owned()), "{series} stands there once");
+        }
+    }
+    families
+}
+
+#[test]
+fn every_declared_metric_is_scraped_with_help_and_type() {
+    let text = told().encode();
+    let families = families(&text);
+    let scraped: BTreeSet<_> = families.keys().map(String::as_str).collect();
+    let declared: BTreeSet<_> = Series::NAMES.iter().copied().collect();
+    assert_eq!(scraped, declared);
+    assert_eq!(declared.len(), Series::NAMES.len(), "no name is declared twice");
+    for (name, family) in &families {
+        assert!(family.help.ends_with('.'), "{name}: the help is a sentence: {:?}", family.help);
+        assert!(!family.help.contains("  ") && !family.help.starts_with(' '), "{name}: {:?}", family.help);
+        assert!(!family.samples.is_empty(), "{name} has a sample");
+    }
+}
+
+/// What `promtool check metrics` looks at.
+#[test]
+fn names_follow_the_rules_of_prometheus() {
+    let text = told().encode();
+    for (name, family) in families(&text) {
+        let is_counter = family.kind == "counter";
+        assert_eq!(is_counter, name.ends_with("_total"), "{name}: counters, and they alone, end in _total");
+        assert!(["counter", "gauge", "histogram"].contains(&family.kind.as_str()), "{name}: {}", family.kind);
+        assert!(name.starts_with("ftp_pooler_") || name.starts_with("process_"), "{name}: whose is it?");
+        assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}: snake case");
+        for unit in ["_ms", "_milliseconds", "_kb", "_minutes", "_count", "_sum", "_bucket", "_gauge"] {
+            assert!(!name.ends_with(unit), "{name}: base units, and no reserved suffix");
+        }
+        assert!(
+            family.kind != "histogram" || name.ends_with("_seconds"),
+            "{name}: histograms are of time here"
+        );
+    }
+}
+
+#[test]
+fn events_arrive_in_their_series() {
+    let metrics = told();
+    for (series, expected) in [
+        (r#"ftp_pooler_tasks_answered_total{connection="far",operation="download",status="completed"}"#, 1.0),
+        (r#"ftp_pooler_tasks_answered_total{connection="near",operation="upload",status="failed"}"#, 1.0),
+        (
+            r#"ftp_pooler_tasks_answered_total{connection="(unknown)",operation="invalid",status="failed"}"#,
+            1.0,
+        ),
+        (r#"ftp_pooler_failures_total{code="timeout",connection="near"}"#, 1.0),
+        (r#"ftp_pooler_failures_total{code="invalid_task",connection="(unknown)"}"#, 1.0),
+        (r#"ftp_pooler_task_duration_seconds_bucket{connection="far",operation="download",le="1"}"#, 0.0),
+        (r#"ftp_pooler_task_duration_seconds_bucket{connection="far",operation="download",le="2.5"}"#, 1.0),
+        (r#"ftp_pooler_task_wait_seconds_sum{connection="far"}"#, 7.0),
+        (r#"ftp_pooler_transferred_bytes_total{connection="far",operation="download"}"#, 1_000.0),
+        (r#"ftp_pooler_retries_total{code="timeout",connection="near"}"#, 1.0),
+        (r#"ftp_pooler_sessions{connection="far",state="busy"}"#, 2.0),
+        (r#"ftp_pooler_sessions_closed_total{connection="far",reason="in_doubt"}"#, 1.0),
+        (r#"ftp_pooler_tasks{connection="far",state="delayed"}"#, 5.0),
+        (r#"ftp_pooler_lag_records{partition="3",topic="ftp-tasks"}"#, 40.0),
+        (r#"ftp_pooler_kafka_errors_total{operation="commit"}"#, 1.0),
+        ("ftp_pooler_committed_answers_total", 3.0),
+        ("ftp_pooler_commit_duration_seconds_count", 1.0),
+        ("ftp_pooler_held_bytes", 4_096.0),
+        ("ftp_pooler_healthy", 1.0),
+        ("ftp_pooler_ready", 0.0),
+    ] {
+        assert_eq!(value(&metrics, series), Some(expected), "{series}");
+    }
+}
+
+#[test]
+fn a_connection_has_its_series_at_zero_before_anything_happens() {
+    let metrics = Metrics::new(["far"]);
+    let series = r#"ftp_pooler_tasks_answered_total{connection="far",operation="upload",status="completed"}"#;
+    assert_eq!(value(&metrics, series), Some(0.0));
+    assert_eq!(value(&metrics, r#"ftp_pooler_sessions_opened_total{connection="far"}"#), Some(0.0));
+}
+
+#[test]
+fn names_out_of_tasks_make_no_series() {
+    let metrics = Metrics::new(["far"]);
+    for n in 0..10_000 {
+        metrics.answered("download", &format!("made-up-{n}"), Some("unknown_connection"), Duration::ZERO);
+        metrics.retried("far", &format!("code-{n}"));
+        metrics.answered(&format!("operation-{n}"), "far", Some("invalid_task"), Duration::ZERO);
+    }
+    let text = metrics.encode();
+    assert!(text.lines().count() < 400, "{} lines", text.lines().count());
+    let unknown = r#"ftp_pooler_failures_total{code="unknown_connection",connection="(unknown)"}"#;
+    assert_eq!(value(&metrics, unknown), Some(10_000.0));
+    assert_eq!(value(&metrics, r#"ftp_pooler_retries_total{code="other",connection="far"}"#), Some(10_000.0));
+}
+
+#[test]
+fn an_open_set_of_connections_is_bounded_too() {
+    let metrics = Metrics::default();
+    for n in 0..1_100 {
+        metrics.session_opened(&format!("connection-{n}"));
+    }
+    let opened = metrics.snapshot().connections;
+    assert_eq!(opened.len(), 1_001);
+    assert_eq!(value(&metrics, r#"ftp_pooler_sessions_opened_total{connection="(unknown)"}"#), Some(100.0));
+}
+
+#[test]
+fn every_code_of_the_contract_keeps_its_name() {
+    let metrics = Metrics::new(["far"]);
+    for code in Code::ALL {
+        metrics.answered("download", "far", Some(code.as_str()), Duration::ZERO);
+        let series = format!(r#"ftp_pooler_failures_total{{code="{code}",connection="far"}}"#);
+        assert_eq!(value(&metrics, &series), Some(1.0), "{code}");
+    }
+}
+
+#[test]
+fn a_partition_that_left_has_no_series() {
+    let metrics = told();
+    metrics.forget_partition("ftp-tasks", 3);
+    metrics.forget_partition("ftp-tasks", 99);
+    assert_eq!(value(&metrics, r#"ftp_pooler_lag_records{partition="3",topic="ftp-tasks"}"#), None);
+    assert_eq!(value(&metrics, r#"ftp_pooler_lag_records{partition="4",topic="ftp-tasks"}"#), Some(2.0));
+}
+
+#[test]
+fn a_label_with_quotes_and_line_feeds_is_escaped() {
+    let metrics = Metrics::new(["a\"b\\c\nd"]);
+    assert_eq!(value(&metrics, r#"ftp_pooler_sessions_opened_total{connection="a\"b\\c\nd"}"#), Some(0.0));
+    families(&metrics.encode());
+}
+
+#[test]
+fn the_process_tells_of_itself() {
+    let metrics = Metrics::default();
+    let of = |name| value(&metrics, name).unwrap_or_default();
+    assert!(of("process_resident_memory_bytes") > 1_000_000.0);
+    assert!(of("process_virtual_memory_bytes") >= of("process_resident_memory_bytes"));
+    assert!(of("process_open_fds") >= 3.0 && of("process_open_fds") < of("process_max_fds"));
+    assert!(of("process_threads") >= 1.0);
+    assert!(of("process_start_time_seconds") > 1_600_000_000.0);
+    let before = of("process_cpu_seconds_total");
+    assert!(before > 0.0);
+    assert!(of("process_cpu_seconds_total") >= before);
+}
+
+#[test]
+fn the_snapshot_sums_the_connections() {
+    let snapshot = told().snapshot();
+    let names: Vec<_> = snapshot.connections.iter().map(|connection| connection.name.as_str()).collect();
+    assert_eq!(names, ["(unknown)", "far", "near"]);
+    assert_eq!(snapshot.tasks, TaskCounts { waiting: 4, delayed: 5, in_flight: 6 });
+    assert_eq!(snapshot.sessions, SessionCounts { idle: 1, busy: 2, connecting: 3 });
+    let totals =
+        Totals { completed: 1, failed: 2, downloaded_bytes: 1_000, uploaded_bytes: 24, sessions_opened: 1 };
+    assert_eq!(snapshot.totals, totals);
+    assert_eq!(snapshot.lag_records, 42);
+    assert_eq!((snapshot.held_tasks, snapshot.held_bytes), (15, 4_096));
+}
+
+#[test]
+fn counting_from_many_threads_loses_nothing() {
+    let metrics = Metrics::new(["far"]);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..10_000).for_each(|_| metrics.bytes("download", "far", 3)));
+        }
+    });
+    assert_eq!(metrics.snapshot().totals.downloaded_bytes, 120_000);
+}

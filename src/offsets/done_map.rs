@@ -1,0 +1,123 @@
+//! The offsets above a low-water mark that are done, as text for a commit's metadata.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::MAX_SPAN;
+
+/// Names the format. A reader that meets another one falls back to the low-water mark alone.
+const VERSION: &str = "fp1:";
+
+/// Bit `i` stands for the offset `low + 1 + i`: the low-water mark itself is never done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DoneMap {
+    bits: Vec<u8>,
+}
+
+/// Metadata that is no map of ours. Safe to ignore: the tasks above the low-water mark are done again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MapError {
+    #[error("written by something else, or by a newer version")]
+    Foreign,
+    #[error("not base64: {0}")]
+    Encoding(String),
+    #[error("spans {0} offsets; at most {MAX_SPAN} are possible")]
+    TooLong(usize),
+}
+
+impl DoneMap {
+    /// The map of `done` offsets, all above `low`.
+    pub fn new(low: i64, done: impl IntoIterator<Item = i64>) -> Self {
+        let mut bits = Vec::new();
+        for offset in done {
+            let Ok(index) = usize::try_from(offset - low - 1) else { continue };
+            let (byte, bit) = (index / 8, index % 8);
+            if bits.len() <= byte {
+                bits.resize(byte + 1, 0u8);
+            }
+            if let Some(slot) = bits.get_mut(byte) {
+                *slot |= 1 << bit;
+            }
+        }
+        DoneMap { bits }
+    }
+
+    /// The done offsets above `low`, in order.
+    pub fn offsets(&self, low: i64) -> BTreeSet<i64> {
+        let mut done = BTreeSet::new();
+        for (byte, bits) in (0i64..).zip(&self.bits) {
+            for bit in (0i64..8).filter(|bit| bits >> bit & 1 == 1) {
+                done.insert(low + 1 + byte * 8 + bit);
+            }
+        }
+        done
+    }
+
+    /// The commit's metadata; empty where nothing above the low-water mark is done.
+    pub fn encode(&self) -> String {
+        if self.bits.is_empty() {
+            String::new()
+        } else {
+            format!("{VERSION}{}", STANDARD_NO_PAD.encode(&self.bits))
+        }
+    }
+
+    /// Reads what [`DoneMap::encode`] wrote.
+    pub fn decode(metadata: &[u8]) -> Result<Self, MapError> {
+        if metadata.is_empty() {
+            return Ok(DoneMap::default());
+        }
+        let text = metadata.strip_prefix(VERSION.as_bytes()).ok_or(MapError::Foreign)?;
+        let bits = STANDARD_NO_PAD.decode(text).map_err(|error| MapError::Encoding(error.to_string()))?;
+        let span = bits.len() * 8;
+        if span > usize::try_from(MAX_SPAN).unwrap_or(usize::MAX) + 8 {
+            return Err(MapError::TooLong(span));
+        }
+        Ok(DoneMap { bits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_map_is_empty_metadata() {
+        assert_eq!(DoneMap::new(7, []).encode(), "");
+        assert_eq!(DoneMap::decode(b"").unwrap(), DoneMap::default());
+    }
+
+    #[test]
+    fn the_worst_map_fits_into_kafkas_metadata() {
+        let every_other = (1..MAX_SPAN).filter(|offset| offset % 2 == 1);
+        assert!(DoneMap::new(0, every_other).encode().len() <= 4_096);
+    }
+
+    #[test]
+    fn foreign_metadata_is_told_from_a_broken_map() {
+        assert_eq!(DoneMap::decode(b"some other consumer"), Err(MapError::Foreign));
+        assert_eq!(DoneMap::decode(b"fp2:AAAA"), Err(MapError::Foreign));
+        assert_eq!(DoneMap::decode(b"\xff\xfe"), Err(MapError::Foreign));
+        assert!(matches!(DoneMap::decode(b"fp1:***"), Err(MapError::Encoding(_))));
+        let long = format!("fp1:{}", "A".repeat(4_000));
+        assert!(matches!(DoneMap::decode(long.as_bytes()), Err(MapError::TooLong(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(low in 0i64..1 << 40, done in prop::collection::btree_set(1i64..MAX_SPAN, 0..200)) {
+            let done: BTreeSet<i64> = done.into_iter().map(|offset| low + offset).collect();
+            let map = DoneMap::decode(DoneMap::new(low, done.iter().copied()).encode().as_bytes()).unwrap();
+            prop_assert_eq!(map.offsets(low), done);
+        }
+
+        #[test]
+        fn no_metadata_panics(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = DoneMap::decode(&bytes);
+        }
+    }
+}

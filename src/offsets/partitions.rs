@@ -1,0 +1,217 @@
+//! The ledgers of all partitions that this pod owns, shared by consume (which takes records in) and publish
+//! (which finishes them).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{DoneMap, Intake, Lease, Ledger};
+use crate::record::Origin;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    pub topic: Arc<str>,
+    pub partition: i32,
+}
+
+/// What is committed for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionCommit {
+    pub at: TopicPartition,
+    pub low_water: i64,
+    /// The commit's metadata: a [`DoneMap`], encoded.
+    pub metadata: String,
+    /// The assignment that it was made under.
+    epoch: u64,
+}
+
+#[derive(Debug)]
+struct Owned {
+    lease: Lease,
+    ledger: Ledger,
+    /// Being handed over: what is in flight may finish, nothing new begins.
+    revoking: bool,
+    committed: Option<(i64, String)>,
+    /// Settled answers are not yet in a commit.
+    unsaved: bool,
+    /// Taken in and dropped again without an answer: only while revoking.
+    abandoned: usize,
+}
+
+impl Owned {
+    /// The commit if `answered` (offsets with their leases' epochs) were done; `None` where nothing is new.
+    fn proposal(&self, at: &TopicPartition, answered: &[(i64, u64)]) -> Option<PartitionCommit> {
+        let committed = self.committed.as_ref();
+        if answered.is_empty() && self.ledger.low_water() == committed.map(|(low, _)| *low) && !self.unsaved {
+            return None;
+        }
+        let mut ledger = self.ledger.clone();
+        for &(offset, epoch) in answered {
+            if epoch == self.lease.epoch() {
+                ledger.finish(offset);
+            }
+        }
+        let low_water = ledger.low_water()?;
+        let metadata = ledger.done_map().encode();
+        let is_new = committed.is_none_or(|(low, map)| *low != low_water || *map != metadata);
+        is_new.then(|| PartitionCommit { at: at.clone(), low_water, metadata, epoch: self.lease.epoch() })
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    epoch: u64,
+    owned: HashMap<TopicPartition, Owned>,
+}
+
+/// All owned partitions' ledgers, behind one lock that is never held across I/O.
+#[derive(Debug, Default)]
+pub struct Offsets {
+    state: Mutex<State>,
+}
+
+impl Offsets {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing below panics while it holds the lock; if it ever did, the ledger is still consistent.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partition is ours from now on. `committed` is what its last owner left.
+    pub fn assign(&self, at: TopicPartition, committed: Option<(i64, DoneMap)>) {
+        let mut state = self.lock();
+        state.epoch += 1;
+        let lease = Lease::new(state.epoch);
+        let (ledger, committed) = match committed {
+            Some((low, map)) => (Ledger::resumed(low, &map), Some((low, map.encode()))),
+            None => (Ledger::fresh(), None),
+        };
+        if let Some(old) = state
+            .owned
+            .insert(at, Owned { lease, ledger, revoking: false, committed, unsaved: false, abandoned: 0 })
+        {
+            old.lease.end();
+        }
+    }
+
+    /// Takes in the record at `offset`: its lease if it is to be begun, `None` if it is to be skipped
+    /// (answered before, or the partition is not ours or about to leave).
+    pub fn begin(&self, at: &TopicPartition, offset: i64) -> Option<Lease> {
+        let mut state = self.lock();
+        let owned = state.owned.get_mut(at).filter(|owned| !owned.revoking)?;
+        (owned.ledger.begin(offset) == Intake::Begin).then(|| owned.lease.clone())
+    }
+
+    /// Records taken in and not yet answered, over all partitions.
+    pub fn in_flight(&self) -> usize {
+        self.lock().owned.values().map(|owned| owned.ledger.in_flight()).sum()
+    }
+
+    /// True if an outcome under this lease may still be published: its partition is ours under the same
+    /// assignment.
+    pub fn is_owned(&self, origin: &Origin, lease: &Lease) -> bool {
+        let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+        self.lock().owned.get(&at).is_some_and(|owned| owned.lease.epoch() == lease.epoch())
+    }
+
+    /// What would be committed if `answered` were done, for each partition where that differs from what is
+    /// committed already. Changes nothing: see [`Offsets::settle`].
+    pub fn propose<'a>(
+        &self,
+        answered: impl IntoIterator<Item = (&'a Origin, &'a Lease)>,
+    ) -> Vec<PartitionCommit> {
+        let mut by_partition: HashMap<TopicPartition, Vec<(i64, u64)>> = HashMap::new();
+        for (origin, lease) in answered {
+            let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+            by_partition.entry(at).or_default().push((origin.offset, lease.epoch()));
+        }
+        let state = self.lock();
+        let mut commits = Vec::new();
+        for (at, owned) in &state.owned {
+            let answered = by_partition.get(at).map_or(&[][..], Vec::as_slice);
+            commits.extend(owned.proposal(at, answered));
+        }
+        commits
+    }
+
+    /// The answers are on the broker and `commits` were committed. Either may be empty: where answers and
+    /// offsets are not one transaction, an answer is settled even if its commit failed, and saved by the next.
+    pub fn settle<'a>(
+        &self,
+        answered: impl IntoIterator<Item = (&'a Origin, &'a Lease)>,
+        commits: &[PartitionCommit],
+    ) {
+        let mut state = self.lock();
+        for (origin, lease) in answered {
+            let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+            if let Some(owned) = state.owned.get_mut(&at).filter(|owned| owned.lease.epoch() == lease.epoch())
+            {
+                owned.unsaved |= owned.ledger.finish(origin.offset);
+            }
+        }
+        for commit in commits {
+            let same = |owned: &&mut Owned| owned.lease.epoch() == commit.epoch;
+            if let Some(owned) = state.owned.get_mut(&commit.at).filter(same) {
+                owned.committed = Some((commit.low_water, commit.metadata.clone()));
+                owned.unsaved = false;
+            }
+        }
+    }
+
+    /// The partitions will leave: nothing more begins on them.
+    pub fn start_revoke(&self, leaving: &[TopicPartition]) {
+        let mut state = self.lock();
+        for at in leaving {
+            if let Some(owned) = state.owned.get_mut(at) {
+                owned.revoking = true;
+                owned.lease.close();
+            }
+        }
+    }
+
+    /// Queued records of leaving partitions were dropped unanswered: nobody waits for them.
+    pub fn abandon<'a>(&self, dropped: impl IntoIterator<Item = &'a Origin>) {
+        let mut state = self.lock();
+        for origin in dropped {
+            let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+            if let Some(owned) = state.owned.get_mut(&at).filter(|owned| owned.revoking) {
+                owned.abandoned += 1;
+            }
+        }
+    }
+
+    /// True once no answer of these partitions is still to come, and all that came are committed.
+    pub fn is_drained(&self, leaving: &[TopicPartition]) -> bool {
+        let state = self.lock();
+        let drained = |owned: &Owned| owned.ledger.in_flight() <= owned.abandoned && !owned.unsaved;
+        leaving.iter().filter_map(|at| state.owned.get(at)).all(drained)
+    }
+
+    /// The partitions have left: their leases end, late outcomes are dropped.
+    pub fn release(&self, gone: &[TopicPartition]) {
+        let mut state = self.lock();
+        for at in gone {
+            if let Some(owned) = state.owned.remove(at) {
+                owned.lease.end();
+            }
+        }
+    }
+
+    /// Every owned partition, with what the consumer must know of it.
+    pub fn snapshot(&self) -> Vec<PartitionState> {
+        let state = self.lock();
+        let describe = |(at, owned): (&TopicPartition, &Owned)| PartitionState {
+            at: at.clone(),
+            is_full: owned.ledger.is_full() || owned.revoking,
+            low_water: owned.ledger.low_water(),
+        };
+        state.owned.iter().map(describe).collect()
+    }
+}
+
+/// One owned partition at a moment.
+#[derive(Clone, Debug)]
+pub struct PartitionState {
+    pub at: TopicPartition,
+    /// Takes in no more records for now.
+    pub is_full: bool,
+    pub low_water: Option<i64>,
+}

@@ -1,0 +1,205 @@
+//! An idempotent producer whose delivery reports are awaited, one batch at a time.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+
+use crate::config::{Delivery, Kafka};
+use crate::consume::{client_properties, log, without_value};
+use crate::metrics::Metrics;
+use crate::record::Header;
+
+/// Defaults that `kafka.properties` may override. The publisher makes its own batches.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("linger.ms", "1"),
+    ("message.timeout.ms", "30000"),
+    ("socket.timeout.ms", "20000"),
+    ("topic.metadata.refresh.interval.ms", "30000"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+/// What delivery rests on: the configuration refuses these in `kafka.properties`.
+const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")];
+/// A dead pod's open transaction holds up its partitions' next owner for this long at most. librdkafka wants
+/// a message's time within it.
+const TRANSACTION: &[(&str, &str)] = &[("transaction.timeout.ms", "10000"), ("message.timeout.ms", "9000")];
+/// librdkafka's reports arrive while polling: one poll's length, which bounds what a report waits.
+const POLL: Duration = Duration::from_millis(1);
+/// Above librdkafka's own `message.timeout.ms`: past it every message has been reported.
+const REPORT_GRACE: Duration = Duration::from_secs(5);
+
+/// One message to send.
+#[derive(Debug)]
+pub struct Message<'a> {
+    pub topic: &'a str,
+    pub key: Option<&'a [u8]>,
+    pub headers: &'a [&'a Header],
+    pub payload: &'a [u8],
+}
+
+/// Delivery reports by message number; written and read on the publishing thread.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    done: Mutex<HashMap<usize, Result<(), RDKafkaErrorCode>>>,
+    metrics: Metrics,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log("producer", level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.metrics.kafka_error("produce");
+        tracing::warn!(%error, reason, "Kafka producer");
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let report = match result {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+        };
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, report);
+    }
+}
+
+pub struct Producer {
+    inner: BaseProducer<Reports>,
+    properties: ClientConfig,
+    metrics: Metrics,
+    message_timeout: Duration,
+    is_transactional: bool,
+    /// Numbers messages over all batches, so that a late report is not taken for another message's.
+    next: usize,
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer").finish_non_exhaustive() // its properties hold secrets
+    }
+}
+
+impl Producer {
+    /// A producer for `kafka.delivery`; a transactional one is `<group>-<pod>` to its brokers, so that a pod's
+    /// next process fences this one.
+    pub fn create(kafka: &Kafka, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
+        let is_transactional = kafka.delivery == Delivery::ExactlyOnce;
+        let mut properties = client_properties(kafka, pod, DEFAULTS);
+        for (key, value) in FIXED.iter().chain(if is_transactional { TRANSACTION } else { &[] }) {
+            properties.set(*key, *value);
+        }
+        if is_transactional {
+            properties.set("transactional.id", format!("{}-{pod}", kafka.consumer_group));
+        }
+        let timeout = properties.get("message.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
+        Ok(Producer {
+            inner: properties
+                .create_with_context(Reports { done: Mutex::default(), metrics: metrics.clone() })
+                .map_err(without_value)?,
+            properties,
+            metrics,
+            message_timeout: Duration::from_millis(timeout),
+            is_transactional,
+            next: 0,
+        })
+    }
+
+    /// librdkafka's producer, for the calls that make a transaction.
+    pub(super) fn transactions(&self) -> &impl rdkafka::producer::Producer<Reports> {
+        &self.inner
+    }
+
+    /// Sends all messages and waits until each is acknowledged or refused, calling `beat` meanwhile. The
+    /// results stand in the messages' order.
+    pub fn send_all(
+        &mut self,
+        messages: &[Message<'_>],
+        beat: impl Fn(),
+    ) -> Vec<Result<(), RDKafkaErrorCode>> {
+        let first = self.next;
+        self.next += messages.len();
+        let deadline = Instant::now() + self.message_timeout + REPORT_GRACE;
+        for (number, message) in (first..).zip(messages) {
+            self.enqueue(number, message, deadline, &beat);
+        }
+        while self.reported(first) < messages.len() && Instant::now() < deadline {
+            self.inner.poll(POLL);
+            beat();
+        }
+        let mut done = self.reports();
+        let results: Vec<_> = (first..self.next)
+            .map(|number| done.remove(&number).unwrap_or(Err(RDKafkaErrorCode::MessageTimedOut)))
+            .collect();
+        done.clear();
+        drop(done);
+        self.recover();
+        results
+    }
+
+    /// Hands one message to librdkafka; a full queue is waited for, another error is its report.
+    fn enqueue(&self, number: usize, message: &Message<'_>, deadline: Instant, beat: &impl Fn()) {
+        loop {
+            let mut record: BaseRecord<'_, [u8], [u8], usize> =
+                BaseRecord::with_opaque_to(message.topic, number).payload(message.payload);
+            if let Some(key) = message.key {
+                record = record.key(key);
+            }
+            if !message.headers.is_empty() {
+                record = record.headers(headers_of(message.headers));
+            }
+            let code = match self.inner.send(record) {
+                Ok(()) => return,
+                Err((error, _)) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+            };
+            if code != RDKafkaErrorCode::QueueFull || Instant::now() >= deadline {
+                self.reports().insert(number, Err(code));
+                return;
+            }
+            self.inner.poll(POLL);
+            beat();
+        }
+    }
+
+    fn reports(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Result<(), RDKafkaErrorCode>>> {
+        self.inner.context().done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reported(&self, first: usize) -> usize {
+        self.reports().keys().filter(|number| **number >= first).count()
+    }
+
+    /// An idempotent producer that lost its sequence is dead for good: make a new one. What was not
+    /// acknowledged is sent again, which at least once allows.
+    fn recover(&mut self) {
+        if self.is_transactional {
+            return; // fenced: the committer learns of it
+        }
+        let Some((code, reason)) = self.inner.client().fatal_error() else { return };
+        tracing::error!(%code, reason, "the producer failed for good; making a new one");
+        self.metrics.kafka_error("produce");
+        match self
+            .properties
+            .create_with_context(Reports { done: Mutex::default(), metrics: self.metrics.clone() })
+        {
+            Ok(inner) => self.inner = inner,
+            Err(error) => tracing::error!(%error, "cannot make a new producer"),
+        }
+    }
+}
+
+fn headers_of(headers: &[&Header]) -> OwnedHeaders {
+    let add = |all: OwnedHeaders, header: &&Header| {
+        all.insert(KafkaHeader { key: &header.key, value: header.value.as_ref() })
+    };
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), add)
+}

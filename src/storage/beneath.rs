@@ -1,0 +1,203 @@
+//! Opening beneath `base_path`: the kernel (openat2) refuses what leads out, symlinks included.
+//!
+//! Only directories, and sources, are opened by a path of several components. Everything else is done by
+//! name, relative to the parent's descriptor, and follows no symlink.
+
+use std::path::Path;
+
+use cap_std::fs::Dir;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+/// How often an open is tried that the kernel could not prove safe, because something was renamed meanwhile.
+const OPEN_TRIES: usize = 16;
+/// How often making a directory's path begins anew, because somebody removed a part of it meanwhile.
+const MAKE_TRIES: usize = 4;
+
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// NONBLOCK: opening a FIFO must not wait for its writer.
+const SOURCE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// What keeps paths beneath `base_path`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// Linux's openat2 with `RESOLVE_BENEATH`.
+    Openat2,
+    /// cap-std, component by component: where there is no openat2 (before Linux 5.6, seccomp).
+    CapStd,
+}
+
+/// An open `base_path`.
+#[derive(Debug)]
+pub(super) struct Beneath {
+    base: OwnedFd,
+    /// The same directory, where cap-std does the confining.
+    cap: Option<Dir>,
+}
+
+impl Beneath {
+    /// Opens `base_path`, which may itself be a symlink, and finds out what there is to confine with.
+    pub fn open(base_path: &Path) -> Result<Beneath, Errno> {
+        let base = rustix::fs::open(base_path, DIRECTORY, Mode::empty())?;
+        match rustix::fs::openat2(&base, ".", DIRECTORY, Mode::empty(), RESOLVE) {
+            Ok(_) => Ok(Beneath { base, cap: None }),
+            Err(_) => Beneath::with_cap_std(base),
+        }
+    }
+
+    /// Opens `base_path` for the given means.
+    #[cfg(test)]
+    pub fn open_by(base_path: &Path, confinement: Confinement) -> Result<Beneath, Errno> {
+        let base = rustix::fs::open(base_path, DIRECTORY, Mode::empty())?;
+        match confinement {
+            Confinement::Openat2 => Ok(Beneath { base, cap: None }),
+            Confinement::CapStd => Beneath::with_cap_std(base),
+        }
+    }
+
+    fn with_cap_std(base: OwnedFd) -> Result<Beneath, Errno> {
+        let again = base.try_clone().map_err(|error| errno(&error))?;
+        Ok(Beneath { base, cap: Some(Dir::from_std_file(again.into())) })
+    }
+
+    pub fn confinement(&self) -> Confinement {
+        if self.cap.is_some() { Confinement::CapStd } else { Confinement::Openat2 }
+    }
+
+    pub fn base(&self) -> &OwnedFd {
+        &self.base
+    }
+
+    /// Opens the directory at `path`, relative to the base; empty is the base. Symlinks are followed as long
+    /// as they are relative and stay beneath the base, else the error is XDEV.
+    pub fn dir(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { "." } else { path };
+        match &self.cap {
+            None => self.openat2(path, DIRECTORY),
+            Some(cap) => {
+                // cap-std opens with O_PATH, which cannot be synced.
+                let dir = cap.open_dir(path).map_err(|error| errno(&error))?;
+                retry_on_intr(|| rustix::fs::openat(&dir, ".", DIRECTORY, Mode::empty()))
+            }
+        }
+    }
+
+    /// Opens what is at `path` for reading; symlinks as in [`Beneath::dir`]. It may be anything.
+    pub fn source(&self, path: &str) -> Result<OwnedFd, Errno> {
+        match &self.cap {
+            None => self.openat2(path, SOURCE),
+            Some(cap) => {
+                use cap_std::fs::{OpenOptions, OpenOptionsExt};
+                let mut options = OpenOptions::new();
+                let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+                options.read(true).custom_flags(flags);
+                cap.open_with(path, &options).map(OwnedFd::from).map_err(|error| errno(&error))
+            }
+        }
+    }
+
+    /// Opens the directory at `path`, or the nearest one above it that exists; with it what is missing of
+    /// the path, empty if nothing.
+    pub fn nearest<'a>(&self, path: &'a str) -> Result<(OwnedFd, &'a str), Errno> {
+        let mut above = path;
+        loop {
+            match self.dir(above) {
+                Err(Errno::NOENT) if !above.is_empty() => {
+                    above = above.rsplit_once('/').map_or("", |(above, _)| above);
+                }
+                Err(error) => return Err(error),
+                Ok(dir) => {
+                    let missing = path.strip_prefix(above).unwrap_or(path);
+                    return Ok((dir, missing.trim_start_matches('/')));
+                }
+            }
+        }
+    }
+
+    /// Opens the directory at `path` and makes what is missing of it, durably. Others may be making the same
+    /// directories.
+    pub fn make(&self, path: &str) -> Result<OwnedFd, Errno> {
+        for _ in 0..MAKE_TRIES {
+            let (dir, missing) = self.nearest(path)?;
+            match self.make_missing(dir, path, missing) {
+                Err(Errno::NOENT) => {}
+                made => return made,
+            }
+        }
+        Err(Errno::NOENT)
+    }
+
+    fn make_missing(&self, mut dir: OwnedFd, path: &str, missing: &str) -> Result<OwnedFd, Errno> {
+        let mut rest = missing;
+        while !rest.is_empty() {
+            let (name, below) = rest.split_once('/').unwrap_or((rest, ""));
+            match rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o777)) {
+                // Also where another made it: he may not have got to the sync yet.
+                Ok(()) | Err(Errno::EXIST) => sync_dir(&dir)?,
+                Err(error) => return Err(error),
+            }
+            let until = path.len() - below.len();
+            let made = path.get(..until).unwrap_or(path).trim_end_matches('/');
+            // By its path again: it may be a symlink by now, and may lead wherever the kernel allows.
+            dir = match self.dir(made) {
+                Err(Errno::NOENT) if is_symlink(&dir, name) => return Err(Errno::LOOP),
+                opened => opened?,
+            };
+            rest = below;
+        }
+        Ok(dir)
+    }
+
+    fn openat2(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        for _ in 0..OPEN_TRIES {
+            match rustix::fs::openat2(&self.base, path, flags, Mode::empty(), RESOLVE) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                opened => return opened,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+}
+
+/// What stands at `name` in `dir`, a symlink not followed; `None` if nothing does.
+pub(super) fn look_at(dir: &OwnedFd, name: &str) -> Result<Option<rustix::fs::Stat>, Errno> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether files may be made in `dir`, as far as the kernel tells beforehand.
+pub(super) fn may_write(dir: &OwnedFd) -> Result<(), Errno> {
+    // No flags: seccomp profiles that lack openat2 lack faccessat2 as well.
+    rustix::fs::accessat(dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty())
+}
+
+/// Makes the entries of `dir` durable. File systems that cannot sync a directory say INVAL, and need it not.
+pub(super) fn sync_dir(dir: &OwnedFd) -> Result<(), Errno> {
+    match retry_on_intr(|| rustix::fs::fsync(dir)) {
+        Err(Errno::INVAL) => Ok(()),
+        done => done,
+    }
+}
+
+pub(super) fn is_dir(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+fn is_symlink(dir: &OwnedFd, name: &str) -> bool {
+    let stat = look_at(dir, name).ok().flatten();
+    stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+}
+
+/// cap-std's error for a path that leads out is the only one without an errno.
+fn errno(error: &std::io::Error) -> Errno {
+    match Errno::from_io_error(error) {
+        Some(errno) => errno,
+        None if error.kind() == std::io::ErrorKind::PermissionDenied => Errno::XDEV,
+        None => Errno::IO,
+    }
+}

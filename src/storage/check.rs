@@ -1,0 +1,47 @@
+//! What `ftp-pooler check` tells about a local connection.
+
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::beneath::{Beneath, Confinement};
+use super::error::{Doing, Side, StorageError};
+use super::temp_name::{Incarnation, TempName};
+use crate::record::Origin;
+
+/// What a look at `base_path` found.
+#[derive(Debug)]
+pub struct Check {
+    pub confinement: Confinement,
+    /// Bytes that an ordinary user may still write.
+    pub free: u64,
+    /// Why no file can be made in `base_path` itself, if none can.
+    pub writable: Result<(), StorageError>,
+}
+
+impl Check {
+    pub(super) fn of(beneath: &Beneath, base_path: &Path) -> Result<Check, StorageError> {
+        let path = base_path.to_string_lossy();
+        let doing = |what| Doing { what, path: &path, side: Side::Destination };
+        let room = rustix::fs::fstatvfs(beneath.base())
+            .map_err(|errno| doing("ask for the room left in").failed(errno))?;
+        Ok(Check {
+            confinement: beneath.confinement(),
+            free: room.f_bavail.saturating_mul(room.f_frsize),
+            writable: try_writing(beneath, &doing("make a file in")),
+        })
+    }
+}
+
+/// Makes a file of one byte and removes it. Permissions alone do not tell (quotas, NFS's root).
+fn try_writing(beneath: &Beneath, doing: &Doing<'_>) -> Result<(), StorageError> {
+    let failed = |errno| doing.failed(errno);
+    let incarnation = Incarnation::random().map_err(|error| StorageError::Fault(doing.says(error)))?;
+    let name = TempName::new(&Origin { topic: "check".into(), partition: 0, offset: 0 }, incarnation);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(beneath.base(), name.as_str(), flags, Mode::from_raw_mode(0o600))
+        .map_err(failed)?;
+    let written = rustix::io::write(&file, b"x").and_then(|_| rustix::fs::fsync(&file)).map_err(failed);
+    rustix::fs::unlinkat(beneath.base(), name.as_str(), AtFlags::empty()).map_err(failed)?;
+    written
+}

@@ -1,0 +1,241 @@
+//! A temp file on the disk, until it is renamed to its target or removed. Blocking: called off the runtime.
+
+use std::sync::Arc;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::beneath::{self, Beneath};
+use super::error::{Doing, Side, StorageError};
+use super::target::Target;
+use super::temp_name::TempName;
+
+/// Written bytes after which they are sent to the disk without being asked for yet, so that the last sync
+/// of a huge file stays well within a call's deadline.
+const SYNC_EVERY: u64 = 64 << 20;
+
+/// Where a download goes, and under which name until it is whole.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub target: Target,
+    pub temp: TempName,
+    pub overwrite: bool,
+}
+
+impl Plan {
+    pub fn doing(&self, what: &'static str) -> Doing<'_> {
+        Doing { what, path: self.target.as_written(), side: Side::Destination }
+    }
+
+    /// What can be refused before a byte is fetched, without changing anything: the target is there and
+    /// must not be replaced, is a directory, or stands where nothing may be written.
+    pub fn refuse_early(&self, beneath: &Beneath) -> Result<(), StorageError> {
+        let doing = self.doing("create");
+        let failed = |errno| doing.failed(errno);
+        let (dir, missing) = beneath.nearest(self.target.parent()).map_err(failed)?;
+        if missing.is_empty() {
+            match beneath::look_at(&dir, self.target.name()).map_err(failed)? {
+                Some(stat) if beneath::is_dir(&stat) => return Err(failed(Errno::ISDIR)),
+                Some(_) if !self.overwrite => return Err(self.exists()),
+                _ => {}
+            }
+        }
+        beneath::may_write(&dir).map_err(failed)
+    }
+
+    fn exists(&self) -> StorageError {
+        StorageError::DestinationExists(self.doing("create").says("it exists, and `overwrite` is false"))
+    }
+}
+
+/// A temp file beside its target. Dropped unpublished, it removes itself.
+#[derive(Debug)]
+pub(super) struct Draft {
+    beneath: Arc<Beneath>,
+    plan: Plan,
+    parent: OwnedFd,
+    file: OwnedFd,
+    unsynced: u64,
+    /// False once the temp name is gone.
+    stands: bool,
+}
+
+impl Draft {
+    /// Makes the target's parents, durably, and an empty temp file in the last one.
+    pub fn create(beneath: Arc<Beneath>, plan: Plan) -> Result<Draft, StorageError> {
+        let parent = beneath
+            .make(plan.target.parent())
+            .map_err(|errno| plan.doing("make the directories of").failed(errno))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        let file = retry_on_intr(|| rustix::fs::openat(&parent, plan.temp.as_str(), flags, mode))
+            .map_err(|errno| plan.doing("create a temp file beside").failed(errno))?;
+        Ok(Draft { beneath, plan, parent, file, unsynced: 0, stands: true })
+    }
+
+    /// Writes all of `data` at the end.
+    pub fn append(&mut self, data: &[u8]) -> Result<(), StorageError> {
+        let failed = |errno| self.plan.doing("write").failed(errno);
+        let mut rest = data;
+        while !rest.is_empty() {
+            let written = retry_on_intr(|| rustix::io::write(&self.file, rest)).map_err(failed)?;
+            if written == 0 {
+                return Err(failed(Errno::IO));
+            }
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        self.unsynced += data.len() as u64;
+        if self.unsynced >= SYNC_EVERY {
+            retry_on_intr(|| rustix::fs::fdatasync(&self.file)).map_err(failed)?;
+            self.unsynced = 0;
+        }
+        Ok(())
+    }
+
+    /// Makes the file durable, renames it to its target, and makes that durable too. `still_ours` is asked
+    /// as late as can be.
+    pub fn publish(mut self, still_ours: impl FnOnce() -> bool) -> Result<(), StorageError> {
+        retry_on_intr(|| rustix::fs::fsync(&self.file))
+            .map_err(|errno| self.plan.doing("sync").failed(errno))?;
+        self.parent_is_in_its_place()?;
+        if !still_ours() {
+            return Err(StorageError::LeaseEnded);
+        }
+        if self.plan.overwrite { self.place_over() } else { self.place_new() }?;
+        beneath::sync_dir(&self.parent)
+            .map_err(|errno| self.plan.doing("sync the directory of").failed(errno))
+    }
+
+    /// The directory may have been moved since it was opened, out of `base_path` even: then the file would be
+    /// published where nobody asked for it.
+    fn parent_is_in_its_place(&self) -> Result<(), StorageError> {
+        let doing = self.plan.doing("publish");
+        let failed = |errno| doing.failed(errno);
+        let now = self.beneath.dir(self.plan.target.parent()).map_err(failed)?;
+        if same_file(&now, &self.parent).map_err(failed)? {
+            return Ok(());
+        }
+        Err(StorageError::Io(doing.says("its directory was replaced by another meanwhile")))
+    }
+
+    fn place_over(&mut self) -> Result<(), StorageError> {
+        let (temp, name) = (self.plan.temp.as_str(), self.plan.target.name());
+        rustix::fs::renameat(&self.parent, temp, &self.parent, name)
+            .map_err(|errno| self.plan.doing("rename a temp file to").failed(errno))?;
+        self.stands = false;
+        Ok(())
+    }
+
+    fn place_new(&mut self) -> Result<(), StorageError> {
+        let (temp, name) = (self.plan.temp.as_str(), self.plan.target.name());
+        match rustix::fs::renameat_with(&self.parent, temp, &self.parent, name, RenameFlags::NOREPLACE) {
+            Ok(()) => self.stands = false,
+            Err(Errno::EXIST) => return Err(self.plan.exists()),
+            // The file system (NFS, for one) or the kernel has no such rename.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.place_by_link()?,
+            Err(errno) => return Err(self.plan.doing("rename a temp file to").failed(errno)),
+        }
+        Ok(())
+    }
+
+    /// A hard link fails where the name is taken, as the rename should have.
+    fn place_by_link(&mut self) -> Result<(), StorageError> {
+        let (temp, name) = (self.plan.temp.as_str(), self.plan.target.name());
+        match rustix::fs::linkat(&self.parent, temp, &self.parent, name, AtFlags::empty()) {
+            Ok(()) => {}
+            // Over NFS a reply may be lost, and the call repeated by the client.
+            Err(Errno::EXIST) if self.stands_at(name) => {}
+            Err(Errno::EXIST) => return Err(self.plan.exists()),
+            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                let why = "the file system can neither rename without replacing nor make hard links, \
+                           so `overwrite: false` cannot be kept there";
+                return Err(StorageError::Unsupported(self.plan.doing("publish").says(why)));
+            }
+            Err(errno) => return Err(self.plan.doing("link a temp file to").failed(errno)),
+        }
+        self.remove();
+        Ok(())
+    }
+
+    fn stands_at(&self, name: &str) -> bool {
+        let (Ok(Some(there)), Ok(ours)) =
+            (beneath::look_at(&self.parent, name), rustix::fs::fstat(&self.file))
+        else {
+            return false;
+        };
+        (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+    }
+
+    fn remove(&mut self) {
+        let temp = self.plan.temp.as_str();
+        match rustix::fs::unlinkat(&self.parent, temp, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => {
+                let beside = self.plan.target.as_written();
+                tracing::warn!(temp, beside, error = %errno, "a temp file could not be removed");
+            }
+        }
+        self.stands = false;
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.stands {
+            self.remove();
+        }
+    }
+}
+
+fn same_file(one: &OwnedFd, other: &OwnedFd) -> Result<bool, Errno> {
+    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::record::Origin;
+    use crate::storage::temp_name::Incarnation;
+
+    fn draft(base: &Path) -> Draft {
+        let origin = Origin { topic: "t".into(), partition: 0, offset: 0 };
+        let temp = TempName::new(&origin, Incarnation::random().unwrap());
+        let target = Target::resolve(base, "/x").unwrap();
+        let plan = Plan { target, temp, overwrite: false };
+        let mut draft = Draft::create(Arc::new(Beneath::open(base).unwrap()), plan).unwrap();
+        draft.append(b"new").unwrap();
+        draft
+    }
+
+    fn names(base: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(base).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn where_there_is_no_exclusive_rename_a_link_keeps_what_is_there() {
+        let base = tempfile::tempdir().unwrap();
+        draft(base.path()).place_by_link().unwrap();
+        assert_eq!(std::fs::read(base.path().join("x")).unwrap(), b"new");
+
+        std::fs::write(base.path().join("x"), "old").unwrap();
+        let error = draft(base.path()).place_by_link().unwrap_err();
+        assert!(matches!(error, StorageError::DestinationExists(_)), "{error}");
+        assert_eq!(std::fs::read(base.path().join("x")).unwrap(), b"old");
+        assert_eq!(names(base.path()), ["x"]);
+    }
+
+    #[test]
+    fn a_link_whose_reply_was_lost_is_known_again() {
+        let base = tempfile::tempdir().unwrap();
+        let mut draft = draft(base.path());
+        std::fs::hard_link(base.path().join(draft.plan.temp.as_str()), base.path().join("x")).unwrap();
+        draft.place_by_link().unwrap();
+        drop(draft);
+        assert_eq!(names(base.path()), ["x"]);
+    }
+}

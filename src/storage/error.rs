@@ -1,0 +1,149 @@
+//! What can go wrong with a local file, and what the task's answer says about it.
+
+use rustix::io::Errno;
+
+use crate::failure::{Code, Failure, Remedy, TryError};
+
+/// One operation's error. The text names the operation, the path as the task wrote it, and the reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StorageError {
+    /// The path cannot be a file's path, leads out of `base_path`, or what stands there is no regular file.
+    #[error("{0}")]
+    PathNotAllowed(String),
+    #[error("{0}")]
+    SourceNotFound(String),
+    /// The source has another size or time than when it was opened.
+    #[error("{0}")]
+    SourceChanged(String),
+    #[error("{0}")]
+    DestinationExists(String),
+    #[error("{0}")]
+    PermissionDenied(String),
+    /// No room, or no quota.
+    #[error("{0}")]
+    Full(String),
+    /// Larger than the file system or the process's limits allow.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The file system did not answer in time.
+    #[error("{0}")]
+    TimedOut(String),
+    /// The file system can neither rename without replacing nor make hard links.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Any other error of the operating system.
+    #[error("{0}")]
+    Io(String),
+    /// A fault of the pooler.
+    #[error("{0}")]
+    Fault(String),
+    /// The task was this pod's no more when its file was about to be published; nothing was published.
+    /// Whoever sees this drops the outcome.
+    #[error("the task's partition left this pod before its file was published")]
+    LeaseEnded,
+}
+
+/// On which side of the task the local file stands: the same errno means different things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Source,
+    Destination,
+}
+
+/// What is being done to which path: how every message begins.
+#[derive(Clone, Debug)]
+pub(super) struct Doing<'a> {
+    pub what: &'static str,
+    pub path: &'a str,
+    pub side: Side,
+}
+
+impl Doing<'_> {
+    /// The begin of a message: `write "/a/b": `, then `reason`.
+    pub fn says(&self, reason: impl std::fmt::Display) -> String {
+        format!("{} {:?}: {reason}", self.what, self.path)
+    }
+
+    /// Classifies what the operating system said.
+    pub fn failed(&self, errno: Errno) -> StorageError {
+        let source = self.side == Side::Source;
+        match errno {
+            Errno::NOENT | Errno::NOTDIR if source => StorageError::SourceNotFound(self.says(errno)),
+            Errno::NOTDIR => StorageError::PathNotAllowed(self.says("a part of the path is no directory")),
+            Errno::ISDIR => StorageError::PathNotAllowed(self.says("it is a directory")),
+            Errno::NXIO | Errno::NODEV if source => {
+                StorageError::PathNotAllowed(self.says("it is no regular file"))
+            }
+            Errno::XDEV => StorageError::PathNotAllowed(self.says("it leads out of base_path")),
+            Errno::LOOP => {
+                StorageError::PathNotAllowed(self.says("a symlink in it leads nowhere, or in a circle"))
+            }
+            Errno::NAMETOOLONG => StorageError::PathNotAllowed(self.says(errno)),
+            Errno::NOSPC | Errno::DQUOT => StorageError::Full(self.says(errno)),
+            Errno::FBIG => StorageError::TooLarge(self.says(errno)),
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => StorageError::PermissionDenied(self.says(errno)),
+            _ => StorageError::Io(self.says(errno)),
+        }
+    }
+}
+
+impl StorageError {
+    /// The contract's code, and whether another try can help.
+    #[must_use]
+    pub const fn class(&self) -> (Code, Remedy) {
+        match self {
+            StorageError::PathNotAllowed(_) => (Code::PathNotAllowed, Remedy::GiveUp),
+            StorageError::SourceNotFound(_) => (Code::SourceNotFound, Remedy::GiveUp),
+            StorageError::SourceChanged(_) => (Code::SourceChanged, Remedy::Wait),
+            StorageError::DestinationExists(_) => (Code::DestinationExists, Remedy::GiveUp),
+            StorageError::PermissionDenied(_) => (Code::PermissionDenied, Remedy::GiveUp),
+            StorageError::Full(_) => (Code::StorageFull, Remedy::Wait),
+            StorageError::TooLarge(_) => (Code::FileTooLarge, Remedy::GiveUp),
+            StorageError::TimedOut(_) => (Code::Timeout, Remedy::Wait),
+            StorageError::Unsupported(_) => (Code::Unsupported, Remedy::GiveUp),
+            StorageError::Io(_) => (Code::LocalIo, Remedy::Wait),
+            StorageError::Fault(_) => (Code::Internal, Remedy::Wait),
+            StorageError::LeaseEnded => (Code::Internal, Remedy::GiveUp),
+        }
+    }
+}
+
+impl From<StorageError> for TryError {
+    fn from(error: StorageError) -> Self {
+        let (code, remedy) = error.class();
+        TryError { failure: Failure::new(code, error.to_string()), remedy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(errno: Errno, side: Side) -> (Code, Remedy) {
+        Doing { what: "open", path: "/a", side }.failed(errno).class()
+    }
+
+    #[test]
+    fn a_full_disk_is_waited_for_and_a_forbidden_one_is_not() {
+        assert_eq!(class(Errno::NOSPC, Side::Destination), (Code::StorageFull, Remedy::Wait));
+        assert_eq!(class(Errno::DQUOT, Side::Destination), (Code::StorageFull, Remedy::Wait));
+        assert_eq!(class(Errno::ROFS, Side::Destination), (Code::PermissionDenied, Remedy::GiveUp));
+        assert_eq!(class(Errno::ACCESS, Side::Source), (Code::PermissionDenied, Remedy::GiveUp));
+        assert_eq!(class(Errno::IO, Side::Source), (Code::LocalIo, Remedy::Wait));
+        assert_eq!(class(Errno::MFILE, Side::Destination), (Code::LocalIo, Remedy::Wait));
+    }
+
+    #[test]
+    fn a_missing_source_is_final_but_a_directory_that_vanished_is_not() {
+        assert_eq!(class(Errno::NOENT, Side::Source), (Code::SourceNotFound, Remedy::GiveUp));
+        assert_eq!(class(Errno::NOENT, Side::Destination), (Code::LocalIo, Remedy::Wait));
+    }
+
+    #[test]
+    fn a_message_names_operation_path_and_reason_and_no_reply_code() {
+        let doing = Doing { what: "write", path: "/ä b", side: Side::Destination };
+        let error = TryError::from(doing.failed(Errno::NOSPC));
+        assert_eq!(error.failure.message, "write \"/ä b\": No space left on device (os error 28)");
+        assert_eq!(error.failure.ftp_code, None);
+    }
+}

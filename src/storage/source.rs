@@ -1,0 +1,197 @@
+//! An upload's source: a regular file, read once from begin to end.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::Storage;
+use super::disk::{Call, Job, Turn};
+use super::error::{Side, StorageError};
+use super::target::Target;
+use super::temp_file::CHUNK;
+
+/// An open source. Its first chunk was read when it was opened, so a file below [`CHUNK`] costs one call; of
+/// a larger one the next chunk is read while the last one is sent.
+///
+/// It stays the file that was opened, whatever takes its name meanwhile.
+#[derive(Debug)]
+pub struct SourceFile {
+    storage: Storage,
+    target: Target,
+    file: Arc<OwnedFd>,
+    seen: Seen,
+    ahead: Ahead,
+    /// The chunk lent to the caller.
+    current: Vec<u8>,
+    spare: Vec<u8>,
+    /// Bytes handed out, `current` included.
+    read: u64,
+}
+
+/// What a file was when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    size: u64,
+    modified: (i64, u64),
+    inode: u64,
+}
+
+/// The chunk after the current one.
+#[derive(Debug)]
+enum Ahead {
+    Idle,
+    Reading(Call<Vec<u8>>),
+    Ready(Vec<u8>),
+    /// There is none.
+    End,
+    Failed,
+}
+
+impl SourceFile {
+    pub(super) async fn open(storage: Storage, target: Target) -> Result<SourceFile, StorageError> {
+        let (beneath, path) = (storage.beneath(), target.clone());
+        let job = Job { what: "open", target: target.clone(), side: Side::Source };
+        let opened = storage.disk().call(job.clone(), move |_| {
+            let doing = job.doing();
+            let file = beneath.source(path.relative()).map_err(|errno| doing.failed(errno))?;
+            let stat = rustix::fs::fstat(&file).map_err(|errno| doing.failed(errno))?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                return Err(StorageError::PathNotAllowed(doing.says("it is no regular file")));
+            }
+            let seen = Seen::of(&stat);
+            // One byte more than there is shows the end of the file in the same call.
+            let room = usize::try_from(seen.size).unwrap_or(CHUNK).saturating_add(1).min(CHUNK);
+            let first = fill(&file, Vec::with_capacity(room), 0).map_err(|errno| doing.failed(errno))?;
+            Ok((file, seen, first))
+        });
+        let (file, seen, first) = opened.await?;
+        let (ahead, file) = (Ahead::Ready(first), Arc::new(file));
+        let (current, spare) = (Vec::new(), Vec::new());
+        Ok(SourceFile { storage, target, file, seen, ahead, current, spare, read: 0 })
+    }
+
+    /// Its size in bytes when it was opened.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.seen.size
+    }
+
+    /// When its content was last changed, as of the opening.
+    #[must_use]
+    pub fn modified(&self) -> SystemTime {
+        let (seconds, nanoseconds) = self.seen.modified;
+        let whole = Duration::from_secs(seconds.unsigned_abs());
+        let begin = if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+        begin.and_then(|at| at.checked_add(Duration::from_nanos(nanoseconds))).unwrap_or(UNIX_EPOCH)
+    }
+
+    #[must_use]
+    pub fn inode(&self) -> u64 {
+        self.seen.inode
+    }
+
+    /// The next bytes, at most [`CHUNK`]; empty at the end, and then as many were read as [`SourceFile::size`]
+    /// says. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`StorageError::SourceChanged`] where the file turns out shorter or longer than it was; a file that
+    /// grows while it is read is not run after.
+    pub async fn read(&mut self) -> Result<&[u8], StorageError> {
+        let next = loop {
+            match std::mem::replace(&mut self.ahead, Ahead::Failed) {
+                Ahead::Ready(chunk) => break chunk,
+                Ahead::Reading(call) => {
+                    self.ahead = Ahead::Reading(call);
+                    self.finish_reading().await?;
+                }
+                Ahead::Idle => {
+                    self.ahead = Ahead::Idle;
+                    let turn = self.storage.disk().turn(&self.job("read")).await?;
+                    self.start_reading(turn);
+                }
+                Ahead::End => {
+                    self.ahead = Ahead::End;
+                    return Ok(&[]);
+                }
+                Ahead::Failed => {
+                    return Err(StorageError::Io(self.job("read").doing().says("an earlier read failed")));
+                }
+            }
+        };
+        self.hand_out(next)
+    }
+
+    /// Whether the file, looked at again, still has the size and time it was opened with: ask after the last
+    /// byte was read, before the upload is given its name.
+    pub async fn still_same(&self) -> Result<bool, StorageError> {
+        let (file, seen, job) = (Arc::clone(&self.file), self.seen, self.job("look at"));
+        let disk = self.storage.disk();
+        let stat = disk
+            .call(job.clone(), move |_| rustix::fs::fstat(&file).map_err(|errno| job.doing().failed(errno)));
+        Ok(Seen::of(&stat.await?) == seen)
+    }
+
+    async fn finish_reading(&mut self) -> Result<(), StorageError> {
+        let Ahead::Reading(call) = &mut self.ahead else { return Ok(()) };
+        let outcome = call.wait().await;
+        self.ahead = Ahead::Failed;
+        self.ahead = Ahead::Ready(outcome?);
+        Ok(())
+    }
+
+    fn start_reading(&mut self, turn: Turn) {
+        let (file, from, job) = (Arc::clone(&self.file), self.read, self.job("read"));
+        let mut buffer = std::mem::take(&mut self.spare);
+        self.ahead = Ahead::Reading(self.storage.disk().start(turn, job.clone(), move |_| {
+            buffer.clear();
+            buffer.reserve_exact(CHUNK);
+            fill(&file, buffer, from).map_err(|errno| job.doing().failed(errno))
+        }));
+    }
+
+    /// Makes `chunk` the current one, and has the next one read where there may be one.
+    fn hand_out(&mut self, chunk: Vec<u8>) -> Result<&[u8], StorageError> {
+        let at_end = chunk.len() < chunk.capacity().min(CHUNK);
+        self.read += chunk.len() as u64;
+        if self.read > self.seen.size || (at_end && self.read < self.seen.size) {
+            let why = format!("it had {} bytes, and has more or fewer now", self.seen.size);
+            return Err(StorageError::SourceChanged(self.job("read").doing().says(why)));
+        }
+        self.spare = std::mem::replace(&mut self.current, chunk);
+        self.ahead = if at_end { Ahead::End } else { Ahead::Idle };
+        if !at_end && let Some(turn) = self.storage.disk().turn_now() {
+            self.start_reading(turn);
+        }
+        Ok(&self.current)
+    }
+
+    fn job(&self, what: &'static str) -> Job {
+        Job { what, target: self.target.clone(), side: Side::Source }
+    }
+}
+
+impl Seen {
+    // The fields' types differ between architectures.
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, clippy::useless_conversion)]
+    fn of(stat: &Stat) -> Seen {
+        let modified = (i64::from(stat.st_mtime), stat.st_mtime_nsec as u64);
+        Seen { size: stat.st_size as u64, modified, inode: stat.st_ino as u64 }
+    }
+}
+
+/// Reads from `offset` until `buffer` is full or the file ends.
+fn fill(file: &OwnedFd, mut buffer: Vec<u8>, offset: u64) -> Result<Vec<u8>, Errno> {
+    let room = buffer.capacity().min(CHUNK);
+    while buffer.len() < room {
+        let from = offset + buffer.len() as u64;
+        let more =
+            retry_on_intr(|| rustix::io::pread(file, rustix::buffer::spare_capacity(&mut buffer), from))?;
+        if more == 0 {
+            break;
+        }
+    }
+    Ok(buffer)
+}

@@ -1,0 +1,183 @@
+//! A download's destination: written beside its target, then published whole, or gone.
+
+use bytes::BufMut;
+
+use super::Storage;
+use super::disk::{Abandoned, Call, Job};
+use super::draft::{Draft, Plan};
+use super::error::{Side, StorageError};
+
+/// Bytes written by one call. A file of at most this size costs a single call: made, written, synced and
+/// renamed at once. Two such buffers a file at most.
+pub const CHUNK: usize = 256 * 1024;
+
+/// A file that is not there yet.
+///
+/// Nothing stands on the disk before the first [`CHUNK`] is full, or [`TempFile::publish`] is called; a task
+/// that fails earlier leaves not even a directory. A chunk is written while the next one arrives, so an error
+/// may be told one call late, never after `publish`. Dropped (a cancelled task), it removes what it wrote;
+/// a call under way at that moment does so as soon as the file system lets it.
+#[derive(Debug)]
+pub struct TempFile {
+    storage: Storage,
+    plan: Plan,
+    stage: Stage,
+    /// Arrived, and not yet given to a call.
+    buffer: Vec<u8>,
+    /// The other buffer, while no call has it.
+    spare: Vec<u8>,
+    /// Bytes given to calls.
+    given: u64,
+}
+
+/// Where the bytes before the buffer are.
+#[derive(Debug)]
+enum Stage {
+    Nowhere,
+    OnDisk(Box<Draft>),
+    Writing(Call<Written>),
+    /// An error was told; the temp file has been removed.
+    Failed,
+}
+
+type Written = (Box<Draft>, Vec<u8>);
+
+impl TempFile {
+    pub(super) fn new(storage: Storage, plan: Plan) -> TempFile {
+        let (buffer, spare) = (Vec::new(), Vec::new());
+        TempFile { storage, plan, stage: Stage::Nowhere, buffer, spare, given: 0 }
+    }
+
+    /// Room for the next bytes, never none: read the network straight into it (`read_buf`).
+    pub async fn room(&mut self) -> Result<impl BufMut, StorageError> {
+        if self.buffer.len() >= CHUNK {
+            self.give_chunk().await?;
+        }
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(CHUNK);
+        }
+        let free = CHUNK.saturating_sub(self.buffer.len());
+        Ok((&mut self.buffer).limit(free))
+    }
+
+    /// Appends `data`, by way of a copy; [`TempFile::room`] spares it.
+    pub async fn write(&mut self, data: &[u8]) -> Result<(), StorageError> {
+        let mut rest = data;
+        while !rest.is_empty() {
+            let mut room = self.room().await?;
+            let (now, later) = rest.split_at(rest.len().min(room.remaining_mut()));
+            room.put_slice(now);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Bytes written so far, buffered ones included.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.given + self.buffer.len() as u64
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes the file durable (fsync) and gives it its name: with `overwrite` in place of whatever stands
+    /// there (a symlink itself, not what it leads to), else only where nothing does; then makes the name
+    /// durable. `still_ours` is asked on a blocking thread, right before the rename.
+    ///
+    /// Dropped before the rename, it does not happen. After an error nothing of ours is left; only where
+    /// the error is that of the directory's last sync is the file there already.
+    ///
+    /// # Errors
+    /// [`StorageError::LeaseEnded`] if `still_ours` says no; `DestinationExists` where another was first.
+    pub async fn publish(
+        mut self,
+        still_ours: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<(), StorageError> {
+        self.settle().await?;
+        let job = self.job("publish");
+        let turn = self.storage.disk().turn(&job).await?;
+        let make = self.take_draft()?;
+        let rest = std::mem::take(&mut self.buffer);
+        let work = move |abandoned: &Abandoned<'_>| {
+            let mut draft = make()?;
+            draft.append(&rest)?;
+            draft.publish(|| !abandoned() && still_ours())
+        };
+        self.storage.disk().start(turn, job, work).wait().await
+    }
+
+    /// Removes what was written, and returns when it is gone. An error is only logged: nobody can act on it.
+    pub async fn discard(mut self) {
+        if self.settle().await.is_err() {
+            return;
+        }
+        if let Stage::OnDisk(draft) = std::mem::replace(&mut self.stage, Stage::Failed) {
+            let removed = self.storage.disk().call(self.job("discard"), move |_| {
+                drop(draft);
+                Ok(())
+            });
+            if let Err(error) = removed.await {
+                tracing::warn!(%error, "a temp file may still stand");
+            }
+        }
+    }
+
+    /// Has the full buffer written, once the one before is.
+    async fn give_chunk(&mut self) -> Result<(), StorageError> {
+        self.settle().await?;
+        let job = self.job("write");
+        let turn = self.storage.disk().turn(&job).await?;
+        let make = self.take_draft()?;
+        let mut chunk = std::mem::replace(&mut self.buffer, std::mem::take(&mut self.spare));
+        self.given += chunk.len() as u64;
+        let call = self.storage.disk().start(turn, job, move |_| {
+            let mut draft = make()?;
+            draft.append(&chunk)?;
+            chunk.clear();
+            Ok((draft, chunk))
+        });
+        self.stage = Stage::Writing(call);
+        Ok(())
+    }
+
+    /// Waits for the call under way, if there is one.
+    async fn settle(&mut self) -> Result<(), StorageError> {
+        let Stage::Writing(call) = &mut self.stage else { return Ok(()) };
+        let written = call.wait().await;
+        self.stage = Stage::Failed;
+        let (draft, spare) = written?;
+        self.stage = Stage::OnDisk(draft);
+        self.spare = spare;
+        Ok(())
+    }
+
+    /// What makes the temp file, or hands out the one there is; to be called where it may block.
+    fn take_draft(
+        &mut self,
+    ) -> Result<impl FnOnce() -> Result<Box<Draft>, StorageError> + Send + use<>, StorageError> {
+        let there = match std::mem::replace(&mut self.stage, Stage::Failed) {
+            Stage::Nowhere => None,
+            Stage::OnDisk(draft) => Some(draft),
+            Stage::Writing(_) | Stage::Failed => {
+                return Err(StorageError::Io(self.plan.doing("write").says("an earlier write failed")));
+            }
+        };
+        let (beneath, plan) = (self.storage.beneath(), self.plan.clone());
+        Ok(move || there.map_or_else(|| Draft::create(beneath, plan).map(Box::new), Ok))
+    }
+
+    fn job(&self, what: &'static str) -> Job {
+        Job { what, target: self.plan.target.clone(), side: Side::Destination }
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if let Stage::OnDisk(draft) = std::mem::replace(&mut self.stage, Stage::Failed) {
+            self.storage.disk().dispose(draft);
+        }
+    }
+}

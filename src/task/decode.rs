@@ -1,0 +1,146 @@
+//! From a record's payload to a task, or to the failure that says why it is none.
+
+use serde_json::value::RawValue;
+
+use super::json::{Field, object, quoted, string};
+use super::problems::Problems;
+use super::side::{self, Side};
+use super::{Operation, Options, Task, options};
+use crate::config::Connections;
+use crate::failure::{Code, Failure};
+
+/// A `task_id`'s bytes at most.
+pub const MAX_TASK_ID_BYTES: usize = 256;
+
+const FIELDS: [&str; 5] = ["task_id", "operation", "source", "destination", "options"];
+
+/// A record that is no task that can be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The task's id, also where JSON breaks off after it; `None` if it is missing or no valid one.
+    pub task_id: Option<String>,
+    pub failure: Failure,
+}
+
+/// Decodes a record's payload; `None` is a tombstone.
+///
+/// Fields that the contract does not know are ignored, whatever they hold. A known one that is there twice is
+/// an error, as nobody can say which was meant. An error names every field that is wrong; its code is
+/// `invalid_task`, else `unknown_connection`, else `path_not_allowed`.
+pub fn decode(payload: Option<&[u8]>, connections: &Connections) -> Result<Task, Rejected> {
+    let Some(payload) = payload else {
+        return Err(Rejected::record(None, "has no value (a tombstone), must be a JSON object"));
+    };
+    let fields = top_level(payload)?;
+    let mut problems = Problems::default();
+    problems.repeated(&fields);
+    let [task_id, operation, source, destination, options] = fields;
+
+    let task_id = read_task_id(&task_id, &mut problems);
+    let operation = read_operation(&operation, &mut problems);
+    let (source_kind, destination_kind) = operation.map(side::kinds).unzip();
+    let paths = ["source.connection_id", "source.path"];
+    let source = side::read(&source, paths, source_kind, connections, &mut problems);
+    let paths = ["destination.connection_id", "destination.path"];
+    let destination = side::read(&destination, paths, destination_kind, connections, &mut problems);
+    let options = options::read(&options, operation, &mut problems);
+
+    let task = assemble(task_id.clone(), operation, source, destination, options);
+    match (problems.into_failure(), task) {
+        (None, Some(task)) => Ok(task),
+        (Some(failure), _) => Err(Rejected { task_id, failure }),
+        (None, None) => {
+            let failure =
+                Failure::new(Code::Internal, "a part of the task was not read, and no reason was given");
+            Err(Rejected { task_id, failure })
+        }
+    }
+}
+
+impl Rejected {
+    /// The record as a whole is no JSON object.
+    fn record(task_id: Option<String>, what: impl std::fmt::Display) -> Self {
+        Rejected { task_id, failure: Failure::new(Code::InvalidTask, format!("the record {what}")) }
+    }
+}
+
+/// The task's own fields, if the payload is a JSON object.
+fn top_level(payload: &[u8]) -> Result<[Field<'_>; FIELDS.len()], Rejected> {
+    let (text, not_utf8) = match std::str::from_utf8(payload) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let valid = payload.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+            (valid, Some(format!("is not UTF-8 (byte {})", error.valid_up_to())))
+        }
+    };
+    let json = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (fields, read) = object(json, FIELDS);
+    let flaw = match (not_utf8, read) {
+        (Some(flaw), _) => flaw,
+        (None, _) if json.len() < text.len() => {
+            "begins with a byte order mark (byte 0), must be JSON only".to_owned()
+        }
+        (None, Err(_)) => no_object(json),
+        (None, Ok(())) => return Ok(fields),
+    };
+    let [task_id, ..] = &fields;
+    Err(Rejected::record(read_task_id(task_id, &mut Problems::default()), flaw))
+}
+
+/// Says why a text that could not be read as an object is none.
+fn no_object(text: &str) -> String {
+    if text.trim_ascii().is_empty() {
+        return "is empty, must be a JSON object".to_owned();
+    }
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(json) => format!("is {}, must be a JSON object", quoted(json.get())),
+        Err(error) => format!("is not JSON: {error}"),
+    }
+}
+
+fn read_task_id(field: &Field<'_>, problems: &mut Problems) -> Option<String> {
+    let task_id = field.required_string("a string of 1 to 256 bytes", problems)?;
+    if task_id.len() > MAX_TASK_ID_BYTES {
+        problems
+            .invalid(field.path, format_args!("has {} bytes, may have {MAX_TASK_ID_BYTES}", task_id.len()));
+        return None;
+    }
+    Some(task_id)
+}
+
+fn read_operation(field: &Field<'_>, problems: &mut Problems) -> Option<Operation> {
+    let needed = "\"download\" or \"upload\"";
+    let raw = field.required(needed, problems)?;
+    match string(raw).as_deref() {
+        Some("download") => Some(Operation::Download),
+        Some("upload") => Some(Operation::Upload),
+        _ => {
+            problems.wrong(field.path, raw, needed);
+            None
+        }
+    }
+}
+
+/// Sorts the two sides into the remote and the local one. `None` if any part is missing.
+fn assemble(
+    task_id: Option<String>,
+    operation: Option<Operation>,
+    source: Option<Side>,
+    destination: Option<Side>,
+    options: Options,
+) -> Option<Task> {
+    let (operation, source, destination) = (operation?, source?, destination?);
+    let (remote, local) = match operation {
+        Operation::Download => (source, destination),
+        Operation::Upload => (destination, source),
+    };
+    Some(Task {
+        task_id: task_id?,
+        operation,
+        remote: remote.connection,
+        remote_path: remote.path,
+        local: local.connection,
+        local_path: local.path,
+        options,
+    })
+}

@@ -1,0 +1,165 @@
+//! Reading known fields out of JSON that may hold anything else.
+//!
+//! Every value is first taken as the raw text it is: `serde_json` skips over it in a loop, so neither deep
+//! nesting nor a number out of range nor a lone surrogate matters in a field that nobody reads.
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::problems::Problems;
+
+/// What a message quotes of a value at most, in characters.
+const QUOTED_CHARS: usize = 80;
+
+/// What stands in an object under a field's name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    Absent,
+    Json(&'a RawValue),
+    /// The name stands there more than once: nobody can say which one is meant.
+    Repeated,
+}
+
+/// A known field of an object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field<'a> {
+    /// From the task's top, with dots: `options.retry_count`.
+    pub path: &'static str,
+    pub value: Value<'a>,
+}
+
+/// Reads the object that `text` holds, and of its members those that `paths` name by their last part.
+/// Where the text is no object or breaks off, the fields that were read up to there come with the error.
+pub(super) fn object<'a, const N: usize>(
+    text: &'a str,
+    paths: [&'static str; N],
+) -> ([Field<'a>; N], Result<(), serde_json::Error>) {
+    let mut fields = paths.map(|path| Field { path, value: Value::Absent });
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = Members { fields: &mut fields }.deserialize(&mut json).and_then(|()| json.end());
+    (fields, read)
+}
+
+/// The fields of an object within the task; `None`, and a problem, where the field holds no object.
+pub(super) fn nested<'a, const N: usize>(
+    field: &Field<'a>,
+    raw: &'a RawValue,
+    paths: [&'static str; N],
+    problems: &mut Problems,
+) -> Option<[Field<'a>; N]> {
+    let (fields, read) = object(raw.get(), paths);
+    if read.is_err() {
+        problems.wrong(field.path, raw, "an object");
+        return None;
+    }
+    problems.repeated(&fields);
+    Some(fields)
+}
+
+impl<'a> Field<'a> {
+    fn name(&self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or(self.path)
+    }
+
+    /// The value of an optional field, for which null is the same as absent.
+    pub fn optional(&self) -> Option<&'a RawValue> {
+        match self.value {
+            Value::Json(raw) if raw.get() != "null" => Some(raw),
+            _ => None,
+        }
+    }
+
+    /// The value of a field that has to be there; where it is not, that is a problem.
+    pub fn required(&self, needed: &str, problems: &mut Problems) -> Option<&'a RawValue> {
+        match self.value {
+            Value::Json(raw) => Some(raw),
+            Value::Absent => {
+                problems.invalid(self.path, format_args!("is missing, must be {needed}"));
+                None
+            }
+            Value::Repeated => None,
+        }
+    }
+
+    /// The value of a field that has to be there and be a string that is not empty.
+    pub fn required_string(&self, needed: &str, problems: &mut Problems) -> Option<String> {
+        let raw = self.required(needed, problems)?;
+        match string(raw) {
+            Some(text) if !text.is_empty() => Some(text),
+            Some(_) => {
+                problems.invalid(self.path, format_args!("is empty, must be {needed}"));
+                None
+            }
+            None => {
+                problems.wrong(self.path, raw, needed);
+                None
+            }
+        }
+    }
+}
+
+/// The text of a JSON string. `None` where it is no string, or one with half a surrogate pair.
+pub(super) fn string(raw: &RawValue) -> Option<String> {
+    raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()).ok()).flatten()
+}
+
+/// How a message shows a value: its JSON, the start of it where it is long, without control characters.
+pub(super) fn quoted(json: &str) -> String {
+    let mut chars = json.chars();
+    let mut shown = String::with_capacity(json.len().min(QUOTED_CHARS + 4));
+    for char in chars.by_ref().take(QUOTED_CHARS) {
+        // U+2028 and U+2029 end a line for some readers of logs, though no control characters.
+        if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') {
+            shown.extend(char.escape_unicode());
+        } else {
+            shown.push(char);
+        }
+    }
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Fills the known fields while the parser walks over an object.
+struct Members<'f, 'a> {
+    fields: &'f mut [Field<'a>],
+}
+
+impl<'a> DeserializeSeed<'a> for Members<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Members<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'a>>(self, mut members: M) -> Result<(), M::Error> {
+        // The name as well is taken raw: one with half a surrogate pair is just a name we do not know.
+        while let Some(name) = members.next_key::<&RawValue>()? {
+            let value = members.next_value::<&RawValue>()?;
+            if let Some(field) = self.fields.iter_mut().find(|field| is_name(name.get(), field.name())) {
+                field.value = match field.value {
+                    Value::Absent => Value::Json(value),
+                    _ => Value::Repeated,
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a member's name, as it stands in the JSON, is `name`.
+fn is_name(json: &str, name: &str) -> bool {
+    if json.contains('\\') {
+        return serde_json::from_str::<String>(json).is_ok_and(|text| text == name);
+    }
+    json.strip_prefix('"').and_then(|json| json.strip_suffix('"')) == Some(name)
+}

@@ -1,0 +1,111 @@
+//! The contract in: a record's payload, decoded and validated.
+
+mod decode;
+mod json;
+mod options;
+mod path;
+mod problems;
+mod side;
+
+use jiff::Timestamp;
+
+pub use decode::{MAX_TASK_ID_BYTES, Rejected, decode};
+pub use options::MAX_RETRY_COUNT;
+pub use path::{MAX_NAME_BYTES, MAX_PATH_BYTES};
+
+use crate::failure::{Code, Failure};
+
+/// Which way the file goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    Download,
+    Upload,
+}
+
+/// How a transferred file is verified before it is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    None,
+    Size,
+    Hash,
+    Auto,
+}
+
+/// What becomes of a download's source once the file is safely there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    Keep,
+    Delete,
+    MoveTo(String),
+}
+
+/// `options`, defaults filled in.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are the contract's fields, each with its own meaning"
+)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub overwrite: bool,
+    /// How often the pooler tries again by itself: 0 to 100, 3 where absent.
+    pub retry_count: u32,
+    pub verify: Verify,
+    pub resume: bool,
+    pub preserve_mtime: bool,
+    /// The task is not begun after this.
+    pub deadline: Option<Timestamp>,
+    pub defer: bool,
+    pub after: After,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            overwrite: true,
+            retry_count: 3,
+            verify: Verify::Size,
+            resume: true,
+            preserve_mtime: false,
+            deadline: None,
+            defer: true,
+            after: After::Keep,
+        }
+    }
+}
+
+impl Options {
+    /// The failure of a task that asks for what this version cannot do; `None` if it can do it all.
+    /// `verify: auto` is the best check there is, which is the size.
+    pub fn unsupported(&self) -> Option<Failure> {
+        let what = if self.verify == Verify::Hash {
+            "options.verify: \"hash\" is not supported by this version; \"size\" and \"auto\" are"
+        } else if self.preserve_mtime {
+            "options.preserve_mtime: true is not supported by this version; false is"
+        } else {
+            match self.after {
+                After::Keep => return None,
+                After::Delete => "options.after: \"delete\" is not supported by this version; \"keep\" is",
+                After::MoveTo(_) => {
+                    "options.after: \"move_to\" is not supported by this version; \"keep\" is"
+                }
+            }
+        };
+        Some(Failure::new(Code::Unsupported, what))
+    }
+}
+
+/// A valid task: one side remote, the other local, both connections known, both paths well-formed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    pub task_id: String,
+    pub operation: Operation,
+    /// The FTP connection's name.
+    pub remote: String,
+    /// Path on the server, as the task wrote it.
+    pub remote_path: String,
+    /// The local connection's name.
+    pub local: String,
+    /// Path beneath the local connection's `base_path`, as the task wrote it.
+    pub local_path: String,
+    pub options: Options,
+}

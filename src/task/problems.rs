@@ -1,0 +1,65 @@
+//! What is wrong with a task, gathered into the one failure that says it all.
+
+use std::fmt::Display;
+
+use serde_json::value::RawValue;
+
+use super::json::{Field, Value, quoted};
+use crate::failure::{Code, Failure, shorten};
+
+/// Problems that a message names; of more it tells the number.
+const NAMED_PROBLEMS: usize = 5;
+/// What such a message holds at most, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1000;
+
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    list: Vec<(Code, String)>,
+}
+
+impl Problems {
+    pub fn add(&mut self, code: Code, field: &str, what: impl Display) {
+        self.list.push((code, format!("{field}: {what}")));
+    }
+
+    /// A field that breaks the contract.
+    pub fn invalid(&mut self, field: &str, what: impl Display) {
+        self.add(Code::InvalidTask, field, what);
+    }
+
+    /// A field that holds something else than it must.
+    pub fn wrong(&mut self, field: &str, found: &RawValue, needed: impl Display) {
+        self.invalid(field, format_args!("is {}, must be {needed}", quoted(found.get())));
+    }
+
+    /// Fields that stand more than once in their object.
+    pub fn repeated(&mut self, fields: &[Field<'_>]) {
+        for field in fields.iter().filter(|field| matches!(field.value, Value::Repeated)) {
+            self.invalid(field.path, "is there more than once");
+        }
+    }
+
+    /// The failure that names them all, the most basic ones first, with the code of the first; `None` if
+    /// there are no problems.
+    pub fn into_failure(mut self) -> Option<Failure> {
+        self.list.sort_by_key(|(code, _)| rank(*code));
+        let code = self.list.first()?.0;
+        let texts: Vec<&str> = self.list.iter().take(NAMED_PROBLEMS).map(|(_, text)| text.as_str()).collect();
+        let mut message = texts.join("; ");
+        let more = match self.list.len() - texts.len() {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        shorten(&mut message, MAX_MESSAGE_BYTES - more.len());
+        Some(Failure::new(code, message + &more))
+    }
+}
+
+/// A task that is none comes before a connection that is none, and that before its path.
+fn rank(code: Code) -> u8 {
+    match code {
+        Code::InvalidTask => 0,
+        Code::UnknownConnection => 1,
+        _ => 2,
+    }
+}
