@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::*;
-use crate::failure::{Remedy, TryError};
+use crate::failure::Remedy;
 use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{After, Operation, Options, Verify};
-use crate::transfer::Transferred;
+use crate::transfer::{Stopped, Transferred};
 
 /// What one try comes to.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub enum Step {
     Break(Code, Remedy),
     Panic,
     Hang,
+    /// Hangs until it is cancelled, then undoes what it began for this long.
+    Undo(Duration),
 }
 
 /// A try as it began.
@@ -44,6 +46,7 @@ struct State {
     scripts: HashMap<String, VecDeque<Step>>,
     tries: Vec<Try>,
     file_takes: Duration,
+    undone: usize,
 }
 
 impl Carry<FakeSession> for FakeCarrier {
@@ -52,8 +55,9 @@ impl Carry<FakeSession> for FakeCarrier {
         session: &mut FakeSession,
         task: &Task,
         _: &Origin,
-        _: &Lease,
-    ) -> Result<Transferred, TryError> {
+        lease: &Lease,
+        cancel: &CancellationToken,
+    ) -> Result<Transferred, Stopped> {
         assert!(session.sound, "a session in doubt is used");
         let (step, file_takes) = {
             let mut state = self.state.lock().unwrap();
@@ -68,10 +72,19 @@ impl Carry<FakeSession> for FakeCarrier {
             Step::Done => {}
             Step::Panic => panic!("a bug in the transfer"),
             Step::Hang => std::future::pending().await,
-            Step::Break(code, remedy) => return Err(try_error(code, remedy)),
+            Step::Undo(time) => {
+                tokio::select! {
+                    () = cancel.cancelled() => {}
+                    () = lease.ended() => {}
+                }
+                sleep(time).await;
+                self.state.lock().unwrap().undone += 1;
+                return Err(Stopped::Cancelled);
+            }
+            Step::Break(code, remedy) => return Err(try_error(code, remedy).into()),
             Step::Fail(code, remedy) => {
                 session.sound = true;
-                return Err(try_error(code, remedy));
+                return Err(try_error(code, remedy).into());
             }
         }
         session.sound = true;
@@ -93,8 +106,12 @@ impl Rig {
         let servers = FakeServers::default();
         let connections: Vec<_> = connections.iter().map(|(name, cap)| connection(name, *cap)).collect();
         let pool = Pool::new(&limits(pod), connections.clone(), servers.clone(), &Metrics::default());
-        let state =
-            State { scripts: HashMap::new(), tries: Vec::new(), file_takes: Duration::from_millis(100) };
+        let state = State {
+            scripts: HashMap::new(),
+            tries: Vec::new(),
+            file_takes: Duration::from_millis(100),
+            undone: 0,
+        };
         let carrier = FakeCarrier { state: Arc::new(Mutex::new(state)) };
         let budget = Budget::new(20_000, usize::MAX);
         let (sender, answers) = mpsc::channel(20_000);
@@ -129,6 +146,11 @@ impl Rig {
 
     pub fn tries_of(&self, task_id: &str) -> Vec<Try> {
         self.tries().into_iter().filter(|t| t.task_id == task_id).collect()
+    }
+
+    /// Tries that were cancelled and had the time to undo what they began.
+    pub fn undone(&self) -> usize {
+        self.carrier.state.lock().unwrap().undone
     }
 
     pub fn job(&self, connection: &str, task_id: &str) -> Job {

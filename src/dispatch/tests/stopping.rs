@@ -1,4 +1,4 @@
-//! Drain, purge and leases that end.
+//! Drain, and leases that end.
 
 use super::*;
 use crate::offsets::Lease;
@@ -53,7 +53,7 @@ async fn a_drain_ends_at_once_where_tasks_only_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purge_drops_the_waiting_tasks_of_an_ended_lease() {
+async fn the_waiting_tasks_of_a_partition_that_leaves_are_withdrawn() {
     let mut rig = Rig::new(5, &[("a", 1)]);
     rig.file_takes(Duration::from_secs(3));
     let lease = Lease::default();
@@ -61,11 +61,52 @@ async fn a_purge_drops_the_waiting_tasks_of_an_ended_lease() {
     rig.submit_with("a", 1..50, |job| job.record.lease = lease.clone());
     rig.submit("a", 50..51);
     sleep(Duration::from_secs(1)).await;
-    lease.end();
-    assert_eq!(rig.dispatcher.purge(), 49);
+    lease.close();
+    assert_eq!(rig.dispatcher.withdraw().len(), 49);
+    assert_eq!(rig.dispatcher.withdraw().len(), 0, "each once");
     assert_eq!(rig.budget.tasks(), 2);
     let answers = rig.answers(2).await;
     assert_eq!((&*answers[0].task_id, &*answers[1].task_id), ("a-0", "a-50"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_flight_goes_on_while_its_partition_leaves_and_is_not_tried_again() {
+    let mut rig = Rig::new(5, &[("a", 2)]);
+    rig.script("a-1", [Step::Fail(Code::Timeout, Remedy::Wait)]);
+    let lease = Lease::default();
+    rig.submit_with("a", 0..2, |job| job.record.lease = lease.clone());
+    sleep(Duration::from_millis(50)).await;
+    lease.close();
+    sleep(Duration::from_secs(9)).await;
+    assert_eq!(rig.answer().await.task_id, "a-0");
+    assert_eq!((rig.dispatcher.withdraw().len(), rig.tries_of("a-1").len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_under_an_ended_lease_is_not_told() {
+    let rig = Rig::new(5, &[("a", 1)]);
+    let lease = Lease::default();
+    rig.submit_with("a", 0..10, |job| job.record.lease = lease.clone());
+    lease.end();
+    assert_eq!((rig.dispatcher.withdraw().len(), rig.budget.tasks()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_that_is_cut_off_has_time_to_undo_what_it_began_but_not_for_ever() {
+    let mut rig = Rig::new(5, &[("a", 3)]);
+    rig.script("a-0", [Step::Undo(UNDO_BOUND / 2)]);
+    rig.script("a-1", [Step::Undo(UNDO_BOUND / 2)]);
+    rig.script("a-2", [Step::Undo(UNDO_BOUND * 99)]);
+    let lease = Lease::default();
+    rig.submit_with("a", 0..1, |job| job.record.lease = lease.clone());
+    rig.submit("a", 1..3);
+    sleep(Duration::from_secs(1)).await;
+    lease.end();
+    sleep(UNDO_BOUND).await;
+    assert_eq!(rig.undone(), 1);
+    let left = rig.dispatcher.drain(Instant::now()).await;
+    assert_eq!((left.cut_off, rig.undone(), rig.lanes()), (2, 2, 0));
+    assert_eq!(rig.answered(), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,7 +118,7 @@ async fn a_transfer_under_an_ended_lease_is_cut_off_without_an_answer() {
     rig.submit("a", 2..3);
     sleep(Duration::from_secs(1)).await;
     lease.end();
-    assert_eq!(rig.answer().await.task_id, "a-2", "the ended one in the queue is passed over, purge or not");
+    assert_eq!(rig.answer().await.task_id, "a-2", "the ended one in the queue is passed over");
     assert_eq!(rig.answered(), []);
     assert_eq!(rig.tries().iter().map(|t| t.session).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(rig.budget.tasks(), 0);
