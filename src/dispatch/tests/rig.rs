@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::*;
-use crate::failure::{Remedy, TryError};
+use crate::failure::Remedy;
 use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{After, Operation, Options, Verify};
-use crate::transfer::Transferred;
+use crate::transfer::{Stopped, Transferred};
 
 /// What one try comes to.
 #[derive(Clone, Debug)]
@@ -53,7 +53,8 @@ impl Carry<FakeSession> for FakeCarrier {
         task: &Task,
         _: &Origin,
         _: &Lease,
-    ) -> Result<Transferred, TryError> {
+        _: &CancellationToken,
+    ) -> Result<Transferred, Stopped> {
         assert!(session.sound, "a session in doubt is used");
         let (step, file_takes) = {
             let mut state = self.state.lock().unwrap();
@@ -68,10 +69,10 @@ impl Carry<FakeSession> for FakeCarrier {
             Step::Done => {}
             Step::Panic => panic!("a bug in the transfer"),
             Step::Hang => std::future::pending().await,
-            Step::Break(code, remedy) => return Err(try_error(code, remedy)),
+            Step::Break(code, remedy) => return Err(try_error(code, remedy).into()),
             Step::Fail(code, remedy) => {
                 session.sound = true;
-                return Err(try_error(code, remedy));
+                return Err(try_error(code, remedy).into());
             }
         }
         session.sound = true;
