@@ -1,7 +1,7 @@
 //! No server hurts another, no connection starves.
 
 use super::*;
-use crate::pool::fake::Login;
+use crate::pool::fake::{Login, try_error};
 
 #[tokio::test(start_paused = true)]
 async fn caps_of_three_and_three_in_a_pod_of_five_hold_without_swapping_sessions() {
@@ -90,13 +90,36 @@ async fn more_connections_than_sessions_take_turns_of_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lane_that_waits_for_room_leaves_when_its_queue_is_empty() {
+async fn a_lane_that_waits_for_room_leaves_when_no_task_is_left_for_it() {
     let mut rig = Rig::new(2, &[("a", 2), ("b", 1)]);
     rig.file_takes(Duration::from_secs(10));
+    rig.script("b-0", [Step::Hang]);
     rig.submit("b", 0..1);
     rig.submit("a", 0..2);
     sleep(Duration::from_secs(5)).await;
-    assert_eq!(rig.servers.open("a"), 1, "and its second lane waits");
-    sleep(Duration::from_secs(20)).await;
-    assert_eq!((rig.answered().len(), rig.lanes()), (3, 0));
+    assert_eq!((rig.servers.open("a"), rig.lanes()), (1, 3), "one lane works, one waits");
+    rig.answer().await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.lanes(), 2, "the other task is taken");
+    rig.answer().await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.lanes(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_that_waited_for_room_do_not_storm_a_server_that_died_meanwhile() {
+    let mut rig = Rig::new(4, &[("a", 4), ("b", 4)]);
+    rig.submit("a", 0..1);
+    rig.answer().await;
+    rig.servers.end_all("a");
+    rig.servers.on_login("a", Login::Refuse(try_error(Code::ConnectFailed, Remedy::OpenBreaker)));
+    rig.file_takes(Duration::from_secs(2));
+    rig.submit("b", 0..4);
+    sleep(Duration::from_secs(1)).await;
+    rig.submit("a", 1..100);
+    sleep(Duration::from_millis(1_500)).await;
+    let connects = rig.servers.connects("a");
+    assert!(connects <= 1 + 4, "{connects}: each lane's one at most");
+    sleep(Duration::from_secs(10)).await;
+    assert!(rig.servers.connects("a") <= connects + 8, "then spaced");
 }

@@ -57,6 +57,15 @@ async fn four_hundred_files_take_no_more_logins_than_the_cap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_other_lanes_start_as_soon_as_the_first_has_logged_in() {
+    let mut rig = Rig::new(100, &[("a", 10)]);
+    let began = Instant::now();
+    rig.submit("a", 0..10);
+    rig.answers(10).await;
+    assert!(began.elapsed() < Duration::from_millis(150), "two logins and a file: {:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_file_after_the_other_takes_one_login() {
     let mut rig = Rig::new(100, &[("a", 10)]);
     for n in 0..20 {

@@ -99,6 +99,20 @@ async fn a_login_under_an_ended_lease_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_answered_under_an_ended_lease() {
+    let mut rig = Rig::new(1, &[("a", 1)]);
+    let lease = Lease::default();
+    rig.servers
+        .on_login("a", Login::Refuse(crate::pool::fake::try_error(Code::AuthFailed, Remedy::OpenBreaker)));
+    rig.submit("a", 0..1);
+    rig.submit_with("a", 1..5, |job| job.record.lease = lease.clone());
+    lease.end();
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(rig.answered().iter().map(|answer| &*answer.task_id).collect::<Vec<_>>(), ["a-0"]);
+    assert_eq!(rig.budget.tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropped_it_stops() {
     let rig = Rig::new(5, &[("a", 1)]);
     let shared = Arc::downgrade(&rig.dispatcher.shared);
