@@ -109,7 +109,9 @@ pub(super) fn reply_or_fault(error: FtpError, secret: &str) -> Result<Reply, Fau
         FtpError::ConnectionError(error) if error.kind() == io::ErrorKind::InvalidInput => {
             Err(Fault::Unsendable)
         }
-        FtpError::ConnectionError(error) if error.get_ref().is_some_and(|inner| inner.is::<ReplyTooLarge>()) => {
+        FtpError::ConnectionError(error)
+            if error.get_ref().is_some_and(|inner| inner.is::<ReplyTooLarge>()) =>
+        {
             Err(Fault::Garbled)
         }
         FtpError::ConnectionError(error) => Err(Fault::Broken { what: CONTROL.to_owned(), error }),

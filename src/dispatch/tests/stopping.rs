@@ -78,7 +78,11 @@ async fn a_transfer_under_an_ended_lease_is_cut_off_without_an_answer() {
     rig.submit("a", 2..3);
     sleep(Duration::from_secs(1)).await;
     lease.end();
-    assert_eq!(rig.answer().await.task_id, "a-2", "the ended one in the queue is passed over, withdrawn or not");
+    assert_eq!(
+        rig.answer().await.task_id,
+        "a-2",
+        "the ended one in the queue is passed over, withdrawn or not"
+    );
     assert_eq!(rig.answered(), []);
     assert_eq!(rig.tries().iter().map(|t| t.session).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(rig.budget.tasks(), 0);
