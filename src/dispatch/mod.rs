@@ -46,9 +46,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often the waiting tasks are looked through for those that may wait no longer.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long a transfer that is cut off may take to undo what it began: a temp file on the server is deleted.
-const UNDO_BOUND: Duration = Duration::from_secs(3);
+const UNDO_BOUND: Duration = Duration::from_secs(8);
 /// How long all of them may take to come to an end.
-const CUT_OFF_BOUND: Duration = Duration::from_secs(4);
+const CUT_OFF_BOUND: Duration = Duration::from_secs(9);
 
 /// A task on its way in.
 #[derive(Debug)]

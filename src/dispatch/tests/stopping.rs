@@ -1,4 +1,4 @@
-//! Drain, and leases that end.
+//! Drain, withdrawal and leases that end.
 
 use super::*;
 use crate::offsets::Lease;
@@ -53,7 +53,7 @@ async fn a_drain_ends_at_once_where_tasks_only_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_waiting_tasks_of_a_partition_that_leaves_are_withdrawn() {
+async fn the_waiting_tasks_of_a_leaving_partition_are_withdrawn_and_told() {
     let mut rig = Rig::new(5, &[("a", 1)]);
     rig.file_takes(Duration::from_secs(3));
     let lease = Lease::default();
@@ -63,7 +63,7 @@ async fn the_waiting_tasks_of_a_partition_that_leaves_are_withdrawn() {
     sleep(Duration::from_secs(1)).await;
     lease.close();
     assert_eq!(rig.dispatcher.withdraw().len(), 49);
-    assert_eq!(rig.dispatcher.withdraw().len(), 0, "each once");
+    assert_eq!(rig.dispatcher.withdraw(), [], "each is told once");
     assert_eq!(rig.budget.tasks(), 2);
     let answers = rig.answers(2).await;
     assert_eq!((&*answers[0].task_id, &*answers[1].task_id), ("a-0", "a-50"));
@@ -118,7 +118,11 @@ async fn a_transfer_under_an_ended_lease_is_cut_off_without_an_answer() {
     rig.submit("a", 2..3);
     sleep(Duration::from_secs(1)).await;
     lease.end();
-    assert_eq!(rig.answer().await.task_id, "a-2", "the ended one in the queue is passed over");
+    assert_eq!(
+        rig.answer().await.task_id,
+        "a-2",
+        "the ended one in the queue is passed over, withdrawn or not"
+    );
     assert_eq!(rig.answered(), []);
     assert_eq!(rig.tries().iter().map(|t| t.session).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(rig.budget.tasks(), 0);
