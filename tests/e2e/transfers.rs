@@ -144,14 +144,15 @@ fn what_is_there_is_replaced_unless_overwrite_is_false() {
 #[ignore = "needs Kafka and vsftpd: make test"]
 fn each_refusal_has_its_code_and_the_servers_reply() {
     let stage = Stage::new("refusals");
-    stage.server.put("forbidden/a", b"x");
+    stage.server.put("a.forbidden", b"x");
+    stage.server.put("directory/x", b"x");
     stage.put_local("here", b"x");
     stage.send([
         download("missing-there", "remote", "no/such/file", "a"),
         upload("missing-here", "no/such/file", "remote", "b"),
-        download("not-readable", "remote", "forbidden/a", "c"),
-        upload("not-writable", "here", "remote", "forbidden/b"),
-        download("a-directory", "remote", "forbidden", "d"),
+        download("not-readable", "remote", "a.forbidden", "c"),
+        upload("not-writable", "here", "remote", "b.forbidden"),
+        download("a-directory", "remote", "directory", "d"),
         download("nowhere", "remoet", "x", "e"),
     ]);
 
