@@ -1,1 +1,240 @@
-//! stub
+//! Wires all parts, runs them, and drains them: the only module that knows them all.
+
+mod error;
+mod front;
+mod signals;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, Delivery};
+use crate::consume::{self, Consume, Group, consumer_properties};
+use crate::dispatch::{Budget, Dispatcher};
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::offsets::Offsets;
+use crate::pool::{Ftp, Pool};
+use crate::publish::{self, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
+use crate::sidecar::{Sidecar, View};
+use crate::storage::{Incarnation, Storage};
+use crate::transfer::Transfer;
+pub use error::Error;
+use front::Front;
+use signals::Signals;
+
+/// The last answers' way to Kafka, once nothing is in flight any more.
+const LAST_ANSWERS: Duration = Duration::from_secs(15);
+/// Leaving the group; with the brokers away librdkafka would take `session.timeout.ms`.
+const LEAVE: Duration = Duration::from_secs(5);
+const CLOSE_SESSIONS: Duration = Duration::from_secs(3);
+const SETTLE_STORAGE: Duration = Duration::from_secs(3);
+
+/// Runs a pod until it is told to stop (SIGTERM or SIGINT; a second one aborts at once).
+pub fn run(config: Config) -> Result<(), Error> {
+    let runtime = Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
+    let result = runtime.block_on(run_until_stopped(config));
+    runtime.shutdown_background(); // a disk that does not answer must not hold up the exit
+    result
+}
+
+async fn run_until_stopped(config: Config) -> Result<(), Error> {
+    let mut signals = Signals::listen().map_err(Error::Start)?;
+    let mut app = tokio::select! {
+        started = App::start(config) => started?,
+        () = signals.next() => return Ok(()),
+    };
+    let cause = tokio::select! {
+        () = signals.next() => Ok(()),
+        cause = app.failed() => Err(cause),
+    };
+    tokio::select! {
+        stopped = app.stop() => stopped.log(),
+        () = signals.next() => {
+            tracing::warn!("a second signal: aborted");
+            return Err(Error::Aborted);
+        }
+    }
+    cause
+}
+
+/// A running pod.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    api_addr: SocketAddr,
+    metrics_addr: SocketAddr,
+    health: Arc<Health>,
+    dispatcher: Dispatcher,
+    pool: Pool,
+    storages: Vec<Storage>,
+    consume: consume::Handle,
+    publish: publish::Handle,
+    finish_publishing: CancellationToken,
+    close_sidecar: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// How a stop went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stopped {
+    /// Transfers cut off at the drain's deadline; their tasks are done again by the next owner.
+    pub cut_off: usize,
+    /// Answers that Kafka did not take.
+    pub unanswered: usize,
+    /// Sessions that did not close in time.
+    pub open_sessions: usize,
+}
+
+impl App {
+    /// Binds, opens, connects and starts everything, in this order: what can fail, fails before the group
+    /// is joined.
+    pub async fn start(config: Config) -> Result<App, Error> {
+        let metrics = Metrics::new(config.connections.ftp.keys().map(String::as_str));
+        let health = Health::new();
+        let sidecar = Sidecar::bind(&config.api, &config.metrics).await?;
+        let (api_addr, metrics_addr) = addresses(&sidecar)?;
+        let storages = open_storages(&config)?;
+        let budget = Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes);
+        let (answers_in, answers) = mpsc::channel(config.pool.max_waiting_tasks + Budget::OVERSHOOT);
+
+        let offsets = Arc::new(Offsets::default());
+        let properties = consumer_properties(&config.kafka, &config.pod.name);
+        let group = Group::create(&properties, offsets.clone(), metrics.clone()).map_err(Error::Kafka)?;
+        let producer = Producer::create(&config.kafka, &config.pod.name, metrics.clone()).map_err(Error::Kafka)?;
+
+        let pool = Pool::new(&config.pool, config.connections.ftp.values().cloned(), Ftp, &metrics);
+        let incarnation = Incarnation::random().map_err(Error::Random)?;
+        let transfer = Transfer::new(storages.clone(), incarnation, metrics.clone());
+        let dispatcher = Dispatcher::new(pool.clone(), transfer, answers_in.clone(), metrics.clone());
+
+        let finish_publishing = CancellationToken::new();
+        let publish = Publish {
+            answers,
+            finish: finish_publishing.clone(),
+            topics: Topics { results: config.kafka.result_topic.clone(), failures: config.kafka.fail_topic.clone() },
+            producer,
+            committer: committer(config.kafka.delivery, group.clone()),
+            offsets: offsets.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+        };
+        let publish = publish.spawn(Handle::current()).map_err(Error::Start)?;
+        let connections = Arc::new(config.connections.clone());
+        let front = Front { connections, dispatcher: dispatcher.clone(), answers: answers_in, metrics: metrics.clone() };
+        let consume = Consume {
+            group,
+            topics: vec![config.kafka.input_topic.clone()],
+            offsets,
+            budget,
+            downstream: Box::new(front),
+            health: health.clone(),
+            metrics: metrics.clone(),
+        };
+        let consume = consume.spawn().map_err(Error::Kafka)?;
+
+        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
+        tracing::info!(what = "api", addr = %api_addr, "listening");
+        tracing::info!(what = "metrics", addr = %metrics_addr, "listening");
+        Ok(App {
+            config,
+            api_addr,
+            metrics_addr,
+            health,
+            dispatcher,
+            pool,
+            storages: storages.into_values().collect(),
+            consume,
+            publish,
+            finish_publishing,
+            close_sidecar,
+            tasks,
+        })
+    }
+
+    /// Where the page, `/health`, `/ready` and `/metrics` are.
+    pub fn api_addr(&self) -> SocketAddr {
+        self.api_addr
+    }
+
+    /// Where `/metrics` is for Prometheus.
+    pub fn metrics_addr(&self) -> SocketAddr {
+        self.metrics_addr
+    }
+
+    /// Resolves when the pod cannot go on.
+    pub async fn failed(&mut self) -> Error {
+        tokio::select! {
+            ended = &mut self.consume.ended => match ended {
+                Ok(Err(error)) => Error::Kafka(error),
+                _ => Error::Ended("consume"),
+            },
+            ended = &mut self.publish.ended => match ended {
+                Ok(Err(error)) => Error::Publish(error),
+                _ => Error::Ended("publish"),
+            },
+        }
+    }
+
+    /// Not ready, no intake, drain, last answers, leave. Takes `shutdown.drain_seconds` and some seconds more
+    /// at most.
+    pub async fn stop(mut self) -> Stopped {
+        let drain = self.config.shutdown.drain;
+        tracing::info!(drain_seconds = drain.as_secs_f64(), "stopping: no more tasks are taken in");
+        self.health.set_draining();
+        self.consume.hold();
+        let cut_off = self.dispatcher.drain(drain).await;
+        for storage in &self.storages {
+            storage.settled(SETTLE_STORAGE).await;
+        }
+        self.finish_publishing.cancel();
+        let unanswered = match timeout(LAST_ANSWERS, &mut self.publish.ended).await {
+            Ok(Ok(Ok(left))) => left,
+            _ => 0, // it ended before, or is stuck: what it holds is not committed
+        };
+        self.consume.leave();
+        let (open_sessions, _) =
+            tokio::join!(self.pool.shutdown(CLOSE_SESSIONS), timeout(LEAVE, &mut self.consume.ended));
+        self.close_sidecar.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        Stopped { cut_off, unanswered, open_sessions }
+    }
+}
+
+impl Stopped {
+    fn log(self) {
+        let Stopped { cut_off, unanswered, open_sessions } = self;
+        tracing::info!(cut_off, unanswered, open_sessions, "stopped");
+    }
+}
+
+fn addresses(sidecar: &Sidecar) -> Result<(SocketAddr, SocketAddr), Error> {
+    let both = || Ok((sidecar.api_address()?, sidecar.metrics_address()?));
+    both().map_err(Error::Start)
+}
+
+fn open_storages(config: &Config) -> Result<BTreeMap<String, Storage>, Error> {
+    let mut storages = BTreeMap::new();
+    for (name, connection) in &config.connections.local {
+        let storage = Storage::open(connection)
+            .map_err(|error| Error::Storage { connection: name.clone(), reason: error.to_string() })?;
+        storages.insert(name.clone(), storage);
+    }
+    Ok(storages)
+}
+
+fn committer(delivery: Delivery, group: Group) -> Box<dyn Committer> {
+    match delivery {
+        Delivery::AtLeastOnce => Box::new(AtLeastOnce::new(group)),
+        Delivery::ExactlyOnce => Box::new(ExactlyOnce::new(group)),
+    }
+}

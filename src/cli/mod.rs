@@ -1,1 +1,99 @@
-//! stub
+//! The subcommands, and the exit codes they end with.
+
+mod args;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use args::{Args, Command, Files, Log};
+
+use crate::app;
+use crate::config::{Config, ConfigErrors};
+use crate::logging;
+
+/// All is well.
+pub const EXIT_OK: u8 = 0;
+/// Something failed that has no code of its own.
+pub const EXIT_FAILURE: u8 = 1;
+/// The command line is wrong (clap's code).
+pub const EXIT_USAGE: u8 = 2;
+/// Something that is needed is not there (`EX_UNAVAILABLE` of sysexits.h).
+pub const EXIT_UNAVAILABLE: u8 = 69;
+/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// The process's command line; where it asks for help or is wrong, that is said, and the code is the error.
+pub fn parse() -> Result<Args, ExitCode> {
+    Args::try_parse().map_err(|error| {
+        // A closed terminal is no reason to panic.
+        let _ = error.print();
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
+    })
+}
+
+/// Carries out a command.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    let ended = match args.command {
+        Command::Run { files, log } => run_pod(files, &log),
+        Command::Check { files, log } => check(files, &log),
+    };
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            say(io::stderr(), &failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Runs a pod. What ends it is logged, like everything else that a pod has to say.
+fn run_pod(files: Files, log: &Log) -> Result<u8, Failure> {
+    let filter = log.filter()?;
+    let config = Config::load(&files.sources())?;
+    let _guard = logging::init(log.log_format, &filter)?;
+    match app::run(config) {
+        Ok(()) => Ok(EXIT_OK),
+        Err(error) => {
+            tracing::error!(%error, "the pod has failed");
+            Ok(error.exit_code())
+        }
+    }
+}
+
+/// Prints what holds.
+fn check(files: Files, log: &Log) -> Result<u8, Failure> {
+    log.filter()?;
+    let config = Config::load(&files.sources())?;
+    say(io::stdout(), config.to_yaml_redacted().trim_end());
+    Ok(EXIT_OK)
+}
+
+/// Why a command could not begin; its text is for the terminal.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    #[error("ftp-pooler: RUST_LOG: {0}")]
+    Filter(#[from] logging::InvalidFilter),
+    #[error("ftp-pooler: {0}")]
+    Logging(#[from] logging::InitError),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Config(_) => EXIT_CONFIG,
+            Failure::Filter(_) => EXIT_USAGE,
+            Failure::Logging(_) => EXIT_FAILURE,
+        }
+    }
+}
+
+/// Writes a text and a line break. An output that is closed is no reason to panic, as `println!` would.
+fn say(mut out: impl Write, text: impl Display) {
+    let _ = writeln!(out, "{text}");
+}

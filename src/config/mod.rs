@@ -1,4 +1,41 @@
 //! The configuration: `config.yaml` and `connections.ini`, overridden by the environment, validated whole.
+//!
+//! ```text
+//! config.yaml ─ yaml ──┐                      keys            ┐
+//! environment ─────────┼─→ entries ─ reading ─ connection_keys ├─→ Config, or every mistake at once
+//! connections.ini ─ ini┘                      properties      ┘
+//! ```
+//!
+//! Both files and the environment are read as text with its place, and only the table of keys says what the
+//! text means. That is why no general configuration crate merges them: it would give types to values before
+//! their keys are known, forget lines and variables, and stop at the first mistake.
+
+mod connection_keys;
+mod connections;
+mod document;
+mod duration;
+mod effective;
+mod entry;
+mod environment;
+mod errors;
+mod ini;
+mod keys;
+mod kind;
+mod load;
+mod obscure;
+mod password;
+mod properties;
+mod reading;
+mod seed;
+mod size;
+mod suggest;
+mod yaml;
+
+pub use document::configuration_md;
+pub use errors::{ConfigErrors, Mistake, Place};
+pub use load::Sources;
+pub use obscure::{NotObscured, reveal};
+pub use seed::{config_yaml, connections_ini};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,6 +73,8 @@ pub struct Kafka {
 pub enum Delivery {
     /// The answer is acknowledged by the broker before the offset is committed.
     AtLeastOnce,
+    /// Answer and offset are one transaction.
+    ExactlyOnce,
 }
 
 #[derive(Debug, Clone)]
@@ -46,11 +85,15 @@ pub struct Pool {
     pub session_timeout: Duration,
     /// Decoded tasks the pod holds at most; above it the partitions are paused.
     pub max_waiting_tasks: usize,
+    /// Bytes of these tasks' records at most; above it the partitions are paused.
+    pub max_waiting_bytes: usize,
 }
 
 #[derive(Debug, Clone)]
 pub struct Listen {
+    /// A name or an address.
     pub host: String,
+    /// 0 takes a free port.
     pub port: u16,
 }
 

@@ -35,10 +35,17 @@ pub enum CommitError {
     Rebalancing(KafkaError),
     #[error("commit failed: {0}")]
     Failed(KafkaError),
+    /// Another pod has this one's identity, or the broker has given the producer up: nothing can be
+    /// published by this process any more.
+    #[error("the producer is fenced: {0}")]
+    Fatal(KafkaError),
 }
 
 impl From<KafkaError> for CommitError {
     fn from(error: KafkaError) -> Self {
+        if matches!(&error, KafkaError::Transaction(inner) if inner.is_fatal()) {
+            return CommitError::Fatal(error);
+        }
         match error.rdkafka_error_code() {
             Some(
                 RDKafkaErrorCode::IllegalGeneration
@@ -68,9 +75,10 @@ impl Group {
         Ok(())
     }
 
-    /// The member's identity for a transaction (KIP-447). `None` before the first join.
+    /// The member's identity for a transaction (KIP-447); `None` while it is no member of the group, since
+    /// the coordinator fences nothing for a commit without one.
     pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        self.member.group_metadata()
+        if member_id_of(&self.member).is_empty() { None } else { self.member.group_metadata() }
     }
 
     /// What the partitions' last owners committed.
@@ -120,6 +128,23 @@ fn read_map(at: &TopicPartition, low_water: i64, metadata: &[u8]) -> DoneMap {
         );
         DoneMap::default()
     })
+}
+
+/// This consumer's member id; empty while it has none. rdkafka does not offer it.
+#[allow(unsafe_code)]
+fn member_id_of(member: &Member) -> String {
+    let client = member.client().native_ptr();
+    // SAFETY: the client is alive; the string returned is ours, NUL-terminated, and freed by librdkafka's
+    // own function with the client that made it.
+    unsafe {
+        let raw = rdkafka::bindings::rd_kafka_memberid(client);
+        if raw.is_null() {
+            return String::new();
+        }
+        let id = std::ffi::CStr::from_ptr(raw).to_string_lossy().into_owned();
+        rdkafka::bindings::rd_kafka_mem_free(client, raw.cast());
+        id
+    }
 }
 
 /// Each element's metadata. `TopicPartitionListElem::metadata` panics where it is no UTF-8, and any client

@@ -144,6 +144,7 @@ impl Loop {
             }
         };
         self.parts.health.set_joined(false);
+        self.parts.health.consume.end();
         self.parts.group.member.context().set_closing();
         // The last handle closes the consumer, which leaves the group; publish has dropped its own by now.
         drop(self.parts);

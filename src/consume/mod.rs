@@ -11,7 +11,9 @@ mod probe;
 mod properties;
 mod rebalance;
 
-pub use group::{CommitError, Group};
+pub use rdkafka::error::KafkaError;
+
+pub use group::{CommitError, Group, offsets_of};
 pub use intake::{Consume, Downstream, Handle};
 pub use probe::{TopicState, probe};
 pub use properties::{client_properties, consumer_properties};

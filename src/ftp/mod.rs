@@ -1,37 +1,31 @@
 //! One FTP session: control connection, commands and replies, data connections. The only user of suppaftp.
+//!
+//! ```text
+//! session   open, soundness, one command and its reply, close
+//! connect   names → addresses → sockets, for control and data connections
+//! login     greeting, USER, PASS, TYPE I
+//! passive   EPSV or PASV, then RETR or STOR with its data connection
+//! data      a transfer under way: bytes, end, final reply
+//! files     SIZE, MKD, RNFR/RNTO, DELE
+//! reply     three digits and a text, made safe to show
+//! fault     what can go wrong on the wire; deadlines
+//! classify  the one table: fault → the contract's code and what the try asks for
+//! ```
+//!
+//! suppaftp reads and writes the control connection; data connections are wholly ours, since only then does
+//! each of their waits have a deadline and is the final reply read after a connection that broke.
+//! A session knows whether it is in doubt: see [`Session::is_sound`].
 
-use crate::config::FtpConnection;
-use crate::failure::TryError;
+mod classify;
+mod connect;
+mod data;
+mod fault;
+mod files;
+mod login;
+mod passive;
+mod reply;
+mod session;
 
-/// A logged-in session (TYPE I), owned by one task at a time.
-#[derive(Debug)]
-pub struct Session {}
-
-impl Session {
-    /// Connects, reads the greeting, logs in, sets TYPE I; each step has its deadline.
-    ///
-    /// # Errors
-    /// `connect_failed`, `timeout`, `auth_failed`, `server_busy`, `protocol_error`.
-    pub async fn open(connection: &FtpConnection) -> Result<Session, TryError> {
-        todo!()
-    }
-
-    /// False once an exchange was left unfinished (error, timeout, cancellation) or a reply did not fit:
-    /// such a session is never used again. Costs no round trip.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        todo!()
-    }
-
-    /// Looks at the idle socket: readable means that the server has said 421 or closed it. No round trip.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        todo!()
-    }
-
-    /// Ends the session: QUIT where it is sound, then waits (bounded by a second or two) until the server
-    /// has closed its end, so that the server counts it no more. The socket is closed when this returns.
-    pub async fn close(self) {
-        todo!()
-    }
-}
+pub use data::{Retrieve, Store};
+pub use files::Size;
+pub use session::Session;

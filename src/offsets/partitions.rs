@@ -20,6 +20,8 @@ pub struct PartitionCommit {
     pub low_water: i64,
     /// The commit's metadata: a [`DoneMap`], encoded.
     pub metadata: String,
+    /// The assignment that it was made under.
+    epoch: u64,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl Owned {
         let low_water = ledger.low_water()?;
         let metadata = ledger.done_map().encode();
         let is_new = committed.is_none_or(|(low, map)| *low != low_water || *map != metadata);
-        is_new.then(|| PartitionCommit { at: at.clone(), low_water, metadata })
+        is_new.then(|| PartitionCommit { at: at.clone(), low_water, metadata, epoch: self.lease.epoch() })
     }
 }
 
@@ -139,7 +141,8 @@ impl Offsets {
             }
         }
         for commit in commits {
-            if let Some(owned) = state.owned.get_mut(&commit.at) {
+            let same = |owned: &&mut Owned| owned.lease.epoch() == commit.epoch;
+            if let Some(owned) = state.owned.get_mut(&commit.at).filter(same) {
                 owned.committed = Some((commit.low_water, commit.metadata.clone()));
                 owned.unsaved = false;
             }

@@ -1,8 +1,17 @@
 //! The contract out: what became of a task, and the message that says so.
 
+mod encode;
+mod envelope;
+mod json;
+mod original;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+pub use encode::{Answer, AnswerKind, MIN_MESSAGE_BYTES};
+pub use envelope::OWN_HEADER_PREFIX;
+pub use original::MAX_EMBEDDED_DEPTH;
 
 use crate::failure::Failure;
 use crate::record::Record;
@@ -21,7 +30,8 @@ pub struct Completed {
 #[derive(Debug)]
 pub struct Outcome {
     pub record: Box<Record>,
-    /// As far as it could be read; a failure carries null otherwise.
+    /// As far as it could be read; a failure carries null otherwise. At most
+    /// [`MAX_TASK_ID_BYTES`](crate::task::MAX_TASK_ID_BYTES), which decoding sees to.
     pub task_id: Option<String>,
     /// Tries begun, 0 if none.
     pub attempts: u32,

@@ -7,6 +7,8 @@ use crate::offsets::PartitionCommit;
 /// Wraps a batch: `prepare`, then the publisher chooses outcomes; `begin`, then it sends them and awaits
 /// delivery; then `commit` or `abort`.
 pub trait Committer: Send {
+    /// Once, before anything else; repeated while it fails.
+    fn start(&mut self, producer: &Producer) -> Result<(), CommitError>;
     /// Before outcomes are chosen by ownership: what identifies this member must be read first, so that a
     /// partition revoked in between is either not chosen or not committed (KIP-447).
     fn prepare(&mut self) -> Result<(), CommitError>;
@@ -15,7 +17,7 @@ pub trait Committer: Send {
     /// All answers of the batch are acknowledged.
     fn commit(&mut self, producer: &Producer, commits: &[PartitionCommit]) -> Result<(), CommitError>;
     /// Some answers were not acknowledged, or `commit` failed.
-    fn abort(&mut self, producer: &Producer);
+    fn abort(&mut self, producer: &Producer) -> Result<(), CommitError>;
     /// True if an acknowledged answer stands even where its commit fails: it must not be sent again.
     fn answers_stand_alone(&self) -> bool;
 }
@@ -34,6 +36,10 @@ impl AtLeastOnce {
 }
 
 impl Committer for AtLeastOnce {
+    fn start(&mut self, _producer: &Producer) -> Result<(), CommitError> {
+        Ok(())
+    }
+
     fn prepare(&mut self) -> Result<(), CommitError> {
         Ok(())
     }
@@ -46,7 +52,9 @@ impl Committer for AtLeastOnce {
         self.group.commit(commits)
     }
 
-    fn abort(&mut self, _producer: &Producer) {}
+    fn abort(&mut self, _producer: &Producer) -> Result<(), CommitError> {
+        Ok(())
+    }
 
     fn answers_stand_alone(&self) -> bool {
         true

@@ -4,10 +4,12 @@
 //! commit. What ties answers and offsets together is the [`Committer`]; nothing else knows the delivery mode.
 
 mod committer;
+mod exactly_once;
 mod producer;
 mod publisher;
 
 pub use committer::{AtLeastOnce, Committer};
+pub use exactly_once::ExactlyOnce;
 pub use producer::Producer;
 pub use publisher::{Handle, Publish, Topics};
 

@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
-use crate::config::Kafka;
+use crate::config::{Delivery, Kafka};
 use crate::consume::{client_properties, log};
 use crate::metrics::Metrics;
 use crate::record::Header;
@@ -26,6 +26,9 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 /// What delivery rests on: the configuration refuses these in `kafka.properties`.
 const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")];
+/// A dead pod's open transaction holds up its partitions' next owner for this long at most. librdkafka wants
+/// a message's time within it.
+const TRANSACTION: &[(&str, &str)] = &[("transaction.timeout.ms", "10000"), ("message.timeout.ms", "9000")];
 /// librdkafka's reports arrive while polling: one poll's length, which bounds what a report waits.
 const POLL: Duration = Duration::from_millis(1);
 /// Above librdkafka's own `message.timeout.ms`: past it every message has been reported.
@@ -42,7 +45,7 @@ pub struct Message<'a> {
 
 /// Delivery reports by message number; written and read on the publishing thread.
 #[derive(Debug, Default)]
-struct Reports {
+pub(super) struct Reports {
     done: Mutex<HashMap<usize, Result<(), RDKafkaErrorCode>>>,
     metrics: Metrics,
 }
@@ -75,6 +78,7 @@ pub struct Producer {
     properties: ClientConfig,
     metrics: Metrics,
     message_timeout: Duration,
+    is_transactional: bool,
     /// Numbers messages over all batches, so that a late report is not taken for another message's.
     next: usize,
 }
@@ -86,10 +90,16 @@ impl std::fmt::Debug for Producer {
 }
 
 impl Producer {
+    /// A producer for `kafka.delivery`; a transactional one is `<group>-<pod>` to its brokers, so that a pod's
+    /// next process fences this one.
     pub fn create(kafka: &Kafka, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
+        let is_transactional = kafka.delivery == Delivery::ExactlyOnce;
         let mut properties = client_properties(kafka, pod, DEFAULTS);
-        for (key, value) in FIXED {
+        for (key, value) in FIXED.iter().chain(if is_transactional { TRANSACTION } else { &[] }) {
             properties.set(*key, *value);
+        }
+        if is_transactional {
+            properties.set("transactional.id", format!("{}-{pod}", kafka.consumer_group));
         }
         let timeout = properties.get("message.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
         Ok(Producer {
@@ -97,8 +107,14 @@ impl Producer {
             properties,
             metrics,
             message_timeout: Duration::from_millis(timeout),
+            is_transactional,
             next: 0,
         })
+    }
+
+    /// librdkafka's producer, for the calls that make a transaction.
+    pub(super) fn transactions(&self) -> &impl rdkafka::producer::Producer<Reports> {
+        &self.inner
     }
 
     /// Sends all messages and waits until each is acknowledged or refused, calling `beat` meanwhile. The
@@ -159,6 +175,9 @@ impl Producer {
     /// An idempotent producer that lost its sequence is dead for good: make a new one. What was not
     /// acknowledged is sent again, which at least once allows.
     fn recover(&mut self) {
+        if self.is_transactional {
+            return; // fenced: the committer learns of it
+        }
         let Some((code, reason)) = self.inner.client().fatal_error() else { return };
         tracing::error!(%code, reason, "the producer failed for good; making a new one");
         self.metrics.kafka_error("produce");

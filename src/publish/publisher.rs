@@ -71,8 +71,8 @@ impl std::fmt::Debug for Publish {
 /// The running thread.
 #[derive(Debug)]
 pub struct Handle {
-    /// Resolves when the thread has ended, with the answers that Kafka did not take.
-    pub ended: oneshot::Receiver<usize>,
+    /// Resolves when the thread has ended, with the answers that Kafka did not take, or the fatal error.
+    pub ended: oneshot::Receiver<Result<usize, CommitError>>,
 }
 
 impl Publish {
@@ -80,8 +80,10 @@ impl Publish {
     pub fn spawn(self, runtime: runtime::Handle) -> std::io::Result<Handle> {
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("publish".into()).spawn(move || {
-            let left = Loop { parts: self, runtime, pending: Vec::new(), failed_since: None }.run();
-            let _ = end.send(left); // nobody listens after a second signal
+            let health = self.health.clone();
+            let result = Loop { parts: self, runtime, pending: Vec::new() }.run();
+            health.publish.end();
+            let _ = end.send(result); // nobody listens after a second signal
         })?;
         Ok(Handle { ended })
     }
@@ -100,32 +102,53 @@ impl Pending {
     }
 }
 
+/// What became of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Done,
+    /// Kafka did not take all of it: what is left is pending.
+    Again,
+}
+
 struct Loop {
     parts: Publish,
     runtime: runtime::Handle,
     /// Bounded by the pod's budget: every answer holds its admission.
     pending: Vec<Pending>,
-    failed_since: Option<Instant>,
 }
 
 impl Loop {
-    fn run(mut self) -> usize {
+    /// Only a fatal error is returned; any other is tried again.
+    fn run(mut self) -> Result<usize, CommitError> {
+        self.start()?;
+        let mut failing_since = None;
         loop {
             self.parts.health.publish.beat();
             let open = self.gather();
-            if !self.publish_batch() {
-                let since = *self.failed_since.get_or_insert_with(Instant::now);
-                if !open && since.elapsed() > LAST_TRIES {
-                    return self.pending.len();
+            match self.publish_batch()? {
+                Step::Done if !open && self.pending.is_empty() => return Ok(0),
+                Step::Done => failing_since = None,
+                Step::Again => {
+                    let since = *failing_since.get_or_insert_with(Instant::now);
+                    if !open && since.elapsed() > LAST_TRIES {
+                        return Ok(self.pending.len());
+                    }
+                    std::thread::sleep(BACKOFF);
                 }
-                std::thread::sleep(BACKOFF);
-                continue;
-            }
-            self.failed_since = None;
-            if !open && self.pending.is_empty() {
-                return 0;
             }
         }
+    }
+
+    fn start(&mut self) -> Result<(), CommitError> {
+        while !self.parts.finish.is_cancelled() {
+            self.parts.health.publish.beat();
+            match self.parts.committer.start(&self.parts.producer) {
+                Ok(()) => break,
+                Err(error) => self.note(error)?,
+            }
+            std::thread::sleep(BACKOFF);
+        }
+        Ok(())
     }
 
     /// Fills `pending`; false once no more answers will come.
@@ -174,36 +197,37 @@ impl Loop {
         });
     }
 
-    /// One batch. False where Kafka did not take all of it: what is left stays pending.
-    fn publish_batch(&mut self) -> bool {
+    fn publish_batch(&mut self) -> Result<Step, CommitError> {
         if let Err(error) = self.parts.committer.prepare() {
-            self.note_commit(&error);
-            return false;
+            self.note(error)?;
+            return Ok(Step::Again);
         }
         self.drop_late();
         if self.pending.is_empty() && self.parts.offsets.propose([]).is_empty() {
-            return true;
+            return Ok(Step::Done);
         }
         let begun = Instant::now();
         if let Err(error) = self.parts.committer.begin(&self.parts.producer) {
-            self.note_commit(&error);
-            return false;
+            self.note(error)?;
+            return Ok(Step::Again);
         }
         let mut batch = std::mem::take(&mut self.pending);
         let (encoded, fits) = encode(&batch);
-        self.pending = batch.split_off(fits);
         let results = self.send(&encoded);
         drop(encoded);
+        let later = batch.split_off(fits.min(batch.len()));
         let (delivered, refused) = sort(batch, &results);
-        let all = refused.is_empty();
-        self.pending.splice(0..0, refused);
-        if !all && !self.parts.committer.answers_stand_alone() {
-            self.parts.committer.abort(&self.parts.producer);
-            self.pending.splice(0..0, delivered);
-            return false;
-        }
-        let committed = self.commit_answers(delivered, begun);
-        all && committed
+        let all_delivered = refused.is_empty();
+        self.pending = refused;
+        self.pending.extend(later);
+        let step = if self.parts.committer.answers_stand_alone() {
+            self.settle_then_commit(&delivered, begun)?
+        } else if all_delivered {
+            self.commit_then_settle(delivered, begun)?
+        } else {
+            self.abort(delivered)?
+        };
+        Ok(if all_delivered { step } else { Step::Again })
     }
 
     fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
@@ -220,51 +244,55 @@ impl Loop {
         results
     }
 
-    fn commit_answers(&mut self, delivered: Vec<Pending>, begun: Instant) -> bool {
-        let count = delivered.len();
-        let committed = if self.parts.committer.answers_stand_alone() {
-            self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
-            self.commit(&[])
-        } else if self.commit(&delivered) {
-            true
-        } else {
-            self.parts.committer.abort(&self.parts.producer);
-            self.pending.splice(0..0, delivered);
-            return false;
-        };
-        if committed {
-            self.parts.metrics.committed(count, begun.elapsed());
-        }
-        committed
-    }
-
-    /// Commits what is new in the ledgers, with `answered` as if they were settled; then settles them.
-    fn commit(&mut self, answered: &[Pending]) -> bool {
-        let offsets = &self.parts.offsets;
-        let commits = offsets.propose(answered.iter().map(Pending::origin));
-        if commits.is_empty() {
-            return true;
-        }
+    /// Acknowledged answers stand, whatever becomes of their commit: the next one holds them too.
+    fn settle_then_commit(&mut self, delivered: &[Pending], begun: Instant) -> Result<Step, CommitError> {
+        self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
+        let commits = self.parts.offsets.propose([]);
         match self.parts.committer.commit(&self.parts.producer, &commits) {
-            Ok(()) => {
-                offsets.settle(answered.iter().map(Pending::origin), &commits);
-                true
-            }
+            Ok(()) => self.parts.offsets.settle([], &commits),
             Err(error) => {
-                self.note_commit(&error);
-                false
+                self.note(error)?;
+                return Ok(Step::Again);
             }
         }
+        self.parts.metrics.committed(delivered.len(), begun.elapsed());
+        Ok(Step::Done)
     }
 
-    fn note_commit(&self, error: &CommitError) {
+    /// Answers and offsets stand or fall together.
+    fn commit_then_settle(&mut self, delivered: Vec<Pending>, begun: Instant) -> Result<Step, CommitError> {
+        let commits = self.parts.offsets.propose(delivered.iter().map(Pending::origin));
+        match self.parts.committer.commit(&self.parts.producer, &commits) {
+            Ok(()) => self.parts.offsets.settle(delivered.iter().map(Pending::origin), &commits),
+            Err(error) => {
+                self.note(error)?;
+                return self.abort(delivered);
+            }
+        }
+        self.parts.metrics.committed(delivered.len(), begun.elapsed());
+        Ok(Step::Done)
+    }
+
+    /// Takes the batch back; it is chosen anew, by ownership, next time.
+    fn abort(&mut self, batch: Vec<Pending>) -> Result<Step, CommitError> {
+        if let Err(error) = self.parts.committer.abort(&self.parts.producer) {
+            self.note(error)?;
+        }
+        self.pending.splice(0..0, batch);
+        Ok(Step::Again)
+    }
+
+    /// Logs an error after which the batch is tried again; returns one after which it cannot be.
+    fn note(&self, error: CommitError) -> Result<(), CommitError> {
         match error {
             CommitError::Rebalancing(_) => tracing::debug!(%error, "commit"),
             CommitError::Failed(_) => {
                 self.parts.metrics.kafka_error("commit");
                 tracing::warn!(%error, "commit; trying again");
             }
+            CommitError::Fatal(_) => return Err(error),
         }
+        Ok(())
     }
 }
 

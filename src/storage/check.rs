@@ -39,8 +39,8 @@ fn try_writing(beneath: &Beneath, doing: &Doing<'_>) -> Result<(), StorageError>
     let incarnation = Incarnation::random().map_err(|error| StorageError::Fault(doing.says(error)))?;
     let name = TempName::new(&Origin { topic: "check".into(), partition: 0, offset: 0 }, incarnation);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file =
-        rustix::fs::openat(beneath.base(), name.as_str(), flags, Mode::from_raw_mode(0o600)).map_err(failed)?;
+    let file = rustix::fs::openat(beneath.base(), name.as_str(), flags, Mode::from_raw_mode(0o600))
+        .map_err(failed)?;
     let written = rustix::io::write(&file, b"x").and_then(|_| rustix::fs::fsync(&file)).map_err(failed);
     rustix::fs::unlinkat(beneath.base(), name.as_str(), AtFlags::empty()).map_err(failed)?;
     written

@@ -129,9 +129,8 @@ impl SourceFile {
     pub async fn still_same(&self) -> Result<bool, StorageError> {
         let (file, seen, job) = (Arc::clone(&self.file), self.seen, self.job("look at"));
         let disk = self.storage.disk();
-        let stat = disk.call(job.clone(), move |_| {
-            rustix::fs::fstat(&file).map_err(|errno| job.doing().failed(errno))
-        });
+        let stat = disk
+            .call(job.clone(), move |_| rustix::fs::fstat(&file).map_err(|errno| job.doing().failed(errno)));
         Ok(Seen::of(&stat.await?) == seen)
     }
 

@@ -91,7 +91,8 @@ fn without_base<'a>(base_path: &Path, path: &str, parts: &'a [&'a str]) -> Optio
         .filter(|component| !matches!(component, Component::RootDir | Component::CurDir))
         .map(|component| component.as_os_str().as_encoded_bytes())
         .collect();
-    let within = path.starts_with('/')
+    let within = base_path.is_absolute()
+        && path.starts_with('/')
         && parts.len() >= base.len()
         && base.iter().zip(parts).all(|(base, part)| *base == part.as_bytes());
     let inside = if within { parts.get(base.len()..)? } else { parts };
@@ -124,6 +125,7 @@ mod tests {
         assert_eq!(relative("/data/storage", "/data/storage2/x").as_deref(), Some("data/storage2/x"));
         assert_eq!(relative("/data/storage", "/data/x").as_deref(), Some("data/x"));
         assert_eq!(relative("/data/storage", "/data").as_deref(), Some("data"));
+        assert_eq!(relative("data", "/data/x").as_deref(), Some("data/x"));
     }
 
     #[test]

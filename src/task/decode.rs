@@ -13,6 +13,7 @@ use crate::failure::{Code, Failure};
 pub const MAX_TASK_ID_BYTES: usize = 256;
 
 const FIELDS: [&str; 5] = ["task_id", "operation", "source", "destination", "options"];
+
 /// A record that is no task that can be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
@@ -30,7 +31,7 @@ pub fn decode(payload: Option<&[u8]>, connections: &Connections) -> Result<Task,
     let Some(payload) = payload else {
         return Err(Rejected::record(None, "has no value (a tombstone), must be a JSON object"));
     };
-    let fields = envelope(payload)?;
+    let fields = top_level(payload)?;
     let mut problems = Problems::default();
     problems.repeated(&fields);
     let [task_id, operation, source, destination, options] = fields;
@@ -64,7 +65,7 @@ impl Rejected {
 }
 
 /// The task's own fields, if the payload is a JSON object.
-fn envelope(payload: &[u8]) -> Result<[Field<'_>; FIELDS.len()], Rejected> {
+fn top_level(payload: &[u8]) -> Result<[Field<'_>; FIELDS.len()], Rejected> {
     let (text, not_utf8) = match std::str::from_utf8(payload) {
         Ok(text) => (text, None),
         Err(error) => {
@@ -74,29 +75,26 @@ fn envelope(payload: &[u8]) -> Result<[Field<'_>; FIELDS.len()], Rejected> {
     };
     let json = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (fields, read) = object(json, FIELDS);
-    let flaw = if let Some(flaw) = not_utf8 {
-        flaw
-    } else if json.len() < text.len() {
-        "begins with a byte order mark (byte 0), must be JSON only".to_owned()
-    } else {
-        match read {
-            Ok(()) => return Ok(fields),
-            Err(error) => no_object(json, &error),
+    let flaw = match (not_utf8, read) {
+        (Some(flaw), _) => flaw,
+        (None, _) if json.len() < text.len() => {
+            "begins with a byte order mark (byte 0), must be JSON only".to_owned()
         }
+        (None, Err(_)) => no_object(json),
+        (None, Ok(())) => return Ok(fields),
     };
     let [task_id, ..] = &fields;
     Err(Rejected::record(read_task_id(task_id, &mut Problems::default()), flaw))
 }
 
 /// Says why a text that could not be read as an object is none.
-fn no_object(text: &str, error: &serde_json::Error) -> String {
+fn no_object(text: &str) -> String {
     if text.trim_ascii().is_empty() {
         return "is empty, must be a JSON object".to_owned();
     }
     match serde_json::from_str::<&RawValue>(text) {
         Ok(json) => format!("is {}, must be a JSON object", quoted(json.get())),
-        Err(other) if !text.trim_ascii_start().starts_with('{') => format!("is not JSON: {other}"),
-        Err(_) => format!("is not JSON: {error}"),
+        Err(error) => format!("is not JSON: {error}"),
     }
 }
 

@@ -6,8 +6,6 @@ mod options;
 mod path;
 mod problems;
 mod side;
-#[cfg(test)]
-mod tests;
 
 use jiff::Timestamp;
 

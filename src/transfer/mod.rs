@@ -1,10 +1,25 @@
 //! One try at one task on one session: the file comes whole, or not at all.
+//!
+//! Transfer never names Kafka, and never speaks FTP or touches a file itself: it says what happens in which
+//! order, and what is undone when it stops half-way.
 
-use crate::failure::TryError;
+mod download;
+mod stop;
+mod upload;
+
+use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
+use crate::metrics::Metrics;
 use crate::offsets::Lease;
 use crate::record::Origin;
-use crate::task::Task;
+use crate::storage::{Incarnation, Storage, StorageError, TempName};
+use crate::task::{Operation, Task};
+
+use stop::Stop;
 
 /// What a try that succeeded did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,23 +29,97 @@ pub struct Transferred {
     pub notes: Vec<String>,
 }
 
+/// Why a try ended without its file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    #[error(transparent)]
+    Failed(#[from] TryError),
+    /// The record's partition left this pod: nobody here may answer it.
+    #[error("the task's partition left this pod")]
+    LeaseEnded,
+    /// The caller cancelled; the task is as it was before the try.
+    #[error("cancelled")]
+    Cancelled,
+}
+
 /// Carries out tasks between sessions and local storage.
-#[derive(Debug)]
-pub struct Transfer {}
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    storages: BTreeMap<String, Storage>,
+    incarnation: Incarnation,
+    metrics: Metrics,
+}
 
 impl Transfer {
-    /// One try. The caller cancels by dropping the future; no temp file of ours is left behind then,
-    /// locally or (as far as the session still can) remotely, and the session is no longer sound.
+    /// `storages` by the local connections' names; `incarnation` goes into the names of temp files.
+    pub fn new(storages: BTreeMap<String, Storage>, incarnation: Incarnation, metrics: Metrics) -> Transfer {
+        Transfer { storages, incarnation, metrics }
+    }
+
+    /// One try.
+    ///
+    /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data
+    /// connection is closed, its last reply read, and no temp file stays, here or on the server. Dropping the
+    /// future stops at once: no temp file stays here, one may stay on the server. In both cases
+    /// [`Session::is_sound`] tells whether the session can serve another task.
+    ///
+    /// A try that was past its last step when it was cancelled has succeeded, and says so.
     ///
     /// # Errors
-    /// See [`TryError`]; the session's soundness is told by [`Session::is_sound`].
+    /// [`Stopped::Failed`] with what the try asks for; its message names the command or file, and the reason.
     pub async fn run(
         &self,
         session: &mut Session,
         task: &Task,
         origin: &Origin,
         lease: &Lease,
-    ) -> Result<Transferred, TryError> {
-        todo!()
+        cancel: &CancellationToken,
+    ) -> Result<Transferred, Stopped> {
+        let stop = Stop::new(lease, cancel);
+        stop.check()?;
+        session.begin_task();
+        let job = Job {
+            storage: self.storage(&task.local)?,
+            task,
+            temp: TempName::new(origin, self.incarnation),
+            metrics: &self.metrics,
+            stop: &stop,
+        };
+        match task.operation {
+            Operation::Download => download::run(session, &job).await,
+            Operation::Upload => upload::run(session, &job).await,
+        }
     }
+
+    fn storage(&self, name: &str) -> Result<&Storage, TryError> {
+        self.storages.get(name).ok_or_else(|| {
+            give_up(Code::UnknownConnection, format!("there is no local connection called {name:?}"))
+        })
+    }
+}
+
+/// What one try needs to know.
+struct Job<'a> {
+    storage: &'a Storage,
+    task: &'a Task,
+    temp: TempName,
+    metrics: &'a Metrics,
+    stop: &'a Stop<'a>,
+}
+
+impl From<StorageError> for Stopped {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::LeaseEnded => Stopped::LeaseEnded,
+            error => Stopped::Failed(error.into()),
+        }
+    }
+}
+
+fn give_up(code: Code, message: String) -> TryError {
+    TryError { failure: Failure::new(code, message), remedy: Remedy::GiveUp }
+}
+
+fn try_again(code: Code, message: String) -> TryError {
+    TryError { failure: Failure::new(code, message), remedy: Remedy::Wait }
 }

@@ -1,0 +1,28 @@
+# Everything a newcomer types. The targets install what a fresh Debian machine lacks, and say so.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint fmt deps build-deps
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build-deps ## Watch files move: broker and FTP server in one process, nothing to set up
+	@cargo run --locked --release -- demo $(ARGS)
+
+test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both the first time
+	@scripts/test.sh
+
+bench: build-deps ## Measure the hot paths
+	@cargo bench --locked
+
+lint: build-deps ## Formatting, clippy without a warning, shell scripts, dependencies (where cargo-deny is there)
+	@scripts/lint.sh
+
+fmt: ## Format the code
+	@cargo fmt
+
+deps: ## Only install what the tests need
+	@scripts/install-deps.sh
+
+build-deps:
+	@scripts/install-deps.sh build

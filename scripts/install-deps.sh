@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian machine lacks to build and test FTP Pooler, and says what it does and why.
+# A second run finds everything in place and ends at once, also without a network.
+#
+#   scripts/install-deps.sh build    compilers and libraries: all that `make demo` needs beside Rust
+#   scripts/install-deps.sh          these, and the servers of the test suite, unpacked into .deps
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+deps=${FTP_POOLER_DEPS:-$PWD/.deps}
+what=${1:-all}
+
+# Each is unpacked, not installed: Debian's FTP servers exclude each other, and none needs to be a service.
+ftp_servers=(vsftpd)
+
+say() { printf 'deps: %s\n' "$*" >&2; }
+die() { printf 'deps: %s\n' "$@" >&2; exit 1; }
+
+# Runs a command as root, directly or through sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null; then sudo "$@"
+    else die "this needs root, and there is no sudo: $*" "Run it as root once, then start again."
+    fi
+}
+
+# Debian packages by the reason for which they are wanted; asks dpkg only, so it costs nothing when all is there.
+install_packages() {
+    local reason=$1 package missing=()
+    shift
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    say "installing ${missing[*]}: $reason"
+    update_lists
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 \
+        install --no-install-recommends "${missing[@]}" >&2
+}
+
+# Package lists, once a run: a fresh machine has none or old ones.
+lists_are_fresh=
+update_lists() {
+    [ -n "$lists_are_fresh" ] && return
+    say "reading Debian's package lists"
+    as_root apt-get -q -o Acquire::Retries=3 update >&2
+    lists_are_fresh=1
+}
+
+need_debian() {
+    command -v apt-get >/dev/null && command -v dpkg-query >/dev/null && return
+    die "this is no Debian: please install $1 yourself."
+}
+
+build_packages() {
+    command -v cargo >/dev/null ||
+        die "Rust is missing. https://rustup.rs says how to install it; version 1.88 or newer is needed."
+    if command -v g++ >/dev/null && command -v make >/dev/null && command -v pkg-config >/dev/null &&
+        pkg-config --exists openssl zlib; then
+        return
+    fi
+    need_debian "gcc, g++, make, pkg-config and the headers of OpenSSL and zlib (librdkafka is built from source)"
+    install_packages "librdkafka, the Kafka client, is built from source" \
+        gcc g++ make pkg-config libc6-dev libssl-dev zlib1g-dev
+}
+
+# Java runs the test broker, Maven fetches it. Kafka 4 needs Java 17.
+java_is_good() {
+    local version
+    version=$("${JAVA_HOME:+$JAVA_HOME/bin/}java" -XshowSettings:properties -version 2>&1 |
+        sed -n 's/^ *java.specification.version = //p') || return 1
+    [ "${version%%.*}" -ge 17 ] 2>/dev/null
+}
+
+kafka() {
+    local stamp
+    stamp=$(cksum <scripts/kafka/pom.xml)
+    if ! java_is_good; then
+        need_debian "Java 17 or newer"
+        install_packages "Apache Kafka, the test broker, runs on Java" default-jre-headless
+        java_is_good || die "Java 17 or newer is needed, and this Debian's is older."
+    fi
+    [ "$(cat "$deps/kafka/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! command -v mvn >/dev/null; then
+        need_debian "Maven"
+        install_packages "Maven fetches Apache Kafka's jars" maven
+    fi
+    say "fetching Apache Kafka (43 MB) into $deps/kafka"
+    rm -rf "$deps/kafka" "$deps/kafka.new"
+    mvn -q -B -Dstyle.color=never -f scripts/kafka/pom.xml dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$deps/kafka.new" >&2
+    echo "$stamp" >"$deps/kafka.new/stamp"
+    mv "$deps/kafka.new" "$deps/kafka"
+}
+
+# Unpacks a server's package, and every package that it would bring along and this machine does not have.
+ftp_server() {
+    local server=$1 into=$deps/$1 packages libraries missing
+    [ -e "$into/stamp" ] && return
+    if ! command -v apt-get >/dev/null; then
+        [ -x "/usr/sbin/$server" ] && return
+        need_debian "$server"
+    fi
+    say "unpacking $server into $into (nothing is installed, no service is started)"
+    apt-cache show "$server" >/dev/null 2>&1 || update_lists
+    packages=$(wanted_packages "$server")
+    rm -rf "$into" "$into.new"
+    mkdir -p "$into.new/packages"
+    # The sandbox user of apt may not write here, and would warn about it.
+    # shellcheck disable=SC2086 # a list of package names
+    download "$into.new/packages" $packages || { update_lists; download "$into.new/packages" $packages; }
+    for package in "$into.new"/packages/*.deb; do
+        dpkg -x "$package" "$into.new"
+    done
+    rm -r "$into.new/packages"
+    mv "$into.new" "$into"
+    libraries=$(find "$into" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd :)
+    # Relative, so that the checkout can move.
+    printf '%s\n' "${libraries//"$into"\//}" >"$into/library-path"
+    missing=$(LD_LIBRARY_PATH=$libraries ldd "$into/usr/sbin/$server" | grep 'not found' || true)
+    [ -z "$missing" ] || die "$server lacks libraries:" "$missing"
+    touch "$into/stamp"
+}
+
+# What apt would install for a server here, the server itself first even where it is installed already.
+wanted_packages() {
+    echo "$1"
+    apt-get -s install --no-install-recommends "$1" 2>/dev/null | awk '/^Inst lib/ { print $2 }'
+}
+
+download() {
+    local into=$1
+    shift
+    (cd "$into" && apt-get -q -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=3 download "$@" >&2)
+}
+
+mkdir -p "$deps"
+build_packages
+if [ "$what" = all ]; then
+    kafka
+    for server in "${ftp_servers[@]}"; do
+        ftp_server "$server"
+    done
+fi

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# What a change must pass before it is looked at.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+cargo fmt --check
+cargo clippy --locked --all-targets -- -D warnings
+# Without the demo's broker and server, as in the production image.
+cargo clippy --locked --no-default-features -- -D warnings
+if cargo deny --version >/dev/null 2>&1; then
+    cargo deny --locked check
+else
+    echo 'lint: cargo-deny is not installed (cargo install cargo-deny): licences and advisories are not checked'
+fi
+for script in scripts/*.sh .ci/run; do
+    bash -n "$script"
+done

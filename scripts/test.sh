@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# All tests: those that need nothing, then the end-to-end suite on a real Kafka and a real vsftpd.
+# Says which step failed, and where the logs of its processes are.
+set -uo pipefail
+
+cd "$(dirname "$0")/.."
+# Two at once: more would only make a small machine's brokers and servers wait for each other.
+threads=${FTP_POOLER_TEST_THREADS:-2}
+kept=${CARGO_TARGET_DIR:-target}/tmp/e2e
+
+step() {
+    local name=$1
+    shift
+    printf '\n== %s: %s\n' "$name" "$*"
+    "$@" && return
+    printf '\n== FAILED: %s\n   again: %s\n' "$name" "$*" >&2
+    if compgen -G "$kept/*" >/dev/null; then
+        printf '   what the failed tests kept, logs among it:\n' >&2
+        printf '     %s\n' "$kept"/* >&2
+    fi
+    exit 1
+}
+
+step 'build' cargo test --locked --no-run
+step 'unit and property tests' cargo test --locked
+step 'end to end, on Kafka and vsftpd' cargo test --locked --tests -- --ignored --test-threads="$threads"

@@ -1,0 +1,37 @@
+//! Why a pod could not start, or not go on, and the exit code that says so.
+
+use crate::consume::{CommitError, KafkaError};
+use crate::sidecar::BindError;
+
+/// Why a pod ended other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("connections.ini: [{connection}] {reason}")]
+    Storage { connection: String, reason: String },
+    #[error("Kafka: {0}")]
+    Kafka(KafkaError),
+    #[error("Kafka: {0}")]
+    Publish(CommitError),
+    #[error("cannot start: {0}")]
+    Start(std::io::Error),
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    #[error("the {0} thread ended unexpectedly")]
+    Ended(&'static str),
+    #[error("aborted by a second signal")]
+    Aborted,
+}
+
+impl Error {
+    /// The exit code that tells a supervisor what kind of end it was (sysexits.h).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Storage { .. } => 78, // EX_CONFIG
+            Error::Bind(_) => 69,        // EX_UNAVAILABLE
+            Error::Aborted => 130,       // as a shell tells of SIGINT
+            Error::Kafka(_) | Error::Publish(_) | Error::Start(_) | Error::Random(_) | Error::Ended(_) => 1,
+        }
+    }
+}

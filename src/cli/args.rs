@@ -1,0 +1,100 @@
+//! The command line.
+
+// The documentation comments here are the help on the terminal, where backticks would only be noise.
+#![allow(clippy::doc_markdown)]
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Sources;
+use crate::logging::{Filter, Format, InvalidFilter};
+
+/// Moves files between FTP servers and local storage: tasks come from Kafka, and each is answered there.
+#[derive(Debug, Parser)]
+#[command(name = "ftp-pooler", version, about, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a pod: carry out tasks until SIGTERM
+    Run {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        log: Log,
+    },
+    /// Check the configuration and print what holds, without secrets
+    Check {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        log: Log,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Debug, clap::Args)]
+pub struct Files {
+    /// The configuration; the environment overrides it (FTP_POOLER__KAFKA__CONSUMER_GROUP=…)
+    #[arg(long, value_name = "FILE", default_value = "config/config.yaml")]
+    pub config: PathBuf,
+
+    /// The connections [default: connections.ini beside the configuration]
+    #[arg(long, value_name = "FILE")]
+    pub connections: Option<PathBuf>,
+}
+
+impl Files {
+    /// The files, with the process's environment on top.
+    #[must_use]
+    pub fn sources(self) -> Sources {
+        Sources::new(self.config, self.connections)
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, clap::Args)]
+pub struct Log {
+    /// How log lines look [default: human on a terminal, json elsewhere]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<Format>,
+
+    /// What is logged: error, warn, info, debug, trace, or by module: info,ftp_pooler::pool=debug
+    /// [default: RUST_LOG, else info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<Filter>,
+}
+
+impl Log {
+    /// The filter that holds.
+    ///
+    /// # Errors
+    /// Nobody gave `--log-level`, and `RUST_LOG` is no filter.
+    pub fn filter(&self) -> Result<Filter, InvalidFilter> {
+        self.log_level.clone().map_or_else(Filter::from_environment, Ok)
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  all is well; run: stopped as it was told to
+   1  something else failed; the last lines say what
+   2  the command line is wrong
+  69  something that is needed is not there: Kafka, a port
+  78  the configuration is wrong; every mistake is listed";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

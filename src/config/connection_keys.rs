@@ -1,0 +1,194 @@
+//! Every key of connections.ini, declared once, and rclone's keys that this version does not have.
+
+use std::time::Duration;
+
+use super::keys::{Key, Standard, key};
+use super::kind::Kind;
+
+use Standard::{Is, Required, Told};
+
+/// A wait must end, and soon enough that somebody notices.
+const WAIT: Kind = Kind::Time { min: Duration::from_millis(1), max: Duration::from_secs(3600) };
+
+const fn rclones(path: &'static str, kind: Kind, standard: Standard, doc: &'static str) -> Key {
+    Key { is_rclones: true, ..key(path, kind, standard, doc) }
+}
+
+/// Says which of the tables below holds for a section.
+pub const TYPE: Key = rclones(
+    "type",
+    Kind::Choice { known: &["ftp", "local"], later: &[] },
+    Required,
+    "What the connection is: `ftp` or `local`.",
+);
+
+pub const HOST: Key = rclones("host", Kind::Host, Required, "The FTP server.");
+pub const PORT: Key =
+    rclones("port", Kind::Number { min: 1, max: 65_535 }, Is("21"), "The port of its control connections.");
+pub const USER: Key = rclones(
+    "user",
+    Kind::Text,
+    Required,
+    "The account's name; `anonymous` where the server wants none. rclone takes the name of whoever runs it \
+     where this is missing; a pod has nobody to take it from.",
+);
+pub const PASS: Key = key(
+    "pass",
+    Kind::Secret,
+    Told("one of these three is required"),
+    "The password as it is: nothing in it is an escape or a quote. (rclone's `pass` is obscured: that is \
+     `obscured_pass` here.)",
+);
+pub const OBSCURED_PASS: Key = key(
+    "obscured_pass",
+    Kind::Secret,
+    Told("one of these three is required"),
+    "The password as rclone.conf has it, or as `rclone obscure` prints it.",
+);
+pub const PASS_FILE: Key = key(
+    "pass_file",
+    Kind::Path,
+    Told("one of these three is required"),
+    "A file that holds the password, such as a mounted secret; one line break at its end is not part of it.",
+);
+pub const PASSIVE: Key = key(
+    "passive",
+    Kind::Flag,
+    Is("true"),
+    "The client opens the data connections. `false`, active mode, is not in this version.",
+);
+pub const DISABLE_EPSV: Key = rclones(
+    "disable_epsv",
+    Kind::Flag,
+    Is("false"),
+    "Go straight to PASV, for a server that answers EPSV wrongly.",
+);
+pub const MAX_SESSIONS: Key = key(
+    "max_sessions",
+    Kind::Number { min: 1, max: 10_000 },
+    Told("`pool.max_sessions_per_connection`"),
+    "Open sessions of one pod with this server at most, idle or busy.",
+);
+pub const CONCURRENCY: Key = rclones(
+    "concurrency",
+    Kind::Number { min: 0, max: 10_000 },
+    Is("0"),
+    "Lowers `max_sessions` to this number; 0 does not.",
+);
+pub const RENAME_OVER: Key = key(
+    "rename_over",
+    Kind::Choice { known: &["auto", "delete_first"], later: &[] },
+    Is("auto"),
+    "How an upload replaces a file: `auto` renames over it in one step; `delete_first` is for servers that \
+     refuse to, and a reader may see no file for a moment.",
+);
+pub const CONNECT_TIMEOUT: Key =
+    key("connect_timeout", WAIT, Is("30s"), "For each TCP connect, control and data.");
+pub const LOGIN_TIMEOUT: Key =
+    key("login_timeout", WAIT, Is("30s"), "For the greeting and for each reply of the login.");
+pub const REPLY_TIMEOUT: Key = key("reply_timeout", WAIT, Is("30s"), "For any other reply.");
+pub const STALL_TIMEOUT: Key =
+    key("stall_timeout", WAIT, Is("60s"), "A data connection without a byte for this long has stalled.");
+pub const CLOSE_TIMEOUT: Key = rclones(
+    "close_timeout",
+    WAIT,
+    Is("1m"),
+    "For the reply that ends a transfer, counted from the end of its data.",
+);
+
+/// The keys of a section with `type = ftp`, in the order of the documentation.
+pub const FTP: &[&Key] = &[
+    &TYPE,
+    &HOST,
+    &PORT,
+    &USER,
+    &PASS,
+    &OBSCURED_PASS,
+    &PASS_FILE,
+    &PASSIVE,
+    &DISABLE_EPSV,
+    &MAX_SESSIONS,
+    &CONCURRENCY,
+    &RENAME_OVER,
+    &CONNECT_TIMEOUT,
+    &LOGIN_TIMEOUT,
+    &REPLY_TIMEOUT,
+    &STALL_TIMEOUT,
+    &CLOSE_TIMEOUT,
+];
+
+pub const BASE_PATH: Key = key(
+    "base_path",
+    Kind::Path,
+    Required,
+    "The directory that all local paths are taken beneath; it must be there. One file system that all pods \
+     share.",
+);
+
+/// The keys of a section with `type = local`.
+pub const LOCAL: &[&Key] = &[&TYPE, &BASE_PATH];
+
+/// A key of rclone's that this version does not have.
+#[derive(Debug, Clone, Copy)]
+pub struct Foreign {
+    pub name: &'static str,
+    pub taken: Taken,
+    /// Why it can be ignored, or what to do instead.
+    pub note: &'static str,
+}
+
+/// Which values of a foreign key change nothing here, so that it may stay in the section.
+#[derive(Debug, Clone, Copy)]
+pub enum Taken {
+    Any,
+    Only(&'static [&'static str]),
+}
+
+const OFF: Taken = Taken::Only(&["false", "f", "0"]);
+
+const fn foreign(name: &'static str, taken: Taken, note: &'static str) -> Foreign {
+    Foreign { name, taken, note }
+}
+
+/// rclone's options for its FTP backend (its docs/ftp) that have no counterpart here.
+pub const FOREIGN: &[Foreign] = &[
+    foreign("description", Taken::Any, "a remark"),
+    foreign("tls", OFF, "FTPS is not in this version"),
+    foreign("explicit_tls", OFF, "FTPS is not in this version"),
+    foreign("no_check_certificate", Taken::Any, "without FTPS there is no certificate"),
+    foreign("disable_tls13", Taken::Any, "without FTPS there is no TLS"),
+    foreign("allow_insecure_tls_ciphers", Taken::Any, "without FTPS there is no TLS"),
+    foreign("tls_cache_size", Taken::Any, "without FTPS there is no TLS"),
+    foreign("disable_mlsd", Taken::Any, "nothing is listed"),
+    foreign("force_list_hidden", Taken::Any, "nothing is listed"),
+    foreign("disable_utf8", Taken::Any, "names are sent as UTF-8, and OPTS UTF8 never"),
+    foreign("idle_timeout", Taken::Any, "pool.session_timeout_seconds says when idle sessions are closed"),
+    foreign("shut_timeout", Taken::Only(&["60", "60s", "1m", "1m0s"]), "use close_timeout"),
+    foreign("writing_mdtm", OFF, "modification times are not written in this version"),
+    foreign("ask_password", OFF, "a pod has nobody to ask"),
+    foreign("no_check_upload", OFF, "every upload is checked before it gets its name"),
+    foreign("socks_proxy", Taken::Only(&[""]), "proxies are not in this version"),
+    foreign("http_proxy", Taken::Only(&[""]), "proxies are not in this version"),
+    foreign("encoding", Taken::Only(&["none", "raw"]), "names are sent as the task has them"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_fits_its_own_kind() {
+        for key in FTP.iter().chain(LOCAL) {
+            if let Is(text) = key.standard {
+                assert!(key.kind.read(text).is_ok(), "{} = {text}", key.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_either_ours_or_foreign() {
+        for foreign in FOREIGN {
+            assert!(FTP.iter().all(|key| key.path != foreign.name), "{}", foreign.name);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The sections of connections.ini, overridden and added to by the environment, as typed connections.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::connection_keys::{self as keys, FOREIGN, Foreign, Taken};
+use super::entry::{At, Entry, Said};
+use super::environment::{ConnectionVariable, normalized};
+use super::errors::{Mistakes, Place};
+use super::ini::{self, Section};
+use super::kind::quoted;
+use super::password;
+use super::reading::{Reading, Scope};
+use super::suggest::nearest;
+use super::{Connections, FtpConnection, LocalConnection, RenameOver, Timeouts};
+
+/// Where connections.ini is and what it says; `None` where it is not there.
+pub(super) struct File<'a> {
+    pub path: &'a str,
+    pub text: Option<&'a str>,
+}
+
+/// Reads all connections. `max_sessions` is `pool.max_sessions_per_connection`.
+pub(super) fn read(
+    file: &File<'_>,
+    variables: Vec<ConnectionVariable>,
+    max_sessions: usize,
+    mistakes: &mut Mistakes,
+) -> Connections {
+    let mut sections = file.text.map(|text| ini::read(text, file.path, mistakes)).unwrap_or_default();
+    if file.text.is_some() && sections.is_empty() && variables.is_empty() {
+        mistakes.in_file(file.path, None, "has no connection; expected sections such as [remote-ftp]");
+    }
+    let only_variables = override_sections(&mut sections, variables, mistakes);
+    let mut connections = Connections::default();
+    for (name, section) in sections {
+        let line = (!only_variables.contains_key(&name)).then_some(section.line);
+        let scope = Scope { name: &name, line };
+        let mut reading =
+            Reading { file: file.path, connection: Some(scope), entries: section.entries, mistakes };
+        match kind(&mut reading, only_variables.get(&name)) {
+            Some(Type::Ftp) => {
+                let ftp = ftp(&name, &mut reading, max_sessions);
+                connections.ftp.insert(name, Arc::new(ftp));
+            }
+            Some(Type::Local) => {
+                let local = local(&name, &mut reading);
+                connections.local.insert(name, Arc::new(local));
+            }
+            None => {}
+        }
+    }
+    connections
+}
+
+/// Puts the variables' values into the sections; gives the connections that only the environment defines,
+/// with the hint for one that was meant to be in the file.
+fn override_sections(
+    sections: &mut BTreeMap<String, Section>,
+    variables: Vec<ConnectionVariable>,
+    mistakes: &mut Mistakes,
+) -> BTreeMap<String, String> {
+    let in_file: Vec<String> = sections.keys().cloned().collect();
+    let mut only_variables = BTreeMap::new();
+    for ConnectionVariable { name, key, entry } in variables {
+        let mut matches = in_file.iter().filter(|known| normalized(known) == name);
+        let target = match (matches.next(), matches.next()) {
+            (Some(one), None) => one.clone(),
+            (Some(one), Some(other)) => {
+                let At::Variable(variable) = &entry.at else { continue };
+                let problem = format!("means [{one}] as well as [{other}]; rename one of them");
+                mistakes.add(Place::Environment, variable, problem);
+                continue;
+            }
+            (None, _) => {
+                let new = name.replace('_', "-");
+                let near = nearest(&new, in_file.iter().map(String::as_str));
+                let hint = near.map(|near| format!("; did you mean [{near}]?")).unwrap_or_default();
+                only_variables.insert(new.clone(), hint);
+                new
+            }
+        };
+        let section = sections.entry(target).or_insert_with(|| Section { line: 0, entries: BTreeMap::new() });
+        section.entries.insert(key, entry);
+    }
+    only_variables
+}
+
+enum Type {
+    Ftp,
+    Local,
+}
+
+/// The section's type. Without one nothing else in it can be checked.
+fn kind(reading: &mut Reading<'_>, only_variables: Option<&String>) -> Option<Type> {
+    if let (Some(hint), false) = (only_variables, reading.is_set(&keys::TYPE)) {
+        let (key, entry) = reading.entries.pop_first()?;
+        let problem = format!("no section has this name, and a new connection needs its TYPE{hint}");
+        reading.wrong(&key, Some(&entry), problem);
+        return None;
+    }
+    match reading.text(&keys::TYPE).as_str() {
+        "ftp" => Some(Type::Ftp),
+        "local" => Some(Type::Local),
+        _ => None,
+    }
+}
+
+fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnection {
+    let pass = password::take(reading);
+    refuse_active_mode(reading);
+    let rename_over = match reading.text(&keys::RENAME_OVER).as_str() {
+        "delete_first" => RenameOver::DeleteFirst,
+        _ => RenameOver::Auto,
+    };
+    let connection = FtpConnection {
+        name: name.to_owned(),
+        host: reading.text(&keys::HOST),
+        port: reading.port(&keys::PORT),
+        user: reading.text(&keys::USER),
+        pass,
+        max_sessions: sessions(reading, max_sessions),
+        disable_epsv: reading.flag(&keys::DISABLE_EPSV),
+        rename_over,
+        timeouts: Timeouts {
+            connect: reading.time(&keys::CONNECT_TIMEOUT),
+            login: reading.time(&keys::LOGIN_TIMEOUT),
+            reply: reading.time(&keys::REPLY_TIMEOUT),
+            stall: reading.time(&keys::STALL_TIMEOUT),
+            close: reading.time(&keys::CLOSE_TIMEOUT),
+        },
+    };
+    take_foreign(reading);
+    reading.refuse_the_rest(keys::FTP);
+    connection
+}
+
+fn refuse_active_mode(reading: &mut Reading<'_>) {
+    let entry = reading.entries.get(keys::PASSIVE.path).cloned();
+    let is_passive = reading.flag(&keys::PASSIVE);
+    // A value that is no truth at all has been reported by now.
+    if !is_passive
+        && let Some(Entry { said: Said::One(text), .. }) = &entry
+        && keys::PASSIVE.kind.read(text).is_ok()
+    {
+        reading.wrong(
+            keys::PASSIVE.path,
+            entry.as_ref(),
+            "active mode is not in this version; expected true",
+        );
+    }
+}
+
+/// `max_sessions`, else the pod's default; rclone's `concurrency` can only lower it, and 0 is no limit.
+fn sessions(reading: &mut Reading<'_>, standard: usize) -> usize {
+    let own = reading.number_if_set(&keys::MAX_SESSIONS).and_then(|n| usize::try_from(n).ok());
+    let ceiling = own.unwrap_or(standard);
+    match reading.count(&keys::CONCURRENCY) {
+        0 => ceiling,
+        concurrency => concurrency.min(ceiling),
+    }
+}
+
+/// rclone's keys that this version does not have: right where they change nothing, else a mistake.
+fn take_foreign(reading: &mut Reading<'_>) {
+    for foreign in FOREIGN {
+        let Some(entry) = reading.entries.remove(foreign.name) else { continue };
+        if !is_harmless(foreign, &entry) {
+            let problem =
+                format!("rclone's key {} is not supported in this version: {}", foreign.name, foreign.note);
+            reading.wrong(foreign.name, Some(&entry), problem);
+        }
+    }
+}
+
+fn is_harmless(foreign: &Foreign, entry: &Entry) -> bool {
+    match (foreign.taken, &entry.said) {
+        (Taken::Any, _) => true,
+        (Taken::Only(values), Said::One(value)) => {
+            values.contains(&value.trim().to_ascii_lowercase().as_str())
+        }
+        (Taken::Only(_), _) => false,
+    }
+}
+
+fn local(name: &str, reading: &mut Reading<'_>) -> LocalConnection {
+    let entry = reading.entries.get(keys::BASE_PATH.path).cloned();
+    let text = reading.text(&keys::BASE_PATH);
+    // Components, so that `/data//storage/` and `/data/storage` are one path.
+    let base_path: PathBuf = Path::new(&text).components().collect();
+    if !text.is_empty()
+        && let Err(problem) = check_directory(&base_path)
+    {
+        reading.wrong(keys::BASE_PATH.path, entry.as_ref(), problem);
+    }
+    reading.entries.remove("description");
+    reading.refuse_the_rest(keys::LOCAL);
+    LocalConnection { name: name.to_owned(), base_path }
+}
+
+fn check_directory(path: &Path) -> Result<(), String> {
+    let shown = quoted(&path.display().to_string());
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(format!("{shown} is not a directory")),
+        Err(error) => Err(format!("{shown}: {error}; expected a directory that is there")),
+    }
+}

@@ -1,0 +1,158 @@
+//! The configuration as it holds, after all layers, without its secrets.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    Config, Connections, Delivery, FtpConnection, Kafka, LocalConnection, RenameOver, duration, size,
+};
+
+impl Config {
+    /// The effective configuration as YAML. Passwords and librdkafka's properties are `(set)` or `(empty)`.
+    #[must_use]
+    pub fn to_yaml_redacted(&self) -> String {
+        let mut yaml = Yaml::default();
+        yaml.kafka(&self.kafka);
+        yaml.section("pool");
+        yaml.plain("max_sessions_per_pod", self.pool.max_sessions_per_pod);
+        yaml.plain("max_sessions_per_connection", self.pool.max_sessions_per_connection);
+        yaml.plain("session_timeout_seconds", seconds(self.pool.session_timeout));
+        yaml.plain("max_waiting_tasks", self.pool.max_waiting_tasks);
+        yaml.plain("max_waiting_bytes", size::show(self.pool.max_waiting_bytes as u64));
+        for (name, listen) in [("api", &self.api), ("metrics", &self.metrics)] {
+            yaml.section(name);
+            yaml.text("host", &listen.host);
+            yaml.plain("port", listen.port);
+        }
+        yaml.section("shutdown");
+        yaml.plain("drain_seconds", seconds(self.shutdown.drain));
+        yaml.section("pod");
+        yaml.text("name", &self.pod.name);
+        yaml.connections(&self.connections);
+        yaml.out
+    }
+}
+
+/// Lines of YAML, two blanks a level.
+#[derive(Default)]
+struct Yaml {
+    out: String,
+    depth: usize,
+}
+
+impl Yaml {
+    fn kafka(&mut self, kafka: &Kafka) {
+        self.section("kafka");
+        let servers: Vec<String> = kafka.bootstrap_servers.iter().map(|server| quoted(server)).collect();
+        self.plain("bootstrap_servers", format_args!("[{}]", servers.join(", ")));
+        self.text("consumer_group", &kafka.consumer_group);
+        self.text("input_topic", &kafka.input_topic);
+        self.text("result_topic", &kafka.result_topic);
+        self.text("fail_topic", &kafka.fail_topic);
+        let Delivery::AtLeastOnce = kafka.delivery;
+        self.text("delivery", "at_least_once");
+        if kafka.properties.is_empty() {
+            return self.plain("properties", "{}");
+        }
+        self.open("properties");
+        for (name, value) in &kafka.properties {
+            self.plain(&scalar(name), redacted(value));
+        }
+        self.close();
+    }
+
+    fn connections(&mut self, connections: &Connections) {
+        self.section("connections");
+        for (name, ftp) in &connections.ftp {
+            self.open(&scalar(name));
+            self.ftp(ftp);
+            self.close();
+        }
+        for (name, local) in &connections.local {
+            self.open(&scalar(name));
+            self.local(local);
+            self.close();
+        }
+    }
+
+    fn ftp(&mut self, ftp: &FtpConnection) {
+        self.text("type", "ftp");
+        self.text("host", &ftp.host);
+        self.plain("port", ftp.port);
+        self.text("user", &ftp.user);
+        self.plain("pass", redacted(&ftp.pass));
+        self.plain("passive", true);
+        self.plain("disable_epsv", ftp.disable_epsv);
+        self.plain("max_sessions", ftp.max_sessions);
+        self.text(
+            "rename_over",
+            match ftp.rename_over {
+                RenameOver::Auto => "auto",
+                RenameOver::DeleteFirst => "delete_first",
+            },
+        );
+        self.plain("connect_timeout", duration::show(ftp.timeouts.connect));
+        self.plain("login_timeout", duration::show(ftp.timeouts.login));
+        self.plain("reply_timeout", duration::show(ftp.timeouts.reply));
+        self.plain("stall_timeout", duration::show(ftp.timeouts.stall));
+        self.plain("close_timeout", duration::show(ftp.timeouts.close));
+    }
+
+    fn local(&mut self, local: &LocalConnection) {
+        self.text("type", "local");
+        self.text("base_path", &local.base_path.display().to_string());
+    }
+
+    fn section(&mut self, name: &str) {
+        self.depth = 0;
+        self.open(name);
+    }
+
+    fn open(&mut self, name: &str) {
+        self.line(format_args!("{name}:"));
+        self.depth += 1;
+    }
+
+    fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.line(format_args!("{key}: {}", scalar(value)));
+    }
+
+    fn plain(&mut self, key: &str, value: impl std::fmt::Display) {
+        self.line(format_args!("{key}: {value}"));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.out, "{:indent$}{line}", "", indent = self.depth * 2);
+    }
+}
+
+/// For keys that say `seconds`: a plain number where it is a whole one.
+fn seconds(time: Duration) -> String {
+    if time.subsec_nanos() == 0 { time.as_secs().to_string() } else { duration::show(time) }
+}
+
+fn redacted(secret: &SecretString) -> &'static str {
+    if secret.expose_secret().is_empty() { "(empty)" } else { "(set)" }
+}
+
+/// A text as it can stand in YAML: plain where nothing could read it as something else, else in quotes.
+fn scalar(text: &str) -> String {
+    let is_word = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
+    let means_more = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word));
+    if is_word && !means_more { text.to_owned() } else { quoted(text) }
+}
+
+/// JSON's quotes are YAML's, too.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,97 @@
+//! Every mistake in the configuration, found in one go. No message repeats a secret.
+
+use std::fmt;
+
+/// What is wrong with the configuration, a line each; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors {
+    mistakes: Vec<Mistake>,
+}
+
+impl ConfigErrors {
+    /// In the order in which a reader finds them: config.yaml, connections.ini, environment, by line.
+    #[must_use]
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, mistake) in self.mistakes.iter().enumerate() {
+            if n > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// One mistake: where, at which key, what, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    pub place: Place,
+    /// The key (`kafka.input_topic`, `[remote-ftp] port`) or the variable; empty where the whole file is meant.
+    pub key: String,
+    pub problem: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match &self.place {
+            Place::File { path, .. } => path,
+            Place::Environment => "environment",
+        };
+        write!(f, "{place}: ")?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        // A file's text may hold anything; a message is one line.
+        let problem: String = self.problem.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        f.write_str(&problem)?;
+        match &self.place {
+            Place::File { line: Some(line), .. } => write!(f, " (line {line})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where a mistake stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Lines are counted from 1.
+    File {
+        path: String,
+        line: Option<usize>,
+    },
+    Environment,
+}
+
+/// Collects mistakes while the configuration is read.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes {
+    found: Vec<Mistake>,
+}
+
+impl Mistakes {
+    pub fn add(&mut self, place: Place, key: impl Into<String>, problem: impl Into<String>) {
+        self.found.push(Mistake { place, key: key.into(), problem: problem.into() });
+    }
+
+    pub fn in_file(&mut self, path: &str, line: Option<usize>, problem: impl Into<String>) {
+        self.add(Place::File { path: path.to_owned(), line }, "", problem);
+    }
+
+    /// `value` if nothing was wrong, else everything that was.
+    pub fn or<T>(mut self, value: T) -> Result<T, ConfigErrors> {
+        if self.found.is_empty() {
+            return Ok(value);
+        }
+        self.found.sort_by(|a, b| a.place.cmp(&b.place));
+        self.found.dedup();
+        Err(ConfigErrors { mistakes: self.found })
+    }
+}

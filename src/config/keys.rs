@@ -1,0 +1,177 @@
+//! Every key of config.yaml, declared once: reading, checking, documentation and the default file come from
+//! this table. The keys of connections.ini are in `connection_keys`.
+
+use std::time::Duration;
+
+use super::kind::Kind;
+
+/// One key, of config.yaml or of a section of connections.ini.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// `kafka.input_topic`; in connections.ini the key alone.
+    pub path: &'static str,
+    pub kind: Kind,
+    pub standard: Standard,
+    pub doc: &'static str,
+    /// rclone's FTP backend has an option of this name that means the same.
+    pub is_rclones: bool,
+}
+
+/// What holds where nobody sets the key.
+#[derive(Debug, Clone, Copy)]
+pub enum Standard {
+    /// The key must be set.
+    Required,
+    Is(&'static str),
+    /// No fixed value; the text says which.
+    Told(&'static str),
+}
+
+use Standard::{Is, Told};
+
+pub(super) const fn key(path: &'static str, kind: Kind, standard: Standard, doc: &'static str) -> Key {
+    Key { path, kind, standard, doc, is_rclones: false }
+}
+
+impl Key {
+    /// The key's name within its section.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or(self.path)
+    }
+
+    /// The section of config.yaml that the key stands in; empty in connections.ini.
+    pub fn section(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+}
+
+const SESSIONS: Kind = Kind::Number { min: 1, max: 10_000 };
+const DAY: Duration = Duration::from_secs(86_400);
+const PORT_OR_ANY: Kind = Kind::Number { min: 0, max: 65_535 };
+
+pub const BOOTSTRAP_SERVERS: Key = key(
+    "kafka.bootstrap_servers",
+    Kind::Servers,
+    Is("kafka:9092"),
+    "Brokers to begin with; the others are found through them.",
+);
+pub const CONSUMER_GROUP: Key = key(
+    "kafka.consumer_group",
+    Kind::Text,
+    Is("ftp-pooler"),
+    "The group that all pods share. A new group starts at the earliest record.",
+);
+pub const INPUT_TOPIC: Key =
+    key("kafka.input_topic", Kind::Topic, Is("ftp-tasks"), "Where the tasks come from.");
+pub const RESULT_TOPIC: Key =
+    key("kafka.result_topic", Kind::Topic, Is("ftp-results"), "Where the results go.");
+pub const FAIL_TOPIC: Key =
+    key("kafka.fail_topic", Kind::Topic, Is("ftp-failures"), "Where the failures go.");
+pub const DELIVERY: Key = key(
+    "kafka.delivery",
+    Kind::Choice { known: &["at_least_once"], later: &["exactly_once"] },
+    Is("at_least_once"),
+    "How an answer and its task's offset are tied: at_least_once commits the offset once the broker has \
+     acknowledged the answer.",
+);
+pub const MAX_SESSIONS_PER_POD: Key = key(
+    "pool.max_sessions_per_pod",
+    SESSIONS,
+    Is("100"),
+    "Open sessions of one pod at most, idle or busy, over all connections.",
+);
+pub const MAX_SESSIONS_PER_CONNECTION: Key = key(
+    "pool.max_sessions_per_connection",
+    SESSIONS,
+    Is("10"),
+    "Open sessions of one pod with one connection at most, idle or busy, where its section does not say.",
+);
+pub const SESSION_TIMEOUT: Key = key(
+    "pool.session_timeout_seconds",
+    Kind::Time { min: Duration::from_secs(1), max: DAY },
+    Is("300"),
+    "An idle session is closed after this time.",
+);
+pub const MAX_WAITING_TASKS: Key = key(
+    "pool.max_waiting_tasks",
+    Kind::Number { min: 1, max: 1_000_000 },
+    Is("20000"),
+    "Decoded tasks that a pod holds at most; above it reading pauses.",
+);
+pub const MAX_WAITING_BYTES: Key = key(
+    "pool.max_waiting_bytes",
+    Kind::Size { min: 1 << 20, max: 1 << 40 },
+    Is("64Mi"),
+    "Bytes of the records of these tasks at most; above it reading pauses.",
+);
+pub const API_HOST: Key = key(
+    "api.host",
+    Kind::Host,
+    Is("0.0.0.0"),
+    "The address that `/health`, `/ready` and `/metrics` are served on.",
+);
+pub const API_PORT: Key =
+    key("api.port", PORT_OR_ANY, Is("8080"), "Its port; 0 takes a free one, which the log names.");
+pub const METRICS_HOST: Key =
+    key("metrics.host", Kind::Host, Is("0.0.0.0"), "The address that `/metrics` is served on as well.");
+pub const METRICS_PORT: Key =
+    key("metrics.port", PORT_OR_ANY, Is("9090"), "Its port; 0 takes a free one, which the log names.");
+pub const DRAIN: Key = key(
+    "shutdown.drain_seconds",
+    Kind::Time { min: Duration::ZERO, max: Duration::from_secs(3600) },
+    Is("10"),
+    "How long transfers in flight may go on after SIGTERM.",
+);
+pub const POD_NAME: Key = key(
+    "pod.name",
+    Kind::Text,
+    Told("the environment's HOSTNAME, else the host's name"),
+    "The pod's name: different for each pod, the same after a restart.",
+);
+
+/// Where librdkafka's properties stand: not a key, but a section of keys that librdkafka knows.
+pub const PROPERTIES: &str = "kafka.properties";
+
+/// Every key of config.yaml, in the order of the documentation.
+pub const ALL: &[&Key] = &[
+    &BOOTSTRAP_SERVERS,
+    &CONSUMER_GROUP,
+    &INPUT_TOPIC,
+    &RESULT_TOPIC,
+    &FAIL_TOPIC,
+    &DELIVERY,
+    &MAX_SESSIONS_PER_POD,
+    &MAX_SESSIONS_PER_CONNECTION,
+    &SESSION_TIMEOUT,
+    &MAX_WAITING_TASKS,
+    &MAX_WAITING_BYTES,
+    &API_HOST,
+    &API_PORT,
+    &METRICS_HOST,
+    &METRICS_PORT,
+    &DRAIN,
+    &POD_NAME,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_fits_its_own_kind() {
+        for key in ALL {
+            if let Is(text) = key.standard {
+                assert!(key.kind.read(text).is_ok(), "{} = {text}", key.path);
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_is_declared_twice_and_each_stands_in_a_section() {
+        let mut paths: Vec<_> = ALL.iter().map(|key| key.path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        assert_eq!(paths.len(), ALL.len());
+        assert!(ALL.iter().all(|key| !key.section().is_empty()));
+    }
+}

@@ -1,0 +1,108 @@
+//! `kafka.properties`: any property of librdkafka's passes, but for those that would break delivery.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+
+use super::entry::{Entry, Said};
+use super::keys::PROPERTIES;
+use super::reading::Reading;
+
+/// Properties that may not be set, with the reason. Names as in librdkafka's CONFIGURATION.md.
+pub const REFUSED: &[(&[&str], &str)] = &[
+    (&["bootstrap.servers", "metadata.broker.list"], "kafka.bootstrap_servers says it"),
+    (&["group.id"], "kafka.consumer_group says it"),
+    (&["group.instance.id"], "all pods read the same value, and would throw each other out of the group"),
+    (&["group.protocol.type"], "the pods would be no group of consumers"),
+    (
+        &["partition.assignment.strategy"],
+        "partitions move between pods one by one (cooperative-sticky); another strategy takes all at once",
+    ),
+    (
+        &["enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store"],
+        "an offset is committed when its task is answered, and not before",
+    ),
+    (&["offset.store.method"], "offsets are kept by the broker, where the next pod finds them"),
+    (
+        &["auto.offset.reset"],
+        "a new group starts at the earliest record, and an offset out of range is never jumped over",
+    ),
+    (&["isolation.level"], "tasks of aborted transactions would be carried out"),
+    (&["enable.partition.eof"], "the end of a partition is no error here"),
+    (&["acks", "request.required.acks"], "an answer counts when every in-sync replica has it"),
+    (
+        &["enable.idempotence", "enable.gapless.guarantee"],
+        "the producer is idempotent, so that an answer that is sent again is there once",
+    ),
+    (
+        &["max.in.flight", "max.in.flight.requests.per.connection", "queuing.strategy"],
+        "the idempotent producer needs its own order of requests",
+    ),
+    (&["retries", "message.send.max.retries"], "an answer is sent until it is there or its time is over"),
+    (&["message.timeout.ms", "delivery.timeout.ms"], "publish gives an answer its own deadline"),
+    (&["delivery.report.only.error"], "an offset is committed when the answer's delivery is reported"),
+    (
+        &["transactional.id", "transaction.timeout.ms"],
+        "the pod's name and its deadlines make them: two pods with one id would fence each other",
+    ),
+    (&["enabled_events"], "rebalances and deliveries are told by events that are switched on already"),
+];
+
+/// The deciding text for a property, where it is refused.
+pub(super) fn refusal(name: &str) -> Option<&'static str> {
+    // librdkafka takes a topic's properties with this prefix, too (rd_kafka_topic_conf_set).
+    let bare = name.strip_prefix("topic.").unwrap_or(name);
+    let refused = |names: &[&str]| names.contains(&name) || names.contains(&bare);
+    REFUSED.iter().find(|(names, _)| refused(names)).map(|(_, reason)| *reason)
+}
+
+/// Takes the properties out of the entries of config.yaml.
+pub(super) fn take(reading: &mut Reading<'_>) -> BTreeMap<String, SecretString> {
+    let mut properties = BTreeMap::new();
+    for (name, entry) in reading.take_beneath(PROPERTIES) {
+        match property(&name, &entry) {
+            Ok(value) => {
+                properties.insert(name, SecretString::from(value));
+            }
+            Err(problem) => reading.wrong(&format!("{PROPERTIES}.{name}"), Some(&entry), problem),
+        }
+    }
+    properties
+}
+
+fn property(name: &str, entry: &Entry) -> Result<String, String> {
+    if let Some(reason) = refusal(name) {
+        return Err(format!("may not be set: {reason}"));
+    }
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("is no property's name; expected one of librdkafka's, such as sasl.password".to_owned());
+    }
+    let value = match &entry.said {
+        Said::Nothing => return Err("has no value; expected text".to_owned()),
+        Said::One(value) => value.clone(),
+        Said::Many(values) => values.join(","),
+    };
+    if value.contains('\0') {
+        return Err("holds a NUL".to_owned());
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_break_delivery_is_refused_and_the_rest_passes() {
+        for name in
+            ["isolation.level", "acks", "topic.acks", "topic.request.required.acks", "transactional.id"]
+        {
+            assert!(refusal(name).is_some(), "{name}");
+        }
+        for name in
+            ["sasl.password", "ssl.ca.pem", "client.rack", "group.protocol", "message.max.bytes", "debug"]
+        {
+            assert!(refusal(name).is_none(), "{name}");
+        }
+    }
+}

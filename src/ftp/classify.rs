@@ -1,0 +1,144 @@
+//! The one table: what went wrong at which step → the contract's code, and what the try asks for.
+//!
+//! Pure. The servers' own words in the tests are those of vsftpd 3.0.3, `ProFTPD` 1.3.8,
+//! Pure-FTPd 1.0.50, `FileZilla` Server and IIS.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::failure::{Code, Failure, Remedy, TryError};
+
+use super::fault::{Fault, Step};
+use super::reply::Says;
+
+/// Where a fault happened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<'a> {
+    pub step: Step,
+    /// `host:port`, for the messages of the steps that have no path.
+    pub server: &'a str,
+    pub path: Option<&'a str>,
+    /// The session has served an earlier task, and has had no reply since: it may have been dead for long.
+    pub stale: bool,
+}
+
+/// The error of a try that ended with `fault`.
+pub(super) fn classify(at: At<'_>, fault: &Fault) -> TryError {
+    let (code, remedy) = verdict(at, fault);
+    let ftp_code = match fault {
+        Fault::Reply(reply) => Some(reply.code),
+        _ => None,
+    };
+    let message = format!("{}: {}", subject(at), describe(at, fault));
+    TryError { failure: Failure { code, message, ftp_code }, remedy }
+}
+
+fn verdict(at: At<'_>, fault: &Fault) -> (Code, Remedy) {
+    let unusable = if at.step.is_opening() { Remedy::OpenBreaker } else { Remedy::Wait };
+    match fault {
+        Fault::Reply(reply) if at.stale && matches!(reply.code, 421 | 530) => {
+            (Code::ProtocolError, Remedy::FreshSession)
+        }
+        Fault::Reply(reply) if at.step.is_opening() => at_login(reply.code, reply.says(None)),
+        Fault::Reply(reply) => after_login(at.step, reply.code, reply.says(at.path)),
+        Fault::TimedOut { .. } if at.step == Step::DataConnect => (Code::Timeout, Remedy::OpenBreaker),
+        Fault::TimedOut { .. } => (Code::Timeout, unusable),
+        Fault::Broken { error, .. } if is_ours(error) => (Code::Internal, Remedy::Wait),
+        Fault::Broken { .. } if at.step.is_opening() || at.step == Step::DataConnect => {
+            (Code::ConnectFailed, Remedy::OpenBreaker)
+        }
+        Fault::Broken { .. } if at.stale => (Code::ProtocolError, Remedy::FreshSession),
+        Fault::Broken { .. } => (Code::ProtocolError, Remedy::Wait),
+        Fault::Garbled => (Code::ProtocolError, unusable),
+        Fault::Unsendable if at.step.is_opening() => (Code::AuthFailed, Remedy::OpenBreaker),
+        Fault::Unsendable => (Code::PathNotAllowed, Remedy::GiveUp),
+    }
+}
+
+/// Replies to the connect itself, USER, PASS and TYPE. What they say holds for every task of the connection.
+fn at_login(code: u16, says: Says) -> (Code, Remedy) {
+    match code {
+        400..=599 if says.tls => (Code::TlsFailed, Remedy::OpenBreaker),
+        522 | 533 | 534 | 536 => (Code::TlsFailed, Remedy::OpenBreaker),
+        421 => (Code::ServerBusy, Remedy::LowerLimit),
+        400..=599 if says.too_many => (Code::ServerBusy, Remedy::LowerLimit),
+        331 | 332 | 430 | 530..=532 => (Code::AuthFailed, Remedy::OpenBreaker),
+        120 | 400..=599 => (Code::ConnectFailed, Remedy::OpenBreaker),
+        _ => (Code::ProtocolError, Remedy::OpenBreaker),
+    }
+}
+
+fn after_login(step: Step, code: u16, says: Says) -> (Code, Remedy) {
+    match code {
+        400..=499 if says.too_many => (Code::ServerBusy, Remedy::LowerLimit),
+        425 if says.tls => (Code::TlsFailed, Remedy::GiveUp),
+        425 => (Code::ConnectFailed, Remedy::Wait),
+        450 if step == Step::Retr && says.missing => (Code::SourceNotFound, Remedy::GiveUp),
+        452 => (Code::StorageFull, Remedy::Wait),
+        400..=499 if says.full => (Code::StorageFull, Remedy::Wait),
+        450 => (Code::ServerBusy, Remedy::Wait),
+        500 if says.oops => (Code::ProtocolError, Remedy::Wait),
+        501 if says.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),
+        500..=504 | 551 => (Code::Unsupported, Remedy::GiveUp),
+        522 | 533 | 534 | 536 => (Code::TlsFailed, Remedy::GiveUp),
+        530 | 532 => (Code::PermissionDenied, Remedy::GiveUp),
+        552 => (Code::StorageFull, Remedy::GiveUp),
+        550..=559 if says.full => (Code::StorageFull, Remedy::Wait),
+        550 | 553 => file_refused(step, says),
+        500..=599 => (Code::ProtocolError, Remedy::GiveUp),
+        _ => (Code::ProtocolError, Remedy::Wait),
+    }
+}
+
+/// 550 and 553: about this one file, and by far the most overloaded replies there are.
+fn file_refused(step: Step, says: Says) -> (Code, Remedy) {
+    match step {
+        // Bytes already flowed: the server's disk or network, not the file's name.
+        Step::Receiving => (Code::ProtocolError, Remedy::Wait),
+        Step::Stor | Step::Rnto | Step::Mkd if says.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),
+        _ if says.denied && !says.missing => (Code::PermissionDenied, Remedy::GiveUp),
+        Step::Size | Step::Retr => (Code::SourceNotFound, Remedy::GiveUp),
+        // The temp file that STOR made a moment ago is gone.
+        Step::Rnfr => (Code::ProtocolError, Remedy::Wait),
+        Step::Rnto if says.exists => (Code::Unsupported, Remedy::GiveUp),
+        _ => (Code::PermissionDenied, Remedy::GiveUp),
+    }
+}
+
+/// Out of file descriptors or ports: this pod's trouble, not the server's.
+fn is_ours(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS)
+    )
+}
+
+fn subject(at: At<'_>) -> String {
+    match at.path {
+        Some(path) => format!("{} {}", at.step.verb(), path.escape_debug()),
+        None => format!("{} ({})", at.step.verb(), at.server),
+    }
+}
+
+fn describe(at: At<'_>, fault: &Fault) -> String {
+    match fault {
+        Fault::Reply(reply) if reply.is_refusal() => format!("the server said {reply}"),
+        Fault::Reply(reply) => format!("the reply does not fit: {reply}"),
+        Fault::TimedOut { waiting_for, wait, limit } => {
+            format!("timed out after {limit:?} waiting for {waiting_for} ({wait})")
+        }
+        Fault::Broken { what, error } if error.kind() == io::ErrorKind::UnexpectedEof => {
+            format!("the server closed {what}")
+        }
+        Fault::Broken { what, error } => format!("{what} failed: {error}"),
+        Fault::Garbled => "what the server sent is no FTP reply".to_owned(),
+        Fault::Unsendable if at.step.is_opening() => {
+            "user and password may not hold NUL, CR or LF".to_owned()
+        }
+        Fault::Unsendable => "an FTP path may not hold NUL, CR or LF".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! A transfer under way: its bytes, its end, and the final reply.
+
+use std::time::Duration;
+
+use bytes::BufMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::failure::TryError;
+
+use super::fault::{Fault, Step, StepFault, Wait, within};
+use super::passive::{DataConnection, Opened};
+use super::reply::Reply;
+use super::session::Session;
+
+/// How long a transfer that is given up waits for the server's last word.
+const ABORT_WITHIN: Duration = Duration::from_secs(2);
+
+/// A file that the server is sending.
+///
+/// Dropped without [`Retrieve::finish`] or [`Retrieve::abort`], its session is no longer sound.
+#[derive(Debug)]
+pub struct Retrieve<'s>(Transfer<'s>);
+
+impl Retrieve<'_> {
+    /// Reads what has come into `room`, waiting for the first byte; returns their number, 0 at the end.
+    ///
+    /// # Errors
+    /// `timeout` where no byte comes for the connection's `stall`; else what the server says about it.
+    pub async fn read(&mut self, room: &mut (impl BufMut + Send)) -> Result<usize, TryError> {
+        self.0.read(room).await
+    }
+
+    /// Closes the data connection at once (vsftpd and `ProFTPD` wait for that), then reads the final reply.
+    pub async fn finish(self) -> Result<(), TryError> {
+        self.0.finish().await
+    }
+
+    /// Gives the transfer up: closes the data connection and waits two seconds at most for the final reply;
+    /// where it comes the session stays sound. Returns the reply's code.
+    pub async fn abort(self) -> Option<u16> {
+        self.0.abort().await
+    }
+}
+
+/// A file that the server is receiving.
+///
+/// Dropped without [`Store::finish`] or [`Store::abort`], its session is no longer sound.
+#[derive(Debug)]
+pub struct Store<'s>(Transfer<'s>);
+
+impl Store<'_> {
+    /// Sends all of `chunk`.
+    ///
+    /// # Errors
+    /// `timeout` where the server takes no byte for the connection's `stall`; else what it says about it.
+    pub async fn write(&mut self, mut chunk: &[u8]) -> Result<(), TryError> {
+        while !chunk.is_empty() {
+            let written = self.0.write(chunk).await?;
+            chunk = chunk.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Closes the data connection, which is the file's end, and reads the final reply.
+    pub async fn finish(mut self) -> Result<(), TryError> {
+        self.0.end_of_file().await?;
+        self.0.finish().await
+    }
+
+    /// Gives the transfer up, like [`Retrieve::abort`]. The server takes what it has for the whole file.
+    pub async fn abort(self) -> Option<u16> {
+        self.0.abort().await
+    }
+}
+
+impl Session {
+    /// RETR: asks for the file at `path`.
+    pub async fn retrieve(&mut self, path: &str) -> Result<Retrieve<'_>, TryError> {
+        match self.open_transfer(Step::Retr, path).await {
+            Ok(opened) => Ok(Retrieve(Transfer::new(self, Step::Receiving, path, opened))),
+            Err(fault) => Err(self.fail_at(path, fault)),
+        }
+    }
+
+    /// STOR: sends a file to `path`. Where the server refuses, which may mean that the directory is missing,
+    /// the directories above `path` are made and STOR is sent once more.
+    pub async fn store(&mut self, path: &str) -> Result<Store<'_>, TryError> {
+        let opened = match self.open_transfer(Step::Stor, path).await {
+            Err(refused) if may_lack_directory(&refused, path) => {
+                self.make_dirs(path).await?;
+                self.open_transfer(Step::Stor, path).await
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok(opened) => Ok(Store(Transfer::new(self, Step::Sending, path, opened))),
+            Err(fault) => Err(self.fail_at(path, fault)),
+        }
+    }
+}
+
+/// `ProFTPD` says 550 with the reason, vsftpd 553 without one, IIS 550, others 450 or 451.
+fn may_lack_directory(refused: &StepFault, path: &str) -> bool {
+    let Fault::Reply(reply) = &refused.fault else { return false };
+    let says = reply.says(Some(path));
+    refused.step == Step::Stor
+        && path.trim_start_matches('/').contains('/')
+        && match reply.code {
+            550 | 553 => says.missing || !says.denied,
+            450 | 451 | 501 => says.missing,
+            _ => false,
+        }
+}
+
+#[derive(Debug)]
+struct Transfer<'s> {
+    session: &'s mut Session,
+    step: Step,
+    path: String,
+    /// `None` once it is closed.
+    data: Option<DataConnection>,
+    early: Option<Reply>,
+    /// The final reply was read, or waited for in vain.
+    over: bool,
+}
+
+impl<'s> Transfer<'s> {
+    fn new(session: &'s mut Session, step: Step, path: &str, opened: Opened) -> Transfer<'s> {
+        let (path, data, early) = (path.to_owned(), Some(opened.data), opened.early);
+        Transfer { session, step, path, data, early, over: false }
+    }
+
+    async fn read(&mut self, buffer: &mut (impl BufMut + Send)) -> Result<usize, TryError> {
+        let Some(data) = &mut self.data else { return Ok(0) };
+        let limit = self.session.connection().timeouts.stall;
+        match within(Wait::Stall, limit, waiting_for_bytes, data.read_buf(buffer)).await {
+            Ok(Ok(read)) => Ok(read),
+            Ok(Err(error)) => Err(self.broke(data_broke(error)).await),
+            Err(fault) => Err(self.broke(fault).await),
+        }
+    }
+
+    async fn write(&mut self, chunk: &[u8]) -> Result<usize, TryError> {
+        let waiting = || "the server to take more bytes".to_owned();
+        let limit = self.session.connection().timeouts.stall;
+        let written = match &mut self.data {
+            Some(data) => within(Wait::Stall, limit, waiting, data.write(chunk)).await,
+            None => Ok(Ok(0)),
+        };
+        match written {
+            Ok(Ok(0)) => Err(self.broke(data_broke(std::io::ErrorKind::WriteZero.into())).await),
+            Ok(Ok(written)) => Ok(written),
+            Ok(Err(error)) => Err(self.broke(data_broke(error)).await),
+            Err(fault) => Err(self.broke(fault).await),
+        }
+    }
+
+    async fn end_of_file(&mut self) -> Result<(), TryError> {
+        let Some(data) = &mut self.data else { return Ok(()) };
+        let waiting = || "the data connection to end".to_owned();
+        let limit = self.session.connection().timeouts.stall;
+        match within(Wait::Stall, limit, waiting, data.shutdown()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.broke(data_broke(error)).await),
+            Err(fault) => Err(self.broke(fault).await),
+        }
+    }
+
+    async fn finish(mut self) -> Result<(), TryError> {
+        self.data = None;
+        let reply = match self.early.take() {
+            Some(reply) => Ok(reply),
+            None => self.session.final_reply(self.session.connection().timeouts.close).await,
+        };
+        match reply {
+            Ok(reply) if reply.is_done() => {
+                self.session.unfinished = false;
+                Ok(())
+            }
+            Ok(reply) => Err(self.session.fail(self.step, Some(&self.path), &Fault::Reply(reply))),
+            Err(fault) => Err(self.session.fail(self.step, Some(&self.path), &fault)),
+        }
+    }
+
+    async fn abort(mut self) -> Option<u16> {
+        self.data = None;
+        let reply = match self.early.take() {
+            Some(reply) => reply,
+            None if self.over => return None,
+            None => self.session.final_reply(ABORT_WITHIN).await.ok()?,
+        };
+        self.session.unfinished = !(reply.is_done() || reply.is_refusal() && reply.code != 421);
+        Some(reply.code)
+    }
+
+    /// The data connection broke or stalled: closes it, and lets the final reply say why.
+    async fn broke(&mut self, fault: Fault) -> TryError {
+        self.data = None;
+        self.over = true;
+        let early = self.early.take();
+        let stalled = matches!(fault, Fault::TimedOut { .. });
+        let fault = self.session.lost_data(self.step, fault, early).await;
+        let error = self.session.fail_at(&self.path, fault);
+        self.session.unfinished |= stalled;
+        error
+    }
+}
+
+fn waiting_for_bytes() -> String {
+    "more bytes".to_owned()
+}
+
+fn data_broke(error: std::io::Error) -> Fault {
+    Fault::Broken { what: "the data connection".to_owned(), error }
+}

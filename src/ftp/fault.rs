@@ -1,0 +1,147 @@
+//! What can go wrong on the wire, and the deadlines that every wait has.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use suppaftp::FtpError;
+use tokio::time::timeout;
+
+use super::reply::Reply;
+
+/// What the session was doing. The same reply means different things at different steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Connect,
+    Greeting,
+    Login,
+    Type,
+    Epsv,
+    Pasv,
+    /// Connecting the data connection.
+    DataConnect,
+    Size,
+    Retr,
+    /// RETR was accepted: bytes, then the final reply.
+    Receiving,
+    Stor,
+    /// STOR was accepted: bytes, then the final reply.
+    Sending,
+    Mkd,
+    Rnfr,
+    Rnto,
+    Dele,
+    Noop,
+}
+
+impl Step {
+    /// The command, as it is sent and as messages name it.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Step::Connect => "connect",
+            Step::Greeting => "greeting",
+            Step::Login => "login",
+            Step::Type => "TYPE",
+            Step::Epsv => "EPSV",
+            Step::Pasv => "PASV",
+            Step::DataConnect => "data connection",
+            Step::Size => "SIZE",
+            Step::Retr | Step::Receiving => "RETR",
+            Step::Stor | Step::Sending => "STOR",
+            Step::Mkd => "MKD",
+            Step::Rnfr => "RNFR",
+            Step::Rnto => "RNTO",
+            Step::Dele => "DELE",
+            Step::Noop => "NOOP",
+        }
+    }
+
+    /// Before the session is logged in: what fails here fails for every task of the connection.
+    pub const fn is_opening(self) -> bool {
+        matches!(self, Step::Connect | Step::Greeting | Step::Login | Step::Type)
+    }
+}
+
+/// Why a step did not end as it should.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// A complete reply that is not what the step needs.
+    Reply(Reply),
+    TimedOut {
+        waiting_for: String,
+        wait: Wait,
+        limit: Duration,
+    },
+    /// The control connection, or a data connection, broke.
+    Broken {
+        what: String,
+        error: io::Error,
+    },
+    /// What came is no reply.
+    Garbled,
+    /// The path (or user, or password) has a NUL, CR or LF: nothing was sent.
+    Unsendable,
+}
+
+/// A fault and the step it ended.
+#[derive(Debug)]
+pub(super) struct StepFault {
+    pub step: Step,
+    pub fault: Fault,
+    /// What the server said once its data connection was gone, where that explains nothing more.
+    pub afterwards: Option<Reply>,
+}
+
+impl StepFault {
+    pub fn new(step: Step, fault: Fault) -> StepFault {
+        StepFault { step, fault, afterwards: None }
+    }
+}
+
+/// The name of the control connection in messages.
+pub(super) const CONTROL: &str = "the control connection";
+
+/// Sorts suppaftp's error: with no reply expected, every complete reply arrives as `UnexpectedResponse`.
+pub(super) fn reply_or_fault(error: FtpError, secret: &str) -> Result<Reply, Fault> {
+    match error {
+        FtpError::UnexpectedResponse(response) => Reply::parse(&response.body, secret).ok_or(Fault::Garbled),
+        FtpError::ConnectionError(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err(Fault::Unsendable)
+        }
+        FtpError::ConnectionError(error) => Err(Fault::Broken { what: CONTROL.to_owned(), error }),
+        _ => Err(Fault::Garbled),
+    }
+}
+
+/// The waits of a session; each has a key in connections.ini.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    Connect,
+    Login,
+    Reply,
+    Stall,
+    Close,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Wait::Connect => "connect_timeout",
+            Wait::Login => "login_timeout",
+            Wait::Reply => "reply_timeout",
+            Wait::Stall => "stall_timeout",
+            Wait::Close => "close_timeout",
+        })
+    }
+}
+
+/// Waits for `work` no longer than `limit`; the fault names what was waited for and which key sets the limit.
+pub(super) async fn within<T>(
+    wait: Wait,
+    limit: Duration,
+    waiting_for: impl FnOnce() -> String,
+    work: impl Future<Output = T>,
+) -> Result<T, Fault> {
+    timeout(limit, work).await.map_err(|_| Fault::TimedOut { waiting_for: waiting_for(), wait, limit })
+}

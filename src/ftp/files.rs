@@ -1,0 +1,154 @@
+//! Commands about files that need no data connection: SIZE, MKD, RNFR and RNTO, DELE.
+
+use crate::failure::{Code, Failure, Remedy, TryError};
+
+use super::fault::{Fault, Step};
+use super::reply::Reply;
+use super::session::Session;
+
+/// More directories above one file are not made.
+const DIRECTORIES_MADE: usize = 100;
+
+/// What a server says about a file's size (RFC 3659, 4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Size {
+    Bytes(u64),
+    /// The server has no SIZE.
+    Unsupported,
+    /// Refused for this path: not there, not readable or no file. Many servers do not say which; `missing`
+    /// is true where the server's words are clear.
+    Refused {
+        error: TryError,
+        missing: bool,
+    },
+}
+
+impl Session {
+    /// SIZE. A server that has said once that it has none is not asked again.
+    pub async fn size(&mut self, path: &str) -> Result<Size, TryError> {
+        if self.lacks.size {
+            return Ok(Size::Unsupported);
+        }
+        let reply = self.about(Step::Size, path).await?;
+        match (reply.code, reply.size()) {
+            (213, Some(bytes)) => Ok(Size::Bytes(bytes)),
+            (500 | 502 | 504, _) if !reply.says(Some(path)).oops => {
+                self.lacks.size = true;
+                Ok(Size::Unsupported)
+            }
+            (450 | 550 | 553, _) => {
+                let missing = reply.says(Some(path)).missing;
+                Ok(Size::Refused { error: self.fail(Step::Size, Some(path), &Fault::Reply(reply)), missing })
+            }
+            _ => Err(self.fail(Step::Size, Some(path), &Fault::Reply(reply))),
+        }
+    }
+
+    /// Whether a file is there: by SIZE, or where there is none by RNFR, which the next command takes back.
+    pub async fn exists(&mut self, path: &str) -> Result<bool, TryError> {
+        match self.size(path).await? {
+            Size::Bytes(_) => Ok(true),
+            Size::Refused { .. } => Ok(false),
+            Size::Unsupported => {
+                let reply = self.about(Step::Rnfr, path).await?;
+                match reply.code {
+                    350 => Ok(true),
+                    450 | 550 | 553 => Ok(false),
+                    _ => Err(self.fail(Step::Rnfr, Some(path), &Fault::Reply(reply))),
+                }
+            }
+        }
+    }
+
+    /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server.
+    pub async fn rename(&mut self, from: &str, to: &str) -> Result<(), TryError> {
+        let reply = self.about(Step::Rnfr, from).await?;
+        if reply.code != 350 {
+            return Err(self.fail(Step::Rnfr, Some(from), &Fault::Reply(reply)));
+        }
+        let reply = self.about(Step::Rnto, to).await?;
+        if reply.is_done() { Ok(()) } else { Err(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))) }
+    }
+
+    /// DELE. A refusal is no error where the file may well not be there (550, 450): `false`.
+    pub async fn delete(&mut self, path: &str) -> Result<bool, TryError> {
+        let reply = self.about(Step::Dele, path).await?;
+        match reply.code {
+            200..=299 => Ok(true),
+            450 | 550 if !reply.says(Some(path)).denied => Ok(false),
+            _ => Err(self.fail(Step::Dele, Some(path), &Fault::Reply(reply))),
+        }
+    }
+
+    /// Makes the directories above `path`, as far as they are missing and the server lets us.
+    ///
+    /// Upwards from the nearest one until one can be made or is there, then down again. A refusal is no
+    /// error: it may mean that the directory is there (vsftpd does not say), and STOR will tell.
+    pub async fn make_dirs(&mut self, path: &str) -> Result<(), TryError> {
+        let directories = directories_above(path);
+        if directories.len() > DIRECTORIES_MADE {
+            let message = format!("more than {DIRECTORIES_MADE} directories in {}", path.escape_debug());
+            let failure = Failure::new(Code::PathNotAllowed, message);
+            return Err(TryError { failure, remedy: Remedy::GiveUp });
+        }
+        let mut missing = Vec::new();
+        for directory in directories {
+            if self.make_dir(directory).await? {
+                break;
+            }
+            missing.push(directory);
+        }
+        // The topmost one was refused just now: another MKD cannot help it.
+        let made_one = missing.len() < directories_above(path).len();
+        let again = if made_one { missing.len() } else { missing.len().saturating_sub(1) };
+        for directory in missing.into_iter().take(again).rev() {
+            self.make_dir(directory).await?;
+        }
+        Ok(())
+    }
+
+    /// True where the directory was made, or is there by the server's own words.
+    async fn make_dir(&mut self, path: &str) -> Result<bool, TryError> {
+        let reply = self.about(Step::Mkd, path).await?;
+        match reply.code {
+            200..=299 | 521 => Ok(true),
+            450 | 550 | 553 => Ok(reply.says(Some(path)).exists),
+            _ => Err(self.fail(Step::Mkd, Some(path), &Fault::Reply(reply))),
+        }
+    }
+
+    async fn about(&mut self, step: Step, path: &str) -> Result<Reply, TryError> {
+        match self.exchange(step, Some(path)).await {
+            Ok(reply) => Ok(reply),
+            Err(fault) => Err(self.fail(step, Some(path), &fault)),
+        }
+    }
+}
+
+/// The directories above a file, the nearest first: `/a/b/c` → `/a/b`, `/a`.
+fn directories_above(path: &str) -> Vec<&str> {
+    let mut directories = Vec::new();
+    let mut rest = path;
+    while let Some((above, _)) = rest.rsplit_once('/') {
+        rest = above.trim_end_matches('/');
+        if rest.is_empty() {
+            break;
+        }
+        directories.push(rest);
+    }
+    directories
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_listed_from_the_nearest_up() {
+        assert_eq!(directories_above("/a/b/c"), ["/a/b", "/a"]);
+        assert_eq!(directories_above("a/b//c"), ["a/b", "a"]);
+        assert!(directories_above("/c").is_empty());
+        assert!(directories_above("c").is_empty());
+        assert!(directories_above("").is_empty());
+    }
+}

@@ -1,0 +1,109 @@
+//! A data connection (EPSV, else PASV), and the command that uses it.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+
+use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
+use tokio::net::TcpStream;
+
+use super::connect;
+use super::fault::{Fault, Step, StepFault, Wait, within};
+use super::reply::Reply;
+use super::session::{Session, command_line};
+
+/// Plain today; suppaftp's type already has room for TLS.
+pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
+
+/// A transfer that the server has accepted.
+pub(super) struct Opened {
+    pub data: DataConnection,
+    /// The final reply, where the server sent it without a preliminary one.
+    pub early: Option<Reply>,
+}
+
+impl Session {
+    /// Asks for a data connection and sends RETR or STOR, which the server refuses or accepts.
+    ///
+    /// The command goes out while the data connection is still being connected: one round trip less.
+    pub(super) async fn open_transfer(&mut self, step: Step, path: &str) -> Result<Opened, StepFault> {
+        let line = command_line(step, Some(path)).map_err(|fault| StepFault::new(step, fault))?;
+        let address = SocketAddr::new(self.peer().ip(), self.passive_port().await?);
+        let timeouts = self.connection().timeouts.clone();
+
+        let mut connecting = pin!(connect::data(address, timeouts.connect));
+        let mut connected = None;
+        let sent = {
+            let waiting = || format!("the reply to {}", step.verb());
+            self.unfinished = true;
+            let sending = within(Wait::Reply, timeouts.reply, waiting, self.ftp.custom_command(line, &[]));
+            let mut sending = pin!(sending);
+            loop {
+                tokio::select! {
+                    biased;
+                    sent = &mut sending => break sent,
+                    data = &mut connecting, if connected.is_none() => connected = Some(data),
+                }
+            }
+        };
+        let reply = match sent.and_then(|read| self.heard_reply(read)) {
+            Ok(reply) => reply,
+            // The server waits for a data connection that cannot be made.
+            Err(fault) => return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault))),
+        };
+        let early = match step {
+            _ if reply.is_preliminary() => None,
+            Step::Retr if reply.is_done() => Some(reply),
+            _ => return Err(StepFault::new(step, Fault::Reply(reply))),
+        };
+        self.unfinished = true;
+        let connected = match connected {
+            Some(connected) => connected,
+            None => connecting.await,
+        };
+        match connected {
+            Ok(stream) => Ok(Opened { data: DataConnection::Tcp(stream), early }),
+            Err(fault) => Err(self.lost_data(Step::DataConnect, fault, early).await),
+        }
+    }
+
+    /// After the data connection broke (or never stood): the control connection's reply is still read, and
+    /// decides unless it only says that the data connection broke.
+    pub(super) async fn lost_data(&mut self, step: Step, fault: Fault, early: Option<Reply>) -> StepFault {
+        let reply = match early {
+            Some(reply) => Some(reply),
+            None => self.final_reply(self.connection().timeouts.close).await.ok(),
+        };
+        match reply {
+            Some(reply) if reply.is_refusal() && !matches!(reply.code, 425 | 426) => {
+                StepFault::new(step, Fault::Reply(reply))
+            }
+            afterwards => StepFault { step, fault, afterwards },
+        }
+    }
+
+    /// The port on which the server waits for the data connection. The address that PASV names is not
+    /// used: behind NAT it is wrong, and from a hostile server it is somebody else's.
+    async fn passive_port(&mut self) -> Result<u16, StepFault> {
+        if !self.lacks.epsv {
+            let reply = self.passive_reply(Step::Epsv).await?;
+            match (reply.code, reply.extended_passive_port()) {
+                (229, Some(port)) => return Ok(port),
+                (229 | 500..=599, _) => self.lacks.epsv = true,
+                _ => return Err(StepFault::new(Step::Epsv, Fault::Reply(reply))),
+            }
+        }
+        let reply = self.passive_reply(Step::Pasv).await?;
+        match (reply.code, reply.passive_port()) {
+            (227, Some(port)) => Ok(port),
+            _ => Err(StepFault::new(Step::Pasv, Fault::Reply(reply))),
+        }
+    }
+
+    async fn passive_reply(&mut self, step: Step) -> Result<Reply, StepFault> {
+        self.exchange(step, None).await.map_err(|fault| StepFault::new(step, fault))
+    }
+}
+
+fn data_fault(connected: Option<Result<TcpStream, Fault>>) -> Option<StepFault> {
+    connected?.err().map(|fault| StepFault::new(Step::DataConnect, fault))
+}

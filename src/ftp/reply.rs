@@ -1,0 +1,317 @@
+//! A server's reply: three digits and a text (RFC 959, 4.2), made safe to show.
+
+use std::fmt;
+
+/// Of a longer text only this many bytes are shown: its begin and its end, where servers say what matters.
+const SHOWN_BYTES: usize = 500;
+
+/// Of a longer text only the last bytes are searched; replies that are read as numbers are far shorter.
+const KEPT_BYTES: usize = 4096;
+
+/// A complete reply.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub code: u16,
+    /// For messages: lines joined, control characters replaced, the password taken out, cut.
+    pub text: String,
+    /// As it came; never shown, since a server may echo what it was sent.
+    raw: String,
+}
+
+impl Reply {
+    /// Reads the lines of one reply; the last line's code counts. `None` where there is no code.
+    ///
+    /// `secret` is replaced wherever the text repeats it.
+    pub fn parse(body: &[u8], secret: &str) -> Option<Reply> {
+        let body = String::from_utf8_lossy(body);
+        let lines: Vec<&str> = body.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        let code = code_of(lines.last()?)?;
+        let raw = lines.iter().map(|line| without_code(line)).collect::<Vec<_>>().join(" ");
+        let redacted = if secret.is_empty() { raw.clone() } else { raw.replace(secret, "***") };
+        let text = shortened(&redacted.replace(char::is_control, "?"), SHOWN_BYTES);
+        Some(Reply { code, text, raw: tail(&raw, KEPT_BYTES).to_owned() })
+    }
+
+    /// Final and positive (2xx).
+    pub fn is_done(&self) -> bool {
+        (200..300).contains(&self.code)
+    }
+
+    /// Preliminary (1xx): another reply follows.
+    pub fn is_preliminary(&self) -> bool {
+        self.code < 200
+    }
+
+    /// 4xx or 5xx: the command was refused, and the exchange is over.
+    pub fn is_refusal(&self) -> bool {
+        self.code >= 400
+    }
+
+    /// The number in a reply to SIZE (RFC 3659, 4).
+    pub fn size(&self) -> Option<u64> {
+        self.raw.split_ascii_whitespace().next()?.parse().ok()
+    }
+
+    /// The port in a reply to EPSV, `(|||port|)` (RFC 2428, 3); the delimiter may be any character.
+    pub fn extended_passive_port(&self) -> Option<u16> {
+        let (_, inner) = self.raw.rsplit_once('(')?;
+        let mut characters = inner.chars();
+        let delimiter = characters.next()?;
+        let rest = characters.as_str().strip_prefix(delimiter)?.strip_prefix(delimiter)?;
+        let (port, _) = rest.split_once(delimiter)?;
+        port.parse().ok().filter(|port| *port != 0)
+    }
+
+    /// The port in a reply to PASV, the last two of `h1,h2,h3,h4,p1,p2` (RFC 959, 4.1.2).
+    pub fn passive_port(&self) -> Option<u16> {
+        let begin = self.raw.find(|c: char| c.is_ascii_digit())?;
+        let numbers: Vec<u8> = self
+            .raw
+            .get(begin..)?
+            .split(|c: char| !c.is_ascii_digit() && c != ',' && c != ' ')
+            .next()?
+            .split(',')
+            .map(|number| number.trim().parse().ok())
+            .collect::<Option<_>>()?;
+        match numbers.as_slice() {
+            [_, _, _, _, high, low] => Some(u16::from_be_bytes([*high, *low])).filter(|port| *port != 0),
+            _ => None,
+        }
+    }
+
+    /// What the words of the reply say. `path` is taken out first: a file may be called `denied`.
+    pub fn says(&self, path: Option<&str>) -> Says {
+        Says::of(&self.raw, path)
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.text)
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reply({self})")
+    }
+}
+
+/// What a reply's words say beyond its code; servers mean very different things by the same code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
+pub(super) struct Says {
+    pub missing: bool,
+    pub denied: bool,
+    pub exists: bool,
+    pub full: bool,
+    pub too_many: bool,
+    pub tls: bool,
+    pub bad_name: bool,
+    /// vsftpd's last words before the session's process dies.
+    pub oops: bool,
+}
+
+const MISSING: &[&str] = &[
+    "no such file",
+    "not found",
+    "cannot find",
+    "can't find",
+    "not exist",
+    "n't exist",
+    "no such directory",
+];
+const DENIED: &[&str] = &[
+    "permission",
+    "denied",
+    "not permitted",
+    "prohibited",
+    "forbidden",
+    "not allowed",
+    "read-only",
+    "read only",
+    "privilege",
+    "unauthorized",
+];
+const EXISTS: &[&str] = &["exists", "already exist", "overwrite"];
+const FULL: &[&str] = &[
+    "no space",
+    "disk full",
+    "disk is full",
+    "quota",
+    "storage space",
+    "storage alloc",
+    "enough space",
+    "out of space",
+];
+const TOO_MANY: &[&str] = &[
+    "too many",
+    "maximum",
+    "max clients",
+    "max connections",
+    "connection limit",
+    "limit reached",
+    "limit exceeded",
+    "accept more than",
+    "server is full",
+    "already logged in",
+];
+const TLS: &[&str] = &["tls", "ssl", "encrypt", "cleartext"];
+const BAD_NAME: &[&str] = &["name too long", "filename", "file name", "invalid name", "illegal"];
+
+impl Says {
+    fn of(text: &str, path: Option<&str>) -> Says {
+        let words = match path {
+            Some(path) if !path.is_empty() => without_paths(&text.replace(path, " ")),
+            _ => text.to_owned(),
+        }
+        .to_ascii_lowercase();
+        let any = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+        let missing = any(MISSING);
+        Says {
+            missing,
+            denied: any(DENIED),
+            exists: any(EXISTS) && !missing,
+            full: any(FULL),
+            too_many: any(TOO_MANY),
+            tls: any(TLS),
+            bad_name: any(BAD_NAME),
+            oops: words.trim_start().starts_with("oops"),
+        }
+    }
+}
+
+/// Servers repeat paths in their own way: whatever has a slash in it is none of the server's own words.
+fn without_paths(text: &str) -> String {
+    let is_path = |word: &str| word.contains('/') && !word.to_ascii_lowercase().contains("ssl/tls");
+    text.split_ascii_whitespace().filter(|word| !is_path(word)).collect::<Vec<_>>().join(" ")
+}
+
+fn code_of(line: &str) -> Option<u16> {
+    let digits = line.get(..3)?;
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().filter(|code| (100..600).contains(code))
+}
+
+fn without_code(line: &str) -> &str {
+    match (code_of(line), line.get(3..4)) {
+        (Some(_), Some(" " | "-")) => line.get(4..).unwrap_or_default().trim_start(),
+        (Some(_), None) => "",
+        _ => line.trim_start(),
+    }
+}
+
+fn shortened(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let half = limit / 2;
+    let end = (0..=half).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    format!("{} … {}", text.get(..end).unwrap_or_default(), tail(text, half))
+}
+
+fn tail(text: &str, limit: usize) -> &str {
+    let begin = text.len().saturating_sub(limit);
+    let begin = (begin..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    text.get(begin..).unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(super) fn reply(line: &str) -> Reply {
+    Reply::parse(line.as_bytes(), "").unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_multi_line_reply_is_one_text_and_has_its_last_lines_code() {
+        let reply = Reply::parse(b"230-Welcome\r\n to the\r\n230-house\r\n230 Logged in.\r\n", "").unwrap();
+        assert_eq!((reply.code, reply.text.as_str()), (230, "Welcome to the house Logged in."));
+    }
+
+    #[test]
+    fn a_password_that_the_server_repeats_is_not_shown() {
+        let reply = Reply::parse(b"530 s3cret is wrong for anna\r\n", "s3cret").unwrap();
+        assert_eq!(reply.text, "*** is wrong for anna");
+        assert!(!format!("{reply:?} {reply}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_number_is_read_although_the_password_is_one_too() {
+        assert_eq!(Reply::parse(b"213 41231\r\n", "123").unwrap().size(), Some(41_231));
+    }
+
+    #[test]
+    fn control_characters_are_not_shown() {
+        assert_eq!(reply("550 \x1b[2Jgone\0\r\n").text, "?[2Jgone?");
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_begin_and_its_end() {
+        let reply = reply(&format!("550 {}: No such file\r\n", "ä".repeat(900)));
+        assert!(
+            reply.text.len() < 520 && reply.text.starts_with('ä') && reply.text.ends_with("No such file")
+        );
+    }
+
+    #[test]
+    fn what_has_no_code_is_no_reply() {
+        for body in ["", "\r\n", "SSH-2.0-OpenSSH_9.2\r\n", "+22 x\r\n", "999 x\r\n", "099 x\r\n"] {
+            assert_eq!(Reply::parse(body.as_bytes(), ""), None, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn the_ports_of_passive_replies_are_read() {
+        for (line, port) in [
+            ("229 Entering Extended Passive Mode (|||6446|)", Some(6446)),
+            ("229 (any) Extended Passive OK (!!!6446!).", Some(6446)),
+            ("229 Entering Extended Passive Mode (|||0|)", None),
+            ("229 Entering Extended Passive Mode (|||70000|)", None),
+            ("229 Entering Extended Passive Mode", None),
+        ] {
+            assert_eq!(reply(line).extended_passive_port(), port, "{line}");
+        }
+        for (line, port) in [
+            ("227 Entering Passive Mode (10,0,0,1,25,46).", Some(6446)),
+            ("227 Entering Passive Mode. 10,0,0,1,25,46", Some(6446)),
+            ("227 =10, 0, 0, 1, 25, 46", Some(6446)),
+            ("227 Entering Passive Mode (10,0,0,1,0,0).", None),
+            ("227 Entering Passive Mode (10,0,0,1,256,46).", None),
+            ("227 Entering Passive Mode", None),
+        ] {
+            assert_eq!(reply(line).passive_port(), port, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_files_own_name_says_nothing() {
+        let says = reply("550 /exports/denied quota/f: No such file or directory")
+            .says(Some("/exports/denied quota/f"));
+        assert_eq!(says, Says { missing: true, ..Says::default() });
+        let says = reply("550 /chroot/permission/f: No such file or directory").says(Some("permission/f"));
+        assert_eq!(says, Says { missing: true, ..Says::default() });
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_says_is_read_without_a_panic_and_shown_without_the_password(
+            body in proptest::collection::vec(any::<u8>(), 0..2000),
+        ) {
+            for prefix in ["", "550 hunter2 ", "229 (|||", "227 1,2,3,"] {
+                let body = [prefix.as_bytes(), &body].concat();
+                if let Some(reply) = Reply::parse(&body, "hunter2") {
+                    let _ = (reply.size(), reply.passive_port(), reply.extended_passive_port(), reply.says(Some("x")));
+                    prop_assert!(reply.text.len() <= SHOWN_BYTES + 10);
+                    prop_assert!(!reply.text.contains("hunter2") && !reply.text.contains(char::is_control));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! A logged-in session: one command and its reply at a time, and whether it can still be trusted.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use secrecy::ExposeSecret;
+use socket2::SockRef;
+use suppaftp::tokio::AsyncRustlsFtpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::config::FtpConnection;
+use crate::failure::{Remedy, TryError};
+
+use super::classify::{At, classify};
+use super::fault::{Fault, Step, StepFault, Wait, reply_or_fault, within};
+use super::login;
+use super::reply::Reply;
+
+/// How long QUIT and the server's end of the connection may take together.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long an idle session's NOOP may take: a server that needs longer is slower than a new login.
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A logged-in session (TYPE I), owned by one task at a time.
+pub struct Session {
+    pub(super) ftp: AsyncRustlsFtpStream,
+    connection: Arc<FtpConnection>,
+    peer: SocketAddr,
+    /// Set before a command is written, cleared when its last reply has been read and fits. A future that
+    /// is dropped in between (timeout, cancellation) leaves it set.
+    pub(super) unfinished: bool,
+    pub(super) lacks: Lacks,
+    tasks: u64,
+    /// A reply has come since the task began.
+    heard: bool,
+    idle_since: Instant,
+}
+
+/// What the server has been found not to have; it is not asked again on this session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lacks {
+    /// Refused, or answered wrongly: PASV from now on.
+    pub epsv: bool,
+    pub size: bool,
+}
+
+impl Session {
+    /// Connects, reads the greeting, logs in, sets TYPE I; each step has its deadline.
+    ///
+    /// # Errors
+    /// `connect_failed`, `timeout`, `auth_failed`, `tls_failed`, `server_busy`, `protocol_error`.
+    pub async fn open(connection: &FtpConnection) -> Result<Session, TryError> {
+        login::open(connection).await
+    }
+
+    pub(super) fn new(
+        ftp: AsyncRustlsFtpStream,
+        connection: Arc<FtpConnection>,
+        peer: SocketAddr,
+    ) -> Session {
+        Session {
+            ftp,
+            lacks: Lacks { epsv: connection.disable_epsv, size: false },
+            connection,
+            peer,
+            unfinished: false,
+            tasks: 0,
+            heard: true,
+            idle_since: Instant::now(),
+        }
+    }
+
+    /// False once an exchange was left unfinished (error, timeout, cancellation) or a reply did not fit:
+    /// such a session is never used again. Costs no round trip.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !self.unfinished
+    }
+
+    /// Looks at the idle socket: readable means that the server has said 421 or closed it. No round trip.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        // Nobody else holds the control connection's lock, so one poll is enough.
+        let socket = pin!(tokio::task::unconstrained(self.ftp.get_ref()));
+        let Poll::Ready(socket) = socket.poll(&mut Context::from_waker(Waker::noop())) else { return false };
+        let looked = recv(&*socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        self.is_sound() && matches!(looked, Err(Errno::AGAIN | Errno::INTR))
+    }
+
+    /// Asks the server whether it is still there (NOOP, at most five seconds). For sessions that have been
+    /// idle for so long that a firewall may have forgotten them.
+    pub async fn probe(&mut self) -> bool {
+        let limit = PROBE_WITHIN.min(self.connection.timeouts.reply);
+        match self.exchange_within(Step::Noop, None, limit).await {
+            Ok(reply) if reply.is_done() => true,
+            // Refused, but answered: it lives.
+            Ok(reply) => (500..=502).contains(&reply.code),
+            Err(_) => false,
+        }
+    }
+
+    /// Ends the session: QUIT where it is sound, then waits (two seconds at most) until the server has closed
+    /// its end, so that the server counts it no more. The socket is closed when this returns.
+    pub async fn close(mut self) {
+        let ended = timeout(CLOSE_WITHIN, async {
+            if self.is_sound() && self.exchange_line("QUIT").await.is_err() {
+                return;
+            }
+            let socket = self.ftp.get_ref().await;
+            // Fails where the server has closed first: all the better.
+            let _ = SockRef::from(&*socket).shutdown(std::net::Shutdown::Write);
+            let mut rest = [0_u8; 1024];
+            while socket.readable().await.is_ok() {
+                match socket.try_read(&mut rest) {
+                    Ok(1..) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Ok(0) | Err(_) => return,
+                }
+            }
+        });
+        if ended.await.is_err() {
+            tracing::debug!(connection = self.connection.name, "the server did not close its end in time");
+        }
+    }
+
+    /// The connection's settings that this session was opened with.
+    #[must_use]
+    pub fn connection(&self) -> &FtpConnection {
+        &self.connection
+    }
+
+    /// The server's address.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// When the last reply came.
+    #[must_use]
+    pub fn idle_since(&self) -> Instant {
+        self.idle_since
+    }
+
+    /// A task begins: until its first reply, a lost session is blamed on the time before (if there was any).
+    pub(crate) fn begin_task(&mut self) {
+        self.tasks += 1;
+        self.heard = false;
+    }
+
+    /// Sends a command and reads its reply. The reply may be a refusal: the caller judges it.
+    pub(super) async fn exchange(&mut self, step: Step, argument: Option<&str>) -> Result<Reply, Fault> {
+        self.exchange_within(step, argument, self.connection.timeouts.reply).await
+    }
+
+    async fn exchange_within(
+        &mut self,
+        step: Step,
+        argument: Option<&str>,
+        limit: Duration,
+    ) -> Result<Reply, Fault> {
+        let line = command_line(step, argument)?;
+        let waiting = || format!("the reply to {}", step.verb());
+        within(Wait::Reply, limit, waiting, self.exchange_line(&line)).await?
+    }
+
+    async fn exchange_line(&mut self, line: &str) -> Result<Reply, Fault> {
+        self.unfinished = true;
+        let sent = self.ftp.custom_command(line, &[]).await;
+        self.heard_reply(sent)
+    }
+
+    /// Reads one more reply, the last of a transfer.
+    pub(super) async fn final_reply(&mut self, limit: Duration) -> Result<Reply, Fault> {
+        let waiting = || "the reply that ends the transfer".to_owned();
+        let read = within(Wait::Close, limit, waiting, self.ftp.read_response_in(&[])).await?;
+        self.heard_reply(read)
+    }
+
+    /// Takes note of a reply. After a preliminary one the exchange goes on; after 421 the session is over.
+    pub(super) fn heard_reply(
+        &mut self,
+        read: Result<suppaftp::types::Response, suppaftp::FtpError>,
+    ) -> Result<Reply, Fault> {
+        let reply = match read {
+            Ok(response) => Reply::parse(&response.body, self.secret()).ok_or(Fault::Garbled)?,
+            Err(error) => reply_or_fault(error, self.secret())?,
+        };
+        self.unfinished = reply.is_preliminary() || reply.code == 421;
+        if reply.code != 421 {
+            self.heard = self.heard || !matches!(reply.code, 530);
+            self.idle_since = Instant::now();
+        }
+        Ok(reply)
+    }
+
+    /// The error of the step that failed. What was no refusal leaves the session in doubt.
+    pub(super) fn fail(&mut self, step: Step, path: Option<&str>, fault: &Fault) -> TryError {
+        match fault {
+            Fault::Reply(reply) if reply.is_refusal() => {}
+            Fault::Unsendable => {}
+            _ => self.unfinished = true,
+        }
+        let server = format!("{}:{}", self.connection.host, self.connection.port);
+        let stale = self.tasks > 1 && !self.heard;
+        let error = classify(At { step, server: &server, path, stale }, fault);
+        if error.remedy == Remedy::FreshSession {
+            self.unfinished = true;
+        }
+        error
+    }
+
+    /// [`Session::fail`], and what the server said once its data connection was gone.
+    pub(super) fn fail_at(&mut self, path: &str, at: StepFault) -> TryError {
+        let mut error = self.fail(at.step, Some(path), &at.fault);
+        if let Some(reply) = at.afterwards {
+            error.failure.ftp_code = Some(reply.code);
+            error.failure.message = format!("{}; the server said {reply}", error.failure.message);
+        }
+        error
+    }
+
+    fn secret(&self) -> &str {
+        self.connection.pass.expose_secret()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("connection", &self.connection.name)
+            .field("peer", &self.peer)
+            .field("sound", &self.is_sound())
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The line of a command, without its end. vsftpd turns NUL into a line feed, so NUL is refused too.
+pub(super) fn command_line(step: Step, argument: Option<&str>) -> Result<String, Fault> {
+    match argument {
+        Some(argument) if !is_sendable(argument) => Err(Fault::Unsendable),
+        Some(argument) => Ok(format!("{} {argument}", step.verb())),
+        None => Ok(step.verb().to_owned()),
+    }
+}
+
+pub(super) fn is_sendable(text: &str) -> bool {
+    !text.contains(['\0', '\r', '\n'])
+}

@@ -1,0 +1,164 @@
+//! From an outcome to the message that is sent, within the size that its topic takes.
+
+use jiff::Timestamp;
+
+use super::envelope::Envelope;
+use super::json::{fitting, push_string, string_len};
+use super::original::Original;
+use super::{Completed, Outcome};
+use crate::failure::{Failure, MAX_MESSAGE_BYTES, char_boundary};
+use crate::record::Header;
+
+/// The smallest size that a message can be asked to keep within; a smaller one counts as this. Every required
+/// field has room in it, also with a `task_id` of which each byte takes six as JSON.
+pub const MIN_MESSAGE_BYTES: usize = 4096;
+
+/// What an error's message and the original of a failure keep of its room at least, if they need as much.
+const MIN_ERROR_BYTES: usize = 256;
+const MIN_ORIGINAL_BYTES: usize = 64;
+
+const TRUNCATED: &str = r#","truncated":true"#;
+const NOTES: &str = r#","notes":["#;
+const TASK: &str = r#","task":"#;
+
+/// Which topic an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AnswerKind {
+    Result,
+    Failure,
+}
+
+/// A message as it is sent; key and headers still stand in the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<'a> {
+    pub kind: AnswerKind,
+    /// The `task_id`, or where there is none the record's own key.
+    pub key: Option<&'a [u8]>,
+    /// The record's, in its order, without our own.
+    pub headers: Vec<&'a Header>,
+    /// One JSON object.
+    pub payload: Vec<u8>,
+    /// Something was left out to keep within the size. The payload says so, too.
+    pub truncated: bool,
+}
+
+impl Outcome {
+    /// Encodes the answer so that the record has at most `max_bytes` (at least [`MIN_MESSAGE_BYTES`]) with its
+    /// key, headers and Kafka's own overhead: what a topic's `max.message.bytes` limits.
+    ///
+    /// To fit, a failure's original is cut first, then its error's message; a result's notes go. Headers go,
+    /// and after them the record's own key, only where they alone leave an answer no room.
+    pub fn encode(&self, max_bytes: usize) -> Answer<'_> {
+        let max_bytes = max_bytes.max(MIN_MESSAGE_BYTES);
+        match &self.verdict {
+            Ok(completed) => self.encode_result(completed, max_bytes),
+            Err(failure) => self.encode_failure(failure, max_bytes),
+        }
+    }
+
+    fn encode_result(&self, completed: &Completed, max_bytes: usize) -> Answer<'_> {
+        let mut out = String::with_capacity(256);
+        out.push_str(r#"{"task_id":"#);
+        push_nullable(&mut out, self.task_id.as_deref());
+        out.push_str(r#","status":"completed","bytes_transferred":"#);
+        out.push_str(&completed.bytes_transferred.to_string());
+        out.push_str(r#","duration_ms":"#);
+        out.push_str(&u64::try_from(completed.duration.as_millis()).unwrap_or(u64::MAX).to_string());
+        out.push_str(r#","completed_at":""#);
+        out.push_str(&rfc3339(self.at));
+        out.push_str(r#"","attempts":"#);
+        out.push_str(&self.attempts.to_string());
+
+        let needed = out.len() + TRUNCATED.len() + 1;
+        let envelope = Envelope::of(self, max_bytes, needed);
+        let notes = fitting_notes(&completed.notes, envelope.room.saturating_sub(needed));
+        let truncated = envelope.cut || notes.len() < completed.notes.len();
+        if let Some((first, rest)) = notes.split_first() {
+            out.push_str(NOTES);
+            push_string(&mut out, first);
+            for note in rest {
+                out.push(',');
+                push_string(&mut out, note);
+            }
+            out.push(']');
+        }
+        if truncated {
+            out.push_str(TRUNCATED);
+        }
+        out.push('}');
+        envelope.answer(AnswerKind::Result, out, truncated)
+    }
+
+    fn encode_failure(&self, failure: &Failure, max_bytes: usize) -> Answer<'_> {
+        let (before, after) = self.around_message(failure);
+        let fixed = before.len() + after.len() + TASK.len() + 1;
+        let envelope =
+            Envelope::of(self, max_bytes, fixed + TRUNCATED.len() + MIN_ERROR_BYTES + MIN_ORIGINAL_BYTES);
+
+        // The fields are public, so a message may have been put there that `Failure::new` did not see.
+        let bound = char_boundary(&failure.message, MAX_MESSAGE_BYTES);
+        let mut message = failure.message.get(..bound).unwrap_or_default();
+        let mut original = Original::of(self.record.payload.as_deref());
+        let room = envelope.room.saturating_sub(fixed);
+        let too_large = string_len(message) + original.len() > room;
+        let truncated = too_large || envelope.cut;
+        if truncated {
+            let room = room.saturating_sub(TRUNCATED.len());
+            message = fitting(message, room.saturating_sub(MIN_ORIGINAL_BYTES.min(original.len())));
+            original = original.fitting(room.saturating_sub(string_len(message)));
+        }
+
+        let mut out = String::with_capacity(fixed + TRUNCATED.len() + string_len(message) + original.len());
+        out.push_str(&before);
+        push_string(&mut out, message);
+        out.push_str(&after);
+        if truncated {
+            out.push_str(TRUNCATED);
+        }
+        out.push_str(TASK);
+        original.push_to(&mut out);
+        out.push('}');
+        envelope.answer(AnswerKind::Failure, out, truncated)
+    }
+
+    /// A failure's required fields but the original: what stands before the error's message, and what after.
+    fn around_message(&self, failure: &Failure) -> (String, String) {
+        let mut before = String::with_capacity(192);
+        before.push_str(r#"{"task_id":"#);
+        push_nullable(&mut before, self.task_id.as_deref());
+        before.push_str(r#","status":"failed","error":{"code":""#);
+        before.push_str(failure.code.as_str());
+        before.push_str(r#"","message":"#);
+
+        let ftp_code = failure.ftp_code.map_or_else(|| "null".to_owned(), |code| code.to_string());
+        let after = format!(
+            r#","retryable":{},"ftp_code":{ftp_code}}},"attempts":{},"failed_at":"{}""#,
+            failure.code.is_retryable(),
+            self.attempts,
+            rfc3339(self.at),
+        );
+        (before, after)
+    }
+}
+
+/// The first of the notes that fit into `room` as a member `notes`.
+fn fitting_notes(notes: &[String], room: usize) -> &[String] {
+    let mut left = room.saturating_sub(NOTES.len() + 1);
+    let fitting = notes.iter().take_while(|note| {
+        // Each with its comma.
+        left.checked_sub(string_len(note) + 1).map(|rest| left = rest).is_some()
+    });
+    notes.get(..fitting.count()).unwrap_or_default()
+}
+
+fn push_nullable(out: &mut String, text: Option<&str>) {
+    match text {
+        Some(text) => push_string(out, text),
+        None => out.push_str("null"),
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds: `2025-01-15T10:30:00.123Z`.
+fn rfc3339(at: Timestamp) -> String {
+    format!("{at:.3}")
+}

@@ -1,0 +1,51 @@
+//! How a session is opened, judged and closed: all that the pool needs to know of one.
+
+use std::future::Future;
+
+use crate::config::FtpConnection;
+use crate::failure::TryError;
+use crate::ftp;
+
+/// Opens and closes sessions. The pool knows sessions only through this, so that tests can do without a server.
+pub trait Connect: Send + Sync + 'static {
+    type Session: Send + 'static;
+
+    /// Connects and logs in. May be dropped at any time; its socket is closed then.
+    fn open(
+        &self,
+        connection: &FtpConnection,
+    ) -> impl Future<Output = Result<Self::Session, TryError>> + Send;
+
+    /// False once an exchange was left unfinished: the session is thrown away. No round trip.
+    fn is_sound(&self, session: &Self::Session) -> bool;
+
+    /// False if the server has ended an idle session. No round trip.
+    fn is_alive(&self, session: &Self::Session) -> bool;
+
+    /// Says goodbye where that is possible; the socket is closed when this returns or is dropped.
+    fn close(&self, session: Self::Session) -> impl Future<Output = ()> + Send;
+}
+
+/// Sessions on real servers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ftp;
+
+impl Connect for Ftp {
+    type Session = ftp::Session;
+
+    async fn open(&self, connection: &FtpConnection) -> Result<ftp::Session, TryError> {
+        ftp::Session::open(connection).await
+    }
+
+    fn is_sound(&self, session: &ftp::Session) -> bool {
+        session.is_sound()
+    }
+
+    fn is_alive(&self, session: &ftp::Session) -> bool {
+        session.is_alive()
+    }
+
+    async fn close(&self, session: ftp::Session) {
+        session.close().await;
+    }
+}

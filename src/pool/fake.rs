@@ -1,0 +1,193 @@
+//! Sessions without a server, counted as a server would count them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::Connect;
+use crate::config::{self, FtpConnection, RenameOver, Timeouts};
+use crate::failure::{Code, Failure, Remedy, TryError};
+
+/// What a login does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Login {
+    Accept,
+    /// It accepts and never speaks.
+    Hang,
+    Refuse(TryError),
+    Panic,
+}
+
+/// All servers there are, one for each connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeServers {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    servers: HashMap<String, Server>,
+    open: usize,
+    peak: usize,
+    goodbye: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    login: Option<Login>,
+    connects: usize,
+    logins: usize,
+    open: usize,
+    peak: usize,
+    alive: Vec<Arc<AtomicBool>>,
+}
+
+impl FakeServers {
+    pub fn on_login(&self, connection: &str, login: Login) {
+        self.server(connection, |server| server.login = Some(login));
+    }
+
+    /// How long a session takes to close.
+    pub fn goodbye_takes(&self, goodbye: Duration) {
+        self.state.lock().unwrap().goodbye = goodbye;
+    }
+
+    /// The server says 421 to all sessions that are open now.
+    pub fn end_all(&self, connection: &str) {
+        self.server(connection, |server| {
+            server.alive.iter().for_each(|alive| alive.store(false, Ordering::SeqCst));
+        });
+    }
+
+    pub fn connects(&self, connection: &str) -> usize {
+        self.server(connection, |server| server.connects)
+    }
+
+    pub fn logins(&self, connection: &str) -> usize {
+        self.server(connection, |server| server.logins)
+    }
+
+    pub fn open(&self, connection: &str) -> usize {
+        self.server(connection, |server| server.open)
+    }
+
+    pub fn peak(&self, connection: &str) -> usize {
+        self.server(connection, |server| server.peak)
+    }
+
+    /// Sockets open at once, of all connections.
+    pub fn pod_peak(&self) -> usize {
+        self.state.lock().unwrap().peak
+    }
+
+    fn server<R>(&self, connection: &str, f: impl FnOnce(&mut Server) -> R) -> R {
+        f(self.state.lock().unwrap().servers.entry(connection.to_owned()).or_default())
+    }
+
+    fn connect(&self, connection: &str) -> (Socket, Login) {
+        let mut state = self.state.lock().unwrap();
+        state.open += 1;
+        state.peak = state.peak.max(state.open);
+        let server = state.servers.entry(connection.to_owned()).or_default();
+        server.connects += 1;
+        server.open += 1;
+        server.peak = server.peak.max(server.open);
+        let login = server.login.clone().unwrap_or(Login::Accept);
+        (Socket { connection: connection.to_owned(), servers: self.clone() }, login)
+    }
+}
+
+/// Open until dropped.
+#[derive(Debug)]
+struct Socket {
+    connection: String,
+    servers: FakeServers,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.servers.server(&self.connection, |server| server.open -= 1);
+        self.servers.state.lock().unwrap().open -= 1;
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct FakeSession {
+    /// The how-many-eth login of its connection this was, from 1.
+    pub number: usize,
+    pub sound: bool,
+    alive: Arc<AtomicBool>,
+    _socket: Socket,
+}
+
+impl Connect for FakeServers {
+    type Session = FakeSession;
+
+    async fn open(&self, connection: &FtpConnection) -> Result<FakeSession, TryError> {
+        let (socket, login) = self.connect(&connection.name);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        match login {
+            Login::Accept => {}
+            Login::Panic => panic!("a bug in open"),
+            Login::Refuse(error) => return Err(error),
+            Login::Hang => {
+                tokio::time::sleep(connection.timeouts.login).await;
+                return Err(try_error(Code::Timeout, Remedy::OpenBreaker));
+            }
+        }
+        let alive = Arc::new(AtomicBool::new(true));
+        let number = self.server(&connection.name, |server| {
+            server.alive.push(Arc::clone(&alive));
+            server.logins += 1;
+            server.logins
+        });
+        Ok(FakeSession { number, sound: true, alive, _socket: socket })
+    }
+
+    fn is_sound(&self, session: &FakeSession) -> bool {
+        session.sound
+    }
+
+    fn is_alive(&self, session: &FakeSession) -> bool {
+        session.alive.load(Ordering::SeqCst)
+    }
+
+    async fn close(&self, session: FakeSession) {
+        let goodbye = self.state.lock().unwrap().goodbye;
+        tokio::time::sleep(goodbye).await;
+        drop(session);
+    }
+}
+
+pub(crate) fn try_error(code: Code, remedy: Remedy) -> TryError {
+    TryError { failure: Failure::new(code, format!("a fake {code}")), remedy }
+}
+
+pub(crate) fn connection(name: &str, max_sessions: usize) -> Arc<FtpConnection> {
+    let second = Duration::from_secs(1);
+    let timeouts =
+        Timeouts { connect: second, login: 20 * second, reply: second, stall: second, close: second };
+    Arc::new(FtpConnection {
+        name: name.to_owned(),
+        host: "ftp.example.com".to_owned(),
+        port: 21,
+        user: "user".to_owned(),
+        pass: SecretString::from("secret"),
+        max_sessions,
+        disable_epsv: false,
+        rename_over: RenameOver::Auto,
+        timeouts,
+    })
+}
+
+pub(crate) fn limits(max_sessions_per_pod: usize) -> config::Pool {
+    config::Pool {
+        max_sessions_per_pod,
+        max_sessions_per_connection: 10,
+        session_timeout: Duration::from_secs(300),
+        max_waiting_tasks: 20_000,
+    }
+}

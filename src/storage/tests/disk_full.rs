@@ -1,0 +1,82 @@
+//! A full, or read-only, file system. Needs one of its own: root's right to mount a tmpfs, else skipped.
+
+use std::process::Command;
+
+use super::super::CHUNK;
+use super::*;
+
+/// A tmpfs on a place's base, for as long as this lives.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn on(base: &Path, options: &str) -> Option<Mounted> {
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(base).output();
+        match mount {
+            Ok(output) if output.status.success() => Some(Mounted(base.to_path_buf())),
+            _ => {
+                eprintln!("skipped: no right to mount a tmpfs");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+/// The place again, with `base` opened after the mount.
+fn reopened(mut place: Place) -> Place {
+    let confinement = place.storage.check().unwrap().confinement;
+    let beneath = Beneath::open_by(&place.base, confinement).unwrap();
+    let connection = LocalConnection { name: "local".into(), base_path: place.base.clone() };
+    place.storage = Storage::with(&connection, beneath, Disk::new(CALLS, CALL_DEADLINE));
+    place
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_is_storage_full_and_nothing_is_left() {
+    for place in Place::each() {
+        let Some(_mounted) = Mounted::on(&place.base, "size=1m") else { return };
+        let place = reopened(place);
+        std::fs::write(place.base.join("old"), "old").unwrap();
+        // Small: found out by publish. Large: by a write in the middle, told by the next one.
+        std::fs::write(place.base.join("filler"), vec![0; 900 * 1024]).unwrap();
+        let error = place.download("/old", &pattern(200 * 1024), true).await.unwrap_err();
+        assert!(matches!(&error, StorageError::Full(text) if text.contains("/old")), "{error}");
+        std::fs::remove_file(place.base.join("filler")).unwrap();
+
+        let mut file = place.begin("/d/large", true).await.unwrap();
+        let mut written = 0;
+        let error = loop {
+            match file.write(&pattern(CHUNK)).await {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+            assert!(written < 16);
+        };
+        assert!(matches!(error, StorageError::Full(_)), "{error}");
+        assert!(file.publish(|| true).await.is_err());
+        assert_eq!(place.files().await, ["old"]);
+        assert_eq!(place.read("old"), b"old");
+
+        // With room again, the same task succeeds.
+        place.download("/d/large", &pattern(CHUNK), true).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_file_system_is_permission_denied_before_a_byte_is_fetched() {
+    for place in Place::each() {
+        let Some(_mounted) = Mounted::on(&place.base, "ro") else { return };
+        let place = reopened(place);
+        for path in ["/x", "/new/x"] {
+            let error = place.begin(path, true).await.unwrap_err();
+            assert!(matches!(error, StorageError::PermissionDenied(_)), "{error}");
+        }
+        let check = place.storage.check().unwrap();
+        assert!(matches!(check.writable, Err(StorageError::PermissionDenied(_))));
+    }
+}

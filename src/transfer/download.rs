@@ -1,0 +1,99 @@
+//! Server → local storage: a temp file beside the target, verified, made durable, renamed.
+
+use std::pin::pin;
+
+use crate::failure::{Code, TryError};
+use crate::ftp::{Retrieve, Session, Size};
+use crate::storage::TempFile;
+use crate::task::Verify;
+
+use super::{Job, Stopped, Transferred, try_again};
+
+pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
+    let target = job.storage.resolve(&job.task.local_path)?;
+    let mut file = job.stop.or(job.storage.create(&target, &job.temp, job.task.options.overwrite)).await?;
+    match fetch(session, job, &mut file).await {
+        Ok(notes) => {
+            let bytes = file.len();
+            // Not torn off: whether the file has its name must be known.
+            match file.publish(job.stop.still_ours()).await.map_err(Stopped::from) {
+                Ok(()) => Ok(Transferred { bytes, notes }),
+                Err(Stopped::LeaseEnded) => job.stop.check().and(Err(Stopped::LeaseEnded)),
+                Err(stopped) => Err(stopped),
+            }
+        }
+        Err(stopped) => {
+            file.discard().await;
+            Err(stopped)
+        }
+    }
+}
+
+/// Brings the whole file, and says what could not be verified about it.
+async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Vec<String>, Stopped> {
+    let path = &job.task.remote_path;
+    let promised = job.stop.or(promised(session, path, job.task.options.verify)).await?;
+    let mut retrieve = job.stop.or(session.retrieve(path)).await?;
+    if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes).await {
+        retrieve.abort().await;
+        return Err(stopped);
+    }
+    job.stop.or(retrieve.finish()).await?;
+    match promised.bytes {
+        Some(bytes) if bytes != file.len() => Err(mismatch(path, bytes, file.len()).into()),
+        _ => Ok(promised.notes),
+    }
+}
+
+/// What the server said about the file before it was asked for it.
+struct Promised {
+    bytes: Option<u64>,
+    notes: Vec<String>,
+}
+
+async fn promised(session: &mut Session, path: &str, verify: Verify) -> Result<Promised, TryError> {
+    if verify == Verify::None {
+        return Ok(Promised { bytes: None, notes: Vec::new() });
+    }
+    let note = match session.size(path).await? {
+        Size::Bytes(bytes) => return Ok(Promised { bytes: Some(bytes), notes: Vec::new() }),
+        Size::Unsupported => "size not verified: the server has no SIZE".to_owned(),
+        Size::Refused { error, missing: true } => return Err(error),
+        // vsftpd says the same of a file that is missing and of one that it just will not measure: RETR tells.
+        Size::Refused { error, .. } => format!("size not verified: {}", error.failure.message),
+    };
+    Ok(Promised { bytes: None, notes: vec![note] })
+}
+
+async fn receive(
+    retrieve: &mut Retrieve<'_>,
+    job: &Job<'_>,
+    file: &mut TempFile,
+    promised: Option<u64>,
+) -> Result<(), Stopped> {
+    let mut stop = pin!(job.stop.requested());
+    loop {
+        let mut room = file.room().await?;
+        let read = tokio::select! {
+            biased;
+            stopped = &mut stop => return Err(stopped),
+            read = retrieve.read(&mut room) => read?,
+        };
+        drop(room);
+        if read == 0 {
+            return Ok(());
+        }
+        job.metrics.bytes("download", &job.task.remote, read as u64);
+        // An endless file must not fill the disk.
+        if let Some(promised) = promised.filter(|promised| *promised < file.len()) {
+            return Err(mismatch(&job.task.remote_path, promised, file.len()).into());
+        }
+    }
+}
+
+fn mismatch(path: &str, promised: u64, received: u64) -> TryError {
+    let more = if received > promised { "at least " } else { "" };
+    let path = path.escape_debug();
+    let message = format!("RETR {path}: the server said SIZE {promised}, and sent {more}{received} bytes");
+    try_again(Code::IntegrityMismatch, message)
+}

@@ -1,0 +1,144 @@
+//! Local storage → server: a temp name in the target's directory, verified, renamed.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::config::RenameOver;
+use crate::failure::{Code, TryError};
+use crate::ftp::{Session, Size, Store};
+use crate::storage::{SourceFile, TempName};
+use crate::task::Verify;
+
+use super::{Job, Stopped, Transferred, give_up, try_again};
+
+/// How long the removal of a temp file on the server may take.
+const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
+
+pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
+    let path = &job.task.remote_path;
+    let temp = beside(path, &job.temp)?;
+    let source = job.storage.resolve(&job.task.local_path)?;
+    let mut source = job.stop.or(job.storage.open_source(&source)).await?;
+    if !job.task.options.overwrite {
+        job.stop.or(refuse_existing(session, path)).await?;
+    }
+    let put = put(session, job, &temp, &mut source).await;
+    if put.is_err() {
+        clean_up(session, &temp).await;
+    }
+    Ok(Transferred { bytes: source.size(), notes: put? })
+}
+
+/// Everything from STOR to RNTO; where it fails, the temp file may stand.
+async fn put(
+    session: &mut Session,
+    job: &Job<'_>,
+    temp: &str,
+    source: &mut SourceFile,
+) -> Result<Vec<String>, Stopped> {
+    let path = &job.task.remote_path;
+    let mut store = job.stop.or_soon(session.store(temp)).await?;
+    if let Err(stopped) = send(&mut store, job, source).await {
+        store.abort().await;
+        return Err(stopped);
+    }
+    job.stop.or_soon(store.finish()).await?;
+    let notes = job.stop.or_soon(verify(session, job, temp, source.size())).await?;
+    if !source.still_same().await? {
+        let message = format!("{}: it changed while it was sent", job.task.local_path.escape_debug());
+        return Err(try_again(Code::SourceChanged, message).into());
+    }
+    // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
+    if !job.task.options.overwrite {
+        job.stop.or_soon(refuse_existing(session, path)).await?;
+    }
+    job.stop.check()?;
+    job.stop.or_soon(publish(session, temp, path)).await?;
+    Ok(notes)
+}
+
+async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
+    let mut stop = pin!(job.stop.requested());
+    loop {
+        let chunk = source.read().await?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            stopped = &mut stop => return Err(stopped),
+            sent = store.write(chunk) => sent?,
+        }
+        job.metrics.bytes("upload", &job.task.remote, chunk.len() as u64);
+    }
+}
+
+/// Compares the temp file's SIZE with what was sent.
+async fn verify(
+    session: &mut Session,
+    job: &Job<'_>,
+    temp: &str,
+    sent: u64,
+) -> Result<Vec<String>, TryError> {
+    if job.task.options.verify == Verify::None {
+        return Ok(Vec::new());
+    }
+    match session.size(temp).await? {
+        Size::Bytes(stored) if stored == sent => Ok(Vec::new()),
+        Size::Bytes(stored) => {
+            let message =
+                format!("STOR {}: {sent} bytes were sent, and SIZE says {stored}", temp.escape_debug());
+            Err(try_again(Code::IntegrityMismatch, message))
+        }
+        Size::Unsupported => Ok(vec!["size not verified: the server has no SIZE".to_owned()]),
+        Size::Refused { error, .. } => Ok(vec![format!("size not verified: {}", error.failure.message)]),
+    }
+}
+
+async fn refuse_existing(session: &mut Session, path: &str) -> Result<(), TryError> {
+    if session.exists(path).await? {
+        let message = format!("{} is there already, and overwrite is false", path.escape_debug());
+        return Err(give_up(Code::DestinationExists, message));
+    }
+    Ok(())
+}
+
+async fn publish(session: &mut Session, temp: &str, path: &str) -> Result<(), TryError> {
+    if session.connection().rename_over == RenameOver::DeleteFirst {
+        session.delete(path).await?;
+    }
+    let Err(error) = session.rename(temp, path).await else { return Ok(()) };
+    // A server that does not rename over a file seldom says so: look whether there is one.
+    let refused = session.is_sound() && matches!(error.failure.ftp_code, Some(450 | 550..=553));
+    if refused && session.exists(path).await? {
+        let mut told = give_up(Code::Unsupported, error.failure.message);
+        told.failure.ftp_code = error.failure.ftp_code;
+        told.failure.message.push_str(
+            " (there is a file of that name, and the server does not rename over it: \
+             set rename_over = delete_first for this connection)",
+        );
+        return Err(told);
+    }
+    Err(error)
+}
+
+/// Removes the temp file as far as the session still can. What stays is hidden, and its name tells whose it is.
+async fn clean_up(session: &mut Session, temp: &str) {
+    let removed = session.is_sound()
+        && timeout(CLEAN_UP_WITHIN, session.delete(temp)).await.is_ok_and(|deleted| deleted.is_ok());
+    if !removed {
+        let connection = &session.connection().name;
+        tracing::warn!(connection, temp, "a temp file may be left on the server");
+    }
+}
+
+/// The temp name in the directory of `path`, which stays as it was written: relative paths stay relative.
+fn beside(path: &str, temp: &TempName) -> Result<String, TryError> {
+    let (directory, name) = path.rfind('/').map_or(("", path), |slash| path.split_at(slash + 1));
+    if matches!(name, "" | "." | "..") {
+        return Err(give_up(Code::PathNotAllowed, format!("{path:?} names no file")));
+    }
+    Ok(format!("{directory}{temp}"))
+}

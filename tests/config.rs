@@ -1,0 +1,507 @@
+//! The configuration, through the built program: every mistake at once, and never a secret.
+
+// A test that panics has failed, which is what it is for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use ftp_pooler::config::{self, Config, RenameOver, Sources};
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+/// A directory with both files, and a `data` directory for local connections.
+struct Files {
+    dir: TempDir,
+}
+
+const RIGHT_CONNECTIONS: &str =
+    "[remote-ftp]\ntype = ftp\nhost = ftp.example.com\nuser = u\npass = hunter2\n";
+
+impl Files {
+    fn new(yaml: &str, ini: &str) -> Files {
+        let dir = TempDir::new().unwrap();
+        let files = Files { dir };
+        fs::create_dir(files.data()).unwrap();
+        fs::write(files.config(), yaml).unwrap();
+        fs::write(files.connections(), ini).unwrap();
+        files
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("config.yaml")
+    }
+
+    fn connections(&self) -> PathBuf {
+        self.dir.path().join("connections.ini")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn load(&self, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let environment = environment.iter().map(|(k, v)| (k.into(), v.into())).collect();
+        let sources = Sources { config: self.config(), connections: None, environment };
+        // Mistakes without the directory's name, which differs from run to run.
+        let shorten = |text: String| text.replace(&format!("{}/", self.dir.path().display()), "");
+        Config::load(&sources).map_err(|errors| shorten(errors.to_string()))
+    }
+
+    fn check(&self, environment: &[(&str, &str)]) -> Output {
+        program()
+            .args(["check", "--config"])
+            .arg(self.config())
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap()
+    }
+}
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ftp-pooler"));
+    command.env_clear().env("HOSTNAME", "pod-0");
+    command
+}
+
+fn loaded(yaml: &str, ini: &str, environment: &[(&str, &str)]) -> Config {
+    Files::new(yaml, ini).load(environment).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+fn mistakes(yaml: &str, ini: &str, environment: &[(&str, &str)]) -> String {
+    Files::new(yaml, ini).load(environment).expect_err("this configuration is wrong")
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    let config = loaded("", RIGHT_CONNECTIONS, &[("HOSTNAME", "pod-3")]);
+    assert_eq!(config.kafka.bootstrap_servers, ["kafka:9092"]);
+    assert_eq!(config.kafka.consumer_group, "ftp-pooler");
+    assert_eq!(config.kafka.input_topic, "ftp-tasks");
+    assert_eq!(config.kafka.result_topic, "ftp-results");
+    assert_eq!(config.kafka.fail_topic, "ftp-failures");
+    assert!(config.kafka.properties.is_empty());
+    assert_eq!(config.pool.max_sessions_per_pod, 100);
+    assert_eq!(config.pool.max_sessions_per_connection, 10);
+    assert_eq!(config.pool.session_timeout, Duration::from_secs(300));
+    assert_eq!(config.pool.max_waiting_tasks, 20_000);
+    assert_eq!(config.pool.max_waiting_bytes, 64 << 20);
+    assert_eq!((config.api.host.as_str(), config.api.port), ("0.0.0.0", 8080));
+    assert_eq!((config.metrics.host.as_str(), config.metrics.port), ("0.0.0.0", 9090));
+    assert_eq!(config.shutdown.drain, Duration::from_secs(10));
+    assert_eq!(config.pod.name, "pod-3");
+    let ftp = &config.connections.ftp["remote-ftp"];
+    assert_eq!((ftp.host.as_str(), ftp.port, ftp.user.as_str()), ("ftp.example.com", 21, "u"));
+    assert_eq!(ftp.pass.expose_secret(), "hunter2");
+    assert_eq!((ftp.max_sessions, ftp.disable_epsv), (10, false));
+    assert_eq!(ftp.rename_over, RenameOver::Auto);
+    let seconds = [30, 30, 30, 60, 60].map(Duration::from_secs);
+    let t = &ftp.timeouts;
+    assert_eq!([t.connect, t.login, t.reply, t.stall, t.close], seconds);
+}
+
+#[test]
+fn without_hostname_the_pod_has_the_hosts_name() {
+    assert!(!loaded("", RIGHT_CONNECTIONS, &[]).pod.name.is_empty());
+}
+
+#[test]
+fn the_environment_overrides_the_files() {
+    let yaml = "kafka:\n  consumer_group: file\n  properties: {sasl.password: file, client.rack: r1}\n";
+    let ini = format!("{RIGHT_CONNECTIONS}port = 2121\n");
+    let config = loaded(
+        yaml,
+        &ini,
+        &[
+            ("FTP_POOLER__KAFKA__CONSUMER_GROUP", "env"),
+            ("ftp_pooler__kafka__bootstrap_servers", "a:1, b:2"),
+            ("FTP_POOLER__KAFKA__PROPERTIES__SASL_PASSWORD", "env"),
+            ("FTP_POOLER__POOL__SESSION_TIMEOUT_SECONDS", "1m30s"),
+            ("FTP_POOLER__API__PORT", "0"),
+            ("FTP_POOLER__CONNECTIONS__REMOTE_FTP__PASS", "from env # \\"),
+            ("FTP_POOLER__CONNECTIONS__REMOTE_FTP__DISABLE_EPSV", "true"),
+            ("FTP_POOLER_PORT", "tcp://10.0.0.1:8080"),
+            ("FTP_POOLER_SERVICE_HOST", "10.0.0.1"),
+        ],
+    );
+    assert_eq!(config.kafka.consumer_group, "env");
+    assert_eq!(config.kafka.bootstrap_servers, ["a:1", "b:2"]);
+    assert_eq!(config.kafka.properties["sasl.password"].expose_secret(), "env");
+    assert_eq!(config.kafka.properties["client.rack"].expose_secret(), "r1");
+    assert_eq!(config.pool.session_timeout, Duration::from_secs(90));
+    assert_eq!(config.api.port, 0);
+    let ftp = &config.connections.ftp["remote-ftp"];
+    assert_eq!((ftp.pass.expose_secret(), ftp.port, ftp.disable_epsv), ("from env # \\", 2121, true));
+}
+
+#[test]
+fn the_environment_can_define_a_connection_of_its_own_without_a_file() {
+    let files = Files::new("", "");
+    fs::remove_file(files.connections()).unwrap();
+    let data = files.data();
+    let config = files
+        .load(&[
+            ("FTP_POOLER__CONNECTIONS__NEW_FTP__TYPE", "ftp"),
+            ("FTP_POOLER__CONNECTIONS__NEW_FTP__HOST", "h"),
+            ("FTP_POOLER__CONNECTIONS__NEW_FTP__USER", "u"),
+            ("FTP_POOLER__CONNECTIONS__NEW_FTP__PASS", ""),
+            ("FTP_POOLER__CONNECTIONS__LOCAL__TYPE", "local"),
+            ("FTP_POOLER__CONNECTIONS__LOCAL__BASE_PATH", data.to_str().unwrap()),
+        ])
+        .unwrap();
+    assert_eq!(config.connections.ftp["new-ftp"].name, "new-ftp");
+    assert_eq!(config.connections.local["local"].base_path, data);
+}
+
+#[test]
+fn a_password_from_the_environment_replaces_the_files_in_whichever_way_it_is_given() {
+    let ini = "[a]\ntype = ftp\nhost = h\nuser = u\npass_file = /nonexistent\n";
+    let config =
+        loaded("", ini, &[("FTP_POOLER__CONNECTIONS__A__OBSCURED_PASS", "YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ")]);
+    assert_eq!(config.connections.ftp["a"].pass.expose_secret(), "potato");
+}
+
+#[test]
+fn a_password_can_be_in_a_file_as_kubernetes_mounts_it() {
+    let files = Files::new("", "");
+    let pass = files.data().join("pass");
+    fs::write(&pass, "s3cret\n").unwrap();
+    let ini = format!("[a]\ntype=ftp\nhost=h\nuser=u\npass_file={}\n", pass.display());
+    fs::write(files.connections(), ini).unwrap();
+    assert_eq!(files.load(&[]).unwrap().connections.ftp["a"].pass.expose_secret(), "s3cret");
+}
+
+#[test]
+fn concurrency_lowers_a_connections_sessions_and_max_sessions_sets_them() {
+    for (keys, sessions) in [
+        ("", 10),
+        ("concurrency = 0", 10),
+        ("concurrency = 4", 4),
+        ("concurrency = 40", 10),
+        ("max_sessions = 30", 30),
+        ("max_sessions = 30\nconcurrency = 40", 30),
+        ("max_sessions = 30\nconcurrency = 4", 4),
+    ] {
+        let config = loaded("", &format!("{RIGHT_CONNECTIONS}{keys}\n"), &[]);
+        assert_eq!(config.connections.ftp["remote-ftp"].max_sessions, sessions, "{keys}");
+    }
+}
+
+#[test]
+fn an_rclone_section_is_taken_over_where_it_means_what_we_do() {
+    let ini = "[r]\ntype = ftp\nhost = h\nuser = u\nobscured_pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\ntls = false\n\
+        explicit_tls = false\ntls_cache_size = 64\nidle_timeout = 5m\ndescription = what = it is\nsocks_proxy =\n\
+        shut_timeout = 1m0s\nclose_timeout = 2m\nencoding = None\ndisable_mlsd = true\n";
+    let config = loaded("", ini, &[]);
+    assert_eq!(config.connections.ftp["r"].timeouts.close, Duration::from_secs(120));
+}
+
+const WRONG_YAML: &str = "\
+kafka:
+  bootstrap_server: [a:9092]
+  delivery: exactly_once
+  result_topic: ftp-tasks
+  properties:
+    isolation.level: read_uncommitted
+    topic.acks: 0
+    sasl.password: hunter2
+pool:
+  max_sessions_per_pod: lots
+  session_timeout_seconds: 2d
+  max_waiting_bytes: 64Q
+  max_sessions_per_pod: 7
+api:
+  port: 70000
+  host:
+metrics: 9090
+colour: red
+";
+
+const WRONG_INI: &str = "\
+[remote-ftp]
+type = ftp
+hots = ftp.example.com
+user = u
+pass = hunter2
+pass_file = hunter2
+passive = false
+tls = true
+port = twenty-one
+stall_timeout = 0
+hunter2
+[sftp]
+type = sftp
+pass = hunter2
+[local]
+type = local
+base_path = data
+[gone]
+type = local
+base_path = /nonexistent/directory
+[remote_ftp]
+host = x
+";
+
+const WRONG_ENVIRONMENT: [(&str, &str); 8] = [
+    ("FTP_POOLER__KAFKA__CONSUMER_GRUOP", "g"),
+    ("FTP_POOLER__POD__NAME", ""),
+    ("FTP_POOLER__CONNECTIONS__REMOTE_FTP__PORT", "1"),
+    ("FTP_POOLER__CONNECTIONS__LOCLA__BASE_PATH", "/x"),
+    ("FTP_POOLER__CONNECTIONS__NEW__TYPE", "ftp"),
+    ("FTP_POOLER__CONNECTIONS__NEW__PASS", "hunter2\r\nDELE x"),
+    ("FTP_POOLER__CONNECTIONS__NEW__USER", "u"),
+    ("FTP_POOLER__CONNECTIONS__LOCAL__BASE_PAHT", "/x"),
+];
+
+const EVERY_MISTAKE: &str = "\
+config.yaml: kafka.bootstrap_server: unknown key; did you mean bootstrap_servers? (line 2)
+config.yaml: kafka.delivery: `exactly_once` is not in this version; expected at_least_once (line 3)
+config.yaml: kafka.result_topic: is the same topic as kafka.input_topic; each needs its own (line 4)
+config.yaml: kafka.properties.isolation.level: may not be set: tasks of aborted transactions would be carried out (line 6)
+config.yaml: kafka.properties.topic.acks: may not be set: an answer counts when every in-sync replica has it (line 7)
+config.yaml: pool.max_sessions_per_pod: found `lots`; expected a number from 1 to 10000 (line 10)
+config.yaml: pool.session_timeout_seconds: found `2d`; expected a duration from 1s to 24h (such as 90, 1m30s or 300ms; a plain number is seconds) (line 11)
+config.yaml: pool.max_waiting_bytes: found `64Q`; expected a size from 1Mi to 1Ti (such as 64Mi; a plain number is bytes) (line 12)
+config.yaml: pool.max_sessions_per_pod: is set twice (line 13)
+config.yaml: api.port: found `70000`; expected a number from 0 to 65535 (line 15)
+config.yaml: api.host: has no value; expected a host's name or address (line 16)
+config.yaml: metrics: is a section; expected keys beneath it (line 17)
+config.yaml: colour: unknown key; the sections are kafka, pool, api, metrics, shutdown, pod (line 18)
+connections.ini: [remote-ftp] host: is missing; expected a host's name or address (line 1)
+connections.ini: [remote-ftp] hots: unknown key; did you mean host? (line 3)
+connections.ini: [remote-ftp] pass_file: pass is set as well; expected one of them (line 6)
+connections.ini: [remote-ftp] passive: active mode is not in this version; expected true (line 7)
+connections.ini: [remote-ftp] tls: rclone's key tls is not supported in this version: FTPS is not in this version (line 8)
+connections.ini: [remote-ftp] port: found `twenty-one`; expected a number from 1 to 65535 (line 9)
+connections.ini: [remote-ftp] stall_timeout: found `0`; expected a duration from 1ms to 1h (such as 90, 1m30s or 300ms; a plain number is seconds) (line 10)
+connections.ini: is neither `[name]` nor `key = value` (line 11)
+connections.ini: [sftp] type: found `sftp`; expected ftp or local (line 13)
+connections.ini: [local] base_path: is not an absolute path; expected one such as /data/storage (line 17)
+connections.ini: [gone] base_path: `/nonexistent/directory`: No such file or directory (os error 2); expected a directory that is there (line 20)
+connections.ini: [remote_ftp] type: is missing; expected ftp or local (line 21)
+environment: FTP_POOLER__CONNECTIONS__REMOTE_FTP__PORT: means [remote-ftp] as well as [remote_ftp]; rename one of them
+environment: FTP_POOLER__KAFKA__CONSUMER_GRUOP: unknown key; did you mean FTP_POOLER__KAFKA__CONSUMER_GROUP?
+environment: FTP_POOLER__POD__NAME: is empty
+environment: FTP_POOLER__CONNECTIONS__LOCAL__BASE_PAHT: unknown key; did you mean FTP_POOLER__CONNECTIONS__LOCAL__BASE_PATH?
+environment: FTP_POOLER__CONNECTIONS__LOCLA__BASE_PATH: no section has this name, and a new connection needs its TYPE; did you mean [local]?
+environment: FTP_POOLER__CONNECTIONS__NEW__PASS: holds a line break
+environment: FTP_POOLER__CONNECTIONS__NEW__HOST: is missing; expected a host's name or address";
+
+#[test]
+fn every_mistake_is_reported_at_once_each_with_its_place_and_what_would_be_right() {
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let files = Files::new(WRONG_YAML, WRONG_INI);
+    assert_eq!(sorted(&files.load(&WRONG_ENVIRONMENT).unwrap_err()), sorted(EVERY_MISTAKE));
+
+    for command in ["run", "check"] {
+        let output = program()
+            .args([command, "--config"])
+            .arg(files.config())
+            .envs(WRONG_ENVIRONMENT)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        assert!(output.stdout.is_empty());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.lines().count(), EVERY_MISTAKE.lines().count(), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
+fn mistakes_of_one_file_are_in_the_order_of_its_lines() {
+    let text = mistakes("pool:\n  x: 1\n  a: 1\nkafka:\n  b: 1\n", RIGHT_CONNECTIONS, &[]);
+    let lines: Vec<&str> = text.lines().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(lines, ["pool.x:", "pool.a:", "kafka.b:"]);
+}
+
+#[test]
+fn a_missing_file_is_named_with_the_flag_that_says_where_it_is() {
+    let dir = TempDir::new().unwrap();
+    for (args, file, flag) in [
+        (vec!["run"], "config/config.yaml", "--config"),
+        (vec!["run"], "config/connections.ini", "--connections"),
+        (vec!["check", "--config", "a/b.yaml"], "a/b.yaml", "--config"),
+        (vec!["check", "--config", "a/b.yaml"], "a/connections.ini", "--connections"),
+        (vec!["check", "--connections", "c.ini"], "c.ini", "--connections"),
+    ] {
+        let output = program().current_dir(dir.path()).args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let expected = format!(
+            "{file}: cannot be read: No such file or directory (os error 2); {flag} FILE says where it is"
+        );
+        assert!(said.lines().any(|line| line == expected), "{said}");
+        assert_eq!(output.status.code(), Some(78));
+    }
+}
+
+#[test]
+fn an_unknown_key_tells_where_it_belongs() {
+    for (yaml, expected) in [
+        ("max_sessions_per_pod: 1", "did you mean pool.max_sessions_per_pod?"),
+        ("kafak: {input_topic: a}", "did you mean kafka.input_topic?"),
+        ("kafka: {properties: {}, drain_seconds: 1}", "did you mean shutdown.drain_seconds?"),
+        ("api: {port: {number: 1}}", "api.port takes a number from 0 to 65535, not a section"),
+        ("api: {address: x}", "expected one of host, port"),
+        ("connections: {a: {type: ftp}}", "connections are in connections.ini"),
+    ] {
+        let text = mistakes(yaml, RIGHT_CONNECTIONS, &[]);
+        assert!(text.contains("unknown key; ") && text.contains(expected), "{yaml}: {text}");
+    }
+    let text = mistakes("", RIGHT_CONNECTIONS, &[("FTP_POOLER__CONNECTIONS__PASS", "hunter2")]);
+    assert_eq!(
+        text,
+        "environment: FTP_POOLER__CONNECTIONS__PASS: unknown key; expected FTP_POOLER__CONNECTIONS__NAME__KEY"
+    );
+}
+
+#[test]
+fn broken_yaml_is_named_with_its_line() {
+    let text = mistakes("kafka:\n  consumer_group: [a\n", RIGHT_CONNECTIONS, &[]);
+    assert!(text.starts_with("config.yaml: is no YAML here: ") && text.contains("(line "), "{text}");
+}
+
+#[test]
+fn a_file_without_a_connection_is_a_mistake() {
+    assert_eq!(
+        mistakes("", "# nothing yet\n", &[]),
+        "connections.ini: has no connection; expected sections such as [remote-ftp]"
+    );
+}
+
+#[test]
+fn a_command_line_that_is_wrong_ends_with_2_and_help_tells_the_exit_codes() {
+    for args in [vec![], vec!["rnu"], vec!["run", "--log-level", "a=b=c"], vec!["run", "--log-format", "xml"]]
+    {
+        assert_eq!(program().args(args).output().unwrap().status.code(), Some(2));
+    }
+    let files = Files::new("", RIGHT_CONNECTIONS);
+    assert_eq!(files.check(&[("RUST_LOG", "a=b=c")]).status.code(), Some(2));
+    let help = program().arg("--help").output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    assert!(String::from_utf8(help.stdout).unwrap().contains("78  the configuration is wrong"));
+}
+
+#[test]
+fn check_prints_what_holds_without_secrets() {
+    let yaml = "kafka:\n  consumer_group: 'yes'\n  properties: {sasl.password: hunter2}\n";
+    let output = Files::new(yaml, RIGHT_CONNECTIONS).check(&[("FTP_POOLER__API__PORT", "8181")]);
+    assert_eq!(output.status.code(), Some(0));
+    let expected = "\
+kafka:
+  bootstrap_servers: [\"kafka:9092\"]
+  consumer_group: \"yes\"
+  input_topic: ftp-tasks
+  result_topic: ftp-results
+  fail_topic: ftp-failures
+  delivery: at_least_once
+  properties:
+    sasl.password: (set)
+pool:
+  max_sessions_per_pod: 100
+  max_sessions_per_connection: 10
+  session_timeout_seconds: 300
+  max_waiting_tasks: 20000
+  max_waiting_bytes: 64Mi
+api:
+  host: \"0.0.0.0\"
+  port: 8181
+metrics:
+  host: \"0.0.0.0\"
+  port: 9090
+shutdown:
+  drain_seconds: 10
+pod:
+  name: pod-0
+connections:
+  remote-ftp:
+    type: ftp
+    host: ftp.example.com
+    port: 21
+    user: u
+    pass: (set)
+    passive: true
+    disable_epsv: false
+    max_sessions: 10
+    rename_over: auto
+    connect_timeout: 30s
+    login_timeout: 30s
+    reply_timeout: 30s
+    stall_timeout: 1m
+    close_timeout: 1m
+";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
+
+#[test]
+fn the_configurations_debug_form_shows_no_secret() {
+    let yaml = "kafka: {properties: {sasl.password: hunter2}}";
+    let config = loaded(yaml, RIGHT_CONNECTIONS, &[]);
+    let mut shown = format!("{config:?}");
+    let sources =
+        Sources { config: "c".into(), connections: None, environment: vec![("K".into(), "hunter2".into())] };
+    write!(shown, "{sources:?}").unwrap();
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_closed_stderr_changes_the_exit_code_of_nothing() {
+    let files = Files::new("wrong: 1", RIGHT_CONNECTIONS);
+    let mut child = program()
+        .args(["run", "--config"])
+        .arg(files.config())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(78));
+}
+
+/// Compares a file of this repository with what the tables of keys make of it; `UPDATE_GENERATED=1` writes it.
+fn assert_current(path: &str, generated: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        fs::write(&path, generated).unwrap();
+    }
+    let current = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        current == generated,
+        "{} is not current: UPDATE_GENERATED=1 cargo test --test config",
+        path.display()
+    );
+}
+
+#[test]
+fn the_generated_files_are_current() {
+    assert_current("docs/CONFIGURATION.md", &config::configuration_md());
+    assert_current("config/config.yaml", &config::config_yaml());
+    assert_current("config/connections.ini", &config::connections_ini());
+}
+
+#[test]
+fn the_files_of_a_new_installation_are_right_and_say_the_defaults() {
+    let files = Files::new("", "");
+    let local = config::connections_ini().replace("/data/storage", files.data().to_str().unwrap());
+    fs::write(files.config(), config::config_yaml()).unwrap();
+    fs::write(files.connections(), &local).unwrap();
+    let seeded = files.load(&[("HOSTNAME", "pod-0")]).unwrap();
+    fs::write(files.config(), "").unwrap();
+    let standard = files.load(&[("HOSTNAME", "pod-0")]).unwrap();
+    assert_eq!(seeded.to_yaml_redacted(), standard.to_yaml_redacted());
+    // Every key that is a remark in the file is a key.
+    let all = local
+        .replace("\n# ", "\n")
+        .lines()
+        .filter(|l| l.contains(" = ") || l.starts_with('['))
+        .fold(String::new(), |text, line| text + line + "\n");
+    fs::write(files.connections(), all).unwrap();
+    files.load(&[("HOSTNAME", "pod-0")]).unwrap();
+}

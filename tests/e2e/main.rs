@@ -1,0 +1,18 @@
+//! End to end: the product as a process, a real Apache Kafka and a real vsftpd. `make test` runs it.
+//!
+//! One binary, so that all suites share one broker. Every test has its own topics, consumer group, FTP
+//! server and directories, so they run in any order, side by side.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "in a test a panic is the answer, and what it prints is its report"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod selftest;

@@ -1,0 +1,340 @@
+//! A real Apache Kafka: a single node as a child process on free ports, or one that is given.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::deps_dir;
+use super::ports::free_port;
+use super::process::Process;
+use super::scratch::{Scratch, unique};
+use super::wait::{try_wait_for, wait_until};
+
+/// From the start of the process until the group coordinator answers.
+const START: Duration = Duration::from_secs(60);
+/// Any single request to a broker that is up.
+pub const REQUEST: Duration = Duration::from_secs(15);
+/// Starts again on other ports when somebody was quicker.
+const START_ATTEMPTS: usize = 3;
+
+/// A broker. Its data and logs lie in a scratch directory that goes with it.
+#[derive(Debug)]
+pub struct Kafka {
+    bootstrap: String,
+    /// `None` for a broker that was given.
+    node: Option<Node>,
+}
+
+/// The topics of one test, and the names under which a pod is told them.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    pub tasks: String,
+    pub results: String,
+    pub failures: String,
+    /// A consumer group that no other test uses.
+    pub group: String,
+}
+
+impl Kafka {
+    /// The broker that all tests of this process share: `FTP_POOLER_TEST_KAFKA=host:port`, or one of our own.
+    ///
+    /// # Panics
+    /// Where it does not come up; the end of its log is in the message.
+    pub fn shared() -> &'static Kafka {
+        static SHARED: OnceLock<Kafka> = OnceLock::new();
+        SHARED.get_or_init(|| match std::env::var("FTP_POOLER_TEST_KAFKA") {
+            Ok(bootstrap) => Kafka { bootstrap, node: None },
+            Err(_) => Kafka::start(),
+        })
+    }
+
+    /// A broker of the test's own, to stop, kill and restart.
+    ///
+    /// # Panics
+    /// Where it does not come up; the end of its log is in the message.
+    pub fn start() -> Kafka {
+        let mut error = String::new();
+        for _ in 0..START_ATTEMPTS {
+            let node = Node::format();
+            let kafka = Kafka { bootstrap: format!("127.0.0.1:{}", node.port), node: Some(node) };
+            match kafka.boot() {
+                Ok(()) => return kafka,
+                Err(e) => error = e,
+            }
+            if !error.contains("Address already in use") {
+                break;
+            }
+        }
+        panic!("Kafka did not start: {error}")
+    }
+
+    /// `host:port` of the broker.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Makes a topic and waits until its partitions have leaders.
+    ///
+    /// # Panics
+    /// Where the broker refuses.
+    pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (key, value) in config {
+            topic = topic.set(key, value);
+        }
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST)).request_timeout(Some(REQUEST));
+        let outcome = block_on(admin.create_topics([&topic], &options)).expect("an answer to CreateTopics");
+        for result in outcome {
+            result.unwrap_or_else(|(name, code)| panic!("topic {name}: {code}"));
+        }
+        wait_until(&format!("leaders of {name}"), REQUEST, || {
+            let metadata = admin.inner().fetch_metadata(Some(name), REQUEST);
+            metadata.is_ok_and(|m| {
+                let all = m.topics().first().map_or(&[][..], |t| t.partitions());
+                all.len() == usize::try_from(partitions).unwrap_or(0) && all.iter().all(|p| p.leader() >= 0)
+            })
+        });
+    }
+
+    /// Three topics and a group for one test; their names begin with `prefix`.
+    pub fn topics(&self, prefix: &str, partitions: i32) -> Topics {
+        let name = unique(prefix);
+        let topics = Topics {
+            tasks: format!("{name}-tasks"),
+            results: format!("{name}-results"),
+            failures: format!("{name}-failures"),
+            group: format!("{name}-group"),
+        };
+        self.create_topic(&topics.tasks, partitions, &[]);
+        self.create_topic(&topics.results, 1, &[]);
+        self.create_topic(&topics.failures, 1, &[]);
+        topics
+    }
+
+    /// Offsets at which the partitions of a topic end.
+    ///
+    /// # Panics
+    /// Where the broker does not answer.
+    pub fn end_offsets(&self, topic: &str) -> HashMap<i32, i64> {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(topic), REQUEST).expect("metadata");
+        let partitions = metadata.topics().first().map_or(&[][..], |t| t.partitions());
+        partitions
+            .iter()
+            .map(|p| {
+                let (_, high) = consumer.fetch_watermarks(topic, p.id(), REQUEST).expect("watermarks");
+                (p.id(), high)
+            })
+            .collect()
+    }
+
+    /// What a group has committed, with its metadata; partitions without a commit are absent.
+    ///
+    /// # Panics
+    /// Where the broker does not answer.
+    pub fn committed(&self, group: &str, topic: &str) -> HashMap<i32, (i64, String)> {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for &partition in self.end_offsets(topic).keys() {
+            list.add_partition(topic, partition);
+        }
+        let committed = consumer.committed_offsets(list, REQUEST).expect("committed offsets");
+        committed
+            .elements()
+            .iter()
+            .filter_map(|e| match e.offset() {
+                Offset::Offset(offset) => Some((e.partition(), (offset, e.metadata().to_owned()))),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Records of a topic that its group has not committed.
+    pub fn lag(&self, topics: &Topics) -> i64 {
+        let committed = self.committed(&topics.group, &topics.tasks);
+        let low = |partition: &i32| committed.get(partition).map_or(0, |(offset, _)| *offset);
+        self.end_offsets(&topics.tasks).iter().map(|(partition, end)| end - low(partition)).sum()
+    }
+
+    /// Stops our own broker in good order (SIGTERM).
+    ///
+    /// # Panics
+    /// Where the broker was given, or does not end.
+    pub fn stop(&self) {
+        self.own().stop();
+    }
+
+    /// Kills our own broker (SIGKILL).
+    ///
+    /// # Panics
+    /// Where the broker was given.
+    pub fn kill(&self) {
+        self.own().kill();
+    }
+
+    /// Starts our own broker again on its data and its ports.
+    ///
+    /// # Panics
+    /// Where the broker was given, or does not come up.
+    pub fn restart(&self) {
+        self.boot().unwrap_or_else(|e| panic!("Kafka did not come back: {e}"));
+    }
+
+    fn own(&self) -> &Node {
+        self.node.as_ref().expect("a given broker is not ours to stop")
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap).set("log_level", "2");
+        config
+    }
+
+    /// Starts the process and waits until it really serves.
+    fn boot(&self) -> Result<(), String> {
+        let node = self.own();
+        node.launch();
+        let served = try_wait_for(START, || {
+            if !node.is_running() {
+                return Some(false);
+            }
+            self.serves().then_some(true)
+        });
+        if served == Some(true) {
+            return Ok(());
+        }
+        let why = if served.is_none() { "it does not serve in time" } else { "it ended" };
+        Err(format!("{why}\n{}", node.log_tail()))
+    }
+
+    /// Metadata *and* the group coordinator: the first alone is there seconds earlier.
+    fn serves(&self) -> bool {
+        let port = self.bootstrap.parse();
+        if !port.is_ok_and(|addr| std::net::TcpStream::connect_timeout(&addr, REQUEST).is_ok()) {
+            return false;
+        }
+        let mut config = self.client();
+        let consumer: BaseConsumer = config.set("group.id", "is-it-up").create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition("is-it-up", 0);
+        consumer.committed_offsets(list, Duration::from_secs(5)).is_ok()
+    }
+}
+
+/// Drives a future of rdkafka's admin client, whose own thread does the work.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(future)
+}
+
+/// The process behind our own broker. The process comes first: it must end before its data goes.
+#[derive(Debug)]
+struct Node {
+    process: std::sync::Mutex<Option<Process>>,
+    port: u16,
+    scratch: Scratch,
+}
+
+impl Node {
+    /// A new storage directory, formatted for a single node on free ports.
+    fn format() -> Node {
+        let scratch = Scratch::new("kafka");
+        let (port, controller) = (free_port(), free_port());
+        let properties = server_properties(port, controller, &scratch.dir("data"));
+        let file = scratch.path().join("server.properties");
+        fs::write(&file, properties).expect("server.properties");
+        let log = scratch.path().join("format.log");
+        let args = ["format", "-t", "ftp-pooler-test-node-AA", "-c"].map(str::to_owned);
+        let args = [&args[..], &[file.display().to_string()]].concat();
+        let format = java("kafka.tools.StorageTool", &args, &log);
+        let status = format.wait_exit(START);
+        assert!(status.is_some_and(|s| s.success()), "Kafka's format failed\n{}", format.log_tail(20));
+        Node { process: std::sync::Mutex::default(), port, scratch }
+    }
+
+    fn launch(&self) {
+        let file = self.scratch.path().join("server.properties").display().to_string();
+        let process = java("kafka.Kafka", &[file], &self.scratch.path().join("kafka.log"));
+        *self.lock() = Some(process);
+    }
+
+    fn is_running(&self) -> bool {
+        self.lock().as_ref().is_some_and(Process::is_running)
+    }
+
+    fn stop(&self) {
+        let process = self.lock().take().expect("the broker runs");
+        process.signal(super::process::Signal::TERM);
+        assert!(process.wait_exit(START).is_some(), "Kafka does not stop\n{}", process.log_tail(40));
+    }
+
+    fn kill(&self) {
+        drop(self.lock().take());
+    }
+
+    fn log_tail(&self) -> String {
+        self.lock().as_ref().map(|p| p.log_tail(40)).unwrap_or_default()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn java(class: &str, args: &[String], log: &Path) -> Process {
+    let jars = deps_dir().join("kafka");
+    assert!(jars.is_dir(), "Kafka's jars are not in {}: run `make deps`", jars.display());
+    let java = std::env::var_os("JAVA_HOME")
+        .map_or_else(|| "java".into(), |home| PathBuf::from(home).join("bin/java"));
+    // 512 MB and the serial collector are plenty for a test's broker; C1 alone starts it a second earlier.
+    let mut all: Vec<String> =
+        ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-cp"]
+            .map(str::to_owned)
+            .to_vec();
+    all.push(format!("{}/*", jars.display()));
+    all.push(class.to_owned());
+    all.extend_from_slice(args);
+    Process::start(&java, &all, log, |_| ())
+}
+
+/// One node that is broker and controller. Few partitions in the internal topics: with the default 50 the
+/// first commit, and the first transaction, take seconds.
+fn server_properties(port: u16, controller: u16, data: &Path) -> String {
+    format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs={data}
+num.network.threads=2
+num.io.threads=2
+auto.create.topics.enable=false
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+",
+        data = data.display()
+    )
+}
