@@ -1,1 +1,257 @@
-//! stub
+//! A queue for each connection, served by lanes: waiting tasks hold no session, and no connection's
+//! queue blocks another's.
+//!
+//! A [`Job`] comes in by [`Dispatcher::submit`], which never blocks, and leaves as an [`Answered`], or
+//! is dropped where it must not be answered: its lease has ended, or the pod stops first.
+
+mod admission;
+mod carry;
+mod lane;
+mod line;
+mod queue;
+mod reach;
+mod report;
+mod retry;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use admission::{Admission, Budget};
+pub use carry::Carry;
+use lane::Lane;
+use line::Line;
+use queue::Entry;
+
+use crate::config::FtpConnection;
+use crate::failure::{Code, Failure};
+use crate::metrics::Metrics;
+use crate::outcome::{Completed, Outcome};
+use crate::pool::{Connect, Ftp, Pool};
+use crate::record::Record;
+use crate::task::{Options, Task};
+use crate::transfer::Transfer;
+
+/// How often retries that have come due are looked for.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the waiting tasks are looked through for those that may wait no longer.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long transfers that are cut off may take to come to an end.
+const CUT_OFF_BOUND: Duration = Duration::from_secs(2);
+
+/// A task on its way in.
+#[derive(Debug)]
+pub struct Job {
+    pub record: Box<Record>,
+    pub task: Task,
+    /// Tries begun before: 0 for a new task.
+    pub attempts: u32,
+    /// When the first of them began.
+    pub first_begun: Option<std::time::Instant>,
+    pub admission: Admission,
+}
+
+/// An answer on its way out. The admission goes with it, so that what awaits its commit counts as held.
+#[derive(Debug)]
+pub struct Answered {
+    pub outcome: Outcome,
+    pub admission: Admission,
+}
+
+/// What the dispatcher works with; `app` wires it.
+#[derive(Debug)]
+pub struct Wiring<C: Connect, T> {
+    pub pool: Pool<C>,
+    pub carrier: T,
+    pub connections: Vec<Arc<FtpConnection>>,
+    /// Shown in the metrics; intake admits into it.
+    pub budget: Budget,
+    /// With a capacity of `pool.max_waiting_tasks` or more a send never waits.
+    pub answers: mpsc::Sender<Answered>,
+    pub metrics: Metrics,
+    /// The failure of a task that asks for what this version cannot do.
+    pub unsupported: fn(&Options) -> Option<Failure>,
+}
+
+/// What a drain left undone: tasks that are not answered, and will be done by the next owner of their partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Waiting tasks, dropped at its begin.
+    pub waiting: usize,
+    /// Transfers cut off at its deadline.
+    pub cut_off: usize,
+}
+
+/// Serves the connections' queues. Cheap to clone, callable from any thread.
+pub struct Dispatcher<C: Connect = Ftp, T = Transfer> {
+    shared: Arc<Shared<C, T>>,
+}
+
+impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
+    /// Call it within the tokio runtime that the lanes are to run on.
+    pub fn new(wiring: Wiring<C, T>) -> Self {
+        let Wiring { pool, carrier, connections, budget, answers, metrics, unsupported } = wiring;
+        let line = |connection: &Arc<FtpConnection>| {
+            let name: Arc<str> = Arc::from(&*connection.name);
+            (Arc::clone(&name), Arc::new(Line::new(name)))
+        };
+        let shared = Arc::new(Shared {
+            pool,
+            carrier,
+            lines: connections.iter().map(line).collect(),
+            budget,
+            answers,
+            metrics,
+            unsupported,
+            lanes: TaskTracker::new(),
+            cut_off: CancellationToken::new(),
+            handle: Handle::current(),
+        });
+        tokio::spawn(keep(Arc::downgrade(&shared)));
+        Dispatcher { shared }
+    }
+
+    /// Queues a task; never blocks. A task that cannot be tried at all is answered at once.
+    pub fn submit(&self, job: Job) {
+        let shared = &self.shared;
+        let entry = Entry::new(job, Instant::now());
+        let refusal = (shared.unsupported)(&entry.job.task.options);
+        if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {
+            return shared.answer(entry, Err(failure));
+        }
+        let Some(line) = shared.lines.get(&*entry.job.task.remote) else {
+            let message = format!("no FTP connection is named {:?}", entry.job.task.remote);
+            return shared.answer(entry, Err(Failure::new(Code::UnknownConnection, message)));
+        };
+        // Draining: the task is dropped, and done by the next owner of its partition.
+        if line.enqueue(entry).is_ok() {
+            shared.staff(line);
+        }
+    }
+
+    /// Drops all waiting tasks whose lease has ended, and says how many there were. Their transfers in
+    /// flight are cut off by the lease itself.
+    pub fn purge(&self) -> usize {
+        self.shared.lines.values().map(|line| line.purge()).sum()
+    }
+
+    /// Begins nothing any more and drops what waits; what is in flight may finish until the deadline,
+    /// and is cut off then, without an answer. Returns soon after the deadline at the latest.
+    pub async fn drain(&self, deadline: Instant) -> Left {
+        let shared = &self.shared;
+        let waiting = shared.lines.values().map(|line| line.stop()).sum();
+        shared.lanes.close();
+        let is_done = timeout_at(deadline, shared.lanes.wait()).await.is_ok();
+        let cut_off = shared.lines.values().map(|line| line.counts().in_flight).sum();
+        shared.cut_off.cancel();
+        if !is_done && timeout(CUT_OFF_BOUND, shared.lanes.wait()).await.is_err() {
+            tracing::warn!("transfers did not end when they were cut off");
+        }
+        Left { waiting, cut_off }
+    }
+}
+
+impl<C: Connect, T> Clone for Dispatcher<C, T> {
+    fn clone(&self) -> Self {
+        Dispatcher { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<C: Connect, T> fmt::Debug for Dispatcher<C, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher").field("lines", &self.shared.lines).finish_non_exhaustive()
+    }
+}
+
+struct Shared<C: Connect, T> {
+    pool: Pool<C>,
+    carrier: T,
+    lines: HashMap<Arc<str>, Arc<Line>>,
+    budget: Budget,
+    answers: mpsc::Sender<Answered>,
+    metrics: Metrics,
+    unsupported: fn(&Options) -> Option<Failure>,
+    lanes: TaskTracker,
+    /// Ends every try in flight.
+    cut_off: CancellationToken,
+    handle: Handle,
+}
+
+impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
+    /// Spawns the lanes that the line needs now.
+    fn staff(self: &Arc<Self>, line: &Arc<Line>) {
+        for duty in line.staff(|| self.pool.limit(&line.connection)) {
+            self.lanes.spawn_on(Lane::new(Arc::clone(self), duty).run(), &self.handle);
+        }
+    }
+
+    /// A try at the task begins.
+    fn begin(&self, entry: &mut Entry) {
+        entry.tries.begin();
+        if entry.job.first_begun.is_none() {
+            entry.job.first_begun = Some(Instant::now().into_std());
+            report::waited(&self.metrics, entry);
+        }
+    }
+
+    /// The one way out: hands the task's answer on, unless its lease has ended.
+    fn answer(&self, entry: Entry, verdict: Result<Completed, Failure>) {
+        if !entry.job.record.lease.is_live() {
+            return;
+        }
+        report::answered(&self.metrics, &entry, &verdict);
+        let attempts = entry.tries.attempts;
+        let Job { record, task, admission, .. } = entry.job;
+        let (task_id, at) = (Some(task.task_id), Timestamp::now());
+        let answered = Answered { outcome: Outcome { record, task_id, attempts, at, verdict }, admission };
+        if let Err(TrySendError::Full(answered)) = self.answers.try_send(answered) {
+            let answers = self.answers.clone();
+            self.lanes.spawn_on(async move { drop(answers.send(answered).await) }, &self.handle);
+        }
+    }
+
+    fn promote_and_staff(self: &Arc<Self>) {
+        let now = Instant::now();
+        for line in self.lines.values() {
+            line.promote(now);
+            self.staff(line);
+        }
+    }
+
+    fn sweep_and_report(&self) {
+        let (now, wall) = (Instant::now(), Timestamp::now());
+        for line in self.lines.values() {
+            for (entry, failure) in line.sweep(now, wall) {
+                self.answer(entry, Err(failure));
+            }
+            let counts = line.counts();
+            self.metrics.tasks(&line.connection, counts.waiting, counts.delayed, counts.in_flight);
+        }
+        self.metrics.held(self.budget.tasks(), self.budget.bytes());
+    }
+}
+
+/// Wakes what has come due; ends with the dispatcher.
+async fn keep<C: Connect, T: Carry<C::Session>>(shared: Weak<Shared<C, T>>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_sweep = Instant::now();
+    loop {
+        ticks.tick().await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.promote_and_staff();
+        if last_sweep.elapsed() >= SWEEP {
+            last_sweep = Instant::now();
+            shared.sweep_and_report();
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! One try at one task, as the dispatcher sees it.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::ftp::Session;
+use crate::offsets::Lease;
+use crate::record::Origin;
+use crate::task::Task;
+use crate::transfer::{Transfer, Transferred};
+
+/// Carries out tasks on sessions of type `S`. The dispatcher knows transfers only through this.
+pub trait Carry<S>: Send + Sync + 'static {
+    /// One try. Cancelled by dropping it; the session is thrown away then.
+    fn carry(
+        &self,
+        session: &mut S,
+        task: &Task,
+        origin: &Origin,
+        lease: &Lease,
+    ) -> impl Future<Output = Result<Transferred, TryError>> + Send;
+}
+
+impl Carry<Session> for Transfer {
+    async fn carry(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        origin: &Origin,
+        lease: &Lease,
+    ) -> Result<Transferred, TryError> {
+        self.run(session, task, origin, lease).await
+    }
+}
+
+/// Awaits `future`; a panic in it becomes the failure of this one try. What it worked on is in doubt then.
+pub(super) async fn catch_panic<T>(future: impl Future<Output = Result<T, TryError>>) -> Result<T, TryError> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic.as_ref()))))
+    })
+    .await
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> TryError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let failure = Failure::new(Code::Internal, format!("a fault of the pooler: {text}"));
+    TryError { failure, remedy: Remedy::GiveUp }
+}

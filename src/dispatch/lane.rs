@@ -1,0 +1,209 @@
+//! A lane: gets one session of its connection and works through the connection's queue with it, file
+//! after file, until the queue is empty, the session is in doubt or another connection needs the room.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
+
+use super::carry::{Carry, catch_panic};
+use super::line::{Duty, Line, Seek};
+use super::queue::Entry;
+use super::retry::Next;
+use super::{Shared, report};
+use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::offsets::Lease;
+use crate::outcome::Completed;
+use crate::pool::{Connect, Leased, Reservation, Vacancy};
+use crate::transfer::Transferred;
+
+pub(super) struct Lane<C: Connect, T> {
+    shared: Arc<Shared<C, T>>,
+    duty: Duty,
+}
+
+/// The try was cut off: by the end of the task's lease, or of the pod's time to drain. No answer.
+struct Cancelled;
+
+impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
+    pub fn new(shared: Arc<Shared<C, T>>, duty: Duty) -> Self {
+        Lane { shared, duty }
+    }
+
+    pub async fn run(mut self) {
+        while let Some(reservation) = self.reserve().await {
+            // Only now, with a session or the room for one, a task is taken: its try begins.
+            let Some(entry) = self.next_task() else { continue };
+            match reservation {
+                Reservation::Warm(session) => self.work(session, entry).await,
+                Reservation::Vacant(vacancy) => self.log_in(vacancy, entry).await,
+            }
+        }
+    }
+
+    /// Waits, without a task, for a session or for room to open one; `None` once the lane has left.
+    async fn reserve(&mut self) -> Option<Reservation<C>> {
+        let line = Arc::clone(self.duty.line());
+        loop {
+            let changed = line.changed.notified(); // before looking, so that no change is missed
+            match self.seek() {
+                Seek::Leave => return None,
+                Seek::Refuse(failure) => {
+                    for entry in line.take_ready() {
+                        self.shared.answer(entry, Err(failure.clone()));
+                    }
+                }
+                Seek::Wait(until) => tokio::select! {
+                    () = sleep_until(until) => {}
+                    () = changed => {}
+                },
+                Seek::Go => match self.stand_in_line(&line).await? {
+                    warm @ Reservation::Warm(_) => return Some(warm),
+                    // While this lane waited for room, another's login may have failed.
+                    vacant @ Reservation::Vacant(_) => match self.seek() {
+                        Seek::Go => return Some(vacant),
+                        Seek::Leave => return None,
+                        Seek::Wait(_) | Seek::Refuse(_) => {}
+                    },
+                },
+            }
+        }
+    }
+
+    /// `None` once the lane has left, or the pool is closed.
+    async fn stand_in_line(&mut self, line: &Line) -> Option<Reservation<C>> {
+        let pool = self.shared.pool.clone();
+        let mut reservation = pin!(pool.reserve(&line.connection));
+        loop {
+            let changed = line.changed.notified();
+            if matches!(self.seek(), Seek::Leave) {
+                return None;
+            }
+            tokio::select! {
+                reservation = &mut reservation => return reservation.ok(),
+                () = changed => {}
+            }
+        }
+    }
+
+    fn seek(&mut self) -> Seek {
+        let limit = self.shared.pool.limit(&self.duty.line().connection);
+        self.duty.seek(Instant::now(), limit)
+    }
+
+    /// The next task whose answer is wanted and whose deadline is not over; its try begins.
+    fn next_task(&mut self) -> Option<Entry> {
+        loop {
+            let mut entry = self.duty.take()?;
+            if !entry.job.record.lease.is_live() {
+                self.duty.finish();
+                continue;
+            }
+            if let Some(failure) = entry.past_deadline(Timestamp::now()) {
+                self.duty.finish();
+                self.shared.answer(entry, Err(failure));
+                continue;
+            }
+            self.shared.begin(&mut entry);
+            return Some(entry);
+        }
+    }
+
+    async fn log_in(&mut self, vacancy: Vacancy<C>, entry: Entry) {
+        let login = catch_panic(vacancy.open());
+        match self.unless_cancelled(&entry.job.record.lease.clone(), login).await {
+            Err(Cancelled) => self.duty.finish(),
+            Ok(Ok(session)) => {
+                self.duty.line().login_succeeded();
+                self.duty.got_session();
+                self.shared.staff(self.duty.line());
+                self.work(session, entry).await;
+            }
+            Ok(Err(error)) => {
+                self.duty.line().login_failed(&error, Instant::now(), rand::random());
+                self.settle(entry, Err(error));
+            }
+        }
+    }
+
+    /// Works through the queue with one session, beginning with a task whose try has begun.
+    async fn work(&mut self, mut session: Leased<C>, entry: Entry) {
+        self.duty.got_session();
+        let mut next = Some(entry);
+        while let Some(entry) = next {
+            if !self.carry(&mut session, entry).await {
+                session.throw_away();
+                self.duty.lost_session();
+                return;
+            }
+            next = if session.is_sound() && !session.yields() { self.next_task() } else { None };
+        }
+        // The session first: whoever seeks one from now on finds it.
+        drop(session);
+        self.duty.lost_session();
+    }
+
+    /// One try on this session; false if the session is in doubt, whatever it says of itself.
+    async fn carry(&mut self, session: &mut Leased<C>, entry: Entry) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let record = &entry.job.record;
+        let carried =
+            catch_panic(shared.carrier.carry(session, &entry.job.task, &record.origin, &record.lease));
+        let Ok(result) = self.unless_cancelled(&record.lease, carried).await else {
+            self.duty.finish();
+            return false;
+        };
+        if result.as_ref().is_err_and(|error| error.remedy == Remedy::LowerLimit) {
+            self.shared.pool.lower_limit(&self.duty.line().connection);
+        }
+        let is_doubtful = result
+            .as_ref()
+            .is_err_and(|error| error.remedy == Remedy::FreshSession || error.failure.code == Code::Internal);
+        self.settle(entry, result);
+        !is_doubtful
+    }
+
+    async fn unless_cancelled<R>(
+        &self,
+        lease: &Lease,
+        work: impl Future<Output = R>,
+    ) -> Result<R, Cancelled> {
+        tokio::select! {
+            biased;
+            () = self.shared.cut_off.cancelled() => Err(Cancelled),
+            () = lease.ended() => Err(Cancelled),
+            result = work => Ok(result),
+        }
+    }
+
+    /// The try is over: the task is answered, or will be tried again.
+    fn settle(&mut self, mut entry: Entry, result: Result<Transferred, TryError>) {
+        let error = match result {
+            Ok(transferred) => {
+                let Transferred { bytes, notes } = transferred;
+                let completed = Completed { bytes_transferred: bytes, duration: entry.elapsed(), notes };
+                return self.finish(entry, Ok(completed));
+            }
+            Err(error) => error,
+        };
+        let retry_count = entry.job.task.options.retry_count;
+        let next = entry.tries.failed(&error, retry_count, rand::random());
+        let due = match next {
+            Next::Answer => return self.finish(entry, Err(error.failure)),
+            Next::AtOnce => None,
+            Next::After(wait) => Some(wait),
+        };
+        if let Some(failure) = entry.past_deadline_in(due.unwrap_or_default(), &error.failure) {
+            return self.finish(entry, Err(failure));
+        }
+        report::retried(&self.shared.metrics, &entry, &error, due);
+        self.duty.give_back(entry, due.map(|wait| Instant::now() + wait));
+    }
+
+    fn finish(&mut self, entry: Entry, verdict: Result<Completed, Failure>) {
+        self.duty.finish();
+        self.shared.answer(entry, verdict);
+    }
+}

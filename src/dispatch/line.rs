@@ -1,0 +1,288 @@
+//! One connection's line: its waiting tasks, its lanes, and what its logins have told of the server.
+//!
+//! A lane is counted here from before it is spawned until it leaves, and it leaves in the same step in
+//! which it finds nothing to do: so no task arrives unseen in between.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::queue::{Entry, Queue};
+use super::reach::{Gate, Reach};
+use crate::failure::{Code, Failure, Remedy, TryError};
+
+/// One FTP connection's tasks and lanes. Its lock is never held across an await.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub connection: Arc<str>,
+    state: Mutex<State>,
+    /// Told when a lane without a session may have become superfluous.
+    pub changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: Queue,
+    reach: Reach,
+    /// Lanes there are.
+    lanes: usize,
+    /// Lanes that have a session, and so are neither waiting for one nor connecting.
+    with_session: usize,
+    /// Lanes that have a task.
+    with_task: usize,
+    /// Nothing is begun any more.
+    stopped: bool,
+}
+
+/// How many tasks of the connection are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub waiting: usize,
+    pub delayed: usize,
+    pub in_flight: usize,
+}
+
+/// What a lane without a session is to do.
+#[derive(Debug)]
+pub(super) enum Seek {
+    /// Get a session.
+    Go,
+    /// The last login failed: not before this.
+    Wait(Instant),
+    /// The server refuses us: answer the tasks that are ready with that.
+    Refuse(Failure),
+    /// The lane is not needed, and not counted any more.
+    Leave,
+}
+
+impl Line {
+    pub fn new(connection: Arc<str>) -> Self {
+        Line { connection, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Adds a new task; hands it back if nothing is begun any more.
+    ///
+    /// Every task enters by this door and leaves by the dispatcher's `answer`: what must hold a task back
+    /// until another is answered stands between those two.
+    pub fn enqueue(&self, entry: Entry) -> Result<(), Box<Entry>> {
+        let mut state = self.state();
+        if state.stopped {
+            return Err(Box::new(entry));
+        }
+        state.queue.push_back(entry);
+        Ok(())
+    }
+
+    /// Lanes to be spawned now, one [`Duty`] each: as many as there are tasks without one, up to the
+    /// connection's limit; only one that has no session yet, as long as the server is unproven.
+    pub fn staff(self: &Arc<Self>, limit: impl FnOnce() -> usize) -> Vec<Duty> {
+        let mut state = self.state();
+        if state.stopped || state.queue.ready() <= state.free() {
+            return Vec::new();
+        }
+        let limit = limit();
+        let mut duties = Vec::new();
+        while state.queue.ready() > state.free() && state.lanes < limit && state.may_seek_besides(0) {
+            state.lanes += 1;
+            duties.push(Duty {
+                line: Arc::clone(self),
+                has_session: false,
+                has_task: false,
+                has_left: false,
+            });
+        }
+        duties
+    }
+
+    /// Takes out all tasks that are ready, to be answered without a try.
+    pub fn take_ready(&self) -> Vec<Entry> {
+        self.state().queue.take_ready()
+    }
+
+    /// Makes those tasks ready whose next try is due.
+    pub fn promote(&self, now: Instant) {
+        self.state().queue.promote(now);
+    }
+
+    /// Takes out the tasks that may wait no longer, each with its answer.
+    pub fn sweep(&self, now: Instant, wall: Timestamp) -> Vec<(Entry, Failure)> {
+        let mut state = self.state();
+        let State { queue, reach, with_session, .. } = &mut *state;
+        let is_unserved = *with_session == 0;
+        let verdict = |entry: &Entry| {
+            let retry_count = entry.job.task.options.retry_count;
+            let overdue = || reach.overdue(entry.queued, retry_count, now);
+            entry.past_deadline(wall).or_else(|| is_unserved.then(overdue).flatten())
+        };
+        let taken = queue.take_if(|entry| verdict(entry).is_some());
+        taken.into_iter().filter_map(|entry| verdict(&entry).map(|failure| (entry, failure))).collect()
+    }
+
+    /// Drops the waiting tasks whose lease has ended, and says how many.
+    pub fn purge(&self) -> usize {
+        let purged = self.state().queue.take_if(|entry| !entry.job.record.lease.is_live());
+        self.changed.notify_waiters();
+        purged.len()
+    }
+
+    /// From now on nothing is begun; drops the waiting tasks and says how many.
+    pub fn stop(&self) -> usize {
+        let dropped = {
+            let mut state = self.state();
+            state.stopped = true;
+            state.queue.clear()
+        };
+        self.changed.notify_waiters();
+        dropped.len()
+    }
+
+    pub fn login_succeeded(&self) {
+        self.state().reach.login_succeeded();
+    }
+
+    pub fn login_failed(&self, error: &TryError, now: Instant, jitter: f64) {
+        let failure = error.failure.clone();
+        {
+            let mut state = self.state();
+            match error.remedy {
+                Remedy::LowerLimit => state.reach.server_full(failure, now, jitter),
+                _ => state.reach.login_failed(failure, now, jitter),
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    pub fn counts(&self) -> Counts {
+        let state = self.state();
+        Counts { waiting: state.queue.ready(), delayed: state.queue.delayed(), in_flight: state.with_task }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Lanes that have no task yet.
+    fn free(&self) -> usize {
+        self.lanes - self.with_task
+    }
+
+    /// Whether one more lane may look for a session where `seekers` do besides it that are counted already.
+    fn may_seek_besides(&self, counted: usize) -> bool {
+        self.reach.is_proven() || self.lanes - self.with_session == counted
+    }
+
+    fn seek(&mut self, now: Instant, limit: usize) -> Seek {
+        let is_needed = self.free() <= self.queue.ready() && self.lanes <= limit && self.may_seek_besides(1);
+        if self.stopped || !is_needed {
+            return Seek::Leave;
+        }
+        match self.reach.gate(now) {
+            Gate::Open => Seek::Go,
+            Gate::Refused { failure, .. } if self.with_session == 0 => Seek::Refuse(failure),
+            Gate::Refused { until, .. } | Gate::Shut { until } => Seek::Wait(until),
+        }
+    }
+}
+
+/// A lane's place on its line. However the lane ends, it is counted rightly.
+#[derive(Debug)]
+pub(super) struct Duty {
+    line: Arc<Line>,
+    has_session: bool,
+    has_task: bool,
+    has_left: bool,
+}
+
+impl Duty {
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// For a lane without session and task: what to do next. `limit` is the connection's present one.
+    pub fn seek(&mut self, now: Instant, limit: usize) -> Seek {
+        let line = Arc::clone(&self.line);
+        let mut state = line.state();
+        let seek = state.seek(now, limit);
+        if matches!(seek, Seek::Leave) {
+            self.leave(&mut state);
+        }
+        seek
+    }
+
+    pub fn got_session(&mut self) {
+        let before = std::mem::replace(&mut self.has_session, true);
+        self.line.state().with_session += usize::from(!before);
+    }
+
+    pub fn lost_session(&mut self) {
+        let before = std::mem::replace(&mut self.has_session, false);
+        self.line.state().with_session -= usize::from(before);
+    }
+
+    /// Takes the next task, if there is one.
+    pub fn take(&mut self) -> Option<Entry> {
+        let (entry, is_superfluous) = {
+            let mut state = self.line.state();
+            if state.stopped {
+                return None;
+            }
+            let entry = state.queue.pop()?;
+            state.with_task += 1;
+            (entry, state.free() > state.queue.ready())
+        };
+        self.has_task = true;
+        if is_superfluous {
+            self.line.changed.notify_waiters();
+        }
+        Some(entry)
+    }
+
+    /// The task has been answered, or is to be dropped.
+    pub fn finish(&mut self) {
+        let before = std::mem::replace(&mut self.has_task, false);
+        self.line.state().with_task -= usize::from(before);
+    }
+
+    /// The task is to be tried again: at once, or when it is due. Where nothing is begun any more it is dropped.
+    pub fn give_back(&mut self, entry: Entry, due: Option<Instant>) {
+        let before = std::mem::replace(&mut self.has_task, false);
+        let mut state = self.line.state();
+        state.with_task -= usize::from(before);
+        match due {
+            _ if state.stopped => {}
+            None => state.queue.push_front(entry),
+            Some(due) => state.queue.delay(entry, due),
+        }
+    }
+
+    fn leave(&mut self, state: &mut State) {
+        if !std::mem::replace(&mut self.has_left, true) {
+            state.lanes -= 1;
+            state.with_session -= usize::from(self.has_session);
+            state.with_task -= usize::from(self.has_task);
+        }
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        let line = Arc::clone(&self.line);
+        self.leave(&mut line.state());
+    }
+}
+
+impl Entry {
+    /// The answer of a task whose deadline is over before its next try has begun.
+    pub fn past_deadline(&self, wall: Timestamp) -> Option<Failure> {
+        let deadline = self.job.task.options.deadline.filter(|deadline| wall > *deadline)?;
+        let message = match self.tries.attempts {
+            0 => format!("not begun by options.deadline, {deadline}"),
+            n => format!("not done after {n} tries by options.deadline, {deadline}"),
+        };
+        Some(Failure::new(Code::DeadlineExceeded, message))
+    }
+}

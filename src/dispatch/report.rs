@@ -1,0 +1,80 @@
+//! What the log and the metrics say of a task.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::queue::Entry;
+use crate::failure::{Code, Failure, TryError};
+use crate::metrics::Metrics;
+use crate::outcome::Completed;
+use crate::task::Operation;
+
+impl Entry {
+    /// Since its first try began; zero if none has.
+    pub(super) fn elapsed(&self) -> Duration {
+        let begun =
+            self.job.first_begun.map(|begun| Instant::now().into_std().saturating_duration_since(begun));
+        begun.unwrap_or_default()
+    }
+
+    /// The answer of a task whose next try, `wait` from now, would begin after its deadline.
+    pub(super) fn past_deadline_in(&self, wait: Duration, last: &Failure) -> Option<Failure> {
+        let next = Timestamp::now().checked_add(wait).unwrap_or(Timestamp::MAX);
+        let failure = self.past_deadline(next)?;
+        let message = format!("{}; the last error: {last}", failure.message);
+        Some(Failure { code: Code::DeadlineExceeded, message, ftp_code: last.ftp_code })
+    }
+}
+
+/// The first try begins.
+pub(super) fn waited(metrics: &Metrics, entry: &Entry) {
+    let Some(recorded) = entry.job.record.timestamp_ms else { return };
+    let waited = Timestamp::now().as_millisecond().saturating_sub(recorded);
+    // A producer's clock may be ahead of ours.
+    metrics.waited(&entry.job.task.remote, Duration::from_millis(u64::try_from(waited).unwrap_or(0)));
+}
+
+/// The one line of a task.
+pub(super) fn answered(metrics: &Metrics, entry: &Entry, verdict: &Result<Completed, Failure>) {
+    let task = &entry.job.task;
+    let operation = operation(task.operation);
+    let took = verdict.as_ref().map_or_else(|_| entry.elapsed(), |completed| completed.duration);
+    let code = verdict.as_ref().err().map(|failure| failure.code.as_str());
+    metrics.answered(operation, &task.remote, code, took);
+    tracing::info!(
+        target: "ftp_pooler::task",
+        task_id = task.task_id,
+        operation,
+        connection = task.remote,
+        bytes = verdict.as_ref().map_or(0, |completed| completed.bytes_transferred),
+        duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        attempts = entry.tries.attempts,
+        code = code.unwrap_or("completed"),
+        error = verdict.as_ref().err().map(|failure| failure.message.as_str()),
+    );
+}
+
+/// A try failed, and there will be another.
+pub(super) fn retried(metrics: &Metrics, entry: &Entry, error: &TryError, wait: Option<Duration>) {
+    let task = &entry.job.task;
+    metrics.retried(&task.remote, error.failure.code.as_str());
+    tracing::debug!(
+        target: "ftp_pooler::task",
+        task_id = task.task_id,
+        connection = task.remote,
+        attempts = entry.tries.attempts,
+        code = error.failure.code.as_str(),
+        error = error.failure.message,
+        wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        "to be tried again"
+    );
+}
+
+fn operation(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Download => "download",
+        Operation::Upload => "upload",
+    }
+}

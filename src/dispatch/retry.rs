@@ -1,0 +1,156 @@
+//! Whether and when a task is tried again: a pure function of the error and of the tries so far.
+
+use std::time::Duration;
+
+use crate::failure::{Code, Remedy, TryError};
+
+/// The first wait; each further one may last twice as long.
+pub(super) const BACKOFF_BASE: Duration = Duration::from_secs(1);
+/// No wait is longer.
+pub(super) const BACKOFF_CAP: Duration = Duration::from_secs(60);
+/// Sessions that may die in a row under one task before that costs it an attempt.
+pub(super) const FREE_SESSIONS: u32 = 3;
+/// How often the server may say that it is full before that costs the task an attempt.
+pub(super) const FREE_REFUSALS: u32 = 8;
+
+/// What becomes of a task after a try that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    AtOnce,
+    After(Duration),
+    /// The error is the task's answer.
+    Answer,
+}
+
+/// The tries at one task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tries {
+    /// Tries begun, but for those that cost nothing.
+    pub attempts: u32,
+    /// Sessions that died under the task since its last try that counted.
+    fresh: u32,
+    /// Times that the server was full.
+    refusals: u32,
+}
+
+impl Tries {
+    pub fn new(attempts: u32) -> Self {
+        Tries { attempts, ..Tries::default() }
+    }
+
+    pub fn begin(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
+    /// What to do after the try that [`Tries::begin`] began failed; `jitter` is from 0 to 1.
+    pub fn failed(&mut self, error: &TryError, retry_count: u32, jitter: f64) -> Next {
+        match error.remedy {
+            // A wrong password tried again and again locks the account.
+            _ if error.failure.code == Code::AuthFailed => Next::Answer,
+            Remedy::GiveUp => Next::Answer,
+            Remedy::FreshSession if self.fresh < FREE_SESSIONS => {
+                self.fresh += 1;
+                self.attempts = self.attempts.saturating_sub(1);
+                Next::AtOnce
+            }
+            Remedy::LowerLimit if self.refusals < FREE_REFUSALS => {
+                self.refusals += 1;
+                self.attempts = self.attempts.saturating_sub(1);
+                Next::After(backoff(self.refusals - 1, jitter))
+            }
+            Remedy::FreshSession | Remedy::LowerLimit | Remedy::Wait | Remedy::OpenBreaker => {
+                self.fresh = 0;
+                if self.attempts > retry_count {
+                    return Next::Answer;
+                }
+                Next::After(backoff(self.attempts.saturating_sub(1), jitter))
+            }
+        }
+    }
+}
+
+/// The wait before the `n`-th try again, counted from 0: exponential, with full jitter, so that the tasks
+/// that failed together do not come back together.
+pub(super) fn backoff(n: u32, jitter: f64) -> Duration {
+    let longest = BACKOFF_BASE.saturating_mul(2_u32.saturating_pow(n)).min(BACKOFF_CAP);
+    longest.mul_f64(jitter.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pool::fake::try_error;
+
+    fn remedy() -> impl Strategy<Value = Remedy> {
+        prop::sample::select(vec![
+            Remedy::FreshSession,
+            Remedy::LowerLimit,
+            Remedy::Wait,
+            Remedy::OpenBreaker,
+            Remedy::GiveUp,
+        ])
+    }
+
+    fn run(remedies: impl IntoIterator<Item = Remedy>, retry_count: u32) -> (Tries, Vec<Next>) {
+        let mut tries = Tries::default();
+        let mut nexts = Vec::new();
+        for remedy in remedies {
+            tries.begin();
+            nexts.push(tries.failed(&try_error(Code::Timeout, remedy), retry_count, 1.0));
+            if nexts.last() == Some(&Next::Answer) {
+                break;
+            }
+        }
+        (tries, nexts)
+    }
+
+    #[test]
+    fn a_task_is_tried_again_as_often_as_it_asks_for() {
+        let seconds = |n| Next::After(Duration::from_secs(n));
+        let (tries, nexts) = run([Remedy::Wait; 9], 3);
+        assert_eq!(nexts, [seconds(1), seconds(2), seconds(4), Next::Answer]);
+        assert_eq!(tries.attempts, 4);
+        assert_eq!(run([Remedy::Wait; 9], 0).0.attempts, 1);
+    }
+
+    #[test]
+    fn sessions_that_die_cost_nothing_three_times_in_a_row() {
+        let (tries, nexts) = run([Remedy::FreshSession; 9], 0);
+        assert_eq!(nexts, [Next::AtOnce, Next::AtOnce, Next::AtOnce, Next::Answer]);
+        assert_eq!(tries.attempts, 1);
+    }
+
+    #[test]
+    fn a_full_server_costs_nothing_for_a_while() {
+        let (tries, nexts) = run([Remedy::LowerLimit; 99], 1);
+        assert_eq!(nexts.len(), FREE_REFUSALS as usize + 2);
+        assert_eq!(tries.attempts, 2);
+    }
+
+    #[test]
+    fn a_wrong_password_is_not_tried_again() {
+        let mut tries = Tries::default();
+        tries.begin();
+        let error = try_error(Code::AuthFailed, Remedy::OpenBreaker);
+        assert_eq!(tries.failed(&error, 100, 0.5), Next::Answer);
+    }
+
+    proptest! {
+        #[test]
+        fn every_task_is_answered_at_last_with_the_attempts_it_had(
+            remedies in prop::collection::vec(remedy(), 600),
+            retry_count in 0_u32..=100,
+        ) {
+            let (tries, nexts) = run(remedies, retry_count);
+            prop_assert_eq!(nexts.last(), Some(&Next::Answer));
+            prop_assert!((1..=retry_count + 1).contains(&tries.attempts));
+        }
+
+        #[test]
+        fn no_wait_is_longer_than_the_cap(n in 0_u32..1_000, jitter in 0.0..=1.0) {
+            prop_assert!(backoff(n, jitter) <= BACKOFF_CAP);
+        }
+    }
+}
