@@ -1,6 +1,7 @@
 //! The subcommands, and the exit codes they end with.
 
 mod args;
+mod check;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -64,12 +65,16 @@ fn run_pod(files: Files, log: &Log) -> Result<u8, Failure> {
     }
 }
 
-/// Prints what holds.
+/// Prints what holds, and what was found behind it.
 fn check(files: Files, log: &Log) -> Result<u8, Failure> {
     log.filter()?;
     let config = Config::load(&files.sources())?;
-    say(io::stdout(), config.to_yaml_redacted().trim_end());
-    Ok(EXIT_OK)
+    say(io::stdout(), config.to_yaml_redacted());
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::Runtime)?;
+    let findings = runtime.block_on(check::check(&config));
+    say(io::stdout(), check::table(&findings).trim_end());
+    let is_well = findings.iter().all(|finding| finding.found.is_ok());
+    Ok(if is_well { EXIT_OK } else { EXIT_UNAVAILABLE })
 }
 
 /// Why a command could not begin; its text is for the terminal.
@@ -81,6 +86,8 @@ enum Failure {
     Filter(#[from] logging::InvalidFilter),
     #[error("ftp-pooler: {0}")]
     Logging(#[from] logging::InitError),
+    #[error("ftp-pooler: cannot start: {0}")]
+    Runtime(io::Error),
 }
 
 impl Failure {
@@ -88,7 +95,7 @@ impl Failure {
         match self {
             Failure::Config(_) => EXIT_CONFIG,
             Failure::Filter(_) => EXIT_USAGE,
-            Failure::Logging(_) => EXIT_FAILURE,
+            Failure::Logging(_) | Failure::Runtime(_) => EXIT_FAILURE,
         }
     }
 }

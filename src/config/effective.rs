@@ -51,8 +51,11 @@ impl Yaml {
         self.text("input_topic", &kafka.input_topic);
         self.text("result_topic", &kafka.result_topic);
         self.text("fail_topic", &kafka.fail_topic);
-        let Delivery::AtLeastOnce = kafka.delivery;
-        self.text("delivery", "at_least_once");
+        let delivery = match kafka.delivery {
+            Delivery::AtLeastOnce => "at_least_once",
+            Delivery::ExactlyOnce => "exactly_once",
+        };
+        self.text("delivery", delivery);
         if kafka.properties.is_empty() {
             return self.plain("properties", "{}");
         }

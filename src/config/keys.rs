@@ -69,10 +69,10 @@ pub const FAIL_TOPIC: Key =
     key("kafka.fail_topic", Kind::Topic, Is("ftp-failures"), "Where the failures go.");
 pub const DELIVERY: Key = key(
     "kafka.delivery",
-    Kind::Choice { known: &["at_least_once"], later: &["exactly_once"] },
+    Kind::Choice { known: &["at_least_once", "exactly_once"], later: &[] },
     Is("at_least_once"),
     "How an answer and its task's offset are tied: at_least_once commits the offset once the broker has \
-     acknowledged the answer.",
+     acknowledged the answer; exactly_once puts both into one Kafka transaction.",
 );
 pub const MAX_SESSIONS_PER_POD: Key = key(
     "pool.max_sessions_per_pod",

@@ -99,9 +99,10 @@ fn settings_of(mut reading: Reading<'_>, host_name: String) -> Config {
 }
 
 fn delivery(reading: &mut Reading<'_>) -> Delivery {
-    // The key's kind lets nothing else through.
-    let _ = reading.text(&keys::DELIVERY);
-    Delivery::AtLeastOnce
+    match reading.text(&keys::DELIVERY).as_str() {
+        "exactly_once" => Delivery::ExactlyOnce,
+        _ => Delivery::AtLeastOnce, // the key's kind lets nothing else through
+    }
 }
 
 /// Keys that are right alone may be wrong together.

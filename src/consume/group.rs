@@ -9,6 +9,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::context::Context;
+use super::properties::without_value;
 use crate::metrics::Metrics;
 use crate::offsets::{DoneMap, Offsets, PartitionCommit, TopicPartition};
 
@@ -62,7 +63,7 @@ impl From<KafkaError> for CommitError {
 impl Group {
     /// A member that has not joined yet: [`super::Consume::spawn`] subscribes it.
     pub fn create(properties: &ClientConfig, offsets: Arc<Offsets>, metrics: Metrics) -> KafkaResult<Group> {
-        let member = properties.create_with_context(Context::new(offsets, metrics))?;
+        let member = properties.create_with_context(Context::new(offsets, metrics)).map_err(without_value)?;
         Ok(Group { member: Arc::new(member) })
     }
 

@@ -16,5 +16,5 @@ pub use rdkafka::error::KafkaError;
 pub use group::{CommitError, Group, offsets_of};
 pub use intake::{Consume, Downstream, Handle};
 pub use probe::{TopicState, probe};
-pub use properties::{client_properties, consumer_properties};
+pub use properties::{client_properties, consumer_properties, without_value};
 pub(crate) use context::log;

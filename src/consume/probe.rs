@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
 use rdkafka::error::KafkaError;
 
-use super::properties::consumer_properties;
+use super::properties::{consumer_properties, without_value};
 use crate::config::Kafka;
 
 /// One request to the cluster.
@@ -23,7 +23,7 @@ pub struct TopicState {
 pub fn probe(kafka: &Kafka, pod: &str) -> Result<Vec<TopicState>, KafkaError> {
     let mut properties = consumer_properties(kafka, pod);
     properties.remove("group.id"); // a look, not a member
-    let client: BaseConsumer<DefaultConsumerContext> = properties.create()?;
+    let client: BaseConsumer<DefaultConsumerContext> = properties.create().map_err(without_value)?;
     [&kafka.input_topic, &kafka.result_topic, &kafka.fail_topic].into_iter().map(|topic| look(&client, topic)).collect()
 }
 

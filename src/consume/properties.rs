@@ -2,6 +2,7 @@
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
 use secrecy::ExposeSecret as _;
 
 use crate::config::Kafka;
@@ -32,6 +33,16 @@ const FIXED: &[(&str, &str)] = &[
     ("statistics.interval.ms", "5000"),
 ];
 
+/// An error without the value that caused it, which may be a secret under a misspelt name.
+pub fn without_value(error: KafkaError) -> KafkaError {
+    match error {
+        KafkaError::ClientConfig(result, reason, key, _) => {
+            KafkaError::ClientConfig(result, reason, format!("kafka.properties: {key}"), "…".into())
+        }
+        other => other,
+    }
+}
+
 /// Properties that every client of this pod shares.
 pub fn client_properties(kafka: &Kafka, pod: &str, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut client = ClientConfig::new();
@@ -53,6 +64,10 @@ pub fn consumer_properties(kafka: &Kafka, pod: &str) -> ClientConfig {
     client.set("group.id", &kafka.consumer_group);
     for (key, value) in FIXED {
         client.set(*key, *value);
+    }
+    if client.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
+        // KIP-848: the coordinator assigns, and owns the session's timeout.
+        client.remove("partition.assignment.strategy").remove("session.timeout.ms");
     }
     client
 }

@@ -12,7 +12,7 @@ use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use crate::config::{Delivery, Kafka};
-use crate::consume::{client_properties, log};
+use crate::consume::{client_properties, log, without_value};
 use crate::metrics::Metrics;
 use crate::record::Header;
 
@@ -103,7 +103,9 @@ impl Producer {
         }
         let timeout = properties.get("message.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
         Ok(Producer {
-            inner: properties.create_with_context(Reports { done: Mutex::default(), metrics: metrics.clone() })?,
+            inner: properties
+                .create_with_context(Reports { done: Mutex::default(), metrics: metrics.clone() })
+                .map_err(without_value)?,
             properties,
             metrics,
             message_timeout: Duration::from_millis(timeout),

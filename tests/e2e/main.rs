@@ -1,7 +1,8 @@
 //! End to end: the product as a process, a real Apache Kafka and a real vsftpd. `make test` runs it.
 //!
 //! One binary, so that all suites share one broker. Every test has its own topics, consumer group, FTP
-//! server and directories, so they run in any order, side by side.
+//! server and directories, so they run in any order, side by side. None asserts a time: deadlines are only
+//! there so that a failure ends.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,4 +16,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod stage;
+
+mod bad_input;
+mod caps;
+mod isolation;
+mod lifecycle;
+mod memory;
+mod outage;
+mod retries;
 mod selftest;
+mod takeover;
+mod transfers;

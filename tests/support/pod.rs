@@ -123,13 +123,25 @@ impl Pod {
     /// # Panics
     /// Where the process cannot be started.
     pub fn spawn(config: &PodConfig) -> Pod {
+        Pod::command(config, "run")
+    }
+
+    /// Starts another of the product's commands with this configuration, such as `check`.
+    ///
+    /// # Panics
+    /// Where the process cannot be started.
+    pub fn command(config: &PodConfig, subcommand: &str) -> Pod {
         let scratch = Scratch::new("pod");
         let file = scratch.path().join("config.yaml");
         // JSON is YAML.
         fs::write(&file, format!("{:#}\n", config.yaml)).expect("config.yaml");
         fs::write(scratch.path().join("connections.ini"), &config.ini).expect("connections.ini");
-        let args = ["run", "--log-format", "json", "--config"].map(str::to_owned);
-        let args = [&args[..], &[file.display().to_string()]].concat();
+        let format: &[&str] = if subcommand == "run" { &["--log-format", "json"] } else { &[] };
+        let args: Vec<String> = [&[subcommand, "--config", &file.display().to_string()], format]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         let log = scratch.path().join("pod.log");
         let process = Process::start(&binary(), &args, &log, |command| {
             for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("FTP_POOLER")) {
@@ -226,6 +238,10 @@ impl Pod {
 
     pub fn rss_bytes(&self) -> u64 {
         self.process.rss_bytes()
+    }
+
+    pub fn peak_rss_bytes(&self) -> u64 {
+        self.process.peak_rss_bytes()
     }
 
     pub fn config_file(&self) -> PathBuf {

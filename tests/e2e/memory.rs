@@ -1,0 +1,84 @@
+//! Memory stays flat, whatever waits and whoever talks. The figures are a debug build's, which needs more.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::stage::{LONG, Stage};
+use crate::support::client::{download, upload, with};
+use crate::support::hostile::{Hostile, Manner};
+use crate::support::pod::Pod;
+use crate::support::wait::wait_until;
+
+const MB: u64 = 1_000_000;
+
+#[test]
+#[ignore = "needs Kafka: make test"]
+fn two_hundred_thousand_waiting_tasks_take_less_than_100_mb() {
+    let stage = Stage::with("backlog", 4, &[]);
+    let silent = Hostile::start(Manner::Silent);
+    let task = |i: usize| {
+        let path = format!("/archive/2025/some/longer/directory/file-{i:06}.bin");
+        with(
+            download(&format!("0b0c9f3e-6f0e-4c0e-9d55-{i:012}"), "silent", &path, &path),
+            json!({"retry_count": 3}),
+        )
+    };
+    stage.send((0..200_000).map(task));
+
+    let pod = Pod::start(&stage.bare_config().ftp("silent", silent.addr(), &[]));
+    wait_until("the pod holds as many tasks as it may", LONG, || {
+        pod.metrics().get("ftp_pooler_held_tasks") >= 19_000.0
+    });
+    // The consumer goes on polling all the while: were it to take more in, this is when it would.
+    wait_until("sessions have been given up and opened again", LONG, || silent.accepted() > 10);
+
+    let peak = pod.peak_rss_bytes();
+    eprintln!("200,000 tasks waiting: {} MB at most", peak / MB);
+    assert!(peak < 100 * MB, "{peak} bytes");
+    assert!(pod.is_healthy() && pod.is_ready());
+    assert!(pod.metrics().get("ftp_pooler_held_tasks") <= 20_000.0);
+}
+
+#[test]
+#[ignore = "needs Kafka: make test"]
+fn a_hundred_sessions_stuck_in_hostile_servers_take_less_than_200_mb() {
+    let stage = Stage::with("stuck", 4, &[]);
+    let stuck: Vec<Hostile> = (0..10)
+        .map(|i| Hostile::start(if i % 2 == 0 { Manner::Silent } else { Manner::StalledTransfer }))
+        .collect();
+    let endless = [Hostile::start(Manner::EndlessGreeting), Hostile::start(Manner::EndlessLine)];
+    stage.put_local("large", &vec![b'x'; 30_000_000]);
+    let mut config = stage.bare_config().set("pool.max_sessions_per_pod", json!(120));
+    // Those that are to be stuck stay so for as long as the test may take.
+    let long: &[_] = &[("login_timeout", "5m"), ("stall_timeout", "5m")];
+    let servers =
+        stuck.iter().map(|server| (server, long)).chain(endless.iter().map(|server| (server, &[][..])));
+    for (i, (server, timeouts)) in servers.enumerate() {
+        config = config.ftp(&format!("hostile-{i}"), server.addr(), timeouts);
+    }
+    stage.send((0..240).map(|i| {
+        let (connection, id) = (format!("hostile-{}", i % 12), i.to_string());
+        let task = if i % 5 == 0 {
+            upload(&id, "large", &connection, "x")
+        } else {
+            download(&id, &connection, "x", &id)
+        };
+        with(task, json!({"retry_count": 100}))
+    }));
+
+    let pod = Pod::start(&config);
+    wait_until("a hundred sessions are stuck", LONG, || {
+        let silent: usize = stuck.iter().step_by(2).map(Hostile::accepted).sum();
+        let stalled: usize = stuck.iter().skip(1).step_by(2).map(Hostile::transfers).sum();
+        silent >= 50 && stalled >= 50
+    });
+    wait_until("endless talkers were left, and tried again", LONG + Duration::from_secs(60), || {
+        endless.iter().all(|server| server.accepted() > 10)
+    });
+
+    let peak = pod.peak_rss_bytes();
+    eprintln!("100 sessions stuck: {} MB at most", peak / MB);
+    assert!(peak < 200 * MB, "{peak} bytes");
+    assert!(pod.is_healthy());
+}

@@ -1,0 +1,42 @@
+//! Kafka goes away and comes back; the pod stays.
+
+use serde_json::json;
+
+use crate::stage::{EXIT, LONG};
+use crate::support::client::{Answers, download, send};
+use crate::support::kafka::Kafka;
+use crate::support::pod::{Pod, PodConfig};
+use crate::support::scratch::Scratch;
+use crate::support::vsftpd::Vsftpd;
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn a_pod_outlives_its_broker_and_goes_on_when_it_is_back() {
+    let kafka = Kafka::start();
+    let topics = kafka.topics("outage", 2);
+    let server = Vsftpd::with(&[("anon_max_rate", "100000")]);
+    let base = Scratch::new("outage");
+    for i in 0..60 {
+        server.put(&format!("f{i}"), &vec![b'x'; 20_000]);
+    }
+    let task = |i: usize| download(&i.to_string(), "remote", &format!("f{i}"), &format!("f{i}"));
+    send(&kafka, &topics.tasks, (0..30).map(task));
+    let config = PodConfig::new(&kafka, &topics)
+        .local("local", base.path())
+        .ftp("remote", server.addr(), &[("max_sessions", "2")])
+        .set("shutdown.drain_seconds", json!(20));
+    let pod = Pod::start(&config);
+    Answers::of(&kafka, &topics).wait_for(3, LONG);
+
+    kafka.kill();
+    kafka.restart();
+    send(&kafka, &topics.tasks, (30..60).map(task));
+
+    let ids: Vec<String> = (0..60).map(|i| i.to_string()).collect();
+    let mut answers = Answers::of(&kafka, &topics);
+    answers.wait_for_ids(&ids, LONG);
+    assert!(pod.is_running() && pod.is_healthy());
+    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+    answers.read_to_end().assert_all_completed();
+    assert_eq!(kafka.lag(&topics), 0);
+}
