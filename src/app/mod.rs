@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Delivery};
 use crate::consume::{self, Consume, Group, consumer_properties};
-use crate::dispatch::{Budget, Dispatcher};
+use crate::dispatch::{Budget, Dispatcher, Wiring};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::offsets::Offsets;
@@ -25,6 +25,7 @@ use crate::pool::{Ftp, Pool};
 use crate::publish::{self, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::sidecar::{Sidecar, View};
 use crate::storage::{Incarnation, Storage};
+use crate::task::Options;
 use crate::transfer::Transfer;
 pub use error::Error;
 use front::Front;
@@ -103,23 +104,35 @@ impl App {
         let (api_addr, metrics_addr) = addresses(&sidecar)?;
         let storages = open_storages(&config)?;
         let budget = Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes);
-        let (answers_in, answers) = mpsc::channel(config.pool.max_waiting_tasks + Budget::OVERSHOOT);
+        let (answers_in, answers) = mpsc::channel(config.pool.max_waiting_tasks + consume::BURST);
 
         let offsets = Arc::new(Offsets::default());
         let properties = consumer_properties(&config.kafka, &config.pod.name);
         let group = Group::create(&properties, offsets.clone(), metrics.clone()).map_err(Error::Kafka)?;
-        let producer = Producer::create(&config.kafka, &config.pod.name, metrics.clone()).map_err(Error::Kafka)?;
+        let producer =
+            Producer::create(&config.kafka, &config.pod.name, metrics.clone()).map_err(Error::Kafka)?;
 
         let pool = Pool::new(&config.pool, config.connections.ftp.values().cloned(), Ftp, &metrics);
         let incarnation = Incarnation::random().map_err(Error::Random)?;
         let transfer = Transfer::new(storages.clone(), incarnation, metrics.clone());
-        let dispatcher = Dispatcher::new(pool.clone(), transfer, answers_in.clone(), metrics.clone());
+        let dispatcher = Dispatcher::new(Wiring {
+            pool: pool.clone(),
+            carrier: transfer,
+            connections: config.connections.ftp.values().cloned().collect(),
+            budget: budget.clone(),
+            answers: answers_in.clone(),
+            metrics: metrics.clone(),
+            unsupported: Options::unsupported,
+        });
 
         let finish_publishing = CancellationToken::new();
         let publish = Publish {
             answers,
             finish: finish_publishing.clone(),
-            topics: Topics { results: config.kafka.result_topic.clone(), failures: config.kafka.fail_topic.clone() },
+            topics: Topics {
+                results: config.kafka.result_topic.clone(),
+                failures: config.kafka.fail_topic.clone(),
+            },
             producer,
             committer: committer(config.kafka.delivery, group.clone()),
             offsets: offsets.clone(),
@@ -128,7 +141,12 @@ impl App {
         };
         let publish = publish.spawn(Handle::current()).map_err(Error::Start)?;
         let connections = Arc::new(config.connections.clone());
-        let front = Front { connections, dispatcher: dispatcher.clone(), answers: answers_in, metrics: metrics.clone() };
+        let front = Front {
+            connections,
+            dispatcher: dispatcher.clone(),
+            answers: answers_in,
+            metrics: metrics.clone(),
+        };
         let consume = Consume {
             group,
             topics: vec![config.kafka.input_topic.clone()],
@@ -191,7 +209,7 @@ impl App {
         tracing::info!(drain_seconds = drain.as_secs_f64(), "stopping: no more tasks are taken in");
         self.health.set_draining();
         self.consume.hold();
-        let cut_off = self.dispatcher.drain(drain).await;
+        let left = self.dispatcher.drain(Instant::now() + drain).await;
         for storage in &self.storages {
             storage.settled(SETTLE_STORAGE).await;
         }
@@ -206,7 +224,7 @@ impl App {
         self.close_sidecar.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        Stopped { cut_off, unanswered, open_sessions }
+        Stopped { cut_off: left.cut_off, unanswered, open_sessions }
     }
 }
 

@@ -53,7 +53,9 @@ impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         for owned in self.offsets.snapshot() {
             let topic = statistics.topics.get(&*owned.at.topic);
-            let Some(partition) = topic.and_then(|topic| topic.partitions.get(&owned.at.partition)) else { continue };
+            let Some(partition) = topic.and_then(|topic| topic.partitions.get(&owned.at.partition)) else {
+                continue;
+            };
             // librdkafka's own consumer_lag is -1 until something is committed.
             let end = partition.ls_offset.max(partition.hi_offset);
             if let Some(low_water) = owned.low_water.filter(|_| end >= 0) {
@@ -73,8 +75,11 @@ impl ConsumerContext for Context {
         let is_assign = matches!(event, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS);
         if self.closing.load(Ordering::Relaxed) {
             let partitions = partitions_of(list);
-            let answered =
-                if is_assign { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
+            let answered = if is_assign {
+                consumer.incremental_assign(list)
+            } else {
+                consumer.incremental_unassign(list)
+            };
             if let Err(error) = answered {
                 tracing::debug!(%error, "rebalance while closing");
             }
@@ -103,7 +108,10 @@ fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
 /// librdkafka's log lines, as ours.
 pub fn log(client: &str, level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => {
             tracing::error!(target: "librdkafka", client, facility, "{message}");
         }
         RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", client, facility, "{message}"),

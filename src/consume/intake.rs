@@ -24,7 +24,7 @@ use crate::record::{Header, Origin, Record};
 const POLL: Duration = Duration::from_millis(100);
 const POLL_WHILE_REBALANCING: Duration = Duration::from_millis(10);
 /// Records taken in between two looks at pauses and rebalances.
-const BURST: usize = 256;
+pub const BURST: usize = 256;
 const WATERMARK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where records go. Never blocks.
@@ -98,7 +98,9 @@ impl Consume {
                 let result = Loop::new(self, looked_at).run();
                 let _ = end.send(result); // nobody listens after a second signal
             })
-            .map_err(|error| KafkaError::Subscription(format!("cannot start the consuming thread: {error}")))?;
+            .map_err(|error| {
+                KafkaError::Subscription(format!("cannot start the consuming thread: {error}"))
+            })?;
         Ok(Handle { phase, thread, ended })
     }
 }
@@ -248,7 +250,9 @@ impl Loop {
     fn note(&mut self, error: &KafkaError) {
         self.parts.metrics.kafka_error("consume");
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => self.halt_out_of_range(),
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.halt_out_of_range()
+            }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 tracing::error!(topics = ?self.parts.topics, %error, "the input topic is not there; waiting for it");
             }
@@ -261,7 +265,11 @@ impl Loop {
     fn halt_out_of_range(&mut self) {
         for state in self.parts.offsets.snapshot() {
             let Some(low_water) = state.low_water else { continue };
-            let asked = self.parts.group.member.fetch_watermarks(&state.at.topic, state.at.partition, WATERMARK_DEADLINE);
+            let asked = self.parts.group.member.fetch_watermarks(
+                &state.at.topic,
+                state.at.partition,
+                WATERMARK_DEADLINE,
+            );
             let Ok((first, end)) = asked else { continue };
             if (first..=end).contains(&low_water) {
                 continue;
@@ -300,7 +308,10 @@ fn headers_of(message: &BorrowedMessage<'_>) -> Vec<Header> {
 
 /// What a record costs the pod in memory, roughly: its own bytes.
 fn size_of_record(record: &Record) -> usize {
-    let headers: usize =
-        record.headers.iter().map(|header| header.key.len() + header.value.as_ref().map_or(0, Vec::len)).sum();
+    let headers: usize = record
+        .headers
+        .iter()
+        .map(|header| header.key.len() + header.value.as_ref().map_or(0, Vec::len))
+        .sum();
     record.payload.as_ref().map_or(0, Vec::len) + record.key.as_ref().map_or(0, Vec::len) + headers
 }

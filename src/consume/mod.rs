@@ -13,8 +13,8 @@ mod rebalance;
 
 pub use rdkafka::error::KafkaError;
 
+pub(crate) use context::log;
 pub use group::{CommitError, Group, offsets_of};
-pub use intake::{Consume, Downstream, Handle};
+pub use intake::{BURST, Consume, Downstream, Handle};
 pub use probe::{TopicState, probe};
 pub use properties::{client_properties, consumer_properties, without_value};
-pub(crate) use context::log;

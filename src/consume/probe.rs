@@ -24,7 +24,10 @@ pub fn probe(kafka: &Kafka, pod: &str) -> Result<Vec<TopicState>, KafkaError> {
     let mut properties = consumer_properties(kafka, pod);
     properties.remove("group.id"); // a look, not a member
     let client: BaseConsumer<DefaultConsumerContext> = properties.create().map_err(without_value)?;
-    [&kafka.input_topic, &kafka.result_topic, &kafka.fail_topic].into_iter().map(|topic| look(&client, topic)).collect()
+    [&kafka.input_topic, &kafka.result_topic, &kafka.fail_topic]
+        .into_iter()
+        .map(|topic| look(&client, topic))
+        .collect()
 }
 
 fn look(client: &BaseConsumer<DefaultConsumerContext>, topic: &str) -> Result<TopicState, KafkaError> {
@@ -32,9 +35,7 @@ fn look(client: &BaseConsumer<DefaultConsumerContext>, topic: &str) -> Result<To
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let partitions = match found.map(|found| (found.error(), found.partitions().len())) {
         Some((None, partitions)) if partitions > 0 => Ok(partitions),
-        Some((Some(error), _)) => {
-            Err(rdkafka::error::RDKafkaErrorCode::from(error).to_string())
-        }
+        Some((Some(error), _)) => Err(rdkafka::error::RDKafkaErrorCode::from(error).to_string()),
         _ => Err("it has no partitions".to_owned()),
     };
     Ok(TopicState { topic: topic.to_owned(), partitions })

@@ -49,7 +49,13 @@ pub(super) struct Changed {
 
 impl Rebalances {
     /// A rebalance was announced.
-    pub fn announce(&mut self, rebalance: Rebalance, group: &Group, offsets: &Offsets, now: Instant) -> Changed {
+    pub fn announce(
+        &mut self,
+        rebalance: Rebalance,
+        group: &Group,
+        offsets: &Offsets,
+        now: Instant,
+    ) -> Changed {
         match rebalance {
             Rebalance::Assign(partitions) => {
                 tracing::info!(partitions = %names(&partitions), "partitions assigned");

@@ -5,23 +5,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::offsets::Lease;
 use crate::record::Origin;
 use crate::task::Task;
-use crate::transfer::{Transfer, Transferred};
+use crate::transfer::{Stopped, Transfer, Transferred};
 
 /// Carries out tasks on sessions of type `S`. The dispatcher knows transfers only through this.
 pub trait Carry<S>: Send + Sync + 'static {
-    /// One try. Cancelled by dropping it; the session is thrown away then.
+    /// One try. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping
+    /// it, upon which the session is thrown away.
     fn carry(
         &self,
         session: &mut S,
         task: &Task,
         origin: &Origin,
         lease: &Lease,
-    ) -> impl Future<Output = Result<Transferred, TryError>> + Send;
+        cancel: &CancellationToken,
+    ) -> impl Future<Output = Result<Transferred, Stopped>> + Send;
 }
 
 impl Carry<Session> for Transfer {
@@ -31,17 +35,20 @@ impl Carry<Session> for Transfer {
         task: &Task,
         origin: &Origin,
         lease: &Lease,
-    ) -> Result<Transferred, TryError> {
-        self.run(session, task, origin, lease).await
+        cancel: &CancellationToken,
+    ) -> Result<Transferred, Stopped> {
+        self.run(session, task, origin, lease, cancel).await
     }
 }
 
 /// Awaits `future`; a panic in it becomes the failure of this one try. What it worked on is in doubt then.
-pub(super) async fn catch_panic<T>(future: impl Future<Output = Result<T, TryError>>) -> Result<T, TryError> {
+pub(super) async fn catch_panic<T, E: From<TryError>>(
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let mut future = pin!(future);
     poll_fn(|context| {
         catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
-            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic.as_ref()))))
+            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic.as_ref()).into())))
     })
     .await
 }

@@ -6,18 +6,18 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::carry::{Carry, catch_panic};
 use super::line::{Duty, Line, Seek};
 use super::queue::Entry;
 use super::retry::Next;
-use super::{Shared, report};
+use super::{Shared, UNDO_BOUND, report};
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
 use crate::outcome::Completed;
 use crate::pool::{Connect, Leased, Reservation, Vacancy};
-use crate::transfer::Transferred;
+use crate::transfer::{Stopped, Transferred};
 
 pub(super) struct Lane<C: Connect, T> {
     shared: Arc<Shared<C, T>>,
@@ -97,8 +97,9 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     fn next_task(&mut self) -> Option<Entry> {
         loop {
             let mut entry = self.duty.take()?;
-            if !entry.job.record.lease.is_live() {
+            if !entry.job.record.lease.may_begin() {
                 self.duty.finish();
+                self.shared.withdrawn(entry);
                 continue;
             }
             if let Some(failure) = entry.past_deadline(Timestamp::now()) {
@@ -149,11 +150,15 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     async fn carry(&mut self, session: &mut Leased<C>, entry: Entry) -> bool {
         let shared = Arc::clone(&self.shared);
         let record = &entry.job.record;
-        let carried =
-            catch_panic(shared.carrier.carry(session, &entry.job.task, &record.origin, &record.lease));
-        let Ok(result) = self.unless_cancelled(&record.lease, carried).await else {
-            self.duty.finish();
-            return false;
+        let (task, origin, lease) = (&entry.job.task, &record.origin, &record.lease);
+        let carried = catch_panic(shared.carrier.carry(session, task, origin, lease, &shared.cut_off));
+        let result = match self.until_cut_off(lease, carried).await {
+            Ok(Ok(transferred)) => Ok(transferred),
+            Ok(Err(Stopped::Failed(error))) => Err(error),
+            Ok(Err(Stopped::LeaseEnded | Stopped::Cancelled)) | Err(Cancelled) => {
+                self.duty.finish();
+                return false;
+            }
         };
         if result.as_ref().is_err_and(|error| error.remedy == Remedy::LowerLimit) {
             self.shared.pool.lower_limit(&self.duty.line().connection);
@@ -165,6 +170,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         !is_doubtful
     }
 
+    /// A login is cut off at once.
     async fn unless_cancelled<R>(
         &self,
         lease: &Lease,
@@ -175,6 +181,22 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
             () = self.shared.cut_off.cancelled() => Err(Cancelled),
             () = lease.ended() => Err(Cancelled),
             result = work => Ok(result),
+        }
+    }
+
+    /// A transfer undoes what it began, and has some time for that.
+    async fn until_cut_off<R>(&self, lease: &Lease, work: impl Future<Output = R>) -> Result<R, Cancelled> {
+        let out_of_time = async {
+            tokio::select! {
+                () = self.shared.cut_off.cancelled() => {}
+                () = lease.ended() => {}
+            }
+            sleep(UNDO_BOUND).await;
+        };
+        tokio::select! {
+            biased;
+            result = work => Ok(result),
+            () = out_of_time => Err(Cancelled),
         }
     }
 

@@ -120,11 +120,11 @@ impl Line {
         taken.into_iter().filter_map(|entry| verdict(&entry).map(|failure| (entry, failure))).collect()
     }
 
-    /// Drops the waiting tasks whose lease has ended, and says how many.
-    pub fn purge(&self) -> usize {
-        let purged = self.state().queue.take_if(|entry| !entry.job.record.lease.is_live());
+    /// Takes out the waiting tasks whose lease lets nothing begin any more.
+    pub fn withdraw(&self) -> Vec<Entry> {
+        let withdrawn = self.state().queue.take_if(|entry| !entry.job.record.lease.may_begin());
         self.changed.notify_waiters();
-        purged.len()
+        withdrawn
     }
 
     /// From now on nothing is begun; drops the waiting tasks and says how many.

@@ -15,7 +15,7 @@ mod retry;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -37,7 +37,7 @@ use crate::failure::{Code, Failure};
 use crate::metrics::Metrics;
 use crate::outcome::{Completed, Outcome};
 use crate::pool::{Connect, Ftp, Pool};
-use crate::record::Record;
+use crate::record::{Origin, Record};
 use crate::task::{Options, Task};
 use crate::transfer::Transfer;
 
@@ -45,8 +45,10 @@ use crate::transfer::Transfer;
 const TICK: Duration = Duration::from_millis(100);
 /// How often the waiting tasks are looked through for those that may wait no longer.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How long transfers that are cut off may take to come to an end.
-const CUT_OFF_BOUND: Duration = Duration::from_secs(2);
+/// How long a transfer that is cut off may take to undo what it began: a temp file on the server is deleted.
+const UNDO_BOUND: Duration = Duration::from_secs(3);
+/// How long all of them may take to come to an end.
+const CUT_OFF_BOUND: Duration = Duration::from_secs(4);
 
 /// A task on its way in.
 #[derive(Debug)]
@@ -114,6 +116,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             unsupported,
             lanes: TaskTracker::new(),
             cut_off: CancellationToken::new(),
+            withdrawals: Mutex::default(),
             handle: Handle::current(),
         });
         tokio::spawn(keep(Arc::downgrade(&shared)));
@@ -138,10 +141,15 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         }
     }
 
-    /// Drops all waiting tasks whose lease has ended, and says how many there were. Their transfers in
-    /// flight are cut off by the lease itself.
-    pub fn purge(&self) -> usize {
-        self.shared.lines.values().map(|line| line.purge()).sum()
+    /// Drops all waiting tasks whose leases let nothing begin any more, and says where they stood, those
+    /// included that a lane dropped since the last call. What is in flight goes on until its lease ends.
+    pub fn withdraw(&self) -> Vec<Origin> {
+        for line in self.shared.lines.values() {
+            for entry in line.withdraw() {
+                self.shared.withdrawn(entry);
+            }
+        }
+        std::mem::take(&mut *self.shared.withdrawals())
     }
 
     /// Begins nothing any more and drops what waits; what is in flight may finish until the deadline,
@@ -183,6 +191,8 @@ struct Shared<C: Connect, T> {
     lanes: TaskTracker,
     /// Ends every try in flight.
     cut_off: CancellationToken,
+    /// Tasks dropped with their partitions, to be told to intake. Bounded by the budget.
+    withdrawals: Mutex<Vec<Origin>>,
     handle: Handle,
 }
 
@@ -192,6 +202,15 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         for duty in line.staff(|| self.pool.limit(&line.connection)) {
             self.lanes.spawn_on(Lane::new(Arc::clone(self), duty).run(), &self.handle);
         }
+    }
+
+    /// The task is dropped: its partition leaves this pod, the next owner does it.
+    fn withdrawn(&self, entry: Entry) {
+        self.withdrawals().push(entry.job.record.origin);
+    }
+
+    fn withdrawals(&self) -> MutexGuard<'_, Vec<Origin>> {
+        self.withdrawals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A try at the task begins.

@@ -57,7 +57,11 @@ impl DoneMap {
 
     /// The commit's metadata; empty where nothing above the low-water mark is done.
     pub fn encode(&self) -> String {
-        if self.bits.is_empty() { String::new() } else { format!("{VERSION}{}", STANDARD_NO_PAD.encode(&self.bits)) }
+        if self.bits.is_empty() {
+            String::new()
+        } else {
+            format!("{VERSION}{}", STANDARD_NO_PAD.encode(&self.bits))
+        }
     }
 
     /// Reads what [`DoneMap::encode`] wrote.

@@ -5,13 +5,13 @@
 //! the partition next reads both and skips what is done.
 
 mod done_map;
-mod ledger;
 mod lease;
+mod ledger;
 mod partitions;
 
 pub use done_map::{DoneMap, MapError};
-pub use ledger::{Intake, Ledger};
 pub use lease::Lease;
+pub use ledger::{Intake, Ledger};
 pub use partitions::{Offsets, PartitionCommit, PartitionState, TopicPartition};
 
 /// Intake on a partition stops when its offsets from the low-water mark to the newest taken in span this

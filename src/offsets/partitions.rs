@@ -84,7 +84,10 @@ impl Offsets {
             Some((low, map)) => (Ledger::resumed(low, &map), Some((low, map.encode()))),
             None => (Ledger::fresh(), None),
         };
-        if let Some(old) = state.owned.insert(at, Owned { lease, ledger, revoking: false, committed, unsaved: false, abandoned: 0 }) {
+        if let Some(old) = state
+            .owned
+            .insert(at, Owned { lease, ledger, revoking: false, committed, unsaved: false, abandoned: 0 })
+        {
             old.lease.end();
         }
     }
@@ -111,7 +114,10 @@ impl Offsets {
 
     /// What would be committed if `answered` were done, for each partition where that differs from what is
     /// committed already. Changes nothing: see [`Offsets::settle`].
-    pub fn propose<'a>(&self, answered: impl IntoIterator<Item = (&'a Origin, &'a Lease)>) -> Vec<PartitionCommit> {
+    pub fn propose<'a>(
+        &self,
+        answered: impl IntoIterator<Item = (&'a Origin, &'a Lease)>,
+    ) -> Vec<PartitionCommit> {
         let mut by_partition: HashMap<TopicPartition, Vec<(i64, u64)>> = HashMap::new();
         for (origin, lease) in answered {
             let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
@@ -136,7 +142,8 @@ impl Offsets {
         let mut state = self.lock();
         for (origin, lease) in answered {
             let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
-            if let Some(owned) = state.owned.get_mut(&at).filter(|owned| owned.lease.epoch() == lease.epoch()) {
+            if let Some(owned) = state.owned.get_mut(&at).filter(|owned| owned.lease.epoch() == lease.epoch())
+            {
                 owned.unsaved |= owned.ledger.finish(origin.offset);
             }
         }

@@ -45,7 +45,9 @@ impl Committer for ExactlyOnce {
         self.member = self.group.metadata();
         match self.member {
             Some(_) => Ok(()),
-            None => Err(CommitError::Rebalancing(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId))),
+            None => {
+                Err(CommitError::Rebalancing(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId)))
+            }
         }
     }
 

@@ -121,7 +121,11 @@ impl Producer {
 
     /// Sends all messages and waits until each is acknowledged or refused, calling `beat` meanwhile. The
     /// results stand in the messages' order.
-    pub fn send_all(&mut self, messages: &[Message<'_>], beat: impl Fn()) -> Vec<Result<(), RDKafkaErrorCode>> {
+    pub fn send_all(
+        &mut self,
+        messages: &[Message<'_>],
+        beat: impl Fn(),
+    ) -> Vec<Result<(), RDKafkaErrorCode>> {
         let first = self.next;
         self.next += messages.len();
         let deadline = Instant::now() + self.message_timeout + REPORT_GRACE;
@@ -183,7 +187,10 @@ impl Producer {
         let Some((code, reason)) = self.inner.client().fatal_error() else { return };
         tracing::error!(%code, reason, "the producer failed for good; making a new one");
         self.metrics.kafka_error("produce");
-        match self.properties.create_with_context(Reports { done: Mutex::default(), metrics: self.metrics.clone() }) {
+        match self
+            .properties
+            .create_with_context(Reports { done: Mutex::default(), metrics: self.metrics.clone() })
+        {
             Ok(inner) => self.inner = inner,
             Err(error) => tracing::error!(%error, "cannot make a new producer"),
         }

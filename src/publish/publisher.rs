@@ -180,7 +180,8 @@ impl Loop {
                 }
             }
         });
-        self.pending.extend(fresh.into_iter().map(|answered| Pending { answered, max_bytes: MAX_ANSWER_BYTES }));
+        self.pending
+            .extend(fresh.into_iter().map(|answered| Pending { answered, max_bytes: MAX_ANSWER_BYTES }));
         open
     }
 
@@ -231,13 +232,13 @@ impl Loop {
     }
 
     fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
-        let Publish { topics, producer, health, .. } = &mut self.parts;
+        let Publish { topics, producer, health, metrics, .. } = &mut self.parts;
         let message = |answer| message_of(topics, answer);
         let messages: Vec<Message<'_>> = encoded.iter().map(message).collect();
         let results = producer.send_all(&messages, || health.publish.beat());
         for (message, result) in messages.iter().zip(&results) {
             if let Err(code) = result {
-                self.parts.metrics.kafka_error("produce");
+                metrics.kafka_error("produce");
                 tracing::error!(topic = message.topic, bytes = message.payload.len(), %code, "answer not taken by Kafka");
             }
         }
@@ -327,7 +328,10 @@ fn sort(batch: Vec<Pending>, results: &[Result<(), RDKafkaErrorCode>]) -> (Vec<P
         match result {
             Ok(()) => delivered.push(pending),
             Err(code) => {
-                if matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) {
+                if matches!(
+                    code,
+                    RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize
+                ) {
                     pending.max_bytes = (pending.max_bytes / 2).max(MIN_ANSWER_BYTES);
                 }
                 refused.push(pending);
