@@ -31,7 +31,8 @@ impl Report<'_> {
         let millis = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
         let moved = self.moved();
         let (files, bytes) = (moved.files * 1_000 / millis, moved.bytes.saturating_mul(1_000) / millis);
-        format!("{files} files/s, {}/s", HumanBytes(bytes))
+        let build = if cfg!(debug_assertions) { " (a debug build)" } else { "" };
+        format!("{files} files/s, {}/s{build}", HumanBytes(bytes))
     }
 }
 

@@ -8,13 +8,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Between two lines of progress where there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(1);
-/// Between two drawings of the bar's clock.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Standard output, with a bar beneath it on standard error where both are terminals.
 #[derive(Debug)]
 pub struct Screen {
     bar: Option<ProgressBar>,
+    total: usize,
     last_line: Instant,
 }
 
@@ -24,7 +23,7 @@ impl Screen {
         let is_terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
         let bar = (is_terminal && !is_verbose)
             .then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()));
-        Screen { bar, last_line: Instant::now() }
+        Screen { bar, total: 0, last_line: Instant::now() }
     }
 
     /// Writes a line. A reader that has gone away is no failure.
@@ -38,12 +37,11 @@ impl Screen {
 
     /// Progress begins.
     pub fn begin(&mut self, total: usize) {
-        self.last_line = Instant::now();
+        (self.total, self.last_line) = (total, Instant::now());
         if let Some(bar) = &self.bar {
             bar.set_length(total as u64);
             bar.set_style(style());
             bar.set_draw_target(ProgressDrawTarget::stderr());
-            bar.enable_steady_tick(TICK);
         }
     }
 
@@ -54,7 +52,7 @@ impl Screen {
             bar.set_message(told());
         } else if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            self.say(told());
+            self.say(format_args!("  {done} of {} answered: {}", self.total, told()));
         }
     }
 
@@ -67,6 +65,6 @@ impl Screen {
 }
 
 fn style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("  {bar:32} {pos}/{len} answered, {elapsed}  {msg}");
+    let style = ProgressStyle::with_template("  {bar:24} {pos} of {len} answered: {wide_msg}");
     style.unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -73,7 +73,7 @@ async fn demo(options: &Options, mut screen: Screen, watchdog: &Watchdog) -> Res
     if options.keep_running && !is_interrupted {
         watchdog.stage("the comparison of the files", STOP_LIMIT);
         rest(&mut stage, &mut verifier, QUIET).await;
-        ending = judge(&stage, &plan, &mut verifier, elapsed, &screen)?;
+        ending = judge(&stage, &plan, &mut verifier, elapsed, &screen, true)?;
         screen.say(stage.invitation()?);
         watchdog.rest();
         play::until(&interrupted, &mut stage.reader, &screen).await;
@@ -93,7 +93,7 @@ async fn demo(options: &Options, mut screen: Screen, watchdog: &Watchdog) -> Res
         verifier
             .problems
             .extend((stopped != Stopped::default()).then(|| format!("the pod's stop: {stopped:?}")));
-        ending = judge(&stage, &plan, &mut verifier, elapsed, &screen)?;
+        ending = judge(&stage, &plan, &mut verifier, elapsed, &screen, false)?;
     }
     Ok(ending)
 }
@@ -133,6 +133,7 @@ fn judge(
     verifier: &mut Verifier<'_>,
     elapsed: Duration,
     screen: &Screen,
+    is_running: bool,
 ) -> Result<Ending> {
     verifier.close();
     let differing =
@@ -151,7 +152,7 @@ fn judge(
     };
     screen.say(report);
     screen.say(verdict(&verifier.problems));
-    screen.say(stage.addresses());
+    screen.say(stage.addresses(is_running));
     Ok(if verifier.problems.is_empty() { Ending::AllRight } else { Ending::SomethingWrong })
 }
 

@@ -1,7 +1,7 @@
 //! Where the demo's files lie: one directory with everything in it, for the user to look into and play with.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -27,6 +27,8 @@ pub struct Addresses<'a> {
     pub server: SocketAddr,
     /// A port that nobody listens on.
     pub nobody: SocketAddr,
+    pub api_port: u16,
+    pub metrics_port: u16,
 }
 
 impl Site {
@@ -86,18 +88,14 @@ impl Site {
 
     /// Writes config.yaml and connections.ini, as a user would.
     pub fn configure(&self, addresses: &Addresses<'_>) -> Result<()> {
-        fs::write(self.config(), config_yaml(addresses.bootstrap, free_port(8080), free_port(9090)))?;
+        fs::write(self.config(), config_yaml(addresses))?;
         fs::write(self.config_dir().join("connections.ini"), connections_ini(addresses, &self.storage()))?;
         Ok(())
     }
 }
 
-/// `wanted` where it is free, else 0: the system gives one.
-fn free_port(wanted: u16) -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).map_or(0, |_| wanted)
-}
-
-fn config_yaml(bootstrap: &str, api_port: u16, metrics_port: u16) -> String {
+fn config_yaml(addresses: &Addresses<'_>) -> String {
+    let Addresses { bootstrap, api_port, metrics_port, .. } = addresses;
     format!(
         r#"# Written by `ftp-pooler demo`. A port of 0 is given by the system.
 pod:
@@ -162,11 +160,5 @@ mod tests {
         assert!(root.is_dir());
         drop(site);
         assert!(!root.exists());
-    }
-
-    #[test]
-    fn a_port_that_is_taken_is_left_to_the_system() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert_eq!(free_port(taken.local_addr().unwrap().port()), 0);
     }
 }

@@ -12,10 +12,9 @@ use tokio::task::block_in_place;
 use super::broker::Broker;
 use super::plan::{LOCAL, Plan, SERVER};
 use super::reader::Reader;
-use super::refusals::upload;
 use super::server::{FtpServer, USER};
 use super::site::{Addresses, Site};
-use crate::app::App;
+use crate::app::{self, App};
 use crate::config::{Config, Sources};
 
 /// All but the pod, which must be stopped before any of this ends. Ends in this order.
@@ -30,17 +29,25 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts everything: the pod as `ftp-pooler run` would, from the files that are written for it.
+    /// Starts everything.
     pub async fn set(site: Site, plan: &Plan) -> Result<(App, Stage)> {
         block_in_place(|| plan.prepare(&site)).context("cannot make the demo's files")?;
         let broker = Broker::start()?;
         let server = FtpServer::start(site.server()).await?;
-        let (address, nobody) = (server.address(), server.nobody()?);
-        site.configure(&Addresses { bootstrap: broker.bootstrap(), server: address, nobody })?;
         let reader = Reader::start(broker.bootstrap())?;
-        // The user's environment is for the user's pods.
-        let sources = Sources { config: site.config(), connections: None, environment: Vec::new() };
-        let app = App::start(Config::load(&sources)?).await?;
+        let mut addresses = Addresses {
+            bootstrap: broker.bootstrap(),
+            server: server.address(),
+            nobody: server.nobody()?,
+            api_port: 8080,
+            metrics_port: 9090,
+        };
+        let mut app = start(&site, &addresses).await;
+        if app.as_ref().is_err_and(is_port_taken) {
+            (addresses.api_port, addresses.metrics_port) = (0, 0); // the system gives free ones
+            app = start(&site, &addresses).await;
+        }
+        let app = app?;
         let (page, metrics) = (app.api_addr(), app.metrics_addr());
         Ok((app, Stage { reader, server, broker, site, page, metrics }))
     }
@@ -67,14 +74,23 @@ impl Stage {
     }
 
     /// The sidecar's addresses, the page's first.
-    pub fn addresses(&self) -> String {
+    pub fn addresses(&self, is_running: bool) -> String {
         let (page, metrics) = (self.page, self.metrics);
-        format!("\n  http://{page}/  (also /health, /ready, /metrics)\n  http://{metrics}/metrics")
+        let when = if is_running {
+            "It is up at:"
+        } else {
+            "It was up at (--keep-running leaves it up, to play with):"
+        };
+        format!("\n{when}\n  http://{page}/  (also /health, /ready, /metrics)\n  http://{metrics}/metrics")
     }
 
     /// How to send a task of one's own.
     pub fn invitation(&self) -> Result<String> {
-        let task = upload("mine-1", SERVER, "hello.txt", "inbox/hello.txt");
+        let task = format!(
+            "{{\"task_id\": \"mine-1\", \"operation\": \"upload\", \
+             \"source\": {{\"connection_id\": \"{LOCAL}\", \"path\": \"/hello.txt\"}}, \
+             \"destination\": {{\"connection_id\": \"{SERVER}\", \"path\": \"/inbox/hello.txt\"}}}}"
+        );
         let (storage, arrived) = (self.site.storage(), self.site.server().join("inbox/hello.txt"));
         let mut text = String::from(
             "\nAll of it runs on until Ctrl-C. Try a task of your own, in another terminal:\n\n",
@@ -96,6 +112,18 @@ impl Stage {
         writeln!(text, "Answers show here as they arrive.")?;
         Ok(text)
     }
+}
+
+/// Starts the pod as `ftp-pooler run` would, from files that are written for it.
+async fn start(site: &Site, addresses: &Addresses<'_>) -> Result<App> {
+    site.configure(addresses)?;
+    // The user's environment is for the user's pods.
+    let sources = Sources { config: site.config(), connections: None, environment: Vec::new() };
+    Ok(App::start(Config::load(&sources)?).await?)
+}
+
+fn is_port_taken(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(app::Error::Bind(_)))
 }
 
 /// As the user may type it: relative to where they are, if it is beneath.

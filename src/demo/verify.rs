@@ -62,10 +62,13 @@ impl<'a> Verifier<'a> {
 
     /// What has been answered, in words.
     pub fn told(&self) -> String {
-        let moved = self.downloads.files + self.uploads.files;
-        let failures: u64 = self.failures.values().map(|failures| failures.on_purpose).sum();
         let bytes = HumanBytes(self.downloads.bytes + self.uploads.bytes);
-        format!("{moved} files, {bytes}; {failures} failures on purpose, {} problems", self.problems.len())
+        let failures: u64 = self.failures.values().map(|failures| failures.on_purpose).sum();
+        let told = format!("{bytes}, {failures} failed on purpose");
+        match self.problems.len() {
+            0 => told,
+            problems => format!("{told}, {problems} WRONG"),
+        }
     }
 
     /// Takes one answer. False if it answers none of the plan's records.
@@ -240,7 +243,7 @@ mod tests {
         assert_eq!((verifier.downloads.files, verifier.uploads.files), (12, 8));
         assert_eq!(verifier.downloads.bytes + verifier.uploads.bytes, plan.bytes());
         let failures: u64 = verifier.failures.values().map(|failures| failures.on_purpose).sum();
-        assert_eq!(failures as usize + 20, plan.records.len());
+        assert_eq!(failures + 20, plan.records.len() as u64);
     }
 
     #[test]
