@@ -46,9 +46,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often the waiting tasks are looked through for those that may wait no longer.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long a transfer that is cut off may take to undo what it began: a temp file on the server is deleted.
-const UNDO_BOUND: Duration = Duration::from_secs(3);
+const UNDO_BOUND: Duration = Duration::from_secs(8);
 /// How long all of them may take to come to an end.
-const CUT_OFF_BOUND: Duration = Duration::from_secs(4);
+const CUT_OFF_BOUND: Duration = Duration::from_secs(9);
 
 /// A task on its way in.
 #[derive(Debug)]
@@ -141,8 +141,9 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         }
     }
 
-    /// Drops all waiting tasks whose leases let nothing begin any more, and says where they stood, those
-    /// included that a lane dropped since the last call. What is in flight goes on until its lease ends.
+    /// Drops all waiting tasks whose leases let nothing begin any more. Says where those stood whose leases
+    /// have not ended yet, those included that a lane dropped since the last call. What is in flight goes
+    /// on until its lease ends.
     pub fn withdraw(&self) -> Vec<Origin> {
         for line in self.shared.lines.values() {
             for entry in line.withdraw() {
@@ -204,9 +205,12 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         }
     }
 
-    /// The task is dropped: its partition leaves this pod, the next owner does it.
+    /// The task is dropped: its partition leaves this pod, the next owner does it. Once the partition has
+    /// left, nobody waits to be told; and told later, it would be taken for a task of the next assignment.
     fn withdrawn(&self, entry: Entry) {
-        self.withdrawals().push(entry.job.record.origin);
+        if entry.job.record.lease.is_live() {
+            self.withdrawals().push(entry.job.record.origin);
+        }
     }
 
     fn withdrawals(&self) -> MutexGuard<'_, Vec<Origin>> {
@@ -274,3 +278,6 @@ async fn keep<C: Connect, T: Carry<C::Session>>(shared: Weak<Shared<C, T>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use suppaftp::FtpError;
+use suppaftp::{FtpError, ReplyTooLarge};
 use tokio::time::timeout;
 
 use super::reply::Reply;
@@ -78,7 +78,7 @@ pub(super) enum Fault {
         what: String,
         error: io::Error,
     },
-    /// What came is no reply.
+    /// What came is no reply, or one without end.
     Garbled,
     /// The path (or user, or password) has a NUL, CR or LF: nothing was sent.
     Unsendable,
@@ -108,6 +108,11 @@ pub(super) fn reply_or_fault(error: FtpError, secret: &str) -> Result<Reply, Fau
         FtpError::UnexpectedResponse(response) => Reply::parse(&response.body, secret).ok_or(Fault::Garbled),
         FtpError::ConnectionError(error) if error.kind() == io::ErrorKind::InvalidInput => {
             Err(Fault::Unsendable)
+        }
+        FtpError::ConnectionError(error)
+            if error.get_ref().is_some_and(|inner| inner.is::<ReplyTooLarge>()) =>
+        {
+            Err(Fault::Garbled)
         }
         FtpError::ConnectionError(error) => Err(Fault::Broken { what: CONTROL.to_owned(), error }),
         _ => Err(Fault::Garbled),

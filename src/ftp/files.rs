@@ -23,6 +23,14 @@ pub enum Size {
     },
 }
 
+/// What became of a rename.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renamed {
+    Done,
+    /// RNFR was accepted, RNTO was not: often because something has that name already.
+    TargetRefused(TryError),
+}
+
 impl Session {
     /// SIZE. A server that has said once that it has none is not asked again.
     pub async fn size(&mut self, path: &str) -> Result<Size, TryError> {
@@ -61,13 +69,19 @@ impl Session {
     }
 
     /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server.
-    pub async fn rename(&mut self, from: &str, to: &str) -> Result<(), TryError> {
+    pub async fn rename(&mut self, from: &str, to: &str) -> Result<Renamed, TryError> {
         let reply = self.about(Step::Rnfr, from).await?;
         if reply.code != 350 {
             return Err(self.fail(Step::Rnfr, Some(from), &Fault::Reply(reply)));
         }
         let reply = self.about(Step::Rnto, to).await?;
-        if reply.is_done() { Ok(()) } else { Err(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))) }
+        match reply.code {
+            200..=299 => Ok(Renamed::Done),
+            450 | 550..=553 => {
+                Ok(Renamed::TargetRefused(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))))
+            }
+            _ => Err(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))),
+        }
     }
 
     /// DELE. A refusal is no error where the file may well not be there (550, 450): `false`.

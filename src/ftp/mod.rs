@@ -27,5 +27,5 @@ mod reply;
 mod session;
 
 pub use data::{Retrieve, Store};
-pub use files::Size;
+pub use files::{Renamed, Size};
 pub use session::Session;

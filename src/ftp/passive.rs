@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::time::Duration;
 
 use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
 use tokio::net::TcpStream;
@@ -10,6 +11,9 @@ use super::connect;
 use super::fault::{Fault, Step, StepFault, Wait, within};
 use super::reply::Reply;
 use super::session::{Session, command_line};
+
+/// After a data connection stalled, the reply that ends the transfer is waited for no longer than this.
+const LAST_WORD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Plain today; suppaftp's type already has room for TLS.
 pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
@@ -69,9 +73,12 @@ impl Session {
     /// After the data connection broke (or never stood): the control connection's reply is still read, and
     /// decides unless it only says that the data connection broke.
     pub(super) async fn lost_data(&mut self, step: Step, fault: Fault, early: Option<Reply>) -> StepFault {
+        let close = self.connection().timeouts.close;
+        // A server that was silent on one connection for so long may be silent on the other too.
+        let limit = if matches!(fault, Fault::TimedOut { .. }) { close.min(LAST_WORD_WITHIN) } else { close };
         let reply = match early {
             Some(reply) => Some(reply),
-            None => self.final_reply(self.connection().timeouts.close).await.ok(),
+            None => self.final_reply(limit).await.ok(),
         };
         match reply {
             Some(reply) if reply.is_refusal() && !matches!(reply.code, 425 | 426) => {

@@ -221,6 +221,8 @@ impl Session {
     pub(super) fn fail_at(&mut self, path: &str, at: StepFault) -> TryError {
         let mut error = self.fail(at.step, Some(path), &at.fault);
         if let Some(reply) = at.afterwards {
+            // The data connection broke, but the control connection told the end of it.
+            self.unfinished = !(reply.is_done() || reply.is_refusal() && reply.code != 421);
             error.failure.ftp_code = Some(reply.code);
             error.failure.message = format!("{}; the server said {reply}", error.failure.message);
         }

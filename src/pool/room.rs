@@ -101,7 +101,6 @@ impl Room {
     pub fn withdraw(&mut self, connection: &str, ticket: Ticket) {
         let Some(seats) = self.connections.get_mut(connection) else { return };
         self.waiters -= usize::from(seats.waiting.remove(&ticket));
-        self.serve();
     }
 
     /// A waiter that was told to look for an idle session has looked, or will not.

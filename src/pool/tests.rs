@@ -47,8 +47,12 @@ async fn a_session_in_doubt_is_never_used_again() {
     drop(session);
     assert_eq!(get(&pool, "a").await.number, 2);
     get(&pool, "a").await.throw_away();
-    assert_eq!(get(&pool, "a").await.number, 3);
-    assert_eq!(servers.peak("a"), 1);
+    let mut session = get(&pool, "a").await;
+    assert_eq!((session.number, servers.peak("a")), (3, 1));
+    session.sound = false;
+    drop(session);
+    settle().await;
+    assert_eq!(servers.open("a"), 0, "and it is closed though nobody asks for one");
 }
 
 #[tokio::test(start_paused = true)]

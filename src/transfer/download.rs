@@ -16,11 +16,8 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transfer
         Ok(notes) => {
             let bytes = file.len();
             // Not torn off: whether the file has its name must be known.
-            match file.publish(job.stop.still_ours()).await.map_err(Stopped::from) {
-                Ok(()) => Ok(Transferred { bytes, notes }),
-                Err(Stopped::LeaseEnded) => job.stop.check().and(Err(Stopped::LeaseEnded)),
-                Err(stopped) => Err(stopped),
-            }
+            file.publish(job.stop.still_ours()).await?;
+            Ok(Transferred { bytes, notes })
         }
         Err(stopped) => {
             file.discard().await;

@@ -85,10 +85,12 @@ impl Transfer {
             metrics: &self.metrics,
             stop: &stop,
         };
-        match task.operation {
+        let ended = match task.operation {
             Operation::Download => download::run(session, &job).await,
             Operation::Upload => upload::run(session, &job).await,
-        }
+        };
+        // What fails while the try is being stopped is nobody's answer.
+        ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))
     }
 
     fn storage(&self, name: &str) -> Result<&Storage, TryError> {

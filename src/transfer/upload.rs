@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::config::RenameOver;
-use crate::failure::{Code, TryError};
-use crate::ftp::{Session, Size, Store};
+use crate::failure::{Code, Remedy, TryError};
+use crate::ftp::{Renamed, Session, Size, Store};
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
 
@@ -138,17 +138,14 @@ async fn publish(session: &mut Session, temp: &str, path: &str) -> Result<(), Tr
     if session.connection().rename_over == RenameOver::DeleteFirst {
         session.delete(path).await?;
     }
-    let Err(error) = session.rename(temp, path).await else { return Ok(()) };
+    let Renamed::TargetRefused(mut error) = session.rename(temp, path).await? else { return Ok(()) };
     // A server that does not rename over a file seldom says so: look whether there is one.
-    let refused = session.is_sound() && matches!(error.failure.ftp_code, Some(450 | 550..=553));
-    if refused && session.exists(path).await? {
-        let mut told = give_up(Code::Unsupported, error.failure.message);
-        told.failure.ftp_code = error.failure.ftp_code;
-        told.failure.message.push_str(
+    if session.exists(path).await? {
+        (error.failure.code, error.remedy) = (Code::Unsupported, Remedy::GiveUp);
+        error.failure.message.push_str(
             " (there is a file of that name, and the server does not rename over it: \
              set rename_over = delete_first for this connection)",
         );
-        return Err(told);
     }
     Err(error)
 }

@@ -26,7 +26,7 @@ fn two_hundred_thousand_waiting_tasks_take_less_than_100_mb() {
     };
     stage.send((0..200_000).map(task));
 
-    let pod = Pod::start(&stage.bare_config().ftp("silent", silent.addr(), &[]));
+    let pod = Pod::start(&stage.bare_config().ftp("silent", silent.addr(), &[("login_timeout", "2s")]));
     wait_until("the pod holds as many tasks as it may", LONG, || {
         pod.metrics().get("ftp_pooler_held_tasks") >= 19_000.0
     });
@@ -44,21 +44,24 @@ fn two_hundred_thousand_waiting_tasks_take_less_than_100_mb() {
 #[ignore = "needs Kafka: make test"]
 fn a_hundred_sessions_stuck_in_hostile_servers_take_less_than_200_mb() {
     let stage = Stage::with("stuck", 4, &[]);
-    let stuck: Vec<Hostile> = (0..10)
-        .map(|i| Hostile::start(if i % 2 == 0 { Manner::Silent } else { Manner::StalledTransfer }))
-        .collect();
+    // A server that never speaks gets one session of the pod's; one that stalls after the login its whole cap.
+    let silent: Vec<Hostile> = (0..50).map(|_| Hostile::start(Manner::Silent)).collect();
+    let stalled: Vec<Hostile> = (0..5).map(|_| Hostile::start(Manner::StalledTransfer)).collect();
     let endless = [Hostile::start(Manner::EndlessGreeting), Hostile::start(Manner::EndlessLine)];
     stage.put_local("large", &vec![b'x'; 30_000_000]);
     let mut config = stage.bare_config().set("pool.max_sessions_per_pod", json!(120));
     // Those that are to be stuck stay so for as long as the test may take.
     let long: &[_] = &[("login_timeout", "5m"), ("stall_timeout", "5m")];
-    let servers =
-        stuck.iter().map(|server| (server, long)).chain(endless.iter().map(|server| (server, &[][..])));
+    let servers = silent
+        .iter()
+        .chain(&stalled)
+        .map(|server| (server, long))
+        .chain(endless.iter().map(|server| (server, &[][..])));
     for (i, (server, timeouts)) in servers.enumerate() {
         config = config.ftp(&format!("hostile-{i}"), server.addr(), timeouts);
     }
-    stage.send((0..240).map(|i| {
-        let (connection, id) = (format!("hostile-{}", i % 12), i.to_string());
+    stage.send((0..57 * 20).map(|i| {
+        let (connection, id) = (format!("hostile-{}", i % 57), i.to_string());
         let task = if i % 5 == 0 {
             upload(&id, "large", &connection, "x")
         } else {
@@ -69,8 +72,8 @@ fn a_hundred_sessions_stuck_in_hostile_servers_take_less_than_200_mb() {
 
     let pod = Pod::start(&config);
     wait_until("a hundred sessions are stuck", LONG, || {
-        let silent: usize = stuck.iter().step_by(2).map(Hostile::accepted).sum();
-        let stalled: usize = stuck.iter().skip(1).step_by(2).map(Hostile::transfers).sum();
+        let silent: usize = silent.iter().map(Hostile::accepted).sum();
+        let stalled: usize = stalled.iter().map(Hostile::transfers).sum();
         silent >= 50 && stalled >= 50
     });
     wait_until("endless talkers were left, and tried again", LONG + Duration::from_secs(60), || {

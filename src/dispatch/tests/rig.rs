@@ -1,0 +1,250 @@
+//! A dispatcher on fake servers, with a fake carrier that does what each task's script says.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::dispatch::*;
+use crate::failure::Remedy;
+use crate::offsets::Lease;
+use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
+use crate::record::Origin;
+use crate::task::{After, Operation, Options, Verify};
+use crate::transfer::{Stopped, Transferred};
+
+/// What one try comes to.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Done,
+    Fail(Code, Remedy),
+    /// The same, and the session is in doubt.
+    Break(Code, Remedy),
+    Panic,
+    Hang,
+    /// Hangs until it is cancelled, then undoes what it began for this long.
+    Undo(Duration),
+}
+
+/// A try as it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Try {
+    pub task_id: String,
+    pub session: usize,
+    pub at: Instant,
+}
+
+#[derive(Clone, Debug)]
+pub struct FakeCarrier {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    scripts: HashMap<String, VecDeque<Step>>,
+    tries: Vec<Try>,
+    file_takes: Duration,
+    undone: usize,
+}
+
+impl Carry<FakeSession> for FakeCarrier {
+    async fn carry(
+        &self,
+        session: &mut FakeSession,
+        task: &Task,
+        _: &Origin,
+        lease: &Lease,
+        cancel: &CancellationToken,
+    ) -> Result<Transferred, Stopped> {
+        assert!(session.sound, "a session in doubt is used");
+        let (step, file_takes) = {
+            let mut state = self.state.lock().unwrap();
+            let (task_id, at) = (task.task_id.clone(), Instant::now());
+            state.tries.push(Try { task_id, session: session.number, at });
+            let step = state.scripts.get_mut(&task.task_id).and_then(VecDeque::pop_front);
+            (step.unwrap_or(Step::Done), state.file_takes)
+        };
+        session.sound = false; // an exchange is under way
+        sleep(file_takes).await;
+        match step {
+            Step::Done => {}
+            Step::Panic => panic!("a bug in the transfer"),
+            Step::Hang => std::future::pending().await,
+            Step::Undo(time) => {
+                tokio::select! {
+                    () = cancel.cancelled() => {}
+                    () = lease.ended() => {}
+                }
+                sleep(time).await;
+                self.state.lock().unwrap().undone += 1;
+                return Err(Stopped::Cancelled);
+            }
+            Step::Break(code, remedy) => return Err(try_error(code, remedy).into()),
+            Step::Fail(code, remedy) => {
+                session.sound = true;
+                return Err(try_error(code, remedy).into());
+            }
+        }
+        session.sound = true;
+        Ok(Transferred { bytes: 7, notes: Vec::new() })
+    }
+}
+
+pub struct Rig {
+    pub dispatcher: Dispatcher<FakeServers, FakeCarrier>,
+    pub pool: Pool<FakeServers>,
+    pub servers: FakeServers,
+    pub budget: Budget,
+    carrier: FakeCarrier,
+    answers: mpsc::Receiver<Answered>,
+}
+
+impl Rig {
+    pub fn new(pod: usize, connections: &[(&str, usize)]) -> Self {
+        let servers = FakeServers::default();
+        let connections: Vec<_> = connections.iter().map(|(name, cap)| connection(name, *cap)).collect();
+        let pool = Pool::new(&limits(pod), connections.clone(), servers.clone(), &Metrics::default());
+        let state = State {
+            scripts: HashMap::new(),
+            tries: Vec::new(),
+            file_takes: Duration::from_millis(100),
+            undone: 0,
+        };
+        let carrier = FakeCarrier { state: Arc::new(Mutex::new(state)) };
+        let budget = Budget::new(20_000, usize::MAX);
+        let (sender, answers) = mpsc::channel(20_000);
+        let dispatcher = Dispatcher::new(Wiring {
+            pool: pool.clone(),
+            carrier: carrier.clone(),
+            connections,
+            budget: budget.clone(),
+            answers: sender,
+            metrics: Metrics::default(),
+            unsupported: |options| {
+                let is_hash = options.verify == Verify::Hash;
+                is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
+            },
+        });
+        Rig { dispatcher, pool, servers, budget, carrier, answers }
+    }
+
+    pub fn script(&self, task_id: &str, steps: impl IntoIterator<Item = Step>) {
+        let steps = steps.into_iter().collect();
+        self.carrier.state.lock().unwrap().scripts.insert(task_id.to_owned(), steps);
+    }
+
+    pub fn file_takes(&self, time: Duration) {
+        self.carrier.state.lock().unwrap().file_takes = time;
+    }
+
+    /// All tries begun with a transfer, in their order.
+    pub fn tries(&self) -> Vec<Try> {
+        self.carrier.state.lock().unwrap().tries.clone()
+    }
+
+    pub fn tries_of(&self, task_id: &str) -> Vec<Try> {
+        self.tries().into_iter().filter(|t| t.task_id == task_id).collect()
+    }
+
+    /// Tries that were cancelled and had the time to undo what they began.
+    pub fn undone(&self) -> usize {
+        self.carrier.state.lock().unwrap().undone
+    }
+
+    pub fn job(&self, connection: &str, task_id: &str) -> Job {
+        let admission = self.budget.admit(10);
+        let (record, task) = (record(), task(connection, task_id));
+        Job { record: Box::new(record), task, attempts: 0, first_begun: None, admission }
+    }
+
+    /// Submits tasks named `<connection>-<n>`.
+    pub fn submit(&self, connection: &str, numbers: std::ops::Range<usize>) {
+        self.submit_with(connection, numbers, |_| {});
+    }
+
+    pub fn submit_with(&self, connection: &str, numbers: std::ops::Range<usize>, change: impl Fn(&mut Job)) {
+        for n in numbers {
+            let mut job = self.job(connection, &format!("{connection}-{n}"));
+            change(&mut job);
+            self.dispatcher.submit(job);
+        }
+    }
+
+    pub async fn answer(&mut self) -> Answer {
+        let answered = timeout(Duration::from_secs(100_000), self.answers.recv()).await.expect("no answer");
+        Answer::from(answered.unwrap().outcome)
+    }
+
+    pub async fn answers(&mut self, count: usize) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for _ in 0..count {
+            answers.push(self.answer().await);
+        }
+        answers
+    }
+
+    /// The answers there are now.
+    pub fn answered(&mut self) -> Vec<Answer> {
+        std::iter::from_fn(|| self.answers.try_recv().ok()).map(|a| Answer::from(a.outcome)).collect()
+    }
+
+    pub fn lanes(&self) -> usize {
+        self.dispatcher.shared.lanes.len()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub task_id: String,
+    pub attempts: u32,
+    pub code: Option<Code>,
+    pub message: String,
+    pub duration: Duration,
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        let failure = outcome.verdict.as_ref().err();
+        Answer {
+            task_id: outcome.task_id.unwrap(),
+            attempts: outcome.attempts,
+            code: failure.map(|failure| failure.code),
+            message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
+            duration: outcome.verdict.as_ref().map(|completed| completed.duration).unwrap_or_default(),
+        }
+    }
+}
+
+fn record() -> Record {
+    Record {
+        origin: Origin { topic: "ftp-tasks".into(), partition: 0, offset: 0 },
+        key: None,
+        headers: Vec::new(),
+        payload: None,
+        timestamp_ms: Some(0),
+        lease: Lease::default(),
+    }
+}
+
+fn task(connection: &str, task_id: &str) -> Task {
+    Task {
+        task_id: task_id.to_owned(),
+        operation: Operation::Download,
+        remote: connection.to_owned(),
+        remote_path: "/file".to_owned(),
+        local: "local".to_owned(),
+        local_path: "/file".to_owned(),
+        options: Options {
+            overwrite: true,
+            retry_count: 3,
+            verify: Verify::Size,
+            resume: true,
+            preserve_mtime: false,
+            deadline: None,
+            defer: true,
+            after: After::Keep,
+        },
+    }
+}

@@ -1,0 +1,453 @@
+//! An FTP server that does what it is told, and otherwise behaves: for the faults that real servers have
+//! but do not show on demand. Files live in memory; every command is written down.
+
+#![allow(dead_code)] // each test binary uses its own part of it
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What the server does instead of behaving.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Says this (a line end is added), and does nothing else.
+    Say(String),
+    /// Says this without a line end, and waits for the next command.
+    Mutter(String),
+    /// Says this, then closes the control connection.
+    SayAndClose(String),
+    /// Closes the control connection without a word.
+    Close,
+    /// Never answers.
+    Hang,
+    /// RETR: 150, these bytes, then this end.
+    Send(Vec<u8>, End),
+    /// RETR: 226 before a single byte is sent, and nothing after them.
+    SendLate(Vec<u8>),
+    /// STOR: 150, takes at most so many bytes, then this end.
+    Take(usize, End),
+    /// EPSV: names a port on which nobody listens.
+    DeadPort,
+    /// PASV: names the right port at another address.
+    ForeignAddress,
+}
+
+/// How a data connection ends.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// Closed; then the reply.
+    Close(String),
+    /// Reset; then the reply.
+    Reset(String),
+    /// Closed; no reply.
+    Silence,
+    /// Left open, and no reply.
+    Stall,
+    /// Bytes until the client closes it; then 426.
+    Endless,
+    /// Left alone for half a second, then read to its end; then the reply.
+    Dawdle(String),
+    /// Closed, together with the control connection.
+    Vanish,
+}
+
+/// A server that is not started yet.
+#[derive(Debug, Default)]
+pub struct Script {
+    rules: Vec<Rule>,
+    state: State,
+}
+
+#[derive(Debug)]
+struct Rule {
+    /// A verb, or a verb and the begin of its argument.
+    command: String,
+    act: Act,
+    once: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<String, Vec<u8>>,
+    /// `None`: any directory is there.
+    directories: Option<BTreeSet<String>>,
+    commands: Vec<String>,
+}
+
+/// A started server; it takes no more connections when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    rules: Mutex<Vec<Rule>>,
+    state: Mutex<State>,
+    logins: AtomicUsize,
+    open: AtomicUsize,
+}
+
+impl Script {
+    pub fn new() -> Script {
+        Script::default()
+    }
+
+    pub fn file(mut self, path: &str, content: &[u8]) -> Script {
+        self.state.files.insert(path.to_owned(), content.to_vec());
+        self
+    }
+
+    /// STOR needs its directory now, and MKD its parent; these are there.
+    pub fn directories(mut self, paths: &[&str]) -> Script {
+        self.state.directories = Some(paths.iter().map(|path| (*path).to_owned()).collect());
+        self
+    }
+
+    /// Each time this command comes. `GREETING` is the connect itself. The first rule that fits counts.
+    pub fn on(mut self, command: &str, act: Act) -> Script {
+        self.rules.push(Rule { command: command.to_owned(), act, once: false });
+        self
+    }
+
+    /// The next time this command comes.
+    pub fn once(mut self, command: &str, act: Act) -> Script {
+        self.rules.push(Rule { command: command.to_owned(), act, once: true });
+        self
+    }
+
+    pub fn say(self, command: &str, reply: &str) -> Script {
+        self.on(command, Act::Say(reply.to_owned()))
+    }
+
+    pub async fn start(self) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            rules: Mutex::new(self.rules),
+            state: Mutex::new(self.state),
+            logins: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+        });
+        let accepting = tokio::spawn(accept_all(listener, Arc::clone(&shared)));
+        Server { address, shared, accepting }
+    }
+}
+
+async fn accept_all(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((socket, _)) = listener.accept().await {
+        let shared = Arc::clone(&shared);
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(async move {
+            let (reader, writer) = socket.into_split();
+            let peer = Peer { shared: Arc::clone(&shared), writer, data: None, renaming: None };
+            let _ = peer.serve(BufReader::new(reader)).await;
+            shared.open.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+impl Server {
+    pub fn content(&self, path: &str) -> Option<Vec<u8>> {
+        self.state(|state| state.files.get(path).cloned())
+    }
+
+    pub fn put(&self, path: &str, content: &[u8]) {
+        self.state(|state| state.files.insert(path.to_owned(), content.to_vec()));
+    }
+
+    pub fn paths(&self) -> Vec<String> {
+        self.state(|state| state.files.keys().cloned().collect())
+    }
+
+    /// Every command so far, in order, over all sessions.
+    pub fn commands(&self) -> Vec<String> {
+        self.state(|state| state.commands.clone())
+    }
+
+    pub fn verbs(&self) -> Vec<String> {
+        self.commands().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    }
+
+    pub fn forget_commands(&self) {
+        self.state(|state| state.commands.clear());
+    }
+
+    /// Successful logins so far.
+    pub fn logins(&self) -> usize {
+        self.shared.logins.load(Ordering::SeqCst)
+    }
+
+    /// Control connections that the server holds open now.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// From now on, and before all other rules.
+    pub fn now_on(&self, command: &str, act: Act) {
+        self.shared.rules.lock().unwrap().insert(0, Rule { command: command.to_owned(), act, once: false });
+    }
+
+    /// From now on without any rules.
+    pub fn behave(&self) {
+        self.shared.rules.lock().unwrap().clear();
+    }
+
+    fn state<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.shared.state.lock().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Shared {
+    fn act_on(&self, line: &str) -> Option<Act> {
+        let mut rules = self.rules.lock().unwrap();
+        let verb = line.split(' ').next();
+        let fits = |rule: &Rule| {
+            verb == Some(&rule.command) || (rule.command.contains(' ') && line.starts_with(&rule.command))
+        };
+        let found = rules.iter().position(fits)?;
+        if rules[found].once { Some(rules.remove(found).act) } else { Some(rules[found].act.clone()) }
+    }
+}
+
+/// One control connection.
+struct Peer {
+    shared: Arc<Shared>,
+    writer: OwnedWriteHalf,
+    data: Option<TcpListener>,
+    renaming: Option<String>,
+}
+
+/// The control connection is over.
+struct Gone;
+
+impl From<std::io::Error> for Gone {
+    fn from(_: std::io::Error) -> Gone {
+        Gone
+    }
+}
+
+impl Peer {
+    async fn serve(mut self, mut reader: BufReader<OwnedReadHalf>) -> Result<(), Gone> {
+        match self.shared.act_on("GREETING") {
+            Some(act) => self.misbehave("", act, &mut reader).await?,
+            None => self.say("220 scripted").await?,
+        }
+        let mut line = String::new();
+        while reader.read_line(&mut line).await? > 0 {
+            let command = line.trim_end_matches(['\r', '\n']).to_owned();
+            line.clear();
+            self.shared.state.lock().unwrap().commands.push(command.clone());
+            let (verb, argument) = command.split_once(' ').unwrap_or((&command, ""));
+            match self.shared.act_on(&command) {
+                Some(act) => self.misbehave(argument, act, &mut reader).await?,
+                None => self.behave(verb, argument).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn misbehave(
+        &mut self,
+        argument: &str,
+        act: Act,
+        reader: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), Gone> {
+        match act {
+            Act::Say(text) => self.say(&text).await,
+            Act::Mutter(text) => Ok(self.writer.write_all(text.as_bytes()).await?),
+            Act::SayAndClose(text) => {
+                self.say(&text).await?;
+                Err(Gone)
+            }
+            Act::Close => Err(Gone),
+            Act::Hang => {
+                // Until the client gives up.
+                let _ = reader.read_to_end(&mut Vec::new()).await;
+                Err(Gone)
+            }
+            Act::Send(bytes, end) => {
+                self.say("150 here it comes").await?;
+                let mut data = self.accept().await?;
+                data.write_all(&bytes).await?;
+                self.end(data, end, reader).await
+            }
+            Act::SendLate(bytes) => {
+                self.say("226 done already").await?;
+                Ok(self.accept().await?.write_all(&bytes).await?)
+            }
+            Act::Take(most, end) => {
+                self.say("150 send it").await?;
+                let mut data = self.accept().await?.take(most as u64);
+                let mut taken = Vec::new();
+                data.read_to_end(&mut taken).await?;
+                self.shared.state.lock().unwrap().files.insert(argument.to_owned(), taken);
+                self.end(data.into_inner(), end, reader).await
+            }
+            Act::DeadPort => {
+                let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+                self.say(&format!("229 Entering Extended Passive Mode (|||{port}|)")).await
+            }
+            Act::ForeignAddress => {
+                let port = self.listen().await?;
+                self.say(&format!("227 Entering Passive Mode (192,0,2,1,{},{}).", port >> 8, port & 255))
+                    .await
+            }
+        }
+    }
+
+    async fn end(
+        &mut self,
+        mut data: TcpStream,
+        end: End,
+        reader: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), Gone> {
+        match end {
+            End::Close(reply) => {
+                drop(data);
+                self.say(&reply).await
+            }
+            End::Reset(reply) => {
+                socket2::SockRef::from(&data).set_linger(Some(Duration::ZERO))?;
+                drop(data);
+                self.say(&reply).await
+            }
+            End::Silence => Ok(()),
+            End::Stall => {
+                // Held, and unread, until the client closes the control connection.
+                let _ = reader.read_to_end(&mut Vec::new()).await;
+                Err(Gone)
+            }
+            End::Endless => {
+                while data.write_all(&[b'x'; 8192]).await.is_ok() {}
+                self.say("426 you closed it").await
+            }
+            End::Dawdle(reply) => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                let _ = data.read_to_end(&mut Vec::new()).await;
+                self.say(&reply).await
+            }
+            End::Vanish => Err(Gone),
+        }
+    }
+
+    async fn behave(&mut self, verb: &str, argument: &str) -> Result<(), Gone> {
+        match verb {
+            "USER" => self.say("331 password, please").await,
+            "PASS" => {
+                self.shared.logins.fetch_add(1, Ordering::SeqCst);
+                self.say("230 logged in").await
+            }
+            "TYPE" | "NOOP" => self.say("200 ok").await,
+            "EPSV" => {
+                let port = self.listen().await?;
+                self.say(&format!("229 Entering Extended Passive Mode (|||{port}|)")).await
+            }
+            "PASV" => {
+                let port = self.listen().await?;
+                self.say(&format!("227 Entering Passive Mode (127,0,0,1,{},{}).", port >> 8, port & 255))
+                    .await
+            }
+            "QUIT" => {
+                self.say("221 bye").await?;
+                Err(Gone)
+            }
+            "RETR" => self.retrieve(argument).await,
+            "STOR" => self.store(argument).await,
+            _ => {
+                let reply = self.about_files(verb, argument);
+                self.say(&reply).await
+            }
+        }
+    }
+
+    fn about_files(&mut self, verb: &str, path: &str) -> String {
+        let mut state = self.shared.state.lock().unwrap();
+        match verb {
+            "SIZE" => match state.files.get(path) {
+                Some(content) => format!("213 {}", content.len()),
+                None => "550 Could not get file size.".to_owned(),
+            },
+            "DELE" if state.files.remove(path).is_some() => "250 deleted".to_owned(),
+            "RNFR" if state.files.contains_key(path) => {
+                self.renaming = Some(path.to_owned());
+                "350 and to?".to_owned()
+            }
+            "RNTO" => match self.renaming.take().and_then(|from| state.files.remove(&from)) {
+                Some(content) => {
+                    state.files.insert(path.to_owned(), content);
+                    "250 renamed".to_owned()
+                }
+                None => "503 RNFR first".to_owned(),
+            },
+            "MKD" if state.has_parent(path) && state.make(path) => "257 made".to_owned(),
+            "DELE" | "RNFR" | "MKD" => format!("550 {verb} failed."),
+            _ => "500 Unknown command.".to_owned(),
+        }
+    }
+
+    async fn retrieve(&mut self, path: &str) -> Result<(), Gone> {
+        let Some(content) = self.shared.state.lock().unwrap().files.get(path).cloned() else {
+            return self.say("550 Failed to open file.").await;
+        };
+        self.say("150 here it comes").await?;
+        let mut data = self.accept().await?;
+        let sent = data.write_all(&content).await;
+        drop(data);
+        self.say(if sent.is_ok() { "226 sent" } else { "426 broken" }).await
+    }
+
+    async fn store(&mut self, path: &str) -> Result<(), Gone> {
+        if !self.shared.state.lock().unwrap().has_parent(path) {
+            return self.say("553 Could not create file.").await;
+        }
+        self.say("150 send it").await?;
+        let mut data = self.accept().await?;
+        let mut content = Vec::new();
+        let got = data.read_to_end(&mut content).await;
+        self.shared.state.lock().unwrap().files.insert(path.to_owned(), content);
+        self.say(if got.is_ok() { "226 stored" } else { "426 broken" }).await
+    }
+
+    async fn say(&mut self, text: &str) -> Result<(), Gone> {
+        Ok(self.writer.write_all(format!("{text}\r\n").as_bytes()).await?)
+    }
+
+    async fn listen(&mut self) -> Result<u16, Gone> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        self.data = Some(listener);
+        Ok(port)
+    }
+
+    async fn accept(&mut self) -> Result<TcpStream, Gone> {
+        let listener = self.data.take().ok_or(Gone)?;
+        Ok(listener.accept().await?.0)
+    }
+}
+
+impl State {
+    fn has_parent(&self, path: &str) -> bool {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        self.directories.as_ref().is_none_or(|there| parent.is_empty() || there.contains(parent))
+    }
+
+    /// False where it is there already: like vsftpd's, the refusal does not say so.
+    fn make(&mut self, path: &str) -> bool {
+        self.directories.as_mut().is_some_and(|there| there.insert(path.to_owned()))
+    }
+}
