@@ -13,6 +13,8 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 
 pub mod failure;
 pub mod outcome;

@@ -34,6 +34,9 @@ pub enum Command {
         #[command(flatten)]
         log: Log,
     },
+    /// See it work: a broker, an FTP server and a pod in one process, and some hundred files
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::DemoArgs),
 }
 
 /// Where the configuration is.

@@ -41,6 +41,8 @@ pub fn run(args: Args) -> ExitCode {
     let ended = match args.command {
         Command::Run { files, log } => run_pod(files, &log),
         Command::Check { files, log } => check(files, &log),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => return crate::demo::run(&args),
     };
     match ended {
         Ok(code) => ExitCode::from(code),

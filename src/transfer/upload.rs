@@ -19,8 +19,7 @@ const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
     let path = &job.task.remote_path;
     let temp = beside(path, &job.temp)?;
-    let source = job.storage.resolve(&job.task.local_path)?;
-    let mut source = job.stop.or(job.storage.open_source(&source)).await?;
+    let mut source = open(job).await?;
     if !job.task.options.overwrite {
         job.stop.or(refuse_existing(session, path)).await?;
     }
@@ -39,12 +38,7 @@ async fn put(
     source: &mut SourceFile,
 ) -> Result<Vec<String>, Stopped> {
     let path = &job.task.remote_path;
-    let mut store = job.stop.or_soon(session.store(temp)).await?;
-    if let Err(stopped) = send(&mut store, job, source).await {
-        store.abort().await;
-        return Err(stopped);
-    }
-    job.stop.or_soon(store.finish()).await?;
+    store(session, job, temp, source).await?;
     let notes = job.stop.or_soon(verify(session, job, temp, source.size())).await?;
     if !source.still_same().await? {
         let message = format!("{}: it changed while it was sent", job.task.local_path.escape_debug());
@@ -57,6 +51,41 @@ async fn put(
     job.stop.check()?;
     job.stop.or_soon(publish(session, temp, path)).await?;
     Ok(notes)
+}
+
+async fn open(job: &Job<'_>) -> Result<SourceFile, Stopped> {
+    let source = job.storage.resolve(&job.task.local_path)?;
+    job.stop.or(job.storage.open_source(&source)).await
+}
+
+/// STOR and the whole file. [`Session::store`] makes directories where STOR is refused; a server that says 150
+/// before it looks (libunftp) refuses after it, and gets them and the file once more here.
+async fn store(
+    session: &mut Session,
+    job: &Job<'_>,
+    temp: &str,
+    source: &mut SourceFile,
+) -> Result<(), Stopped> {
+    let begun = job.stop.or_soon(session.store(temp)).await?;
+    match send_all(begun, job, source).await {
+        Err(Stopped::Failed(refused))
+            if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_sound() =>
+        {
+            job.stop.or_soon(session.make_dirs(temp)).await?;
+            *source = open(job).await?;
+            let begun = job.stop.or_soon(session.store(temp)).await?;
+            send_all(begun, job, source).await
+        }
+        sent => sent,
+    }
+}
+
+async fn send_all(mut store: Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
+    if let Err(stopped) = send(&mut store, job, source).await {
+        store.abort().await;
+        return Err(stopped);
+    }
+    job.stop.or_soon(store.finish()).await
 }
 
 async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
