@@ -27,7 +27,7 @@ impl Downstream for Front {
     fn accept(&self, record: Box<Record>, admission: Admission) {
         match decode(record.payload.as_deref(), &self.connections) {
             Ok(task) => {
-                self.dispatcher.submit(Job { record, task, attempts: 0, first_begun: None, admission })
+                self.dispatcher.submit(Job { record, task, attempts: 0, first_begun: None, admission });
             }
             Err(rejected) => self.reject(record, rejected, admission),
         }
