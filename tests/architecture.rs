@@ -1,5 +1,7 @@
 //! The rules of docs/ARCHITECTURE.md that a text search can check.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,13 @@
 //! The configuration, through the built program: every mistake at once, and never a secret.
 
 // A test that panics has failed, which is what it is for.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the answer"
+)]
 
 use std::fmt::Write;
 use std::fs;

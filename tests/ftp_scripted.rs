@@ -1,7 +1,13 @@
 //! Sessions and transfers against a server that misbehaves: the right code, within the deadline, no file under
 //! the final name, nothing left behind, and no trust in a session that is in doubt.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the answer"
+)]
 
 #[path = "support/scripted.rs"]
 mod scripted;
