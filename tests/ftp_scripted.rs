@@ -26,7 +26,7 @@ use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::Origin;
 use ftp_pooler::storage::{Incarnation, Storage};
-use ftp_pooler::task::{After, Operation, Options, Task, Verify};
+use ftp_pooler::task::{Operation, Options, Task, Verify};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
 use scripted::{Act, End, Script, Server};
 use tokio_util::sync::CancellationToken;
@@ -118,16 +118,7 @@ fn task(operation: Operation, remote: &str, local: &str) -> Task {
         remote_path: remote.into(),
         local: "local".into(),
         local_path: local.into(),
-        options: Options {
-            overwrite: true,
-            retry_count: 3,
-            verify: Verify::Size,
-            resume: true,
-            preserve_mtime: false,
-            deadline: None,
-            defer: true,
-            after: After::Keep,
-        },
+        options: Options::default(),
     }
 }
 
