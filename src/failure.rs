@@ -45,7 +45,8 @@ codes! {
     PermissionDenied = "permission_denied", false;
     /// The server refused user or password.
     AuthFailed = "auth_failed", false;
-    /// No control connection: name not found, refused, unreachable, closed before the greeting.
+    /// No control connection: name not found, refused, unreachable, closed before the greeting. Or no data
+    /// connection.
     ConnectFailed = "connect_failed", true;
     /// TLS could not be agreed on, or the certificate was refused.
     TlsFailed = "tls_failed", false;
@@ -65,7 +66,7 @@ codes! {
     ConnectionUnavailable = "connection_unavailable", true;
     /// The task's deadline was over before it was begun.
     DeadlineExceeded = "deadline_exceeded", false;
-    /// Larger than allowed.
+    /// Larger than the local file system or a limit of the process allows.
     FileTooLarge = "file_too_large", false;
     /// The server, or this version, cannot do what the task asks for.
     Unsupported = "unsupported", false;
