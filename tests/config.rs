@@ -1,6 +1,5 @@
 //! The configuration, through the built program: every mistake at once, and never a secret.
 
-// A test that panics has failed, which is what it is for.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -500,6 +499,29 @@ fn the_generated_files_are_current() {
     assert_current("docs/CONFIGURATION.md", &config::configuration_md());
     assert_current("config/config.yaml", &config::config_yaml());
     assert_current("config/connections.ini", &config::connections_ini());
+}
+
+#[test]
+fn the_readmes_connections_can_be_copied() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```ini\n").unwrap();
+    let (sample, _) = rest.split_once("```").unwrap();
+    let files = Files::new("", "");
+    fs::write(files.connections(), sample.replace("/data/storage", files.data().to_str().unwrap())).unwrap();
+    let connections = files.load(&[]).unwrap().connections;
+    assert_eq!(connections.ftp["remote-ftp"].pass.expose_secret(), "password");
+    assert!(connections.local.contains_key("local"));
+}
+
+#[test]
+fn the_readmes_table_has_the_keys_and_defaults_that_there_are() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, table) = readme.split_once("| Key | Default | Meaning |\n|---|---|---|\n").unwrap();
+    let all = config::configuration_md();
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let key_and_default: String = row.splitn(4, '|').take(3).flat_map(|cell| [cell, "|"]).collect();
+        assert!(all.contains(&key_and_default) || row.contains("| none |"), "{row}");
+    }
 }
 
 #[test]
