@@ -502,6 +502,23 @@ fn the_generated_files_are_current() {
 }
 
 #[test]
+fn check_shows_every_key_of_config_yaml() {
+    let shown = loaded("", RIGHT_CONNECTIONS, &[]).to_yaml_redacted();
+    let all = config::configuration_md();
+    let (_, table) =
+        all.split_once("## config.yaml\n\n| Key | Default | Takes | Meaning |\n|---|---|---|---|\n").unwrap();
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let (section, name) = row.split('`').nth(1).unwrap().split_once('.').unwrap();
+        let mut lines = shown.lines().skip_while(|line| *line != format!("{section}:")).skip(1);
+        let is_shown = lines
+            .by_ref()
+            .take_while(|line| line.starts_with(' '))
+            .any(|line| line.starts_with(&format!("  {name}:")));
+        assert!(is_shown, "{section}.{name}");
+    }
+}
+
+#[test]
 fn the_readmes_connections_can_be_copied() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let (_, rest) = readme.split_once("```ini\n").unwrap();
