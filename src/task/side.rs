@@ -8,11 +8,10 @@ use super::path::{self, Kind};
 use super::problems::Problems;
 use crate::config::Connections;
 use crate::failure::Code;
+use crate::text::nearest;
 
 /// Connections that an `unknown_connection` lists.
 const LISTED_CONNECTIONS: usize = 10;
-/// A longer name is no slip of the pen; comparing it would cost time.
-const MAX_COMPARED_CHARS: usize = 64;
 
 /// Where an operation's source and its destination lie.
 pub(super) fn kinds(operation: Operation) -> (Kind, Kind) {
@@ -86,7 +85,9 @@ fn hint(name: &str, kind: Option<Kind>, connections: &Connections) -> String {
     let ftp = (kind != Some(Kind::Local)).then(|| names(&connections.ftp)).into_iter().flatten();
     let local = (kind != Some(Kind::Remote)).then(|| names(&connections.local)).into_iter().flatten();
     let known: Vec<&str> = ftp.chain(local).collect();
-    let meant = nearest(name, &known).map(|meant| format!(", did you mean \"{meant}\"?")).unwrap_or_default();
+    let meant = nearest(name, known.iter().copied())
+        .map(|meant| format!(", did you mean \"{meant}\"?"))
+        .unwrap_or_default();
     let listed = known.get(..LISTED_CONNECTIONS).unwrap_or(&known);
     let more = match known.len() - listed.len() {
         0 => String::new(),
@@ -98,21 +99,4 @@ fn hint(name: &str, kind: Option<Kind>, connections: &Connections) -> String {
 
 fn names<T>(connections: &BTreeMap<String, T>) -> impl Iterator<Item = &str> {
     connections.keys().map(String::as_str)
-}
-
-/// The known name that differs from `name` by a slip or two, upper and lower case aside.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let length = name.chars().take(MAX_COMPARED_CHARS + 1).count();
-    if length > MAX_COMPARED_CHARS {
-        return None;
-    }
-    let slips = 1 + length / 5;
-    let name = name.to_lowercase();
-    known
-        .iter()
-        .filter(|known| known.chars().count().abs_diff(length) <= slips)
-        .map(|known| (strsim::osa_distance(&name, &known.to_lowercase()), *known))
-        .filter(|(distance, _)| *distance <= slips)
-        .min()
-        .map(|(_, known)| known)
 }
