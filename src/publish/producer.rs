@@ -23,6 +23,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("socket.timeout.ms", "20000"),
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("reconnect.backoff.max.ms", "2000"),
+    // A missing topic is told within this, before the messages for it time out.
+    ("topic.metadata.propagation.max.ms", "5000"),
 ];
 /// What delivery rests on: the configuration refuses these in `kafka.properties`.
 const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")];
@@ -34,6 +36,9 @@ const TRANSACTION: &[(&str, &str)] =
 const POLL: Duration = Duration::from_millis(1);
 /// Above librdkafka's own `message.timeout.ms`: past it every message has been reported.
 const REPORT_GRACE: Duration = Duration::from_secs(5);
+
+/// One look at a topic's metadata.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// One message to send.
 #[derive(Debug)]
@@ -118,6 +123,14 @@ impl Producer {
     /// librdkafka's producer, for the calls that make a transaction.
     pub(super) fn transactions(&self) -> &impl rdkafka::producer::Producer<Reports> {
         &self.inner
+    }
+
+    /// Whether the topic is there and may be written, as far as its metadata tells.
+    pub(super) fn has_topic(&self, topic: &str) -> bool {
+        let metadata = self.inner.client().fetch_metadata(Some(topic), LOOK);
+        metadata.is_ok_and(|metadata| {
+            metadata.topics().iter().any(|found| found.name() == topic && found.error().is_none())
+        })
     }
 
     /// Sends all messages and waits until each is acknowledged or refused, calling `beat` meanwhile. The
