@@ -15,7 +15,7 @@ test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both 
 bench: build-deps ## Measure the hot paths
 	@cargo bench --locked
 
-lint: build-deps ## Formatting, clippy without a warning, shell scripts, dependencies (where cargo-deny is there)
+lint: build-deps ## Formatting, clippy without a warning, shell scripts; dependencies where cargo-deny is there
 	@scripts/lint.sh
 
 fmt: ## Format the code
