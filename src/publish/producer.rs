@@ -27,8 +27,9 @@ const DEFAULTS: &[(&str, &str)] = &[
 /// What delivery rests on: the configuration refuses these in `kafka.properties`.
 const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")];
 /// A dead pod's open transaction holds up its partitions' next owner for this long at most. librdkafka wants
-/// a message's time within it.
-const TRANSACTION: &[(&str, &str)] = &[("transaction.timeout.ms", "10000"), ("message.timeout.ms", "9000")];
+/// a message's time within it, and a request's.
+const TRANSACTION: &[(&str, &str)] =
+    &[("transaction.timeout.ms", "10000"), ("message.timeout.ms", "9000"), ("socket.timeout.ms", "9000")];
 /// librdkafka's reports arrive while polling: one poll's length, which bounds what a report waits.
 const POLL: Duration = Duration::from_millis(1);
 /// Above librdkafka's own `message.timeout.ms`: past it every message has been reported.

@@ -206,8 +206,17 @@ impl Pod {
     /// Where the pod is not gone in time.
     #[track_caller]
     pub fn wait_exit(&self, within: Duration) -> ExitStatus {
-        let status = self.process.wait_exit(within);
+        let status = self.wait_exit_status(within);
         status.unwrap_or_else(|| panic!("the pod still runs\n{}", self.process.log_tail(60)))
+    }
+
+    /// How it ended; `None` where it still runs then.
+    pub fn wait_exit_status(&self, within: Duration) -> Option<ExitStatus> {
+        self.process.wait_exit(within)
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
     }
 
     /// Waits until the pod says that it is not ready any more.

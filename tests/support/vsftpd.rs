@@ -9,6 +9,7 @@ use std::fmt::Write;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::deps_dir;
@@ -30,11 +31,11 @@ const START_ATTEMPTS: usize = 3;
 /// A running server with a directory of its own. The process comes first: it must end before its files go.
 #[derive(Debug)]
 pub struct Vsftpd {
-    process: Process,
+    process: Mutex<Process>,
     addr: SocketAddr,
     log: PathBuf,
     root: PathBuf,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Vsftpd {
@@ -75,26 +76,31 @@ impl Vsftpd {
         }
         let file = scratch.path().join("vsftpd.conf");
         fs::write(&file, conf).expect("vsftpd.conf");
-        let (binary, libraries) = binary();
-        let output = scratch.path().join("vsftpd.out");
-        let process = Process::start(&binary, &[file.display().to_string()], &output, |command| {
-            command.env("LD_LIBRARY_PATH", libraries);
-        });
-        let up = try_wait_for(START, || {
-            if !process.is_running() {
-                return Some(false);
-            }
-            TcpStream::connect(addr).is_ok().then_some(true)
-        });
-        if up != Some(true) {
-            return Err(process.log_tail(10));
-        }
-        let server = Vsftpd { process, addr, log, root, _scratch: scratch };
+        let process = Mutex::new(boot(scratch.path(), addr)?);
+        let server = Vsftpd { process, addr, log, root, scratch };
         // Our look was a session too: it must have come and gone, or it is counted as somebody else's.
         wait_until("the end of our look at vsftpd", START, || {
             server.count("] CONNECT: ") > 0 && server.sessions_now() == 0
         });
         Ok(server)
+    }
+
+    /// Kills the server and every session of it (SIGKILL).
+    pub fn kill(&self) {
+        self.process().kill();
+    }
+
+    /// Starts it again on its port, with its files.
+    ///
+    /// # Panics
+    /// Where it does not start; its output is in the message.
+    pub fn restart(&self) {
+        let process = boot(self.scratch.path(), self.addr);
+        *self.process() = process.unwrap_or_else(|e| panic!("vsftpd did not come back: {e}"));
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -128,7 +134,7 @@ impl Vsftpd {
 
     /// Sessions that the server has open now, logged in or not: it forks one child for each.
     pub fn sessions_now(&self) -> usize {
-        self.process.children()
+        self.process().children()
     }
 
     /// Logins that succeeded, from the server's log.
@@ -155,6 +161,22 @@ impl Vsftpd {
     pub fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
+}
+
+/// Starts the process on the configuration that lies in `scratch`, and waits until it takes connections.
+fn boot(scratch: &Path, addr: SocketAddr) -> Result<Process, String> {
+    let (binary, libraries) = binary();
+    let args = [scratch.join("vsftpd.conf").display().to_string()];
+    let process = Process::start(&binary, &args, &scratch.join("vsftpd.out"), |command| {
+        command.env("LD_LIBRARY_PATH", libraries);
+    });
+    let up = try_wait_for(START, || {
+        if !process.is_running() {
+            return Some(false);
+        }
+        TcpStream::connect(addr).is_ok().then_some(true)
+    });
+    if up == Some(true) { Ok(process) } else { Err(process.log_tail(10)) }
 }
 
 /// The binary, and the directories of the libraries unpacked beside it.
