@@ -7,6 +7,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build-deps ## Watch files move: broker and FTP server in one process, nothing to set up
+	@cargo build --locked
 	@cargo run --locked --quiet -- demo $(ARGS)
 
 test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both the first time
