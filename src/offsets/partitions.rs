@@ -2,15 +2,30 @@
 //! (which finishes them).
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{DoneMap, Intake, Lease, Ledger};
 use crate::record::Origin;
 
+/// One partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {
     pub topic: Arc<str>,
     pub partition: i32,
+}
+
+impl TopicPartition {
+    /// The partition that a record stands in.
+    pub fn of(origin: &Origin) -> Self {
+        TopicPartition { topic: origin.topic.clone(), partition: origin.partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.topic, self.partition)
+    }
 }
 
 /// What is committed for one partition.
@@ -107,7 +122,7 @@ impl Offsets {
     /// True if an outcome under this lease may still be published: its partition is ours under the same
     /// assignment.
     pub fn is_owned(&self, origin: &Origin, lease: &Lease) -> bool {
-        let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+        let at = TopicPartition::of(origin);
         self.lock().owned.get(&at).is_some_and(|owned| owned.lease.epoch() == lease.epoch())
     }
 
@@ -120,7 +135,7 @@ impl Offsets {
     ) -> Option<Vec<PartitionCommit>> {
         let mut by_partition: HashMap<TopicPartition, Vec<(i64, u64)>> = HashMap::new();
         for (origin, lease) in answered {
-            let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+            let at = TopicPartition::of(origin);
             by_partition.entry(at).or_default().push((origin.offset, lease.epoch()));
         }
         let state = self.lock();
@@ -148,7 +163,7 @@ impl Offsets {
     ) {
         let mut state = self.lock();
         for (origin, lease) in answered {
-            let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+            let at = TopicPartition::of(origin);
             if let Some(owned) = state.owned.get_mut(&at).filter(|owned| owned.lease.epoch() == lease.epoch())
             {
                 owned.unsaved |= owned.ledger.finish(origin.offset);
@@ -178,7 +193,7 @@ impl Offsets {
     pub fn abandon<'a>(&self, dropped: impl IntoIterator<Item = &'a Origin>) {
         let mut state = self.lock();
         for origin in dropped {
-            let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+            let at = TopicPartition::of(origin);
             if let Some(owned) = state.owned.get_mut(&at).filter(|owned| owned.revoking) {
                 owned.abandoned += 1;
             }

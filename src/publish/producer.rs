@@ -16,7 +16,8 @@ use crate::consume::{client_properties, log, without_value};
 use crate::metrics::Metrics;
 use crate::record::Header;
 
-/// Defaults that `kafka.properties` may override. The publisher makes its own batches.
+/// Defaults; `kafka.properties` may override those that the configuration does not refuse there. The publisher
+/// makes its own batches.
 const DEFAULTS: &[(&str, &str)] = &[
     ("linger.ms", "1"),
     ("message.timeout.ms", "30000"),
