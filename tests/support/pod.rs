@@ -206,13 +206,13 @@ impl Pod {
     /// Where the pod is not gone in time.
     #[track_caller]
     pub fn wait_exit(&self, within: Duration) -> ExitStatus {
-        let status = self.wait_exit_status(within);
+        let status = self.process.wait_exit(within);
         status.unwrap_or_else(|| panic!("the pod still runs\n{}", self.process.log_tail(60)))
     }
 
-    /// How it ended; `None` where it still runs then.
-    pub fn wait_exit_status(&self, within: Duration) -> Option<ExitStatus> {
-        self.process.wait_exit(within)
+    /// How it ended; `None` while it runs.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.process.status()
     }
 
     pub fn pid(&self) -> i32 {
