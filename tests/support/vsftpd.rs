@@ -27,6 +27,20 @@ pub const FORBIDDEN: &str = "forbidden";
 const START: Duration = Duration::from_secs(10);
 const START_ATTEMPTS: usize = 3;
 
+/// Where a server runs.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub address: Ipv4Addr,
+    /// What a command begins with to run there: `ip netns exec …`; empty here.
+    pub enter: Vec<String>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Host { address: Ipv4Addr::LOCALHOST, enter: Vec::new() }
+    }
+}
+
 /// A running server with a directory of its own. The process comes first: it must end before its files go.
 #[derive(Debug)]
 pub struct Vsftpd {
@@ -52,9 +66,17 @@ impl Vsftpd {
     /// # Panics
     /// Where it does not start; its output is in the message.
     pub fn with(settings: &[(&str, &str)]) -> Vsftpd {
+        Vsftpd::at(&Host::default(), settings)
+    }
+
+    /// The same on another host.
+    ///
+    /// # Panics
+    /// Where it does not start; its output is in the message.
+    pub fn at(host: &Host, settings: &[(&str, &str)]) -> Vsftpd {
         let mut error = String::new();
         for _ in 0..START_ATTEMPTS {
-            match Vsftpd::try_start(settings) {
+            match Vsftpd::try_start(host, settings) {
                 Ok(server) => return server,
                 Err(e) => error = e,
             }
@@ -62,11 +84,11 @@ impl Vsftpd {
         panic!("vsftpd did not start: {error}")
     }
 
-    fn try_start(settings: &[(&str, &str)]) -> Result<Vsftpd, String> {
+    fn try_start(host: &Host, settings: &[(&str, &str)]) -> Result<Vsftpd, String> {
         let scratch = Scratch::new("vsftpd");
         let root = scratch.dir("root");
         let log = scratch.path().join("vsftpd.log");
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let addr = SocketAddr::from((host.address, free_port()));
         let passwords = scratch.path().join("passwords");
         fs::write(&passwords, format!("{PASSWORD}\n")).expect("a password file");
         let mut conf = configuration(addr, &root, &log, &passwords, &scratch.dir("empty"));
@@ -77,7 +99,9 @@ impl Vsftpd {
         fs::write(&file, conf).expect("vsftpd.conf");
         let (binary, libraries) = binary();
         let output = scratch.path().join("vsftpd.out");
-        let process = Process::start(&binary, &[file.display().to_string()], &output, |command| {
+        let command = [&host.enter[..], &[binary.display().to_string(), file.display().to_string()]].concat();
+        let (program, args) = command.split_first().expect("a program");
+        let process = Process::start(Path::new(program), args, &output, |command| {
             command.env("LD_LIBRARY_PATH", libraries);
         });
         let up = try_wait_for(START, || {
@@ -89,6 +113,8 @@ impl Vsftpd {
         if up != Some(true) {
             return Err(process.log_tail(10));
         }
+        // Where the settings say so.
+        let root = settings.iter().find(|(key, _)| *key == "anon_root").map_or(root, |(_, at)| at.into());
         let server = Vsftpd { process, addr, log, root, _scratch: scratch };
         // Our look was a session too: it must have come and gone, or it is counted as somebody else's.
         wait_until("the end of our look at vsftpd", START, || {
