@@ -22,16 +22,16 @@ pub struct Case {
     pub kib: usize,
 }
 
+pub fn name_of(file: usize) -> String {
+    format!("file-{file:04}")
+}
+
 impl Case {
     pub fn all(quick: bool) -> Vec<Case> {
         let share = if quick { 5 } else { 1 };
         let sizes = [(1_000 / share, 4), (400 / share, 300)];
         let ways = [false, true];
         sizes.iter().flat_map(|&(files, kib)| ways.map(|upload| Case { upload, files, kib })).collect()
-    }
-
-    pub fn name_of(&self, file: usize) -> String {
-        format!("file-{file:04}")
     }
 
     /// The directory of the files to be moved, on either side.
@@ -72,8 +72,8 @@ impl Ground {
         Ground::at("loopback".to_owned(), None, &Host::default())
     }
 
-    pub fn far(host: Host) -> Ground {
-        Ground::at(format!("{} ms", FAR.as_millis()), Some(FAR), &host)
+    pub fn far(host: &Host) -> Ground {
+        Ground::at(format!("{} ms", FAR.as_millis()), Some(FAR), host)
     }
 
     fn at(name: String, round_trip: Option<Duration>, host: &Host) -> Ground {
@@ -107,7 +107,7 @@ impl Ground {
         let source = source_side.join(case.source());
         fs::create_dir_all(&source).expect("a source directory");
         for file in 0..case.files {
-            let path = source.join(case.name_of(file));
+            let path = source.join(name_of(file));
             if !path.exists() {
                 fs::write(path, case_content(case, file)).expect("a file to move");
             }
@@ -126,7 +126,7 @@ impl Places {
     #[track_caller]
     pub fn assert_all_there(&self) {
         for file in 0..self.case.files {
-            let path = self.destination.join(self.case.name_of(file));
+            let path = self.destination.join(name_of(file));
             let found = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             assert!(found == case_content(&self.case, file), "{} is wrong", path.display());
         }

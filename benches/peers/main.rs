@@ -74,12 +74,11 @@ fn main() -> ExitCode {
         println!("{HELP}");
         return ExitCode::FAILURE;
     };
-    match (link::inside(), wanted.loopback) {
-        (None, false) => match Link::lay() {
+    if link::inside().is_none() && !wanted.loopback {
+        match Link::lay() {
             Ok(link) => return start_inside(&link, &args),
             Err(why) => println!("No link of {} ms: {why}. Loopback only.", FAR.as_millis()),
-        },
-        (None, true) | (Some(_), _) => {}
+        }
     }
     measure(&wanted);
     ExitCode::SUCCESS
@@ -123,7 +122,7 @@ fn measure(wanted: &Wanted) {
     }
     let kafka = support::kafka::Kafka::shared();
     let mut grounds = vec![Ground::near()];
-    grounds.extend(link::inside().map(Ground::far));
+    grounds.extend(link::inside().as_ref().map(Ground::far));
     for ground in &grounds {
         let mut table = Table::new(ground);
         let cases = Case::all(wanted.quick);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::SESSIONS;
-use crate::load::{Case, Ground, Places};
+use crate::load::{Case, Ground, Places, name_of};
 use crate::support::deps_dir;
 use crate::support::scratch::Scratch;
 use crate::support::vsftpd::{PASSWORD, USER};
@@ -127,7 +127,7 @@ fn lftp(ground: &Ground, case: &Case, places: &Places) -> Vec<String> {
 fn curl(ground: &Ground, case: &Case, places: &Places, scratch: &Path) -> Vec<String> {
     let mut list = String::new();
     for file in 0..case.files {
-        let name = case.name_of(file);
+        let name = name_of(file);
         let here = places.local.join(&name);
         let key = if case.upload { "upload-file" } else { "output" };
         let _ = writeln!(list, "url = \"ftp://{}/{}/{name}\"", ground.addr(), places.remote);

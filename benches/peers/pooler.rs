@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::SESSIONS;
-use crate::load::{Case, Ground};
+use crate::load::{Case, Ground, name_of};
 use crate::support::client::{Answers, download, send, upload};
 use crate::support::kafka::Kafka;
 use crate::support::pod::{Pod, PodConfig, binary};
@@ -30,7 +30,7 @@ pub fn run(kafka: &Kafka, ground: &Ground, case: &Case) -> Usage {
     let local = places.local.display().to_string();
     let tasks: Vec<_> = (0..case.files)
         .map(|file| {
-            let (id, name) = (format!("{file:08}-0000-4000-8000-000000000000"), case.name_of(file));
+            let (id, name) = (format!("{file:08}-0000-4000-8000-000000000000"), name_of(file));
             let (here, there) = (format!("{local}/{name}"), format!("{}/{name}", places.remote));
             if case.upload {
                 upload(&id, &here, "remote", &there)
@@ -45,7 +45,8 @@ pub fn run(kafka: &Kafka, ground: &Ground, case: &Case) -> Usage {
     send(kafka, &topics.tasks, tasks);
     answers.wait_for(case.files, RUN);
     let elapsed = begin.elapsed();
-    let usage = Usage { elapsed, cpu: cpu(pod.pid()) - cpu_before, peak_bytes: pod.peak_rss_bytes() };
+    let usage =
+        Usage { elapsed, cpu: cpu(pod.pid()).saturating_sub(cpu_before), peak_bytes: pod.peak_rss_bytes() };
     answers.assert_all_completed();
     places.assert_all_there();
     pod.signal(Signal::TERM);

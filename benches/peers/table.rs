@@ -79,7 +79,7 @@ impl fmt::Display for Table {
         for row in &self.rows {
             let Medians { seconds, cpu_ms, peak_mib } = row.medians();
             let files = row.case.files as f64;
-            let trips = self.round_trip.map_or("".to_owned(), |round_trip| {
+            let trips = self.round_trip.map_or_else(String::new, |round_trip| {
                 format!("{:.1}", seconds * SESSIONS as f64 / round_trip.as_secs_f64() / files)
             });
             let (by_seconds, by_cpu) = match self.best_peer(row) {
