@@ -33,7 +33,8 @@ const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")
 /// a message's time within it, and a request's.
 const TRANSACTION: &[(&str, &str)] =
     &[("transaction.timeout.ms", "10000"), ("message.timeout.ms", "9000"), ("socket.timeout.ms", "9000")];
-/// librdkafka's reports arrive while polling: one poll's length, which bounds what a report waits.
+/// librdkafka's reports arrive while polling: between two polls, which bounds what a report waits. Slept, since
+/// a poll that waits for less than librdkafka's millisecond spins.
 const POLL: Duration = Duration::from_millis(1);
 /// Above librdkafka's own `message.timeout.ms`: past it every message has been reported.
 const REPORT_GRACE: Duration = Duration::from_secs(5);
@@ -148,7 +149,7 @@ impl Producer {
             self.enqueue(number, message, deadline, &beat);
         }
         while self.reported(first) < messages.len() && Instant::now() < deadline {
-            self.inner.poll(POLL);
+            self.poll();
             beat();
         }
         let mut done = self.reports();
@@ -180,8 +181,17 @@ impl Producer {
                 self.reports().insert(number, Err(code));
                 return;
             }
-            self.inner.poll(POLL);
+            self.poll();
             beat();
+        }
+    }
+
+    /// Takes the reports that are there; waits a moment where there are none.
+    fn poll(&self) {
+        let before = self.reports().len();
+        self.inner.poll(Duration::ZERO);
+        if self.reports().len() == before {
+            std::thread::sleep(POLL);
         }
     }
 
