@@ -119,6 +119,7 @@ impl App {
             pool: pool.clone(),
             carrier: transfer,
             connections: config.connections.ftp.values().cloned().collect(),
+            roots: config.connections.local.values().map(|l| (l.name.clone(), l.base_path.clone())).collect(),
             budget: budget.clone(),
             answers: answers_in.clone(),
             metrics: metrics.clone(),

@@ -115,7 +115,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     async fn log_in(&mut self, vacancy: Vacancy<C>, entry: Entry) {
         let login = catch_panic(vacancy.open());
         match self.unless_cancelled(&entry.job.record.lease.clone(), login).await {
-            Err(Cancelled) => self.duty.finish(),
+            Err(Cancelled) => self.forget(entry),
             Ok(Ok(session)) => {
                 self.duty.line().login_succeeded();
                 self.duty.got_session();
@@ -152,11 +152,12 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         let record = &entry.job.record;
         let (task, origin, lease) = (&entry.job.task, &record.origin, &record.lease);
         let carried = catch_panic(shared.carrier.carry(session, task, origin, lease, &shared.cut_off));
-        let result = match self.until_cut_off(lease, carried).await {
+        let ended = self.until_cut_off(lease, carried).await;
+        let result = match ended {
             Ok(Ok(transferred)) => Ok(transferred),
             Ok(Err(Stopped::Failed(error))) => Err(error),
             Ok(Err(Stopped::LeaseEnded | Stopped::Cancelled)) | Err(Cancelled) => {
-                self.duty.finish();
+                self.forget(entry);
                 return false;
             }
         };
@@ -222,6 +223,14 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         }
         report::retried(&self.shared.metrics, &entry, &error, due);
         self.duty.give_back(entry, due.map(|wait| Instant::now() + wait));
+    }
+
+    /// Without an answer.
+    fn forget(&mut self, entry: Entry) {
+        self.duty.finish();
+        let place = entry.place;
+        drop(entry);
+        self.shared.give_up(place);
     }
 
     fn finish(&mut self, entry: Entry, verdict: Result<Completed, Failure>) {

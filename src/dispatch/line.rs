@@ -62,17 +62,20 @@ impl Line {
         Line { connection, state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Adds a new task; hands it back if nothing is begun any more.
-    ///
-    /// Every task enters by this door and leaves by the dispatcher's `answer`: what must hold a task back
-    /// until another is answered stands between those two.
-    pub fn enqueue(&self, entry: Entry) -> Result<(), Box<Entry>> {
+    /// Adds a new task; drops it if nothing is begun any more.
+    pub fn enqueue(&self, entry: Entry) {
         let mut state = self.state();
-        if state.stopped {
-            return Err(Box::new(entry));
+        if !state.stopped {
+            state.queue.push_back(entry);
         }
-        state.queue.push_back(entry);
-        Ok(())
+    }
+
+    /// Adds a task that has waited for its turn elsewhere; drops it if nothing is begun any more.
+    pub fn enqueue_first(&self, entry: Entry) {
+        let mut state = self.state();
+        if !state.stopped {
+            state.queue.push_front(entry);
+        }
     }
 
     /// Lanes to be spawned now, one [`Duty`] each: as many as there are tasks without one, up to the
