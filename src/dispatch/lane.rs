@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::breaker;
 use super::carry::{Carry, catch_panic};
 use super::line::{Duty, Line, Seek};
 use super::queue::Entry;
@@ -96,7 +97,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     /// The next task whose answer is wanted and whose deadline is not over; its try begins.
     fn next_task(&mut self) -> Option<Entry> {
         loop {
-            let mut entry = self.duty.take()?;
+            let mut entry = self.duty.take(Instant::now())?;
             if !entry.job.record.lease.may_begin() {
                 self.duty.finish();
                 self.shared.withdrawn(entry);
@@ -123,8 +124,13 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
                 self.work(session, entry).await;
             }
             Ok(Err(error)) => {
+                let was_probe = self.duty.line().breaker(Instant::now()) != breaker::State::Closed;
                 self.duty.line().login_failed(&error, Instant::now(), rand::random());
-                self.settle(entry, Err(error));
+                if was_probe && entry.bears_probes(&error) {
+                    self.probed(entry, &error);
+                } else {
+                    self.settle(entry, Err(error));
+                }
             }
         }
     }
@@ -161,6 +167,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
                 return false;
             }
         };
+        self.duty.line().tried(result.as_ref().err(), Instant::now(), rand::random());
         if result.as_ref().is_err_and(|error| error.remedy == Remedy::LowerLimit) {
             self.shared.pool.lower_limit(&self.duty.line().connection);
         }
@@ -199,6 +206,13 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
             result = work => Ok(result),
             () = out_of_time => Err(Cancelled),
         }
+    }
+
+    /// The login was a probe of the open breaker, and failed: the task waits on, as all others do.
+    fn probed(&mut self, mut entry: Entry, error: &TryError) {
+        entry.tries.take_back();
+        report::retried(&self.shared.metrics, &entry, error, None);
+        self.duty.give_back(entry, None);
     }
 
     /// The try is over: the task is answered, or will be tried again.

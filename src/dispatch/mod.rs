@@ -5,12 +5,12 @@
 //! is dropped where it must not be answered: its lease has ended, or the pod stops first.
 
 mod admission;
+mod breaker;
 mod carry;
 mod lane;
 mod line;
 mod order;
 mod queue;
-mod reach;
 mod report;
 mod retry;
 
@@ -300,6 +300,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
             }
             let counts = line.counts();
             let waiting = counts.waiting + behind.get(&*line.connection).copied().unwrap_or_default();
+            self.metrics.breaker(&line.connection, line.breaker(now));
             self.metrics.tasks(&line.connection, waiting, counts.delayed, counts.in_flight);
         }
         self.metrics.held(self.budget.tasks(), self.budget.bytes());
