@@ -10,10 +10,10 @@ use crate::config::Kafka;
 /// Defaults that `kafka.properties` may override. librdkafka would prefetch 100,000 messages or 64 MB a
 /// partition; the pod holds its backlog itself, decoded, so that one connection cannot hide the others.
 const DEFAULTS: &[(&str, &str)] = &[
-    ("queued.min.messages", "1000"),
-    ("queued.max.messages.kbytes", "4096"),
-    ("fetch.message.max.bytes", "1048576"),
-    ("fetch.max.bytes", "8388608"),
+    ("queued.min.messages", "500"),
+    ("queued.max.messages.kbytes", "512"),
+    ("fetch.message.max.bytes", "262144"),
+    ("fetch.max.bytes", "1048576"),
     ("fetch.wait.max.ms", "100"),
     ("session.timeout.ms", "15000"),
     ("socket.timeout.ms", "20000"),
