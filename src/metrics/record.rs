@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::{Closed, Metrics};
+use super::{BreakerState, Closed, Metrics};
 use crate::failure::Code;
 
 /// The label of an error code outside the closed list.
@@ -65,6 +65,17 @@ impl Metrics {
         connection.tasks.waiting.set(gauge(waiting));
         connection.tasks.delayed.set(gauge(delayed));
         connection.tasks.in_flight.set(gauge(in_flight));
+    }
+
+    /// A connection's circuit breaker now.
+    pub fn breaker(&self, connection: &str, state: BreakerState) {
+        self.connection(connection).breaker.set(state.value());
+    }
+
+    /// A task goes to the retry topic; `reason` is a word of the code, not of a message.
+    pub fn deferred(&self, connection: &str, reason: &'static str) {
+        let connection = self.connection(connection);
+        self.inner.series.deferred.with_label_values(&[connection.name.as_str(), reason]).inc();
     }
 
     /// Tasks the pod holds from intake to commit, and their payload bytes.
