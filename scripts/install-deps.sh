@@ -11,7 +11,12 @@ deps=${FTP_POOLER_DEPS:-$PWD/.deps}
 what=${1:-all}
 
 # Each is unpacked, not installed: Debian's FTP servers exclude each other, and none needs to be a service.
-ftp_servers=(vsftpd)
+# Each line: the server's program, and the packages that it comes in.
+ftp_servers=(
+    "vsftpd vsftpd"
+    "proftpd proftpd-core proftpd-mod-crypto"
+    "pure-ftpd pure-ftpd pure-ftpd-common"
+)
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 die() { printf 'deps: %s\n' "$@" >&2; exit 1; }
@@ -96,14 +101,15 @@ kafka() {
 # Unpacks a server's package, and every package that it would bring along and this machine does not have.
 ftp_server() {
     local server=$1 into=$deps/$1 packages libraries missing
+    shift
     [ -e "$into/stamp" ] && return
     if ! command -v apt-get >/dev/null; then
         [ -x "/usr/sbin/$server" ] && return
         need_debian "$server"
     fi
     say "unpacking $server into $into (nothing is installed, no service is started)"
-    apt-cache show "$server" >/dev/null 2>&1 || update_lists
-    packages=$(wanted_packages "$server")
+    apt-cache show "$1" >/dev/null 2>&1 || update_lists
+    packages=$(wanted_packages "$@")
     rm -rf "$into" "$into.new"
     mkdir -p "$into.new/packages"
     # The sandbox user of apt may not write here, and would warn about it.
@@ -124,8 +130,8 @@ ftp_server() {
 
 # What apt would install for a server here, the server itself first even where it is installed already.
 wanted_packages() {
-    echo "$1"
-    apt-get -s install --no-install-recommends "$1" 2>/dev/null | awk '/^Inst lib/ { print $2 }'
+    printf '%s\n' "$@"
+    apt-get -s install --no-install-recommends "$@" 2>/dev/null | awk '/^Inst lib/ { print $2 }'
 }
 
 download() {
@@ -139,6 +145,7 @@ build_packages
 if [ "$what" = all ]; then
     kafka
     for server in "${ftp_servers[@]}"; do
-        ftp_server "$server"
+        # shellcheck disable=SC2086 # a program and its packages
+        ftp_server $server
     done
 fi
