@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Who may name what: a word, and the places beneath `src/` that may hold it.
 const RULES: &[(&str, &[&str])] = &[
     ("rdkafka::", &["consume/", "publish/", "demo/"]),
-    ("suppaftp::", &["ftp/", "logging.rs"]),
+    ("suppaftp::", &["ftp/", "logging/"]),
     ("deadpool::", &["pool/"]),
     ("axum::", &["sidecar/"]),
     ("rustix::fs", &["storage/"]),
