@@ -13,8 +13,8 @@ demo: build-deps ## Watch files move: broker and FTP server in one process, noth
 test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both the first time
 	@scripts/test.sh
 
-bench: build-deps ## Measure the hot paths
-	@cargo bench --locked
+bench: ## The pooler side by side with rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root
+	@scripts/bench.sh $(ARGS)
 
 lint: build-deps ## Formatting, clippy without a warning, shell scripts; dependencies where cargo-deny is there
 	@scripts/lint.sh

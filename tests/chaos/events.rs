@@ -12,6 +12,8 @@ pub enum Event {
     Kill,
     /// SIGKILL of a pod; one of another name takes its place.
     KillForAnother,
+    /// SIGKILL of all pods at once.
+    KillAll,
     /// SIGSTOP of a pod for longer than its session, then SIGCONT.
     Freeze,
     /// The same, and meanwhile a pod of the same name is started: the frozen one wakes as a zombie.
@@ -32,10 +34,10 @@ pub const DECK: [Event; 12] = [
     Event::Kill,
     Event::Kill,
     Event::KillForAnother,
+    Event::KillAll,
     Event::Freeze,
     Event::FreezeAndReplace,
     Event::KillBroker,
-    Event::RestartServer,
     Event::RestartServer,
     Event::RestartServer,
     Event::Add,
@@ -63,15 +65,20 @@ impl Dealer {
         self.deck.pop().expect("a deck was just filled")
     }
 
-    /// True once each kind has come.
-    pub fn has_dealt_all(&self) -> bool {
-        self.dealt >= DECK.len()
+    /// How many events there have been.
+    pub fn dealt(&self) -> usize {
+        self.dealt
     }
 }
 
+/// The pods' `session.timeout.ms`: what a dead pod held is taken over after it.
+pub const SESSION: Duration = Duration::from_secs(4);
+/// Their `heartbeat.interval.ms`.
+pub const HEARTBEAT: Duration = Duration::from_millis(500);
+
 /// Between two events.
 pub fn gap(rng: &mut StdRng) -> Duration {
-    Duration::from_millis(rng.random_range(1_500..4_500))
+    Duration::from_millis(rng.random_range(2_000..5_000))
 }
 
 /// From a death to a new start.
@@ -79,7 +86,7 @@ pub fn absence(rng: &mut StdRng) -> Duration {
     Duration::from_millis(rng.random_range(100..3_000))
 }
 
-/// Longer than the pods' `session.timeout.ms` of 6 s.
+/// Longer than [`SESSION`].
 pub fn frozen(rng: &mut StdRng) -> Duration {
-    Duration::from_millis(rng.random_range(7_500..10_000))
+    Duration::from_millis(rng.random_range(5_000..8_000))
 }

@@ -14,6 +14,9 @@ const EXIT: Duration = Duration::from_secs(45);
 /// A pod that ended by itself is started again after this long.
 const RESTART: Duration = Duration::from_secs(1);
 
+/// The exit code of a pod that cannot go on.
+const GIVEN_UP: i32 = 1;
+
 struct Member {
     name: String,
     pod: Pod,
@@ -34,11 +37,15 @@ pub struct Fleet<'a> {
     delivery: &'a str,
     members: Vec<Member>,
     gone: Vec<Pod>,
+    /// Told to end, and by when they must have.
+    leaving: Vec<(Instant, String, Pod)>,
     later: Vec<(Instant, Later)>,
-    started: usize,
-    /// Pods that ended though nobody had killed them, replaced ones not counted.
-    pub exits: Vec<String>,
+    named: usize,
     pub kills: usize,
+    /// Pods that gave up, as one that is fenced has to.
+    pub exits: usize,
+    /// Ends that no pod may have: a panic, a crash, a SIGTERM without effect.
+    pub bad_ends: Vec<String>,
 }
 
 impl<'a> Fleet<'a> {
@@ -48,22 +55,28 @@ impl<'a> Fleet<'a> {
             delivery,
             members: Vec::new(),
             gone: Vec::new(),
+            leaving: Vec::new(),
             later: Vec::new(),
-            started: 0,
-            exits: Vec::new(),
+            named: 0,
             kills: 0,
+            exits: 0,
+            bad_ends: Vec::new(),
         }
     }
 
     /// Starts a pod of a name of its own.
     pub fn add(&mut self) -> String {
-        let name = format!("pod-{}", self.started);
+        let name = self.new_name();
         self.start(name.clone());
         name
     }
 
+    fn new_name(&mut self) -> String {
+        self.named += 1;
+        format!("pod-{}", self.named)
+    }
+
     fn start(&mut self, name: String) {
-        self.started += 1;
         let pod = Pod::spawn(&self.site.pod_config(&name, self.delivery));
         self.members.push(Member { name, pod, frozen: false, replaced: false });
     }
@@ -71,13 +84,29 @@ impl<'a> Fleet<'a> {
     /// SIGKILL of any pod; `absence` later one of the same name, or of another, is started.
     pub fn kill_any(&mut self, rng: &mut StdRng, same_name: bool, absence: Duration) -> Option<String> {
         let at = self.any_awake(rng)?;
+        let name = self.kill(at);
+        let next = if same_name { name.clone() } else { self.new_name() };
+        self.after(absence, Later::Start { name: next });
+        Some(name)
+    }
+
+    /// SIGKILL of all pods, the frozen ones too; as many are started `absence` later.
+    pub fn kill_all(&mut self, absence: Duration) {
+        while !self.members.is_empty() {
+            let replaced = self.members[0].replaced;
+            let name = self.kill(0);
+            if !replaced {
+                self.after(absence, Later::Start { name });
+            }
+        }
+    }
+
+    fn kill(&mut self, at: usize) -> String {
         let Member { name, pod, .. } = self.members.swap_remove(at);
         pod.kill9();
         self.kills += 1;
         self.gone.push(pod);
-        let next = if same_name { name.clone() } else { format!("pod-{}", self.started) };
-        self.after(absence, Later::Start { name: next });
-        Some(name)
+        name
     }
 
     /// SIGSTOP of any pod, SIGCONT after `span`. With `replace`, a pod of its name is started meanwhile.
@@ -95,15 +124,15 @@ impl<'a> Fleet<'a> {
         Some(name)
     }
 
-    /// SIGTERM of any pod, but for the last one, and its end.
+    /// SIGTERM of any pod, but for the last one; its end comes in its own time.
     pub fn remove_any(&mut self, rng: &mut StdRng) -> Option<String> {
         if self.members.len() < 2 {
             return None;
         }
         let at = self.any_awake(rng)?;
         let Member { name, pod, .. } = self.members.swap_remove(at);
-        self.end(&name, &pod);
-        self.gone.push(pod);
+        pod.signal(Signal::TERM);
+        self.leaving.push((Instant::now() + EXIT, name.clone(), pod));
         Some(name)
     }
 
@@ -118,8 +147,10 @@ impl<'a> Fleet<'a> {
         self.later.iter().any(|(_, later)| matches!(later, Later::StartServer { index: i } if *i == index))
     }
 
+    /// A pod that works; one that another has taken the name of is left to find out.
     fn any_awake(&self, rng: &mut StdRng) -> Option<usize> {
-        let awake: Vec<usize> = (0..self.members.len()).filter(|&i| !self.members[i].frozen).collect();
+        let works = |&i: &usize| !self.members[i].frozen && !self.members[i].replaced;
+        let awake: Vec<usize> = (0..self.members.len()).filter(works).collect();
         (!awake.is_empty()).then(|| awake[rng.random_range(0..awake.len())])
     }
 
@@ -144,6 +175,7 @@ impl<'a> Fleet<'a> {
             }
         }
         self.bury();
+        self.see_off();
     }
 
     fn thaw(&mut self, pid: i32) {
@@ -156,8 +188,9 @@ impl<'a> Fleet<'a> {
     fn bury(&mut self) {
         while let Some(at) = self.members.iter().position(|member| !member.pod.is_running()) {
             let Member { name, pod, replaced, .. } = self.members.swap_remove(at);
+            self.exits += 1;
+            self.judge_end(&name, &pod);
             if !replaced {
-                self.exits.push(format!("{name} ended by itself\n{}", pod.log_tail(5)));
                 self.after(RESTART, Later::Start { name });
             }
             self.gone.push(pod);
@@ -173,26 +206,45 @@ impl<'a> Fleet<'a> {
     /// SIGTERM of all pods, and their ends.
     pub fn stop(&mut self) {
         self.later.clear();
-        for member in &self.members {
-            member.pod.signal(Signal::TERM);
-        }
+        let deadline = Instant::now() + EXIT;
         for Member { name, pod, .. } in std::mem::take(&mut self.members) {
-            self.end(&name, &pod);
+            pod.signal(Signal::TERM);
+            self.leaving.push((deadline, name, pod));
+        }
+        while !self.leaving.is_empty() {
+            self.see_off();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Looks how those that were told to end have ended.
+    fn see_off(&mut self) {
+        for (deadline, name, pod) in std::mem::take(&mut self.leaving) {
+            match pod.exit_status() {
+                None if Instant::now() < deadline => {
+                    self.leaving.push((deadline, name, pod));
+                    continue;
+                }
+                None => {
+                    self.bad_ends.push(format!("{name} did not end on SIGTERM\n{}", pod.log_tail(20)));
+                    pod.kill9();
+                }
+                Some(_) => self.judge_end(&name, &pod),
+            }
             self.gone.push(pod);
         }
     }
 
-    fn end(&mut self, name: &str, pod: &Pod) {
-        pod.signal(Signal::TERM);
-        match pod.wait_exit_status(EXIT) {
-            Some(status) if status.success() => {}
-            Some(status) => {
-                self.exits.push(format!("{name} ended with {status} on SIGTERM\n{}", pod.log_tail(5)));
-            }
-            None => {
-                self.exits.push(format!("{name} did not end on SIGTERM\n{}", pod.log_tail(20)));
-                pod.kill9();
-            }
+    /// A pod may give up; it may not panic (101) or crash.
+    fn judge_end(&mut self, name: &str, pod: &Pod) {
+        let Some(status) = pod.exit_status() else { return };
+        if status.success() {
+            return;
+        }
+        let last = pod.log_tail(5);
+        eprintln!("  {name} ended with {status}: {last}");
+        if status.code() != Some(GIVEN_UP) {
+            self.bad_ends.push(format!("{name} ended with {status}\n{last}"));
         }
     }
 }

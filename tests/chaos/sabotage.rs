@@ -18,6 +18,8 @@ use crate::support::wait::wait_until;
 
 const TASKS: usize = 200;
 const LONG: Duration = Duration::from_secs(120);
+/// Bytes a second, for each transfer.
+const UNHURRIED: usize = 10_000_000;
 /// Answers whose offsets a broken commit would have lost, and offsets that it would have committed unanswered.
 const FORGOTTEN: i64 = 5;
 const SKIPPED: i64 = 3;
@@ -26,7 +28,7 @@ const SKIPPED: i64 = 3;
 /// Where the audit misses something, or finds too much.
 pub fn run() {
     let plan = Plan::new(TASKS, 1, false);
-    let site = Site::new(&plan);
+    let site = Site::new(&plan, UNHURRIED);
     send(&site.kafka, &site.topics.tasks, plan.tasks.iter().map(|task| task.record()));
     // Offsets without answers: the records of partition 0 that are passed over are lost.
     commit(&site, 0, SKIPPED);

@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::events::DECK;
+
 /// Tasks arrive over this long at least, so that each kind of event meets work under way.
 const SHORTEST_FEED: Duration = Duration::from_secs(40);
 /// More than a small machine does: a long run has its backlog in front of it.
@@ -37,6 +39,22 @@ impl Settings {
     /// How long the tasks take to arrive.
     pub fn feed(&self) -> Duration {
         SHORTEST_FEED.max(Duration::from_secs((self.tasks / FEED_PER_SECOND) as u64))
+    }
+
+    /// Bytes a second that two of the servers grant a transfer: so few that the tasks last about as long as their
+    /// feed, and whoever is killed has transfers in flight.
+    pub fn server_rate(&self) -> usize {
+        (self.tasks * 3).max(200_000)
+    }
+
+    /// Each kind of event comes.
+    pub fn events_at_least(&self) -> usize {
+        DECK.len()
+    }
+
+    /// A long run is disturbed until most tasks are answered, but not for ever.
+    pub fn events_at_most(&self) -> usize {
+        (self.tasks / 250).max(self.events_at_least())
     }
 
     /// By when every task must be answered.

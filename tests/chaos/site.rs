@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::audit::Files;
+use crate::events::{HEARTBEAT, SESSION};
 use crate::plan::{CONNECTIONS, PARTITIONS, Plan, Side};
 use crate::support::files::list;
 use crate::support::kafka::{Kafka, Topics};
@@ -24,18 +25,23 @@ const ABORTED_ENTRY: u64 = 34;
 pub struct Site {
     pub kafka: Kafka,
     pub topics: Topics,
+    /// In the order of [`CONNECTIONS`]: quick, slow, and slow with little room.
     pub servers: [Vsftpd; 3],
     scratch: Scratch,
 }
 
 impl Site {
-    /// Starts the servers, makes the topics and lays the plan's files out.
-    pub fn new(plan: &Plan) -> Site {
+    /// Starts the servers, makes the topics and lays the plan's files out. `server_rate` is in bytes a second, for
+    /// each transfer with one of the slower servers.
+    pub fn new(plan: &Plan, server_rate: usize) -> Site {
         let kafka = Kafka::start();
         let topics = kafka.topics("chaos", PARTITIONS);
-        let servers = CONNECTIONS.map(|name| {
-            if name == "narrow" { Vsftpd::with(&[("max_clients", NARROW)]) } else { Vsftpd::start() }
-        });
+        let rate = server_rate.to_string();
+        let servers = [
+            Vsftpd::start(),
+            Vsftpd::with(&[("anon_max_rate", &rate)]),
+            Vsftpd::with(&[("anon_max_rate", &rate), ("max_clients", NARROW)]),
+        ];
         let scratch = Scratch::new("chaos");
         scratch.dir("base");
         let site = Site { kafka, topics, servers, scratch };
@@ -57,6 +63,13 @@ impl Site {
             .local("local", &self.root(Side::Local))
             .set("pod.name", json!(pod))
             .set("kafka.delivery", json!(delivery))
+            .set(
+                "kafka.properties",
+                json!({
+                    "session.timeout.ms": SESSION.as_millis().to_string(),
+                    "heartbeat.interval.ms": HEARTBEAT.as_millis().to_string(),
+                }),
+            )
             .set("pool.max_sessions_per_connection", json!(SESSIONS));
         let connections = CONNECTIONS.iter().zip(&self.servers);
         connections.fold(config, |config, (name, server)| config.ftp(name, server.addr(), &[]))
