@@ -80,7 +80,11 @@ pub fn run(settings: &Settings) {
     );
     let fine = audit.is_clean() && (audit.left.is_empty() || !LEFT_FAILS);
     let bad_ends = fleet.bad_ends.join("\n");
-    assert!(fine && lag == 0 && bad_ends.is_empty(), "{}lag at the end: {lag}\n{bad_ends}", audit.examples());
+    assert!(
+        fine && lag == 0 && bad_ends.is_empty(),
+        "{}\nlag at the end: {lag}\n{bad_ends}",
+        audit.examples()
+    );
     assert_eq!(site.records(), *tasks as i64, "the feed itself lost or doubled tasks");
 }
 

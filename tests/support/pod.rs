@@ -258,9 +258,10 @@ impl Pod {
     }
 }
 
-/// The binary that cargo built for this test.
-fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_ftp-pooler"))
+/// The binary that cargo built for this test, or the one that `FTP_POOLER_TEST_BINARY` names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("FTP_POOLER_TEST_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_ftp-pooler").into(), PathBuf::from)
 }
 
 /// One scrape.
