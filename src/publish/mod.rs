@@ -3,6 +3,7 @@
 //! Every [`LINGER`] at most: choose the outcomes whose partitions are ours now, begin, send, await delivery,
 //! commit. What ties answers and offsets together is the [`Committer`]; nothing else knows the delivery mode.
 
+mod batch;
 mod committer;
 mod exactly_once;
 mod producer;

@@ -1,5 +1,6 @@
 //! The publishing thread.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::batch::{Pending, Sizes, Sorted, size_of};
 use super::committer::Committer;
 use super::producer::{Message, Producer};
 use super::{LINGER, MAX_BATCH};
@@ -16,18 +18,11 @@ use crate::consume::CommitError;
 use crate::dispatch::Answered;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::{Lease, Offsets};
+use crate::offsets::Offsets;
 use crate::outcome::{Answer, AnswerKind};
-use crate::record::Origin;
 
 /// With nothing to publish the loop comes round this often, to beat and to commit passed-over offsets.
 const IDLE: Duration = Duration::from_millis(500);
-/// Encoded answers in one batch, so that a batch of the largest records stays small.
-const MAX_BATCH_BYTES: usize = 4 << 20;
-/// librdkafka's and Kafka's default limit of a message, less room for the record's framing.
-const MAX_ANSWER_BYTES: usize = 1_000_000 - 1_024;
-/// The smallest answer worth trying where a topic refuses larger ones.
-const MIN_ANSWER_BYTES: usize = 2_048;
 /// After a batch that Kafka did not take.
 const BACKOFF: Duration = Duration::from_millis(250);
 /// At the end, answers that Kafka does not take for this long are left to the next owner.
@@ -81,24 +76,11 @@ impl Publish {
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("publish".into()).spawn(move || {
             let health = self.health.clone();
-            let result = Loop { parts: self, runtime, pending: Vec::new() }.run();
+            let result = Loop { parts: self, runtime, pending: Vec::new(), sizes: Sizes::default() }.run();
             health.publish.end();
             let _ = end.send(result); // nobody listens after a second signal
         })?;
         Ok(Handle { ended })
-    }
-}
-
-/// An answer that is not yet committed, and the largest message it may become.
-struct Pending {
-    answered: Answered,
-    max_bytes: usize,
-}
-
-impl Pending {
-    fn origin(&self) -> (&Origin, &Lease) {
-        let record = &self.answered.outcome.record;
-        (&record.origin, &record.lease)
     }
 }
 
@@ -115,6 +97,7 @@ struct Loop {
     runtime: runtime::Handle,
     /// Bounded by the pod's budget: every answer holds its admission.
     pending: Vec<Pending>,
+    sizes: Sizes,
 }
 
 impl Loop {
@@ -180,8 +163,7 @@ impl Loop {
                 }
             }
         });
-        self.pending
-            .extend(fresh.into_iter().map(|answered| Pending { answered, max_bytes: MAX_ANSWER_BYTES }));
+        self.pending.extend(fresh.into_iter().map(Pending::new));
         open
     }
 
@@ -213,14 +195,16 @@ impl Loop {
             return Ok(Step::Again);
         }
         let mut batch = std::mem::take(&mut self.pending);
-        let (encoded, fits) = encode(&batch);
-        let results = self.send(&encoded);
+        let encoded = self.sizes.encode(&batch);
+        let reports = self.send(&encoded);
+        let sizes: Vec<usize> = encoded.iter().map(size_of).collect();
         drop(encoded);
-        let later = batch.split_off(fits.min(batch.len()));
-        let (delivered, refused) = sort(batch, &results);
-        let all_delivered = refused.is_empty();
+        let later = batch.split_off(sizes.len().min(batch.len()));
+        let Sorted { delivered, refused, too_large } = self.sizes.sort(batch, &sizes, &reports);
+        let all_delivered = refused.is_empty() && too_large.is_empty();
         self.pending = refused;
         self.pending.extend(later);
+        self.pending.extend(too_large);
         let step = if self.parts.committer.answers_stand_alone() {
             self.settle_then_commit(&delivered, begun)?
         } else if all_delivered {
@@ -236,12 +220,7 @@ impl Loop {
         let message = |answer| message_of(topics, answer);
         let messages: Vec<Message<'_>> = encoded.iter().map(message).collect();
         let results = producer.send_all(&messages, || health.publish.beat());
-        for (message, result) in messages.iter().zip(&results) {
-            if let Err(code) = result {
-                metrics.kafka_error("produce");
-                tracing::error!(topic = message.topic, bytes = message.payload.len(), %code, "answer not taken by Kafka");
-            }
-        }
+        log_refused(&messages, &results, metrics);
         results
     }
 
@@ -306,37 +285,23 @@ fn message_of<'a>(topics: &'a Topics, answer: &'a Answer<'_>) -> Message<'a> {
     }
 }
 
-/// Encodes as many answers as fit into one batch, the first in any case.
-fn encode(batch: &[Pending]) -> (Vec<Answer<'_>>, usize) {
-    let (mut encoded, mut bytes) = (Vec::with_capacity(batch.len().min(MAX_BATCH)), 0);
-    for pending in batch.iter().take(MAX_BATCH) {
-        let answer = pending.answered.outcome.encode(pending.max_bytes);
-        bytes += answer.payload.len();
-        if bytes > MAX_BATCH_BYTES && !encoded.is_empty() {
-            break;
-        }
-        encoded.push(answer);
+/// One line for each reason, and not for each answer: a batch may hold a thousand, and is soon sent again.
+fn log_refused(messages: &[Message<'_>], reports: &[Result<(), RDKafkaErrorCode>], metrics: &Metrics) {
+    let mut refused: BTreeMap<(&str, String), (usize, usize)> = BTreeMap::new();
+    for (message, report) in messages.iter().zip(reports) {
+        let Err(code) = report else { continue };
+        metrics.kafka_error("produce");
+        let (answers, largest) = refused.entry((message.topic, code.to_string())).or_default();
+        *answers += 1;
+        *largest = (*largest).max(message.payload.len());
     }
-    let fits = encoded.len();
-    (encoded, fits)
-}
-
-/// Parts the delivered from the refused; an answer that was too large for its topic is halved.
-fn sort(batch: Vec<Pending>, results: &[Result<(), RDKafkaErrorCode>]) -> (Vec<Pending>, Vec<Pending>) {
-    let (mut delivered, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
-    for (mut pending, result) in batch.into_iter().zip(results) {
-        match result {
-            Ok(()) => delivered.push(pending),
-            Err(code) => {
-                if matches!(
-                    code,
-                    RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize
-                ) {
-                    pending.max_bytes = (pending.max_bytes / 2).max(MIN_ANSWER_BYTES);
-                }
-                refused.push(pending);
-            }
-        }
+    for ((topic, code), (answers, largest)) in refused {
+        tracing::error!(
+            topic,
+            answers,
+            largest_bytes = largest,
+            code,
+            "answers not taken by Kafka; trying again"
+        );
     }
-    (delivered, refused)
 }
