@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -167,18 +168,27 @@ impl App {
             storage.settled(SETTLE_STORAGE).await;
         }
         self.finish_publishing.cancel();
-        let unanswered = match timeout(LAST_ANSWERS, &mut self.publish.ended).await {
-            Ok(Ok(Ok(left))) => left,
+        let unanswered = match end_of(&mut self.publish.ended, LAST_ANSWERS).await {
+            Some(Ok(left)) => left,
             _ => 0, // it ended before, or is stuck: what it holds is not committed
         };
         self.consume.leave();
         let (open_sessions, _) =
-            tokio::join!(self.pool.shutdown(CLOSE_SESSIONS), timeout(LEAVE, &mut self.consume.ended));
+            tokio::join!(self.pool.shutdown(CLOSE_SESSIONS), end_of(&mut self.consume.ended, LEAVE));
         self.close_sidecar.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         Stopped { cut_off: left.cut_off, unanswered, open_sessions }
     }
+}
+
+/// How a thread ended; `None` where it does not in time. Where that was asked for before (its failure was the
+/// reason to stop), it is `None` at once: a oneshot must not be polled again.
+async fn end_of<T>(ended: &mut oneshot::Receiver<T>, within: Duration) -> Option<T> {
+    if ended.is_terminated() {
+        return None;
+    }
+    timeout(within, ended).await.ok()?.ok()
 }
 
 impl Stopped {
@@ -201,4 +211,17 @@ fn open_storages(config: &Config) -> Result<BTreeMap<String, Storage>, Error> {
         storages.insert(name.clone(), storage);
     }
     Ok(storages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_thread_may_be_asked_for_twice() {
+        let (end, mut ended) = oneshot::channel();
+        end.send(7).unwrap();
+        assert_eq!(end_of(&mut ended, LEAVE).await, Some(7));
+        assert_eq!(end_of(&mut ended, LEAVE).await, None);
+    }
 }

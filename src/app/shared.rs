@@ -70,6 +70,13 @@ impl<'a> Shared<'a> {
             pool: pool.clone(),
             carrier: Transfer::new(storages.clone(), incarnation, self.metrics.clone()),
             connections: self.config.connections.ftp.values().cloned().collect(),
+            roots: self
+                .config
+                .connections
+                .local
+                .values()
+                .map(|l| (l.name.clone(), l.base_path.clone()))
+                .collect(),
             budget: self.budget.clone(),
             answers,
             metrics: self.metrics.clone(),

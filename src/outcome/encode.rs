@@ -44,6 +44,14 @@ pub struct Answer<'a> {
 }
 
 impl Outcome {
+    /// Which topic the answer belongs to.
+    pub fn kind(&self) -> AnswerKind {
+        match self.verdict {
+            Ok(_) => AnswerKind::Result,
+            Err(_) => AnswerKind::Failure,
+        }
+    }
+
     /// Encodes the answer so that the record has at most `max_bytes` (at least [`MIN_MESSAGE_BYTES`]) with its
     /// key, headers and Kafka's own overhead: what a topic's `max.message.bytes` limits.
     ///

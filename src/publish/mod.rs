@@ -3,11 +3,14 @@
 //! Every [`LINGER`] at most: choose the outcomes whose partitions are ours now, begin, send, await delivery,
 //! commit. What ties answers and offsets together is the [`Committer`]; nothing else knows the delivery mode.
 
-mod batch;
 mod committer;
 mod exactly_once;
+mod holds;
+mod pending;
 mod producer;
 mod publisher;
+mod sizes;
+mod sorting;
 
 pub use committer::{AtLeastOnce, Committer};
 pub use exactly_once::ExactlyOnce;

@@ -1,6 +1,5 @@
 //! The publishing thread.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +9,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Pending, Sizes, Sorted, size_of};
 use super::committer::Committer;
+use super::holds::{Holds, Refusal};
+use super::pending::{Pending, choose};
 use super::producer::{Message, Producer};
+use super::sizes::{Sizes, size_of};
+use super::sorting::{Sorted, sort};
 use super::{LINGER, MAX_BATCH};
 use crate::consume::CommitError;
 use crate::dispatch::Answered;
@@ -76,7 +78,14 @@ impl Publish {
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("publish".into()).spawn(move || {
             let health = self.health.clone();
-            let result = Loop { parts: self, runtime, pending: Vec::new(), sizes: Sizes::default() }.run();
+            let result = Loop {
+                parts: self,
+                runtime,
+                pending: Vec::new(),
+                holds: Holds::default(),
+                sizes: Sizes::default(),
+            }
+            .run();
             health.publish.end();
             let _ = end.send(result); // nobody listens after a second signal
         })?;
@@ -97,6 +106,7 @@ struct Loop {
     runtime: runtime::Handle,
     /// Bounded by the pod's budget: every answer holds its admission.
     pending: Vec<Pending>,
+    holds: Holds,
     sizes: Sizes,
 }
 
@@ -104,20 +114,19 @@ impl Loop {
     /// Only a fatal error is returned; any other is tried again.
     fn run(mut self) -> Result<usize, CommitError> {
         self.start()?;
-        let mut failing_since = None;
+        let mut closing_since = None;
         loop {
             self.parts.health.publish.beat();
             let open = self.gather();
-            match self.publish_batch()? {
-                Step::Done if !open && self.pending.is_empty() => return Ok(0),
-                Step::Done => failing_since = None,
-                Step::Again => {
-                    let since = *failing_since.get_or_insert_with(Instant::now);
-                    if !open && since.elapsed() > LAST_TRIES {
-                        return Ok(self.pending.len());
-                    }
-                    std::thread::sleep(BACKOFF);
+            let step = self.publish_batch()?;
+            if !open {
+                let since = *closing_since.get_or_insert_with(Instant::now);
+                if (step == Step::Done && self.pending.is_empty()) || since.elapsed() > LAST_TRIES {
+                    return Ok(self.pending.len());
                 }
+            }
+            if step == Step::Again {
+                std::thread::sleep(BACKOFF);
             }
         }
     }
@@ -186,24 +195,26 @@ impl Loop {
             return Ok(Step::Again);
         }
         self.drop_late();
-        if self.pending.is_empty() && self.parts.offsets.propose([]).is_empty() {
+        let mut batch = self.choose();
+        if batch.is_empty() && self.parts.offsets.propose([]).is_none_or(|commits| commits.is_empty()) {
             return Ok(Step::Done);
         }
         let begun = Instant::now();
         if let Err(error) = self.parts.committer.begin(&self.parts.producer) {
+            self.pending.splice(0..0, batch);
             self.note(error)?;
             return Ok(Step::Again);
         }
-        let mut batch = std::mem::take(&mut self.pending);
         let encoded = self.sizes.encode(&batch);
+        let bytes: Vec<usize> = encoded.iter().map(size_of).collect();
         let reports = self.send(&encoded);
-        let sizes: Vec<usize> = encoded.iter().map(size_of).collect();
         drop(encoded);
-        let later = batch.split_off(sizes.len().min(batch.len()));
-        let Sorted { delivered, refused, too_large } = self.sizes.sort(batch, &sizes, &reports);
-        let all_delivered = refused.is_empty() && too_large.is_empty();
-        self.pending = refused;
-        self.pending.extend(later);
+        let later = batch.split_off(bytes.len());
+        self.note_refusals(&batch, &reports);
+        let Sorted { delivered, refused, too_large } =
+            sort(batch, &bytes, &reports, &mut self.sizes, Instant::now());
+        let all_delivered = delivered.len() == bytes.len();
+        self.pending.splice(0..0, refused.into_iter().chain(later));
         self.pending.extend(too_large);
         let step = if self.parts.committer.answers_stand_alone() {
             self.settle_then_commit(&delivered, begun)?
@@ -215,19 +226,44 @@ impl Loop {
         Ok(if all_delivered { step } else { Step::Again })
     }
 
+    /// The next batch: nothing for a topic on hold, and nothing that was set aside.
+    fn choose(&mut self) -> Vec<Pending> {
+        let Loop { parts: Publish { topics, producer, health, .. }, holds, pending, .. } = self;
+        let now = Instant::now();
+        for topic in holds.look(now, |topic| {
+            health.publish.beat();
+            producer.has_topic(topic)
+        }) {
+            tracing::info!(topic, "the topic takes answers again");
+        }
+        choose(pending, |answer| answer.is_aside(now) || holds.is_held(topics.of(answer.kind())))
+    }
+
     fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
-        let Publish { topics, producer, health, metrics, .. } = &mut self.parts;
+        let Publish { topics, producer, health, .. } = &mut self.parts;
         let message = |answer| message_of(topics, answer);
         let messages: Vec<Message<'_>> = encoded.iter().map(message).collect();
-        let results = producer.send_all(&messages, || health.publish.beat());
-        log_refused(&messages, &results, metrics);
-        results
+        producer.send_all(&messages, || health.publish.beat())
+    }
+
+    /// Counts what Kafka did not take, and puts topics on hold that take nothing.
+    fn note_refusals(&mut self, batch: &[Pending], reports: &[Result<(), RDKafkaErrorCode>]) {
+        let now = Instant::now();
+        for (answer, report) in batch.iter().zip(reports) {
+            let Err(code) = *report else { continue };
+            self.parts.metrics.kafka_error("produce");
+            let topic = self.parts.topics.of(answer.kind());
+            if Refusal::of(code) == Refusal::Topic && self.holds.hold(topic, now) {
+                tracing::error!(topic, %code, "the topic takes no answers: they are kept, and it is looked at again");
+            }
+            tracing::debug!(topic, origin = %answer.origin().0, %code, "answer not taken by Kafka");
+        }
     }
 
     /// Acknowledged answers stand, whatever becomes of their commit: the next one holds them too.
     fn settle_then_commit(&mut self, delivered: &[Pending], begun: Instant) -> Result<Step, CommitError> {
         self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
-        let commits = self.parts.offsets.propose([]);
+        let commits = self.parts.offsets.propose([]).unwrap_or_default();
         match self.parts.committer.commit(&self.parts.producer, &commits) {
             Ok(()) => self.parts.offsets.settle([], &commits),
             Err(error) => {
@@ -241,7 +277,10 @@ impl Loop {
 
     /// Answers and offsets stand or fall together.
     fn commit_then_settle(&mut self, delivered: Vec<Pending>, begun: Instant) -> Result<Step, CommitError> {
-        let commits = self.parts.offsets.propose(delivered.iter().map(Pending::origin));
+        let Some(commits) = self.parts.offsets.propose(delivered.iter().map(Pending::origin)) else {
+            // A partition has left since its outcomes were chosen: its next owner answers them.
+            return self.abort(delivered);
+        };
         match self.parts.committer.commit(&self.parts.producer, &commits) {
             Ok(()) => self.parts.offsets.settle(delivered.iter().map(Pending::origin), &commits),
             Err(error) => {
@@ -255,6 +294,7 @@ impl Loop {
 
     /// Takes the batch back; it is chosen anew, by ownership, next time.
     fn abort(&mut self, batch: Vec<Pending>) -> Result<Step, CommitError> {
+        self.parts.metrics.aborted();
         if let Err(error) = self.parts.committer.abort(&self.parts.producer) {
             self.note(error)?;
         }
@@ -282,26 +322,5 @@ fn message_of<'a>(topics: &'a Topics, answer: &'a Answer<'_>) -> Message<'a> {
         key: answer.key,
         headers: &answer.headers,
         payload: &answer.payload,
-    }
-}
-
-/// One line for each reason, and not for each answer: a batch may hold a thousand, and is soon sent again.
-fn log_refused(messages: &[Message<'_>], reports: &[Result<(), RDKafkaErrorCode>], metrics: &Metrics) {
-    let mut refused: BTreeMap<(&str, String), (usize, usize)> = BTreeMap::new();
-    for (message, report) in messages.iter().zip(reports) {
-        let Err(code) = report else { continue };
-        metrics.kafka_error("produce");
-        let (answers, largest) = refused.entry((message.topic, code.to_string())).or_default();
-        *answers += 1;
-        *largest = (*largest).max(message.payload.len());
-    }
-    for ((topic, code), (answers, largest)) in refused {
-        tracing::error!(
-            topic,
-            answers,
-            largest_bytes = largest,
-            code,
-            "answers not taken by Kafka; trying again"
-        );
     }
 }

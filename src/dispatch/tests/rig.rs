@@ -119,6 +119,7 @@ impl Rig {
             pool: pool.clone(),
             carrier: carrier.clone(),
             connections,
+            roots: HashMap::new(),
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
@@ -235,7 +236,7 @@ fn task(connection: &str, task_id: &str) -> Task {
         remote: connection.to_owned(),
         remote_path: "/file".to_owned(),
         local: "local".to_owned(),
-        local_path: "/file".to_owned(),
+        local_path: format!("/{task_id}"),
         options: Options::default(),
     }
 }
