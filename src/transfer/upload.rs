@@ -18,7 +18,7 @@ const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
     let path = &job.task.remote_path;
-    let temp = beside(path, &job.temp)?;
+    let temp = beside(path, &job.owner.temp)?;
     let mut source = open(job).await?;
     if !job.task.options.overwrite {
         job.stop.or(refuse_existing(session, path)).await?;

@@ -245,10 +245,6 @@ impl Pod {
         fields.filter(|fields| fields["message"] == message).collect()
     }
 
-    pub fn pid(&self) -> i32 {
-        self.process.pid()
-    }
-
     pub fn rss_bytes(&self) -> u64 {
         self.process.rss_bytes()
     }
