@@ -54,6 +54,7 @@ pub struct Storage {
 
 /// How a download begins.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "taken apart at once; a box would cost each file an allocation")]
 pub enum Begun {
     Now(TempFile),
     /// It was done before: the file stands there, whole and durable.

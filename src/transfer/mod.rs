@@ -3,6 +3,7 @@
 //! Transfer never names Kafka, and never speaks FTP or touches a file itself: it says what happens in which
 //! order, and what is undone when it stops half-way.
 
+mod compare;
 mod download;
 mod stop;
 mod upload;
