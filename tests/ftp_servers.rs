@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use ftp_pooler::config::{FtpConnection, LocalConnection, RenameOver, Timeouts};
+use ftp_pooler::config::{FtpConnection, LocalConnection, Timeouts};
 use ftp_pooler::failure::{Code, Remedy, TryError};
 use ftp_pooler::ftp::{Session, Size};
 use ftp_pooler::metrics::Metrics;
@@ -78,9 +78,8 @@ fn rig(server: &str) -> Rig {
             user: user.into(),
             pass: pass.to_owned().into(),
             max_sessions: 2,
-            disable_epsv: false,
-            rename_over: RenameOver::Auto,
             timeouts,
+            ..FtpConnection::default()
         },
         remote: remote.to_owned(),
         directory,
@@ -191,7 +190,7 @@ async fn what_is_missing_forbidden_or_there_is_told_and_the_session_lives_on() {
         rig.run(&mut session, &task).await.unwrap();
         task.options.overwrite = false;
         assert_eq!(rig.run(&mut session, &task).await.unwrap().bytes, 3, "it is there already");
-        std::fs::write(rig.directory.path().join("there"), b"xyz").unwrap();
+        rig.write_source(b"xyz");
         assert_eq!(rig.fails(&mut session, &task).await.failure.code, Code::DestinationExists);
         assert_eq!(session.size(&task.remote_path).await.unwrap(), Size::Bytes(3));
 
