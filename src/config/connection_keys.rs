@@ -59,12 +59,8 @@ pub const PASSIVE: Key = key(
     Is("true"),
     "The client opens the data connections. `false`, active mode, is not in this version.",
 );
-pub const TLS: Key = rclones(
-    "tls",
-    Kind::Flag,
-    Is("false"),
-    "Implicit FTPS: TLS from the first byte, usually on port 990.",
-);
+pub const TLS: Key =
+    rclones("tls", Kind::Flag, Is("false"), "Implicit FTPS: TLS from the first byte, usually on port 990.");
 pub const EXPLICIT_TLS: Key = rclones(
     "explicit_tls",
     Kind::Flag,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Config, Connections, Delivery, FtpConnection, Kafka, LocalConnection, RenameOver, Tls, TlsMode, Trust, duration, size,
+    Config, Connections, Delivery, FtpConnection, Kafka, LocalConnection, RenameOver, Tls, TlsMode, Trust,
+    duration, size,
 };
 
 impl Config {

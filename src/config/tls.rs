@@ -109,7 +109,8 @@ fn authorities(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     if pem.len() as u64 > MAX_CA_BYTES {
         return Err(cannot(&io::Error::from(io::ErrorKind::FileTooLarge)));
     }
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| cannot(&e))?;
+    let found: Vec<_> =
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| cannot(&e))?;
     if found.is_empty() {
         return Err(format!("`{path}` holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"));
     }
@@ -137,8 +138,11 @@ fn pin(text: &str) -> Result<Pin, String> {
 fn hex(text: &str) -> Option<[u8; 32]> {
     // openssl's own output begins so.
     let text = text.rsplit_once('=').map_or(text, |(_, hex)| hex);
-    let digits: Option<Vec<u8>> =
-        text.chars().filter(|c| *c != ':').map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .filter(|c| *c != ':')
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect();
     let bytes: Vec<u8> = digits?
         .chunks(2)
         .map(|pair| match pair {

@@ -65,10 +65,7 @@ impl Step {
 
     /// Before the session is logged in: what fails here fails for every task of the connection.
     pub const fn is_opening(self) -> bool {
-        matches!(
-            self,
-            Step::Connect | Step::Greeting | Step::Auth | Step::Tls | Step::Login | Step::Type
-        )
+        matches!(self, Step::Connect | Step::Greeting | Step::Auth | Step::Tls | Step::Login | Step::Type)
     }
 }
 
@@ -89,6 +86,8 @@ pub(super) enum Fault {
     },
     /// TLS was not agreed on, or its certificate refused; says why.
     Tls(String),
+    /// The server answered the handshake with something else.
+    NotTls,
     /// What came is no reply, or one without end.
     Garbled,
     /// The path (or user, or password) has a NUL, CR or LF: nothing was sent.

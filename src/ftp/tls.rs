@@ -86,9 +86,8 @@ impl SessionTls {
     pub async fn greet(&self, stream: TcpStream) -> Result<AsyncRustlsFtpStream, Secured> {
         let decoy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let decoy = decoy.and_then(|decoy| decoy.local_addr().map(|address| (decoy, address)));
-        let (_decoy, address) = decoy.map_err(|error| {
-            Secured::Fault(Fault::Broken { what: "a loopback socket".to_owned(), error })
-        })?;
+        let (_decoy, address) = decoy
+            .map_err(|error| Secured::Fault(Fault::Broken { what: "a loopback socket".to_owned(), error }))?;
         let connector = Connector::new(self.clone(), Some(stream));
         let failed = Arc::clone(&connector.failed);
         AsyncRustlsFtpStream::connect_secure_implicit(address, connector, "")
@@ -148,6 +147,7 @@ impl AsyncTlsConnector for Connector {
 
 fn tls_fault(error: io::Error) -> Fault {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(_)) => Fault::NotTls,
         Some(error) => Fault::Tls(describe(error)),
         None => Fault::Broken { what: "the TLS handshake".to_owned(), error },
     }

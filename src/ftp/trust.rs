@@ -58,9 +58,11 @@ fn system_authorities() -> Result<Arc<RootCertStore>, String> {
         Arc::new(roots)
     });
     if roots.is_empty() {
-        return Err("this system trusts no authority (is ca-certificates installed?); tls_ca or tls_pin can say \
+        return Err(
+            "this system trusts no authority (is ca-certificates installed?); tls_ca or tls_pin can say \
                     whom to trust"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(Arc::clone(roots))
 }
@@ -89,7 +91,10 @@ impl ServerCertVerifier for Verifier {
                 return Ok(ServerCertVerified::assertion());
             }
             Check::Pinned(_) => {
-                format!("the server's certificate is not the one of tls_pin: its SHA-256 is {}", print(certificate))
+                format!(
+                    "the server's certificate is not the one of tls_pin: its SHA-256 is {}",
+                    print(certificate)
+                )
             }
             Check::Issuer(verifier) => {
                 match verifier.verify_server_cert(certificate, intermediates, name, ocsp, now) {
@@ -142,9 +147,10 @@ impl std::error::Error for Refused {}
 /// What a TLS error says to a user.
 pub(super) fn describe(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(refused))) => refused.to_string(),
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(refused))) => {
+            refused.to_string()
+        }
         rustls::Error::AlertReceived(alert) => format!("the server broke TLS off: {alert:?}"),
-        rustls::Error::InvalidMessage(_) => "what the server sent is no TLS".to_owned(),
         error => error.to_string(),
     }
 }
