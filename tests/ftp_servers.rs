@@ -19,6 +19,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use ftp_pooler::config::{FtpConnection, LocalConnection, Timeouts};
@@ -26,7 +27,7 @@ use ftp_pooler::failure::{Code, Remedy, TryError};
 use ftp_pooler::ftp::{Session, Size};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
-use ftp_pooler::record::Origin;
+use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{Incarnation, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
@@ -93,9 +94,17 @@ impl Rig {
     }
 
     async fn run(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
-        let origin = Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset: 7 };
-        let (lease, cancel) = (Lease::default(), CancellationToken::new());
-        self.transfer.run(session, task, &origin, &lease, &cancel).await
+        static OFFSETS: AtomicI64 = AtomicI64::new(0);
+        let offset = OFFSETS.fetch_add(1, Ordering::Relaxed);
+        let record = Record {
+            origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
+            key: None,
+            headers: Vec::new(),
+            payload: None,
+            timestamp_ms: None,
+            lease: Lease::default(),
+        };
+        self.transfer.run(session, task, &record, &CancellationToken::new()).await
     }
 
     async fn fails(&self, session: &mut Session, task: &Task) -> TryError {
@@ -180,6 +189,8 @@ async fn what_is_missing_forbidden_or_there_is_told_and_the_session_lives_on() {
         let mut task = rig.upload("there");
         rig.run(&mut session, &task).await.unwrap();
         task.options.overwrite = false;
+        assert_eq!(rig.run(&mut session, &task).await.unwrap().bytes, 3, "it is there already");
+        rig.write_source(b"xyz");
         assert_eq!(rig.fails(&mut session, &task).await.failure.code, Code::DestinationExists);
         assert_eq!(session.size(&task.remote_path).await.unwrap(), Size::Bytes(3));
 

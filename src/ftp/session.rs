@@ -32,6 +32,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A logged-in session (TYPE I), owned by one task at a time.
+#[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
 pub struct Session {
     pub(super) ftp: AsyncRustlsFtpStream,
     connection: Arc<FtpConnection>,

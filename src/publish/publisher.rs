@@ -20,7 +20,7 @@ use crate::consume::CommitError;
 use crate::dispatch::Answered;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::Offsets;
+use crate::offsets::{Offsets, PartitionCommit};
 use crate::outcome::{Answer, AnswerKind};
 
 /// With nothing to publish the loop comes round this often, to beat and to commit passed-over offsets.
@@ -264,7 +264,7 @@ impl Loop {
     fn settle_then_commit(&mut self, delivered: &[Pending], begun: Instant) -> Result<Step, CommitError> {
         self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
         let commits = self.parts.offsets.propose([]).unwrap_or_default();
-        match self.parts.committer.commit(&self.parts.producer, &commits) {
+        match self.commit(&commits) {
             Ok(()) => self.parts.offsets.settle([], &commits),
             Err(error) => {
                 self.note(error)?;
@@ -281,7 +281,7 @@ impl Loop {
             // A partition has left since its outcomes were chosen: its next owner answers them.
             return self.abort(delivered);
         };
-        match self.parts.committer.commit(&self.parts.producer, &commits) {
+        match self.commit(&commits) {
             Ok(()) => self.parts.offsets.settle(delivered.iter().map(Pending::origin), &commits),
             Err(error) => {
                 self.note(error)?;
@@ -292,10 +292,16 @@ impl Loop {
         Ok(Step::Done)
     }
 
+    fn commit(&mut self, commits: &[PartitionCommit]) -> Result<(), CommitError> {
+        let Publish { committer, producer, health, .. } = &mut self.parts;
+        committer.commit(producer, commits, &|| health.publish.beat())
+    }
+
     /// Takes the batch back; it is chosen anew, by ownership, next time.
     fn abort(&mut self, batch: Vec<Pending>) -> Result<Step, CommitError> {
         self.parts.metrics.aborted();
-        if let Err(error) = self.parts.committer.abort(&self.parts.producer) {
+        let Publish { committer, producer, health, .. } = &mut self.parts;
+        if let Err(error) = committer.abort(producer, &|| health.publish.beat()) {
             self.note(error)?;
         }
         self.pending.splice(0..0, batch);
