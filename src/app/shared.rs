@@ -24,7 +24,7 @@ use crate::transfer::Transfer;
 pub(super) struct Shared<'a> {
     config: &'a Config,
     offsets: Arc<Offsets>,
-    budget: Budget,
+    pub budget: Budget,
     pub health: Arc<Health>,
     pub metrics: Metrics,
 }
