@@ -109,6 +109,7 @@ impl App {
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
         let publish = publish.spawn(Handle::current()).map_err(Error::Start)?;
+        shared.keep_beating()?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in);
         let consume = consume.spawn().map_err(Error::Kafka)?;
 

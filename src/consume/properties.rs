@@ -1,5 +1,7 @@
 //! The consumer's librdkafka properties: what delivery rests on, and defaults that a user may override.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -23,6 +25,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
+
+/// KIP-848 leaves it to the broker, whose default this is.
+const BROKERS_SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// What delivery rests on: the configuration refuses these in `kafka.properties`.
 const FIXED: &[(&str, &str)] = &[
@@ -97,6 +102,14 @@ pub fn consumer_properties(kafka: &Kafka, pod: &str) -> ClientConfig {
     client
 }
 
+/// After so long without a heartbeat the coordinator may have given this pod's partitions to others: two
+/// thirds of the session's timeout, since the last heartbeat may have been a third of it ago already.
+pub fn standstill(kafka: &Kafka) -> Duration {
+    let properties = consumer_properties(kafka, "");
+    let configured = properties.get("session.timeout.ms").and_then(|timeout| timeout.parse().ok());
+    configured.map_or(BROKERS_SESSION_TIMEOUT, Duration::from_millis) * 2 / 3
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -145,6 +158,14 @@ mod tests {
         let error = without_value(made.err().unwrap());
         let told = format!("{error} {error:?}");
         assert!(told.contains("security.protocol") && !told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn a_standstill_is_shorter_than_the_session_by_a_heartbeat() {
+        let of = |properties: &[_]| standstill(&kafka(properties)).as_millis();
+        assert_eq!(of(&[]), 10_000);
+        assert_eq!(of(&[("session.timeout.ms", "6000")]), 4_000);
+        assert_eq!(of(&[("group.protocol", "consumer")]), 30_000);
     }
 
     #[test]
