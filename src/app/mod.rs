@@ -1,5 +1,6 @@
 //! Wires all parts, runs them, and drains them: the only module that knows them all.
 
+mod deferral;
 mod error;
 mod front;
 mod signals;
@@ -112,6 +113,10 @@ impl App {
         let producer =
             Producer::create(&config.kafka, &config.pod.name, metrics.clone()).map_err(Error::Kafka)?;
 
+        let tasks = TaskTracker::new();
+        let close_sidecar = CancellationToken::new();
+        let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
+
         let pool = Pool::new(&config.pool, config.connections.ftp.values().cloned(), Ftp, &metrics);
         let incarnation = Incarnation::random().map_err(Error::Random)?;
         let transfer = Transfer::new(storages.clone(), incarnation, metrics.clone());
@@ -120,6 +125,7 @@ impl App {
             carrier: transfer,
             connections: config.connections.ftp.values().cloned().collect(),
             roots: config.connections.local.values().map(|l| (l.name.clone(), l.base_path.clone())).collect(),
+            deferral,
             budget: budget.clone(),
             answers: answers_in.clone(),
             metrics: metrics.clone(),
@@ -133,6 +139,7 @@ impl App {
             topics: Topics {
                 results: config.kafka.result_topic.clone(),
                 failures: config.kafka.fail_topic.clone(),
+                retry: config.kafka.retry_topic.clone(),
             },
             producer,
             committer: committer(config.kafka.delivery, group.clone()),
@@ -151,6 +158,7 @@ impl App {
         let consume = Consume {
             group,
             topics: vec![config.kafka.input_topic.clone()],
+            retry: deferral::intake(&config),
             offsets,
             budget,
             downstream: Box::new(front),
@@ -159,7 +167,6 @@ impl App {
         };
         let consume = consume.spawn().map_err(Error::Kafka)?;
 
-        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
         tracing::info!(what = "api", addr = %api_addr, "listening");
         tracing::info!(what = "metrics", addr = %metrics_addr, "listening");

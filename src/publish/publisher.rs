@@ -14,10 +14,11 @@ use super::producer::{Message, Producer};
 use super::{LINGER, MAX_BATCH};
 use crate::consume::CommitError;
 use crate::dispatch::Answered;
+use crate::failure::{Code, Failure};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::offsets::{Lease, Offsets};
-use crate::outcome::{Answer, AnswerKind};
+use crate::outcome::{Answer, AnswerKind, Verdict};
 use crate::record::Origin;
 
 /// With nothing to publish the loop comes round this often, to beat and to commit passed-over offsets.
@@ -38,6 +39,8 @@ const LAST_TRIES: Duration = Duration::from_secs(5);
 pub struct Topics {
     pub results: String,
     pub failures: String,
+    /// Where deferred tasks go.
+    pub retry: String,
 }
 
 impl Topics {
@@ -45,6 +48,7 @@ impl Topics {
         match kind {
             AnswerKind::Result => &self.results,
             AnswerKind::Failure => &self.failures,
+            AnswerKind::Deferral => &self.retry,
         }
     }
 }
@@ -99,6 +103,17 @@ impl Pending {
     fn origin(&self) -> (&Origin, &Lease) {
         let record = &self.answered.outcome.record;
         (&record.origin, &record.lease)
+    }
+}
+
+impl Pending {
+    /// A task that the retry topic will not take is answered: else it would hold up its partition for ever.
+    fn answer_instead(&mut self, code: RDKafkaErrorCode) {
+        let outcome = &mut self.answered.outcome;
+        if matches!(outcome.verdict, Verdict::Deferred(_)) {
+            let message = format!("cannot be put off, the retry topic did not take it: {code}");
+            outcome.verdict = Verdict::Failed(Failure::new(Code::ConnectionUnavailable, message));
+        }
     }
 }
 
@@ -321,6 +336,17 @@ fn encode(batch: &[Pending]) -> (Vec<Answer<'_>>, usize) {
     (encoded, fits)
 }
 
+/// The topic is not there, or not for us. librdkafka has looked for it for long by now.
+fn is_final(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownPartition
+    )
+}
+
 /// Parts the delivered from the refused; an answer that was too large for its topic is halved.
 fn sort(batch: Vec<Pending>, results: &[Result<(), RDKafkaErrorCode>]) -> (Vec<Pending>, Vec<Pending>) {
     let (mut delivered, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
@@ -333,6 +359,8 @@ fn sort(batch: Vec<Pending>, results: &[Result<(), RDKafkaErrorCode>]) -> (Vec<P
                     RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize
                 ) {
                     pending.max_bytes = (pending.max_bytes / 2).max(MIN_ANSWER_BYTES);
+                } else if is_final(*code) {
+                    pending.answer_instead(*code);
                 }
                 refused.push(pending);
             }
