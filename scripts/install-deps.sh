@@ -4,6 +4,7 @@
 #
 #   scripts/install-deps.sh build    compilers and libraries: all that `make demo` needs beside Rust
 #   scripts/install-deps.sh          these, and the servers of the test suite, unpacked into .deps
+#   scripts/install-deps.sh bench    these, and the programs that `make bench` compares with
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -12,6 +13,8 @@ what=${1:-all}
 
 # Each is unpacked, not installed: Debian's FTP servers exclude each other, and none needs to be a service.
 ftp_servers=(vsftpd)
+# What people move files with today; `make bench` does without those that cannot be had.
+peers=(rclone lftp curl)
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 die() { printf 'deps: %s\n' "$@" >&2; exit 1; }
@@ -93,14 +96,38 @@ kafka() {
     mv "$deps/kafka.new" "$deps/kafka"
 }
 
-# Unpacks a server's package, and every package that it would bring along and this machine does not have.
 ftp_server() {
-    local server=$1 into=$deps/$1 packages libraries missing
-    [ -e "$into/stamp" ] && return
+    local server=$1
+    [ -e "$deps/$server/stamp" ] && return
     if ! command -v apt-get >/dev/null; then
         [ -x "/usr/sbin/$server" ] && return
         need_debian "$server"
     fi
+    unpack "$server" "usr/sbin/$server"
+}
+
+# An installed one will do; one that cannot be had is left out.
+peer() {
+    local peer=$1
+    [ -e "$deps/$peer/stamp" ] || command -v "$peer" >/dev/null && return
+    if ! command -v apt-get >/dev/null || ! (unpack "$peer" "usr/bin/$peer"); then
+        say "no $peer here: \`make bench\` goes without it"
+    fi
+}
+
+# `make bench` makes its wide-area link itself, where it may.
+link_tools() {
+    command -v ip >/dev/null && command -v cc >/dev/null && return
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        install_packages "\`make bench\` lays a wide-area link between two network namespaces" iproute2 gcc libc6-dev
+    else
+        say "no iproute2 or no C compiler here: \`make bench\` measures on loopback alone"
+    fi
+}
+
+# Unpacks a package, and every package that it would bring along and this machine does not have.
+unpack() {
+    local server=$1 binary=$2 into=$deps/$1 packages libraries missing
     say "unpacking $server into $into (nothing is installed, no service is started)"
     apt-cache show "$server" >/dev/null 2>&1 || update_lists
     packages=$(wanted_packages "$server")
@@ -117,12 +144,12 @@ ftp_server() {
     libraries=$(find "$into" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd :)
     # Relative, so that the checkout can move.
     printf '%s\n' "${libraries//"$into"\//}" >"$into/library-path"
-    missing=$(LD_LIBRARY_PATH=$libraries ldd "$into/usr/sbin/$server" | grep 'not found' || true)
+    missing=$(LD_LIBRARY_PATH=$libraries ldd "$into/$binary" | grep 'not found' || true)
     [ -z "$missing" ] || die "$server lacks libraries:" "$missing"
     touch "$into/stamp"
 }
 
-# What apt would install for a server here, the server itself first even where it is installed already.
+# What apt would install for a package here, the package itself first even where it is installed already.
 wanted_packages() {
     echo "$1"
     apt-get -s install --no-install-recommends "$1" 2>/dev/null | awk '/^Inst lib/ { print $2 }'
@@ -136,9 +163,15 @@ download() {
 
 mkdir -p "$deps"
 build_packages
-if [ "$what" = all ]; then
+if [ "$what" != build ]; then
     kafka
     for server in "${ftp_servers[@]}"; do
         ftp_server "$server"
+    done
+fi
+if [ "$what" = bench ]; then
+    link_tools
+    for peer in "${peers[@]}"; do
+        peer "$peer"
     done
 fi

@@ -73,6 +73,8 @@ declare_metrics! {
     partitions_paused: IntGauge = "ftp_pooler_paused_partitions", [];
     /// Answers sent to Kafka whose tasks' offsets are committed.
     committed: IntCounter = "ftp_pooler_committed_answers_total", [];
+    /// Transactions aborted (a rebalance, a refused answer): their answers are chosen and sent again.
+    aborted: IntCounter = "ftp_pooler_aborted_transactions_total", [];
     /// One batch: answers sent and acknowledged, offsets committed.
     commit_duration: Histogram = "ftp_pooler_commit_duration_seconds", [], COMMIT_BUCKETS;
     /// Errors that Kafka's client reported, by what was tried (consume, produce, commit, ...).

@@ -6,7 +6,14 @@
 //!
 //! Several, with commas between them. Each directory must be there, be empty, and be writable.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "in a test a panic is the answer, and what it prints is its report"
+)]
 
 mod support;
 
@@ -21,7 +28,7 @@ use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::Origin;
 use ftp_pooler::storage::{Incarnation, Storage};
-use ftp_pooler::task::{After, Operation, Options, Task, Verify};
+use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
 use support::vsftpd::{PASSWORD, USER, Vsftpd};
 use tokio_util::sync::CancellationToken;
@@ -107,16 +114,7 @@ impl Rig {
             remote_path: format!("{}/{remote}", self.remote),
             local: "local".into(),
             local_path: local.into(),
-            options: Options {
-                overwrite: true,
-                retry_count: 3,
-                verify: Verify::Size,
-                resume: true,
-                preserve_mtime: false,
-                deadline: None,
-                defer: true,
-                after: After::Keep,
-            },
+            options: Options::default(),
         }
     }
 

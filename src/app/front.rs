@@ -47,7 +47,7 @@ impl Front {
         tracing::info!(
             target: "ftp_pooler::task",
             task_id = task_id.as_deref(), origin = %record.origin, code = failure.code.as_str(),
-            message = failure.message, "task rejected"
+            error = failure.message, "task rejected"
         );
         self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
         let (at, verdict) = (Timestamp::now(), Verdict::Failed(failure));

@@ -12,8 +12,8 @@ use super::ini::{self, Section};
 use super::kind::quoted;
 use super::password;
 use super::reading::{Reading, Scope};
-use super::suggest::nearest;
 use super::{Connections, FtpConnection, LocalConnection, RenameOver, Timeouts};
+use crate::text::nearest;
 
 /// Where connections.ini is and what it says; `None` where it is not there.
 pub(super) struct File<'a> {

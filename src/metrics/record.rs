@@ -111,6 +111,11 @@ impl Metrics {
         self.inner.series.commit_duration.observe(took.as_secs_f64());
     }
 
+    /// A transaction was aborted: its answers are chosen and sent again.
+    pub fn aborted(&self) {
+        self.inner.series.aborted.inc();
+    }
+
     /// Kafka said no: `what` is `produce`, `commit`, `consume`, … (a word of the code, not of a message).
     pub fn kafka_error(&self, what: &'static str) {
         self.inner.series.kafka_errors.with_label_values(&[what]).inc();

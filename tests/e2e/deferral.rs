@@ -60,7 +60,8 @@ fn a_deferred_task_survives_its_pod_and_comes_back_as_it_was() {
     stage.server.put("f", b"content");
     let gate = Gate::before(stage.server.addr(), &[]);
     gate.shut();
-    let forged = [("ftp-pooler-not-before", "99999999999999"), ("ftp-pooler-attempts", "77"), ("trace", "abc")];
+    let forged =
+        [("ftp-pooler-not-before", "99999999999999"), ("ftp-pooler-attempts", "77"), ("trace", "abc")];
     let mut task = Outgoing::from(download("a", "dead", "f", "a"));
     task.headers = forged.map(|(key, value)| (key.to_owned(), Some(value.as_bytes().to_vec()))).to_vec();
     stage.send([task]);
