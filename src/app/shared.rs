@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::offsets::Offsets;
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
-use crate::storage::{Incarnation, Storage};
+use crate::storage::{Incarnation, Storage, Target};
 use crate::task::Options;
 use crate::transfer::Transfer;
 
@@ -74,6 +74,7 @@ impl<'a> Shared<'a> {
             carrier: Transfer::new(storages.clone(), incarnation, self.metrics.clone()),
             connections: connections.ftp.values().cloned().collect(),
             roots: connections.local.values().map(root).collect(),
+            resolve: |root, path| Some(root.join(Target::resolve(root, path).ok()?.relative())),
             deferral,
             budget: self.budget.clone(),
             answers,

@@ -91,12 +91,17 @@ async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &Retry) -> R
 /// A record that the topic drops before it is read again is a task without an answer.
 async fn check(admin: &Admin, topic: &str, retry: &Retry) -> Result<(), Unprepared> {
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
-    let described = described.map(|topics| topics.into_iter().next());
-    let config = match described {
+    let config = match described.map(|topics| topics.into_iter().next()) {
         Ok(Some(Ok(config))) => config,
-        Ok(Some(Err(code))) => return unchecked(topic, &code.to_string()),
-        Ok(None) => return unchecked(topic, "no answer"),
-        Err(error) => return unchecked(topic, &error.to_string()),
+        unknown => {
+            // An old broker, or a user who may not.
+            tracing::warn!(
+                topic,
+                answer = ?unknown.map(|answer| answer.map(Result::err)),
+                "cannot read the retry topic's settings: its retention.ms must be above retry.max_deferral"
+            );
+            return Ok(());
+        }
     };
     let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
     if value("cleanup.policy").contains("compact") {
@@ -111,15 +116,6 @@ async fn check(admin: &Admin, topic: &str, retry: &Retry) -> Result<(), Unprepar
         ))),
         _ => Ok(()),
     }
-}
-
-fn unchecked(topic: &str, reason: &str) -> Result<(), Unprepared> {
-    tracing::warn!(
-        topic,
-        reason,
-        "cannot read the retry topic's settings: its retention.ms must be above retry.max_deferral"
-    );
-    Ok(())
 }
 
 fn needed(retry: &Retry) -> Duration {

@@ -36,6 +36,7 @@ pub use deferral::Deferral;
 use deferral::{Held, Outlook, Surplus, Why};
 use lane::Lane;
 use line::{Line, Overdue};
+pub use order::Resolve;
 use order::{Order, Place};
 use queue::Entry;
 
@@ -84,6 +85,7 @@ pub struct Wiring<C: Connect, T> {
     pub connections: Vec<Arc<FtpConnection>>,
     /// The local connections' `base_path`s, by name: whether two tasks have the same destination.
     pub roots: HashMap<String, PathBuf>,
+    pub resolve: Resolve,
     pub deferral: Deferral,
     /// Shown in the metrics; intake admits into it.
     pub budget: Budget,
@@ -111,8 +113,18 @@ pub struct Dispatcher<C: Connect = Ftp, T = Transfer> {
 impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the lanes are to run on.
     pub fn new(wiring: Wiring<C, T>) -> Self {
-        let Wiring { pool, carrier, connections, roots, deferral, budget, answers, metrics, unsupported } =
-            wiring;
+        let Wiring {
+            pool,
+            carrier,
+            connections,
+            roots,
+            resolve,
+            deferral,
+            budget,
+            answers,
+            metrics,
+            unsupported,
+        } = wiring;
         let line = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
             (Arc::clone(&name), Arc::new(Line::new(name)))
@@ -121,7 +133,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             pool,
             carrier,
             lines: connections.iter().map(line).collect(),
-            order: Order::new(roots),
+            order: Order::new(roots, resolve),
             deferral,
             surplus: Surplus::default(),
             budget,

@@ -137,6 +137,7 @@ impl Rig {
             carrier: carrier.clone(),
             connections,
             roots: HashMap::new(),
+            resolve: |_, _| None,
             deferral: deferral.clone(),
             budget: budget.clone(),
             answers: sender,
