@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Who may name what: a word, and the places beneath `src/` that may hold it.
 const RULES: &[(&str, &[&str])] = &[
     ("rdkafka::", &["consume/", "publish/", "demo/"]),
-    ("suppaftp::", &["ftp/", "logging.rs"]),
+    ("suppaftp::", &["ftp/", "logging/"]),
     ("deadpool::", &["pool/"]),
     ("axum::", &["sidecar/"]),
     ("rustix::fs", &["storage/"]),
@@ -19,7 +19,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::pool", &["app/", "dispatch/"]),
     ("crate::transfer", &["app/", "dispatch/"]),
     ("crate::ftp", &["pool/", "transfer/", "dispatch/carry.rs", "cli/check", "ftp/"]),
-    ("crate::storage", &["app/", "transfer/", "cli/check", "storage/"]),
+    ("crate::storage", &["app/", "transfer/", "dispatch/order.rs", "cli/check", "storage/"]),
     ("crate::sidecar", &["app/"]),
     ("crate::cli", &["main.rs"]),
     ("anyhow", &["demo/"]),

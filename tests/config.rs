@@ -233,7 +233,7 @@ user = u
 pass = hunter2
 pass_file = hunter2
 passive = false
-tls = true
+socks_proxy = proxy:1080
 port = twenty-one
 stall_timeout = 0
 hunter2
@@ -279,7 +279,7 @@ connections.ini: [remote-ftp] host: is missing; expected a host's name or addres
 connections.ini: [remote-ftp] hots: unknown key; did you mean host? (line 3)
 connections.ini: [remote-ftp] pass_file: pass is set as well; expected one of them (line 6)
 connections.ini: [remote-ftp] passive: active mode is not in this version; expected true (line 7)
-connections.ini: [remote-ftp] tls: rclone's key tls is not supported in this version: FTPS is not in this version (line 8)
+connections.ini: [remote-ftp] socks_proxy: rclone's key socks_proxy is not supported in this version: proxies are not in this version (line 8)
 connections.ini: [remote-ftp] port: found `twenty-one`; expected a number from 1 to 65535 (line 9)
 connections.ini: [remote-ftp] stall_timeout: found `0`; expected a duration from 1ms to 1h (such as 90, 1m30s or 300ms; a plain number is seconds) (line 10)
 connections.ini: is neither `[name]` nor `key = value` (line 11)
@@ -443,9 +443,14 @@ connections:
     port: 1
     user: u
     pass: (set)
+    tls: false
+    explicit_tls: false
+    disable_tls13: false
+    trusted: \"the system's authorities\"
     passive: true
     disable_epsv: false
     max_sessions: 10
+    max_session_age: null
     rename_over: auto
     connect_timeout: 30s
     login_timeout: 30s

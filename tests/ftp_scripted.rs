@@ -104,9 +104,8 @@ fn connection(address: SocketAddr) -> FtpConnection {
         user: "anna".into(),
         pass: "s3cret".to_owned().into(),
         max_sessions: 10,
-        disable_epsv: false,
-        rename_over: RenameOver::Auto,
         timeouts: Timeouts { connect: SHORT, login: SHORT, reply: SHORT, stall: SHORT, close: SHORT },
+        ..FtpConnection::default()
     }
 }
 

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftp_pooler::config::{FtpConnection, LocalConnection, RenameOver, Timeouts};
+use ftp_pooler::config::{FtpConnection, LocalConnection, Timeouts};
 use ftp_pooler::failure::{Code, Remedy, TryError};
 use ftp_pooler::ftp::{Session, Size};
 use ftp_pooler::metrics::Metrics;
@@ -77,9 +77,8 @@ fn rig(server: &str) -> Rig {
             user: user.into(),
             pass: pass.to_owned().into(),
             max_sessions: 2,
-            disable_epsv: false,
-            rename_over: RenameOver::Auto,
             timeouts,
+            ..FtpConnection::default()
         },
         remote: remote.to_owned(),
         directory,

@@ -56,7 +56,7 @@ impl<'a> Shared<'a> {
 
     pub fn pool(&self) -> Pool {
         let connections = self.config.connections.ftp.values().cloned();
-        Pool::new(&self.config.pool, connections, Ftp, &self.metrics)
+        Pool::new(&self.config.pool, connections, Ftp::default(), &self.metrics)
     }
 
     pub fn dispatcher(

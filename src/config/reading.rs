@@ -68,9 +68,13 @@ impl Reading<'_> {
     }
 
     pub fn time(&mut self, key: &Key) -> Duration {
-        match self.value(key) {
-            Some(Value::Time(time)) => time,
-            _ => Duration::ZERO,
+        self.time_if_set(key).unwrap_or_default()
+    }
+
+    pub fn time_if_set(&mut self, key: &Key) -> Option<Duration> {
+        match self.value(key)? {
+            Value::Time(time) => Some(time),
+            _ => None,
         }
     }
 

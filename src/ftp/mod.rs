@@ -3,7 +3,10 @@
 //! ```text
 //! session   open, soundness, one command and its reply, close
 //! connect   names → addresses → sockets, for control and data connections
-//! login     greeting, USER, PASS, TYPE I
+//! tls       of control and data connections
+//! trust     which certificates are accepted, and what is wrong with the others
+//! known     what a connection's sessions tell each other about its server
+//! login     greeting, AUTH TLS, USER, PASS, TYPE I
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
@@ -21,11 +24,15 @@ mod connect;
 mod data;
 mod fault;
 mod files;
+mod known;
 mod login;
 mod passive;
 mod reply;
 mod session;
+mod tls;
+mod trust;
 
-pub use data::{Retrieve, Store};
+pub use data::{End, Retrieve, Store};
 pub use files::{Renamed, Size};
+pub use known::{Known, Servers};
 pub use session::Session;

@@ -2,20 +2,23 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
-use tokio::net::TcpStream;
+
+use crate::config::Timeouts;
 
 use super::connect;
 use super::fault::{Fault, Step, StepFault, Wait, within};
 use super::reply::Reply;
 use super::session::{Session, command_line};
+use super::tls::SessionTls;
 
 /// After a data connection stalled, the reply that ends the transfer is waited for no longer than this.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(5);
 
-/// Plain today; suppaftp's type already has room for TLS.
+/// Plain or with TLS.
 pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
 
 /// A transfer that the server has accepted.
@@ -34,7 +37,9 @@ impl Session {
         let address = SocketAddr::new(self.peer().ip(), self.passive_port().await?);
         let timeouts = self.connection().timeouts.clone();
 
-        let mut connecting = pin!(connect::data(address, timeouts.connect));
+        self.had_data_socket = false;
+        let stands = AtomicBool::new(false);
+        let mut connecting = pin!(data_connection(address, &timeouts, self.tls.clone(), &stands));
         let mut connected = None;
         let sent = {
             let waiting = || format!("the reply to {}", step.verb());
@@ -49,6 +54,7 @@ impl Session {
                 }
             }
         };
+        self.had_data_socket = stands.load(Ordering::Relaxed);
         let reply = match sent.and_then(|read| self.heard_reply(read)) {
             Ok(reply) => reply,
             // The server waits for a data connection that cannot be made.
@@ -64,8 +70,12 @@ impl Session {
             Some(connected) => connected,
             None => connecting.await,
         };
+        self.had_data_socket = stands.load(Ordering::Relaxed);
         match connected {
-            Ok(stream) => Ok(Opened { data: DataConnection::Tcp(stream), early }),
+            Ok(data) => {
+                self.had_secure_data |= matches!(data, DataConnection::Ssl(_));
+                Ok(Opened { data, early })
+            }
             Err(fault) => Err(self.lost_data(Step::DataConnect, fault, early).await),
         }
     }
@@ -81,7 +91,11 @@ impl Session {
             None => self.final_reply(limit).await.ok(),
         };
         match reply {
-            Some(reply) if reply.is_refusal() && !matches!(reply.code, 425 | 426) => {
+            Some(reply)
+                if reply.is_refusal()
+                    && (!matches!(reply.code, 425 | 426)
+                        || self.tls.is_some() && step == Step::DataConnect) =>
+            {
                 StepFault::new(step, Fault::Reply(reply))
             }
             afterwards => StepFault { step, fault, afterwards },
@@ -111,6 +125,22 @@ impl Session {
     }
 }
 
-fn data_fault(connected: Option<Result<TcpStream, Fault>>) -> Option<StepFault> {
+/// A data connection, with its TLS: the server takes part in that once it has answered the command, or (as
+/// `ProFTPD`) before it does. `stands` tells when there is a connection.
+async fn data_connection(
+    address: SocketAddr,
+    timeouts: &Timeouts,
+    tls: Option<SessionTls>,
+    stands: &AtomicBool,
+) -> Result<DataConnection, Fault> {
+    let stream = connect::data(address, timeouts.connect).await?;
+    stands.store(true, Ordering::Relaxed);
+    let Some(tls) = tls else { return Ok(DataConnection::Tcp(stream)) };
+    let waiting = || "the TLS handshake of the data connection".to_owned();
+    let secured = within(Wait::Reply, timeouts.reply, waiting, tls.handshake(stream)).await??;
+    Ok(DataConnection::Ssl(Box::new(secured)))
+}
+
+fn data_fault(connected: Option<Result<DataConnection, Fault>>) -> Option<StepFault> {
     connected?.err().map(|fault| StepFault::new(Step::DataConnect, fault))
 }

@@ -17,6 +17,7 @@ const MAX_OPEN_SET: usize = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
     Idle,
+    Aged,
     MadeRoom,
     InDoubt,
     Dead,
@@ -29,6 +30,7 @@ impl Closed {
     pub const fn as_str(self) -> &'static str {
         match self {
             Closed::Idle => "idle",
+            Closed::Aged => "aged",
             Closed::MadeRoom => "made_room",
             Closed::InDoubt => "in_doubt",
             Closed::Dead => "dead",

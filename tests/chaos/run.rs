@@ -72,19 +72,23 @@ pub fn run(settings: &Settings) {
     );
     let fine = audit.is_clean() && (audit.left.is_empty() || !LEFT_FAILS);
     let bad_ends = fleet.bad_ends.join("\n");
-    assert!(fine && lag == 0 && bad_ends.is_empty(), "{}lag at the end: {lag}\n{bad_ends}", audit.examples());
+    assert!(
+        fine && lag == 0 && bad_ends.is_empty(),
+        "{}\nlag at the end: {lag}\n{bad_ends}",
+        audit.examples()
+    );
     assert_eq!(site.records(), *tasks as i64, "the feed itself lost or doubled tasks");
 }
 
 /// Sends the tasks: half at once, the others evenly over `span`.
 fn feed(kafka: &Kafka, topics: &Topics, plan: &Plan, span: Duration) {
     let (first, rest) = plan.tasks.split_at(plan.tasks.len() / 2);
-    send(kafka, &topics.tasks, first.iter().map(|task| task.record()));
+    send(kafka, &topics.tasks, first.iter().map(crate::plan::Task::record));
     let begun = Instant::now();
     let seconds = span.as_secs().max(1);
     for (n, some) in (0..).zip(rest.chunks(rest.len().div_ceil(seconds as usize).max(1))) {
         std::thread::sleep(Duration::from_secs(n).saturating_sub(begun.elapsed()));
-        send(kafka, &topics.tasks, some.iter().map(|task| task.record()));
+        send(kafka, &topics.tasks, some.iter().map(crate::plan::Task::record));
     }
 }
 

@@ -217,6 +217,10 @@ impl Pod {
         self.process.status()
     }
 
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
     /// Waits until the pod says that it is not ready any more.
     ///
     /// # Panics
@@ -241,10 +245,6 @@ impl Pod {
         let fields =
             events.map(|mut event| if event["fields"].is_object() { event["fields"].take() } else { event });
         fields.filter(|fields| fields["message"] == message).collect()
-    }
-
-    pub fn pid(&self) -> i32 {
-        self.process.pid()
     }
 
     pub fn rss_bytes(&self) -> u64 {
