@@ -112,7 +112,8 @@ impl App {
         let producer =
             Producer::create(&config.kafka, &config.pod.name, metrics.clone()).map_err(Error::Kafka)?;
 
-        let pool = Pool::new(&config.pool, config.connections.ftp.values().cloned(), Ftp, &metrics);
+        let pool =
+            Pool::new(&config.pool, config.connections.ftp.values().cloned(), Ftp::default(), &metrics);
         let incarnation = Incarnation::random().map_err(Error::Random)?;
         let transfer = Transfer::new(storages.clone(), incarnation, metrics.clone());
         let dispatcher = Dispatcher::new(Wiring {

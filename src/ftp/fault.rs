@@ -78,6 +78,8 @@ pub(super) enum Fault {
         what: String,
         error: io::Error,
     },
+    /// The server did not bear what was sent before its turn: says how it showed.
+    TooHasty(String),
     /// What came is no reply, or one without end.
     Garbled,
     /// The path (or user, or password) has a NUL, CR or LF: nothing was sent.

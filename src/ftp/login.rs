@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::config::FtpConnection;
 use crate::failure::TryError;
 
+use super::ahead::{Ahead, Manners};
 use super::classify::{At, classify};
 use super::connect;
 use super::fault::{CONTROL, Fault, Step, Wait, reply_or_fault, within};
@@ -25,15 +26,16 @@ const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug 
 const LOGIN_TIMES: u32 = 2;
 
 /// Opens a session; the error says which step failed.
-pub(super) async fn open(connection: &FtpConnection) -> Result<Session, TryError> {
+pub(super) async fn open(connection: &FtpConnection, manners: Manners) -> Result<Session, TryError> {
     let server = format!("{}:{}", connection.host, connection.port);
-    let mut login = Login { connection, deadline: None };
+    let mut login = Login { connection, manners, deadline: None };
     let opened = login.run().await;
     opened.map_err(|(step, fault)| classify(At { step, server: &server, path: None, stale: false }, &fault))
 }
 
 struct Login<'a> {
     connection: &'a FtpConnection,
+    manners: Manners,
     /// Of greeting and login together; runs from the moment the control connection stands.
     deadline: Option<Instant>,
 }
@@ -47,8 +49,10 @@ impl Login<'_> {
         self.deadline = Some(Instant::now() + self.connection.timeouts.login * LOGIN_TIMES);
         let mut ftp = self.greet(stream).await.map_err(at(Step::Greeting))?;
         self.log_in(&mut ftp).await.map_err(at(Step::Login))?;
+        let begun = Instant::now();
         self.binary(&mut ftp).await.map_err(at(Step::Type))?;
-        Ok(Session::new(ftp, Arc::new(self.connection.clone()), peer))
+        let ahead = Ahead::new(self.manners.clone(), begun.elapsed());
+        Ok(Session::new(ftp, Arc::new(self.connection.clone()), peer, ahead))
     }
 
     async fn greet(&self, stream: TcpStream) -> Result<AsyncRustlsFtpStream, Fault> {

@@ -7,6 +7,7 @@
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
+//! ahead     commands before their turn, where the server is far away
 //! reply     three digits and a text, made safe to show
 //! fault     what can go wrong on the wire; deadlines
 //! classify  the one table: fault → the contract's code and what the try asks for
@@ -16,6 +17,7 @@
 //! each of their waits have a deadline and is the final reply read after a connection that broke.
 //! A session knows whether it is in doubt: see [`Session::is_sound`].
 
+mod ahead;
 mod classify;
 mod connect;
 mod data;
@@ -26,6 +28,7 @@ mod passive;
 mod reply;
 mod session;
 
+pub use ahead::Manners;
 pub use data::{Retrieve, Store};
 pub use files::{Renamed, Size};
 pub use session::Session;

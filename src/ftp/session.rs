@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::FtpConnection;
 use crate::failure::{Remedy, TryError};
 
+use super::ahead::{Ahead, Manners};
 use super::classify::{At, classify};
 use super::fault::{Fault, Step, StepFault, Wait, reply_or_fault, within};
 use super::login;
@@ -38,6 +39,7 @@ pub struct Session {
     /// is dropped in between (timeout, cancellation) leaves it set.
     pub(super) unfinished: bool,
     pub(super) lacks: Lacks,
+    pub(super) ahead: Ahead,
     tasks: u64,
     /// A reply has come since the task began.
     heard: bool,
@@ -58,19 +60,26 @@ impl Session {
     /// # Errors
     /// `connect_failed`, `timeout`, `auth_failed`, `tls_failed`, `server_busy`, `protocol_error`.
     pub async fn open(connection: &FtpConnection) -> Result<Session, TryError> {
-        login::open(connection).await
+        login::open(connection, Manners::default()).await
+    }
+
+    /// The same for a connection whose server is known from other sessions.
+    pub async fn open_knowing(connection: &FtpConnection, manners: &Manners) -> Result<Session, TryError> {
+        login::open(connection, manners.clone()).await
     }
 
     pub(super) fn new(
         ftp: AsyncRustlsFtpStream,
         connection: Arc<FtpConnection>,
         peer: SocketAddr,
+        ahead: Ahead,
     ) -> Session {
         Session {
             ftp,
             lacks: Lacks { epsv: connection.disable_epsv, size: false },
             connection,
             peer,
+            ahead,
             unfinished: false,
             tasks: 0,
             heard: true,
@@ -82,7 +91,12 @@ impl Session {
     /// such a session is never used again. Costs no round trip.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        !self.unfinished
+        !self.unfinished && self.ahead.owed == 0
+    }
+
+    /// Whether the control connection takes what is written past suppaftp.
+    pub(super) fn is_plain(&self) -> bool {
+        true
     }
 
     /// Looks at the idle socket: readable means that the server has said 421 or closed it. No round trip.
@@ -173,15 +187,23 @@ impl Session {
 
     async fn exchange_line(&mut self, line: &str) -> Result<Reply, Fault> {
         self.unfinished = true;
+        self.ahead.command_goes_out();
+        let begun = Instant::now();
         let sent = self.ftp.custom_command(line, &[]).await;
+        self.ahead.took(begun.elapsed());
         self.heard_reply(sent)
     }
 
     /// Reads one more reply, the last of a transfer.
     pub(super) async fn final_reply(&mut self, limit: Duration) -> Result<Reply, Fault> {
         let waiting = || "the reply that ends the transfer".to_owned();
-        let read = within(Wait::Close, limit, waiting, self.ftp.read_response_in(&[])).await?;
-        self.heard_reply(read)
+        loop {
+            let read = within(Wait::Close, limit, waiting, self.ftp.read_response_in(&[])).await?;
+            let reply = self.heard_reply(read)?;
+            if !(reply.is_preliminary() && std::mem::take(&mut self.ahead.unaccepted)) {
+                return Ok(reply);
+            }
+        }
     }
 
     /// Takes note of a reply. After a preliminary one the exchange goes on; after 421 the session is over.
@@ -194,6 +216,9 @@ impl Session {
             Err(error) => reply_or_fault(error, self.secret())?,
         };
         self.unfinished = reply.is_preliminary() || reply.code == 421;
+        if !reply.is_preliminary() {
+            self.ahead.owed = self.ahead.owed.saturating_sub(1);
+        }
         if reply.code != 421 {
             self.heard = self.heard || !matches!(reply.code, 530);
             self.idle_since = Instant::now();

@@ -1,6 +1,8 @@
 //! How a session is opened, judged and closed: all that the pool needs to know of one.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::FtpConnection;
 use crate::failure::TryError;
@@ -27,14 +29,24 @@ pub trait Connect: Send + Sync + 'static {
 }
 
 /// Sessions on real servers.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ftp;
+#[derive(Clone, Debug, Default)]
+pub struct Ftp {
+    /// What the connections' servers have shown of themselves, by the connections' names.
+    manners: Arc<Mutex<HashMap<String, ftp::Manners>>>,
+}
+
+impl Ftp {
+    fn manners(&self, connection: &FtpConnection) -> ftp::Manners {
+        let mut all = self.manners.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(connection.name.clone()).or_default().clone()
+    }
+}
 
 impl Connect for Ftp {
     type Session = ftp::Session;
 
     async fn open(&self, connection: &FtpConnection) -> Result<ftp::Session, TryError> {
-        ftp::Session::open(connection).await
+        ftp::Session::open_knowing(connection, &self.manners(connection)).await
     }
 
     fn is_sound(&self, session: &ftp::Session) -> bool {
