@@ -12,7 +12,12 @@ deps=${FTP_POOLER_DEPS:-$PWD/.deps}
 what=${1:-all}
 
 # Each is unpacked, not installed: Debian's FTP servers exclude each other, and none needs to be a service.
-ftp_servers=(vsftpd)
+# Each line: the server's program, and the packages that it comes in.
+ftp_servers=(
+    "vsftpd vsftpd"
+    "proftpd proftpd-core proftpd-mod-crypto"
+    "pure-ftpd pure-ftpd pure-ftpd-common"
+)
 # What people move files with today; `make bench` does without those that cannot be had.
 peers=(rclone lftp curl)
 
@@ -98,19 +103,20 @@ kafka() {
 
 ftp_server() {
     local server=$1
+    shift
     [ -e "$deps/$server/stamp" ] && return
     if ! command -v apt-get >/dev/null; then
         [ -x "/usr/sbin/$server" ] && return
         need_debian "$server"
     fi
-    unpack "$server" "usr/sbin/$server"
+    unpack "$server" "usr/sbin/$server" "$@"
 }
 
 # An installed one will do; one that cannot be had is left out.
 peer() {
     local peer=$1
     [ -e "$deps/$peer/stamp" ] || command -v "$peer" >/dev/null && return
-    if ! command -v apt-get >/dev/null || ! (unpack "$peer" "usr/bin/$peer"); then
+    if ! command -v apt-get >/dev/null || ! (unpack "$peer" "usr/bin/$peer" "$peer"); then
         say "no $peer here: \`make bench\` goes without it"
     fi
 }
@@ -125,12 +131,13 @@ link_tools() {
     fi
 }
 
-# Unpacks a package, and every package that it would bring along and this machine does not have.
+# Unpacks a program's packages, and every package that they would bring along and this machine does not have.
 unpack() {
     local server=$1 binary=$2 into=$deps/$1 packages libraries missing
+    shift 2
     say "unpacking $server into $into (nothing is installed, no service is started)"
-    apt-cache show "$server" >/dev/null 2>&1 || update_lists
-    packages=$(wanted_packages "$server")
+    apt-cache show "$1" >/dev/null 2>&1 || update_lists
+    packages=$(wanted_packages "$@")
     rm -rf "$into" "$into.new"
     mkdir -p "$into.new/packages"
     # The sandbox user of apt may not write here, and would warn about it.
@@ -151,8 +158,8 @@ unpack() {
 
 # What apt would install for a package here, the package itself first even where it is installed already.
 wanted_packages() {
-    echo "$1"
-    apt-get -s install --no-install-recommends "$1" 2>/dev/null | awk '/^Inst lib/ { print $2 }'
+    printf '%s\n' "$@"
+    apt-get -s install --no-install-recommends "$@" 2>/dev/null | awk '/^Inst lib/ { print $2 }'
 }
 
 download() {
@@ -166,7 +173,8 @@ build_packages
 if [ "$what" != build ]; then
     kafka
     for server in "${ftp_servers[@]}"; do
-        ftp_server "$server"
+        # shellcheck disable=SC2086 # a program and its packages
+        ftp_server $server
     done
 fi
 if [ "$what" = bench ]; then

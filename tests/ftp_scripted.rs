@@ -1,7 +1,13 @@
 //! Sessions and transfers against a server that misbehaves: the right code, within the deadline, no file under
 //! the final name, nothing left behind, and no trust in a session that is in doubt.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the answer"
+)]
 
 #[path = "support/scripted.rs"]
 mod scripted;
@@ -15,12 +21,12 @@ use std::time::{Duration, Instant};
 
 use ftp_pooler::config::{FtpConnection, LocalConnection, RenameOver, Timeouts};
 use ftp_pooler::failure::{Code, Remedy, TryError};
-use ftp_pooler::ftp::{Manners, Session};
+use ftp_pooler::ftp::{Known, Session};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::Origin;
 use ftp_pooler::storage::{Incarnation, Storage};
-use ftp_pooler::task::{After, Operation, Options, Task, Verify};
+use ftp_pooler::task::{Operation, Options, Task, Verify};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
 use scripted::{Act, End, Script, Server};
 use tokio_util::sync::CancellationToken;
@@ -65,8 +71,8 @@ impl Rig {
     }
 
     /// A session that sends ahead what it can, however near the server is.
-    async fn hasty(&self, manners: &Manners) -> Session {
-        Session::open_knowing(&self.connection, manners).await.unwrap()
+    async fn hasty(&self, known: &Arc<Known>) -> Session {
+        Session::open_knowing(&self.connection, known).await.unwrap()
     }
 
     async fn run(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
@@ -103,9 +109,8 @@ fn connection(address: SocketAddr) -> FtpConnection {
         user: "anna".into(),
         pass: "s3cret".to_owned().into(),
         max_sessions: 10,
-        disable_epsv: false,
-        rename_over: RenameOver::Auto,
         timeouts: Timeouts { connect: SHORT, login: SHORT, reply: SHORT, stall: SHORT, close: SHORT },
+        ..FtpConnection::default()
     }
 }
 
@@ -117,16 +122,7 @@ fn task(operation: Operation, remote: &str, local: &str) -> Task {
         remote_path: remote.into(),
         local: "local".into(),
         local_path: local.into(),
-        options: Options {
-            overwrite: true,
-            retry_count: 3,
-            verify: Verify::Size,
-            resume: true,
-            preserve_mtime: false,
-            deadline: None,
-            defer: true,
-            after: After::Keep,
-        },
+        options: Options::default(),
     }
 }
 
@@ -783,15 +779,15 @@ mod ahead {
     use super::*;
 
     /// Past the first file, so that everything is sent ahead that can be.
-    async fn warm(script: Script) -> (Rig, Manners, Session) {
+    async fn warm(script: Script) -> (Rig, Arc<Known>, Session) {
         let rig = Rig::with(script.file("/f", b"abc")).await;
         rig.local("g", b"0123456789");
-        let manners = Manners::hasty();
-        let mut session = rig.hasty(&manners).await;
+        let known = Arc::new(Known::far());
+        let mut session = rig.hasty(&known).await;
         rig.run(&mut session, &download("/f", "/f")).await.unwrap();
         rig.run(&mut session, &upload("/g", "/out/g")).await.unwrap();
         rig.server.forget_commands();
-        (rig, manners, session)
+        (rig, known, session)
     }
 
     /// Both ways, and both right.
@@ -804,10 +800,10 @@ mod ahead {
 
     #[tokio::test]
     async fn a_row_of_files_asks_for_each_port_with_the_file_before() {
-        let (rig, manners, mut session) = warm(Script::new()).await;
+        let (rig, known, mut session) = warm(Script::new()).await;
         works(&rig, &mut session).await;
         assert_eq!(rig.server.verbs(), ["SIZE", "RETR", "EPSV", "STOR", "SIZE", "RNFR", "RNTO", "EPSV"]);
-        assert!(session.is_sound() && !manners.objects());
+        assert!(session.is_sound() && !known.objects());
     }
 
     #[tokio::test]
@@ -821,12 +817,12 @@ mod ahead {
 
     #[tokio::test]
     async fn a_server_that_swallows_what_comes_during_a_transfer_loses_no_file_and_is_asked_in_turn() {
-        let (rig, manners, mut session) = warm(Script::new()).await;
+        let (rig, known, mut session) = warm(Script::new()).await;
         let end = End::Close(text("500 What?\r\n226 sent"));
         rig.server.now_on("RETR", Act::Send(b"abc".to_vec(), end));
         rig.server.now_on("EPSV", Act::Mutter(String::new()));
         rig.run(&mut session, &download("/f", "/f")).await.unwrap();
-        assert!(manners.objects() && session.is_sound());
+        assert!(known.objects() && session.is_sound());
         rig.server.behave();
         rig.server.forget_commands();
         works(&rig, &mut session).await;
@@ -836,24 +832,24 @@ mod ahead {
 
     #[tokio::test]
     async fn replies_that_overtake_each_other_end_the_session_and_not_the_file() {
-        let (rig, manners, mut session) = warm(Script::new()).await;
+        let (rig, known, mut session) = warm(Script::new()).await;
         rig.server.now_on("SIZE", Act::Mutter(String::new()));
         rig.server.now_on("RETR", say("150 here it comes\r\n213 3"));
         let error = failed(rig.run(&mut session, &download("/f", "/f")).await);
         assert_eq!(error.remedy, Remedy::FreshSession, "{error}");
-        assert!(manners.objects() && !session.is_sound());
+        assert!(known.objects() && !session.is_sound());
         rig.server.behave();
-        works(&rig, &mut rig.hasty(&manners).await).await;
+        works(&rig, &mut rig.hasty(&known).await).await;
     }
 
     #[tokio::test]
     async fn a_port_that_was_not_kept_ends_the_session_and_not_the_file() {
-        let (rig, manners, _) = warm(Script::new()).await;
+        let (rig, known, _) = warm(Script::new()).await;
         rig.server.now_on("EPSV", Act::DeadPort);
         rig.server.now_on("RETR", Act::Send(b"abc".to_vec(), End::Close(text("226 sent"))));
         for first in [true, false] {
-            let manners = if first { manners.clone() } else { Manners::hasty() };
-            let mut session = rig.hasty(&manners).await;
+            let known = if first { known.clone() } else { Arc::new(Known::far()) };
+            let mut session = rig.hasty(&known).await;
             let error = failed(rig.run(&mut session, &download("/f", "/f")).await);
             // Asked for in its turn, a dead port is the server's own.
             assert_eq!(error.remedy, Remedy::OpenBreaker, "{error}");
@@ -903,7 +899,9 @@ mod ahead {
         };
         let mut cases = tokio::task::JoinSet::new();
         for command in ["EPSV", "SIZE", "RETR", "STOR", "RNFR", "RNTO"] {
-            acts().into_iter().for_each(|act| drop(cases.spawn(does_no_harm(command, act))));
+            for act in acts() {
+                cases.spawn(does_no_harm(command, act));
+            }
         }
         while let Some(case) = cases.join_next().await {
             case.unwrap();

@@ -6,7 +6,14 @@
 //!
 //! Several, with commas between them. Each directory must be there, be empty, and be writable.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "in a test a panic is the answer, and what it prints is its report"
+)]
 
 mod support;
 
@@ -14,14 +21,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftp_pooler::config::{FtpConnection, LocalConnection, RenameOver, Timeouts};
+use ftp_pooler::config::{FtpConnection, LocalConnection, Timeouts};
 use ftp_pooler::failure::{Code, Remedy, TryError};
 use ftp_pooler::ftp::{Session, Size};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::Origin;
 use ftp_pooler::storage::{Incarnation, Storage};
-use ftp_pooler::task::{After, Operation, Options, Task, Verify};
+use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
 use support::vsftpd::{PASSWORD, USER, Vsftpd};
 use tokio_util::sync::CancellationToken;
@@ -70,9 +77,8 @@ fn rig(server: &str) -> Rig {
             user: user.into(),
             pass: pass.to_owned().into(),
             max_sessions: 2,
-            disable_epsv: false,
-            rename_over: RenameOver::Auto,
             timeouts,
+            ..FtpConnection::default()
         },
         remote: remote.to_owned(),
         directory,
@@ -107,16 +113,7 @@ impl Rig {
             remote_path: format!("{}/{remote}", self.remote),
             local: "local".into(),
             local_path: local.into(),
-            options: Options {
-                overwrite: true,
-                retry_count: 3,
-                verify: Verify::Size,
-                resume: true,
-                preserve_mtime: false,
-                deadline: None,
-                defer: true,
-                after: After::Keep,
-            },
+            options: Options::default(),
         }
     }
 

@@ -10,6 +10,8 @@ use Standard::{Is, Required, Told};
 /// A wait must end, and soon enough that somebody notices.
 const WAIT: Kind = Kind::Time { min: Duration::from_millis(1), max: Duration::from_secs(3600) };
 
+const WAIT_DAY: Kind = Kind::Time { min: Duration::from_secs(1), max: Duration::from_secs(86_400) };
+
 const fn rclones(path: &'static str, kind: Kind, standard: Standard, doc: &'static str) -> Key {
     Key { is_rclones: true, ..key(path, kind, standard, doc) }
 }
@@ -56,6 +58,46 @@ pub const PASSIVE: Key = key(
     Kind::Flag,
     Is("true"),
     "The client opens the data connections. `false`, active mode, is not in this version.",
+);
+pub const TLS: Key =
+    rclones("tls", Kind::Flag, Is("false"), "Implicit FTPS: TLS from the first byte, usually on port 990.");
+pub const EXPLICIT_TLS: Key = rclones(
+    "explicit_tls",
+    Kind::Flag,
+    Is("false"),
+    "Explicit FTPS: the session begins in plain text and turns to TLS before the login (AUTH TLS), or ends.",
+);
+pub const NO_CHECK_CERTIFICATE: Key = rclones(
+    "no_check_certificate",
+    Kind::Flag,
+    Is("false"),
+    "Accept any certificate: whoever is in between can read and change everything. `tls_pin` is better.",
+);
+pub const DISABLE_TLS13: Key = rclones(
+    "disable_tls13",
+    Kind::Flag,
+    Is("false"),
+    "TLS 1.2 at most. Servers that want the session of the control connection on each data connection may \
+     need it; where one refuses for that reason, the connection goes down to TLS 1.2 by itself.",
+);
+pub const TLS_CA: Key = key(
+    "tls_ca",
+    Kind::Path,
+    Told("the system's authorities"),
+    "A PEM file of the authorities to trust, instead of the system's.",
+);
+pub const TLS_PIN: Key = key(
+    "tls_pin",
+    Kind::Pins,
+    Told("none"),
+    "Trust these certificates and no others, whatever their issuer, name and date: the SHA-256 of a \
+     certificate in hex, or `sha256//` and that of its public key in base64; several with commas.",
+);
+pub const MAX_SESSION_AGE: Key = key(
+    "max_session_age",
+    WAIT_DAY,
+    Told("`4m30s` with TLS, whose sessions many servers forget after five minutes; else none"),
+    "A session that is older than this is closed as soon as it has no transfer.",
 );
 pub const DISABLE_EPSV: Key = rclones(
     "disable_epsv",
@@ -105,10 +147,17 @@ pub const FTP: &[&Key] = &[
     &PASS,
     &OBSCURED_PASS,
     &PASS_FILE,
+    &TLS,
+    &EXPLICIT_TLS,
+    &NO_CHECK_CERTIFICATE,
+    &TLS_CA,
+    &TLS_PIN,
+    &DISABLE_TLS13,
     &PASSIVE,
     &DISABLE_EPSV,
     &MAX_SESSIONS,
     &CONCURRENCY,
+    &MAX_SESSION_AGE,
     &RENAME_OVER,
     &CONNECT_TIMEOUT,
     &LOGIN_TIMEOUT,
@@ -153,12 +202,8 @@ const fn foreign(name: &'static str, taken: Taken, note: &'static str) -> Foreig
 /// rclone's options for its FTP backend (its docs/ftp) that have no counterpart here.
 pub const FOREIGN: &[Foreign] = &[
     foreign("description", Taken::Any, "a remark"),
-    foreign("tls", OFF, "FTPS is not in this version"),
-    foreign("explicit_tls", OFF, "FTPS is not in this version"),
-    foreign("no_check_certificate", Taken::Any, "without FTPS there is no certificate"),
-    foreign("disable_tls13", Taken::Any, "without FTPS there is no TLS"),
-    foreign("allow_insecure_tls_ciphers", Taken::Any, "without FTPS there is no TLS"),
-    foreign("tls_cache_size", Taken::Any, "without FTPS there is no TLS"),
+    foreign("allow_insecure_tls_ciphers", OFF, "this TLS has no insecure ciphers"),
+    foreign("tls_cache_size", Taken::Any, "each session keeps its own TLS session"),
     foreign("disable_mlsd", Taken::Any, "nothing is listed"),
     foreign("force_list_hidden", Taken::Any, "nothing is listed"),
     foreign("disable_utf8", Taken::Any, "names are sent as UTF-8, and OPTS UTF8 never"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection_keys::{self as keys, FOREIGN, Foreign, Taken};
 use super::entry::{At, Entry, Said};
@@ -12,8 +13,12 @@ use super::ini::{self, Section};
 use super::kind::quoted;
 use super::password;
 use super::reading::{Reading, Scope};
-use super::suggest::nearest;
-use super::{Connections, FtpConnection, LocalConnection, RenameOver, Timeouts};
+use super::tls;
+use super::{Connections, FtpConnection, LocalConnection, RenameOver, Timeouts, TlsMode};
+use crate::text::nearest;
+
+/// OpenSSL forgets a TLS session 300 s after it was made, and then no data connection can resume it.
+const TLS_SESSION_AGE: Duration = Duration::from_secs(270);
 
 /// Where connections.ini is and what it says; `None` where it is not there.
 pub(super) struct File<'a> {
@@ -114,6 +119,8 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
         "delete_first" => RenameOver::DeleteFirst,
         _ => RenameOver::Auto,
     };
+    let tls = tls::take(reading);
+    let standard_age = (tls.mode != TlsMode::Off).then_some(TLS_SESSION_AGE);
     let connection = FtpConnection {
         name: name.to_owned(),
         host: reading.text(&keys::HOST),
@@ -121,6 +128,8 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
         user: reading.text(&keys::USER),
         pass,
         max_sessions: sessions(reading, max_sessions),
+        max_session_age: reading.time_if_set(&keys::MAX_SESSION_AGE).or(standard_age),
+        tls,
         disable_epsv: reading.flag(&keys::DISABLE_EPSV),
         rename_over,
         timeouts: Timeouts {

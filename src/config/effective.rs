@@ -6,7 +6,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Config, Connections, Delivery, FtpConnection, Kafka, LocalConnection, RenameOver, duration, size,
+    Config, Connections, Delivery, FtpConnection, Kafka, LocalConnection, RenameOver, Tls, TlsMode, Trust,
+    duration, size,
 };
 
 impl Config {
@@ -86,9 +87,14 @@ impl Yaml {
         self.plain("port", ftp.port);
         self.text("user", &ftp.user);
         self.plain("pass", redacted(&ftp.pass));
+        self.tls(&ftp.tls);
         self.plain("passive", true);
         self.plain("disable_epsv", ftp.disable_epsv);
         self.plain("max_sessions", ftp.max_sessions);
+        match ftp.max_session_age {
+            Some(age) => self.plain("max_session_age", duration::show(age)),
+            None => self.plain("max_session_age", "null"),
+        }
         self.text(
             "rename_over",
             match ftp.rename_over {
@@ -101,6 +107,19 @@ impl Yaml {
         self.plain("reply_timeout", duration::show(ftp.timeouts.reply));
         self.plain("stall_timeout", duration::show(ftp.timeouts.stall));
         self.plain("close_timeout", duration::show(ftp.timeouts.close));
+    }
+
+    fn tls(&mut self, tls: &Tls) {
+        self.plain("tls", tls.mode == TlsMode::Implicit);
+        self.plain("explicit_tls", tls.mode == TlsMode::Explicit);
+        self.plain("disable_tls13", tls.tls12_only);
+        let trust = match &tls.trust {
+            Trust::System => "the system's authorities".to_owned(),
+            Trust::Authorities(authorities) => format!("{} authorities of tls_ca", authorities.len()),
+            Trust::Pinned(pins) => format!("{} pinned certificates", pins.len()),
+            Trust::Anything => "any certificate".to_owned(),
+        };
+        self.text("trusted", &trust);
     }
 
     fn local(&mut self, local: &LocalConnection) {

@@ -38,6 +38,8 @@ pub enum Kind {
     },
     /// An absolute path.
     Path,
+    /// Fingerprints of certificates.
+    Pins,
 }
 
 /// Bytes of a text at most; the longest that a Kafka group or a host may have is shorter.
@@ -86,6 +88,7 @@ impl Kind {
             Kind::Flag => flag(text).map(Value::Flag).ok_or_else(|| self.expected(text)),
             Kind::Choice { known, later } => choice(text, known, later).map(Value::Text),
             Kind::Path => path(text).map(Value::Text),
+            Kind::Pins => Ok(Value::Text(text.to_owned())),
         }
     }
 
@@ -120,6 +123,7 @@ impl Kind {
             Kind::Flag => "true or false".to_owned(),
             Kind::Choice { known, .. } => known.join(" or "),
             Kind::Path => "an absolute path".to_owned(),
+            Kind::Pins => "fingerprints (SHA-256)".to_owned(),
         }
     }
 

@@ -28,7 +28,7 @@ mod properties;
 mod reading;
 mod seed;
 mod size;
-mod suggest;
+mod tls;
 mod yaml;
 
 pub use document::configuration_md;
@@ -36,6 +36,7 @@ pub use errors::{ConfigErrors, Mistake, Place};
 pub use load::Sources;
 pub use obscure::{NotObscured, reveal};
 pub use seed::{config_yaml, connections_ini};
+pub use tls::{Pin, Tls, TlsMode, Trust};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -125,10 +126,39 @@ pub struct FtpConnection {
     pub pass: SecretString,
     /// Sessions at most, idle or busy; `pool.max_sessions_per_connection` where the section does not say.
     pub max_sessions: usize,
+    /// An older session is closed as soon as it has no transfer.
+    pub max_session_age: Option<Duration>,
+    pub tls: Tls,
     /// Go straight to PASV: the server answers EPSV wrongly (rclone's key).
     pub disable_epsv: bool,
     pub rename_over: RenameOver,
     pub timeouts: Timeouts,
+}
+
+impl Default for FtpConnection {
+    /// A connection to nowhere, with every key's default.
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        FtpConnection {
+            name: String::new(),
+            host: String::new(),
+            port: 21,
+            user: String::new(),
+            pass: SecretString::default(),
+            max_sessions: 10,
+            max_session_age: None,
+            tls: Tls::default(),
+            disable_epsv: false,
+            rename_over: RenameOver::Auto,
+            timeouts: Timeouts {
+                connect: seconds(30),
+                login: seconds(30),
+                reply: seconds(30),
+                stall: seconds(60),
+                close: seconds(60),
+            },
+        }
+    }
 }
 
 /// What an upload does where the server does not rename over an existing file.

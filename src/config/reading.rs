@@ -8,7 +8,7 @@ use super::environment::{connection_variable, variable};
 use super::errors::{Mistakes, Place};
 use super::keys::{Key, Standard};
 use super::kind::Value;
-use super::suggest::nearest;
+use crate::text::nearest;
 
 /// The merged entries of config.yaml, or of one connection. A key that was taken is gone, so that what is
 /// left in the end are the keys that nothing knows.
@@ -68,9 +68,13 @@ impl Reading<'_> {
     }
 
     pub fn time(&mut self, key: &Key) -> Duration {
-        match self.value(key) {
-            Some(Value::Time(time)) => time,
-            _ => Duration::ZERO,
+        self.time_if_set(key).unwrap_or_default()
+    }
+
+    pub fn time_if_set(&mut self, key: &Key) -> Option<Duration> {
+        match self.value(key)? {
+            Value::Time(time) => Some(time),
+            _ => None,
         }
     }
 

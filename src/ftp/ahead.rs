@@ -10,14 +10,13 @@
 //! the session and not the file, and either way the connection speaks one command at a time from then on.
 //! Where a round trip costs next to nothing, on a LAN, no command is sent ahead at all.
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::fault::{CONTROL, Fault, Wait, within};
+use super::known::Known;
 use super::reply::Reply;
 use super::session::Session;
 
@@ -27,49 +26,10 @@ const FAR: Duration = Duration::from_millis(5);
 /// A port that was asked for ahead is used within this time: servers and firewalls forget it after a while.
 const PORT_KEEPS: Duration = Duration::from_secs(5);
 
-/// What a connection's server has shown of itself, known to all its sessions. Cheap to clone.
-#[derive(Clone)]
-pub struct Manners(Arc<Shown>);
-
-struct Shown {
-    far: Duration,
-    objects: AtomicBool,
-}
-
-impl Manners {
-    /// Commands are sent ahead however near the server is.
-    #[must_use]
-    pub fn hasty() -> Manners {
-        Manners::from(Duration::ZERO)
-    }
-
-    fn from(far: Duration) -> Manners {
-        Manners(Arc::new(Shown { far, objects: AtomicBool::new(false) }))
-    }
-
-    /// True once the server did not bear a command ahead of its turn.
-    #[must_use]
-    pub fn objects(&self) -> bool {
-        self.0.objects.load(Ordering::Relaxed)
-    }
-}
-
-impl Default for Manners {
-    fn default() -> Self {
-        Manners::from(FAR)
-    }
-}
-
-impl fmt::Debug for Manners {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manners").field("far", &self.0.far).field("objects", &self.objects()).finish()
-    }
-}
-
 /// What was asked ahead on one session, and what came of it.
 #[derive(Debug)]
 pub(super) struct Ahead {
-    manners: Manners,
+    known: Arc<Known>,
     /// The quickest reply so far.
     round_trip: Duration,
     /// Final replies that the server owes; a future dropped in between leaves it above 0.
@@ -87,9 +47,9 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    pub fn new(manners: Manners, round_trip: Duration) -> Ahead {
+    pub fn new(known: &Arc<Known>, round_trip: Duration) -> Ahead {
         Ahead {
-            manners,
+            known: Arc::clone(known),
             round_trip,
             owed: 0,
             unaccepted: false,
@@ -101,7 +61,7 @@ impl Ahead {
     }
 
     pub fn is_worth_it(&self) -> bool {
-        self.round_trip >= self.manners.0.far && !self.manners.objects()
+        (self.round_trip >= FAR || self.known.is_far()) && !self.known.objects()
     }
 
     /// A reply came after so long.
@@ -110,8 +70,8 @@ impl Ahead {
     }
 
     /// No command is sent ahead any more on any session of the connection.
-    pub fn objected(&mut self, connection: &str, what: &str) {
-        if !self.manners.0.objects.swap(true, Ordering::Relaxed) {
+    pub fn objected(&self, connection: &str, what: &str) {
+        if self.known.objected() {
             tracing::info!(connection, what, "the server wants one command at a time");
         }
     }
@@ -160,9 +120,9 @@ impl Ahead {
 }
 
 impl Session {
-    /// Whether a command may go out before its turn.
+    /// Whether a command may go out before its turn. Not with TLS: bursts are written past suppaftp.
     pub(super) fn may_hurry(&self) -> bool {
-        self.ahead.is_worth_it() && self.is_plain()
+        self.ahead.is_worth_it() && self.tls.is_none()
     }
 
     /// Writes commands in one burst; their replies are then owed, and read by [`Session::owed_reply`].
@@ -192,9 +152,8 @@ impl Session {
         self.heard_reply(read)
     }
 
-    pub(super) fn objected(&mut self, what: &str) {
-        let connection = self.connection().name.clone();
-        self.ahead.objected(&connection, what);
+    pub(super) fn objected(&self, what: &str) {
+        self.ahead.objected(&self.connection().name, what);
     }
 
     /// A reply came that answers another command than its turn's: the session is over.

@@ -21,6 +21,9 @@ pub(super) struct At<'a> {
     pub path: Option<&'a str>,
     /// The session has served an earlier task, and has had no reply since: it may have been dead for long.
     pub stale: bool,
+    /// A new session can help against trouble with TLS: this one has had TLS on a data connection already,
+    /// or the next one will speak an older version.
+    pub renewable: bool,
 }
 
 /// The error of a try that ended with `fault`.
@@ -40,8 +43,14 @@ fn verdict(at: At<'_>, fault: &Fault) -> (Code, Remedy) {
         Fault::Reply(reply) if at.stale && matches!(reply.code, 421 | 530) => {
             (Code::ProtocolError, Remedy::FreshSession)
         }
-        Fault::Reply(reply) if at.step.is_opening() => at_login(reply.code, reply.says(None)),
+        Fault::Reply(reply) if at.step.is_opening() => at_login(at.step, reply.code, reply.says(None)),
+        Fault::Reply(reply) if at.renewable && matches!(reply.code, 425 | 522) => {
+            (Code::TlsFailed, Remedy::FreshSession)
+        }
         Fault::Reply(reply) => after_login(at.step, reply.code, reply.says(at.path)),
+        Fault::Tls(_) if at.step.is_opening() => (Code::TlsFailed, Remedy::OpenBreaker),
+        Fault::Tls(_) if at.renewable => (Code::TlsFailed, Remedy::FreshSession),
+        Fault::Tls(_) => (Code::TlsFailed, Remedy::GiveUp),
         Fault::TimedOut { .. } if at.step == Step::DataConnect => (Code::Timeout, Remedy::OpenBreaker),
         Fault::TimedOut { .. } => (Code::Timeout, unusable),
         Fault::Broken { error, .. } if is_ours(error) => (Code::Internal, Remedy::Wait),
@@ -58,13 +67,14 @@ fn verdict(at: At<'_>, fault: &Fault) -> (Code, Remedy) {
     }
 }
 
-/// Replies to the connect itself, USER, PASS and TYPE. What they say holds for every task of the connection.
-fn at_login(code: u16, says: Says) -> (Code, Remedy) {
+/// Replies to the connect itself, AUTH, USER, PASS and TYPE. What they say holds for every task of the connection.
+fn at_login(step: Step, code: u16, says: Says) -> (Code, Remedy) {
     match code {
         400..=599 if says.tls => (Code::TlsFailed, Remedy::OpenBreaker),
         522 | 533 | 534 | 536 => (Code::TlsFailed, Remedy::OpenBreaker),
         421 => (Code::ServerBusy, Remedy::LowerLimit),
         400..=599 if says.too_many => (Code::ServerBusy, Remedy::LowerLimit),
+        400..=599 if step == Step::Auth => (Code::TlsFailed, Remedy::OpenBreaker),
         331 | 332 | 430 | 530..=532 => (Code::AuthFailed, Remedy::OpenBreaker),
         120 | 400..=599 => (Code::ConnectFailed, Remedy::OpenBreaker),
         _ => (Code::ProtocolError, Remedy::OpenBreaker),
@@ -135,6 +145,7 @@ fn describe(at: At<'_>, fault: &Fault) -> String {
             format!("the server closed {what}")
         }
         Fault::Broken { what, error } => format!("{what} failed: {error}"),
+        Fault::Tls(problem) => problem.clone(),
         Fault::Garbled => "what the server sent is no FTP reply".to_owned(),
         Fault::Unsendable if at.step.is_opening() => {
             "user and password may not hold NUL, CR or LF".to_owned()

@@ -1,8 +1,10 @@
 //! A transfer under way: its bytes, its end, and the final reply.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::BufMut;
+use suppaftp::tokio::AsyncRustlsStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -17,6 +19,9 @@ use super::session::{Session, command_line};
 
 /// How long a transfer that is given up waits for the server's last word.
 const ABORT_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the `close_notify` of a file that has been received may take to send: it is a courtesy.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a server may take to close the data connection of an upload, before it is closed from here without
 /// anything being asked ahead.
@@ -38,9 +43,11 @@ impl Retrieve<'_> {
     }
 
     /// Closes the data connection at once (vsftpd and `ProFTPD` wait for that), then reads the final reply.
+    /// Says how the bytes ended.
     /// A far server is asked for the next file's port ahead.
-    pub async fn finish(self) -> Result<(), TryError> {
-        self.0.finish_download().await
+    pub async fn finish(self) -> Result<End, TryError> {
+        let end = self.0.end;
+        self.0.finish_download().await.map(|()| end)
     }
 
     /// Gives the transfer up: closes the data connection and waits two seconds at most for the final reply;
@@ -48,6 +55,16 @@ impl Retrieve<'_> {
     pub async fn abort(self) -> Option<u16> {
         self.0.abort().await
     }
+}
+
+/// How the bytes of a file ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The server closed the data connection; where that has TLS, with its `close_notify`.
+    Told,
+    /// A data connection with TLS ended without `close_notify`: anybody may have cut it off, and only the
+    /// file's size can tell that it is whole.
+    CutOff,
 }
 
 /// A file that the server is receiving.
@@ -156,6 +173,7 @@ struct Transfer<'s> {
     /// `None` once it is closed.
     data: Option<DataConnection>,
     early: Option<Reply>,
+    end: End,
     /// The final reply was read, or waited for in vain.
     over: bool,
 }
@@ -163,7 +181,7 @@ struct Transfer<'s> {
 impl<'s> Transfer<'s> {
     fn new(session: &'s mut Session, step: Step, path: &str, opened: Opened) -> Transfer<'s> {
         let (path, data, early) = (path.to_owned(), Some(opened.data), opened.early);
-        Transfer { session, step, path, data, early, over: false }
+        Transfer { session, step, path, data, early, end: End::Told, over: false }
     }
 
     async fn read(&mut self, buffer: &mut (impl BufMut + Send)) -> Result<usize, TryError> {
@@ -171,6 +189,10 @@ impl<'s> Transfer<'s> {
         let limit = self.session.connection().timeouts.stall;
         match within(Wait::Stall, limit, waiting_for_bytes, data.read_buf(buffer)).await {
             Ok(Ok(read)) => Ok(read),
+            Ok(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+                self.end = End::CutOff;
+                Ok(0)
+            }
             Ok(Err(error)) => Err(self.broke(data_broke(error)).await),
             Err(fault) => Err(self.broke(fault).await),
         }
@@ -297,10 +319,24 @@ impl<'s> Transfer<'s> {
     }
 
     async fn finish(mut self) -> Result<&'s mut Session, TryError> {
-        self.data = None;
-        let reply = match self.early.take() {
-            Some(reply) => Ok(reply),
-            None => self.session.final_reply(self.session.connection().timeouts.close).await,
+        let limit = self.session.connection().timeouts.close;
+        let reply = match (self.early.take(), self.data.take()) {
+            (Some(reply), _) => Ok(reply),
+            (None, Some(DataConnection::Ssl(data))) => {
+                let mut data = *data;
+                if self.step == Step::Receiving {
+                    // Where the server has gone already it needs no goodbye.
+                    let _ = timeout(GOODBYE_WITHIN, data.shutdown()).await;
+                    drop(data);
+                    self.session.final_reply(limit).await
+                } else {
+                    self.session.final_reply_while(limit, drain(data)).await
+                }
+            }
+            (None, plain) => {
+                drop(plain);
+                self.session.final_reply(limit).await
+            }
         };
         match reply {
             Ok(reply) if reply.is_done() => {
@@ -334,6 +370,13 @@ impl<'s> Transfer<'s> {
         self.session.unfinished |= stalled;
         error
     }
+}
+
+/// Reads what a server sends on a data connection that it only receives on: TLS 1.3's tickets, one of which the
+/// next data connection needs. Closed with these unread, the connection would be reset, and bytes lost.
+async fn drain(mut data: AsyncRustlsStream) {
+    let mut nothing = [0_u8; 64];
+    while matches!(data.read(&mut nothing).await, Ok(1..)) {}
 }
 
 fn waiting_for_bytes() -> String {

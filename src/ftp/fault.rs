@@ -15,6 +15,10 @@ use super::reply::Reply;
 pub(super) enum Step {
     Connect,
     Greeting,
+    /// AUTH TLS, PBSZ and PROT.
+    Auth,
+    /// The handshake on the control connection.
+    Tls,
     Login,
     Type,
     Epsv,
@@ -41,6 +45,8 @@ impl Step {
         match self {
             Step::Connect => "connect",
             Step::Greeting => "greeting",
+            Step::Auth => "AUTH TLS",
+            Step::Tls => "TLS",
             Step::Login => "login",
             Step::Type => "TYPE",
             Step::Epsv => "EPSV",
@@ -59,7 +65,7 @@ impl Step {
 
     /// Before the session is logged in: what fails here fails for every task of the connection.
     pub const fn is_opening(self) -> bool {
-        matches!(self, Step::Connect | Step::Greeting | Step::Login | Step::Type)
+        matches!(self, Step::Connect | Step::Greeting | Step::Auth | Step::Tls | Step::Login | Step::Type)
     }
 }
 
@@ -78,6 +84,8 @@ pub(super) enum Fault {
         what: String,
         error: io::Error,
     },
+    /// TLS was not agreed on, or its certificate refused; says why.
+    Tls(String),
     /// The server did not bear what was sent before its turn: says how it showed.
     TooHasty(String),
     /// What came is no reply, or one without end.
@@ -112,7 +120,7 @@ pub(super) fn reply_or_fault(error: FtpError, secret: &str) -> Result<Reply, Fau
             Err(Fault::Unsendable)
         }
         FtpError::ConnectionError(error)
-            if error.get_ref().is_some_and(|inner| inner.is::<ReplyTooLarge>()) =>
+            if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<ReplyTooLarge>) =>
         {
             Err(Fault::Garbled)
         }

@@ -1,4 +1,4 @@
-//! Connect, greeting, USER, PASS, TYPE I.
+//! Connect, greeting, AUTH TLS, USER, PASS, TYPE I.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +9,16 @@ use suppaftp::tokio::AsyncRustlsFtpStream;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::config::FtpConnection;
+use crate::config::{FtpConnection, TlsMode};
 use crate::failure::TryError;
 
-use super::ahead::{Ahead, Manners};
 use super::classify::{At, classify};
 use super::connect;
 use super::fault::{CONTROL, Fault, Step, Wait, reply_or_fault, within};
+use super::known::Known;
 use super::reply::Reply;
-use super::session::{Session, is_sendable};
+use super::session::{Opened, Session, is_sendable};
+use super::tls::{Secured, SessionTls};
 
 // suppaftp logs PASS with its argument at trace level: no build may contain that statement.
 const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug as usize);
@@ -26,39 +27,70 @@ const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug 
 const LOGIN_TIMES: u32 = 2;
 
 /// Opens a session; the error says which step failed.
-pub(super) async fn open(connection: &FtpConnection, manners: Manners) -> Result<Session, TryError> {
+pub(super) async fn open(connection: &FtpConnection, known: &Arc<Known>) -> Result<Session, TryError> {
     let server = format!("{}:{}", connection.host, connection.port);
-    let mut login = Login { connection, manners, deadline: None };
+    let mut login = Login { connection, known, deadline: None };
     let opened = login.run().await;
-    opened.map_err(|(step, fault)| classify(At { step, server: &server, path: None, stale: false }, &fault))
+    opened.map_err(|(step, fault)| {
+        classify(At { step, server: &server, path: None, stale: false, renewable: false }, &fault)
+    })
 }
 
 struct Login<'a> {
     connection: &'a FtpConnection,
-    manners: Manners,
+    known: &'a Arc<Known>,
     /// Of greeting and login together; runs from the moment the control connection stands.
     deadline: Option<Instant>,
 }
 
 impl Login<'_> {
     async fn run(&mut self) -> Result<Session, (Step, Fault)> {
+        let tls = SessionTls::new(self.connection, self.known).map_err(at(Step::Tls))?;
         let stream = connect::control(self.connection).await.map_err(at(Step::Connect))?;
         let peer = stream
             .peer_addr()
             .map_err(|error| (Step::Connect, Fault::Broken { what: CONTROL.to_owned(), error }))?;
         self.deadline = Some(Instant::now() + self.connection.timeouts.login * LOGIN_TIMES);
-        let mut ftp = self.greet(stream).await.map_err(at(Step::Greeting))?;
+        let mut ftp = self.greet(stream, tls.as_ref()).await?;
         self.log_in(&mut ftp).await.map_err(at(Step::Login))?;
+        if self.connection.tls.mode == TlsMode::Implicit {
+            for line in ["PBSZ 0", "PROT P"] {
+                self.command(&mut ftp, line).await.map_err(at(Step::Auth))?;
+            }
+        }
         let begun = Instant::now();
-        self.binary(&mut ftp).await.map_err(at(Step::Type))?;
-        let ahead = Ahead::new(self.manners.clone(), begun.elapsed());
-        Ok(Session::new(ftp, Arc::new(self.connection.clone()), peer, ahead))
+        self.command(&mut ftp, "TYPE I").await.map_err(at(Step::Type))?;
+        let round_trip = begun.elapsed();
+        Ok(Session::new(Opened { ftp, peer, tls, round_trip }, self.connection, self.known))
     }
 
-    async fn greet(&self, stream: TcpStream) -> Result<AsyncRustlsFtpStream, Fault> {
+    /// The greeting, and TLS where the connection has it.
+    async fn greet(
+        &self,
+        stream: TcpStream,
+        tls: Option<&SessionTls>,
+    ) -> Result<AsyncRustlsFtpStream, (Step, Fault)> {
+        let waiting = || "the greeting".to_owned();
+        if let (Some(tls), TlsMode::Implicit) = (tls, self.connection.tls.mode) {
+            let waiting = || "the TLS handshake and the greeting".to_owned();
+            let greeted = within(Wait::Login, self.limit(), waiting, tls.greet(stream)).await;
+            return greeted.map_err(at(Step::Tls))?.map_err(|error| self.not_secured(error, Step::Greeting));
+        }
         let greeting = AsyncRustlsFtpStream::connect_with_stream(stream);
-        let greeted = within(Wait::Login, self.limit(), || "the greeting".to_owned(), greeting).await?;
-        greeted.map_err(|error| self.fault(error))
+        let greeted = within(Wait::Login, self.limit(), waiting, greeting).await;
+        let ftp = greeted.and_then(|greeted| greeted.map_err(|error| self.fault(error)));
+        let ftp = ftp.map_err(at(Step::Greeting))?;
+        let Some(tls) = tls else { return Ok(ftp) };
+        let waiting = || "AUTH TLS and the TLS handshake".to_owned();
+        let secured = within(Wait::Login, self.limit(), waiting, tls.secure(ftp)).await;
+        secured.map_err(at(Step::Tls))?.map_err(|error| self.not_secured(error, Step::Auth))
+    }
+
+    fn not_secured(&self, error: Secured, step: Step) -> (Step, Fault) {
+        match error {
+            Secured::Fault(fault) => (Step::Tls, fault),
+            Secured::Command(error) => (step, self.fault(error)),
+        }
     }
 
     async fn log_in(&self, ftp: &mut AsyncRustlsFtpStream) -> Result<(), Fault> {
@@ -78,9 +110,10 @@ impl Login<'_> {
         }
     }
 
-    async fn binary(&self, ftp: &mut AsyncRustlsFtpStream) -> Result<(), Fault> {
-        let typed = ftp.custom_command("TYPE I", &[]);
-        match within(Wait::Login, self.limit(), || "the reply to TYPE I".to_owned(), typed).await? {
+    /// A command that must be done.
+    async fn command(&self, ftp: &mut AsyncRustlsFtpStream, line: &str) -> Result<(), Fault> {
+        let sent = ftp.custom_command(line, &[]);
+        match within(Wait::Login, self.limit(), || format!("the reply to {line}"), sent).await? {
             Ok(_) => Ok(()),
             Err(error) => match reply_or_fault(error, self.connection.pass.expose_secret())? {
                 reply if reply.is_done() => Ok(()),

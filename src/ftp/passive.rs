@@ -2,22 +2,25 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use suppaftp::FtpError;
 use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
 use suppaftp::types::Response;
-use tokio::net::TcpStream;
+
+use crate::config::Timeouts;
 
 use super::connect;
 use super::fault::{Fault, Step, StepFault, Wait, within};
 use super::reply::Reply;
 use super::session::{Session, command_line};
+use super::tls::SessionTls;
 
 /// After a data connection stalled, the reply that ends the transfer is waited for no longer than this.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(5);
 
-/// Plain today; suppaftp's type already has room for TLS.
+/// Plain or with TLS.
 pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
 
 /// A transfer that the server has accepted.
@@ -49,7 +52,8 @@ impl Session {
         path: &str,
         manner: Manner,
     ) -> Result<Opened, StepFault> {
-        let line = command_line(step, Some(path)).map_err(|fault| StepFault::new(step, fault))?;
+        let failed = |fault| StepFault::new(step, fault);
+        let line = command_line(step, Some(path)).map_err(failed)?;
         let port_ahead = self.ahead.take_port();
         let port = match port_ahead {
             Some(port) => port,
@@ -61,16 +65,17 @@ impl Session {
         }
         let timeouts = self.connection().timeouts.clone();
 
-        let mut connecting = pin!(connect::data(address, timeouts.connect));
+        self.had_data_socket = false;
+        let stands = AtomicBool::new(false);
+        let mut connecting = pin!(data_connection(address, &timeouts, self.tls.clone(), &stands));
         let mut connected = None;
         let sent = {
             let waiting = || format!("the reply to {}", step.verb());
             self.unfinished = true;
             let in_burst = manner == Manner::BehindSize;
             if in_burst {
-                let size =
-                    command_line(Step::Size, Some(path)).map_err(|fault| StepFault::new(step, fault))?;
-                self.send_ahead(&[&size, &line]).await.map_err(|fault| StepFault::new(step, fault))?;
+                let size = command_line(Step::Size, Some(path)).map_err(failed)?;
+                self.send_ahead(&[&size, &line]).await.map_err(failed)?;
             } else {
                 self.ahead.command_goes_out();
             }
@@ -92,6 +97,7 @@ impl Session {
                 }
             }
         };
+        self.had_data_socket = stands.load(Ordering::Relaxed);
         let (size, reply) = match sent.and_then(|(size, read)| self.heard_burst(size, read)) {
             Ok(replies) => replies,
             // The server waits for a data connection that cannot be made.
@@ -107,8 +113,12 @@ impl Session {
             Some(connected) => connected,
             None => connecting.await,
         };
+        self.had_data_socket = stands.load(Ordering::Relaxed);
         match connected {
-            Ok(stream) => Ok(Opened { data: DataConnection::Tcp(stream), early, size }),
+            Ok(data) => {
+                self.had_secure_data |= matches!(data, DataConnection::Ssl(_));
+                Ok(Opened { data, early, size })
+            }
             Err(fault) => Err(self.no_data(fault, early, port_ahead.is_some()).await),
         }
     }
@@ -168,7 +178,11 @@ impl Session {
             None => self.final_reply(limit).await.ok(),
         };
         match reply {
-            Some(reply) if reply.is_refusal() && !matches!(reply.code, 425 | 426) => {
+            Some(reply)
+                if reply.is_refusal()
+                    && (!matches!(reply.code, 425 | 426)
+                        || self.tls.is_some() && step == Step::DataConnect) =>
+            {
                 StepFault::new(step, Fault::Reply(reply))
             }
             afterwards => StepFault { step, fault, afterwards },
@@ -198,6 +212,22 @@ impl Session {
     }
 }
 
-fn data_fault(connected: Option<Result<TcpStream, Fault>>) -> Option<StepFault> {
+/// A data connection, with its TLS: the server takes part in that once it has answered the command, or (as
+/// `ProFTPD`) before it does. `stands` tells when there is a connection.
+async fn data_connection(
+    address: SocketAddr,
+    timeouts: &Timeouts,
+    tls: Option<SessionTls>,
+    stands: &AtomicBool,
+) -> Result<DataConnection, Fault> {
+    let stream = connect::data(address, timeouts.connect).await?;
+    stands.store(true, Ordering::Relaxed);
+    let Some(tls) = tls else { return Ok(DataConnection::Tcp(stream)) };
+    let waiting = || "the TLS handshake of the data connection".to_owned();
+    let secured = within(Wait::Reply, timeouts.reply, waiting, tls.handshake(stream)).await??;
+    Ok(DataConnection::Ssl(Box::new(secured)))
+}
+
+fn data_fault(connected: Option<Result<DataConnection, Fault>>) -> Option<StepFault> {
     connected?.err().map(|fault| StepFault::new(Step::DataConnect, fault))
 }

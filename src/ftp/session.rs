@@ -18,11 +18,13 @@ use tokio::time::{Instant, timeout};
 use crate::config::FtpConnection;
 use crate::failure::{Remedy, TryError};
 
-use super::ahead::{Ahead, Manners};
+use super::ahead::Ahead;
 use super::classify::{At, classify};
 use super::fault::{Fault, Step, StepFault, Wait, reply_or_fault, within};
+use super::known::Known;
 use super::login;
 use super::reply::Reply;
+use super::tls::SessionTls;
 
 /// How long QUIT and the server's end of the connection may take together.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -34,7 +36,13 @@ const PROBE_WITHIN: Duration = Duration::from_secs(5);
 pub struct Session {
     pub(super) ftp: AsyncRustlsFtpStream,
     connection: Arc<FtpConnection>,
+    known: Arc<Known>,
     peer: SocketAddr,
+    pub(super) tls: Option<SessionTls>,
+    /// A data connection has had its TLS.
+    pub(super) had_secure_data: bool,
+    /// The latest data connection was connected, so that what was wrong with it was its TLS.
+    pub(super) had_data_socket: bool,
     /// Set before a command is written, cleared when its last reply has been read and fits. A future that
     /// is dropped in between (timeout, cancellation) leaves it set.
     pub(super) unfinished: bool,
@@ -44,6 +52,16 @@ pub struct Session {
     /// A reply has come since the task began.
     heard: bool,
     idle_since: Instant,
+    opened: Instant,
+}
+
+/// What a session begins with.
+pub(super) struct Opened {
+    pub ftp: AsyncRustlsFtpStream,
+    pub peer: SocketAddr,
+    pub tls: Option<SessionTls>,
+    /// How long the last reply took.
+    pub round_trip: Duration,
 }
 
 /// What the server has been found not to have; it is not asked again on this session.
@@ -55,36 +73,45 @@ pub(super) struct Lacks {
 }
 
 impl Session {
-    /// Connects, reads the greeting, logs in, sets TYPE I; each step has its deadline.
+    /// [`Session::open_knowing`], for a single session.
+    pub async fn open(connection: &FtpConnection) -> Result<Session, TryError> {
+        login::open(connection, &Arc::default()).await
+    }
+
+    /// Connects, reads the greeting, agrees on TLS, logs in, sets TYPE I; each step has its deadline. What is
+    /// found out about the server is kept in `known` for the connection's next sessions.
     ///
     /// # Errors
     /// `connect_failed`, `timeout`, `auth_failed`, `tls_failed`, `server_busy`, `protocol_error`.
-    pub async fn open(connection: &FtpConnection) -> Result<Session, TryError> {
-        login::open(connection, Manners::default()).await
+    pub async fn open_knowing(connection: &FtpConnection, known: &Arc<Known>) -> Result<Session, TryError> {
+        login::open(connection, known).await
     }
 
-    /// The same for a connection whose server is known from other sessions.
-    pub async fn open_knowing(connection: &FtpConnection, manners: &Manners) -> Result<Session, TryError> {
-        login::open(connection, manners.clone()).await
-    }
-
-    pub(super) fn new(
-        ftp: AsyncRustlsFtpStream,
-        connection: Arc<FtpConnection>,
-        peer: SocketAddr,
-        ahead: Ahead,
-    ) -> Session {
+    pub(super) fn new(opened: Opened, connection: &FtpConnection, known: &Arc<Known>) -> Session {
+        let now = Instant::now();
         Session {
-            ftp,
+            ftp: opened.ftp,
+            ahead: Ahead::new(known, opened.round_trip),
             lacks: Lacks { epsv: connection.disable_epsv, size: false },
-            connection,
-            peer,
-            ahead,
+            connection: Arc::new(connection.clone()),
+            known: Arc::clone(known),
+            peer: opened.peer,
+            tls: opened.tls,
+            had_secure_data: false,
+            had_data_socket: false,
+            opened: now,
             unfinished: false,
             tasks: 0,
             heard: true,
-            idle_since: Instant::now(),
+            idle_since: now,
         }
+    }
+
+    /// Whether the session is older than its connection's `max_session_age`. It still works, and is not to be
+    /// given another task.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        self.connection.max_session_age.is_some_and(|age| self.opened.elapsed() >= age)
     }
 
     /// False once an exchange was left unfinished (error, timeout, cancellation) or a reply did not fit:
@@ -92,11 +119,6 @@ impl Session {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         !self.unfinished && self.ahead.owed == 0
-    }
-
-    /// Whether the control connection takes what is written past suppaftp.
-    pub(super) fn is_plain(&self) -> bool {
-        true
     }
 
     /// Looks at the idle socket: readable means that the server has said 421 or closed it. No round trip.
@@ -206,6 +228,20 @@ impl Session {
         }
     }
 
+    /// [`Session::final_reply`], with work that goes on until that is in, at most.
+    pub(super) async fn final_reply_while(
+        &mut self,
+        limit: Duration,
+        work: impl Future<Output = ()>,
+    ) -> Result<Reply, Fault> {
+        let mut reply = pin!(self.final_reply(limit));
+        tokio::select! {
+            biased;
+            reply = &mut reply => reply,
+            () = work => reply.await,
+        }
+    }
+
     /// Takes note of a reply. After a preliminary one the exchange goes on; after 421 the session is over.
     pub(super) fn heard_reply(
         &mut self,
@@ -235,11 +271,30 @@ impl Session {
         }
         let server = format!("{}:{}", self.connection.host, self.connection.port);
         let stale = self.tasks > 1 && !self.heard;
-        let error = classify(At { step, server: &server, path, stale }, fault);
+        let renewable = self.renews_tls(fault);
+        let error = classify(At { step, server: &server, path, stale, renewable }, fault);
         if error.remedy == Remedy::FreshSession {
             self.unfinished = true;
         }
         error
+    }
+
+    /// Whether a data connection failed for its TLS in a way that a new session can mend: where this one's has
+    /// grown too old to be resumed, or where the server does not resume TLS 1.3, which is remembered.
+    fn renews_tls(&self, fault: &Fault) -> bool {
+        let Some(tls) = &self.tls else { return false };
+        let is_about_tls = match fault {
+            Fault::Reply(reply) => reply.code == 522 || reply.code == 425 && self.had_data_socket,
+            Fault::Tls(_) => true,
+            _ => false,
+        };
+        if is_about_tls && tls.is_13() && !self.known.is_tls12_only() {
+            let connection = &self.connection.name;
+            tracing::info!(connection, "the server does not resume TLS 1.3 sessions: TLS 1.2 from now on");
+            self.known.only_tls12();
+            return true;
+        }
+        is_about_tls && self.had_secure_data
     }
 
     /// [`Session::fail`], and what the server said once its data connection was gone.

@@ -1,8 +1,6 @@
 //! How a session is opened, judged and closed: all that the pool needs to know of one.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::FtpConnection;
 use crate::failure::TryError;
@@ -24,29 +22,24 @@ pub trait Connect: Send + Sync + 'static {
     /// False if the server has ended an idle session. No round trip.
     fn is_alive(&self, session: &Self::Session) -> bool;
 
+    /// True once an idle session is too old to be used again. No round trip.
+    fn is_expired(&self, session: &Self::Session) -> bool;
+
     /// Says goodbye where that is possible; the socket is closed when this returns or is dropped.
     fn close(&self, session: Self::Session) -> impl Future<Output = ()> + Send;
 }
 
-/// Sessions on real servers.
+/// Sessions on real servers, and what is known of these.
 #[derive(Clone, Debug, Default)]
 pub struct Ftp {
-    /// What the connections' servers have shown of themselves, by the connections' names.
-    manners: Arc<Mutex<HashMap<String, ftp::Manners>>>,
-}
-
-impl Ftp {
-    fn manners(&self, connection: &FtpConnection) -> ftp::Manners {
-        let mut all = self.manners.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(connection.name.clone()).or_default().clone()
-    }
+    servers: ftp::Servers,
 }
 
 impl Connect for Ftp {
     type Session = ftp::Session;
 
     async fn open(&self, connection: &FtpConnection) -> Result<ftp::Session, TryError> {
-        ftp::Session::open_knowing(connection, &self.manners(connection)).await
+        ftp::Session::open_knowing(connection, &self.servers.of(&connection.name)).await
     }
 
     fn is_sound(&self, session: &ftp::Session) -> bool {
@@ -55,6 +48,10 @@ impl Connect for Ftp {
 
     fn is_alive(&self, session: &ftp::Session) -> bool {
         session.is_alive()
+    }
+
+    fn is_expired(&self, session: &ftp::Session) -> bool {
+        session.is_expired()
     }
 
     async fn close(&self, session: ftp::Session) {

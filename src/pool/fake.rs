@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::Connect;
-use crate::config::{self, FtpConnection, RenameOver, Timeouts};
+use crate::config::{self, FtpConnection, Timeouts};
 use crate::failure::{Code, Failure, Remedy, TryError};
 
 /// What a login does.
@@ -119,6 +119,7 @@ pub(crate) struct FakeSession {
     /// The how-many-eth login of its connection this was, from 1.
     pub number: usize,
     pub sound: bool,
+    pub expired: bool,
     alive: Arc<AtomicBool>,
     _socket: Socket,
 }
@@ -144,7 +145,7 @@ impl Connect for FakeServers {
             server.logins += 1;
             server.logins
         });
-        Ok(FakeSession { number, sound: true, alive, _socket: socket })
+        Ok(FakeSession { number, sound: true, expired: false, alive, _socket: socket })
     }
 
     fn is_sound(&self, session: &FakeSession) -> bool {
@@ -153,6 +154,10 @@ impl Connect for FakeServers {
 
     fn is_alive(&self, session: &FakeSession) -> bool {
         session.alive.load(Ordering::SeqCst)
+    }
+
+    fn is_expired(&self, session: &FakeSession) -> bool {
+        session.expired
     }
 
     async fn close(&self, session: FakeSession) {
@@ -177,9 +182,8 @@ pub(crate) fn connection(name: &str, max_sessions: usize) -> Arc<FtpConnection> 
         user: "user".to_owned(),
         pass: SecretString::from("secret"),
         max_sessions,
-        disable_epsv: false,
-        rename_over: RenameOver::Auto,
         timeouts,
+        ..FtpConnection::default()
     })
 }
 

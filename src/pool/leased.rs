@@ -27,10 +27,10 @@ impl<C: Connect> Leased<C> {
         Leased { object: Some(object), connect, desk, since: Instant::now(), fate: None }
     }
 
-    /// False once an exchange was left unfinished: drop it, and it is closed.
+    /// False once an exchange was left unfinished, or it is too old: drop it, and it is closed.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.fate.is_none() && self.connect.is_sound(self)
+        self.fate.is_none() && self.connect.is_sound(self) && !self.connect.is_expired(self)
     }
 
     /// Whether the session must be given up now, between two files: another connection waits for room
@@ -65,8 +65,11 @@ impl<C: Connect> Leased<C> {
         if self.fate.is_some() {
             return self.fate;
         }
-        if !self.is_sound() {
+        if !self.connect.is_sound(self) {
             return Some(Closed::InDoubt);
+        }
+        if self.connect.is_expired(self) {
+            return Some(Closed::Aged);
         }
         let permit = self.pooled().permit();
         let (connection, session) = (Arc::clone(permit.connection()), permit.session());

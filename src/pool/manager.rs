@@ -76,6 +76,11 @@ impl<C: Connect> managed::Manager for Manager<C> {
             pooled.close_reason = Closed::Dead;
             return Err(RecycleError::message("ended by the server"));
         }
+        if self.connect.is_expired(&open.session) {
+            self.desk.doom(&open.permit);
+            pooled.close_reason = Closed::Aged;
+            return Err(RecycleError::message("too old"));
+        }
         Ok(())
     }
 }

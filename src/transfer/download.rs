@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use crate::failure::{Code, TryError};
-use crate::ftp::{Retrieve, Session, Size};
+use crate::ftp::{End, Retrieve, Session, Size};
 use crate::storage::TempFile;
 use crate::task::Verify;
 
@@ -34,9 +34,12 @@ async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Res
         retrieve.abort().await;
         return Err(stopped);
     }
-    job.stop.or(retrieve.finish()).await?;
+    let end = job.stop.or(retrieve.finish()).await?;
     match promised.bytes {
         Some(bytes) if bytes != file.len() => Err(mismatch(path, bytes, file.len()).into()),
+        None if end == End::CutOff && job.task.options.verify != Verify::None => {
+            Err(cut_off(path, file.len()).into())
+        }
         _ => Ok(promised.notes),
     }
 }
@@ -95,5 +98,14 @@ fn mismatch(path: &str, promised: u64, received: u64) -> TryError {
     let more = if received > promised { "at least " } else { "" };
     let path = path.escape_debug();
     let message = format!("RETR {path}: the server said SIZE {promised}, and sent {more}{received} bytes");
+    try_again(Code::IntegrityMismatch, message)
+}
+
+fn cut_off(path: &str, received: u64) -> TryError {
+    let path = path.escape_debug();
+    let message = format!(
+        "RETR {path}: the TLS data connection was cut off after {received} bytes, and no SIZE says that these \
+         are all"
+    );
     try_again(Code::IntegrityMismatch, message)
 }

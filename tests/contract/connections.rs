@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftp_pooler::config::{Connections, FtpConnection, LocalConnection, RenameOver, Timeouts};
+use ftp_pooler::config::{Connections, FtpConnection, LocalConnection, Timeouts};
 
 /// `remote-ftp` and `backup` on servers, `local` and `scratch` here.
 pub fn connections() -> Connections {
@@ -30,8 +30,7 @@ pub fn ftp(name: &str) -> FtpConnection {
         user: "username".to_owned(),
         pass: "password".to_owned().into(),
         max_sessions: 10,
-        disable_epsv: false,
-        rename_over: RenameOver::Auto,
         timeouts: Timeouts { connect: second, login: second, reply: second, stall: second, close: second },
+        ..FtpConnection::default()
     }
 }

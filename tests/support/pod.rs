@@ -210,6 +210,15 @@ impl Pod {
         status.unwrap_or_else(|| panic!("the pod still runs\n{}", self.process.log_tail(60)))
     }
 
+    /// How it ended; `None` while it runs.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.process.status()
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
     /// Waits until the pod says that it is not ready any more.
     ///
     /// # Panics
@@ -234,10 +243,6 @@ impl Pod {
         let fields =
             events.map(|mut event| if event["fields"].is_object() { event["fields"].take() } else { event });
         fields.filter(|fields| fields["message"] == message).collect()
-    }
-
-    pub fn pid(&self) -> i32 {
-        self.process.pid()
     }
 
     pub fn rss_bytes(&self) -> u64 {

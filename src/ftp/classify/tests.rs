@@ -17,7 +17,7 @@ fn said(step: Step, line: &str) -> (Code, Remedy) {
 
 fn at(step: Step, stale: bool) -> At<'static> {
     let path = (!step.is_opening() && step != Step::Epsv).then_some("/in/a.txt");
-    At { step, server: "ftp.example.com:21", path, stale }
+    At { step, server: "ftp.example.com:21", path, stale, renewable: false }
 }
 
 fn broken(kind: io::ErrorKind) -> Fault {

@@ -1,0 +1,76 @@
+//! What the sessions of one connection have found out about its server, so that the next need not.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::config::FtpConnection;
+
+use super::trust::Verifier;
+
+/// What is known of every connection's server; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Servers {
+    by_connection: Arc<Mutex<BTreeMap<String, Arc<Known>>>>,
+}
+
+impl Servers {
+    /// What is known of one connection's server.
+    #[must_use]
+    pub fn of(&self, connection: &str) -> Arc<Known> {
+        let mut servers = self.by_connection.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(servers.entry(connection.to_owned()).or_default())
+    }
+}
+
+/// What is known of one connection's server.
+#[derive(Debug, Default)]
+pub struct Known {
+    verifier: OnceLock<Arc<Verifier>>,
+    tls12_only: AtomicBool,
+    /// It did not bear a command ahead of its turn.
+    objects: AtomicBool,
+    /// It is taken for a far one.
+    is_far: bool,
+}
+
+impl Known {
+    /// Of a server that is taken for a far one, however near it is.
+    #[must_use]
+    pub fn far() -> Known {
+        Known { is_far: true, ..Known::default() }
+    }
+
+    /// Whether the server did not bear a command ahead of its turn: it is asked one thing at a time.
+    #[must_use]
+    pub fn objects(&self) -> bool {
+        self.objects.load(Ordering::Relaxed)
+    }
+
+    /// True the first time.
+    pub(super) fn objected(&self) -> bool {
+        !self.objects.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_far(&self) -> bool {
+        self.is_far
+    }
+
+    /// The judge of the server's certificates, made once.
+    pub(super) fn verifier(&self, connection: &FtpConnection) -> Result<Arc<Verifier>, String> {
+        if let Some(verifier) = self.verifier.get() {
+            return Ok(Arc::clone(verifier));
+        }
+        let verifier = Arc::new(Verifier::new(&connection.tls.trust)?);
+        Ok(Arc::clone(self.verifier.get_or_init(|| verifier)))
+    }
+
+    /// Whether the server did not take a TLS 1.3 session up again on its data connections.
+    pub(super) fn is_tls12_only(&self) -> bool {
+        self.tls12_only.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn only_tls12(&self) {
+        self.tls12_only.store(true, Ordering::Relaxed);
+    }
+}
