@@ -780,7 +780,11 @@ mod ahead {
 
     /// Past the first file, so that everything is sent ahead that can be.
     async fn warm(script: Script) -> (Rig, Arc<Known>, Session) {
-        let rig = Rig::with(script.file("/f", b"abc")).await;
+        let mut rig = Rig::with(script.file("/f", b"abc")).await;
+        // Many of these run side by side.
+        let wait = Duration::from_secs(1);
+        rig.connection.timeouts =
+            Timeouts { connect: wait, login: wait, reply: wait, stall: wait, close: wait };
         rig.local("g", b"0123456789");
         let known = Arc::new(Known::far());
         let mut session = rig.hasty(&known).await;
@@ -897,14 +901,14 @@ mod ahead {
                 Act::DeadPort,
             ]
         };
-        let mut cases = tokio::task::JoinSet::new();
         for command in ["EPSV", "SIZE", "RETR", "STOR", "RNFR", "RNTO"] {
+            let mut cases = tokio::task::JoinSet::new();
             for act in acts() {
                 cases.spawn(does_no_harm(command, act));
             }
-        }
-        while let Some(case) = cases.join_next().await {
-            case.unwrap();
+            while let Some(case) = cases.join_next().await {
+                case.unwrap();
+            }
         }
     }
 
