@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use ftp_pooler::config::{FtpConnection, LocalConnection, Timeouts};
 use ftp_pooler::failure::{Code, Remedy, TryError};
-use ftp_pooler::ftp::{Session, Size};
+use ftp_pooler::ftp::{Known, Session, Size};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::Origin;
@@ -138,33 +138,39 @@ impl Rig {
 #[ignore = "needs vsftpd: make test"]
 async fn files_go_up_and_come_down_again_over_one_session() {
     for rig in rigs() {
-        let mut session = rig.session().await;
-        for (name, length) in [
-            ("empty", 0_usize),
-            ("one", 1),
-            ("new/dirs/here/big", 3 << 20),
-            ("with space", 4096),
-            (" leading space", 10),
-            ("-rf", 10),
-            ("[a] 100% #1 'q'", 10),
-            ("ümläut-日本", 10),
-        ] {
-            let content: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
-            rig.write_source(&content);
-            // Twice: the second time over the first one's file.
-            for _ in 0..2 {
-                let sent = rig.run(&mut session, &rig.upload(name)).await.unwrap();
-                assert_eq!(sent, Transferred { bytes: length as u64, notes: Vec::new() }, "{name}");
-            }
-            let received = rig.run(&mut session, &rig.download(name)).await.unwrap();
-            assert_eq!(received, Transferred { bytes: length as u64, notes: Vec::new() }, "{name}");
-            assert!(rig.copy() == content, "{name} differs");
-            assert!(session.is_sound() && session.is_alive(), "{name}");
-            assert!(session.delete(&rig.upload(name).remote_path).await.unwrap());
-        }
-        assert!(session.probe().await);
-        session.close().await;
+        go_up_and_come_down(&rig, rig.session().await).await;
+        // With every command sent ahead that may be.
+        let known = Arc::new(Known::far());
+        go_up_and_come_down(&rig, Session::open_knowing(&rig.connection, &known).await.unwrap()).await;
     }
+}
+
+async fn go_up_and_come_down(rig: &Rig, mut session: Session) {
+    for (name, length) in [
+        ("empty", 0_usize),
+        ("one", 1),
+        ("new/dirs/here/big", 3 << 20),
+        ("with space", 4096),
+        (" leading space", 10),
+        ("-rf", 10),
+        ("[a] 100% #1 'q'", 10),
+        ("ümläut-日本", 10),
+    ] {
+        let content: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        rig.write_source(&content);
+        // Twice: the second time over the first one's file.
+        for _ in 0..2 {
+            let sent = rig.run(&mut session, &rig.upload(name)).await.unwrap();
+            assert_eq!(sent, Transferred { bytes: length as u64, notes: Vec::new() }, "{name}");
+        }
+        let received = rig.run(&mut session, &rig.download(name)).await.unwrap();
+        assert_eq!(received, Transferred { bytes: length as u64, notes: Vec::new() }, "{name}");
+        assert!(rig.copy() == content, "{name} differs");
+        assert!(session.is_sound() && session.is_alive(), "{name}");
+        assert!(session.delete(&rig.upload(name).remote_path).await.unwrap());
+    }
+    assert!(session.probe().await);
+    session.close().await;
 }
 
 #[tokio::test]
