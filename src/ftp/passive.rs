@@ -54,6 +54,7 @@ impl Session {
     ) -> Result<Opened, StepFault> {
         let failed = |fault| StepFault::new(step, fault);
         let line = command_line(step, Some(path)).map_err(failed)?;
+        self.ahead.unaccepted = false;
         let port_ahead = self.ahead.take_port();
         let port = match port_ahead {
             Some(port) => port,
