@@ -88,6 +88,8 @@ pub(super) enum Fault {
     Tls(String),
     /// The server did not bear what was sent before its turn: says how it showed.
     TooHasty(String),
+    /// The server answered the handshake with something else.
+    NotTls,
     /// What came is no reply, or one without end.
     Garbled,
     /// The path (or user, or password) has a NUL, CR or LF: nothing was sent.

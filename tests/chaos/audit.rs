@@ -66,7 +66,8 @@ impl Audit {
             ("left", &self.left),
         ];
         let some = kinds.into_iter().filter(|(_, all)| !all.is_empty());
-        some.map(|(kind, all)| format!("{kind}: {:#?}\n", all.iter().take(10).collect::<Vec<_>>())).collect()
+        let told = some.map(|(kind, all)| format!("{kind}: {:#?}", all.iter().take(10).collect::<Vec<_>>()));
+        told.collect::<Vec<_>>().join("\n")
     }
 
     /// Sorts answers by task; those of nobody are wrong.

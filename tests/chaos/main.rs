@@ -12,6 +12,14 @@
     clippy::print_stderr,
     reason = "in a test a panic is the answer, and what it prints is its report"
 )]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a run has some thousands of tasks"
+)]
+#![allow(clippy::unused_self, reason = "a setting is asked for in one way, whether it is constant or not")]
 
 #[path = "../support/mod.rs"]
 mod support;

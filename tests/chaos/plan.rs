@@ -75,7 +75,8 @@ fn source(rng: &mut StdRng, i: usize, seed: u64) -> Source {
     let name = DIFFICULT[i % DIFFICULT.len()];
     let path = if i < DIFFICULT.len() { format!("out/{name}") } else { format!("out/{i}/{name}") };
     // As many files of 1 to 10 bytes as of 10,000 to 100,000, and some that are empty.
-    let len = if i % 20 == 0 { 0 } else { (LARGEST as f64).powf(rng.random_range(0.0..1.0)) as usize };
+    let len =
+        if i.is_multiple_of(20) { 0 } else { (LARGEST as f64).powf(rng.random_range(0.0..1.0)) as usize };
     Source { path, content: content(seed.wrapping_add(i as u64), len) }
 }
 

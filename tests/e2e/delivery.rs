@@ -76,7 +76,7 @@ fn an_answer_too_large_for_its_topic_is_cut_and_the_rest_goes_on() {
         let stage = Stage::new("narrow");
         let narrow = format!("{}-narrow", stage.topics.failures);
         stage.kafka.create_topic(&narrow, 1, &[("max.message.bytes", "6000")]);
-        stage.send([[b'x'; 900_000].as_slice(), b"short"]);
+        stage.send([vec![b'x'; 900_000].as_slice(), b"short"]);
         let config = in_mode(stage.bare_config(), mode).set("kafka.fail_topic", json!(narrow));
         let pod = Pod::start(&config.ftp("nowhere", "127.0.0.1:1".parse().unwrap(), &[]));
 

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use super::kafka::{Kafka, REQUEST, Topics};
 
+/// For all records to be with the broker, which may be on its way back.
+const DELIVERED: Duration = Duration::from_secs(180);
+
 /// A record to send.
 #[derive(Clone, Debug, Default)]
 pub struct Outgoing {
@@ -107,7 +110,7 @@ impl Sender {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        self.0.flush(Duration::from_secs(60)).expect("all records are delivered");
+        self.0.flush(DELIVERED).expect("all records are delivered");
     }
 }
 
