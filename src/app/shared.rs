@@ -13,7 +13,7 @@ use crate::consume::{self, Consume, Group, consumer_properties};
 use crate::dispatch::{Answered, Budget, Dispatcher, Wiring};
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::Offsets;
+use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::storage::{Incarnation, Storage};
@@ -24,7 +24,7 @@ use crate::transfer::Transfer;
 pub(super) struct Shared<'a> {
     config: &'a Config,
     offsets: Arc<Offsets>,
-    budget: Budget,
+    pub budget: Budget,
     pub health: Arc<Health>,
     pub metrics: Metrics,
 }
@@ -33,7 +33,7 @@ impl<'a> Shared<'a> {
     pub fn new(config: &'a Config) -> Self {
         Shared {
             config,
-            offsets: Arc::new(Offsets::default()),
+            offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
@@ -43,6 +43,11 @@ impl<'a> Shared<'a> {
     /// The way to publish, with room for an answer to each record that the budget can admit.
     pub fn answers(&self) -> (mpsc::Sender<Answered>, mpsc::Receiver<Answered>) {
         mpsc::channel(self.config.pool.max_waiting_tasks + consume::BURST)
+    }
+
+    /// Has the process notice when it stood still.
+    pub fn keep_beating(&self) -> Result<(), Error> {
+        keep_beating(&self.offsets).map_err(Error::Start)
     }
 
     /// Both clients at once, so that a property which one of them refuses is found before anything runs.

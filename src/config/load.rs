@@ -28,12 +28,19 @@ pub struct Sources {
     pub connections: Option<PathBuf>,
     /// The environment's variables, in any order.
     pub environment: Vec<(OsString, OsString)>,
+    /// What librdkafka finds wrong with one of its properties, given name and value; without the value, which
+    /// may be a secret.
+    pub property: fn(&str, &str) -> Option<&'static str>,
 }
 
 impl Sources {
     /// These files and the process's environment.
-    pub fn new(config: PathBuf, connections: Option<PathBuf>) -> Self {
-        Sources { config, connections, environment: std::env::vars_os().collect() }
+    pub fn new(
+        config: PathBuf,
+        connections: Option<PathBuf>,
+        property: fn(&str, &str) -> Option<&'static str>,
+    ) -> Self {
+        Sources { config, connections, environment: std::env::vars_os().collect(), property }
     }
 }
 
@@ -61,14 +68,18 @@ impl Config {
         entries.extend(settings);
         let host_name = host_name(&sources.environment);
         let reading = Reading { file: &path, connection: None, entries, mistakes: &mut mistakes };
-        let mut config = settings_of(reading, host_name);
+        let mut config = settings_of(reading, host_name, sources.property);
         config.connections = read_connections(sources, connections, &config, &mut mistakes);
         mistakes.or(config)
     }
 }
 
 /// Everything but the connections.
-fn settings_of(mut reading: Reading<'_>, host_name: String) -> Config {
+fn settings_of(
+    mut reading: Reading<'_>,
+    host_name: String,
+    property: fn(&str, &str) -> Option<&'static str>,
+) -> Config {
     let lines = Lines::of(&reading.entries);
     let config = Config {
         kafka: Kafka {
@@ -78,7 +89,7 @@ fn settings_of(mut reading: Reading<'_>, host_name: String) -> Config {
             result_topic: reading.text(&keys::RESULT_TOPIC),
             fail_topic: reading.text(&keys::FAIL_TOPIC),
             delivery: delivery(&mut reading),
-            properties: properties::take(&mut reading),
+            properties: properties::take(&mut reading, property),
         },
         pool: Pool {
             max_sessions_per_pod: reading.count(&keys::MAX_SESSIONS_PER_POD),

@@ -139,6 +139,7 @@ impl Loop {
                 break Ok(());
             }
             self.parts.health.consume.beat();
+            self.rejoin_after_standstill();
             self.rebalance();
             self.pause_and_resume();
             if let Err(error) = self.poll_burst() {
@@ -151,6 +152,19 @@ impl Loop {
         // The last handle closes the consumer, which leaves the group; publish has dropped its own by now.
         drop(self.parts);
         result
+    }
+
+    /// Leaves the group and joins it anew where the process stood still: its leases are over, also where the
+    /// coordinator has not missed it.
+    fn rejoin_after_standstill(&mut self) {
+        if !self.parts.offsets.take_standstill() || self.is_at(Phase::Hold) {
+            return;
+        }
+        tracing::warn!("after a standstill: leaving the group and joining it anew");
+        let member = &self.parts.group.member;
+        let topics: Vec<&str> = self.parts.topics.iter().map(String::as_str).collect();
+        member.unsubscribe();
+        is_done("subscribe", &member.subscribe(&topics));
     }
 
     /// Polls until a poll comes back empty or the burst is full; only a fatal error is returned.

@@ -17,4 +17,4 @@ pub(crate) use context::log;
 pub use group::{CommitError, Group, offsets_of};
 pub use intake::{BURST, Consume, Downstream, Handle};
 pub use probe::{TopicState, probe};
-pub use properties::{client_properties, consumer_properties, without_value};
+pub use properties::{client_properties, consumer_properties, property_problem, standstill, without_value};

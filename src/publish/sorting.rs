@@ -70,12 +70,12 @@ mod tests {
 
     use jiff::Timestamp;
 
+    use super::super::sizes::size_of;
     use super::*;
     use crate::dispatch::{Answered, Budget};
     use crate::failure::{Code, Failure};
     use crate::offsets::Lease;
     use crate::outcome::{Answer, Completed, Outcome};
-    use crate::publish::sizes::size_of;
     use crate::record::{Origin, Record};
 
     fn pending(offset: i64, verdict: Result<Completed, Failure>, payload: usize) -> Pending {
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_too_large_is_cut_and_takes_no_other_with_it() {
         let mut waiting: Vec<_> = (1..100).map(|offset| failure(offset, 100)).collect();
-        waiting.insert(50, failure(0, 900_000));
+        waiting.insert(50, failure(0, 100_000));
         let (mut taken, left) = publish(waiting, 10_000, 10_000, 60);
         assert_eq!(taken.last(), Some(&0));
         taken.sort_unstable();
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn an_answer_that_never_fits_holds_up_no_other() {
         let mut waiting: Vec<_> = (1..100).map(|offset| failure(offset, 10)).collect();
-        waiting.insert(0, failure(0, 900_000));
+        waiting.insert(0, failure(0, 100_000));
         let (mut taken, left) = publish(waiting, 2_000, 2_000, 200);
         taken.sort_unstable();
         assert_eq!((taken, left.len()), ((1..100).collect(), 1));

@@ -25,6 +25,7 @@ mod isolation;
 mod lifecycle;
 mod memory;
 mod outage;
+mod redo;
 mod retries;
 mod selftest;
 mod takeover;
