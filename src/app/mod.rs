@@ -1,5 +1,6 @@
 //! Wires all parts, runs them, and drains them: the only module that knows them all.
 
+mod deferral;
 mod error;
 mod front;
 mod shared;
@@ -104,7 +105,9 @@ impl App {
 
         let (group, producer) = shared.kafka_clients()?;
         let pool = shared.pool();
-        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone())?;
+        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
+        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone(), deferral)?;
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
@@ -113,7 +116,6 @@ impl App {
         let consume = shared.consume(group, dispatcher.clone(), answers_in);
         let consume = consume.spawn().map_err(Error::Kafka)?;
 
-        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let Shared { health, metrics, budget, .. } = shared;
         tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
         tracing::info!(what = "api", addr = %api_addr, "listening");

@@ -11,7 +11,9 @@ use super::entry::{Entry, Said};
 use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
-use super::{Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Shutdown, keys, properties, yaml};
+use super::{
+    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, keys, properties, yaml,
+};
 
 /// Bytes of a configuration file at most: thousands of connections fit.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -88,8 +90,14 @@ fn settings_of(
             input_topic: reading.text(&keys::INPUT_TOPIC),
             result_topic: reading.text(&keys::RESULT_TOPIC),
             fail_topic: reading.text(&keys::FAIL_TOPIC),
+            retry_topic: reading.text(&keys::RETRY_TOPIC),
             delivery: delivery(&mut reading),
             properties: properties::take(&mut reading, property),
+        },
+        retry: Retry {
+            enabled: reading.flag(&keys::RETRY_ENABLED),
+            delay: reading.time(&keys::RETRY_DELAY),
+            max_deferral: reading.time(&keys::MAX_DEFERRAL),
         },
         pool: Pool {
             max_sessions_per_pod: reading.count(&keys::MAX_SESSIONS_PER_POD),
@@ -123,6 +131,7 @@ fn check_together(config: &Config, lines: &Lines, reading: &mut Reading<'_>) {
         (&keys::INPUT_TOPIC, &kafka.input_topic),
         (&keys::RESULT_TOPIC, &kafka.result_topic),
         (&keys::FAIL_TOPIC, &kafka.fail_topic),
+        (&keys::RETRY_TOPIC, &kafka.retry_topic),
     ];
     for (n, (key, topic)) in topics.iter().enumerate() {
         let first = topics.iter().take(n).find(|(_, other)| other == topic && !topic.is_empty());

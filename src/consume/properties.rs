@@ -127,6 +127,7 @@ mod tests {
             input_topic: "i".into(),
             result_topic: "r".into(),
             fail_topic: "f".into(),
+            retry_topic: String::new(),
             delivery: Delivery::AtLeastOnce,
             properties: properties.iter().map(own).collect::<BTreeMap<_, _>>(),
         }
