@@ -1,7 +1,10 @@
 # Everything a newcomer types. The targets install what a fresh Debian machine lacks, and say so.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fmt deps build-deps
+# What `make chaos` may be told.
+CHAOS := TASKS PODS SEED DELIVERY ONLY BROKER_AWAY REDO
+
+.PHONY: help demo test chaos bench lint fmt deps build-deps
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +15,10 @@ demo: build-deps ## Watch files move: broker and FTP server in one process, noth
 
 test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both the first time
 	@scripts/test.sh
+
+chaos: deps ## Kill pods, broker and FTP servers under load, then audit every answer and file (TASKS=100000 PODS=4 SEED=7)
+	@$(foreach name,$(CHAOS),$(if $($(name)),FTP_POOLER_CHAOS_$(name)='$($(name))')) \
+		cargo test --locked --test chaos -- --ignored --exact --nocapture every_task_is_answered_once_whatever_dies
 
 bench: ## The pooler side by side with rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root
 	@scripts/bench.sh $(ARGS)

@@ -29,7 +29,7 @@ pub struct Settings {
 
 impl Settings {
     /// `FTP_POOLER_CHAOS_TASKS`, `_PODS`, `_SEED`, `_DELIVERY` (`exactly_once`), `_ONLY`
-    /// (`Kill,KillBroker`), `_BROKER_AWAY` (seconds), `_REDO` (`1`):
+    /// (`Kill,KillBroker`), `_BROKER_AWAY` (seconds), `_REDO` (`1`, or `0`):
     /// the short run where nothing is set, with a seed of its own.
     pub fn from_environment() -> Settings {
         Settings {
@@ -39,7 +39,7 @@ impl Settings {
             delivery: variable("DELIVERY").unwrap_or_else(|| "exactly_once".to_owned()),
             only: variable("ONLY").unwrap_or_default(),
             broker_away: Duration::from_secs(variable("BROKER_AWAY").unwrap_or(0)),
-            redo: variable::<u8>("REDO") == Some(1),
+            redo: variable::<u8>("REDO") != Some(0),
         }
     }
 
