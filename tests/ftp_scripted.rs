@@ -9,6 +9,8 @@
     reason = "in a test a panic is the answer"
 )]
 
+#[path = "ftp_scripted/redo.rs"]
+mod redo;
 #[path = "support/scripted.rs"]
 mod scripted;
 
@@ -17,6 +19,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use ftp_pooler::config::{FtpConnection, LocalConnection, RenameOver, Timeouts};
@@ -24,7 +27,7 @@ use ftp_pooler::failure::{Code, Remedy, TryError};
 use ftp_pooler::ftp::Session;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
-use ftp_pooler::record::Origin;
+use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{Incarnation, Storage};
 use ftp_pooler::task::{Operation, Options, Task, Verify};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
@@ -71,8 +74,19 @@ impl Rig {
     }
 
     async fn run(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
-        let origin = Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset: 7 };
-        let run = self.transfer.run(session, task, &origin, &self.lease, &self.cancel);
+        static OFFSETS: AtomicI64 = AtomicI64::new(0);
+        self.run_record(session, task, OFFSETS.fetch_add(1, Ordering::Relaxed)).await
+    }
+
+    /// One try at the record with this offset.
+    async fn run_record(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        offset: i64,
+    ) -> Result<Transferred, Stopped> {
+        let record = record(offset, self.lease.clone());
+        let run = self.transfer.run(session, task, &record, &self.cancel);
         let ended = tokio::time::timeout(PATIENCE, must_be_send(run)).await.expect("the try hangs");
         assert!(self.storage.settled(PATIENCE).await);
         ended
@@ -89,6 +103,17 @@ impl Rig {
 
     fn content(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.directory.path().join(name)).unwrap()
+    }
+}
+
+fn record(offset: i64, lease: Lease) -> Record {
+    Record {
+        origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
+        key: None,
+        headers: Vec::new(),
+        payload: None,
+        timestamp_ms: Some(1_700_000_000_000),
+        lease,
     }
 }
 

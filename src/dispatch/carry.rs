@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
-use crate::offsets::Lease;
-use crate::record::Origin;
+use crate::record::Record;
 use crate::task::Task;
 use crate::transfer::{Stopped, Transfer, Transferred};
 
@@ -22,8 +21,7 @@ pub trait Carry<S>: Send + Sync + 'static {
         &self,
         session: &mut S,
         task: &Task,
-        origin: &Origin,
-        lease: &Lease,
+        record: &Record,
         cancel: &CancellationToken,
     ) -> impl Future<Output = Result<Transferred, Stopped>> + Send;
 }
@@ -33,11 +31,10 @@ impl Carry<Session> for Transfer {
         &self,
         session: &mut Session,
         task: &Task,
-        origin: &Origin,
-        lease: &Lease,
+        record: &Record,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
-        self.run(session, task, origin, lease, cancel).await
+        self.run(session, task, record, cancel).await
     }
 }
 

@@ -48,9 +48,9 @@ fn verdict(at: At<'_>, fault: &Fault) -> (Code, Remedy) {
             (Code::TlsFailed, Remedy::FreshSession)
         }
         Fault::Reply(reply) => after_login(at.step, reply.code, reply.says(at.path)),
-        Fault::Tls(_) if at.step.is_opening() => (Code::TlsFailed, Remedy::OpenBreaker),
-        Fault::Tls(_) if at.renewable => (Code::TlsFailed, Remedy::FreshSession),
-        Fault::Tls(_) => (Code::TlsFailed, Remedy::GiveUp),
+        Fault::Tls(_) | Fault::NotTls if at.step.is_opening() => (Code::TlsFailed, Remedy::OpenBreaker),
+        Fault::Tls(_) | Fault::NotTls if at.renewable => (Code::TlsFailed, Remedy::FreshSession),
+        Fault::Tls(_) | Fault::NotTls => (Code::TlsFailed, Remedy::GiveUp),
         Fault::TimedOut { .. } if at.step == Step::DataConnect => (Code::Timeout, Remedy::OpenBreaker),
         Fault::TimedOut { .. } => (Code::Timeout, unusable),
         Fault::Broken { error, .. } if is_ours(error) => (Code::Internal, Remedy::Wait),
@@ -143,6 +143,10 @@ fn describe(at: At<'_>, fault: &Fault) -> String {
         }
         Fault::Broken { what, error } => format!("{what} failed: {error}"),
         Fault::Tls(problem) => problem.clone(),
+        Fault::NotTls => {
+            "what the server sent is no TLS (a server that begins in plain text needs explicit_tls)"
+                .to_owned()
+        }
         Fault::Garbled => "what the server sent is no FTP reply".to_owned(),
         Fault::Unsendable if at.step.is_opening() => {
             "user and password may not hold NUL, CR or LF".to_owned()

@@ -21,6 +21,10 @@ const ABORT_WITHIN: Duration = Duration::from_secs(2);
 /// How long the `close_notify` of a file that has been received may take to send: it is a courtesy.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long the server's end of a file that it has received is waited for once its reply is in: a ticket comes
+/// before that, and no later.
+const TICKET_WITHIN: Duration = Duration::from_millis(100);
+
 /// A file that the server is sending.
 ///
 /// Dropped without [`Retrieve::finish`] or [`Retrieve::abort`], its session is no longer sound.
@@ -201,7 +205,7 @@ impl<'s> Transfer<'s> {
                     drop(data);
                     self.session.final_reply(limit).await
                 } else {
-                    self.session.final_reply_while(limit, drain(data)).await
+                    self.session.final_reply_beside(limit, drain(data), TICKET_WITHIN).await
                 }
             }
             (None, plain) => {

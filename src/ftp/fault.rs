@@ -86,6 +86,8 @@ pub(super) enum Fault {
     },
     /// TLS was not agreed on, or its certificate refused; says why.
     Tls(String),
+    /// The server answered the handshake with something else.
+    NotTls,
     /// What came is no reply, or one without end.
     Garbled,
     /// The path (or user, or password) has a NUL, CR or LF: nothing was sent.

@@ -27,6 +27,8 @@ pub enum Size {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Renamed {
     Done,
+    /// It was not wanted any more: RNTO was not sent.
+    GivenUp,
     /// RNFR was accepted, RNTO was not: often because something has that name already.
     TargetRefused(TryError),
 }
@@ -68,11 +70,20 @@ impl Session {
         }
     }
 
-    /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server.
-    pub async fn rename(&mut self, from: &str, to: &str) -> Result<Renamed, TryError> {
+    /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server. `still_wanted` is asked between
+    /// the two: RNFR alone changes nothing, and the next command takes it back.
+    pub async fn rename(
+        &mut self,
+        from: &str,
+        to: &str,
+        still_wanted: impl FnOnce() -> bool + Send,
+    ) -> Result<Renamed, TryError> {
         let reply = self.about(Step::Rnfr, from).await?;
         if reply.code != 350 {
             return Err(self.fail(Step::Rnfr, Some(from), &Fault::Reply(reply)));
+        }
+        if !still_wanted() {
+            return Ok(Renamed::GivenUp);
         }
         let reply = self.about(Step::Rnto, to).await?;
         match reply.code {

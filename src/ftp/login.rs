@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use suppaftp::FtpError;
 use suppaftp::tokio::AsyncRustlsFtpStream;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::config::{FtpConnection, TlsMode};
 use crate::failure::TryError;
@@ -25,6 +25,9 @@ const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug 
 
 /// The greeting and all replies of the login together may take this many times what one may take.
 const LOGIN_TIMES: u32 = 2;
+
+/// How long a server that answered the TLS handshake with something else is listened to.
+const LISTEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Opens a session; the error says which step failed.
 pub(super) async fn open(connection: &FtpConnection, known: &Arc<Known>) -> Result<Session, TryError> {
@@ -72,7 +75,10 @@ impl Login<'_> {
         if let (Some(tls), TlsMode::Implicit) = (tls, self.connection.tls.mode) {
             let waiting = || "the TLS handshake and the greeting".to_owned();
             let greeted = within(Wait::Login, self.limit(), waiting, tls.greet(stream)).await;
-            return greeted.map_err(at(Step::Tls))?.map_err(|error| self.not_secured(error, Step::Greeting));
+            return match greeted.map_err(at(Step::Tls))? {
+                Err(Secured::Fault(Fault::NotTls)) => Err(self.plain_greeting().await),
+                greeted => greeted.map_err(|error| self.not_secured(error, Step::Greeting)),
+            };
         }
         let greeting = AsyncRustlsFtpStream::connect_with_stream(stream);
         let greeted = within(Wait::Login, self.limit(), waiting, greeting).await;
@@ -82,6 +88,19 @@ impl Login<'_> {
         let waiting = || "AUTH TLS and the TLS handshake".to_owned();
         let secured = within(Wait::Login, self.limit(), waiting, tls.secure(ftp)).await;
         secured.map_err(at(Step::Tls))?.map_err(|error| self.not_secured(error, Step::Auth))
+    }
+
+    /// A full vsftpd says its 421 in plain text, also where TLS is expected from the first byte. rustls has
+    /// swallowed it; so the server is asked a second time, and listened to.
+    async fn plain_greeting(&self) -> (Step, Fault) {
+        let listen = async {
+            let stream = connect::control(self.connection).await.ok()?;
+            AsyncRustlsFtpStream::connect_with_stream(stream).await.err()
+        };
+        match timeout(self.limit().min(LISTEN_WITHIN), listen).await.ok().flatten() {
+            Some(error @ FtpError::UnexpectedResponse(_)) => (Step::Greeting, self.fault(error)),
+            _ => (Step::Tls, Fault::NotTls),
+        }
     }
 
     fn not_secured(&self, error: Secured, step: Step) -> (Step, Fault) {

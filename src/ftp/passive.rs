@@ -90,14 +90,14 @@ impl Session {
             Some(reply) => Some(reply),
             None => self.final_reply(limit).await.ok(),
         };
+        // 425 on a data connection that stood: its TLS is not what the server wants.
+        let decides = |reply: &Reply| match reply.code {
+            425 => self.tls.is_some(),
+            426 => false,
+            _ => reply.is_refusal(),
+        };
         match reply {
-            Some(reply)
-                if reply.is_refusal()
-                    && (!matches!(reply.code, 425 | 426)
-                        || self.tls.is_some() && step == Step::DataConnect) =>
-            {
-                StepFault::new(step, Fault::Reply(reply))
-            }
+            Some(reply) if decides(&reply) => StepFault::new(step, Fault::Reply(reply)),
             afterwards => StepFault { step, fault, afterwards },
         }
     }

@@ -32,6 +32,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A logged-in session (TYPE I), owned by one task at a time.
+#[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
 pub struct Session {
     pub(super) ftp: AsyncRustlsFtpStream,
     connection: Arc<FtpConnection>,
@@ -215,17 +216,21 @@ impl Session {
         self.heard_reply(read)
     }
 
-    /// [`Session::final_reply`], with work that goes on until that is in, at most.
-    pub(super) async fn final_reply_while(
+    /// [`Session::final_reply`], and `work` beside it, for `longer` after that at most.
+    pub(super) async fn final_reply_beside(
         &mut self,
         limit: Duration,
         work: impl Future<Output = ()>,
+        longer: Duration,
     ) -> Result<Reply, Fault> {
-        let mut reply = pin!(self.final_reply(limit));
+        let (mut work, mut reply) = (pin!(work), pin!(self.final_reply(limit)));
         tokio::select! {
             biased;
-            reply = &mut reply => reply,
-            () = work => reply.await,
+            () = &mut work => reply.await,
+            reply = &mut reply => {
+                let _ = timeout(longer, work).await;
+                reply
+            }
         }
     }
 
@@ -269,7 +274,7 @@ impl Session {
         let Some(tls) = &self.tls else { return false };
         let is_about_tls = match fault {
             Fault::Reply(reply) => reply.code == 522 || reply.code == 425 && self.had_data_socket,
-            Fault::Tls(_) => true,
+            Fault::Tls(_) | Fault::NotTls => true,
             _ => false,
         };
         if is_about_tls && tls.is_13() && !self.known.is_tls12_only() {

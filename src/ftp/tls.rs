@@ -147,6 +147,7 @@ impl AsyncTlsConnector for Connector {
 
 fn tls_fault(error: io::Error) -> Fault {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(_)) => Fault::NotTls,
         Some(error) => Fault::Tls(describe(error)),
         None => Fault::Broken { what: "the TLS handshake".to_owned(), error },
     }

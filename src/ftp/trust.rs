@@ -151,7 +151,6 @@ pub(super) fn describe(error: &rustls::Error) -> String {
             refused.to_string()
         }
         rustls::Error::AlertReceived(alert) => format!("the server broke TLS off: {alert:?}"),
-        rustls::Error::InvalidMessage(_) => "what the server sent is no TLS".to_owned(),
         error => error.to_string(),
     }
 }

@@ -188,6 +188,10 @@ pub(super) fn is_dir(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
+pub(super) fn is_file(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
 fn is_symlink(dir: &OwnedFd, name: &str) -> bool {
     let stat = look_at(dir, name).ok().flatten();
     stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)

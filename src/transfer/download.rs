@@ -4,14 +4,24 @@ use std::pin::pin;
 
 use crate::failure::{Code, TryError};
 use crate::ftp::{End, Retrieve, Session, Size};
-use crate::storage::TempFile;
+use crate::storage::{Begun, TempFile};
 use crate::task::Verify;
 
 use super::{Job, Stopped, Transferred, try_again};
 
 pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
-    let mut file = job.stop.or(job.storage.create(&target, &job.temp, job.task.options.overwrite)).await?;
+    let begun = job.storage.create(&target, job.owner.clone(), job.task.options.overwrite);
+    let mut file = match job.stop.or(begun).await? {
+        Begun::Now(file) => file,
+        // Its answer was lost, not the file.
+        Begun::Before { bytes } => {
+            return Ok(Transferred {
+                bytes,
+                notes: vec!["the file was brought by an earlier try".to_owned()],
+            });
+        }
+    };
     match fetch(session, job, &mut file).await {
         Ok(notes) => {
             let bytes = file.len();

@@ -3,6 +3,7 @@
 //! Transfer never names Kafka, and never speaks FTP or touches a file itself: it says what happens in which
 //! order, and what is undone when it stops half-way.
 
+mod compare;
 mod download;
 mod stop;
 mod upload;
@@ -14,9 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::metrics::Metrics;
-use crate::offsets::Lease;
-use crate::record::Origin;
-use crate::storage::{Incarnation, Storage, StorageError, TempName};
+use crate::record::Record;
+use crate::storage::{Incarnation, Owner, Storage, StorageError};
 use crate::task::{Operation, Task};
 
 use stop::Stop;
@@ -71,17 +71,16 @@ impl Transfer {
         &self,
         session: &mut Session,
         task: &Task,
-        origin: &Origin,
-        lease: &Lease,
+        record: &Record,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
-        let stop = Stop::new(lease, cancel);
+        let stop = Stop::new(&record.lease, cancel);
         stop.check()?;
         session.begin_task();
         let job = Job {
             storage: self.storage(&task.local)?,
             task,
-            temp: TempName::new(origin, self.incarnation),
+            owner: Owner::of(record, self.incarnation),
             metrics: &self.metrics,
             stop: &stop,
         };
@@ -104,7 +103,7 @@ impl Transfer {
 struct Job<'a> {
     storage: &'a Storage,
     task: &'a Task,
-    temp: TempName,
+    owner: Owner,
     metrics: &'a Metrics,
     stop: &'a Stop<'a>,
 }

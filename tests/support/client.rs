@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use super::kafka::{Kafka, REQUEST, Topics};
 
+/// For all records to be with the broker, which may be on its way back.
+const DELIVERED: Duration = Duration::from_secs(180);
+
 /// A record to send.
 #[derive(Clone, Debug, Default)]
 pub struct Outgoing {
@@ -83,7 +86,7 @@ pub fn send<T: Into<Outgoing>>(kafka: &Kafka, topic: &str, records: impl IntoIte
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    producer.flush(Duration::from_secs(60)).expect("all records are delivered");
+    producer.flush(DELIVERED).expect("all records are delivered");
 }
 
 fn offer(producer: &ThreadedProducer<Strict>, topic: &str, record: &Outgoing) -> Result<(), KafkaError> {

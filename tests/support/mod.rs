@@ -5,8 +5,10 @@
 
 #![allow(dead_code, reason = "each test binary, and each bench, uses its own part")]
 
+pub mod certificate;
 pub mod client;
 pub mod files;
+pub mod ftp_server;
 pub mod gate;
 pub mod hostile;
 pub mod http;

@@ -54,8 +54,7 @@ impl Carry<FakeSession> for FakeCarrier {
         &self,
         session: &mut FakeSession,
         task: &Task,
-        _: &Origin,
-        lease: &Lease,
+        record: &Record,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         assert!(session.sound, "a session in doubt is used");
@@ -75,7 +74,7 @@ impl Carry<FakeSession> for FakeCarrier {
             Step::Undo(time) => {
                 tokio::select! {
                     () = cancel.cancelled() => {}
-                    () = lease.ended() => {}
+                    () = record.lease.ended() => {}
                 }
                 sleep(time).await;
                 self.state.lock().unwrap().undone += 1;

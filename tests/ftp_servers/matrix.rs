@@ -1,0 +1,178 @@
+//! The matrix of docs/SERVERS.md: what works on which server, as it was seen in a run.
+//!
+//! `UPDATE_GENERATED=1 cargo test --test ftp_servers matrix -- --ignored` writes its table anew.
+
+use std::fmt::Write;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use ftp_pooler::failure::{Code, Remedy, TryError};
+
+use crate::rig::{EVERY, Rig};
+use crate::support::ftp_server::{FORBIDDEN, Make, Settings};
+use crate::support::wait::wait_until;
+
+type Seen = Pin<Box<dyn Future<Output = String>>>;
+
+/// A row of the table: its name, what it needs of the server, and what is done.
+struct Row {
+    name: &'static str,
+    needs: fn(&mut Settings),
+    run: fn(Rig) -> Seen,
+}
+
+const OK: &str = "yes";
+
+const ROWS: &[Row] = &[
+    Row { name: "download", needs: |_| {}, run: |rig| Box::pin(download(rig)) },
+    Row { name: "upload, also over a file", needs: |_| {}, run: |rig| Box::pin(upload(rig)) },
+    Row { name: "20 files on one session", needs: |_| {}, run: |rig| Box::pin(row_of_files(rig)) },
+    Row { name: "missing file", needs: |_| {}, run: |rig| Box::pin(missing(rig)) },
+    Row { name: "forbidden file", needs: |_| {}, run: |rig| Box::pin(forbidden(rig)) },
+    Row { name: "wrong password", needs: |_| {}, run: |rig| Box::pin(wrong_password(rig)) },
+    Row { name: "full server", needs: |s| s.max_clients = Some(1), run: |rig| Box::pin(full(rig)) },
+    Row { name: "idle timeout", needs: |s| s.idle = Some(1), run: |rig| Box::pin(idle(rig)) },
+];
+
+#[tokio::test]
+#[ignore = "needs FTP servers: make test"]
+async fn what_works_on_which_server_is_what_the_table_says() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("Pure-FTPd is started by root only: the table is not compared");
+        return;
+    }
+    let mut table = String::from("|");
+    for (make, security) in EVERY {
+        let _ = write!(table, " | {} {}", make.name(), format!("{security:?}").to_lowercase());
+    }
+    let _ = write!(table, " |\n|---|{}\n", "---|".repeat(EVERY.len()));
+    for row in ROWS {
+        let _ = write!(table, "| {} |", row.name);
+        for &(make, security) in EVERY {
+            let mut settings = Settings::new(security);
+            (row.needs)(&mut settings);
+            let seen = match Rig::start(make, settings) {
+                // Its idle timeout is counted in minutes.
+                Some(_) if make == Make::PureFtpd && settings.idle.is_some() => "not tried".to_owned(),
+                Some(rig) => (row.run)(rig).await,
+                None => "—".to_owned(),
+            };
+            let _ = write!(table, " {seen} |");
+        }
+        table.push('\n');
+    }
+    compare(&table);
+}
+
+/// The table stands between two marks of docs/SERVERS.md.
+fn compare(table: &str) {
+    const BEGIN: &str = "<!-- the table begins -->\n";
+    const END: &str = "<!-- the table ends -->\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SERVERS.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (written, after) = rest.split_once(END).unwrap();
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+    } else {
+        assert_eq!(written, table, "docs/SERVERS.md says something else than what was seen");
+    }
+}
+
+fn content(length: usize) -> Vec<u8> {
+    (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect()
+}
+
+async fn download(rig: Rig) -> String {
+    let (mut session, content) = (rig.session().await, content(300_000));
+    rig.put("source", &content);
+    match rig.run(&mut session, &rig.download("source")).await {
+        Ok(done) if done.bytes == 300_000 && rig.copy() == content => OK.to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+async fn upload(rig: Rig) -> String {
+    let mut session = rig.session().await;
+    for length in [300_000, 5] {
+        rig.write_source(&content(length));
+        if let Err(stopped) = rig.run(&mut session, &rig.upload("new/dir/file")).await {
+            return format!("{stopped:?}");
+        }
+        if rig.get("new/dir/file") != content(length) {
+            return "wrong bytes".to_owned();
+        }
+    }
+    OK.to_owned()
+}
+
+async fn row_of_files(rig: Rig) -> String {
+    let mut session = rig.session().await;
+    for number in 0..10 {
+        rig.write_source(&content(1000 + number));
+        let name = format!("file-{number}");
+        for task in [rig.upload(&name), rig.download(&name)] {
+            if let Err(stopped) = rig.run(&mut session, &task).await {
+                return format!("{stopped:?}");
+            }
+        }
+        if rig.copy() != content(1000 + number) {
+            return "wrong bytes".to_owned();
+        }
+    }
+    match rig.fresh_sessions() {
+        0 => OK.to_owned(),
+        _ => "yes, after going down to TLS 1.2".to_owned(),
+    }
+}
+
+fn told(error: &TryError) -> String {
+    format!("`{}`", error.failure.code)
+}
+
+async fn missing(rig: Rig) -> String {
+    let mut session = rig.session().await;
+    let error = rig.fails(&mut session, &rig.download("missing")).await;
+    assert!(session.is_sound() && error.remedy == Remedy::GiveUp, "{error}");
+    told(&error)
+}
+
+async fn forbidden(rig: Rig) -> String {
+    let mut session = rig.session().await;
+    rig.forbid(FORBIDDEN);
+    let error = rig.fails(&mut session, &rig.download(FORBIDDEN)).await;
+    assert!(session.is_sound() && error.remedy == Remedy::GiveUp, "{error}");
+    told(&error)
+}
+
+async fn wrong_password(mut rig: Rig) -> String {
+    rig.connection.pass = "not this one".to_owned().into();
+    let error = rig.try_session().await.expect_err("must be refused");
+    assert_eq!(error.remedy, Remedy::OpenBreaker, "{error}");
+    told(&error)
+}
+
+async fn full(rig: Rig) -> String {
+    // The look at whether it is up may still count as a session.
+    let mut first = rig.try_session().await;
+    for _ in 0..50 {
+        if first.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        first = rig.try_session().await;
+    }
+    let _first = first.unwrap();
+    let error = rig.try_session().await.expect_err("must be refused");
+    assert_eq!((error.failure.code, error.remedy), (Code::ServerBusy, Remedy::LowerLimit), "{error}");
+    format!("{}, {}", told(&error), error.failure.ftp_code.unwrap_or_default())
+}
+
+/// The server ends an idle session, and it is noticed without a command.
+async fn idle(rig: Rig) -> String {
+    let session = rig.session().await;
+    wait_until("the end of an idle session", Duration::from_secs(10), || !session.is_alive());
+    OK.to_owned()
+}

@@ -1,0 +1,246 @@
+//! A server under test, and what moves files to and from it.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ftp_pooler::config::{FtpConnection, LocalConnection, Timeouts, Tls, TlsMode, Trust};
+use ftp_pooler::failure::{Remedy, TryError};
+use ftp_pooler::ftp::{Known, Session};
+use ftp_pooler::metrics::Metrics;
+use ftp_pooler::offsets::Lease;
+use ftp_pooler::record::{Origin, Record};
+use ftp_pooler::storage::{Incarnation, Storage};
+use ftp_pooler::task::{After, Operation, Options, Task, Verify};
+use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::certificate::Certificate;
+use crate::support::ftp_server::{FtpServer, Make, PASSWORD, Security, Settings, USER};
+
+/// A server under test, and the directory in which it may be used.
+pub struct Rig {
+    pub name: String,
+    pub connection: FtpConnection,
+    pub known: Arc<Known>,
+    remote: String,
+    directory: tempfile::TempDir,
+    transfer: Transfer,
+    /// Fresh sessions that were needed: one, where a server does not resume TLS 1.3.
+    renewed: AtomicUsize,
+    pub server: Option<FtpServer>,
+}
+
+/// One for each server that the environment names, or one for each make and way of securing it.
+pub fn rigs() -> Vec<Rig> {
+    if let Ok(servers) = std::env::var("FTP_POOLER_TEST_FTP") {
+        return servers.split(',').map(given).collect();
+    }
+    let all = EVERY.iter().filter_map(|&(make, security)| Rig::start(make, Settings::new(security)));
+    all.collect()
+}
+
+/// Every make with every security that it has.
+pub const EVERY: &[(Make, Security)] = &[
+    (Make::Vsftpd, Security::Plain),
+    (Make::Vsftpd, Security::Explicit),
+    (Make::Vsftpd, Security::Implicit),
+    (Make::Proftpd, Security::Plain),
+    (Make::Proftpd, Security::Explicit),
+    (Make::Proftpd, Security::Implicit),
+    (Make::PureFtpd, Security::Plain),
+    (Make::PureFtpd, Security::Explicit),
+];
+
+fn given(server: &str) -> Rig {
+    let [host, port, user, pass, remote] = server.splitn(5, ':').collect::<Vec<_>>()[..] else {
+        panic!("FTP_POOLER_TEST_FTP is host:port:user:password:directory,…")
+    };
+    let connection = FtpConnection {
+        name: host.into(),
+        host: host.into(),
+        port: port.parse().unwrap(),
+        user: user.into(),
+        pass: pass.to_owned().into(),
+        timeouts: timeouts(),
+        ..FtpConnection::default()
+    };
+    Rig::with(connection, remote)
+}
+
+fn timeouts() -> Timeouts {
+    let seconds = Duration::from_secs;
+    // Pure-FTPd takes its time over passwords.
+    Timeouts {
+        connect: seconds(5),
+        login: seconds(30),
+        reply: seconds(10),
+        stall: seconds(10),
+        close: seconds(10),
+    }
+}
+
+/// The connection to a server of ours, which trusts its certificate's authority.
+fn connection(addr: SocketAddr, security: Security, certificate: &Certificate) -> FtpConnection {
+    let authorities: Vec<_> =
+        CertificateDer::pem_file_iter(&certificate.authority).unwrap().map(Result::unwrap).collect();
+    let mode = match security {
+        Security::Plain => TlsMode::Off,
+        Security::Explicit => TlsMode::Explicit,
+        Security::Implicit => TlsMode::Implicit,
+    };
+    FtpConnection {
+        name: "remote".into(),
+        host: addr.ip().to_string(),
+        port: addr.port(),
+        user: USER.into(),
+        pass: PASSWORD.to_owned().into(),
+        timeouts: timeouts(),
+        tls: Tls { mode, trust: Trust::Authorities(Arc::new(authorities)), tls12_only: false },
+        ..FtpConnection::default()
+    }
+}
+
+impl Rig {
+    /// A server of ours; `None` where there is no such one.
+    pub fn start(make: Make, settings: Settings) -> Option<Rig> {
+        let server = FtpServer::start(make, settings)?;
+        Some(Rig::on(make, settings.security, server))
+    }
+
+    pub fn on(make: Make, security: Security, server: FtpServer) -> Rig {
+        let rig = Rig::with(connection(server.addr(), security, &server.certificate), "try");
+        Rig { name: format!("{make:?}, {security:?}"), server: Some(server), ..rig }
+    }
+
+    fn with(connection: FtpConnection, remote: &str) -> Rig {
+        let directory = tempfile::tempdir().unwrap();
+        let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
+        let storages = BTreeMap::from([("local".to_owned(), Storage::open(&local).unwrap())]);
+        Rig {
+            name: connection.host.clone(),
+            connection,
+            known: Arc::default(),
+            remote: remote.to_owned(),
+            directory,
+            transfer: Transfer::new(storages, Incarnation::random().unwrap(), Metrics::default()),
+            renewed: AtomicUsize::new(0),
+            server: None,
+        }
+    }
+
+    pub async fn session(&self) -> Session {
+        match self.try_session().await {
+            Ok(session) => session,
+            Err(error) => panic!("{}: {error}\n{}", self.name, self.log()),
+        }
+    }
+
+    pub async fn try_session(&self) -> Result<Session, TryError> {
+        Session::open_knowing(&self.connection, &self.known).await
+    }
+
+    pub fn log(&self) -> String {
+        self.server.as_ref().map(FtpServer::log).unwrap_or_default()
+    }
+
+    /// A try, and as dispatch does it another one on a fresh session where the first asks for that.
+    pub async fn run(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
+        let tried = self.once(session, task).await;
+        if !matches!(&tried, Err(Stopped::Failed(error)) if error.remedy == Remedy::FreshSession) {
+            return tried;
+        }
+        let renewed = 1 + self.renewed.fetch_add(1, Ordering::Relaxed);
+        assert!(renewed < 2, "{}: a second fresh session: {tried:?}\n{}", self.name, self.log());
+        *session = self.session().await;
+        self.once(session, task).await
+    }
+
+    pub async fn once(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
+        static OFFSETS: AtomicI64 = AtomicI64::new(0);
+        let offset = OFFSETS.fetch_add(1, Ordering::Relaxed);
+        let record = Record {
+            origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
+            key: None,
+            headers: Vec::new(),
+            payload: None,
+            timestamp_ms: None,
+            lease: Lease::default(),
+        };
+        self.transfer.run(session, task, &record, &CancellationToken::new()).await
+    }
+
+    pub async fn fails(&self, session: &mut Session, task: &Task) -> TryError {
+        match self.run(session, task).await {
+            Err(Stopped::Failed(error)) => error,
+            other => panic!("should have failed: {other:?}"),
+        }
+    }
+
+    pub fn task(&self, operation: Operation, remote: &str, local: &str) -> Task {
+        Task {
+            task_id: "t".into(),
+            operation,
+            remote: self.connection.name.clone(),
+            remote_path: format!("{}/{remote}", self.remote),
+            local: "local".into(),
+            local_path: local.into(),
+            options: Options {
+                overwrite: true,
+                retry_count: 3,
+                verify: Verify::Size,
+                resume: true,
+                preserve_mtime: false,
+                deadline: None,
+                defer: true,
+                after: After::Keep,
+            },
+        }
+    }
+
+    pub fn upload(&self, remote: &str) -> Task {
+        self.task(Operation::Upload, remote, "source")
+    }
+
+    pub fn download(&self, remote: &str) -> Task {
+        self.task(Operation::Download, remote, "copy")
+    }
+
+    pub fn write_source(&self, content: &[u8]) {
+        std::fs::write(self.directory.path().join("source"), content).unwrap();
+    }
+
+    pub fn copy(&self) -> Vec<u8> {
+        std::fs::read(self.directory.path().join("copy")).unwrap()
+    }
+
+    /// Puts a file on the server.
+    pub fn put(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.at_server(name), content).unwrap();
+    }
+
+    /// Puts a file on the server that may not be read: by its name (vsftpd), or by its mode and owner.
+    pub fn forbid(&self, name: &str) {
+        self.put(name, b"secret");
+        std::fs::set_permissions(self.at_server(name), Permissions::from_mode(0o000)).unwrap();
+    }
+
+    pub fn get(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.at_server(name)).unwrap()
+    }
+
+    pub fn fresh_sessions(&self) -> usize {
+        self.renewed.load(Ordering::Relaxed)
+    }
+
+    fn at_server(&self, name: &str) -> PathBuf {
+        self.server.as_ref().unwrap().root().join(&self.remote).join(name)
+    }
+}

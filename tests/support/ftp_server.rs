@@ -1,0 +1,301 @@
+//! A real FTP server of one of three makes, with or without TLS; all behave alike as far as they can.
+//!
+//! vsftpd and `ProFTPD` run as whoever runs the tests. Pure-FTPd wants to be started by root.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::certificate::Certificate;
+use super::deps_dir;
+use super::ports::free_port;
+use super::process::Process;
+use super::scratch::Scratch;
+use super::vsftpd::{self, Vsftpd};
+use super::wait::try_wait_for;
+
+/// The servers of the matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Make {
+    Vsftpd,
+    Proftpd,
+    PureFtpd,
+}
+
+impl Make {
+    pub fn name(self) -> &'static str {
+        match self {
+            Make::Vsftpd => "vsftpd",
+            Make::Proftpd => "ProFTPD",
+            Make::PureFtpd => "Pure-FTPd",
+        }
+    }
+}
+
+/// How its control connections begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    Plain,
+    /// Required, and data connections must resume the control connection's session, where it can be asked for.
+    Explicit,
+    Implicit,
+}
+
+/// What a test wants of a server beside its make.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub security: Security,
+    /// Idle sessions end after this many seconds.
+    pub idle: Option<u32>,
+    pub max_clients: Option<u32>,
+}
+
+impl Settings {
+    pub fn new(security: Security) -> Settings {
+        Settings { security, idle: None, max_clients: None }
+    }
+}
+
+/// The account of every server.
+pub const USER: &str = vsftpd::USER;
+pub const PASSWORD: &str = vsftpd::PASSWORD;
+/// Any path with this in it is refused by vsftpd.
+pub const FORBIDDEN: &str = vsftpd::FORBIDDEN;
+/// [`PASSWORD`], as crypt(3) has it.
+const HASHED: &str = "$5$pooler$A1MCIpgUrelcvQ5uqCBordgD7mqdaPB2uGQ7qLDBplB";
+
+/// The account where root starts the server: Pure-FTPd takes none with privileges.
+const NOBODY: u32 = 65_534;
+
+const START: Duration = Duration::from_secs(10);
+
+/// A running server.
+#[derive(Debug)]
+pub struct FtpServer {
+    running: Running,
+    addr: SocketAddr,
+    root: PathBuf,
+    pub certificate: Certificate,
+    _scratch: Scratch,
+}
+
+#[derive(Debug)]
+enum Running {
+    Vsftpd(Vsftpd),
+    Other(Process),
+}
+
+impl FtpServer {
+    /// Starts one; `None` where this make cannot run here, or has no such TLS.
+    ///
+    /// # Panics
+    /// Where it does not start; its output is in the message.
+    pub fn start(make: Make, settings: Settings) -> Option<FtpServer> {
+        let scratch = Scratch::new("ftp-server");
+        let certificate = Certificate::good(scratch.path());
+        FtpServer::with(make, settings, certificate, scratch)
+    }
+
+    /// With a certificate of the test's own.
+    ///
+    /// # Panics
+    /// Like [`FtpServer::start`].
+    pub fn with(
+        make: Make,
+        settings: Settings,
+        certificate: Certificate,
+        scratch: Scratch,
+    ) -> Option<FtpServer> {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let root = scratch.dir("root");
+        let (running, addr, root) = match make {
+            Make::Vsftpd => {
+                let server = Vsftpd::with(&borrowed(&vsftpd_settings(settings, &certificate)));
+                let (addr, root) = (server.addr(), server.root().to_owned());
+                (Running::Vsftpd(server), addr, root)
+            }
+            Make::Proftpd => {
+                let config = proftpd_conf(addr, scratch.path(), &root, settings, &certificate);
+                let file = scratch.path().join("proftpd.conf");
+                fs::write(&file, config).expect("proftpd.conf");
+                let args =
+                    ["-n", "-q", "-c"].map(str::to_owned).into_iter().chain([file.display().to_string()]);
+                (Running::Other(run("proftpd", args.collect(), addr, scratch.path())), addr, root)
+            }
+            Make::PureFtpd => {
+                if settings.security == Security::Implicit || !is_root() {
+                    return None;
+                }
+                let args = pure_ftpd_args(addr, scratch.path(), &root, settings, &certificate);
+                (Running::Other(run("pure-ftpd", args, addr, scratch.path())), addr, root)
+            }
+        };
+        fs::create_dir(root.join("try")).expect("a directory");
+        if make != Make::Vsftpd && is_root() {
+            for directory in [&root, &root.join("try")] {
+                std::os::unix::fs::chown(directory, Some(NOBODY), Some(NOBODY)).expect("nobody's");
+            }
+        }
+        Some(FtpServer { running, addr, root, certificate, _scratch: scratch })
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The login directory, as a path of this machine.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What it has written: for the message of a test that failed.
+    pub fn log(&self) -> String {
+        match &self.running {
+            Running::Vsftpd(server) => server.log(),
+            Running::Other(process) => process.log(),
+        }
+    }
+}
+
+fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
+    settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+}
+
+fn vsftpd_settings(settings: Settings, certificate: &Certificate) -> Vec<(String, String)> {
+    let pem = certificate.server.display().to_string();
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    if let Some(idle) = settings.idle {
+        lines.push(("idle_session_timeout", idle.to_string()));
+    }
+    if let Some(max) = settings.max_clients {
+        lines.push(("max_clients", max.to_string()));
+    }
+    if settings.security != Security::Plain {
+        for key in [
+            "ssl_enable",
+            "allow_anon_ssl",
+            "force_anon_logins_ssl",
+            "force_anon_data_ssl",
+            "require_ssl_reuse",
+        ] {
+            lines.push((key, "YES".to_owned()));
+        }
+        lines.push(("ssl_ciphers", "HIGH".to_owned()));
+        lines.push(("rsa_cert_file", pem.clone()));
+        lines.push(("rsa_private_key_file", pem));
+    }
+    if settings.security == Security::Implicit {
+        lines.push(("implicit_ssl", "YES".to_owned()));
+    }
+    lines.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn proftpd_conf(
+    addr: SocketAddr,
+    scratch: &Path,
+    root: &Path,
+    settings: Settings,
+    certificate: &Certificate,
+) -> String {
+    // An account without privileges where there is a choice.
+    let (user, group, names) = if is_root() {
+        (NOBODY, NOBODY, ("nobody".to_owned(), "nogroup".to_owned()))
+    } else {
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        (user.as_raw(), group.as_raw(), (id("-un"), id("-gn")))
+    };
+    let passwords = scratch.join("passwords");
+    fs::write(&passwords, format!("{USER}:{HASHED}:{user}:{group}::{}:/bin/sh\n", root.display()))
+        .expect("passwords");
+    Command::new("chmod").arg("600").arg(&passwords).status().expect("chmod");
+    let modules = deps_dir().join("proftpd/usr/lib/proftpd");
+    let modules = if modules.is_dir() { modules } else { PathBuf::from("/usr/lib/proftpd") };
+    let tls = match settings.security {
+        Security::Plain => String::new(),
+        security => format!(
+            "LoadModule mod_tls.c\nTLSEngine on\nTLSLog {log}\nTLSRequired on\nTLSProtocol TLSv1.2 TLSv1.3\n\
+             TLSECCertificateFile {pem}\nTLSECCertificateKeyFile {pem}\nTLSVerifyClient off\n{implicit}",
+            log = scratch.join("tls.log").display(),
+            pem = certificate.server.display(),
+            implicit = if security == Security::Implicit { "TLSOptions UseImplicitSSL\n" } else { "" },
+        ),
+    };
+    let idle = settings.idle.map(|seconds| format!("TimeoutIdle {seconds}\n")).unwrap_or_default();
+    let max = settings.max_clients.map(|max| format!("MaxClients {max}\n")).unwrap_or_default();
+    format!(
+        "ServerType standalone\nServerName test\nDefaultAddress {ip}\nPort {port}\nUseIPv6 off\nUseReverseDNS off\n\
+         ModulePath {modules}\n{tls}LoadModule mod_digest.c\n\
+         User {user_name}\nGroup {group_name}\nAuthOrder mod_auth_file.c\nAuthUserFile {passwords}\n\
+         RequireValidShell off\nWtmpLog off\nDelayEngine off\nAllowOverwrite on\nAllowStoreRestart on\n\
+         AllowRetrieveRestart on\nScoreboardFile {s}/scoreboard\nPidFile {s}/pid\n\
+         SystemLog {s}/system.log\nTransferLog none\n{idle}{max}",
+        user_name = names.0,
+        group_name = names.1,
+        ip = addr.ip(),
+        port = addr.port(),
+        modules = modules.display(),
+        passwords = passwords.display(),
+        s = scratch.display(),
+    )
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn id(which: &str) -> String {
+    let output = Command::new("id").arg(which).output().expect("id");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn pure_ftpd_args(
+    addr: SocketAddr,
+    scratch: &Path,
+    root: &Path,
+    settings: Settings,
+    certificate: &Certificate,
+) -> Vec<String> {
+    let passwords = scratch.join("passwords");
+    fs::write(&passwords, format!("{USER}:{HASHED}:{NOBODY}:{NOBODY}::{}/./::::::::::::\n", root.display()))
+        .expect("passwords");
+    let database = scratch.join("passwords.pdb");
+    let made = Command::new(deps_dir().join("pure-ftpd/usr/bin/pure-pw"))
+        .args(["mkdb".as_ref(), database.as_os_str(), "-f".as_ref(), passwords.as_os_str()])
+        .output()
+        .expect("pure-pw");
+    assert!(made.status.success(), "{made:?}");
+    let mut args = vec![
+        format!("-S{},{}", addr.ip(), addr.port()),
+        format!("-lpuredb:{}", database.display()),
+        format!("-g{}", scratch.join("pid").display()),
+        format!("-c{}", settings.max_clients.unwrap_or(50)),
+    ];
+    args.extend(["-u1", "-E", "-H", "-4", "-fnone"].map(str::to_owned));
+    if settings.security != Security::Plain {
+        args.extend(["-Y3".to_owned(), format!("-2{}", certificate.server.display())]);
+    }
+    args
+}
+
+fn run(server: &str, args: Vec<String>, addr: SocketAddr, scratch: &Path) -> Process {
+    let unpacked = deps_dir().join(server);
+    let relative = fs::read_to_string(unpacked.join("library-path")).unwrap_or_default();
+    let libraries: Vec<_> =
+        relative.trim().split(':').map(|part| unpacked.join(part).display().to_string()).collect();
+    let program = [unpacked.join("usr/sbin").join(server), Path::new("/usr/sbin").join(server)];
+    let program = program.into_iter().find(|place| place.is_file());
+    let program = program.unwrap_or_else(|| panic!("no {server} in {}: run `make deps`", unpacked.display()));
+    let process = Process::start(&program, &args, &scratch.join("output"), |command| {
+        command.env("LD_LIBRARY_PATH", libraries.join(":"));
+    });
+    let up = try_wait_for(START, || {
+        if !process.is_running() {
+            return Some(false);
+        }
+        TcpStream::connect(addr).is_ok().then_some(true)
+    });
+    assert!(up == Some(true), "{server} did not start:\n{}", process.log_tail(20));
+    process
+}
