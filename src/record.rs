@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::offsets::Lease;
+use crate::outcome::Hop;
 
 /// Where a record stands in Kafka. Two records are never at the same origin.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,4 +40,13 @@ pub struct Record {
     pub timestamp_ms: Option<i64>,
     /// Ends when the partition is taken from this pod; an outcome under an ended lease is dropped.
     pub lease: Lease,
+}
+
+impl Record {
+    /// Where the task's first record stands, with that record's time: another one's than this where the task
+    /// was deferred.
+    pub fn first(&self) -> (Origin, Option<i64>) {
+        let hop = Hop::read(&self.headers);
+        hop.map_or_else(|| (self.origin.clone(), self.timestamp_ms), |hop| (hop.origin, hop.origin_ms))
+    }
 }

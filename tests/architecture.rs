@@ -19,7 +19,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::pool", &["app/", "dispatch/"]),
     ("crate::transfer", &["app/", "dispatch/"]),
     ("crate::ftp", &["pool/", "transfer/", "dispatch/carry.rs", "cli/check", "ftp/"]),
-    ("crate::storage", &["app/", "transfer/", "dispatch/order.rs", "cli/check", "storage/"]),
+    ("crate::storage", &["app/", "transfer/", "cli/check", "storage/"]),
     ("crate::sidecar", &["app/"]),
     ("crate::cli", &["main.rs"]),
     ("anyhow", &["demo/"]),

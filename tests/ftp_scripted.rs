@@ -91,7 +91,7 @@ impl Rig {
         offset: i64,
     ) -> Result<Transferred, Stopped> {
         let record = record(offset, self.lease.clone());
-        let run = self.transfer.run(session, task, &record, &record.origin, &self.cancel);
+        let run = self.transfer.run(session, task, &record, &self.cancel);
         let ended = tokio::time::timeout(PATIENCE, must_be_send(run)).await.expect("the try hangs");
         assert!(self.storage.settled(PATIENCE).await);
         ended

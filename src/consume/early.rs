@@ -107,7 +107,16 @@ mod tests {
     fn hop(group: &str, not_before: i64) -> Vec<Header> {
         let origin = Origin { topic: "tasks".into(), partition: 0, offset: 9 };
         let not_before = at(not_before);
-        Hop { group: group.into(), not_before, attempts: 2, origin, since: at(1), begun: None }.headers()
+        Hop {
+            group: group.into(),
+            not_before,
+            attempts: 2,
+            origin,
+            origin_ms: None,
+            since: at(1),
+            begun: None,
+        }
+        .headers()
     }
 
     fn arrived(topic: &str, offset: i64, headers: Vec<Header>) -> Arrived {

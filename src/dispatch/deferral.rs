@@ -73,12 +73,14 @@ impl Deferral {
     }
 
     pub(super) fn hop(&self, entry: &Entry, wall: Timestamp) -> Hop {
+        let (origin, origin_ms) = entry.job.record.first();
         let begun = entry.begun.map(|_| wall.checked_sub(entry.elapsed()).unwrap_or(wall));
         Hop {
             group: Arc::clone(&self.group),
             not_before: later(wall, self.delay),
             attempts: entry.tries.attempts,
-            origin: entry.origin().clone(),
+            origin,
+            origin_ms,
             since: entry.job.hop.as_ref().map_or(wall, |hop| hop.since),
             begun,
         }

@@ -157,8 +157,8 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     async fn carry(&mut self, session: &mut Leased<C>, entry: Entry) -> bool {
         let shared = Arc::clone(&self.shared);
         let record = &entry.job.record;
-        let (task, first, lease) = (&entry.job.task, entry.origin(), &record.lease);
-        let carried = catch_panic(shared.carrier.carry(session, task, record, first, &shared.cut_off));
+        let (task, lease) = (&entry.job.task, &record.lease);
+        let carried = catch_panic(shared.carrier.carry(session, task, record, &shared.cut_off));
         let ended = self.until_cut_off(lease, carried).await;
         let result = match ended {
             Ok(Ok(transferred)) => Ok(transferred),

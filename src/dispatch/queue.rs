@@ -10,7 +10,6 @@ use super::Job;
 use super::deferral::Held;
 use super::order::Place;
 use super::retry::Tries;
-use crate::record::Origin;
 
 /// A job on its way through the dispatcher.
 #[derive(Debug)]
@@ -33,11 +32,6 @@ impl Entry {
         let ago = begun.map(|begun| Timestamp::now().duration_since(begun));
         let begun = ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now));
         Entry { job, tries, place, queued: now, begun, held: None }
-    }
-
-    /// The task's first record, which is what its temp files are named after.
-    pub fn origin(&self) -> &Origin {
-        self.job.hop.as_ref().map_or(&self.job.record.origin, |hop| &hop.origin)
     }
 }
 

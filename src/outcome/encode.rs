@@ -31,11 +31,6 @@ pub enum AnswerKind {
     Deferral,
 }
 
-impl AnswerKind {
-    /// Every kind.
-    pub const ALL: [AnswerKind; 3] = [AnswerKind::Result, AnswerKind::Failure, AnswerKind::Deferral];
-}
-
 /// A message as it is sent; key and headers still stand in the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {

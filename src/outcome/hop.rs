@@ -11,6 +11,7 @@ const GROUP: &str = "ftp-pooler-group";
 const NOT_BEFORE: &str = "ftp-pooler-not-before";
 const ATTEMPTS: &str = "ftp-pooler-attempts";
 const ORIGIN: &str = "ftp-pooler-origin";
+const ORIGIN_TIME: &str = "ftp-pooler-origin-time";
 const SINCE: &str = "ftp-pooler-deferred-since";
 const BEGUN: &str = "ftp-pooler-begun";
 
@@ -23,8 +24,10 @@ pub struct Hop {
     pub not_before: Timestamp,
     /// Tries begun so far.
     pub attempts: u32,
-    /// Where the task's first record stands: what its temp files are named after.
+    /// Where the task's first record stands: what its files are named after, and marked with.
     pub origin: Origin,
+    /// That record's own time, milliseconds since the epoch.
+    pub origin_ms: Option<i64>,
     /// When it was deferred for the first time.
     pub since: Timestamp,
     /// When its first try began.
@@ -41,6 +44,7 @@ impl Hop {
             header(ORIGIN, format!("{topic}/{partition}/{offset}")),
             header(SINCE, self.since.as_millisecond().to_string()),
         ];
+        headers.extend(self.origin_ms.map(|time| header(ORIGIN_TIME, time.to_string())));
         headers.extend(self.begun.map(|begun| header(BEGUN, begun.as_millisecond().to_string())));
         headers
     }
@@ -52,6 +56,7 @@ impl Hop {
             not_before: time(headers, NOT_BEFORE)?,
             attempts: text(headers, ATTEMPTS)?.parse().ok()?,
             origin: origin(text(headers, ORIGIN)?)?,
+            origin_ms: text(headers, ORIGIN_TIME).and_then(|time| time.parse().ok()),
             since: time(headers, SINCE)?,
             begun: time(headers, BEGUN),
         })
@@ -101,7 +106,7 @@ mod tests {
             let at = |ms| Timestamp::from_millisecond(ms).unwrap();
             let origin = Origin { topic: "ftp-tasks".into(), partition, offset };
             let hop = Hop {
-                group: "ftp-pooler".into(), not_before: at(not_before), attempts, origin,
+                group: "ftp-pooler".into(), not_before: at(not_before), attempts, origin, origin_ms: begun,
                 since: at(not_before / 2), begun: begun.map(at),
             };
             let mut headers = vec![header("trace", "1".into())];

@@ -49,9 +49,9 @@ impl Pending {
         self.answered.outcome.encode(self.max_bytes)
     }
 
-    /// A task that cannot be put off is answered: kept, it would hold up its partition, and the pod.
+    /// A task that the retry topic will not take is answered: kept, it would hold up its partition, and the pod.
     pub fn is_refused_by_retry_topic(&self, code: RDKafkaErrorCode) -> bool {
-        self.kind() == AnswerKind::Deferral && Refusal::of(code) != Refusal::Passing
+        self.kind() == AnswerKind::Deferral && matches!(Refusal::of(code), Refusal::Topic | Refusal::Size)
     }
 
     /// Kafka did not take the message of `bytes`, which was the only one for its topic: one that was too large

@@ -13,15 +13,30 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// The bytes that one batch may hold of each kind of answer, as far as their topics have let it be known.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
-    results: usize,
-    failures: usize,
-    deferrals: usize,
+pub(super) struct Sizes(PerKind<usize>);
+
+/// Something of each kind of answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PerKind<T> {
+    pub results: T,
+    pub failures: T,
+    pub deferrals: T,
+}
+
+impl<T> PerKind<T> {
+    pub fn of(&mut self, kind: AnswerKind) -> &mut T {
+        match kind {
+            AnswerKind::Result => &mut self.results,
+            AnswerKind::Failure => &mut self.failures,
+            AnswerKind::Deferral => &mut self.deferrals,
+        }
+    }
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Sizes { results: MAX_BATCH_BYTES, failures: MAX_BATCH_BYTES, deferrals: MAX_BATCH_BYTES }
+        let (results, failures, deferrals) = (MAX_BATCH_BYTES, MAX_BATCH_BYTES, MAX_BATCH_BYTES);
+        Sizes(PerKind { results, failures, deferrals })
     }
 }
 
@@ -30,14 +45,16 @@ impl Sizes {
     /// large for it only without others of its kind.
     pub fn encode<'a>(&self, chosen: &'a [Pending]) -> Vec<Answer<'a>> {
         let mut encoded = Vec::with_capacity(chosen.len());
-        let mut held = Sizes { results: 0, failures: 0, deferrals: 0 };
+        let (mut held, mut limits) = (PerKind::default(), self.0);
+        let mut total = 0;
         for pending in chosen {
-            let (answer, limit) = (pending.encode(), *self.clone().of(pending.kind()));
-            let held_of_kind = held.of(answer.kind);
+            let (answer, limit) = (pending.encode(), *limits.of(pending.kind()));
+            let held_of_kind: &mut usize = held.of(answer.kind);
             let has_company = *held_of_kind > 0;
             *held_of_kind += size_of(&answer);
+            total += size_of(&answer);
             let is_too_much = *held_of_kind > limit && has_company;
-            if (is_too_much || held.sum() > MAX_BATCH_BYTES) && !encoded.is_empty() {
+            if (is_too_much || total > MAX_BATCH_BYTES) && !encoded.is_empty() {
                 break;
             }
             encoded.push(answer);
@@ -48,20 +65,8 @@ impl Sizes {
     /// Answers of this kind and size were refused together. The limit comes to stand between a half and the
     /// whole of what the topic takes.
     pub fn refused_together(&mut self, kind: AnswerKind, bytes: usize) {
-        let limit = self.of(kind);
+        let limit = self.0.of(kind);
         *limit = (*limit).min(bytes / 2);
-    }
-
-    fn of(&mut self, kind: AnswerKind) -> &mut usize {
-        match kind {
-            AnswerKind::Result => &mut self.results,
-            AnswerKind::Failure => &mut self.failures,
-            AnswerKind::Deferral => &mut self.deferrals,
-        }
-    }
-
-    fn sum(&self) -> usize {
-        self.results + self.failures + self.deferrals
     }
 }
 

@@ -6,7 +6,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::holds::Refusal;
 use super::pending::Pending;
-use super::sizes::Sizes;
+use super::sizes::{PerKind, Sizes};
 use crate::outcome::AnswerKind;
 
 /// A batch, parted by its reports.
@@ -19,14 +19,6 @@ pub(super) struct Sorted {
     pub too_large: Vec<Pending>,
 }
 
-/// What of a batch is of one kind.
-struct OfKind {
-    kind: AnswerKind,
-    count: usize,
-    /// Of those that were refused for their size.
-    refused_bytes: usize,
-}
-
 /// Parts a batch of answers of `bytes` each. Where some were too large together, `sizes` makes further batches
 /// smaller; one that was alone of its kind is itself cut.
 pub(super) fn sort(
@@ -36,23 +28,23 @@ pub(super) fn sort(
     sizes: &mut Sizes,
     now: Instant,
 ) -> Sorted {
-    let mut kinds = AnswerKind::ALL.map(|kind| {
-        let count = batch.iter().filter(|pending| pending.kind() == kind).count();
-        OfKind { kind, count, refused_bytes: 0 }
-    });
+    let (mut count, mut refused_bytes) = (PerKind::<usize>::default(), PerKind::default());
+    for pending in &batch {
+        *count.of(pending.kind()) += 1;
+    }
     let mut sorted = Sorted { delivered: Vec::with_capacity(batch.len()), ..Sorted::default() };
     for ((mut pending, bytes), report) in batch.into_iter().zip(bytes).zip(reports) {
         let Err(code) = *report else {
             sorted.delivered.push(pending);
             continue;
         };
-        let company = kinds.iter_mut().find(|of| of.kind == pending.kind() && of.count > 1);
-        match (Refusal::of(code), company) {
-            (Refusal::Size, Some(of_kind)) => {
-                of_kind.refused_bytes += bytes;
+        let kind = pending.kind();
+        match Refusal::of(code) {
+            Refusal::Size if *count.of(kind) > 1 => {
+                *refused_bytes.of(kind) += bytes;
                 sorted.too_large.push(pending);
             }
-            (Refusal::Size, None) => {
+            Refusal::Size => {
                 pending.refused(code, *bytes, now);
                 sorted.too_large.push(pending);
             }
@@ -62,8 +54,11 @@ pub(super) fn sort(
             }
         }
     }
-    for of_kind in kinds.iter().filter(|of_kind| of_kind.refused_bytes > 0) {
-        sizes.refused_together(of_kind.kind, of_kind.refused_bytes);
+    for kind in [AnswerKind::Result, AnswerKind::Failure, AnswerKind::Deferral] {
+        let refused: usize = *refused_bytes.of(kind);
+        if refused > 0 {
+            sizes.refused_together(kind, refused);
+        }
     }
     sorted
 }
@@ -74,12 +69,12 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::super::sizes::size_of;
     use super::*;
     use crate::dispatch::{Answered, Budget};
     use crate::failure::{Code, Failure};
     use crate::offsets::Lease;
     use crate::outcome::{Answer, Completed, Outcome};
+    use crate::publish::sizes::size_of;
     use crate::record::{Origin, Record};
 
     fn pending(offset: i64, verdict: Result<Completed, Failure>, payload: usize) -> Pending {
@@ -154,7 +149,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_too_large_is_cut_and_takes_no_other_with_it() {
         let mut waiting: Vec<_> = (1..100).map(|offset| failure(offset, 100)).collect();
-        waiting.insert(50, failure(0, 100_000));
+        waiting.insert(50, failure(0, 900_000));
         let (mut taken, left) = publish(waiting, 10_000, 10_000, 60);
         assert_eq!(taken.last(), Some(&0));
         taken.sort_unstable();
@@ -164,7 +159,7 @@ mod tests {
     #[test]
     fn an_answer_that_never_fits_holds_up_no_other() {
         let mut waiting: Vec<_> = (1..100).map(|offset| failure(offset, 10)).collect();
-        waiting.insert(0, failure(0, 100_000));
+        waiting.insert(0, failure(0, 900_000));
         let (mut taken, left) = publish(waiting, 2_000, 2_000, 200);
         taken.sort_unstable();
         assert_eq!((taken, left.len()), ((1..100).collect(), 1));

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::metrics::Metrics;
-use crate::record::{Origin, Record};
+use crate::record::Record;
 use crate::storage::{Incarnation, Owner, Storage, StorageError};
 use crate::task::{Operation, Task};
 
@@ -58,9 +58,6 @@ impl Transfer {
 
     /// One try.
     ///
-    /// `first` is where the task was first written: temp files are named after it, and the published file
-    /// remembers it. It is the record's own origin, but for a task that was deferred.
-    ///
     /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data
     /// connection is closed, its last reply read, and no temp file stays, here or on the server. Dropping the
     /// future stops at once: no temp file stays here, one may stay on the server. In both cases
@@ -75,7 +72,6 @@ impl Transfer {
         session: &mut Session,
         task: &Task,
         record: &Record,
-        first: &Origin,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         let stop = Stop::new(&record.lease, cancel);
@@ -84,13 +80,13 @@ impl Transfer {
         let job = Job {
             storage: self.storage(&task.local)?,
             task,
-            owner: Owner::of(record, first, self.incarnation),
+            owner: Owner::of(record, self.incarnation),
             metrics: &self.metrics,
             stop: &stop,
         };
         let ended = match task.operation {
             Operation::Download => download::run(session, &job).await,
-            Operation::Upload => Box::pin(upload::run(session, &job)).await,
+            Operation::Upload => upload::run(session, &job).await,
         };
         // What fails while the try is being stopped is nobody's answer.
         ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))

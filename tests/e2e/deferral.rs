@@ -35,7 +35,7 @@ fn ten_thousand_tasks_of_a_dead_server_delay_nobody_and_are_each_answered_once_w
     let well: Vec<String> = (0..20).map(|i| format!("well-{i}")).collect();
     stage.send(well.iter().map(|id| download(id, "remote", "f", &format!("well/{id}"))));
 
-    let pod = Pod::start(&config(&stage, gate.addr()));
+    let pod = Pod::start(&config(&stage, gate.addr()).set("kafka.delivery", json!("exactly_once")));
     let mut answers = stage.answers();
     answers.wait_for(20, LONG);
     // In order, not in time: every healthy task is answered, and of those ahead of them not one is.

@@ -14,7 +14,21 @@ fn dead(connections: &[(&str, usize)]) -> Rig {
 
 fn hop_since(since: Timestamp) -> Hop {
     let origin = Origin { topic: "ftp-tasks".into(), partition: 7, offset: 70 };
-    Hop { group: "group".into(), not_before: since, attempts: 2, origin, since, begun: Some(since) }
+    Hop {
+        group: "group".into(),
+        not_before: since,
+        attempts: 2,
+        origin,
+        origin_ms: Some(7),
+        since,
+        begun: Some(since),
+    }
+}
+
+fn comes_back(job: &mut Job, since: Timestamp) {
+    let hop = hop_since(since);
+    job.record.headers = hop.headers();
+    job.hop = Some(hop);
 }
 
 #[tokio::test(start_paused = true)]
@@ -39,9 +53,9 @@ async fn the_tasks_of_a_server_that_is_away_wait_here_for_a_moment_and_then_else
 async fn a_deferred_task_keeps_its_attempts_its_origin_and_its_first_time() {
     let mut rig = dead(&[("a", 5)]);
     let since = Timestamp::now() - Duration::from_secs(600);
-    rig.submit_with("a", 0..1, |job| job.hop = Some(hop_since(since)));
+    rig.submit_with("a", 0..1, |job| comes_back(job, since));
     let hop = rig.answer().await.deferred.expect("deferred");
-    assert_eq!((hop.origin.partition, hop.origin.offset), (7, 70));
+    assert_eq!((hop.origin.partition, hop.origin.offset, hop.origin_ms), (7, 70, Some(7)));
     assert_eq!(hop.attempts, 2, "it has outlived one breaker: no login costs it anything");
     assert_eq!(hop.since.as_millisecond(), since.as_millisecond());
     assert!(hop.begun.is_some_and(|begun| begun.duration_since(since).as_secs().abs() < 60));
@@ -51,7 +65,7 @@ async fn a_deferred_task_keeps_its_attempts_its_origin_and_its_first_time() {
 async fn deferral_ends_at_its_limit() {
     let mut rig = dead(&[("a", 5)]);
     let since = Timestamp::now() - rig.deferral.limit;
-    rig.submit_with("a", 0..1, |job| job.hop = Some(hop_since(since)));
+    rig.submit_with("a", 0..1, |job| comes_back(job, since));
     let answer = rig.answer().await;
     assert_eq!(answer.code, Some(Code::ConnectionUnavailable));
     assert!(answer.message.contains("connect_failed"), "{}", answer.message);
@@ -61,7 +75,7 @@ async fn deferral_ends_at_its_limit() {
 async fn a_task_that_comes_back_to_a_server_that_is_well_is_done() {
     let mut rig = Rig::deferring(9, &[("a", 5)]);
     let since = Timestamp::now() - Duration::from_secs(3_600);
-    rig.submit_with("a", 0..1, |job| job.hop = Some(hop_since(since)));
+    rig.submit_with("a", 0..1, |job| comes_back(job, since));
     let answer = rig.answer().await;
     assert_eq!((answer.code, answer.attempts), (None, 3));
     assert!(answer.duration >= Duration::from_secs(3_600), "from the begin of its first try");

@@ -11,7 +11,7 @@ use crate::dispatch::*;
 use crate::failure::Remedy;
 use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
-use crate::record::{Origin, Record};
+use crate::record::Origin;
 use crate::task::{Operation, Options, Verify};
 use crate::transfer::{Stopped, Transferred};
 
@@ -55,7 +55,6 @@ impl Carry<FakeSession> for FakeCarrier {
         session: &mut FakeSession,
         task: &Task,
         record: &Record,
-        _: &Origin,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         assert!(session.sound, "a session in doubt is used");
