@@ -90,7 +90,7 @@ impl Transfer {
         };
         let ended = match task.operation {
             Operation::Download => download::run(session, &job).await,
-            Operation::Upload => Box::pin(upload::run(session, &job)).await,
+            Operation::Upload => upload::run(session, &job).await,
         };
         // What fails while the try is being stopped is nobody's answer.
         ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))
