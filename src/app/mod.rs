@@ -23,7 +23,7 @@ use crate::health::Health;
 use crate::pool::Pool;
 use crate::publish;
 use crate::sidecar::{Sidecar, View};
-use crate::storage::Storage;
+use crate::storage::{Incarnation, Storage};
 pub use error::Error;
 use shared::Shared;
 use signals::Signals;
@@ -76,6 +76,7 @@ pub struct App {
     consume: consume::Handle,
     publish: publish::Handle,
     finish_publishing: CancellationToken,
+    stop_sweeping: CancellationToken,
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
 }
@@ -103,7 +104,8 @@ impl App {
 
         let (group, producer) = shared.kafka_clients()?;
         let pool = shared.pool();
-        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone())?;
+        let incarnation = Incarnation::random().map_err(Error::Random)?;
+        let dispatcher = shared.dispatcher(&pool, &storages, incarnation, answers_in.clone());
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
@@ -113,6 +115,10 @@ impl App {
         let consume = consume.spawn().map_err(Error::Kafka)?;
 
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let stop_sweeping = CancellationToken::new();
+        for storage in storages.values() {
+            tasks.spawn(storage.clone().sweep(incarnation, stop_sweeping.clone()));
+        }
         let Shared { health, metrics, .. } = shared;
         tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
         tracing::info!(what = "api", addr = %api_addr, "listening");
@@ -127,6 +133,7 @@ impl App {
             consume,
             publish,
             finish_publishing,
+            stop_sweeping,
             close_sidecar,
             tasks,
             config,
@@ -165,6 +172,7 @@ impl App {
         self.health.set_draining();
         self.consume.hold();
         let left = self.dispatcher.drain(Instant::now() + drain).await;
+        self.stop_sweeping.cancel();
         for storage in &self.storages {
             storage.settled(SETTLE_STORAGE).await;
         }

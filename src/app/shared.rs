@@ -68,10 +68,10 @@ impl<'a> Shared<'a> {
         &self,
         pool: &Pool,
         storages: &BTreeMap<String, Storage>,
+        incarnation: Incarnation,
         answers: mpsc::Sender<Answered>,
-    ) -> Result<Dispatcher, Error> {
-        let incarnation = Incarnation::random().map_err(Error::Random)?;
-        Ok(Dispatcher::new(Wiring {
+    ) -> Dispatcher {
+        Dispatcher::new(Wiring {
             pool: pool.clone(),
             carrier: Transfer::new(storages.clone(), incarnation, self.metrics.clone()),
             connections: self.config.connections.ftp.values().cloned().collect(),
@@ -86,7 +86,7 @@ impl<'a> Shared<'a> {
             answers,
             metrics: self.metrics.clone(),
             unsupported: Options::unsupported,
-        }))
+        })
     }
 
     pub fn publish(

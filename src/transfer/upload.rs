@@ -44,7 +44,8 @@ enum Put {
 
 /// Whether the file stands at a destination that must not be replaced.
 async fn is_there(session: &mut Session, job: &Job<'_>, size: u64) -> Result<bool, Stopped> {
-    Ok(!job.task.options.overwrite && compare::destination(session, job, size).await? == Found::Same)
+    Ok(!job.task.options.overwrite
+        && Box::pin(compare::destination(session, job, size)).await? == Found::Same)
 }
 
 fn already_there(bytes: u64) -> Transferred {

@@ -134,3 +134,18 @@ fn a_pod_that_slept_and_was_not_missed_goes_on() {
     assert_eq!(pod.events(REJOINS).len(), 1);
     assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
 }
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn what_a_killed_pod_left_half_done_is_done_and_its_temp_files_go() {
+    let mut work = Work::new("remains");
+    let first = work.pod("first");
+    work.answers.wait_for(5, LONG);
+    wait_until("a temp file stands", LONG, || {
+        work.stage.local_files().iter().any(|file| file.to_string_lossy().contains(".ftp-pooler-"))
+    });
+    first.kill9();
+    let second = work.pod("second");
+    work.all_is_answered_once_and_whole();
+    assert_eq!(second.terminate(EXIT).code(), Some(0), "{}", second.log_tail(30));
+}
