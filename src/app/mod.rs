@@ -1,5 +1,6 @@
 //! Wires all parts, runs them, and drains them: the only module that knows them all.
 
+mod deferral;
 mod error;
 mod front;
 mod shared;
@@ -18,12 +19,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::consume;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Budget, Dispatcher};
 use crate::health::Health;
 use crate::pool::Pool;
 use crate::publish;
 use crate::sidecar::{Sidecar, View};
-use crate::storage::{Incarnation, Storage};
+use crate::storage::Storage;
 pub use error::Error;
 use shared::Shared;
 use signals::Signals;
@@ -70,6 +71,7 @@ pub struct App {
     api_addr: SocketAddr,
     metrics_addr: SocketAddr,
     health: Arc<Health>,
+    budget: Budget,
     dispatcher: Dispatcher,
     pool: Pool,
     storages: Vec<Storage>,
@@ -96,7 +98,7 @@ impl App {
     /// Binds, opens, connects and starts everything, in this order: what can fail, fails before the group
     /// is joined.
     pub async fn start(config: Config) -> Result<App, Error> {
-        let shared = Shared::new(&config);
+        let shared = Shared::new(&config)?;
         let sidecar = Sidecar::bind(&config.api, &config.metrics).await?;
         let (api_addr, metrics_addr) = addresses(&sidecar)?;
         let storages = open_storages(&config)?;
@@ -104,8 +106,9 @@ impl App {
 
         let (group, producer) = shared.kafka_clients()?;
         let pool = shared.pool();
-        let incarnation = Incarnation::random().map_err(Error::Random)?;
-        let dispatcher = shared.dispatcher(&pool, &storages, incarnation, answers_in.clone());
+        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
+        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone(), deferral);
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
@@ -114,12 +117,11 @@ impl App {
         let consume = shared.consume(group, dispatcher.clone(), answers_in);
         let consume = consume.spawn().map_err(Error::Kafka)?;
 
-        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let stop_sweeping = CancellationToken::new();
         for storage in storages.values() {
-            tasks.spawn(storage.clone().sweep(incarnation, stop_sweeping.clone()));
+            tasks.spawn(storage.clone().sweep(shared.incarnation, stop_sweeping.clone()));
         }
-        let Shared { health, metrics, .. } = shared;
+        let Shared { health, metrics, budget, .. } = shared;
         tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
         tracing::info!(what = "api", addr = %api_addr, "listening");
         tracing::info!(what = "metrics", addr = %metrics_addr, "listening");
@@ -127,6 +129,7 @@ impl App {
             api_addr,
             metrics_addr,
             health,
+            budget,
             dispatcher,
             pool,
             storages: storages.into_values().collect(),
@@ -179,7 +182,7 @@ impl App {
         self.finish_publishing.cancel();
         let unanswered = match end_of(&mut self.publish.ended, LAST_ANSWERS).await {
             Some(Ok(left)) => left,
-            _ => 0, // it ended before, or is stuck: what it holds is not committed
+            _ => self.budget.tasks(), // it failed, or is stuck: what is still held is not committed
         };
         self.consume.leave();
         let (open_sessions, _) =

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use secrecy::ExposeSecret as _;
 
 use crate::config::Kafka;
@@ -43,10 +44,21 @@ const FIXED: &[(&str, &str)] = &[
 /// An error without the value that caused it, which may be a secret under a misspelt name.
 pub fn without_value(error: KafkaError) -> KafkaError {
     match error {
-        KafkaError::ClientConfig(result, reason, key, _) => {
+        KafkaError::ClientConfig(result, reason, key, value) => {
+            let reason = if reason.contains(&value) { "is not taken by librdkafka".into() } else { reason };
             KafkaError::ClientConfig(result, reason, format!("kafka.properties: {key}"), "…".into())
         }
         other => other,
+    }
+}
+
+/// What librdkafka finds wrong with a property, by itself: its own words may repeat the value.
+pub fn property_problem(name: &str, value: &str) -> Option<&'static str> {
+    match ClientConfig::new().set(name, value).create_native_config().err()? {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
+            Some("is no property of librdkafka's; expected one such as sasl.password")
+        }
+        _ => Some("has a value that librdkafka does not take; expected one as its CONFIGURATION.md says"),
     }
 }
 
@@ -115,6 +127,7 @@ mod tests {
             input_topic: "i".into(),
             result_topic: "r".into(),
             fail_topic: "f".into(),
+            retry_topic: String::new(),
             delivery: Delivery::AtLeastOnce,
             properties: properties.iter().map(own).collect::<BTreeMap<_, _>>(),
         }
@@ -126,6 +139,26 @@ mod tests {
             let made: Result<BaseConsumer, _> = consumer_properties(&kafka(properties), "pod").create();
             assert!(made.is_ok(), "{properties:?}: {:?}", made.err());
         }
+    }
+
+    #[test]
+    fn a_property_or_a_value_that_librdkafka_does_not_know_is_a_problem() {
+        assert!(property_problem("sasl.pasword", "x").is_some_and(|text| text.contains("no property")));
+        assert!(property_problem("session.timeout.ms", "soon").is_some_and(|text| text.contains("value")));
+        for (name, value) in
+            [("session.timeout.ms", "6000"), ("security.protocol", "sasl_ssl"), ("sasl.password", "hunter2")]
+        {
+            assert_eq!(property_problem(name, value), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_librdkafka_repeats_is_not_told() {
+        let kafka = kafka(&[("security.protocol", "hunter2")]);
+        let made: Result<BaseConsumer, _> = consumer_properties(&kafka, "pod").create();
+        let error = without_value(made.err().unwrap());
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("security.protocol") && !told.contains("hunter2"), "{told}");
     }
 
     #[test]

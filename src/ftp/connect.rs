@@ -43,7 +43,7 @@ pub(super) async fn control(connection: &FtpConnection) -> Result<TcpStream, Fau
         let left = u32::try_from(addresses.len() - tried).unwrap_or(1);
         let share = deadline.saturating_duration_since(Instant::now()) / left;
         match connect(*address, share).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return keep_alive(stream, *address),
             Err(Fault::TimedOut { waiting_for, wait, .. }) => {
                 last = Fault::TimedOut { waiting_for, wait, limit }
             }
@@ -53,7 +53,14 @@ pub(super) async fn control(connection: &FtpConnection) -> Result<TcpStream, Fau
     Err(last)
 }
 
-/// Connects a data connection to the address that the server is listening on.
+fn keep_alive(stream: TcpStream, address: SocketAddr) -> Result<TcpStream, Fault> {
+    let broken = |error| Fault::Broken { what: format!("connecting to {address}"), error };
+    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE).map_err(broken)?;
+    Ok(stream)
+}
+
+/// Connects a data connection to the address that the server is listening on. No keepalive: it is never idle for
+/// longer than `stall`.
 pub(super) async fn data(address: SocketAddr, limit: Duration) -> Result<TcpStream, Fault> {
     connect(address, limit).await
 }
@@ -63,6 +70,5 @@ async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Faul
     let waiting = || format!("a connection to {address}");
     let stream = within(Wait::Connect, limit, waiting, TcpStream::connect(address)).await?.map_err(broken)?;
     stream.set_nodelay(true).map_err(broken)?;
-    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE).map_err(broken)?;
     Ok(stream)
 }

@@ -86,6 +86,8 @@ pub(super) enum Fault {
     },
     /// TLS was not agreed on, or its certificate refused; says why.
     Tls(String),
+    /// The server did not bear what was sent before its turn: says how it showed.
+    TooHasty(String),
     /// The server answered the handshake with something else.
     NotTls,
     /// What came is no reply, or one without end.

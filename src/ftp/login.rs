@@ -61,8 +61,10 @@ impl Login<'_> {
                 self.command(&mut ftp, line).await.map_err(at(Step::Auth))?;
             }
         }
+        let begun = Instant::now();
         self.command(&mut ftp, "TYPE I").await.map_err(at(Step::Type))?;
-        Ok(Session::new(Opened { ftp, peer, tls }, self.connection, self.known))
+        let round_trip = begun.elapsed();
+        Ok(Session::new(Opened { ftp, peer, tls, round_trip }, self.connection, self.known))
     }
 
     /// The greeting, and TLS where the connection has it.

@@ -7,6 +7,7 @@
 //! trust     which certificates are accepted, and what is wrong with the others
 //! known     what a connection's sessions tell each other about its server
 //! login     greeting, AUTH TLS, USER, PASS, TYPE I
+//! ahead     commands before their turn, where the server is far away
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
@@ -15,10 +16,11 @@
 //! classify  the one table: fault → the contract's code and what the try asks for
 //! ```
 //!
-//! suppaftp reads and writes the control connection; data connections are wholly ours, since only then does
+//! suppaftp reads and writes the control connection, but for bursts (see `ahead`); data connections are wholly ours, since only then does
 //! each of their waits have a deadline and is the final reply read after a connection that broke.
 //! A session knows whether it is in doubt: see [`Session::is_sound`].
 
+mod ahead;
 mod classify;
 mod connect;
 mod data;

@@ -5,7 +5,9 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use suppaftp::FtpError;
 use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
+use suppaftp::types::Response;
 
 use crate::config::Timeouts;
 
@@ -26,15 +28,42 @@ pub(super) struct Opened {
     pub data: DataConnection,
     /// The final reply, where the server sent it without a preliminary one.
     pub early: Option<Reply>,
+    /// SIZE's reply, where it was sent in one burst with the command.
+    pub size: Option<Reply>,
+}
+
+/// How the command that uses a data connection is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    Alone,
+    /// Behind SIZE, in one burst with it.
+    BehindSize,
+    /// STOR, and the bytes follow without waiting for its 150.
+    Unaccepted,
 }
 
 impl Session {
     /// Asks for a data connection and sends RETR or STOR, which the server refuses or accepts.
     ///
     /// The command goes out while the data connection is still being connected: one round trip less.
-    pub(super) async fn open_transfer(&mut self, step: Step, path: &str) -> Result<Opened, StepFault> {
-        let line = command_line(step, Some(path)).map_err(|fault| StepFault::new(step, fault))?;
-        let address = SocketAddr::new(self.peer().ip(), self.passive_port().await?);
+    pub(super) async fn open_transfer(
+        &mut self,
+        step: Step,
+        path: &str,
+        manner: Manner,
+    ) -> Result<Opened, StepFault> {
+        let failed = |fault| StepFault::new(step, fault);
+        let line = command_line(step, Some(path)).map_err(failed)?;
+        self.ahead.unaccepted = false;
+        let port_ahead = self.ahead.take_port();
+        let port = match port_ahead {
+            Some(port) => port,
+            None => self.passive_port().await?,
+        };
+        let address = SocketAddr::new(self.peer().ip(), port);
+        if manner == Manner::Unaccepted {
+            return self.open_unaccepted(step, &line, address, port_ahead.is_some()).await;
+        }
         let timeouts = self.connection().timeouts.clone();
 
         self.had_data_socket = false;
@@ -44,8 +73,23 @@ impl Session {
         let sent = {
             let waiting = || format!("the reply to {}", step.verb());
             self.unfinished = true;
-            let sending = within(Wait::Reply, timeouts.reply, waiting, self.ftp.custom_command(line, &[]));
-            let mut sending = pin!(sending);
+            let in_burst = manner == Manner::BehindSize;
+            if in_burst {
+                let size = command_line(Step::Size, Some(path)).map_err(failed)?;
+                self.send_ahead(&[&size, &line]).await.map_err(failed)?;
+            } else {
+                self.ahead.command_goes_out();
+            }
+            let ftp = &mut self.ftp;
+            let exchange = async {
+                if in_burst {
+                    let size = ftp.read_response_in(&[]).await;
+                    (Some(size), ftp.read_response_in(&[]).await)
+                } else {
+                    (None, ftp.custom_command(line, &[]).await)
+                }
+            };
+            let mut sending = pin!(within(Wait::Reply, timeouts.reply, waiting, exchange));
             loop {
                 tokio::select! {
                     biased;
@@ -55,8 +99,8 @@ impl Session {
             }
         };
         self.had_data_socket = stands.load(Ordering::Relaxed);
-        let reply = match sent.and_then(|read| self.heard_reply(read)) {
-            Ok(reply) => reply,
+        let (size, reply) = match sent.and_then(|(size, read)| self.heard_burst(size, read)) {
+            Ok(replies) => replies,
             // The server waits for a data connection that cannot be made.
             Err(fault) => return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault))),
         };
@@ -74,9 +118,53 @@ impl Session {
         match connected {
             Ok(data) => {
                 self.had_secure_data |= matches!(data, DataConnection::Ssl(_));
-                Ok(Opened { data, early })
+                Ok(Opened { data, early, size })
             }
-            Err(fault) => Err(self.lost_data(Step::DataConnect, fault, early).await),
+            Err(fault) => Err(self.no_data(fault, early, port_ahead.is_some()).await),
+        }
+    }
+
+    /// Sends STOR and connects. The 150, or the refusal, is read with the final reply.
+    async fn open_unaccepted(
+        &mut self,
+        step: Step,
+        line: &str,
+        address: SocketAddr,
+        is_port_ahead: bool,
+    ) -> Result<Opened, StepFault> {
+        self.unfinished = true;
+        self.send_ahead(&[line]).await.map_err(|fault| StepFault::new(step, fault))?;
+        self.ahead.unaccepted = true;
+        match connect::data(address, self.connection().timeouts.connect).await {
+            Ok(stream) => Ok(Opened { data: DataConnection::Tcp(stream), early: None, size: None }),
+            Err(fault) => Err(self.no_data(fault, None, is_port_ahead).await),
+        }
+    }
+
+    /// The data connection could not be made; it may be that the server did not keep its port for so long.
+    async fn no_data(&mut self, fault: Fault, early: Option<Reply>, is_port_ahead: bool) -> StepFault {
+        let mut at = self.lost_data(Step::DataConnect, fault, early).await;
+        if is_port_ahead && !matches!(at.fault, Fault::Reply(_)) {
+            at.fault = self.too_hasty("no data connection on a port that was asked for ahead".to_owned());
+            at.afterwards = None;
+        }
+        at
+    }
+
+    /// The replies to a burst, or to one command, in their order.
+    fn heard_burst(
+        &mut self,
+        size: Option<Result<Response, FtpError>>,
+        read: Result<Response, FtpError>,
+    ) -> Result<(Option<Reply>, Reply), Fault> {
+        let Some(size) = size else { return Ok((None, self.heard_reply(read)?)) };
+        let size = self.heard_reply(size)?;
+        let reply = if size.code == 421 { return Err(Fault::Reply(size)) } else { self.heard_reply(read)? };
+        match (size.code, reply.code) {
+            // 226 for RETR may come first, but neither for SIZE.
+            (213 | 400.., _) if reply.code != 213 => Ok((Some(size), reply)),
+            (213 | 400.., _) => Err(self.out_of_place(&reply)),
+            _ => Err(self.out_of_place(&size)),
         }
     }
 

@@ -7,8 +7,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::MAX_BATCH;
 use super::holds::Refusal;
 use crate::dispatch::Answered;
+use crate::failure::{Code, Failure};
 use crate::offsets::Lease;
-use crate::outcome::{Answer, AnswerKind, MIN_MESSAGE_BYTES};
+use crate::outcome::{Answer, AnswerKind, MIN_MESSAGE_BYTES, Verdict};
 use crate::record::Origin;
 
 /// librdkafka's and Kafka's default limit of a message, less room for the record's framing.
@@ -48,9 +49,20 @@ impl Pending {
         self.answered.outcome.encode(self.max_bytes)
     }
 
+    /// A task that cannot be put off is answered: kept, it would hold up its partition, and the pod.
+    pub fn is_refused_by_retry_topic(&self, code: RDKafkaErrorCode) -> bool {
+        self.kind() == AnswerKind::Deferral && Refusal::of(code) != Refusal::Passing
+    }
+
     /// Kafka did not take the message of `bytes`, which was the only one for its topic: one that was too large
     /// is halved, one that cannot be helped set aside.
     pub fn refused(&mut self, code: RDKafkaErrorCode, bytes: usize, now: Instant) {
+        if self.is_refused_by_retry_topic(code) {
+            let message = format!("cannot be put off, the retry topic did not take it: {code}");
+            let failure = Failure::new(Code::ConnectionUnavailable, message);
+            self.answered.outcome.verdict = Verdict::Failed(failure);
+            return;
+        }
         match Refusal::of(code) {
             Refusal::Size if self.max_bytes > MIN_MESSAGE_BYTES => {
                 self.max_bytes = (self.max_bytes.min(bytes) / 2).max(MIN_MESSAGE_BYTES);

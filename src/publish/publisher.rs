@@ -35,6 +35,8 @@ const LAST_TRIES: Duration = Duration::from_secs(5);
 pub struct Topics {
     pub results: String,
     pub failures: String,
+    /// Where deferred tasks go.
+    pub retry: String,
 }
 
 impl Topics {
@@ -42,6 +44,7 @@ impl Topics {
         match kind {
             AnswerKind::Result => &self.results,
             AnswerKind::Failure => &self.failures,
+            AnswerKind::Deferral => &self.retry,
         }
     }
 }
@@ -253,7 +256,9 @@ impl Loop {
             let Err(code) = *report else { continue };
             self.parts.metrics.kafka_error("produce");
             let topic = self.parts.topics.of(answer.kind());
-            if Refusal::of(code) == Refusal::Topic && self.holds.hold(topic, now) {
+            if answer.is_refused_by_retry_topic(code) {
+                tracing::error!(topic, %code, "the retry topic takes no tasks: they are answered instead");
+            } else if Refusal::of(code) == Refusal::Topic && self.holds.hold(topic, now) {
                 tracing::error!(topic, %code, "the topic takes no answers: they are kept, and it is looked at again");
             }
             tracing::debug!(topic, origin = %answer.origin().0, %code, "answer not taken by Kafka");

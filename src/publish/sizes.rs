@@ -16,11 +16,12 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 pub(super) struct Sizes {
     results: usize,
     failures: usize,
+    deferrals: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Sizes { results: MAX_BATCH_BYTES, failures: MAX_BATCH_BYTES }
+        Sizes { results: MAX_BATCH_BYTES, failures: MAX_BATCH_BYTES, deferrals: MAX_BATCH_BYTES }
     }
 }
 
@@ -29,14 +30,14 @@ impl Sizes {
     /// large for it only without others of its kind.
     pub fn encode<'a>(&self, chosen: &'a [Pending]) -> Vec<Answer<'a>> {
         let mut encoded = Vec::with_capacity(chosen.len());
-        let mut held = Sizes { results: 0, failures: 0 };
+        let mut held = Sizes { results: 0, failures: 0, deferrals: 0 };
         for pending in chosen {
             let (answer, limit) = (pending.encode(), *self.clone().of(pending.kind()));
             let held_of_kind = held.of(answer.kind);
             let has_company = *held_of_kind > 0;
             *held_of_kind += size_of(&answer);
             let is_too_much = *held_of_kind > limit && has_company;
-            if (is_too_much || held.results + held.failures > MAX_BATCH_BYTES) && !encoded.is_empty() {
+            if (is_too_much || held.sum() > MAX_BATCH_BYTES) && !encoded.is_empty() {
                 break;
             }
             encoded.push(answer);
@@ -55,7 +56,12 @@ impl Sizes {
         match kind {
             AnswerKind::Result => &mut self.results,
             AnswerKind::Failure => &mut self.failures,
+            AnswerKind::Deferral => &mut self.deferrals,
         }
+    }
+
+    fn sum(&self) -> usize {
+        self.results + self.failures + self.deferrals
     }
 }
 

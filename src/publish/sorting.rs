@@ -19,6 +19,14 @@ pub(super) struct Sorted {
     pub too_large: Vec<Pending>,
 }
 
+/// What of a batch is of one kind.
+struct OfKind {
+    kind: AnswerKind,
+    count: usize,
+    /// Of those that were refused for their size.
+    refused_bytes: usize,
+}
+
 /// Parts a batch of answers of `bytes` each. Where some were too large together, `sizes` makes further batches
 /// smaller; one that was alone of its kind is itself cut.
 pub(super) fn sort(
@@ -28,25 +36,23 @@ pub(super) fn sort(
     sizes: &mut Sizes,
     now: Instant,
 ) -> Sorted {
-    let count = |kind| batch.iter().filter(|pending| pending.kind() == kind).count();
-    let (results, failures) = (count(AnswerKind::Result), count(AnswerKind::Failure));
+    let mut kinds = AnswerKind::ALL.map(|kind| {
+        let count = batch.iter().filter(|pending| pending.kind() == kind).count();
+        OfKind { kind, count, refused_bytes: 0 }
+    });
     let mut sorted = Sorted { delivered: Vec::with_capacity(batch.len()), ..Sorted::default() };
-    let (mut results_refused, mut failures_refused) = (0, 0);
     for ((mut pending, bytes), report) in batch.into_iter().zip(bytes).zip(reports) {
         let Err(code) = *report else {
             sorted.delivered.push(pending);
             continue;
         };
-        let (of_kind, refused_of_kind) = match pending.kind() {
-            AnswerKind::Result => (results, &mut results_refused),
-            AnswerKind::Failure => (failures, &mut failures_refused),
-        };
-        match Refusal::of(code) {
-            Refusal::Size if of_kind > 1 => {
-                *refused_of_kind += bytes;
+        let company = kinds.iter_mut().find(|of| of.kind == pending.kind() && of.count > 1);
+        match (Refusal::of(code), company) {
+            (Refusal::Size, Some(of_kind)) => {
+                of_kind.refused_bytes += bytes;
                 sorted.too_large.push(pending);
             }
-            Refusal::Size => {
+            (Refusal::Size, None) => {
                 pending.refused(code, *bytes, now);
                 sorted.too_large.push(pending);
             }
@@ -56,10 +62,8 @@ pub(super) fn sort(
             }
         }
     }
-    for (kind, refused) in [(AnswerKind::Result, results_refused), (AnswerKind::Failure, failures_refused)] {
-        if refused > 0 {
-            sizes.refused_together(kind, refused);
-        }
+    for of_kind in kinds.iter().filter(|of_kind| of_kind.refused_bytes > 0) {
+        sizes.refused_together(of_kind.kind, of_kind.refused_bytes);
     }
     sorted
 }
@@ -70,12 +74,12 @@ mod tests {
 
     use jiff::Timestamp;
 
+    use super::super::sizes::size_of;
     use super::*;
     use crate::dispatch::{Answered, Budget};
     use crate::failure::{Code, Failure};
     use crate::offsets::Lease;
     use crate::outcome::{Answer, Completed, Outcome};
-    use crate::publish::sizes::size_of;
     use crate::record::{Origin, Record};
 
     fn pending(offset: i64, verdict: Result<Completed, Failure>, payload: usize) -> Pending {
@@ -88,8 +92,13 @@ mod tests {
             timestamp_ms: None,
             lease: Lease::default(),
         });
-        let outcome =
-            Outcome { record, task_id: Some("id".into()), attempts: 1, at: Timestamp::UNIX_EPOCH, verdict };
+        let outcome = Outcome {
+            record,
+            task_id: Some("id".into()),
+            attempts: 1,
+            at: Timestamp::UNIX_EPOCH,
+            verdict: verdict.into(),
+        };
         Pending::new(Answered { outcome, admission: Budget::new(1, 1).admit(0) })
     }
 
@@ -145,7 +154,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_too_large_is_cut_and_takes_no_other_with_it() {
         let mut waiting: Vec<_> = (1..100).map(|offset| failure(offset, 100)).collect();
-        waiting.insert(50, failure(0, 900_000));
+        waiting.insert(50, failure(0, 100_000));
         let (mut taken, left) = publish(waiting, 10_000, 10_000, 60);
         assert_eq!(taken.last(), Some(&0));
         taken.sort_unstable();
@@ -155,7 +164,7 @@ mod tests {
     #[test]
     fn an_answer_that_never_fits_holds_up_no_other() {
         let mut waiting: Vec<_> = (1..100).map(|offset| failure(offset, 10)).collect();
-        waiting.insert(0, failure(0, 900_000));
+        waiting.insert(0, failure(0, 100_000));
         let (mut taken, left) = publish(waiting, 2_000, 2_000, 200);
         taken.sort_unstable();
         assert_eq!((taken, left.len()), ((1..100).collect(), 1));

@@ -6,7 +6,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::record::Record;
+use crate::record::Origin;
 
 /// The extended attribute's name.
 const NAME: &str = "user.ftp-pooler.origin";
@@ -21,9 +21,8 @@ pub struct Mark(Arc<str>);
 
 impl Mark {
     #[must_use]
-    pub fn of(record: &Record) -> Mark {
-        let time = record.timestamp_ms.map_or_else(|| "-".to_owned(), |time| time.to_string());
-        let origin = &record.origin;
+    pub fn of(origin: &Origin, timestamp_ms: Option<i64>) -> Mark {
+        let time = timestamp_ms.map_or_else(|| "-".to_owned(), |time| time.to_string());
         Mark(format!("1 {}/{}/{} {time}", origin.topic, origin.partition, origin.offset).into())
     }
 

@@ -77,7 +77,7 @@ impl Storage {
     pub fn open(connection: &LocalConnection) -> Result<Storage, StorageError> {
         let beneath = Beneath::open(&connection.base_path).map_err(|errno| {
             let path = connection.base_path.to_string_lossy();
-            Doing { what: "open base_path", path: &path, side: Side::Destination }.failed(errno)
+            Doing { what: "open base_path", path: &path, side: Side::Base }.failed(errno)
         })?;
         if beneath.confinement() == Confinement::CapStd {
             tracing::warn!(connection = connection.name, "no openat2 here: paths are confined by cap-std");

@@ -3,7 +3,7 @@
 use super::mark::Mark;
 use super::temp_name::{Incarnation, TempName};
 use crate::offsets::Lease;
-use crate::record::Record;
+use crate::record::{Origin, Record};
 
 /// One try's claim on its files.
 #[derive(Clone, Debug)]
@@ -14,12 +14,12 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// A new try at `record` by this process.
+    /// A new try at `record`, first written at `first`, by this process.
     #[must_use]
-    pub fn of(record: &Record, incarnation: Incarnation) -> Owner {
+    pub fn of(record: &Record, first: &Origin, incarnation: Incarnation) -> Owner {
         Owner {
-            temp: TempName::new(&record.origin, incarnation),
-            mark: Mark::of(record),
+            temp: TempName::new(first, incarnation),
+            mark: Mark::of(first, record.timestamp_ms),
             lease: record.lease.clone(),
         }
     }

@@ -227,7 +227,7 @@ mod tests {
         fn begins(&mut self, directory: &str, offset: i64) -> Owner {
             let mut record = record(offset);
             record.lease = self.lease.clone();
-            let owner = Owner::of(&record, self.ours);
+            let owner = Owner::of(&record, &record.origin, self.ours);
             self.strays.begun(directory, &owner, self.now);
             owner
         }

@@ -39,8 +39,7 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transfer
 /// Brings the whole file, and says what could not be verified about it.
 async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Vec<String>, Stopped> {
     let path = &job.task.remote_path;
-    let promised = job.stop.or(promised(session, path, job.task.options.verify)).await?;
-    let mut retrieve = job.stop.or(session.retrieve(path)).await?;
+    let (promised, mut retrieve) = job.stop.or(begin(session, path, job.task.options.verify)).await?;
     if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes).await {
         retrieve.abort().await;
         return Err(stopped);
@@ -61,18 +60,22 @@ struct Promised {
     notes: Vec<String>,
 }
 
-async fn promised(session: &mut Session, path: &str, verify: Verify) -> Result<Promised, TryError> {
+async fn begin<'s>(
+    session: &'s mut Session,
+    path: &str,
+    verify: Verify,
+) -> Result<(Promised, Retrieve<'s>), TryError> {
     if verify == Verify::None {
-        return Ok(Promised { bytes: None, notes: Vec::new() });
+        return Ok((Promised { bytes: None, notes: Vec::new() }, session.retrieve(path).await?));
     }
-    let note = match session.size(path).await? {
-        Size::Bytes(bytes) => return Ok(Promised { bytes: Some(bytes), notes: Vec::new() }),
-        Size::Unsupported => "size not verified: the server has no SIZE".to_owned(),
-        Size::Refused { error, missing: true } => return Err(error),
+    let (size, retrieve) = session.retrieve_sized(path).await?;
+    let (bytes, note) = match size {
+        Size::Bytes(bytes) => (Some(bytes), None),
+        Size::Unsupported => (None, Some("size not verified: the server has no SIZE".to_owned())),
         // vsftpd says the same of a file that is missing and of one that it just will not measure: RETR tells.
-        Size::Refused { error, .. } => format!("size not verified: {}", error.failure.message),
+        Size::Refused { error, .. } => (None, Some(format!("size not verified: {}", error.failure.message))),
     };
-    Ok(Promised { bytes: None, notes: vec![note] })
+    Ok((Promised { bytes, notes: note.into_iter().collect() }, retrieve))
 }
 
 async fn receive(

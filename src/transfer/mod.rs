@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::metrics::Metrics;
-use crate::record::Record;
+use crate::record::{Origin, Record};
 use crate::storage::{Incarnation, Owner, Storage, StorageError};
 use crate::task::{Operation, Task};
 
@@ -58,6 +58,9 @@ impl Transfer {
 
     /// One try.
     ///
+    /// `first` is where the task was first written: temp files are named after it, and the published file
+    /// remembers it. It is the record's own origin, but for a task that was deferred.
+    ///
     /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data
     /// connection is closed, its last reply read, and no temp file stays, here or on the server. Dropping the
     /// future stops at once: no temp file stays here, one may stay on the server. In both cases
@@ -72,6 +75,7 @@ impl Transfer {
         session: &mut Session,
         task: &Task,
         record: &Record,
+        first: &Origin,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         let stop = Stop::new(&record.lease, cancel);
@@ -80,7 +84,7 @@ impl Transfer {
         let job = Job {
             storage: self.storage(&task.local)?,
             task,
-            owner: Owner::of(record, self.incarnation),
+            owner: Owner::of(record, first, self.incarnation),
             metrics: &self.metrics,
             stop: &stop,
         };

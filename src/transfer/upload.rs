@@ -105,7 +105,9 @@ async fn send_all(mut store: Store<'_>, job: &Job<'_>, source: &mut SourceFile) 
         store.abort().await;
         return Err(stopped);
     }
-    job.stop.or_soon(store.finish()).await
+    // Then nothing but SIZE comes between STOR and RNFR.
+    let is_renamed_next = job.task.options.overwrite && job.task.options.verify != Verify::None;
+    job.stop.or_soon(store.finish(is_renamed_next)).await
 }
 
 async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {

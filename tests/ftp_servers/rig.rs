@@ -174,7 +174,7 @@ impl Rig {
             timestamp_ms: None,
             lease: Lease::default(),
         };
-        self.transfer.run(session, task, &record, &CancellationToken::new()).await
+        self.transfer.run(session, task, &record, &record.origin, &CancellationToken::new()).await
     }
 
     pub async fn fails(&self, session: &mut Session, task: &Task) -> TryError {

@@ -39,6 +39,8 @@ pub struct Topics {
     pub tasks: String,
     pub results: String,
     pub failures: String,
+    /// Not made yet: that is the pod's to do.
+    pub retry: String,
     /// A consumer group that no other test uses.
     pub group: String,
 }
@@ -112,6 +114,7 @@ impl Kafka {
             tasks: format!("{name}-tasks"),
             results: format!("{name}-results"),
             failures: format!("{name}-failures"),
+            retry: format!("{name}-retry"),
             group: format!("{name}-group"),
         };
         self.create_topic(&topics.tasks, partitions, &[]);

@@ -62,7 +62,7 @@ impl Place {
     /// The owner of a record that nobody else has.
     fn owner(&self) -> Owner {
         static OFFSETS: AtomicI64 = AtomicI64::new(1_000);
-        Owner::of(&record(OFFSETS.fetch_add(1, Ordering::Relaxed)), self.incarnation)
+        owner_of(&record(OFFSETS.fetch_add(1, Ordering::Relaxed)), self.incarnation)
     }
 
     async fn begin(&self, path: &str, overwrite: bool) -> Result<TempFile, StorageError> {
@@ -119,7 +119,12 @@ pub(super) fn record(offset: i64) -> Record {
 
 /// Another process's try at the record with this offset.
 pub(super) fn owner(offset: i64) -> Owner {
-    Owner::of(&record(offset), Incarnation::random().unwrap())
+    owner_of(&record(offset), Incarnation::random().unwrap())
+}
+
+/// The owner of a record that was never deferred.
+pub(super) fn owner_of(record: &Record, incarnation: Incarnation) -> Owner {
+    Owner::of(record, &record.origin, incarnation)
 }
 
 fn files_under(root: &Path) -> Vec<String> {
