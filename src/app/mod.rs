@@ -78,6 +78,7 @@ pub struct App {
     consume: consume::Handle,
     publish: publish::Handle,
     finish_publishing: CancellationToken,
+    stop_sweeping: CancellationToken,
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
 }
@@ -97,7 +98,7 @@ impl App {
     /// Binds, opens, connects and starts everything, in this order: what can fail, fails before the group
     /// is joined.
     pub async fn start(config: Config) -> Result<App, Error> {
-        let shared = Shared::new(&config);
+        let shared = Shared::new(&config)?;
         let sidecar = Sidecar::bind(&config.api, &config.metrics).await?;
         let (api_addr, metrics_addr) = addresses(&sidecar)?;
         let storages = open_storages(&config)?;
@@ -107,7 +108,7 @@ impl App {
         let pool = shared.pool();
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
-        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone(), deferral)?;
+        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone(), deferral);
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
@@ -116,6 +117,10 @@ impl App {
         let consume = shared.consume(group, dispatcher.clone(), answers_in);
         let consume = consume.spawn().map_err(Error::Kafka)?;
 
+        let stop_sweeping = CancellationToken::new();
+        for storage in storages.values() {
+            tasks.spawn(storage.clone().sweep(shared.incarnation, stop_sweeping.clone()));
+        }
         let Shared { health, metrics, budget, .. } = shared;
         tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
         tracing::info!(what = "api", addr = %api_addr, "listening");
@@ -131,6 +136,7 @@ impl App {
             consume,
             publish,
             finish_publishing,
+            stop_sweeping,
             close_sidecar,
             tasks,
             config,
@@ -169,6 +175,7 @@ impl App {
         self.health.set_draining();
         self.consume.hold();
         let left = self.dispatcher.drain(Instant::now() + drain).await;
+        self.stop_sweeping.cancel();
         for storage in &self.storages {
             storage.settled(SETTLE_STORAGE).await;
         }

@@ -23,6 +23,8 @@ use crate::transfer::Transfer;
 /// What several parts hold.
 pub(super) struct Shared<'a> {
     config: &'a Config,
+    /// In the names of this process's temp files.
+    pub incarnation: Incarnation,
     offsets: Arc<Offsets>,
     pub budget: Budget,
     pub health: Arc<Health>,
@@ -30,14 +32,15 @@ pub(super) struct Shared<'a> {
 }
 
 impl<'a> Shared<'a> {
-    pub fn new(config: &'a Config) -> Self {
-        Shared {
+    pub fn new(config: &'a Config) -> Result<Self, Error> {
+        Ok(Shared {
             config,
+            incarnation: Incarnation::random().map_err(Error::Random)?,
             offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
-        }
+        })
     }
 
     /// The way to publish, with room for an answer to each record that the budget can admit.
@@ -70,13 +73,12 @@ impl<'a> Shared<'a> {
         storages: &BTreeMap<String, Storage>,
         answers: mpsc::Sender<Answered>,
         deferral: Deferral,
-    ) -> Result<Dispatcher, Error> {
+    ) -> Dispatcher {
         let connections = &self.config.connections;
         let root = |local: &Arc<LocalConnection>| (local.name.clone(), local.base_path.clone());
-        let incarnation = Incarnation::random().map_err(Error::Random)?;
-        Ok(Dispatcher::new(Wiring {
+        Dispatcher::new(Wiring {
             pool: pool.clone(),
-            carrier: Transfer::new(storages.clone(), incarnation, self.metrics.clone()),
+            carrier: Transfer::new(storages.clone(), self.incarnation, self.metrics.clone()),
             connections: connections.ftp.values().cloned().collect(),
             roots: connections.local.values().map(root).collect(),
             resolve: |root, path| Some(root.join(Target::resolve(root, path).ok()?.relative())),
@@ -85,7 +87,7 @@ impl<'a> Shared<'a> {
             answers,
             metrics: self.metrics.clone(),
             unsupported: Options::unsupported,
-        }))
+        })
     }
 
     pub fn publish(

@@ -24,6 +24,12 @@ pub trait Carry<S>: Send + Sync + 'static {
         record: &Record,
         cancel: &CancellationToken,
     ) -> impl Future<Output = Result<Transferred, Stopped>> + Send;
+
+    /// Does one thing on a session that no task needs, in seconds; false where there is nothing to do. Dropping
+    /// it puts the session in doubt.
+    fn tidy(&self, _session: &mut S) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
 }
 
 impl Carry<Session> for Transfer {
@@ -35,6 +41,10 @@ impl Carry<Session> for Transfer {
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         self.run(session, task, record, cancel).await
+    }
+
+    async fn tidy(&self, session: &mut Session) -> bool {
+        Transfer::tidy(self, session).await
     }
 }
 

@@ -146,11 +146,29 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
                 self.duty.lost_session();
                 return;
             }
-            next = if session.is_sound() && !session.yields() { self.next_task() } else { None };
+            next = self.next_on(&mut session).await;
         }
         // The session first: whoever seeks one from now on finds it.
         drop(session);
         self.duty.lost_session();
+    }
+
+    /// The next task for this session. While there is none, the session is put to what else is due on it.
+    async fn next_on(&mut self, session: &mut Leased<C>) -> Option<Entry> {
+        while session.is_sound() && !session.yields() {
+            if let Some(entry) = self.next_task() {
+                return Some(entry);
+            }
+            let has_tidied = tokio::select! {
+                biased;
+                () = self.shared.cut_off.cancelled() => false,
+                tidied = self.shared.carrier.tidy(session) => tidied,
+            };
+            if !has_tidied {
+                break;
+            }
+        }
+        None
     }
 
     /// One try on this session; false if the session is in doubt, whatever it says of itself.

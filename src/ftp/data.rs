@@ -137,6 +137,14 @@ impl Session {
         Ok((size, Retrieve(Transfer::new(self, Step::Receiving, path, opened))))
     }
 
+    /// NLST: asks for the names in a directory; `argument` may begin with options.
+    pub(super) async fn listing(&mut self, argument: &str) -> Result<Retrieve<'_>, TryError> {
+        match self.open_transfer(Step::Nlst, argument, Manner::Alone).await {
+            Ok(opened) => Ok(Retrieve(Transfer::new(self, Step::Nlst, argument, opened))),
+            Err(fault) => Err(self.fail_at(argument, fault)),
+        }
+    }
+
     /// STOR: sends a file to `path`. Where the server refuses, which may mean that the directory is missing,
     /// the directories above `path` are made and STOR is sent once more.
     pub async fn store(&mut self, path: &str) -> Result<Store<'_>, TryError> {

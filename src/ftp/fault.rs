@@ -36,6 +36,7 @@ pub(super) enum Step {
     Rnfr,
     Rnto,
     Dele,
+    Nlst,
     Noop,
 }
 
@@ -59,6 +60,7 @@ impl Step {
             Step::Rnfr => "RNFR",
             Step::Rnto => "RNTO",
             Step::Dele => "DELE",
+            Step::Nlst => "NLST",
             Step::Noop => "NOOP",
         }
     }

@@ -18,6 +18,8 @@ mod error;
 mod mark;
 mod owner;
 mod source;
+mod strays;
+mod sweep;
 mod target;
 mod temp_file;
 mod temp_name;
@@ -26,7 +28,7 @@ mod temp_name;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use beneath::Confinement;
 pub use check::Check;
@@ -34,6 +36,8 @@ pub use error::StorageError;
 pub use mark::Mark;
 pub use owner::Owner;
 pub use source::SourceFile;
+pub use strays::{Errand, Stamp};
+pub use sweep::SharedStrays;
 pub use target::Target;
 pub use temp_file::{CHUNK, TempFile};
 pub use temp_name::{Incarnation, TempName};
@@ -50,6 +54,7 @@ pub struct Storage {
     connection: Arc<LocalConnection>,
     beneath: Arc<Beneath>,
     disk: Disk,
+    strays: SharedStrays,
 }
 
 /// How a download begins.
@@ -88,7 +93,12 @@ impl Storage {
     }
 
     fn with(connection: &LocalConnection, beneath: Beneath, disk: Disk) -> Storage {
-        Storage { connection: Arc::new(connection.clone()), beneath: Arc::new(beneath), disk }
+        Storage {
+            connection: Arc::new(connection.clone()),
+            beneath: Arc::new(beneath),
+            disk,
+            strays: SharedStrays::default(),
+        }
     }
 
     /// The place that a task's local path means; lexical, see [`Target::resolve`].
@@ -114,6 +124,7 @@ impl Storage {
         owner: Owner,
         overwrite: bool,
     ) -> Result<Begun, StorageError> {
+        self.strays.lock().begun(target.parent(), &owner, Instant::now());
         let plan = Plan { target: target.clone(), owner, overwrite };
         let (beneath, early) = (self.beneath(), plan.clone());
         let job = Job { what: "create", target: target.clone(), side: Side::Destination };

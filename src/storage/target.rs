@@ -51,6 +51,11 @@ impl Target {
         Ok(Target { shown: path.into(), relative: inside.join("/").into() })
     }
 
+    /// A directory beneath `base_path`, for messages; empty is `base_path` itself.
+    pub(super) fn directory(relative: &str) -> Target {
+        Target { shown: relative.into(), relative: relative.into() }
+    }
+
     /// The path as the task wrote it, for messages.
     #[must_use]
     pub fn as_written(&self) -> &str {

@@ -1,5 +1,7 @@
 //! A download's destination: written beside its target, then published whole, or gone.
 
+use std::time::{Duration, Instant};
+
 use bytes::BufMut;
 
 use super::Storage;
@@ -10,6 +12,10 @@ use super::error::{Side, StorageError};
 /// Bytes written by one call. A file of at most this size costs a single call: made, written, synced and
 /// renamed at once. Two such buffers a file at most.
 pub const CHUNK: usize = 256 * 1024;
+
+/// A file that is being written is written to at least this often, and by a stall's time later at most, however
+/// slowly its bytes come: what stands still for much longer is nobody's (see `strays`).
+const WRITE_EVERY: Duration = Duration::from_secs(300);
 
 /// A file that is not there yet.
 ///
@@ -28,6 +34,8 @@ pub struct TempFile {
     spare: Vec<u8>,
     /// Bytes given to calls.
     given: u64,
+    /// When bytes were last given to a call.
+    written: Instant,
 }
 
 /// Where the bytes before the buffer are.
@@ -45,12 +53,13 @@ type Written = (Box<Draft>, Vec<u8>);
 impl TempFile {
     pub(super) fn new(storage: Storage, plan: Plan) -> TempFile {
         let (buffer, spare) = (Vec::new(), Vec::new());
-        TempFile { storage, plan, stage: Stage::Nowhere, buffer, spare, given: 0 }
+        TempFile { storage, plan, stage: Stage::Nowhere, buffer, spare, given: 0, written: Instant::now() }
     }
 
     /// Room for the next bytes, never none: read the network straight into it (`read_buf`).
     pub async fn room(&mut self) -> Result<impl BufMut, StorageError> {
-        if self.buffer.len() >= CHUNK {
+        let is_on_disk = !matches!(self.stage, Stage::Nowhere) && !self.buffer.is_empty();
+        if self.buffer.len() >= CHUNK || (is_on_disk && self.written.elapsed() >= WRITE_EVERY) {
             self.give_chunk().await?;
         }
         if self.buffer.capacity() == 0 {
@@ -132,6 +141,7 @@ impl TempFile {
         let turn = self.storage.disk().turn(&job).await?;
         let make = self.take_draft()?;
         let mut chunk = std::mem::replace(&mut self.buffer, std::mem::take(&mut self.spare));
+        self.written = Instant::now();
         self.given += chunk.len() as u64;
         let call = self.storage.disk().start(turn, job, move |_| {
             let mut draft = make()?;

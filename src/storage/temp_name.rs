@@ -73,6 +73,11 @@ impl TempName {
         self.incarnation
     }
 
+    /// Of the record that it was made for.
+    pub(super) fn record_hash(&self) -> u64 {
+        self.origin
+    }
+
     /// Whether it was made for this record (by its hash).
     #[must_use]
     pub fn is_for(&self, origin: &Origin) -> bool {

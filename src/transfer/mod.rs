@@ -6,9 +6,11 @@
 mod compare;
 mod download;
 mod stop;
+mod tidy;
 mod upload;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +18,7 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::metrics::Metrics;
 use crate::record::Record;
-use crate::storage::{Incarnation, Owner, Storage, StorageError};
+use crate::storage::{Incarnation, Owner, SharedStrays, Storage, StorageError};
 use crate::task::{Operation, Task};
 
 use stop::Stop;
@@ -48,12 +50,14 @@ pub struct Transfer {
     storages: BTreeMap<String, Storage>,
     incarnation: Incarnation,
     metrics: Metrics,
+    /// By FTP connection: what stands on its server without an owner.
+    strays: Arc<Mutex<BTreeMap<String, SharedStrays>>>,
 }
 
 impl Transfer {
     /// `storages` by the local connections' names; `incarnation` goes into the names of temp files.
     pub fn new(storages: BTreeMap<String, Storage>, incarnation: Incarnation, metrics: Metrics) -> Transfer {
-        Transfer { storages, incarnation, metrics }
+        Transfer { storages, incarnation, metrics, strays: Arc::default() }
     }
 
     /// One try.
@@ -83,6 +87,7 @@ impl Transfer {
             owner: Owner::of(record, self.incarnation),
             metrics: &self.metrics,
             stop: &stop,
+            strays: self.strays_at(&task.remote),
         };
         let ended = match task.operation {
             Operation::Download => download::run(session, &job).await,
@@ -90,6 +95,14 @@ impl Transfer {
         };
         // What fails while the try is being stopped is nobody's answer.
         ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))
+    }
+
+    fn strays_at(&self, connection: &str) -> SharedStrays {
+        let mut strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
+        match strays.get(connection) {
+            Some(there) => there.clone(),
+            None => strays.entry(connection.to_owned()).or_default().clone(),
+        }
     }
 
     fn storage(&self, name: &str) -> Result<&Storage, TryError> {
@@ -106,6 +119,8 @@ struct Job<'a> {
     owner: Owner,
     metrics: &'a Metrics,
     stop: &'a Stop<'a>,
+    /// On the server.
+    strays: SharedStrays,
 }
 
 impl From<StorageError> for Stopped {

@@ -1,31 +1,35 @@
 //! Local storage → server: a temp name in the target's directory, verified, renamed.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
 use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Renamed, Session, Size, Store};
-use crate::storage::{SourceFile, TempName};
+use crate::storage::SourceFile;
 use crate::task::Verify;
 
 use super::compare::{self, Found};
+use super::tidy::Leftover;
 use super::{Job, Stopped, Transferred, give_up, try_again};
 
 /// How long the removal of a temp file on the server may take.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
-    let temp = beside(&job.task.remote_path, &job.owner.temp)?;
+    let directory = directory_of(&job.task.remote_path)?;
+    let temp = format!("{directory}{}", job.owner.temp);
     let mut source = open(job).await?;
     if is_there(session, job, source.size()).await? {
         return Ok(already_there(source.size()));
     }
+    job.strays.lock().begun(directory, &job.owner, Instant::now());
+    let leftover = Leftover::of(&job.strays, directory, &job.owner.temp);
     let put = put(session, job, &temp, &mut source).await;
-    if !matches!(put, Ok(Put::Renamed { .. })) {
-        clean_up(session, &temp).await;
+    if matches!(put, Ok(Put::Renamed { .. })) || clean_up(session, &temp).await {
+        leftover.gone();
     }
     match put? {
         Put::Renamed { notes } => Ok(Transferred { bytes: source.size(), notes }),
@@ -44,7 +48,8 @@ enum Put {
 
 /// Whether the file stands at a destination that must not be replaced.
 async fn is_there(session: &mut Session, job: &Job<'_>, size: u64) -> Result<bool, Stopped> {
-    Ok(!job.task.options.overwrite && compare::destination(session, job, size).await? == Found::Same)
+    Ok(!job.task.options.overwrite
+        && Box::pin(compare::destination(session, job, size)).await? == Found::Same)
 }
 
 fn already_there(bytes: u64) -> Transferred {
@@ -178,21 +183,22 @@ async fn rename(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(), 
     Err(error.into())
 }
 
-/// Removes the temp file as far as the session still can. What stays is hidden, and its name tells whose it is.
-async fn clean_up(session: &mut Session, temp: &str) {
+/// Removes the temp file as far as the session still can; what stays is removed on another one.
+async fn clean_up(session: &mut Session, temp: &str) -> bool {
     let removed = session.is_sound()
         && timeout(CLEAN_UP_WITHIN, session.delete(temp)).await.is_ok_and(|deleted| deleted.is_ok());
     if !removed {
         let connection = &session.connection().name;
-        tracing::warn!(connection, temp, "a temp file may be left on the server");
+        tracing::info!(connection, temp, "a temp file stays on the server for now");
     }
+    removed
 }
 
-/// The temp name in the directory of `path`, which stays as it was written: relative paths stay relative.
-fn beside(path: &str, temp: &TempName) -> Result<String, TryError> {
+/// Everything up to the name in `path`, as it was written: relative paths stay relative.
+fn directory_of(path: &str) -> Result<&str, TryError> {
     let (directory, name) = path.rfind('/').map_or(("", path), |slash| path.split_at(slash + 1));
     if matches!(name, "" | "." | "..") {
         return Err(give_up(Code::PathNotAllowed, format!("{path:?} names no file")));
     }
-    Ok(format!("{directory}{temp}"))
+    Ok(directory)
 }

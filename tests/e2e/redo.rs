@@ -134,3 +134,45 @@ fn a_pod_that_slept_and_was_not_missed_goes_on() {
     assert_eq!(pod.events(REJOINS).len(), 1);
     assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
 }
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn what_a_killed_pod_left_half_done_is_done_and_its_temp_files_go() {
+    let mut work = Work::new("remains");
+    let first = work.pod("first");
+    work.answers.wait_for(5, LONG);
+    wait_until("a temp file stands", LONG, || {
+        work.stage.local_files().iter().any(|file| file.to_string_lossy().contains(".ftp-pooler-"))
+    });
+    first.kill9();
+    let second = work.pod("second");
+    work.all_is_answered_once_and_whole();
+    assert_eq!(second.terminate(EXIT).code(), Some(0), "{}", second.log_tail(30));
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn what_a_killed_pod_left_on_the_server_goes() {
+    let stage = Stage::with("remote-remains", 2, &[("anon_max_rate", "400000")]);
+    let ids: Vec<String> = (0..24).map(|i| i.to_string()).collect();
+    stage.put_local("f", &[7; 200_000]);
+    stage.server.put("out/.here", b"");
+    stage.send(ids.iter().map(|id| upload(id, "f", "remote", &format!("out/{id}"))));
+    let config = |pod: &str| {
+        let config = stage.config().set("pod.name", json!(pod));
+        config.set("pool.max_sessions_per_connection", json!(4)).set("kafka.delivery", json!("exactly_once"))
+    };
+    let has_temp = || stage.remote_files().iter().any(|file| file.to_string_lossy().contains(".ftp-pooler-"));
+    let mut answers = stage.answers();
+    let first = Pod::start(&config("first"));
+    answers.wait_for(3, LONG);
+    wait_until("a temp file stands", LONG, has_temp);
+    first.kill9();
+    assert!(has_temp(), "the server keeps what it has");
+    let second = Pod::start(&config("second"));
+    answers.wait_for_ids(&ids, LONG);
+    wait_until("no temp file stands on the server", LONG, || !has_temp());
+    assert_eq!(second.terminate(EXIT).code(), Some(0), "{}", second.log_tail(30));
+    answers.read_to_end().assert_each_once(&ids);
+    assert!(ids.iter().all(|id| stage.server.get(&format!("out/{id}")).is_some_and(|c| c.len() == 200_000)));
+}

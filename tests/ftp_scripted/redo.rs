@@ -1,6 +1,7 @@
 //! A record whose answer was lost is done again: the same file, and the same answer.
 
 use ftp_pooler::ftp::Renamed;
+use ftp_pooler::storage::TempName;
 
 use super::*;
 
@@ -86,4 +87,48 @@ fn careful_upload() -> Task {
     let mut task = upload("/f", "/out/f");
     task.options.overwrite = false;
     task
+}
+
+#[tokio::test]
+async fn a_temp_file_that_a_lost_session_left_is_removed_on_the_next_one() {
+    let rig = Rig::with(Script::new().once("SIZE", Act::Close)).await;
+    rig.local("f", b"abc");
+    let mut session = rig.session().await;
+    failed(rig.run(&mut session, &upload("/f", "/out/f")).await);
+    assert!(!session.is_sound());
+    assert!(rig.server.paths()[0].starts_with("/out/.ftp-pooler-"));
+
+    let mut session = rig.session().await;
+    while rig.transfer.tidy(&mut session).await {}
+    assert!(rig.server.paths().is_empty() && session.is_sound());
+}
+
+#[tokio::test]
+async fn what_a_records_last_owner_left_on_the_server_is_removed_and_what_others_have_there_is_not() {
+    for directory in ["/out/", "/", "a/", ""] {
+        let rig = Rig::with(Script::new()).await;
+        rig.local("f", b"abc");
+        let temp = |offset: i64| {
+            let record = record(offset, Lease::default());
+            TempName::new(&record.origin, Incarnation::random().unwrap())
+        };
+        let (dead, others) = (format!("{directory}{}", temp(-7)), format!("{directory}{}", temp(-8)));
+        rig.server.put(&dead, b"a");
+        rig.server.put(&others, b"a");
+        let mut session = rig.session().await;
+        let target = format!("{directory}f");
+        rig.run_record(&mut session, &upload("/f", &target), -7).await.unwrap();
+        rig.server.forget_commands();
+        while rig.transfer.tidy(&mut session).await {}
+        assert_eq!(rig.server.verbs(), ["EPSV", "NLST", "SIZE", "SIZE", "DELE"]);
+        assert!(!rig.server.paths().contains(&dead), "{directory}");
+        assert!(rig.server.paths().contains(&others) && rig.server.paths().contains(&target), "{directory}");
+        assert!(session.is_sound());
+
+        // Nothing is asked again for the next file.
+        rig.server.forget_commands();
+        rig.run(&mut session, &upload("/f", &target)).await.unwrap();
+        assert!(!rig.transfer.tidy(&mut session).await);
+        assert!(!rig.server.verbs().contains(&text("NLST")));
+    }
 }

@@ -368,6 +368,7 @@ impl Peer {
             }
             "RETR" => self.retrieve(argument).await,
             "STOR" => self.store(argument).await,
+            "NLST" => self.list(argument).await,
             _ => {
                 let reply = self.about_files(verb, argument);
                 self.say(&reply).await
@@ -407,6 +408,24 @@ impl Peer {
         self.say("150 here it comes").await?;
         let mut data = self.accept().await?;
         let sent = data.write_all(&content).await;
+        drop(data);
+        self.say(if sent.is_ok() { "226 sent" } else { "426 broken" }).await
+    }
+
+    /// The names in a directory, with -a or without.
+    async fn list(&mut self, argument: &str) -> Result<(), Gone> {
+        let directory = argument.strip_prefix("-a").unwrap_or(argument).trim().trim_end_matches('/');
+        let names: String = {
+            let state = self.shared.state.lock().unwrap();
+            let inside = |path: &String| {
+                let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+                (above == directory).then(|| format!("{name}\r\n"))
+            };
+            state.files.keys().filter_map(inside).collect()
+        };
+        self.say("150 here it comes").await?;
+        let mut data = self.accept().await?;
+        let sent = data.write_all(names.as_bytes()).await;
         drop(data);
         self.say(if sent.is_ok() { "226 sent" } else { "426 broken" }).await
     }

@@ -8,6 +8,7 @@ mod disk_full;
 mod downloads;
 mod redo;
 mod sources;
+mod sweeping;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tempfile::TempDir;
 
 use super::beneath::Beneath;
 use super::disk::{CALL_DEADLINE, CALLS, Disk};
-use super::{Begun, Confinement, Incarnation, Owner, Storage, StorageError, TempFile};
+use super::{Begun, CHUNK, Confinement, Incarnation, Owner, Storage, StorageError, TempFile};
 use crate::config::LocalConnection;
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
@@ -105,7 +106,7 @@ impl Place {
     }
 }
 
-fn record(offset: i64) -> Record {
+pub(super) fn record(offset: i64) -> Record {
     Record {
         origin: Origin { topic: "ftp-tasks".into(), partition: 0, offset },
         key: None,
