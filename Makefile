@@ -7,15 +7,16 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build-deps ## Watch files move: broker and FTP server in one process, nothing to set up
+	@cargo build --locked
 	@cargo run --locked --quiet -- demo $(ARGS)
 
 test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both the first time
 	@scripts/test.sh
 
-bench: build-deps ## Measure the hot paths
-	@cargo bench --locked
+bench: ## The pooler side by side with rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root
+	@scripts/bench.sh $(ARGS)
 
-lint: build-deps ## Formatting, clippy without a warning, shell scripts, dependencies (where cargo-deny is there)
+lint: build-deps ## Formatting, clippy without a warning, shell scripts; dependencies where cargo-deny is there
 	@scripts/lint.sh
 
 fmt: ## Format the code

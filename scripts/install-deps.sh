@@ -4,6 +4,7 @@
 #
 #   scripts/install-deps.sh build    compilers and libraries: all that `make demo` needs beside Rust
 #   scripts/install-deps.sh          these, and the servers of the test suite, unpacked into .deps
+#   scripts/install-deps.sh bench    these, and the programs that `make bench` compares with
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -17,6 +18,8 @@ ftp_servers=(
     "proftpd proftpd-core proftpd-mod-crypto"
     "pure-ftpd pure-ftpd pure-ftpd-common"
 )
+# What people move files with today; `make bench` does without those that cannot be had.
+peers=(rclone lftp curl)
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 die() { printf 'deps: %s\n' "$@" >&2; exit 1; }
@@ -98,15 +101,40 @@ kafka() {
     mv "$deps/kafka.new" "$deps/kafka"
 }
 
-# Unpacks a server's package, and every package that it would bring along and this machine does not have.
 ftp_server() {
-    local server=$1 into=$deps/$1 packages libraries missing
+    local server=$1
     shift
-    [ -e "$into/stamp" ] && return
+    [ -e "$deps/$server/stamp" ] && return
     if ! command -v apt-get >/dev/null; then
         [ -x "/usr/sbin/$server" ] && return
         need_debian "$server"
     fi
+    unpack "$server" "usr/sbin/$server" "$@"
+}
+
+# An installed one will do; one that cannot be had is left out.
+peer() {
+    local peer=$1
+    [ -e "$deps/$peer/stamp" ] || command -v "$peer" >/dev/null && return
+    if ! command -v apt-get >/dev/null || ! (unpack "$peer" "usr/bin/$peer" "$peer"); then
+        say "no $peer here: \`make bench\` goes without it"
+    fi
+}
+
+# `make bench` makes its wide-area link itself, where it may.
+link_tools() {
+    command -v ip >/dev/null && command -v cc >/dev/null && return
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        install_packages "\`make bench\` lays a wide-area link between two network namespaces" iproute2 gcc libc6-dev
+    else
+        say "no iproute2 or no C compiler here: \`make bench\` measures on loopback alone"
+    fi
+}
+
+# Unpacks a program's packages, and every package that they would bring along and this machine does not have.
+unpack() {
+    local server=$1 binary=$2 into=$deps/$1 packages libraries missing
+    shift 2
     say "unpacking $server into $into (nothing is installed, no service is started)"
     apt-cache show "$1" >/dev/null 2>&1 || update_lists
     packages=$(wanted_packages "$@")
@@ -123,12 +151,12 @@ ftp_server() {
     libraries=$(find "$into" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd :)
     # Relative, so that the checkout can move.
     printf '%s\n' "${libraries//"$into"\//}" >"$into/library-path"
-    missing=$(LD_LIBRARY_PATH=$libraries ldd "$into/usr/sbin/$server" | grep 'not found' || true)
+    missing=$(LD_LIBRARY_PATH=$libraries ldd "$into/$binary" | grep 'not found' || true)
     [ -z "$missing" ] || die "$server lacks libraries:" "$missing"
     touch "$into/stamp"
 }
 
-# What apt would install for a server here, the server itself first even where it is installed already.
+# What apt would install for a package here, the package itself first even where it is installed already.
 wanted_packages() {
     printf '%s\n' "$@"
     apt-get -s install --no-install-recommends "$@" 2>/dev/null | awk '/^Inst lib/ { print $2 }'
@@ -142,10 +170,16 @@ download() {
 
 mkdir -p "$deps"
 build_packages
-if [ "$what" = all ]; then
+if [ "$what" != build ]; then
     kafka
     for server in "${ftp_servers[@]}"; do
         # shellcheck disable=SC2086 # a program and its packages
         ftp_server $server
+    done
+fi
+if [ "$what" = bench ]; then
+    link_tools
+    for peer in "${peers[@]}"; do
+        peer "$peer"
     done
 fi

@@ -12,6 +12,12 @@ if cargo deny --version >/dev/null 2>&1; then
 else
     echo 'lint: cargo-deny is not installed (cargo install cargo-deny): licences and advisories are not checked'
 fi
-for script in scripts/*.sh .ci/run; do
+scripts=(scripts/*.sh .ci/run)
+for script in "${scripts[@]}"; do
     bash -n "$script"
 done
+if command -v shellcheck >/dev/null; then
+    shellcheck "${scripts[@]}"
+else
+    echo 'lint: shellcheck is not installed: of the shell scripts only the syntax is checked'
+fi

@@ -3,7 +3,7 @@
 # Says which step failed, and where the logs of its processes are.
 set -uo pipefail
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 # Two at once: more would only make a small machine's brokers and servers wait for each other.
 threads=${FTP_POOLER_TEST_THREADS:-2}
 kept=${CARGO_TARGET_DIR:-target}/tmp/e2e

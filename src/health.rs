@@ -118,22 +118,12 @@ impl Pulse {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Time since the last beat, or since the start where there was none.
-    #[must_use]
-    pub fn silence(&self) -> Duration {
-        self.silence_at(Instant::now())
-    }
-
     fn beat_at(&self, now: Instant) {
         let age = now.saturating_duration_since(self.born).as_millis();
         self.last_beat_ms.store(u64::try_from(age).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Time since the last beat, or since the start where there was none.
     fn silence_at(&self, now: Instant) -> Duration {
         let beat = Duration::from_millis(self.last_beat_ms.load(Ordering::Relaxed));
         now.saturating_duration_since(self.born).saturating_sub(beat)

@@ -38,3 +38,4 @@ pub mod health;
 pub mod logging;
 pub mod metrics;
 pub mod sidecar;
+mod text;

@@ -17,7 +17,7 @@ use prometheus::{
 };
 
 use connection::Connections;
-pub use connection::{Closed, UNKNOWN_CONNECTION};
+pub use connection::{BreakerState, Closed, UNKNOWN_CONNECTION};
 use declare::declare_metrics;
 pub use snapshot::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
 
@@ -49,6 +49,10 @@ declare_metrics! {
 
     /// Tasks the pod holds now, by state: waiting for a session, delayed until a retry is due, in flight.
     tasks: IntGaugeVec = "ftp_pooler_tasks", ["connection", "state"];
+    /// A connection's circuit breaker now: 0 closed, 1 half-open (one probe decides), 2 open (nobody tries).
+    breaker: IntGaugeVec = "ftp_pooler_breaker_state", ["connection"];
+    /// Tasks written to the retry topic instead of being answered now, by why they could not go on.
+    deferred: IntCounterVec = "ftp_pooler_deferred_tasks_total", ["connection", "reason"];
     /// Tasks held from intake until their answer is committed.
     held_tasks: IntGauge = "ftp_pooler_held_tasks", [];
     /// Payload bytes of the records of the tasks held.
@@ -69,6 +73,8 @@ declare_metrics! {
     partitions_paused: IntGauge = "ftp_pooler_paused_partitions", [];
     /// Answers sent to Kafka whose tasks' offsets are committed.
     committed: IntCounter = "ftp_pooler_committed_answers_total", [];
+    /// Transactions aborted (a rebalance, a refused answer): their answers are chosen and sent again.
+    aborted: IntCounter = "ftp_pooler_aborted_transactions_total", [];
     /// One batch: answers sent and acknowledged, offsets committed.
     commit_duration: Histogram = "ftp_pooler_commit_duration_seconds", [], COMMIT_BUCKETS;
     /// Errors that Kafka's client reported, by what was tried (consume, produce, commit, ...).

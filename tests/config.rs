@@ -1,7 +1,12 @@
 //! The configuration, through the built program: every mistake at once, and never a secret.
 
-// A test that panics has failed, which is what it is for.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the answer"
+)]
 
 use std::fmt::Write;
 use std::fs;
@@ -228,7 +233,7 @@ user = u
 pass = hunter2
 pass_file = hunter2
 passive = false
-tls = true
+socks_proxy = proxy:1080
 port = twenty-one
 stall_timeout = 0
 hunter2
@@ -274,7 +279,7 @@ connections.ini: [remote-ftp] host: is missing; expected a host's name or addres
 connections.ini: [remote-ftp] hots: unknown key; did you mean host? (line 3)
 connections.ini: [remote-ftp] pass_file: pass is set as well; expected one of them (line 6)
 connections.ini: [remote-ftp] passive: active mode is not in this version; expected true (line 7)
-connections.ini: [remote-ftp] tls: rclone's key tls is not supported in this version: FTPS is not in this version (line 8)
+connections.ini: [remote-ftp] socks_proxy: rclone's key socks_proxy is not supported in this version: proxies are not in this version (line 8)
 connections.ini: [remote-ftp] port: found `twenty-one`; expected a number from 1 to 65535 (line 9)
 connections.ini: [remote-ftp] stall_timeout: found `0`; expected a duration from 1ms to 1h (such as 90, 1m30s or 300ms; a plain number is seconds) (line 10)
 connections.ini: is neither `[name]` nor `key = value` (line 11)
@@ -433,9 +438,14 @@ connections:
     port: 1
     user: u
     pass: (set)
+    tls: false
+    explicit_tls: false
+    disable_tls13: false
+    trusted: \"the system's authorities\"
     passive: true
     disable_epsv: false
     max_sessions: 10
+    max_session_age: null
     rename_over: auto
     connect_timeout: 30s
     login_timeout: 30s
@@ -494,6 +504,46 @@ fn the_generated_files_are_current() {
     assert_current("docs/CONFIGURATION.md", &config::configuration_md());
     assert_current("config/config.yaml", &config::config_yaml());
     assert_current("config/connections.ini", &config::connections_ini());
+}
+
+#[test]
+fn check_shows_every_key_of_config_yaml() {
+    let shown = loaded("", RIGHT_CONNECTIONS, &[]).to_yaml_redacted();
+    let all = config::configuration_md();
+    let (_, table) =
+        all.split_once("## config.yaml\n\n| Key | Default | Takes | Meaning |\n|---|---|---|---|\n").unwrap();
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let (section, name) = row.split('`').nth(1).unwrap().split_once('.').unwrap();
+        let mut lines = shown.lines().skip_while(|line| *line != format!("{section}:")).skip(1);
+        let is_shown = lines
+            .by_ref()
+            .take_while(|line| line.starts_with(' '))
+            .any(|line| line.starts_with(&format!("  {name}:")));
+        assert!(is_shown, "{section}.{name}");
+    }
+}
+
+#[test]
+fn the_readmes_connections_can_be_copied() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```ini\n").unwrap();
+    let (sample, _) = rest.split_once("```").unwrap();
+    let files = Files::new("", "");
+    fs::write(files.connections(), sample.replace("/data/storage", files.data().to_str().unwrap())).unwrap();
+    let connections = files.load(&[]).unwrap().connections;
+    assert_eq!(connections.ftp["remote-ftp"].pass.expose_secret(), "password");
+    assert!(connections.local.contains_key("local"));
+}
+
+#[test]
+fn the_readmes_table_has_the_keys_and_defaults_that_there_are() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, table) = readme.split_once("| Key | Default | Meaning |\n|---|---|---|\n").unwrap();
+    let all = config::configuration_md();
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let key_and_default: String = row.splitn(4, '|').take(3).flat_map(|cell| [cell, "|"]).collect();
+        assert!(all.contains(&key_and_default) || row.contains("| none |"), "{row}");
+    }
 }
 
 #[test]

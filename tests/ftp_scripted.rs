@@ -1,7 +1,13 @@
 //! Sessions and transfers against a server that misbehaves: the right code, within the deadline, no file under
 //! the final name, nothing left behind, and no trust in a session that is in doubt.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the answer"
+)]
 
 #[path = "support/scripted.rs"]
 mod scripted;
@@ -20,7 +26,7 @@ use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::Origin;
 use ftp_pooler::storage::{Incarnation, Storage};
-use ftp_pooler::task::{After, Operation, Options, Task, Verify};
+use ftp_pooler::task::{Operation, Options, Task, Verify};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
 use scripted::{Act, End, Script, Server};
 use tokio_util::sync::CancellationToken;
@@ -111,16 +117,7 @@ fn task(operation: Operation, remote: &str, local: &str) -> Task {
         remote_path: remote.into(),
         local: "local".into(),
         local_path: local.into(),
-        options: Options {
-            overwrite: true,
-            retry_count: 3,
-            verify: Verify::Size,
-            resume: true,
-            preserve_mtime: false,
-            deadline: None,
-            defer: true,
-            after: After::Keep,
-        },
+        options: Options::default(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! No password reaches stderr through a library, however much is asked to be logged.
 
-// A test that panics has failed, which is what it is for.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -27,7 +27,7 @@ impl Downstream for Front {
     fn accept(&self, record: Box<Record>, admission: Admission) {
         match decode(record.payload.as_deref(), &self.connections) {
             Ok(task) => {
-                self.dispatcher.submit(Job { record, task, attempts: 0, first_begun: None, admission })
+                self.dispatcher.submit(Job { record, task, attempts: 0, first_begun: None, admission });
             }
             Err(rejected) => self.reject(record, rejected, admission),
         }
@@ -44,7 +44,7 @@ impl Front {
         tracing::info!(
             target: "ftp_pooler::task",
             task_id = task_id.as_deref(), origin = %record.origin, code = failure.code.as_str(),
-            message = failure.message, "task rejected"
+            error = failure.message, "task rejected"
         );
         self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
         let outcome = Outcome { record, task_id, attempts: 0, at: Timestamp::now(), verdict: Err(failure) };

@@ -2,6 +2,7 @@
 
 mod error;
 mod front;
+mod shared;
 mod signals;
 
 use std::collections::BTreeMap;
@@ -10,25 +11,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Delivery};
-use crate::consume::{self, Consume, Group, consumer_properties};
-use crate::dispatch::{Budget, Dispatcher, Wiring};
+use crate::config::Config;
+use crate::consume;
+use crate::dispatch::Dispatcher;
 use crate::health::Health;
-use crate::metrics::Metrics;
-use crate::offsets::Offsets;
-use crate::pool::{Ftp, Pool};
-use crate::publish::{self, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
+use crate::pool::Pool;
+use crate::publish;
 use crate::sidecar::{Sidecar, View};
-use crate::storage::{Incarnation, Storage};
-use crate::task::Options;
-use crate::transfer::Transfer;
+use crate::storage::Storage;
 pub use error::Error;
-use front::Front;
+use shared::Shared;
 use signals::Signals;
 
 /// The last answers' way to Kafka, once nothing is in flight any more.
@@ -98,73 +95,28 @@ impl App {
     /// Binds, opens, connects and starts everything, in this order: what can fail, fails before the group
     /// is joined.
     pub async fn start(config: Config) -> Result<App, Error> {
-        let metrics = Metrics::new(config.connections.ftp.keys().map(String::as_str));
-        let health = Health::new();
+        let shared = Shared::new(&config);
         let sidecar = Sidecar::bind(&config.api, &config.metrics).await?;
         let (api_addr, metrics_addr) = addresses(&sidecar)?;
         let storages = open_storages(&config)?;
-        let budget = Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes);
-        let (answers_in, answers) = mpsc::channel(config.pool.max_waiting_tasks + consume::BURST);
+        let (answers_in, answers) = shared.answers();
 
-        let offsets = Arc::new(Offsets::default());
-        let properties = consumer_properties(&config.kafka, &config.pod.name);
-        let group = Group::create(&properties, offsets.clone(), metrics.clone()).map_err(Error::Kafka)?;
-        let producer =
-            Producer::create(&config.kafka, &config.pod.name, metrics.clone()).map_err(Error::Kafka)?;
-
-        let pool =
-            Pool::new(&config.pool, config.connections.ftp.values().cloned(), Ftp::default(), &metrics);
-        let incarnation = Incarnation::random().map_err(Error::Random)?;
-        let transfer = Transfer::new(storages.clone(), incarnation, metrics.clone());
-        let dispatcher = Dispatcher::new(Wiring {
-            pool: pool.clone(),
-            carrier: transfer,
-            connections: config.connections.ftp.values().cloned().collect(),
-            budget: budget.clone(),
-            answers: answers_in.clone(),
-            metrics: metrics.clone(),
-            unsupported: Options::unsupported,
-        });
+        let (group, producer) = shared.kafka_clients()?;
+        let pool = shared.pool();
+        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone())?;
 
         let finish_publishing = CancellationToken::new();
-        let publish = Publish {
-            answers,
-            finish: finish_publishing.clone(),
-            topics: Topics {
-                results: config.kafka.result_topic.clone(),
-                failures: config.kafka.fail_topic.clone(),
-            },
-            producer,
-            committer: committer(config.kafka.delivery, group.clone()),
-            offsets: offsets.clone(),
-            health: health.clone(),
-            metrics: metrics.clone(),
-        };
+        let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
         let publish = publish.spawn(Handle::current()).map_err(Error::Start)?;
-        let connections = Arc::new(config.connections.clone());
-        let front = Front {
-            connections,
-            dispatcher: dispatcher.clone(),
-            answers: answers_in,
-            metrics: metrics.clone(),
-        };
-        let consume = Consume {
-            group,
-            topics: vec![config.kafka.input_topic.clone()],
-            offsets,
-            budget,
-            downstream: Box::new(front),
-            health: health.clone(),
-            metrics: metrics.clone(),
-        };
+        let consume = shared.consume(group, dispatcher.clone(), answers_in);
         let consume = consume.spawn().map_err(Error::Kafka)?;
 
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let Shared { health, metrics, .. } = shared;
         tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
         tracing::info!(what = "api", addr = %api_addr, "listening");
         tracing::info!(what = "metrics", addr = %metrics_addr, "listening");
         Ok(App {
-            config,
             api_addr,
             metrics_addr,
             health,
@@ -176,6 +128,7 @@ impl App {
             finish_publishing,
             close_sidecar,
             tasks,
+            config,
         })
     }
 
@@ -215,18 +168,27 @@ impl App {
             storage.settled(SETTLE_STORAGE).await;
         }
         self.finish_publishing.cancel();
-        let unanswered = match timeout(LAST_ANSWERS, &mut self.publish.ended).await {
-            Ok(Ok(Ok(left))) => left,
+        let unanswered = match end_of(&mut self.publish.ended, LAST_ANSWERS).await {
+            Some(Ok(left)) => left,
             _ => 0, // it ended before, or is stuck: what it holds is not committed
         };
         self.consume.leave();
         let (open_sessions, _) =
-            tokio::join!(self.pool.shutdown(CLOSE_SESSIONS), timeout(LEAVE, &mut self.consume.ended));
+            tokio::join!(self.pool.shutdown(CLOSE_SESSIONS), end_of(&mut self.consume.ended, LEAVE));
         self.close_sidecar.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         Stopped { cut_off: left.cut_off, unanswered, open_sessions }
     }
+}
+
+/// How a thread ended; `None` where it does not in time. Where that was asked for before (its failure was the
+/// reason to stop), it is `None` at once: a oneshot must not be polled again.
+async fn end_of<T>(ended: &mut oneshot::Receiver<T>, within: Duration) -> Option<T> {
+    if ended.is_terminated() {
+        return None;
+    }
+    timeout(within, ended).await.ok()?.ok()
 }
 
 impl Stopped {
@@ -251,9 +213,15 @@ fn open_storages(config: &Config) -> Result<BTreeMap<String, Storage>, Error> {
     Ok(storages)
 }
 
-fn committer(delivery: Delivery, group: Group) -> Box<dyn Committer> {
-    match delivery {
-        Delivery::AtLeastOnce => Box::new(AtLeastOnce::new(group)),
-        Delivery::ExactlyOnce => Box::new(ExactlyOnce::new(group)),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_thread_may_be_asked_for_twice() {
+        let (end, mut ended) = oneshot::channel();
+        end.send(7).unwrap();
+        assert_eq!(end_of(&mut ended, LEAVE).await, Some(7));
+        assert_eq!(end_of(&mut ended, LEAVE).await, None);
     }
 }

@@ -88,7 +88,8 @@ Exit codes:
    1  something else failed; the last lines say what
    2  the command line is wrong
   69  something that is needed is not there: Kafka, a port
-  78  the configuration is wrong; every mistake is listed";
+  78  the configuration is wrong; every mistake is listed
+ 130  run: a second signal ended it at once";
 
 #[cfg(test)]
 mod tests {

@@ -13,9 +13,9 @@ use super::ini::{self, Section};
 use super::kind::quoted;
 use super::password;
 use super::reading::{Reading, Scope};
-use super::suggest::nearest;
 use super::tls;
 use super::{Connections, FtpConnection, LocalConnection, RenameOver, Timeouts, TlsMode};
+use crate::text::nearest;
 
 /// OpenSSL forgets a TLS session 300 s after it was made, and then no data connection can resume it.
 const TLS_SESSION_AGE: Duration = Duration::from_secs(270);

@@ -28,7 +28,6 @@ mod properties;
 mod reading;
 mod seed;
 mod size;
-mod suggest;
 mod tls;
 mod yaml;
 

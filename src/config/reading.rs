@@ -8,7 +8,7 @@ use super::environment::{connection_variable, variable};
 use super::errors::{Mistakes, Place};
 use super::keys::{Key, Standard};
 use super::kind::Value;
-use super::suggest::nearest;
+use crate::text::nearest;
 
 /// The merged entries of config.yaml, or of one connection. A key that was taken is gone, so that what is
 /// left in the end are the keys that nothing knows.

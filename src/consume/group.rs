@@ -15,6 +15,9 @@ use crate::offsets::{DoneMap, Offsets, PartitionCommit, TopicPartition};
 
 pub(super) type Member = BaseConsumer<Context>;
 
+/// What a partition's last owner committed: the low-water mark and what was done above it, if anything was.
+pub(super) type Committed = (TopicPartition, Option<(i64, DoneMap)>);
+
 /// Shared by the consuming and the publishing thread; librdkafka's handles are thread-safe.
 #[derive(Clone)]
 pub struct Group {
@@ -87,7 +90,7 @@ impl Group {
         &self,
         partitions: &[TopicPartition],
         deadline: Duration,
-    ) -> KafkaResult<Vec<(TopicPartition, Option<(i64, DoneMap)>)>> {
+    ) -> KafkaResult<Vec<Committed>> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for at in partitions {
             asked.add_partition(&at.topic, at.partition);

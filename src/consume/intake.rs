@@ -235,13 +235,13 @@ impl Loop {
             }
         }
         let member = &self.parts.group.member;
-        if !pause.is_empty() && note_failure("pause", member.pause(&list_of(&pause))) {
+        if !pause.is_empty() && is_done("pause", &member.pause(&list_of(&pause))) {
             self.paused.extend(pause);
         }
-        if !resume.is_empty() && note_failure("resume", member.resume(&list_of(&resume))) {
-            resume.iter().for_each(|at| {
+        if !resume.is_empty() && is_done("resume", &member.resume(&list_of(&resume))) {
+            for at in &resume {
                 self.paused.remove(at);
-            });
+            }
         }
         self.parts.metrics.partitions(owned.len(), self.paused.len());
         self.parts.metrics.held(budget.tasks(), budget.bytes());
@@ -251,7 +251,7 @@ impl Loop {
         self.parts.metrics.kafka_error("consume");
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.halt_out_of_range()
+                self.halt_out_of_range();
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 tracing::error!(topics = ?self.parts.topics, %error, "the input topic is not there; waiting for it");
@@ -291,8 +291,9 @@ fn halt_key(at: &TopicPartition) -> String {
     format!("{}[{}]", at.topic, at.partition)
 }
 
-fn note_failure(what: &str, result: Result<(), KafkaError>) -> bool {
-    if let Err(error) = &result {
+/// Whether a request to librdkafka was taken; one that was not is logged, and made again next time.
+fn is_done(what: &str, result: &Result<(), KafkaError>) -> bool {
+    if let Err(error) = result {
         tracing::warn!(%error, what, "Kafka consumer");
     }
     result.is_ok()

@@ -9,11 +9,13 @@ use crate::config::Kafka;
 
 /// Defaults that `kafka.properties` may override. librdkafka would prefetch 100,000 messages or 64 MB a
 /// partition; the pod holds its backlog itself, decoded, so that one connection cannot hide the others.
+/// A partition's first batch is fetched whatever its size, and a well-compressed one of 64 kB may hold
+/// 10,000 tasks.
 const DEFAULTS: &[(&str, &str)] = &[
-    ("queued.min.messages", "1000"),
-    ("queued.max.messages.kbytes", "4096"),
-    ("fetch.message.max.bytes", "1048576"),
-    ("fetch.max.bytes", "8388608"),
+    ("queued.min.messages", "500"),
+    ("queued.max.messages.kbytes", "512"),
+    ("fetch.message.max.bytes", "65536"),
+    ("fetch.max.bytes", "1048576"),
     ("fetch.wait.max.ms", "100"),
     ("session.timeout.ms", "15000"),
     ("socket.timeout.ms", "20000"),
@@ -58,10 +60,21 @@ pub fn client_properties(kafka: &Kafka, pod: &str, defaults: &[(&str, &str)]) ->
     client
 }
 
+/// librdkafka wants `fetch.max.bytes` to hold the largest message: who allows larger ones need not know.
+fn allow_large_messages(client: &mut ClientConfig) {
+    let number = |key| client.get(key).and_then(|value| value.parse::<u64>().ok());
+    if let (Some(message), Some(fetch)) = (number("message.max.bytes"), number("fetch.max.bytes"))
+        && fetch < message
+    {
+        client.set("fetch.max.bytes", message.to_string());
+    }
+}
+
 /// The consumer's properties. Holds secrets: never to be logged.
 pub fn consumer_properties(kafka: &Kafka, pod: &str) -> ClientConfig {
     let mut client = client_properties(kafka, pod, DEFAULTS);
     client.set("group.id", &kafka.consumer_group);
+    allow_large_messages(&mut client);
     for (key, value) in FIXED {
         client.set(*key, *value);
     }
@@ -70,4 +83,44 @@ pub fn consumer_properties(kafka: &Kafka, pod: &str) -> ClientConfig {
         client.remove("partition.assignment.strategy").remove("session.timeout.ms");
     }
     client
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rdkafka::consumer::BaseConsumer;
+
+    use super::*;
+    use crate::config::Delivery;
+
+    fn kafka(properties: &[(&str, &str)]) -> Kafka {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).into());
+        Kafka {
+            bootstrap_servers: vec!["127.0.0.1:1".into()],
+            consumer_group: "g".into(),
+            input_topic: "i".into(),
+            result_topic: "r".into(),
+            fail_topic: "f".into(),
+            delivery: Delivery::AtLeastOnce,
+            properties: properties.iter().map(own).collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    #[test]
+    fn librdkafka_takes_the_defaults_and_what_users_commonly_set() {
+        for properties in [&[][..], &[("message.max.bytes", "20000000")], &[("group.protocol", "consumer")]] {
+            let made: Result<BaseConsumer, _> = consumer_properties(&kafka(properties), "pod").create();
+            assert!(made.is_ok(), "{properties:?}: {:?}", made.err());
+        }
+    }
+
+    #[test]
+    fn a_wrong_property_is_named_without_its_value() {
+        let kafka = kafka(&[("sasl.pasword", "hunter2")]);
+        let made: Result<BaseConsumer, _> = consumer_properties(&kafka, "pod").create();
+        let error = without_value(made.err().unwrap());
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("sasl.pasword") && !told.contains("hunter2"), "{told}");
+    }
 }

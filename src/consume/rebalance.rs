@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::context::Rebalance;
 use super::group::Group;
-use crate::offsets::{DoneMap, Offsets, TopicPartition};
+use crate::offsets::{Offsets, TopicPartition};
 use crate::record::Origin;
 
 /// How long a leaving partition's transfers may go on; well under librdkafka's `max.poll.interval.ms`.
@@ -130,7 +130,7 @@ fn assign(group: &Group, offsets: &Offsets, partitions: &[TopicPartition]) -> Ka
         for (at, position) in committed.into_iter().filter(|(at, _)| asked.contains(at)) {
             let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));
             list.add_partition_offset(&at.topic, at.partition, start)?;
-            offsets.assign(at, position.map(|(low, map): (i64, DoneMap)| (low, map)));
+            offsets.assign(at, position);
         }
     }
     group.member.incremental_assign(&list)?;
@@ -154,9 +154,8 @@ pub(super) fn list_of<'a>(partitions: impl IntoIterator<Item = &'a TopicPartitio
     list
 }
 
-pub(super) fn names(partitions: &[TopicPartition]) -> String {
-    let name = |at: &TopicPartition| format!("{}[{}]", at.topic, at.partition);
-    partitions.iter().map(name).collect::<Vec<_>>().join(" ")
+fn names(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// The shared name of a topic, so that 20,000 records do not hold 20,000 copies of it.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::breaker;
 use super::carry::{Carry, catch_panic};
 use super::line::{Duty, Line, Seek};
 use super::queue::Entry;
@@ -96,7 +97,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     /// The next task whose answer is wanted and whose deadline is not over; its try begins.
     fn next_task(&mut self) -> Option<Entry> {
         loop {
-            let mut entry = self.duty.take()?;
+            let mut entry = self.duty.take(Instant::now())?;
             if !entry.job.record.lease.may_begin() {
                 self.duty.finish();
                 self.shared.withdrawn(entry);
@@ -115,7 +116,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     async fn log_in(&mut self, vacancy: Vacancy<C>, entry: Entry) {
         let login = catch_panic(vacancy.open());
         match self.unless_cancelled(&entry.job.record.lease.clone(), login).await {
-            Err(Cancelled) => self.duty.finish(),
+            Err(Cancelled) => self.forget(entry),
             Ok(Ok(session)) => {
                 self.duty.line().login_succeeded();
                 self.duty.got_session();
@@ -123,8 +124,13 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
                 self.work(session, entry).await;
             }
             Ok(Err(error)) => {
+                let was_probe = self.duty.line().breaker(Instant::now()) != breaker::State::Closed;
                 self.duty.line().login_failed(&error, Instant::now(), rand::random());
-                self.settle(entry, Err(error));
+                if was_probe && entry.bears_probes(&error) {
+                    self.probed(entry, &error);
+                } else {
+                    self.settle(entry, Err(error));
+                }
             }
         }
     }
@@ -152,14 +158,16 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         let record = &entry.job.record;
         let (task, origin, lease) = (&entry.job.task, &record.origin, &record.lease);
         let carried = catch_panic(shared.carrier.carry(session, task, origin, lease, &shared.cut_off));
-        let result = match self.until_cut_off(lease, carried).await {
+        let ended = self.until_cut_off(lease, carried).await;
+        let result = match ended {
             Ok(Ok(transferred)) => Ok(transferred),
             Ok(Err(Stopped::Failed(error))) => Err(error),
             Ok(Err(Stopped::LeaseEnded | Stopped::Cancelled)) | Err(Cancelled) => {
-                self.duty.finish();
+                self.forget(entry);
                 return false;
             }
         };
+        self.duty.line().tried(result.as_ref().err(), Instant::now(), rand::random());
         if result.as_ref().is_err_and(|error| error.remedy == Remedy::LowerLimit) {
             self.shared.pool.lower_limit(&self.duty.line().connection);
         }
@@ -200,6 +208,13 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         }
     }
 
+    /// The login was a probe of the open breaker, and failed: the task waits on, as all others do.
+    fn probed(&mut self, mut entry: Entry, error: &TryError) {
+        entry.tries.take_back();
+        report::retried(&self.shared.metrics, &entry, error, None);
+        self.duty.give_back(entry, None);
+    }
+
     /// The try is over: the task is answered, or will be tried again.
     fn settle(&mut self, mut entry: Entry, result: Result<Transferred, TryError>) {
         let error = match result {
@@ -222,6 +237,14 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         }
         report::retried(&self.shared.metrics, &entry, &error, due);
         self.duty.give_back(entry, due.map(|wait| Instant::now() + wait));
+    }
+
+    /// Without an answer.
+    fn forget(&mut self, entry: Entry) {
+        self.duty.finish();
+        let place = entry.place;
+        drop(entry);
+        self.shared.give_up(place);
     }
 
     fn finish(&mut self, entry: Entry, verdict: Result<Completed, Failure>) {

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::breaker::{self, Breaker, Crowd, Gate};
 use super::queue::{Entry, Queue};
-use super::reach::{Gate, Reach};
 use crate::failure::{Code, Failure, Remedy, TryError};
 
 /// One FTP connection's tasks and lanes. Its lock is never held across an await.
@@ -25,7 +25,7 @@ pub(super) struct Line {
 #[derive(Debug, Default)]
 struct State {
     queue: Queue,
-    reach: Reach,
+    breaker: Breaker,
     /// Lanes there are.
     lanes: usize,
     /// Lanes that have a session, and so are neither waiting for one nor connecting.
@@ -62,17 +62,20 @@ impl Line {
         Line { connection, state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Adds a new task; hands it back if nothing is begun any more.
-    ///
-    /// Every task enters by this door and leaves by the dispatcher's `answer`: what must hold a task back
-    /// until another is answered stands between those two.
-    pub fn enqueue(&self, entry: Entry) -> Result<(), Box<Entry>> {
+    /// Adds a new task; drops it if nothing is begun any more.
+    pub fn enqueue(&self, entry: Entry) {
         let mut state = self.state();
-        if state.stopped {
-            return Err(Box::new(entry));
+        if !state.stopped {
+            state.queue.push_back(entry);
         }
-        state.queue.push_back(entry);
-        Ok(())
+    }
+
+    /// Adds a task that has waited for its turn elsewhere; drops it if nothing is begun any more.
+    pub fn enqueue_first(&self, entry: Entry) {
+        let mut state = self.state();
+        if !state.stopped {
+            state.queue.push_front(entry);
+        }
     }
 
     /// Lanes to be spawned now, one [`Duty`] each: as many as there are tasks without one, up to the
@@ -109,11 +112,11 @@ impl Line {
     /// Takes out the tasks that may wait no longer, each with its answer.
     pub fn sweep(&self, now: Instant, wall: Timestamp) -> Vec<(Entry, Failure)> {
         let mut state = self.state();
-        let State { queue, reach, with_session, .. } = &mut *state;
+        let State { queue, breaker, with_session, .. } = &mut *state;
         let is_unserved = *with_session == 0;
         let verdict = |entry: &Entry| {
             let retry_count = entry.job.task.options.retry_count;
-            let overdue = || reach.overdue(entry.queued, retry_count, now);
+            let overdue = || breaker.overdue(entry.queued, retry_count, now);
             entry.past_deadline(wall).or_else(|| is_unserved.then(overdue).flatten())
         };
         let taken = queue.take_if(|entry| verdict(entry).is_some());
@@ -139,7 +142,7 @@ impl Line {
     }
 
     pub fn login_succeeded(&self) {
-        self.state().reach.login_succeeded();
+        self.state().breaker.login_succeeded();
     }
 
     pub fn login_failed(&self, error: &TryError, now: Instant, jitter: f64) {
@@ -147,11 +150,26 @@ impl Line {
         {
             let mut state = self.state();
             match error.remedy {
-                Remedy::LowerLimit => state.reach.server_full(failure, now, jitter),
-                _ => state.reach.login_failed(failure, now, jitter),
+                Remedy::LowerLimit => state.breaker.server_full(failure, now, jitter),
+                _ => state.breaker.login_failed(failure, now, jitter),
             }
         }
         self.changed.notify_waiters();
+    }
+
+    /// A session's try ended: with `error`, where it failed.
+    pub fn tried(&self, error: Option<&TryError>, now: Instant, jitter: f64) {
+        let mut state = self.state();
+        match error {
+            Some(error) if error.remedy == Remedy::OpenBreaker => {
+                state.breaker.transfer_failed(error.failure.clone(), now, jitter);
+            }
+            _ => state.breaker.transfer_worked(),
+        }
+    }
+
+    pub fn breaker(&self, now: Instant) -> breaker::State {
+        self.state().breaker.state(now)
     }
 
     pub fn counts(&self) -> Counts {
@@ -170,9 +188,19 @@ impl State {
         self.lanes - self.with_task
     }
 
-    /// Whether one more lane may look for a session where `seekers` do besides it that are counted already.
+    /// Whether one more lane may look for a session, or one of the `counted` that do already.
     fn may_seek_besides(&self, counted: usize) -> bool {
-        self.reach.is_proven() || self.lanes - self.with_session == counted
+        match self.breaker.crowd() {
+            Crowd::Any => true,
+            Crowd::OneSeeker => self.lanes - self.with_session == counted,
+            Crowd::OneLane => self.lanes == counted,
+        }
+    }
+
+    /// Whether a lane that has a session must begin nothing with it: no more than the breaker's one probe.
+    fn is_held(&self, now: Instant) -> bool {
+        let is_shut = || self.breaker.gate(now) != Gate::Open;
+        self.breaker.crowd() == Crowd::OneLane && (self.with_task > 0 || is_shut())
     }
 
     fn seek(&mut self, now: Instant, limit: usize) -> Seek {
@@ -180,7 +208,7 @@ impl State {
         if self.stopped || !is_needed {
             return Seek::Leave;
         }
-        match self.reach.gate(now) {
+        match self.breaker.gate(now) {
             Gate::Open => Seek::Go,
             Gate::Refused { failure, .. } if self.with_session == 0 => Seek::Refuse(failure),
             Gate::Refused { until, .. } | Gate::Shut { until } => Seek::Wait(until),
@@ -223,11 +251,11 @@ impl Duty {
         self.line.state().with_session -= usize::from(before);
     }
 
-    /// Takes the next task, if there is one.
-    pub fn take(&mut self) -> Option<Entry> {
+    /// Takes the next task, if there is one and the breaker lets it be tried.
+    pub fn take(&mut self, now: Instant) -> Option<Entry> {
         let (entry, is_superfluous) = {
             let mut state = self.line.state();
-            if state.stopped {
+            if state.stopped || state.is_held(now) {
                 return None;
             }
             let entry = state.queue.pop()?;
@@ -276,6 +304,14 @@ impl Drop for Duty {
 }
 
 impl Entry {
+    /// Whether a failed probe of the breaker costs the task nothing: it tells of the server, not of the task.
+    /// Without retries the probe was the task's one try; a refused password is everybody's answer.
+    pub fn bears_probes(&self, error: &TryError) -> bool {
+        error.remedy == Remedy::OpenBreaker
+            && error.failure.code != Code::AuthFailed
+            && self.job.task.options.retry_count > 0
+    }
+
     /// The answer of a task whose deadline is over before its next try has begun.
     pub fn past_deadline(&self, wall: Timestamp) -> Option<Failure> {
         let deadline = self.job.task.options.deadline.filter(|deadline| wall > *deadline)?;

@@ -5,16 +5,18 @@
 //! is dropped where it must not be answered: its lease has ended, or the pod stops first.
 
 mod admission;
+mod breaker;
 mod carry;
 mod lane;
 mod line;
+mod order;
 mod queue;
-mod reach;
 mod report;
 mod retry;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ pub use admission::{Admission, Budget};
 pub use carry::Carry;
 use lane::Lane;
 use line::Line;
+use order::{Order, Place};
 use queue::Entry;
 
 use crate::config::FtpConnection;
@@ -75,6 +78,8 @@ pub struct Wiring<C: Connect, T> {
     pub pool: Pool<C>,
     pub carrier: T,
     pub connections: Vec<Arc<FtpConnection>>,
+    /// The local connections' `base_path`s, by name: whether two tasks have the same destination.
+    pub roots: HashMap<String, PathBuf>,
     /// Shown in the metrics; intake admits into it.
     pub budget: Budget,
     /// With a capacity of `pool.max_waiting_tasks` or more a send never waits.
@@ -101,7 +106,7 @@ pub struct Dispatcher<C: Connect = Ftp, T = Transfer> {
 impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the lanes are to run on.
     pub fn new(wiring: Wiring<C, T>) -> Self {
-        let Wiring { pool, carrier, connections, budget, answers, metrics, unsupported } = wiring;
+        let Wiring { pool, carrier, connections, roots, budget, answers, metrics, unsupported } = wiring;
         let line = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
             (Arc::clone(&name), Arc::new(Line::new(name)))
@@ -110,6 +115,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             pool,
             carrier,
             lines: connections.iter().map(line).collect(),
+            order: Order::new(roots),
             budget,
             answers,
             metrics,
@@ -123,20 +129,23 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         Dispatcher { shared }
     }
 
-    /// Queues a task; never blocks. A task that cannot be tried at all is answered at once.
+    /// Queues a task; never blocks. A task that cannot be tried at all is answered at once; while draining it
+    /// is dropped, and done by the next owner of its partition.
     pub fn submit(&self, job: Job) {
         let shared = &self.shared;
-        let entry = Entry::new(job, Instant::now());
+        let place = shared.order.place(&job);
+        let entry = Entry::new(job, place, Instant::now());
         let refusal = (shared.unsupported)(&entry.job.task.options);
         if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {
-            return shared.answer(entry, Err(failure));
+            return shared.hand_over(entry, Err(failure));
         }
         let Some(line) = shared.lines.get(&*entry.job.task.remote) else {
             let message = format!("no FTP connection is named {:?}", entry.job.task.remote);
-            return shared.answer(entry, Err(Failure::new(Code::UnknownConnection, message)));
+            return shared.hand_over(entry, Err(Failure::new(Code::UnknownConnection, message)));
         };
-        // Draining: the task is dropped, and done by the next owner of its partition.
-        if line.enqueue(entry).is_ok() {
+        // From here on the task has a place: every way out gives it up.
+        if let Some(entry) = shared.order.enter(entry) {
+            line.enqueue(entry);
             shared.staff(line);
         }
     }
@@ -145,6 +154,9 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// have not ended yet, those included that a lane dropped since the last call. What is in flight goes
     /// on until its lease ends.
     pub fn withdraw(&self) -> Vec<Origin> {
+        for entry in self.shared.order.withdraw() {
+            self.shared.drop_withdrawn(entry);
+        }
         for line in self.shared.lines.values() {
             for entry in line.withdraw() {
                 self.shared.withdrawn(entry);
@@ -157,7 +169,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// and is cut off then, without an answer. Returns soon after the deadline at the latest.
     pub async fn drain(&self, deadline: Instant) -> Left {
         let shared = &self.shared;
-        let waiting = shared.lines.values().map(|line| line.stop()).sum();
+        let waiting = shared.order.stop() + shared.lines.values().map(|line| line.stop()).sum::<usize>();
         shared.lanes.close();
         let is_done = timeout_at(deadline, shared.lanes.wait()).await.is_ok();
         let cut_off = shared.lines.values().map(|line| line.counts().in_flight).sum();
@@ -185,6 +197,7 @@ struct Shared<C: Connect, T> {
     pool: Pool<C>,
     carrier: T,
     lines: HashMap<Arc<str>, Arc<Line>>,
+    order: Order,
     budget: Budget,
     answers: mpsc::Sender<Answered>,
     metrics: Metrics,
@@ -205,9 +218,16 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         }
     }
 
-    /// The task is dropped: its partition leaves this pod, the next owner does it. Once the partition has
-    /// left, nobody waits to be told; and told later, it would be taken for a task of the next assignment.
-    fn withdrawn(&self, entry: Entry) {
+    /// The task is dropped: its partition leaves this pod, the next owner does it.
+    fn withdrawn(self: &Arc<Self>, entry: Entry) {
+        let place = entry.place;
+        self.drop_withdrawn(entry);
+        self.give_up(place);
+    }
+
+    /// Once the partition has left, nobody waits to be told; and told later, it would be taken for a task of
+    /// the next assignment.
+    fn drop_withdrawn(&self, entry: Entry) {
         if entry.job.record.lease.is_live() {
             self.withdrawals().push(entry.job.record.origin);
         }
@@ -226,8 +246,29 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         }
     }
 
-    /// The one way out: hands the task's answer on, unless its lease has ended.
-    fn answer(&self, entry: Entry, verdict: Result<Completed, Failure>) {
+    /// The task leaves with its answer, and the next one with its destination begins.
+    fn answer(self: &Arc<Self>, entry: Entry, verdict: Result<Completed, Failure>) {
+        let place = entry.place;
+        self.hand_over(entry, verdict);
+        self.give_up(place);
+    }
+
+    /// The place of a task that has left goes to the next one in the topic's order.
+    fn give_up(self: &Arc<Self>, place: Place) {
+        while let Some(entry) = self.order.leave(place) {
+            if !entry.job.record.lease.may_begin() {
+                self.drop_withdrawn(entry);
+                continue;
+            }
+            if let Some(line) = self.lines.get(&*entry.job.task.remote) {
+                line.enqueue_first(entry);
+                return self.staff(line);
+            }
+        }
+    }
+
+    /// Hands the task's answer on, unless its lease has ended.
+    fn hand_over(&self, entry: Entry, verdict: Result<Completed, Failure>) {
         if !entry.job.record.lease.is_live() {
             return;
         }
@@ -250,14 +291,17 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         }
     }
 
-    fn sweep_and_report(&self) {
+    fn sweep_and_report(self: &Arc<Self>) {
         let (now, wall) = (Instant::now(), Timestamp::now());
+        let behind = self.order.behind();
         for line in self.lines.values() {
             for (entry, failure) in line.sweep(now, wall) {
                 self.answer(entry, Err(failure));
             }
             let counts = line.counts();
-            self.metrics.tasks(&line.connection, counts.waiting, counts.delayed, counts.in_flight);
+            let waiting = counts.waiting + behind.get(&*line.connection).copied().unwrap_or_default();
+            self.metrics.breaker(&line.connection, line.breaker(now));
+            self.metrics.tasks(&line.connection, waiting, counts.delayed, counts.in_flight);
         }
         self.metrics.held(self.budget.tasks(), self.budget.bytes());
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::time::Instant;
 
 use super::Job;
+use super::order::Place;
 use super::retry::Tries;
 
 /// A job on its way through the dispatcher.
@@ -13,13 +14,15 @@ use super::retry::Tries;
 pub(super) struct Entry {
     pub job: Job,
     pub tries: Tries,
+    /// Its destination's.
+    pub place: Place,
     pub queued: Instant,
 }
 
 impl Entry {
-    pub fn new(job: Job, now: Instant) -> Self {
+    pub fn new(job: Job, place: Place, now: Instant) -> Self {
         let tries = Tries::new(job.attempts);
-        Entry { job, tries, queued: now }
+        Entry { job, tries, place, queued: now }
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) fn answered(metrics: &Metrics, entry: &Entry, verdict: &Result<Comple
         attempts = entry.tries.attempts,
         code = code.unwrap_or("completed"),
         error = verdict.as_ref().err().map(|failure| failure.message.as_str()),
+        "task answered"
     );
 }
 

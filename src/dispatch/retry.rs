@@ -42,6 +42,11 @@ impl Tries {
         self.attempts = self.attempts.saturating_add(1);
     }
 
+    /// The try that [`Tries::begin`] began counts for nothing.
+    pub fn take_back(&mut self) {
+        self.attempts = self.attempts.saturating_sub(1);
+    }
+
     /// What to do after the try that [`Tries::begin`] began failed; `jitter` is from 0 to 1.
     pub fn failed(&mut self, error: &TryError, retry_count: u32, jitter: f64) -> Next {
         match error.remedy {
@@ -50,12 +55,12 @@ impl Tries {
             Remedy::GiveUp => Next::Answer,
             Remedy::FreshSession if self.fresh < FREE_SESSIONS => {
                 self.fresh += 1;
-                self.attempts = self.attempts.saturating_sub(1);
+                self.take_back();
                 Next::AtOnce
             }
             Remedy::LowerLimit if self.refusals < FREE_REFUSALS => {
                 self.refusals += 1;
-                self.attempts = self.attempts.saturating_sub(1);
+                self.take_back();
                 Next::After(backoff(self.refusals - 1, jitter))
             }
             Remedy::FreshSession | Remedy::LowerLimit | Remedy::Wait | Remedy::OpenBreaker => {

@@ -120,7 +120,7 @@ pub(super) fn reply_or_fault(error: FtpError, secret: &str) -> Result<Reply, Fau
             Err(Fault::Unsendable)
         }
         FtpError::ConnectionError(error)
-            if error.get_ref().is_some_and(|inner| inner.is::<ReplyTooLarge>()) =>
+            if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<ReplyTooLarge>) =>
         {
             Err(Fault::Garbled)
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::char_boundary;
+
 /// Of a longer text only this many bytes are shown: its begin and its end, where servers say what matters.
 const SHOWN_BYTES: usize = 500;
 
@@ -208,7 +210,7 @@ fn shortened(text: &str, limit: usize) -> String {
         return text.to_owned();
     }
     let half = limit / 2;
-    let end = (0..=half).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    let end = char_boundary(text, half);
     format!("{} … {}", text.get(..end).unwrap_or_default(), tail(text, half))
 }
 

@@ -39,6 +39,35 @@ impl Closed {
     }
 }
 
+/// A connection's circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    Closed,
+    /// One probe is due, or under way.
+    HalfOpen,
+    Open,
+}
+
+impl BreakerState {
+    /// The gauge's value.
+    pub(super) const fn value(self) -> i64 {
+        match self {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        }
+    }
+
+    /// The gauge's value, in words.
+    pub(super) const fn name_of(value: i64) -> &'static str {
+        match value {
+            0 => "closed",
+            1 => "half-open",
+            _ => "open",
+        }
+    }
+}
+
 /// All connections' series by name.
 pub(super) struct Connections {
     by_name: RwLock<HashMap<String, Arc<Connection>>>,
@@ -96,6 +125,7 @@ pub(super) struct Connection {
     pub(super) wait: Histogram,
     pub(super) sessions: Sessions,
     pub(super) tasks: Tasks,
+    pub(super) breaker: IntGauge,
 }
 
 impl Connection {
@@ -108,6 +138,7 @@ impl Connection {
             wait: series.wait.with_label_values(&[name]),
             sessions: Sessions::new(name, series),
             tasks: Tasks::new(name, series),
+            breaker: series.breaker.with_label_values(&[name]),
         }
     }
 

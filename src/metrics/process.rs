@@ -14,14 +14,13 @@ use super::Series;
 #[derive(Default)]
 pub(super) struct Process {
     /// One reader at a time: the CPU counter is raised by a difference.
-    reading: Mutex<()>,
+    cpu: Mutex<()>,
 }
 
 impl Process {
     /// Sets the process's series to what they are now.
     pub(super) fn refresh(&self, series: &Series) {
-        let _one_reader = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        series.process_cpu.inc_by((cpu_seconds() - series.process_cpu.get()).max(0.0));
+        self.refresh_cpu(series);
         if let Ok(status) = fs::read_to_string("/proc/self/status") {
             set(&series.process_resident, field(&status, "VmRSS:").map(kibibytes));
             set(&series.process_virtual, field(&status, "VmSize:").map(kibibytes));
@@ -29,6 +28,11 @@ impl Process {
         }
         set(&series.process_fds, open_fds());
         set(&series.process_max_fds, getrlimit(Resource::Nofile).current.and_then(|n| i64::try_from(n).ok()));
+    }
+
+    fn refresh_cpu(&self, series: &Series) {
+        let _one_reader = self.cpu.lock().unwrap_or_else(PoisonError::into_inner);
+        series.process_cpu.inc_by((cpu_seconds() - series.process_cpu.get()).max(0.0));
     }
 }
 

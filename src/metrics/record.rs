@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::{Closed, Metrics};
+use super::{BreakerState, Closed, Metrics};
 use crate::failure::Code;
 
 /// The label of an error code outside the closed list.
@@ -67,6 +67,17 @@ impl Metrics {
         connection.tasks.in_flight.set(gauge(in_flight));
     }
 
+    /// A connection's circuit breaker now.
+    pub fn breaker(&self, connection: &str, state: BreakerState) {
+        self.connection(connection).breaker.set(state.value());
+    }
+
+    /// A task goes to the retry topic; `reason` is a word of the code, not of a message.
+    pub fn deferred(&self, connection: &str, reason: &'static str) {
+        let connection = self.connection(connection);
+        self.inner.series.deferred.with_label_values(&[connection.name.as_str(), reason]).inc();
+    }
+
     /// Tasks the pod holds from intake to commit, and their payload bytes.
     pub fn held(&self, tasks: usize, bytes: usize) {
         self.inner.series.held_tasks.set(gauge(tasks));
@@ -98,6 +109,11 @@ impl Metrics {
     pub fn committed(&self, answers: usize, took: Duration) {
         self.inner.series.committed.inc_by(u64::try_from(answers).unwrap_or(u64::MAX));
         self.inner.series.commit_duration.observe(took.as_secs_f64());
+    }
+
+    /// A transaction was aborted: its answers are chosen and sent again.
+    pub fn aborted(&self) {
+        self.inner.series.aborted.inc();
     }
 
     /// Kafka said no: `what` is `produce`, `commit`, `consume`, … (a word of the code, not of a message).

@@ -7,7 +7,7 @@ use prometheus::{IntCounter, IntGauge};
 use serde::Serialize;
 
 use super::Metrics;
-use super::connection::Connection;
+use super::connection::{BreakerState, Connection};
 
 /// The pod's figures now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,6 +31,8 @@ pub struct Snapshot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectionSnapshot {
     pub name: String,
+    /// `closed`, `half-open` or `open`.
+    pub breaker: &'static str,
     pub tasks: TaskCounts,
     pub sessions: SessionCounts,
     pub totals: Totals,
@@ -103,6 +105,7 @@ impl Connection {
         let (download, upload) = (&self.download, &self.upload);
         ConnectionSnapshot {
             name: self.name.clone(),
+            breaker: BreakerState::name_of(self.breaker.get()),
             tasks: TaskCounts {
                 waiting: now(&self.tasks.waiting),
                 delayed: now(&self.tasks.delayed),

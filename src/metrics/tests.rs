@@ -23,6 +23,8 @@ fn told() -> Metrics {
     metrics.lag("ftp-tasks", 4, 2);
     metrics.partitions(2, 1);
     metrics.committed(3, Duration::from_millis(20));
+    metrics.breaker("far", BreakerState::Open);
+    metrics.deferred("far", "unreachable");
     metrics.kafka_error("commit");
     metrics.health(true, false);
     metrics
@@ -123,6 +125,9 @@ fn events_arrive_in_their_series() {
         (r#"ftp_pooler_sessions{connection="far",state="busy"}"#, 2.0),
         (r#"ftp_pooler_sessions_closed_total{connection="far",reason="in_doubt"}"#, 1.0),
         (r#"ftp_pooler_tasks{connection="far",state="delayed"}"#, 5.0),
+        (r#"ftp_pooler_breaker_state{connection="far"}"#, 2.0),
+        (r#"ftp_pooler_breaker_state{connection="near"}"#, 0.0),
+        (r#"ftp_pooler_deferred_tasks_total{connection="far",reason="unreachable"}"#, 1.0),
         (r#"ftp_pooler_lag_records{partition="3",topic="ftp-tasks"}"#, 40.0),
         (r#"ftp_pooler_kafka_errors_total{operation="commit"}"#, 1.0),
         ("ftp_pooler_committed_answers_total", 3.0),

@@ -2,15 +2,30 @@
 //! (which finishes them).
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{DoneMap, Intake, Lease, Ledger};
 use crate::record::Origin;
 
+/// One partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {
     pub topic: Arc<str>,
     pub partition: i32,
+}
+
+impl TopicPartition {
+    /// The partition that a record stands in.
+    pub fn of(origin: &Origin) -> Self {
+        TopicPartition { topic: origin.topic.clone(), partition: origin.partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.topic, self.partition)
+    }
 }
 
 /// What is committed for one partition.
@@ -38,17 +53,16 @@ struct Owned {
 }
 
 impl Owned {
-    /// The commit if `answered` (offsets with their leases' epochs) were done; `None` where nothing is new.
+    /// The commit if `answered` (offsets with their leases' epochs, all of this one) were done; `None` where
+    /// nothing is new.
     fn proposal(&self, at: &TopicPartition, answered: &[(i64, u64)]) -> Option<PartitionCommit> {
         let committed = self.committed.as_ref();
         if answered.is_empty() && self.ledger.low_water() == committed.map(|(low, _)| *low) && !self.unsaved {
             return None;
         }
         let mut ledger = self.ledger.clone();
-        for &(offset, epoch) in answered {
-            if epoch == self.lease.epoch() {
-                ledger.finish(offset);
-            }
+        for &(offset, _) in answered {
+            ledger.finish(offset);
         }
         let low_water = ledger.low_water()?;
         let metadata = ledger.done_map().encode();
@@ -108,28 +122,36 @@ impl Offsets {
     /// True if an outcome under this lease may still be published: its partition is ours under the same
     /// assignment.
     pub fn is_owned(&self, origin: &Origin, lease: &Lease) -> bool {
-        let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+        let at = TopicPartition::of(origin);
         self.lock().owned.get(&at).is_some_and(|owned| owned.lease.epoch() == lease.epoch())
     }
 
     /// What would be committed if `answered` were done, for each partition where that differs from what is
-    /// committed already. Changes nothing: see [`Offsets::settle`].
+    /// committed already; `None` if a partition of theirs is not ours any more. Changes nothing: see
+    /// [`Offsets::settle`].
     pub fn propose<'a>(
         &self,
         answered: impl IntoIterator<Item = (&'a Origin, &'a Lease)>,
-    ) -> Vec<PartitionCommit> {
+    ) -> Option<Vec<PartitionCommit>> {
         let mut by_partition: HashMap<TopicPartition, Vec<(i64, u64)>> = HashMap::new();
         for (origin, lease) in answered {
-            let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+            let at = TopicPartition::of(origin);
             by_partition.entry(at).or_default().push((origin.offset, lease.epoch()));
         }
         let state = self.lock();
+        let is_ours = |(at, answered): (&TopicPartition, &Vec<(i64, u64)>)| {
+            let epoch = state.owned.get(at).map(|owned| owned.lease.epoch());
+            answered.iter().all(|(_, of_answer)| Some(*of_answer) == epoch)
+        };
+        if !by_partition.iter().all(is_ours) {
+            return None;
+        }
         let mut commits = Vec::new();
         for (at, owned) in &state.owned {
             let answered = by_partition.get(at).map_or(&[][..], Vec::as_slice);
             commits.extend(owned.proposal(at, answered));
         }
-        commits
+        Some(commits)
     }
 
     /// The answers are on the broker and `commits` were committed. Either may be empty: where answers and
@@ -141,7 +163,7 @@ impl Offsets {
     ) {
         let mut state = self.lock();
         for (origin, lease) in answered {
-            let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+            let at = TopicPartition::of(origin);
             if let Some(owned) = state.owned.get_mut(&at).filter(|owned| owned.lease.epoch() == lease.epoch())
             {
                 owned.unsaved |= owned.ledger.finish(origin.offset);
@@ -171,7 +193,7 @@ impl Offsets {
     pub fn abandon<'a>(&self, dropped: impl IntoIterator<Item = &'a Origin>) {
         let mut state = self.lock();
         for origin in dropped {
-            let at = TopicPartition { topic: origin.topic.clone(), partition: origin.partition };
+            let at = TopicPartition::of(origin);
             if let Some(owned) = state.owned.get_mut(&at).filter(|owned| owned.revoking) {
                 owned.abandoned += 1;
             }

@@ -6,8 +6,9 @@ use super::envelope::Envelope;
 use super::json::{fitting, push_string, string_len};
 use super::original::Original;
 use super::{Completed, Outcome};
-use crate::failure::{Failure, MAX_MESSAGE_BYTES, char_boundary};
+use crate::failure::{Failure, MAX_MESSAGE_BYTES};
 use crate::record::Header;
+use crate::text::char_boundary;
 
 /// The smallest size that a message can be asked to keep within; a smaller one counts as this. Every required
 /// field has room in it, also with a `task_id` of which each byte takes six as JSON.
@@ -43,6 +44,14 @@ pub struct Answer<'a> {
 }
 
 impl Outcome {
+    /// Which topic the answer belongs to.
+    pub fn kind(&self) -> AnswerKind {
+        match self.verdict {
+            Ok(_) => AnswerKind::Result,
+            Err(_) => AnswerKind::Failure,
+        }
+    }
+
     /// Encodes the answer so that the record has at most `max_bytes` (at least [`MIN_MESSAGE_BYTES`]) with its
     /// key, headers and Kafka's own overhead: what a topic's `max.message.bytes` limits.
     ///

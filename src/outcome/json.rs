@@ -1,6 +1,6 @@
 //! Writing JSON to a length known before: a payload of almost a megabyte is written once, never twice.
 
-use crate::failure::char_boundary;
+use crate::text::char_boundary;
 
 /// Appends `text` as a JSON string, with only the escapes that RFC 8259 section 7 demands.
 pub(super) fn push_string(out: &mut String, text: &str) {

@@ -5,6 +5,8 @@
 
 mod committer;
 mod exactly_once;
+mod holds;
+mod pending;
 mod producer;
 mod publisher;
 

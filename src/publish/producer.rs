@@ -16,23 +16,31 @@ use crate::consume::{client_properties, log, without_value};
 use crate::metrics::Metrics;
 use crate::record::Header;
 
-/// Defaults that `kafka.properties` may override. The publisher makes its own batches.
+/// Defaults; `kafka.properties` may override those that the configuration does not refuse there. The publisher
+/// makes its own batches.
 const DEFAULTS: &[(&str, &str)] = &[
     ("linger.ms", "1"),
     ("message.timeout.ms", "30000"),
     ("socket.timeout.ms", "20000"),
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("reconnect.backoff.max.ms", "2000"),
+    // A missing topic is told within this, before the messages for it time out.
+    ("topic.metadata.propagation.max.ms", "5000"),
 ];
 /// What delivery rests on: the configuration refuses these in `kafka.properties`.
 const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")];
 /// A dead pod's open transaction holds up its partitions' next owner for this long at most. librdkafka wants
-/// a message's time within it.
-const TRANSACTION: &[(&str, &str)] = &[("transaction.timeout.ms", "10000"), ("message.timeout.ms", "9000")];
-/// librdkafka's reports arrive while polling: one poll's length, which bounds what a report waits.
+/// a message's time within it, and a request's.
+const TRANSACTION: &[(&str, &str)] =
+    &[("transaction.timeout.ms", "10000"), ("message.timeout.ms", "9000"), ("socket.timeout.ms", "9000")];
+/// librdkafka's reports arrive while polling: between two polls, which bounds what a report waits. Slept, since
+/// a poll that waits for less than librdkafka's millisecond spins.
 const POLL: Duration = Duration::from_millis(1);
 /// Above librdkafka's own `message.timeout.ms`: past it every message has been reported.
 const REPORT_GRACE: Duration = Duration::from_secs(5);
+
+/// One look at a topic's metadata.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// One message to send.
 #[derive(Debug)]
@@ -119,6 +127,14 @@ impl Producer {
         &self.inner
     }
 
+    /// Whether the topic is there and may be written, as far as its metadata tells.
+    pub(super) fn has_topic(&self, topic: &str) -> bool {
+        let metadata = self.inner.client().fetch_metadata(Some(topic), LOOK);
+        metadata.is_ok_and(|metadata| {
+            metadata.topics().iter().any(|found| found.name() == topic && found.error().is_none())
+        })
+    }
+
     /// Sends all messages and waits until each is acknowledged or refused, calling `beat` meanwhile. The
     /// results stand in the messages' order.
     pub fn send_all(
@@ -133,7 +149,7 @@ impl Producer {
             self.enqueue(number, message, deadline, &beat);
         }
         while self.reported(first) < messages.len() && Instant::now() < deadline {
-            self.inner.poll(POLL);
+            self.poll();
             beat();
         }
         let mut done = self.reports();
@@ -165,8 +181,17 @@ impl Producer {
                 self.reports().insert(number, Err(code));
                 return;
             }
-            self.inner.poll(POLL);
+            self.poll();
             beat();
+        }
+    }
+
+    /// Takes the reports that are there; waits a moment where there are none.
+    fn poll(&self) {
+        let before = self.reports().len();
+        self.inner.poll(Duration::ZERO);
+        if self.reports().len() == before {
+            std::thread::sleep(POLL);
         }
     }
 

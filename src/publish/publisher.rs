@@ -10,24 +10,19 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::committer::Committer;
+use super::holds::{Holds, Refusal};
+use super::pending::{Pending, choose, encode};
 use super::producer::{Message, Producer};
 use super::{LINGER, MAX_BATCH};
 use crate::consume::CommitError;
 use crate::dispatch::Answered;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::{Lease, Offsets};
+use crate::offsets::Offsets;
 use crate::outcome::{Answer, AnswerKind};
-use crate::record::Origin;
 
 /// With nothing to publish the loop comes round this often, to beat and to commit passed-over offsets.
 const IDLE: Duration = Duration::from_millis(500);
-/// Encoded answers in one batch, so that a batch of the largest records stays small.
-const MAX_BATCH_BYTES: usize = 4 << 20;
-/// librdkafka's and Kafka's default limit of a message, less room for the record's framing.
-const MAX_ANSWER_BYTES: usize = 1_000_000 - 1_024;
-/// The smallest answer worth trying where a topic refuses larger ones.
-const MIN_ANSWER_BYTES: usize = 2_048;
 /// After a batch that Kafka did not take.
 const BACKOFF: Duration = Duration::from_millis(250);
 /// At the end, answers that Kafka does not take for this long are left to the next owner.
@@ -81,24 +76,11 @@ impl Publish {
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("publish".into()).spawn(move || {
             let health = self.health.clone();
-            let result = Loop { parts: self, runtime, pending: Vec::new() }.run();
+            let result = Loop { parts: self, runtime, pending: Vec::new(), holds: Holds::default() }.run();
             health.publish.end();
             let _ = end.send(result); // nobody listens after a second signal
         })?;
         Ok(Handle { ended })
-    }
-}
-
-/// An answer that is not yet committed, and the largest message it may become.
-struct Pending {
-    answered: Answered,
-    max_bytes: usize,
-}
-
-impl Pending {
-    fn origin(&self) -> (&Origin, &Lease) {
-        let record = &self.answered.outcome.record;
-        (&record.origin, &record.lease)
     }
 }
 
@@ -115,26 +97,26 @@ struct Loop {
     runtime: runtime::Handle,
     /// Bounded by the pod's budget: every answer holds its admission.
     pending: Vec<Pending>,
+    holds: Holds,
 }
 
 impl Loop {
     /// Only a fatal error is returned; any other is tried again.
     fn run(mut self) -> Result<usize, CommitError> {
         self.start()?;
-        let mut failing_since = None;
+        let mut closing_since = None;
         loop {
             self.parts.health.publish.beat();
             let open = self.gather();
-            match self.publish_batch()? {
-                Step::Done if !open && self.pending.is_empty() => return Ok(0),
-                Step::Done => failing_since = None,
-                Step::Again => {
-                    let since = *failing_since.get_or_insert_with(Instant::now);
-                    if !open && since.elapsed() > LAST_TRIES {
-                        return Ok(self.pending.len());
-                    }
-                    std::thread::sleep(BACKOFF);
+            let step = self.publish_batch()?;
+            if !open {
+                let since = *closing_since.get_or_insert_with(Instant::now);
+                if (step == Step::Done && self.pending.is_empty()) || since.elapsed() > LAST_TRIES {
+                    return Ok(self.pending.len());
                 }
+            }
+            if step == Step::Again {
+                std::thread::sleep(BACKOFF);
             }
         }
     }
@@ -180,8 +162,7 @@ impl Loop {
                 }
             }
         });
-        self.pending
-            .extend(fresh.into_iter().map(|answered| Pending { answered, max_bytes: MAX_ANSWER_BYTES }));
+        self.pending.extend(fresh.into_iter().map(Pending::new));
         open
     }
 
@@ -204,23 +185,21 @@ impl Loop {
             return Ok(Step::Again);
         }
         self.drop_late();
-        if self.pending.is_empty() && self.parts.offsets.propose([]).is_empty() {
+        let mut batch = self.choose();
+        if batch.is_empty() && self.parts.offsets.propose([]).is_none_or(|commits| commits.is_empty()) {
             return Ok(Step::Done);
         }
         let begun = Instant::now();
         if let Err(error) = self.parts.committer.begin(&self.parts.producer) {
+            self.pending.splice(0..0, batch);
             self.note(error)?;
             return Ok(Step::Again);
         }
-        let mut batch = std::mem::take(&mut self.pending);
-        let (encoded, fits) = encode(&batch);
-        let results = self.send(&encoded);
-        drop(encoded);
-        let later = batch.split_off(fits.min(batch.len()));
-        let (delivered, refused) = sort(batch, &results);
+        let results = self.send(&encode(&batch));
+        let later = batch.split_off(results.len());
+        let (delivered, refused) = self.sort(batch, &results);
         let all_delivered = refused.is_empty();
-        self.pending = refused;
-        self.pending.extend(later);
+        self.pending.splice(0..0, refused.into_iter().chain(later));
         let step = if self.parts.committer.answers_stand_alone() {
             self.settle_then_commit(&delivered, begun)?
         } else if all_delivered {
@@ -231,24 +210,55 @@ impl Loop {
         Ok(if all_delivered { step } else { Step::Again })
     }
 
+    /// The next batch: nothing for a topic on hold, and nothing that was set aside.
+    fn choose(&mut self) -> Vec<Pending> {
+        let Loop { parts: Publish { topics, producer, health, .. }, holds, pending, .. } = self;
+        let now = Instant::now();
+        for topic in holds.look(now, |topic| {
+            health.publish.beat();
+            producer.has_topic(topic)
+        }) {
+            tracing::info!(topic, "the topic takes answers again");
+        }
+        choose(pending, |answer| answer.is_aside(now) || holds.is_held(topics.of(answer.kind())))
+    }
+
     fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
-        let Publish { topics, producer, health, metrics, .. } = &mut self.parts;
+        let Publish { topics, producer, health, .. } = &mut self.parts;
         let message = |answer| message_of(topics, answer);
         let messages: Vec<Message<'_>> = encoded.iter().map(message).collect();
-        let results = producer.send_all(&messages, || health.publish.beat());
-        for (message, result) in messages.iter().zip(&results) {
-            if let Err(code) = result {
-                metrics.kafka_error("produce");
-                tracing::error!(topic = message.topic, bytes = message.payload.len(), %code, "answer not taken by Kafka");
+        producer.send_all(&messages, || health.publish.beat())
+    }
+
+    /// Parts the delivered from the refused.
+    fn sort(
+        &mut self,
+        batch: Vec<Pending>,
+        results: &[Result<(), RDKafkaErrorCode>],
+    ) -> (Vec<Pending>, Vec<Pending>) {
+        let (mut delivered, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
+        let now = Instant::now();
+        for (mut answer, result) in batch.into_iter().zip(results) {
+            let Err(code) = *result else {
+                delivered.push(answer);
+                continue;
+            };
+            self.parts.metrics.kafka_error("produce");
+            let topic = self.parts.topics.of(answer.kind());
+            if Refusal::of(code) == Refusal::Topic && self.holds.hold(topic, now) {
+                tracing::error!(topic, %code, "the topic takes no answers: they are kept, and it is looked at again");
             }
+            tracing::debug!(topic, origin = %answer.origin().0, %code, "answer not taken by Kafka");
+            answer.refused(code, now);
+            refused.push(answer);
         }
-        results
+        (delivered, refused)
     }
 
     /// Acknowledged answers stand, whatever becomes of their commit: the next one holds them too.
     fn settle_then_commit(&mut self, delivered: &[Pending], begun: Instant) -> Result<Step, CommitError> {
         self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
-        let commits = self.parts.offsets.propose([]);
+        let commits = self.parts.offsets.propose([]).unwrap_or_default();
         match self.parts.committer.commit(&self.parts.producer, &commits) {
             Ok(()) => self.parts.offsets.settle([], &commits),
             Err(error) => {
@@ -262,7 +272,10 @@ impl Loop {
 
     /// Answers and offsets stand or fall together.
     fn commit_then_settle(&mut self, delivered: Vec<Pending>, begun: Instant) -> Result<Step, CommitError> {
-        let commits = self.parts.offsets.propose(delivered.iter().map(Pending::origin));
+        let Some(commits) = self.parts.offsets.propose(delivered.iter().map(Pending::origin)) else {
+            // A partition has left since its outcomes were chosen: its next owner answers them.
+            return self.abort(delivered);
+        };
         match self.parts.committer.commit(&self.parts.producer, &commits) {
             Ok(()) => self.parts.offsets.settle(delivered.iter().map(Pending::origin), &commits),
             Err(error) => {
@@ -276,6 +289,7 @@ impl Loop {
 
     /// Takes the batch back; it is chosen anew, by ownership, next time.
     fn abort(&mut self, batch: Vec<Pending>) -> Result<Step, CommitError> {
+        self.parts.metrics.aborted();
         if let Err(error) = self.parts.committer.abort(&self.parts.producer) {
             self.note(error)?;
         }
@@ -304,39 +318,4 @@ fn message_of<'a>(topics: &'a Topics, answer: &'a Answer<'_>) -> Message<'a> {
         headers: &answer.headers,
         payload: &answer.payload,
     }
-}
-
-/// Encodes as many answers as fit into one batch, the first in any case.
-fn encode(batch: &[Pending]) -> (Vec<Answer<'_>>, usize) {
-    let (mut encoded, mut bytes) = (Vec::with_capacity(batch.len().min(MAX_BATCH)), 0);
-    for pending in batch.iter().take(MAX_BATCH) {
-        let answer = pending.answered.outcome.encode(pending.max_bytes);
-        bytes += answer.payload.len();
-        if bytes > MAX_BATCH_BYTES && !encoded.is_empty() {
-            break;
-        }
-        encoded.push(answer);
-    }
-    let fits = encoded.len();
-    (encoded, fits)
-}
-
-/// Parts the delivered from the refused; an answer that was too large for its topic is halved.
-fn sort(batch: Vec<Pending>, results: &[Result<(), RDKafkaErrorCode>]) -> (Vec<Pending>, Vec<Pending>) {
-    let (mut delivered, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
-    for (mut pending, result) in batch.into_iter().zip(results) {
-        match result {
-            Ok(()) => delivered.push(pending),
-            Err(code) => {
-                if matches!(
-                    code,
-                    RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize
-                ) {
-                    pending.max_bytes = (pending.max_bytes / 2).max(MIN_ANSWER_BYTES);
-                }
-                refused.push(pending);
-            }
-        }
-    }
-    (delivered, refused)
 }

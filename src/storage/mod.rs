@@ -102,18 +102,6 @@ impl Storage {
         SourceFile::open(self.clone(), target.clone()).await
     }
 
-    /// Whether anything stands at `target`, a symlink that leads nowhere included.
-    pub async fn exists(&self, target: &Target) -> Result<bool, StorageError> {
-        let (beneath, path) = (self.beneath(), target.clone());
-        let job = Job { what: "look at", target: target.clone(), side: Side::Destination };
-        let there = self.disk.call(job.clone(), move |_| {
-            let failed = |errno| job.doing().failed(errno);
-            let (dir, missing) = beneath.nearest(path.parent()).map_err(failed)?;
-            Ok(missing.is_empty() && beneath::look_at(&dir, path.name()).map_err(failed)?.is_some())
-        });
-        there.await
-    }
-
     /// Tries the directory out: asks for the room left, makes a file and removes it. Blocks.
     ///
     /// # Errors

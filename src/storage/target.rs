@@ -22,6 +22,8 @@ impl Target {
     /// begins with `base_path`, by whole components, is that file and not a nested one. `.` and doubled
     /// slashes mean nothing.
     ///
+    /// A decoded task has been looked at for most of this already; what confines the files does not rely on it.
+    ///
     /// # Errors
     /// [`StorageError::PathNotAllowed`] where there is a NUL, a `..`, a component above 255 bytes, no
     /// file's name at the end, or a name that only the pooler's temp files have.

@@ -38,11 +38,11 @@ pub fn decode(payload: Option<&[u8]>, connections: &Connections) -> Result<Task,
 
     let task_id = read_task_id(&task_id, &mut problems);
     let operation = read_operation(&operation, &mut problems);
-    let (source_kind, destination_kind) = operation.map(side::kinds).unzip();
+    let (source_location, destination_location) = operation.map(side::locations).unzip();
     let paths = ["source.connection_id", "source.path"];
-    let source = side::read(&source, paths, source_kind, connections, &mut problems);
+    let source = side::read(&source, paths, source_location, connections, &mut problems);
     let paths = ["destination.connection_id", "destination.path"];
-    let destination = side::read(&destination, paths, destination_kind, connections, &mut problems);
+    let destination = side::read(&destination, paths, destination_location, connections, &mut problems);
     let options = options::read(&options, operation, &mut problems);
 
     let task = assemble(task_id.clone(), operation, source, destination, options);

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::json::{Field, nested, quoted, string};
-use super::path::Kind;
+use super::path::Location;
 use super::problems::Problems;
 use super::side::check_path;
 use super::{After, Operation, Options, Verify};
@@ -99,7 +99,7 @@ fn read_after(field: &Field<'_>, operation: Option<Operation>, problems: &mut Pr
         };
         let needed = "a path on the server, not empty";
         let Some(text) = path.required_string(needed, problems) else { return After::Keep };
-        check_path(path.path, &text, Kind::Remote, problems);
+        check_path(path.path, &text, Location::Remote, problems);
         After::MoveTo(text)
     } else {
         match string(raw).as_deref() {

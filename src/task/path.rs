@@ -7,9 +7,9 @@ pub const MAX_PATH_BYTES: usize = 4096;
 /// The bytes of one name in a local path at most: Linux's `NAME_MAX`.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// Whose rules a path has to follow.
+/// Where a path leads to, and so whose rules it has to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Location {
     Remote,
     Local,
 }
@@ -19,7 +19,7 @@ pub(super) enum Kind {
 /// NUL, CR and LF are refused on both sides: on the control connection a line ends with them or is changed by
 /// them (RFC 959 section 5.3.2 excludes CR and LF; NUL becomes a line feed in vsftpd), and the two sides of a
 /// task should not differ in what a name is. Other control characters are characters of a path there.
-pub(super) fn flaw(path: &str, kind: Kind) -> Option<Cow<'static, str>> {
+pub(super) fn flaw(path: &str, location: Location) -> Option<Cow<'static, str>> {
     if path.len() > MAX_PATH_BYTES {
         return Some(format!("has {} bytes, may have {MAX_PATH_BYTES}", path.len()).into());
     }
@@ -33,14 +33,14 @@ pub(super) fn flaw(path: &str, kind: Kind) -> Option<Cow<'static, str>> {
     }
     // A backslash parts names on Windows' servers. Elsewhere it is a character like any other, but nobody
     // misses a file whose name is `..\x`.
-    let parts_names = |char| char == '/' || (char == '\\' && kind == Kind::Remote);
+    let parts_names = |char| char == '/' || (char == '\\' && location == Location::Remote);
     if path.split(parts_names).any(|name| name == "..") {
         return Some("has a `..` component, which is not allowed".into());
     }
     if path.rsplit('/').next().is_none_or(|name| name.is_empty() || name == ".") {
         return Some("names a directory, must name a file".into());
     }
-    if kind == Kind::Local {
+    if location == Location::Local {
         let long = path.split('/').find(|name| name.len() > MAX_NAME_BYTES)?;
         return Some(format!("has a name of {} bytes, may have {MAX_NAME_BYTES}", long.len()).into());
     }
@@ -51,8 +51,8 @@ pub(super) fn flaw(path: &str, kind: Kind) -> Option<Cow<'static, str>> {
 mod tests {
     use super::*;
 
-    fn refused(path: &str, kind: Kind) -> String {
-        flaw(path, kind).unwrap_or_else(|| panic!("{path:?} was allowed")).into_owned()
+    fn refused(path: &str, location: Location) -> String {
+        flaw(path, location).unwrap_or_else(|| panic!("{path:?} was allowed")).into_owned()
     }
 
     #[test]
@@ -80,49 +80,49 @@ mod tests {
             r"C:\dir\a.txt",
             r"a\",
         ] {
-            assert_eq!(flaw(path, Kind::Remote), None, "{path:?}");
-            assert_eq!(flaw(path, Kind::Local), None, "{path:?}");
+            assert_eq!(flaw(path, Location::Remote), None, "{path:?}");
+            assert_eq!(flaw(path, Location::Local), None, "{path:?}");
         }
     }
 
     #[test]
     fn a_parent_component_is_refused_wherever_it_stands() {
         for path in ["..", "../a", "/..", "/../a", "a/../b", "a/..", "/a/b/../../../etc/passwd"] {
-            for kind in [Kind::Remote, Kind::Local] {
-                assert!(refused(path, kind).contains("`..` component"), "{path}");
+            for location in [Location::Remote, Location::Local] {
+                assert!(refused(path, location).contains("`..` component"), "{path}");
             }
         }
     }
 
     #[test]
     fn a_parent_component_between_backslashes_is_refused_on_servers_only() {
-        assert!(refused(r"..\..\boot.ini", Kind::Remote).contains("`..`"));
-        assert!(refused(r"a/..\b", Kind::Remote).contains("`..`"));
-        assert_eq!(flaw(r"a\..\b", Kind::Local), None);
+        assert!(refused(r"..\..\boot.ini", Location::Remote).contains("`..`"));
+        assert!(refused(r"a/..\b", Location::Remote).contains("`..`"));
+        assert_eq!(flaw(r"a\..\b", Location::Local), None);
     }
 
     #[test]
     fn what_would_end_the_command_line_is_refused_with_its_place() {
-        assert_eq!(refused("a\0b", Kind::Remote), "holds a NUL (byte 1), which no path can");
-        assert_eq!(refused("ü\rb", Kind::Local), "holds a CR (byte 2), which no path can");
-        assert_eq!(refused("/x\nDELE y", Kind::Remote), "holds a LF (byte 2), which no path can");
+        assert_eq!(refused("a\0b", Location::Remote), "holds a NUL (byte 1), which no path can");
+        assert_eq!(refused("ü\rb", Location::Local), "holds a CR (byte 2), which no path can");
+        assert_eq!(refused("/x\nDELE y", Location::Remote), "holds a LF (byte 2), which no path can");
     }
 
     #[test]
     fn a_path_that_names_no_file_is_refused() {
         for path in ["/", ".", "a/", "/a/b/", "/a/.", "./", "//"] {
-            for kind in [Kind::Remote, Kind::Local] {
-                assert_eq!(refused(path, kind), "names a directory, must name a file", "{path}");
+            for location in [Location::Remote, Location::Local] {
+                assert_eq!(refused(path, location), "names a directory, must name a file", "{path}");
             }
         }
     }
 
     #[test]
     fn lengths_are_counted_in_bytes() {
-        assert_eq!(flaw(&"a".repeat(255), Kind::Local), None);
-        assert!(refused(&"a".repeat(256), Kind::Local).contains("a name of 256 bytes"));
-        assert!(refused(&"ü".repeat(128), Kind::Local).contains("a name of 256 bytes"));
-        assert_eq!(flaw(&"a".repeat(4096), Kind::Remote), None);
-        assert!(refused(&"a".repeat(4097), Kind::Remote).contains("4097 bytes"));
+        assert_eq!(flaw(&"a".repeat(255), Location::Local), None);
+        assert!(refused(&"a".repeat(256), Location::Local).contains("a name of 256 bytes"));
+        assert!(refused(&"ü".repeat(128), Location::Local).contains("a name of 256 bytes"));
+        assert_eq!(flaw(&"a".repeat(4096), Location::Remote), None);
+        assert!(refused(&"a".repeat(4097), Location::Remote).contains("4097 bytes"));
     }
 }

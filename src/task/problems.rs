@@ -5,7 +5,8 @@ use std::fmt::Display;
 use serde_json::value::RawValue;
 
 use super::json::{Field, Value, quoted};
-use crate::failure::{Code, Failure, shorten};
+use crate::failure::{Code, Failure};
+use crate::text::shorten;
 
 /// Problems that a message names; of more it tells the number.
 const NAMED_PROBLEMS: usize = 5;

@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 
 use super::Operation;
 use super::json::{Field, nested, quoted};
-use super::path::{self, Kind};
+use super::path::{self, Location};
 use super::problems::Problems;
 use crate::config::Connections;
 use crate::failure::Code;
+use crate::text::nearest;
 
 /// Connections that an `unknown_connection` lists.
 const LISTED_CONNECTIONS: usize = 10;
-/// A longer name is no slip of the pen; comparing it would cost time.
-const MAX_COMPARED_CHARS: usize = 64;
 
 /// Where an operation's source and its destination lie.
-pub(super) fn kinds(operation: Operation) -> (Kind, Kind) {
+pub(super) fn locations(operation: Operation) -> (Location, Location) {
     match operation {
-        Operation::Download => (Kind::Remote, Kind::Local),
-        Operation::Upload => (Kind::Local, Kind::Remote),
+        Operation::Download => (Location::Remote, Location::Local),
+        Operation::Upload => (Location::Local, Location::Remote),
     }
 }
 
@@ -28,11 +27,11 @@ pub(super) struct Side {
     pub path: String,
 }
 
-/// Reads one side. Which `kind` it has to be is known once the operation is; before, only its form is checked.
+/// Reads one side. Which `location` it has to be is known once the operation is; before, only its form is checked.
 pub(super) fn read(
     field: &Field<'_>,
     paths: [&'static str; 2],
-    kind: Option<Kind>,
+    location: Option<Location>,
     connections: &Connections,
     problems: &mut Problems,
 ) -> Option<Side> {
@@ -41,17 +40,17 @@ pub(super) fn read(
     let name = connection.required_string("a connection's name", problems);
     let text = path.required_string("a path, not empty", problems);
     if let Some(name) = &name {
-        check_connection(connection.path, name, kind, connections, problems);
+        check_connection(connection.path, name, location, connections, problems);
     }
-    if let (Some(text), Some(kind)) = (&text, kind) {
-        check_path(path.path, text, kind, problems);
+    if let (Some(text), Some(location)) = (&text, location) {
+        check_path(path.path, text, location, problems);
     }
     Some(Side { connection: name?, path: text? })
 }
 
 /// Checks a path's form, as far as it can be told without looking at a file system.
-pub(super) fn check_path(field: &str, text: &str, kind: Kind, problems: &mut Problems) {
-    if let Some(flaw) = path::flaw(text, kind) {
+pub(super) fn check_path(field: &str, text: &str, location: Location, problems: &mut Problems) {
+    if let Some(flaw) = path::flaw(text, location) {
         problems.add(Code::PathNotAllowed, field, format_args!("\"{}\" {flaw}", quoted(text)));
     }
 }
@@ -59,22 +58,25 @@ pub(super) fn check_path(field: &str, text: &str, kind: Kind, problems: &mut Pro
 fn check_connection(
     field: &str,
     name: &str,
-    kind: Option<Kind>,
+    location: Option<Location>,
     connections: &Connections,
     problems: &mut Problems,
 ) {
     let found = match (connections.ftp.contains_key(name), connections.local.contains_key(name)) {
-        (true, _) => Kind::Remote,
-        (_, true) => Kind::Local,
+        (true, _) => Location::Remote,
+        (_, true) => Location::Local,
         (false, false) => {
-            let what =
-                format_args!("there is no connection \"{}\"{}", quoted(name), hint(name, kind, connections));
+            let what = format_args!(
+                "there is no connection \"{}\"{}",
+                quoted(name),
+                hint(name, location, connections)
+            );
             return problems.add(Code::UnknownConnection, field, what);
         }
     };
-    let must_be = match (found, kind) {
-        (Kind::Local, Some(Kind::Remote)) => "a local connection, must be an FTP connection",
-        (Kind::Remote, Some(Kind::Local)) => "an FTP connection, must be a local connection",
+    let must_be = match (found, location) {
+        (Location::Local, Some(Location::Remote)) => "a local connection, must be an FTP connection",
+        (Location::Remote, Some(Location::Local)) => "an FTP connection, must be a local connection",
         _ => return,
     };
     let why = "a download goes from FTP to local, an upload from local to FTP";
@@ -82,11 +84,13 @@ fn check_connection(
 }
 
 /// What an unknown connection may have been meant to be, and which there are.
-fn hint(name: &str, kind: Option<Kind>, connections: &Connections) -> String {
-    let ftp = (kind != Some(Kind::Local)).then(|| names(&connections.ftp)).into_iter().flatten();
-    let local = (kind != Some(Kind::Remote)).then(|| names(&connections.local)).into_iter().flatten();
+fn hint(name: &str, location: Option<Location>, connections: &Connections) -> String {
+    let ftp = (location != Some(Location::Local)).then(|| names(&connections.ftp)).into_iter().flatten();
+    let local = (location != Some(Location::Remote)).then(|| names(&connections.local)).into_iter().flatten();
     let known: Vec<&str> = ftp.chain(local).collect();
-    let meant = nearest(name, &known).map(|meant| format!(", did you mean \"{meant}\"?")).unwrap_or_default();
+    let meant = nearest(name, known.iter().copied())
+        .map(|meant| format!(", did you mean \"{meant}\"?"))
+        .unwrap_or_default();
     let listed = known.get(..LISTED_CONNECTIONS).unwrap_or(&known);
     let more = match known.len() - listed.len() {
         0 => String::new(),
@@ -98,21 +102,4 @@ fn hint(name: &str, kind: Option<Kind>, connections: &Connections) -> String {
 
 fn names<T>(connections: &BTreeMap<String, T>) -> impl Iterator<Item = &str> {
     connections.keys().map(String::as_str)
-}
-
-/// The known name that differs from `name` by a slip or two, upper and lower case aside.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let length = name.chars().take(MAX_COMPARED_CHARS + 1).count();
-    if length > MAX_COMPARED_CHARS {
-        return None;
-    }
-    let slips = 1 + length / 5;
-    let name = name.to_lowercase();
-    known
-        .iter()
-        .filter(|known| known.chars().count().abs_diff(length) <= slips)
-        .map(|known| (strsim::osa_distance(&name, &known.to_lowercase()), *known))
-        .filter(|(distance, _)| *distance <= slips)
-        .min()
-        .map(|(_, known)| known)
 }

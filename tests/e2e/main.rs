@@ -20,6 +20,7 @@ mod stage;
 
 mod bad_input;
 mod caps;
+mod delivery;
 mod isolation;
 mod lifecycle;
 mod memory;

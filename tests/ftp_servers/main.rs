@@ -7,7 +7,14 @@
 //!
 //! Several, with commas between them. Each directory must be there, be empty, and be writable.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "in a test a panic is the answer, and what it prints is its report"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

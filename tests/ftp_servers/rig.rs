@@ -16,7 +16,7 @@ use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::Origin;
 use ftp_pooler::storage::{Incarnation, Storage};
-use ftp_pooler::task::{After, Operation, Options, Task, Verify};
+use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -184,16 +184,7 @@ impl Rig {
             remote_path: format!("{}/{remote}", self.remote),
             local: "local".into(),
             local_path: local.into(),
-            options: Options {
-                overwrite: true,
-                retry_count: 3,
-                verify: Verify::Size,
-                resume: true,
-                preserve_mtime: false,
-                deadline: None,
-                defer: true,
-                after: After::Keep,
-            },
+            options: Options::default(),
         }
     }
 

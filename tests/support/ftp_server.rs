@@ -122,14 +122,14 @@ impl FtpServer {
                 fs::write(&file, config).expect("proftpd.conf");
                 let args =
                     ["-n", "-q", "-c"].map(str::to_owned).into_iter().chain([file.display().to_string()]);
-                (Running::Other(run("proftpd", args.collect(), addr, scratch.path())), addr, root)
+                (Running::Other(run("proftpd", &args.collect::<Vec<_>>(), addr, scratch.path())), addr, root)
             }
             Make::PureFtpd => {
                 if settings.security == Security::Implicit || !is_root() {
                     return None;
                 }
                 let args = pure_ftpd_args(addr, scratch.path(), &root, settings, &certificate);
-                (Running::Other(run("pure-ftpd", args, addr, scratch.path())), addr, root)
+                (Running::Other(run("pure-ftpd", &args, addr, scratch.path())), addr, root)
             }
         };
         fs::create_dir(root.join("try")).expect("a directory");
@@ -279,7 +279,7 @@ fn pure_ftpd_args(
     args
 }
 
-fn run(server: &str, args: Vec<String>, addr: SocketAddr, scratch: &Path) -> Process {
+fn run(server: &str, args: &[String], addr: SocketAddr, scratch: &Path) -> Process {
     let unpacked = deps_dir().join(server);
     let relative = fs::read_to_string(unpacked.join("library-path")).unwrap_or_default();
     let libraries: Vec<_> =
@@ -287,7 +287,7 @@ fn run(server: &str, args: Vec<String>, addr: SocketAddr, scratch: &Path) -> Pro
     let program = [unpacked.join("usr/sbin").join(server), Path::new("/usr/sbin").join(server)];
     let program = program.into_iter().find(|place| place.is_file());
     let program = program.unwrap_or_else(|| panic!("no {server} in {}: run `make deps`", unpacked.display()));
-    let process = Process::start(&program, &args, &scratch.join("output"), |command| {
+    let process = Process::start(&program, args, &scratch.join("output"), |command| {
         command.env("LD_LIBRARY_PATH", libraries.join(":"));
     });
     let up = try_wait_for(START, || {

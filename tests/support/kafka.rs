@@ -189,6 +189,14 @@ impl Kafka {
         self.boot().unwrap_or_else(|e| panic!("Kafka did not come back: {e}"));
     }
 
+    /// Where our own broker has its data (`data`) and its log (`kafka.log`).
+    ///
+    /// # Panics
+    /// Where the broker was given.
+    pub fn directory(&self) -> &Path {
+        self.own().scratch.path()
+    }
+
     fn own(&self) -> &Node {
         self.node.as_ref().expect("a given broker is not ours to stop")
     }

@@ -210,6 +210,15 @@ impl Pod {
         status.unwrap_or_else(|| panic!("the pod still runs\n{}", self.process.log_tail(60)))
     }
 
+    /// How it ended; `None` while it runs.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.process.status()
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
     /// Waits until the pod says that it is not ready any more.
     ///
     /// # Panics
@@ -249,9 +258,10 @@ impl Pod {
     }
 }
 
-/// The binary that cargo built for this test.
-fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_ftp-pooler"))
+/// The binary that cargo built for this test, or the one that `FTP_POOLER_TEST_BINARY` names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("FTP_POOLER_TEST_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_ftp-pooler").into(), PathBuf::from)
 }
 
 /// One scrape.

@@ -1,7 +1,7 @@
 //! An FTP server that does what it is told, and otherwise behaves: for the faults that real servers have
 //! but do not show on demand. Files live in memory; every command is written down.
 
-#![allow(dead_code)] // each test binary uses its own part of it
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -9,6 +9,7 @@ use std::fmt::Write;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::deps_dir;
@@ -27,14 +28,30 @@ pub const FORBIDDEN: &str = "forbidden";
 const START: Duration = Duration::from_secs(10);
 const START_ATTEMPTS: usize = 3;
 
+/// Where a server runs.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub address: Ipv4Addr,
+    /// What a command begins with to run there: `ip netns exec …`; empty here.
+    pub enter: Vec<String>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Host { address: Ipv4Addr::LOCALHOST, enter: Vec::new() }
+    }
+}
+
 /// A running server with a directory of its own. The process comes first: it must end before its files go.
 #[derive(Debug)]
 pub struct Vsftpd {
-    process: Process,
+    process: Mutex<Process>,
+    /// How to run on its host.
+    enter: Vec<String>,
     addr: SocketAddr,
     log: PathBuf,
     root: PathBuf,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Vsftpd {
@@ -52,9 +69,17 @@ impl Vsftpd {
     /// # Panics
     /// Where it does not start; its output is in the message.
     pub fn with(settings: &[(&str, &str)]) -> Vsftpd {
+        Vsftpd::at(&Host::default(), settings)
+    }
+
+    /// The same on another host.
+    ///
+    /// # Panics
+    /// Where it does not start; its output is in the message.
+    pub fn at(host: &Host, settings: &[(&str, &str)]) -> Vsftpd {
         let mut error = String::new();
         for _ in 0..START_ATTEMPTS {
-            match Vsftpd::try_start(settings) {
+            match Vsftpd::try_start(host, settings) {
                 Ok(server) => return server,
                 Err(e) => error = e,
             }
@@ -62,11 +87,11 @@ impl Vsftpd {
         panic!("vsftpd did not start: {error}")
     }
 
-    fn try_start(settings: &[(&str, &str)]) -> Result<Vsftpd, String> {
+    fn try_start(host: &Host, settings: &[(&str, &str)]) -> Result<Vsftpd, String> {
         let scratch = Scratch::new("vsftpd");
         let root = scratch.dir("root");
         let log = scratch.path().join("vsftpd.log");
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let addr = SocketAddr::from((host.address, free_port()));
         let passwords = scratch.path().join("passwords");
         fs::write(&passwords, format!("{PASSWORD}\n")).expect("a password file");
         let mut conf = configuration(addr, &root, &log, &passwords, &scratch.dir("empty"));
@@ -75,26 +100,33 @@ impl Vsftpd {
         }
         let file = scratch.path().join("vsftpd.conf");
         fs::write(&file, conf).expect("vsftpd.conf");
-        let (binary, libraries) = binary();
-        let output = scratch.path().join("vsftpd.out");
-        let process = Process::start(&binary, &[file.display().to_string()], &output, |command| {
-            command.env("LD_LIBRARY_PATH", libraries);
-        });
-        let up = try_wait_for(START, || {
-            if !process.is_running() {
-                return Some(false);
-            }
-            TcpStream::connect(addr).is_ok().then_some(true)
-        });
-        if up != Some(true) {
-            return Err(process.log_tail(10));
-        }
-        let server = Vsftpd { process, addr, log, root, _scratch: scratch };
+        let process = Mutex::new(boot(&host.enter, scratch.path(), addr)?);
+        // Where the settings say so.
+        let root = settings.iter().find(|(key, _)| *key == "anon_root").map_or(root, |(_, at)| at.into());
+        let server = Vsftpd { process, enter: host.enter.clone(), addr, log, root, scratch };
         // Our look was a session too: it must have come and gone, or it is counted as somebody else's.
         wait_until("the end of our look at vsftpd", START, || {
             server.count("] CONNECT: ") > 0 && server.sessions_now() == 0
         });
         Ok(server)
+    }
+
+    /// Kills the server and every session of it (SIGKILL).
+    pub fn kill(&self) {
+        self.process().kill();
+    }
+
+    /// Starts it again on its port, with its files.
+    ///
+    /// # Panics
+    /// Where it does not start; its output is in the message.
+    pub fn restart(&self) {
+        let process = boot(&self.enter, self.scratch.path(), self.addr);
+        *self.process() = process.unwrap_or_else(|e| panic!("vsftpd did not come back: {e}"));
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -128,7 +160,7 @@ impl Vsftpd {
 
     /// Sessions that the server has open now, logged in or not: it forks one child for each.
     pub fn sessions_now(&self) -> usize {
-        self.process.children()
+        self.process().children()
     }
 
     /// Logins that succeeded, from the server's log.
@@ -155,6 +187,24 @@ impl Vsftpd {
     pub fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
+}
+
+/// Starts the process on the configuration that lies in `scratch`, and waits until it takes connections.
+fn boot(enter: &[String], scratch: &Path, addr: SocketAddr) -> Result<Process, String> {
+    let (binary, libraries) = binary();
+    let own = [binary.display().to_string(), scratch.join("vsftpd.conf").display().to_string()];
+    let command = [enter, &own].concat();
+    let (program, args) = command.split_first().expect("a program");
+    let process = Process::start(Path::new(program), args, &scratch.join("vsftpd.out"), |command| {
+        command.env("LD_LIBRARY_PATH", libraries);
+    });
+    let up = try_wait_for(START, || {
+        if !process.is_running() {
+            return Some(false);
+        }
+        TcpStream::connect(addr).is_ok().then_some(true)
+    });
+    if up == Some(true) { Ok(process) } else { Err(process.log_tail(10)) }
 }
 
 /// The binary, and the directories of the libraries unpacked beside it.

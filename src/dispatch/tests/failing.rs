@@ -1,7 +1,7 @@
 //! Tries that fail: what is tried again, when, and what it costs.
 
 use super::*;
-use crate::dispatch::reach::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
+use crate::dispatch::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
 use crate::dispatch::retry::{BACKOFF_CAP, FREE_REFUSALS, FREE_SESSIONS};
 use crate::pool::fake::{Login, try_error};
 
@@ -121,11 +121,30 @@ async fn each_failed_login_is_charged_to_one_task_and_the_others_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_no_data_connection_succeeds_the_breaker_opens_though_logins_do() {
+    let mut rig = Rig::new(9, &[("a", 5)]);
+    let broken = vec![Step::Break(Code::ConnectFailed, Remedy::OpenBreaker); 99];
+    for n in 0..100 {
+        rig.script(&format!("a-{n}"), broken.clone());
+    }
+    rig.submit_with("a", 0..100, |job| job.task.options.retry_count = 100);
+    sleep(Duration::from_secs(60)).await;
+    let tries = rig.tries().len();
+    assert!((12..100).contains(&tries), "{tries}: spaced, and not given up");
+    for n in 0..100 {
+        rig.script(&format!("a-{n}"), []);
+    }
+    assert!(rig.answers(100).await.iter().all(|answer| answer.code.is_none()));
+    assert!(rig.servers.peak("a") > 1, "and all lanes are back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn tasks_of_a_server_that_comes_back_are_done() {
     let mut rig = Rig::new(9, &[("a", 5)]);
     rig.servers.on_login("a", refuse(Code::ConnectFailed, Remedy::OpenBreaker));
-    rig.submit_with("a", 0..300, |job| job.task.options.retry_count = 20);
+    rig.submit("a", 0..300);
     sleep(Duration::from_secs(120)).await;
+    assert!(rig.servers.connects("a") > 20, "it is probed");
     rig.servers.on_login("a", Login::Accept);
     assert!(rig.answers(300).await.iter().all(|answer| answer.code.is_none()));
 }

@@ -2,6 +2,7 @@
 
 mod failing;
 mod fairness;
+mod order;
 mod rig;
 mod stopping;
 

@@ -12,7 +12,7 @@ use crate::failure::Remedy;
 use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
-use crate::task::{After, Operation, Options, Verify};
+use crate::task::{Operation, Options, Verify};
 use crate::transfer::{Stopped, Transferred};
 
 /// What one try comes to.
@@ -119,6 +119,7 @@ impl Rig {
             pool: pool.clone(),
             carrier: carrier.clone(),
             connections,
+            roots: HashMap::new(),
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
@@ -235,16 +236,7 @@ fn task(connection: &str, task_id: &str) -> Task {
         remote: connection.to_owned(),
         remote_path: "/file".to_owned(),
         local: "local".to_owned(),
-        local_path: "/file".to_owned(),
-        options: Options {
-            overwrite: true,
-            retry_count: 3,
-            verify: Verify::Size,
-            resume: true,
-            preserve_mtime: false,
-            deadline: None,
-            defer: true,
-            after: After::Keep,
-        },
+        local_path: format!("/{task_id}"),
+        options: Options::default(),
     }
 }

@@ -36,9 +36,9 @@ function rate(of, totals, before) {
 }
 
 function row(connection, before) {
-  const { sessions, tasks, totals } = connection;
+  const { name, breaker, sessions, tasks, totals } = connection;
   const made = document.createElement("tr");
-  made.append(element("th", connection.name, "row"));
+  made.append(element("th", breaker === "closed" ? name : `${name} (breaker ${breaker})`, "row"));
   for (const n of [sessions.busy, sessions.idle, sessions.connecting, tasks.waiting, tasks.delayed,
     tasks.in_flight, totals.completed, totals.failed]) made.append(element("td", count(n)));
   made.append(element("td", bytes(totals.downloaded_bytes)), element("td", bytes(totals.uploaded_bytes)),

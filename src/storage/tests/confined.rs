@@ -28,7 +28,6 @@ async fn a_symlink_that_leads_out_is_refused() {
             }
             let path = format!("/{dir}/secret");
             not_allowed(place.upload(&path).await, &path);
-            not_allowed(place.storage.exists(&place.storage.resolve(&path).unwrap()).await, &path);
         }
         place.nothing_outside_was_touched();
     }

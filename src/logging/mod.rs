@@ -3,19 +3,19 @@
 //! suppaftp logs whole command lines, `PASS` included, through the `log` crate at trace. That crate's records
 //! are not bridged into `tracing` here, and [`SEALED`] targets are held back whatever the filter says.
 
-use std::io::{self, IsTerminal, Write};
+mod lines;
+
+use std::io::{self, IsTerminal};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
+
+pub use lines::Guard;
+use lines::Lines;
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -83,7 +83,7 @@ pub fn init(format: Option<Format>, filter: &Filter) -> Result<Guard, InitError>
     let format = format.unwrap_or(if is_terminal { Format::Human } else { Format::Json });
     let colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = Lines::to(io::stderr(), format)?;
-    let guard = Guard { lines: lines.clone() };
+    let guard = lines.guard();
     // Not `init()`, which would bridge the `log` crate.
     tracing::subscriber::set_global_default(subscriber(lines, format, colours, filter))?;
     Ok(guard)
@@ -116,134 +116,21 @@ where
     tracing_subscriber::registry().with(layer.with_filter(chosen.and(filter_fn(is_open))))
 }
 
-/// Lines waiting for stderr at most. A stderr that nobody reads costs lines, and never a transfer's time.
-const QUEUED_LINES: usize = 4_096;
-
-/// How long the end waits for what is queued.
-const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
-
-/// Writes what is still queued when it is dropped, for at most a second.
-#[derive(Debug)]
-pub struct Guard {
-    lines: Lines,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let deadline = Instant::now() + FLUSH_DEADLINE;
-        let (done, is_done) = sync_channel(1);
-        let mut flush = Queued::Flush(done);
-        while let Err(TrySendError::Full(again)) = self.lines.queue.try_send(flush) {
-            if Instant::now() >= deadline {
-                return;
-            }
-            flush = again;
-            thread::sleep(Duration::from_millis(1));
-        }
-        let _ = is_done.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-    }
-}
-
-enum Queued {
-    Line(Vec<u8>),
-    Flush(SyncSender<()>),
-}
-
-/// The queue to the thread that writes.
-#[derive(Debug, Clone)]
-struct Lines {
-    queue: SyncSender<Queued>,
-    lost: Arc<AtomicU64>,
-}
-
-impl Lines {
-    fn to(out: impl Write + Send + 'static, format: Format) -> io::Result<Lines> {
-        let (queue, queued) = sync_channel(QUEUED_LINES);
-        let lost = Arc::new(AtomicU64::new(0));
-        let lines = Lines { queue, lost: Arc::clone(&lost) };
-        thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || write_all(out, &queued, &lost, format))?;
-        Ok(lines)
-    }
-}
-
-/// Ends when nothing can log any more. An output that fails is no reason to stop: it may come back.
-fn write_all(mut out: impl Write, queued: &Receiver<Queued>, lost: &AtomicU64, format: Format) {
-    for next in queued {
-        let lost = lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let _ = out.write_all(lost_lines(lost, format).as_bytes());
-        }
-        match next {
-            Queued::Line(line) => {
-                let _ = out.write_all(&line);
-            }
-            Queued::Flush(done) => {
-                let _ = out.flush();
-                let _ = done.try_send(());
-            }
-        }
-    }
-}
-
-fn lost_lines(lost: u64, format: Format) -> String {
-    match format {
-        Format::Json => {
-            format!(
-                "{{\"level\":\"WARN\",\"message\":\"log lines were lost: stderr is too slow\",\"lost\":{lost}}}\n"
-            )
-        }
-        Format::Human => format!("WARN {lost} log lines were lost: stderr is too slow\n"),
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line;
-
-    fn make_writer(&'a self) -> Line {
-        Line { bytes: Vec::new(), lines: self.clone() }
-    }
-}
-
-/// One line, queued when it is whole.
-struct Line {
-    bytes: Vec<u8>,
-    lines: Lines,
-}
-
-impl Write for Line {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        let line = std::mem::take(&mut self.bytes);
-        if !line.is_empty() && self.lines.queue.try_send(Queued::Line(line)).is_err() {
-            self.lines.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-    use std::sync::mpsc::channel;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
 
+    /// An output that is kept.
     #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
 
     impl Captured {
-        fn text(&self) -> String {
+        pub fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
     }
@@ -314,40 +201,6 @@ mod tests {
         }
     }
 
-    /// An output that takes nothing until it is told to go on.
-    struct Stuck {
-        go_on: Receiver<()>,
-        out: Captured,
-    }
-
-    impl Write for Stuck {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _ = self.go_on.recv();
-            self.out.write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn an_output_that_is_stuck_costs_lines_and_holds_up_nobody() {
-        let (go_on, is_going) = channel();
-        let out = Captured::default();
-        let lines = Lines::to(Stuck { go_on: is_going, out: out.clone() }, Format::Human).unwrap();
-        for _ in 0..QUEUED_LINES + 100 {
-            lines.make_writer().write_all(b"line\n").unwrap();
-        }
-        let lost = lines.lost.load(Ordering::Relaxed);
-        assert!((99..=100).contains(&lost), "one line may be in the writer's hands: {lost}");
-        drop(go_on);
-        drop(Guard { lines });
-        let text = out.text();
-        assert_eq!(text.matches("line\n").count(), QUEUED_LINES + 100 - usize::try_from(lost).unwrap());
-        assert!(text.contains(&format!("{lost} log lines were lost")));
-    }
-
     /// An output whose other end is gone.
     struct Closed;
 
@@ -364,7 +217,7 @@ mod tests {
     #[test]
     fn an_output_that_is_closed_is_no_reason_to_panic() {
         let lines = Lines::to(Closed, Format::Json).unwrap();
-        let guard = Guard { lines: lines.clone() };
+        let guard = lines.guard();
         let filter = "info".parse().unwrap();
         tracing::subscriber::with_default(subscriber(lines, Format::Json, false, &filter), || {
             tracing::info!("into nowhere");

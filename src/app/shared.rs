@@ -1,0 +1,131 @@
+//! Makes the parts out of the configuration and of what they share. `App::start` joins them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use super::front::Front;
+use crate::config::{Config, Delivery};
+use crate::consume::{self, Consume, Group, consumer_properties};
+use crate::dispatch::{Answered, Budget, Dispatcher, Wiring};
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::offsets::Offsets;
+use crate::pool::{Ftp, Pool};
+use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
+use crate::storage::{Incarnation, Storage};
+use crate::task::Options;
+use crate::transfer::Transfer;
+
+/// What several parts hold.
+pub(super) struct Shared<'a> {
+    config: &'a Config,
+    offsets: Arc<Offsets>,
+    budget: Budget,
+    pub health: Arc<Health>,
+    pub metrics: Metrics,
+}
+
+impl<'a> Shared<'a> {
+    pub fn new(config: &'a Config) -> Self {
+        Shared {
+            config,
+            offsets: Arc::new(Offsets::default()),
+            budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
+            health: Health::new(),
+            metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
+        }
+    }
+
+    /// The way to publish, with room for an answer to each record that the budget can admit.
+    pub fn answers(&self) -> (mpsc::Sender<Answered>, mpsc::Receiver<Answered>) {
+        mpsc::channel(self.config.pool.max_waiting_tasks + consume::BURST)
+    }
+
+    /// Both clients at once, so that a property which one of them refuses is found before anything runs.
+    pub fn kafka_clients(&self) -> Result<(Group, Producer), Error> {
+        let (kafka, pod) = (&self.config.kafka, &self.config.pod.name);
+        let properties = consumer_properties(kafka, pod);
+        let group = Group::create(&properties, self.offsets.clone(), self.metrics.clone());
+        let producer = Producer::create(kafka, pod, self.metrics.clone());
+        Ok((group.map_err(Error::Kafka)?, producer.map_err(Error::Kafka)?))
+    }
+
+    pub fn pool(&self) -> Pool {
+        let connections = self.config.connections.ftp.values().cloned();
+        Pool::new(&self.config.pool, connections, Ftp::default(), &self.metrics)
+    }
+
+    pub fn dispatcher(
+        &self,
+        pool: &Pool,
+        storages: &BTreeMap<String, Storage>,
+        answers: mpsc::Sender<Answered>,
+    ) -> Result<Dispatcher, Error> {
+        let incarnation = Incarnation::random().map_err(Error::Random)?;
+        Ok(Dispatcher::new(Wiring {
+            pool: pool.clone(),
+            carrier: Transfer::new(storages.clone(), incarnation, self.metrics.clone()),
+            connections: self.config.connections.ftp.values().cloned().collect(),
+            roots: self
+                .config
+                .connections
+                .local
+                .values()
+                .map(|l| (l.name.clone(), l.base_path.clone()))
+                .collect(),
+            budget: self.budget.clone(),
+            answers,
+            metrics: self.metrics.clone(),
+            unsupported: Options::unsupported,
+        }))
+    }
+
+    pub fn publish(
+        &self,
+        answers: mpsc::Receiver<Answered>,
+        producer: Producer,
+        group: Group,
+        finish: CancellationToken,
+    ) -> Publish {
+        let kafka = &self.config.kafka;
+        Publish {
+            answers,
+            finish,
+            topics: Topics { results: kafka.result_topic.clone(), failures: kafka.fail_topic.clone() },
+            producer,
+            committer: committer(kafka.delivery, group),
+            offsets: self.offsets.clone(),
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    pub fn consume(&self, group: Group, dispatcher: Dispatcher, answers: mpsc::Sender<Answered>) -> Consume {
+        let front = Front {
+            connections: Arc::new(self.config.connections.clone()),
+            dispatcher,
+            answers,
+            metrics: self.metrics.clone(),
+        };
+        Consume {
+            group,
+            topics: vec![self.config.kafka.input_topic.clone()],
+            offsets: self.offsets.clone(),
+            budget: self.budget.clone(),
+            downstream: Box::new(front),
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+fn committer(delivery: Delivery, group: Group) -> Box<dyn Committer> {
+    match delivery {
+        Delivery::AtLeastOnce => Box::new(AtLeastOnce::new(group)),
+        Delivery::ExactlyOnce => Box::new(ExactlyOnce::new(group)),
+    }
+}

@@ -1,0 +1,130 @@
+//! Two tasks of one partition with the same destination run one after the other, in the topic's order.
+//!
+//! The first to come has the place; the others stand behind it, outside their connections' queues, until it
+//! leaves the dispatcher. A place is a hash: two destinations that share one only wait for each other.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Job;
+use super::queue::Entry;
+use crate::storage::Target;
+use crate::task::{Operation, Task};
+
+/// A destination, as one assignment of one partition sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Place(u64);
+
+/// Who has which place. Its lock is never held across an await, nor together with a line's.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// The local connections' `base_path`s, by name.
+    roots: HashMap<String, PathBuf>,
+    hash: RandomState,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The tasks behind the one that has the place; mostly none. Bounded by the budget that admitted them.
+    behind: HashMap<Place, VecDeque<Entry>>,
+    stopped: bool,
+}
+
+impl Order {
+    pub fn new(roots: HashMap<String, PathBuf>) -> Self {
+        Order { roots, hash: RandomState::new(), state: Mutex::default() }
+    }
+
+    /// The place of a task's destination. Purely lexical: symlinks, and what a server takes for the same
+    /// name, are not looked through.
+    pub fn place(&self, job: &Job) -> Place {
+        let mut hasher = self.hash.build_hasher();
+        let (origin, lease) = (&job.record.origin, &job.record.lease);
+        (&origin.topic, origin.partition, lease.epoch()).hash(&mut hasher);
+        self.hash_destination(&job.task, &mut hasher);
+        Place(hasher.finish())
+    }
+
+    /// The task back if it has its place now; `None` if it stands behind another, or is dropped because
+    /// nothing is begun any more.
+    pub fn enter(&self, entry: Entry) -> Option<Entry> {
+        let mut state = self.state();
+        if state.stopped {
+            return None;
+        }
+        if let Some(behind) = state.behind.get_mut(&entry.place) {
+            behind.push_back(entry);
+            return None;
+        }
+        state.behind.insert(entry.place, VecDeque::new());
+        Some(entry)
+    }
+
+    /// Whoever had the place has left; the next task in the order has it now.
+    pub fn leave(&self, place: Place) -> Option<Entry> {
+        let mut state = self.state();
+        let next = state.behind.get_mut(&place).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            state.behind.remove(&place);
+        }
+        next
+    }
+
+    /// Takes out those behind others whose lease lets nothing begin any more.
+    pub fn withdraw(&self) -> Vec<Entry> {
+        let mut withdrawn = Vec::new();
+        for behind in self.state().behind.values_mut() {
+            let may_stay = |entry: &Entry| entry.job.record.lease.may_begin();
+            if !behind.iter().all(may_stay) {
+                let (stay, go): (VecDeque<_>, VecDeque<_>) = behind.drain(..).partition(may_stay);
+                *behind = stay;
+                withdrawn.extend(go);
+            }
+        }
+        withdrawn
+    }
+
+    /// From now on nothing is begun; drops those behind others and says how many.
+    pub fn stop(&self) -> usize {
+        let dropped = {
+            let mut state = self.state();
+            state.stopped = true;
+            std::mem::take(&mut state.behind)
+        };
+        dropped.values().map(VecDeque::len).sum()
+    }
+
+    /// How many of a connection's tasks stand behind others.
+    pub fn behind(&self) -> HashMap<String, usize> {
+        let mut counts = HashMap::new();
+        for entry in self.state().behind.values().flatten() {
+            *counts.entry(entry.job.task.remote.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    fn hash_destination(&self, task: &Task, hasher: &mut impl Hasher) {
+        match task.operation {
+            Operation::Download => {
+                let root = self.roots.get(&task.local);
+                match root.map(|root| (root, Target::resolve(root, &task.local_path))) {
+                    // Without the connection's name: two may have the same directory.
+                    Some((root, Ok(target))) => root.join(target.relative()).hash(hasher),
+                    _ => (&task.local, &task.local_path).hash(hasher),
+                }
+            }
+            Operation::Upload => {
+                let parts = task.remote_path.split('/').filter(|part| !part.is_empty() && *part != ".");
+                (&task.remote, task.remote_path.starts_with('/')).hash(hasher);
+                parts.for_each(|part| part.hash(hasher));
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,250 @@
+//! The pods of a run, as a cluster's controller keeps them: what ends by itself is started again.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use crate::site::Site;
+use crate::support::pod::Pod;
+use crate::support::process::Signal;
+
+/// From SIGTERM to the end, on a busy machine: drain, last transaction, leaving.
+const EXIT: Duration = Duration::from_secs(45);
+/// A pod that ended by itself is started again after this long.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// The exit code of a pod that cannot go on.
+const GIVEN_UP: i32 = 1;
+
+struct Member {
+    name: String,
+    pod: Pod,
+    frozen: bool,
+    /// Another pod has its name: it is not started again when it ends.
+    replaced: bool,
+}
+
+enum Later {
+    Start { name: String },
+    Thaw { pod: i32 },
+    StartServer { index: usize },
+}
+
+/// Pods in service, and those whose logs are kept.
+pub struct Fleet<'a> {
+    site: &'a Site,
+    delivery: &'a str,
+    members: Vec<Member>,
+    gone: Vec<Pod>,
+    /// Told to end, and by when they must have.
+    leaving: Vec<(Instant, String, Pod)>,
+    later: Vec<(Instant, Later)>,
+    named: usize,
+    pub kills: usize,
+    /// Pods that gave up, as one that is fenced has to.
+    pub exits: usize,
+    /// Ends that no pod may have: a panic, a crash, a SIGTERM without effect.
+    pub bad_ends: Vec<String>,
+}
+
+impl<'a> Fleet<'a> {
+    pub fn new(site: &'a Site, delivery: &'a str) -> Fleet<'a> {
+        Fleet {
+            site,
+            delivery,
+            members: Vec::new(),
+            gone: Vec::new(),
+            leaving: Vec::new(),
+            later: Vec::new(),
+            named: 0,
+            kills: 0,
+            exits: 0,
+            bad_ends: Vec::new(),
+        }
+    }
+
+    /// Starts a pod of a name of its own.
+    pub fn add(&mut self) -> String {
+        let name = self.new_name();
+        self.start(name.clone());
+        name
+    }
+
+    fn new_name(&mut self) -> String {
+        self.named += 1;
+        format!("pod-{}", self.named)
+    }
+
+    fn start(&mut self, name: String) {
+        let pod = Pod::spawn(&self.site.pod_config(&name, self.delivery));
+        self.members.push(Member { name, pod, frozen: false, replaced: false });
+    }
+
+    /// SIGKILL of any pod; `absence` later one of the same name, or of another, is started.
+    pub fn kill_any(&mut self, rng: &mut StdRng, same_name: bool, absence: Duration) -> Option<String> {
+        let at = self.any_awake(rng)?;
+        let name = self.kill(at);
+        let next = if same_name { name.clone() } else { self.new_name() };
+        self.after(absence, Later::Start { name: next });
+        Some(name)
+    }
+
+    /// SIGKILL of all pods, the frozen ones too; as many are started `absence` later.
+    pub fn kill_all(&mut self, absence: Duration) {
+        while !self.members.is_empty() {
+            let replaced = self.members[0].replaced;
+            let name = self.kill(0);
+            if !replaced {
+                self.after(absence, Later::Start { name });
+            }
+        }
+    }
+
+    fn kill(&mut self, at: usize) -> String {
+        let Member { name, pod, .. } = self.members.swap_remove(at);
+        pod.kill9();
+        self.kills += 1;
+        self.gone.push(pod);
+        name
+    }
+
+    /// SIGSTOP of any pod, SIGCONT after `span`. With `replace`, a pod of its name is started meanwhile.
+    pub fn freeze_any(&mut self, rng: &mut StdRng, span: Duration, replace: bool) -> Option<String> {
+        let at = self.any_awake(rng)?;
+        let member = &mut self.members[at];
+        member.pod.signal(Signal::STOP);
+        member.frozen = true;
+        member.replaced = replace;
+        let (name, pod) = (member.name.clone(), member.pod.pid());
+        self.after(span, Later::Thaw { pod });
+        if replace {
+            self.after(span / 3, Later::Start { name: name.clone() });
+        }
+        Some(name)
+    }
+
+    /// SIGTERM of any pod, but for the last one; its end comes in its own time.
+    pub fn remove_any(&mut self, rng: &mut StdRng) -> Option<String> {
+        if self.members.len() < 2 {
+            return None;
+        }
+        let at = self.any_awake(rng)?;
+        let Member { name, pod, .. } = self.members.swap_remove(at);
+        pod.signal(Signal::TERM);
+        self.leaving.push((Instant::now() + EXIT, name.clone(), pod));
+        Some(name)
+    }
+
+    /// SIGKILL of a server; it is started again after `absence`.
+    pub fn kill_server(&mut self, index: usize, absence: Duration) {
+        self.site.servers[index].kill();
+        self.after(absence, Later::StartServer { index });
+    }
+
+    /// True while this server is down.
+    pub fn is_server_down(&self, index: usize) -> bool {
+        self.later.iter().any(|(_, later)| matches!(later, Later::StartServer { index: i } if *i == index))
+    }
+
+    /// A pod that works; one that another has taken the name of is left to find out.
+    fn any_awake(&self, rng: &mut StdRng) -> Option<usize> {
+        let works = |&i: &usize| !self.members[i].frozen && !self.members[i].replaced;
+        let awake: Vec<usize> = (0..self.members.len()).filter(works).collect();
+        (!awake.is_empty()).then(|| awake[rng.random_range(0..awake.len())])
+    }
+
+    fn after(&mut self, wait: Duration, later: Later) {
+        self.later.push((Instant::now() + wait, later));
+    }
+
+    /// Does what is due, and starts pods again that have ended.
+    pub fn tend(&mut self) {
+        self.tend_at(Instant::now());
+    }
+
+    fn tend_at(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
+        self.later = later;
+        let due: Vec<(Instant, Later)> = due;
+        for (_, later) in due {
+            match later {
+                Later::Start { name } => self.start(name),
+                Later::Thaw { pod } => self.thaw(pod),
+                Later::StartServer { index } => self.site.servers[index].restart(),
+            }
+        }
+        self.bury();
+        self.see_off();
+    }
+
+    fn thaw(&mut self, pid: i32) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.pod.pid() == pid) {
+            member.pod.signal(Signal::CONT);
+            member.frozen = false;
+        }
+    }
+
+    fn bury(&mut self) {
+        while let Some(at) = self.members.iter().position(|member| !member.pod.is_running()) {
+            let Member { name, pod, replaced, .. } = self.members.swap_remove(at);
+            self.exits += 1;
+            self.judge_end(&name, &pod);
+            if !replaced {
+                self.after(RESTART, Later::Start { name });
+            }
+            self.gone.push(pod);
+        }
+    }
+
+    /// Everybody awake, every server up.
+    pub fn calm(&mut self) {
+        let end = self.later.iter().map(|(at, _)| *at).max();
+        self.tend_at(end.unwrap_or_else(Instant::now));
+    }
+
+    /// SIGTERM of all pods, and their ends.
+    pub fn stop(&mut self) {
+        self.later.clear();
+        let deadline = Instant::now() + EXIT;
+        for Member { name, pod, .. } in std::mem::take(&mut self.members) {
+            pod.signal(Signal::TERM);
+            self.leaving.push((deadline, name, pod));
+        }
+        while !self.leaving.is_empty() {
+            self.see_off();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Looks how those that were told to end have ended.
+    fn see_off(&mut self) {
+        for (deadline, name, pod) in std::mem::take(&mut self.leaving) {
+            match pod.exit_status() {
+                None if Instant::now() < deadline => {
+                    self.leaving.push((deadline, name, pod));
+                    continue;
+                }
+                None => {
+                    self.bad_ends.push(format!("{name} did not end on SIGTERM\n{}", pod.log_tail(20)));
+                    pod.kill9();
+                }
+                Some(_) => self.judge_end(&name, &pod),
+            }
+            self.gone.push(pod);
+        }
+    }
+
+    /// A pod may give up; it may not panic (101) or crash.
+    fn judge_end(&mut self, name: &str, pod: &Pod) {
+        let Some(status) = pod.exit_status() else { return };
+        if status.success() {
+            return;
+        }
+        let last = pod.log_tail(5);
+        eprintln!("  {name} ended with {status}: {last}");
+        if status.code() != Some(GIVEN_UP) {
+            self.bad_ends.push(format!("{name} ended with {status}\n{last}"));
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One run: feed, disturb, calm down, audit.
+
+use std::collections::HashSet;
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::answers::Reader;
+use crate::audit::Audit;
+use crate::events::{Dealer, Event, absence, frozen, gap};
+use crate::fleet::Fleet;
+use crate::plan::{CONNECTIONS, Plan};
+use crate::settings::Settings;
+use crate::site::Site;
+use crate::support::client::send;
+use crate::support::kafka::{Kafka, Topics};
+use crate::support::wait::try_wait_for;
+
+/// For the offsets to follow the last answer.
+const COMMITTED: Duration = Duration::from_secs(60);
+/// All is answered: what would still come late, comes now.
+const IDLE: Duration = Duration::from_secs(3);
+/// Temp files of dead pods are not yet swept: they are counted, and fail nothing.
+const LEFT_FAILS: bool = false;
+
+/// # Panics
+/// Where anything is lost, duplicated or wrong; what the processes logged is kept then.
+pub fn run(settings: &Settings) {
+    let Settings { tasks, pods, seed, delivery, redo } = settings;
+    eprintln!("chaos: seed {seed}, {tasks} tasks, {pods} pods, {delivery}");
+    let begun = Instant::now();
+    let plan = Plan::new(*tasks, *seed, *redo);
+    let site = Site::new(&plan, settings.server_rate());
+    let mut reader = Reader::new(&site.kafka, &site.topics, "read_committed");
+    let mut fleet = Fleet::new(&site, delivery);
+    for _ in 0..*pods {
+        fleet.add();
+    }
+    let all_answered = std::thread::scope(|scope| {
+        scope.spawn(|| feed(&site.kafka, &site.topics, &plan, settings.feed()));
+        let rng = StdRng::seed_from_u64(!seed);
+        let mut story =
+            Story { begun: Instant::now(), site: &site, fleet: &mut fleet, rng, scope, broker: None };
+        story.tell(&mut reader, settings)
+    });
+    let lag = if all_answered { wait_for_commits(&site, &mut fleet) } else { site.kafka.lag(&site.topics) };
+    fleet.stop();
+
+    let mut reader = Reader::new(&site.kafka, &site.topics, "read_committed");
+    reader.read_to_end(&site.kafka);
+    let mut all = Reader::new(&site.kafka, &site.topics, "read_uncommitted");
+    all.read_to_end(&site.kafka);
+    let audit = Audit::of(&plan, &reader.answers, &site);
+    eprintln!(
+        "chaos: seed {seed}: tasks {}, answers {}, lost {}, duplicated {}, wrong {}, left {}{}, kills {}, exits {}, \
+         rebalances {}, aborted transactions {} (answers {}), seconds {}",
+        site.records(),
+        reader.answers.len(),
+        audit.lost.len(),
+        audit.duplicated.len(),
+        audit.wrong.len(),
+        audit.left.len(),
+        if LEFT_FAILS || audit.left.is_empty() { "" } else { " (known: no sweep yet)" },
+        fleet.kills,
+        fleet.exits,
+        site.rebalances(),
+        site.aborted_transactions(),
+        all.answers.len() - reader.answers.len(),
+        begun.elapsed().as_secs(),
+    );
+    let fine = audit.is_clean() && (audit.left.is_empty() || !LEFT_FAILS);
+    let bad_ends = fleet.bad_ends.join("\n");
+    assert!(
+        fine && lag == 0 && bad_ends.is_empty(),
+        "{}\nlag at the end: {lag}\n{bad_ends}",
+        audit.examples()
+    );
+    assert_eq!(site.records(), *tasks as i64, "the feed itself lost or doubled tasks");
+}
+
+/// Sends the tasks: half at once, the others evenly over `span`.
+fn feed(kafka: &Kafka, topics: &Topics, plan: &Plan, span: Duration) {
+    let (first, rest) = plan.tasks.split_at(plan.tasks.len() / 2);
+    send(kafka, &topics.tasks, first.iter().map(crate::plan::Task::record));
+    let begun = Instant::now();
+    let seconds = span.as_secs().max(1);
+    for (n, some) in (0..).zip(rest.chunks(rest.len().div_ceil(seconds as usize).max(1))) {
+        std::thread::sleep(Duration::from_secs(n).saturating_sub(begun.elapsed()));
+        send(kafka, &topics.tasks, some.iter().map(crate::plan::Task::record));
+    }
+}
+
+/// Every record committed: 0, or how many are not.
+fn wait_for_commits(site: &Site, fleet: &mut Fleet<'_>) -> i64 {
+    let mut lag = 0;
+    try_wait_for(COMMITTED, || {
+        fleet.tend();
+        lag = site.kafka.lag(&site.topics);
+        (lag == 0).then_some(())
+    });
+    std::thread::sleep(IDLE);
+    lag
+}
+
+struct Story<'a, 'scope, 'env> {
+    begun: Instant,
+    site: &'env Site,
+    fleet: &'a mut Fleet<'env>,
+    rng: StdRng,
+    scope: &'scope Scope<'scope, 'env>,
+    /// The broker's way back.
+    broker: Option<ScopedJoinHandle<'scope, ()>>,
+}
+
+impl Story<'_, '_, '_> {
+    /// Lets things happen, each kind once at least; then all tasks must be answered. False where they are not.
+    fn tell(&mut self, reader: &mut Reader, settings: &Settings) -> bool {
+        let mut dealer = Dealer::new();
+        let mut answered = Answered::default();
+        let deadline = self.begun + settings.deadline();
+        let mut next = Instant::now() + Duration::from_secs(3); // the first ones join
+        while dealer.dealt() < settings.events_at_least()
+            || dealer.dealt() < settings.events_at_most() && answered.count(reader) < settings.tasks / 10 * 9
+        {
+            if Instant::now() >= deadline {
+                eprintln!(
+                    "chaos: deadline after {:?}; kept undisturbed for a last look",
+                    settings.deadline()
+                );
+                break;
+            }
+            reader.poll(Duration::from_millis(50));
+            self.fleet.tend();
+            if Instant::now() >= next {
+                let event = dealer.deal(&mut self.rng);
+                self.happen(event, answered.count(reader));
+                next = Instant::now() + gap(&mut self.rng);
+            }
+        }
+        self.fleet.calm();
+        if let Some(broker) = self.broker.take() {
+            broker.join().expect("the broker comes back");
+        }
+        // Undisturbed, what is left must be answered, too.
+        try_wait_for(deadline.saturating_duration_since(Instant::now()) + COMMITTED, || {
+            reader.poll(Duration::from_millis(50));
+            self.fleet.tend();
+            (answered.count(reader) >= settings.tasks).then_some(())
+        })
+        .is_some()
+    }
+
+    fn happen(&mut self, event: Event, answered: usize) {
+        let (fleet, rng) = (&mut *self.fleet, &mut self.rng);
+        let to = match event {
+            Event::Kill | Event::KillForAnother => {
+                let absence = absence(rng);
+                fleet.kill_any(rng, event == Event::Kill, absence)
+            }
+            Event::Freeze | Event::FreezeAndReplace => {
+                let span = frozen(rng);
+                fleet.freeze_any(rng, span, event == Event::FreezeAndReplace)
+            }
+            Event::KillAll => {
+                fleet.kill_all(absence(rng));
+                None
+            }
+            Event::KillBroker => {
+                let absence = absence(rng);
+                self.kill_broker(absence);
+                None
+            }
+            Event::RestartServer => {
+                let index = rng.random_range(0..CONNECTIONS.len());
+                let absence = absence(rng);
+                if !fleet.is_server_down(index) {
+                    fleet.kill_server(index, absence);
+                }
+                Some(CONNECTIONS[index].to_owned())
+            }
+            Event::Add => Some(fleet.add()),
+            Event::Remove => fleet.remove_any(rng),
+        };
+        let at = self.begun.elapsed().as_secs_f64();
+        eprintln!("  {at:6.1} s, {answered} answered: {event:?} {}", to.unwrap_or_default());
+    }
+
+    /// Its way back takes some seconds: meanwhile other things happen.
+    fn kill_broker(&mut self, absence: Duration) {
+        if self.broker.as_ref().is_some_and(|back| !back.is_finished()) {
+            return;
+        }
+        let kafka = &self.site.kafka;
+        kafka.kill();
+        self.broker = Some(self.scope.spawn(move || {
+            std::thread::sleep(absence);
+            kafka.restart();
+        }));
+    }
+}
+
+/// Tasks that have an answer.
+#[derive(Default)]
+struct Answered {
+    ids: HashSet<String>,
+    seen: usize,
+}
+
+impl Answered {
+    fn count(&mut self, reader: &Reader) -> usize {
+        self.ids.extend(reader.answers[self.seen..].iter().map(|answer| answer.task_id.clone()));
+        self.seen = reader.answers.len();
+        self.ids.len()
+    }
+}

@@ -1,0 +1,72 @@
+//! What `make chaos TASKS=… PODS=… SEED=…` says, as environment variables.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::events::DECK;
+
+/// Tasks arrive over this long at least, so that each kind of event meets work under way.
+const SHORTEST_FEED: Duration = Duration::from_secs(40);
+/// More than a small machine does: a long run has its backlog in front of it.
+const FEED_PER_SECOND: usize = 1_000;
+/// Slower than this, all events included, is a failure: the run must end.
+const SLOWEST_PER_SECOND: usize = 25;
+const MARGIN: Duration = Duration::from_secs(180);
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub tasks: usize,
+    pub pods: usize,
+    pub seed: u64,
+    pub delivery: String,
+    /// Tasks with `overwrite: false` and a destination that is not there, too.
+    pub redo: bool,
+}
+
+impl Settings {
+    /// `FTP_POOLER_CHAOS_TASKS`, `_PODS`, `_SEED`, `_DELIVERY` (`exactly_once`), `_REDO` (`1`): the short run where
+    /// nothing is set, with a seed of its own.
+    pub fn from_environment() -> Settings {
+        Settings {
+            tasks: variable("TASKS").unwrap_or(3_000),
+            pods: variable("PODS").unwrap_or(3),
+            seed: variable("SEED").unwrap_or_else(|| rand::random::<u32>().into()),
+            delivery: variable("DELIVERY").unwrap_or_else(|| "exactly_once".to_owned()),
+            redo: variable::<u8>("REDO") == Some(1),
+        }
+    }
+
+    /// How long the tasks take to arrive.
+    pub fn feed(&self) -> Duration {
+        SHORTEST_FEED.max(Duration::from_secs((self.tasks / FEED_PER_SECOND) as u64))
+    }
+
+    /// Bytes a second that two of the servers grant a transfer: so few that the tasks last about as long as their
+    /// feed, and whoever is killed has transfers in flight.
+    pub fn server_rate(&self) -> usize {
+        (self.tasks * 3).max(200_000)
+    }
+
+    /// Each kind of event comes.
+    pub fn events_at_least(&self) -> usize {
+        DECK.len()
+    }
+
+    /// A long run is disturbed until most tasks are answered, but not for ever.
+    pub fn events_at_most(&self) -> usize {
+        (self.tasks / 250).max(self.events_at_least())
+    }
+
+    /// By when every task must be answered.
+    pub fn deadline(&self) -> Duration {
+        self.feed() + Duration::from_secs((self.tasks / SLOWEST_PER_SECOND) as u64) + MARGIN
+    }
+}
+
+/// # Panics
+/// Where it is set to something that is none.
+fn variable<T: FromStr>(name: &str) -> Option<T> {
+    let name = format!("FTP_POOLER_CHAOS_{name}");
+    let text = std::env::var(&name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} cannot be read")))
+}

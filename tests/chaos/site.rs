@@ -1,0 +1,128 @@
+//! The broker, the FTP servers and the directories of a run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::audit::Files;
+use crate::events::{HEARTBEAT, SESSION};
+use crate::plan::{CONNECTIONS, PARTITIONS, Plan, Side};
+use crate::support::files::list;
+use crate::support::kafka::{Kafka, Topics};
+use crate::support::pod::PodConfig;
+use crate::support::scratch::Scratch;
+use crate::support::vsftpd::Vsftpd;
+
+/// What the server of `narrow` grants over all pods: some are turned away with 421.
+const NARROW: &str = "6";
+/// Sessions of one pod with one connection: enough to keep a small machine busy.
+const SESSIONS: usize = 4;
+/// One entry of a segment's index of aborted transactions (Kafka's `AbortedTxn`), in bytes.
+const ABORTED_ENTRY: u64 = 34;
+
+/// Everything that is not a pod.
+pub struct Site {
+    pub kafka: Kafka,
+    pub topics: Topics,
+    /// In the order of [`CONNECTIONS`]: quick, slow, and slow with little room.
+    pub servers: [Vsftpd; 3],
+    scratch: Scratch,
+}
+
+impl Site {
+    /// Starts the servers, makes the topics and lays the plan's files out. `server_rate` is in bytes a second, for
+    /// each transfer with one of the slower servers.
+    pub fn new(plan: &Plan, server_rate: usize) -> Site {
+        let kafka = Kafka::start();
+        let topics = kafka.topics("chaos", PARTITIONS);
+        let rate = server_rate.to_string();
+        let servers = [
+            Vsftpd::start(),
+            Vsftpd::with(&[("anon_max_rate", &rate)]),
+            Vsftpd::with(&[("anon_max_rate", &rate), ("max_clients", NARROW)]),
+        ];
+        let scratch = Scratch::new("chaos");
+        scratch.dir("base");
+        let site = Site { kafka, topics, servers, scratch };
+        for side in site.sides() {
+            for source in &plan.sources {
+                put(&site.root(side).join(&source.path), &source.content);
+            }
+        }
+        for task in &plan.tasks {
+            if let Some(before) = task.before {
+                put(&site.path_of(task.destination.0, &task.destination.1), before);
+            }
+        }
+        site
+    }
+
+    pub fn pod_config(&self, pod: &str, delivery: &str) -> PodConfig {
+        let config = PodConfig::new(&self.kafka, &self.topics)
+            .local("local", &self.root(Side::Local))
+            .set("pod.name", json!(pod))
+            .set("kafka.delivery", json!(delivery))
+            .set(
+                "kafka.properties",
+                json!({
+                    "session.timeout.ms": SESSION.as_millis().to_string(),
+                    "heartbeat.interval.ms": HEARTBEAT.as_millis().to_string(),
+                }),
+            )
+            .set("pool.max_sessions_per_connection", json!(SESSIONS));
+        let connections = CONNECTIONS.iter().zip(&self.servers);
+        connections.fold(config, |config, (name, server)| config.ftp(name, server.addr(), &[]))
+    }
+
+    pub fn path_of(&self, side: Side, relative: &str) -> PathBuf {
+        self.root(side).join(relative)
+    }
+
+    fn root(&self, side: Side) -> PathBuf {
+        match side {
+            Side::Local => self.scratch.path().join("base"),
+            Side::Server(index) => self.servers[index].root().to_owned(),
+        }
+    }
+
+    /// How often the group has rebalanced, by the broker's log.
+    pub fn rebalances(&self) -> usize {
+        let log = fs::read(self.kafka.directory().join("kafka.log")).unwrap_or_default();
+        let stabilized = format!("Stabilized group {} ", self.topics.group);
+        String::from_utf8_lossy(&log).lines().filter(|line| line.contains(&stabilized)).count()
+    }
+
+    /// Transactions that were aborted with results in them, by the broker's own index. An abort before the
+    /// first answer leaves no trace there, and takes nothing back.
+    pub fn aborted_transactions(&self) -> u64 {
+        let partition = self.kafka.directory().join("data").join(format!("{}-0", self.topics.results));
+        let files = fs::read_dir(partition).into_iter().flatten().flatten();
+        let indexes = files.filter(|file| file.path().extension().is_some_and(|e| e == "txnindex"));
+        indexes.filter_map(|file| file.metadata().ok()).map(|meta| meta.len() / ABORTED_ENTRY).sum()
+    }
+
+    /// Records in the input topic.
+    pub fn records(&self) -> i64 {
+        self.kafka.end_offsets(&self.topics.tasks).values().sum()
+    }
+}
+
+impl Files for Site {
+    fn read(&self, side: Side, path: &str) -> Option<Vec<u8>> {
+        fs::read(self.path_of(side, path)).ok()
+    }
+
+    fn list(&self, side: Side) -> Vec<PathBuf> {
+        list(&self.root(side))
+    }
+
+    fn sides(&self) -> Vec<Side> {
+        [Side::Local].into_iter().chain((0..self.servers.len()).map(Side::Server)).collect()
+    }
+}
+
+fn put(path: &Path, content: &[u8]) {
+    fs::create_dir_all(path.parent().expect("a file has a directory")).expect("directories");
+    fs::write(path, content).expect("a file");
+}

@@ -1,0 +1,92 @@
+//! How answers and offsets are tied together: in both modes, and where a topic refuses answers.
+
+use serde_json::json;
+
+use crate::stage::{EXIT, LONG, Stage};
+use crate::support::client::{Answers, download};
+use crate::support::kafka::Topics;
+use crate::support::pod::{Pod, PodConfig};
+use crate::support::wait::wait_until;
+
+const MODES: [&str; 2] = ["at_least_once", "exactly_once"];
+
+fn in_mode(config: PodConfig, mode: &str) -> PodConfig {
+    config.set("kafka.delivery", json!(mode))
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn two_pods_answer_each_record_in_one_transaction_with_its_offset() {
+    let stage = Stage::with("transactions", 6, &[]);
+    stage.server.put("f", b"content");
+    let ids: Vec<String> = (0..300).map(|i| i.to_string()).collect();
+    let config = |pod: &str| in_mode(stage.config().set("pod.name", json!(pod)), "exactly_once");
+    let first = Pod::start(&config("first"));
+    stage.send(ids.iter().map(|id| {
+        let remote = if id.ends_with('7') { "missing" } else { "f" };
+        download(id, "remote", remote, &format!("out/{id}"))
+    }));
+    let second = Pod::start(&config("second"));
+
+    let mut answers = stage.answers();
+    answers.wait_for_ids(&ids, LONG);
+    for pod in [&first, &second] {
+        assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+    }
+    answers.read_to_end().assert_each_once(&ids);
+    assert_eq!(answers.failures().count(), 30);
+    assert_eq!(stage.kafka.lag(&stage.topics), 0, "every offset is committed");
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn a_topic_that_is_missing_holds_up_its_own_answers_only() {
+    for mode in MODES {
+        let stage = Stage::new("held");
+        stage.server.put("f", b"content");
+        let missing = format!("{}-later", stage.topics.results);
+        stage.send((0..20).map(|i| {
+            let remote = if i % 2 == 0 { "f" } else { "missing" };
+            download(&i.to_string(), "remote", remote, &format!("out/{i}"))
+        }));
+        let config = in_mode(stage.config(), mode).set("kafka.result_topic", json!(missing));
+        let pod = Pod::start(&config);
+
+        let mut answers = stage.answers();
+        answers.wait_for(10, LONG);
+        assert_eq!(answers.failures().count(), 10, "{mode}");
+        wait_until("it is said", LONG, || {
+            !pod.events("the topic takes no answers: they are kept, and it is looked at again").is_empty()
+        });
+        assert!(pod.is_healthy(), "{mode}");
+
+        stage.kafka.create_topic(&missing, 1, &[]);
+        let mut late = Answers::of(stage.kafka, &Topics { results: missing, ..stage.topics.clone() });
+        late.wait_for(20, LONG);
+        assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+        let ids: Vec<String> = (0..20).map(|i| i.to_string()).collect();
+        late.read_to_end().assert_each_once(&ids);
+    }
+}
+
+#[test]
+#[ignore = "needs Kafka: make test"]
+fn an_answer_too_large_for_its_topic_is_cut_and_the_rest_goes_on() {
+    for mode in MODES {
+        let stage = Stage::new("narrow");
+        let narrow = format!("{}-narrow", stage.topics.failures);
+        stage.kafka.create_topic(&narrow, 1, &[("max.message.bytes", "6000")]);
+        stage.send([vec![b'x'; 900_000].as_slice(), b"short"]);
+        let config = in_mode(stage.bare_config(), mode).set("kafka.fail_topic", json!(narrow));
+        let pod = Pod::start(&config.ftp("nowhere", "127.0.0.1:1".parse().unwrap(), &[]));
+
+        let mut answers = Answers::of(stage.kafka, &Topics { failures: narrow, ..stage.topics.clone() });
+        answers.wait_for(2, LONG);
+        assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+        answers.read_to_end();
+        assert_eq!(answers.all.len(), 2, "{mode}");
+        assert_eq!(answers.all.iter().filter(|answer| answer.json["truncated"] == true).count(), 1, "{mode}");
+        assert!(answers.all.iter().all(|answer| answer.code() == "invalid_task"), "{mode}");
+        assert_eq!(stage.kafka.lag(&stage.topics), 0, "{mode}");
+    }
+}
