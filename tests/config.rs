@@ -444,6 +444,8 @@ connections:
     trusted: \"the system's authorities\"
     passive: true
     disable_epsv: false
+    disable_utf8: false
+    charset: utf-8
     max_sessions: 10
     max_session_age: null
     rename_over: auto

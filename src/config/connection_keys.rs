@@ -105,6 +105,19 @@ pub const DISABLE_EPSV: Key = rclones(
     Is("false"),
     "Go straight to PASV, for a server that answers EPSV wrongly.",
 );
+pub const DISABLE_UTF8: Key = rclones(
+    "disable_utf8",
+    Kind::Flag,
+    Is("false"),
+    "Do not tell a server that offers UTF-8 that names are UTF-8 (OPTS UTF8 ON); they are sent so all the same.",
+);
+pub const CHARSET: Key = key(
+    "charset",
+    Kind::Charset,
+    Is("utf-8"),
+    "The charset of names on the server: `windows-1252` (which is Latin-1, too), `shift_jis`, `gbk`, or another \
+     label of the WHATWG's encoding standard.",
+);
 pub const MAX_SESSIONS: Key = key(
     "max_sessions",
     Kind::Number { min: 1, max: 10_000 },
@@ -155,6 +168,8 @@ pub const FTP: &[&Key] = &[
     &DISABLE_TLS13,
     &PASSIVE,
     &DISABLE_EPSV,
+    &DISABLE_UTF8,
+    &CHARSET,
     &MAX_SESSIONS,
     &CONCURRENCY,
     &MAX_SESSION_AGE,
@@ -206,7 +221,6 @@ pub const FOREIGN: &[Foreign] = &[
     foreign("tls_cache_size", Taken::Any, "each session keeps its own TLS session"),
     foreign("disable_mlsd", Taken::Any, "nothing is listed"),
     foreign("force_list_hidden", Taken::Any, "nothing is listed"),
-    foreign("disable_utf8", Taken::Any, "names are sent as UTF-8, and OPTS UTF8 never"),
     foreign("idle_timeout", Taken::Any, "pool.session_timeout_seconds says when idle sessions are closed"),
     foreign("shut_timeout", Taken::Only(&["60", "60s", "1m", "1m0s"]), "use close_timeout"),
     foreign("writing_mdtm", OFF, "modification times are not written in this version"),

@@ -10,7 +10,7 @@ use super::entry::{At, Entry, Said};
 use super::environment::{ConnectionVariable, normalized};
 use super::errors::{Mistakes, Place};
 use super::ini::{self, Section};
-use super::kind::quoted;
+use super::kind::{charset, quoted};
 use super::password;
 use super::reading::{Reading, Scope};
 use super::tls;
@@ -131,6 +131,8 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
         max_session_age: reading.time_if_set(&keys::MAX_SESSION_AGE).or(standard_age),
         tls,
         disable_epsv: reading.flag(&keys::DISABLE_EPSV),
+        disable_utf8: reading.flag(&keys::DISABLE_UTF8),
+        charset: charset(&reading.text(&keys::CHARSET)).ok().filter(|charset| *charset != encoding_rs::UTF_8),
         rename_over,
         timeouts: Timeouts {
             connect: reading.time(&keys::CONNECT_TIMEOUT),

@@ -90,6 +90,11 @@ impl Yaml {
         self.tls(&ftp.tls);
         self.plain("passive", true);
         self.plain("disable_epsv", ftp.disable_epsv);
+        self.plain("disable_utf8", ftp.disable_utf8);
+        self.text(
+            "charset",
+            &ftp.charset.map_or("utf-8".to_owned(), |charset| charset.name().to_ascii_lowercase()),
+        );
         self.plain("max_sessions", ftp.max_sessions);
         match ftp.max_session_age {
             Some(age) => self.plain("max_session_age", duration::show(age)),

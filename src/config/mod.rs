@@ -131,6 +131,10 @@ pub struct FtpConnection {
     pub tls: Tls,
     /// Go straight to PASV: the server answers EPSV wrongly (rclone's key).
     pub disable_epsv: bool,
+    /// Do not send OPTS UTF8 ON (rclone's key).
+    pub disable_utf8: bool,
+    /// Of names on the server; `None` is UTF-8.
+    pub charset: Option<&'static encoding_rs::Encoding>,
     pub rename_over: RenameOver,
     pub timeouts: Timeouts,
 }
@@ -149,6 +153,8 @@ impl Default for FtpConnection {
             max_session_age: None,
             tls: Tls::default(),
             disable_epsv: false,
+            disable_utf8: false,
+            charset: None,
             rename_over: RenameOver::Auto,
             timeouts: Timeouts {
                 connect: seconds(30),

@@ -151,7 +151,9 @@ fn describe(at: At<'_>, fault: &Fault) -> String {
         Fault::Unsendable if at.step.is_opening() => {
             "user and password may not hold NUL, CR or LF".to_owned()
         }
-        Fault::Unsendable => "an FTP path may not hold NUL, CR or LF".to_owned(),
+        Fault::Unsendable => {
+            "an FTP path may not hold NUL, CR or LF, nor what the connection's charset lacks".to_owned()
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 //! trust     which certificates are accepted, and what is wrong with the others
 //! known     what a connection's sessions tell each other about its server
 //! login     greeting, AUTH TLS, USER, PASS, TYPE I
+//! features  what the server says it can do: FEAT
+//! names     the charset of names, UTF-8
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
@@ -23,9 +25,11 @@ mod classify;
 mod connect;
 mod data;
 mod fault;
+mod features;
 mod files;
 mod known;
 mod login;
+mod names;
 mod passive;
 mod reply;
 mod session;

@@ -34,6 +34,10 @@ impl Session {
     /// The command goes out while the data connection is still being connected: one round trip less.
     pub(super) async fn open_transfer(&mut self, step: Step, path: &str) -> Result<Opened, StepFault> {
         let line = command_line(step, Some(path)).map_err(|fault| StepFault::new(step, fault))?;
+        let waiting = || "the reply to OPTS UTF8".to_owned();
+        let reply_limit = self.connection().timeouts.reply;
+        let told = within(Wait::Reply, reply_limit, waiting, self.speak_utf8(path)).await;
+        told.and_then(|told| told).map_err(|fault| StepFault::new(step, fault))?;
         let address = SocketAddr::new(self.peer().ip(), self.passive_port().await?);
         let timeouts = self.connection().timeouts.clone();
 

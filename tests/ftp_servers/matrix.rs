@@ -29,6 +29,7 @@ const ROWS: &[Row] = &[
     Row { name: "download", needs: |_| {}, run: |rig| Box::pin(download(rig)) },
     Row { name: "upload, also over a file", needs: |_| {}, run: |rig| Box::pin(upload(rig)) },
     Row { name: "20 files on one session", needs: |_| {}, run: |rig| Box::pin(row_of_files(rig)) },
+    Row { name: "`charset`, a Latin-1 name", needs: |_| {}, run: |rig| Box::pin(latin1(rig)) },
     Row { name: "missing file", needs: |_| {}, run: |rig| Box::pin(missing(rig)) },
     Row { name: "forbidden file", needs: |_| {}, run: |rig| Box::pin(forbidden(rig)) },
     Row { name: "wrong password", needs: |_| {}, run: |rig| Box::pin(wrong_password(rig)) },
@@ -125,6 +126,23 @@ async fn row_of_files(rig: Rig) -> String {
     match rig.fresh_sessions() {
         0 => OK.to_owned(),
         _ => "yes, after going down to TLS 1.2".to_owned(),
+    }
+}
+
+async fn latin1(mut rig: Rig) -> String {
+    rig.connection.charset = encoding_rs::Encoding::for_label(b"latin1");
+    rig.put_bytes(b"caf\xe9", b"coffee");
+    let mut session = rig.session().await;
+    if let Err(stopped) = rig.run(&mut session, &rig.download("café")).await {
+        return format!("{stopped:?}");
+    }
+    rig.write_source(b"tea");
+    if let Err(stopped) = rig.run(&mut session, &rig.upload("thé")).await {
+        return format!("{stopped:?}");
+    }
+    match rig.get_bytes(b"th\xe9") == b"tea" && rig.copy() == b"coffee" {
+        true => OK.to_owned(),
+        false => "wrong bytes".to_owned(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! A server under test, and what moves files to and from it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -215,6 +217,15 @@ impl Rig {
         std::fs::set_permissions(self.at_server(name), Permissions::from_mode(0o000)).unwrap();
     }
 
+    /// A name that is no UTF-8.
+    pub fn put_bytes(&self, name: &[u8], content: &[u8]) {
+        std::fs::write(self.at_server(OsStr::from_bytes(name)), content).unwrap();
+    }
+
+    pub fn get_bytes(&self, name: &[u8]) -> Vec<u8> {
+        std::fs::read(self.at_server(OsStr::from_bytes(name))).unwrap()
+    }
+
     pub fn get(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.at_server(name)).unwrap()
     }
@@ -223,7 +234,7 @@ impl Rig {
         self.renewed.load(Ordering::Relaxed)
     }
 
-    fn at_server(&self, name: &str) -> PathBuf {
+    fn at_server(&self, name: impl AsRef<Path>) -> PathBuf {
         self.server.as_ref().unwrap().root().join(&self.remote).join(name)
     }
 }
