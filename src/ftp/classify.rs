@@ -120,7 +120,7 @@ fn file_refused(step: Step, says: Says) -> (Code, Remedy) {
 fn is_ours(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS)
+        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRINUSE | Errno::ADDRNOTAVAIL | Errno::NOBUFS)
     )
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Step {
     Feat,
     Epsv,
     Pasv,
+    Eprt,
+    Port,
     /// Connecting the data connection.
     DataConnect,
     Size,
@@ -54,6 +56,8 @@ impl Step {
             Step::Feat => "FEAT",
             Step::Epsv => "EPSV",
             Step::Pasv => "PASV",
+            Step::Eprt => "EPRT",
+            Step::Port => "PORT",
             Step::DataConnect => "data connection",
             Step::Size => "SIZE",
             Step::Retr | Step::Receiving => "RETR",

@@ -9,6 +9,8 @@
 //! login     greeting, AUTH TLS, USER, PASS, TYPE I
 //! features  what the server says it can do: FEAT
 //! names     the charset of names, UTF-8
+//! proxy     SOCKS5, HTTP CONNECT
+//! active    EPRT or PORT, and the server's data connection
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
@@ -21,6 +23,7 @@
 //! each of their waits have a deadline and is the final reply read after a connection that broke.
 //! A session knows whether it is in doubt: see [`Session::is_sound`].
 
+mod active;
 mod classify;
 mod connect;
 mod data;
@@ -31,6 +34,7 @@ mod known;
 mod login;
 mod names;
 mod passive;
+mod proxy;
 mod reply;
 mod session;
 mod tls;

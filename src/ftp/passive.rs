@@ -1,4 +1,4 @@
-//! A data connection (EPSV, else PASV), and the command that uses it.
+//! A data connection (EPSV, else PASV; or active mode), and the command that uses it.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
 
-use crate::config::Timeouts;
+use crate::config::{Data, FtpConnection, Proxy};
 
+use super::active::Listening;
 use super::connect;
 use super::fault::{Fault, Step, StepFault, Wait, within};
 use super::reply::Reply;
@@ -38,12 +39,16 @@ impl Session {
         let reply_limit = self.connection().timeouts.reply;
         let told = within(Wait::Reply, reply_limit, waiting, self.speak_utf8(path)).await;
         told.and_then(|told| told).map_err(|fault| StepFault::new(step, fault))?;
-        let address = SocketAddr::new(self.peer().ip(), self.passive_port().await?);
-        let timeouts = self.connection().timeouts.clone();
+        let end = match self.connection().way.data.clone() {
+            Data::Passive => self.passive_end().await?,
+            Data::Active { announced, ports } => End::Here(self.listen(announced, ports).await?),
+        };
+        let connection = self.connection_handle();
+        let timeouts = &connection.timeouts;
 
         self.had_data_socket = false;
         let stands = AtomicBool::new(false);
-        let mut connecting = pin!(data_connection(address, &timeouts, self.tls.clone(), &stands));
+        let mut connecting = pin!(data_connection(end, &connection, self.tls.clone(), &stands));
         let mut connected = None;
         let sent = {
             let waiting = || format!("the reply to {}", step.verb());
@@ -106,20 +111,26 @@ impl Session {
         }
     }
 
-    /// The port on which the server waits for the data connection. The address that PASV names is not
-    /// used: behind NAT it is wrong, and from a hostile server it is somebody else's.
-    async fn passive_port(&mut self) -> Result<u16, StepFault> {
+    /// Where the server waits for the data connection. The address that PASV names is not used unless the
+    /// connection says so: behind NAT it is wrong, and from a hostile server it is somebody else's.
+    async fn passive_end(&mut self) -> Result<End, StepFault> {
+        let (proxy, server) = (self.connection().way.proxy.clone(), self.peer().ip());
+        let at_peer = |port| match proxy {
+            Some(proxy) => End::Beyond(proxy, port),
+            None => End::At(SocketAddr::new(server, port)),
+        };
         if !self.lacks.epsv {
             let reply = self.passive_reply(Step::Epsv).await?;
             match (reply.code, reply.extended_passive_port()) {
-                (229, Some(port)) => return Ok(port),
+                (229, Some(port)) => return Ok(at_peer(port)),
                 (229 | 500..=599, _) => self.lacks.epsv = true,
                 _ => return Err(StepFault::new(Step::Epsv, Fault::Reply(reply))),
             }
         }
         let reply = self.passive_reply(Step::Pasv).await?;
-        match (reply.code, reply.passive_port()) {
-            (227, Some(port)) => Ok(port),
+        match (reply.code, reply.passive_address()) {
+            (227, Some(address)) if self.connection().way.trusts_pasv => Ok(End::At(address.into())),
+            (227, Some(address)) => Ok(at_peer(address.port())),
             _ => Err(StepFault::new(Step::Pasv, Fault::Reply(reply))),
         }
     }
@@ -129,15 +140,34 @@ impl Session {
     }
 }
 
+/// The server's end of a data connection, or ours.
+enum End {
+    At(SocketAddr),
+    /// A port of the server, which only the proxy can find.
+    Beyond(Proxy, u16),
+    Here(Listening),
+}
+
 /// A data connection, with its TLS: the server takes part in that once it has answered the command, or (as
 /// `ProFTPD`) before it does. `stands` tells when there is a connection.
 async fn data_connection(
-    address: SocketAddr,
-    timeouts: &Timeouts,
+    end: End,
+    connection: &FtpConnection,
     tls: Option<SessionTls>,
     stands: &AtomicBool,
 ) -> Result<DataConnection, Fault> {
-    let stream = connect::data(address, timeouts.connect).await?;
+    let timeouts = &connection.timeouts;
+    let limit = timeouts.connect;
+    let stream = match end {
+        End::At(address) => connect::data(connection, address, limit).await?,
+        End::Beyond(proxy, port) => connect::data_by_name(connection, &proxy, port, limit).await?,
+        End::Here(listening) => {
+            // A server connects when it has read the command; some do so when they have opened the file.
+            let waiting = || "the server's data connection".to_owned();
+            let accepting = listening.accept(connection.way.keepalive);
+            within(Wait::Connect, limit + timeouts.reply, waiting, accepting).await??
+        }
+    };
     stands.store(true, Ordering::Relaxed);
     let Some(tls) = tls else { return Ok(DataConnection::Tcp(stream)) };
     let waiting = || "the TLS handshake of the data connection".to_owned();

@@ -73,6 +73,8 @@ pub(super) struct Opened {
 pub(super) struct Lacks {
     /// Refused, or answered wrongly: PASV from now on.
     pub epsv: bool,
+    /// Refused: PORT from now on.
+    pub eprt: bool,
     pub size: bool,
 }
 
@@ -95,7 +97,7 @@ impl Session {
         let now = Instant::now();
         Session {
             ftp: opened.ftp,
-            lacks: Lacks { epsv: connection.disable_epsv, size: false },
+            lacks: Lacks { epsv: connection.disable_epsv, eprt: connection.disable_epsv, size: false },
             connection: Arc::new(connection.clone()),
             known: Arc::clone(known),
             owes_utf8: !connection.disable_utf8
@@ -181,7 +183,11 @@ impl Session {
         &self.connection
     }
 
-    /// The server's address.
+    pub(super) fn connection_handle(&self) -> Arc<FtpConnection> {
+        Arc::clone(&self.connection)
+    }
+
+    /// The server's address, or its proxy's.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer

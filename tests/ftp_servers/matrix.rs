@@ -140,9 +140,10 @@ async fn latin1(mut rig: Rig) -> String {
     if let Err(stopped) = rig.run(&mut session, &rig.upload("thé")).await {
         return format!("{stopped:?}");
     }
-    match rig.get_bytes(b"th\xe9") == b"tea" && rig.copy() == b"coffee" {
-        true => OK.to_owned(),
-        false => "wrong bytes".to_owned(),
+    if rig.get_bytes(b"th\xe9") == b"tea" && rig.copy() == b"coffee" {
+        OK.to_owned()
+    } else {
+        "wrong bytes".to_owned()
     }
 }
 
