@@ -14,7 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("rustix::fs", &["storage/"]),
     ("cap_std", &["storage/"]),
     ("crate::app", &["main.rs", "cli/", "demo/"]),
-    ("crate::consume", &["app/", "publish/", "cli/check"]),
+    ("crate::consume", &["app/", "publish/", "cli/"]),
     ("crate::publish", &["app/"]),
     ("crate::pool", &["app/", "dispatch/"]),
     ("crate::transfer", &["app/", "dispatch/"]),

@@ -50,7 +50,8 @@ impl Files {
 
     fn load(&self, environment: &[(&str, &str)]) -> Result<Config, String> {
         let environment = environment.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        let sources = Sources { config: self.config(), connections: None, environment };
+        let sources =
+            Sources { config: self.config(), connections: None, environment, property: |_, _| None };
         // Mistakes without the directory's name, which differs from run to run.
         let shorten = |text: String| text.replace(&format!("{}/", self.dir.path().display()), "");
         Config::load(&sources).map_err(|errors| shorten(errors.to_string()))
@@ -274,12 +275,11 @@ config.yaml: pool.max_sessions_per_pod: is set twice (line 13)
 config.yaml: api.port: found `70000`; expected a number from 0 to 65535 (line 15)
 config.yaml: api.host: has no value; expected a host's name or address (line 16)
 config.yaml: metrics: is a section; expected keys beneath it (line 17)
-config.yaml: colour: unknown key; the sections are kafka, pool, api, metrics, shutdown, pod (line 18)
+config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, pod (line 18)
 connections.ini: [remote-ftp] host: is missing; expected a host's name or address (line 1)
 connections.ini: [remote-ftp] hots: unknown key; did you mean host? (line 3)
 connections.ini: [remote-ftp] pass_file: pass is set as well; expected one of them (line 6)
-connections.ini: [remote-ftp] passive: active mode is not in this version; expected true (line 7)
-connections.ini: [remote-ftp] socks_proxy: rclone's key socks_proxy is not supported in this version: proxies are not in this version (line 8)
+connections.ini: [remote-ftp] passive: a server cannot open connections through a proxy; expected true (line 7)
 connections.ini: [remote-ftp] port: found `twenty-one`; expected a number from 1 to 65535 (line 9)
 connections.ini: [remote-ftp] stall_timeout: found `0`; expected a duration from 1ms to 1h (such as 90, 1m30s or 300ms; a plain number is seconds) (line 10)
 connections.ini: is neither `[name]` nor `key = value` (line 11)
@@ -412,9 +412,14 @@ kafka:
   input_topic: ftp-tasks
   result_topic: ftp-results
   fail_topic: ftp-failures
+  retry_topic: ftp-tasks-retry
   delivery: at_least_once
   properties:
     sasl.password: (set)
+retry:
+  enabled: true
+  delay: 30s
+  max_deferral: 24h
 pool:
   max_sessions_per_pod: 100
   max_sessions_per_connection: 10
@@ -443,6 +448,12 @@ connections:
     disable_tls13: false
     trusted: \"the system's authorities\"
     passive: true
+    pasv_address: control
+    socks_proxy: null
+    http_proxy: null
+    source_address: null
+    keepalive: 1m
+    path_root: null
     disable_epsv: false
     disable_utf8: false
     charset: utf-8
@@ -463,12 +474,32 @@ connections:
 }
 
 #[test]
+fn a_property_that_librdkafka_does_not_take_is_a_mistake_like_any_other_and_its_value_is_not_shown() {
+    let yaml = "kafka: {properties: {sasl.pasword: hunter2, security.protocol: hunter2}}\nfoo: 1";
+    let output = Files::new(yaml, RIGHT_CONNECTIONS).check(&[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    for line in [
+        "kafka.properties.sasl.pasword: is no property of librdkafka's",
+        "kafka.properties.security.protocol: has a value that",
+        "foo: unknown key",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
 fn the_configurations_debug_form_shows_no_secret() {
     let yaml = "kafka: {properties: {sasl.password: hunter2}}";
     let config = loaded(yaml, RIGHT_CONNECTIONS, &[]);
     let mut shown = format!("{config:?}");
-    let sources =
-        Sources { config: "c".into(), connections: None, environment: vec![("K".into(), "hunter2".into())] };
+    let sources = Sources {
+        config: "c".into(),
+        connections: None,
+        environment: vec![("K".into(), "hunter2".into())],
+        property: |_, _| None,
+    };
     write!(shown, "{sources:?}").unwrap();
     assert!(!shown.contains("hunter2"), "{shown}");
 }

@@ -10,7 +10,7 @@ use crate::config::Connections;
 use crate::consume::Downstream;
 use crate::dispatch::{Admission, Answered, Dispatcher, Job};
 use crate::metrics::Metrics;
-use crate::outcome::Outcome;
+use crate::outcome::{Hop, Outcome, Verdict};
 use crate::record::{Origin, Record};
 use crate::task::{Rejected, decode};
 
@@ -25,11 +25,14 @@ pub(super) struct Front {
 
 impl Downstream for Front {
     fn accept(&self, record: Box<Record>, admission: Admission) {
+        let hop = Hop::read(&record.headers);
         match decode(record.payload.as_deref(), &self.connections) {
-            Ok(task) => {
-                self.dispatcher.submit(Job { record, task, attempts: 0, first_begun: None, admission });
+            Ok(task) => self.dispatcher.submit(Job { record, task, hop, admission }),
+            Err(rejected) => {
+                // A deferred task may be one no more: the connections are others since.
+                let attempts = hop.map_or(0, |hop| hop.attempts);
+                self.reject(record, rejected, attempts, admission);
             }
-            Err(rejected) => self.reject(record, rejected, admission),
         }
     }
 
@@ -39,7 +42,7 @@ impl Downstream for Front {
 }
 
 impl Front {
-    fn reject(&self, record: Box<Record>, rejected: Rejected, admission: Admission) {
+    fn reject(&self, record: Box<Record>, rejected: Rejected, attempts: u32, admission: Admission) {
         let Rejected { task_id, failure } = rejected;
         tracing::info!(
             target: "ftp_pooler::task",
@@ -47,7 +50,8 @@ impl Front {
             error = failure.message, "task rejected"
         );
         self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
-        let outcome = Outcome { record, task_id, attempts: 0, at: Timestamp::now(), verdict: Err(failure) };
+        let (at, verdict) = (Timestamp::now(), Verdict::Failed(failure));
+        let outcome = Outcome { record, task_id, attempts, at, verdict };
         // Full only if a bound elsewhere is broken; the record stays uncommitted and is read again.
         if let Err(error) = self.answers.try_send(Answered { outcome, admission }) {
             tracing::error!(%error, "answer not queued");

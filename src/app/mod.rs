@@ -1,5 +1,6 @@
 //! Wires all parts, runs them, and drains them: the only module that knows them all.
 
+mod deferral;
 mod error;
 mod front;
 mod shared;
@@ -18,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::consume;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Budget, Dispatcher};
 use crate::health::Health;
 use crate::pool::Pool;
 use crate::publish;
@@ -70,6 +71,7 @@ pub struct App {
     api_addr: SocketAddr,
     metrics_addr: SocketAddr,
     health: Arc<Health>,
+    budget: Budget,
     dispatcher: Dispatcher,
     pool: Pool,
     storages: Vec<Storage>,
@@ -103,16 +105,18 @@ impl App {
 
         let (group, producer) = shared.kafka_clients()?;
         let pool = shared.pool();
-        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone())?;
+        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
+        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone(), deferral)?;
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
         let publish = publish.spawn(Handle::current()).map_err(Error::Start)?;
+        shared.keep_beating()?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in);
         let consume = consume.spawn().map_err(Error::Kafka)?;
 
-        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let Shared { health, metrics, .. } = shared;
+        let Shared { health, metrics, budget, .. } = shared;
         tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
         tracing::info!(what = "api", addr = %api_addr, "listening");
         tracing::info!(what = "metrics", addr = %metrics_addr, "listening");
@@ -120,6 +124,7 @@ impl App {
             api_addr,
             metrics_addr,
             health,
+            budget,
             dispatcher,
             pool,
             storages: storages.into_values().collect(),
@@ -170,7 +175,7 @@ impl App {
         self.finish_publishing.cancel();
         let unanswered = match end_of(&mut self.publish.ended, LAST_ANSWERS).await {
             Some(Ok(left)) => left,
-            _ => 0, // it ended before, or is stuck: what it holds is not committed
+            _ => self.budget.tasks(), // it failed, or is stuck: what is still held is not committed
         };
         self.consume.leave();
         let (open_sessions, _) =

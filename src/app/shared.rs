@@ -6,17 +6,17 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
 use super::front::Front;
-use crate::config::{Config, Delivery};
+use super::{Error, deferral};
+use crate::config::{Config, Delivery, LocalConnection};
 use crate::consume::{self, Consume, Group, consumer_properties};
-use crate::dispatch::{Answered, Budget, Dispatcher, Wiring};
+use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::Offsets;
+use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
-use crate::storage::{Incarnation, Storage};
+use crate::storage::{Incarnation, Storage, Target};
 use crate::task::Options;
 use crate::transfer::Transfer;
 
@@ -24,7 +24,7 @@ use crate::transfer::Transfer;
 pub(super) struct Shared<'a> {
     config: &'a Config,
     offsets: Arc<Offsets>,
-    budget: Budget,
+    pub budget: Budget,
     pub health: Arc<Health>,
     pub metrics: Metrics,
 }
@@ -33,7 +33,7 @@ impl<'a> Shared<'a> {
     pub fn new(config: &'a Config) -> Self {
         Shared {
             config,
-            offsets: Arc::new(Offsets::default()),
+            offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
@@ -43,6 +43,11 @@ impl<'a> Shared<'a> {
     /// The way to publish, with room for an answer to each record that the budget can admit.
     pub fn answers(&self) -> (mpsc::Sender<Answered>, mpsc::Receiver<Answered>) {
         mpsc::channel(self.config.pool.max_waiting_tasks + consume::BURST)
+    }
+
+    /// Has the process notice when it stood still.
+    pub fn keep_beating(&self) -> Result<(), Error> {
+        keep_beating(&self.offsets).map_err(Error::Start)
     }
 
     /// Both clients at once, so that a property which one of them refuses is found before anything runs.
@@ -64,19 +69,18 @@ impl<'a> Shared<'a> {
         pool: &Pool,
         storages: &BTreeMap<String, Storage>,
         answers: mpsc::Sender<Answered>,
+        deferral: Deferral,
     ) -> Result<Dispatcher, Error> {
+        let connections = &self.config.connections;
+        let root = |local: &Arc<LocalConnection>| (local.name.clone(), local.base_path.clone());
         let incarnation = Incarnation::random().map_err(Error::Random)?;
         Ok(Dispatcher::new(Wiring {
             pool: pool.clone(),
             carrier: Transfer::new(storages.clone(), incarnation, self.metrics.clone()),
-            connections: self.config.connections.ftp.values().cloned().collect(),
-            roots: self
-                .config
-                .connections
-                .local
-                .values()
-                .map(|l| (l.name.clone(), l.base_path.clone()))
-                .collect(),
+            connections: connections.ftp.values().cloned().collect(),
+            roots: connections.local.values().map(root).collect(),
+            resolve: |root, path| Some(root.join(Target::resolve(root, path).ok()?.relative())),
+            deferral,
             budget: self.budget.clone(),
             answers,
             metrics: self.metrics.clone(),
@@ -95,7 +99,11 @@ impl<'a> Shared<'a> {
         Publish {
             answers,
             finish,
-            topics: Topics { results: kafka.result_topic.clone(), failures: kafka.fail_topic.clone() },
+            topics: Topics {
+                results: kafka.result_topic.clone(),
+                failures: kafka.fail_topic.clone(),
+                retry: kafka.retry_topic.clone(),
+            },
             producer,
             committer: committer(kafka.delivery, group),
             offsets: self.offsets.clone(),
@@ -114,6 +122,7 @@ impl<'a> Shared<'a> {
         Consume {
             group,
             topics: vec![self.config.kafka.input_topic.clone()],
+            retry: deferral::intake(self.config),
             offsets: self.offsets.clone(),
             budget: self.budget.clone(),
             downstream: Box::new(front),

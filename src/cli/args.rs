@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::Sources;
+use crate::consume::property_problem;
 use crate::logging::{Filter, Format, InvalidFilter};
 
 /// Moves files between FTP servers and local storage: tasks come from Kafka, and each is answered there.
@@ -55,7 +56,7 @@ impl Files {
     /// The files, with the process's environment on top.
     #[must_use]
     pub fn sources(self) -> Sources {
-        Sources::new(self.config, self.connections)
+        Sources::new(self.config, self.connections, property_problem)
     }
 }
 

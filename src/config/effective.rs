@@ -16,6 +16,10 @@ impl Config {
     pub fn to_yaml_redacted(&self) -> String {
         let mut yaml = Yaml::default();
         yaml.kafka(&self.kafka);
+        yaml.section("retry");
+        yaml.plain("enabled", self.retry.enabled);
+        yaml.plain("delay", duration::show(self.retry.delay));
+        yaml.plain("max_deferral", duration::show(self.retry.max_deferral));
         yaml.section("pool");
         yaml.plain("max_sessions_per_pod", self.pool.max_sessions_per_pod);
         yaml.plain("max_sessions_per_connection", self.pool.max_sessions_per_connection);
@@ -52,6 +56,7 @@ impl Yaml {
         self.text("input_topic", &kafka.input_topic);
         self.text("result_topic", &kafka.result_topic);
         self.text("fail_topic", &kafka.fail_topic);
+        self.text("retry_topic", &kafka.retry_topic);
         let delivery = match kafka.delivery {
             Delivery::AtLeastOnce => "at_least_once",
             Delivery::ExactlyOnce => "exactly_once",

@@ -67,12 +67,39 @@ pub const RESULT_TOPIC: Key =
     key("kafka.result_topic", Kind::Topic, Is("ftp-results"), "Where the results go.");
 pub const FAIL_TOPIC: Key =
     key("kafka.fail_topic", Kind::Topic, Is("ftp-failures"), "Where the failures go.");
+pub const RETRY_TOPIC: Key = key(
+    "kafka.retry_topic",
+    Kind::Topic,
+    Is("ftp-tasks-retry"),
+    "Where tasks wait that cannot go on for now. It is made, with the input topic's partitions, where it is \
+     missing and may be made.",
+);
 pub const DELIVERY: Key = key(
     "kafka.delivery",
     Kind::Choice { known: &["at_least_once", "exactly_once"], later: &[] },
     Is("at_least_once"),
     "How an answer and its task's offset are tied: at_least_once commits the offset once the broker has \
      acknowledged the answer; exactly_once puts both into one Kafka transaction.",
+);
+pub const RETRY_ENABLED: Key = key(
+    "retry.enabled",
+    Kind::Flag,
+    Is("true"),
+    "Tasks of a server that is away, and retries that must wait for long, go to kafka.retry_topic meanwhile. \
+     With false they wait in the pod, for 10 minutes at most.",
+);
+pub const RETRY_DELAY: Key = key(
+    "retry.delay",
+    Kind::Time { min: Duration::from_secs(1), max: Duration::from_secs(3_600) },
+    Is("30s"),
+    "How long a task stays in kafka.retry_topic before it is looked at again.",
+);
+pub const MAX_DEFERRAL: Key = key(
+    "retry.max_deferral",
+    Kind::Time { min: Duration::from_secs(1), max: Duration::from_secs(30 * 86_400) },
+    Is("24h"),
+    "A task that is sent there for longer is answered with `connection_unavailable`. The topic must keep its \
+     records for longer than this.",
 );
 pub const MAX_SESSIONS_PER_POD: Key = key(
     "pool.max_sessions_per_pod",
@@ -139,7 +166,11 @@ pub const ALL: &[&Key] = &[
     &INPUT_TOPIC,
     &RESULT_TOPIC,
     &FAIL_TOPIC,
+    &RETRY_TOPIC,
     &DELIVERY,
+    &RETRY_ENABLED,
+    &RETRY_DELAY,
+    &MAX_DEFERRAL,
     &MAX_SESSIONS_PER_POD,
     &MAX_SESSIONS_PER_CONNECTION,
     &SESSION_TIMEOUT,

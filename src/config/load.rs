@@ -11,7 +11,9 @@ use super::entry::{Entry, Said};
 use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
-use super::{Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Shutdown, keys, properties, yaml};
+use super::{
+    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, keys, properties, yaml,
+};
 
 /// Bytes of a configuration file at most: thousands of connections fit.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -28,12 +30,19 @@ pub struct Sources {
     pub connections: Option<PathBuf>,
     /// The environment's variables, in any order.
     pub environment: Vec<(OsString, OsString)>,
+    /// What librdkafka finds wrong with one of its properties, given name and value; without the value, which
+    /// may be a secret.
+    pub property: fn(&str, &str) -> Option<&'static str>,
 }
 
 impl Sources {
     /// These files and the process's environment.
-    pub fn new(config: PathBuf, connections: Option<PathBuf>) -> Self {
-        Sources { config, connections, environment: std::env::vars_os().collect() }
+    pub fn new(
+        config: PathBuf,
+        connections: Option<PathBuf>,
+        property: fn(&str, &str) -> Option<&'static str>,
+    ) -> Self {
+        Sources { config, connections, environment: std::env::vars_os().collect(), property }
     }
 }
 
@@ -61,14 +70,18 @@ impl Config {
         entries.extend(settings);
         let host_name = host_name(&sources.environment);
         let reading = Reading { file: &path, connection: None, entries, mistakes: &mut mistakes };
-        let mut config = settings_of(reading, host_name);
+        let mut config = settings_of(reading, host_name, sources.property);
         config.connections = read_connections(sources, connections, &config, &mut mistakes);
         mistakes.or(config)
     }
 }
 
 /// Everything but the connections.
-fn settings_of(mut reading: Reading<'_>, host_name: String) -> Config {
+fn settings_of(
+    mut reading: Reading<'_>,
+    host_name: String,
+    property: fn(&str, &str) -> Option<&'static str>,
+) -> Config {
     let lines = Lines::of(&reading.entries);
     let config = Config {
         kafka: Kafka {
@@ -77,8 +90,14 @@ fn settings_of(mut reading: Reading<'_>, host_name: String) -> Config {
             input_topic: reading.text(&keys::INPUT_TOPIC),
             result_topic: reading.text(&keys::RESULT_TOPIC),
             fail_topic: reading.text(&keys::FAIL_TOPIC),
+            retry_topic: reading.text(&keys::RETRY_TOPIC),
             delivery: delivery(&mut reading),
-            properties: properties::take(&mut reading),
+            properties: properties::take(&mut reading, property),
+        },
+        retry: Retry {
+            enabled: reading.flag(&keys::RETRY_ENABLED),
+            delay: reading.time(&keys::RETRY_DELAY),
+            max_deferral: reading.time(&keys::MAX_DEFERRAL),
         },
         pool: Pool {
             max_sessions_per_pod: reading.count(&keys::MAX_SESSIONS_PER_POD),
@@ -112,6 +131,7 @@ fn check_together(config: &Config, lines: &Lines, reading: &mut Reading<'_>) {
         (&keys::INPUT_TOPIC, &kafka.input_topic),
         (&keys::RESULT_TOPIC, &kafka.result_topic),
         (&keys::FAIL_TOPIC, &kafka.fail_topic),
+        (&keys::RETRY_TOPIC, &kafka.retry_topic),
     ];
     for (n, (key, topic)) in topics.iter().enumerate() {
         let first = topics.iter().take(n).find(|(_, other)| other == topic && !topic.is_empty());

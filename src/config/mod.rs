@@ -51,6 +51,7 @@ use secrecy::SecretString;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub kafka: Kafka,
+    pub retry: Retry,
     pub pool: Pool,
     pub api: Listen,
     pub metrics: Listen,
@@ -66,9 +67,20 @@ pub struct Kafka {
     pub input_topic: String,
     pub result_topic: String,
     pub fail_topic: String,
+    pub retry_topic: String,
     pub delivery: Delivery,
     /// Passed through to librdkafka; values may be secrets (`sasl.password`), so all are.
     pub properties: BTreeMap<String, SecretString>,
+}
+
+/// How tasks are deferred through `kafka.retry_topic`.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    pub enabled: bool,
+    /// How long a task stays in the topic each time.
+    pub delay: Duration,
+    /// From its first time on, a task is deferred for this long at most.
+    pub max_deferral: Duration,
 }
 
 /// How an answer and its task's offset are tied together.
@@ -142,6 +154,17 @@ pub struct FtpConnection {
     pub charset: Option<&'static encoding_rs::Encoding>,
     pub rename_over: RenameOver,
     pub timeouts: Timeouts,
+}
+
+impl FtpConnection {
+    /// A remote path as the server gets it: beneath `path_root` where there is one, absolute paths too.
+    #[must_use]
+    pub fn beneath_root(&self, path: &str) -> String {
+        match &self.path_root {
+            Some(root) => format!("{}/{}", root.trim_end_matches('/'), path.trim_start_matches('/')),
+            None => path.to_owned(),
+        }
+    }
 }
 
 impl Default for FtpConnection {

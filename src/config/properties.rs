@@ -57,10 +57,17 @@ pub(super) fn refusal(name: &str) -> Option<&'static str> {
 }
 
 /// Takes the properties out of the entries of config.yaml.
-pub(super) fn take(reading: &mut Reading<'_>) -> BTreeMap<String, SecretString> {
+pub(super) fn take(
+    reading: &mut Reading<'_>,
+    wrong: fn(&str, &str) -> Option<&'static str>,
+) -> BTreeMap<String, SecretString> {
     let mut properties = BTreeMap::new();
     for (name, entry) in reading.take_beneath(PROPERTIES) {
-        match property(&name, &entry) {
+        let value = property(&name, &entry).and_then(|value| match wrong(&name, &value) {
+            None => Ok(value),
+            Some(problem) => Err(problem.to_owned()),
+        });
+        match value {
             Ok(value) => {
                 properties.insert(name, SecretString::from(value));
             }

@@ -6,19 +6,21 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::Message as _;
+use jiff::Timestamp;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 use tokio::sync::oneshot;
 
+use super::arrived::Arrived;
+use super::early::{Early, RetryIntake, Sifted};
 use super::group::Group;
-use super::rebalance::{Changed, Rebalances, interned, list_of};
+use super::rebalance::{Changed, Rebalances, list_of};
 use crate::dispatch::{Admission, Budget};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
-use crate::record::{Header, Origin, Record};
+use crate::record::{Origin, Record};
 
 /// One poll waits this long at most: the loop beats, and looks at pauses and rebalances, in between.
 const POLL: Duration = Duration::from_millis(100);
@@ -38,7 +40,10 @@ pub trait Downstream: Send {
 /// What the thread needs.
 pub struct Consume {
     pub group: Group,
+    /// Where the tasks come from.
     pub topics: Vec<String>,
+    /// Where deferred tasks come from, besides.
+    pub retry: Option<RetryIntake>,
     pub offsets: Arc<Offsets>,
     pub budget: Budget,
     pub downstream: Box<dyn Downstream>,
@@ -87,7 +92,8 @@ impl Handle {
 impl Consume {
     /// Subscribes and starts the thread.
     pub fn spawn(self) -> Result<Handle, KafkaError> {
-        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        let retry = self.retry.iter().map(|retry| &retry.topic);
+        let topics: Vec<&str> = self.topics.iter().chain(retry).map(String::as_str).collect();
         self.group.member.subscribe(&topics)?;
         let phase = Arc::new(AtomicU8::new(Phase::Run as u8));
         let (end, ended) = oneshot::channel();
@@ -112,6 +118,8 @@ struct Loop {
     paused: HashSet<TopicPartition>,
     /// Stopped by an offset out of range, until somebody mends it.
     halted: HashSet<TopicPartition>,
+    /// Records of the retry topic that are not due yet.
+    early: Early,
     over_budget: bool,
     topic_names: Vec<Arc<str>>,
 }
@@ -124,6 +132,7 @@ impl Loop {
             rebalances: Rebalances::default(),
             paused: HashSet::new(),
             halted: HashSet::new(),
+            early: Early::default(),
             over_budget: false,
             topic_names: Vec::new(),
         }
@@ -139,7 +148,9 @@ impl Loop {
                 break Ok(());
             }
             self.parts.health.consume.beat();
+            self.rejoin_after_standstill();
             self.rebalance();
+            self.take_in_due();
             self.pause_and_resume();
             if let Err(error) = self.poll_burst() {
                 break Err(error);
@@ -153,6 +164,19 @@ impl Loop {
         result
     }
 
+    /// Leaves the group and joins it anew where the process stood still: its leases are over, also where the
+    /// coordinator has not missed it.
+    fn rejoin_after_standstill(&mut self) {
+        if !self.parts.offsets.take_standstill() || self.is_at(Phase::Hold) {
+            return;
+        }
+        tracing::warn!("after a standstill: leaving the group and joining it anew");
+        let member = &self.parts.group.member;
+        let topics: Vec<&str> = self.parts.topics.iter().map(String::as_str).collect();
+        member.unsubscribe();
+        is_done("subscribe", &member.subscribe(&topics));
+    }
+
     /// Polls until a poll comes back empty or the burst is full; only a fatal error is returned.
     fn poll_burst(&mut self) -> Result<(), KafkaError> {
         let wait = if self.rebalances.is_pending() { POLL_WHILE_REBALANCING } else { POLL };
@@ -160,7 +184,11 @@ impl Loop {
         for polled in 0..BURST {
             match group.member.poll(if polled == 0 { wait } else { Duration::ZERO }) {
                 None => break,
-                Some(Ok(message)) => self.take_in(&message),
+                Some(Ok(message)) => {
+                    if !self.take_in(&message) {
+                        break; // its partition is to be paused first
+                    }
+                }
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                     return Err(KafkaError::MessageConsumptionFatal(code));
                 }
@@ -173,24 +201,35 @@ impl Loop {
         Ok(())
     }
 
-    fn take_in(&mut self, message: &BorrowedMessage<'_>) {
+    /// False where the record stays outside, because it is not due yet.
+    fn take_in(&mut self, message: &BorrowedMessage<'_>) -> bool {
         if self.is_at(Phase::Hold) {
-            return; // not begun in the ledger: the next owner gets it
+            return true; // not begun in the ledger: the next owner gets it
         }
-        let topic = interned(&mut self.topic_names, message.topic());
-        let at = TopicPartition { topic, partition: message.partition() };
-        let Some(lease) = self.parts.offsets.begin(&at, message.offset()) else { return };
-        let payload = message.payload().map(<[u8]>::to_vec);
-        let record = Record {
-            origin: Origin { topic: at.topic, partition: at.partition, offset: message.offset() },
-            key: message.key().map(<[u8]>::to_vec),
-            headers: headers_of(message),
-            timestamp_ms: message.timestamp().to_millis(),
-            lease,
-            payload,
-        };
-        let admission = self.parts.budget.admit(size_of_record(&record));
-        self.parts.downstream.accept(Box::new(record), admission);
+        let mut arrived = Arrived::of(message, &mut self.topic_names);
+        match self.early.sift(self.parts.retry.as_ref(), &mut arrived, Timestamp::now()) {
+            Sifted::Due => self.admit(arrived),
+            Sifted::Foreign => {}
+            Sifted::Early(wait) => {
+                self.early.keep(arrived, Instant::now() + wait);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn admit(&self, arrived: Arrived) {
+        let Some(lease) = self.parts.offsets.begin(&arrived.at, arrived.offset) else { return };
+        let admission = self.parts.budget.admit(arrived.size());
+        self.parts.downstream.accept(Box::new(arrived.into_record(lease)), admission);
+    }
+
+    /// Takes in the records that were early and are due now.
+    fn take_in_due(&mut self) {
+        while !self.parts.budget.is_full() && !self.is_at(Phase::Hold) {
+            let Some(arrived) = self.early.next_due(Instant::now()) else { return };
+            self.admit(arrived);
+        }
     }
 
     fn rebalance(&mut self) {
@@ -203,11 +242,11 @@ impl Loop {
         }
         changes.push(self.rebalances.step(group, offsets, now, || downstream.withdraw()));
         for Changed { assigned, released } in changes {
-            for at in &assigned {
+            for at in assigned.iter().chain(&released) {
                 self.paused.remove(at);
+                self.early.forget(at); // not begun: whoever reads the partition next reads it again
             }
             for at in &released {
-                self.paused.remove(at);
                 if self.halted.remove(at) {
                     self.parts.health.lift_halt(&halt_key(at));
                 }
@@ -219,7 +258,8 @@ impl Loop {
         }
     }
 
-    /// Pauses hold as long as their reason does: the pod's budget, the partition's span, a halt, the end.
+    /// Pauses hold as long as their reason does: the pod's budget, the partition's span, its head that is not
+    /// due, a halt, the end.
     fn pause_and_resume(&mut self) {
         let budget = &self.parts.budget;
         self.over_budget = if self.over_budget { !budget.has_room() } else { budget.is_full() };
@@ -227,7 +267,8 @@ impl Loop {
         let owned = self.parts.offsets.snapshot();
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for state in &owned {
-            let wanted = all || state.is_full || self.halted.contains(&state.at);
+            let is_held = self.halted.contains(&state.at) || self.early.holds(&state.at);
+            let wanted = all || state.is_full || is_held;
             match (wanted, self.paused.contains(&state.at)) {
                 (true, false) => pause.push(state.at.clone()),
                 (false, true) => resume.push(state.at.clone()),
@@ -254,7 +295,10 @@ impl Loop {
                 self.halt_out_of_range();
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                tracing::error!(topics = ?self.parts.topics, %error, "the input topic is not there; waiting for it");
+                tracing::error!(
+                    topics = ?self.parts.topics, retry_topic = ?self.parts.retry.as_ref().map(|retry| &retry.topic),
+                    %error, "a topic is not there; waiting for it"
+                );
             }
             _ => tracing::warn!(%error, "Kafka consumer"),
         }
@@ -297,22 +341,4 @@ fn is_done(what: &str, result: &Result<(), KafkaError>) -> bool {
         tracing::warn!(%error, what, "Kafka consumer");
     }
     result.is_ok()
-}
-
-fn headers_of(message: &BorrowedMessage<'_>) -> Vec<Header> {
-    let own = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-        key: header.key.to_owned(),
-        value: header.value.map(<[u8]>::to_vec),
-    };
-    message.headers().map(|headers| headers.iter().map(own).collect()).unwrap_or_default()
-}
-
-/// What a record costs the pod in memory, roughly: its own bytes.
-fn size_of_record(record: &Record) -> usize {
-    let headers: usize = record
-        .headers
-        .iter()
-        .map(|header| header.key.len() + header.value.as_ref().map_or(0, Vec::len))
-        .sum();
-    record.payload.as_ref().map_or(0, Vec::len) + record.key.as_ref().map_or(0, Vec::len) + headers
 }

@@ -1,8 +1,11 @@
 //! The consumer's librdkafka properties: what delivery rests on, and defaults that a user may override.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use secrecy::ExposeSecret as _;
 
 use crate::config::Kafka;
@@ -23,6 +26,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
+/// KIP-848 leaves it to the broker, whose default this is.
+const BROKERS_SESSION_TIMEOUT: Duration = Duration::from_secs(45);
+
 /// What delivery rests on: the configuration refuses these in `kafka.properties`.
 const FIXED: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
@@ -38,10 +44,21 @@ const FIXED: &[(&str, &str)] = &[
 /// An error without the value that caused it, which may be a secret under a misspelt name.
 pub fn without_value(error: KafkaError) -> KafkaError {
     match error {
-        KafkaError::ClientConfig(result, reason, key, _) => {
+        KafkaError::ClientConfig(result, reason, key, value) => {
+            let reason = if reason.contains(&value) { "is not taken by librdkafka".into() } else { reason };
             KafkaError::ClientConfig(result, reason, format!("kafka.properties: {key}"), "…".into())
         }
         other => other,
+    }
+}
+
+/// What librdkafka finds wrong with a property, by itself: its own words may repeat the value.
+pub fn property_problem(name: &str, value: &str) -> Option<&'static str> {
+    match ClientConfig::new().set(name, value).create_native_config().err()? {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
+            Some("is no property of librdkafka's; expected one such as sasl.password")
+        }
+        _ => Some("has a value that librdkafka does not take; expected one as its CONFIGURATION.md says"),
     }
 }
 
@@ -85,6 +102,14 @@ pub fn consumer_properties(kafka: &Kafka, pod: &str) -> ClientConfig {
     client
 }
 
+/// After so long without a heartbeat the coordinator may have given this pod's partitions to others: two
+/// thirds of the session's timeout, since the last heartbeat may have been a third of it ago already.
+pub fn standstill(kafka: &Kafka) -> Duration {
+    let properties = consumer_properties(kafka, "");
+    let configured = properties.get("session.timeout.ms").and_then(|timeout| timeout.parse().ok());
+    configured.map_or(BROKERS_SESSION_TIMEOUT, Duration::from_millis) * 2 / 3
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -102,6 +127,7 @@ mod tests {
             input_topic: "i".into(),
             result_topic: "r".into(),
             fail_topic: "f".into(),
+            retry_topic: String::new(),
             delivery: Delivery::AtLeastOnce,
             properties: properties.iter().map(own).collect::<BTreeMap<_, _>>(),
         }
@@ -113,6 +139,34 @@ mod tests {
             let made: Result<BaseConsumer, _> = consumer_properties(&kafka(properties), "pod").create();
             assert!(made.is_ok(), "{properties:?}: {:?}", made.err());
         }
+    }
+
+    #[test]
+    fn a_property_or_a_value_that_librdkafka_does_not_know_is_a_problem() {
+        assert!(property_problem("sasl.pasword", "x").is_some_and(|text| text.contains("no property")));
+        assert!(property_problem("session.timeout.ms", "soon").is_some_and(|text| text.contains("value")));
+        for (name, value) in
+            [("session.timeout.ms", "6000"), ("security.protocol", "sasl_ssl"), ("sasl.password", "hunter2")]
+        {
+            assert_eq!(property_problem(name, value), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_librdkafka_repeats_is_not_told() {
+        let kafka = kafka(&[("security.protocol", "hunter2")]);
+        let made: Result<BaseConsumer, _> = consumer_properties(&kafka, "pod").create();
+        let error = without_value(made.err().unwrap());
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("security.protocol") && !told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn a_standstill_is_shorter_than_the_session_by_a_heartbeat() {
+        let of = |properties: &[_]| standstill(&kafka(properties)).as_millis();
+        assert_eq!(of(&[]), 10_000);
+        assert_eq!(of(&[("session.timeout.ms", "6000")]), 4_000);
+        assert_eq!(of(&[("group.protocol", "consumer")]), 30_000);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::plan::Planned;
 pub const TASKS: &str = "ftp-tasks";
 pub const RESULTS: &str = "ftp-results";
 pub const FAILURES: &str = "ftp-failures";
+pub const RETRY: &str = "ftp-tasks-retry";
 /// Partitions of each topic.
 pub const PARTITIONS: i32 = 3;
 
@@ -103,7 +104,7 @@ pub fn send_one(bootstrap: &str, topic: &str, key: Option<&str>, payload: &str) 
 /// Returns the cluster's address.
 fn make_topics(producer: &BaseProducer<Quiet>) -> Result<String> {
     let cluster = producer.client().mock_cluster().context("this build of librdkafka has no mock cluster")?;
-    for topic in [TASKS, RESULTS, FAILURES] {
+    for topic in [TASKS, RESULTS, FAILURES, RETRY] {
         cluster.create_topic(topic, PARTITIONS, 1).with_context(|| format!("cannot make topic {topic}"))?;
     }
     Ok(cluster.bootstrap_servers())

@@ -106,6 +106,7 @@ kafka:
   input_topic: {input}
   result_topic: {results}
   fail_topic: {failures}
+  retry_topic: {retry}
   # The demo's broker has no transactions.
   delivery: at_least_once
 pool:
@@ -120,6 +121,7 @@ metrics:
         input = super::broker::TASKS,
         results = super::broker::RESULTS,
         failures = super::broker::FAILURES,
+        retry = super::broker::RETRY,
     )
 }
 

@@ -118,7 +118,12 @@ impl Stage {
 async fn start(site: &Site, addresses: &Addresses<'_>) -> Result<App> {
     site.configure(addresses)?;
     // The user's environment is for the user's pods.
-    let sources = Sources { config: site.config(), connections: None, environment: Vec::new() };
+    let sources = Sources {
+        config: site.config(),
+        connections: None,
+        environment: Vec::new(),
+        property: |_, _| None, // it sets none
+    };
     Ok(App::start(Config::load(&sources)?).await?)
 }
 

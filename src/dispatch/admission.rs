@@ -39,6 +39,15 @@ impl Budget {
         self.tasks() >= self.inner.max_tasks || self.bytes() >= self.inner.max_bytes
     }
 
+    /// How many tasks may still be held, at the size that those held have.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let Inner { max_tasks, max_bytes, .. } = *self.inner;
+        let free_bytes = max_bytes.saturating_sub(self.bytes());
+        let by_bytes = max_tasks as u128 * free_bytes as u128 / max_bytes.max(1) as u128;
+        max_tasks.saturating_sub(self.tasks()).min(usize::try_from(by_bytes).unwrap_or(usize::MAX))
+    }
+
     /// Intake goes on here: below three quarters, so that it does not stop and go with every task.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -90,6 +99,17 @@ mod tests {
         assert_eq!((budget.tasks(), budget.bytes()), (1, 500));
         drop(large);
         assert_eq!((budget.tasks(), budget.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_room_that_is_left_falls_with_tasks_and_with_bytes() {
+        let budget = Budget::new(10, 1_000);
+        let small = budget.admit(1);
+        assert_eq!(budget.room(), 9);
+        let large = budget.admit(800);
+        assert_eq!(budget.room(), 1);
+        drop((small, large));
+        assert_eq!(budget.room(), 10);
     }
 
     #[test]

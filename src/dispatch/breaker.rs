@@ -13,12 +13,12 @@
 //!   meanwhile go on working.
 //! - Transfers, where logins succeed and no data connection does. Sessions that are open are held, too.
 //!
-//! The tasks wait meanwhile. Some do not:
+//! The tasks wait meanwhile: here for a moment, then in the retry topic ([`super::deferral`]). Some do not:
 //!
 //! - After `auth_failed`, all tasks of the connection get that answer without another login, until the
 //!   time for the next one has come.
-//! - A task waits for a server that cannot be reached for [`UNAVAILABLE_AFTER`] at most, and for
-//!   [`NO_RETRY_AFTER`] if its `retry_count` is 0.
+//! - A task that cannot be deferred waits for [`UNAVAILABLE_AFTER`] at most, and for [`NO_RETRY_AFTER`] if
+//!   its `retry_count` is 0.
 
 use std::time::Duration;
 
@@ -159,6 +159,13 @@ impl Breaker {
     /// A session's try failed in a way in which every other would.
     pub fn transfer_failed(&mut self, failure: Failure, now: Instant, jitter: f64) {
         self.note(Stage::Transfer, 1, failure, now, jitter);
+    }
+
+    /// The last failure, where a task has waited for `patience` since it was queued or since the trouble began.
+    pub fn outlasts(&self, patience: Duration, queued: Instant, now: Instant) -> Option<&Failure> {
+        let trouble = self.trouble.as_ref()?;
+        let waited = now.saturating_duration_since(queued.max(trouble.since));
+        (waited >= patience).then_some(&trouble.last)
     }
 
     /// The answer of a task that has waited too long, since it was queued or since the trouble began.

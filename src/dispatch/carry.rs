@@ -9,21 +9,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
-use crate::offsets::Lease;
-use crate::record::Origin;
+use crate::record::{Origin, Record};
 use crate::task::Task;
 use crate::transfer::{Stopped, Transfer, Transferred};
 
 /// Carries out tasks on sessions of type `S`. The dispatcher knows transfers only through this.
 pub trait Carry<S>: Send + Sync + 'static {
-    /// One try. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping
+    /// One try; `first` is where the task was first written, which a deferral does not change. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping
     /// it, upon which the session is thrown away.
     fn carry(
         &self,
         session: &mut S,
         task: &Task,
-        origin: &Origin,
-        lease: &Lease,
+        record: &Record,
+        first: &Origin,
         cancel: &CancellationToken,
     ) -> impl Future<Output = Result<Transferred, Stopped>> + Send;
 }
@@ -33,11 +32,11 @@ impl Carry<Session> for Transfer {
         &self,
         session: &mut Session,
         task: &Task,
-        origin: &Origin,
-        lease: &Lease,
+        record: &Record,
+        first: &Origin,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
-        self.run(session, task, origin, lease, cancel).await
+        self.run(session, task, record, first, cancel).await
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::breaker;
 use super::carry::{Carry, catch_panic};
+use super::deferral::{Outlook, PATIENCE, Why};
 use super::line::{Duty, Line, Seek};
 use super::queue::Entry;
 use super::retry::Next;
@@ -124,9 +125,9 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
                 self.work(session, entry).await;
             }
             Ok(Err(error)) => {
-                let was_probe = self.duty.line().breaker(Instant::now()) != breaker::State::Closed;
+                let was_closed = self.duty.line().breaker(Instant::now()) == breaker::State::Closed;
                 self.duty.line().login_failed(&error, Instant::now(), rand::random());
-                if was_probe && entry.bears_probes(&error) {
+                if entry.bears(&error, was_closed) {
                     self.probed(entry, &error);
                 } else {
                     self.settle(entry, Err(error));
@@ -156,8 +157,8 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     async fn carry(&mut self, session: &mut Leased<C>, entry: Entry) -> bool {
         let shared = Arc::clone(&self.shared);
         let record = &entry.job.record;
-        let (task, origin, lease) = (&entry.job.task, &record.origin, &record.lease);
-        let carried = catch_panic(shared.carrier.carry(session, task, origin, lease, &shared.cut_off));
+        let (task, first, lease) = (&entry.job.task, entry.origin(), &record.lease);
+        let carried = catch_panic(shared.carrier.carry(session, task, record, first, &shared.cut_off));
         let ended = self.until_cut_off(lease, carried).await;
         let result = match ended {
             Ok(Ok(transferred)) => Ok(transferred),
@@ -208,7 +209,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         }
     }
 
-    /// The login was a probe of the open breaker, and failed: the task waits on, as all others do.
+    /// The login failed, as it would for every task: this one waits on, as all others do.
     fn probed(&mut self, mut entry: Entry, error: &TryError) {
         entry.tries.take_back();
         report::retried(&self.shared.metrics, &entry, error, None);
@@ -232,6 +233,11 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
             Next::AtOnce => None,
             Next::After(wait) => Some(wait),
         };
+        let is_long = due.is_some_and(|wait| wait > PATIENCE);
+        if is_long && self.shared.deferral.outlook(&entry, Timestamp::now()) == Outlook::Possible {
+            self.duty.finish();
+            return self.shared.defer(entry, Why::Backoff);
+        }
         if let Some(failure) = entry.past_deadline_in(due.unwrap_or_default(), &error.failure) {
             return self.finish(entry, Err(failure));
         }

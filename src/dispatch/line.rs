@@ -3,6 +3,7 @@
 //! A lane is counted here from before it is spawned until it leaves, and it leaves in the same step in
 //! which it finds nothing to do: so no task arrives unseen in between.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::breaker::{self, Breaker, Crowd, Gate};
+use super::deferral::{Outlook, PATIENCE};
 use super::queue::{Entry, Queue};
 use crate::failure::{Code, Failure, Remedy, TryError};
 
@@ -18,6 +20,8 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 pub(super) struct Line {
     pub connection: Arc<str>,
     state: Mutex<State>,
+    /// Tasks of the connection, wherever they stand in the dispatcher.
+    pub held: Arc<AtomicUsize>,
     /// Told when a lane without a session may have become superfluous.
     pub changed: Notify,
 }
@@ -44,6 +48,13 @@ pub(super) struct Counts {
     pub in_flight: usize,
 }
 
+/// What becomes of a task that may wait here no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    Answer(Failure),
+    Defer,
+}
+
 /// What a lane without a session is to do.
 #[derive(Debug)]
 pub(super) enum Seek {
@@ -59,7 +70,7 @@ pub(super) enum Seek {
 
 impl Line {
     pub fn new(connection: Arc<str>) -> Self {
-        Line { connection, state: Mutex::default(), changed: Notify::new() }
+        Line { connection, state: Mutex::default(), held: Arc::default(), changed: Notify::new() }
     }
 
     /// Adds a new task; drops it if nothing is begun any more.
@@ -109,18 +120,33 @@ impl Line {
         self.state().queue.promote(now);
     }
 
-    /// Takes out the tasks that may wait no longer, each with its answer.
-    pub fn sweep(&self, now: Instant, wall: Timestamp) -> Vec<(Entry, Failure)> {
+    /// Takes out the tasks that may wait here no longer, each with what becomes of it. `outlook` says whether
+    /// a task may be deferred.
+    pub fn sweep(
+        &self,
+        now: Instant,
+        wall: Timestamp,
+        outlook: impl Fn(&Entry) -> Outlook,
+    ) -> Vec<(Entry, Overdue)> {
         let mut state = self.state();
         let State { queue, breaker, with_session, .. } = &mut *state;
         let is_unserved = *with_session == 0;
         let verdict = |entry: &Entry| {
-            let retry_count = entry.job.task.options.retry_count;
-            let overdue = || breaker.overdue(entry.queued, retry_count, now);
-            entry.past_deadline(wall).or_else(|| is_unserved.then(overdue).flatten())
+            if let Some(failure) = entry.past_deadline(wall) {
+                return Some(Overdue::Answer(failure));
+            }
+            let last = breaker.outlasts(PATIENCE, entry.queued, now).filter(|_| is_unserved)?;
+            match outlook(entry) {
+                Outlook::Possible => Some(Overdue::Defer),
+                Outlook::Exhausted => Some(Overdue::Answer(entry.unavailable(last))),
+                Outlook::Never => {
+                    let retry_count = entry.job.task.options.retry_count;
+                    breaker.overdue(entry.queued, retry_count, now).map(Overdue::Answer)
+                }
+            }
         };
         let taken = queue.take_if(|entry| verdict(entry).is_some());
-        taken.into_iter().filter_map(|entry| verdict(&entry).map(|failure| (entry, failure))).collect()
+        taken.into_iter().filter_map(|entry| verdict(&entry).map(|overdue| (entry, overdue))).collect()
     }
 
     /// Takes out the waiting tasks whose lease lets nothing begin any more.
@@ -304,12 +330,22 @@ impl Drop for Duty {
 }
 
 impl Entry {
-    /// Whether a failed probe of the breaker costs the task nothing: it tells of the server, not of the task.
-    /// Without retries the probe was the task's one try; a refused password is everybody's answer.
-    pub fn bears_probes(&self, error: &TryError) -> bool {
+    /// Whether a login that failed costs the task nothing. A probe of the open breaker tells of the server,
+    /// not of the task; and one that was deferred has outlived a breaker already, maybe another pod's.
+    /// Without retries it was the task's one try; a refused password is everybody's answer.
+    pub fn bears(&self, error: &TryError, was_closed: bool) -> bool {
         error.remedy == Remedy::OpenBreaker
             && error.failure.code != Code::AuthFailed
             && self.job.task.options.retry_count > 0
+            && (!was_closed || self.job.hop.is_some())
+    }
+
+    /// The answer of a task that has been deferred for as long as it may be.
+    pub fn unavailable(&self, last: &Failure) -> Failure {
+        let since = self.job.hop.as_ref().map(|hop| format!(" since {:.0}", hop.since)).unwrap_or_default();
+        let message =
+            format!("put off{since}, which is as long as retry.max_deferral allows; the last try: {last}");
+        Failure { ftp_code: last.ftp_code, ..Failure::new(Code::ConnectionUnavailable, message) }
     }
 
     /// The answer of a task whose deadline is over before its next try has begun.

@@ -7,6 +7,7 @@
 mod admission;
 mod breaker;
 mod carry;
+mod deferral;
 mod lane;
 mod line;
 mod order;
@@ -17,6 +18,7 @@ mod retry;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -30,15 +32,18 @@ use tokio_util::task::TaskTracker;
 
 pub use admission::{Admission, Budget};
 pub use carry::Carry;
+pub use deferral::Deferral;
+use deferral::{Held, Outlook, Surplus, Why};
 use lane::Lane;
-use line::Line;
+use line::{Line, Overdue};
+pub use order::Resolve;
 use order::{Order, Place};
 use queue::Entry;
 
 use crate::config::FtpConnection;
 use crate::failure::{Code, Failure};
 use crate::metrics::Metrics;
-use crate::outcome::{Completed, Outcome};
+use crate::outcome::{Completed, Hop, Outcome, Verdict};
 use crate::pool::{Connect, Ftp, Pool};
 use crate::record::{Origin, Record};
 use crate::task::{Options, Task};
@@ -48,6 +53,8 @@ use crate::transfer::Transfer;
 const TICK: Duration = Duration::from_millis(100);
 /// How often the waiting tasks are looked through for those that may wait no longer.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often in one go.
+const SWEEP_ROUNDS: usize = 100;
 /// How long a transfer that is cut off may take to undo what it began: a temp file on the server is deleted.
 const UNDO_BOUND: Duration = Duration::from_secs(8);
 /// How long all of them may take to come to an end.
@@ -58,14 +65,12 @@ const CUT_OFF_BOUND: Duration = Duration::from_secs(9);
 pub struct Job {
     pub record: Box<Record>,
     pub task: Task,
-    /// Tries begun before: 0 for a new task.
-    pub attempts: u32,
-    /// When the first of them began.
-    pub first_begun: Option<std::time::Instant>,
+    /// What its record says where it comes from the retry topic.
+    pub hop: Option<Hop>,
     pub admission: Admission,
 }
 
-/// An answer on its way out. The admission goes with it, so that what awaits its commit counts as held.
+/// An answer, or a deferral, on its way out. The admission goes with it, so that what awaits its commit counts as held.
 #[derive(Debug)]
 pub struct Answered {
     pub outcome: Outcome,
@@ -80,6 +85,8 @@ pub struct Wiring<C: Connect, T> {
     pub connections: Vec<Arc<FtpConnection>>,
     /// The local connections' `base_path`s, by name: whether two tasks have the same destination.
     pub roots: HashMap<String, PathBuf>,
+    pub resolve: Resolve,
+    pub deferral: Deferral,
     /// Shown in the metrics; intake admits into it.
     pub budget: Budget,
     /// With a capacity of `pool.max_waiting_tasks` or more a send never waits.
@@ -106,7 +113,18 @@ pub struct Dispatcher<C: Connect = Ftp, T = Transfer> {
 impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the lanes are to run on.
     pub fn new(wiring: Wiring<C, T>) -> Self {
-        let Wiring { pool, carrier, connections, roots, budget, answers, metrics, unsupported } = wiring;
+        let Wiring {
+            pool,
+            carrier,
+            connections,
+            roots,
+            resolve,
+            deferral,
+            budget,
+            answers,
+            metrics,
+            unsupported,
+        } = wiring;
         let line = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
             (Arc::clone(&name), Arc::new(Line::new(name)))
@@ -115,7 +133,9 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             pool,
             carrier,
             lines: connections.iter().map(line).collect(),
-            order: Order::new(roots),
+            order: Order::new(roots, resolve),
+            deferral,
+            surplus: Surplus::default(),
             budget,
             answers,
             metrics,
@@ -134,7 +154,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     pub fn submit(&self, job: Job) {
         let shared = &self.shared;
         let place = shared.order.place(&job);
-        let entry = Entry::new(job, place, Instant::now());
+        let mut entry = Entry::new(job, place, Instant::now());
         let refusal = (shared.unsupported)(&entry.job.task.options);
         if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {
             return shared.hand_over(entry, Err(failure));
@@ -143,6 +163,10 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             let message = format!("no FTP connection is named {:?}", entry.job.task.remote);
             return shared.hand_over(entry, Err(Failure::new(Code::UnknownConnection, message)));
         };
+        if shared.is_surplus(line, &entry) {
+            return shared.pass_on(entry, Why::Surplus);
+        }
+        entry.held = Some(Held::in_count(&line.held));
         // From here on the task has a place: every way out gives it up.
         if let Some(entry) = shared.order.enter(entry) {
             line.enqueue(entry);
@@ -198,6 +222,8 @@ struct Shared<C: Connect, T> {
     carrier: T,
     lines: HashMap<Arc<str>, Arc<Line>>,
     order: Order,
+    deferral: Deferral,
+    surplus: Surplus,
     budget: Budget,
     answers: mpsc::Sender<Answered>,
     metrics: Metrics,
@@ -240,8 +266,8 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     /// A try at the task begins.
     fn begin(&self, entry: &mut Entry) {
         entry.tries.begin();
-        if entry.job.first_begun.is_none() {
-            entry.job.first_begun = Some(Instant::now().into_std());
+        if entry.begun.is_none() {
+            entry.begun = Some(Instant::now());
             report::waited(&self.metrics, entry);
         }
     }
@@ -251,6 +277,23 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         let place = entry.place;
         self.hand_over(entry, verdict);
         self.give_up(place);
+    }
+
+    /// The task leaves for the retry topic, and gives up its place.
+    fn defer(self: &Arc<Self>, entry: Entry, why: Why) {
+        let place = entry.place;
+        self.pass_on(entry, why);
+        self.give_up(place);
+    }
+
+    /// A connection may hold as many tasks as there is room left: so one backlog takes half of the pod, two
+    /// take a third each, and there is always room for the others'. What is above goes on to the retry topic:
+    /// of a server that is away all of it, else little by little.
+    fn is_surplus(&self, line: &Line, entry: &Entry) -> bool {
+        let is_over = self.lines.len() > 1 && line.held.load(Ordering::Relaxed) >= self.budget.room();
+        is_over
+            && self.deferral.outlook(entry, Timestamp::now()) == Outlook::Possible
+            && (line.breaker(Instant::now()) != breaker::State::Closed || self.surplus.take())
     }
 
     /// The place of a task that has left goes to the next one in the topic's order.
@@ -267,12 +310,25 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         }
     }
 
-    /// Hands the task's answer on, unless its lease has ended.
+    /// Hands the task's answer on.
     fn hand_over(&self, entry: Entry, verdict: Result<Completed, Failure>) {
-        if !entry.job.record.lease.is_live() {
-            return;
+        if entry.job.record.lease.is_live() {
+            report::answered(&self.metrics, &entry, &verdict);
+            self.send(entry, verdict.into());
         }
-        report::answered(&self.metrics, &entry, &verdict);
+    }
+
+    /// Hands the task on to the retry topic.
+    fn pass_on(&self, entry: Entry, why: Why) {
+        if entry.job.record.lease.is_live() {
+            let hop = self.deferral.hop(&entry, Timestamp::now());
+            report::deferred(&self.metrics, &entry, &hop, why);
+            self.send(entry, Verdict::Deferred(hop.headers()));
+        }
+    }
+
+    /// The one way out: never under a lease that has ended.
+    fn send(&self, entry: Entry, verdict: Verdict) {
         let attempts = entry.tries.attempts;
         let Job { record, task, admission, .. } = entry.job;
         let (task_id, at) = (Some(task.task_id), Timestamp::now());
@@ -291,13 +347,27 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         }
     }
 
+    /// A task that leaves lets the next one with its destination in, which may be overdue as well.
+    fn sweep(self: &Arc<Self>, line: &Line, now: Instant, wall: Timestamp) {
+        for _ in 0..SWEEP_ROUNDS {
+            let overdue = line.sweep(now, wall, |entry| self.deferral.outlook(entry, wall));
+            if overdue.is_empty() {
+                return;
+            }
+            for (entry, overdue) in overdue {
+                match overdue {
+                    Overdue::Answer(failure) => self.answer(entry, Err(failure)),
+                    Overdue::Defer => self.defer(entry, Why::Unreachable),
+                }
+            }
+        }
+    }
+
     fn sweep_and_report(self: &Arc<Self>) {
         let (now, wall) = (Instant::now(), Timestamp::now());
         let behind = self.order.behind();
         for line in self.lines.values() {
-            for (entry, failure) in line.sweep(now, wall) {
-                self.answer(entry, Err(failure));
-            }
+            self.sweep(line, now, wall);
             let counts = line.counts();
             let waiting = counts.waiting + behind.get(&*line.connection).copied().unwrap_or_default();
             self.metrics.breaker(&line.connection, line.breaker(now));
@@ -315,6 +385,7 @@ async fn keep<C: Connect, T: Carry<C::Session>>(shared: Weak<Shared<C, T>>) {
     loop {
         ticks.tick().await;
         let Some(shared) = shared.upgrade() else { return };
+        shared.surplus.refill(TICK);
         shared.promote_and_staff();
         if last_sweep.elapsed() >= SWEEP {
             last_sweep = Instant::now();

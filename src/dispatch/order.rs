@@ -5,13 +5,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Job;
 use super::queue::Entry;
-use crate::storage::Target;
 use crate::task::{Operation, Task};
+
+/// What a task's local path means beneath its connection's `base_path`; `None` if nothing.
+pub type Resolve = fn(&Path, &str) -> Option<PathBuf>;
 
 /// A destination, as one assignment of one partition sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +24,7 @@ pub(super) struct Place(u64);
 pub(super) struct Order {
     /// The local connections' `base_path`s, by name.
     roots: HashMap<String, PathBuf>,
+    resolve: Resolve,
     hash: RandomState,
     state: Mutex<State>,
 }
@@ -34,8 +37,8 @@ struct State {
 }
 
 impl Order {
-    pub fn new(roots: HashMap<String, PathBuf>) -> Self {
-        Order { roots, hash: RandomState::new(), state: Mutex::default() }
+    pub fn new(roots: HashMap<String, PathBuf>, resolve: Resolve) -> Self {
+        Order { roots, resolve, hash: RandomState::new(), state: Mutex::default() }
     }
 
     /// The place of a task's destination. Purely lexical: symlinks, and what a server takes for the same
@@ -110,10 +113,10 @@ impl Order {
         match task.operation {
             Operation::Download => {
                 let root = self.roots.get(&task.local);
-                match root.map(|root| (root, Target::resolve(root, &task.local_path))) {
+                match root.and_then(|root| (self.resolve)(root, &task.local_path)) {
                     // Without the connection's name: two may have the same directory.
-                    Some((root, Ok(target))) => root.join(target.relative()).hash(hasher),
-                    _ => (&task.local, &task.local_path).hash(hasher),
+                    Some(path) => path.hash(hasher),
+                    None => (&task.local, &task.local_path).hash(hasher),
                 }
             }
             Operation::Upload => {

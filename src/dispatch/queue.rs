@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Job;
+use super::deferral::Held;
 use super::order::Place;
 use super::retry::Tries;
+use crate::record::Origin;
 
 /// A job on its way through the dispatcher.
 #[derive(Debug)]
@@ -17,12 +20,24 @@ pub(super) struct Entry {
     /// Its destination's.
     pub place: Place,
     pub queued: Instant,
+    /// When its first try began, in this pod or in another.
+    pub begun: Option<Instant>,
+    /// Its part in its connection's count, once it is queued.
+    pub held: Option<Held>,
 }
 
 impl Entry {
     pub fn new(job: Job, place: Place, now: Instant) -> Self {
-        let tries = Tries::new(job.attempts);
-        Entry { job, tries, place, queued: now }
+        let tries = Tries::new(job.hop.as_ref().map_or(0, |hop| hop.attempts));
+        let begun = job.hop.as_ref().and_then(|hop| hop.begun);
+        let ago = begun.map(|begun| Timestamp::now().duration_since(begun));
+        let begun = ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now));
+        Entry { job, tries, place, queued: now, begun, held: None }
+    }
+
+    /// The task's first record, which is what its temp files are named after.
+    pub fn origin(&self) -> &Origin {
+        self.job.hop.as_ref().map_or(&self.job.record.origin, |hop| &hop.origin)
     }
 }
 

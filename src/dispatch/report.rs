@@ -5,18 +5,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::deferral::Why;
 use super::queue::Entry;
 use crate::failure::{Code, Failure, TryError};
 use crate::metrics::Metrics;
-use crate::outcome::Completed;
+use crate::outcome::{Completed, Hop};
 use crate::task::Operation;
 
 impl Entry {
     /// Since its first try began; zero if none has.
     pub(super) fn elapsed(&self) -> Duration {
-        let begun =
-            self.job.first_begun.map(|begun| Instant::now().into_std().saturating_duration_since(begun));
-        begun.unwrap_or_default()
+        self.begun.map(|begun| Instant::now().saturating_duration_since(begun)).unwrap_or_default()
     }
 
     /// The answer of a task whose next try, `wait` from now, would begin after its deadline.
@@ -54,6 +53,22 @@ pub(super) fn answered(metrics: &Metrics, entry: &Entry, verdict: &Result<Comple
         code = code.unwrap_or("completed"),
         error = verdict.as_ref().err().map(|failure| failure.message.as_str()),
         "task answered"
+    );
+}
+
+/// The task goes to the retry topic.
+pub(super) fn deferred(metrics: &Metrics, entry: &Entry, hop: &Hop, why: Why) {
+    let task = &entry.job.task;
+    metrics.deferred(&task.remote, why.as_str());
+    tracing::debug!(
+        target: "ftp_pooler::task",
+        task_id = task.task_id,
+        connection = task.remote,
+        attempts = entry.tries.attempts,
+        why = why.as_str(),
+        not_before = %hop.not_before,
+        since = %hop.since,
+        "deferred"
     );
 }
 

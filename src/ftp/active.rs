@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connect;
 use super::fault::{Fault, Step, StepFault};
 use super::session::Session;
 
@@ -64,12 +63,12 @@ impl Session {
 
 impl Listening {
     /// The server's connection; anybody else's is closed at once. Has no deadline of its own.
-    pub async fn accept(&self, keepalive: Option<std::time::Duration>) -> Result<TcpStream, Fault> {
+    pub async fn accept(&self) -> Result<TcpStream, Fault> {
         let broken = |error| Fault::Broken { what: "the server's data connection".to_owned(), error };
         loop {
             let (stream, from) = self.listener.accept().await.map_err(broken)?;
             if from.ip().to_canonical() == self.server {
-                connect::prepare(&stream, keepalive).map_err(broken)?;
+                stream.set_nodelay(true).map_err(broken)?;
                 return Ok(stream);
             }
             tracing::warn!(%from, server = %self.server, "a data connection from elsewhere was closed");

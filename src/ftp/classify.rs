@@ -59,6 +59,8 @@ fn verdict(at: At<'_>, fault: &Fault) -> (Code, Remedy) {
         }
         Fault::Broken { .. } if at.stale => (Code::ProtocolError, Remedy::FreshSession),
         Fault::Broken { .. } => (Code::ProtocolError, Remedy::Wait),
+        // Our haste, not the task's fault: the next session takes its turns.
+        Fault::TooHasty(_) => (Code::ProtocolError, Remedy::FreshSession),
         Fault::Garbled => (Code::ProtocolError, unusable),
         Fault::Unsendable if at.step.is_opening() => (Code::AuthFailed, Remedy::OpenBreaker),
         Fault::Unsendable => (Code::PathNotAllowed, Remedy::GiveUp),
@@ -135,6 +137,7 @@ fn describe(at: At<'_>, fault: &Fault) -> String {
     match fault {
         Fault::Reply(reply) if reply.is_refusal() => format!("the server said {reply}"),
         Fault::Reply(reply) => format!("the reply does not fit: {reply}"),
+        Fault::TooHasty(how) => how.clone(),
         Fault::TimedOut { waiting_for, wait, limit } => {
             format!("timed out after {limit:?} waiting for {waiting_for} ({wait})")
         }

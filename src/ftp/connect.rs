@@ -24,10 +24,12 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 pub(super) async fn control(connection: &FtpConnection) -> Result<TcpStream, Fault> {
     let host = connection.host.trim_start_matches('[').trim_end_matches(']');
     let limit = connection.timeouts.connect;
-    match &connection.way.proxy {
-        Some(proxy) => through(proxy, host, connection.port, &connection.way, limit).await,
-        None => to_name(host, connection.port, &connection.way, limit).await,
-    }
+    let stream = match &connection.way.proxy {
+        Some(proxy) => through(proxy, host, connection.port, &connection.way, limit).await?,
+        None => to_name(host, connection.port, &connection.way, limit).await?,
+    };
+    keep_alive(&stream, connection.way.keepalive)?;
+    Ok(stream)
 }
 
 /// Connects a data connection to where the server listens: `address` directly, or what a proxy finds there.
@@ -106,7 +108,7 @@ async fn to(address: SocketAddr, way: &Way, limit: Duration) -> Result<TcpStream
     let waiting = || format!("a connection to {address}");
     let socket = bound(address, way.source).map_err(broken)?;
     let stream = within(Wait::Connect, limit, waiting, socket.connect(address)).await?.map_err(broken)?;
-    prepare(&stream, way.keepalive).map_err(broken)?;
+    stream.set_nodelay(true).map_err(broken)?;
     Ok(stream)
 }
 
@@ -118,14 +120,14 @@ fn bound(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// No delays; and keepalive, which keeps firewalls from forgetting a control connection during a long transfer,
-/// when NOOP is not safe to send, and finds a peer that is gone.
-pub(super) fn prepare(stream: &TcpStream, keepalive: Option<Duration>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let Some(after) = keepalive else { return Ok(()) };
+/// Keeps firewalls from forgetting a control connection during a long transfer, when NOOP is not safe to send, and
+/// finds a peer that is gone. A data connection does without: it is never idle for longer than `stall`.
+fn keep_alive(stream: &TcpStream, after: Option<Duration>) -> Result<(), Fault> {
+    let Some(after) = after else { return Ok(()) };
     let keepalive = TcpKeepalive::new()
         .with_time(after)
         .with_interval(KEEPALIVE_INTERVAL.min(after))
         .with_retries(KEEPALIVE_RETRIES);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    let set = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    set.map_err(|error| Fault::Broken { what: "keepalive".to_owned(), error })
 }

@@ -8,18 +8,24 @@ use suppaftp::tokio::AsyncRustlsStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use crate::config::RenameOver;
 use crate::failure::TryError;
 
 use super::fault::{Fault, Step, StepFault, Wait, within};
-use super::passive::{DataConnection, Opened};
+use super::files::Size;
+use super::passive::{DataConnection, Manner, Opened};
 use super::reply::Reply;
-use super::session::Session;
+use super::session::{Session, command_line};
 
 /// How long a transfer that is given up waits for the server's last word.
 const ABORT_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the `close_notify` of a file that has been received may take to send: it is a courtesy.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a server may take to close the data connection of an upload, before it is closed from here without
+/// anything being asked ahead.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long the server's end of a file that it has received is waited for once its reply is in: a ticket comes
 /// before that, and no later.
@@ -42,9 +48,10 @@ impl Retrieve<'_> {
 
     /// Closes the data connection at once (vsftpd and `ProFTPD` wait for that), then reads the final reply.
     /// Says how the bytes ended.
+    /// A far server is asked for the next file's port ahead.
     pub async fn finish(self) -> Result<End, TryError> {
         let end = self.0.end;
-        self.0.finish().await.map(|()| end)
+        self.0.finish_download().await.map(|()| end)
     }
 
     /// Gives the transfer up: closes the data connection and waits two seconds at most for the final reply;
@@ -83,10 +90,11 @@ impl Store<'_> {
         Ok(())
     }
 
-    /// Closes the data connection, which is the file's end, and reads the final reply.
-    pub async fn finish(mut self) -> Result<(), TryError> {
+    /// Closes the data connection, which is the file's end, and reads the final reply. With `then_rename` the
+    /// caller says that SIZE and RNFR of this file come next: a far server is asked both ahead.
+    pub async fn finish(mut self, then_rename: bool) -> Result<(), TryError> {
         self.0.end_of_file().await?;
-        self.0.finish().await
+        self.0.finish_upload(then_rename).await
     }
 
     /// Gives the transfer up, like [`Retrieve::abort`]. The server takes what it has for the whole file.
@@ -98,19 +106,46 @@ impl Store<'_> {
 impl Session {
     /// RETR: asks for the file at `path`.
     pub async fn retrieve(&mut self, path: &str) -> Result<Retrieve<'_>, TryError> {
-        match self.open_transfer(Step::Retr, path).await {
+        match self.open_transfer(Step::Retr, path, Manner::Alone).await {
             Ok(opened) => Ok(Retrieve(Transfer::new(self, Step::Receiving, path, opened))),
             Err(fault) => Err(self.fail_at(path, fault)),
         }
     }
 
+    /// SIZE, then RETR; to a far server in one burst.
+    ///
+    /// # Errors
+    /// As of both; a file that SIZE says is missing is not asked for.
+    pub async fn retrieve_sized(&mut self, path: &str) -> Result<(Size, Retrieve<'_>), TryError> {
+        if self.lacks.size || !self.may_hurry() {
+            let size = match self.size(path).await? {
+                Size::Refused { error, missing: true } => return Err(error),
+                size => size,
+            };
+            return Ok((size, self.retrieve(path).await?));
+        }
+        let mut opened = match self.open_transfer(Step::Retr, path, Manner::BehindSize).await {
+            Ok(opened) => opened,
+            Err(fault) => return Err(self.fail_at(path, fault)),
+        };
+        let size = match opened.size.take() {
+            Some(reply) => self.size_said(path, reply)?,
+            None => Size::Unsupported,
+        };
+        // The transfer goes on: its final reply is still owed.
+        self.unfinished = true;
+        Ok((size, Retrieve(Transfer::new(self, Step::Receiving, path, opened))))
+    }
+
     /// STOR: sends a file to `path`. Where the server refuses, which may mean that the directory is missing,
     /// the directories above `path` are made and STOR is sent once more.
     pub async fn store(&mut self, path: &str) -> Result<Store<'_>, TryError> {
-        let opened = match self.open_transfer(Step::Stor, path).await {
+        let is_known = self.may_hurry() && self.ahead.knows_directory_of(path);
+        let manner = if is_known { Manner::Unaccepted } else { Manner::Alone };
+        let opened = match self.open_transfer(Step::Stor, path, manner).await {
             Err(refused) if may_lack_directory(&refused, path) => {
                 self.make_dirs(path).await?;
-                self.open_transfer(Step::Stor, path).await
+                self.open_transfer(Step::Stor, path, Manner::Alone).await
             }
             opened => opened,
         };
@@ -193,7 +228,101 @@ impl<'s> Transfer<'s> {
         }
     }
 
-    async fn finish(mut self) -> Result<(), TryError> {
+    /// Ends a download. EPSV for the next file goes out while the final reply is on its way: it arrives after the
+    /// server is done, since it waits for our end of the data connection to close.
+    async fn finish_download(mut self) -> Result<(), TryError> {
+        if self.early.is_some() || self.session.lacks.epsv || !self.session.may_hurry() {
+            return self.finish().await.map(|_| ());
+        }
+        self.data = None;
+        if let Err(fault) = self.session.send_ahead(&[Step::Epsv.verb()]).await {
+            return Err(self.session.fail(self.step, Some(&self.path), &fault));
+        }
+        let close = self.session.connection().timeouts.close;
+        match self.session.final_reply(close).await {
+            Ok(reply) if reply.code == 421 => self.refused(reply),
+            Ok(reply) if reply.is_done() && reply.code != 229 => {
+                self.session.port_ahead().await;
+                Ok(())
+            }
+            // Either the transfer failed, or it was EPSV that came too early: the next reply tells.
+            Ok(reply) => match self.session.owed_reply(Step::Epsv.verb()).await {
+                Ok(second) if second.is_done() && second.code != 229 => {
+                    self.session.objected(&reply.to_string());
+                    Ok(())
+                }
+                Ok(second) => {
+                    self.session.ahead.keep_port(&second);
+                    self.refused(reply)
+                }
+                Err(_) => self.refused(reply),
+            },
+            Err(fault) => Err(self.session.fail(self.step, Some(&self.path), &fault)),
+        }
+    }
+
+    /// Ends an upload. SIZE and RNFR go out when the server has closed the data connection, while the final
+    /// reply is on its way.
+    async fn finish_upload(mut self, then_rename: bool) -> Result<(), TryError> {
+        let directory = self.path.clone();
+        let renames_at_once = self.session.connection().rename_over == RenameOver::Auto;
+        let hurries = then_rename && renames_at_once && !self.session.lacks.size && self.session.may_hurry();
+        if !hurries || !self.closed_by_server().await {
+            let session = self.finish().await?;
+            session.ahead.directory_took(&directory);
+            return Ok(());
+        }
+        self.data = None;
+        match self.finish_asking().await {
+            Ok(()) => {
+                self.session.ahead.directory_took(&directory);
+                Ok(())
+            }
+            Err(fault) => Err(self.session.fail(self.step, Some(&self.path), &fault)),
+        }
+    }
+
+    async fn finish_asking(&mut self) -> Result<(), Fault> {
+        let session = &mut *self.session;
+        let size = command_line(Step::Size, Some(&self.path))?;
+        let from = command_line(Step::Rnfr, Some(&self.path))?;
+        session.send_ahead(&[&size, &from]).await?;
+        let ended = session.final_reply(session.connection().timeouts.close).await?;
+        if ended.code == 421 {
+            return Err(Fault::Reply(ended));
+        }
+        let size = session.owed_reply(Step::Size.verb()).await?;
+        let from = session.owed_reply(Step::Rnfr.verb()).await?;
+        let is_end = |reply: &Reply| reply.is_done() && reply.code != 213;
+        if !is_end(&ended) {
+            let misplaced = [size, from].into_iter().find(is_end);
+            return Err(match misplaced {
+                Some(reply) => session.out_of_place(&reply),
+                None if ended.is_refusal() => Fault::Reply(ended),
+                None => session.out_of_place(&ended),
+            });
+        }
+        match (size.code, from.code) {
+            (213, 350) => session.ahead.keep_file(&self.path, size, true),
+            // Asked again in their turns, where a refusal is meant.
+            (213 | 400.., 350 | 400..) => session.objected(&format!("{size}; {from}")),
+            _ => return Err(session.out_of_place(&from)),
+        }
+        Ok(())
+    }
+
+    /// Waits until the server has closed the data connection; false where it waits for ours to close first.
+    async fn closed_by_server(&mut self) -> bool {
+        let Some(data) = &mut self.data else { return false };
+        let closing = data.read_u8();
+        timeout(CLOSED_WITHIN, closing).await.is_ok_and(|read| read.is_err())
+    }
+
+    fn refused(self, reply: Reply) -> Result<(), TryError> {
+        Err(self.session.fail(self.step, Some(&self.path), &Fault::Reply(reply)))
+    }
+
+    async fn finish(mut self) -> Result<&'s mut Session, TryError> {
         let limit = self.session.connection().timeouts.close;
         let reply = match (self.early.take(), self.data.take()) {
             (Some(reply), _) => Ok(reply),
@@ -215,7 +344,7 @@ impl<'s> Transfer<'s> {
         match reply {
             Ok(reply) if reply.is_done() => {
                 self.session.unfinished = false;
-                Ok(())
+                Ok(self.session)
             }
             Ok(reply) => Err(self.session.fail(self.step, Some(&self.path), &Fault::Reply(reply))),
             Err(fault) => Err(self.session.fail(self.step, Some(&self.path), &fault)),

@@ -23,6 +23,7 @@ pub(super) enum Step {
     Login,
     Type,
     Feat,
+    Opts,
     Epsv,
     Pasv,
     Eprt,
@@ -54,6 +55,7 @@ impl Step {
             Step::Login => "login",
             Step::Type => "TYPE",
             Step::Feat => "FEAT",
+            Step::Opts => "OPTS UTF8",
             Step::Epsv => "EPSV",
             Step::Pasv => "PASV",
             Step::Eprt => "EPRT",
@@ -96,6 +98,8 @@ pub(super) enum Fault {
     },
     /// TLS was not agreed on, or its certificate refused; says why.
     Tls(String),
+    /// The server did not bear what was sent before its turn: says how it showed.
+    TooHasty(String),
     /// The server answered the handshake with something else.
     NotTls,
     /// What came is no reply, or one without end.

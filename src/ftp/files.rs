@@ -4,7 +4,7 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 
 use super::fault::{Fault, Step};
 use super::reply::Reply;
-use super::session::Session;
+use super::session::{Session, command_line};
 
 /// More directories above one file are not made.
 const DIRECTORIES_MADE: usize = 100;
@@ -27,6 +27,8 @@ pub enum Size {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Renamed {
     Done,
+    /// It was not wanted any more: RNTO was not sent.
+    GivenUp,
     /// RNFR was accepted, RNTO was not: often because something has that name already.
     TargetRefused(TryError),
 }
@@ -37,7 +39,15 @@ impl Session {
         if self.lacks.size {
             return Ok(Size::Unsupported);
         }
-        let reply = self.about(Step::Size, path).await?;
+        let reply = match self.ahead.take_size(path) {
+            Some(reply) => reply,
+            None => self.about(Step::Size, path).await?,
+        };
+        self.size_said(path, reply)
+    }
+
+    /// What a reply to SIZE means.
+    pub(super) fn size_said(&mut self, path: &str, reply: Reply) -> Result<Size, TryError> {
         match (reply.code, reply.size()) {
             (213, Some(bytes)) => Ok(Size::Bytes(bytes)),
             (500 | 502 | 504, _) if !reply.says(Some(path)).oops => {
@@ -68,13 +78,27 @@ impl Session {
         }
     }
 
-    /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server.
-    pub async fn rename(&mut self, from: &str, to: &str) -> Result<Renamed, TryError> {
-        let reply = self.about(Step::Rnfr, from).await?;
-        if reply.code != 350 {
-            return Err(self.fail(Step::Rnfr, Some(from), &Fault::Reply(reply)));
+    /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server. `still_wanted` is asked between
+    /// the two: RNFR alone changes nothing, and the next command takes it back.
+    pub async fn rename(
+        &mut self,
+        from: &str,
+        to: &str,
+        still_wanted: impl FnOnce() -> bool + Send,
+    ) -> Result<Renamed, TryError> {
+        if !self.ahead.take_renaming(from) {
+            let reply = self.about(Step::Rnfr, from).await?;
+            if reply.code != 350 {
+                return Err(self.fail(Step::Rnfr, Some(from), &Fault::Reply(reply)));
+            }
         }
-        let reply = self.about(Step::Rnto, to).await?;
+        if !still_wanted() {
+            return Ok(Renamed::GivenUp);
+        }
+        let reply = match self.rename_to(to).await {
+            Ok(reply) => reply,
+            Err(fault) => return Err(self.fail(Step::Rnto, Some(to), &fault)),
+        };
         match reply.code {
             200..=299 => Ok(Renamed::Done),
             450 | 550..=553 => {
@@ -82,6 +106,21 @@ impl Session {
             }
             _ => Err(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))),
         }
+    }
+
+    /// RNTO's reply; behind the command goes EPSV for the next file, where that saves time.
+    async fn rename_to(&mut self, to: &str) -> Result<Reply, Fault> {
+        if !self.may_hurry() || self.lacks.epsv {
+            return self.exchange(Step::Rnto, Some(to)).await;
+        }
+        let line = command_line(Step::Rnto, Some(to))?;
+        self.send_ahead(&[&line, Step::Epsv.verb()]).await?;
+        let reply = self.owed_reply(Step::Rnto.verb()).await?;
+        if reply.code == 229 || reply.code == 421 {
+            return Err(if reply.code == 421 { Fault::Reply(reply) } else { self.out_of_place(&reply) });
+        }
+        self.port_ahead().await;
+        Ok(reply)
     }
 
     /// DELE. A refusal is no error where the file may well not be there (550, 450): `false`.

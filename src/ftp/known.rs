@@ -31,6 +31,10 @@ pub struct Known {
     tls12_only: AtomicBool,
     features: Mutex<Asked>,
     refuses_opts_utf8: AtomicBool,
+    /// It did not bear a command ahead of its turn.
+    objects: AtomicBool,
+    /// It is taken for a far one.
+    is_far: bool,
 }
 
 /// What came of FEAT.
@@ -44,6 +48,27 @@ enum Asked {
 }
 
 impl Known {
+    /// Of a server that is taken for a far one, however near it is.
+    #[must_use]
+    pub fn far() -> Known {
+        Known { is_far: true, ..Known::default() }
+    }
+
+    /// Whether the server did not bear a command ahead of its turn: it is asked one thing at a time.
+    #[must_use]
+    pub fn objects(&self) -> bool {
+        self.objects.load(Ordering::Relaxed)
+    }
+
+    /// True the first time.
+    pub(super) fn objected(&self) -> bool {
+        !self.objects.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_far(&self) -> bool {
+        self.is_far
+    }
+
     /// The judge of the server's certificates, made once.
     pub(super) fn verifier(&self, connection: &FtpConnection) -> Result<Arc<Verifier>, String> {
         if let Some(verifier) = self.verifier.get() {

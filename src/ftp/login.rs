@@ -64,12 +64,14 @@ impl Login<'_> {
                 self.command(&mut ftp, line).await.map_err(at(Step::Auth))?;
             }
         }
+        let begun = Instant::now();
         self.command(&mut ftp, "TYPE I").await.map_err(at(Step::Type))?;
+        let round_trip = begun.elapsed();
         let features = match self.known.features() {
             Some(features) => features,
             None => self.features(&mut ftp).await.map_err(at(Step::Feat))?,
         };
-        Ok(Session::new(Opened { ftp, peer, tls, features }, self.connection, self.known))
+        Ok(Session::new(Opened { ftp, peer, tls, features, round_trip }, self.connection, self.known))
     }
 
     /// The greeting, and TLS where the connection has it.

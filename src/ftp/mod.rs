@@ -11,6 +11,7 @@
 //! names     the charset of names, UTF-8
 //! proxy     SOCKS5, HTTP CONNECT
 //! active    EPRT or PORT, and the server's data connection
+//! ahead     commands before their turn, where the server is far away
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
@@ -19,11 +20,12 @@
 //! classify  the one table: fault → the contract's code and what the try asks for
 //! ```
 //!
-//! suppaftp reads and writes the control connection; data connections are wholly ours, since only then does
-//! each of their waits have a deadline and is the final reply read after a connection that broke.
+//! suppaftp reads and writes the control connection, but for bursts (see `ahead`); data connections are wholly
+//! ours, since only then does each of their waits have a deadline and is the final reply read after one broke.
 //! A session knows whether it is in doubt: see [`Session::is_sound`].
 
 mod active;
+mod ahead;
 mod classify;
 mod connect;
 mod data;

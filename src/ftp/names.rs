@@ -6,7 +6,9 @@ use encoding_rs::Encoding as Charset;
 use suppaftp::Encoding;
 use suppaftp::tokio::AsyncRustlsFtpStream;
 
-use super::fault::Fault;
+use crate::failure::TryError;
+
+use super::fault::{Fault, Step, Wait, within};
 use super::session::Session;
 
 /// Names in a charset that is not UTF-8.
@@ -41,10 +43,26 @@ pub(super) async fn write_in(ftp: &mut AsyncRustlsFtpStream, charset: Option<&'s
 impl Session {
     /// Before the first name that is not ASCII: `OPTS UTF8 ON`, without which IIS, for one, takes UTF-8 for its
     /// own code page. A server that refuses may well speak UTF-8 all the same, and is not asked again.
+    ///
+    /// # Errors
+    /// Those of any command.
+    pub(crate) async fn speak_utf8_for(&mut self, path: &str) -> Result<(), TryError> {
+        match self.speak_utf8(path).await {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.fail(Step::Opts, Some(path), &fault)),
+        }
+    }
+
     pub(super) async fn speak_utf8(&mut self, name: &str) -> Result<(), Fault> {
         if name.is_ascii() || !std::mem::take(&mut self.owes_utf8) {
             return Ok(());
         }
+        let limit = self.connection().timeouts.reply;
+        let waiting = || "the reply to OPTS UTF8".to_owned();
+        within(Wait::Reply, limit, waiting, self.opts_utf8()).await?
+    }
+
+    async fn opts_utf8(&mut self) -> Result<(), Fault> {
         if self.exchange_line("OPTS UTF8 ON").await?.is_done() {
             return Ok(());
         }

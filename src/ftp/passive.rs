@@ -5,7 +5,10 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use suppaftp::FtpError;
 use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
+use suppaftp::types::Response;
+use tokio::net::TcpStream;
 
 use crate::config::{Data, FtpConnection, Proxy};
 
@@ -27,22 +30,43 @@ pub(super) struct Opened {
     pub data: DataConnection,
     /// The final reply, where the server sent it without a preliminary one.
     pub early: Option<Reply>,
+    /// SIZE's reply, where it was sent in one burst with the command.
+    pub size: Option<Reply>,
+}
+
+/// How the command that uses a data connection is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    Alone,
+    /// Behind SIZE, in one burst with it.
+    BehindSize,
+    /// STOR, and the bytes follow without waiting for its 150.
+    Unaccepted,
 }
 
 impl Session {
     /// Asks for a data connection and sends RETR or STOR, which the server refuses or accepts.
     ///
     /// The command goes out while the data connection is still being connected: one round trip less.
-    pub(super) async fn open_transfer(&mut self, step: Step, path: &str) -> Result<Opened, StepFault> {
-        let line = command_line(step, Some(path)).map_err(|fault| StepFault::new(step, fault))?;
-        let waiting = || "the reply to OPTS UTF8".to_owned();
-        let reply_limit = self.connection().timeouts.reply;
-        let told = within(Wait::Reply, reply_limit, waiting, self.speak_utf8(path)).await;
-        told.and_then(|told| told).map_err(|fault| StepFault::new(step, fault))?;
-        let end = match self.connection().way.data.clone() {
-            Data::Passive => self.passive_end().await?,
-            Data::Active { announced, ports } => End::Here(self.listen(announced, ports).await?),
+    pub(super) async fn open_transfer(
+        &mut self,
+        step: Step,
+        path: &str,
+        manner: Manner,
+    ) -> Result<Opened, StepFault> {
+        let failed = |fault| StepFault::new(step, fault);
+        let line = command_line(step, Some(path)).map_err(failed)?;
+        self.speak_utf8(path).await.map_err(failed)?;
+        self.ahead.unaccepted = false;
+        let port_ahead = self.ahead.take_port();
+        let end = match (port_ahead, self.connection().way.data.clone()) {
+            (Some(port), _) => self.at_peer(port),
+            (None, Data::Passive) => self.passive_end().await?,
+            (None, Data::Active { announced, ports }) => End::Here(self.listen(announced, ports).await?),
         };
+        if manner == Manner::Unaccepted {
+            return self.open_unaccepted(step, &line, end, port_ahead.is_some()).await;
+        }
         let connection = self.connection_handle();
         let timeouts = &connection.timeouts;
 
@@ -53,8 +77,23 @@ impl Session {
         let sent = {
             let waiting = || format!("the reply to {}", step.verb());
             self.unfinished = true;
-            let sending = within(Wait::Reply, timeouts.reply, waiting, self.ftp.custom_command(line, &[]));
-            let mut sending = pin!(sending);
+            let in_burst = manner == Manner::BehindSize;
+            if in_burst {
+                let size = command_line(Step::Size, Some(path)).map_err(failed)?;
+                self.send_ahead(&[&size, &line]).await.map_err(failed)?;
+            } else {
+                self.ahead.command_goes_out();
+            }
+            let ftp = &mut self.ftp;
+            let exchange = async {
+                if in_burst {
+                    let size = ftp.read_response_in(&[]).await;
+                    (Some(size), ftp.read_response_in(&[]).await)
+                } else {
+                    (None, ftp.custom_command(line, &[]).await)
+                }
+            };
+            let mut sending = pin!(within(Wait::Reply, timeouts.reply, waiting, exchange));
             loop {
                 tokio::select! {
                     biased;
@@ -64,8 +103,8 @@ impl Session {
             }
         };
         self.had_data_socket = stands.load(Ordering::Relaxed);
-        let reply = match sent.and_then(|read| self.heard_reply(read)) {
-            Ok(reply) => reply,
+        let (size, reply) = match sent.and_then(|(size, read)| self.heard_burst(size, read)) {
+            Ok(replies) => replies,
             // The server waits for a data connection that cannot be made.
             Err(fault) => return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault))),
         };
@@ -83,9 +122,53 @@ impl Session {
         match connected {
             Ok(data) => {
                 self.had_secure_data |= matches!(data, DataConnection::Ssl(_));
-                Ok(Opened { data, early })
+                Ok(Opened { data, early, size })
             }
-            Err(fault) => Err(self.lost_data(Step::DataConnect, fault, early).await),
+            Err(fault) => Err(self.no_data(fault, early, port_ahead.is_some()).await),
+        }
+    }
+
+    /// Sends STOR and connects. The 150, or the refusal, is read with the final reply.
+    async fn open_unaccepted(
+        &mut self,
+        step: Step,
+        line: &str,
+        end: End,
+        is_port_ahead: bool,
+    ) -> Result<Opened, StepFault> {
+        self.unfinished = true;
+        self.send_ahead(&[line]).await.map_err(|fault| StepFault::new(step, fault))?;
+        self.ahead.unaccepted = true;
+        match end.connect(self.connection()).await {
+            Ok(stream) => Ok(Opened { data: DataConnection::Tcp(stream), early: None, size: None }),
+            Err(fault) => Err(self.no_data(fault, None, is_port_ahead).await),
+        }
+    }
+
+    /// The data connection could not be made; it may be that the server did not keep its port for so long.
+    async fn no_data(&mut self, fault: Fault, early: Option<Reply>, is_port_ahead: bool) -> StepFault {
+        let mut at = self.lost_data(Step::DataConnect, fault, early).await;
+        if is_port_ahead && !matches!(at.fault, Fault::Reply(_)) {
+            at.fault = self.too_hasty("no data connection on a port that was asked for ahead".to_owned());
+            at.afterwards = None;
+        }
+        at
+    }
+
+    /// The replies to a burst, or to one command, in their order.
+    fn heard_burst(
+        &mut self,
+        size: Option<Result<Response, FtpError>>,
+        read: Result<Response, FtpError>,
+    ) -> Result<(Option<Reply>, Reply), Fault> {
+        let Some(size) = size else { return Ok((None, self.heard_reply(read)?)) };
+        let size = self.heard_reply(size)?;
+        let reply = if size.code == 421 { return Err(Fault::Reply(size)) } else { self.heard_reply(read)? };
+        match (size.code, reply.code) {
+            // 226 for RETR may come first, but neither for SIZE.
+            (213 | 400.., _) if reply.code != 213 => Ok((Some(size), reply)),
+            (213 | 400.., _) => Err(self.out_of_place(&reply)),
+            _ => Err(self.out_of_place(&size)),
         }
     }
 
@@ -114,15 +197,10 @@ impl Session {
     /// Where the server waits for the data connection. The address that PASV names is not used unless the
     /// connection says so: behind NAT it is wrong, and from a hostile server it is somebody else's.
     async fn passive_end(&mut self) -> Result<End, StepFault> {
-        let (proxy, server) = (self.connection().way.proxy.clone(), self.peer().ip());
-        let at_peer = |port| match proxy {
-            Some(proxy) => End::Beyond(proxy, port),
-            None => End::At(SocketAddr::new(server, port)),
-        };
         if !self.lacks.epsv {
             let reply = self.passive_reply(Step::Epsv).await?;
             match (reply.code, reply.extended_passive_port()) {
-                (229, Some(port)) => return Ok(at_peer(port)),
+                (229, Some(port)) => return Ok(self.at_peer(port)),
                 (229 | 500..=599, _) => self.lacks.epsv = true,
                 _ => return Err(StepFault::new(Step::Epsv, Fault::Reply(reply))),
             }
@@ -130,8 +208,15 @@ impl Session {
         let reply = self.passive_reply(Step::Pasv).await?;
         match (reply.code, reply.passive_address()) {
             (227, Some(address)) if self.connection().way.trusts_pasv => Ok(End::At(address.into())),
-            (227, Some(address)) => Ok(at_peer(address.port())),
+            (227, Some(address)) => Ok(self.at_peer(address.port())),
             _ => Err(StepFault::new(Step::Pasv, Fault::Reply(reply))),
+        }
+    }
+
+    fn at_peer(&self, port: u16) -> End {
+        match &self.connection().way.proxy {
+            Some(proxy) => End::Beyond(proxy.clone(), port),
+            None => End::At(SocketAddr::new(self.peer().ip(), port)),
         }
     }
 
@@ -148,6 +233,22 @@ enum End {
     Here(Listening),
 }
 
+impl End {
+    async fn connect(self, connection: &FtpConnection) -> Result<TcpStream, Fault> {
+        let limit = connection.timeouts.connect;
+        match self {
+            End::At(address) => connect::data(connection, address, limit).await,
+            End::Beyond(proxy, port) => connect::data_by_name(connection, &proxy, port, limit).await,
+            End::Here(listening) => {
+                // A server connects when it has read the command; some do so when they have opened the file.
+                let waiting = || "the server's data connection".to_owned();
+                let limit = limit + connection.timeouts.reply;
+                within(Wait::Connect, limit, waiting, listening.accept()).await?
+            }
+        }
+    }
+}
+
 /// A data connection, with its TLS: the server takes part in that once it has answered the command, or (as
 /// `ProFTPD`) before it does. `stands` tells when there is a connection.
 async fn data_connection(
@@ -156,22 +257,12 @@ async fn data_connection(
     tls: Option<SessionTls>,
     stands: &AtomicBool,
 ) -> Result<DataConnection, Fault> {
-    let timeouts = &connection.timeouts;
-    let limit = timeouts.connect;
-    let stream = match end {
-        End::At(address) => connect::data(connection, address, limit).await?,
-        End::Beyond(proxy, port) => connect::data_by_name(connection, &proxy, port, limit).await?,
-        End::Here(listening) => {
-            // A server connects when it has read the command; some do so when they have opened the file.
-            let waiting = || "the server's data connection".to_owned();
-            let accepting = listening.accept(connection.way.keepalive);
-            within(Wait::Connect, limit + timeouts.reply, waiting, accepting).await??
-        }
-    };
+    let stream = end.connect(connection).await?;
     stands.store(true, Ordering::Relaxed);
     let Some(tls) = tls else { return Ok(DataConnection::Tcp(stream)) };
     let waiting = || "the TLS handshake of the data connection".to_owned();
-    let secured = within(Wait::Reply, timeouts.reply, waiting, tls.handshake(stream)).await??;
+    let limit = connection.timeouts.reply;
+    let secured = within(Wait::Reply, limit, waiting, tls.handshake(stream)).await??;
     Ok(DataConnection::Ssl(Box::new(secured)))
 }
 

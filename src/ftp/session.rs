@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::FtpConnection;
 use crate::failure::{Remedy, TryError};
 
+use super::ahead::Ahead;
 use super::classify::{At, classify};
 use super::fault::{Fault, Step, StepFault, Wait, fault, within};
 use super::features::Features;
@@ -53,6 +54,7 @@ pub struct Session {
     /// is dropped in between (timeout, cancellation) leaves it set.
     pub(super) unfinished: bool,
     pub(super) lacks: Lacks,
+    pub(super) ahead: Ahead,
     tasks: u64,
     /// A reply has come since the task began.
     heard: bool,
@@ -66,6 +68,8 @@ pub(super) struct Opened {
     pub peer: SocketAddr,
     pub tls: Option<SessionTls>,
     pub features: Arc<Features>,
+    /// How long the last reply took.
+    pub round_trip: Duration,
 }
 
 /// What the server has been found not to have; it is not asked again on this session.
@@ -97,6 +101,7 @@ impl Session {
         let now = Instant::now();
         Session {
             ftp: opened.ftp,
+            ahead: Ahead::new(known, opened.round_trip),
             lacks: Lacks { epsv: connection.disable_epsv, eprt: connection.disable_epsv, size: false },
             connection: Arc::new(connection.clone()),
             known: Arc::clone(known),
@@ -128,7 +133,7 @@ impl Session {
     /// such a session is never used again. Costs no round trip.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        !self.unfinished
+        !self.unfinished && self.ahead.owed == 0
     }
 
     /// Looks at the idle socket: readable means that the server has said 421 or closed it. No round trip.
@@ -218,24 +223,29 @@ impl Session {
     ) -> Result<Reply, Fault> {
         let line = command_line(step, argument)?;
         let waiting = || format!("the reply to {}", step.verb());
-        let exchange = async {
-            self.speak_utf8(&line).await?;
-            self.exchange_line(&line).await
-        };
-        within(Wait::Reply, limit, waiting, exchange).await?
+        self.speak_utf8(&line).await?;
+        within(Wait::Reply, limit, waiting, self.exchange_line(&line)).await?
     }
 
     pub(super) async fn exchange_line(&mut self, line: &str) -> Result<Reply, Fault> {
         self.unfinished = true;
+        self.ahead.command_goes_out();
+        let begun = Instant::now();
         let sent = self.ftp.custom_command(line, &[]).await;
+        self.ahead.took(begun.elapsed());
         self.heard_reply(sent)
     }
 
     /// Reads one more reply, the last of a transfer.
     pub(super) async fn final_reply(&mut self, limit: Duration) -> Result<Reply, Fault> {
         let waiting = || "the reply that ends the transfer".to_owned();
-        let read = within(Wait::Close, limit, waiting, self.ftp.read_response_in(&[])).await?;
-        self.heard_reply(read)
+        loop {
+            let read = within(Wait::Close, limit, waiting, self.ftp.read_response_in(&[])).await?;
+            let reply = self.heard_reply(read)?;
+            if !(reply.is_preliminary() && std::mem::take(&mut self.ahead.unaccepted)) {
+                return Ok(reply);
+            }
+        }
     }
 
     /// [`Session::final_reply`], and `work` beside it, for `longer` after that at most.
@@ -277,6 +287,9 @@ impl Session {
             }
         };
         self.unfinished = reply.is_preliminary() || reply.code == 421;
+        if !reply.is_preliminary() {
+            self.ahead.owed = self.ahead.owed.saturating_sub(1);
+        }
         if reply.code != 421 {
             self.heard = self.heard || !matches!(reply.code, 530);
             self.idle_since = Instant::now();

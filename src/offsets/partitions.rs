@@ -3,8 +3,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use super::pulse::Pulse;
 use super::{DoneMap, Intake, Lease, Ledger};
 use crate::record::Origin;
 
@@ -81,9 +84,34 @@ struct State {
 #[derive(Debug, Default)]
 pub struct Offsets {
     state: Mutex<State>,
+    pulse: Arc<Pulse>,
+    /// The process stood still, and the group has not been joined anew yet.
+    stood_still: AtomicBool,
 }
 
 impl Offsets {
+    /// Leases end where [`Offsets::beat`] is not called for as long as `standstill`.
+    pub fn new(standstill: Duration) -> Self {
+        Offsets { pulse: Arc::new(Pulse::new(standstill)), ..Offsets::default() }
+    }
+
+    /// The process runs. Where it had stood still for too long, all leases end before they can seem live again.
+    pub fn beat(&self) {
+        if let Some(silence) = self.pulse.standstill() {
+            let seconds = silence.as_secs_f64();
+            tracing::warn!(seconds, "the process stood still: its partitions may be others' by now");
+            self.lock().owned.values().for_each(|owned| owned.lease.end());
+            self.stood_still.store(true, Ordering::Release);
+        }
+        self.pulse.beat();
+    }
+
+    /// True once after each standstill: the group must be joined anew, since the old leases are over even
+    /// where the coordinator has noticed nothing.
+    pub fn take_standstill(&self) -> bool {
+        self.stood_still.swap(false, Ordering::AcqRel)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing below panics while it holds the lock; if it ever did, the ledger is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -93,7 +121,7 @@ impl Offsets {
     pub fn assign(&self, at: TopicPartition, committed: Option<(i64, DoneMap)>) {
         let mut state = self.lock();
         state.epoch += 1;
-        let lease = Lease::new(state.epoch);
+        let lease = Lease::with_pulse(state.epoch, self.pulse.clone());
         let (ledger, committed) = match committed {
             Some((low, map)) => (Ledger::resumed(low, &map), Some((low, map.encode()))),
             None => (Ledger::fresh(), None),
@@ -110,7 +138,7 @@ impl Offsets {
     /// (answered before, or the partition is not ours or about to leave).
     pub fn begin(&self, at: &TopicPartition, offset: i64) -> Option<Lease> {
         let mut state = self.lock();
-        let owned = state.owned.get_mut(at).filter(|owned| !owned.revoking)?;
+        let owned = state.owned.get_mut(at).filter(|owned| !owned.revoking && owned.lease.is_live())?;
         (owned.ledger.begin(offset) == Intake::Begin).then(|| owned.lease.clone())
     }
 
@@ -123,7 +151,8 @@ impl Offsets {
     /// assignment.
     pub fn is_owned(&self, origin: &Origin, lease: &Lease) -> bool {
         let at = TopicPartition::of(origin);
-        self.lock().owned.get(&at).is_some_and(|owned| owned.lease.epoch() == lease.epoch())
+        let is_same = |owned: &Owned| owned.lease.epoch() == lease.epoch() && lease.is_live();
+        self.lock().owned.get(&at).is_some_and(is_same)
     }
 
     /// What would be committed if `answered` were done, for each partition where that differs from what is
@@ -203,7 +232,10 @@ impl Offsets {
     /// True once no answer of these partitions is still to come, and all that came are committed.
     pub fn is_drained(&self, leaving: &[TopicPartition]) -> bool {
         let state = self.lock();
-        let drained = |owned: &Owned| owned.ledger.in_flight() <= owned.abandoned && !owned.unsaved;
+        let drained = |owned: &Owned| {
+            let is_settled = owned.ledger.in_flight() <= owned.abandoned && !owned.unsaved;
+            is_settled || !owned.lease.is_live()
+        };
         leaving.iter().filter_map(|at| state.owned.get(at)).all(drained)
     }
 

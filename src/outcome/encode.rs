@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::envelope::Envelope;
 use super::json::{fitting, push_string, string_len};
 use super::original::Original;
-use super::{Completed, Outcome};
-use crate::failure::{Failure, MAX_MESSAGE_BYTES};
+use super::{Completed, Outcome, Verdict};
+use crate::failure::{Code, Failure, MAX_MESSAGE_BYTES};
 use crate::record::Header;
 use crate::text::char_boundary;
 
@@ -22,11 +22,18 @@ const TRUNCATED: &str = r#","truncated":true"#;
 const NOTES: &str = r#","notes":["#;
 const TASK: &str = r#","task":"#;
 
-/// Which topic an answer is for.
+/// Which topic a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AnswerKind {
     Result,
     Failure,
+    /// For the retry topic: the record as it was.
+    Deferral,
+}
+
+impl AnswerKind {
+    /// Every kind.
+    pub const ALL: [AnswerKind; 3] = [AnswerKind::Result, AnswerKind::Failure, AnswerKind::Deferral];
 }
 
 /// A message as it is sent; key and headers still stand in the record.
@@ -35,7 +42,7 @@ pub struct Answer<'a> {
     pub kind: AnswerKind,
     /// The `task_id`, or where there is none the record's own key.
     pub key: Option<&'a [u8]>,
-    /// The record's, in its order, without our own.
+    /// The record's, in its order; our own are left out, or for the retry topic made anew.
     pub headers: Vec<&'a Header>,
     /// One JSON object.
     pub payload: Vec<u8>,
@@ -47,8 +54,9 @@ impl Outcome {
     /// Which topic the answer belongs to.
     pub fn kind(&self) -> AnswerKind {
         match self.verdict {
-            Ok(_) => AnswerKind::Result,
-            Err(_) => AnswerKind::Failure,
+            Verdict::Completed(_) => AnswerKind::Result,
+            Verdict::Failed(_) => AnswerKind::Failure,
+            Verdict::Deferred(_) => AnswerKind::Deferral,
         }
     }
 
@@ -60,9 +68,22 @@ impl Outcome {
     pub fn encode(&self, max_bytes: usize) -> Answer<'_> {
         let max_bytes = max_bytes.max(MIN_MESSAGE_BYTES);
         match &self.verdict {
-            Ok(completed) => self.encode_result(completed, max_bytes),
-            Err(failure) => self.encode_failure(failure, max_bytes),
+            Verdict::Completed(completed) => self.encode_result(completed, max_bytes),
+            Verdict::Failed(failure) => self.encode_failure(failure, max_bytes),
+            Verdict::Deferred(own) => self.encode_deferral(own, max_bytes),
         }
+    }
+
+    /// The record as it was; a failure where there is no room for it, since a task cannot be cut.
+    fn encode_deferral<'a>(&'a self, own: &'a [Header], max_bytes: usize) -> Answer<'a> {
+        let payload = self.record.payload.as_deref().unwrap_or_default();
+        let envelope = Envelope::of_deferral(&self.record, own, max_bytes);
+        if let Some(envelope) = envelope.filter(|envelope| payload.len() <= envelope.room) {
+            return envelope.deferral(payload.to_vec());
+        }
+        let message =
+            format!("cannot be put off: the retry topic takes no record of {} bytes", payload.len());
+        self.encode_failure(&Failure::new(Code::ConnectionUnavailable, message), max_bytes)
     }
 
     fn encode_result(&self, completed: &Completed, max_bytes: usize) -> Answer<'_> {
@@ -98,7 +119,7 @@ impl Outcome {
         envelope.answer(AnswerKind::Result, out, truncated)
     }
 
-    fn encode_failure(&self, failure: &Failure, max_bytes: usize) -> Answer<'_> {
+    fn encode_failure<'a>(&'a self, failure: &Failure, max_bytes: usize) -> Answer<'a> {
         let (before, after) = self.around_message(failure);
         let fixed = before.len() + after.len() + TASK.len() + 1;
         let envelope =

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::encode::{Answer, AnswerKind};
-use crate::record::Header;
+use crate::record::{Header, Record};
 
 /// Headers that begin like this are the retry topic's, and stay within the pooler.
 pub const OWN_HEADER_PREFIX: &str = "ftp-pooler-";
@@ -43,6 +43,23 @@ impl<'a> Envelope<'a> {
             if has_room(&bare) { bare } else { Envelope { key: task_id, ..bare } }
         };
         Envelope { room: fitting.room.saturating_sub(fitting.len()), ..fitting }
+    }
+
+    /// The envelope of the record itself, with its `own` headers made anew; `None` where it leaves no room.
+    pub fn of_deferral(record: &'a Record, own: &'a [Header], max_bytes: usize) -> Option<Self> {
+        let headers = record.headers.iter().filter(|header| !header.key.starts_with(OWN_HEADER_PREFIX));
+        let whole = Envelope {
+            key: record.key.as_deref(),
+            headers: headers.chain(own).collect(),
+            room: 0,
+            cut: false,
+        };
+        let room = max_bytes.checked_sub(RECORD_OVERHEAD + whole.len())?;
+        Some(Envelope { room, ..whole })
+    }
+
+    pub fn deferral(self, payload: Vec<u8>) -> Answer<'a> {
+        Answer { kind: AnswerKind::Deferral, key: self.key, headers: self.headers, payload, truncated: false }
     }
 
     pub fn answer(self, kind: AnswerKind, payload: String, truncated: bool) -> Answer<'a> {

@@ -2,6 +2,7 @@
 
 mod encode;
 mod envelope;
+mod hop;
 mod json;
 mod original;
 
@@ -11,10 +12,11 @@ use jiff::Timestamp;
 
 pub use encode::{Answer, AnswerKind, MIN_MESSAGE_BYTES};
 pub use envelope::OWN_HEADER_PREFIX;
+pub use hop::{Hop, remove_own};
 pub use original::MAX_EMBEDDED_DEPTH;
 
 use crate::failure::Failure;
-use crate::record::Record;
+use crate::record::{Header, Record};
 
 /// What a transfer that succeeded did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +28,22 @@ pub struct Completed {
     pub notes: Vec<String>,
 }
 
-/// The one answer to one record.
+/// What became of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Completed(Completed),
+    Failed(Failure),
+    /// No answer yet: the record goes to the retry topic, with these headers besides its own ([`Hop`]).
+    Deferred(Vec<Header>),
+}
+
+impl From<Result<Completed, Failure>> for Verdict {
+    fn from(result: Result<Completed, Failure>) -> Self {
+        result.map_or_else(Verdict::Failed, Verdict::Completed)
+    }
+}
+
+/// The one answer to one record, or its way to the retry topic, which is as final for this record.
 #[derive(Debug)]
 pub struct Outcome {
     pub record: Box<Record>,
@@ -36,5 +53,5 @@ pub struct Outcome {
     /// Tries begun, 0 if none.
     pub attempts: u32,
     pub at: Timestamp,
-    pub verdict: Result<Completed, Failure>,
+    pub verdict: Verdict,
 }

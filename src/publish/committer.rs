@@ -14,10 +14,16 @@ pub trait Committer: Send {
     fn prepare(&mut self) -> Result<(), CommitError>;
     /// Before the batch's first answer is sent.
     fn begin(&mut self, producer: &Producer) -> Result<(), CommitError>;
-    /// All answers of the batch are acknowledged.
-    fn commit(&mut self, producer: &Producer, commits: &[PartitionCommit]) -> Result<(), CommitError>;
-    /// Some answers were not acknowledged, or `commit` failed.
-    fn abort(&mut self, producer: &Producer) -> Result<(), CommitError>;
+    /// All answers of the batch are acknowledged. `beat` is called meanwhile: this may take as long as the brokers
+    /// are away.
+    fn commit(
+        &mut self,
+        producer: &Producer,
+        commits: &[PartitionCommit],
+        beat: &dyn Fn(),
+    ) -> Result<(), CommitError>;
+    /// Some answers were not acknowledged, or `commit` failed; `beat` as for `commit`.
+    fn abort(&mut self, producer: &Producer, beat: &dyn Fn()) -> Result<(), CommitError>;
     /// True if an acknowledged answer stands even where its commit fails: it must not be sent again.
     fn answers_stand_alone(&self) -> bool;
 }
@@ -48,11 +54,16 @@ impl Committer for AtLeastOnce {
         Ok(())
     }
 
-    fn commit(&mut self, _producer: &Producer, commits: &[PartitionCommit]) -> Result<(), CommitError> {
+    fn commit(
+        &mut self,
+        _producer: &Producer,
+        commits: &[PartitionCommit],
+        _beat: &dyn Fn(),
+    ) -> Result<(), CommitError> {
         self.group.commit(commits)
     }
 
-    fn abort(&mut self, _producer: &Producer) -> Result<(), CommitError> {
+    fn abort(&mut self, _producer: &Producer, _beat: &dyn Fn()) -> Result<(), CommitError> {
         Ok(())
     }
 

@@ -9,6 +9,8 @@ mod holds;
 mod pending;
 mod producer;
 mod publisher;
+mod sizes;
+mod sorting;
 
 pub use committer::{AtLeastOnce, Committer};
 pub use exactly_once::ExactlyOnce;

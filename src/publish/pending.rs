@@ -7,12 +7,11 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::MAX_BATCH;
 use super::holds::Refusal;
 use crate::dispatch::Answered;
+use crate::failure::{Code, Failure};
 use crate::offsets::Lease;
-use crate::outcome::{Answer, AnswerKind, MIN_MESSAGE_BYTES};
+use crate::outcome::{Answer, AnswerKind, MIN_MESSAGE_BYTES, Verdict};
 use crate::record::Origin;
 
-/// Encoded answers in one batch, so that a batch of the largest records stays small.
-const MAX_BATCH_BYTES: usize = 4 << 20;
 /// librdkafka's and Kafka's default limit of a message, less room for the record's framing.
 const MAX_ANSWER_BYTES: usize = 1_000_000 - 1_024;
 /// An answer that Kafka refuses even so is tried again after this; the others go on.
@@ -45,11 +44,28 @@ impl Pending {
         self.aside_until.is_some_and(|until| now < until)
     }
 
-    /// Kafka did not take it: an answer that was too large is halved, one that cannot be helped set aside.
-    pub fn refused(&mut self, code: RDKafkaErrorCode, now: Instant) {
+    /// The message, cut where it must be.
+    pub fn encode(&self) -> Answer<'_> {
+        self.answered.outcome.encode(self.max_bytes)
+    }
+
+    /// A task that cannot be put off is answered: kept, it would hold up its partition, and the pod.
+    pub fn is_refused_by_retry_topic(&self, code: RDKafkaErrorCode) -> bool {
+        self.kind() == AnswerKind::Deferral && Refusal::of(code) != Refusal::Passing
+    }
+
+    /// Kafka did not take the message of `bytes`, which was the only one for its topic: one that was too large
+    /// is halved, one that cannot be helped set aside.
+    pub fn refused(&mut self, code: RDKafkaErrorCode, bytes: usize, now: Instant) {
+        if self.is_refused_by_retry_topic(code) {
+            let message = format!("cannot be put off, the retry topic did not take it: {code}");
+            let failure = Failure::new(Code::ConnectionUnavailable, message);
+            self.answered.outcome.verdict = Verdict::Failed(failure);
+            return;
+        }
         match Refusal::of(code) {
             Refusal::Size if self.max_bytes > MIN_MESSAGE_BYTES => {
-                self.max_bytes = (self.max_bytes / 2).max(MIN_MESSAGE_BYTES);
+                self.max_bytes = (self.max_bytes.min(bytes) / 2).max(MIN_MESSAGE_BYTES);
             }
             Refusal::Size | Refusal::Answer => {
                 tracing::error!(origin = %self.origin().0, %code, "answer set aside: Kafka refuses it");
@@ -68,18 +84,4 @@ pub(super) fn choose(pending: &mut Vec<Pending>, is_held: impl Fn(&Pending) -> b
     }
     *pending = rest;
     batch
-}
-
-/// Encodes as many answers as fit into one batch, the first in any case.
-pub(super) fn encode(batch: &[Pending]) -> Vec<Answer<'_>> {
-    let (mut encoded, mut bytes) = (Vec::with_capacity(batch.len()), 0);
-    for pending in batch {
-        let answer = pending.answered.outcome.encode(pending.max_bytes);
-        bytes += answer.payload.len();
-        if bytes > MAX_BATCH_BYTES && !encoded.is_empty() {
-            break;
-        }
-        encoded.push(answer);
-    }
-    encoded
 }

@@ -11,14 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::committer::Committer;
 use super::holds::{Holds, Refusal};
-use super::pending::{Pending, choose, encode};
+use super::pending::{Pending, choose};
 use super::producer::{Message, Producer};
+use super::sizes::{Sizes, size_of};
+use super::sorting::{Sorted, sort};
 use super::{LINGER, MAX_BATCH};
 use crate::consume::CommitError;
 use crate::dispatch::Answered;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::Offsets;
+use crate::offsets::{Offsets, PartitionCommit};
 use crate::outcome::{Answer, AnswerKind};
 
 /// With nothing to publish the loop comes round this often, to beat and to commit passed-over offsets.
@@ -33,6 +35,8 @@ const LAST_TRIES: Duration = Duration::from_secs(5);
 pub struct Topics {
     pub results: String,
     pub failures: String,
+    /// Where deferred tasks go.
+    pub retry: String,
 }
 
 impl Topics {
@@ -40,6 +44,7 @@ impl Topics {
         match kind {
             AnswerKind::Result => &self.results,
             AnswerKind::Failure => &self.failures,
+            AnswerKind::Deferral => &self.retry,
         }
     }
 }
@@ -76,7 +81,14 @@ impl Publish {
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("publish".into()).spawn(move || {
             let health = self.health.clone();
-            let result = Loop { parts: self, runtime, pending: Vec::new(), holds: Holds::default() }.run();
+            let result = Loop {
+                parts: self,
+                runtime,
+                pending: Vec::new(),
+                holds: Holds::default(),
+                sizes: Sizes::default(),
+            }
+            .run();
             health.publish.end();
             let _ = end.send(result); // nobody listens after a second signal
         })?;
@@ -98,6 +110,7 @@ struct Loop {
     /// Bounded by the pod's budget: every answer holds its admission.
     pending: Vec<Pending>,
     holds: Holds,
+    sizes: Sizes,
 }
 
 impl Loop {
@@ -195,11 +208,17 @@ impl Loop {
             self.note(error)?;
             return Ok(Step::Again);
         }
-        let results = self.send(&encode(&batch));
-        let later = batch.split_off(results.len());
-        let (delivered, refused) = self.sort(batch, &results);
-        let all_delivered = refused.is_empty();
+        let encoded = self.sizes.encode(&batch);
+        let bytes: Vec<usize> = encoded.iter().map(size_of).collect();
+        let reports = self.send(&encoded);
+        drop(encoded);
+        let later = batch.split_off(bytes.len());
+        self.note_refusals(&batch, &reports);
+        let Sorted { delivered, refused, too_large } =
+            sort(batch, &bytes, &reports, &mut self.sizes, Instant::now());
+        let all_delivered = delivered.len() == bytes.len();
         self.pending.splice(0..0, refused.into_iter().chain(later));
+        self.pending.extend(too_large);
         let step = if self.parts.committer.answers_stand_alone() {
             self.settle_then_commit(&delivered, begun)?
         } else if all_delivered {
@@ -230,36 +249,27 @@ impl Loop {
         producer.send_all(&messages, || health.publish.beat())
     }
 
-    /// Parts the delivered from the refused.
-    fn sort(
-        &mut self,
-        batch: Vec<Pending>,
-        results: &[Result<(), RDKafkaErrorCode>],
-    ) -> (Vec<Pending>, Vec<Pending>) {
-        let (mut delivered, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
+    /// Counts what Kafka did not take, and puts topics on hold that take nothing.
+    fn note_refusals(&mut self, batch: &[Pending], reports: &[Result<(), RDKafkaErrorCode>]) {
         let now = Instant::now();
-        for (mut answer, result) in batch.into_iter().zip(results) {
-            let Err(code) = *result else {
-                delivered.push(answer);
-                continue;
-            };
+        for (answer, report) in batch.iter().zip(reports) {
+            let Err(code) = *report else { continue };
             self.parts.metrics.kafka_error("produce");
             let topic = self.parts.topics.of(answer.kind());
-            if Refusal::of(code) == Refusal::Topic && self.holds.hold(topic, now) {
+            if answer.is_refused_by_retry_topic(code) {
+                tracing::error!(topic, %code, "the retry topic takes no tasks: they are answered instead");
+            } else if Refusal::of(code) == Refusal::Topic && self.holds.hold(topic, now) {
                 tracing::error!(topic, %code, "the topic takes no answers: they are kept, and it is looked at again");
             }
             tracing::debug!(topic, origin = %answer.origin().0, %code, "answer not taken by Kafka");
-            answer.refused(code, now);
-            refused.push(answer);
         }
-        (delivered, refused)
     }
 
     /// Acknowledged answers stand, whatever becomes of their commit: the next one holds them too.
     fn settle_then_commit(&mut self, delivered: &[Pending], begun: Instant) -> Result<Step, CommitError> {
         self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
         let commits = self.parts.offsets.propose([]).unwrap_or_default();
-        match self.parts.committer.commit(&self.parts.producer, &commits) {
+        match self.commit(&commits) {
             Ok(()) => self.parts.offsets.settle([], &commits),
             Err(error) => {
                 self.note(error)?;
@@ -276,7 +286,7 @@ impl Loop {
             // A partition has left since its outcomes were chosen: its next owner answers them.
             return self.abort(delivered);
         };
-        match self.parts.committer.commit(&self.parts.producer, &commits) {
+        match self.commit(&commits) {
             Ok(()) => self.parts.offsets.settle(delivered.iter().map(Pending::origin), &commits),
             Err(error) => {
                 self.note(error)?;
@@ -287,10 +297,16 @@ impl Loop {
         Ok(Step::Done)
     }
 
+    fn commit(&mut self, commits: &[PartitionCommit]) -> Result<(), CommitError> {
+        let Publish { committer, producer, health, .. } = &mut self.parts;
+        committer.commit(producer, commits, &|| health.publish.beat())
+    }
+
     /// Takes the batch back; it is chosen anew, by ownership, next time.
     fn abort(&mut self, batch: Vec<Pending>) -> Result<Step, CommitError> {
         self.parts.metrics.aborted();
-        if let Err(error) = self.parts.committer.abort(&self.parts.producer) {
+        let Publish { committer, producer, health, .. } = &mut self.parts;
+        if let Err(error) = committer.abort(producer, &|| health.publish.beat()) {
             self.note(error)?;
         }
         self.pending.splice(0..0, batch);

@@ -71,8 +71,13 @@ impl Beneath {
     }
 
     /// Opens the directory at `path`, relative to the base; empty is the base. Symlinks are followed as long
-    /// as they are relative and stay beneath the base, else the error is XDEV.
+    /// as they are relative and stay beneath the base, else the error is XDEV. Where the base itself was
+    /// removed it is STALE.
     pub fn dir(&self, path: &str) -> Result<OwnedFd, Errno> {
+        self.open_dir(path).map_err(|errno| self.unless_gone(errno))
+    }
+
+    fn open_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
         let path = if path.is_empty() { "." } else { path };
         match &self.cap {
             None => self.openat2(path, DIRECTORY),
@@ -86,6 +91,10 @@ impl Beneath {
 
     /// Opens what is at `path` for reading; symlinks as in [`Beneath::dir`]. It may be anything.
     pub fn source(&self, path: &str) -> Result<OwnedFd, Errno> {
+        self.open_source(path).map_err(|errno| self.unless_gone(errno))
+    }
+
+    fn open_source(&self, path: &str) -> Result<OwnedFd, Errno> {
         match &self.cap {
             None => self.openat2(path, SOURCE),
             Some(cap) => {
@@ -150,6 +159,12 @@ impl Beneath {
         Ok(dir)
     }
 
+    /// Beneath a directory that was removed nothing is found: that says nothing about the path.
+    fn unless_gone(&self, errno: Errno) -> Errno {
+        let is_gone = || rustix::fs::fstat(&self.base).is_ok_and(|base| base.st_nlink == 0);
+        if errno == Errno::NOENT && is_gone() { Errno::STALE } else { errno }
+    }
+
     fn openat2(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         for _ in 0..OPEN_TRIES {
             match rustix::fs::openat2(&self.base, path, flags, Mode::empty(), RESOLVE) {
@@ -186,6 +201,10 @@ pub(super) fn sync_dir(dir: &OwnedFd) -> Result<(), Errno> {
 
 pub(super) fn is_dir(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+pub(super) fn is_file(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
 fn is_symlink(dir: &OwnedFd, name: &str) -> bool {

@@ -22,7 +22,7 @@ pub struct Check {
 impl Check {
     pub(super) fn of(beneath: &Beneath, base_path: &Path) -> Result<Check, StorageError> {
         let path = base_path.to_string_lossy();
-        let doing = |what| Doing { what, path: &path, side: Side::Destination };
+        let doing = |what| Doing { what, path: &path, side: Side::Base };
         let room = rustix::fs::fstatvfs(beneath.base())
             .map_err(|errno| doing("ask for the room left in").failed(errno))?;
         Ok(Check {

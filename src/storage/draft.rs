@@ -8,8 +8,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::beneath::{self, Beneath};
 use super::error::{Doing, Side, StorageError};
+use super::owner::Owner;
 use super::target::Target;
-use super::temp_name::TempName;
 
 /// Written bytes after which they are sent to the disk without being asked for yet, so that the last sync
 /// of a huge file stays well within a call's deadline.
@@ -19,7 +19,7 @@ const SYNC_EVERY: u64 = 64 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub target: Target,
-    pub temp: TempName,
+    pub owner: Owner,
     pub overwrite: bool,
 }
 
@@ -28,20 +28,38 @@ impl Plan {
         Doing { what, path: self.target.as_written(), side: Side::Destination }
     }
 
-    /// What can be refused before a byte is fetched, without changing anything: the target is there and
-    /// must not be replaced, is a directory, or stands where nothing may be written.
-    pub fn refuse_early(&self, beneath: &Beneath) -> Result<(), StorageError> {
+    /// Looks at the target before a byte is fetched, without changing anything: the size of the file that is
+    /// there if it was made for this very record.
+    ///
+    /// # Errors
+    /// The target is there and must not be replaced, is a directory, or stands where nothing may be written.
+    pub fn look(&self, beneath: &Beneath) -> Result<Option<u64>, StorageError> {
         let doing = self.doing("create");
         let failed = |errno| doing.failed(errno);
         let (dir, missing) = beneath.nearest(self.target.parent()).map_err(failed)?;
         if missing.is_empty() {
             match beneath::look_at(&dir, self.target.name()).map_err(failed)? {
                 Some(stat) if beneath::is_dir(&stat) => return Err(failed(Errno::ISDIR)),
+                Some(stat) if beneath::is_file(&stat) => {
+                    if let Some(bytes) = self.owner.mark.is_on(&dir, self.target.name()) {
+                        // Who published it may have died before its directory was synced.
+                        beneath::sync_dir(&dir).map_err(failed)?;
+                        return Ok(Some(bytes));
+                    }
+                    if !self.overwrite {
+                        return Err(self.exists());
+                    }
+                }
                 Some(_) if !self.overwrite => return Err(self.exists()),
                 _ => {}
             }
         }
-        beneath::may_write(&dir).map_err(failed)
+        beneath::may_write(&dir).map_err(failed)?;
+        Ok(None)
+    }
+
+    fn temp(&self) -> &str {
+        self.owner.temp.as_str()
     }
 
     fn exists(&self) -> StorageError {
@@ -56,6 +74,7 @@ pub(super) struct Draft {
     plan: Plan,
     parent: OwnedFd,
     file: OwnedFd,
+    size: u64,
     unsynced: u64,
     /// False once the temp name is gone.
     stands: bool,
@@ -69,9 +88,9 @@ impl Draft {
             .map_err(|errno| plan.doing("make the directories of").failed(errno))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
-        let file = retry_on_intr(|| rustix::fs::openat(&parent, plan.temp.as_str(), flags, mode))
+        let file = retry_on_intr(|| rustix::fs::openat(&parent, plan.temp(), flags, mode))
             .map_err(|errno| plan.doing("create a temp file beside").failed(errno))?;
-        Ok(Draft { beneath, plan, parent, file, unsynced: 0, stands: true })
+        Ok(Draft { beneath, plan, parent, file, size: 0, unsynced: 0, stands: true })
     }
 
     /// Writes all of `data` at the end.
@@ -85,6 +104,7 @@ impl Draft {
             }
             rest = rest.get(written..).unwrap_or_default();
         }
+        self.size += data.len() as u64;
         self.unsynced += data.len() as u64;
         if self.unsynced >= SYNC_EVERY {
             retry_on_intr(|| rustix::fs::fdatasync(&self.file)).map_err(failed)?;
@@ -93,9 +113,13 @@ impl Draft {
         Ok(())
     }
 
-    /// Makes the file durable, renames it to its target, and makes that durable too. `still_ours` is asked
-    /// as late as can be.
+    /// Marks the file, makes it durable, renames it to its target, and makes that durable too. `still_ours`
+    /// is asked as late as can be.
     pub fn publish(mut self, still_ours: impl FnOnce() -> bool) -> Result<(), StorageError> {
+        if let Err(errno) = self.plan.owner.mark.put(&self.file, self.size) {
+            // The file is good without it; a directory beneath may be a mount of its own.
+            tracing::debug!(path = self.plan.target.as_written(), error = %errno, "the file remembers no record");
+        }
         retry_on_intr(|| rustix::fs::fsync(&self.file))
             .map_err(|errno| self.plan.doing("sync").failed(errno))?;
         self.parent_is_in_its_place()?;
@@ -120,7 +144,7 @@ impl Draft {
     }
 
     fn place_over(&mut self) -> Result<(), StorageError> {
-        let (temp, name) = (self.plan.temp.as_str(), self.plan.target.name());
+        let (temp, name) = (self.plan.temp(), self.plan.target.name());
         rustix::fs::renameat(&self.parent, temp, &self.parent, name)
             .map_err(|errno| self.plan.doing("rename a temp file to").failed(errno))?;
         self.stands = false;
@@ -128,9 +152,10 @@ impl Draft {
     }
 
     fn place_new(&mut self) -> Result<(), StorageError> {
-        let (temp, name) = (self.plan.temp.as_str(), self.plan.target.name());
+        let (temp, name) = (self.plan.temp(), self.plan.target.name());
         match rustix::fs::renameat_with(&self.parent, temp, &self.parent, name, RenameFlags::NOREPLACE) {
             Ok(()) => self.stands = false,
+            Err(Errno::EXIST) if self.was_placed_before() => {}
             Err(Errno::EXIST) => return Err(self.plan.exists()),
             // The file system (NFS, for one) or the kernel has no such rename.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.place_by_link()?,
@@ -141,11 +166,11 @@ impl Draft {
 
     /// A hard link fails where the name is taken, as the rename should have.
     fn place_by_link(&mut self) -> Result<(), StorageError> {
-        let (temp, name) = (self.plan.temp.as_str(), self.plan.target.name());
+        let (temp, name) = (self.plan.temp(), self.plan.target.name());
         match rustix::fs::linkat(&self.parent, temp, &self.parent, name, AtFlags::empty()) {
             Ok(()) => {}
             // Over NFS a reply may be lost, and the call repeated by the client.
-            Err(Errno::EXIST) if self.stands_at(name) => {}
+            Err(Errno::EXIST) if self.stands_at(name) || self.was_placed_before() => {}
             Err(Errno::EXIST) => return Err(self.plan.exists()),
             Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 let why = "the file system can neither rename without replacing nor make hard links, \
@@ -158,6 +183,11 @@ impl Draft {
         Ok(())
     }
 
+    /// Another owner of the same record was first: the same file, and no reason to refuse it.
+    fn was_placed_before(&self) -> bool {
+        self.plan.owner.mark.is_on(&self.parent, self.plan.target.name()) == Some(self.size)
+    }
+
     fn stands_at(&self, name: &str) -> bool {
         let (Ok(Some(there)), Ok(ours)) =
             (beneath::look_at(&self.parent, name), rustix::fs::fstat(&self.file))
@@ -168,7 +198,7 @@ impl Draft {
     }
 
     fn remove(&mut self) {
-        let temp = self.plan.temp.as_str();
+        let temp = self.plan.temp();
         match rustix::fs::unlinkat(&self.parent, temp, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => {
@@ -198,14 +228,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::record::Origin;
-    use crate::storage::temp_name::Incarnation;
+    use crate::storage::tests::owner;
 
     fn draft(base: &Path) -> Draft {
-        let origin = Origin { topic: "t".into(), partition: 0, offset: 0 };
-        let temp = TempName::new(&origin, Incarnation::random().unwrap());
         let target = Target::resolve(base, "/x").unwrap();
-        let plan = Plan { target, temp, overwrite: false };
+        let plan = Plan { target, owner: owner(0), overwrite: false };
         let mut draft = Draft::create(Arc::new(Beneath::open(base).unwrap()), plan).unwrap();
         draft.append(b"new").unwrap();
         draft
@@ -233,7 +260,7 @@ mod tests {
     fn a_link_whose_reply_was_lost_is_known_again() {
         let base = tempfile::tempdir().unwrap();
         let mut draft = draft(base.path());
-        std::fs::hard_link(base.path().join(draft.plan.temp.as_str()), base.path().join("x")).unwrap();
+        std::fs::hard_link(base.path().join(draft.plan.temp()), base.path().join("x")).unwrap();
         draft.place_by_link().unwrap();
         drop(draft);
         assert_eq!(names(base.path()), ["x"]);

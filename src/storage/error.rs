@@ -48,6 +48,19 @@ pub enum StorageError {
 pub(super) enum Side {
     Source,
     Destination,
+    /// `base_path` itself, which no task names.
+    Base,
+}
+
+impl Side {
+    /// The task's field that the path stands in.
+    fn field(self) -> &'static str {
+        match self {
+            Side::Source => "source.path: ",
+            Side::Destination => "destination.path: ",
+            Side::Base => "",
+        }
+    }
 }
 
 /// What is being done to which path: how every message begins.
@@ -64,24 +77,26 @@ impl Doing<'_> {
         format!("{} {:?}: {reason}", self.what, self.path)
     }
 
+    /// The path is not one that a task may name: the task is wrong, so its field is named.
+    pub fn refuses(&self, reason: impl std::fmt::Display) -> StorageError {
+        StorageError::PathNotAllowed(format!("{}{}", self.side.field(), self.says(reason)))
+    }
+
     /// Classifies what the operating system said.
     pub fn failed(&self, errno: Errno) -> StorageError {
         let source = self.side == Side::Source;
         match errno {
             Errno::NOENT | Errno::NOTDIR if source => StorageError::SourceNotFound(self.says(errno)),
-            Errno::NOTDIR => StorageError::PathNotAllowed(self.says("a part of the path is no directory")),
-            Errno::ISDIR => StorageError::PathNotAllowed(self.says("it is a directory")),
-            Errno::NXIO | Errno::NODEV if source => {
-                StorageError::PathNotAllowed(self.says("it is no regular file"))
-            }
-            Errno::XDEV => StorageError::PathNotAllowed(self.says("it leads out of base_path")),
-            Errno::LOOP => {
-                StorageError::PathNotAllowed(self.says("a symlink in it leads nowhere, or in a circle"))
-            }
-            Errno::NAMETOOLONG => StorageError::PathNotAllowed(self.says(errno)),
+            Errno::NOTDIR => self.refuses("a part of the path is no directory"),
+            Errno::ISDIR => self.refuses("it is a directory"),
+            Errno::NXIO | Errno::NODEV if source => self.refuses("it is no regular file"),
+            Errno::XDEV => self.refuses("it leads out of base_path"),
+            Errno::LOOP => self.refuses("a symlink in it leads nowhere, or in a circle"),
+            Errno::NAMETOOLONG => self.refuses(errno),
             Errno::NOSPC | Errno::DQUOT => StorageError::Full(self.says(errno)),
             Errno::FBIG => StorageError::TooLarge(self.says(errno)),
             Errno::ACCESS | Errno::PERM | Errno::ROFS => StorageError::PermissionDenied(self.says(errno)),
+            Errno::STALE => StorageError::Io(self.says("base_path, or a part of the path, was taken away")),
             _ => StorageError::Io(self.says(errno)),
         }
     }
@@ -137,6 +152,13 @@ mod tests {
     fn a_missing_source_is_final_but_a_directory_that_vanished_is_not() {
         assert_eq!(class(Errno::NOENT, Side::Source), (Code::SourceNotFound, Remedy::GiveUp));
         assert_eq!(class(Errno::NOENT, Side::Destination), (Code::LocalIo, Remedy::Wait));
+    }
+
+    #[test]
+    fn a_path_that_a_task_may_not_name_is_told_with_its_field() {
+        let error = |side| Doing { what: "open", path: "/a", side }.failed(Errno::XDEV).to_string();
+        assert_eq!(error(Side::Source), "source.path: open \"/a\": it leads out of base_path");
+        assert_eq!(error(Side::Destination), "destination.path: open \"/a\": it leads out of base_path");
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod check;
 mod disk;
 mod draft;
 mod error;
+mod mark;
+mod owner;
 mod source;
 mod target;
 mod temp_file;
@@ -29,6 +31,8 @@ use std::time::Duration;
 pub use beneath::Confinement;
 pub use check::Check;
 pub use error::StorageError;
+pub use mark::Mark;
+pub use owner::Owner;
 pub use source::SourceFile;
 pub use target::Target;
 pub use temp_file::{CHUNK, TempFile};
@@ -48,6 +52,17 @@ pub struct Storage {
     disk: Disk,
 }
 
+/// How a download begins.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "taken apart at once; a box would cost each file an allocation")]
+pub enum Begun {
+    Now(TempFile),
+    /// It was done before: the file stands there, whole and durable.
+    Before {
+        bytes: u64,
+    },
+}
+
 impl Storage {
     /// Opens `base_path`, which must be a directory. It stays the directory that was opened, also where
     /// another is moved to its name or mounted over it. Blocks.
@@ -57,10 +72,17 @@ impl Storage {
     pub fn open(connection: &LocalConnection) -> Result<Storage, StorageError> {
         let beneath = Beneath::open(&connection.base_path).map_err(|errno| {
             let path = connection.base_path.to_string_lossy();
-            Doing { what: "open base_path", path: &path, side: Side::Destination }.failed(errno)
+            Doing { what: "open base_path", path: &path, side: Side::Base }.failed(errno)
         })?;
         if beneath.confinement() == Confinement::CapStd {
             tracing::warn!(connection = connection.name, "no openat2 here: paths are confined by cap-std");
+        }
+        if !mark::can_be_put(beneath.base()) {
+            tracing::warn!(
+                connection = connection.name,
+                "no user extended attributes here: a download that is done again after a crash is transferred again, \
+                 and finds its own file in the way where `overwrite` is false"
+            );
         }
         Ok(Storage::with(connection, beneath, Disk::new(disk::CALLS, disk::CALL_DEADLINE)))
     }
@@ -80,20 +102,26 @@ impl Storage {
     /// Begins a file at `target`. What is bound to fail is refused now, before a byte is fetched; nothing is
     /// made before bytes have come (see [`TempFile`]). Missing parents are made with it.
     ///
+    /// A file that is there and was made for the same record is left as it is, whatever `overwrite` says:
+    /// its answer was lost, not the file.
+    ///
     /// # Errors
     /// [`StorageError::DestinationExists`] where something is there and `overwrite` is false;
     /// `PathNotAllowed` where it is a directory, has a file among its parents, or leads out.
     pub async fn create(
         &self,
         target: &Target,
-        temp: &TempName,
+        owner: Owner,
         overwrite: bool,
-    ) -> Result<TempFile, StorageError> {
-        let plan = Plan { target: target.clone(), temp: temp.clone(), overwrite };
+    ) -> Result<Begun, StorageError> {
+        let plan = Plan { target: target.clone(), owner, overwrite };
         let (beneath, early) = (self.beneath(), plan.clone());
         let job = Job { what: "create", target: target.clone(), side: Side::Destination };
-        self.disk.call(job, move |_| early.refuse_early(&beneath)).await?;
-        Ok(TempFile::new(self.clone(), plan))
+        let before = self.disk.call(job, move |_| early.look(&beneath)).await?;
+        Ok(match before {
+            Some(bytes) => Begun::Before { bytes },
+            None => Begun::Now(TempFile::new(self.clone(), plan)),
+        })
     }
 
     /// Opens the regular file at `target` for reading; a FIFO, a device, a socket or a directory is

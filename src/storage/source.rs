@@ -59,7 +59,7 @@ impl SourceFile {
             let file = beneath.source(path.relative()).map_err(|errno| doing.failed(errno))?;
             let stat = rustix::fs::fstat(&file).map_err(|errno| doing.failed(errno))?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-                return Err(StorageError::PathNotAllowed(doing.says("it is no regular file")));
+                return Err(doing.refuses("it is no regular file"));
             }
             let seen = Seen::of(&stat);
             // One byte more than there is shows the end of the file in the same call.

@@ -4,14 +4,24 @@ use std::pin::pin;
 
 use crate::failure::{Code, TryError};
 use crate::ftp::{End, Retrieve, Session, Size};
-use crate::storage::TempFile;
+use crate::storage::{Begun, TempFile};
 use crate::task::Verify;
 
 use super::{Job, Stopped, Transferred, try_again};
 
 pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
-    let mut file = job.stop.or(job.storage.create(&target, &job.temp, job.task.options.overwrite)).await?;
+    let begun = job.storage.create(&target, job.owner.clone(), job.task.options.overwrite);
+    let mut file = match job.stop.or(begun).await? {
+        Begun::Now(file) => file,
+        // Its answer was lost, not the file.
+        Begun::Before { bytes } => {
+            return Ok(Transferred {
+                bytes,
+                notes: vec!["the file was brought by an earlier try".to_owned()],
+            });
+        }
+    };
     match fetch(session, job, &mut file).await {
         Ok(notes) => {
             let bytes = file.len();
@@ -28,9 +38,8 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transfer
 
 /// Brings the whole file, and says what could not be verified about it.
 async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Vec<String>, Stopped> {
-    let path = &job.task.remote_path;
-    let promised = job.stop.or(promised(session, path, job.task.options.verify)).await?;
-    let mut retrieve = job.stop.or(session.retrieve(path)).await?;
+    let path = &job.path;
+    let (promised, mut retrieve) = job.stop.or(begin(session, path, job.task.options.verify)).await?;
     if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes).await {
         retrieve.abort().await;
         return Err(stopped);
@@ -51,18 +60,22 @@ struct Promised {
     notes: Vec<String>,
 }
 
-async fn promised(session: &mut Session, path: &str, verify: Verify) -> Result<Promised, TryError> {
+async fn begin<'s>(
+    session: &'s mut Session,
+    path: &str,
+    verify: Verify,
+) -> Result<(Promised, Retrieve<'s>), TryError> {
     if verify == Verify::None {
-        return Ok(Promised { bytes: None, notes: Vec::new() });
+        return Ok((Promised { bytes: None, notes: Vec::new() }, session.retrieve(path).await?));
     }
-    let note = match session.size(path).await? {
-        Size::Bytes(bytes) => return Ok(Promised { bytes: Some(bytes), notes: Vec::new() }),
-        Size::Unsupported => "size not verified: the server has no SIZE".to_owned(),
-        Size::Refused { error, missing: true } => return Err(error),
+    let (size, retrieve) = session.retrieve_sized(path).await?;
+    let (bytes, note) = match size {
+        Size::Bytes(bytes) => (Some(bytes), None),
+        Size::Unsupported => (None, Some("size not verified: the server has no SIZE".to_owned())),
         // vsftpd says the same of a file that is missing and of one that it just will not measure: RETR tells.
-        Size::Refused { error, .. } => format!("size not verified: {}", error.failure.message),
+        Size::Refused { error, .. } => (None, Some(format!("size not verified: {}", error.failure.message))),
     };
-    Ok(Promised { bytes: None, notes: vec![note] })
+    Ok((Promised { bytes, notes: note.into_iter().collect() }, retrieve))
 }
 
 async fn receive(
@@ -86,7 +99,7 @@ async fn receive(
         job.metrics.bytes("download", &job.task.remote, read as u64);
         // An endless file must not fill the disk.
         if let Some(promised) = promised.filter(|promised| *promised < file.len()) {
-            return Err(mismatch(&job.task.remote_path, promised, file.len()).into());
+            return Err(mismatch(&job.path, promised, file.len()).into());
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Transfer never names Kafka, and never speaks FTP or touches a file itself: it says what happens in which
 //! order, and what is undone when it stops half-way.
 
+mod compare;
 mod download;
 mod stop;
 mod upload;
@@ -14,9 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::metrics::Metrics;
-use crate::offsets::Lease;
-use crate::record::Origin;
-use crate::storage::{Incarnation, Storage, StorageError, TempName};
+use crate::record::{Origin, Record};
+use crate::storage::{Incarnation, Owner, Storage, StorageError};
 use crate::task::{Operation, Task};
 
 use stop::Stop;
@@ -58,6 +58,9 @@ impl Transfer {
 
     /// One try.
     ///
+    /// `first` is where the task was first written: temp files are named after it, and the published file
+    /// remembers it. It is the record's own origin, but for a task that was deferred.
+    ///
     /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data
     /// connection is closed, its last reply read, and no temp file stays, here or on the server. Dropping the
     /// future stops at once: no temp file stays here, one may stay on the server. In both cases
@@ -71,20 +74,22 @@ impl Transfer {
         &self,
         session: &mut Session,
         task: &Task,
-        origin: &Origin,
-        lease: &Lease,
+        record: &Record,
+        first: &Origin,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
-        let stop = Stop::new(lease, cancel);
+        let stop = Stop::new(&record.lease, cancel);
         stop.check()?;
         session.begin_task();
         let job = Job {
             storage: self.storage(&task.local)?,
             task,
-            temp: TempName::new(origin, self.incarnation),
+            path: session.connection().beneath_root(&task.remote_path),
+            owner: Owner::of(record, first, self.incarnation),
             metrics: &self.metrics,
             stop: &stop,
         };
+        job.stop.or(session.speak_utf8_for(&job.path)).await?;
         let ended = match task.operation {
             Operation::Download => download::run(session, &job).await,
             Operation::Upload => upload::run(session, &job).await,
@@ -104,7 +109,9 @@ impl Transfer {
 struct Job<'a> {
     storage: &'a Storage,
     task: &'a Task,
-    temp: TempName,
+    /// On the server, beneath the connection's `path_root`.
+    path: String,
+    owner: Owner,
     metrics: &'a Metrics,
     stop: &'a Stop<'a>,
 }

@@ -11,23 +11,44 @@ use crate::ftp::{Renamed, Session, Size, Store};
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
 
+use super::compare::{self, Found};
 use super::{Job, Stopped, Transferred, give_up, try_again};
 
 /// How long the removal of a temp file on the server may take.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
-    let path = &job.task.remote_path;
-    let temp = beside(path, &job.temp)?;
+    let temp = beside(&job.path, &job.owner.temp)?;
     let mut source = open(job).await?;
-    if !job.task.options.overwrite {
-        job.stop.or(refuse_existing(session, path)).await?;
+    if is_there(session, job, source.size()).await? {
+        return Ok(already_there(source.size()));
     }
     let put = put(session, job, &temp, &mut source).await;
-    if put.is_err() {
+    if !matches!(put, Ok(Put::Renamed { .. })) {
         clean_up(session, &temp).await;
     }
-    Ok(Transferred { bytes: source.size(), notes: put? })
+    match put? {
+        Put::Renamed { notes } => Ok(Transferred { bytes: source.size(), notes }),
+        Put::Superfluous => Ok(already_there(source.size())),
+    }
+}
+
+/// What became of the temp file.
+enum Put {
+    Renamed {
+        notes: Vec<String>,
+    },
+    /// Another owner of the same record was first; the temp file stands.
+    Superfluous,
+}
+
+/// Whether the file stands at a destination that must not be replaced.
+async fn is_there(session: &mut Session, job: &Job<'_>, size: u64) -> Result<bool, Stopped> {
+    Ok(!job.task.options.overwrite && compare::destination(session, job, size).await? == Found::Same)
+}
+
+fn already_there(bytes: u64) -> Transferred {
+    Transferred { bytes, notes: vec!["the destination was there already, with this content".to_owned()] }
 }
 
 /// Everything from STOR to RNTO; where it fails, the temp file may stand.
@@ -36,21 +57,19 @@ async fn put(
     job: &Job<'_>,
     temp: &str,
     source: &mut SourceFile,
-) -> Result<Vec<String>, Stopped> {
-    let path = &job.task.remote_path;
+) -> Result<Put, Stopped> {
     store(session, job, temp, source).await?;
     let notes = job.stop.or_soon(verify(session, job, temp, source.size())).await?;
+    // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
+    if is_there(session, job, source.size()).await? {
+        return Ok(Put::Superfluous);
+    }
     if !source.still_same().await? {
         let message = format!("{}: it changed while it was sent", job.task.local_path.escape_debug());
         return Err(try_again(Code::SourceChanged, message).into());
     }
-    // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
-    if !job.task.options.overwrite {
-        job.stop.or_soon(refuse_existing(session, path)).await?;
-    }
-    job.stop.check()?;
-    job.stop.or_soon(publish(session, temp, path)).await?;
-    Ok(notes)
+    publish(session, job, temp).await?;
+    Ok(Put::Renamed { notes })
 }
 
 async fn open(job: &Job<'_>) -> Result<SourceFile, Stopped> {
@@ -85,7 +104,9 @@ async fn send_all(mut store: Store<'_>, job: &Job<'_>, source: &mut SourceFile) 
         store.abort().await;
         return Err(stopped);
     }
-    job.stop.or_soon(store.finish()).await
+    // Then nothing but SIZE comes between STOR and RNFR.
+    let is_renamed_next = job.task.options.overwrite && job.task.options.verify != Verify::None;
+    job.stop.or_soon(store.finish(is_renamed_next)).await
 }
 
 async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
@@ -126,19 +147,26 @@ async fn verify(
     }
 }
 
-async fn refuse_existing(session: &mut Session, path: &str) -> Result<(), TryError> {
-    if session.exists(path).await? {
-        let message = format!("{} is there already, and overwrite is false", path.escape_debug());
-        return Err(give_up(Code::DestinationExists, message));
+/// Gives the temp file its name. Whether the task is still ours is asked before each command that changes
+/// what others see.
+async fn publish(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(), Stopped> {
+    job.stop.check()?;
+    if session.connection().rename_over == RenameOver::DeleteFirst {
+        job.stop.or_soon(session.delete(&job.path)).await?;
     }
-    Ok(())
+    job.stop.or_soon(rename(session, job, temp)).await
 }
 
-async fn publish(session: &mut Session, temp: &str, path: &str) -> Result<(), TryError> {
-    if session.connection().rename_over == RenameOver::DeleteFirst {
-        session.delete(path).await?;
-    }
-    let Renamed::TargetRefused(mut error) = session.rename(temp, path).await? else { return Ok(()) };
+async fn rename(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(), Stopped> {
+    let path = &job.path;
+    let mut error = match session.rename(temp, path, job.stop.still_ours()).await? {
+        Renamed::Done => return Ok(()),
+        Renamed::GivenUp => {
+            job.stop.check()?;
+            return Err(Stopped::Cancelled);
+        }
+        Renamed::TargetRefused(error) => error,
+    };
     // A server that does not rename over a file seldom says so: look whether there is one.
     if session.exists(path).await? {
         (error.failure.code, error.remedy) = (Code::Unsupported, Remedy::GiveUp);
@@ -147,7 +175,7 @@ async fn publish(session: &mut Session, temp: &str, path: &str) -> Result<(), Tr
              set rename_over = delete_first for this connection)",
         );
     }
-    Err(error)
+    Err(error.into())
 }
 
 /// Removes the temp file as far as the session still can. What stays is hidden, and its name tells whose it is.

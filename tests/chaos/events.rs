@@ -47,18 +47,27 @@ pub const DECK: [Event; 12] = [
 /// Deals events, deck after shuffled deck: within one each kind comes.
 #[derive(Debug)]
 pub struct Dealer {
+    full: Vec<Event>,
     deck: Vec<Event>,
     dealt: usize,
 }
 
 impl Dealer {
-    pub fn new() -> Dealer {
-        Dealer { deck: Vec::new(), dealt: 0 }
+    /// `only` are the names of the kinds that come, comma-separated; all where it is empty.
+    ///
+    /// # Panics
+    /// Where it names none.
+    pub fn new(only: &str) -> Dealer {
+        let named =
+            |event: &Event| only.is_empty() || only.split(',').any(|name| name == format!("{event:?}"));
+        let full: Vec<Event> = DECK.into_iter().filter(named).collect();
+        assert!(!full.is_empty(), "{only:?} names no kind of event");
+        Dealer { full, deck: Vec::new(), dealt: 0 }
     }
 
     pub fn deal(&mut self, rng: &mut StdRng) -> Event {
         if self.deck.is_empty() {
-            self.deck = DECK.to_vec();
+            self.deck.clone_from(&self.full);
             self.deck.shuffle(rng);
         }
         self.dealt += 1;

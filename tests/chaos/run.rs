@@ -11,11 +11,10 @@ use crate::answers::Reader;
 use crate::audit::Audit;
 use crate::events::{Dealer, Event, absence, frozen, gap};
 use crate::fleet::Fleet;
-use crate::plan::{CONNECTIONS, Plan};
+use crate::plan::{CONNECTIONS, Plan, Task};
 use crate::settings::Settings;
 use crate::site::Site;
 use crate::support::client::send;
-use crate::support::kafka::{Kafka, Topics};
 use crate::support::wait::try_wait_for;
 
 /// For the offsets to follow the last answer.
@@ -28,21 +27,30 @@ const LEFT_FAILS: bool = false;
 /// # Panics
 /// Where anything is lost, duplicated or wrong; what the processes logged is kept then.
 pub fn run(settings: &Settings) {
-    let Settings { tasks, pods, seed, delivery, redo } = settings;
+    let Settings { tasks, pods, seed, delivery, redo, .. } = settings;
     eprintln!("chaos: seed {seed}, {tasks} tasks, {pods} pods, {delivery}");
     let begun = Instant::now();
     let plan = Plan::new(*tasks, *seed, *redo);
     let site = Site::new(&plan, settings.server_rate());
     let mut reader = Reader::new(&site.kafka, &site.topics, "read_committed");
+    let (first, rest) = plan.tasks.split_at(tasks / 2);
+    feed(&site, first, Duration::ZERO);
     let mut fleet = Fleet::new(&site, delivery);
     for _ in 0..*pods {
         fleet.add();
     }
     let all_answered = std::thread::scope(|scope| {
-        scope.spawn(|| feed(&site.kafka, &site.topics, &plan, settings.feed()));
+        scope.spawn(|| feed(&site, rest, settings.feed()));
         let rng = StdRng::seed_from_u64(!seed);
-        let mut story =
-            Story { begun: Instant::now(), site: &site, fleet: &mut fleet, rng, scope, broker: None };
+        let mut story = Story {
+            begun: Instant::now(),
+            site: &site,
+            fleet: &mut fleet,
+            rng,
+            scope,
+            broker_away: settings.broker_away,
+            broker: None,
+        };
         story.tell(&mut reader, settings)
     });
     let lag = if all_answered { wait_for_commits(&site, &mut fleet) } else { site.kafka.lag(&site.topics) };
@@ -80,15 +88,13 @@ pub fn run(settings: &Settings) {
     assert_eq!(site.records(), *tasks as i64, "the feed itself lost or doubled tasks");
 }
 
-/// Sends the tasks: half at once, the others evenly over `span`.
-fn feed(kafka: &Kafka, topics: &Topics, plan: &Plan, span: Duration) {
-    let (first, rest) = plan.tasks.split_at(plan.tasks.len() / 2);
-    send(kafka, &topics.tasks, first.iter().map(crate::plan::Task::record));
+/// Sends tasks evenly over `span`.
+fn feed(site: &Site, tasks: &[Task], span: Duration) {
     let begun = Instant::now();
-    let seconds = span.as_secs().max(1);
-    for (n, some) in (0..).zip(rest.chunks(rest.len().div_ceil(seconds as usize).max(1))) {
+    let seconds = usize::try_from(span.as_secs()).unwrap_or(usize::MAX).max(1);
+    for (n, some) in (0..).zip(tasks.chunks(tasks.len().div_ceil(seconds).max(1))) {
         std::thread::sleep(Duration::from_secs(n).saturating_sub(begun.elapsed()));
-        send(kafka, &topics.tasks, some.iter().map(crate::plan::Task::record));
+        send(&site.kafka, &site.topics.tasks, some.iter().map(Task::record));
     }
 }
 
@@ -110,6 +116,7 @@ struct Story<'a, 'scope, 'env> {
     fleet: &'a mut Fleet<'env>,
     rng: StdRng,
     scope: &'scope Scope<'scope, 'env>,
+    broker_away: Duration,
     /// The broker's way back.
     broker: Option<ScopedJoinHandle<'scope, ()>>,
 }
@@ -117,10 +124,10 @@ struct Story<'a, 'scope, 'env> {
 impl Story<'_, '_, '_> {
     /// Lets things happen, each kind once at least; then all tasks must be answered. False where they are not.
     fn tell(&mut self, reader: &mut Reader, settings: &Settings) -> bool {
-        let mut dealer = Dealer::new();
+        let mut dealer = Dealer::new(&settings.only);
         let mut answered = Answered::default();
         let deadline = self.begun + settings.deadline();
-        let mut next = Instant::now() + Duration::from_secs(3); // the first ones join
+        let mut next = None; // until work is under way
         while dealer.dealt() < settings.events_at_least()
             || dealer.dealt() < settings.events_at_most() && answered.count(reader) < settings.tasks / 10 * 9
         {
@@ -133,10 +140,13 @@ impl Story<'_, '_, '_> {
             }
             reader.poll(Duration::from_millis(50));
             self.fleet.tend();
-            if Instant::now() >= next {
+            if next.is_none() && answered.count(reader) > 0 {
+                next = Some(Instant::now() + gap(&mut self.rng));
+            }
+            if next.is_some_and(|next| Instant::now() >= next) {
                 let event = dealer.deal(&mut self.rng);
                 self.happen(event, answered.count(reader));
-                next = Instant::now() + gap(&mut self.rng);
+                next = Some(Instant::now() + gap(&mut self.rng));
             }
         }
         self.fleet.calm();
@@ -168,8 +178,7 @@ impl Story<'_, '_, '_> {
                 None
             }
             Event::KillBroker => {
-                let absence = absence(rng);
-                self.kill_broker(absence);
+                self.kill_broker();
                 None
             }
             Event::RestartServer => {
@@ -188,7 +197,8 @@ impl Story<'_, '_, '_> {
     }
 
     /// Its way back takes some seconds: meanwhile other things happen.
-    fn kill_broker(&mut self, absence: Duration) {
+    fn kill_broker(&mut self) {
+        let absence = absence(&mut self.rng) + self.broker_away;
         if self.broker.as_ref().is_some_and(|back| !back.is_finished()) {
             return;
         }

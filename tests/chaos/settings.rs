@@ -19,19 +19,26 @@ pub struct Settings {
     pub pods: usize,
     pub seed: u64,
     pub delivery: String,
+    /// The kinds of events that happen, comma-separated; all where it is empty.
+    pub only: String,
+    /// A killed broker stays away this much longer than it has to.
+    pub broker_away: Duration,
     /// Tasks with `overwrite: false` and a destination that is not there, too.
     pub redo: bool,
 }
 
 impl Settings {
-    /// `FTP_POOLER_CHAOS_TASKS`, `_PODS`, `_SEED`, `_DELIVERY` (`exactly_once`), `_REDO` (`1`): the short run where
-    /// nothing is set, with a seed of its own.
+    /// `FTP_POOLER_CHAOS_TASKS`, `_PODS`, `_SEED`, `_DELIVERY` (`exactly_once`), `_ONLY`
+    /// (`Kill,KillBroker`), `_BROKER_AWAY` (seconds), `_REDO` (`1`):
+    /// the short run where nothing is set, with a seed of its own.
     pub fn from_environment() -> Settings {
         Settings {
             tasks: variable("TASKS").unwrap_or(3_000),
             pods: variable("PODS").unwrap_or(3),
             seed: variable("SEED").unwrap_or_else(|| rand::random::<u32>().into()),
             delivery: variable("DELIVERY").unwrap_or_else(|| "exactly_once".to_owned()),
+            only: variable("ONLY").unwrap_or_default(),
+            broker_away: Duration::from_secs(variable("BROKER_AWAY").unwrap_or(0)),
             redo: variable::<u8>("REDO") == Some(1),
         }
     }

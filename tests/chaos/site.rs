@@ -15,7 +15,7 @@ use crate::support::scratch::Scratch;
 use crate::support::vsftpd::Vsftpd;
 
 /// What the server of `narrow` grants over all pods: some are turned away with 421.
-const NARROW: &str = "6";
+const NARROW: &str = "10";
 /// Sessions of one pod with one connection: enough to keep a small machine busy.
 const SESSIONS: usize = 4;
 /// One entry of a segment's index of aborted transactions (Kafka's `AbortedTxn`), in bytes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ftp_pooler::failure::{Code, Failure};
-use ftp_pooler::outcome::{Answer, AnswerKind, Completed, MIN_MESSAGE_BYTES, Outcome};
+use ftp_pooler::outcome::{Answer, AnswerKind, Completed, MIN_MESSAGE_BYTES, Outcome, Verdict};
 use ftp_pooler::record::{Header, Origin, Record};
 use jsonschema::Validator;
 use proptest::prelude::*;
@@ -37,7 +37,7 @@ fn outcome(record: Record, task_id: Option<&str>, verdict: Result<Completed, Fai
         task_id: task_id.map(str::to_owned),
         attempts: 2,
         at: "2025-01-15T11:30:00.123999+01:00".parse().unwrap(),
-        verdict,
+        verdict: verdict.into(),
     }
 }
 
@@ -316,4 +316,34 @@ proptest! {
         let kept = message.get("notes").map_or(0, |notes| notes.as_array().unwrap().len());
         prop_assert_eq!(kept < count, answer.truncated);
     }
+}
+
+#[test]
+fn a_deferral_is_the_record_as_it_was_with_our_own_headers_made_anew() {
+    let header = |key: &str, value: &str| Header { key: key.into(), value: Some(value.into()) };
+    let record = Record {
+        key: Some(b"the key".to_vec()),
+        headers: vec![header("trace", "1"), header("ftp-pooler-attempts", "1"), header("trace", "2")],
+        ..record(Some(br#" {"task_id" : "6b1f"} "#))
+    };
+    let own = vec![header("ftp-pooler-attempts", "2")];
+    let deferred =
+        Outcome { verdict: Verdict::Deferred(own), ..outcome(record, Some("6b1f"), Ok(completed(&[]))) };
+
+    let sent = deferred.encode(100_000);
+    assert_eq!((sent.kind, sent.key, sent.truncated), (AnswerKind::Deferral, Some(&b"the key"[..]), false));
+    assert_eq!(sent.payload, br#" {"task_id" : "6b1f"} "#);
+    let headers: Vec<_> = sent.headers.into_iter().cloned().collect();
+    assert_eq!(headers, [header("trace", "1"), header("trace", "2"), header("ftp-pooler-attempts", "2")]);
+}
+
+#[test]
+fn a_task_too_large_for_the_retry_topic_is_answered() {
+    let task = format!(r#"{{"task_id":"6b1f","x":"{}"}}"#, "y".repeat(10_000));
+    let large = outcome(record(Some(task.as_bytes())), Some("6b1f"), Ok(completed(&[])));
+    let large = Outcome { verdict: Verdict::Deferred(Vec::new()), ..large };
+    let answer = large.encode(5_000);
+    assert_eq!(answer.kind, AnswerKind::Failure);
+    let json: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(json["error"]["code"], "connection_unavailable");
 }

@@ -119,9 +119,14 @@ fn wrong_paths() -> Vec<Case> {
         not_allowed("NUL, local", "/destination/path", json!("a\0b"), "destination.path"),
         not_allowed("name of 256 bytes", "/destination/path", json!("x".repeat(256)), "destination.path"),
         not_allowed("a directory", "/destination/path", json!("a/"), "destination.path"),
-        not_allowed("a symlink that leads out", "/destination/path", json!("out/x"), ""),
-        not_allowed("an absolute symlink", "/destination/path", json!("absolute/x"), ""),
-        task("a symlink read", &upload("x", "out/secret", "remote", "stolen"), "path_not_allowed", ""),
+        not_allowed("a symlink that leads out", "/destination/path", json!("out/x"), "destination.path"),
+        not_allowed("an absolute symlink", "/destination/path", json!("absolute/x"), "destination.path"),
+        task(
+            "a symlink read",
+            &upload("x", "out/secret", "remote", "stolen"),
+            "path_not_allowed",
+            "source.path",
+        ),
     ]
 }
 

@@ -20,11 +20,13 @@ mod stage;
 
 mod bad_input;
 mod caps;
+mod deferral;
 mod delivery;
 mod isolation;
 mod lifecycle;
 mod memory;
 mod outage;
+mod redo;
 mod retries;
 mod selftest;
 mod takeover;

@@ -1,9 +1,11 @@
 //! Kafka goes away and comes back; the pod stays.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
-use crate::stage::{EXIT, LONG};
-use crate::support::client::{Answers, download, send};
+use crate::stage::{EXIT, LONG, Stage};
+use crate::support::client::{Answer, Answers, Outgoing, download, send};
 use crate::support::kafka::Kafka;
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::scratch::Scratch;
@@ -39,4 +41,30 @@ fn a_pod_outlives_its_broker_and_goes_on_when_it_is_back() {
     assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
     answers.read_to_end().assert_all_completed();
     assert_eq!(kafka.lag(&topics), 0);
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn topics_that_take_only_small_messages_have_every_answer_cut_to_fit() {
+    let mut stage = Stage::new("small");
+    for topic in [&mut stage.topics.results, &mut stage.topics.failures] {
+        topic.push_str("-small");
+        stage.kafka.create_topic(topic, 1, &[("max.message.bytes", "10000")]);
+    }
+    stage.server.put("a", b"content");
+    let garbage = |bytes: usize| Outgoing { payload: Some(vec![b'x'; bytes]), ..Outgoing::default() };
+    stage.send((0..200).map(|i| download(&i.to_string(), "remote", "a", &format!("a{i}"))));
+    stage.send([900_000, 10, 20_000, 10].map(garbage));
+    stage.send((200..300).map(|i| download(&i.to_string(), "remote", "missing", "b")));
+
+    let pod = Pod::start(&stage.config());
+    let mut answers = stage.answers();
+    answers.wait_for(304, LONG);
+    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+    answers.read_to_end();
+    let completed: HashSet<_> = answers.results().filter_map(Answer::task_id).collect();
+    assert_eq!((completed.len(), answers.results().count()), (200, 200));
+    assert_eq!(answers.failures().count(), 104);
+    assert_eq!(answers.failures().filter(|answer| answer.task_id().is_none()).count(), 4);
+    assert_eq!(stage.kafka.lag(&stage.topics), 0);
 }

@@ -20,6 +20,7 @@
 mod support;
 
 mod matrix;
+mod proxy;
 mod rig;
 mod tls;
 
@@ -77,6 +78,8 @@ async fn what_is_missing_forbidden_or_there_is_told_and_the_session_lives_on() {
         let mut task = rig.upload("there");
         rig.run(&mut session, &task).await.unwrap();
         task.options.overwrite = false;
+        assert_eq!(rig.run(&mut session, &task).await.unwrap().bytes, 3, "it is there already");
+        rig.write_source(b"xyz");
         assert_eq!(rig.fails(&mut session, &task).await.failure.code, Code::DestinationExists);
         assert_eq!(session.size(&task.remote_path).await.unwrap(), Size::Bytes(3));
 

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ftp_pooler::config::{FtpConnection, LocalConnection, Timeouts, Tls, TlsMode, Trust};
@@ -16,7 +16,7 @@ use ftp_pooler::failure::{Remedy, TryError};
 use ftp_pooler::ftp::{Known, Session};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
-use ftp_pooler::record::Origin;
+use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{Incarnation, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
@@ -166,9 +166,17 @@ impl Rig {
     }
 
     pub async fn once(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
-        let origin = Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset: 7 };
-        let (lease, cancel) = (Lease::default(), CancellationToken::new());
-        self.transfer.run(session, task, &origin, &lease, &cancel).await
+        static OFFSETS: AtomicI64 = AtomicI64::new(0);
+        let offset = OFFSETS.fetch_add(1, Ordering::Relaxed);
+        let record = Record {
+            origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
+            key: None,
+            headers: Vec::new(),
+            payload: None,
+            timestamp_ms: None,
+            lease: Lease::default(),
+        };
+        self.transfer.run(session, task, &record, &record.origin, &CancellationToken::new()).await
     }
 
     pub async fn fails(&self, session: &mut Session, task: &Task) -> TryError {

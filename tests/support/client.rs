@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use super::kafka::{Kafka, REQUEST, Topics};
 
+/// For all records to be with the broker, which may be on its way back.
+const DELIVERED: Duration = Duration::from_secs(180);
+
 /// A record to send.
 #[derive(Clone, Debug, Default)]
 pub struct Outgoing {
@@ -66,24 +69,49 @@ pub fn with(mut task: Value, options: Value) -> Value {
 /// # Panics
 /// Where one is not delivered.
 pub fn send<T: Into<Outgoing>>(kafka: &Kafka, topic: &str, records: impl IntoIterator<Item = T>) {
-    let producer: ThreadedProducer<Strict> = ClientConfig::new()
-        .set("bootstrap.servers", kafka.bootstrap())
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "5")
-        .set("compression.type", "zstd")
-        .set("queue.buffering.max.messages", "100000")
-        .create_with_context(Strict)
-        .expect("a producer");
-    for record in records {
-        let record: Outgoing = record.into();
-        while let Err(error) = offer(&producer, topic, &record) {
-            let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            assert_eq!(error, full, "record refused");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    Sender::new(kafka).send(topic, records);
+}
+
+/// A producer that stands: its first message does not wait for the broker to know it.
+pub struct Sender(ThreadedProducer<Strict>);
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
     }
-    producer.flush(Duration::from_secs(60)).expect("all records are delivered");
+}
+
+impl Sender {
+    /// # Panics
+    /// Where librdkafka refuses its properties.
+    pub fn new(kafka: &Kafka) -> Sender {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", kafka.bootstrap())
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .set("compression.type", "zstd")
+            .set("queue.buffering.max.messages", "100000")
+            .create_with_context(Strict)
+            .expect("a producer");
+        Sender(producer)
+    }
+
+    /// As [`send`].
+    ///
+    /// # Panics
+    /// Where a record is not delivered.
+    pub fn send<T: Into<Outgoing>>(&self, topic: &str, records: impl IntoIterator<Item = T>) {
+        for record in records {
+            let record: Outgoing = record.into();
+            while let Err(error) = offer(&self.0, topic, &record) {
+                let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+                assert_eq!(error, full, "record refused");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        self.0.flush(DELIVERED).expect("all records are delivered");
+    }
 }
 
 fn offer(producer: &ThreadedProducer<Strict>, topic: &str, record: &Outgoing) -> Result<(), KafkaError> {

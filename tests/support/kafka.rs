@@ -9,7 +9,7 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::deps_dir;
@@ -39,6 +39,8 @@ pub struct Topics {
     pub tasks: String,
     pub results: String,
     pub failures: String,
+    /// Not made yet: that is the pod's to do.
+    pub retry: String,
     /// A consumer group that no other test uses.
     pub group: String,
 }
@@ -112,6 +114,7 @@ impl Kafka {
             tasks: format!("{name}-tasks"),
             results: format!("{name}-results"),
             failures: format!("{name}-failures"),
+            retry: format!("{name}-retry"),
             group: format!("{name}-group"),
         };
         self.create_topic(&topics.tasks, partitions, &[]);
@@ -156,6 +159,20 @@ impl Kafka {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Commits the begin of the tasks' topic, as if no answer had ever been committed. The group must be empty.
+    ///
+    /// # Panics
+    /// Where the broker refuses.
+    pub fn forget_commits(&self, topics: &Topics) {
+        let consumer: BaseConsumer =
+            self.client().set("group.id", &topics.group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for &partition in self.end_offsets(&topics.tasks).keys() {
+            list.add_partition_offset(&topics.tasks, partition, Offset::Offset(0)).expect("an offset");
+        }
+        consumer.commit(&list, CommitMode::Sync).expect("a commit");
     }
 
     /// Records of a topic that its group has not committed.

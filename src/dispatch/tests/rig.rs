@@ -11,7 +11,7 @@ use crate::dispatch::*;
 use crate::failure::Remedy;
 use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
-use crate::record::Origin;
+use crate::record::{Origin, Record};
 use crate::task::{Operation, Options, Verify};
 use crate::transfer::{Stopped, Transferred};
 
@@ -54,8 +54,8 @@ impl Carry<FakeSession> for FakeCarrier {
         &self,
         session: &mut FakeSession,
         task: &Task,
+        record: &Record,
         _: &Origin,
-        lease: &Lease,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         assert!(session.sound, "a session in doubt is used");
@@ -75,7 +75,7 @@ impl Carry<FakeSession> for FakeCarrier {
             Step::Undo(time) => {
                 tokio::select! {
                     () = cancel.cancelled() => {}
-                    () = lease.ended() => {}
+                    () = record.lease.ended() => {}
                 }
                 sleep(time).await;
                 self.state.lock().unwrap().undone += 1;
@@ -97,12 +97,24 @@ pub struct Rig {
     pub pool: Pool<FakeServers>,
     pub servers: FakeServers,
     pub budget: Budget,
+    pub deferral: Deferral,
     carrier: FakeCarrier,
     answers: mpsc::Receiver<Answered>,
 }
 
 impl Rig {
+    /// Nothing can be deferred, as if the retry topic were not there.
     pub fn new(pod: usize, connections: &[(&str, usize)]) -> Self {
+        Rig::with_budget(Budget::new(20_000, usize::MAX), pod, connections)
+    }
+
+    pub fn deferring(pod: usize, connections: &[(&str, usize)]) -> Self {
+        let rig = Rig::new(pod, connections);
+        rig.deferral.is_possible.store(true, Ordering::Relaxed);
+        rig
+    }
+
+    pub fn with_budget(budget: Budget, pod: usize, connections: &[(&str, usize)]) -> Self {
         let servers = FakeServers::default();
         let connections: Vec<_> = connections.iter().map(|(name, cap)| connection(name, *cap)).collect();
         let pool = Pool::new(&limits(pod), connections.clone(), servers.clone(), &Metrics::default());
@@ -113,13 +125,20 @@ impl Rig {
             undone: 0,
         };
         let carrier = FakeCarrier { state: Arc::new(Mutex::new(state)) };
-        let budget = Budget::new(20_000, usize::MAX);
         let (sender, answers) = mpsc::channel(20_000);
+        let deferral = Deferral {
+            group: "group".into(),
+            delay: Duration::from_secs(30),
+            limit: Duration::from_secs(86_400),
+            is_possible: Arc::default(),
+        };
         let dispatcher = Dispatcher::new(Wiring {
             pool: pool.clone(),
             carrier: carrier.clone(),
             connections,
             roots: HashMap::new(),
+            resolve: |_, _| None,
+            deferral: deferral.clone(),
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
@@ -128,7 +147,7 @@ impl Rig {
                 is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
             },
         });
-        Rig { dispatcher, pool, servers, budget, carrier, answers }
+        Rig { dispatcher, pool, servers, budget, deferral, carrier, answers }
     }
 
     pub fn script(&self, task_id: &str, steps: impl IntoIterator<Item = Step>) {
@@ -157,7 +176,7 @@ impl Rig {
     pub fn job(&self, connection: &str, task_id: &str) -> Job {
         let admission = self.budget.admit(10);
         let (record, task) = (record(), task(connection, task_id));
-        Job { record: Box::new(record), task, attempts: 0, first_begun: None, admission }
+        Job { record: Box::new(record), task, hop: None, admission }
     }
 
     /// Submits tasks named `<connection>-<n>`.
@@ -203,17 +222,23 @@ pub struct Answer {
     pub code: Option<Code>,
     pub message: String,
     pub duration: Duration,
+    pub deferred: Option<Hop>,
 }
 
 impl From<Outcome> for Answer {
     fn from(outcome: Outcome) -> Self {
-        let failure = outcome.verdict.as_ref().err();
+        let (completed, failure, deferred) = match outcome.verdict {
+            Verdict::Completed(completed) => (Some(completed), None, None),
+            Verdict::Failed(failure) => (None, Some(failure), None),
+            Verdict::Deferred(headers) => (None, None, Hop::read(&headers)),
+        };
         Answer {
             task_id: outcome.task_id.unwrap(),
             attempts: outcome.attempts,
-            code: failure.map(|failure| failure.code),
-            message: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
-            duration: outcome.verdict.as_ref().map(|completed| completed.duration).unwrap_or_default(),
+            code: failure.as_ref().map(|failure| failure.code),
+            message: failure.map(|failure| failure.message).unwrap_or_default(),
+            duration: completed.map(|completed| completed.duration).unwrap_or_default(),
+            deferred,
         }
     }
 }

@@ -241,7 +241,8 @@ async fn base_path_may_be_a_symlink_and_must_be_a_directory() {
     };
     let storage = open(&link).unwrap();
     let target = storage.resolve(link.join("x").to_str().unwrap()).unwrap();
-    storage.create(&target, &place.temp(), true).await.unwrap().publish(|| true).await.unwrap();
+    let Begun::Now(file) = storage.create(&target, place.owner(), true).await.unwrap() else { panic!() };
+    file.publish(|| true).await.unwrap();
     assert_eq!(std::fs::metadata(place.base.join("x")).unwrap().size(), 0);
 
     for wrong in [place.base.join("x"), place.base.join("missing")] {

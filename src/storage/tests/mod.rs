@@ -6,19 +6,22 @@ mod cancelled;
 mod confined;
 mod disk_full;
 mod downloads;
+mod redo;
 mod sources;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::beneath::Beneath;
 use super::disk::{CALL_DEADLINE, CALLS, Disk};
-use super::{Confinement, Incarnation, Storage, StorageError, TempFile, TempName};
+use super::{Begun, Confinement, Incarnation, Owner, Storage, StorageError, TempFile};
 use crate::config::LocalConnection;
-use crate::record::Origin;
+use crate::offsets::Lease;
+use crate::record::{Origin, Record};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -55,13 +58,18 @@ impl Place {
         Place { base, outside, storage, incarnation: Incarnation::random().unwrap(), _dir: Arc::new(dir) }
     }
 
-    fn temp(&self) -> TempName {
-        TempName::new(&Origin { topic: "ftp-tasks".into(), partition: 0, offset: 1 }, self.incarnation)
+    /// The owner of a record that nobody else has.
+    fn owner(&self) -> Owner {
+        static OFFSETS: AtomicI64 = AtomicI64::new(1_000);
+        owner_of(&record(OFFSETS.fetch_add(1, Ordering::Relaxed)), self.incarnation)
     }
 
     async fn begin(&self, path: &str, overwrite: bool) -> Result<TempFile, StorageError> {
         let target = self.storage.resolve(path)?;
-        self.storage.create(&target, &self.temp(), overwrite).await
+        match self.storage.create(&target, self.owner(), overwrite).await? {
+            Begun::Now(file) => Ok(file),
+            Begun::Before { bytes } => panic!("{path} has {bytes} bytes of a record that is new"),
+        }
     }
 
     async fn download(&self, path: &str, bytes: &[u8], overwrite: bool) -> Result<(), StorageError> {
@@ -95,6 +103,27 @@ impl Place {
         assert_eq!(std::fs::read_dir(&self.outside).unwrap().count(), 1);
         assert_eq!(std::fs::read(self.outside.join("secret")).unwrap(), b"secret");
     }
+}
+
+fn record(offset: i64) -> Record {
+    Record {
+        origin: Origin { topic: "ftp-tasks".into(), partition: 0, offset },
+        key: None,
+        headers: Vec::new(),
+        payload: None,
+        timestamp_ms: Some(1_700_000_000_000),
+        lease: Lease::new(1),
+    }
+}
+
+/// Another process's try at the record with this offset.
+pub(super) fn owner(offset: i64) -> Owner {
+    owner_of(&record(offset), Incarnation::random().unwrap())
+}
+
+/// The owner of a record that was never deferred.
+pub(super) fn owner_of(record: &Record, incarnation: Incarnation) -> Owner {
+    Owner::of(record, &record.origin, incarnation)
 }
 
 fn files_under(root: &Path) -> Vec<String> {

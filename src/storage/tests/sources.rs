@@ -150,3 +150,13 @@ async fn a_source_or_directory_that_may_not_be_touched_is_permission_denied() {
         assert!(matches!(place.begin("/d/x", true).await, Err(StorageError::PermissionDenied(_))));
     }
 }
+
+#[tokio::test]
+async fn a_base_path_that_was_removed_says_nothing_about_the_source() {
+    for place in Place::each() {
+        let target = place.storage.resolve("/dir/x").unwrap();
+        std::fs::remove_dir(&place.base).unwrap();
+        let error = place.storage.open_source(&target).await.unwrap_err();
+        assert!(matches!(&error, StorageError::Io(text) if text.contains("base_path")), "{error:?}");
+    }
+}

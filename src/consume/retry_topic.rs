@@ -1,0 +1,141 @@
+//! Makes the retry topic where it is missing, and looks whether it keeps its records for long enough.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::properties::{client_properties, without_value};
+use crate::config::{Kafka, Retry};
+
+/// One request to the cluster.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// What a topic that is made here keeps at least: Kafka's own default.
+const RETENTION: Duration = Duration::from_secs(7 * 86_400);
+
+type Admin = AdminClient<DefaultClientContext>;
+
+/// Why the retry topic cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unprepared {
+    /// Trying again may help.
+    #[error("{0}")]
+    NotNow(KafkaError),
+    /// Somebody must do something.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl From<KafkaError> for Unprepared {
+    fn from(error: KafkaError) -> Self {
+        Unprepared::NotNow(error)
+    }
+}
+
+/// Looks at the retry topic, and makes it if it is missing: with the input topic's partitions, and the
+/// brokers' default of replicas.
+pub async fn prepare_retry_topic(kafka: &Kafka, retry: &Retry, pod: &str) -> Result<(), Unprepared> {
+    let admin: Admin = client_properties(kafka, pod, &[]).create().map_err(without_value)?;
+    let admin = Arc::new(admin);
+    if partitions_of(&admin, &kafka.retry_topic).await?.is_some() {
+        return check(&admin, &kafka.retry_topic, retry).await;
+    }
+    let Some(partitions) = partitions_of(&admin, &kafka.input_topic).await? else {
+        return Err(Unprepared::NotNow(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)));
+    };
+    create(&admin, &kafka.retry_topic, partitions, retry).await
+}
+
+/// How many partitions a topic has; `None` where it is not there.
+async fn partitions_of(admin: &Arc<Admin>, topic: &str) -> Result<Option<i32>, Unprepared> {
+    let (admin, name) = (Arc::clone(admin), topic.to_owned());
+    let asked = tokio::task::spawn_blocking(move || {
+        let metadata = admin.inner().fetch_metadata(Some(&name), DEADLINE)?;
+        let found = metadata.topics().iter().find(|found| found.name() == name);
+        Ok(found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())))
+    });
+    let found = asked.await.map_err(|panic| Unprepared::Unusable(panic.to_string()))?;
+    match found.map_err(Unprepared::NotNow)? {
+        None | Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _) | (None, 0)) => Ok(None),
+        Some((None, partitions)) => Ok(Some(i32::try_from(partitions).unwrap_or(i32::MAX))),
+        Some((Some(RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
+            Err(Unprepared::Unusable(format!("topic {topic}: this user may not see it")))
+        }
+        Some((Some(code), _)) => Err(Unprepared::NotNow(KafkaError::MetadataFetch(code))),
+    }
+}
+
+async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &Retry) -> Result<(), Unprepared> {
+    let retention = needed(retry).max(RETENTION).as_millis().to_string();
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1))
+        .set("cleanup.policy", "delete")
+        .set("retention.ms", &retention);
+    let made = admin.create_topics([&new], &options()).await?;
+    match made.into_iter().next() {
+        Some(Ok(_)) => {
+            tracing::info!(topic, partitions, retention_ms = retention, "retry topic made");
+            Ok(())
+        }
+        // Another pod was faster.
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, code))) if is_final(code) => {
+            Err(Unprepared::Unusable(format!("topic {topic} is not there, and cannot be made: {code}")))
+        }
+        Some(Err((_, code))) => Err(Unprepared::NotNow(KafkaError::AdminOp(code))),
+        None => Err(Unprepared::NotNow(KafkaError::AdminOp(RDKafkaErrorCode::Fail))),
+    }
+}
+
+/// A record that the topic drops before it is read again is a task without an answer.
+async fn check(admin: &Admin, topic: &str, retry: &Retry) -> Result<(), Unprepared> {
+    let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
+    let config = match described.map(|topics| topics.into_iter().next()) {
+        Ok(Some(Ok(config))) => config,
+        unknown => {
+            // An old broker, or a user who may not.
+            tracing::warn!(
+                topic,
+                answer = ?unknown.map(|answer| answer.map(Result::err)),
+                "cannot read the retry topic's settings: its retention.ms must be above retry.max_deferral"
+            );
+            return Ok(());
+        }
+    };
+    let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
+    if value("cleanup.policy").contains("compact") {
+        return Err(Unprepared::Unusable(format!(
+            "topic {topic} is compacted: of tasks with the same key it would keep one; set its cleanup.policy to delete"
+        )));
+    }
+    let needed = needed(retry).as_millis();
+    match value("retention.ms").parse::<i128>() {
+        Ok(kept) if kept >= 0 && kept.unsigned_abs() < needed => Err(Unprepared::Unusable(format!(
+            "topic {topic} keeps its records for {kept} ms; retry.max_deferral needs a retention.ms of {needed}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn needed(retry: &Retry) -> Duration {
+    retry.max_deferral + retry.delay
+}
+
+fn is_final(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::InvalidReplicationFactor
+            | RDKafkaErrorCode::InvalidPartitions
+            | RDKafkaErrorCode::InvalidConfig
+            | RDKafkaErrorCode::UnsupportedVersion
+            | RDKafkaErrorCode::UnsupportedFeature
+    )
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(DEADLINE)).operation_timeout(Some(DEADLINE))
+}

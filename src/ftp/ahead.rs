@@ -1,0 +1,194 @@
+//! Commands that go out before it is their turn: fewer round trips to a server that is far away.
+//!
+//! What depends on no reply need not wait for one. So SIZE and RETR go in one burst; EPSV for the next file when
+//! the data connection has ended, while the reply that ends the transfer is still on its way; SIZE and RNFR
+//! likewise after an upload, and RNTO only once SIZE's reply was right, with the next EPSV behind it. Into a
+//! directory that has taken a file before, bytes follow STOR without waiting for its 150.
+//!
+//! Servers may object (Pure-FTPd swallows what comes during a transfer), so nothing is lost where they do: a
+//! refusal of what was sent ahead only means that it is asked again in its turn, a reply out of its place ends
+//! the session and not the file, and either way the connection speaks one command at a time from then on.
+//! Where a round trip costs next to nothing, on a LAN, no command is sent ahead at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::Data;
+
+use super::fault::{CONTROL, Fault, Wait, within};
+use super::known::Known;
+use super::reply::Reply;
+use super::session::Session;
+
+/// From this round trip on a server is far away.
+const FAR: Duration = Duration::from_millis(5);
+
+/// A port that was asked for ahead is used within this time: servers and firewalls forget it after a while.
+const PORT_KEEPS: Duration = Duration::from_secs(5);
+
+/// What was asked ahead on one session, and what came of it.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    known: Arc<Known>,
+    /// The quickest reply so far.
+    round_trip: Duration,
+    /// Final replies that the server owes; a future dropped in between leaves it above 0.
+    pub owed: u32,
+    /// STOR went out and bytes followed it: its 150 is still to come.
+    pub unaccepted: bool,
+    /// EPSV's port, and when it came.
+    port: Option<(u16, Instant)>,
+    /// SIZE's reply for a path.
+    size: Option<(String, Reply)>,
+    /// RNFR was accepted for this path, and no command came after it.
+    renaming: Option<String>,
+    /// The directory that took the last upload.
+    directory: Option<String>,
+}
+
+impl Ahead {
+    pub fn new(known: &Arc<Known>, round_trip: Duration) -> Ahead {
+        Ahead {
+            known: Arc::clone(known),
+            round_trip,
+            owed: 0,
+            unaccepted: false,
+            port: None,
+            size: None,
+            renaming: None,
+            directory: None,
+        }
+    }
+
+    pub fn is_worth_it(&self) -> bool {
+        (self.round_trip >= FAR || self.known.is_far()) && !self.known.objects()
+    }
+
+    /// A reply came after so long.
+    pub fn took(&mut self, round_trip: Duration) {
+        self.round_trip = self.round_trip.min(round_trip);
+    }
+
+    /// No command is sent ahead any more on any session of the connection.
+    pub fn objected(&self, connection: &str, what: &str) {
+        if self.known.objected() {
+            tracing::info!(connection, what, "the server wants one command at a time");
+        }
+    }
+
+    /// Forgets what the next command makes void.
+    fn next_command(&mut self) {
+        (self.size, self.renaming) = (None, None);
+    }
+
+    pub fn command_goes_out(&mut self) {
+        self.next_command();
+        self.owed += 1;
+    }
+
+    pub fn keep_port(&mut self, reply: &Reply) -> bool {
+        self.port =
+            reply.extended_passive_port().filter(|_| reply.code == 229).map(|port| (port, Instant::now()));
+        self.port.is_some()
+    }
+
+    pub fn take_port(&mut self) -> Option<u16> {
+        self.port.take().filter(|(_, since)| since.elapsed() < PORT_KEEPS).map(|(port, _)| port)
+    }
+
+    pub fn keep_file(&mut self, path: &str, size: Reply, is_renaming: bool) {
+        self.size = (size.code == 213).then(|| (path.to_owned(), size));
+        self.renaming = is_renaming.then(|| path.to_owned());
+    }
+
+    /// RNFR still holds after it: nothing was sent for this.
+    pub fn take_size(&mut self, path: &str) -> Option<Reply> {
+        self.size.take_if(|(of, _)| of == path).map(|(_, reply)| reply)
+    }
+
+    pub fn take_renaming(&mut self, path: &str) -> bool {
+        self.renaming.take_if(|of| of == path).is_some()
+    }
+
+    pub fn directory_took(&mut self, path: &str) {
+        self.directory = Some(directory_of(path).to_owned());
+    }
+
+    pub fn knows_directory_of(&self, path: &str) -> bool {
+        self.directory.as_deref() == Some(directory_of(path))
+    }
+}
+
+impl Session {
+    /// Whether a command may go out before its turn. Not with TLS or a charset: bursts are written past suppaftp;
+    /// nor in active mode, whose commands are not EPSV.
+    pub(super) fn may_hurry(&self) -> bool {
+        let connection = self.connection();
+        self.ahead.is_worth_it()
+            && self.tls.is_none()
+            && connection.charset.is_none()
+            && connection.way.data == Data::Passive
+    }
+
+    /// Writes commands in one burst; their replies are then owed, and read by [`Session::owed_reply`].
+    pub(super) async fn send_ahead(&mut self, lines: &[&str]) -> Result<(), Fault> {
+        let mut burst = Vec::with_capacity(lines.iter().map(|line| line.len() + 2).sum());
+        for line in lines {
+            self.ahead.command_goes_out();
+            burst.extend_from_slice(line.as_bytes());
+            burst.extend_from_slice(b"\r\n");
+        }
+        let socket = self.ftp.get_ref().await;
+        // The control connection's send buffer is empty but for what the server has not acknowledged yet.
+        match socket.try_write(&burst) {
+            Ok(written) if written == burst.len() => Ok(()),
+            Ok(_) => {
+                Err(Fault::Broken { what: CONTROL.to_owned(), error: std::io::ErrorKind::WriteZero.into() })
+            }
+            Err(error) => Err(Fault::Broken { what: CONTROL.to_owned(), error }),
+        }
+    }
+
+    /// The next reply to what was sent ahead.
+    pub(super) async fn owed_reply(&mut self, verb: &str) -> Result<Reply, Fault> {
+        let limit = self.connection().timeouts.reply;
+        let waiting = || format!("the reply to {verb}");
+        let read = within(Wait::Reply, limit, waiting, self.ftp.read_response_in(&[])).await?;
+        self.heard_reply(read)
+    }
+
+    pub(super) fn objected(&self, what: &str) {
+        self.ahead.objected(&self.connection().name, what);
+    }
+
+    /// A reply came that answers another command than its turn's: the session is over.
+    pub(super) fn out_of_place(&mut self, reply: &Reply) -> Fault {
+        self.too_hasty(format!("the reply is out of its place: {reply}"))
+    }
+
+    /// The session is over, and the next one takes its turns.
+    pub(super) fn too_hasty(&mut self, how: String) -> Fault {
+        self.objected(&how);
+        self.unfinished = true;
+        Fault::TooHasty(how)
+    }
+
+    /// Reads EPSV's reply, and keeps the port for the next file. Without one it is asked in its turn.
+    pub(super) async fn port_ahead(&mut self) {
+        match self.owed_reply("EPSV").await {
+            Ok(reply) => {
+                if !self.ahead.keep_port(&reply) {
+                    self.objected(&reply.to_string());
+                }
+            }
+            // What is still owed has put the session in doubt.
+            Err(_) => self.objected("no reply to EPSV"),
+        }
+    }
+}
+
+fn directory_of(path: &str) -> &str {
+    path.rfind('/').map_or("", |slash| path.get(..=slash).unwrap_or_default())
+}

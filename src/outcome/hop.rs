@@ -1,0 +1,127 @@
+//! What a record of the retry topic says of its task, in headers of our own.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::envelope::OWN_HEADER_PREFIX;
+use crate::record::{Header, Origin};
+
+const GROUP: &str = "ftp-pooler-group";
+const NOT_BEFORE: &str = "ftp-pooler-not-before";
+const ATTEMPTS: &str = "ftp-pooler-attempts";
+const ORIGIN: &str = "ftp-pooler-origin";
+const SINCE: &str = "ftp-pooler-deferred-since";
+const BEGUN: &str = "ftp-pooler-begun";
+
+/// One stay in the retry topic. Times are written in milliseconds since the epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The consumer group that deferred the task: several may share a retry topic.
+    pub group: Arc<str>,
+    /// The task is not taken in before this.
+    pub not_before: Timestamp,
+    /// Tries begun so far.
+    pub attempts: u32,
+    /// Where the task's first record stands: what its temp files are named after.
+    pub origin: Origin,
+    /// When it was deferred for the first time.
+    pub since: Timestamp,
+    /// When its first try began.
+    pub begun: Option<Timestamp>,
+}
+
+impl Hop {
+    pub fn headers(&self) -> Vec<Header> {
+        let Origin { topic, partition, offset } = &self.origin;
+        let mut headers = vec![
+            header(GROUP, self.group.to_string()),
+            header(NOT_BEFORE, self.not_before.as_millisecond().to_string()),
+            header(ATTEMPTS, self.attempts.to_string()),
+            header(ORIGIN, format!("{topic}/{partition}/{offset}")),
+            header(SINCE, self.since.as_millisecond().to_string()),
+        ];
+        headers.extend(self.begun.map(|begun| header(BEGUN, begun.as_millisecond().to_string())));
+        headers
+    }
+
+    /// Reads a record's headers; `None` where they are not what [`Hop::headers`] writes.
+    pub fn read(headers: &[Header]) -> Option<Hop> {
+        Some(Hop {
+            group: text(headers, GROUP)?.into(),
+            not_before: time(headers, NOT_BEFORE)?,
+            attempts: text(headers, ATTEMPTS)?.parse().ok()?,
+            origin: origin(text(headers, ORIGIN)?)?,
+            since: time(headers, SINCE)?,
+            begun: time(headers, BEGUN),
+        })
+    }
+}
+
+/// Removes our own headers: on any topic but the retry topic a producer has made them up.
+pub fn remove_own(headers: &mut Vec<Header>) {
+    headers.retain(|header| !header.key.starts_with(OWN_HEADER_PREFIX));
+}
+
+fn header(key: &str, value: String) -> Header {
+    Header { key: key.to_owned(), value: Some(value.into_bytes()) }
+}
+
+/// The last one counts, as Kafka's own clients have it.
+fn text<'a>(headers: &'a [Header], key: &str) -> Option<&'a str> {
+    let header = headers.iter().rev().find(|header| header.key == key)?;
+    std::str::from_utf8(header.value.as_deref()?).ok()
+}
+
+fn time(headers: &[Header], key: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(text(headers, key)?.parse().ok()?).ok()
+}
+
+/// A topic's name holds no slash.
+fn origin(text: &str) -> Option<Origin> {
+    let mut parts = text.splitn(3, '/');
+    let topic = parts.next().filter(|topic| !topic.is_empty())?.into();
+    Some(Origin { topic, partition: parts.next()?.parse().ok()?, offset: parts.next()?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_hop_reads_back_as_it_was_written(
+            not_before in 0_i64..4_000_000_000_000,
+            attempts: u32,
+            (partition, offset) in (0_i32.., 0_i64..),
+            begun in prop::option::of(0_i64..4_000_000_000_000),
+        ) {
+            let at = |ms| Timestamp::from_millisecond(ms).unwrap();
+            let origin = Origin { topic: "ftp-tasks".into(), partition, offset };
+            let hop = Hop {
+                group: "ftp-pooler".into(), not_before: at(not_before), attempts, origin,
+                since: at(not_before / 2), begun: begun.map(at),
+            };
+            let mut headers = vec![header("trace", "1".into())];
+            headers.extend(hop.headers());
+            prop_assert_eq!(Hop::read(&headers), Some(hop));
+            remove_own(&mut headers);
+            prop_assert_eq!(headers.len(), 1);
+        }
+
+        #[test]
+        fn headers_that_are_none_of_ours_are_no_hop(keys in prop::collection::vec("[a-z-]{0,30}", 0..9)) {
+            let headers: Vec<_> = keys.iter().map(|key| header(key, "1".into())).collect();
+            prop_assert_eq!(Hop::read(&headers), None);
+        }
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_read_makes_it_no_hop() {
+        for bad in ["", "ftp-tasks/0", "ftp-tasks/x/1", "/0/1"] {
+            assert_eq!(origin(bad), None, "{bad:?}");
+        }
+    }
+}

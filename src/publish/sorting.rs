@@ -1,0 +1,172 @@
+//! What becomes of a batch's answers once Kafka has reported on each. Pure; the time is an argument.
+
+use std::time::Instant;
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::holds::Refusal;
+use super::pending::Pending;
+use super::sizes::Sizes;
+use crate::outcome::AnswerKind;
+
+/// A batch, parted by its reports.
+#[derive(Default)]
+pub(super) struct Sorted {
+    pub delivered: Vec<Pending>,
+    /// To be sent again, in their order.
+    pub refused: Vec<Pending>,
+    /// Refused for their size: to be sent again after all others, which they must not hold up.
+    pub too_large: Vec<Pending>,
+}
+
+/// What of a batch is of one kind.
+struct OfKind {
+    kind: AnswerKind,
+    count: usize,
+    /// Of those that were refused for their size.
+    refused_bytes: usize,
+}
+
+/// Parts a batch of answers of `bytes` each. Where some were too large together, `sizes` makes further batches
+/// smaller; one that was alone of its kind is itself cut.
+pub(super) fn sort(
+    batch: Vec<Pending>,
+    bytes: &[usize],
+    reports: &[Result<(), RDKafkaErrorCode>],
+    sizes: &mut Sizes,
+    now: Instant,
+) -> Sorted {
+    let mut kinds = AnswerKind::ALL.map(|kind| {
+        let count = batch.iter().filter(|pending| pending.kind() == kind).count();
+        OfKind { kind, count, refused_bytes: 0 }
+    });
+    let mut sorted = Sorted { delivered: Vec::with_capacity(batch.len()), ..Sorted::default() };
+    for ((mut pending, bytes), report) in batch.into_iter().zip(bytes).zip(reports) {
+        let Err(code) = *report else {
+            sorted.delivered.push(pending);
+            continue;
+        };
+        let company = kinds.iter_mut().find(|of| of.kind == pending.kind() && of.count > 1);
+        match (Refusal::of(code), company) {
+            (Refusal::Size, Some(of_kind)) => {
+                of_kind.refused_bytes += bytes;
+                sorted.too_large.push(pending);
+            }
+            (Refusal::Size, None) => {
+                pending.refused(code, *bytes, now);
+                sorted.too_large.push(pending);
+            }
+            _ => {
+                pending.refused(code, *bytes, now);
+                sorted.refused.push(pending);
+            }
+        }
+    }
+    for of_kind in kinds.iter().filter(|of_kind| of_kind.refused_bytes > 0) {
+        sizes.refused_together(of_kind.kind, of_kind.refused_bytes);
+    }
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::super::sizes::size_of;
+    use super::*;
+    use crate::dispatch::{Answered, Budget};
+    use crate::failure::{Code, Failure};
+    use crate::offsets::Lease;
+    use crate::outcome::{Answer, Completed, Outcome};
+    use crate::record::{Origin, Record};
+
+    fn pending(offset: i64, verdict: Result<Completed, Failure>, payload: usize) -> Pending {
+        let origin = Origin { topic: "t".into(), partition: 0, offset };
+        let record = Box::new(Record {
+            origin,
+            key: None,
+            headers: Vec::new(),
+            payload: Some(vec![b'x'; payload]),
+            timestamp_ms: None,
+            lease: Lease::default(),
+        });
+        let outcome = Outcome {
+            record,
+            task_id: Some("id".into()),
+            attempts: 1,
+            at: Timestamp::UNIX_EPOCH,
+            verdict: verdict.into(),
+        };
+        Pending::new(Answered { outcome, admission: Budget::new(1, 1).admit(0) })
+    }
+
+    fn result(offset: i64) -> Pending {
+        let completed = Completed { bytes_transferred: 1, duration: Duration::ZERO, notes: Vec::new() };
+        pending(offset, Ok(completed), 0)
+    }
+
+    fn failure(offset: i64, payload: usize) -> Pending {
+        pending(offset, Err(Failure::new(Code::InvalidTask, "no")), payload)
+    }
+
+    /// A topic that takes `limit` bytes in one batch; returns the answers in the order in which it took them.
+    fn publish(
+        mut waiting: Vec<Pending>,
+        results_limit: usize,
+        failures_limit: usize,
+        rounds: usize,
+    ) -> (Vec<i64>, Vec<Pending>) {
+        let (mut sizes, mut taken) = (Sizes::default(), Vec::new());
+        for _ in 0..rounds {
+            if waiting.is_empty() {
+                break;
+            }
+            let encoded = sizes.encode(&waiting);
+            let of = |kind| encoded.iter().filter(|a| a.kind == kind).map(size_of).sum::<usize>();
+            let (results, failures) = (of(AnswerKind::Result), of(AnswerKind::Failure));
+            let report = |answer: &Answer<'_>| match answer.kind {
+                AnswerKind::Result if results <= results_limit => Ok(()),
+                AnswerKind::Failure if failures <= failures_limit => Ok(()),
+                _ => Err(RDKafkaErrorCode::MessageSizeTooLarge),
+            };
+            let reports: Vec<_> = encoded.iter().map(report).collect();
+            let bytes: Vec<_> = encoded.iter().map(size_of).collect();
+            drop(encoded);
+            let later = waiting.split_off(reports.len());
+            let sorted = sort(waiting, &bytes, &reports, &mut sizes, Instant::now());
+            taken.extend(sorted.delivered.iter().map(|pending| pending.origin().0.offset));
+            waiting = sorted.refused;
+            waiting.extend(later);
+            waiting.extend(sorted.too_large);
+        }
+        (taken, waiting)
+    }
+
+    #[test]
+    fn answers_that_are_too_much_together_are_sent_in_smaller_batches() {
+        let (mut taken, left) = publish((0..1_000).map(result).collect(), 20_000, 20_000, 200);
+        taken.sort_unstable();
+        assert_eq!((taken, left.len()), ((0..1_000).collect(), 0));
+    }
+
+    #[test]
+    fn an_answer_that_is_too_large_is_cut_and_takes_no_other_with_it() {
+        let mut waiting: Vec<_> = (1..100).map(|offset| failure(offset, 100)).collect();
+        waiting.insert(50, failure(0, 100_000));
+        let (mut taken, left) = publish(waiting, 10_000, 10_000, 60);
+        assert_eq!(taken.last(), Some(&0));
+        taken.sort_unstable();
+        assert_eq!((taken, left.len()), ((0..100).collect(), 0));
+    }
+
+    #[test]
+    fn an_answer_that_never_fits_holds_up_no_other() {
+        let mut waiting: Vec<_> = (1..100).map(|offset| failure(offset, 10)).collect();
+        waiting.insert(0, failure(0, 100_000));
+        let (mut taken, left) = publish(waiting, 2_000, 2_000, 200);
+        taken.sort_unstable();
+        assert_eq!((taken, left.len()), ((1..100).collect(), 1));
+    }
+}

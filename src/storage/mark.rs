@@ -1,0 +1,56 @@
+//! What a published file remembers: the record that it was made for.
+
+use std::sync::Arc;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, XattrFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::record::Origin;
+
+/// The extended attribute's name.
+const NAME: &str = "user.ftp-pooler.origin";
+/// Room for a value: a topic's name has at most 249 bytes.
+const VALUE_MAX: usize = 512;
+
+/// Tells a file that was made for one record from any other.
+///
+/// The record's time is part of it: where a topic was made anew, its offsets come again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark(Arc<str>);
+
+impl Mark {
+    #[must_use]
+    pub fn of(origin: &Origin, timestamp_ms: Option<i64>) -> Mark {
+        let time = timestamp_ms.map_or_else(|| "-".to_owned(), |time| time.to_string());
+        Mark(format!("1 {}/{}/{} {time}", origin.topic, origin.partition, origin.offset).into())
+    }
+
+    /// Marks a file that has its whole content of `size` bytes.
+    pub(super) fn put(&self, file: &OwnedFd, size: u64) -> Result<(), Errno> {
+        let value = self.value(size);
+        retry_on_intr(|| rustix::fs::fsetxattr(file, NAME, value.as_bytes(), XattrFlags::empty()))
+    }
+
+    /// The size of the regular file at `name` if it carries this mark, and still has the size that it was
+    /// published with. A file that cannot be read is not known again.
+    pub(super) fn is_on(&self, dir: &OwnedFd, name: &str) -> Option<u64> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = retry_on_intr(|| rustix::fs::openat(dir, name, flags, Mode::empty())).ok()?;
+        let size = u64::try_from(rustix::fs::fstat(&file).ok()?.st_size).ok()?;
+        let mut value = [0; VALUE_MAX];
+        let length = rustix::fs::fgetxattr(&file, NAME, value.as_mut_slice()).ok()?;
+        (value.get(..length)? == self.value(size).as_bytes()).then_some(size)
+    }
+
+    fn value(&self, size: u64) -> String {
+        format!("{} {size}", self.0)
+    }
+}
+
+/// Whether files here can be marked. Asks only: a mark that is not there is another error than one that
+/// cannot be.
+pub(super) fn can_be_put(dir: impl AsFd) -> bool {
+    let mut value = [0; VALUE_MAX];
+    matches!(rustix::fs::fgetxattr(dir, NAME, value.as_mut_slice()), Ok(_) | Err(Errno::NODATA))
+}

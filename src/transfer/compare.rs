@@ -1,0 +1,84 @@
+//! What stands at an upload's destination already: nothing, this very file, or another.
+
+use bytes::BufMut;
+
+use crate::failure::{Code, TryError};
+use crate::ftp::{Retrieve, Session, Size};
+use crate::storage::CHUNK;
+
+use super::{Job, Stopped, give_up};
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// A file with the local source's size and content.
+    Same,
+}
+
+/// Looks at the destination of a task that must not replace anything: by SIZE, and where that is the local
+/// source's size, `size`, by reading it back. Who put it there is not told by that: an earlier try whose
+/// answer was lost, or somebody with the same file.
+///
+/// # Errors
+/// `destination_exists` where it is another file, or one that cannot be read.
+pub(super) async fn destination(session: &mut Session, job: &Job<'_>, size: u64) -> Result<Found, Stopped> {
+    let path = &job.path;
+    match job.stop.or_soon(session.size(path)).await? {
+        Size::Refused { .. } => return Ok(Found::Nothing),
+        Size::Bytes(there) if there != size => return Err(exists(path, "with another size").into()),
+        Size::Unsupported if !job.stop.or_soon(session.exists(path)).await? => return Ok(Found::Nothing),
+        Size::Bytes(_) | Size::Unsupported => {}
+    }
+    let mut retrieve = match job.stop.or_soon(session.retrieve(path)).await {
+        Ok(retrieve) => retrieve,
+        Err(Stopped::Failed(error)) if error.failure.ftp_code.is_some_and(|code| code >= 500) => {
+            let why = format!("and cannot be compared: {}", error.failure.message);
+            return Err(exists(path, &why).into());
+        }
+        Err(stopped) => return Err(stopped),
+    };
+    match is_source(&mut retrieve, job).await {
+        Ok(true) => {
+            job.stop.or_soon(retrieve.finish()).await?;
+            Ok(Found::Same)
+        }
+        Ok(false) => {
+            retrieve.abort().await;
+            Err(exists(path, "with other content").into())
+        }
+        Err(stopped) => {
+            retrieve.abort().await;
+            Err(stopped)
+        }
+    }
+}
+
+/// Whether what the server sends is the local source, to the last byte; reads no further than they agree.
+async fn is_source(retrieve: &mut Retrieve<'_>, job: &Job<'_>) -> Result<bool, Stopped> {
+    let target = job.storage.resolve(&job.task.local_path)?;
+    let mut source = job.stop.or(job.storage.open_source(&target)).await?;
+    let mut received = Vec::with_capacity(CHUNK);
+    loop {
+        let mut expected = source.read().await?;
+        if expected.is_empty() {
+            let more = job.stop.or(retrieve.read(&mut received)).await?;
+            return Ok(more == 0);
+        }
+        while !expected.is_empty() {
+            received.clear();
+            let mut room = (&mut received).limit(expected.len());
+            job.stop.or(retrieve.read(&mut room)).await?;
+            match expected.strip_prefix(received.as_slice()) {
+                Some(rest) if !received.is_empty() => expected = rest,
+                _ => return Ok(false),
+            }
+        }
+        received.clear();
+    }
+}
+
+fn exists(path: &str, how: &str) -> TryError {
+    let message = format!("{} is there already, {how}, and overwrite is false", path.escape_debug());
+    give_up(Code::DestinationExists, message)
+}
