@@ -147,6 +147,7 @@ fn proxy(kind: ProxyKind, text: &str) -> Result<Option<Proxy>, String> {
     let port = port.parse().ok().filter(|port| *port != 0).ok_or(expected)?;
     let fits = |text: &str| text.len() <= MAX_CREDENTIAL_BYTES && !text.contains(char::is_control);
     if host.is_empty()
+        || text.contains("://")
         || host.contains(['/', ' ', '@'])
         || user.is_some_and(|(user, pass)| user.is_empty() || !fits(user) || !fits(pass))
     {
