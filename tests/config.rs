@@ -279,8 +279,7 @@ config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metr
 connections.ini: [remote-ftp] host: is missing; expected a host's name or address (line 1)
 connections.ini: [remote-ftp] hots: unknown key; did you mean host? (line 3)
 connections.ini: [remote-ftp] pass_file: pass is set as well; expected one of them (line 6)
-connections.ini: [remote-ftp] passive: active mode is not in this version; expected true (line 7)
-connections.ini: [remote-ftp] socks_proxy: rclone's key socks_proxy is not supported in this version: proxies are not in this version (line 8)
+connections.ini: [remote-ftp] passive: a server cannot open connections through a proxy; expected true (line 7)
 connections.ini: [remote-ftp] port: found `twenty-one`; expected a number from 1 to 65535 (line 9)
 connections.ini: [remote-ftp] stall_timeout: found `0`; expected a duration from 1ms to 1h (such as 90, 1m30s or 300ms; a plain number is seconds) (line 10)
 connections.ini: is neither `[name]` nor `key = value` (line 11)
@@ -449,7 +448,15 @@ connections:
     disable_tls13: false
     trusted: \"the system's authorities\"
     passive: true
+    pasv_address: control
+    socks_proxy: null
+    http_proxy: null
+    source_address: null
+    keepalive: 1m
+    path_root: null
     disable_epsv: false
+    disable_utf8: false
+    charset: utf-8
     max_sessions: 10
     max_session_age: null
     rename_over: auto

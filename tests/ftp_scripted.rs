@@ -232,6 +232,8 @@ mod opening {
             ("TYPE", Act::Hang, Timeout, OpenBreaker, None),
             ("TYPE", Act::Close, ConnectFailed, OpenBreaker, None),
             ("TYPE", say("421 Going down"), ServerBusy, LowerLimit, Some(421)),
+            ("FEAT", Act::Hang, Timeout, OpenBreaker, None),
+            ("FEAT", say("421 Going down"), ServerBusy, LowerLimit, Some(421)),
         ] {
             let at = format!("{command} {act:?}");
             let error = refused(Script::new().on(command, act)).await;
@@ -249,6 +251,27 @@ mod opening {
         assert!(
             error.failure.message.ends_with("timed out after 300ms waiting for the greeting (login_timeout)")
         );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_silent_on_feat_costs_one_login_and_is_not_asked_again() {
+        let server = Script::new().on("FEAT", Act::Hang).start().await;
+        let (connection, known) = (connection(server.address), Arc::default());
+        assert!(Session::open_knowing(&connection, &known).await.is_err());
+        for _ in 0..2 {
+            assert!(Session::open_knowing(&connection, &known).await.unwrap().is_sound());
+        }
+        assert_eq!(server.verbs().iter().filter(|verb| *verb == "FEAT").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connections_sessions_ask_for_features_once() {
+        let server = Script::new().say("FEAT", "500 What?").start().await;
+        let (connection, known) = (connection(server.address), Arc::default());
+        for _ in 0..3 {
+            Session::open_knowing(&connection, &known).await.unwrap();
+        }
+        assert_eq!(server.verbs().iter().filter(|verb| *verb == "FEAT").count(), 1);
     }
 
     #[tokio::test]
@@ -272,7 +295,7 @@ mod opening {
         }
         let server = Script::new().say("USER", "230 no password needed").start().await;
         assert!(Session::open(&connection(server.address)).await.unwrap().is_sound());
-        assert_eq!(server.verbs(), ["USER", "TYPE"]);
+        assert_eq!(server.verbs(), ["USER", "TYPE", "FEAT"]);
     }
 }
 
@@ -307,7 +330,7 @@ mod sessions {
             assert!(!session.is_alive() && !session.is_sound());
         }
         // Without a command in between: the server closes when it is stopped by the runtime's end.
-        let rig = Rig::with(Script::new().on("TYPE", Act::SayAndClose(text("200 ok")))).await;
+        let rig = Rig::with(Script::new().on("FEAT", Act::SayAndClose(text("211 no features")))).await;
         let session = rig.session().await;
         until("the end is seen", || !session.is_alive()).await;
         assert!(session.is_sound(), "nothing was left unfinished");

@@ -57,7 +57,60 @@ pub const PASSIVE: Key = key(
     "passive",
     Kind::Flag,
     Is("true"),
-    "The client opens the data connections. `false`, active mode, is not in this version.",
+    "The client opens the data connections. `false` is active mode: the server does, and must be able to reach \
+     the pod.",
+);
+pub const ACTIVE_ADDRESS: Key = key(
+    "active_address",
+    Kind::Text,
+    Told("the pod's end of the control connection"),
+    "The IP address that a server is told to connect to in active mode, such as that of a NAT before the pod.",
+);
+pub const ACTIVE_PORTS: Key = key(
+    "active_ports",
+    Kind::Text,
+    Told("any free port"),
+    "The ports that a server is told to connect to in active mode, `50000-50099`: as many as there are sessions, \
+     or more.",
+);
+pub const PASV_ADDRESS: Key = key(
+    "pasv_address",
+    Kind::Choice { known: &["control", "server"], later: &[] },
+    Is("control"),
+    "Where data connections go after PASV: to the `control` connection's address, or to the one that the \
+     `server` names, which behind NAT is wrong and can be anybody's. (EPSV names none.)",
+);
+pub const SOCKS_PROXY: Key = rclones(
+    "socks_proxy",
+    Kind::Secret,
+    Told("none"),
+    "A SOCKS5 proxy for control and data connections: `host:port`, or `user:password@host:port`.",
+);
+pub const HTTP_PROXY: Key = rclones(
+    "http_proxy",
+    Kind::Secret,
+    Told("none"),
+    "An HTTP proxy that knows CONNECT, for control and data connections: `http://host:port`, or \
+     `http://user:password@host:port`.",
+);
+pub const SOURCE_ADDRESS: Key = key(
+    "source_address",
+    Kind::Text,
+    Told("what the system chooses"),
+    "The pod's own IP address that connections begin at.",
+);
+pub const KEEPALIVE: Key = key(
+    "keepalive",
+    Kind::Time { min: Duration::ZERO, max: Duration::from_secs(7200) },
+    Is("1m"),
+    "After this much silence TCP asks whether the server is still there, which also keeps firewalls from \
+     forgetting a control connection during a long transfer; 0 never asks.",
+);
+pub const PATH_ROOT: Key = key(
+    "path_root",
+    Kind::Text,
+    Told("paths are as the task has them"),
+    "A directory on the server beneath which all remote paths lie, absolute ones too.",
 );
 pub const TLS: Key =
     rclones("tls", Kind::Flag, Is("false"), "Implicit FTPS: TLS from the first byte, usually on port 990.");
@@ -104,6 +157,19 @@ pub const DISABLE_EPSV: Key = rclones(
     Kind::Flag,
     Is("false"),
     "Go straight to PASV, for a server that answers EPSV wrongly.",
+);
+pub const DISABLE_UTF8: Key = rclones(
+    "disable_utf8",
+    Kind::Flag,
+    Is("false"),
+    "Do not tell a server that offers UTF-8 that names are UTF-8 (OPTS UTF8 ON); they are sent so all the same.",
+);
+pub const CHARSET: Key = key(
+    "charset",
+    Kind::Charset,
+    Is("utf-8"),
+    "The charset of names on the server: `windows-1252` (which is Latin-1, too), `shift_jis`, `gbk`, or another \
+     label of the WHATWG's encoding standard.",
 );
 pub const MAX_SESSIONS: Key = key(
     "max_sessions",
@@ -154,7 +220,17 @@ pub const FTP: &[&Key] = &[
     &TLS_PIN,
     &DISABLE_TLS13,
     &PASSIVE,
+    &ACTIVE_ADDRESS,
+    &ACTIVE_PORTS,
+    &PASV_ADDRESS,
     &DISABLE_EPSV,
+    &DISABLE_UTF8,
+    &CHARSET,
+    &PATH_ROOT,
+    &SOCKS_PROXY,
+    &HTTP_PROXY,
+    &SOURCE_ADDRESS,
+    &KEEPALIVE,
     &MAX_SESSIONS,
     &CONCURRENCY,
     &MAX_SESSION_AGE,
@@ -206,14 +282,11 @@ pub const FOREIGN: &[Foreign] = &[
     foreign("tls_cache_size", Taken::Any, "each session keeps its own TLS session"),
     foreign("disable_mlsd", Taken::Any, "nothing is listed"),
     foreign("force_list_hidden", Taken::Any, "nothing is listed"),
-    foreign("disable_utf8", Taken::Any, "names are sent as UTF-8, and OPTS UTF8 never"),
     foreign("idle_timeout", Taken::Any, "pool.session_timeout_seconds says when idle sessions are closed"),
     foreign("shut_timeout", Taken::Only(&["60", "60s", "1m", "1m0s"]), "use close_timeout"),
     foreign("writing_mdtm", OFF, "modification times are not written in this version"),
     foreign("ask_password", OFF, "a pod has nobody to ask"),
     foreign("no_check_upload", OFF, "every upload is checked before it gets its name"),
-    foreign("socks_proxy", Taken::Only(&[""]), "proxies are not in this version"),
-    foreign("http_proxy", Taken::Only(&[""]), "proxies are not in this version"),
     foreign("encoding", Taken::Only(&["none", "raw"]), "names are sent as the task has them"),
 ];
 

@@ -10,10 +10,11 @@ use super::entry::{At, Entry, Said};
 use super::environment::{ConnectionVariable, normalized};
 use super::errors::{Mistakes, Place};
 use super::ini::{self, Section};
-use super::kind::quoted;
+use super::kind::{charset, quoted};
 use super::password;
 use super::reading::{Reading, Scope};
 use super::tls;
+use super::way;
 use super::{Connections, FtpConnection, LocalConnection, RenameOver, Timeouts, TlsMode};
 use crate::text::nearest;
 
@@ -114,7 +115,8 @@ fn kind(reading: &mut Reading<'_>, only_variables: Option<&String>) -> Option<Ty
 
 fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnection {
     let pass = password::take(reading);
-    refuse_active_mode(reading);
+    let way = way::take(reading);
+    let path_root = path_root(reading);
     let rename_over = match reading.text(&keys::RENAME_OVER).as_str() {
         "delete_first" => RenameOver::DeleteFirst,
         _ => RenameOver::Auto,
@@ -130,7 +132,11 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
         max_sessions: sessions(reading, max_sessions),
         max_session_age: reading.time_if_set(&keys::MAX_SESSION_AGE).or(standard_age),
         tls,
+        way,
+        path_root,
         disable_epsv: reading.flag(&keys::DISABLE_EPSV),
+        disable_utf8: reading.flag(&keys::DISABLE_UTF8),
+        charset: charset(&reading.text(&keys::CHARSET)).ok().filter(|charset| *charset != encoding_rs::UTF_8),
         rename_over,
         timeouts: Timeouts {
             connect: reading.time(&keys::CONNECT_TIMEOUT),
@@ -145,19 +151,15 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
     connection
 }
 
-fn refuse_active_mode(reading: &mut Reading<'_>) {
-    let entry = reading.entries.get(keys::PASSIVE.path).cloned();
-    let is_passive = reading.flag(&keys::PASSIVE);
-    // A value that is no truth at all has been reported by now.
-    if !is_passive
-        && let Some(Entry { said: Said::One(text), .. }) = &entry
-        && keys::PASSIVE.kind.read(text).is_ok()
-    {
-        reading.wrong(
-            keys::PASSIVE.path,
-            entry.as_ref(),
-            "active mode is not in this version; expected true",
-        );
+fn path_root(reading: &mut Reading<'_>) -> Option<String> {
+    let entry = reading.entries.get(keys::PATH_ROOT.path).cloned();
+    let root = reading.text_if_set(&keys::PATH_ROOT)?;
+    if root.split('/').any(|component| component == "..") {
+        reading.wrong(keys::PATH_ROOT.path, entry.as_ref(), "expected a path without `..`");
+    }
+    match root.trim_end_matches('/') {
+        "" => Some("/".to_owned()),
+        root => Some(root.to_owned()),
     }
 }
 

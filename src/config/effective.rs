@@ -6,8 +6,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Config, Connections, Delivery, FtpConnection, Kafka, LocalConnection, RenameOver, Tls, TlsMode, Trust,
-    duration, size,
+    Config, Connections, Data, Delivery, FtpConnection, Kafka, LocalConnection, ProxyKind, RenameOver, Tls,
+    TlsMode, Trust, Way, duration, size,
 };
 
 impl Config {
@@ -93,8 +93,17 @@ impl Yaml {
         self.text("user", &ftp.user);
         self.plain("pass", redacted(&ftp.pass));
         self.tls(&ftp.tls);
-        self.plain("passive", true);
+        self.way(&ftp.way);
+        match &ftp.path_root {
+            Some(root) => self.text("path_root", root),
+            None => self.plain("path_root", "null"),
+        }
         self.plain("disable_epsv", ftp.disable_epsv);
+        self.plain("disable_utf8", ftp.disable_utf8);
+        self.text(
+            "charset",
+            &ftp.charset.map_or("utf-8".to_owned(), |charset| charset.name().to_ascii_lowercase()),
+        );
         self.plain("max_sessions", ftp.max_sessions);
         match ftp.max_session_age {
             Some(age) => self.plain("max_session_age", duration::show(age)),
@@ -125,6 +134,33 @@ impl Yaml {
             Trust::Anything => "any certificate".to_owned(),
         };
         self.text("trusted", &trust);
+    }
+
+    fn way(&mut self, way: &Way) {
+        self.plain("passive", way.data == Data::Passive);
+        if let Data::Active { announced, ports } = &way.data {
+            match announced {
+                Some(address) => self.text("active_address", &address.to_string()),
+                None => self.plain("active_address", "null"),
+            }
+            match ports {
+                Some(ports) => self.plain("active_ports", format_args!("{}-{}", ports.start(), ports.end())),
+                None => self.plain("active_ports", "null"),
+            }
+        }
+        self.text("pasv_address", if way.trusts_pasv { "server" } else { "control" });
+        for (key, kind) in [("socks_proxy", ProxyKind::Socks5), ("http_proxy", ProxyKind::Http)] {
+            match way.proxy.as_ref().filter(|proxy| proxy.kind == kind) {
+                // Its user and password are nobody's business.
+                Some(proxy) => self.text(key, &format!("{}:{}", proxy.host, proxy.port)),
+                None => self.plain(key, "null"),
+            }
+        }
+        match way.source {
+            Some(source) => self.text("source_address", &source.to_string()),
+            None => self.plain("source_address", "null"),
+        }
+        self.plain("keepalive", duration::show(way.keepalive.unwrap_or_default()));
     }
 
     fn local(&mut self, local: &LocalConnection) {

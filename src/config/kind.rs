@@ -40,6 +40,8 @@ pub enum Kind {
     Path,
     /// Fingerprints of certificates.
     Pins,
+    /// The label of a charset in which ASCII is ASCII.
+    Charset,
 }
 
 /// Bytes of a text at most; the longest that a Kafka group or a host may have is shorter.
@@ -88,6 +90,7 @@ impl Kind {
             Kind::Flag => flag(text).map(Value::Flag).ok_or_else(|| self.expected(text)),
             Kind::Choice { known, later } => choice(text, known, later).map(Value::Text),
             Kind::Path => path(text).map(Value::Text),
+            Kind::Charset => charset(text).map(|_| Value::Text(text.to_owned())),
             Kind::Pins => Ok(Value::Text(text.to_owned())),
         }
     }
@@ -123,6 +126,7 @@ impl Kind {
             Kind::Flag => "true or false".to_owned(),
             Kind::Choice { known, .. } => known.join(" or "),
             Kind::Path => "an absolute path".to_owned(),
+            Kind::Charset => "a charset in which ASCII is ASCII".to_owned(),
             Kind::Pins => "fingerprints (SHA-256)".to_owned(),
         }
     }
@@ -251,6 +255,14 @@ fn choice(text: &str, known: &[&str], later: &[&str]) -> Result<String, String> 
     Err(format!("found {}; expected {}", quoted(text), known.join(" or ")))
 }
 
+/// The charset that a label means.
+pub(super) fn charset(text: &str) -> Result<&'static encoding_rs::Encoding, String> {
+    let charset = encoding_rs::Encoding::for_label(text.trim().as_bytes());
+    charset.filter(|charset| charset.is_ascii_compatible()).ok_or_else(|| {
+        format!("found {}; expected {}, such as windows-1252", quoted(text), Kind::Charset.describe())
+    })
+}
+
 fn path(text: &str) -> Result<String, String> {
     if text.contains('\0') {
         return Err("holds a NUL".to_owned());
@@ -297,6 +309,7 @@ mod tests {
             (minute, vec!["1", "300ms", "1m"], vec!["0", "61s", "off", ""]),
             (small, vec!["1", "1Mi"], vec!["0", "2Mi", ""]),
             (Kind::Flag, vec!["true", "False", "1"], vec!["yes", "", "on"]),
+            (Kind::Charset, vec!["utf-8", "latin1", "Shift_JIS"], vec!["", "utf-16", "klingon"]),
             (known, vec!["auto", "DELETE_FIRST"], vec!["never", ""]),
             (Kind::Path, vec!["/", "/data/storage"], vec!["", "data", "/a/../b"]),
         ] {

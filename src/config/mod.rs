@@ -29,6 +29,7 @@ mod reading;
 mod seed;
 mod size;
 mod tls;
+mod way;
 mod yaml;
 
 pub use document::configuration_md;
@@ -37,6 +38,7 @@ pub use load::Sources;
 pub use obscure::{NotObscured, reveal};
 pub use seed::{config_yaml, connections_ini};
 pub use tls::{Pin, Tls, TlsMode, Trust};
+pub use way::{Data, Proxy, ProxyKind, Way};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -141,10 +143,28 @@ pub struct FtpConnection {
     /// An older session is closed as soon as it has no transfer.
     pub max_session_age: Option<Duration>,
     pub tls: Tls,
+    pub way: Way,
+    /// The directory on the server beneath which all remote paths lie, without a slash at its end.
+    pub path_root: Option<String>,
     /// Go straight to PASV: the server answers EPSV wrongly (rclone's key).
     pub disable_epsv: bool,
+    /// Do not send OPTS UTF8 ON (rclone's key).
+    pub disable_utf8: bool,
+    /// Of names on the server; `None` is UTF-8.
+    pub charset: Option<&'static encoding_rs::Encoding>,
     pub rename_over: RenameOver,
     pub timeouts: Timeouts,
+}
+
+impl FtpConnection {
+    /// A remote path as the server gets it: beneath `path_root` where there is one, absolute paths too.
+    #[must_use]
+    pub fn beneath_root(&self, path: &str) -> String {
+        match &self.path_root {
+            Some(root) => format!("{}/{}", root.trim_end_matches('/'), path.trim_start_matches('/')),
+            None => path.to_owned(),
+        }
+    }
 }
 
 impl Default for FtpConnection {
@@ -160,7 +180,11 @@ impl Default for FtpConnection {
             max_sessions: 10,
             max_session_age: None,
             tls: Tls::default(),
+            way: Way::default(),
+            path_root: None,
             disable_epsv: false,
+            disable_utf8: false,
+            charset: None,
             rename_over: RenameOver::Auto,
             timeouts: Timeouts {
                 connect: seconds(30),

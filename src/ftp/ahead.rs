@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::Data;
+
 use super::fault::{CONTROL, Fault, Wait, within};
 use super::known::Known;
 use super::reply::Reply;
@@ -120,9 +122,14 @@ impl Ahead {
 }
 
 impl Session {
-    /// Whether a command may go out before its turn. Not with TLS: bursts are written past suppaftp.
+    /// Whether a command may go out before its turn. Not with TLS or a charset: bursts are written past suppaftp;
+    /// nor in active mode, whose commands are not EPSV.
     pub(super) fn may_hurry(&self) -> bool {
-        self.ahead.is_worth_it() && self.tls.is_none()
+        let connection = self.connection();
+        self.ahead.is_worth_it()
+            && self.tls.is_none()
+            && connection.charset.is_none()
+            && connection.way.data == Data::Passive
     }
 
     /// Writes commands in one burst; their replies are then owed, and read by [`Session::owed_reply`].

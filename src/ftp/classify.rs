@@ -122,7 +122,7 @@ fn file_refused(step: Step, says: Says) -> (Code, Remedy) {
 fn is_ours(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS)
+        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRINUSE | Errno::ADDRNOTAVAIL | Errno::NOBUFS)
     )
 }
 
@@ -154,7 +154,9 @@ fn describe(at: At<'_>, fault: &Fault) -> String {
         Fault::Unsendable if at.step.is_opening() => {
             "user and password may not hold NUL, CR or LF".to_owned()
         }
-        Fault::Unsendable => "an FTP path may not hold NUL, CR or LF".to_owned(),
+        Fault::Unsendable => {
+            "an FTP path may not hold NUL, CR or LF, nor what the connection's charset lacks".to_owned()
+        }
     }
 }
 

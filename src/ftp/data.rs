@@ -334,8 +334,7 @@ impl<'s> Transfer<'s> {
         let limit = self.session.connection().timeouts.close;
         let reply = match (self.early.take(), self.data.take()) {
             (Some(reply), _) => Ok(reply),
-            (None, Some(DataConnection::Ssl(data))) => {
-                let mut data = *data;
+            (None, Some(DataConnection::Ssl(mut data))) => {
                 if self.step == Step::Receiving {
                     // Where the server has gone already it needs no goodbye.
                     let _ = timeout(GOODBYE_WITHIN, data.shutdown()).await;
@@ -386,7 +385,7 @@ impl<'s> Transfer<'s> {
 
 /// Reads what a server sends on a data connection that it only receives on: TLS 1.3's tickets, one of which the
 /// next data connection needs. Closed with these unread, the connection would be reset, and bytes lost.
-async fn drain(mut data: AsyncRustlsStream) {
+async fn drain(mut data: Box<AsyncRustlsStream>) {
     let mut nothing = [0_u8; 64];
     while matches!(data.read(&mut nothing).await, Ok(1..)) {}
 }

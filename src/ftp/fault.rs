@@ -1,5 +1,6 @@
 //! What can go wrong on the wire, and the deadlines that every wait has.
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -21,8 +22,12 @@ pub(super) enum Step {
     Tls,
     Login,
     Type,
+    Feat,
+    Opts,
     Epsv,
     Pasv,
+    Eprt,
+    Port,
     /// Connecting the data connection.
     DataConnect,
     Size,
@@ -50,8 +55,12 @@ impl Step {
             Step::Tls => "TLS",
             Step::Login => "login",
             Step::Type => "TYPE",
+            Step::Feat => "FEAT",
+            Step::Opts => "OPTS UTF8",
             Step::Epsv => "EPSV",
             Step::Pasv => "PASV",
+            Step::Eprt => "EPRT",
+            Step::Port => "PORT",
             Step::DataConnect => "data connection",
             Step::Size => "SIZE",
             Step::Retr | Step::Receiving => "RETR",
@@ -67,7 +76,10 @@ impl Step {
 
     /// Before the session is logged in: what fails here fails for every task of the connection.
     pub const fn is_opening(self) -> bool {
-        matches!(self, Step::Connect | Step::Greeting | Step::Auth | Step::Tls | Step::Login | Step::Type)
+        matches!(
+            self,
+            Step::Connect | Step::Greeting | Step::Auth | Step::Tls | Step::Login | Step::Type | Step::Feat
+        )
     }
 }
 
@@ -120,16 +132,21 @@ pub(super) const CONTROL: &str = "the control connection";
 pub(super) fn reply_or_fault(error: FtpError, secret: &str) -> Result<Reply, Fault> {
     match error {
         FtpError::UnexpectedResponse(response) => Reply::parse(&response.body, secret).ok_or(Fault::Garbled),
-        FtpError::ConnectionError(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            Err(Fault::Unsendable)
-        }
+        error => Err(fault(error)),
+    }
+}
+
+/// What suppaftp's error means where it is no reply.
+pub(super) fn fault(error: FtpError) -> Fault {
+    match error {
+        FtpError::ConnectionError(error) if error.kind() == io::ErrorKind::InvalidInput => Fault::Unsendable,
         FtpError::ConnectionError(error)
-            if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<ReplyTooLarge>) =>
+            if error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<ReplyTooLarge>) =>
         {
-            Err(Fault::Garbled)
+            Fault::Garbled
         }
-        FtpError::ConnectionError(error) => Err(Fault::Broken { what: CONTROL.to_owned(), error }),
-        _ => Err(Fault::Garbled),
+        FtpError::ConnectionError(error) => Fault::Broken { what: CONTROL.to_owned(), error },
+        _ => Fault::Garbled,
     }
 }
 

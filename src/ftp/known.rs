@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::config::FtpConnection;
 
+use super::features::Features;
 use super::trust::Verifier;
 
 /// What is known of every connection's server; clones share it.
@@ -28,10 +29,22 @@ impl Servers {
 pub struct Known {
     verifier: OnceLock<Arc<Verifier>>,
     tls12_only: AtomicBool,
+    features: Mutex<Asked>,
+    refuses_opts_utf8: AtomicBool,
     /// It did not bear a command ahead of its turn.
     objects: AtomicBool,
     /// It is taken for a far one.
     is_far: bool,
+}
+
+/// What came of FEAT.
+#[derive(Clone, Debug, Default)]
+enum Asked {
+    #[default]
+    NotYet,
+    /// There was no reply; no session asks again.
+    InVain,
+    Told(Arc<Features>),
 }
 
 impl Known {
@@ -72,5 +85,28 @@ impl Known {
 
     pub(super) fn only_tls12(&self) {
         self.tls12_only.store(true, Ordering::Relaxed);
+    }
+
+    /// The server's features; `None` where they must be asked for.
+    pub(super) fn features(&self) -> Option<Arc<Features>> {
+        match &*self.features.lock().unwrap_or_else(PoisonError::into_inner) {
+            Asked::NotYet => None,
+            Asked::InVain => Some(Arc::default()),
+            Asked::Told(features) => Some(Arc::clone(features)),
+        }
+    }
+
+    /// Keeps the reply to FEAT, `None` where there was none.
+    pub(super) fn told_features(&self, features: Option<Arc<Features>>) {
+        let asked = features.map_or(Asked::InVain, Asked::Told);
+        *self.features.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+
+    pub(super) fn takes_opts_utf8(&self) -> bool {
+        !self.refuses_opts_utf8.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn no_opts_utf8(&self) {
+        self.refuses_opts_utf8.store(true, Ordering::Relaxed);
     }
 }

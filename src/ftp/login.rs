@@ -1,4 +1,4 @@
-//! Connect, greeting, AUTH TLS, USER, PASS, TYPE I.
+//! Connect, greeting, AUTH TLS, USER, PASS, TYPE I, and FEAT on the first session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,9 @@ use crate::failure::TryError;
 use super::classify::{At, classify};
 use super::connect;
 use super::fault::{CONTROL, Fault, Step, Wait, reply_or_fault, within};
+use super::features::Features;
 use super::known::Known;
+use super::names;
 use super::reply::Reply;
 use super::session::{Opened, Session, is_sendable};
 use super::tls::{Secured, SessionTls};
@@ -55,6 +57,7 @@ impl Login<'_> {
             .map_err(|error| (Step::Connect, Fault::Broken { what: CONTROL.to_owned(), error }))?;
         self.deadline = Some(Instant::now() + self.connection.timeouts.login * LOGIN_TIMES);
         let mut ftp = self.greet(stream, tls.as_ref()).await?;
+        names::write_in(&mut ftp, self.connection.charset).await;
         self.log_in(&mut ftp).await.map_err(at(Step::Login))?;
         if self.connection.tls.mode == TlsMode::Implicit {
             for line in ["PBSZ 0", "PROT P"] {
@@ -64,7 +67,11 @@ impl Login<'_> {
         let begun = Instant::now();
         self.command(&mut ftp, "TYPE I").await.map_err(at(Step::Type))?;
         let round_trip = begun.elapsed();
-        Ok(Session::new(Opened { ftp, peer, tls, round_trip }, self.connection, self.known))
+        let features = match self.known.features() {
+            Some(features) => features,
+            None => self.features(&mut ftp).await.map_err(at(Step::Feat))?,
+        };
+        Ok(Session::new(Opened { ftp, peer, tls, features, round_trip }, self.connection, self.known))
     }
 
     /// The greeting, and TLS where the connection has it.
@@ -139,6 +146,33 @@ impl Login<'_> {
                 reply => Err(Fault::Reply(reply)),
             },
         }
+    }
+
+    /// Asks for the server's features, which are known from then on, also where it has none or does not know
+    /// the command. Where it says nothing at all, this login fails, and no other asks.
+    async fn features(&self, ftp: &mut AsyncRustlsFtpStream) -> Result<Arc<Features>, Fault> {
+        let waiting = || "the reply to FEAT".to_owned();
+        let limit = self.limit();
+        // suppaftp's own feat() waits for ever for the end of a reply of one line.
+        let features = match within(Wait::Login, limit, waiting, ftp.custom_command("FEAT", &[])).await {
+            Err(silent) => {
+                self.known.told_features(None);
+                return Err(silent);
+            }
+            Ok(Err(FtpError::UnexpectedResponse(reply))) => {
+                let code = Reply::parse(&reply.body, "").ok_or(Fault::Garbled)?;
+                match code.code {
+                    421 => return Err(Fault::Reply(code)),
+                    211 => Features::parse(&reply.body),
+                    _ => Features::default(),
+                }
+            }
+            Ok(Err(error)) => return Err(self.fault(error)),
+            Ok(Ok(_)) => Features::default(),
+        };
+        let features = Arc::new(features);
+        self.known.told_features(Some(Arc::clone(&features)));
+        Ok(features)
     }
 
     fn limit(&self) -> Duration {

@@ -7,6 +7,10 @@
 //! trust     which certificates are accepted, and what is wrong with the others
 //! known     what a connection's sessions tell each other about its server
 //! login     greeting, AUTH TLS, USER, PASS, TYPE I
+//! features  what the server says it can do: FEAT
+//! names     the charset of names, UTF-8
+//! proxy     SOCKS5, HTTP CONNECT
+//! active    EPRT or PORT, and the server's data connection
 //! ahead     commands before their turn, where the server is far away
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
@@ -17,20 +21,24 @@
 //! classify  the one table: fault → the contract's code and what the try asks for
 //! ```
 //!
-//! suppaftp reads and writes the control connection, but for bursts (see `ahead`); data connections are wholly ours, since only then does
-//! each of their waits have a deadline and is the final reply read after a connection that broke.
+//! suppaftp reads and writes the control connection, but for bursts (see `ahead`); data connections are wholly
+//! ours, since only then does each of their waits have a deadline and is the final reply read after one broke.
 //! A session knows whether it is in doubt: see [`Session::is_sound`].
 
+mod active;
 mod ahead;
 mod classify;
 mod connect;
 mod data;
 mod fault;
+mod features;
 mod files;
 mod known;
 mod list;
 mod login;
+mod names;
 mod passive;
+mod proxy;
 mod reply;
 mod session;
 mod tls;

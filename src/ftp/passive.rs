@@ -1,4 +1,4 @@
-//! A data connection (EPSV, else PASV), and the command that uses it.
+//! A data connection (EPSV, else PASV; or active mode), and the command that uses it.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -8,9 +8,11 @@ use std::time::Duration;
 use suppaftp::FtpError;
 use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
 use suppaftp::types::Response;
+use tokio::net::TcpStream;
 
-use crate::config::Timeouts;
+use crate::config::{Data, FtpConnection, Proxy};
 
+use super::active::Listening;
 use super::connect;
 use super::fault::{Fault, Step, StepFault, Wait, within};
 use super::reply::Reply;
@@ -54,21 +56,23 @@ impl Session {
     ) -> Result<Opened, StepFault> {
         let failed = |fault| StepFault::new(step, fault);
         let line = command_line(step, Some(path)).map_err(failed)?;
+        self.speak_utf8(path).await.map_err(failed)?;
         self.ahead.unaccepted = false;
         let port_ahead = self.ahead.take_port();
-        let port = match port_ahead {
-            Some(port) => port,
-            None => self.passive_port().await?,
+        let end = match (port_ahead, self.connection().way.data.clone()) {
+            (Some(port), _) => self.at_peer(port),
+            (None, Data::Passive) => self.passive_end().await?,
+            (None, Data::Active { announced, ports }) => End::Here(self.listen(announced, ports).await?),
         };
-        let address = SocketAddr::new(self.peer().ip(), port);
         if manner == Manner::Unaccepted {
-            return self.open_unaccepted(step, &line, address, port_ahead.is_some()).await;
+            return self.open_unaccepted(step, &line, end, port_ahead.is_some()).await;
         }
-        let timeouts = self.connection().timeouts.clone();
+        let connection = self.connection_handle();
+        let timeouts = &connection.timeouts;
 
         self.had_data_socket = false;
         let stands = AtomicBool::new(false);
-        let mut connecting = pin!(data_connection(address, &timeouts, self.tls.clone(), &stands));
+        let mut connecting = pin!(data_connection(end, &connection, self.tls.clone(), &stands));
         let mut connected = None;
         let sent = {
             let waiting = || format!("the reply to {}", step.verb());
@@ -129,13 +133,13 @@ impl Session {
         &mut self,
         step: Step,
         line: &str,
-        address: SocketAddr,
+        end: End,
         is_port_ahead: bool,
     ) -> Result<Opened, StepFault> {
         self.unfinished = true;
         self.send_ahead(&[line]).await.map_err(|fault| StepFault::new(step, fault))?;
         self.ahead.unaccepted = true;
-        match connect::data(address, self.connection().timeouts.connect).await {
+        match end.connect(self.connection()).await {
             Ok(stream) => Ok(Opened { data: DataConnection::Tcp(stream), early: None, size: None }),
             Err(fault) => Err(self.no_data(fault, None, is_port_ahead).await),
         }
@@ -190,21 +194,29 @@ impl Session {
         }
     }
 
-    /// The port on which the server waits for the data connection. The address that PASV names is not
-    /// used: behind NAT it is wrong, and from a hostile server it is somebody else's.
-    async fn passive_port(&mut self) -> Result<u16, StepFault> {
+    /// Where the server waits for the data connection. The address that PASV names is not used unless the
+    /// connection says so: behind NAT it is wrong, and from a hostile server it is somebody else's.
+    async fn passive_end(&mut self) -> Result<End, StepFault> {
         if !self.lacks.epsv {
             let reply = self.passive_reply(Step::Epsv).await?;
             match (reply.code, reply.extended_passive_port()) {
-                (229, Some(port)) => return Ok(port),
+                (229, Some(port)) => return Ok(self.at_peer(port)),
                 (229 | 500..=599, _) => self.lacks.epsv = true,
                 _ => return Err(StepFault::new(Step::Epsv, Fault::Reply(reply))),
             }
         }
         let reply = self.passive_reply(Step::Pasv).await?;
-        match (reply.code, reply.passive_port()) {
-            (227, Some(port)) => Ok(port),
+        match (reply.code, reply.passive_address()) {
+            (227, Some(address)) if self.connection().way.trusts_pasv => Ok(End::At(address.into())),
+            (227, Some(address)) => Ok(self.at_peer(address.port())),
             _ => Err(StepFault::new(Step::Pasv, Fault::Reply(reply))),
+        }
+    }
+
+    fn at_peer(&self, port: u16) -> End {
+        match &self.connection().way.proxy {
+            Some(proxy) => End::Beyond(proxy.clone(), port),
+            None => End::At(SocketAddr::new(self.peer().ip(), port)),
         }
     }
 
@@ -213,19 +225,44 @@ impl Session {
     }
 }
 
+/// The server's end of a data connection, or ours.
+enum End {
+    At(SocketAddr),
+    /// A port of the server, which only the proxy can find.
+    Beyond(Proxy, u16),
+    Here(Listening),
+}
+
+impl End {
+    async fn connect(self, connection: &FtpConnection) -> Result<TcpStream, Fault> {
+        let limit = connection.timeouts.connect;
+        match self {
+            End::At(address) => connect::data(connection, address, limit).await,
+            End::Beyond(proxy, port) => connect::data_by_name(connection, &proxy, port, limit).await,
+            End::Here(listening) => {
+                // A server connects when it has read the command; some do so when they have opened the file.
+                let waiting = || "the server's data connection".to_owned();
+                let limit = limit + connection.timeouts.reply;
+                within(Wait::Connect, limit, waiting, listening.accept()).await?
+            }
+        }
+    }
+}
+
 /// A data connection, with its TLS: the server takes part in that once it has answered the command, or (as
 /// `ProFTPD`) before it does. `stands` tells when there is a connection.
 async fn data_connection(
-    address: SocketAddr,
-    timeouts: &Timeouts,
+    end: End,
+    connection: &FtpConnection,
     tls: Option<SessionTls>,
     stands: &AtomicBool,
 ) -> Result<DataConnection, Fault> {
-    let stream = connect::data(address, timeouts.connect).await?;
+    let stream = end.connect(connection).await?;
     stands.store(true, Ordering::Relaxed);
     let Some(tls) = tls else { return Ok(DataConnection::Tcp(stream)) };
     let waiting = || "the TLS handshake of the data connection".to_owned();
-    let secured = within(Wait::Reply, timeouts.reply, waiting, tls.handshake(stream)).await??;
+    let limit = connection.timeouts.reply;
+    let secured = within(Wait::Reply, limit, waiting, tls.handshake(stream)).await??;
     Ok(DataConnection::Ssl(Box::new(secured)))
 }
 

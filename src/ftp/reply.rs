@@ -1,6 +1,7 @@
 //! A server's reply: three digits and a text (RFC 959, 4.2), made safe to show.
 
 use std::fmt;
+use std::net::SocketAddrV4;
 
 use crate::text::char_boundary;
 
@@ -64,8 +65,8 @@ impl Reply {
         port.parse().ok().filter(|port| *port != 0)
     }
 
-    /// The port in a reply to PASV, the last two of `h1,h2,h3,h4,p1,p2` (RFC 959, 4.1.2).
-    pub fn passive_port(&self) -> Option<u16> {
+    /// The address in a reply to PASV, `h1,h2,h3,h4,p1,p2` (RFC 959, 4.1.2).
+    pub fn passive_address(&self) -> Option<SocketAddrV4> {
         let begin = self.raw.find(|c: char| c.is_ascii_digit())?;
         let numbers: Vec<u8> = self
             .raw
@@ -76,7 +77,10 @@ impl Reply {
             .map(|number| number.trim().parse().ok())
             .collect::<Option<_>>()?;
         match numbers.as_slice() {
-            [_, _, _, _, high, low] => Some(u16::from_be_bytes([*high, *low])).filter(|port| *port != 0),
+            [a, b, c, d, high, low] => {
+                let address = SocketAddrV4::new([*a, *b, *c, *d].into(), u16::from_be_bytes([*high, *low]));
+                Some(address).filter(|address| address.port() != 0)
+            }
             _ => None,
         }
     }
@@ -288,7 +292,9 @@ mod tests {
             ("227 Entering Passive Mode (10,0,0,1,256,46).", None),
             ("227 Entering Passive Mode", None),
         ] {
-            assert_eq!(reply(line).passive_port(), port, "{line}");
+            let address = reply(line).passive_address();
+            assert_eq!(address.map(|address| address.port()), port, "{line}");
+            assert!(address.is_none_or(|address| address.ip().octets() == [10, 0, 0, 1]));
         }
     }
 
@@ -309,7 +315,7 @@ mod tests {
             for prefix in ["", "550 hunter2 ", "229 (|||", "227 1,2,3,"] {
                 let body = [prefix.as_bytes(), &body].concat();
                 if let Some(reply) = Reply::parse(&body, "hunter2") {
-                    let _ = (reply.size(), reply.passive_port(), reply.extended_passive_port(), reply.says(Some("x")));
+                    let _ = (reply.size(), reply.passive_address(), reply.extended_passive_port(), reply.says(Some("x")));
                     prop_assert!(reply.text.len() <= SHOWN_BYTES + 10);
                     prop_assert!(!reply.text.contains("hunter2") && !reply.text.contains(char::is_control));
                 }

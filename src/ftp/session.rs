@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use secrecy::ExposeSecret;
 use socket2::SockRef;
+use suppaftp::FtpError;
 use suppaftp::tokio::AsyncRustlsFtpStream;
 use tokio::time::{Instant, timeout};
 
@@ -20,9 +21,11 @@ use crate::failure::{Remedy, TryError};
 
 use super::ahead::Ahead;
 use super::classify::{At, classify};
-use super::fault::{Fault, Step, StepFault, Wait, reply_or_fault, within};
+use super::fault::{Fault, Step, StepFault, Wait, fault, within};
+use super::features::Features;
 use super::known::Known;
 use super::login;
+use super::names::decode;
 use super::reply::Reply;
 use super::tls::SessionTls;
 
@@ -37,7 +40,10 @@ const PROBE_WITHIN: Duration = Duration::from_secs(5);
 pub struct Session {
     pub(super) ftp: AsyncRustlsFtpStream,
     connection: Arc<FtpConnection>,
-    known: Arc<Known>,
+    pub(super) known: Arc<Known>,
+    pub(super) features: Arc<Features>,
+    /// The server has to be told that names are UTF-8, once one is not ASCII.
+    pub(super) owes_utf8: bool,
     peer: SocketAddr,
     pub(super) tls: Option<SessionTls>,
     /// A data connection has had its TLS.
@@ -61,6 +67,7 @@ pub(super) struct Opened {
     pub ftp: AsyncRustlsFtpStream,
     pub peer: SocketAddr,
     pub tls: Option<SessionTls>,
+    pub features: Arc<Features>,
     /// How long the last reply took.
     pub round_trip: Duration,
 }
@@ -70,6 +77,8 @@ pub(super) struct Opened {
 pub(super) struct Lacks {
     /// Refused, or answered wrongly: PASV from now on.
     pub epsv: bool,
+    /// Refused: PORT from now on.
+    pub eprt: bool,
     pub size: bool,
 }
 
@@ -93,9 +102,14 @@ impl Session {
         Session {
             ftp: opened.ftp,
             ahead: Ahead::new(known, opened.round_trip),
-            lacks: Lacks { epsv: connection.disable_epsv, size: false },
+            lacks: Lacks { epsv: connection.disable_epsv, eprt: connection.disable_epsv, size: false },
             connection: Arc::new(connection.clone()),
             known: Arc::clone(known),
+            owes_utf8: !connection.disable_utf8
+                && connection.charset.is_none()
+                && opened.features.has("UTF8")
+                && known.takes_opts_utf8(),
+            features: opened.features,
             peer: opened.peer,
             tls: opened.tls,
             had_secure_data: false,
@@ -174,7 +188,11 @@ impl Session {
         &self.connection
     }
 
-    /// The server's address.
+    pub(super) fn connection_handle(&self) -> Arc<FtpConnection> {
+        Arc::clone(&self.connection)
+    }
+
+    /// The server's address, or its proxy's.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
@@ -205,10 +223,11 @@ impl Session {
     ) -> Result<Reply, Fault> {
         let line = command_line(step, argument)?;
         let waiting = || format!("the reply to {}", step.verb());
+        self.speak_utf8(&line).await?;
         within(Wait::Reply, limit, waiting, self.exchange_line(&line)).await?
     }
 
-    async fn exchange_line(&mut self, line: &str) -> Result<Reply, Fault> {
+    pub(super) async fn exchange_line(&mut self, line: &str) -> Result<Reply, Fault> {
         self.unfinished = true;
         self.ahead.command_goes_out();
         let begun = Instant::now();
@@ -252,9 +271,20 @@ impl Session {
         &mut self,
         read: Result<suppaftp::types::Response, suppaftp::FtpError>,
     ) -> Result<Reply, Fault> {
+        let parse = |body: Vec<u8>| match self.connection.charset {
+            Some(charset) => Reply::parse(decode(charset, &body).as_bytes(), self.secret()),
+            None => Reply::parse(&body, self.secret()),
+        };
         let reply = match read {
-            Ok(response) => Reply::parse(&response.body, self.secret()).ok_or(Fault::Garbled)?,
-            Err(error) => reply_or_fault(error, self.secret())?,
+            Ok(response) | Err(FtpError::UnexpectedResponse(response)) => {
+                parse(response.body).ok_or(Fault::Garbled)?
+            }
+            Err(error) => {
+                let fault = fault(error);
+                // Nothing was sent.
+                self.unfinished &= !matches!(fault, Fault::Unsendable);
+                return Err(fault);
+            }
         };
         self.unfinished = reply.is_preliminary() || reply.code == 421;
         if !reply.is_preliminary() {

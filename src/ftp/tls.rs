@@ -61,7 +61,9 @@ impl SessionTls {
 
     /// The client's handshake; resumes the control connection's session where there is one.
     pub async fn handshake(&self, stream: TcpStream) -> Result<AsyncRustlsStream, Fault> {
-        let stream = self.connector.connect(self.name.clone(), stream).await.map_err(tls_fault)?;
+        // Boxed: what it holds is large, and a plain session's futures should not be.
+        let handshake = Box::pin(self.connector.connect(self.name.clone(), stream));
+        let stream = handshake.await.map_err(tls_fault)?;
         let is_13 = stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         self.is_13.store(is_13, Ordering::Relaxed);
         Ok(AsyncRustlsStream::from(stream))

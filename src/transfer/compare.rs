@@ -23,7 +23,7 @@ pub(super) enum Found {
 /// # Errors
 /// `destination_exists` where it is another file, or one that cannot be read.
 pub(super) async fn destination(session: &mut Session, job: &Job<'_>, size: u64) -> Result<Found, Stopped> {
-    let path = &job.task.remote_path;
+    let path = &job.path;
     match job.stop.or_soon(session.size(path)).await? {
         Size::Refused { .. } => return Ok(Found::Nothing),
         Size::Bytes(there) if there != size => return Err(exists(path, "with another size").into()),

@@ -38,7 +38,7 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transfer
 
 /// Brings the whole file, and says what could not be verified about it.
 async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Vec<String>, Stopped> {
-    let path = &job.task.remote_path;
+    let path = &job.path;
     let (promised, mut retrieve) = job.stop.or(begin(session, path, job.task.options.verify)).await?;
     if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes).await {
         retrieve.abort().await;
@@ -99,7 +99,7 @@ async fn receive(
         job.metrics.bytes("download", &job.task.remote, read as u64);
         // An endless file must not fill the disk.
         if let Some(promised) = promised.filter(|promised| *promised < file.len()) {
-            return Err(mismatch(&job.task.remote_path, promised, file.len()).into());
+            return Err(mismatch(&job.path, promised, file.len()).into());
         }
     }
 }

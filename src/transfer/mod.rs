@@ -84,11 +84,13 @@ impl Transfer {
         let job = Job {
             storage: self.storage(&task.local)?,
             task,
+            path: session.connection().beneath_root(&task.remote_path),
             owner: Owner::of(record, self.incarnation),
             metrics: &self.metrics,
             stop: &stop,
             strays: self.strays_at(&task.remote),
         };
+        job.stop.or(session.speak_utf8_for(&job.path)).await?;
         let ended = match task.operation {
             Operation::Download => download::run(session, &job).await,
             Operation::Upload => upload::run(session, &job).await,
@@ -116,6 +118,8 @@ impl Transfer {
 struct Job<'a> {
     storage: &'a Storage,
     task: &'a Task,
+    /// On the server, beneath the connection's `path_root`.
+    path: String,
     owner: Owner,
     metrics: &'a Metrics,
     stop: &'a Stop<'a>,

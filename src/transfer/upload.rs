@@ -19,7 +19,7 @@ use super::{Job, Stopped, Transferred, give_up, try_again};
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
-    let directory = directory_of(&job.task.remote_path)?;
+    let directory = directory_of(&job.path)?;
     let temp = format!("{directory}{}", job.owner.temp);
     let mut source = open(job).await?;
     if is_there(session, job, source.size()).await? {
@@ -157,13 +157,13 @@ async fn verify(
 async fn publish(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(), Stopped> {
     job.stop.check()?;
     if session.connection().rename_over == RenameOver::DeleteFirst {
-        job.stop.or_soon(session.delete(&job.task.remote_path)).await?;
+        job.stop.or_soon(session.delete(&job.path)).await?;
     }
     job.stop.or_soon(rename(session, job, temp)).await
 }
 
 async fn rename(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(), Stopped> {
-    let path = &job.task.remote_path;
+    let path = &job.path;
     let mut error = match session.rename(temp, path, job.stop.still_ours()).await? {
         Renamed::Done => return Ok(()),
         Renamed::GivenUp => {

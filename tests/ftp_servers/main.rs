@@ -20,6 +20,7 @@
 mod support;
 
 mod matrix;
+mod proxy;
 mod rig;
 mod tls;
 

@@ -8,8 +8,10 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
+use ftp_pooler::config::{Data, Proxy, ProxyKind};
 use ftp_pooler::failure::{Code, Remedy, TryError};
 
+use crate::proxy::{PROXY_PASSWORD, RunningProxy};
 use crate::rig::{EVERY, Rig};
 use crate::support::ftp_server::{FORBIDDEN, Make, Settings};
 use crate::support::wait::wait_until;
@@ -29,6 +31,10 @@ const ROWS: &[Row] = &[
     Row { name: "download", needs: |_| {}, run: |rig| Box::pin(download(rig)) },
     Row { name: "upload, also over a file", needs: |_| {}, run: |rig| Box::pin(upload(rig)) },
     Row { name: "20 files on one session", needs: |_| {}, run: |rig| Box::pin(row_of_files(rig)) },
+    Row { name: "`charset`, a Latin-1 name", needs: |_| {}, run: |rig| Box::pin(latin1(rig)) },
+    Row { name: "active mode", needs: |_| {}, run: |rig| Box::pin(active(rig)) },
+    Row { name: "SOCKS5", needs: |_| {}, run: |rig| Box::pin(proxied(rig, ProxyKind::Socks5)) },
+    Row { name: "HTTP CONNECT", needs: |_| {}, run: |rig| Box::pin(proxied(rig, ProxyKind::Http)) },
     Row { name: "missing file", needs: |_| {}, run: |rig| Box::pin(missing(rig)) },
     Row { name: "forbidden file", needs: |_| {}, run: |rig| Box::pin(forbidden(rig)) },
     Row { name: "wrong password", needs: |_| {}, run: |rig| Box::pin(wrong_password(rig)) },
@@ -125,6 +131,55 @@ async fn row_of_files(rig: Rig) -> String {
     match rig.fresh_sessions() {
         0 => OK.to_owned(),
         _ => "yes, after going down to TLS 1.2".to_owned(),
+    }
+}
+
+/// Five files up and down.
+async fn some_files(rig: &Rig) -> String {
+    let mut session = rig.session().await;
+    for number in 0..5 {
+        rig.write_source(&content(100_000 + number));
+        for task in [rig.upload("file"), rig.download("file")] {
+            if let Err(stopped) = rig.run(&mut session, &task).await {
+                return format!("{stopped:?}");
+            }
+        }
+        if rig.copy() != content(100_000 + number) {
+            return "wrong bytes".to_owned();
+        }
+    }
+    OK.to_owned()
+}
+
+async fn active(mut rig: Rig) -> String {
+    rig.connection.way.data = Data::Active { announced: None, ports: None };
+    some_files(&rig).await
+}
+
+async fn proxied(mut rig: Rig, kind: ProxyKind) -> String {
+    let proxy = RunningProxy::start(kind).await;
+    let user = Some(("anna".to_owned(), PROXY_PASSWORD.to_owned().into()));
+    rig.connection.way.proxy = Some(Proxy { kind, host: "127.0.0.1".into(), port: proxy.port(), user });
+    let seen = some_files(&rig).await;
+    assert!(proxy.tunnels() > 10 || seen != OK, "something went past the proxy");
+    seen
+}
+
+async fn latin1(mut rig: Rig) -> String {
+    rig.connection.charset = encoding_rs::Encoding::for_label(b"latin1");
+    rig.put_bytes(b"caf\xe9", b"coffee");
+    let mut session = rig.session().await;
+    if let Err(stopped) = rig.run(&mut session, &rig.download("café")).await {
+        return format!("{stopped:?}");
+    }
+    rig.write_source(b"tea");
+    if let Err(stopped) = rig.run(&mut session, &rig.upload("thé")).await {
+        return format!("{stopped:?}");
+    }
+    if rig.get_bytes(b"th\xe9") == b"tea" && rig.copy() == b"coffee" {
+        OK.to_owned()
+    } else {
+        "wrong bytes".to_owned()
     }
 }
 

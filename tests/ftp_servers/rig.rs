@@ -1,10 +1,12 @@
 //! A server under test, and what moves files to and from it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{Incarnation, Storage};
-use ftp_pooler::task::{After, Operation, Options, Task, Verify};
+use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -192,16 +194,7 @@ impl Rig {
             remote_path: format!("{}/{remote}", self.remote),
             local: "local".into(),
             local_path: local.into(),
-            options: Options {
-                overwrite: true,
-                retry_count: 3,
-                verify: Verify::Size,
-                resume: true,
-                preserve_mtime: false,
-                deadline: None,
-                defer: true,
-                after: After::Keep,
-            },
+            options: Options::default(),
         }
     }
 
@@ -232,6 +225,15 @@ impl Rig {
         std::fs::set_permissions(self.at_server(name), Permissions::from_mode(0o000)).unwrap();
     }
 
+    /// A name that is no UTF-8.
+    pub fn put_bytes(&self, name: &[u8], content: &[u8]) {
+        std::fs::write(self.at_server(OsStr::from_bytes(name)), content).unwrap();
+    }
+
+    pub fn get_bytes(&self, name: &[u8]) -> Vec<u8> {
+        std::fs::read(self.at_server(OsStr::from_bytes(name))).unwrap()
+    }
+
     pub fn get(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.at_server(name)).unwrap()
     }
@@ -240,7 +242,7 @@ impl Rig {
         self.renewed.load(Ordering::Relaxed)
     }
 
-    fn at_server(&self, name: &str) -> PathBuf {
+    fn at_server(&self, name: impl AsRef<Path>) -> PathBuf {
         self.server.as_ref().unwrap().root().join(&self.remote).join(name)
     }
 }

@@ -1,0 +1,71 @@
+//! What the server says that it can do beyond RFC 959: FEAT (RFC 2389).
+
+/// Of a longer list no more is kept.
+const FEATURES_KEPT: usize = 200;
+
+/// The features of one server, upper case: `SIZE`, `REST STREAM`, `HASH SHA-1;SHA-256*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Features(Vec<String>);
+
+impl Features {
+    /// Reads the reply to FEAT: one feature a line, between a first and a last line that say nothing. Some
+    /// servers put the code before every line.
+    pub fn parse(body: &[u8]) -> Features {
+        let body = String::from_utf8_lossy(body);
+        let lines: Vec<&str> = body.lines().collect();
+        let Some((_, [features @ .., _])) = lines.split_first() else { return Features::default() };
+        let names = features.iter().map(|line| without_code(line).trim().to_ascii_uppercase());
+        Features(names.filter(|name| !name.is_empty()).take(FEATURES_KEPT).collect())
+    }
+
+    /// Whether the server has this command or option.
+    pub fn has(&self, name: &str) -> bool {
+        self.parameters(name).is_some()
+    }
+
+    /// What stands behind a feature's name; empty where nothing does.
+    pub fn parameters(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|feature| {
+            let rest = feature.strip_prefix(name)?;
+            (rest.is_empty() || rest.starts_with(' ')).then(|| rest.trim_start())
+        })
+    }
+}
+
+fn without_code(line: &str) -> &str {
+    match line.split_at_checked(4) {
+        Some((code, rest)) if code.ends_with('-') && code.bytes().take(3).all(|b| b.is_ascii_digit()) => rest,
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn features_are_read_as_servers_list_them() {
+        let body =
+            b"211-Features:\r\n EPSV\r\n Hash SHA-1;SHA-256*\r\n211-MFMT\r\n REST STREAM\r\n211 End\r\n";
+        let features = Features::parse(body);
+        assert!(features.has("EPSV") && features.has("MFMT") && features.has("REST"));
+        assert_eq!(features.parameters("HASH"), Some("SHA-1;SHA-256*"));
+        assert!(!features.has("RES") && !features.has("FEATURES:") && !features.has("END"));
+    }
+
+    #[test]
+    fn a_server_without_features_has_none() {
+        for body in [&b"211 No features\r\n"[..], b"211-Features:\r\n211 End\r\n", b"500 What?\r\n", b""] {
+            assert_eq!(Features::parse(body), Features::default());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_says_is_read_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..3000)) {
+            prop_assert!(Features::parse(&body).0.len() <= FEATURES_KEPT);
+        }
+    }
+}
