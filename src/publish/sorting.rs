@@ -69,12 +69,12 @@ mod tests {
 
     use jiff::Timestamp;
 
+    use super::super::sizes::size_of;
     use super::*;
     use crate::dispatch::{Answered, Budget};
     use crate::failure::{Code, Failure};
     use crate::offsets::Lease;
     use crate::outcome::{Answer, Completed, Outcome};
-    use crate::publish::sizes::size_of;
     use crate::record::{Origin, Record};
 
     fn pending(offset: i64, verdict: Result<Completed, Failure>, payload: usize) -> Pending {

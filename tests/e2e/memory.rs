@@ -26,7 +26,9 @@ fn two_hundred_thousand_waiting_tasks_take_less_than_100_mb() {
     };
     stage.send((0..200_000).map(task));
 
-    let pod = Pod::start(&stage.bare_config().ftp("silent", silent.addr(), &[("login_timeout", "2s")]));
+    // Without deferral, so that they wait here: deferred, all of them pass through the pod.
+    let config = stage.bare_config().set("retry.enabled", json!(false));
+    let pod = Pod::start(&config.ftp("silent", silent.addr(), &[("login_timeout", "2s")]));
     wait_until("the pod holds as many tasks as it may", LONG, || {
         pod.metrics().get("ftp_pooler_held_tasks") >= 19_000.0
     });
