@@ -31,7 +31,7 @@ impl Transfer {
                 let path = format!("{directory}{temp}");
                 match timeout(WITHIN, session.delete(&path)).await {
                     Ok(Ok(true)) => {
-                        tracing::info!(connection, path, "a temp file was removed from the server")
+                        tracing::info!(connection, path, "a temp file was removed from the server");
                     }
                     Ok(Ok(false)) => {}
                     _ if !session.is_sound() && temp.incarnation() == self.incarnation => {
