@@ -59,11 +59,7 @@ impl Session {
         self.speak_utf8(path).await.map_err(failed)?;
         self.ahead.unaccepted = false;
         let port_ahead = self.ahead.take_port();
-        let end = match (port_ahead, self.connection().way.data.clone()) {
-            (Some(port), _) => self.at_peer(port),
-            (None, Data::Passive) => self.passive_end().await?,
-            (None, Data::Active { announced, ports }) => End::Here(self.listen(announced, ports).await?),
-        };
+        let end = self.data_end(port_ahead).await?;
         if manner == Manner::Unaccepted {
             return self.open_unaccepted(step, &line, end, port_ahead.is_some()).await;
         }
@@ -191,6 +187,15 @@ impl Session {
         match reply {
             Some(reply) if decides(&reply) => StepFault::new(step, Fault::Reply(reply)),
             afterwards => StepFault { step, fault, afterwards },
+        }
+    }
+
+    /// Where the next data connection comes about; `port` is the server's, where it was asked for ahead.
+    async fn data_end(&mut self, port: Option<u16>) -> Result<End, StepFault> {
+        match (port, self.connection().way.data.clone()) {
+            (Some(port), _) => Ok(self.at_peer(port)),
+            (None, Data::Passive) => self.passive_end().await,
+            (None, Data::Active { announced, ports }) => Ok(End::Here(self.listen(announced, ports).await?)),
         }
     }
 

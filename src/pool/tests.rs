@@ -56,6 +56,18 @@ async fn a_session_in_doubt_is_never_used_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_is_too_old_is_not_used_again() {
+    let (pool, servers) = pool(5, &[("a", 1)]);
+    let mut session = get(&pool, "a").await;
+    session.expired = true;
+    assert!(!session.is_sound(), "the lane gives it no further file");
+    drop(session);
+    assert_eq!(get(&pool, "a").await.number, 2);
+    settle().await;
+    assert_eq!(servers.open("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_the_server_ended_is_passed_over() {
     let (pool, servers) = pool(3, &[("a", 3)]);
     let sessions = [get(&pool, "a").await, get(&pool, "a").await];

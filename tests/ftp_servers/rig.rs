@@ -117,6 +117,11 @@ impl Rig {
         Some(Rig::on(make, settings.security, server))
     }
 
+    /// On a server of the test's own.
+    pub fn at(addr: SocketAddr, security: Security, certificate: &Certificate) -> Rig {
+        Rig::with(connection(addr, security, certificate), "try")
+    }
+
     pub fn on(make: Make, security: Security, server: FtpServer) -> Rig {
         let rig = Rig::with(connection(server.addr(), security, &server.certificate), "try");
         Rig { name: format!("{make:?}, {security:?}"), server: Some(server), ..rig }
