@@ -155,7 +155,7 @@ fn what_a_killed_pod_left_half_done_is_done_and_its_temp_files_go() {
 fn what_a_killed_pod_left_on_the_server_goes() {
     let stage = Stage::with("remote-remains", 2, &[("anon_max_rate", "400000")]);
     let ids: Vec<String> = (0..24).map(|i| i.to_string()).collect();
-    stage.put_local("f", &[7; 200_000]);
+    stage.put_local("f", &vec![7; 200_000]);
     stage.server.put("out/.here", b"");
     stage.send(ids.iter().map(|id| upload(id, "f", "remote", &format!("out/{id}"))));
     let config = |pod: &str| {
