@@ -697,6 +697,30 @@ mod uploads {
     }
 
     #[tokio::test]
+    async fn a_look_at_the_destination_that_breaks_off_is_tried_again_and_a_shorter_file_is_another() {
+        let take = |end| Act::Send(b"ne".to_vec(), end);
+        for (end, code) in [
+            (End::Vanish, None),
+            (End::Close(text("426 broken off")), None),
+            (End::Close(text("226 that is all")), Some(Code::DestinationExists)),
+        ] {
+            let rig = Rig::with(Script::new().file("/out/f", b"new").once("RETR", take(end.clone()))).await;
+            rig.local("f", b"new");
+            let mut task = upload("/f", "/out/f");
+            task.options.overwrite = false;
+            let error = failed(rig.run(&mut rig.session().await, &task).await);
+            match code {
+                Some(code) => assert_eq!(error.failure.code, code, "{end:?}"),
+                None => {
+                    assert!(error.remedy != Remedy::GiveUp, "{end:?}: {error}");
+                    rig.run(&mut rig.session().await, &task).await.unwrap();
+                }
+            }
+            assert_eq!(rig.server.content("/out/f").unwrap(), b"new");
+        }
+    }
+
+    #[tokio::test]
     async fn a_destination_that_appears_meanwhile_is_not_replaced() {
         let rig = Rig::with(
             Script::new().once("SIZE /out/f", say("550 not there")).once("SIZE /out/f", say("213 3")),

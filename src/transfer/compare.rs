@@ -38,12 +38,17 @@ pub(super) async fn destination(session: &mut Session, job: &Job<'_>, size: u64)
         }
         Err(stopped) => return Err(stopped),
     };
-    match is_source(&mut retrieve, job).await {
-        Ok(true) => {
+    match compare(&mut retrieve, job).await {
+        Ok(Compared::Same) => {
             job.stop.or_soon(retrieve.finish()).await?;
             Ok(Found::Same)
         }
-        Ok(false) => {
+        Ok(Compared::Shorter) => {
+            // A connection that broke looks like a file that ends: the reply tells them apart.
+            job.stop.or_soon(retrieve.finish()).await?;
+            Err(exists(path, "with other content").into())
+        }
+        Ok(Compared::Other) => {
             retrieve.abort().await;
             Err(exists(path, "with other content").into())
         }
@@ -54,8 +59,16 @@ pub(super) async fn destination(session: &mut Session, job: &Job<'_>, size: u64)
     }
 }
 
-/// Whether what the server sends is the local source, to the last byte; reads no further than they agree.
-async fn is_source(retrieve: &mut Retrieve<'_>, job: &Job<'_>) -> Result<bool, Stopped> {
+/// What the server sends, beside the local source.
+enum Compared {
+    Same,
+    /// It is the source's beginning, and the data connection has ended.
+    Shorter,
+    Other,
+}
+
+/// Compares to the last byte; reads no further than they agree.
+async fn compare(retrieve: &mut Retrieve<'_>, job: &Job<'_>) -> Result<Compared, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
     let mut source = job.stop.or(job.storage.open_source(&target)).await?;
     let mut received = Vec::with_capacity(CHUNK);
@@ -63,15 +76,16 @@ async fn is_source(retrieve: &mut Retrieve<'_>, job: &Job<'_>) -> Result<bool, S
         let mut expected = source.read().await?;
         if expected.is_empty() {
             let more = job.stop.or(retrieve.read(&mut received)).await?;
-            return Ok(more == 0);
+            return Ok(if more == 0 { Compared::Same } else { Compared::Other });
         }
         while !expected.is_empty() {
             received.clear();
             let mut room = (&mut received).limit(expected.len());
             job.stop.or(retrieve.read(&mut room)).await?;
             match expected.strip_prefix(received.as_slice()) {
-                Some(rest) if !received.is_empty() => expected = rest,
-                _ => return Ok(false),
+                Some(_) if received.is_empty() => return Ok(Compared::Shorter),
+                Some(rest) => expected = rest,
+                None => return Ok(Compared::Other),
             }
         }
         received.clear();
