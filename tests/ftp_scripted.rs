@@ -709,12 +709,11 @@ mod uploads {
             let mut task = upload("/f", "/out/f");
             task.options.overwrite = false;
             let error = failed(rig.run(&mut rig.session().await, &task).await);
-            match code {
-                Some(code) => assert_eq!(error.failure.code, code, "{end:?}"),
-                None => {
-                    assert!(error.remedy != Remedy::GiveUp, "{end:?}: {error}");
-                    rig.run(&mut rig.session().await, &task).await.unwrap();
-                }
+            if let Some(code) = code {
+                assert_eq!(error.failure.code, code, "{end:?}");
+            } else {
+                assert!(error.remedy != Remedy::GiveUp, "{end:?}: {error}");
+                rig.run(&mut rig.session().await, &task).await.unwrap();
             }
             assert_eq!(rig.server.content("/out/f").unwrap(), b"new");
         }
