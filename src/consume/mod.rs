@@ -8,11 +8,13 @@ mod arrived;
 mod context;
 mod early;
 mod group;
+mod halts;
 mod intake;
 mod probe;
 mod properties;
 mod rebalance;
 mod retry_topic;
+mod topic_ids;
 
 pub use rdkafka::error::KafkaError;
 
