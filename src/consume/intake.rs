@@ -20,12 +20,14 @@ use super::rebalance::{Changed, Rebalances, list_of};
 use crate::dispatch::{Admission, Budget};
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::{Offsets, TopicPartition};
+use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
 
 /// One poll waits this long at most: the loop beats, and looks at pauses and rebalances, in between.
 const POLL: Duration = Duration::from_millis(100);
 const POLL_WHILE_REBALANCING: Duration = Duration::from_millis(10);
+/// Between two attempts to move the low-water mark of partitions whose span is full.
+const RELIEF: Duration = Duration::from_millis(250);
 /// Records taken in between two looks at pauses and rebalances.
 pub const BURST: usize = 256;
 
@@ -35,6 +37,9 @@ pub trait Downstream: Send {
     fn accept(&self, record: Box<Record>, admission: Admission);
     /// Drops the queued records whose leases let nothing begin any more, and returns where they stood.
     fn withdraw(&self) -> Vec<Origin>;
+    /// Nothing more is taken in of these partitions until the records at these offsets are answered: whatever
+    /// holds one up and can wait elsewhere is to wait there.
+    fn relieve(&self, stuck: &[(TopicPartition, i64)]);
 }
 
 /// What the thread needs.
@@ -124,6 +129,7 @@ struct Loop {
     /// Records of the retry topic that are not due yet.
     early: Early,
     over_budget: bool,
+    last_relief: Option<Instant>,
     topic_names: Vec<Arc<str>>,
 }
 
@@ -137,6 +143,7 @@ impl Loop {
             halts: Halts::default(),
             early: Early::default(),
             over_budget: false,
+            last_relief: None,
             topic_names: Vec::new(),
         }
     }
@@ -308,6 +315,20 @@ impl Loop {
         }
         self.parts.metrics.partitions(owned.len(), self.paused.len());
         self.parts.metrics.held(budget.tasks(), budget.bytes());
+        self.relieve(&owned);
+    }
+
+    fn relieve(&mut self, owned: &[PartitionState]) {
+        if self.last_relief.is_some_and(|last| last.elapsed() < RELIEF) {
+            return;
+        }
+        let stuck =
+            |state: &PartitionState| Some((state.at.clone(), state.low_water.filter(|_| state.is_stuck)?));
+        let stuck: Vec<_> = owned.iter().filter_map(stuck).collect();
+        if !stuck.is_empty() {
+            self.last_relief = Some(Instant::now());
+            self.parts.downstream.relieve(&stuck);
+        }
     }
 
     fn note(&mut self, error: &KafkaError) {

@@ -278,6 +278,7 @@ impl Offsets {
         let describe = |(at, owned): (&TopicPartition, &Owned)| PartitionState {
             at: at.clone(),
             is_full: owned.ledger.is_full() || owned.revoking || owned.halted,
+            is_stuck: owned.ledger.is_full() && !owned.revoking && !owned.halted,
             low_water: owned.ledger.low_water(),
             position: owned.ledger.position(),
             topic_id: owned.topic_id,
@@ -293,6 +294,8 @@ pub struct PartitionState {
     pub at: TopicPartition,
     /// Takes in no more records for now.
     pub is_full: bool,
+    /// It takes in none until the record at its low-water mark is answered.
+    pub is_stuck: bool,
     pub low_water: Option<i64>,
     /// The next offset to be read; `None` before the first record where nothing was committed.
     pub position: Option<i64>,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde_json::json;
 
 use crate::stage::{EXIT, LONG, Stage};
-use crate::support::client::{Answers, download};
+use crate::support::client::download;
 use crate::support::kafka::Topics;
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::process::Signal;
