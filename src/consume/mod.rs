@@ -10,6 +10,8 @@ mod early;
 mod group;
 mod halts;
 mod intake;
+#[cfg(test)]
+mod model;
 mod probe;
 mod properties;
 mod rebalance;

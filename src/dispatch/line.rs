@@ -75,7 +75,7 @@ impl Line {
     }
 
     /// Adds a new task; drops it if nothing is begun any more.
-    pub fn enqueue(&self, entry: Entry) {
+    pub fn enqueue(&self, entry: Box<Entry>) {
         let mut state = self.state();
         if !state.stopped {
             state.queue.push_back(entry);
@@ -83,7 +83,7 @@ impl Line {
     }
 
     /// Adds a task that has waited for its turn elsewhere; drops it if nothing is begun any more.
-    pub fn enqueue_first(&self, entry: Entry) {
+    pub fn enqueue_first(&self, entry: Box<Entry>) {
         let mut state = self.state();
         if !state.stopped {
             state.queue.push_front(entry);
@@ -112,7 +112,7 @@ impl Line {
     }
 
     /// Takes out all tasks that are ready, to be answered without a try.
-    pub fn take_ready(&self) -> Vec<Entry> {
+    pub fn take_ready(&self) -> Vec<Box<Entry>> {
         self.state().queue.take_ready()
     }
 
@@ -128,7 +128,7 @@ impl Line {
         now: Instant,
         wall: Timestamp,
         outlook: impl Fn(&Entry) -> Outlook,
-    ) -> Vec<(Entry, Overdue)> {
+    ) -> Vec<(Box<Entry>, Overdue)> {
         let mut state = self.state();
         let State { queue, breaker, with_session, .. } = &mut *state;
         let is_unserved = *with_session == 0;
@@ -152,7 +152,11 @@ impl Line {
 
     /// Takes out the waiting tasks at these offsets, and where the server is away all of their partitions', as far
     /// as they `may` leave. None where it is not a waiting task that holds up its partition.
-    pub fn in_the_way(&self, stuck: &[(TopicPartition, i64)], may: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    pub fn in_the_way(
+        &self,
+        stuck: &[(TopicPartition, i64)],
+        may: impl Fn(&Entry) -> bool,
+    ) -> Vec<Box<Entry>> {
         let mut state = self.state();
         let is_at = |entry: &Entry, at: &TopicPartition| {
             let origin = &entry.job.record.origin;
@@ -174,7 +178,7 @@ impl Line {
     }
 
     /// Takes out the waiting tasks whose lease lets nothing begin any more.
-    pub fn withdraw(&self) -> Vec<Entry> {
+    pub fn withdraw(&self) -> Vec<Box<Entry>> {
         let withdrawn = self.state().queue.take_if(|entry| !entry.job.record.lease.may_begin());
         self.changed.notify_waiters();
         withdrawn
@@ -302,7 +306,7 @@ impl Duty {
     }
 
     /// Takes the next task, if there is one and the breaker lets it be tried.
-    pub fn take(&mut self, now: Instant) -> Option<Entry> {
+    pub fn take(&mut self, now: Instant) -> Option<Box<Entry>> {
         let (entry, is_superfluous) = {
             let mut state = self.line.state();
             if state.stopped || state.is_held(now) {
@@ -326,7 +330,7 @@ impl Duty {
     }
 
     /// The task is to be tried again: at once, or when it is due. Where nothing is begun any more it is dropped.
-    pub fn give_back(&mut self, entry: Entry, due: Option<Instant>) {
+    pub fn give_back(&mut self, entry: Box<Entry>, due: Option<Instant>) {
         let before = std::mem::replace(&mut self.has_task, false);
         let mut state = self.line.state();
         state.with_task -= usize::from(before);
