@@ -16,7 +16,9 @@ mod probe;
 mod properties;
 mod rebalance;
 mod retry_topic;
+mod slow;
 mod topic_ids;
+mod watch;
 
 pub use rdkafka::error::KafkaError;
 

@@ -173,6 +173,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
 
     /// One try on this session; false if the session is in doubt, whatever it says of itself.
     async fn carry(&mut self, session: &mut Leased<C>, entry: Box<Entry>) -> bool {
+        self.duty.transfers(Instant::now());
         let shared = Arc::clone(&self.shared);
         let record = &entry.job.record;
         let (task, lease) = (&entry.job.task, &record.lease);

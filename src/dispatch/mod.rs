@@ -14,6 +14,7 @@ mod order;
 mod queue;
 mod report;
 mod retry;
+mod whereabouts;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -39,6 +40,7 @@ use line::{Line, Overdue};
 pub use order::Resolve;
 use order::{Order, Place};
 use queue::Entry;
+pub use whereabouts::{WaitsFor, Whereabouts};
 
 use crate::config::FtpConnection;
 use crate::failure::{Code, Failure};
@@ -347,7 +349,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         if entry.job.record.lease.is_live() {
             let hop = self.deferral.hop(&entry, Timestamp::now());
             report::deferred(&self.metrics, &entry, &hop, why);
-            self.send(entry, Verdict::Deferred(hop.headers()));
+            self.send(entry, Verdict::Deferred(vec![hop.compact()]));
         }
     }
 

@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Job;
 use super::queue::Entry;
+use super::whereabouts::{WaitsFor, Whereabouts};
+use crate::record::Origin;
 use crate::task::{Operation, Task};
 
 /// What a task's local path means beneath its connection's `base_path`; `None` if nothing.
@@ -108,6 +110,14 @@ impl Order {
             *counts.entry(entry.job.task.remote.clone()).or_default() += 1;
         }
         counts
+    }
+
+    /// The task of this record, if it stands behind another, and the place that it waits for.
+    pub fn whereabouts(&self, origin: &Origin) -> Option<(Whereabouts, Place)> {
+        let state = self.state();
+        let mut behind = state.behind.values().flatten();
+        let entry = behind.find(|entry| entry.job.record.origin == *origin)?;
+        Some((entry.whereabouts(WaitsFor::Order { behind: None }), entry.place))
     }
 
     fn hash_destination(&self, task: &Task, hasher: &mut impl Hasher) {

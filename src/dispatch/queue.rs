@@ -10,6 +10,8 @@ use super::Job;
 use super::deferral::Held;
 use super::order::Place;
 use super::retry::Tries;
+use super::whereabouts::{WaitsFor, Whereabouts};
+use crate::record::Origin;
 
 /// A job on its way through the dispatcher.
 #[derive(Debug)]
@@ -34,6 +36,20 @@ impl Entry {
         let begun = ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now));
         Box::new(Entry { job, tries, place, queued: now, begun, held: None })
     }
+}
+
+impl Entry {
+    pub fn whereabouts(&self, waits_for: WaitsFor) -> Whereabouts {
+        let (task, attempts) = (&self.job.task, self.tries.attempts);
+        Whereabouts { task_id: task.task_id.clone(), connection: task.remote.clone(), attempts, waits_for }
+    }
+}
+
+/// When a waiting task has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Ready { ahead: usize },
+    Due(Instant),
 }
 
 /// Waiting tasks hold no session. How many there may be is bounded by the budget that admitted them.
@@ -84,6 +100,17 @@ impl Queue {
         }
         for entry in due.into_iter().rev() {
             self.ready.push_front(entry);
+        }
+    }
+
+    /// How many are ahead of the one at `origin`, if it is ready; when it is due, if it is delayed.
+    pub fn find(&self, origin: &Origin) -> Option<(&Entry, Turn)> {
+        let is_it = |entry: &Entry| entry.job.record.origin == *origin;
+        let ready = self.ready.iter().enumerate().find(|(_, entry)| is_it(entry));
+        let delayed = || self.delayed.iter().find(|(_, entry)| is_it(entry));
+        match ready {
+            Some((ahead, entry)) => Some((entry, Turn::Ready { ahead })),
+            None => delayed().map(|((due, _), entry)| (&**entry, Turn::Due(*due))),
         }
     }
 
