@@ -22,6 +22,8 @@ pub(super) type Committed = (TopicPartition, Option<(i64, Note)>);
 #[derive(Clone)]
 pub struct Group {
     pub(super) member: Arc<Member>,
+    /// The member's. Holds secrets: never to be logged.
+    pub(super) properties: Arc<ClientConfig>,
 }
 
 impl std::fmt::Debug for Group {
@@ -67,7 +69,7 @@ impl Group {
     /// A member that has not joined yet: [`super::Consume::spawn`] subscribes it.
     pub fn create(properties: &ClientConfig, offsets: Arc<Offsets>, metrics: Metrics) -> KafkaResult<Group> {
         let member = properties.create_with_context(Context::new(offsets, metrics)).map_err(without_value)?;
-        Ok(Group { member: Arc::new(member) })
+        Ok(Group { member: Arc::new(member), properties: Arc::new(properties.clone()) })
     }
 
     /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms`.

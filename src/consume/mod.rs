@@ -17,6 +17,7 @@ mod properties;
 mod rebalance;
 mod retry_topic;
 mod slow;
+mod stand_in;
 mod topic_ids;
 mod watch;
 

@@ -27,6 +27,7 @@ mod lifecycle;
 mod memory;
 mod offsets;
 mod outage;
+mod rebalance;
 mod redo;
 mod retries;
 mod selftest;

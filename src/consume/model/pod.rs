@@ -166,6 +166,13 @@ impl Pod {
         Ok(())
     }
 
+    /// Reads everything again from the last committed offsets on.
+    pub fn rewind(&mut self, broker: &Broker) {
+        for (at, position) in &mut self.positions {
+            *position = broker.committed.get(at).map_or(0, |(low, _)| *low);
+        }
+    }
+
     /// Takes in what is due, and reads on where nothing pauses the partition.
     pub fn poll(&mut self, broker: &Broker, world: &World) {
         while let Some(arrived) = self.early.next_due(world.now()) {
