@@ -36,6 +36,11 @@ impl Pending {
         (&record.origin, &record.lease)
     }
 
+    /// When the task came to its end.
+    pub fn decided_at(&self) -> jiff::Timestamp {
+        self.answered.outcome.at
+    }
+
     pub fn kind(&self) -> AnswerKind {
         self.answered.outcome.kind()
     }
