@@ -65,6 +65,7 @@ impl Role {
 
 #[cfg(test)]
 mod tests {
+    use super::super::properties::property_problem;
     use super::*;
 
     #[test]
@@ -80,7 +81,7 @@ mod tests {
     fn librdkafka_knows_each_of_them() {
         for name in CONSUMERS.iter().chain(PRODUCERS) {
             assert_ne!(
-                crate::consume::property_problem(name, "?"),
+                property_problem(name, "?"),
                 Some("is no property of librdkafka's; expected one such as sasl.password"),
                 "{name}"
             );

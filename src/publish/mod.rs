@@ -30,3 +30,6 @@ use std::time::Duration;
 pub const LINGER: Duration = Duration::from_millis(50);
 /// Answers in one batch.
 pub const MAX_BATCH: usize = 1_000;
+
+#[cfg(test)]
+mod tests;

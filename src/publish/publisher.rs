@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::committer::Committer;
 use super::holds::Holds;
 use super::patience::Patience;
-use super::pending::Pending;
+use super::pending::{Chooser, Pending};
 use super::producer::Producer;
 use super::sizes::Sizes;
 use super::standing::Standing;
@@ -105,6 +105,7 @@ pub(super) struct Loop {
     pub pending: Vec<Pending>,
     pub holds: Holds,
     pub sizes: Sizes,
+    pub chooser: Chooser,
     /// When the last batch began.
     last_batch: Option<Instant>,
 }
@@ -117,6 +118,7 @@ impl Loop {
             pending: Vec::new(),
             holds: Holds::default(),
             sizes: Sizes::default(),
+            chooser: Chooser::default(),
             last_batch: None,
             parts,
             runtime,

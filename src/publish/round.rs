@@ -6,7 +6,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::committer::Uncommitted;
 use super::holds::Refusal;
-use super::pending::{Pending, choose};
+use super::pending::Pending;
 use super::producer::Message;
 use super::publisher::{Loop, Publish, Step, Topics};
 use super::sizes::size_of;
@@ -35,7 +35,7 @@ impl Loop {
             self.note(error)?;
             return Ok(Step::Again);
         }
-        let encoded = self.sizes.encode(&batch);
+        let encoded = self.sizes.encode(&batch, begun);
         let bytes: Vec<usize> = encoded.iter().map(size_of).collect();
         let reports = self.send(&encoded);
         drop(encoded);
@@ -71,12 +71,12 @@ impl Loop {
 
     /// The next batch: nothing for a topic on hold, and nothing that was set aside.
     fn choose(&mut self) -> Vec<Pending> {
-        let Loop { parts: Publish { topics, producer, .. }, patience, holds, pending, .. } = self;
+        let Loop { parts: Publish { topics, producer, .. }, patience, holds, pending, chooser, .. } = self;
         let now = Instant::now();
         for topic in holds.look(now, |topic| patience.goes_on() && producer.has_topic(topic)) {
             tracing::info!(topic, "the topic takes answers again");
         }
-        choose(pending, |answer| answer.is_aside(now) || holds.is_held(topics.of(answer.kind())))
+        chooser.choose(pending, now, |answer| holds.is_held(topics.of(answer.kind())))
     }
 
     fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
