@@ -1,6 +1,6 @@
 //! The consumer group's member, as far as publish needs it: its offsets and its metadata.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -22,6 +22,8 @@ pub(super) type Committed = (TopicPartition, Option<(i64, DoneMap)>);
 #[derive(Clone)]
 pub struct Group {
     pub(super) member: Arc<Member>,
+    /// The cluster's id, once it is known.
+    pub(super) cluster: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Group {
@@ -67,7 +69,7 @@ impl Group {
     /// A member that has not joined yet: [`super::Consume::spawn`] subscribes it.
     pub fn create(properties: &ClientConfig, offsets: Arc<Offsets>, metrics: Metrics) -> KafkaResult<Group> {
         let member = properties.create_with_context(Context::new(offsets, metrics)).map_err(without_value)?;
-        Ok(Group { member: Arc::new(member) })
+        Ok(Group { member: Arc::new(member), cluster: Arc::default() })
     }
 
     /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms`.

@@ -13,6 +13,7 @@ mod probe;
 mod properties;
 mod rebalance;
 mod retry_topic;
+mod witness;
 
 pub use rdkafka::error::KafkaError;
 

@@ -127,6 +127,7 @@ fn assign(group: &Group, offsets: &Offsets, partitions: &[TopicPartition]) -> Ka
     if !partitions.is_empty() {
         let asked: HashSet<_> = partitions.iter().collect();
         let committed = group.committed(partitions, COMMITTED_DEADLINE)?;
+        group.learn_cluster();
         for (at, position) in committed.into_iter().filter(|(at, _)| asked.contains(at)) {
             let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));
             list.add_partition_offset(&at.topic, at.partition, start)?;

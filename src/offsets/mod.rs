@@ -9,12 +9,14 @@ mod lease;
 mod ledger;
 mod partitions;
 mod pulse;
+mod witness;
 
 pub use done_map::{DoneMap, MapError};
 pub use lease::Lease;
 pub use ledger::{Intake, Ledger};
 pub use partitions::{Offsets, PartitionCommit, PartitionState, TopicPartition};
 pub use pulse::keep_beating;
+pub use witness::Witness;
 
 /// Intake on a partition stops when its offsets from the low-water mark to the newest taken in span this
 /// many: as a bitmap that is 3,000 bytes of base64, and Kafka's metadata holds 4,096.

@@ -17,7 +17,7 @@ use ftp_pooler::ftp::{Known, Session};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
-use ftp_pooler::storage::{Incarnation, Storage};
+use ftp_pooler::storage::{Names, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
@@ -137,7 +137,11 @@ impl Rig {
             known: Arc::default(),
             remote: remote.to_owned(),
             directory,
-            transfer: Transfer::new(storages, Incarnation::random().unwrap(), Metrics::default()),
+            transfer: Transfer::new(
+                storages,
+                Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap(),
+                Metrics::default(),
+            ),
             renewed: AtomicUsize::new(0),
             server: None,
         }
