@@ -59,8 +59,8 @@ impl Realm {
     fn read(&self, parts: &Parts) -> Option<Origin> {
         let (topic, secret) = self.topics.iter().find(|(_, secret)| tag(secret) == parts.tag)?;
         let place = parts.sealed ^ pad(secret, parts.incarnation, parts.number);
-        let partition = i32::try_from(place >> 64).ok()?;
-        let offset = i64::try_from(place & u128::from(u64::MAX)).ok()?;
+        let partition = u32::try_from(place >> 64).ok()?.cast_signed();
+        let offset = u64::try_from(place & u128::from(u64::MAX)).ok()?.cast_signed();
         Some(Origin { topic: Arc::clone(topic), partition, offset })
     }
 }
@@ -245,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_reads_back_as_what_it_was(partition in 0_i32.., offset in 0_i64.., incarnation: u32, is_retry: bool) {
+        fn a_name_reads_back_as_what_it_was(partition: i32, offset: i64, incarnation: u32, is_retry: bool) {
             let topic = if is_retry { "ftp-tasks-retry" } else { "ftp-tasks" };
             let origin = Origin { topic: topic.into(), partition, offset };
             let realm = realm(b"c", "g");
