@@ -264,7 +264,7 @@ const WRONG_ENVIRONMENT: [(&str, &str); 8] = [
 
 const EVERY_MISTAKE: &str = "\
 config.yaml: kafka.bootstrap_server: unknown key; did you mean bootstrap_servers? (line 2)
-config.yaml: kafka.delivery: found `sometimes`; expected at_least_once or exactly_once (line 3)
+config.yaml: kafka.delivery: found `sometimes`; expected exactly_once or at_least_once (line 3)
 config.yaml: kafka.result_topic: is the same topic as kafka.input_topic; each needs its own (line 4)
 config.yaml: kafka.properties.isolation.level: may not be set: tasks of aborted transactions would be carried out (line 6)
 config.yaml: kafka.properties.topic.acks: may not be set: an answer counts when every in-sync replica has it (line 7)
@@ -402,7 +402,7 @@ kafka:
   result_topic: ftp-results
   fail_topic: ftp-failures
   retry_topic: ftp-tasks-retry
-  delivery: at_least_once
+  delivery: exactly_once
   properties:
     sasl.password: (set)
 retry:

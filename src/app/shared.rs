@@ -54,7 +54,8 @@ impl<'a> Shared<'a> {
     pub fn kafka_clients(&self) -> Result<(Group, Producer), Error> {
         let (kafka, pod) = (&self.config.kafka, &self.config.pod.name);
         let properties = consumer_properties(kafka, pod);
-        let group = Group::create(&properties, self.offsets.clone(), self.metrics.clone());
+        let (offsets, health) = (self.offsets.clone(), self.health.clone());
+        let group = Group::create(&properties, offsets, health, self.metrics.clone());
         let producer = Producer::create(kafka, pod, self.metrics.clone());
         Ok((group.map_err(Error::Kafka)?, producer.map_err(Error::Kafka)?))
     }

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::commit_error::CommitError;
 use super::context::Context;
 use super::properties::without_value;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::offsets::{DoneMap, Offsets, PartitionCommit, TopicPartition};
+
+/// One look at what is committed, from the publishing thread.
+const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) type Member = BaseConsumer<Context>;
 
@@ -32,43 +37,16 @@ impl std::fmt::Debug for Group {
     }
 }
 
-/// A commit that the group coordinator did not take.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// A rebalance is under way, or this member is no longer in the group: whoever owns the partitions
-    /// decides. Normal in a cooperative rebalance.
-    #[error("the group is rebalancing: {0}")]
-    Rebalancing(KafkaError),
-    #[error("commit failed: {0}")]
-    Failed(KafkaError),
-    /// Another pod has this one's identity, or the broker has given the producer up: nothing can be
-    /// published by this process any more.
-    #[error("the producer is fenced: {0}")]
-    Fatal(KafkaError),
-}
-
-impl From<KafkaError> for CommitError {
-    fn from(error: KafkaError) -> Self {
-        if matches!(&error, KafkaError::Transaction(inner) if inner.is_fatal()) {
-            return CommitError::Fatal(error);
-        }
-        match error.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::IllegalGeneration
-                | RDKafkaErrorCode::UnknownMemberId
-                | RDKafkaErrorCode::RebalanceInProgress
-                | RDKafkaErrorCode::AssignmentLost
-                | RDKafkaErrorCode::StaleMemberEpoch,
-            ) => CommitError::Rebalancing(error),
-            _ => CommitError::Failed(error),
-        }
-    }
-}
-
 impl Group {
     /// A member that has not joined yet: [`super::Consume::spawn`] subscribes it.
-    pub fn create(properties: &ClientConfig, offsets: Arc<Offsets>, metrics: Metrics) -> KafkaResult<Group> {
-        let member = properties.create_with_context(Context::new(offsets, metrics)).map_err(without_value)?;
+    pub fn create(
+        properties: &ClientConfig,
+        offsets: Arc<Offsets>,
+        health: Arc<Health>,
+        metrics: Metrics,
+    ) -> KafkaResult<Group> {
+        let context = Context::new(offsets, health, metrics);
+        let member = properties.create_with_context(context).map_err(without_value)?;
         Ok(Group { member: Arc::new(member), cluster: Arc::default() })
     }
 
@@ -85,6 +63,18 @@ impl Group {
     /// the coordinator fences nothing for a commit without one.
     pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
         if member_id_of(&self.member).is_empty() { None } else { self.member.group_metadata() }
+    }
+
+    /// Whether exactly this is what the group has committed for these partitions. Offsets of a transaction that is
+    /// still open are waited for.
+    pub fn has_committed(&self, commits: &[PartitionCommit]) -> KafkaResult<bool> {
+        let partitions: Vec<_> = commits.iter().map(|commit| commit.at.clone()).collect();
+        let found = self.committed(&partitions, COMMITTED_DEADLINE)?;
+        Ok(commits.iter().all(|commit| {
+            let of_partition = found.iter().find(|(at, _)| *at == commit.at);
+            let position = of_partition.and_then(|(_, position)| position.as_ref());
+            position.is_some_and(|(low, map)| *low == commit.low_water && map.encode() == commit.metadata)
+        }))
     }
 
     /// What the partitions' last owners committed.
