@@ -1,6 +1,6 @@
 //! The consumer group's member, as far as publish needs it: its offsets and its metadata.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -27,6 +27,8 @@ pub(super) type Committed = (TopicPartition, Option<(i64, Note)>);
 #[derive(Clone)]
 pub struct Group {
     pub(super) member: Arc<Member>,
+    /// The cluster's id, once it is known.
+    pub(super) cluster: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Group {
@@ -45,7 +47,7 @@ impl Group {
     ) -> KafkaResult<Group> {
         let context = Context::new(offsets, health, metrics);
         let member = properties.create_with_context(context).map_err(without_value)?;
-        Ok(Group { member: Arc::new(member) })
+        Ok(Group { member: Arc::new(member), cluster: Arc::default() })
     }
 
     /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms`.

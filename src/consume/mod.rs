@@ -18,6 +18,7 @@ mod rebalance;
 mod retry_topic;
 mod scope;
 mod topic_ids;
+mod witness;
 
 pub use rdkafka::error::KafkaError;
 

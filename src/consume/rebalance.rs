@@ -142,6 +142,7 @@ fn assign(
         let committed = group.committed(partitions, COMMITTED_DEADLINE)?;
         let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
         let ids = ids.answer(COMMITTED_DEADLINE).unwrap_or(timed_out)?;
+        group.learn_cluster();
         for (at, position) in committed.into_iter().filter(|(at, _)| asked.contains(at)) {
             let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));
             list.add_partition_offset(&at.topic, at.partition, start)?;

@@ -3,7 +3,7 @@
 //! A lane is counted here from before it is spawned until it leaves, and it leaves in the same step in
 //! which it finds nothing to do: so no task arrives unseen in between.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -25,6 +25,8 @@ pub(super) struct Line {
     pub held: Arc<AtomicUsize>,
     /// Told when a lane without a session may have become superfluous.
     pub changed: Notify,
+    /// Somebody tidies up on the server, with a session of his own.
+    pub is_tidied: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +73,13 @@ pub(super) enum Seek {
 
 impl Line {
     pub fn new(connection: Arc<str>) -> Self {
-        Line { connection, state: Mutex::default(), held: Arc::default(), changed: Notify::new() }
+        Line {
+            connection,
+            state: Mutex::default(),
+            held: Arc::default(),
+            changed: Notify::new(),
+            is_tidied: AtomicBool::new(false),
+        }
     }
 
     /// Adds a new task; drops it if nothing is begun any more.
