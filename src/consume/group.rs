@@ -11,6 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::commit_error::CommitError;
 use super::context::Context;
 use super::properties::without_value;
+use super::topic_ids::Answering;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
@@ -29,6 +30,7 @@ pub struct Group {
     pub(super) member: Arc<Member>,
     /// The cluster's id, once it is known.
     pub(super) cluster: Arc<OnceLock<String>>,
+    pub(super) answering: Arc<Answering>,
 }
 
 impl std::fmt::Debug for Group {
@@ -47,7 +49,7 @@ impl Group {
     ) -> KafkaResult<Group> {
         let context = Context::new(offsets, health, metrics);
         let member = properties.create_with_context(context).map_err(without_value)?;
-        Ok(Group { member: Arc::new(member), cluster: Arc::default() })
+        Ok(Group { member: Arc::new(member), cluster: Arc::default(), answering: Arc::default() })
     }
 
     /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms`.
