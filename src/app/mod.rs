@@ -115,10 +115,11 @@ impl App {
         let (answers_in, answers) = shared.answers();
 
         let (group, producer) = shared.kafka_clients()?;
+        let names = shared.names(&group)?;
         let pool = shared.pool();
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
-        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone(), deferral);
+        let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
@@ -129,7 +130,7 @@ impl App {
 
         let stop_sweeping = CancellationToken::new();
         for storage in storages.values() {
-            tasks.spawn(storage.clone().sweep(shared.incarnation, stop_sweeping.clone()));
+            tasks.spawn(storage.clone().sweep(names.clone(), stop_sweeping.clone()));
         }
         let Shared { health, metrics, budget, .. } = shared;
         tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
@@ -245,7 +246,7 @@ fn open_storages(config: &Config) -> Result<BTreeMap<String, Storage>, Error> {
     for (name, connection) in &config.connections.local {
         let storage = Storage::open(connection)
             .map_err(|error| Error::Storage { connection: name.clone(), reason: error.to_string() })?;
-        storages.insert(name.clone(), storage);
+        storages.insert(name.clone(), storage.sweeping_every(config.sweep.every));
     }
     Ok(storages)
 }

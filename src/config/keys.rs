@@ -150,6 +150,13 @@ pub const DRAIN: Key = key(
     Is("10"),
     "How long transfers in flight may go on after SIGTERM.",
 );
+pub const SWEEP_EVERY: Key = key(
+    "sweep.every",
+    Kind::Time { min: Duration::from_secs(1), max: Duration::from_secs(86_400) },
+    Is("1h"),
+    "How often directories in which tasks work are looked at for temp files of pods that died. Any value is safe: \
+     a file is removed only when nobody can still need it.",
+);
 pub const POD_NAME: Key = key(
     "pod.name",
     Kind::Text,
@@ -182,6 +189,7 @@ pub const ALL: &[&Key] = &[
     &METRICS_HOST,
     &METRICS_PORT,
     &DRAIN,
+    &SWEEP_EVERY,
     &POD_NAME,
 ];
 
