@@ -53,8 +53,6 @@ impl Downstream for Echo {
         Vec::new()
     }
 
-    fn relieve(&self, _: &[(TopicPartition, i64)]) {}
-
     fn relieve(&self, _stuck: &[(TopicPartition, i64)]) {}
 }
 
