@@ -26,7 +26,7 @@ use crate::stage::LONG;
 use crate::support::client::{Answers, send};
 use crate::support::kafka::{Kafka as Broker, Topics};
 
-/// Answers each record at once; its task_id is the record's offset.
+/// Answers each record at once; its `task_id` is the record's offset.
 struct Echo(mpsc::Sender<Answered>);
 
 impl Downstream for Echo {
