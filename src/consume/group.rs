@@ -75,7 +75,8 @@ impl Group {
         Ok(commits.iter().all(|commit| {
             let of_partition = found.iter().find(|(at, _)| *at == commit.at);
             let position = of_partition.and_then(|(_, position)| position.as_ref());
-            position.is_some_and(|(low, map)| *low == commit.low_water && map.encode() == commit.metadata)
+            let note = Note::decode(commit.metadata.as_bytes());
+            position.is_some_and(|(low, found)| *low == commit.low_water && note.as_ref() == Ok(found))
         }))
     }
 
