@@ -48,7 +48,9 @@ pub trait Downstream: Send {
     /// holds one up and can wait elsewhere is to wait there.
     fn relieve(&self, stuck: &[(TopicPartition, i64)]);
     /// Where the task of this record is; `None` where its answer is on its way to Kafka.
-    fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts>;
+    fn whereabouts(&self, _origin: &Origin) -> Option<Whereabouts> {
+        None
+    }
 }
 
 /// What the thread needs.
@@ -428,7 +430,7 @@ impl Loop {
                     %error, "a topic is not there; waiting for it"
                 );
             }
-            _ => tracing::warn!(%error, "Kafka consumer"),
+            _ => self.parts.group.member.context().complain(error),
         }
     }
 }

@@ -7,7 +7,7 @@ mod carried;
 mod duty;
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -32,6 +32,8 @@ pub(super) struct Line {
     pub held: Arc<AtomicUsize>,
     /// Told when a lane without a session may have become superfluous.
     pub changed: Notify,
+    /// Somebody tidies up on the server, with a session of his own.
+    pub is_tidied: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +82,13 @@ pub(super) enum Seek {
 
 impl Line {
     pub fn new(connection: Arc<str>) -> Self {
-        Line { connection, state: Mutex::default(), held: Arc::default(), changed: Notify::new() }
+        Line {
+            connection,
+            state: Mutex::default(),
+            held: Arc::default(),
+            changed: Notify::new(),
+            is_tidied: AtomicBool::new(false),
+        }
     }
 
     /// Adds a new task; drops it if nothing is begun any more.

@@ -14,6 +14,7 @@ mod order;
 mod queue;
 mod report;
 mod retry;
+mod tidying;
 mod whereabouts;
 
 use std::collections::HashMap;
@@ -398,6 +399,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
             let waiting = counts.waiting + behind.get(&*line.connection).copied().unwrap_or_default();
             self.metrics.breaker(&line.connection, line.breaker(now));
             self.metrics.tasks(&line.connection, waiting, counts.delayed, counts.in_flight);
+            self.tidy(line, counts.waiting + counts.in_flight, now);
         }
         self.metrics.held(self.budget.tasks(), self.budget.bytes());
     }

@@ -10,6 +10,7 @@ mod ledger;
 mod note;
 mod partitions;
 mod pulse;
+mod witness;
 
 pub use done_map::{DoneMap, MapError};
 pub use lease::Lease;
@@ -17,6 +18,7 @@ pub use ledger::{Intake, Ledger};
 pub use note::{Note, TopicId};
 pub use partitions::{Offsets, PartitionCommit, PartitionState, TopicPartition};
 pub use pulse::keep_beating;
+pub use witness::Witness;
 
 /// Intake on a partition stops when its offsets from the low-water mark to the newest taken in span this
 /// many: as a bitmap that is 3,000 bytes of base64, and Kafka's metadata holds 4,096 (with the topic's id).
