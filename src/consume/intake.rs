@@ -1,5 +1,7 @@
 //! The polling thread.
 
+mod stand_in;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,12 +14,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::oneshot;
 
+use stand_in::StandIn;
+
 use super::arrived::Arrived;
 use super::early::{Early, RetryIntake, Sifted};
 use super::group::Group;
 use super::halts::Halts;
 use super::rebalance::{Changed, Rebalances, list_of};
-use super::stand_in::StandIn;
 use super::watch::Watch;
 use crate::dispatch::{Admission, Budget, Whereabouts};
 use crate::health::Health;
@@ -31,8 +34,6 @@ const POLL_WHILE_REBALANCING: Duration = Duration::from_millis(10);
 /// Partitions are paused once the budget has been full for this long; until then nothing is polled.
 const PAUSE_AFTER: Duration = Duration::from_millis(100);
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(2);
-/// A rebalance that is answered sooner needs no other reader.
-const STAND_IN_AFTER: Duration = Duration::from_millis(500);
 /// Between two attempts to move the low-water mark of partitions whose span is full.
 const RELIEF: Duration = Duration::from_millis(250);
 /// Records taken in between two looks at pauses and rebalances.
@@ -256,50 +257,6 @@ impl Loop {
             }
         }
         Ok(())
-    }
-
-    /// While a rebalance holds up fetching for more than a moment, the partitions that stay are read by a reader of
-    /// its own.
-    fn stand_in(&mut self) {
-        let pending =
-            self.rebalances.pending_since().filter(|since| self.gave_up_standing_in != Some(*since));
-        let is_wanted = pending.is_some_and(|since| since.elapsed() >= STAND_IN_AFTER);
-        if !is_wanted || self.is_at(Phase::Hold) {
-            self.stand_in = None;
-            return;
-        }
-        let owned = self.parts.offsets.snapshot();
-        let mut stand_in = match self.stand_in.take() {
-            Some(stand_in) => stand_in,
-            None => {
-                let staying: Vec<_> = owned.iter().filter(|state| !state.is_full).cloned().collect();
-                match StandIn::start(&self.parts.group.properties, &staying) {
-                    Ok(stand_in) => stand_in,
-                    Err(error) => {
-                        self.gave_up_standing_in = pending;
-                        return tracing::warn!(%error, "no partition is read while others leave");
-                    }
-                }
-            }
-        };
-        let is_full = |at: &TopicPartition| owned.iter().any(|state| state.at == *at && state.is_full);
-        stand_in.leave_alone(|at| self.early.holds(at) || is_full(at));
-        for _ in 0..BURST {
-            if self.parts.budget.is_full() {
-                break;
-            }
-            match stand_in.poll() {
-                None => break,
-                Some(Ok(message)) => {
-                    if !self.take_in(&message) {
-                        drop(message);
-                        stand_in.leave_alone(|at| self.early.holds(at));
-                    }
-                }
-                Some(Err(error)) => tracing::debug!(%error, "reading while partitions leave"),
-            }
-        }
-        self.stand_in = Some(stand_in);
     }
 
     /// False where the record stays outside, because it is not due yet.

@@ -20,7 +20,6 @@ mod rebalance;
 mod retry_topic;
 mod scope;
 mod slow;
-mod stand_in;
 mod topic_ids;
 mod watch;
 mod witness;
