@@ -134,6 +134,7 @@ impl<'a> Shared<'a> {
             retry: deferral::intake(self.config),
             offsets: self.offsets.clone(),
             budget: self.budget.clone(),
+            slow_task: self.config.pool.slow_task,
             downstream: Box::new(front),
             health: self.health.clone(),
             metrics: self.metrics.clone(),
