@@ -13,15 +13,15 @@ use super::context::Context;
 use super::properties::without_value;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::{DoneMap, Offsets, PartitionCommit, TopicPartition};
+use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
 
 /// One look at what is committed, from the publishing thread.
 const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) type Member = BaseConsumer<Context>;
 
-/// What a partition's last owner committed: the low-water mark and what was done above it, if anything was.
-pub(super) type Committed = (TopicPartition, Option<(i64, DoneMap)>);
+/// What a partition's last owner committed: the low-water mark and its note, if anything was.
+pub(super) type Committed = (TopicPartition, Option<(i64, Note)>);
 
 /// Shared by the consuming and the publishing thread; librdkafka's handles are thread-safe.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl Group {
             element.error()?;
             let at = TopicPartition { topic: element.topic().into(), partition: element.partition() };
             let position = match element.offset() {
-                Offset::Offset(low) => Some((low, read_map(&at, low, &metadata))),
+                Offset::Offset(low) => Some((low, read_note(&at, low, &metadata))),
                 _ => None,
             };
             committed.push((at, position));
@@ -116,13 +116,13 @@ pub fn offsets_of(commits: &[PartitionCommit]) -> KafkaResult<TopicPartitionList
     Ok(list)
 }
 
-fn read_map(at: &TopicPartition, low_water: i64, metadata: &[u8]) -> DoneMap {
-    DoneMap::decode(metadata).unwrap_or_else(|error| {
+fn read_note(at: &TopicPartition, low_water: i64, metadata: &[u8]) -> Note {
+    Note::decode(metadata).unwrap_or_else(|error| {
         tracing::warn!(
             topic = %at.topic, partition = at.partition, low_water, %error,
-            "the committed metadata is no map of ours: tasks above the low-water mark may be done again"
+            "the committed metadata is not ours: tasks above the low-water mark may be done again"
         );
-        DoneMap::default()
+        Note::default()
     })
 }
 

@@ -9,6 +9,7 @@ mod commit_error;
 mod context;
 mod early;
 mod group;
+mod halts;
 mod intake;
 mod noise;
 mod probe;
@@ -16,6 +17,7 @@ mod properties;
 mod rebalance;
 mod retry_topic;
 mod scope;
+mod topic_ids;
 mod witness;
 
 pub use rdkafka::error::KafkaError;
