@@ -140,9 +140,9 @@ fn assign(
         let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
         let ids = Asked::about(&group.member, topics, COMMITTED_DEADLINE);
         let committed = group.committed(partitions, COMMITTED_DEADLINE)?;
-        group.learn_cluster();
         let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
         let ids = ids.answer(COMMITTED_DEADLINE).unwrap_or(timed_out)?;
+        group.learn_cluster();
         for (at, position) in committed.into_iter().filter(|(at, _)| asked.contains(at)) {
             let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));
             list.add_partition_offset(&at.topic, at.partition, start)?;
