@@ -1,12 +1,13 @@
 //! What the group has committed, for who asks about records of partitions that are not this pod's.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::group::{Committed, Group};
+use super::group::{Committed, Group, Member};
 use super::halts::of_another_topic;
 use super::topic_ids::Asked;
 use crate::offsets::{TopicPartition, Witness};
@@ -26,7 +27,23 @@ impl Group {
     }
 }
 
-impl Witness for Group {
+/// Asks by way of the group's member, as long as there is one. It does not hold it: whoever drops the member last
+/// waits for librdkafka to take leave.
+#[derive(Debug)]
+struct Spectator {
+    member: Weak<Member>,
+    cluster: Arc<OnceLock<String>>,
+}
+
+impl Group {
+    /// For who has to know what is done, and owns no partition.
+    #[must_use]
+    pub fn witness(&self) -> Arc<dyn Witness> {
+        Arc::new(Spectator { member: Arc::downgrade(&self.member), cluster: Arc::clone(&self.cluster) })
+    }
+}
+
+impl Witness for Spectator {
     fn cluster(&self) -> Option<String> {
         self.cluster.get().cloned()
     }
@@ -34,7 +51,8 @@ impl Witness for Group {
     fn are_done(&self, records: &[Origin]) -> Option<Vec<bool>> {
         let partitions: BTreeSet<TopicPartition> = records.iter().map(partition_of).collect();
         let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
-        let told = self.done_in(&partitions);
+        let group = Group { member: self.member.upgrade()?, cluster: Arc::clone(&self.cluster) };
+        let told = group.done_in(&partitions);
         let told = told.inspect_err(|error| tracing::debug!(%error, "committed offsets")).ok()?;
         let is_done = |record: &Origin| {
             told.get(&partition_of(record))
