@@ -18,6 +18,8 @@ mod effective;
 mod entry;
 mod environment;
 mod errors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ini;
 mod keys;
 mod kind;

@@ -33,6 +33,8 @@ mod data;
 mod fault;
 mod features;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod known;
 mod list;
 mod login;
