@@ -18,6 +18,7 @@ mod corpus;
 #[cfg(feature = "demo")]
 pub mod demo;
 
+pub mod digest;
 pub mod failure;
 pub mod outcome;
 pub mod record;
