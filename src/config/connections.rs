@@ -15,7 +15,7 @@ use super::password;
 use super::reading::{Reading, Scope};
 use super::tls;
 use super::way;
-use super::{Connections, FtpConnection, LocalConnection, RenameOver, Timeouts, TlsMode};
+use super::{Connections, FtpConnection, LocalConnection, MinRate, RenameOver, Timeouts, TlsMode};
 use crate::text::nearest;
 
 /// OpenSSL forgets a TLS session 300 s after it was made, and then no data connection can resume it.
@@ -131,6 +131,7 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
         pass,
         max_sessions: sessions(reading, max_sessions),
         max_session_age: reading.time_if_set(&keys::MAX_SESSION_AGE).or(standard_age),
+        max_session_transfers: Some(reading.number(&keys::MAX_SESSION_TRANSFERS)).filter(|most| *most > 0),
         tls,
         way,
         path_root,
@@ -138,10 +139,18 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
         disable_utf8: reading.flag(&keys::DISABLE_UTF8),
         charset: charset(&reading.text(&keys::CHARSET)).ok().filter(|charset| *charset != encoding_rs::UTF_8),
         rename_over,
+        resume: reading.flag(&keys::RESUME),
+        max_file_size: reading.number(&keys::MAX_FILE_SIZE),
+        min_rate: MinRate {
+            bytes_per_second: reading.number(&keys::MIN_RATE),
+            window: reading.time(&keys::MIN_RATE_WINDOW),
+        },
         timeouts: Timeouts {
             connect: reading.time(&keys::CONNECT_TIMEOUT),
+            greeting: reading.time(&keys::GREETING_TIMEOUT),
             login: reading.time(&keys::LOGIN_TIMEOUT),
             reply: reading.time(&keys::REPLY_TIMEOUT),
+            first_byte: reading.time(&keys::FIRST_BYTE_TIMEOUT),
             stall: reading.time(&keys::STALL_TIMEOUT),
             close: reading.time(&keys::CLOSE_TIMEOUT),
         },

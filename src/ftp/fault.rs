@@ -32,6 +32,7 @@ pub(super) enum Step {
     DataConnect,
     Size,
     Mdtm,
+    Rest,
     Retr,
     /// RETR was accepted: bytes, then the final reply.
     Receiving,
@@ -65,6 +66,7 @@ impl Step {
             Step::DataConnect => "data connection",
             Step::Size => "SIZE",
             Step::Mdtm => "MDTM",
+            Step::Rest => "REST",
             Step::Retr | Step::Receiving => "RETR",
             Step::Stor | Step::Sending => "STOR",
             Step::Mkd => "MKD",
@@ -156,9 +158,13 @@ pub(super) fn fault(error: FtpError) -> Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     Connect,
+    Greeting,
     Login,
     Reply,
+    FirstByte,
     Stall,
+    /// Bytes came, and too few.
+    Rate,
     Close,
 }
 
@@ -166,9 +172,12 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Wait::Connect => "connect_timeout",
+            Wait::Greeting => "greeting_timeout",
             Wait::Login => "login_timeout",
             Wait::Reply => "reply_timeout",
+            Wait::FirstByte => "first_byte_timeout",
             Wait::Stall => "stall_timeout",
+            Wait::Rate => "min_rate",
             Wait::Close => "close_timeout",
         })
     }

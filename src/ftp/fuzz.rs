@@ -22,6 +22,8 @@ const STEPS: &[Step] = &[
     Step::Pasv,
     Step::DataConnect,
     Step::Size,
+    Step::Mdtm,
+    Step::Rest,
     Step::Retr,
     Step::Receiving,
     Step::Stor,

@@ -17,6 +17,8 @@
 //! files     SIZE, MKD, RNFR/RNTO, DELE
 //! list      NLST
 //! mtime     MDTM
+//! pace      too slow, or no byte at all
+//! restart   REST
 //! reply     three digits and a text, made safe to show
 //! fault     what can go wrong on the wire; deadlines
 //! classify  the one table: fault → the contract's code and what the try asks for
@@ -41,9 +43,11 @@ mod list;
 mod login;
 mod mtime;
 mod names;
+mod pace;
 mod passive;
 mod proxy;
 mod reply;
+mod restart;
 mod session;
 mod tls;
 mod trust;

@@ -16,7 +16,9 @@ pub fn record(payload: &[u8]) {
     match decode(Some(payload), &connections) {
         Ok(task) => {
             assert!((1..=MAX_TASK_ID_BYTES).contains(&task.task_id.len()));
-            assert!(connections.ftp.contains_key(&task.remote) && connections.local.contains_key(&task.local));
+            assert!(
+                connections.ftp.contains_key(&task.remote) && connections.local.contains_key(&task.local)
+            );
             for path in [&task.remote_path, &task.local_path] {
                 assert!(!path.is_empty() && path.len() <= MAX_PATH_BYTES && !path.contains('\0'));
                 assert!(path.split('/').all(|part| part != ".."));

@@ -8,12 +8,19 @@ use crate::outcome::Facts;
 use crate::storage::{Begun, TempFile};
 use crate::task::Verify;
 
-use super::{Job, Stopped, Transferred, try_again};
+use super::resume::{self, Kept};
+use super::{Job, Stopped, Transferred, give_up, try_again};
 
-pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
-    let target = job.storage.resolve(&job.task.local_path)?;
-    let begun = job.storage.create(&target, job.owner.clone(), job.task.options.overwrite);
-    let mut file = match job.stop.or(begun).await? {
+pub(super) async fn run(
+    session: &mut Session,
+    job: &Job<'_>,
+    kept: &mut Kept,
+) -> Result<Transferred, Stopped> {
+    let begun = match kept.download() {
+        Some(file) => Begun::Now(file),
+        None => create(session, job).await?,
+    };
+    let mut file = match begun {
         Begun::Now(file) => file,
         // Its answer was lost, not the file.
         Begun::Before { bytes } => {
@@ -25,32 +32,76 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transfer
         }
     };
     match fetch(session, job, &mut file).await {
-        Ok(notes) => {
+        Ok(Fetched { notes, resumed_from }) => {
             let bytes = file.len();
             // Not torn off: whether the file has its name must be known.
             file.publish(job.stop.still_ours()).await?;
-            Ok(Transferred { bytes, notes, facts: Facts::default() })
+            Ok(Transferred { bytes, notes, facts: Facts { resumed_from, ..Facts::default() } })
         }
         Err(stopped) => {
-            file.discard().await;
+            kept.keep_download(job, file, &stopped).await;
             Err(stopped)
         }
     }
 }
 
+async fn create(session: &Session, job: &Job<'_>) -> Result<Begun, Stopped> {
+    let target = job.storage.resolve(&job.task.local_path)?;
+    let place = job.resumes.then(|| resume::place(session, job));
+    let (owner, overwrite) = (job.owner.clone(), job.task.options.overwrite);
+    job.stop.or(job.storage.create_or_resume(&target, owner, overwrite, place)).await
+}
+
+struct Fetched {
+    notes: Vec<String>,
+    resumed_from: Option<u64>,
+}
+
 /// Brings the whole file, and says what could not be verified about it.
-async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Vec<String>, Stopped> {
+async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Fetched, Stopped> {
     let path = &job.path;
-    let (promised, mut retrieve) = job.stop.or(begin(session, path, job.task.options.verify)).await?;
+    let point = resume::point(session, job, file).await?;
+    let (promised, mut retrieve) = match point {
+        Some(point) => match job.stop.or(session.retrieve_from(path, point.offset)).await? {
+            Some(retrieve) => (Promised { bytes: Some(point.size), notes: Vec::new() }, retrieve),
+            None => {
+                file.start_over().await?;
+                job.stop.or(begin(session, job, file)).await?
+            }
+        },
+        None => job.stop.or(begin(session, job, file)).await?,
+    };
+    // Where there is nothing, it began anew.
+    let resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
     if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes).await {
         retrieve.abort().await;
-        return Err(stopped);
+        return Err(distrusting(session, resumed_from, stopped));
     }
     let end = job.stop.or(retrieve.finish()).await?;
+    let notes = checked(job, file, promised, end);
+    let notes = notes.map_err(|error| distrusting(session, resumed_from, error.into()))?;
+    Ok(Fetched { notes, resumed_from })
+}
+
+/// A file that went on where it was, and turned out wrong: a server that ignores REST, for one, sends it from its
+/// begin.
+fn distrusting(session: &Session, resumed_from: Option<u64>, stopped: Stopped) -> Stopped {
+    if let Stopped::Failed(error) = &stopped
+        && resumed_from.is_some()
+        && error.failure.code == Code::IntegrityMismatch
+    {
+        session.distrust_rest();
+    }
+    stopped
+}
+
+/// Whether what has come is what was promised.
+fn checked(job: &Job<'_>, file: &TempFile, promised: Promised, end: End) -> Result<Vec<String>, TryError> {
+    let path = &job.path;
     match promised.bytes {
-        Some(bytes) if bytes != file.len() => Err(mismatch(path, bytes, file.len()).into()),
+        Some(bytes) if bytes != file.len() => Err(mismatch(path, bytes, file.len())),
         None if end == End::CutOff && job.task.options.verify != Verify::None => {
-            Err(cut_off(path, file.len()).into())
+            Err(cut_off(path, file.len()))
         }
         _ => Ok(promised.notes),
     }
@@ -64,13 +115,24 @@ struct Promised {
 
 async fn begin<'s>(
     session: &'s mut Session,
-    path: &str,
-    verify: Verify,
+    job: &Job<'_>,
+    file: &mut TempFile,
 ) -> Result<(Promised, Retrieve<'s>), TryError> {
-    if verify == Verify::None {
+    let path = &job.path;
+    if job.task.options.verify == Verify::None {
         return Ok((Promised { bytes: None, notes: Vec::new() }, session.retrieve(path).await?));
     }
-    let (size, retrieve) = session.retrieve_sized(path).await?;
+    let (size, retrieve) = if session.is_asked_in_turn() {
+        let size = session.size_to_retrieve(path).await?;
+        if let Size::Bytes(bytes) = size
+            && let Some(source) = resume::stamp(session, job, bytes).await?
+        {
+            file.is_part_of(source);
+        }
+        (size, session.retrieve(path).await?)
+    } else {
+        session.retrieve_sized(path).await?
+    };
     let (bytes, note) = match size {
         Size::Bytes(bytes) => (Some(bytes), None),
         Size::Unsupported => (None, Some("size not verified: the server has no SIZE".to_owned())),
@@ -86,6 +148,8 @@ async fn receive(
     file: &mut TempFile,
     promised: Option<u64>,
 ) -> Result<(), Stopped> {
+    let connection = retrieve.connection();
+    let too_large = |bytes| connection.too_large(bytes);
     let mut stop = pin!(job.stop.requested());
     loop {
         let mut room = file.room().await?;
@@ -102,6 +166,12 @@ async fn receive(
         // An endless file must not fill the disk.
         if let Some(promised) = promised.filter(|promised| *promised < file.len()) {
             return Err(mismatch(&job.path, promised, file.len()).into());
+        }
+        if promised.is_none()
+            && let Some(why) = too_large(file.len())
+        {
+            let path = job.path.escape_debug();
+            return Err(give_up(Code::FileTooLarge, format!("RETR {path}: {why}")).into());
         }
     }
 }

@@ -13,35 +13,58 @@ use crate::storage::SourceFile;
 use crate::task::Verify;
 
 use super::compare::{self, Found};
+use super::resume::Kept;
 use super::tidy::Leftover;
 use super::{Job, Stopped, Transferred, give_up, try_again};
 
 /// How long the removal of a temp file on the server may take.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 
-pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
+pub(super) async fn run(
+    session: &mut Session,
+    job: &Job<'_>,
+    kept: &mut Kept,
+) -> Result<Transferred, Stopped> {
     let directory = directory_of(&job.path)?;
-    let temp = format!("{directory}{}", job.owner.temp);
     let mut source = open(job).await?;
+    if let Some(why) = session.connection().too_large(source.size()) {
+        let path = job.task.local_path.escape_debug();
+        return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
+    }
     if is_there(session, job, source.size()).await? {
         return Ok(already_there(source.size()));
     }
     job.strays.lock().begun(directory, &job.owner, Instant::now());
-    let leftover = Leftover::of(&job.strays, directory, &job.owner.temp);
+    let earlier = kept.upload(&source);
+    let name = earlier.clone().unwrap_or_else(|| job.owner.temp.clone());
+    let leftover = Leftover::of(&job.strays, directory, &name);
+    let temp = Temp { path: format!("{directory}{name}"), is_begun: earlier.is_some() };
     let put = put(session, job, &temp, &mut source).await;
-    if matches!(put, Ok(Put::Renamed { .. })) || clean_up(session, &temp).await {
+    let is_kept = put.as_ref().is_err_and(|why| kept.keep_upload(job, directory, &name, &source, why));
+    if is_kept || matches!(put, Ok(Put::Renamed { .. })) || clean_up(session, &temp.path).await {
         leftover.gone();
     }
     match put? {
-        Put::Renamed { notes } => Ok(Transferred { bytes: source.size(), notes, facts: Facts::default() }),
+        Put::Renamed { notes, resumed_from } => {
+            let facts = Facts { resumed_from, ..Facts::default() };
+            Ok(Transferred { bytes: source.size(), notes, facts })
+        }
         Put::Superfluous => Ok(already_there(source.size())),
     }
+}
+
+/// Where the file stands until it has its name.
+struct Temp {
+    path: String,
+    /// An earlier try of this process has sent a part of it.
+    is_begun: bool,
 }
 
 /// What became of the temp file.
 enum Put {
     Renamed {
         notes: Vec<String>,
+        resumed_from: Option<u64>,
     },
     /// Another owner of the same record was first; the temp file stands.
     Superfluous,
@@ -62,11 +85,19 @@ fn already_there(bytes: u64) -> Transferred {
 async fn put(
     session: &mut Session,
     job: &Job<'_>,
-    temp: &str,
+    temp: &Temp,
     source: &mut SourceFile,
 ) -> Result<Put, Stopped> {
-    store(session, job, temp, source).await?;
-    let notes = job.stop.or_soon(verify(session, job, temp, source.size())).await?;
+    let Temp { path: temp, is_begun } = temp;
+    let resumed_from = if *is_begun { go_on(session, job, temp, source).await? } else { None };
+    if resumed_from.is_none() {
+        store(session, job, temp, source).await?;
+    }
+    let verified = job.stop.or_soon(verify(session, job, temp, source.size())).await;
+    if verified.is_err() && resumed_from.is_some() {
+        session.distrust_rest();
+    }
+    let notes = verified?;
     // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
     if is_there(session, job, source.size()).await? {
         return Ok(Put::Superfluous);
@@ -76,7 +107,31 @@ async fn put(
         return Err(try_again(Code::SourceChanged, message).into());
     }
     publish(session, job, temp).await?;
-    Ok(Put::Renamed { notes })
+    Ok(Put::Renamed { notes, resumed_from })
+}
+
+/// Sends what the server does not have yet of a file that an earlier try has begun. The earlier connection may not be
+/// gone at the server: what it still writes is what stands there, the source being the same. `None` where the file
+/// has to be sent from its begin.
+async fn go_on(
+    session: &mut Session,
+    job: &Job<'_>,
+    temp: &str,
+    source: &mut SourceFile,
+) -> Result<Option<u64>, Stopped> {
+    if !session.may_restart_store() {
+        return Ok(None);
+    }
+    let there = match job.stop.or_soon(session.size(temp)).await? {
+        Size::Bytes(there) if there > 0 && there <= source.size() => there,
+        _ => return Ok(None),
+    };
+    if there < source.size() {
+        let Some(begun) = job.stop.or_soon(session.store_from(temp, there)).await? else { return Ok(None) };
+        source.skip_to(there);
+        send_all(begun, job, source).await?;
+    }
+    Ok(Some(there))
 }
 
 async fn open(job: &Job<'_>) -> Result<SourceFile, Stopped> {
