@@ -134,7 +134,7 @@ fn connection(address: SocketAddr) -> FtpConnection {
         user: "anna".into(),
         pass: "s3cret".to_owned().into(),
         max_sessions: 10,
-        timeouts: Timeouts { connect: SHORT, login: SHORT, reply: SHORT, stall: SHORT, close: SHORT },
+        timeouts: Timeouts { connect: SHORT, login: SHORT, reply: SHORT, stall: SHORT, close: SHORT, ..Timeouts::default() },
         ..FtpConnection::default()
     }
 }
@@ -855,7 +855,7 @@ mod ahead {
         // Many of these run side by side.
         let wait = Duration::from_secs(1);
         rig.connection.timeouts =
-            Timeouts { connect: wait, login: wait, reply: wait, stall: wait, close: wait };
+            Timeouts { connect: wait, login: wait, reply: wait, stall: wait, close: wait, ..Timeouts::default() };
         rig.local("g", b"0123456789");
         let known = Arc::new(Known::far());
         let mut session = rig.hasty(&known).await;

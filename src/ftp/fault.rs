@@ -32,6 +32,15 @@ pub(super) enum Step {
     DataConnect,
     Size,
     Mdtm,
+    /// Sets the time of a file's last change, with [`Step::Mdtm`]'s own command.
+    SetMdtm,
+    Mfmt,
+    Mff,
+    SiteUtime,
+    /// The server's own hash of a file: HASH, or the command of the same purpose that it has.
+    Hash,
+    XHash(&'static str),
+    OptsHash,
     Retr,
     /// RETR was accepted: bytes, then the final reply.
     Receiving,
@@ -64,7 +73,13 @@ impl Step {
             Step::Port => "PORT",
             Step::DataConnect => "data connection",
             Step::Size => "SIZE",
-            Step::Mdtm => "MDTM",
+            Step::Mdtm | Step::SetMdtm => "MDTM",
+            Step::Mfmt => "MFMT",
+            Step::Mff => "MFF",
+            Step::SiteUtime => "SITE UTIME",
+            Step::Hash => "HASH",
+            Step::XHash(command) => command,
+            Step::OptsHash => "OPTS HASH",
             Step::Retr | Step::Receiving => "RETR",
             Step::Stor | Step::Sending => "STOR",
             Step::Mkd => "MKD",
@@ -160,6 +175,7 @@ pub(super) enum Wait {
     Reply,
     Stall,
     Close,
+    Hash,
 }
 
 impl fmt::Display for Wait {
@@ -170,6 +186,7 @@ impl fmt::Display for Wait {
             Wait::Reply => "reply_timeout",
             Wait::Stall => "stall_timeout",
             Wait::Close => "close_timeout",
+            Wait::Hash => "hash_timeout",
         })
     }
 }

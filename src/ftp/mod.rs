@@ -16,7 +16,8 @@
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
 //! list      NLST
-//! mtime     MDTM
+//! mtime     MDTM; MFMT, MFF, SITE UTIME
+//! hash      HASH, XSHA256 and their like
 //! reply     three digits and a text, made safe to show
 //! fault     what can go wrong on the wire; deadlines
 //! classify  the one table: fault → the contract's code and what the try asks for
@@ -34,6 +35,7 @@ mod data;
 mod fault;
 mod features;
 mod files;
+mod hash;
 mod known;
 mod list;
 mod login;
@@ -47,7 +49,8 @@ mod tls;
 mod trust;
 
 pub use data::{End, Retrieve, Store};
-pub use files::{Renamed, Size};
+pub use files::{Deleted, Renamed, Size};
+pub use hash::ServerHash;
 pub use known::{Known, Servers};
-pub use mtime::Modified;
+pub use mtime::{Modified, SetModified};
 pub use session::Session;

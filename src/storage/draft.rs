@@ -8,6 +8,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::beneath::{self, Beneath};
 use super::error::{Doing, Side, StorageError};
+use super::finish::Finish;
+use super::mark::Remembered;
 use super::owner::Owner;
 use super::target::Target;
 
@@ -28,12 +30,12 @@ impl Plan {
         Doing { what, path: self.target.as_written(), side: Side::Destination }
     }
 
-    /// Looks at the target before a byte is fetched, without changing anything: the size of the file that is
-    /// there if it was made for this very record.
+    /// Looks at the target before a byte is fetched, without changing anything: what the file that is there
+    /// remembers if it was made for this very record.
     ///
     /// # Errors
     /// The target is there and must not be replaced, is a directory, or stands where nothing may be written.
-    pub fn look(&self, beneath: &Beneath) -> Result<Option<u64>, StorageError> {
+    pub fn look(&self, beneath: &Beneath) -> Result<Option<Remembered>, StorageError> {
         let doing = self.doing("create");
         let failed = |errno| doing.failed(errno);
         let (dir, missing) = beneath.nearest(self.target.parent()).map_err(failed)?;
@@ -41,10 +43,10 @@ impl Plan {
             match beneath::look_at(&dir, self.target.name()).map_err(failed)? {
                 Some(stat) if beneath::is_dir(&stat) => return Err(failed(Errno::ISDIR)),
                 Some(stat) if beneath::is_file(&stat) => {
-                    if let Some(bytes) = self.owner.mark.is_on(&dir, self.target.name()) {
+                    if let Some(remembered) = self.owner.mark.on(&dir, self.target.name()) {
                         // Who published it may have died before its directory was synced.
                         beneath::sync_dir(&dir).map_err(failed)?;
-                        return Ok(Some(bytes));
+                        return Ok(Some(remembered));
                     }
                     if !self.overwrite {
                         return Err(self.exists());
@@ -115,11 +117,12 @@ impl Draft {
 
     /// Marks the file, makes it durable, renames it to its target, and makes that durable too. `still_ours`
     /// is asked as late as can be.
-    pub fn publish(mut self, still_ours: impl FnOnce() -> bool) -> Result<(), StorageError> {
-        if let Err(errno) = self.plan.owner.mark.put(&self.file, self.size) {
-            // The file is good without it; a directory beneath may be a mount of its own.
-            tracing::debug!(path = self.plan.target.as_written(), error = %errno, "the file remembers no record");
-        }
+    pub fn publish(
+        mut self,
+        finish: &Finish,
+        still_ours: impl FnOnce() -> bool,
+    ) -> Result<(), StorageError> {
+        finish.apply(&self.plan, &self.file, self.size)?;
         retry_on_intr(|| rustix::fs::fsync(&self.file))
             .map_err(|errno| self.plan.doing("sync").failed(errno))?;
         self.parent_is_in_its_place()?;
@@ -185,7 +188,8 @@ impl Draft {
 
     /// Another owner of the same record was first: the same file, and no reason to refuse it.
     fn was_placed_before(&self) -> bool {
-        self.plan.owner.mark.is_on(&self.parent, self.plan.target.name()) == Some(self.size)
+        let there = self.plan.owner.mark.on(&self.parent, self.plan.target.name());
+        there.is_some_and(|there| there.size == self.size)
     }
 
     fn stands_at(&self, name: &str) -> bool {

@@ -15,6 +15,7 @@ mod check;
 mod disk;
 mod draft;
 mod error;
+mod finish;
 mod mark;
 mod owner;
 mod source;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 pub use beneath::Confinement;
 pub use check::Check;
 pub use error::StorageError;
+pub use finish::Finish;
 pub use mark::Mark;
 pub use owner::Owner;
 pub use source::SourceFile;
@@ -47,6 +49,7 @@ use beneath::Beneath;
 use disk::{Disk, Job};
 use draft::Plan;
 use error::{Doing, Side};
+use mark::Remembered;
 
 /// The files of one local connection. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -55,6 +58,7 @@ pub struct Storage {
     beneath: Arc<Beneath>,
     disk: Disk,
     strays: SharedStrays,
+    remembers: bool,
 }
 
 /// How a download begins.
@@ -65,6 +69,8 @@ pub enum Begun {
     /// It was done before: the file stands there, whole and durable.
     Before {
         bytes: u64,
+        /// What it was to remember ([`Finish::memory`]).
+        memory: String,
     },
 }
 
@@ -82,23 +88,33 @@ impl Storage {
         if beneath.confinement() == Confinement::CapStd {
             tracing::warn!(connection = connection.name, "no openat2 here: paths are confined by cap-std");
         }
-        if !mark::can_be_put(beneath.base()) {
+        let storage = Storage::with(connection, beneath, Disk::new(disk::CALLS, disk::CALL_DEADLINE));
+        if !storage.remembers {
             tracing::warn!(
                 connection = connection.name,
                 "no user extended attributes here: a download that is done again after a crash is transferred again, \
-                 and finds its own file in the way where `overwrite` is false"
+                 and finds its own file in the way where `overwrite` is false; one with an `after` other than \
+                 `keep` is refused"
             );
         }
-        Ok(Storage::with(connection, beneath, Disk::new(disk::CALLS, disk::CALL_DEADLINE)))
+        Ok(storage)
     }
 
     fn with(connection: &LocalConnection, beneath: Beneath, disk: Disk) -> Storage {
         Storage {
+            remembers: mark::can_be_put(beneath.base()),
             connection: Arc::new(connection.clone()),
             beneath: Arc::new(beneath),
             disk,
             strays: SharedStrays::default(),
         }
+    }
+
+    /// Whether published files remember their record: without that nobody can tell, once a download's source is
+    /// gone, whether it was brought.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.remembers
     }
 
     /// The place that a task's local path means; lexical, see [`Target::resolve`].
@@ -130,7 +146,7 @@ impl Storage {
         let job = Job { what: "create", target: target.clone(), side: Side::Destination };
         let before = self.disk.call(job, move |_| early.look(&beneath)).await?;
         Ok(match before {
-            Some(bytes) => Begun::Before { bytes },
+            Some(Remembered { size, memory }) => Begun::Before { bytes: size, memory },
             None => Begun::Now(TempFile::new(self.clone(), plan)),
         })
     }

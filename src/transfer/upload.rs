@@ -14,7 +14,8 @@ use crate::task::Verify;
 
 use super::compare::{self, Found};
 use super::tidy::Leftover;
-use super::{Job, Stopped, Transferred, give_up, try_again};
+use super::verify::Check;
+use super::{Job, Stopped, Transferred, give_up, mtime, try_again};
 
 /// How long the removal of a temp file on the server may take.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
@@ -23,39 +24,48 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transfer
     let directory = directory_of(&job.path)?;
     let temp = format!("{directory}{}", job.owner.temp);
     let mut source = open(job).await?;
-    if is_there(session, job, source.size()).await? {
-        return Ok(already_there(source.size()));
+    let mut check = Check::begin(session, job)?;
+    check.facts.source_mtime = mtime::of_local(&source);
+    if is_there(session, job, source.size(), &mut check).await? {
+        return Ok(already_there(source.size(), check));
     }
     job.strays.lock().begun(directory, &job.owner, Instant::now());
     let leftover = Leftover::of(&job.strays, directory, &job.owner.temp);
-    let put = put(session, job, &temp, &mut source).await;
-    if matches!(put, Ok(Put::Renamed { .. })) || clean_up(session, &temp).await {
+    let put = put(session, job, &temp, &mut source, &mut check).await;
+    if matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp).await {
         leftover.gone();
     }
     match put? {
-        Put::Renamed { notes } => Ok(Transferred { bytes: source.size(), notes, facts: Facts::default() }),
-        Put::Superfluous => Ok(already_there(source.size())),
+        Put::Renamed => Ok(Transferred { bytes: source.size(), notes: check.notes, facts: check.facts }),
+        Put::Superfluous => Ok(already_there(source.size(), check)),
     }
 }
 
 /// What became of the temp file.
 enum Put {
-    Renamed {
-        notes: Vec<String>,
-    },
+    Renamed,
     /// Another owner of the same record was first; the temp file stands.
     Superfluous,
 }
 
-/// Whether the file stands at a destination that must not be replaced.
-async fn is_there(session: &mut Session, job: &Job<'_>, size: u64) -> Result<bool, Stopped> {
-    Ok(!job.task.options.overwrite
-        && Box::pin(compare::destination(session, job, size)).await? == Found::Same)
+/// Whether the file stands at a destination that must not be replaced; its hashes are in `check` then.
+async fn is_there(
+    session: &mut Session,
+    job: &Job<'_>,
+    size: u64,
+    check: &mut Check,
+) -> Result<bool, Stopped> {
+    if job.task.options.overwrite {
+        return Ok(false);
+    }
+    check.begin_again(job);
+    Ok(Box::pin(compare::destination(session, job, size, check)).await? == Found::Same)
 }
 
-fn already_there(bytes: u64) -> Transferred {
+fn already_there(bytes: u64, mut check: Check) -> Transferred {
+    check.hashed();
     let notes = vec!["the destination was there already, with this content".to_owned()];
-    Transferred { bytes, notes, facts: Facts::default() }
+    Transferred { bytes, notes, facts: Facts { verified_by: Some("content"), ..check.facts } }
 }
 
 /// Everything from STOR to RNTO; where it fails, the temp file may stand.
@@ -64,11 +74,14 @@ async fn put(
     job: &Job<'_>,
     temp: &str,
     source: &mut SourceFile,
+    check: &mut Check,
 ) -> Result<Put, Stopped> {
-    store(session, job, temp, source).await?;
-    let notes = job.stop.or_soon(verify(session, job, temp, source.size())).await?;
+    store(session, job, temp, source, check).await?;
+    job.stop.or_soon(verify(session, job, temp, source.size(), check)).await?;
+    check.compare(session, job, temp, "the sent").await?;
+    job.stop.or_soon(mtime::keep(session, job, temp, source, check)).await?;
     // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
-    if is_there(session, job, source.size()).await? {
+    if is_there(session, job, source.size(), check).await? {
         return Ok(Put::Superfluous);
     }
     if !source.still_same().await? {
@@ -76,7 +89,7 @@ async fn put(
         return Err(try_again(Code::SourceChanged, message).into());
     }
     publish(session, job, temp).await?;
-    Ok(Put::Renamed { notes })
+    Ok(Put::Renamed)
 }
 
 async fn open(job: &Job<'_>) -> Result<SourceFile, Stopped> {
@@ -91,32 +104,49 @@ async fn store(
     job: &Job<'_>,
     temp: &str,
     source: &mut SourceFile,
+    check: &mut Check,
 ) -> Result<(), Stopped> {
+    check.begin_again(job);
     let begun = job.stop.or_soon(session.store(temp)).await?;
-    match send_all(begun, job, source).await {
+    match send_all(begun, job, source, check).await {
         Err(Stopped::Failed(refused))
             if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_sound() =>
         {
             job.stop.or_soon(session.make_dirs(temp)).await?;
             *source = open(job).await?;
+            check.begin_again(job);
             let begun = job.stop.or_soon(session.store(temp)).await?;
-            send_all(begun, job, source).await
+            send_all(begun, job, source, check).await
         }
         sent => sent,
     }
 }
 
-async fn send_all(mut store: Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
-    if let Err(stopped) = send(&mut store, job, source).await {
+async fn send_all(
+    mut store: Store<'_>,
+    job: &Job<'_>,
+    source: &mut SourceFile,
+    check: &mut Check,
+) -> Result<(), Stopped> {
+    if let Err(stopped) = send(&mut store, job, source, check).await {
         store.abort().await;
         return Err(stopped);
     }
     // Then nothing but SIZE comes between STOR and RNFR.
-    let is_renamed_next = job.task.options.overwrite && job.task.options.verify != Verify::None;
+    let options = &job.task.options;
+    let is_renamed_next = options.overwrite
+        && options.verify != Verify::None
+        && !options.preserve_mtime
+        && !check.asks_for_hash();
     job.stop.or_soon(store.finish(is_renamed_next)).await
 }
 
-async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
+async fn send(
+    store: &mut Store<'_>,
+    job: &Job<'_>,
+    source: &mut SourceFile,
+    check: &mut Check,
+) -> Result<(), Stopped> {
     let mut stop = pin!(job.stop.requested());
     loop {
         let chunk = source.read().await?;
@@ -128,6 +158,7 @@ async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> 
             stopped = &mut stop => return Err(stopped),
             sent = store.write(chunk) => sent?,
         }
+        check.update(chunk);
         job.metrics.bytes("upload", &job.task.remote, chunk.len() as u64);
     }
 }
@@ -138,20 +169,26 @@ async fn verify(
     job: &Job<'_>,
     temp: &str,
     sent: u64,
-) -> Result<Vec<String>, TryError> {
+    check: &mut Check,
+) -> Result<(), TryError> {
     if job.task.options.verify == Verify::None {
-        return Ok(Vec::new());
+        return Ok(());
     }
-    match session.size(temp).await? {
-        Size::Bytes(stored) if stored == sent => Ok(Vec::new()),
+    let why = match session.size(temp).await? {
+        Size::Bytes(stored) if stored == sent => {
+            check.has_size();
+            return Ok(());
+        }
         Size::Bytes(stored) => {
             let message =
                 format!("STOR {}: {sent} bytes were sent, and SIZE says {stored}", temp.escape_debug());
-            Err(try_again(Code::IntegrityMismatch, message))
+            return Err(try_again(Code::IntegrityMismatch, message));
         }
-        Size::Unsupported => Ok(vec!["size not verified: the server has no SIZE".to_owned()]),
-        Size::Refused { error, .. } => Ok(vec![format!("size not verified: {}", error.failure.message)]),
-    }
+        Size::Unsupported => "the server has no SIZE".to_owned(),
+        Size::Refused { error, .. } => error.failure.message,
+    };
+    check.notes.push(format!("size not verified: {why}"));
+    Ok(())
 }
 
 /// Gives the temp file its name. Whether the task is still ours is asked before each command that changes

@@ -86,6 +86,7 @@ fn timeouts() -> Timeouts {
         reply: seconds(10),
         stall: seconds(10),
         close: seconds(10),
+        ..Timeouts::default()
     }
 }
 
