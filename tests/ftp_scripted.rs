@@ -134,7 +134,7 @@ fn connection(address: SocketAddr) -> FtpConnection {
         user: "anna".into(),
         pass: "s3cret".to_owned().into(),
         max_sessions: 10,
-        timeouts: Timeouts { connect: SHORT, login: SHORT, reply: SHORT, stall: SHORT, close: SHORT, ..Timeouts::default() },
+        timeouts: Timeouts::all(SHORT),
         ..FtpConnection::default()
     }
 }
@@ -854,8 +854,7 @@ mod ahead {
         let mut rig = Rig::with(script.file("/f", b"abc")).await;
         // Many of these run side by side.
         let wait = Duration::from_secs(1);
-        rig.connection.timeouts =
-            Timeouts { connect: wait, login: wait, reply: wait, stall: wait, close: wait, ..Timeouts::default() };
+        rig.connection.timeouts = Timeouts::all(wait);
         rig.local("g", b"0123456789");
         let known = Arc::new(Known::far());
         let mut session = rig.hasty(&known).await;

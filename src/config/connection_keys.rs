@@ -173,6 +173,40 @@ pub const MAX_SESSION_AGE: Key = key(
     Told("`4m30s` with TLS, whose sessions many servers forget after five minutes; else none"),
     "A session that is older than this is closed as soon as it has no transfer.",
 );
+pub const MAX_SESSION_TRANSFERS: Key = key(
+    "max_session_transfers",
+    Kind::Number { min: 0, max: 1_000_000_000 },
+    Is("0"),
+    "A session that has served so many tasks is closed; 0 is no limit. For servers that grow slower or leak with \
+     each transfer.",
+);
+pub const RESUME: Key = key(
+    "resume",
+    Kind::Flag,
+    Is("true"),
+    "A transfer that broke off goes on where it was (REST), if size and time of its source are the same as before. \
+     `false` begins each try with the first byte, as a task can ask with `options.resume`.",
+);
+pub const MAX_FILE_SIZE: Key = key(
+    "max_file_size",
+    Kind::Size { min: 1, max: 1 << 50 },
+    Is("1Ti"),
+    "A larger file is `file_too_large`: before its first byte where its size is known, else once so many bytes have \
+     come. So no server can send for ever.",
+);
+pub const MIN_RATE: Key = key(
+    "min_rate",
+    Kind::Size { min: 0, max: 1 << 30 },
+    Is("64"),
+    "Bytes a second, on average over `min_rate_window`, that a data connection must move while it is waited for; a \
+     slower one has failed. 0 bears any.",
+);
+pub const MIN_RATE_WINDOW: Key = key(
+    "min_rate_window",
+    Kind::Time { min: Duration::from_secs(1), max: Duration::from_secs(3600) },
+    Is("2m"),
+    "The time over which `min_rate` is measured.",
+);
 pub const DISABLE_EPSV: Key = rclones(
     "disable_epsv",
     Kind::Flag,
@@ -213,9 +247,21 @@ pub const RENAME_OVER: Key = key(
 );
 pub const CONNECT_TIMEOUT: Key =
     key("connect_timeout", WAIT, Is("30s"), "For each TCP connect, control and data.");
-pub const LOGIN_TIMEOUT: Key =
-    key("login_timeout", WAIT, Is("30s"), "For the greeting and for each reply of the login.");
+pub const GREETING_TIMEOUT: Key =
+    key("greeting_timeout", WAIT, Is("30s"), "For the server's greeting, once it is connected to.");
+pub const LOGIN_TIMEOUT: Key = key(
+    "login_timeout",
+    WAIT,
+    Is("30s"),
+    "For each reply of the login, and for the TLS handshake; all of them together may take twice as long.",
+);
 pub const REPLY_TIMEOUT: Key = key("reply_timeout", WAIT, Is("30s"), "For any other reply.");
+pub const FIRST_BYTE_TIMEOUT: Key = key(
+    "first_byte_timeout",
+    WAIT,
+    Is("1m"),
+    "For the first byte of a download: a server may have to fetch the file from somewhere first.",
+);
 pub const STALL_TIMEOUT: Key =
     key("stall_timeout", WAIT, Is("60s"), "A data connection without a byte for this long has stalled.");
 pub const CLOSE_TIMEOUT: Key = rclones(
@@ -269,11 +315,18 @@ pub const FTP: &[&Key] = &[
     &MAX_SESSIONS,
     &CONCURRENCY,
     &MAX_SESSION_AGE,
+    &MAX_SESSION_TRANSFERS,
     &IDLE_TIMEOUT,
     &RENAME_OVER,
+    &RESUME,
+    &MAX_FILE_SIZE,
+    &MIN_RATE,
+    &MIN_RATE_WINDOW,
     &CONNECT_TIMEOUT,
+    &GREETING_TIMEOUT,
     &LOGIN_TIMEOUT,
     &REPLY_TIMEOUT,
+    &FIRST_BYTE_TIMEOUT,
     &STALL_TIMEOUT,
     &CLOSE_TIMEOUT,
     &SHUT_TIMEOUT,

@@ -129,9 +129,16 @@ impl Yaml {
                 RenameOver::DeleteFirst => "delete_first",
             },
         );
+        self.plain("max_session_transfers", ftp.max_session_transfers.unwrap_or_default());
+        self.plain("resume", ftp.resume);
+        self.plain("max_file_size", size::show(ftp.max_file_size));
+        self.plain("min_rate", size::show(ftp.min_rate.bytes_per_second));
+        self.plain("min_rate_window", duration::show(ftp.min_rate.window));
         self.plain("connect_timeout", duration::show(ftp.timeouts.connect));
+        self.plain("greeting_timeout", duration::show(ftp.timeouts.greeting));
         self.plain("login_timeout", duration::show(ftp.timeouts.login));
         self.plain("reply_timeout", duration::show(ftp.timeouts.reply));
+        self.plain("first_byte_timeout", duration::show(ftp.timeouts.first_byte));
         self.plain("stall_timeout", duration::show(ftp.timeouts.stall));
         self.plain("close_timeout", duration::show(ftp.timeouts.close));
         self.plain("shut_timeout", duration::show(ftp.timeouts.close));

@@ -264,7 +264,9 @@ mod tests {
 
     #[test]
     fn a_class_that_nobody_knows_is_named() {
-        assert!(Encoding::parse("Slash,Klingon").unwrap_err().starts_with("found `Klingon`; expected None, Raw,"));
+        assert!(
+            Encoding::parse("Slash,Klingon").unwrap_err().starts_with("found `Klingon`; expected None, Raw,")
+        );
         assert_eq!(Encoding::parse(FTP).unwrap().names(), "Slash,Del,Ctl,RightSpace,Dot");
         assert_eq!(Encoding::parse("none").unwrap().names(), "None");
     }

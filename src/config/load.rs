@@ -12,7 +12,8 @@ use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
 use super::{
-    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Transfers, keys, properties, yaml,
+    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Transfers, keys, properties,
+    yaml,
 };
 use crate::digest::Algorithm;
 

@@ -19,6 +19,8 @@ mod encoding;
 mod entry;
 mod environment;
 mod errors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ini;
 mod keys;
 mod kind;
@@ -154,6 +156,8 @@ pub struct FtpConnection {
     pub max_sessions: usize,
     /// An older session is closed as soon as it has no transfer.
     pub max_session_age: Option<Duration>,
+    /// Tasks that one session serves at most.
+    pub max_session_transfers: Option<u64>,
     pub tls: Tls,
     pub way: Way,
     /// The directory on the server beneath which all remote paths lie, without a slash at its end.
@@ -172,6 +176,11 @@ pub struct FtpConnection {
     /// (rclone's key).
     pub idle_timeout: Option<Duration>,
     pub rename_over: RenameOver,
+    /// A transfer that broke off goes on where it was.
+    pub resume: bool,
+    /// In bytes.
+    pub max_file_size: u64,
+    pub min_rate: MinRate,
     pub timeouts: Timeouts,
 }
 
@@ -192,6 +201,15 @@ impl FtpConnection {
     }
 }
 
+impl FtpConnection {
+    /// Why a file of so many bytes is not transferred, where that is so.
+    #[must_use]
+    pub fn too_large(&self, bytes: u64) -> Option<String> {
+        let most = self.max_file_size;
+        (bytes > most).then(|| format!("{bytes} bytes are more than max_file_size allows, {most}"))
+    }
+}
+
 impl Default for FtpConnection {
     /// A connection to nowhere, with every key's default.
     fn default() -> Self {
@@ -203,6 +221,7 @@ impl Default for FtpConnection {
             pass: SecretString::default(),
             max_sessions: 10,
             max_session_age: None,
+            max_session_transfers: None,
             tls: Tls::default(),
             way: Way::default(),
             path_root: None,
@@ -213,6 +232,9 @@ impl Default for FtpConnection {
             writing_mdtm: false,
             idle_timeout: None,
             rename_over: RenameOver::Auto,
+            resume: true,
+            max_file_size: 1 << 40,
+            min_rate: MinRate { bytes_per_second: 64, window: Duration::from_secs(120) },
             timeouts: Timeouts::default(),
         }
     }
@@ -227,15 +249,28 @@ pub enum RenameOver {
     DeleteFirst,
 }
 
+/// How fast a data connection must be, so that a server which drips does not hold a session for ever.
+#[derive(Debug, Clone, Copy)]
+pub struct MinRate {
+    /// 0 bears any rate.
+    pub bytes_per_second: u64,
+    /// Measured over so much time of waiting for the data connection.
+    pub window: Duration,
+}
+
 /// The deadlines of one session. Each wait has one of these.
 #[derive(Debug, Clone)]
 pub struct Timeouts {
     /// TCP connect, control and data.
     pub connect: Duration,
-    /// The greeting and each reply of the login.
+    /// The greeting.
+    pub greeting: Duration,
+    /// The TLS handshake and each reply of the login; twice as long is for all of them together.
     pub login: Duration,
     /// Any other reply.
     pub reply: Duration,
+    /// The first byte of a download.
+    pub first_byte: Duration,
     /// A data connection without a byte for this long has stalled.
     pub stall: Duration,
     /// The reply that ends a transfer (226), counted from the end of the data (rclone's key).
@@ -249,11 +284,30 @@ impl Default for Timeouts {
         let seconds = Duration::from_secs;
         Timeouts {
             connect: seconds(30),
+            greeting: seconds(30),
             login: seconds(30),
             reply: seconds(30),
+            first_byte: seconds(60),
             stall: seconds(60),
             close: seconds(60),
             hash: seconds(600),
+        }
+    }
+}
+
+impl Timeouts {
+    /// The same for every wait.
+    #[must_use]
+    pub const fn all(wait: Duration) -> Timeouts {
+        Timeouts {
+            connect: wait,
+            greeting: wait,
+            login: wait,
+            reply: wait,
+            first_byte: wait,
+            stall: wait,
+            close: wait,
+            hash: wait,
         }
     }
 }

@@ -172,11 +172,12 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// One try on this session; false if the session is in doubt, whatever it says of itself.
-    async fn carry(&mut self, session: &mut Leased<C>, entry: Entry) -> bool {
+    async fn carry(&mut self, session: &mut Leased<C>, mut entry: Entry) -> bool {
         let shared = Arc::clone(&self.shared);
         let record = &entry.job.record;
         let (task, lease) = (&entry.job.task, &record.lease);
-        let carried = catch_panic(shared.carrier.carry(session, task, record, &shared.cut_off));
+        let kept = &mut entry.kept;
+        let carried = catch_panic(shared.carrier.carry(session, task, record, kept, &shared.cut_off));
         let ended = self.until_cut_off(lease, carried).await;
         let result = match ended {
             Ok(Ok(transferred)) => Ok(transferred),

@@ -41,6 +41,7 @@ pub(super) enum Step {
     Hash,
     XHash(&'static str),
     OptsHash,
+    Rest,
     Retr,
     /// RETR was accepted: bytes, then the final reply.
     Receiving,
@@ -80,6 +81,7 @@ impl Step {
             Step::Hash => "HASH",
             Step::XHash(command) => command,
             Step::OptsHash => "OPTS HASH",
+            Step::Rest => "REST",
             Step::Retr | Step::Receiving => "RETR",
             Step::Stor | Step::Sending => "STOR",
             Step::Mkd => "MKD",
@@ -171,9 +173,13 @@ pub(super) fn fault(error: FtpError) -> Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     Connect,
+    Greeting,
     Login,
     Reply,
+    FirstByte,
     Stall,
+    /// Bytes came, and too few.
+    Rate,
     Close,
     Hash,
 }
@@ -182,9 +188,12 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Wait::Connect => "connect_timeout",
+            Wait::Greeting => "greeting_timeout",
             Wait::Login => "login_timeout",
             Wait::Reply => "reply_timeout",
+            Wait::FirstByte => "first_byte_timeout",
             Wait::Stall => "stall_timeout",
+            Wait::Rate => "min_rate",
             Wait::Close => "close_timeout",
             Wait::Hash => "hash_timeout",
         })

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::config::FtpConnection;
 
+use super::fault::Step;
 use super::features::Features;
 use super::trust::Verifier;
 
@@ -33,6 +34,9 @@ pub struct Known {
     refuses_opts_utf8: AtomicBool,
     /// A bit for each way to set a file's time that it does not know.
     lacks_ways: AtomicU8,
+    /// It does not begin in the middle of a file that it sends, or of one that it is sent.
+    refuses_rest_to_send: AtomicBool,
+    refuses_rest_to_store: AtomicBool,
     /// It did not bear a command ahead of its turn.
     objects: AtomicBool,
     /// It is taken for a far one.
@@ -69,6 +73,19 @@ impl Known {
 
     pub(super) fn is_far(&self) -> bool {
         self.is_far
+    }
+
+    /// Whether the server does not let this command (RETR or STOR) begin in the middle of a file.
+    pub(super) fn refuses_rest(&self, step: Step) -> bool {
+        self.rest(step).load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refused_rest(&self, step: Step) {
+        self.rest(step).store(true, Ordering::Relaxed);
+    }
+
+    fn rest(&self, step: Step) -> &AtomicBool {
+        if step == Step::Stor { &self.refuses_rest_to_store } else { &self.refuses_rest_to_send }
     }
 
     /// The judge of the server's certificates, made once.

@@ -18,6 +18,8 @@
 //! list      NLST
 //! mtime     MDTM; MFMT, MFF, SITE UTIME
 //! hash      HASH, XSHA256 and their like
+//! pace      too slow, or no byte at all
+//! restart   REST
 //! reply     three digits and a text, made safe to show
 //! fault     what can go wrong on the wire; deadlines
 //! classify  the one table: fault → the contract's code and what the try asks for
@@ -35,15 +37,19 @@ mod data;
 mod fault;
 mod features;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hash;
 mod known;
 mod list;
 mod login;
 mod mtime;
 mod names;
+mod pace;
 mod passive;
 mod proxy;
 mod reply;
+mod restart;
 mod session;
 mod tls;
 mod trust;

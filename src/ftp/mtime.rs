@@ -92,7 +92,8 @@ impl Session {
             };
             // A server that does not know this form tells the time of a file of that strange name.
             let is_done = reply.is_done()
-                && (step != Step::SetMdtm || reply.time().is_none_or(|told| told.as_second() == at.as_second()));
+                && (step != Step::SetMdtm
+                    || reply.time().is_none_or(|told| told.as_second() == at.as_second()));
             if is_done {
                 return Ok(SetModified::Done(step.verb()));
             }

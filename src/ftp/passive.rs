@@ -42,6 +42,8 @@ pub(super) enum Manner {
     BehindSize,
     /// STOR, and the bytes follow without waiting for its 150.
     Unaccepted,
+    /// Behind REST, which was accepted: from this byte on.
+    From(u64),
 }
 
 impl Session {
@@ -60,6 +62,9 @@ impl Session {
         self.ahead.unaccepted = false;
         let port_ahead = self.ahead.take_port();
         let end = self.data_end(port_ahead).await?;
+        if let Manner::From(offset) = manner {
+            self.restart_at(offset).await?;
+        }
         if manner == Manner::Unaccepted {
             return self.open_unaccepted(step, &line, end, port_ahead.is_some()).await;
         }

@@ -98,6 +98,12 @@ impl Reply {
         }
     }
 
+    /// Whether it speaks of beginning in the middle of a file.
+    pub fn says_rest(&self) -> bool {
+        let text = self.raw.to_ascii_lowercase();
+        ["rest ", "restart", "resum", "append"].iter().any(|word| text.contains(word))
+    }
+
     /// What the words of the reply say. `path` is taken out first: a file may be called `denied`.
     pub fn says(&self, path: Option<&str>) -> Says {
         Says::of(&self.raw, path)

@@ -135,11 +135,12 @@ impl Session {
         }
     }
 
-    /// Whether the session is older than its connection's `max_session_age`. It still works, and is not to be
-    /// given another task.
+    /// Whether the session is older than its connection's `max_session_age`, or has served `max_session_transfers`
+    /// tasks. It still works, and is not to be given another task.
     #[must_use]
     pub fn is_expired(&self) -> bool {
         self.connection.max_session_age.is_some_and(|age| self.opened.elapsed() >= age)
+            || self.connection.max_session_transfers.is_some_and(|most| self.tasks >= most)
     }
 
     /// False once an exchange was left unfinished (error, timeout, cancellation) or a reply did not fit:

@@ -1,5 +1,6 @@
 //! What a published file remembers: the record that it was made for, and what its answer said.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -59,6 +60,12 @@ impl Mark {
 
     fn value(&self, size: u64) -> String {
         format!("{} {size}", self.0)
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

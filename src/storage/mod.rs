@@ -18,6 +18,8 @@ mod error;
 mod finish;
 mod mark;
 mod owner;
+mod part;
+mod resume;
 mod source;
 mod strays;
 mod sweep;
@@ -37,19 +39,21 @@ pub use error::StorageError;
 pub use finish::Finish;
 pub use mark::Mark;
 pub use owner::Owner;
-pub use source::SourceFile;
+pub use part::{Place, Stamp as SourceStamp};
+pub use source::{Identity, SourceFile};
 pub use strays::{Errand, Stamp};
 pub use sweep::SharedStrays;
 pub use target::Target;
-pub use temp_file::{CHUNK, TempFile};
+pub use temp_file::{CHUNK, Earlier, TempFile};
 pub use temp_name::{Incarnation, TempName};
 
 use crate::config::LocalConnection;
 use beneath::Beneath;
 use disk::{Disk, Job};
-use draft::Plan;
+use draft::{Look, Plan};
 use error::{Doing, Side};
 use mark::Remembered;
+use part::Parts;
 
 /// The files of one local connection. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -59,6 +63,7 @@ pub struct Storage {
     disk: Disk,
     strays: SharedStrays,
     remembers: bool,
+    parts: Parts,
 }
 
 /// How a download begins.
@@ -107,6 +112,7 @@ impl Storage {
             beneath: Arc::new(beneath),
             disk,
             strays: SharedStrays::default(),
+            parts: Parts::default(),
         }
     }
 
@@ -140,14 +146,29 @@ impl Storage {
         owner: Owner,
         overwrite: bool,
     ) -> Result<Begun, StorageError> {
-        self.strays.lock().begun(target.parent(), &owner, Instant::now());
-        let plan = Plan { target: target.clone(), owner, overwrite };
-        let (beneath, early) = (self.beneath(), plan.clone());
+        self.create_or_resume(target, owner, overwrite, None).await
+    }
+
+    /// [`Storage::create`], and looks for what an earlier owner of the record has brought of the source at `place`:
+    /// see [`TempFile::earlier`].
+    pub async fn create_or_resume(
+        &self,
+        target: &Target,
+        owner: Owner,
+        overwrite: bool,
+        place: Option<Place>,
+    ) -> Result<Begun, StorageError> {
+        let plan = Plan { target: target.clone(), owner, overwrite, source: None };
+        let (beneath, parts, early) = (self.beneath(), self.parts.clone(), plan.clone());
         let job = Job { what: "create", target: target.clone(), side: Side::Destination };
-        let before = self.disk.call(job, move |_| early.look(&beneath)).await?;
-        Ok(match before {
-            Some(Remembered { size, memory }) => Begun::Before { bytes: size, memory },
-            None => Begun::Now(TempFile::new(self.clone(), plan)),
+        let look =
+            move |_: &disk::Abandoned<'_>| early.look(&beneath, place.as_ref().map(|place| (&parts, place)));
+        let look = self.disk.call(job, look).await;
+        // Only now: what an earlier owner has left is swept away from here on.
+        self.strays.lock().begun(target.parent(), &plan.owner, Instant::now());
+        Ok(match look? {
+            Look::Before(Remembered { size, memory }) => Begun::Before { bytes: size, memory },
+            Look::Now(part) => Begun::Now(TempFile::new(self.clone(), plan, part)),
         })
     }
 

@@ -38,10 +38,8 @@ pub(super) async fn may_begin(session: &mut Session, job: &Job<'_>) -> Result<()
 
 async fn may_move_to(session: &mut Session, job: &Job<'_>, to: &str) -> Result<(), Stopped> {
     if !job.task.options.overwrite && job.stop.or_soon(session.exists(to)).await? {
-        let message = format!(
-            "options.after.move_to: {} is there already, and overwrite is false",
-            to.escape_debug()
-        );
+        let message =
+            format!("options.after.move_to: {} is there already, and overwrite is false", to.escape_debug());
         return Err(give_up(Code::DestinationExists, message).into());
     }
     Ok(())
@@ -70,7 +68,8 @@ fn the_file_is_there(stopped: Stopped) -> Stopped {
     match stopped {
         Stopped::Failed(mut error) => {
             let message = &error.failure.message;
-            error.failure.message = format!("the file is there, but its source was not taken away: {message}");
+            error.failure.message =
+                format!("the file is there, but its source was not taken away: {message}");
             Stopped::Failed(error)
         }
         stopped => stopped,

@@ -74,11 +74,7 @@ enum Compared {
 }
 
 /// Compares to the last byte; reads no further than they agree.
-async fn compare(
-    retrieve: &mut Retrieve<'_>,
-    job: &Job<'_>,
-    check: &mut Check,
-) -> Result<Compared, Stopped> {
+async fn compare(retrieve: &mut Retrieve<'_>, job: &Job<'_>, check: &mut Check) -> Result<Compared, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
     let mut source = job.stop.or(job.storage.open_source(&target)).await?;
     let mut received = Vec::with_capacity(CHUNK);

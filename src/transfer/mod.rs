@@ -8,6 +8,7 @@ mod compare;
 mod download;
 mod memory;
 mod mtime;
+mod resume;
 mod stop;
 mod tidy;
 mod upload;
@@ -27,6 +28,8 @@ use crate::record::Record;
 use crate::storage::{Incarnation, Owner, SharedStrays, Storage, StorageError};
 use crate::task::{Operation, Task};
 
+pub use resume::Kept;
+use resume::Shelf;
 use stop::Stop;
 
 /// What a try that succeeded did.
@@ -61,12 +64,20 @@ pub struct Transfer {
     hash: Option<Algorithm>,
     /// By FTP connection: what stands on its server without an owner.
     strays: Arc<Mutex<BTreeMap<String, SharedStrays>>>,
+    shelf: Shelf,
 }
 
 impl Transfer {
     /// `storages` by the local connections' names; `incarnation` goes into the names of temp files.
     pub fn new(storages: BTreeMap<String, Storage>, incarnation: Incarnation, metrics: Metrics) -> Transfer {
-        Transfer { storages, incarnation, metrics, hash: None, strays: Arc::default() }
+        Transfer {
+            storages,
+            incarnation,
+            metrics,
+            hash: None,
+            strays: Arc::default(),
+            shelf: Shelf::default(),
+        }
     }
 
     /// Every file is hashed on its way, for its result.
@@ -93,6 +104,19 @@ impl Transfer {
         record: &Record,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
+        self.run_again(session, task, record, &mut Kept::default(), cancel).await
+    }
+
+    /// [`Transfer::run`], which goes on from what an earlier try at the same task and record has left in `kept`, and
+    /// where it fails leaves there what the next one may go on from.
+    pub async fn run_again(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        record: &Record,
+        kept: &mut Kept,
+        cancel: &CancellationToken,
+    ) -> Result<Transferred, Stopped> {
         let stop = Stop::new(&record.lease, cancel);
         stop.check()?;
         session.begin_task();
@@ -105,11 +129,13 @@ impl Transfer {
             metrics: &self.metrics,
             stop: &stop,
             strays: self.strays_at(&task.remote),
+            shelf: &self.shelf,
+            resumes: task.options.resume && session.connection().resume,
         };
         job.stop.or(session.speak_utf8_for(&job.path)).await?;
         let ended = match task.operation {
-            Operation::Download => download::run(session, &job).await,
-            Operation::Upload => upload::run(session, &job).await,
+            Operation::Download => download::run(session, &job, kept).await,
+            Operation::Upload => upload::run(session, &job, kept).await,
         };
         // What fails while the try is being stopped is nobody's answer.
         let mut done = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
@@ -152,6 +178,9 @@ struct Job<'a> {
     stop: &'a Stop<'a>,
     /// On the server.
     strays: SharedStrays,
+    shelf: &'a Shelf,
+    /// Both the task and its connection want broken transfers to go on where they were.
+    resumes: bool,
 }
 
 impl From<StorageError> for Stopped {

@@ -13,6 +13,7 @@ use crate::storage::SourceFile;
 use crate::task::Verify;
 
 use super::compare::{self, Found};
+use super::resume::Kept;
 use super::tidy::Leftover;
 use super::verify::Check;
 use super::{Job, Stopped, Transferred, give_up, mtime, try_again};
@@ -20,25 +21,43 @@ use super::{Job, Stopped, Transferred, give_up, mtime, try_again};
 /// How long the removal of a temp file on the server may take.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 
-pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
+pub(super) async fn run(
+    session: &mut Session,
+    job: &Job<'_>,
+    kept: &mut Kept,
+) -> Result<Transferred, Stopped> {
     let directory = directory_of(&job.path)?;
-    let temp = format!("{directory}{}", job.owner.temp);
     let mut source = open(job).await?;
+    if let Some(why) = session.connection().too_large(source.size()) {
+        let path = job.task.local_path.escape_debug();
+        return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
+    }
     let mut check = Check::begin(session, job)?;
     check.facts.source_mtime = mtime::of_local(&source);
     if is_there(session, job, source.size(), &mut check).await? {
         return Ok(already_there(source.size(), check));
     }
     job.strays.lock().begun(directory, &job.owner, Instant::now());
-    let leftover = Leftover::of(&job.strays, directory, &job.owner.temp);
+    let earlier = kept.upload(&source);
+    let name = earlier.clone().unwrap_or_else(|| job.owner.temp.clone());
+    let leftover = Leftover::of(&job.strays, directory, &name);
+    let temp = Temp { path: format!("{directory}{name}"), is_begun: earlier.is_some() };
     let put = put(session, job, &temp, &mut source, &mut check).await;
-    if matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp).await {
+    let is_kept = put.as_ref().is_err_and(|why| kept.keep_upload(job, directory, &name, &source, why));
+    if is_kept || matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp.path).await {
         leftover.gone();
     }
     match put? {
         Put::Renamed => Ok(Transferred { bytes: source.size(), notes: check.notes, facts: check.facts }),
         Put::Superfluous => Ok(already_there(source.size(), check)),
     }
+}
+
+/// Where the file stands until it has its name.
+struct Temp {
+    path: String,
+    /// An earlier try of this process has sent a part of it.
+    is_begun: bool,
 }
 
 /// What became of the temp file.
@@ -72,13 +91,21 @@ fn already_there(bytes: u64, mut check: Check) -> Transferred {
 async fn put(
     session: &mut Session,
     job: &Job<'_>,
-    temp: &str,
+    temp: &Temp,
     source: &mut SourceFile,
     check: &mut Check,
 ) -> Result<Put, Stopped> {
-    store(session, job, temp, source, check).await?;
-    job.stop.or_soon(verify(session, job, temp, source.size(), check)).await?;
-    check.compare(session, job, temp, "the sent").await?;
+    let Temp { path: temp, is_begun } = temp;
+    check.begin_again(job);
+    check.facts.resumed_from = if *is_begun { go_on(session, job, temp, source, check).await? } else { None };
+    if check.facts.resumed_from.is_none() {
+        store(session, job, temp, source, check).await?;
+    }
+    let verified = verified(session, job, temp, source.size(), check).await;
+    if verified.is_err() && check.facts.resumed_from.is_some() {
+        session.distrust_rest();
+    }
+    verified?;
     job.stop.or_soon(mtime::keep(session, job, temp, source, check)).await?;
     // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
     if is_there(session, job, source.size(), check).await? {
@@ -90,6 +117,34 @@ async fn put(
     }
     publish(session, job, temp).await?;
     Ok(Put::Renamed)
+}
+
+/// Sends what the server does not have yet of a file that an earlier try has begun. The earlier connection may not be
+/// gone at the server: what it still writes is what stands there, the source being the same. `None` where the file
+/// has to be sent from its begin.
+async fn go_on(
+    session: &mut Session,
+    job: &Job<'_>,
+    temp: &str,
+    source: &mut SourceFile,
+    check: &mut Check,
+) -> Result<Option<u64>, Stopped> {
+    if !session.may_restart_store() {
+        return Ok(None);
+    }
+    let there = match job.stop.or_soon(session.size(temp)).await? {
+        Size::Bytes(there) if there > 0 && there <= source.size() => there,
+        _ => return Ok(None),
+    };
+    if there < source.size() {
+        let Some(begun) = job.stop.or_soon(session.store_from(temp, there)).await? else { return Ok(None) };
+        check.used("REST");
+        check.take_in_source(job, source, there).await?;
+        send_all(begun, job, source, check).await?;
+    } else {
+        check.take_in_source(job, source, there).await?;
+    }
+    Ok(Some(there))
 }
 
 async fn open(job: &Job<'_>) -> Result<SourceFile, Stopped> {
@@ -106,7 +161,6 @@ async fn store(
     source: &mut SourceFile,
     check: &mut Check,
 ) -> Result<(), Stopped> {
-    check.begin_again(job);
     let begun = job.stop.or_soon(session.store(temp)).await?;
     match send_all(begun, job, source, check).await {
         Err(Stopped::Failed(refused))
@@ -163,17 +217,21 @@ async fn send(
     }
 }
 
-/// Compares the temp file's SIZE with what was sent.
-async fn verify(
+/// Compares what stands on the server with what was sent: by size, and by hash where the task asks for it.
+async fn verified(
     session: &mut Session,
     job: &Job<'_>,
     temp: &str,
     sent: u64,
     check: &mut Check,
-) -> Result<(), TryError> {
-    if job.task.options.verify == Verify::None {
-        return Ok(());
+) -> Result<(), Stopped> {
+    if job.task.options.verify != Verify::None {
+        job.stop.or_soon(has_size(session, temp, sent, check)).await?;
     }
+    check.compare(session, job, temp, "the sent").await
+}
+
+async fn has_size(session: &mut Session, temp: &str, sent: u64, check: &mut Check) -> Result<(), TryError> {
     let why = match session.size(temp).await? {
         Size::Bytes(stored) if stored == sent => {
             check.has_size();

@@ -4,6 +4,7 @@ use crate::digest::{Algorithm, FileHash, Hasher};
 use crate::failure::{Code, TryError};
 use crate::ftp::{ServerHash, Session};
 use crate::outcome::Facts;
+use crate::storage::{SourceFile, TempFile};
 use crate::task::Verify;
 
 use super::{Job, Stopped, give_up, try_again};
@@ -55,6 +56,42 @@ impl Check {
         for hasher in &mut self.hashers {
             hasher.update(bytes);
         }
+    }
+
+    /// The file's first bytes were brought by an earlier try: they are read again where a hash needs them.
+    pub async fn take_in(&mut self, job: &Job<'_>, file: &mut TempFile) -> Result<(), Stopped> {
+        self.used("REST");
+        let mut offset = 0;
+        while !self.hashers.is_empty() && offset < file.len() {
+            let bytes = job.stop.or(file.written(offset)).await?;
+            if bytes.is_empty() {
+                break;
+            }
+            self.update(&bytes);
+            offset += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The server has the source's first `there` bytes: they are read where a hash needs them. The source's next
+    /// bytes are those behind them.
+    pub async fn take_in_source(
+        &mut self,
+        job: &Job<'_>,
+        source: &mut SourceFile,
+        there: u64,
+    ) -> Result<(), Stopped> {
+        while !self.hashers.is_empty() && source.position() < there {
+            let before = source.position();
+            let bytes = job.stop.or(source.read()).await?;
+            let wanted = usize::try_from(there - before).unwrap_or(usize::MAX).min(bytes.len());
+            if wanted == 0 {
+                break;
+            }
+            self.update(bytes.get(..wanted).unwrap_or_default());
+        }
+        source.skip_to(there);
+        Ok(())
     }
 
     /// Whether the server is asked for a hash.

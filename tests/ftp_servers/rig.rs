@@ -80,14 +80,7 @@ fn given(server: &str) -> Rig {
 fn timeouts() -> Timeouts {
     let seconds = Duration::from_secs;
     // Pure-FTPd takes its time over passwords.
-    Timeouts {
-        connect: seconds(5),
-        login: seconds(30),
-        reply: seconds(10),
-        stall: seconds(10),
-        close: seconds(10),
-        ..Timeouts::default()
-    }
+    Timeouts { connect: seconds(5), login: seconds(30), ..Timeouts::all(seconds(10)) }
 }
 
 /// The connection to a server of ours, which trusts its certificate's authority.
