@@ -78,7 +78,8 @@ impl<'a> Shared<'a> {
         let root = |local: &Arc<LocalConnection>| (local.name.clone(), local.base_path.clone());
         Dispatcher::new(Wiring {
             pool: pool.clone(),
-            carrier: Transfer::new(storages.clone(), self.incarnation, self.metrics.clone()),
+            carrier: Transfer::new(storages.clone(), self.incarnation, self.metrics.clone())
+                .hashing(self.config.transfer.hash),
             connections: connections.ftp.values().cloned().collect(),
             roots: connections.local.values().map(root).collect(),
             resolve: |root, path| Some(root.join(Target::resolve(root, path).ok()?.relative())),

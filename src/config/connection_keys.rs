@@ -106,6 +106,27 @@ pub const KEEPALIVE: Key = key(
     "After this much silence TCP asks whether the server is still there, which also keeps firewalls from \
      forgetting a control connection during a long transfer; 0 never asks.",
 );
+pub const ENCODING: Key = rclones(
+    "encoding",
+    Kind::Encoding,
+    Told("names are sent as the task has them"),
+    "Characters of a task's remote path that the server does not take, and that are replaced there by look-alikes: \
+     rclone's classes with commas, such as its own default for FTP, `Slash,Del,Ctl,RightSpace,Dot`. Unlike with \
+     rclone nothing is replaced where this is not set.",
+);
+pub const WRITING_MDTM: Key = rclones(
+    "writing_mdtm",
+    Kind::Flag,
+    Is("false"),
+    "Set times with `MDTM time path` at once, for `preserve_mtime` on an upload. Otherwise MFMT, MFF and SITE UTIME \
+     come first where the server offers them, and this form where it offers none of them, such as vsftpd.",
+);
+pub const IDLE_TIMEOUT: Key = rclones(
+    "idle_timeout",
+    Kind::Time { min: Duration::ZERO, max: Duration::from_secs(86_400) },
+    Told("`pool.session_timeout_seconds`"),
+    "An idle session of this connection is closed after this time; 0 keeps it until the server ends it.",
+);
 pub const PATH_ROOT: Key = key(
     "path_root",
     Kind::Text,
@@ -249,6 +270,18 @@ pub const CLOSE_TIMEOUT: Key = rclones(
     Is("1m"),
     "For the reply that ends a transfer, counted from the end of its data.",
 );
+pub const SHUT_TIMEOUT: Key = rclones(
+    "shut_timeout",
+    WAIT,
+    Told("`close_timeout`"),
+    "rclone's name for a part of the wait that `close_timeout` bounds here: the shorter of the two holds.",
+);
+pub const HASH_TIMEOUT: Key = key(
+    "hash_timeout",
+    WAIT,
+    Is("10m"),
+    "For the reply to HASH and its like, for which the server reads the whole file.",
+);
 
 /// The keys of a section with `type = ftp`, in the order of the documentation.
 pub const FTP: &[&Key] = &[
@@ -272,6 +305,8 @@ pub const FTP: &[&Key] = &[
     &DISABLE_EPSV,
     &DISABLE_UTF8,
     &CHARSET,
+    &ENCODING,
+    &WRITING_MDTM,
     &PATH_ROOT,
     &SOCKS_PROXY,
     &HTTP_PROXY,
@@ -281,6 +316,7 @@ pub const FTP: &[&Key] = &[
     &CONCURRENCY,
     &MAX_SESSION_AGE,
     &MAX_SESSION_TRANSFERS,
+    &IDLE_TIMEOUT,
     &RENAME_OVER,
     &RESUME,
     &MAX_FILE_SIZE,
@@ -293,6 +329,8 @@ pub const FTP: &[&Key] = &[
     &FIRST_BYTE_TIMEOUT,
     &STALL_TIMEOUT,
     &CLOSE_TIMEOUT,
+    &SHUT_TIMEOUT,
+    &HASH_TIMEOUT,
 ];
 
 pub const BASE_PATH: Key = key(
@@ -335,12 +373,8 @@ pub const FOREIGN: &[Foreign] = &[
     foreign("tls_cache_size", Taken::Any, "each session keeps its own TLS session"),
     foreign("disable_mlsd", Taken::Any, "nothing is listed"),
     foreign("force_list_hidden", Taken::Any, "nothing is listed"),
-    foreign("idle_timeout", Taken::Any, "pool.session_timeout_seconds says when idle sessions are closed"),
-    foreign("shut_timeout", Taken::Only(&["60", "60s", "1m", "1m0s"]), "use close_timeout"),
-    foreign("writing_mdtm", OFF, "modification times are not written in this version"),
     foreign("ask_password", OFF, "a pod has nobody to ask"),
     foreign("no_check_upload", OFF, "every upload is checked before it gets its name"),
-    foreign("encoding", Taken::Only(&["none", "raw"]), "names are sent as the task has them"),
 ];
 
 #[cfg(test)]

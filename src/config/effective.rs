@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::digest::Algorithm;
+
 use super::{
     Config, Connections, Data, Delivery, FtpConnection, Kafka, LocalConnection, ProxyKind, RenameOver, Tls,
     TlsMode, Trust, Way, duration, size,
@@ -35,6 +37,8 @@ impl Config {
         yaml.plain("drain_seconds", seconds(self.shutdown.drain));
         yaml.section("pod");
         yaml.text("name", &self.pod.name);
+        yaml.section("transfer");
+        yaml.text("hash", self.transfer.hash.map_or("none", Algorithm::name));
         yaml.connections(&self.connections);
         yaml.out
     }
@@ -104,7 +108,16 @@ impl Yaml {
             "charset",
             &ftp.charset.map_or("utf-8".to_owned(), |charset| charset.name().to_ascii_lowercase()),
         );
+        match ftp.encoding {
+            Some(encoding) => self.text("encoding", &encoding.names()),
+            None => self.plain("encoding", "null"),
+        }
+        self.plain("writing_mdtm", ftp.writing_mdtm);
         self.plain("max_sessions", ftp.max_sessions);
+        match ftp.idle_timeout {
+            Some(idle) => self.plain("idle_timeout", duration::show(idle)),
+            None => self.plain("idle_timeout", "null"),
+        }
         match ftp.max_session_age {
             Some(age) => self.plain("max_session_age", duration::show(age)),
             None => self.plain("max_session_age", "null"),
@@ -128,6 +141,8 @@ impl Yaml {
         self.plain("first_byte_timeout", duration::show(ftp.timeouts.first_byte));
         self.plain("stall_timeout", duration::show(ftp.timeouts.stall));
         self.plain("close_timeout", duration::show(ftp.timeouts.close));
+        self.plain("shut_timeout", duration::show(ftp.timeouts.close));
+        self.plain("hash_timeout", duration::show(ftp.timeouts.hash));
     }
 
     fn tls(&mut self, tls: &Tls) {

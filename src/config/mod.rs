@@ -15,6 +15,7 @@ mod connections;
 mod document;
 mod duration;
 mod effective;
+mod encoding;
 mod entry;
 mod environment;
 mod errors;
@@ -35,6 +36,7 @@ mod way;
 mod yaml;
 
 pub use document::configuration_md;
+pub use encoding::Encoding;
 pub use errors::{ConfigErrors, Mistake, Place};
 pub use load::Sources;
 pub use obscure::{NotObscured, reveal};
@@ -49,6 +51,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::digest::Algorithm;
+
 /// Everything a pod needs to know, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -59,6 +63,7 @@ pub struct Config {
     pub metrics: Listen,
     pub shutdown: Shutdown,
     pub pod: Pod,
+    pub transfer: Transfers,
     pub connections: Connections,
 }
 
@@ -120,6 +125,13 @@ pub struct Shutdown {
     pub drain: Duration,
 }
 
+/// What holds for every transfer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Transfers {
+    /// Computed over each file on its way, for its result.
+    pub hash: Option<Algorithm>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Pod {
     pub name: String,
@@ -156,6 +168,13 @@ pub struct FtpConnection {
     pub disable_utf8: bool,
     /// Of names on the server; `None` is UTF-8.
     pub charset: Option<&'static encoding_rs::Encoding>,
+    /// What is replaced in names on the server; `None` is nothing (rclone's key).
+    pub encoding: Option<Encoding>,
+    /// Set times by MDTM, and by nothing else (rclone's key).
+    pub writing_mdtm: bool,
+    /// An idle session is closed after this time; zero is never, `None` is `pool.session_timeout_seconds`
+    /// (rclone's key).
+    pub idle_timeout: Option<Duration>,
     pub rename_over: RenameOver,
     /// A transfer that broke off goes on where it was.
     pub resume: bool,
@@ -166,13 +185,19 @@ pub struct FtpConnection {
 }
 
 impl FtpConnection {
-    /// A remote path as the server gets it: beneath `path_root` where there is one, absolute paths too.
+    /// A remote path as the server gets it: encoded, and beneath `path_root` where there is one, absolute paths
+    /// too. `None` where it would lead up: decoding a task lets no such path through, but an encoding may make one.
     #[must_use]
-    pub fn beneath_root(&self, path: &str) -> String {
-        match &self.path_root {
+    pub fn on_server(&self, path: &str) -> Option<String> {
+        let encoded = self.encoding.map(|encoding| encoding.on_server(path));
+        let path = encoded.as_deref().unwrap_or(path);
+        if path.split(['/', '\\']).any(|component| component == "..") {
+            return None;
+        }
+        Some(match &self.path_root {
             Some(root) => format!("{}/{}", root.trim_end_matches('/'), path.trim_start_matches('/')),
             None => path.to_owned(),
-        }
+        })
     }
 }
 
@@ -188,7 +213,6 @@ impl FtpConnection {
 impl Default for FtpConnection {
     /// A connection to nowhere, with every key's default.
     fn default() -> Self {
-        let seconds = Duration::from_secs;
         FtpConnection {
             name: String::new(),
             host: String::new(),
@@ -204,19 +228,14 @@ impl Default for FtpConnection {
             disable_epsv: false,
             disable_utf8: false,
             charset: None,
+            encoding: None,
+            writing_mdtm: false,
+            idle_timeout: None,
             rename_over: RenameOver::Auto,
             resume: true,
             max_file_size: 1 << 40,
-            min_rate: MinRate { bytes_per_second: 64, window: seconds(120) },
-            timeouts: Timeouts {
-                connect: seconds(30),
-                greeting: seconds(30),
-                login: seconds(30),
-                reply: seconds(30),
-                first_byte: seconds(60),
-                stall: seconds(60),
-                close: seconds(60),
-            },
+            min_rate: MinRate { bytes_per_second: 64, window: Duration::from_secs(120) },
+            timeouts: Timeouts::default(),
         }
     }
 }
@@ -256,6 +275,24 @@ pub struct Timeouts {
     pub stall: Duration,
     /// The reply that ends a transfer (226), counted from the end of the data (rclone's key).
     pub close: Duration,
+    /// The reply to HASH and its like.
+    pub hash: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Timeouts {
+            connect: seconds(30),
+            greeting: seconds(30),
+            login: seconds(30),
+            reply: seconds(30),
+            first_byte: seconds(60),
+            stall: seconds(60),
+            close: seconds(60),
+            hash: seconds(600),
+        }
+    }
 }
 
 impl Timeouts {
@@ -270,6 +307,7 @@ impl Timeouts {
             first_byte: wait,
             stall: wait,
             close: wait,
+            hash: wait,
         }
     }
 }

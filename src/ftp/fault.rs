@@ -32,6 +32,15 @@ pub(super) enum Step {
     DataConnect,
     Size,
     Mdtm,
+    /// Sets the time of a file's last change, with [`Step::Mdtm`]'s own command.
+    SetMdtm,
+    Mfmt,
+    Mff,
+    SiteUtime,
+    /// The server's own hash of a file: HASH, or the command of the same purpose that it has.
+    Hash,
+    XHash(&'static str),
+    OptsHash,
     Rest,
     Retr,
     /// RETR was accepted: bytes, then the final reply.
@@ -65,7 +74,13 @@ impl Step {
             Step::Port => "PORT",
             Step::DataConnect => "data connection",
             Step::Size => "SIZE",
-            Step::Mdtm => "MDTM",
+            Step::Mdtm | Step::SetMdtm => "MDTM",
+            Step::Mfmt => "MFMT",
+            Step::Mff => "MFF",
+            Step::SiteUtime => "SITE UTIME",
+            Step::Hash => "HASH",
+            Step::XHash(command) => command,
+            Step::OptsHash => "OPTS HASH",
             Step::Rest => "REST",
             Step::Retr | Step::Receiving => "RETR",
             Step::Stor | Step::Sending => "STOR",
@@ -166,6 +181,7 @@ pub(super) enum Wait {
     /// Bytes came, and too few.
     Rate,
     Close,
+    Hash,
 }
 
 impl fmt::Display for Wait {
@@ -179,6 +195,7 @@ impl fmt::Display for Wait {
             Wait::Stall => "stall_timeout",
             Wait::Rate => "min_rate",
             Wait::Close => "close_timeout",
+            Wait::Hash => "hash_timeout",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What the sessions of one connection have found out about its server, so that the next need not.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::config::FtpConnection;
@@ -32,6 +32,8 @@ pub struct Known {
     tls12_only: AtomicBool,
     features: Mutex<Asked>,
     refuses_opts_utf8: AtomicBool,
+    /// A bit for each way to set a file's time that it does not know.
+    lacks_ways: AtomicU8,
     /// It does not begin in the middle of a file that it sends, or of one that it is sent.
     refuses_rest_to_send: AtomicBool,
     refuses_rest_to_store: AtomicBool,
@@ -117,6 +119,14 @@ impl Known {
     pub(super) fn told_features(&self, features: Option<Arc<Features>>) {
         let asked = features.map_or(Asked::InVain, Asked::Told);
         *self.features.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+
+    pub(super) fn lacks_way(&self, bit: usize) -> bool {
+        self.lacks_ways.load(Ordering::Relaxed) & (1 << bit) != 0
+    }
+
+    pub(super) fn lacks_this_way(&self, bit: usize) {
+        self.lacks_ways.fetch_or(1 << bit, Ordering::Relaxed);
     }
 
     pub(super) fn takes_opts_utf8(&self) -> bool {

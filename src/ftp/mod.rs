@@ -16,7 +16,8 @@
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
 //! list      NLST
-//! mtime     MDTM
+//! mtime     MDTM; MFMT, MFF, SITE UTIME
+//! hash      HASH, XSHA256 and their like
 //! pace      too slow, or no byte at all
 //! restart   REST
 //! reply     three digits and a text, made safe to show
@@ -38,6 +39,7 @@ mod features;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod hash;
 mod known;
 mod list;
 mod login;
@@ -53,7 +55,8 @@ mod tls;
 mod trust;
 
 pub use data::{End, Retrieve, Store};
-pub use files::{Renamed, Size};
+pub use files::{Deleted, Renamed, Size};
+pub use hash::ServerHash;
 pub use known::{Known, Servers};
-pub use mtime::Modified;
+pub use mtime::{Modified, SetModified};
 pub use session::Session;

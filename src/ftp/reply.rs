@@ -63,6 +63,11 @@ impl Reply {
         time_val(self.raw.split_ascii_whitespace().next()?)
     }
 
+    /// Its words, over all lines and without the codes.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.raw.split_ascii_whitespace()
+    }
+
     /// The port in a reply to EPSV, `(|||port|)` (RFC 2428, 3); the delimiter may be any character.
     pub fn extended_passive_port(&self) -> Option<u16> {
         let (_, inner) = self.raw.rsplit_once('(')?;

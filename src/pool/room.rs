@@ -168,7 +168,14 @@ impl Room {
         yields
     }
 
-    /// Closes what has been idle for `timeout` or longer.
+    /// The connection's sessions may be idle for this long, whatever holds for the others.
+    pub fn keep_idle(&mut self, connection: &str, timeout: Duration) {
+        if let Some(seats) = self.connections.get_mut(connection) {
+            seats.idle_timeout = Some(timeout);
+        }
+    }
+
+    /// Closes what has been idle for `timeout` or longer, or for its connection's own time.
     pub fn expire(&mut self, now: Instant, timeout: Duration) {
         for session in
             self.connections.values().flat_map(|seats| seats.expired(now, timeout)).collect::<Vec<_>>()
@@ -349,6 +356,8 @@ struct Seats {
     /// Idle sessions kept for waiters that were told to look for one.
     looking: usize,
     waiting: BTreeSet<Ticket>,
+    /// How long a session may be idle, where that is not the pod's time.
+    idle_timeout: Option<Duration>,
 }
 
 impl Seats {
@@ -361,6 +370,7 @@ impl Seats {
             idle: VecDeque::new(),
             looking: 0,
             waiting: BTreeSet::new(),
+            idle_timeout: None,
         }
     }
 
@@ -395,6 +405,7 @@ impl Seats {
 
     fn expired(&self, now: Instant, timeout: Duration) -> impl Iterator<Item = SessionId> {
         let spare = self.idle.len().saturating_sub(self.looking);
+        let timeout = self.idle_timeout.unwrap_or(timeout);
         let is_expired = move |since: Instant| now.duration_since(since) >= timeout;
         self.idle.iter().take(spare).filter(move |(_, since)| is_expired(*since)).map(|(session, _)| *session)
     }

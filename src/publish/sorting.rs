@@ -65,7 +65,6 @@ pub(super) fn sort(
 
 #[cfg(test)]
 mod tests {
-
     use jiff::Timestamp;
 
     use super::super::sizes::size_of;

@@ -8,6 +8,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::beneath::{self, Beneath};
 use super::error::{Doing, Side, StorageError};
+use super::finish::Finish;
+use super::mark::Remembered;
 use super::owner::Owner;
 use super::part::{self, Part, Parts, Place, Stamp};
 use super::source::fill;
@@ -32,7 +34,7 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) enum Look {
     /// The file that is to be made is there, with so many bytes.
-    Before(u64),
+    Before(Remembered),
     /// It is to be made; an earlier owner of the record may have brought a part of it.
     Now(Option<Part>),
 }
@@ -42,8 +44,9 @@ impl Plan {
         Doing { what, path: self.target.as_written(), side: Side::Destination }
     }
 
-    /// Looks at the target before a byte is fetched, without changing anything: whether it was made for this very
-    /// record already, and else, where a part of `place` may be of use, for one.
+    /// Looks at the target before a byte is fetched, without changing anything: what the file that is there
+    /// remembers if it was made for this very record already, and else, where a part of `place` may be of use, for
+    /// one.
     ///
     /// # Errors
     /// The target is there and must not be replaced, is a directory, or stands where nothing may be written.
@@ -55,10 +58,10 @@ impl Plan {
             match beneath::look_at(&dir, self.target.name()).map_err(failed)? {
                 Some(stat) if beneath::is_dir(&stat) => return Err(failed(Errno::ISDIR)),
                 Some(stat) if beneath::is_file(&stat) => {
-                    if let Some(bytes) = self.owner.mark.is_on(&dir, self.target.name()) {
+                    if let Some(remembered) = self.owner.mark.on(&dir, self.target.name()) {
                         // Who published it may have died before its directory was synced.
                         beneath::sync_dir(&dir).map_err(failed)?;
-                        return Ok(Look::Before(bytes));
+                        return Ok(Look::Before(remembered));
                     }
                     if !self.overwrite {
                         return Err(self.exists());
@@ -179,11 +182,8 @@ impl Draft {
 
     /// Marks the file, makes it durable, renames it to its target, and makes that durable too. `still_ours`
     /// is asked as late as can be.
-    pub fn publish(mut self, still_ours: impl FnOnce() -> bool) -> Result<(), StorageError> {
-        if let Err(errno) = self.plan.owner.mark.put(&self.file, self.size) {
-            // The file is good without it; a directory beneath may be a mount of its own.
-            tracing::debug!(path = self.plan.target.as_written(), error = %errno, "the file remembers no record");
-        }
+    pub fn publish(mut self, finish: &Finish, still_ours: impl FnOnce() -> bool) -> Result<(), StorageError> {
+        finish.apply(&self.plan, &self.file, self.size)?;
         if self.plan.source.is_some()
             && let Err(errno) = part::forget(&self.file)
         {
@@ -255,7 +255,8 @@ impl Draft {
 
     /// Another owner of the same record was first: the same file, and no reason to refuse it.
     fn was_placed_before(&self) -> bool {
-        self.plan.owner.mark.is_on(&self.parent, self.plan.target.name()) == Some(self.size)
+        let there = self.plan.owner.mark.on(&self.parent, self.plan.target.name());
+        there.is_some_and(|there| there.size == self.size)
     }
 
     fn stands_at(&self, name: &str) -> bool {

@@ -15,6 +15,7 @@ mod check;
 mod disk;
 mod draft;
 mod error;
+mod finish;
 mod mark;
 mod owner;
 mod part;
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 pub use beneath::Confinement;
 pub use check::Check;
 pub use error::StorageError;
+pub use finish::Finish;
 pub use mark::Mark;
 pub use owner::Owner;
 pub use part::{Place, Stamp as SourceStamp};
@@ -50,6 +52,7 @@ use beneath::Beneath;
 use disk::{Disk, Job};
 use draft::{Look, Plan};
 use error::{Doing, Side};
+use mark::Remembered;
 use part::Parts;
 
 /// The files of one local connection. Cheap to clone.
@@ -59,6 +62,7 @@ pub struct Storage {
     beneath: Arc<Beneath>,
     disk: Disk,
     strays: SharedStrays,
+    remembers: bool,
     parts: Parts,
 }
 
@@ -70,6 +74,8 @@ pub enum Begun {
     /// It was done before: the file stands there, whole and durable.
     Before {
         bytes: u64,
+        /// What it was to remember ([`Finish::memory`]).
+        memory: String,
     },
 }
 
@@ -87,24 +93,34 @@ impl Storage {
         if beneath.confinement() == Confinement::CapStd {
             tracing::warn!(connection = connection.name, "no openat2 here: paths are confined by cap-std");
         }
-        if !mark::can_be_put(beneath.base()) {
+        let storage = Storage::with(connection, beneath, Disk::new(disk::CALLS, disk::CALL_DEADLINE));
+        if !storage.remembers {
             tracing::warn!(
                 connection = connection.name,
                 "no user extended attributes here: a download that is done again after a crash is transferred again, \
-                 and finds its own file in the way where `overwrite` is false"
+                 and finds its own file in the way where `overwrite` is false; one with an `after` other than \
+                 `keep` is refused"
             );
         }
-        Ok(Storage::with(connection, beneath, Disk::new(disk::CALLS, disk::CALL_DEADLINE)))
+        Ok(storage)
     }
 
     fn with(connection: &LocalConnection, beneath: Beneath, disk: Disk) -> Storage {
         Storage {
+            remembers: mark::can_be_put(beneath.base()),
             connection: Arc::new(connection.clone()),
             beneath: Arc::new(beneath),
             disk,
             strays: SharedStrays::default(),
             parts: Parts::default(),
         }
+    }
+
+    /// Whether published files remember their record: without that nobody can tell, once a download's source is
+    /// gone, whether it was brought.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.remembers
     }
 
     /// The place that a task's local path means; lexical, see [`Target::resolve`].
@@ -151,7 +167,7 @@ impl Storage {
         // Only now: what an earlier owner has left is swept away from here on.
         self.strays.lock().begun(target.parent(), &plan.owner, Instant::now());
         Ok(match look? {
-            Look::Before(bytes) => Begun::Before { bytes },
+            Look::Before(Remembered { size, memory }) => Begun::Before { bytes: size, memory },
             Look::Now(part) => Begun::Now(TempFile::new(self.clone(), plan, part)),
         })
     }

@@ -8,6 +8,7 @@ use super::Storage;
 use super::disk::{Abandoned, Call, Job};
 use super::draft::{Draft, Plan};
 use super::error::{Side, StorageError};
+use super::finish::Finish;
 use super::part::{Part, Stamp};
 
 /// Bytes written by one call. A file of at most this size costs a single call: made, written, synced and
@@ -102,6 +103,12 @@ impl TempFile {
         self.len() == 0
     }
 
+    /// The last `count` bytes that were put into the room that [`TempFile::room`] gave.
+    #[must_use]
+    pub fn latest(&self, count: usize) -> &[u8] {
+        self.buffer.get(self.buffer.len().saturating_sub(count)..).unwrap_or_default()
+    }
+
     /// Makes the file durable (fsync) and gives it its name: with `overwrite` in place of whatever stands
     /// there (a symlink itself, not what it leads to), else only where nothing does; then makes the name
     /// durable. `still_ours` is asked on a blocking thread, right before the rename.
@@ -113,6 +120,7 @@ impl TempFile {
     /// [`StorageError::LeaseEnded`] if `still_ours` says no; `DestinationExists` where another was first.
     pub async fn publish(
         mut self,
+        finish: Finish,
         still_ours: impl FnOnce() -> bool + Send + 'static,
     ) -> Result<(), StorageError> {
         self.settle().await?;
@@ -123,7 +131,7 @@ impl TempFile {
         let work = move |abandoned: &Abandoned<'_>| {
             let mut draft = make()?;
             draft.append(&rest)?;
-            draft.publish(|| !abandoned() && still_ours())
+            draft.publish(&finish, || !abandoned() && still_ours())
         };
         self.storage.disk().start(turn, job, work).wait().await
     }

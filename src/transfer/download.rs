@@ -4,12 +4,12 @@ use std::pin::pin;
 
 use crate::failure::{Code, TryError};
 use crate::ftp::{End, Retrieve, Session, Size};
-use crate::outcome::Facts;
-use crate::storage::{Begun, TempFile};
-use crate::task::Verify;
+use crate::storage::{Begun, Finish, TempFile};
+use crate::task::{After, Verify};
 
 use super::resume::{self, Kept};
-use super::{Job, Stopped, Transferred, give_up, try_again};
+use super::verify::Check;
+use super::{Job, Stopped, Transferred, after, give_up, memory, mtime, try_again};
 
 pub(super) async fn run(
     session: &mut Session,
@@ -23,25 +23,34 @@ pub(super) async fn run(
     let mut file = match begun {
         Begun::Now(file) => file,
         // Its answer was lost, not the file.
-        Begun::Before { bytes } => {
-            return Ok(Transferred {
-                bytes,
-                notes: vec!["the file was brought by an earlier try".to_owned()],
-                facts: Facts::default(),
-            });
+        Begun::Before { bytes, memory } => {
+            let notes = vec!["the file was brought by an earlier try".to_owned()];
+            let mut done = Transferred { bytes, notes, facts: memory::read(&memory) };
+            after::settle(session, job, &mut done, true).await?;
+            return Ok(done);
         }
     };
     match fetch(session, job, &mut file).await {
-        Ok(Fetched { notes, resumed_from }) => {
-            let bytes = file.len();
+        Ok(Check { notes, facts, .. }) => {
+            let mut done = Transferred { bytes: file.len(), notes, facts };
             // Not torn off: whether the file has its name must be known.
-            file.publish(job.stop.still_ours()).await?;
-            Ok(Transferred { bytes, notes, facts: Facts { resumed_from, ..Facts::default() } })
+            file.publish(finish(job, &done), job.stop.still_ours()).await?;
+            after::settle(session, job, &mut done, false).await?;
+            Ok(done)
         }
         Err(stopped) => {
             kept.keep_download(job, file, &stopped).await;
             Err(stopped)
         }
+    }
+}
+
+fn finish(job: &Job<'_>, done: &Transferred) -> Finish {
+    let options = &job.task.options;
+    Finish {
+        memory: memory::write(&done.facts),
+        must_remember: options.after != After::Keep,
+        modified: done.facts.source_mtime.filter(|_| options.preserve_mtime),
     }
 }
 
@@ -52,42 +61,43 @@ async fn create(session: &Session, job: &Job<'_>) -> Result<Begun, Stopped> {
     job.stop.or(job.storage.create_or_resume(&target, owner, overwrite, place)).await
 }
 
-struct Fetched {
-    notes: Vec<String>,
-    resumed_from: Option<u64>,
-}
-
-/// Brings the whole file, and says what could not be verified about it.
-async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Fetched, Stopped> {
-    let path = &job.path;
-    let point = resume::point(session, job, file).await?;
-    let (promised, mut retrieve) = match point {
-        Some(point) => match job.stop.or(session.retrieve_from(path, point.offset)).await? {
-            Some(retrieve) => (Promised { bytes: Some(point.size), notes: Vec::new() }, retrieve),
-            None => {
-                file.start_over().await?;
-                job.stop.or(begin(session, job, file)).await?
-            }
-        },
+/// Brings the whole file, and says what is known and what could not be verified about it.
+async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Check, Stopped> {
+    let mut check = Check::begin(session, job)?;
+    after::may_begin(session, job).await?;
+    mtime::of_source(session, job, &mut check).await?;
+    let (promised, mut retrieve) = match resume::point(session, job, file).await? {
         None => job.stop.or(begin(session, job, file)).await?,
+        Some(point) => {
+            check.take_in(job, file).await?;
+            match job.stop.or(session.retrieve_from(&job.path, point.offset)).await? {
+                Some(retrieve) => (Promised { bytes: Some(point.size), note: None }, retrieve),
+                None => {
+                    file.start_over().await?;
+                    check.begin_again(job);
+                    job.stop.or(begin(session, job, file)).await?
+                }
+            }
+        }
     };
     // Where there is nothing, it began anew.
-    let resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
-    if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes).await {
+    check.facts.resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
+    if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes, &mut check).await {
         retrieve.abort().await;
-        return Err(distrusting(session, resumed_from, stopped));
+        return Err(distrusting(session, &check, stopped));
     }
     let end = job.stop.or(retrieve.finish()).await?;
-    let notes = checked(job, file, promised, end);
-    let notes = notes.map_err(|error| distrusting(session, resumed_from, error.into()))?;
-    Ok(Fetched { notes, resumed_from })
+    match verified(session, job, file, promised, end, &mut check).await {
+        Ok(()) => Ok(check),
+        Err(stopped) => Err(distrusting(session, &check, stopped)),
+    }
 }
 
 /// A file that went on where it was, and turned out wrong: a server that ignores REST, for one, sends it from its
 /// begin.
-fn distrusting(session: &Session, resumed_from: Option<u64>, stopped: Stopped) -> Stopped {
+fn distrusting(session: &Session, check: &Check, stopped: Stopped) -> Stopped {
     if let Stopped::Failed(error) = &stopped
-        && resumed_from.is_some()
+        && check.facts.resumed_from.is_some()
         && error.failure.code == Code::IntegrityMismatch
     {
         session.distrust_rest();
@@ -95,22 +105,32 @@ fn distrusting(session: &Session, resumed_from: Option<u64>, stopped: Stopped) -
     stopped
 }
 
-/// Whether what has come is what was promised.
-fn checked(job: &Job<'_>, file: &TempFile, promised: Promised, end: End) -> Result<Vec<String>, TryError> {
+/// Compares what has come with what was promised, and with the server's hash where the task asks for it.
+async fn verified(
+    session: &mut Session,
+    job: &Job<'_>,
+    file: &TempFile,
+    promised: Promised,
+    end: End,
+    check: &mut Check,
+) -> Result<(), Stopped> {
     let path = &job.path;
     match promised.bytes {
-        Some(bytes) if bytes != file.len() => Err(mismatch(path, bytes, file.len())),
+        Some(bytes) if bytes != file.len() => return Err(mismatch(path, bytes, file.len()).into()),
+        Some(_) => check.has_size(),
         None if end == End::CutOff && job.task.options.verify != Verify::None => {
-            Err(cut_off(path, file.len()))
+            return Err(cut_off(path, file.len()).into());
         }
-        _ => Ok(promised.notes),
+        None => {}
     }
+    check.notes.extend(promised.note);
+    check.compare(session, job, path, "the received").await
 }
 
 /// What the server said about the file before it was asked for it.
 struct Promised {
     bytes: Option<u64>,
-    notes: Vec<String>,
+    note: Option<String>,
 }
 
 async fn begin<'s>(
@@ -118,9 +138,10 @@ async fn begin<'s>(
     job: &Job<'_>,
     file: &mut TempFile,
 ) -> Result<(Promised, Retrieve<'s>), TryError> {
-    let path = &job.path;
-    if job.task.options.verify == Verify::None {
-        return Ok((Promised { bytes: None, notes: Vec::new() }, session.retrieve(path).await?));
+    let (path, options) = (&job.path, &job.task.options);
+    // A file whose source goes away is compared in any case.
+    if options.verify == Verify::None && options.after == After::Keep {
+        return Ok((Promised { bytes: None, note: None }, session.retrieve(path).await?));
     }
     let (size, retrieve) = if session.is_asked_in_turn() {
         let size = session.size_to_retrieve(path).await?;
@@ -139,7 +160,7 @@ async fn begin<'s>(
         // vsftpd says the same of a file that is missing and of one that it just will not measure: RETR tells.
         Size::Refused { error, .. } => (None, Some(format!("size not verified: {}", error.failure.message))),
     };
-    Ok((Promised { bytes, notes: note.into_iter().collect() }, retrieve))
+    Ok((Promised { bytes, note }, retrieve))
 }
 
 async fn receive(
@@ -147,6 +168,7 @@ async fn receive(
     job: &Job<'_>,
     file: &mut TempFile,
     promised: Option<u64>,
+    check: &mut Check,
 ) -> Result<(), Stopped> {
     let connection = retrieve.connection();
     let too_large = |bytes| connection.too_large(bytes);
@@ -162,6 +184,7 @@ async fn receive(
         if read == 0 {
             return Ok(());
         }
+        check.update(file.latest(read));
         job.metrics.bytes("download", &job.task.remote, read as u64);
         // An endless file must not fill the disk.
         if let Some(promised) = promised.filter(|promised| *promised < file.len()) {

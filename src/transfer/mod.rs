@@ -3,18 +3,23 @@
 //! Transfer never names Kafka, and never speaks FTP or touches a file itself: it says what happens in which
 //! order, and what is undone when it stops half-way.
 
+mod after;
 mod compare;
 mod download;
+mod memory;
+mod mtime;
 mod resume;
 mod stop;
 mod tidy;
 mod upload;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::digest::Algorithm;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::metrics::Metrics;
@@ -55,6 +60,8 @@ pub struct Transfer {
     storages: BTreeMap<String, Storage>,
     incarnation: Incarnation,
     metrics: Metrics,
+    /// Of each file, for its result.
+    hash: Option<Algorithm>,
     /// By FTP connection: what stands on its server without an owner.
     strays: Arc<Mutex<BTreeMap<String, SharedStrays>>>,
     shelf: Shelf,
@@ -63,7 +70,20 @@ pub struct Transfer {
 impl Transfer {
     /// `storages` by the local connections' names; `incarnation` goes into the names of temp files.
     pub fn new(storages: BTreeMap<String, Storage>, incarnation: Incarnation, metrics: Metrics) -> Transfer {
-        Transfer { storages, incarnation, metrics, strays: Arc::default(), shelf: Shelf::default() }
+        Transfer {
+            storages,
+            incarnation,
+            metrics,
+            hash: None,
+            strays: Arc::default(),
+            shelf: Shelf::default(),
+        }
+    }
+
+    /// Every file is hashed on its way, for its result.
+    #[must_use]
+    pub fn hashing(self, hash: Option<Algorithm>) -> Transfer {
+        Transfer { hash, ..self }
     }
 
     /// One try.
@@ -103,7 +123,8 @@ impl Transfer {
         let job = Job {
             storage: self.storage(&task.local)?,
             task,
-            path: session.connection().beneath_root(&task.remote_path),
+            path: on_server(session, &task.remote_path)?,
+            hash: self.hash,
             owner: Owner::of(record, self.incarnation),
             metrics: &self.metrics,
             stop: &stop,
@@ -137,6 +158,14 @@ impl Transfer {
     }
 }
 
+/// A task's remote path as this server has it.
+fn on_server(session: &Session, path: &str) -> Result<String, TryError> {
+    session.connection().on_server(path).ok_or_else(|| {
+        let message = format!("{}: `encoding` makes a `..` of it", path.escape_debug());
+        give_up(Code::PathNotAllowed, message)
+    })
+}
+
 /// What one try needs to know.
 struct Job<'a> {
     storage: &'a Storage,
@@ -144,6 +173,7 @@ struct Job<'a> {
     /// On the server, beneath the connection's `path_root`.
     path: String,
     owner: Owner,
+    hash: Option<Algorithm>,
     metrics: &'a Metrics,
     stop: &'a Stop<'a>,
     /// On the server.
