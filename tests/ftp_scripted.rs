@@ -9,6 +9,8 @@
     reason = "in a test a panic is the answer"
 )]
 
+#[path = "ftp_scripted/hostile.rs"]
+mod hostile;
 #[path = "ftp_scripted/redo.rs"]
 mod redo;
 #[path = "ftp_scripted/resume.rs"]
