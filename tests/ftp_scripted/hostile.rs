@@ -326,7 +326,7 @@ impl Pod {
         let budget = Budget::new(100, 1 << 20);
         let dispatcher = Dispatcher::new(Wiring {
             pool: Pool::new(&limits, connections.clone(), Ftp::default(), &metrics),
-            carrier: Transfer::new(storages, Incarnation::random().unwrap(), metrics.clone()),
+            carrier: Transfer::new(storages, names(), metrics.clone()),
             connections,
             roots: HashMap::new(),
             resolve: |_, _| None,
