@@ -213,7 +213,7 @@ fn ways() -> Vec<Way> {
             "RETR",
             Act::SendLate(half()),
         ),
-        way("226 never", Down, With(Timeout), "RETR", Act::Send(whole(), End::Silence)),
+        way("226 never", Down, Either(Timeout, ProtocolError), "RETR", Act::Send(whole(), End::Silence)),
         way("226 twice", Down, Well, "RETR", Act::Send(whole(), close("226 Done\r\n226 Done"))),
         way("SIZE that is too small", Down, With(IntegrityMismatch), "SIZE", say("213 3")),
         way("SIZE that is too large", Down, With(IntegrityMismatch), "SIZE", say("213 11")),
