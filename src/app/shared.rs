@@ -17,7 +17,6 @@ use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::storage::{Incarnation, Storage, Target};
-use crate::task::Options;
 use crate::transfer::Transfer;
 
 /// What several parts hold.
@@ -87,7 +86,6 @@ impl<'a> Shared<'a> {
             budget: self.budget.clone(),
             answers,
             metrics: self.metrics.clone(),
-            unsupported: Options::unsupported,
         })
     }
 

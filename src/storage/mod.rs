@@ -116,6 +116,12 @@ impl Storage {
         }
     }
 
+    /// The connection's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.connection.name
+    }
+
     /// Whether published files remember their record: without that nobody can tell, once a download's source is
     /// gone, whether it was brought.
     #[must_use]
