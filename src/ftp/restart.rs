@@ -39,7 +39,10 @@ impl Session {
     pub async fn retrieve_from(&mut self, path: &str, offset: u64) -> Result<Option<Retrieve<'_>>, TryError> {
         match self.open_transfer(Step::Retr, path, Manner::From(offset)).await {
             Ok(opened) => Ok(Some(Retrieve(Transfer::new(self, Step::Receiving, path, opened)))),
-            Err(refused) if self.is_about_rest(Step::Retr, &refused) => Ok(None),
+            Err(refused) if self.is_about_rest(Step::Retr, &refused) => {
+                self.forget_restart(path, &refused).await?;
+                Ok(None)
+            }
             Err(fault) => Err(self.fail_at(path, fault)),
         }
     }
@@ -51,7 +54,10 @@ impl Session {
     pub async fn store_from(&mut self, path: &str, offset: u64) -> Result<Option<Store<'_>>, TryError> {
         match self.open_transfer(Step::Stor, path, Manner::From(offset)).await {
             Ok(opened) => Ok(Some(Store(Transfer::new(self, Step::Sending, path, opened)))),
-            Err(refused) if self.is_about_rest(Step::Stor, &refused) => Ok(None),
+            Err(refused) if self.is_about_rest(Step::Stor, &refused) => {
+                self.forget_restart(path, &refused).await?;
+                Ok(None)
+            }
             Err(fault) => Err(self.fail_at(path, fault)),
         }
     }
@@ -63,13 +69,24 @@ impl Session {
         if reply.code == 350 { Ok(()) } else { Err(failed(Fault::Reply(reply))) }
     }
 
+    /// A server that took REST and refused what came next may hold on to the offset.
+    async fn forget_restart(&mut self, path: &str, refused: &StepFault) -> Result<(), TryError> {
+        if refused.step != Step::Rest
+            && let Err(fault) = self.restart_at(0).await
+            && !matches!(&fault.fault, Fault::Reply(reply) if reply.is_refusal() && reply.code != 421)
+        {
+            return Err(self.fail_at(path, fault));
+        }
+        Ok(())
+    }
+
     /// Whether what was refused is the beginning in the middle, and not the file. `ProFTPD` takes REST and says 451
     /// to STOR.
     fn is_about_rest(&mut self, step: Step, refused: &StepFault) -> bool {
         let Fault::Reply(reply) = &refused.fault else { return false };
         let is_about_rest = self.is_sound()
             && match (refused.step, reply.code) {
-                (Step::Rest, code) => code != 421 && reply.is_refusal(),
+                (Step::Rest, code) => code != 421 && !reply.is_preliminary(),
                 (_, 501..=504 | 551 | 554) => true,
                 (Step::Stor, 451) => true,
                 (_, 451) => reply.says_rest(),
