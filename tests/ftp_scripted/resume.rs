@@ -66,7 +66,8 @@ async fn a_source_that_has_changed_comes_from_its_begin() {
         new.resize(size, 1);
         rig.server.put("/f", &new);
         rig.server.modify("/f", time);
-        let done = rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
+        let done =
+            rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
         assert_eq!(done.facts.resumed_from, None, "{size} {time}");
         assert!(rig.content("f") == new, "{size} {time}");
         assert!(rests(&rig).is_empty());
@@ -211,12 +212,9 @@ mod uploads {
 
     #[tokio::test]
     async fn an_upload_goes_on_where_it_broke_off_however_that_was() {
-        for end in [
-            End::Reset(text("426 Broken")),
-            End::Reset(text("451 Failure writing")),
-            End::Stall,
-            End::Vanish,
-        ] {
+        for end in
+            [End::Reset(text("426 Broken")), End::Reset(text("451 Failure writing")), End::Stall, End::Vanish]
+        {
             let rig = rig(Script::new().once("STOR", Act::Take(HALF, end.clone()))).await;
             let (errors, done) = rig.try_again(&upload("/f", "/out/f"), 2).await;
             let done = done.unwrap_or_else(|| panic!("{end:?}: {errors:?}"));
@@ -274,7 +272,8 @@ mod uploads {
         let new: Vec<u8> = some_bytes(SIZE).into_iter().rev().collect();
         rig.local("f", &new);
         let mut session = rig.session().await;
-        let done = rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
+        let done =
+            rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
         assert_eq!(done.facts.resumed_from, None);
         assert!(rig.server.content("/out/f").unwrap() == new);
         while rig.transfer.tidy(&mut session).await {}

@@ -491,7 +491,8 @@ impl Peer {
         let mut content = match std::mem::take(&mut self.from) {
             0 => Vec::new(),
             from => {
-                let mut there = self.shared.state.lock().unwrap().files.get(path).cloned().unwrap_or_default();
+                let mut there =
+                    self.shared.state.lock().unwrap().files.get(path).cloned().unwrap_or_default();
                 there.resize(from, 0);
                 there
             }
