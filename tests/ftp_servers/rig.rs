@@ -19,7 +19,7 @@ use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{Incarnation, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
-use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
+use ftp_pooler::transfer::{Kept, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
@@ -104,6 +104,24 @@ fn connection(addr: SocketAddr, security: Security, certificate: &Certificate) -
     }
 }
 
+/// The tries at one task.
+#[derive(Default)]
+pub struct Again {
+    offset: i64,
+    kept: Kept,
+}
+
+fn record(offset: i64) -> Record {
+    Record {
+        origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
+        key: None,
+        headers: Vec::new(),
+        payload: None,
+        timestamp_ms: None,
+        lease: Lease::default(),
+    }
+}
+
 impl Rig {
     /// A server of ours; `None` where there is no such one.
     pub fn start(make: Make, settings: Settings) -> Option<Rig> {
@@ -166,16 +184,24 @@ impl Rig {
 
     pub async fn once(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
         static OFFSETS: AtomicI64 = AtomicI64::new(0);
-        let offset = OFFSETS.fetch_add(1, Ordering::Relaxed);
-        let record = Record {
-            origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
-            key: None,
-            headers: Vec::new(),
-            payload: None,
-            timestamp_ms: None,
-            lease: Lease::default(),
-        };
+        let record = record(OFFSETS.fetch_add(1, Ordering::Relaxed));
         self.transfer.run(session, task, &record, &CancellationToken::new()).await
+    }
+
+    /// One more try at the task that `again` is about.
+    pub async fn once_more(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        again: &mut Again,
+    ) -> Result<Transferred, TryError> {
+        let record = record(again.offset);
+        let cancel = CancellationToken::new();
+        match self.transfer.run_again(session, task, &record, &mut again.kept, &cancel).await {
+            Ok(done) => Ok(done),
+            Err(Stopped::Failed(error)) => Err(error),
+            Err(other) => panic!("{}: {other:?}", self.name),
+        }
     }
 
     pub async fn fails(&self, session: &mut Session, task: &Task) -> TryError {
@@ -216,6 +242,13 @@ impl Rig {
     /// Puts a file on the server.
     pub fn put(&self, name: &str, content: &[u8]) {
         std::fs::write(self.at_server(name), content).unwrap();
+    }
+
+    /// Puts a file on the server that has been there for some time.
+    pub fn put_aged(&self, name: &str, content: &[u8]) {
+        self.put(name, content);
+        let file = std::fs::File::options().write(true).open(self.at_server(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
     }
 
     /// Puts a file on the server that may not be read: by its name (vsftpd), or by its mode and owner.
