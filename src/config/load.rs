@@ -12,8 +12,8 @@ use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
 use super::{
-    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Transfers, keys, properties,
-    yaml,
+    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, Transfers, keys,
+    properties, yaml,
 };
 use crate::digest::Algorithm;
 
@@ -111,6 +111,7 @@ fn settings_of(
         api: Listen { host: reading.text(&keys::API_HOST), port: reading.port(&keys::API_PORT) },
         metrics: Listen { host: reading.text(&keys::METRICS_HOST), port: reading.port(&keys::METRICS_PORT) },
         shutdown: Shutdown { drain: reading.time(&keys::DRAIN) },
+        sweep: Sweep { every: reading.time(&keys::SWEEP_EVERY) },
         pod: Pod { name: reading.text_if_set(&keys::POD_NAME).unwrap_or(host_name) },
         transfer: Transfers { hash: Algorithm::from_name(&reading.text(&keys::TRANSFER_HASH)) },
         connections: Connections::default(),

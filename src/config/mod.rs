@@ -62,6 +62,7 @@ pub struct Config {
     pub api: Listen,
     pub metrics: Listen,
     pub shutdown: Shutdown,
+    pub sweep: Sweep,
     pub pod: Pod,
     pub transfer: Transfers,
     pub connections: Connections,
@@ -130,6 +131,13 @@ pub struct Shutdown {
 pub struct Transfers {
     /// Computed over each file on its way, for its result.
     pub hash: Option<Algorithm>,
+}
+
+/// How temp files of dead pods are found.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// A directory is looked at again after this time.
+    pub every: Duration,
 }
 
 #[derive(Debug, Clone)]

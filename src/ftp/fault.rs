@@ -52,7 +52,8 @@ pub(super) enum Step {
     Rnfr,
     Rnto,
     Dele,
-    Nlst,
+    Mlsd,
+    List,
     Noop,
 }
 
@@ -88,7 +89,8 @@ impl Step {
             Step::Rnfr => "RNFR",
             Step::Rnto => "RNTO",
             Step::Dele => "DELE",
-            Step::Nlst => "NLST",
+            Step::Mlsd => "MLSD",
+            Step::List => "LIST",
             Step::Noop => "NOOP",
         }
     }

@@ -32,7 +32,7 @@ const STEPS: &[Step] = &[
     Step::Rnfr,
     Step::Rnto,
     Step::Dele,
-    Step::Nlst,
+    Step::List,
     Step::Noop,
 ];
 

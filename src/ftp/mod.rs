@@ -15,7 +15,7 @@
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
-//! list      NLST
+//! list      MLSD, LIST
 //! mtime     MDTM; MFMT, MFF, SITE UTIME
 //! hash      HASH, XSHA256 and their like
 //! pace      too slow, or no byte at all

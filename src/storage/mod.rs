@@ -17,6 +17,7 @@ mod draft;
 mod error;
 mod finish;
 mod mark;
+mod names;
 mod owner;
 mod part;
 mod resume;
@@ -38,10 +39,11 @@ pub use check::Check;
 pub use error::StorageError;
 pub use finish::Finish;
 pub use mark::Mark;
+pub use names::Names;
 pub use owner::Owner;
 pub use part::{Place, Stamp as SourceStamp};
 pub use source::{Identity, SourceFile};
-pub use strays::{Errand, Stamp};
+pub use strays::{Errand, LOOK_EVERY, Stamp};
 pub use sweep::SharedStrays;
 pub use target::Target;
 pub use temp_file::{CHUNK, Earlier, TempFile};
@@ -111,9 +113,15 @@ impl Storage {
             connection: Arc::new(connection.clone()),
             beneath: Arc::new(beneath),
             disk,
-            strays: SharedStrays::default(),
+            strays: SharedStrays::new(LOOK_EVERY),
             parts: Parts::default(),
         }
+    }
+
+    /// The same, with directories looked at for temp files of the dead after this time, not after an hour.
+    #[must_use]
+    pub fn sweeping_every(self, look_every: Duration) -> Storage {
+        Storage { strays: SharedStrays::new(look_every), ..self }
     }
 
     /// The connection's name.

@@ -16,6 +16,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,7 @@ use crate::ftp::Session;
 use crate::metrics::Metrics;
 use crate::outcome::Facts;
 use crate::record::Record;
-use crate::storage::{Incarnation, Owner, SharedStrays, Storage, StorageError};
+use crate::storage::{LOOK_EVERY, Names, Owner, SharedStrays, Storage, StorageError};
 use crate::task::{Operation, Task};
 
 pub use resume::Kept;
@@ -58,23 +59,25 @@ pub enum Stopped {
 #[derive(Clone, Debug)]
 pub struct Transfer {
     storages: BTreeMap<String, Storage>,
-    incarnation: Incarnation,
+    names: Names,
     metrics: Metrics,
     /// Of each file, for its result.
     hash: Option<Algorithm>,
+    sweep_every: Duration,
     /// By FTP connection: what stands on its server without an owner.
     strays: Arc<Mutex<BTreeMap<String, SharedStrays>>>,
     shelf: Shelf,
 }
 
 impl Transfer {
-    /// `storages` by the local connections' names; `incarnation` goes into the names of temp files.
-    pub fn new(storages: BTreeMap<String, Storage>, incarnation: Incarnation, metrics: Metrics) -> Transfer {
+    /// `storages` by the local connections' names; `names` are for temp files.
+    pub fn new(storages: BTreeMap<String, Storage>, names: Names, metrics: Metrics) -> Transfer {
         Transfer {
             storages,
-            incarnation,
+            names,
             metrics,
             hash: None,
+            sweep_every: LOOK_EVERY,
             strays: Arc::default(),
             shelf: Shelf::default(),
         }
@@ -84,6 +87,13 @@ impl Transfer {
     #[must_use]
     pub fn hashing(self, hash: Option<Algorithm>) -> Transfer {
         Transfer { hash, ..self }
+    }
+
+    /// The same, with directories on servers looked at for temp files of the dead after this time, not after an
+    /// hour.
+    #[must_use]
+    pub fn sweeping_every(self, sweep_every: Duration) -> Transfer {
+        Transfer { sweep_every, ..self }
     }
 
     /// One try.
@@ -125,7 +135,7 @@ impl Transfer {
             task,
             path: on_server(session, &task.remote_path)?,
             hash: self.hash,
-            owner: Owner::of(record, self.incarnation),
+            owner: Owner::of(record, &self.names),
             metrics: &self.metrics,
             stop: &stop,
             strays: self.strays_at(&task.remote),
@@ -147,7 +157,10 @@ impl Transfer {
         let mut strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
         match strays.get(connection) {
             Some(there) => there.clone(),
-            None => strays.entry(connection.to_owned()).or_default().clone(),
+            None => strays
+                .entry(connection.to_owned())
+                .or_insert_with(|| SharedStrays::new(self.sweep_every))
+                .clone(),
         }
     }
 

@@ -27,17 +27,18 @@ pub(super) async fn run(
     kept: &mut Kept,
 ) -> Result<Transferred, Stopped> {
     let directory = directory_of(&job.path)?;
+    job.strays.lock().begun(directory, &job.owner, Instant::now());
     let mut source = open(job).await?;
     if let Some(why) = session.connection().too_large(source.size()) {
         let path = job.task.local_path.escape_debug();
         return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
     }
+    remove_earlier(session, job, directory).await;
     let mut check = Check::begin(session, job)?;
     check.facts.source_mtime = mtime::of_local(&source);
     if is_there(session, job, source.size(), &mut check).await? {
         return Ok(already_there(source.size(), check));
     }
-    job.strays.lock().begun(directory, &job.owner, Instant::now());
     let earlier = kept.upload(&source);
     let name = earlier.clone().unwrap_or_else(|| job.owner.temp.clone());
     let leftover = Leftover::of(&job.strays, directory, &name);
@@ -58,6 +59,18 @@ struct Temp {
     path: String,
     /// An earlier try of this process has sent a part of it.
     is_begun: bool,
+}
+
+/// Removes what this process's earlier tries at the same record have left, as far as that can be done at once:
+/// when the record is answered, nobody may look into its directory again.
+async fn remove_earlier(session: &mut Session, job: &Job<'_>, directory: &str) {
+    let earlier = job.strays.lock().take_left(directory, &job.owner);
+    for temp in earlier {
+        let leftover = Leftover::of(&job.strays, directory, &temp);
+        if clean_up(session, &format!("{directory}{temp}")).await {
+            leftover.gone();
+        }
+    }
 }
 
 /// What became of the temp file.

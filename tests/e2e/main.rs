@@ -18,6 +18,7 @@ mod support;
 
 mod stage;
 
+mod after;
 mod bad_input;
 mod caps;
 mod deferral;
@@ -25,6 +26,7 @@ mod delivery;
 mod isolation;
 mod lifecycle;
 mod memory;
+mod offsets;
 mod outage;
 mod redo;
 mod retries;

@@ -151,7 +151,7 @@ async fn what_is_kept_for_a_try_that_never_comes_is_removed() {
 /// What a killed pod leaves: its temp file, and nobody who would remove it.
 async fn left_by_another(rig: &Rig, offset: i64) -> String {
     let storages = BTreeMap::from([("local".to_owned(), rig.storage.clone())]);
-    let another = Transfer::new(storages, Incarnation::random().unwrap(), Metrics::default());
+    let another = Transfer::new(storages, names(), Metrics::default());
     let (mut kept, record) = (Kept::default(), record(offset, Lease::default()));
     let mut session = rig.session().await;
     let task = download("/f", "/f");

@@ -23,6 +23,7 @@ mod matrix;
 mod options;
 mod proxy;
 mod rig;
+mod strays;
 mod tls;
 
 use ftp_pooler::failure::{Code, Remedy};
