@@ -18,6 +18,10 @@ fn killed_at(name: &str, after: &Value, command: &str, what: Hold) {
     for id in ids {
         stage.server.put(&format!("in/{id}"), format!("content of {id}").as_bytes());
     }
+    if what == Hold::Reply {
+        // Otherwise the first RNTO is refused, and nothing has been done when its reply is held back.
+        stage.server.put("done/deep/.here", b"");
+    }
     let after = |id: &str| match after {
         Value::String(_) => after.clone(),
         _ => json!({"move_to": format!("done/deep/{id}")}),

@@ -27,6 +27,7 @@ mod isolation;
 mod lifecycle;
 mod memory;
 mod offsets;
+mod options;
 mod outage;
 mod redo;
 mod retries;
