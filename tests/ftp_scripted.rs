@@ -13,6 +13,8 @@
 mod after;
 #[path = "ftp_scripted/checks.rs"]
 mod checks;
+#[path = "ftp_scripted/hostile.rs"]
+mod hostile;
 #[path = "ftp_scripted/redo.rs"]
 mod redo;
 #[path = "ftp_scripted/resume.rs"]

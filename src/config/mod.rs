@@ -126,18 +126,18 @@ pub struct Shutdown {
     pub drain: Duration,
 }
 
-/// What holds for every transfer.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Transfers {
-    /// Computed over each file on its way, for its result.
-    pub hash: Option<Algorithm>,
-}
-
 /// How temp files of dead pods are found.
 #[derive(Debug, Clone)]
 pub struct Sweep {
     /// A directory is looked at again after this time.
     pub every: Duration,
+}
+
+/// What holds for every transfer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Transfers {
+    /// Computed over each file on its way, for its result.
+    pub hash: Option<Algorithm>,
 }
 
 #[derive(Debug, Clone)]

@@ -107,7 +107,10 @@ impl Session {
         let (size, reply) = match sent.and_then(|(size, read)| self.heard_burst(size, read)) {
             Ok(replies) => replies,
             // The server waits for a data connection that cannot be made.
-            Err(fault) => return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault))),
+            Err(fault @ Fault::TimedOut { .. }) => {
+                return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault)));
+            }
+            Err(fault) => return Err(StepFault::new(step, fault)),
         };
         let early = match step {
             _ if reply.is_preliminary() => None,

@@ -54,9 +54,9 @@ impl Kept {
     }
 
     /// What an earlier try has sent of this source.
-    pub(super) fn upload(&mut self, source: &SourceFile) -> Option<TempName> {
+    pub(super) fn upload(&mut self, source: &SourceFile) -> Option<Sent> {
         match self.0.take()? {
-            What::Upload(sent, _) if sent.source == source.identity() => sent.take(),
+            What::Upload(sent, _) if sent.source == source.identity() => Some(sent),
             _ => None,
         }
     }
@@ -91,9 +91,9 @@ impl Kept {
     }
 }
 
-/// A temp file on the server, which only this process writes.
+/// A temp file on the server, which only this process writes. Dropped before it is taken, it is removed.
 #[derive(Debug)]
-struct Sent {
+pub(super) struct Sent {
     strays: SharedStrays,
     directory: String,
     temp: Option<TempName>,
@@ -101,7 +101,7 @@ struct Sent {
 }
 
 impl Sent {
-    fn take(mut self) -> Option<TempName> {
+    pub fn take(mut self) -> Option<TempName> {
         self.temp.take()
     }
 }

@@ -13,7 +13,7 @@ use crate::storage::SourceFile;
 use crate::task::Verify;
 
 use super::compare::{self, Found};
-use super::resume::Kept;
+use super::resume::{Kept, Sent};
 use super::tidy::Leftover;
 use super::verify::Check;
 use super::{Job, Stopped, Transferred, give_up, mtime, try_again};
@@ -33,16 +33,17 @@ pub(super) async fn run(
         let path = job.task.local_path.escape_debug();
         return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
     }
+    let earlier = kept.upload(&source);
     remove_earlier(session, job, directory).await;
     let mut check = Check::begin(session, job)?;
     check.facts.source_mtime = mtime::of_local(&source);
     if is_there(session, job, source.size(), &mut check).await? {
         return Ok(already_there(source.size(), check));
     }
-    let earlier = kept.upload(&source);
-    let name = earlier.clone().unwrap_or_else(|| job.owner.temp.clone());
+    let is_begun = earlier.is_some();
+    let name = earlier.and_then(Sent::take).unwrap_or_else(|| job.owner.temp.clone());
     let leftover = Leftover::of(&job.strays, directory, &name);
-    let temp = Temp { path: format!("{directory}{name}"), is_begun: earlier.is_some() };
+    let temp = Temp { path: format!("{directory}{name}"), is_begun };
     let put = put(session, job, &temp, &mut source, &mut check).await;
     let is_kept = put.as_ref().is_err_and(|why| kept.keep_upload(job, directory, &name, &source, why));
     if is_kept || matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp.path).await {

@@ -40,7 +40,7 @@ const ROWS: &[Row] = &[
     Row { name: "resume a download", needs: |_| {}, run: |rig| Box::pin(resume(rig, Way::Down)) },
     Row { name: "resume an upload", needs: |_| {}, run: |rig| Box::pin(resume(rig, Way::Up)) },
     Row {
-        name: "the same, forbidden to uploads",
+        name: "the same, `AllowStoreRestart off`",
         needs: |s| s.store_restart = false,
         run: |rig| Box::pin(resume(rig, Way::Up)),
     },

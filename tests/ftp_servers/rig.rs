@@ -127,7 +127,7 @@ pub struct Again {
 
 fn record(offset: i64) -> Record {
     Record {
-        origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
+        origin: origin(offset),
         key: None,
         headers: Vec::new(),
         payload: None,

@@ -22,6 +22,14 @@ pub enum Act {
     Mutter(String),
     /// Says this, then closes the control connection.
     SayAndClose(String),
+    /// Says this, one byte a packet.
+    Torn(String),
+    /// Says these bytes, whatever they are.
+    Bytes(Vec<u8>),
+    /// Says this, and after it nothing any more.
+    SayAndHang(String),
+    /// Says this, and goes on with that for ever, or until the client has had enough.
+    Flood(String, String),
     /// Closes the control connection without a word.
     Close,
     /// Never answers.
@@ -159,6 +167,7 @@ async fn accept_all(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         shared.open.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
+            let _ = socket.set_nodelay(true);
             let (reader, writer) = socket.into_split();
             let peer = Peer { shared: Arc::clone(&shared), writer, data: None, renaming: None, from: 0 };
             let _ = peer.serve(BufReader::new(reader)).await;
@@ -300,6 +309,26 @@ impl Peer {
             Act::SayAndClose(text) => {
                 self.say(&text).await?;
                 Err(Gone)
+            }
+            Act::Torn(text) => {
+                for byte in format!("{text}\r\n").bytes() {
+                    self.writer.write_all(&[byte]).await?;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Ok(())
+            }
+            Act::Bytes(bytes) => Ok(self.writer.write_all(&bytes).await?),
+            Act::SayAndHang(text) => {
+                self.say(&text).await?;
+                let _ = reader.read_to_end(&mut Vec::new()).await;
+                Err(Gone)
+            }
+            Act::Flood(begin, more) => {
+                self.writer.write_all(begin.as_bytes()).await?;
+                let more = more.repeat(64 * 1024 / more.len());
+                loop {
+                    self.writer.write_all(more.as_bytes()).await?;
+                }
             }
             Act::Close => Err(Gone),
             Act::Hang => {
