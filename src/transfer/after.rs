@@ -101,11 +101,10 @@ async fn look(
     let size = job.stop.or_soon(session.size(path)).await?;
     match size {
         Size::Bytes(bytes) if bytes != done.bytes => return Ok(Source::Another("it has another size now")),
-        Size::Bytes(_) => {}
         Size::Refused { .. } | Size::Unsupported if is_gone(session, job, done).await? => {
             return Ok(Source::Gone);
         }
-        Size::Refused { .. } | Size::Unsupported => {}
+        Size::Bytes(_) | Size::Refused { .. } | Size::Unsupported => {}
     }
     let told = match job.stop.or_soon(session.modified(path)).await? {
         Modified::At(at) => Some(at),
@@ -174,10 +173,7 @@ async fn move_to(
         job.stop.check()?;
         job.stop.or_soon(session.delete(&to)).await?;
     }
-    let refused = match rename(session, job, &to).await? {
-        None => return Ok(Became::Moved),
-        Some(refused) => refused,
-    };
+    let Some(refused) = rename(session, job, &to).await? else { return Ok(Became::Moved) };
     // Where its directory is missing it is made; servers seldom say that this is it.
     job.stop.or_soon(session.make_dirs(&to)).await?;
     match rename(session, job, &to).await? {

@@ -90,7 +90,7 @@ fn a_result_is_what_the_contract_says() {
 fn all_facts() -> Facts {
     let hash = |name: &str| {
         let algorithm = Algorithm::from_name(name).unwrap();
-        FileHash { algorithm, value: "0a".repeat(algorithm.len()) }
+        FileHash { algorithm, value: "0a".repeat(algorithm.bytes()) }
     };
     Facts {
         connection: "remote \"ftp\"".into(),
@@ -119,7 +119,7 @@ fn a_result_tells_what_is_known_of_its_file() {
         assert_valid(&validator("result"), &said);
     }
     for algorithm in Algorithm::ALL {
-        let said = with(expected.clone(), "/hash", json!({algorithm.name(): "00".repeat(algorithm.len())}));
+        let said = with(expected.clone(), "/hash", json!({algorithm.name(): "00".repeat(algorithm.bytes())}));
         assert_valid(&validator("result"), &said);
     }
 }
