@@ -24,12 +24,22 @@ pub(super) type Member = BaseConsumer<Context>;
 /// What a partition's last owner committed: the low-water mark and its note, if anything was.
 pub(super) type Committed = (TopicPartition, Option<(i64, Note)>);
 
+/// The member's properties, secrets among them: never to be shown.
+#[derive(Clone)]
+pub(super) struct Properties(pub Arc<ClientConfig>);
+
+impl std::fmt::Debug for Properties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Properties").finish_non_exhaustive()
+    }
+}
+
 /// Shared by the consuming and the publishing thread; librdkafka's handles are thread-safe.
 #[derive(Clone)]
 pub struct Group {
     pub(super) member: Arc<Member>,
-    /// The member's. Holds secrets: never to be logged.
-    pub(super) properties: Arc<ClientConfig>,
+    /// The member's, for a reader that stands in for it.
+    pub(super) properties: Properties,
     /// The cluster's id, once it is known.
     pub(super) cluster: Arc<OnceLock<String>>,
     pub(super) answering: Arc<Answering>,
@@ -53,7 +63,7 @@ impl Group {
         let member = properties.create_with_context(context).map_err(without_value)?;
         Ok(Group {
             member: Arc::new(member),
-            properties: Arc::new(properties.clone()),
+            properties: Properties(Arc::new(properties.clone())),
             cluster: Arc::default(),
             answering: Arc::default(),
         })

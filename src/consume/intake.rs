@@ -49,9 +49,7 @@ pub trait Downstream: Send {
     /// holds one up and can wait elsewhere is to wait there.
     fn relieve(&self, stuck: &[(TopicPartition, i64)]);
     /// Where the task of this record is; `None` where its answer is on its way to Kafka.
-    fn whereabouts(&self, _origin: &Origin) -> Option<Whereabouts> {
-        None
-    }
+    fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts>;
 }
 
 /// What the thread needs.

@@ -18,6 +18,7 @@ mod support;
 
 mod stage;
 
+mod after;
 mod bad_input;
 mod caps;
 mod deferral;
@@ -27,10 +28,12 @@ mod isolation;
 mod lifecycle;
 mod memory;
 mod offsets;
+mod options;
 mod outage;
 mod rebalance;
 mod redo;
 mod retries;
 mod selftest;
+mod sweeping;
 mod takeover;
 mod transfers;

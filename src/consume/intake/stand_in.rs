@@ -99,7 +99,7 @@ impl Loop {
     /// `None` where it cannot be had, and for this rebalance from then on.
     fn start_stand_in(&mut self, owned: &[PartitionState], since: Instant) -> Option<StandIn> {
         let staying: Vec<_> = owned.iter().filter(|state| !state.is_full).cloned().collect();
-        StandIn::start(&self.parts.group.properties, &staying)
+        StandIn::start(&self.parts.group.properties.0, &staying)
             .inspect_err(|error| {
                 tracing::warn!(%error, "no partition is read while others leave");
                 self.gave_up_standing_in = Some(since);
