@@ -4,7 +4,7 @@
 # What `make chaos` may be told.
 CHAOS := TASKS PODS SEED DELIVERY ONLY BROKER_AWAY REDO REPORT
 
-.PHONY: help demo test chaos report bench lint fmt deps build-deps
+.PHONY: help demo test chaos report fuzz bench lint fmt deps build-deps
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ chaos: deps ## Kill pods, broker and FTP servers under load, then audit every an
 
 report: deps ## The suite and chaos, and docs/TEST_REPORT.md written from them (TASKS=100000 PODS=4 SEED=7)
 	@scripts/test-report.sh $(foreach name,TASKS PODS SEED,$(if $($(name)),$(name)='$($(name))'))
+
+fuzz: build-deps ## Fuzz decoder, ledger metadata, replies and connections.ini, a minute each (SECONDS_EACH=600)
+	@scripts/fuzz.sh
 
 bench: ## The pooler side by side with rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root
 	@scripts/bench.sh $(ARGS)

@@ -56,8 +56,11 @@ impl Witness for Spectator {
     fn are_done(&self, records: &[Origin]) -> Option<Vec<bool>> {
         let partitions: BTreeSet<TopicPartition> = records.iter().map(partition_of).collect();
         let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
-        let (cluster, answering) = (Arc::clone(&self.cluster), Arc::clone(&self.answering));
-        let group = Group { member: self.member.upgrade()?, cluster, answering };
+        let group = Group {
+            member: self.member.upgrade()?,
+            cluster: Arc::clone(&self.cluster),
+            answering: Arc::clone(&self.answering),
+        };
         let told = group.done_in(&partitions);
         let told = told.inspect_err(|error| tracing::debug!(%error, "committed offsets")).ok()?;
         let is_done = |record: &Origin| {

@@ -15,6 +15,7 @@ mod queue;
 mod report;
 mod retry;
 mod tidying;
+mod whereabouts;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -40,6 +41,7 @@ use line::{Line, Overdue};
 pub use order::Resolve;
 use order::{Order, Place};
 use queue::Entry;
+pub use whereabouts::{WaitsFor, Whereabouts};
 
 use crate::config::FtpConnection;
 use crate::failure::{Code, Failure};
@@ -48,7 +50,7 @@ use crate::offsets::TopicPartition;
 use crate::outcome::{Completed, Hop, Outcome, Verdict};
 use crate::pool::{Connect, Ftp, Pool};
 use crate::record::{Origin, Record};
-use crate::task::{Options, Task};
+use crate::task::Task;
 use crate::transfer::Transfer;
 
 /// How often retries that have come due are looked for.
@@ -94,8 +96,6 @@ pub struct Wiring<C: Connect, T> {
     /// With a capacity of `pool.max_waiting_tasks` or more a send never waits.
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
-    /// The failure of a task that asks for what this version cannot do.
-    pub unsupported: fn(&Options) -> Option<Failure>,
 }
 
 /// What a drain left undone: tasks that are not answered, and will be done by the next owner of their partition.
@@ -115,18 +115,8 @@ pub struct Dispatcher<C: Connect = Ftp, T = Transfer> {
 impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the lanes are to run on.
     pub fn new(wiring: Wiring<C, T>) -> Self {
-        let Wiring {
-            pool,
-            carrier,
-            connections,
-            roots,
-            resolve,
-            deferral,
-            budget,
-            answers,
-            metrics,
-            unsupported,
-        } = wiring;
+        let Wiring { pool, carrier, connections, roots, resolve, deferral, budget, answers, metrics } =
+            wiring;
         let line = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
             (Arc::clone(&name), Arc::new(Line::new(name)))
@@ -141,7 +131,6 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             budget,
             answers,
             metrics,
-            unsupported,
             lanes: TaskTracker::new(),
             cut_off: CancellationToken::new(),
             withdrawals: Mutex::default(),
@@ -157,7 +146,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         let shared = &self.shared;
         let place = shared.order.place(&job);
         let mut entry = Entry::new(job, place, Instant::now());
-        let refusal = (shared.unsupported)(&entry.job.task.options);
+        let refusal = shared.carrier.unsupported(&entry.job.task);
         if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {
             return shared.hand_over(entry, Err(failure));
         }
@@ -252,7 +241,6 @@ struct Shared<C: Connect, T> {
     budget: Budget,
     answers: mpsc::Sender<Answered>,
     metrics: Metrics,
-    unsupported: fn(&Options) -> Option<Failure>,
     lanes: TaskTracker,
     /// Ends every try in flight.
     cut_off: CancellationToken,
@@ -270,7 +258,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// The task is dropped: its partition leaves this pod, the next owner does it.
-    fn withdrawn(self: &Arc<Self>, entry: Entry) {
+    fn withdrawn(self: &Arc<Self>, entry: Box<Entry>) {
         let place = entry.place;
         self.drop_withdrawn(entry);
         self.give_up(place);
@@ -278,7 +266,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
 
     /// Once the partition has left, nobody waits to be told; and told later, it would be taken for a task of
     /// the next assignment.
-    fn drop_withdrawn(&self, entry: Entry) {
+    fn drop_withdrawn(&self, entry: Box<Entry>) {
         if entry.job.record.lease.is_live() {
             self.withdrawals().push(entry.job.record.origin);
         }
@@ -298,14 +286,14 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// The task leaves with its answer, and the next one with its destination begins.
-    fn answer(self: &Arc<Self>, entry: Entry, verdict: Result<Completed, Failure>) {
+    fn answer(self: &Arc<Self>, entry: Box<Entry>, verdict: Result<Completed, Failure>) {
         let place = entry.place;
         self.hand_over(entry, verdict);
         self.give_up(place);
     }
 
     /// The task leaves for the retry topic, and gives up its place.
-    fn defer(self: &Arc<Self>, entry: Entry, why: Why) {
+    fn defer(self: &Arc<Self>, entry: Box<Entry>, why: Why) {
         let place = entry.place;
         self.pass_on(entry, why);
         self.give_up(place);
@@ -336,7 +324,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// Hands the task's answer on.
-    fn hand_over(&self, entry: Entry, verdict: Result<Completed, Failure>) {
+    fn hand_over(&self, entry: Box<Entry>, verdict: Result<Completed, Failure>) {
         if entry.job.record.lease.is_live() {
             report::answered(&self.metrics, &entry, &verdict);
             self.send(entry, verdict.into());
@@ -344,16 +332,16 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// Hands the task on to the retry topic.
-    fn pass_on(&self, entry: Entry, why: Why) {
+    fn pass_on(&self, entry: Box<Entry>, why: Why) {
         if entry.job.record.lease.is_live() {
             let hop = self.deferral.hop(&entry, Timestamp::now());
             report::deferred(&self.metrics, &entry, &hop, why);
-            self.send(entry, Verdict::Deferred(hop.headers()));
+            self.send(entry, Verdict::Deferred(vec![hop.compact()]));
         }
     }
 
     /// The one way out: never under a lease that has ended.
-    fn send(&self, entry: Entry, verdict: Verdict) {
+    fn send(&self, entry: Box<Entry>, verdict: Verdict) {
         let attempts = entry.tries.attempts;
         let Job { record, task, admission, .. } = entry.job;
         let (task_id, at) = (Some(task.task_id), Timestamp::now());

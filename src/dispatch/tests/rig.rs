@@ -13,7 +13,7 @@ use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{Operation, Options, Verify};
-use crate::transfer::{Stopped, Transferred};
+use crate::transfer::{Kept, Stopped, Transferred};
 
 /// What one try comes to.
 #[derive(Clone, Debug)]
@@ -50,11 +50,17 @@ struct State {
 }
 
 impl Carry<FakeSession> for FakeCarrier {
+    fn unsupported(&self, task: &Task) -> Option<Failure> {
+        let is_hash = task.options.verify == Verify::Hash;
+        is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
+    }
+
     async fn carry(
         &self,
         session: &mut FakeSession,
         task: &Task,
         record: &Record,
+        _: &mut Kept,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         assert!(session.sound, "a session in doubt is used");
@@ -87,7 +93,7 @@ impl Carry<FakeSession> for FakeCarrier {
             }
         }
         session.sound = true;
-        Ok(Transferred { bytes: 7, notes: Vec::new() })
+        Ok(Transferred { bytes: 7, ..Transferred::default() })
     }
 }
 
@@ -141,10 +147,6 @@ impl Rig {
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
-            unsupported: |options| {
-                let is_hash = options.verify == Verify::Hash;
-                is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
-            },
         });
         Rig { dispatcher, pool, servers, budget, deferral, carrier, answers }
     }
