@@ -12,6 +12,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod client;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -18,6 +18,7 @@ pub use rdkafka::error::KafkaError;
 
 pub(crate) use context::log;
 pub use early::RetryIntake;
+pub(crate) use group::metadata_of;
 pub use group::{CommitError, Group, offsets_of};
 pub use intake::{BURST, Consume, Downstream, Handle};
 pub use probe::{TopicState, probe};

@@ -42,6 +42,11 @@ pub(super) enum Step {
     Rnto,
     Dele,
     Nlst,
+    Pwd,
+    Cwd,
+    /// MLSD (RFC 3659, 7).
+    Mlsd,
+    List,
     Noop,
 }
 
@@ -70,6 +75,10 @@ impl Step {
             Step::Rnto => "RNTO",
             Step::Dele => "DELE",
             Step::Nlst => "NLST",
+            Step::Pwd => "PWD",
+            Step::Cwd => "CWD",
+            Step::Mlsd => "MLSD",
+            Step::List => "LIST",
             Step::Noop => "NOOP",
         }
     }

@@ -4,6 +4,7 @@ use bytes::BufMut;
 
 use crate::failure::TryError;
 
+use super::fault::Step;
 use super::session::Session;
 
 /// Bytes of one list that are read; what comes after them is not looked at.
@@ -35,7 +36,7 @@ impl Session {
     }
 
     async fn names(&mut self, argument: &str) -> Result<Vec<String>, TryError> {
-        let mut retrieve = self.listing(argument).await?;
+        let mut retrieve = self.listing(Step::Nlst, argument).await?;
         let mut list = Vec::new();
         while list.len() < MAX_LIST {
             let mut room = (&mut list).limit(64 * 1024);

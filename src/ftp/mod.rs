@@ -16,6 +16,7 @@
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
 //! list      NLST
+//! directory what is in a directory, with sizes and times: MLSD, LIST
 //! reply     three digits and a text, made safe to show
 //! fault     what can go wrong on the wire; deadlines
 //! classify  the one table: fault → the contract's code and what the try asks for
@@ -30,6 +31,7 @@ mod ahead;
 mod classify;
 mod connect;
 mod data;
+mod directory;
 mod fault;
 mod features;
 mod files;
@@ -45,6 +47,7 @@ mod tls;
 mod trust;
 
 pub use data::{End, Retrieve, Store};
+pub use directory::{Entry, EntryKind, Modified};
 pub use files::{Renamed, Size};
 pub use known::{Known, Servers};
 pub use session::Session;

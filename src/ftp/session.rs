@@ -55,6 +55,8 @@ pub struct Session {
     pub(super) unfinished: bool,
     pub(super) lacks: Lacks,
     pub(super) ahead: Ahead,
+    /// The directory logged in to, once it was asked for.
+    pub(super) home: Option<String>,
     tasks: u64,
     /// A reply has come since the task began.
     heard: bool,
@@ -116,6 +118,7 @@ impl Session {
             had_data_socket: false,
             opened: now,
             unfinished: false,
+            home: None,
             tasks: 0,
             heard: true,
             idle_since: now,
