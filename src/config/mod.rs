@@ -33,10 +33,12 @@ mod way;
 mod yaml;
 
 pub use document::configuration_md;
+pub use duration::{parse as parse_duration, show as show_duration};
 pub use errors::{ConfigErrors, Mistake, Place};
 pub use load::Sources;
 pub use obscure::{NotObscured, reveal};
 pub use seed::{config_yaml, connections_ini};
+pub use size::parse as parse_size;
 pub use tls::{Pin, Tls, TlsMode, Trust};
 pub use way::{Data, Proxy, ProxyKind, Way};
 

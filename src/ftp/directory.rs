@@ -104,7 +104,7 @@ impl Session {
             Ok(reply) => reply,
             Err(fault) => return Err(self.fail(Step::Pwd, None, &fault)),
         };
-        match quoted_path(&reply.to_string()) {
+        match reply.quoted_path() {
             Some(home) if reply.code == 257 => {
                 self.home = Some(home.clone());
                 Ok(How::List { home })
@@ -267,23 +267,6 @@ fn is_mode(text: &str) -> bool {
     text.bytes().all(|byte| b"rwxsStT-".contains(&byte))
 }
 
-/// The path between the quotes of 257, in which a doubled quote is one (RFC 959, appendix II).
-fn quoted_path(reply: &str) -> Option<String> {
-    let mut chars = reply.split_once('"')?.1.chars().peekable();
-    let mut path = String::new();
-    while let Some(char) = chars.next() {
-        match char {
-            '"' if chars.peek() == Some(&'"') => {
-                chars.next();
-                path.push('"');
-            }
-            '"' => return Some(path),
-            other => path.push(other),
-        }
-    }
-    None
-}
-
 fn absolute(home: &str, directory: &str) -> String {
     match directory {
         "" => home.to_owned(),
@@ -336,9 +319,10 @@ mod tests {
 
     #[test]
     fn a_path_is_taken_out_of_257() {
-        assert_eq!(quoted_path("257 \"/home/\"\"x\"\"\" is current").as_deref(), Some("/home/\"x\""));
-        assert_eq!(quoted_path("257 nothing"), None);
-        assert_eq!(quoted_path("257 \"open"), None);
+        let path = |line| crate::ftp::reply::reply(line).quoted_path();
+        assert_eq!(path("257 \"/home/\"\"x\"\"\" is current").as_deref(), Some("/home/\"x\""));
+        assert_eq!(path("257 nothing"), None);
+        assert_eq!(path("257 \"open"), None);
         assert_eq!(absolute("/", "a"), "/a");
         assert_eq!(absolute("/home", ""), "/home");
         assert_eq!(absolute("/home", "/pub"), "/pub");
