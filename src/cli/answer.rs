@@ -48,8 +48,10 @@ struct Wire<'a> {
     error: Option<WireError<'a>>,
     #[serde(default)]
     attempts: u64,
-    completed_at: Option<Timestamp>,
-    failed_at: Option<Timestamp>,
+    #[serde(borrow, default)]
+    completed_at: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    failed_at: Option<Cow<'a, str>>,
     #[serde(default)]
     truncated: bool,
     #[serde(borrow, default)]
@@ -87,6 +89,7 @@ impl Answer {
             }
             _ => return None,
         };
+        let at = at.and_then(|at: Cow<'_, str>| at.parse().ok());
         Some(Answer { task_id: wire.task_id.map(Cow::into_owned), at, verdict })
     }
 }

@@ -8,6 +8,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::Sources;
+use super::failures::FailuresArgs;
+use super::lag::LagArgs;
+use super::submit::SubmitArgs;
+use super::watch::WatchArgs;
 use crate::consume::property_problem;
 use crate::logging::{Filter, Format, InvalidFilter};
 
@@ -35,6 +39,14 @@ pub enum Command {
         #[command(flatten)]
         log: Log,
     },
+    /// Send tasks: from a file of them, or one for each file of a place
+    Submit(Box<SubmitArgs>),
+    /// What has failed, by code and connection; and send it again
+    Failures(Box<FailuresArgs>),
+    /// What is waiting, taken in and done, by partition and connection
+    Lag(LagArgs),
+    /// The pool's work as it happens
+    Watch(WatchArgs),
     /// See it work: a broker, an FTP server and a pod in one process, and some hundred files
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
@@ -57,6 +69,12 @@ impl Files {
     #[must_use]
     pub fn sources(self) -> Sources {
         Sources::new(self.config, self.connections, property_problem)
+    }
+
+    /// [`Files::sources`], where the arguments are still needed.
+    #[must_use]
+    pub fn sources_ref(&self) -> Sources {
+        Sources::new(self.config.clone(), self.connections.clone(), property_problem)
     }
 }
 

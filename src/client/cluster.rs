@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -34,6 +37,8 @@ pub struct Committed {
 /// A client that asks and never reads, joins or commits. Its calls block, for 15 s each at most.
 pub struct Cluster {
     client: BaseConsumer<DefaultConsumerContext>,
+    /// Hold secrets.
+    properties: ClientConfig,
     brokers: String,
 }
 
@@ -57,6 +62,7 @@ impl Cluster {
         let client = properties.create().map_err(without_value);
         Ok(Cluster {
             client: client.map_err(ClientError::at("kafka.properties"))?,
+            properties: client_properties(kafka, NAME, DEFAULTS),
             brokers: kafka.bootstrap_servers.join(","),
         })
     }
@@ -131,6 +137,27 @@ impl Cluster {
             }
         }
         Ok(offsets)
+    }
+
+    /// For how long a topic keeps its records by its own settings; `None` where those do not say, or may not be
+    /// read: it is compacted, limited in bytes, or its brokers keep them from this user.
+    ///
+    /// # Errors
+    /// The client cannot be made.
+    pub fn retention(&self, topic: &str) -> Result<Option<Duration>, ClientError> {
+        let failed = || ClientError::at(format!("asking {} for the settings of {topic}", self.brokers));
+        let admin: AdminClient<DefaultClientContext> =
+            self.properties.create().map_err(without_value).map_err(failed())?;
+        let options = AdminOptions::new().request_timeout(Some(REQUEST));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else { return Ok(None) };
+        let wanted = [ResourceSpecifier::Topic(topic)];
+        let described = runtime.block_on(admin.describe_configs(&wanted, &options));
+        let Ok(Some(Ok(config))) = described.map(|topics| topics.into_iter().next()) else { return Ok(None) };
+        let value = |key: &str| config.get(key).and_then(|entry| entry.value.as_deref());
+        let is_only_by_time = value("cleanup.policy") == Some("delete") && value("retention.bytes") == Some("-1");
+        let ms = value("retention.ms").filter(|_| is_only_by_time).and_then(|ms| ms.parse::<i64>().ok());
+        Ok(ms.map(|ms| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)))
     }
 
     /// What the pool's group has committed for a topic's partitions. Asks the coordinator; does not join.

@@ -36,6 +36,10 @@ const CALL: Duration = Duration::from_secs(15);
 const CALLS: u32 = 4;
 /// Between two looks at a full queue, or at deliveries.
 const PAUSE: Duration = Duration::from_millis(5);
+/// librdkafka's default.
+const MESSAGE_MAX_BYTES: usize = 1_000_000;
+/// A key (a connection's name and a path of 4,096 bytes), our own header, and Kafka's overhead.
+const ENVELOPE_BYTES: usize = 8 * 1024;
 /// Above librdkafka's own `message.timeout.ms`: past it every record has been reported.
 const REPORT_GRACE: Duration = Duration::from_secs(10);
 
@@ -106,6 +110,15 @@ impl Sender {
         again(|| sender.producer.init_transactions(CALL))
             .map_err(ClientError::at(format!("beginning as the transactional producer {id}")))?;
         Ok(sender)
+    }
+
+    /// Bytes of a record's value that may be sent: librdkafka's `message.max.bytes`, which the configuration may
+    /// set, less what a key and headers take.
+    #[must_use]
+    pub fn max_value_bytes(kafka: &Kafka) -> usize {
+        let properties = client_properties(kafka, NAME, DEFAULTS);
+        let most = properties.get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
+        most.unwrap_or(MESSAGE_MAX_BYTES).saturating_sub(ENVELOPE_BYTES)
     }
 
     fn with(kafka: &Kafka, id: Option<&str>) -> Result<Sender, ClientError> {

@@ -104,8 +104,14 @@ impl From<TryError> for Broken {
     }
 }
 
-impl<E: Into<WalkError>> From<E> for Broken {
-    fn from(error: E) -> Self {
+impl From<WalkError> for Broken {
+    fn from(error: WalkError) -> Self {
+        Broken::Walk(error)
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
         Broken::Walk(error.into())
     }
 }
