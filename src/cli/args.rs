@@ -9,7 +9,9 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Sources;
 use super::failures::FailuresArgs;
+use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
+use super::reference::{CompletionsArgs, ManArgs};
 use super::submit::SubmitArgs;
 use super::watch::WatchArgs;
 use crate::consume::property_problem;
@@ -47,6 +49,14 @@ pub enum Command {
     Lag(LagArgs),
     /// The pool's work as it happens
     Watch(WatchArgs),
+    /// Write a config.yaml and a connections.ini to begin with
+    Init(InitArgs),
+    /// Take the FTP remotes of an rclone.conf over
+    ImportRclone(ImportArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the man page, or write one for each command
+    Man(ManArgs),
     /// See it work: a broker, an FTP server and a pod in one process, and some hundred files
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
@@ -106,9 +116,11 @@ Exit codes:
    0  all is well; run: stopped as it was told to
    1  something else failed; the last lines say what
    2  the command line is wrong
+  65  what was given makes no task; every mistake is named
   69  something that is needed is not there: Kafka, a port
+  75  submit --wait: --timeout is over and tasks are open
   78  the configuration is wrong; every mistake is listed
- 130  run: a second signal ended it at once";
+ 130  a signal ended it: run at the second one, the others at the first";
 
 #[cfg(test)]
 mod tests {

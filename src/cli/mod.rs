@@ -5,9 +5,11 @@ mod args;
 mod check;
 mod failures;
 mod given;
+mod init;
 mod interrupt;
 mod lag;
 mod output;
+mod reference;
 mod submit;
 mod watch;
 
@@ -18,6 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use args::{Args, Command, Files, Log};
+pub use reference::cli_md;
 
 use submit::WalkError;
 
@@ -62,6 +65,10 @@ pub fn run(args: Args) -> ExitCode {
         Command::Failures(args) => failures::failures(*args),
         Command::Lag(args) => lag::lag(&args),
         Command::Watch(args) => watch::watch(&args),
+        Command::Init(args) => init::init(&args),
+        Command::ImportRclone(args) => init::import(&args),
+        Command::Completions(args) => Ok(reference::completions(&args)),
+        Command::Man(args) => reference::man(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => return crate::demo::run(&args),
     };
@@ -113,6 +120,8 @@ enum Failure {
     Runtime(io::Error),
     #[error("ftp-pooler: {0}")]
     Usage(String),
+    #[error("ftp-pooler: {0}")]
+    Data(String),
     /// Kafka.
     #[error("ftp-pooler: {0}")]
     Client(#[from] ClientError),
@@ -136,6 +145,7 @@ impl Failure {
         match self {
             Failure::Config(_) => EXIT_CONFIG,
             Failure::Filter(_) | Failure::Usage(_) => EXIT_USAGE,
+            Failure::Data(_) => EXIT_DATA,
             Failure::Client(_) | Failure::Walk(_) | Failure::Unavailable(_) => EXIT_UNAVAILABLE,
             Failure::Logging(_) | Failure::Runtime(_) | Failure::Other(_) => EXIT_FAILURE,
         }

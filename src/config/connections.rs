@@ -185,7 +185,7 @@ fn take_foreign(reading: &mut Reading<'_>) {
     }
 }
 
-fn is_harmless(foreign: &Foreign, entry: &Entry) -> bool {
+pub(super) fn is_harmless(foreign: &Foreign, entry: &Entry) -> bool {
     match (foreign.taken, &entry.said) {
         (Taken::Any, _) => true,
         (Taken::Only(values), Said::One(value)) => {
