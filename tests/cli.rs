@@ -201,11 +201,16 @@ fn a_kafka_that_is_not_there_is_said_with_its_address_and_nothing_hangs() {
     )
     .unwrap();
     let file = place.write("tasks.jsonl", &task("a", "remote-ftp"));
-    for args in [&["submit", &file][..], &["lag"], &["failures"], &["watch", "--for", "1s"]] {
-        let ran = place.run(args);
-        assert_eq!(ran.code, 69, "{args:?}: {ran:?}");
-        assert!(ran.stderr.contains("127.0.0.1:1"), "{args:?}: {}", ran.stderr);
-    }
+    std::thread::scope(|scope| {
+        for args in [&["submit", &file][..], &["lag"], &["failures"], &["watch", "--for", "1s"]] {
+            let place = &place;
+            scope.spawn(move || {
+                let ran = place.run(args);
+                assert_eq!(ran.code, 69, "{args:?}: {ran:?}");
+                assert!(ran.stderr.contains("127.0.0.1:1"), "{args:?}: {}", ran.stderr);
+            });
+        }
+    });
 }
 
 #[test]

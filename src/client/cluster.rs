@@ -15,9 +15,9 @@ use crate::config::Kafka;
 use crate::consume::{client_properties, metadata_of, without_value};
 
 /// One request to the cluster.
-const REQUEST: Duration = Duration::from_secs(15);
+const REQUEST: Duration = Duration::from_secs(10);
 /// Defaults that `kafka.properties` may override.
-const DEFAULTS: &[(&str, &str)] = &[("socket.timeout.ms", "15000"), ("reconnect.backoff.max.ms", "2000")];
+const DEFAULTS: &[(&str, &str)] = &[("socket.timeout.ms", "10000"), ("reconnect.backoff.max.ms", "2000")];
 
 /// Where a partition begins and ends: the first offset there is, and the one that the next record gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Committed {
     pub metadata: Vec<u8>,
 }
 
-/// A client that asks and never reads, joins or commits. Its calls block, for 15 s each at most.
+/// A client that asks and never reads, joins or commits. Its calls block, for 10 s each at most.
 pub struct Cluster {
     client: BaseConsumer<DefaultConsumerContext>,
     /// Hold secrets.

@@ -20,6 +20,7 @@ mod stage;
 
 mod bad_input;
 mod caps;
+mod commands;
 mod deferral;
 mod delivery;
 mod isolation;

@@ -30,8 +30,6 @@ pub enum FailuresCommand {
 pub struct ListArgs {
     #[command(flatten)]
     pub files: Files,
-    #[command(flatten)]
-    pub choice: Choice,
 
     /// Only the numbers, by code and connection
     #[arg(long)]
@@ -44,6 +42,9 @@ pub struct ListArgs {
     /// How they are printed
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub output: Output,
+
+    #[command(flatten)]
+    pub choice: Choice,
 }
 
 /// Which failures.
@@ -87,8 +88,6 @@ impl Choice {
 pub struct RetryArgs {
     #[command(flatten)]
     pub files: Files,
-    #[command(flatten)]
-    pub choice: Choice,
 
     /// All failures since --since, where nothing else narrows them down
     #[arg(long)]
@@ -113,6 +112,9 @@ pub struct RetryArgs {
     /// How the summary is printed
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub output: Output,
+
+    #[command(flatten)]
+    pub choice: Choice,
 }
 
 fn code(text: &str) -> Result<Code, String> {

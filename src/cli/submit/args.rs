@@ -23,16 +23,16 @@ pub struct SubmitArgs {
 
     #[command(flatten)]
     pub files: Files,
+    /// How the summary is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Output,
+
     #[command(flatten)]
     pub choice: Choice,
     #[command(flatten)]
     pub options: TaskOptions,
     #[command(flatten)]
     pub sending: Sending,
-
-    /// How the summary is printed
-    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    pub output: Output,
 }
 
 /// Which files of a place become tasks.
