@@ -202,10 +202,10 @@ fn a_kafka_that_is_not_there_is_said_with_its_address_and_nothing_hangs() {
     .unwrap();
     let file = place.write("tasks.jsonl", &task("a", "remote-ftp"));
     std::thread::scope(|scope| {
-        for args in [&["submit", &file][..], &["lag"], &["failures"], &["watch", "--for", "1s"]] {
+        for args in [vec!["submit", &file], vec!["lag"], vec!["failures"], vec!["watch", "--for", "1s"]] {
             let place = &place;
             scope.spawn(move || {
-                let ran = place.run(args);
+                let ran = place.run(&args);
                 assert_eq!(ran.code, 69, "{args:?}: {ran:?}");
                 assert!(ran.stderr.contains("127.0.0.1:1"), "{args:?}: {}", ran.stderr);
             });
@@ -222,6 +222,18 @@ fn a_wrong_configuration_is_told_as_run_tells_it() {
         assert_eq!(ran.code, 78);
         assert!(ran.stderr.contains("input_topik"), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn who_only_sends_needs_no_base_path() {
+    let place = Place::new();
+    fs::remove_dir(place.path("data")).unwrap();
+    let file = place.write("tasks.jsonl", &task("a", "remote-ftp"));
+    assert_eq!(place.run(&["submit", &file, "--dry-run"]).code, 0);
+    let listed = place.run(&["submit", "local:/out/", "remote-ftp:/in", "--dry-run"]);
+    assert_eq!(listed.code, 69, "{listed:?}");
+    assert!(listed.stderr.contains("open base_path"), "{}", listed.stderr);
+    assert_eq!(place.run(&["run"]).code, 78);
 }
 
 #[test]
@@ -307,7 +319,8 @@ fn rclones_remotes_are_printed_and_chosen() {
     assert!(ran.stderr.contains("no FTP remote drive"), "{}", ran.stderr);
     let ran = Ran::of(program().args(["import-rclone", "/nowhere/rclone.conf"]));
     assert_eq!(ran.code, 1);
-    let encrypted = place.write("secret.conf", "# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nxx\n");
+    let encrypted =
+        place.write("secret.conf", "# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nxx\n");
     let ran = Ran::of(program().args(["import-rclone", &encrypted]));
     assert_eq!(ran.code, 65);
     assert!(ran.stderr.contains("is encrypted"), "{}", ran.stderr);
@@ -331,9 +344,7 @@ fn completions_and_man_pages_are_made_of_the_commands() {
 
 #[test]
 fn every_command_has_help_with_an_example_or_needs_none() {
-    for command in
-        ["submit", "failures", "lag", "watch", "init", "import-rclone", "completions", "man"]
-    {
+    for command in ["submit", "failures", "lag", "watch", "init", "import-rclone", "completions", "man"] {
         let ran = Ran::of(program().args([command, "--help"]));
         assert_eq!(ran.code, 0);
         assert!(ran.stdout.contains("Examples:"), "{command}: {}", ran.stdout);

@@ -97,7 +97,7 @@ impl Answer {
 /// A JSON object that is not what stands for a record that was none: `{"raw": …}`, `{"raw_base64": …}`.
 fn is_task(json: &str) -> bool {
     #[derive(Deserialize)]
-    struct Raw<'a> {
+    struct Original<'a> {
         #[serde(borrow, default)]
         raw: Option<&'a RawValue>,
         #[serde(borrow, default)]
@@ -106,15 +106,16 @@ fn is_task(json: &str) -> bool {
         task_id: Option<&'a RawValue>,
     }
     json.starts_with('{')
-        && serde_json::from_str::<Raw<'_>>(json)
+        && serde_json::from_str::<Original<'_>>(json)
             .map_or(true, |raw| raw.task_id.is_some() || (raw.raw.is_none() && raw.raw_base64.is_none()))
 }
 
 /// The remote side's connection, as far as the task says one.
 fn connection_of(task: &str) -> Option<String> {
     let task: Value = serde_json::from_str(task).ok()?;
-    let side = if task["operation"] == "upload" { "destination" } else { "source" };
-    task[side]["connection_id"].as_str().map(str::to_owned)
+    let is_upload = task.get("operation").is_some_and(|operation| operation == "upload");
+    let side = task.get(if is_upload { "destination" } else { "source" })?;
+    side.get("connection_id")?.as_str().map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Sources;
 use super::failures::FailuresArgs;
 use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
 use super::reference::{CompletionsArgs, ManArgs};
 use super::submit::SubmitArgs;
 use super::watch::WatchArgs;
+use crate::config::Sources;
 use crate::consume::property_problem;
 use crate::logging::{Filter, Format, InvalidFilter};
 
@@ -81,10 +81,10 @@ impl Files {
         Sources::new(self.config, self.connections, property_problem)
     }
 
-    /// [`Files::sources`], where the arguments are still needed.
+    /// [`Files::sources`], for commands that touch no local file: a `base_path` need not be there.
     #[must_use]
-    pub fn sources_ref(&self) -> Sources {
-        Sources::new(self.config.clone(), self.connections.clone(), property_problem)
+    pub fn elsewhere(&self) -> Sources {
+        Sources::new(self.config.clone(), self.connections.clone(), property_problem).elsewhere()
     }
 }
 

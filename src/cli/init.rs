@@ -52,7 +52,10 @@ pub(super) fn init(args: &InitArgs) -> Result<u8, Failure> {
         .map(|path| path.display().to_string())
         .collect();
     if !args.force && !in_the_way.is_empty() {
-        return Err(Failure::Other(format!("{} is there already; --force replaces it", in_the_way.join(" and "))));
+        return Err(Failure::Other(format!(
+            "{} is there already; --force replaces it",
+            in_the_way.join(" and ")
+        )));
     }
     let failed = |path: &Path, error: io::Error| Failure::Other(format!("{}: {error}", path.display()));
     fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
@@ -128,7 +131,10 @@ pub(super) fn import(args: &ImportArgs) -> Result<u8, Failure> {
             .map(String::as_str)
             .collect();
         if !missing.is_empty() {
-            return Err(Failure::Data(format!("{shown} has no FTP remote {} to take over", missing.join(", "))));
+            return Err(Failure::Data(format!(
+                "{shown} has no FTP remote {} to take over",
+                missing.join(", ")
+            )));
         }
         imported.sections.retain(|(name, _)| args.only.contains(name));
     }
@@ -200,5 +206,8 @@ fn rclone_conf(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
         let config = config.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")))?;
         Some(config.join("rclone/rclone.conf"))
     };
-    given.or_else(by_variable).or_else(at_home).ok_or_else(|| Failure::Usage("say where rclone.conf is".to_owned()))
+    given
+        .or_else(by_variable)
+        .or_else(at_home)
+        .ok_or_else(|| Failure::Usage("say where rclone.conf is".to_owned()))
 }

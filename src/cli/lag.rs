@@ -57,6 +57,7 @@ Exit codes:
   78  the configuration is wrong";
 
 /// One partition.
+#[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct Partition {
     topic: String,
@@ -75,6 +76,7 @@ struct Partition {
 }
 
 /// One connection's open records.
+#[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct Connection {
     connection: String,
@@ -193,7 +195,7 @@ enum Kind {
 
 /// Prints the lag. Returns the exit code.
 pub(super) fn lag(args: &LagArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.sources_ref())?;
+    let config = Config::load(&args.files.elsewhere())?;
     let lag = look(&config, args.limit)?;
     match args.output {
         Output::Json => print_json(&lag),
@@ -291,10 +293,18 @@ fn connection_of(message: &Message, connections: &Connections) -> String {
 }
 
 fn tell(lag: &Lag) {
-    let about = |number: u64, is_exact: bool| if is_exact { number.to_string() } else { format!("~{number}") };
+    let about =
+        |number: u64, is_exact: bool| if is_exact { number.to_string() } else { format!("~{number}") };
     let or_none = |time: &Option<String>| time.clone().unwrap_or_default();
     let mut table = Table::new([
-        "topic", "partition", "low-water", "done above", "taken in", "waiting", "end", "oldest open",
+        "topic",
+        "partition",
+        "low-water",
+        "done above",
+        "taken in",
+        "waiting",
+        "end",
+        "oldest open",
     ]);
     for partition in &lag.partitions {
         table.row([
@@ -328,7 +338,9 @@ fn tell(lag: &Lag) {
         print(&format!("\n{}", table.render()));
     }
     if !lag.exact {
-        note("not every open record was read: numbers with ~ may count gaps, and connections are those of a part (--limit)");
+        note(
+            "not every open record was read: numbers with ~ may count gaps, and connections are those of a part (--limit)",
+        );
     }
 }
 

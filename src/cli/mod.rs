@@ -61,7 +61,7 @@ pub fn run(args: Args) -> ExitCode {
     let ended = match args.command {
         Command::Run { files, log } => run_pod(files, &log),
         Command::Check { files, log } => check(files, &log),
-        Command::Submit(args) => submit::submit(*args),
+        Command::Submit(args) => submit::submit(&args),
         Command::Failures(args) => failures::failures(*args),
         Command::Lag(args) => lag::lag(&args),
         Command::Watch(args) => watch::watch(&args),
@@ -154,7 +154,10 @@ impl Failure {
     /// The temporary file that tasks wait in.
     #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
     fn spool(error: io::Error) -> Failure {
-        Failure::Other(format!("the temporary file for the tasks ({}): {error}", std::env::temp_dir().display()))
+        Failure::Other(format!(
+            "the temporary file for the tasks ({}): {error}",
+            std::env::temp_dir().display()
+        ))
     }
 }
 

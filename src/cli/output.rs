@@ -74,7 +74,9 @@ fn is_number(cell: &str) -> bool {
 
 /// A terminal's line: names come from strangers, and a control character of theirs is not carried out.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { '·' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { '·' } else { c })
+        .collect()
 }
 
 /// Writes to standard output. A reader that has gone away is no failure.

@@ -73,15 +73,16 @@ impl Cluster {
     /// The brokers do not answer, or do not let this user see it.
     pub fn partitions(&self, topic: &str) -> Result<Option<Vec<i32>>, ClientError> {
         let doing = || format!("asking {} for the partitions of {topic}", self.brokers);
-        let metadata =
-            self.client.fetch_metadata(Some(topic), REQUEST).map_err(ClientError::at(doing()))?;
-        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+        let metadata = self.client.fetch_metadata(Some(topic), REQUEST).map_err(ClientError::at(doing()))?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Ok(None);
+        };
         match found.error().map(RDKafkaErrorCode::from) {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-            Some(code) => {
-                Err(ClientError::at(doing())(rdkafka::error::KafkaError::MetadataFetch(code)))
+            Some(code) => Err(ClientError::at(doing())(rdkafka::error::KafkaError::MetadataFetch(code))),
+            None => {
+                Ok(Some(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()))
             }
-            None => Ok(Some(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())),
         }
     }
 
@@ -93,10 +94,8 @@ impl Cluster {
         let Some(partitions) = self.partitions(topic)? else { return Ok(None) };
         let look = |partition| {
             let doing = || format!("asking {} for the ends of {topic}[{partition}]", self.brokers);
-            let (begin, end) = self
-                .client
-                .fetch_watermarks(topic, partition, REQUEST)
-                .map_err(ClientError::at(doing()))?;
+            let (begin, end) =
+                self.client.fetch_watermarks(topic, partition, REQUEST).map_err(ClientError::at(doing()))?;
             Ok((partition, Ends { begin, end }))
         };
         partitions.into_iter().map(look).collect::<Result<_, _>>().map(Some)
@@ -155,7 +154,8 @@ impl Cluster {
         let described = runtime.block_on(admin.describe_configs(&wanted, &options));
         let Ok(Some(Ok(config))) = described.map(|topics| topics.into_iter().next()) else { return Ok(None) };
         let value = |key: &str| config.get(key).and_then(|entry| entry.value.as_deref());
-        let is_only_by_time = value("cleanup.policy") == Some("delete") && value("retention.bytes") == Some("-1");
+        let is_only_by_time =
+            value("cleanup.policy") == Some("delete") && value("retention.bytes") == Some("-1");
         let ms = value("retention.ms").filter(|_| is_only_by_time).and_then(|ms| ms.parse::<i64>().ok());
         Ok(ms.map(|ms| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)))
     }
@@ -164,7 +164,11 @@ impl Cluster {
     ///
     /// # Errors
     /// The coordinator does not answer.
-    pub fn committed(&self, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, Committed>, ClientError> {
+    pub fn committed(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, Committed>, ClientError> {
         let failed = || ClientError::at(format!("asking {} for the group's offsets", self.brokers));
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {

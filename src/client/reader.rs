@@ -209,7 +209,9 @@ fn stalled(open: &BTreeMap<(Arc<str>, i32), i64>) -> ClientError {
         0 | 1 => String::new(),
         more => format!(" (nor {} more partitions)", more - 1),
     };
-    ClientError::Stalled(format!("{first}{more}; are the brokers there, or is a producer's transaction open?"))
+    ClientError::Stalled(format!(
+        "{first}{more}; are the brokers there, or is a producer's transaction open?"
+    ))
 }
 
 /// An error that does not go away by waiting.

@@ -144,7 +144,8 @@ impl Sender {
     pub fn send(&mut self, record: &Outgoing<'_>) -> Result<(), ClientError> {
         let deadline = Instant::now() + self.message_timeout + REPORT_GRACE;
         loop {
-            let mut out: BaseRecord<'_, [u8], [u8], ()> = BaseRecord::to(record.topic).payload(record.payload);
+            let mut out: BaseRecord<'_, [u8], [u8], ()> =
+                BaseRecord::to(record.topic).payload(record.payload);
             out.key = record.key;
             if !record.headers.is_empty() {
                 let add = |all: OwnedHeaders, (key, value): &(&str, Option<&[u8]>)| {
@@ -238,8 +239,12 @@ impl Sender {
     /// A fenced producer's records fail with all sorts of errors; its fatal one tells why.
     fn unless_fenced(&self, error: ClientError) -> ClientError {
         match self.producer.client().fatal_error() {
-            Some((RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced, _)) => ClientError::Fenced,
-            Some((RDKafkaErrorCode::InvalidProducerEpoch, _)) => ClientError::Fenced,
+            Some((
+                RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::InvalidProducerEpoch,
+                _,
+            )) => ClientError::Fenced,
             _ => error,
         }
     }
@@ -251,7 +256,9 @@ fn again(call: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
     loop {
         left -= 1;
         match call() {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && left > 0 => std::thread::sleep(PAUSE),
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && left > 0 => {
+                std::thread::sleep(PAUSE);
+            }
             ended => return ended,
         }
     }

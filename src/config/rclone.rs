@@ -73,12 +73,16 @@ fn take(name: &str, section: &Section, path: &str, user: &str, imported: &mut Im
     let text = ftp(name, section, user, &mut imported.notes);
     // What a pod would refuse at its start is not put into its file.
     let mut mistakes = Mistakes::default();
-    connections::read(&File { path, text: Some(&text) }, Vec::new(), MAX_SESSIONS, &mut mistakes);
+    let file = File { path, text: Some(&text), needs_directories: true };
+    connections::read(&file, Vec::new(), MAX_SESSIONS, &mut mistakes);
     match mistakes.or(()) {
         Ok(()) => imported.sections.push((name.to_owned(), text)),
         Err(errors) => {
-            let whys: Vec<String> =
-                errors.mistakes().iter().map(|mistake| format!("{}: {}", mistake.key, mistake.problem)).collect();
+            let whys: Vec<String> = errors
+                .mistakes()
+                .iter()
+                .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
+                .collect();
             imported.notes.push(format!("[{name}] is left out: {}", whys.join("; ")));
         }
     }
@@ -100,7 +104,9 @@ fn ftp(name: &str, section: &Section, user: &str, notes: &mut Vec<String>) -> St
         match value(section, key.path) {
             Some(value) => line(key.path, value),
             None if key.path == "user" => {
-                notes.push(format!("[{name}] has no user, where rclone takes whoever runs it: it is {user} now"));
+                notes.push(format!(
+                    "[{name}] has no user, where rclone takes whoever runs it: it is {user} now"
+                ));
                 line("user", user);
             }
             None => {}
@@ -170,7 +176,9 @@ mod tests {
         );
         assert_eq!(imported.sections[1].1, "[a]\ntype = ftp\nhost = h\nuser = alice\npass = \n");
         let notes = imported.notes.join("\n");
-        for told in ["[gdrive] is left out: its type is drive", "[b] writing_mdtm", "[b] fancy", "[a] has no user"] {
+        for told in
+            ["[gdrive] is left out: its type is drive", "[b] writing_mdtm", "[b] fancy", "[a] has no user"]
+        {
             assert!(notes.contains(told), "{told}: {notes}");
         }
         assert!(!notes.contains("secret") && !notes.contains("idle_timeout"), "{notes}");

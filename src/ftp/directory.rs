@@ -51,7 +51,9 @@ pub struct Entry {
 enum How {
     Mlsd,
     /// Relative paths are beneath this directory.
-    List { home: String },
+    List {
+        home: String,
+    },
 }
 
 impl Session {
@@ -80,7 +82,9 @@ impl Session {
                     self.read_listing(Step::List, ".", |line| take_line(line, list, &mut take)).await;
                 match listed {
                     // An empty directory, as some servers tell it; it is there, CWD said so.
-                    Err(error) if self.is_sound() && matches!(error.failure.ftp_code, Some(450 | 550)) => Ok(()),
+                    Err(error) if self.is_sound() && matches!(error.failure.ftp_code, Some(450 | 550)) => {
+                        Ok(())
+                    }
                     listed => listed,
                 }
             }
@@ -126,7 +130,9 @@ impl Session {
         loop {
             let read = retrieve.read(&mut (&mut buffer).limit(CHUNK)).await?;
             let mut begin = 0;
-            while let Some(length) = buffer.get(begin..).and_then(|rest| rest.iter().position(|b| *b == b'\n')) {
+            while let Some(length) =
+                buffer.get(begin..).and_then(|rest| rest.iter().position(|b| *b == b'\n'))
+            {
                 let line = buffer.get(begin..begin + length).unwrap_or_default();
                 if !std::mem::take(&mut skipping) {
                     told(line, charset, &mut take);
@@ -160,15 +166,13 @@ fn told(
     if line.is_empty() {
         return;
     }
-    match charset {
-        Some(charset) => take(Ok(&decode(charset, line))),
-        None => match std::str::from_utf8(line) {
-            Ok(line) => take(Ok(line)),
-            Err(_) => {
-                let shown = String::from_utf8_lossy(line).into_owned();
-                take(Err(format!("{}: no UTF-8; the connection's `charset` may help", shown.escape_debug())));
-            }
-        },
+    if let Some(charset) = charset {
+        take(Ok(&decode(charset, line)));
+    } else if let Ok(line) = std::str::from_utf8(line) {
+        take(Ok(line));
+    } else {
+        let shown = String::from_utf8_lossy(line).into_owned();
+        take(Err(format!("{}: no UTF-8; the connection's `charset` may help", shown.escape_debug())));
     }
 }
 

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 
+use super::Storage;
 use super::beneath::{self, Beneath};
 use super::disk::Job;
 use super::error::{Side, StorageError};
 use super::target::Target;
 use super::temp_name::TempName;
-use super::Storage;
 
 /// Entries of one directory at most.
 const MAX_ENTRIES: usize = 5_000_000;
@@ -40,7 +40,9 @@ impl Storage {
         let (beneath, at) = (self.beneath(), directory.to_owned());
         let target = Target::directory(directory);
         let job = Job { what: "list", target, side: Side::Source };
-        self.disk().call(job.clone(), move |_| list(&beneath, &at).map_err(|errno| job.doing().failed(errno))).await
+        self.disk()
+            .call(job.clone(), move |_| list(&beneath, &at).map_err(|errno| job.doing().failed(errno)))
+            .await
     }
 
     /// What stands at `target`; `None` where nothing does.
@@ -106,7 +108,10 @@ fn listed(stat: &rustix::fs::Stat) -> Listed {
     if !beneath::is_file(stat) {
         return Listed::Other;
     }
-    let since = Duration::new(i64::from(stat.st_mtime).unsigned_abs(), stat.st_mtime_nsec as u32);
+    let since = Duration::new(
+        i64::from(stat.st_mtime).unsigned_abs(),
+        u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+    );
     let modified = if i64::from(stat.st_mtime) < 0 { UNIX_EPOCH } else { UNIX_EPOCH + since };
     Listed::File { bytes: stat.st_size as u64, modified }
 }

@@ -82,7 +82,8 @@ fn complete_from(
     input: &Arc<str>,
     ends: &BTreeMap<i32, Ends>,
 ) -> Result<Option<Timestamp>, ClientError> {
-    let begun: Vec<(i32, Ends)> = ends.iter().filter(|(_, ends)| ends.begin > 0).map(|(at, e)| (*at, *e)).collect();
+    let begun: Vec<(i32, Ends)> =
+        ends.iter().filter(|(_, ends)| ends.begin > 0).map(|(at, e)| (*at, *e)).collect();
     if begun.is_empty() {
         return Ok(None);
     }
@@ -133,8 +134,7 @@ mod tests {
     #[test]
     fn what_was_removed_from_the_input_topic_cannot_tell() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let evidence =
-            Evidence { sent: HashSet::new(), complete_from: Some(at("2025-01-02T00:00:00Z")) };
+        let evidence = Evidence { sent: HashSet::new(), complete_from: Some(at("2025-01-02T00:00:00Z")) };
         assert!(evidence.covers(at("2025-01-02T00:00:00Z")) && !evidence.covers(at("2025-01-01T23:59:59Z")));
         assert!(Evidence { complete_from: None, ..evidence }.covers(Timestamp::MIN));
     }

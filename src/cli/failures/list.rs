@@ -83,16 +83,17 @@ impl Found {
     }
 
     fn groups(&self) -> Vec<Group> {
-        let group = |((code, connection), (count, first, last)): (&(String, Option<String>), &(u64, _, _))| {
-            let (first, last): (&Timestamp, &Timestamp) = (first, last);
-            Group {
-                code: code.clone(),
-                connection: connection.clone(),
-                count: *count,
-                first: first.to_string(),
-                last: last.to_string(),
-            }
-        };
+        let group =
+            |((code, connection), (count, first, last)): (&(String, Option<String>), &(u64, _, _))| {
+                let (first, last): (&Timestamp, &Timestamp) = (first, last);
+                Group {
+                    code: code.clone(),
+                    connection: connection.clone(),
+                    count: *count,
+                    first: first.to_string(),
+                    last: last.to_string(),
+                }
+            };
         let mut groups: Vec<Group> = self.groups.iter().map(group).collect();
         groups.sort_by_key(|group| std::cmp::Reverse(group.count));
         groups
@@ -100,7 +101,7 @@ impl Found {
 }
 
 pub(super) fn list(args: &ListArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.sources_ref())?;
+    let config = Config::load(&args.files.elsewhere())?;
     let wanted = Wanted::new(&args.choice, Timestamp::now());
     let cluster = Cluster::new(&config.kafka)?;
     let ranges = ranges(&cluster, &config.kafka, &wanted)?;

@@ -55,7 +55,12 @@ impl Report {
         self.not_sendable += 1;
         if self.left_out.len() < NAMED {
             let Failing { task_id, partition, offset, .. } = failing;
-            self.left_out.push(LeftOut { task_id: task_id.clone(), partition: *partition, offset: *offset, reason });
+            self.left_out.push(LeftOut {
+                task_id: task_id.clone(),
+                partition: *partition,
+                offset: *offset,
+                reason,
+            });
         }
     }
 }
@@ -122,17 +127,16 @@ pub(super) fn retry(args: &RetryArgs) -> Result<u8, Failure> {
             "say which failures: --code, --connection, --task-id or --retryable; or --all".to_owned(),
         ));
     }
-    let config = Config::load(&args.files.sources_ref())?;
+    let config = Config::load(&args.files.elsewhere())?;
     let wanted = Wanted::new(&args.choice, Timestamp::now());
     let cluster = Cluster::new(&config.kafka)?;
     // From here on nobody else can send: what is found below holds until the end.
-    let mut sender = match args.dry_run {
-        true => None,
-        false => {
-            // No pod's name begins with a dash, so none has this id.
-            let id = format!("{}--failures-retry", config.kafka.consumer_group);
-            Some(Sender::open_transactional(&config.kafka, &id)?)
-        }
+    let mut sender = if args.dry_run {
+        None
+    } else {
+        // No pod's name begins with a dash, so none has this id.
+        let id = format!("{}--failures-retry", config.kafka.consumer_group);
+        Some(Sender::open_transactional(&config.kafka, &id)?)
     };
     let ranges = ranges(&cluster, &config.kafka, &wanted)?;
     let mut report = Report { dry_run: args.dry_run, ..Report::default() };
@@ -141,12 +145,11 @@ pub(super) fn retry(args: &RetryArgs) -> Result<u8, Failure> {
         let evidence = Evidence::read(&config.kafka, &cluster, *earliest)?;
         plan.settle(&evidence, args.unknown_too, &mut report);
     }
-    let sent = match &mut sender {
-        Some(sender) => send(args, &config, &ranges, &wanted, &plan, sender, &mut report),
-        None => {
-            report.sent = plan.first.len() as u64;
-            Ok(())
-        }
+    let sent = if let Some(sender) = &mut sender {
+        send(args, &config, &ranges, &wanted, &plan, sender, &mut report)
+    } else {
+        report.sent = plan.first.len() as u64;
+        Ok(())
     };
     tell(&report, plan.is_full, args.output);
     sent?;
@@ -182,6 +185,8 @@ fn choose(
     })?;
     Ok(plan)
 }
+
+type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
 /// A record as it will be sent.
 struct Again {
@@ -225,7 +230,13 @@ fn send(
     }
 }
 
-fn again(args: &RetryArgs, config: &Config, plan: &Plan, failing: &Failing, message: &Message) -> Option<Again> {
+fn again(
+    args: &RetryArgs,
+    config: &Config,
+    plan: &Plan,
+    failing: &Failing,
+    message: &Message,
+) -> Option<Again> {
     let same = plan.all.get(plan.first.get(&(failing.partition, failing.offset))?)?;
     let payload = failing.failed.task.clone()?;
     let task = decode(Some(payload.as_bytes()), &config.connections).ok()?;
@@ -244,7 +255,7 @@ fn together(
     batch: &mut Vec<Again>,
     report: &mut Report,
 ) -> Result<(), ClientError> {
-    let headers: Vec<Vec<(&str, Option<&[u8]>)>> = batch
+    let headers: Vec<Headers<'_>> = batch
         .iter()
         .map(|again| {
             let own = (RETRY_OF, Some(again.retry_of.as_bytes()));

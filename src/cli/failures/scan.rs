@@ -52,7 +52,11 @@ impl<'a> Wanted<'a> {
 ///
 /// # Errors
 /// The topic is not there, or the brokers do not answer.
-pub(super) fn ranges(cluster: &Cluster, kafka: &Kafka, wanted: &Wanted<'_>) -> Result<Vec<Range>, ClientError> {
+pub(super) fn ranges(
+    cluster: &Cluster,
+    kafka: &Kafka,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Range>, ClientError> {
     let topic: Arc<str> = kafka.fail_topic.as_str().into();
     let ends = cluster.required_ends(&topic)?;
     let from = cluster.offsets_at(&topic, &ends, wanted.since.as_millisecond())?;

@@ -69,6 +69,7 @@ pub struct Choice {
     pub max_size: Option<u64>,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "they are flags")]
 /// `options` of the tasks that are made; what is not given is left to the pool's defaults.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "How they are moved (with DESTINATION)")]

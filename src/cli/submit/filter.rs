@@ -57,8 +57,10 @@ impl Filter {
 
     /// Whether a file becomes a task. One whose time or size is asked for and not told does not.
     pub fn takes(&self, file: &Found) -> bool {
-        let after = |limit: Option<Timestamp>| limit.is_none_or(|limit| file.modified.is_some_and(|at| at >= limit));
-        let before = |limit: Option<Timestamp>| limit.is_none_or(|limit| file.modified.is_some_and(|at| at <= limit));
+        let after =
+            |limit: Option<Timestamp>| limit.is_none_or(|limit| file.modified.is_some_and(|at| at >= limit));
+        let before =
+            |limit: Option<Timestamp>| limit.is_none_or(|limit| file.modified.is_some_and(|at| at <= limit));
         let at_least = self.min_size.is_none_or(|limit| file.size.is_some_and(|size| size >= limit));
         let at_most = self.max_size.is_none_or(|limit| file.size.is_some_and(|size| size <= limit));
         self.include.as_ref().is_none_or(|include| include.match_path(&file.path))
@@ -96,7 +98,11 @@ impl Patterns {
         for pattern in patterns {
             let bare = pattern.trim_end_matches('/');
             let compiled = glob(bare.trim_start_matches('/')).map_err(|error| bad(pattern, &error))?;
-            if bare.contains('/') { paths.add(compiled) } else { names.add(compiled) };
+            if bare.contains('/') {
+                paths.add(compiled)
+            } else {
+                names.add(compiled)
+            };
         }
         let built = |set: GlobSetBuilder| set.build().map_err(|error| bad("", &error));
         Ok(Patterns { names: built(names)?, paths: built(paths)? })
@@ -152,14 +158,18 @@ mod tests {
             })
         };
         let csv = some(&["*.csv"], &[]);
-        assert!(csv.takes(&found("a.csv")) && csv.takes(&found("x/y/a.csv")) && !csv.takes(&found("a.csv.tmp")));
+        assert!(
+            csv.takes(&found("a.csv")) && csv.takes(&found("x/y/a.csv")) && !csv.takes(&found("a.csv.tmp"))
+        );
         let top = some(&["/*.csv"], &[]);
         assert!(top.takes(&found("a.csv")) && !top.takes(&found("x/a.csv")));
         let deep = some(&["2025/**/*.{csv,txt}"], &["tmp*"]);
         assert!(deep.takes(&found("2025/01/15/a.txt")) && deep.takes(&found("2025/a.csv")));
         assert!(!deep.takes(&found("2024/a.csv")) && !deep.takes(&found("2025/tmp.csv")));
         let pruned = some(&[], &["old/", "a/b/"]);
-        assert!(!pruned.enters("old") && !pruned.enters("x/old") && !pruned.enters("a/b") && pruned.enters("b"));
+        assert!(
+            !pruned.enters("old") && !pruned.enters("x/old") && !pruned.enters("a/b") && pruned.enters("b")
+        );
         assert!(pruned.takes(&found("old")), "a file of this name is none of the directories");
     }
 
@@ -179,10 +189,7 @@ mod tests {
 
     #[test]
     fn a_pattern_that_is_none_is_named() {
-        let error = Filter::new(
-            &Choice { include: vec!["[a".into()], ..choice() },
-            Timestamp::UNIX_EPOCH,
-        );
+        let error = Filter::new(&Choice { include: vec!["[a".into()], ..choice() }, Timestamp::UNIX_EPOCH);
         let told = error.unwrap_err().to_string();
         assert!(told.contains("--include '[a'"), "{told}");
     }

@@ -35,13 +35,9 @@ pub(super) fn of_content(content: &Content<'_>) -> String {
         hash.update(bytes);
     };
     part(b"ftp-pooler submit 1");
-    for text in [
-        content.operation,
-        content.source.0,
-        content.source.1,
-        content.destination.0,
-        content.destination.1,
-    ] {
+    for text in
+        [content.operation, content.source.0, content.source.1, content.destination.0, content.destination.1]
+    {
         part(text.as_bytes());
     }
     let number = |number: Option<String>| number.unwrap_or_default();
@@ -65,7 +61,7 @@ fn uuid(bytes: [u8; 16], version: u128) -> String {
 mod tests {
     use super::*;
 
-    fn content<'a>(path: &'a str, size: Option<u64>) -> Content<'a> {
+    fn content(path: &str, size: Option<u64>) -> Content<'_> {
         Content {
             operation: "download",
             source: ("remote", path),

@@ -119,12 +119,10 @@ fn lacks_id(text: &str) -> bool {
 }
 
 /// Puts an id in front of the task's own fields.
-fn with_id(
-    text: &str,
-    id_from: IdFrom,
-    connections: &Connections,
-) -> io::Result<Result<String, Rejected>> {
-    let Some(rest) = text.strip_prefix('{') else { return Ok(checked(text.as_bytes(), connections).map(|_| text.to_owned())) };
+fn with_id(text: &str, id_from: IdFrom, connections: &Connections) -> io::Result<Result<String, Rejected>> {
+    let Some(rest) = text.strip_prefix('{') else {
+        return Ok(checked(text.as_bytes(), connections).map(|_| text.to_owned()));
+    };
     let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
     let under = |id: &str| format!("{{\"task_id\":\"{id}\"{comma}{rest}");
     let random = under(&ids::random()?);

@@ -45,15 +45,15 @@ use summary::Summary;
 use tally::MAX_AWAITED;
 
 /// Checks, sends and, if asked to, waits. Returns the exit code.
-pub(super) fn submit(args: SubmitArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.sources_ref())?;
+pub(super) fn submit(args: &SubmitArgs) -> Result<u8, Failure> {
+    let config = Config::load(&args.files.elsewhere())?;
     let mut spool = Spool::new().map_err(Failure::spool)?;
     let mut mistakes = Mistakes::default();
     let mut progress = Progress::new();
     let made = match &args.destination {
-        None => from_lines(&args, &config, &mut spool, &mut mistakes),
+        None => from_lines(args, &config, &mut spool, &mut mistakes),
         Some(destination) => {
-            from_places(&args, destination, &config, &mut spool, &mut mistakes, &mut progress)
+            from_places(args, destination, &config, &mut spool, &mut mistakes, &mut progress)
         }
     };
     progress.end();
@@ -61,7 +61,8 @@ pub(super) fn submit(args: SubmitArgs) -> Result<u8, Failure> {
     if mistakes.count > 0 {
         note(&mistakes.told(&args.source));
         if !args.sending.keep_going {
-            let right = if args.sending.dry_run { "" } else { "; nothing was sent (--keep-going sends the others)" };
+            let right =
+                if args.sending.dry_run { "" } else { "; nothing was sent (--keep-going sends the others)" };
             note(&format!("{} of {} tasks are wrong{right}", mistakes.count, mistakes.count + spool.tasks));
             Summary::nothing_sent(&mistakes).print(args.output);
             return Ok(EXIT_DATA);
@@ -74,7 +75,7 @@ pub(super) fn submit(args: SubmitArgs) -> Result<u8, Failure> {
         })?;
         return Ok(if mistakes.count > 0 { EXIT_DATA } else { EXIT_OK });
     }
-    send_all(&args, &config, &mut spool, &mistakes, &mut progress)
+    send_all(args, &config, &mut spool, &mistakes, &mut progress)
 }
 
 fn send_all(
@@ -101,8 +102,15 @@ fn send_all(
     if answers.is_some() {
         progress.begin(spool.tasks, spool.bytes);
     }
-    let sent =
-        send::send(config, spool, args.sending.key, answers.as_ref(), args.sending.timeout, progress, &interrupt);
+    let sent = send::send(
+        config,
+        spool,
+        args.sending.key,
+        answers.as_ref(),
+        args.sending.timeout,
+        progress,
+        &interrupt,
+    );
     progress.end();
     let run = sent?;
     let open = send::open_ids(config, spool, &run.tally).map_err(Failure::spool)?;
@@ -147,8 +155,7 @@ fn from_places(
     let (source, destination) = (place(&args.source)?, place(destination)?);
     let filter = Filter::new(&args.choice, now).map_err(|bad| Failure::Usage(bad.to_string()))?;
     let id_from = args.sending.id_from.unwrap_or(IdFrom::Random);
-    let mut maker =
-        Maker::new(&source, &destination, &args.options, id_from, now).map_err(Failure::Usage)?;
+    let mut maker = Maker::new(&source, &destination, &args.options, id_from, now).map_err(Failure::Usage)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::Runtime)?;
     progress.listing();
     let mut files = 0;
@@ -159,7 +166,9 @@ fn from_places(
         let task = maker.task(found)?;
         match lines::checked(task.as_bytes(), &config.connections) {
             Ok(_) => spool.push(&task, found.size)?,
-            Err(rejected) => mistakes.on_path(&found.path, crate::task::Rejected { task_id: None, ..rejected }),
+            Err(rejected) => {
+                mistakes.on_path(&found.path, crate::task::Rejected { task_id: None, ..rejected });
+            }
         }
         files += 1;
         progress.listed(files, spool.tasks);

@@ -174,7 +174,7 @@ fn options_of(given: &TaskOptions, now: Timestamp) -> Map<String, Value> {
             options.insert(key.to_owned(), value);
         }
     };
-    set("overwrite", given.no_overwrite.then(|| json!(false)));
+    set("overwrite", given.no_overwrite.then_some(Value::Bool(false)));
     set("retry_count", given.retry_count.map(|count| json!(count)));
     let verify = given.verify.map(|how| match how {
         VerifyArg::None => "none",
@@ -183,9 +183,9 @@ fn options_of(given: &TaskOptions, now: Timestamp) -> Map<String, Value> {
         VerifyArg::Auto => "auto",
     });
     set("verify", verify.map(|how| json!(how)));
-    set("resume", given.no_resume.then(|| json!(false)));
-    set("preserve_mtime", given.preserve_mtime.then(|| json!(true)));
-    set("defer", given.no_defer.then(|| json!(false)));
+    set("resume", given.no_resume.then_some(Value::Bool(false)));
+    set("preserve_mtime", given.preserve_mtime.then_some(Value::Bool(true)));
+    set("defer", given.no_defer.then_some(Value::Bool(false)));
     set("deadline", given.deadline.map(|moment| json!(format!("{:.0}", moment.after(now)))));
     let after = match given.after {
         Some(AfterArg::Keep) => Some(json!("keep")),
@@ -224,8 +224,7 @@ mod tests {
 
     fn task(from: &str, to: &str, options: &TaskOptions, is_single: bool) -> Value {
         let connections = connections();
-        let (from, to) =
-            (Place::parse(from, &connections).unwrap(), Place::parse(to, &connections).unwrap());
+        let (from, to) = (Place::parse(from, &connections).unwrap(), Place::parse(to, &connections).unwrap());
         let now = "2025-01-15T10:30:00.5Z".parse().unwrap();
         let mut maker = Maker::new(&from, &to, options, IdFrom::Content, now).unwrap();
         if is_single {

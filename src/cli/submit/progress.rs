@@ -81,7 +81,8 @@ impl Progress {
     }
 
     fn told(&self, tally: &Tally) -> String {
-        let of = if self.total_bytes > 0 { format!(" of {}", bytes(self.total_bytes)) } else { String::new() };
+        let of =
+            if self.total_bytes > 0 { format!(" of {}", bytes(self.total_bytes)) } else { String::new() };
         let failed = if tally.failed > 0 { format!(", {} failed", tally.failed) } else { String::new() };
         format!("{}{of}, {}{failed}", bytes(tally.bytes), rate(tally.bytes, self.begun.elapsed()))
     }

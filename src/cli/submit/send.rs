@@ -60,7 +60,8 @@ impl Answers {
     /// An answer topic is not there, or the brokers do not answer.
     pub fn from_now(config: &Config, run: String) -> Result<Answers, ClientError> {
         let cluster = Cluster::new(&config.kafka)?;
-        let topics = [&config.kafka.result_topic, &config.kafka.fail_topic].map(|topic| Arc::from(topic.as_str()));
+        let topics =
+            [&config.kafka.result_topic, &config.kafka.fail_topic].map(|topic| Arc::from(topic.as_str()));
         let mut from = Vec::new();
         for topic in &topics {
             for (partition, ends) in cluster.required_ends(topic)? {

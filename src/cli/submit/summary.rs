@@ -102,7 +102,11 @@ impl<'a> Summary<'a> {
             print(&format!("open       {}", answers.open));
             let ids: Vec<String> = answers.open_task_ids.iter().map(|id| one_line(id)).collect();
             let more = if answers.open > ids.len() as u64 { ", …" } else { "" };
-            note(&format!("{} open, and will be answered all the same: {}{more}", count(answers.open, "task"), ids.join(", ")));
+            note(&format!(
+                "{} open, and will be answered all the same: {}{more}",
+                count(answers.open, "task"),
+                ids.join(", ")
+            ));
         }
     }
 

@@ -132,7 +132,9 @@ impl Walk<'_, '_> {
             )));
         }
         if self.waiting.len() >= MAX_DIRECTORIES {
-            return Err(WalkError::TooMuch(format!("more than {MAX_DIRECTORIES} directories wait to be listed")));
+            return Err(WalkError::TooMuch(format!(
+                "more than {MAX_DIRECTORIES} directories wait to be listed"
+            )));
         }
         self.waiting.push_back((path, depth));
         Ok(())
@@ -145,7 +147,8 @@ impl Walk<'_, '_> {
             && let Size::Bytes(bytes) = session.size(&root).await?
         {
             self.seen.is_single = true;
-            let found = Found { path: name_of(&source.path), size: Some(bytes), modified: None, is_exact: false };
+            let found =
+                Found { path: name_of(&source.path), size: Some(bytes), modified: None, is_exact: false };
             self.file(&found, true)?;
             session.close().await;
             return Ok(());

@@ -74,7 +74,7 @@ fn every(text: &str) -> Result<Duration, String> {
 
 /// Shows what happens until the time is over. Returns the exit code.
 pub(super) fn watch(args: &WatchArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.sources_ref())?;
+    let config = Config::load(&args.files.elsewhere())?;
     let reader = answers_from_now(&config)?;
     let interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
     let scraper = Scraper::new(args.pods.clone()).map_err(Failure::Runtime)?;

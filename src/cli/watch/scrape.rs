@@ -32,7 +32,10 @@ pub(super) fn url(text: &str) -> Result<Pod, String> {
     let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
     let is_plain = |c: char| c.is_ascii_graphic() && !"/?#@\\".contains(c);
     let is_path = |c: char| c.is_ascii_graphic();
-    if host.is_empty() || port.parse::<u16>().is_err() || !address.chars().all(is_plain) || !path.chars().all(is_path)
+    if host.is_empty()
+        || port.parse::<u16>().is_err()
+        || !address.chars().all(is_plain)
+        || !path.chars().all(is_path)
     {
         return Err(wrong());
     }
@@ -109,8 +112,9 @@ impl Scraper {
 
 async fn get(pod: &Pod) -> Result<String, String> {
     let stream = TcpStream::connect(&pod.address).await.map_err(|error| error.to_string())?;
-    let (mut request, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (mut request, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
     let asked = hyper::Request::get(&pod.path)
         .header("host", &pod.address)
@@ -118,7 +122,8 @@ async fn get(pod: &Pod) -> Result<String, String> {
         .map_err(|error| error.to_string())?;
     let reply = request.send_request(asked).await.map_err(|error| error.to_string())?;
     let status = reply.status();
-    let body = Limited::new(reply.into_body(), MAX_BYTES).collect().await.map_err(|error| error.to_string())?;
+    let body =
+        Limited::new(reply.into_body(), MAX_BYTES).collect().await.map_err(|error| error.to_string())?;
     connection.abort();
     if !status.is_success() {
         return Err(format!("said {status}"));
@@ -132,7 +137,9 @@ impl Scrape {
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.rsplit_once(' ') else { continue };
             let Some((name, labels)) = series.split_once('{') else { continue };
-            let (Some(connection), Ok(value)) = (label(labels, "connection"), value.parse::<f64>()) else { continue };
+            let (Some(connection), Ok(value)) = (label(labels, "connection"), value.parse::<f64>()) else {
+                continue;
+            };
             let state = label(labels, "state");
             let slot = |entry: &'static str| (name, state.as_deref()) == (entry, None);
             let entry = match (name, state.as_deref()) {
@@ -204,7 +211,10 @@ mod tests {
     #[test]
     fn a_pod_is_a_host_and_a_port() {
         assert_eq!(url("pod-0:8080").unwrap().path, "/metrics");
-        assert_eq!(url("http://pod-0:8080/x").unwrap(), Pod { address: "pod-0:8080".into(), path: "/x".into() });
+        assert_eq!(
+            url("http://pod-0:8080/x").unwrap(),
+            Pod { address: "pod-0:8080".into(), path: "/x".into() }
+        );
         assert_eq!(url("[::1]:9090/").unwrap().address, "[::1]:9090");
         for wrong in ["", "pod-0", "https://pod-0:1", "pod-0:x", ":80", "a b:1", "u@h:1"] {
             assert!(url(wrong).is_err(), "{wrong}");

@@ -86,7 +86,8 @@ fn picture(state: &State, group: &str) -> String {
     if !state.last_failures.is_empty() {
         out.push_str("\nlast failures\n");
         for Last { at, code, connection, task_id, message } in &state.last_failures {
-            let _ = writeln!(out, "{}", one_line(&format!("{at}  {code}  {connection}  {task_id}: {message}")));
+            let _ =
+                writeln!(out, "{}", one_line(&format!("{at}  {code}  {connection}  {task_id}: {message}")));
         }
     }
     out
@@ -105,7 +106,14 @@ fn connections(out: &mut String, state: &State) {
         return;
     };
     let mut table = Table::new([
-        "connection", "tasks/s", "in flight", "waiting", "delayed", "sessions", "breaker", "failed",
+        "connection",
+        "tasks/s",
+        "in flight",
+        "waiting",
+        "delayed",
+        "sessions",
+        "breaker",
+        "failed",
     ]);
     for (name, of) in pods.connections.iter().take(MAX_ROWS) {
         table.row([
@@ -160,9 +168,8 @@ fn line(state: &State) -> String {
 }
 
 fn json_line(state: &State) -> String {
-    let rates = |rates: Rates| {
-        json!({"completed": rates.completed, "failed": rates.failed, "bytes": rates.bytes})
-    };
+    let rates =
+        |rates: Rates| json!({"completed": rates.completed, "failed": rates.failed, "bytes": rates.bytes});
     let failures: Vec<_> = state
         .last_failures
         .iter()

@@ -28,8 +28,7 @@ fn put(stage: &Stage, failures: impl IntoIterator<Item = Value>) {
 /// What stands on the input topic.
 fn tasks(stage: &Stage) -> Answers {
     let mut topics = stage.topics.clone();
-    topics.results.clone_from(&topics.tasks);
-    topics.failures.clone_from(&topics.tasks);
+    topics.failures = std::mem::replace(&mut topics.results, topics.tasks.clone());
     Answers::of(stage.kafka, &topics)
 }
 
@@ -52,7 +51,10 @@ fn failures_are_listed_counted_and_chosen() {
     let some = shell.run(&["failures", "--code", "timeout", "--limit", "2", "--output", "json"]).json();
     let ids: Vec<&Value> = some["failures"].as_array().unwrap().iter().map(|f| &f["task_id"]).collect();
     assert_eq!((&some["total"], ids), (&json!(3), vec![&json!("t1"), &json!("t2")]), "the latest");
-    assert_eq!(shell.run(&["failures", "--connection", "other", "--output", "json"]).json()["total"], json!(1));
+    assert_eq!(
+        shell.run(&["failures", "--connection", "other", "--output", "json"]).json()["total"],
+        json!(1)
+    );
     assert_eq!(shell.run(&["failures", "--until", "1h", "--output", "json"]).json()["total"], json!(0));
     let table = shell.run(&["failures", "--summary"]).stdout;
     assert!(table.lines().any(|line| line.starts_with("timeout") && line.contains("remote  ")), "{table}");

@@ -30,15 +30,29 @@ fn a_servers_folder_is_submitted_and_there_when_submit_ends() {
     let shell = Shell::new(&config);
     let place = format!("remote:{}", stage.server.absolute("pub/"));
     let ran = shell.run(&[
-        "submit", &place, "local:/in/", "--recursive", "--include", "*.csv", "--exclude", "old/", "--wait",
-        "--timeout", "2m", "--output", "json",
+        "submit",
+        &place,
+        "local:/in/",
+        "--recursive",
+        "--include",
+        "*.csv",
+        "--exclude",
+        "old/",
+        "--wait",
+        "--timeout",
+        "2m",
+        "--output",
+        "json",
     ]);
     assert_eq!(ran.code, Some(0), "{ran:?}\n{}", pod.log_tail(20));
     let summary = ran.json();
     assert_eq!(summary["sent"], json!(7), "{ran:?}");
     let answers = &summary["answers"];
     let bytes: usize = names.iter().map(|name| name.len()).sum::<usize>() + "a.csv".len();
-    assert_eq!((&answers["completed"], &answers["failed"], &answers["open"]), (&json!(7), &json!(0), &json!(0)));
+    assert_eq!(
+        (&answers["completed"], &answers["failed"], &answers["open"]),
+        (&json!(7), &json!(0), &json!(0))
+    );
     assert_eq!(answers["bytes"], json!(bytes));
     assert!(ran.stderr.contains("circle: a symlink that is no file"), "{}", ran.stderr);
     let expected: Vec<String> = names.iter().chain(&["link.csv"]).map(|name| format!("in/{name}")).collect();

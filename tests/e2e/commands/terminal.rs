@@ -26,7 +26,10 @@ fn a_bar_is_drawn_on_a_terminal_and_not_in_a_pipe() {
     assert!(status.success(), "{seen}");
     // Drawn more than once, with files, bytes, and the time left; the summary comes after it.
     assert!(seen.contains(ESCAPE), "{seen:?}");
-    assert!(seen.contains("/12 files") && seen.contains("of 117.19 KiB") && seen.contains("left"), "{seen:?}");
+    assert!(
+        seen.contains("/12 files") && seen.contains("of 117.19 KiB") && seen.contains("left"),
+        "{seen:?}"
+    );
     assert!(seen.contains("completed  12"), "{seen:?}");
 
     let piped = shell.run(&args);
