@@ -23,7 +23,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::ftp", &["pool/", "transfer/", "dispatch/carry.rs", "cli/check", "cli/submit/walk.rs", "ftp/"]),
     ("crate::storage", &["app/", "transfer/", "cli/check", "cli/submit/walk.rs", "storage/"]),
     ("crate::sidecar", &["app/"]),
-    ("crate::cli", &["main.rs"]),
+    ("crate::cli::", &["main.rs", "cli/"]),
     ("anyhow", &["demo/"]),
     // secrets are unveiled only where they leave the process
     ("expose_secret", &["config/", "consume/properties.rs", "ftp/"]),
