@@ -9,6 +9,8 @@
     reason = "in a test a panic is the answer"
 )]
 
+#[path = "ftp_scripted/listing.rs"]
+mod listing;
 #[path = "ftp_scripted/redo.rs"]
 mod redo;
 #[path = "support/scripted.rs"]

@@ -140,7 +140,9 @@ impl Session {
                 begin += length + 1;
             }
             buffer.drain(..begin);
-            if buffer.len() > MAX_LINE {
+            if skipping {
+                buffer.clear();
+            } else if buffer.len() > MAX_LINE {
                 take(Err(format!("a line of more than {MAX_LINE} bytes")));
                 buffer.clear();
                 skipping = true;
