@@ -13,12 +13,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus::{
-    Counter, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    Counter, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 
 use connection::Connections;
 pub use connection::{BreakerState, Closed, UNKNOWN_CONNECTION};
 use declare::declare_metrics;
+pub use record::Rebalanced;
 pub use snapshot::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
 
 /// What [`Metrics::encode`] returns: Prometheus' text format.
@@ -32,6 +34,9 @@ const WAIT_BUCKETS: &[f64] =
     &[0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
 /// From a commit of some milliseconds to a broker that is away, in seconds.
 const COMMIT_BUCKETS: &[f64] = &[0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// A batch's answers.
+const BATCH_BUCKETS: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
 
 declare_metrics! {
     /// Tasks answered, by status (completed, failed).
@@ -67,16 +72,32 @@ declare_metrics! {
 
     /// Records of a partition not yet answered and committed: log end offset - low-water mark.
     lag: IntGaugeVec = "ftp_pooler_lag_records", ["topic", "partition"];
+    /// Offsets of a partition from its low-water mark to the newest record taken in; at 18,000 intake stops.
+    span: IntGaugeVec = "ftp_pooler_ledger_span_offsets", ["topic", "partition"];
+    /// Since the record that is in flight for the longest was taken in, over all partitions; 0 where none is.
+    oldest: Gauge = "ftp_pooler_oldest_task_seconds", [];
+    /// Partitions that came or went, by what happened (assigned, revoked, lost).
+    rebalanced: IntCounterVec = "ftp_pooler_rebalanced_partitions_total", ["event"];
+    /// Partitions assigned to this pod of which nothing may be read: their offset is none of theirs.
+    partitions_halted: IntGauge = "ftp_pooler_halted_partitions", [];
     /// Partitions assigned to this pod.
     partitions_assigned: IntGauge = "ftp_pooler_assigned_partitions", [];
     /// Assigned partitions whose intake is paused.
     partitions_paused: IntGauge = "ftp_pooler_paused_partitions", [];
     /// Answers sent to Kafka whose tasks' offsets are committed.
     committed: IntCounter = "ftp_pooler_committed_answers_total", [];
-    /// Transactions aborted (a rebalance, a refused answer): their answers are chosen and sent again.
-    aborted: IntCounter = "ftp_pooler_aborted_transactions_total", [];
-    /// One batch: answers sent and acknowledged, offsets committed.
+    /// One batch (or transaction): answers sent and acknowledged, offsets committed.
     commit_duration: Histogram = "ftp_pooler_commit_duration_seconds", [], COMMIT_BUCKETS;
+    /// Answers in a batch that was committed; 0 where only offsets were.
+    commit_answers: Histogram = "ftp_pooler_commit_answers", [], BATCH_BUCKETS;
+    /// From a task's end to the commit of its answer.
+    answer_wait: Histogram = "ftp_pooler_answer_wait_seconds", [], COMMIT_BUCKETS;
+    /// Transactions aborted, by reason (rebalance, refused, failed, broken): their answers are chosen and sent again.
+    aborted: IntCounterVec = "ftp_pooler_aborted_transactions_total", ["reason"];
+    /// Producers that failed for good and were replaced by a new one with the same identity.
+    renewals: IntCounter = "ftp_pooler_producer_renewals_total", [];
+    /// Times that another process took this pod's identity; this one ends then.
+    fenced: IntCounter = "ftp_pooler_fenced_total", [];
     /// Errors that Kafka's client reported, by what was tried (consume, produce, commit, ...).
     kafka_errors: IntCounterVec = "ftp_pooler_kafka_errors_total", ["operation"];
 
@@ -149,6 +170,9 @@ impl Metrics {
         let series = Series::register(&registry).expect("metrics are declared rightly");
         series.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         series.process_start.set(process::now_seconds());
+        for event in Rebalanced::ALL {
+            series.rebalanced.with_label_values(&[event.as_str()]).reset();
+        }
         Metrics {
             inner: Arc::new(Inner { registry, series, connections, process: process::Process::default() }),
         }

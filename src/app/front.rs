@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 
 use crate::config::Connections;
 use crate::consume::Downstream;
-use crate::dispatch::{Admission, Answered, Dispatcher, Job};
+use crate::dispatch::{Admission, Answered, Dispatcher, Job, Whereabouts};
 use crate::metrics::Metrics;
+use crate::offsets::TopicPartition;
 use crate::outcome::{Hop, Outcome, Verdict};
 use crate::record::{Origin, Record};
 use crate::task::{Rejected, decode};
@@ -38,6 +39,14 @@ impl Downstream for Front {
 
     fn withdraw(&self) -> Vec<Origin> {
         self.dispatcher.withdraw()
+    }
+
+    fn relieve(&self, stuck: &[(TopicPartition, i64)]) {
+        self.dispatcher.relieve(stuck);
+    }
+
+    fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts> {
+        self.dispatcher.whereabouts(origin)
     }
 }
 

@@ -17,7 +17,7 @@ use super::output::{Output, Table, note, print, print_json};
 use super::{EXIT_OK, Failure};
 use crate::client::{Cluster, Committed, Ends, Message, Range, Reader};
 use crate::config::{Config, Connections};
-use crate::offsets::DoneMap;
+use crate::offsets::Note;
 use crate::outcome::Hop;
 use crate::task::decode;
 
@@ -64,6 +64,8 @@ struct Partition {
     partition: i32,
     /// False where the group has committed nothing yet: it begins with the first record.
     committed: bool,
+    /// What the group has committed is not there: was the topic made anew?
+    beyond_end: bool,
     low_water: i64,
     done_above: u64,
     taken_in: u64,
@@ -110,8 +112,8 @@ impl Counting {
         // What was removed meanwhile is nobody's any more.
         let low = committed.map_or(ends.begin, |committed| committed.offset.max(ends.begin));
         let map = committed.and_then(|committed| {
-            let map = DoneMap::decode(&committed.metadata).ok()?;
-            Some(map.offsets(committed.offset))
+            let note = Note::decode(&committed.metadata).ok()?;
+            Some(note.done.offsets(committed.offset))
         });
         let done: BTreeSet<i64> =
             map.unwrap_or_default().into_iter().filter(|offset| (low..ends.end).contains(offset)).collect();
@@ -124,6 +126,7 @@ impl Counting {
             topic: topic.to_string(),
             partition,
             committed: committed.is_some(),
+            beyond_end: low > ends.end,
             low_water: low,
             done_above,
             taken_in,
@@ -319,6 +322,11 @@ fn tell(lag: &Lag) {
         ]);
     }
     print(&table.render());
+    for Partition { topic, partition, low_water, end, .. } in lag.partitions.iter().filter(|p| p.beyond_end) {
+        note(&format!(
+            "{topic}[{partition}]: {low_water} is committed, and it ends at {end}: was it made anew?"
+        ));
+    }
     if lag.partitions.iter().all(|partition| !partition.committed) {
         note(&format!("the group {} has committed nothing yet: has a pod run?", lag.group));
     }
@@ -347,11 +355,14 @@ fn tell(lag: &Lag) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::offsets::{DoneMap, TopicId};
 
     fn counting(committed: Option<(i64, &[i64])>, begin: i64, end: i64) -> Counting {
         let committed = committed.map(|(offset, done)| Committed {
             offset,
-            metadata: DoneMap::new(offset, done.iter().copied()).encode().into_bytes(),
+            metadata: Note { topic_id: TopicId::new(7), done: DoneMap::new(offset, done.iter().copied()) }
+                .encode()
+                .into_bytes(),
         });
         Counting::new(&"t".into(), 0, Ends { begin, end }, committed.as_ref())
     }
@@ -376,6 +387,13 @@ mod tests {
     fn what_was_removed_from_the_topic_is_not_waited_for() {
         let shown = counting(Some((3, &[4, 6])), 8, 10).shown;
         assert_eq!((shown.low_water, shown.done_above, shown.waiting), (8, 0, 2));
+    }
+
+    #[test]
+    fn a_commit_beyond_the_end_is_told() {
+        let shown = counting(Some((30, &[])), 0, 10).shown;
+        assert!(shown.beyond_end && shown.waiting == 0);
+        assert!(!counting(Some((10, &[])), 0, 10).shown.beyond_end);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{ClientError, NAME};
+use super::{ClientError, reading, sending};
 use crate::config::Kafka;
-use crate::consume::{client_properties, metadata_of, without_value};
+use crate::consume::{metadata_of, without_value};
 
 /// One request to the cluster.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -30,14 +30,14 @@ pub struct Ends {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     pub offset: i64,
-    /// Whatever stands beside it; see [`DoneMap`](crate::offsets::DoneMap).
+    /// Whatever stands beside it; see [`Note`](crate::offsets::Note).
     pub metadata: Vec<u8>,
 }
 
 /// A client that asks and never reads, joins or commits. Its calls block, for 10 s each at most.
 pub struct Cluster {
     client: BaseConsumer<DefaultConsumerContext>,
-    /// Hold secrets.
+    /// The admin client's. They hold secrets.
     properties: ClientConfig,
     brokers: String,
 }
@@ -54,15 +54,13 @@ impl Cluster {
     /// # Errors
     /// A property that librdkafka does not take.
     pub fn new(kafka: &Kafka) -> Result<Cluster, ClientError> {
-        let mut properties = client_properties(kafka, NAME, DEFAULTS);
-        properties.set("group.id", &kafka.consumer_group);
+        let mut properties = reading(kafka, DEFAULTS);
         // The ends that are wanted are those of all records, also of transactions that are still open.
-        properties.set("isolation.level", "read_uncommitted").set("enable.auto.commit", "false");
-        properties.set("allow.auto.create.topics", "false");
+        properties.set("isolation.level", "read_uncommitted");
         let client = properties.create().map_err(without_value);
         Ok(Cluster {
             client: client.map_err(ClientError::at("kafka.properties"))?,
-            properties: client_properties(kafka, NAME, DEFAULTS),
+            properties: sending(kafka, &[]),
             brokers: kafka.bootstrap_servers.join(","),
         })
     }

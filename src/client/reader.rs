@@ -9,9 +9,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{ClientError, NAME};
+use super::{ClientError, reading};
 use crate::config::Kafka;
-use crate::consume::{client_properties, without_value};
+use crate::consume::without_value;
 use crate::record::Header;
 
 /// Defaults that `kafka.properties` may override: memory stays flat however much there is to read.
@@ -83,12 +83,8 @@ impl Reader {
         from: impl IntoIterator<Item = (Arc<str>, i32, i64)>,
     ) -> Result<Reader, ClientError> {
         let failed = || ClientError::at("reading from Kafka");
-        let mut properties = client_properties(kafka, NAME, DEFAULTS);
-        // librdkafka wants a name for a group even where there is none.
-        properties.set("group.id", &kafka.consumer_group);
-        properties.set("isolation.level", "read_committed").set("enable.auto.commit", "false");
-        properties.set("enable.auto.offset.store", "false").set("auto.offset.reset", "earliest");
-        properties.set("allow.auto.create.topics", "false");
+        let mut properties = reading(kafka, DEFAULTS);
+        properties.set("isolation.level", "read_committed").set("auto.offset.reset", "earliest");
         let client: BaseConsumer<DefaultConsumerContext> =
             properties.create().map_err(without_value).map_err(failed())?;
         let mut list = TopicPartitionList::new();

@@ -9,9 +9,9 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
-use super::{ClientError, NAME};
+use super::{ClientError, sending};
 use crate::config::Kafka;
-use crate::consume::{client_properties, without_value};
+use crate::consume::without_value;
 
 /// Defaults that `kafka.properties` may override: some throughput, and a bound on memory.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -116,13 +116,13 @@ impl Sender {
     /// set, less what a key and headers take.
     #[must_use]
     pub fn max_value_bytes(kafka: &Kafka) -> usize {
-        let properties = client_properties(kafka, NAME, DEFAULTS);
+        let properties = sending(kafka, DEFAULTS);
         let most = properties.get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
         most.unwrap_or(MESSAGE_MAX_BYTES).saturating_sub(ENVELOPE_BYTES)
     }
 
     fn with(kafka: &Kafka, id: Option<&str>) -> Result<Sender, ClientError> {
-        let mut properties = client_properties(kafka, NAME, DEFAULTS);
+        let mut properties = sending(kafka, DEFAULTS);
         for (key, value) in FIXED.iter().chain(id.map_or(&[][..], |_| TRANSACTION)) {
             properties.set(*key, *value);
         }

@@ -12,7 +12,7 @@ use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
 use super::{
-    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, keys, properties, yaml,
+    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, keys, properties, yaml,
 };
 
 /// Bytes of a configuration file at most: thousands of connections fit.
@@ -102,6 +102,7 @@ fn settings_of(
             fail_topic: reading.text(&keys::FAIL_TOPIC),
             retry_topic: reading.text(&keys::RETRY_TOPIC),
             delivery: delivery(&mut reading),
+            static_membership: reading.flag(&keys::STATIC_MEMBERSHIP),
             properties: properties::take(&mut reading, property),
         },
         retry: Retry {
@@ -115,10 +116,12 @@ fn settings_of(
             session_timeout: reading.time(&keys::SESSION_TIMEOUT),
             max_waiting_tasks: reading.count(&keys::MAX_WAITING_TASKS),
             max_waiting_bytes: reading.count(&keys::MAX_WAITING_BYTES),
+            slow_task: reading.time(&keys::SLOW_TASK),
         },
         api: Listen { host: reading.text(&keys::API_HOST), port: reading.port(&keys::API_PORT) },
         metrics: Listen { host: reading.text(&keys::METRICS_HOST), port: reading.port(&keys::METRICS_PORT) },
         shutdown: Shutdown { drain: reading.time(&keys::DRAIN) },
+        sweep: Sweep { every: reading.time(&keys::SWEEP_EVERY) },
         pod: Pod { name: reading.text_if_set(&keys::POD_NAME).unwrap_or(host_name) },
         connections: Connections::default(),
     };

@@ -60,6 +60,7 @@ pub struct Config {
     pub api: Listen,
     pub metrics: Listen,
     pub shutdown: Shutdown,
+    pub sweep: Sweep,
     pub pod: Pod,
     pub connections: Connections,
 }
@@ -73,6 +74,8 @@ pub struct Kafka {
     pub fail_topic: String,
     pub retry_topic: String,
     pub delivery: Delivery,
+    /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
+    pub static_membership: bool,
     /// Passed through to librdkafka; values may be secrets (`sasl.password`), so all are.
     pub properties: BTreeMap<String, SecretString>,
 }
@@ -106,6 +109,8 @@ pub struct Pool {
     pub max_waiting_tasks: usize,
     /// Bytes of these tasks' records at most; above it the partitions are paused.
     pub max_waiting_bytes: usize,
+    /// A task held for longer is logged, with what it waits for.
+    pub slow_task: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -120,6 +125,13 @@ pub struct Listen {
 pub struct Shutdown {
     /// How long transfers in flight may go on after SIGTERM.
     pub drain: Duration,
+}
+
+/// How temp files of dead pods are found.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// A directory is looked at again after this time.
+    pub every: Duration,
 }
 
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use secrecy::ExposeSecret as _;
 
+use super::scope::Role;
 use crate::config::Kafka;
 
 /// Defaults that `kafka.properties` may override. librdkafka would prefetch 100,000 messages or 64 MB a
@@ -62,15 +63,15 @@ pub fn property_problem(name: &str, value: &str) -> Option<&'static str> {
     }
 }
 
-/// Properties that every client of this pod shares.
-pub fn client_properties(kafka: &Kafka, pod: &str, defaults: &[(&str, &str)]) -> ClientConfig {
+/// What every client of this pod shares, and those of `kafka.properties` that a client of this kind takes.
+pub fn client_properties(kafka: &Kafka, pod: &str, role: Role, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set_log_level(RDKafkaLogLevel::Info);
     client.set("client.id", format!("ftp-pooler-{pod}"));
     for (key, value) in defaults {
         client.set(*key, *value);
     }
-    for (key, value) in &kafka.properties {
+    for (key, value) in kafka.properties.iter().filter(|(key, _)| role.takes(key)) {
         client.set(key, value.expose_secret());
     }
     client.set("bootstrap.servers", kafka.bootstrap_servers.join(","));
@@ -89,8 +90,11 @@ fn allow_large_messages(client: &mut ClientConfig) {
 
 /// The consumer's properties. Holds secrets: never to be logged.
 pub fn consumer_properties(kafka: &Kafka, pod: &str) -> ClientConfig {
-    let mut client = client_properties(kafka, pod, DEFAULTS);
+    let mut client = client_properties(kafka, pod, Role::Consumer, DEFAULTS);
     client.set("group.id", &kafka.consumer_group);
+    if kafka.static_membership {
+        client.set("group.instance.id", format!("{}-{pod}", kafka.consumer_group));
+    }
     allow_large_messages(&mut client);
     for (key, value) in FIXED {
         client.set(*key, *value);
@@ -129,6 +133,7 @@ mod tests {
             fail_topic: "f".into(),
             retry_topic: String::new(),
             delivery: Delivery::AtLeastOnce,
+            static_membership: false,
             properties: properties.iter().map(own).collect::<BTreeMap<_, _>>(),
         }
     }
@@ -139,6 +144,13 @@ mod tests {
             let made: Result<BaseConsumer, _> = consumer_properties(&kafka(properties), "pod").create();
             assert!(made.is_ok(), "{properties:?}: {:?}", made.err());
         }
+    }
+
+    #[test]
+    fn a_static_member_is_known_by_its_group_and_its_pod() {
+        let static_one = Kafka { static_membership: true, ..kafka(&[]) };
+        assert_eq!(consumer_properties(&static_one, "pod-3").get("group.instance.id"), Some("g-pod-3"));
+        assert_eq!(consumer_properties(&kafka(&[]), "pod-3").get("group.instance.id"), None);
     }
 
     #[test]

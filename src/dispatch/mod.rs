@@ -14,6 +14,8 @@ mod order;
 mod queue;
 mod report;
 mod retry;
+mod tidying;
+mod whereabouts;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -39,10 +41,12 @@ use line::{Line, Overdue};
 pub use order::Resolve;
 use order::{Order, Place};
 use queue::Entry;
+pub use whereabouts::{WaitsFor, Whereabouts};
 
 use crate::config::FtpConnection;
 use crate::failure::{Code, Failure};
 use crate::metrics::Metrics;
+use crate::offsets::TopicPartition;
 use crate::outcome::{Completed, Hop, Outcome, Verdict};
 use crate::pool::{Connect, Ftp, Pool};
 use crate::record::{Origin, Record};
@@ -189,6 +193,29 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         std::mem::take(&mut *self.shared.withdrawals())
     }
 
+    /// Intake on these partitions stands still until the records at these offsets are answered. Those that wait
+    /// here and may wait in the retry topic are sent there; of a server that is away, all of the partition's are.
+    pub fn relieve(&self, stuck: &[(TopicPartition, i64)]) {
+        let shared = &self.shared;
+        if shared.lines.len() < 2 {
+            return; // nobody else's tasks stand behind
+        }
+        let wall = Timestamp::now();
+        let may = |entry: &Entry| shared.deferral.outlook(entry, wall) == Outlook::Possible;
+        for line in shared.lines.values() {
+            // A task that leaves lets the next one with its destination in.
+            for _ in 0..SWEEP_ROUNDS {
+                let in_the_way = line.in_the_way(stuck, may);
+                if in_the_way.is_empty() {
+                    break;
+                }
+                for entry in in_the_way {
+                    shared.defer(entry, Why::InTheWay);
+                }
+            }
+        }
+    }
+
     /// Begins nothing any more and drops what waits; what is in flight may finish until the deadline,
     /// and is cut off then, without an answer. Returns soon after the deadline at the latest.
     pub async fn drain(&self, deadline: Instant) -> Left {
@@ -245,7 +272,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// The task is dropped: its partition leaves this pod, the next owner does it.
-    fn withdrawn(self: &Arc<Self>, entry: Entry) {
+    fn withdrawn(self: &Arc<Self>, entry: Box<Entry>) {
         let place = entry.place;
         self.drop_withdrawn(entry);
         self.give_up(place);
@@ -253,7 +280,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
 
     /// Once the partition has left, nobody waits to be told; and told later, it would be taken for a task of
     /// the next assignment.
-    fn drop_withdrawn(&self, entry: Entry) {
+    fn drop_withdrawn(&self, entry: Box<Entry>) {
         if entry.job.record.lease.is_live() {
             self.withdrawals().push(entry.job.record.origin);
         }
@@ -273,14 +300,14 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// The task leaves with its answer, and the next one with its destination begins.
-    fn answer(self: &Arc<Self>, entry: Entry, verdict: Result<Completed, Failure>) {
+    fn answer(self: &Arc<Self>, entry: Box<Entry>, verdict: Result<Completed, Failure>) {
         let place = entry.place;
         self.hand_over(entry, verdict);
         self.give_up(place);
     }
 
     /// The task leaves for the retry topic, and gives up its place.
-    fn defer(self: &Arc<Self>, entry: Entry, why: Why) {
+    fn defer(self: &Arc<Self>, entry: Box<Entry>, why: Why) {
         let place = entry.place;
         self.pass_on(entry, why);
         self.give_up(place);
@@ -311,7 +338,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// Hands the task's answer on.
-    fn hand_over(&self, entry: Entry, verdict: Result<Completed, Failure>) {
+    fn hand_over(&self, entry: Box<Entry>, verdict: Result<Completed, Failure>) {
         if entry.job.record.lease.is_live() {
             report::answered(&self.metrics, &entry, &verdict);
             self.send(entry, verdict.into());
@@ -319,16 +346,16 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// Hands the task on to the retry topic.
-    fn pass_on(&self, entry: Entry, why: Why) {
+    fn pass_on(&self, entry: Box<Entry>, why: Why) {
         if entry.job.record.lease.is_live() {
             let hop = self.deferral.hop(&entry, Timestamp::now());
             report::deferred(&self.metrics, &entry, &hop, why);
-            self.send(entry, Verdict::Deferred(hop.headers()));
+            self.send(entry, Verdict::Deferred(vec![hop.compact()]));
         }
     }
 
     /// The one way out: never under a lease that has ended.
-    fn send(&self, entry: Entry, verdict: Verdict) {
+    fn send(&self, entry: Box<Entry>, verdict: Verdict) {
         let attempts = entry.tries.attempts;
         let Job { record, task, admission, .. } = entry.job;
         let (task_id, at) = (Some(task.task_id), Timestamp::now());
@@ -372,6 +399,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
             let waiting = counts.waiting + behind.get(&*line.connection).copied().unwrap_or_default();
             self.metrics.breaker(&line.connection, line.breaker(now));
             self.metrics.tasks(&line.connection, waiting, counts.delayed, counts.in_flight);
+            self.tidy(line, counts.waiting + counts.in_flight, now);
         }
         self.metrics.held(self.budget.tasks(), self.budget.bytes());
     }

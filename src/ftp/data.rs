@@ -137,7 +137,7 @@ impl Session {
         Ok((size, Retrieve(Transfer::new(self, Step::Receiving, path, opened))))
     }
 
-    /// NLST, MLSD or LIST: asks what is in a directory; `argument` may begin with options.
+    /// MLSD or LIST: asks what stands in a directory; `argument` may begin with options.
     pub(super) async fn listing(&mut self, step: Step, argument: &str) -> Result<Retrieve<'_>, TryError> {
         match self.open_transfer(step, argument, Manner::Alone).await {
             Ok(opened) => Ok(Retrieve(Transfer::new(self, step, argument, opened))),

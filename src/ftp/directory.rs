@@ -46,16 +46,6 @@ pub struct Entry {
     pub modified: Option<Modified>,
 }
 
-/// How directories of a session are listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum How {
-    Mlsd,
-    /// Relative paths are beneath this directory.
-    List {
-        home: String,
-    },
-}
-
 impl Session {
     /// Hands each entry of `directory` (empty: the one logged in to) to `take`; a line that could not be
     /// understood is the error. Memory does not grow with the directory.
@@ -67,27 +57,23 @@ impl Session {
         directory: &str,
         mut take: impl FnMut(Result<Entry, String>),
     ) -> Result<(), TryError> {
-        match self.listing_way().await? {
-            How::Mlsd => {
-                let path = if directory.is_empty() { "." } else { directory };
-                self.read_listing(Step::Mlsd, path, |line| take_line(line, mlsd, &mut take)).await
+        if self.lists_exactly() {
+            let path = if directory.is_empty() { "." } else { directory };
+            match self.read_listing(Step::Mlsd, path, |line| take_line(line, mlsd, &mut take)).await {
+                // Some say in FEAT what they do not have.
+                Err(error) if self.is_sound() && matches!(error.failure.ftp_code, Some(500 | 502 | 504)) => {}
+                listed => return listed,
             }
-            How::List { home } => {
-                let path = absolute(&home, directory);
-                let reply = self.about(Step::Cwd, &path).await?;
-                if !reply.is_done() {
-                    return Err(self.fail(Step::Cwd, Some(&path), &Fault::Reply(reply)));
-                }
-                let listed =
-                    self.read_listing(Step::List, ".", |line| take_line(line, list, &mut take)).await;
-                match listed {
-                    // An empty directory, as some servers tell it; it is there, CWD said so.
-                    Err(error) if self.is_sound() && matches!(error.failure.ftp_code, Some(450 | 550)) => {
-                        Ok(())
-                    }
-                    listed => listed,
-                }
-            }
+        }
+        let path = absolute(&self.home().await?, directory);
+        let reply = self.about(Step::Cwd, &path).await?;
+        if !reply.is_done() {
+            return Err(self.fail(Step::Cwd, Some(&path), &Fault::Reply(reply)));
+        }
+        match self.read_listing(Step::List, ".", |line| take_line(line, list, &mut take)).await {
+            // An empty directory, as some servers tell it; it is there, CWD said so.
+            Err(error) if self.is_sound() && matches!(error.failure.ftp_code, Some(450 | 550)) => Ok(()),
+            listed => listed,
         }
     }
 
@@ -97,12 +83,10 @@ impl Session {
         self.features.has("MLST") || self.features.has("MLSD")
     }
 
-    async fn listing_way(&mut self) -> Result<How, TryError> {
-        if self.lists_exactly() {
-            return Ok(How::Mlsd);
-        }
+    /// The directory logged in to: LIST goes by the current directory, and that is another one after each CWD.
+    async fn home(&mut self) -> Result<String, TryError> {
         if let Some(home) = &self.home {
-            return Ok(How::List { home: home.clone() });
+            return Ok(home.clone());
         }
         let reply = match self.exchange(Step::Pwd, None).await {
             Ok(reply) => reply,
@@ -111,7 +95,7 @@ impl Session {
         match reply.quoted_path() {
             Some(home) if reply.code == 257 => {
                 self.home = Some(home.clone());
-                Ok(How::List { home })
+                Ok(home)
             }
             _ => Err(self.fail(Step::Pwd, None, &Fault::Reply(reply))),
         }

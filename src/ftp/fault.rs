@@ -41,7 +41,6 @@ pub(super) enum Step {
     Rnfr,
     Rnto,
     Dele,
-    Nlst,
     Pwd,
     Cwd,
     /// MLSD (RFC 3659, 7).
@@ -74,7 +73,6 @@ impl Step {
             Step::Rnfr => "RNFR",
             Step::Rnto => "RNTO",
             Step::Dele => "DELE",
-            Step::Nlst => "NLST",
             Step::Pwd => "PWD",
             Step::Cwd => "CWD",
             Step::Mlsd => "MLSD",

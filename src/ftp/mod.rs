@@ -15,8 +15,8 @@
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
-//! list      NLST
-//! directory what is in a directory, with sizes and times: MLSD, LIST
+//! list      temp files of the dead: MLSD, LIST
+//! directory what is in a directory, with sizes and times, for `submit`: MLSD, LIST
 //! reply     three digits and a text, made safe to show
 //! fault     what can go wrong on the wire; deadlines
 //! classify  the one table: fault → the contract's code and what the try asks for

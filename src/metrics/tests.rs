@@ -22,7 +22,14 @@ fn told() -> Metrics {
     metrics.lag("ftp-tasks", 3, 40);
     metrics.lag("ftp-tasks", 4, 2);
     metrics.partitions(2, 1);
-    metrics.committed(3, Duration::from_millis(20));
+    metrics.committed([Duration::from_millis(90); 3].into_iter(), Duration::from_millis(20));
+    metrics.aborted("rebalance");
+    metrics.producer_renewed();
+    metrics.fenced();
+    metrics.span("ftp-tasks", 3, 17);
+    metrics.oldest(Duration::from_millis(2_500));
+    metrics.rebalanced(Rebalanced::Lost, 2);
+    metrics.halted(1);
     metrics.breaker("far", BreakerState::Open);
     metrics.deferred("far", "unreachable");
     metrics.kafka_error("commit");
@@ -129,9 +136,19 @@ fn events_arrive_in_their_series() {
         (r#"ftp_pooler_breaker_state{connection="near"}"#, 0.0),
         (r#"ftp_pooler_deferred_tasks_total{connection="far",reason="unreachable"}"#, 1.0),
         (r#"ftp_pooler_lag_records{partition="3",topic="ftp-tasks"}"#, 40.0),
+        (r#"ftp_pooler_ledger_span_offsets{partition="3",topic="ftp-tasks"}"#, 17.0),
+        ("ftp_pooler_oldest_task_seconds", 2.5),
+        (r#"ftp_pooler_rebalanced_partitions_total{event="lost"}"#, 2.0),
+        (r#"ftp_pooler_rebalanced_partitions_total{event="assigned"}"#, 0.0),
+        ("ftp_pooler_halted_partitions", 1.0),
         (r#"ftp_pooler_kafka_errors_total{operation="commit"}"#, 1.0),
         ("ftp_pooler_committed_answers_total", 3.0),
         ("ftp_pooler_commit_duration_seconds_count", 1.0),
+        ("ftp_pooler_commit_answers_sum", 3.0),
+        ("ftp_pooler_answer_wait_seconds_count", 3.0),
+        (r#"ftp_pooler_aborted_transactions_total{reason="rebalance"}"#, 1.0),
+        ("ftp_pooler_producer_renewals_total", 1.0),
+        ("ftp_pooler_fenced_total", 1.0),
         ("ftp_pooler_held_bytes", 4_096.0),
         ("ftp_pooler_healthy", 1.0),
         ("ftp_pooler_ready", 0.0),
@@ -190,6 +207,7 @@ fn a_partition_that_left_has_no_series() {
     metrics.forget_partition("ftp-tasks", 3);
     metrics.forget_partition("ftp-tasks", 99);
     assert_eq!(value(&metrics, r#"ftp_pooler_lag_records{partition="3",topic="ftp-tasks"}"#), None);
+    assert_eq!(value(&metrics, r#"ftp_pooler_ledger_span_offsets{partition="3",topic="ftp-tasks"}"#), None);
     assert_eq!(value(&metrics, r#"ftp_pooler_lag_records{partition="4",topic="ftp-tasks"}"#), Some(2.0));
 }
 

@@ -1,18 +1,24 @@
 //! From an outcome to the message that is sent, within the size that its topic takes.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use super::envelope::Envelope;
 use super::json::{fitting, push_string, string_len};
 use super::original::Original;
-use super::{Completed, Outcome, Verdict};
+use super::{Completed, Hop, Outcome, Verdict};
 use crate::failure::{Code, Failure, MAX_MESSAGE_BYTES};
 use crate::record::Header;
 use crate::text::char_boundary;
 
-/// The smallest size that a message can be asked to keep within; a smaller one counts as this. Every required
-/// field has room in it, also with a `task_id` of which each byte takes six as JSON.
+/// In this size every required field has room, also with a `task_id` of which each byte takes six as JSON, and of a
+/// failure some of its message and its original.
 pub const MIN_MESSAGE_BYTES: usize = 4096;
+/// The smallest size that a message can be asked to keep within; a smaller one counts as this. Below
+/// [`MIN_MESSAGE_BYTES`] it is as small as it can be: `task_id` and what is required remain, with an empty message
+/// and a null original, and may be larger than asked for.
+pub const LEAST_MESSAGE_BYTES: usize = 256;
 
 /// What an error's message and the original of a failure keep of its room at least, if they need as much.
 const MIN_ERROR_BYTES: usize = 256;
@@ -38,7 +44,7 @@ pub struct Answer<'a> {
     /// The `task_id`, or where there is none the record's own key.
     pub key: Option<&'a [u8]>,
     /// The record's, in its order; our own are left out, or for the retry topic made anew.
-    pub headers: Vec<&'a Header>,
+    pub headers: Vec<Cow<'a, Header>>,
     /// One JSON object.
     pub payload: Vec<u8>,
     /// Something was left out to keep within the size. The payload says so, too.
@@ -55,13 +61,14 @@ impl Outcome {
         }
     }
 
-    /// Encodes the answer so that the record has at most `max_bytes` (at least [`MIN_MESSAGE_BYTES`]) with its
-    /// key, headers and Kafka's own overhead: what a topic's `max.message.bytes` limits.
+    /// Encodes the answer so that the record has at most `max_bytes` (at least [`MIN_MESSAGE_BYTES`]; as far as
+    /// possible, [`LEAST_MESSAGE_BYTES`]) with its key, headers and Kafka's own overhead: what a topic's
+    /// `max.message.bytes` limits.
     ///
     /// To fit, a failure's original is cut first, then its error's message; a result's notes go. Headers go,
     /// and after them the record's own key, only where they alone leave an answer no room.
     pub fn encode(&self, max_bytes: usize) -> Answer<'_> {
-        let max_bytes = max_bytes.max(MIN_MESSAGE_BYTES);
+        let max_bytes = max_bytes.max(LEAST_MESSAGE_BYTES);
         match &self.verdict {
             Verdict::Completed(completed) => self.encode_result(completed, max_bytes),
             Verdict::Failed(failure) => self.encode_failure(failure, max_bytes),
@@ -70,8 +77,9 @@ impl Outcome {
     }
 
     /// The record as it was; a failure where there is no room for it, since a task cannot be cut.
-    fn encode_deferral<'a>(&'a self, own: &'a [Header], max_bytes: usize) -> Answer<'a> {
+    fn encode_deferral(&self, own: &[Header], max_bytes: usize) -> Answer<'_> {
         let payload = self.record.payload.as_deref().unwrap_or_default();
+        let own = Hop::read(own).map_or_else(|| own.to_vec(), |hop| hop.headers());
         let envelope = Envelope::of_deferral(&self.record, own, max_bytes);
         if let Some(envelope) = envelope.filter(|envelope| payload.len() <= envelope.room) {
             return envelope.deferral(payload.to_vec());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use encode::{Answer, AnswerKind, MIN_MESSAGE_BYTES};
+pub use encode::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, MIN_MESSAGE_BYTES};
 pub use envelope::OWN_HEADER_PREFIX;
 pub use hop::{Hop, remove_own};
 pub use original::MAX_EMBEDDED_DEPTH;
@@ -33,7 +33,8 @@ pub struct Completed {
 pub enum Verdict {
     Completed(Completed),
     Failed(Failure),
-    /// No answer yet: the record goes to the retry topic, with these headers besides its own ([`Hop`]).
+    /// No answer yet: the record goes to the retry topic, with these headers besides its own ([`Hop`]; a
+    /// compact one is written out when it is encoded).
     Deferred(Vec<Header>),
 }
 

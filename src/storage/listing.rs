@@ -71,7 +71,7 @@ fn list(beneath: &Beneath, directory: &str) -> Result<Vec<(String, Listed)>, Err
             found.push((entry.file_name().to_string_lossy().into_owned(), Listed::NotUtf8));
             continue;
         };
-        if name == "." || name == ".." || TempName::parse(name).is_some() {
+        if name == "." || name == ".." || TempName::is_one(name) {
             continue;
         }
         let stat = match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {

@@ -17,6 +17,7 @@ mod draft;
 mod error;
 mod listing;
 mod mark;
+mod names;
 mod owner;
 mod source;
 mod strays;
@@ -36,9 +37,10 @@ pub use check::Check;
 pub use error::StorageError;
 pub use listing::Listed;
 pub use mark::Mark;
+pub use names::Names;
 pub use owner::Owner;
 pub use source::SourceFile;
-pub use strays::{Errand, Stamp};
+pub use strays::{Errand, LOOK_EVERY, Stamp};
 pub use sweep::SharedStrays;
 pub use target::Target;
 pub use temp_file::{CHUNK, TempFile};
@@ -72,7 +74,7 @@ pub enum Begun {
 
 impl Storage {
     /// Opens `base_path`, which must be a directory. It stays the directory that was opened, also where
-    /// another is moved to its name or mounted over it. Blocks.
+    /// another is moved to its name or mounted over it, until it is removed itself. Blocks.
     ///
     /// # Errors
     /// As of any local path; the message names `base_path`.
@@ -84,14 +86,15 @@ impl Storage {
         if beneath.confinement() == Confinement::CapStd {
             tracing::warn!(connection = connection.name, "no openat2 here: paths are confined by cap-std");
         }
-        if !mark::can_be_put(beneath.base()) {
+        if !beneath.base().is_ok_and(mark::can_be_put) {
             tracing::warn!(
                 connection = connection.name,
                 "no user extended attributes here: a download that is done again after a crash is transferred again, \
                  and finds its own file in the way where `overwrite` is false"
             );
         }
-        Ok(Storage::with(connection, beneath, Disk::new(disk::CALLS, disk::CALL_DEADLINE)))
+        let disk = Disk::new(disk::CALLS, disk::CALL_DEADLINE);
+        Ok(Storage::with(connection, beneath, disk))
     }
 
     fn with(connection: &LocalConnection, beneath: Beneath, disk: Disk) -> Storage {
@@ -99,8 +102,14 @@ impl Storage {
             connection: Arc::new(connection.clone()),
             beneath: Arc::new(beneath),
             disk,
-            strays: SharedStrays::default(),
+            strays: SharedStrays::new(LOOK_EVERY),
         }
+    }
+
+    /// The same, with directories looked at for temp files of the dead after this time, not after an hour.
+    #[must_use]
+    pub fn sweeping_every(self, look_every: Duration) -> Storage {
+        Storage { strays: SharedStrays::new(look_every), ..self }
     }
 
     /// The place that a task's local path means; lexical, see [`Target::resolve`].

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::audit::Files;
+use crate::audit::{Files, is_temp};
 use crate::events::{HEARTBEAT, SESSION};
 use crate::plan::{CONNECTIONS, PARTITIONS, Plan, Side};
 use crate::support::files::list;
@@ -18,8 +18,8 @@ use crate::support::vsftpd::Vsftpd;
 const NARROW: &str = "10";
 /// Sessions of one pod with one connection: enough to keep a small machine busy.
 const SESSIONS: usize = 4;
-/// One entry of a segment's index of aborted transactions (Kafka's `AbortedTxn`), in bytes.
-const ABORTED_ENTRY: u64 = 34;
+/// How often directories are looked at for temp files: a run is to end soon after its last answer.
+const SWEEP: &str = "2s";
 
 /// Everything that is not a pod.
 pub struct Site {
@@ -70,7 +70,8 @@ impl Site {
                     "heartbeat.interval.ms": HEARTBEAT.as_millis().to_string(),
                 }),
             )
-            .set("pool.max_sessions_per_connection", json!(SESSIONS));
+            .set("pool.max_sessions_per_connection", json!(SESSIONS))
+            .set("sweep.every", json!(SWEEP));
         let connections = CONNECTIONS.iter().zip(&self.servers);
         connections.fold(config, |config, (name, server)| config.ftp(name, server.addr(), &[]))
     }
@@ -86,20 +87,17 @@ impl Site {
         }
     }
 
+    /// Temp files that stand now, on all sides.
+    pub fn temp_files(&self) -> usize {
+        let all = self.sides().into_iter().flat_map(|side| self.list(side));
+        all.filter(|path| is_temp(path)).count()
+    }
+
     /// How often the group has rebalanced, by the broker's log.
     pub fn rebalances(&self) -> usize {
         let log = fs::read(self.kafka.directory().join("kafka.log")).unwrap_or_default();
         let stabilized = format!("Stabilized group {} ", self.topics.group);
         String::from_utf8_lossy(&log).lines().filter(|line| line.contains(&stabilized)).count()
-    }
-
-    /// Transactions that were aborted with results in them, by the broker's own index. An abort before the
-    /// first answer leaves no trace there, and takes nothing back.
-    pub fn aborted_transactions(&self) -> u64 {
-        let partition = self.kafka.directory().join("data").join(format!("{}-0", self.topics.results));
-        let files = fs::read_dir(partition).into_iter().flatten().flatten();
-        let indexes = files.filter(|file| file.path().extension().is_some_and(|e| e == "txnindex"));
-        indexes.filter_map(|file| file.metadata().ok()).map(|meta| meta.len() / ABORTED_ENTRY).sum()
     }
 
     /// Records in the input topic.

@@ -61,6 +61,15 @@ async fn without_mlsd_the_directory_is_entered_and_listed() {
 }
 
 #[tokio::test]
+async fn a_server_that_offers_mlsd_and_has_none_is_asked_for_list() {
+    let script = Script::new().say("FEAT", FEAT_MLST).say("MLSD", "502 Not implemented");
+    let script = script.say("PWD", "257 \"/\"").say("CWD", "250 ok");
+    let rig = Rig::with(script.on("LIST", sends("-rw-r--r-- 1 u g 1 Jan 02 2020 a\r\n"))).await;
+    let (entries, _) = listed(&mut rig.session().await, "/pub").await.unwrap();
+    assert_eq!(names(&entries), ["a"]);
+}
+
+#[tokio::test]
 async fn an_empty_directory_is_empty_and_a_missing_one_an_error() {
     let script = Script::new()
         .say("PWD", "257 \"/\"")

@@ -10,7 +10,7 @@ use super::places::{Connection, Place, beneath};
 use crate::config::{FtpConnection, LocalConnection};
 use crate::failure::TryError;
 use crate::ftp::{Entry, EntryKind, Session, Size};
-use crate::storage::{Listed, Storage, StorageError};
+use crate::storage::{Listed, Storage, StorageError, TempName};
 
 /// Directories that wait to be listed, at most.
 const MAX_DIRECTORIES: usize = 1_000_000;
@@ -228,6 +228,9 @@ impl Walk<'_, '_> {
                 return Ok(());
             }
         };
+        if TempName::is_one(&entry.name) {
+            return Ok(()); // an upload's, of some pod
+        }
         let path = beneath(directory, &entry.name);
         match entry.kind {
             EntryKind::Directory => self.directory(path, depth + 1)?,
