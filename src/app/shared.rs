@@ -85,6 +85,7 @@ impl<'a> Shared<'a> {
         Dispatcher::new(Wiring {
             pool: pool.clone(),
             carrier: Transfer::new(storages.clone(), names, self.metrics.clone())
+                .hashing(self.config.transfer.hash)
                 .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),
             roots: connections.local.values().map(root).collect(),

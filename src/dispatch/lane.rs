@@ -169,12 +169,13 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// One try on this session; false if the session is in doubt, whatever it says of itself.
-    async fn carry(&mut self, session: &mut Leased<C>, entry: Box<Entry>) -> bool {
+    async fn carry(&mut self, session: &mut Leased<C>, mut entry: Box<Entry>) -> bool {
         self.duty.transfers(Instant::now());
         let shared = Arc::clone(&self.shared);
         let record = &entry.job.record;
         let (task, lease) = (&entry.job.task, &record.lease);
-        let carried = catch_panic(shared.carrier.carry(session, task, record, &shared.cut_off));
+        let kept = &mut entry.kept;
+        let carried = catch_panic(shared.carrier.carry(session, task, record, kept, &shared.cut_off));
         let ended = self.until_cut_off(lease, carried).await;
         let result = match ended {
             Ok(Ok(transferred)) => Ok(transferred),
@@ -236,8 +237,9 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     fn settle(&mut self, mut entry: Box<Entry>, result: Result<Transferred, TryError>) {
         let error = match result {
             Ok(transferred) => {
-                let Transferred { bytes, notes } = transferred;
-                let completed = Completed { bytes_transferred: bytes, duration: entry.elapsed(), notes };
+                let Transferred { bytes, notes, facts } = transferred;
+                let duration = entry.elapsed();
+                let completed = Completed { bytes_transferred: bytes, duration, notes, facts };
                 return self.finish(entry, Ok(completed));
             }
             Err(error) => error,

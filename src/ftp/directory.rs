@@ -31,7 +31,7 @@ pub enum EntryKind {
 
 /// When a file was changed last, as far as the server tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Modified {
+pub struct Told {
     pub at: Timestamp,
     /// In UTC, to the second. LIST is in the server's own time zone, to the minute or the day.
     pub is_exact: bool,
@@ -43,7 +43,7 @@ pub struct Entry {
     pub name: String,
     pub kind: EntryKind,
     pub size: Option<u64>,
-    pub modified: Option<Modified>,
+    pub modified: Option<Told>,
 }
 
 impl Session {
@@ -210,7 +210,7 @@ fn mlsd(line: &str) -> Line {
                 _ => entry.kind = EntryKind::Other,
             },
             "size" => entry.size = value.parse().ok(),
-            "modify" => entry.modified = time(value).map(|at| Modified { at, is_exact: true }),
+            "modify" => entry.modified = time(value).map(|at| Told { at, is_exact: true }),
             _ => {}
         }
     }
@@ -249,7 +249,7 @@ fn list(line: &str) -> Line {
         name: file.name().strip_prefix("./").unwrap_or(file.name()).to_owned(),
         kind,
         size: (kind == EntryKind::File).then(|| file.size() as u64),
-        modified: Timestamp::try_from(file.modified()).ok().map(|at| Modified { at, is_exact: false }),
+        modified: Timestamp::try_from(file.modified()).ok().map(|at| Told { at, is_exact: false }),
     })
 }
 

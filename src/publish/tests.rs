@@ -37,7 +37,7 @@ struct Echo {
 
 impl Downstream for Echo {
     fn accept(&self, record: Box<Record>, admission: Admission) {
-        let completed = Completed { bytes_transferred: 0, duration: Duration::ZERO, notes: Vec::new() };
+        let completed = Completed::default();
         let outcome = Outcome {
             record,
             task_id: Some("id".into()),

@@ -33,7 +33,7 @@ pub enum WalkError {
     #[error("cannot keep the tasks: {0}")]
     Spool(#[from] io::Error),
     #[error("{0}")]
-    TooMuch(String),
+    Refused(String),
 }
 
 /// What was seen on the way.
@@ -127,12 +127,12 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         if depth > MAX_DEPTH {
-            return Err(WalkError::TooMuch(format!(
+            return Err(WalkError::Refused(format!(
                 "{path}: directories lie more than {MAX_DEPTH} deep in one another: is there a circle of symlinks?"
             )));
         }
         if self.waiting.len() >= MAX_DIRECTORIES {
-            return Err(WalkError::TooMuch(format!(
+            return Err(WalkError::Refused(format!(
                 "more than {MAX_DIRECTORIES} directories wait to be listed"
             )));
         }
@@ -142,9 +142,8 @@ impl Walk<'_, '_> {
 
     async fn server(&mut self, connection: &FtpConnection, source: &Place) -> Result<(), Broken> {
         let mut session = Session::open(connection).await?;
-        let root = connection.beneath_root(&source.path);
         if !source.is_directory()
-            && let Size::Bytes(bytes) = session.size(&root).await?
+            && let Size::Bytes(bytes) = session.size(&on_server(connection, &source.path)?).await?
         {
             self.seen.is_single = true;
             let found =
@@ -155,12 +154,13 @@ impl Walk<'_, '_> {
         }
         self.waiting.push_back((String::new(), 0));
         while let Some((directory, depth)) = self.waiting.pop_front() {
-            let path = if directory.is_empty() { root.clone() } else { beneath(&root, &directory) };
+            let path =
+                if directory.is_empty() { source.path.clone() } else { beneath(&source.path, &directory) };
             let mut tries = 0;
             loop {
                 tries += 1;
                 let before = self.seen.files;
-                let listed = self.server_directory(&mut session, &path, &directory, depth).await;
+                let listed = self.server_directory(connection, &mut session, &path, &directory, depth).await;
                 let Err(Broken::Try(error)) = listed else { break listed? };
                 // Half a directory cannot be taken back, and is not listed twice.
                 if tries >= TRIES || session.is_sound() || self.seen.files > before {
@@ -176,6 +176,7 @@ impl Walk<'_, '_> {
 
     async fn server_directory(
         &mut self,
+        connection: &FtpConnection,
         session: &mut Session,
         path: &str,
         directory: &str,
@@ -183,9 +184,10 @@ impl Walk<'_, '_> {
     ) -> Result<(), Broken> {
         let mut links = Vec::new();
         let mut failed: Option<WalkError> = None;
-        let listing = directory_path(path);
+        let listing = on_server(connection, path)?;
         session
-            .entries(listing, |entry| {
+            .entries(directory_path(&listing), |entry| {
+                let entry = entry.map(|entry| named(connection, entry));
                 if failed.is_some() {
                     return;
                 }
@@ -198,7 +200,7 @@ impl Walk<'_, '_> {
         // Whether a symlink is a file only RETR or SIZE can tell.
         for Entry { name, modified, .. } in links {
             let relative = beneath(directory, &name);
-            match session.size(&beneath(path, &name)).await? {
+            match session.size(&on_server(connection, &beneath(path, &name))?).await? {
                 Size::Bytes(bytes) => {
                     let found = Found {
                         path: relative,
@@ -281,6 +283,20 @@ fn found(path: String, bytes: u64, modified: std::time::SystemTime) -> Found {
 
 fn name_of(path: &str) -> String {
     path.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// A path as the server takes it.
+fn on_server(connection: &FtpConnection, path: &str) -> Result<String, WalkError> {
+    let leads_up = || WalkError::Refused(format!("{}:{path} leads up (`..`)", connection.name));
+    connection.on_server(path).ok_or_else(leads_up)
+}
+
+/// An entry by the name that a task says.
+fn named(connection: &FtpConnection, entry: Entry) -> Entry {
+    match connection.encoding {
+        Some(encoding) => Entry { name: encoding.from_server(&entry.name), ..entry },
+        None => entry,
+    }
 }
 
 /// A directory as servers take it: without a slash at its end.
