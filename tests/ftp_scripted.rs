@@ -15,6 +15,8 @@ mod after;
 mod checks;
 #[path = "ftp_scripted/hostile.rs"]
 mod hostile;
+#[path = "ftp_scripted/listing.rs"]
+mod listing;
 #[path = "ftp_scripted/redo.rs"]
 mod redo;
 #[path = "ftp_scripted/resume.rs"]
