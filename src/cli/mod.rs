@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod health;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,7 +10,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::{Args, Command, Files, Log};
+pub use args::{Args, Command, Files, HealthArgs, Log};
+use health::Endpoint;
 
 use crate::app;
 use crate::config::{Config, ConfigErrors};
@@ -41,6 +43,7 @@ pub fn run(args: Args) -> ExitCode {
     let ended = match args.command {
         Command::Run { files, log } => run_pod(files, &log),
         Command::Check { files, log } => check(files, &log),
+        Command::Health(args) => health(args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => return crate::demo::run(&args),
     };
@@ -77,6 +80,26 @@ fn check(files: Files, log: &Log) -> Result<u8, Failure> {
     say(io::stdout(), check::table(&findings).trim_end());
     let is_well = findings.iter().all(|finding| finding.found.is_ok());
     Ok(if is_well { EXIT_OK } else { EXIT_UNAVAILABLE })
+}
+
+/// Asks a running pod how it is, and passes on what it says.
+fn health(args: HealthArgs) -> Result<u8, Failure> {
+    let endpoint = if let Some(url) = args.url {
+        url
+    } else {
+        let path = if args.ready { "/ready" } else { "/health" };
+        Endpoint::of(&Config::load(&args.files.sources())?.api, path)
+    };
+    match endpoint.ask(args.timeout) {
+        Ok(answer) => {
+            say(io::stdout(), answer.body);
+            Ok(if answer.is_well { EXIT_OK } else { EXIT_FAILURE })
+        }
+        Err(error) => {
+            say(io::stderr(), format_args!("ftp-pooler: {endpoint} does not answer: {error}"));
+            Ok(EXIT_UNAVAILABLE)
+        }
+    }
 }
 
 /// Why a command could not begin; its text is for the terminal.

@@ -13,7 +13,7 @@
 mod connection_keys;
 mod connections;
 mod document;
-mod duration;
+pub(crate) mod duration;
 mod effective;
 mod entry;
 mod environment;
