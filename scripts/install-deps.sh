@@ -160,7 +160,7 @@ need_go() {
 
 # What the manifests, the compose file and the alerts are checked with.
 deployment_tools() {
-    promtool
+    rule_checker
     local stamp work=$deps/go.new
     stamp=$(printf '%s\n' "${go_tools[@]}" "${schemas[@]}" | cksum)
     [ "$(cat "$deps/go/stamp" 2>/dev/null)" = "$stamp" ] && return
@@ -185,7 +185,7 @@ deployment_tools() {
 }
 
 # Prometheus' own checker of rules, out of its package; it needs nothing beside it.
-promtool() {
+rule_checker() {
     [ -x "$deps/promtool" ] || command -v promtool >/dev/null && return
     need_debian "promtool (it comes with Prometheus)"
     say "unpacking promtool into $deps, which tests the alerts"
