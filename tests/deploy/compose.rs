@@ -35,7 +35,8 @@ fn loaded(service: &Value) -> Config {
 #[test]
 fn both_pods_understand_their_configuration_and_have_names_of_their_own() {
     let services = services();
-    let names: Vec<_> = ["pooler-0", "pooler-1"].iter().map(|name| loaded(&services[*name]).pod.name).collect();
+    let names: Vec<_> =
+        ["pooler-0", "pooler-1"].iter().map(|name| loaded(&services[*name]).pod.name).collect();
     assert_eq!(names, ["pooler-0", "pooler-1"]);
     let config = loaded(&services["pooler-0"]);
     let server = &config.connections.ftp["remote-ftp"];
@@ -80,12 +81,17 @@ fn the_image_runs_as_somebody_unprivileged_and_asks_itself_how_it_is() {
     assert!(last.contains("\nUSER 65532:65532\n"));
     assert!(last.contains("\nHEALTHCHECK ") && last.contains("\"/usr/local/bin/ftp-pooler\", \"health\""));
     assert!(!last.contains("RUN "), "the final image has no shell to run anything with");
-    assert!(last.contains("\nENTRYPOINT [\"/usr/local/bin/ftp-pooler\"]\n"), "no shell between it and SIGTERM");
+    assert!(
+        last.contains("\nENTRYPOINT [\"/usr/local/bin/ftp-pooler\"]\n"),
+        "no shell between it and SIGTERM"
+    );
 }
 
 #[test]
 fn all_that_the_build_needs_is_let_into_it() {
     let ignored = read(".dockerignore");
     let manifest = read("Cargo.toml");
-    assert!(manifest.contains("[[bench]]") && !ignored.lines().any(|line| line == "benches" || line == "src"));
+    assert!(
+        manifest.contains("[[bench]]") && !ignored.lines().any(|line| line == "benches" || line == "src")
+    );
 }

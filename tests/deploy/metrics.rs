@@ -40,7 +40,8 @@ pub fn named(expression: &str) -> Vec<(String, Vec<String>)> {
         let end = after.find(|c| !is_name(c)).unwrap_or(after.len());
         let braces = after[end..].strip_prefix('{').and_then(|inside| inside.split_once('}'));
         let labels = braces.map_or("", |(inside, _)| inside).split(',');
-        let labels = labels.filter_map(|label| label.split(['=', '!']).next()).map(|label| label.trim().to_owned());
+        let labels =
+            labels.filter_map(|label| label.split(['=', '!']).next()).map(|label| label.trim().to_owned());
         if begins_a_word {
             found.push((after[..end].to_owned(), labels.filter(|label| !label.is_empty()).collect()));
         }

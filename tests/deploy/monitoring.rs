@@ -18,7 +18,8 @@ const RULE: &str = "k8s/monitoring/prometheusrule.yaml";
 
 fn rules() -> Vec<Value> {
     let groups = documents(ALERTS).remove(0);
-    let rules = groups["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+    let rules =
+        groups["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
     rules.cloned().collect()
 }
 
@@ -43,7 +44,10 @@ fn unknown_series(expression: &str, metrics: &BTreeMap<String, Vec<String>>) -> 
         };
         let is_known = |label: &String| known.contains(label) || OF_THE_TARGET.contains(&label.as_str());
         wrong.extend(
-            labels.iter().filter(|label| !is_known(label)).map(|label| format!("{name} has no label {label}")),
+            labels
+                .iter()
+                .filter(|label| !is_known(label))
+                .map(|label| format!("{name} has no label {label}")),
         );
     }
     wrong

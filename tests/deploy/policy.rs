@@ -22,7 +22,8 @@ fn the_policy_check_finds_nothing() {
         let said = run(&deps("go/bin/kube-score"), &arguments, &manifests).stdout;
         let said = String::from_utf8(said).unwrap();
         assert!(said.contains("[OK] ftp-pooler/"), "{kustomization}: it looked at the pool: {said}");
-        let complaints = said.lines().filter(|line| !line.starts_with("[OK]") && !line.starts_with("[SKIPPED]"));
+        let complaints =
+            said.lines().filter(|line| !line.starts_with("[OK]") && !line.starts_with("[SKIPPED]"));
         let meant = |line: &&str| MEANT.iter().any(|meant| line.ends_with(meant));
         found.extend(complaints.filter(|line| !meant(line)).map(|line| format!("{kustomization}: {line}")));
     }

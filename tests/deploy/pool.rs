@@ -13,12 +13,13 @@ use crate::files::{documents, find, read, text, yaml_files};
 fn environment(secret: &str, pod: &str) -> Vec<(String, String)> {
     let secret = documents(secret).remove(0);
     let keys = secret["stringData"].as_object().unwrap();
-    let mut environment: Vec<_> = keys.iter().map(|(key, value)| (key.clone(), text(value).to_owned())).collect();
+    let mut environment: Vec<_> =
+        keys.iter().map(|(key, value)| (key.clone(), text(value).to_owned())).collect();
     environment.push(("FTP_POOLER__POD__NAME".into(), pod.into()));
     environment
 }
 
-/// What a pod called `pod` makes of a ConfigMap and a Secret, as it would in the cluster.
+/// What a pod called `pod` makes of a `ConfigMap` and a Secret, as it would in the cluster.
 fn loaded(config_map: &str, secret: &str, pod: &str) -> Config {
     let config_map = documents(config_map).remove(0);
     let dir = TempDir::new().unwrap();
@@ -65,13 +66,17 @@ fn the_pods_understand_their_configuration() {
 #[test]
 fn each_pod_has_a_name_of_its_own_that_it_keeps() {
     let pod = &stateful_set()["spec"]["template"]["spec"]["containers"][0];
-    let name = pod["env"].as_array().unwrap().iter().find(|variable| variable["name"] == "FTP_POOLER__POD__NAME");
+    let name =
+        pod["env"].as_array().unwrap().iter().find(|variable| variable["name"] == "FTP_POOLER__POD__NAME");
     assert_eq!(name.unwrap()["valueFrom"]["fieldRef"]["fieldPath"], "metadata.name", "its ordinal");
     assert_eq!(base("ftp-pooler-2").pod.name, "ftp-pooler-2");
     let config_maps = ["k8s/base/configmap.yaml", "k8s/test/configmap-test.yaml"];
     for config_map in config_maps {
         let text = text(&documents(config_map)[0]["data"]["config.yaml"]).to_owned();
-        assert!(!text.lines().any(|line| line.trim_start().starts_with("pod:")), "{config_map}: one name for all");
+        assert!(
+            !text.lines().any(|line| line.trim_start().starts_with("pod:")),
+            "{config_map}: one name for all"
+        );
     }
 }
 
@@ -126,7 +131,9 @@ fn probes_and_ports_are_those_of_the_configuration() {
     };
     assert_eq!(port("api"), u64::from(config.api.port));
     assert_eq!(port("metrics"), u64::from(config.metrics.port));
-    for (probe, path) in [("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")] {
+    for (probe, path) in
+        [("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")]
+    {
         assert_eq!(pod[probe]["httpGet"]["path"], path);
         assert_eq!(pod[probe]["httpGet"]["port"], "api");
         let routes = read("src/sidecar/routes.rs");
@@ -144,9 +151,8 @@ fn one_pod_at_a_time_is_taken_away() {
 fn selectors_meet_the_pods_they_mean() {
     let set = stateful_set();
     let labels = &set["spec"]["template"]["metadata"]["labels"];
-    let selects = |selector: &Value| {
-        selector.as_object().unwrap().iter().all(|(label, value)| labels[label] == *value)
-    };
+    let selects =
+        |selector: &Value| selector.as_object().unwrap().iter().all(|(label, value)| labels[label] == *value);
     assert!(selects(&set["spec"]["selector"]["matchLabels"]));
     let service = &documents("k8s/base/service.yaml")[0];
     assert!(selects(&service["spec"]["selector"]));

@@ -141,7 +141,11 @@ fn a_pod_that_breaks_a_rule_is_found() {
         ("/securityContext/runAsNonRoot", json!(false), "c: runAsNonRoot is not true"),
         ("/securityContext/runAsUser", json!(0), "c: runAsUser is 0"),
         ("/securityContext/seccompProfile/type", json!("Unconfined"), "c: no seccompProfile"),
-        ("/securityContext/sysctls", json!([{"name": "kernel.msgmax"}]), "sysctl \"kernel.msgmax\" is unsafe"),
+        (
+            "/securityContext/sysctls",
+            json!([{"name": "kernel.msgmax"}]),
+            "sysctl \"kernel.msgmax\" is unsafe",
+        ),
         ("/containers/0/securityContext/privileged", json!(true), "c: privileged"),
         ("/containers/0/securityContext/runAsNonRoot", json!(false), "c: runAsNonRoot is not true"),
         (

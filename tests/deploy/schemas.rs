@@ -1,4 +1,4 @@
-//! Manifests against the schemas of those who read them: Kubernetes' own OpenAPI document, the definitions of
+//! Manifests against the schemas of those who read them: Kubernetes' own `OpenAPI` document, the definitions of
 //! the Prometheus Operator and KEDA, the Compose Specification. A field that nobody knows is a mistake, as it
 //! is with `kubectl apply --validate=strict`.
 
@@ -14,7 +14,7 @@ fn schema_file(name: &str) -> String {
     fs::read_to_string(deps("go/schemas").join(name)).unwrap()
 }
 
-/// Kubernetes' OpenAPI 2.0 as JSON Schema: its definitions, each closed to fields that it does not name.
+/// Kubernetes' `OpenAPI` 2.0 as JSON Schema: its definitions, each closed to fields that it does not name.
 struct Kubernetes {
     definitions: Value,
     /// The definition of a kind, by apiVersion and kind.
@@ -59,7 +59,7 @@ fn api_version(kind: &Value) -> String {
     }
 }
 
-/// The versions of a CustomResourceDefinition.
+/// The versions of a `CustomResourceDefinition`.
 fn custom_kinds(file: &str) -> Vec<((String, String), Value)> {
     let definition = parse(&schema_file(&format!("{file}.yaml"))).unwrap().remove(0);
     let spec = &definition["spec"];
@@ -75,7 +75,7 @@ fn custom_kinds(file: &str) -> Vec<((String, String), Value)> {
     versions.map(one).collect()
 }
 
-/// OpenAPI's way to say things in JSON Schema's: numbers or texts, quantities, and nothing unnamed.
+/// `OpenAPI`'s way to say things in JSON Schema's: numbers or texts, quantities, and nothing unnamed.
 fn strict(schema: &mut Value) {
     let Value::Object(fields) = schema else {
         if let Value::Array(items) = schema {
