@@ -15,7 +15,7 @@
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
-//! list      NLST
+//! list      MLSD, LIST
 //! reply     three digits and a text, made safe to show
 //! fault     what can go wrong on the wire; deadlines
 //! classify  the one table: fault → the contract's code and what the try asks for

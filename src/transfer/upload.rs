@@ -21,11 +21,12 @@ const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
     let directory = directory_of(&job.path)?;
     let temp = format!("{directory}{}", job.owner.temp);
+    job.strays.lock().begun(directory, &job.owner, Instant::now());
     let mut source = open(job).await?;
+    remove_earlier(session, job, directory).await;
     if is_there(session, job, source.size()).await? {
         return Ok(already_there(source.size()));
     }
-    job.strays.lock().begun(directory, &job.owner, Instant::now());
     let leftover = Leftover::of(&job.strays, directory, &job.owner.temp);
     let put = put(session, job, &temp, &mut source).await;
     if matches!(put, Ok(Put::Renamed { .. })) || clean_up(session, &temp).await {
@@ -34,6 +35,18 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transfer
     match put? {
         Put::Renamed { notes } => Ok(Transferred { bytes: source.size(), notes }),
         Put::Superfluous => Ok(already_there(source.size())),
+    }
+}
+
+/// Removes what this process's earlier tries at the same record have left, as far as that can be done at once:
+/// when the record is answered, nobody may look into its directory again.
+async fn remove_earlier(session: &mut Session, job: &Job<'_>, directory: &str) {
+    let earlier = job.strays.lock().take_left(directory, &job.owner);
+    for temp in earlier {
+        let leftover = Leftover::of(&job.strays, directory, &temp);
+        if clean_up(session, &format!("{directory}{temp}")).await {
+            leftover.gone();
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use ftp_pooler::ftp::{Known, Session};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
-use ftp_pooler::storage::{Incarnation, Storage};
+use ftp_pooler::storage::{Names, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
@@ -89,6 +89,20 @@ fn timeouts() -> Timeouts {
     }
 }
 
+/// Those of a process of its own.
+fn names() -> Names {
+    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+}
+
+fn origin(offset: i64) -> Origin {
+    Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset }
+}
+
+/// The name of a temp file that another process's try at this record has left.
+pub fn left_by_another(offset: i64) -> String {
+    names().name_for(&origin(offset)).to_string()
+}
+
 /// The connection to a server of ours, which trusts its certificate's authority.
 fn connection(addr: SocketAddr, security: Security, certificate: &Certificate) -> FtpConnection {
     let authorities: Vec<_> =
@@ -137,7 +151,7 @@ impl Rig {
             known: Arc::default(),
             remote: remote.to_owned(),
             directory,
-            transfer: Transfer::new(storages, Incarnation::random().unwrap(), Metrics::default()),
+            transfer: Transfer::new(storages, names(), Metrics::default()),
             renewed: AtomicUsize::new(0),
             server: None,
         }
@@ -172,9 +186,18 @@ impl Rig {
 
     pub async fn once(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
         static OFFSETS: AtomicI64 = AtomicI64::new(0);
-        let offset = OFFSETS.fetch_add(1, Ordering::Relaxed);
+        self.once_at(session, task, OFFSETS.fetch_add(1, Ordering::Relaxed)).await
+    }
+
+    /// One try at the record with this offset.
+    pub async fn once_at(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        offset: i64,
+    ) -> Result<Transferred, Stopped> {
         let record = Record {
-            origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
+            origin: origin(offset),
             key: None,
             headers: Vec::new(),
             payload: None,
@@ -182,6 +205,11 @@ impl Rig {
             lease: Lease::default(),
         };
         self.transfer.run(session, task, &record, &CancellationToken::new()).await
+    }
+
+    /// What the sessions of a pod do when they have nothing else to do.
+    pub async fn tidy(&self, session: &mut Session) {
+        while self.transfer.tidy(session).await {}
     }
 
     pub async fn fails(&self, session: &mut Session, task: &Task) -> TryError {
@@ -228,6 +256,15 @@ impl Rig {
     pub fn forbid(&self, name: &str) {
         self.put(name, b"secret");
         std::fs::set_permissions(self.at_server(name), Permissions::from_mode(0o000)).unwrap();
+    }
+
+    pub fn make_directory(&self, name: &str) {
+        std::fs::create_dir_all(self.at_server(name)).unwrap();
+        std::fs::set_permissions(self.at_server(name), Permissions::from_mode(0o777)).unwrap();
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.at_server(name).exists()
     }
 
     /// A name that is no UTF-8.
