@@ -1,4 +1,4 @@
-//! The metrics that there are, read from where they are declared; and the names in a PromQL expression.
+//! The metrics that there are, read from where they are declared; and the names in a `PromQL` expression.
 
 use std::collections::BTreeMap;
 
