@@ -37,7 +37,7 @@ impl Witness for Group {
         let committed = committed.inspect_err(|error| tracing::debug!(%error, "committed offsets")).ok()?;
         let committed: HashMap<_, _> = committed
             .into_iter()
-            .filter_map(|(at, position)| position.map(|(low, map)| (at, (low, map.offsets(low)))))
+            .filter_map(|(at, position)| position.map(|(low, note)| (at, (low, note.done.offsets(low)))))
             .collect();
         let is_done = |record: &Origin| {
             committed

@@ -22,7 +22,7 @@ use crate::consume::{self, CommitError, Consume, Downstream, Group, consumer_pro
 use crate::dispatch::{Admission, Answered, Budget};
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::Offsets;
+use crate::offsets::{Offsets, TopicPartition};
 use crate::outcome::{Completed, Outcome, Verdict};
 use crate::record::{Origin, Record};
 
@@ -52,6 +52,8 @@ impl Downstream for Echo {
     fn withdraw(&self) -> Vec<Origin> {
         Vec::new()
     }
+
+    fn relieve(&self, _stuck: &[(TopicPartition, i64)]) {}
 }
 
 /// A pod without transfers, on a cluster of its own.
