@@ -39,3 +39,4 @@ pub mod logging;
 pub mod metrics;
 pub mod sidecar;
 mod text;
+pub mod traces;

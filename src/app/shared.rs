@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::storage::{Names, Storage, Target};
 use crate::task::Options;
+use crate::traces::Traces;
 use crate::transfer::Transfer;
 
 /// What several parts hold.
@@ -27,11 +29,15 @@ pub(super) struct Shared<'a> {
     pub budget: Budget,
     pub health: Arc<Health>,
     pub metrics: Metrics,
+    pub traces: Traces,
 }
 
 impl<'a> Shared<'a> {
     pub fn new(config: &'a Config) -> Result<Self, Error> {
+        let (pod, group) = (&config.pod.name, &config.kafka.consumer_group);
+        let traces = Traces::start(&config.traces, pod, group, Handle::current()).map_err(Error::Start)?;
         Ok(Shared {
+            traces,
             config,
             offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
@@ -93,6 +99,7 @@ impl<'a> Shared<'a> {
             budget: self.budget.clone(),
             answers,
             metrics: self.metrics.clone(),
+            traces: self.traces.clone(),
             unsupported: Options::unsupported,
         })
     }

@@ -35,6 +35,11 @@ impl Config {
         yaml.plain("drain_seconds", seconds(self.shutdown.drain));
         yaml.section("sweep");
         yaml.plain("every", duration::show(self.sweep.every));
+        yaml.section("traces");
+        if let Some(endpoint) = &self.traces.endpoint {
+            yaml.text("endpoint", endpoint);
+        }
+        yaml.plain("percent", self.traces.percent);
         yaml.section("pod");
         yaml.text("name", &self.pod.name);
         yaml.connections(&self.connections);

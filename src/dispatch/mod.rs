@@ -49,6 +49,7 @@ use crate::outcome::{Completed, Hop, Outcome, Verdict};
 use crate::pool::{Connect, Ftp, Pool};
 use crate::record::{Origin, Record};
 use crate::task::{Options, Task};
+use crate::traces::{End, Traces};
 use crate::transfer::Transfer;
 
 /// How often retries that have come due are looked for.
@@ -94,6 +95,7 @@ pub struct Wiring<C: Connect, T> {
     /// With a capacity of `pool.max_waiting_tasks` or more a send never waits.
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
+    pub traces: Traces,
     /// The failure of a task that asks for what this version cannot do.
     pub unsupported: fn(&Options) -> Option<Failure>,
 }
@@ -125,6 +127,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             budget,
             answers,
             metrics,
+            traces,
             unsupported,
         } = wiring;
         let line = |connection: &Arc<FtpConnection>| {
@@ -141,6 +144,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             budget,
             answers,
             metrics,
+            traces,
             unsupported,
             lanes: TaskTracker::new(),
             cut_off: CancellationToken::new(),
@@ -157,6 +161,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         let shared = &self.shared;
         let place = shared.order.place(&job);
         let mut entry = Entry::new(job, place, Instant::now());
+        entry.notes = shared.traces.notes();
         let refusal = (shared.unsupported)(&entry.job.task.options);
         if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {
             return shared.hand_over(entry, Err(failure));
@@ -252,6 +257,7 @@ struct Shared<C: Connect, T> {
     budget: Budget,
     answers: mpsc::Sender<Answered>,
     metrics: Metrics,
+    traces: Traces,
     unsupported: fn(&Options) -> Option<Failure>,
     lanes: TaskTracker,
     /// Ends every try in flight.
@@ -291,6 +297,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     /// A try at the task begins.
     fn begin(&self, entry: &mut Entry) {
         entry.tries.begin();
+        entry.notes.try_begins();
         if entry.begun.is_none() {
             entry.begun = Some(Instant::now());
             report::waited(&self.metrics, entry);
@@ -336,18 +343,20 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// Hands the task's answer on.
-    fn hand_over(&self, entry: Entry, verdict: Result<Completed, Failure>) {
+    fn hand_over(&self, mut entry: Entry, verdict: Result<Completed, Failure>) {
         if entry.job.record.lease.is_live() {
             report::answered(&self.metrics, &entry, &verdict);
+            report::traced(&self.traces, &mut entry, report::end(&verdict));
             self.send(entry, verdict.into());
         }
     }
 
     /// Hands the task on to the retry topic.
-    fn pass_on(&self, entry: Entry, why: Why) {
+    fn pass_on(&self, mut entry: Entry, why: Why) {
         if entry.job.record.lease.is_live() {
             let hop = self.deferral.hop(&entry, Timestamp::now());
             report::deferred(&self.metrics, &entry, &hop, why);
+            report::traced(&self.traces, &mut entry, End::Deferred(why.as_str()));
             self.send(entry, Verdict::Deferred(hop.headers()));
         }
     }

@@ -10,6 +10,7 @@ use super::Job;
 use super::deferral::Held;
 use super::order::Place;
 use super::retry::Tries;
+use crate::traces::Notes;
 
 /// A job on its way through the dispatcher.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Entry {
     pub queued: Instant,
     /// When its first try began, in this pod or in another.
     pub begun: Option<Instant>,
+    /// Its tries, where traces are asked for.
+    pub notes: Notes,
     /// Its part in its connection's count, once it is queued.
     pub held: Option<Held>,
 }
@@ -31,7 +34,7 @@ impl Entry {
         let begun = job.hop.as_ref().and_then(|hop| hop.begun);
         let ago = begun.map(|begun| Timestamp::now().duration_since(begun));
         let begun = ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now));
-        Entry { job, tries, place, queued: now, begun, held: None }
+        Entry { job, tries, place, queued: now, begun, notes: Notes::default(), held: None }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use ftp_pooler::app::AFTER_DRAIN;
 use ftp_pooler::config::{Config, Sources};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -80,14 +81,6 @@ fn each_pod_has_a_name_of_its_own_that_it_keeps() {
     }
 }
 
-/// `const NAME: Duration = Duration::from_secs(15);` in a source file.
-fn seconds(file: &str, name: &str) -> Duration {
-    let source = read(file);
-    let declaration = format!("const {name}: Duration = Duration::from_secs(");
-    let (_, rest) = source.split_once(&declaration).unwrap_or_else(|| panic!("{file} has no {name}"));
-    Duration::from_secs(rest.split(')').next().unwrap().parse().unwrap())
-}
-
 /// The consumer's `session.timeout.ms`, unless kafka.properties says another.
 fn session_timeout() -> Duration {
     let source = read("src/consume/properties.rs");
@@ -97,9 +90,7 @@ fn session_timeout() -> Duration {
 
 /// The longest that a pod takes from SIGTERM to its exit.
 fn stop_takes(config: &Config) -> Duration {
-    let app = |name| seconds("src/app/mod.rs", name);
-    let storages = u32::try_from(config.connections.local.len()).unwrap();
-    config.shutdown.drain + app("SETTLE_STORAGE") * storages + app("LAST_ANSWERS") + app("LEAVE")
+    config.shutdown.drain + AFTER_DRAIN
 }
 
 #[test]

@@ -31,4 +31,5 @@ mod redo;
 mod retries;
 mod selftest;
 mod takeover;
+mod traces;
 mod transfers;

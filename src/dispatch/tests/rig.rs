@@ -141,6 +141,7 @@ impl Rig {
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
+            traces: Traces::default(),
             unsupported: |options| {
                 let is_hash = options.verify == Verify::Hash;
                 is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
