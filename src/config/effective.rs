@@ -36,8 +36,9 @@ impl Config {
         yaml.section("sweep");
         yaml.plain("every", duration::show(self.sweep.every));
         yaml.section("traces");
-        if let Some(endpoint) = &self.traces.endpoint {
-            yaml.text("endpoint", endpoint);
+        match &self.traces.endpoint {
+            Some(endpoint) => yaml.text("endpoint", endpoint),
+            None => yaml.plain("endpoint", "null"),
         }
         yaml.plain("percent", self.traces.percent);
         yaml.section("pod");

@@ -43,7 +43,8 @@ impl fmt::Debug for Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let to = request.uri().clone();
-        let exchanged = self.runtime.spawn(timeout(DEADLINE, exchange(request))).await;
+        // Made within the runtime: a timer has to know it.
+        let exchanged = self.runtime.spawn(async { timeout(DEADLINE, exchange(request)).await }).await;
         let answered = match exchanged {
             Ok(Ok(answered)) => answered,
             Ok(Err(_)) => Err("no answer in time".into()),
