@@ -213,3 +213,13 @@ fn promtool() -> std::path::PathBuf {
     let installed = std::path::PathBuf::from("/usr/bin/promtool");
     if installed.exists() { installed } else { deps("promtool") }
 }
+
+#[test]
+#[ignore = "needs promtool: make test"]
+fn what_a_pod_tells_prometheus_is_as_prometheus_wants_it() {
+    let metrics = ftp_pooler::metrics::Metrics::new(["far", "near"]);
+    metrics.answered("download", "far", Some("timeout"), std::time::Duration::from_secs(1));
+    let output = run(&promtool(), &["check", "metrics"], &metrics.encode());
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
