@@ -615,7 +615,8 @@ fn a_collectors_url_has_a_path_and_neither_tls_nor_a_password() {
     assert_eq!(read("http://collector:4318").unwrap(), "http://collector:4318/v1/traces");
     assert_eq!(read("http://collector:4318/").unwrap(), "http://collector:4318/v1/traces");
     assert_eq!(read("http://[::1]:4318/own/path").unwrap(), "http://[::1]:4318/own/path");
-    for wrong in ["collector:4318", "https://collector:4318", "http://:4318", "http:///v1", "http://u:p@c:1"] {
+    for wrong in ["collector:4318", "https://collector:4318", "http://:4318", "http:///v1", "http://u:p@c:1"]
+    {
         let mistakes = read(wrong).unwrap_err();
         assert!(mistakes.contains("expected http://host:port, such as http://collector:4318"), "{mistakes}");
         assert!(!mistakes.contains("u:p"), "{mistakes}");

@@ -11,6 +11,7 @@
 
 mod compose;
 mod files;
+mod ftp_server;
 mod metrics;
 mod monitoring;
 mod policy;

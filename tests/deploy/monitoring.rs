@@ -223,3 +223,24 @@ fn what_a_pod_tells_prometheus_is_as_prometheus_wants_it() {
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }
+
+#[test]
+#[ignore = "needs promtool: make test"]
+fn the_dashboards_expressions_are_promql() {
+    let filled = |expression: &str| {
+        let expression = expression.replace("$__rate_interval", "1m").replace("$namespace", ".*");
+        expression.replace("$pod", ".*").replace("$connection", ".*")
+    };
+    let expressions = dashboard_expressions(&dashboard()).into_iter();
+    let queries = expressions.filter(|(_, expression)| !expression.starts_with("label_values("));
+    let rule = |(n, (panel, expression)): (usize, (String, String))| serde_json::json!({"record": format!("panel_{n}"), "expr": filled(&expression), "labels": {"panel": panel}});
+    let rules: Vec<Value> = queries.enumerate().map(rule).collect();
+    assert!(rules.len() > 20, "{} expressions", rules.len());
+    // JSON is YAML.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let groups = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    fs::write(file.path(), groups.to_string()).unwrap();
+    let output = run(&promtool(), &["check", "rules", file.path().to_str().unwrap()], "");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
+}
