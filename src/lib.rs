@@ -13,9 +13,12 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod corpus;
 #[cfg(feature = "demo")]
 pub mod demo;
 
+pub mod digest;
 pub mod failure;
 pub mod outcome;
 pub mod record;

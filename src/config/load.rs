@@ -12,9 +12,10 @@ use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
 use super::{
-    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, Traces, keys,
+    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, Traces, Transfers, keys,
     properties, yaml,
 };
+use crate::digest::Algorithm;
 
 /// Bytes of a configuration file at most: thousands of connections fit.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -93,6 +94,7 @@ fn settings_of(
             fail_topic: reading.text(&keys::FAIL_TOPIC),
             retry_topic: reading.text(&keys::RETRY_TOPIC),
             delivery: delivery(&mut reading),
+            static_membership: reading.flag(&keys::STATIC_MEMBERSHIP),
             properties: properties::take(&mut reading, property),
         },
         retry: Retry {
@@ -106,6 +108,7 @@ fn settings_of(
             session_timeout: reading.time(&keys::SESSION_TIMEOUT),
             max_waiting_tasks: reading.count(&keys::MAX_WAITING_TASKS),
             max_waiting_bytes: reading.count(&keys::MAX_WAITING_BYTES),
+            slow_task: reading.time(&keys::SLOW_TASK),
         },
         api: Listen { host: reading.text(&keys::API_HOST), port: reading.port(&keys::API_PORT) },
         metrics: Listen { host: reading.text(&keys::METRICS_HOST), port: reading.port(&keys::METRICS_PORT) },
@@ -116,6 +119,7 @@ fn settings_of(
             percent: u8::try_from(reading.number(&keys::TRACES_PERCENT)).unwrap_or_default(),
         },
         pod: Pod { name: reading.text_if_set(&keys::POD_NAME).unwrap_or(host_name) },
+        transfer: Transfers { hash: Algorithm::from_name(&reading.text(&keys::TRANSFER_HASH)) },
         connections: Connections::default(),
     };
     reading.refuse_the_rest(keys::ALL);

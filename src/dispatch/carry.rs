@@ -11,17 +11,18 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::record::Record;
 use crate::task::Task;
-use crate::transfer::{Stopped, Transfer, Transferred};
+use crate::transfer::{Kept, Stopped, Transfer, Transferred};
 
 /// Carries out tasks on sessions of type `S`. The dispatcher knows transfers only through this.
 pub trait Carry<S>: Send + Sync + 'static {
-    /// One try. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping
+    /// One try, which goes on from what the one before has left in `kept`. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping
     /// it, upon which the session is thrown away.
     fn carry(
         &self,
         session: &mut S,
         task: &Task,
         record: &Record,
+        kept: &mut Kept,
         cancel: &CancellationToken,
     ) -> impl Future<Output = Result<Transferred, Stopped>> + Send;
 
@@ -48,9 +49,10 @@ impl Carry<Session> for Transfer {
         session: &mut Session,
         task: &Task,
         record: &Record,
+        kept: &mut Kept,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
-        self.run(session, task, record, cancel).await
+        self.run_again(session, task, record, kept, cancel).await
     }
 
     async fn tidy(&self, session: &mut Session) -> bool {

@@ -42,6 +42,8 @@ pub(super) enum Manner {
     BehindSize,
     /// STOR, and the bytes follow without waiting for its 150.
     Unaccepted,
+    /// Behind REST, which was accepted: from this byte on.
+    From(u64),
 }
 
 impl Session {
@@ -60,6 +62,9 @@ impl Session {
         self.ahead.unaccepted = false;
         let port_ahead = self.ahead.take_port();
         let end = self.data_end(port_ahead).await?;
+        if let Manner::From(offset) = manner {
+            self.restart_at(offset).await?;
+        }
         if manner == Manner::Unaccepted {
             return self.open_unaccepted(step, &line, end, port_ahead.is_some()).await;
         }
@@ -102,7 +107,10 @@ impl Session {
         let (size, reply) = match sent.and_then(|(size, read)| self.heard_burst(size, read)) {
             Ok(replies) => replies,
             // The server waits for a data connection that cannot be made.
-            Err(fault) => return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault))),
+            Err(fault @ Fault::TimedOut { .. }) => {
+                return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault)));
+            }
+            Err(fault) => return Err(StepFault::new(step, fault)),
         };
         let early = match step {
             _ if reply.is_preliminary() => None,

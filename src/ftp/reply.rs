@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::SocketAddrV4;
 
+use jiff::Timestamp;
+
+use super::mtime::time_val;
 use crate::text::char_boundary;
 
 /// Of a longer text only this many bytes are shown: its begin and its end, where servers say what matters.
@@ -55,6 +58,16 @@ impl Reply {
         self.raw.split_ascii_whitespace().next()?.parse().ok()
     }
 
+    /// The time in a reply to MDTM (RFC 3659, 3).
+    pub fn time(&self) -> Option<Timestamp> {
+        time_val(self.raw.split_ascii_whitespace().next()?)
+    }
+
+    /// Its words, over all lines and without the codes.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.raw.split_ascii_whitespace()
+    }
+
     /// The port in a reply to EPSV, `(|||port|)` (RFC 2428, 3); the delimiter may be any character.
     pub fn extended_passive_port(&self) -> Option<u16> {
         let (_, inner) = self.raw.rsplit_once('(')?;
@@ -83,6 +96,12 @@ impl Reply {
             }
             _ => None,
         }
+    }
+
+    /// Whether it speaks of beginning in the middle of a file.
+    pub fn says_rest(&self) -> bool {
+        let text = self.raw.to_ascii_lowercase();
+        ["rest ", "restart", "resum", "append"].iter().any(|word| text.contains(word))
     }
 
     /// What the words of the reply say. `path` is taken out first: a file may be called `denied`.

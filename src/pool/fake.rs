@@ -173,8 +173,7 @@ pub(crate) fn try_error(code: Code, remedy: Remedy) -> TryError {
 
 pub(crate) fn connection(name: &str, max_sessions: usize) -> Arc<FtpConnection> {
     let second = Duration::from_secs(1);
-    let timeouts =
-        Timeouts { connect: second, login: 20 * second, reply: second, stall: second, close: second };
+    let timeouts = Timeouts { login: 20 * second, ..Timeouts::all(second) };
     Arc::new(FtpConnection {
         name: name.to_owned(),
         host: "ftp.example.com".to_owned(),
@@ -194,5 +193,6 @@ pub(crate) fn limits(max_sessions_per_pod: usize) -> config::Pool {
         session_timeout: Duration::from_secs(300),
         max_waiting_tasks: 20_000,
         max_waiting_bytes: 1 << 20,
+        slow_task: Duration::from_secs(300),
     }
 }

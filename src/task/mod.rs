@@ -1,6 +1,8 @@
 //! The contract in: a record's payload, decoded and validated.
 
 mod decode;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod json;
 mod options;
 mod path;

@@ -3,11 +3,16 @@
 //! Transfer never names Kafka, and never speaks FTP or touches a file itself: it says what happens in which
 //! order, and what is undone when it stops half-way.
 
+mod after;
 mod compare;
 mod download;
+mod memory;
+mod mtime;
+mod resume;
 mod stop;
 mod tidy;
 mod upload;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,21 +20,26 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::digest::Algorithm;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::metrics::Metrics;
+use crate::outcome::Facts;
 use crate::record::Record;
 use crate::storage::{LOOK_EVERY, Names, Owner, SharedStrays, Storage, StorageError};
 use crate::task::{Operation, Task};
 
+pub use resume::Kept;
+use resume::Shelf;
 use stop::Stop;
 
 /// What a try that succeeded did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transferred {
     pub bytes: u64,
     /// Remarks for the result, such as `size not verified: the server has no SIZE`.
     pub notes: Vec<String>,
+    pub facts: Facts,
 }
 
 /// Why a try ended without its file.
@@ -51,15 +61,32 @@ pub struct Transfer {
     storages: BTreeMap<String, Storage>,
     names: Names,
     metrics: Metrics,
+    /// Of each file, for its result.
+    hash: Option<Algorithm>,
     sweep_every: Duration,
     /// By FTP connection: what stands on its server without an owner.
     strays: Arc<Mutex<BTreeMap<String, SharedStrays>>>,
+    shelf: Shelf,
 }
 
 impl Transfer {
     /// `storages` by the local connections' names; `names` are for temp files.
     pub fn new(storages: BTreeMap<String, Storage>, names: Names, metrics: Metrics) -> Transfer {
-        Transfer { storages, names, sweep_every: LOOK_EVERY, metrics, strays: Arc::default() }
+        Transfer {
+            storages,
+            names,
+            metrics,
+            hash: None,
+            sweep_every: LOOK_EVERY,
+            strays: Arc::default(),
+            shelf: Shelf::default(),
+        }
+    }
+
+    /// Every file is hashed on its way, for its result.
+    #[must_use]
+    pub fn hashing(self, hash: Option<Algorithm>) -> Transfer {
+        Transfer { hash, ..self }
     }
 
     /// The same, with directories on servers looked at for temp files of the dead after this time, not after an
@@ -87,25 +114,43 @@ impl Transfer {
         record: &Record,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
+        self.run_again(session, task, record, &mut Kept::default(), cancel).await
+    }
+
+    /// [`Transfer::run`], which goes on from what an earlier try at the same task and record has left in `kept`, and
+    /// where it fails leaves there what the next one may go on from.
+    pub async fn run_again(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        record: &Record,
+        kept: &mut Kept,
+        cancel: &CancellationToken,
+    ) -> Result<Transferred, Stopped> {
         let stop = Stop::new(&record.lease, cancel);
         stop.check()?;
         session.begin_task();
         let job = Job {
             storage: self.storage(&task.local)?,
             task,
-            path: session.connection().beneath_root(&task.remote_path),
+            path: on_server(session, &task.remote_path)?,
+            hash: self.hash,
             owner: Owner::of(record, &self.names),
             metrics: &self.metrics,
             stop: &stop,
             strays: self.strays_at(&task.remote),
+            shelf: &self.shelf,
+            resumes: task.options.resume && session.connection().resume,
         };
         job.stop.or(session.speak_utf8_for(&job.path)).await?;
         let ended = match task.operation {
-            Operation::Download => download::run(session, &job).await,
-            Operation::Upload => upload::run(session, &job).await,
+            Operation::Download => download::run(session, &job, kept).await,
+            Operation::Upload => upload::run(session, &job, kept).await,
         };
         // What fails while the try is being stopped is nobody's answer.
-        ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))
+        let mut done = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
+        done.facts.connection.clone_from(&task.remote);
+        Ok(done)
     }
 
     fn strays_at(&self, connection: &str) -> SharedStrays {
@@ -126,6 +171,14 @@ impl Transfer {
     }
 }
 
+/// A task's remote path as this server has it.
+fn on_server(session: &Session, path: &str) -> Result<String, TryError> {
+    session.connection().on_server(path).ok_or_else(|| {
+        let message = format!("{}: `encoding` makes a `..` of it", path.escape_debug());
+        give_up(Code::PathNotAllowed, message)
+    })
+}
+
 /// What one try needs to know.
 struct Job<'a> {
     storage: &'a Storage,
@@ -133,10 +186,14 @@ struct Job<'a> {
     /// On the server, beneath the connection's `path_root`.
     path: String,
     owner: Owner,
+    hash: Option<Algorithm>,
     metrics: &'a Metrics,
     stop: &'a Stop<'a>,
     /// On the server.
     strays: SharedStrays,
+    shelf: &'a Shelf,
+    /// Both the task and its connection want broken transfers to go on where they were.
+    resumes: bool,
 }
 
 impl From<StorageError> for Stopped {

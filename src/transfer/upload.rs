@@ -8,34 +8,58 @@ use tokio::time::timeout;
 use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Renamed, Session, Size, Store};
+use crate::outcome::Facts;
 use crate::storage::SourceFile;
 use crate::task::Verify;
 
 use super::compare::{self, Found};
+use super::resume::{Kept, Sent};
 use super::tidy::Leftover;
-use super::{Job, Stopped, Transferred, give_up, try_again};
+use super::verify::Check;
+use super::{Job, Stopped, Transferred, give_up, mtime, try_again};
 
 /// How long the removal of a temp file on the server may take.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 
-pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
+pub(super) async fn run(
+    session: &mut Session,
+    job: &Job<'_>,
+    kept: &mut Kept,
+) -> Result<Transferred, Stopped> {
     let directory = directory_of(&job.path)?;
-    let temp = format!("{directory}{}", job.owner.temp);
     job.strays.lock().begun(directory, &job.owner, Instant::now());
     let mut source = open(job).await?;
-    remove_earlier(session, job, directory).await;
-    if is_there(session, job, source.size()).await? {
-        return Ok(already_there(source.size()));
+    if let Some(why) = session.connection().too_large(source.size()) {
+        let path = job.task.local_path.escape_debug();
+        return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
     }
-    let leftover = Leftover::of(&job.strays, directory, &job.owner.temp);
-    let put = put(session, job, &temp, &mut source).await;
-    if matches!(put, Ok(Put::Renamed { .. })) || clean_up(session, &temp).await {
+    let earlier = kept.upload(&source);
+    remove_earlier(session, job, directory).await;
+    let mut check = Check::begin(session, job)?;
+    check.facts.source_mtime = mtime::of_local(&source);
+    if is_there(session, job, source.size(), &mut check).await? {
+        return Ok(already_there(source.size(), check));
+    }
+    let is_begun = earlier.is_some();
+    let name = earlier.and_then(Sent::take).unwrap_or_else(|| job.owner.temp.clone());
+    let leftover = Leftover::of(&job.strays, directory, &name);
+    let temp = Temp { path: format!("{directory}{name}"), is_begun };
+    let put = put(session, job, &temp, &mut source, &mut check).await;
+    let is_kept = put.as_ref().is_err_and(|why| kept.keep_upload(job, directory, &name, &source, why));
+    if is_kept || matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp.path).await {
         leftover.gone();
     }
     match put? {
-        Put::Renamed { notes } => Ok(Transferred { bytes: source.size(), notes }),
-        Put::Superfluous => Ok(already_there(source.size())),
+        Put::Renamed => Ok(Transferred { bytes: source.size(), notes: check.notes, facts: check.facts }),
+        Put::Superfluous => Ok(already_there(source.size(), check)),
     }
+}
+
+/// Where the file stands until it has its name.
+struct Temp {
+    path: String,
+    /// An earlier try of this process has sent a part of it.
+    is_begun: bool,
 }
 
 /// Removes what this process's earlier tries at the same record have left, as far as that can be done at once:
@@ -52,34 +76,53 @@ async fn remove_earlier(session: &mut Session, job: &Job<'_>, directory: &str) {
 
 /// What became of the temp file.
 enum Put {
-    Renamed {
-        notes: Vec<String>,
-    },
+    Renamed,
     /// Another owner of the same record was first; the temp file stands.
     Superfluous,
 }
 
-/// Whether the file stands at a destination that must not be replaced.
-async fn is_there(session: &mut Session, job: &Job<'_>, size: u64) -> Result<bool, Stopped> {
-    Ok(!job.task.options.overwrite
-        && Box::pin(compare::destination(session, job, size)).await? == Found::Same)
+/// Whether the file stands at a destination that must not be replaced; its hashes are in `check` then.
+async fn is_there(
+    session: &mut Session,
+    job: &Job<'_>,
+    size: u64,
+    check: &mut Check,
+) -> Result<bool, Stopped> {
+    if job.task.options.overwrite {
+        return Ok(false);
+    }
+    check.begin_again(job);
+    Ok(Box::pin(compare::destination(session, job, size, check)).await? == Found::Same)
 }
 
-fn already_there(bytes: u64) -> Transferred {
-    Transferred { bytes, notes: vec!["the destination was there already, with this content".to_owned()] }
+fn already_there(bytes: u64, mut check: Check) -> Transferred {
+    check.hashed();
+    let notes = vec!["the destination was there already, with this content".to_owned()];
+    Transferred { bytes, notes, facts: Facts { verified_by: Some("content"), ..check.facts } }
 }
 
 /// Everything from STOR to RNTO; where it fails, the temp file may stand.
 async fn put(
     session: &mut Session,
     job: &Job<'_>,
-    temp: &str,
+    temp: &Temp,
     source: &mut SourceFile,
+    check: &mut Check,
 ) -> Result<Put, Stopped> {
-    store(session, job, temp, source).await?;
-    let notes = job.stop.or_soon(verify(session, job, temp, source.size())).await?;
+    let Temp { path: temp, is_begun } = temp;
+    check.begin_again(job);
+    check.facts.resumed_from = if *is_begun { go_on(session, job, temp, source, check).await? } else { None };
+    if check.facts.resumed_from.is_none() {
+        store(session, job, temp, source, check).await?;
+    }
+    let verified = verified(session, job, temp, source.size(), check).await;
+    if verified.is_err() && check.facts.resumed_from.is_some() {
+        session.distrust_rest();
+    }
+    verified?;
+    job.stop.or_soon(mtime::keep(session, job, temp, source, check)).await?;
     // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
-    if is_there(session, job, source.size()).await? {
+    if is_there(session, job, source.size(), check).await? {
         return Ok(Put::Superfluous);
     }
     if !source.still_same().await? {
@@ -87,7 +130,35 @@ async fn put(
         return Err(try_again(Code::SourceChanged, message).into());
     }
     publish(session, job, temp).await?;
-    Ok(Put::Renamed { notes })
+    Ok(Put::Renamed)
+}
+
+/// Sends what the server does not have yet of a file that an earlier try has begun. The earlier connection may not be
+/// gone at the server: what it still writes is what stands there, the source being the same. `None` where the file
+/// has to be sent from its begin.
+async fn go_on(
+    session: &mut Session,
+    job: &Job<'_>,
+    temp: &str,
+    source: &mut SourceFile,
+    check: &mut Check,
+) -> Result<Option<u64>, Stopped> {
+    if !session.may_restart_store() {
+        return Ok(None);
+    }
+    let there = match job.stop.or_soon(session.size(temp)).await? {
+        Size::Bytes(there) if there > 0 && there <= source.size() => there,
+        _ => return Ok(None),
+    };
+    if there < source.size() {
+        let Some(begun) = job.stop.or_soon(session.store_from(temp, there)).await? else { return Ok(None) };
+        check.used("REST");
+        check.take_in_source(job, source, there).await?;
+        send_all(begun, job, source, check).await?;
+    } else {
+        check.take_in_source(job, source, there).await?;
+    }
+    Ok(Some(there))
 }
 
 async fn open(job: &Job<'_>) -> Result<SourceFile, Stopped> {
@@ -102,32 +173,48 @@ async fn store(
     job: &Job<'_>,
     temp: &str,
     source: &mut SourceFile,
+    check: &mut Check,
 ) -> Result<(), Stopped> {
     let begun = job.stop.or_soon(session.store(temp)).await?;
-    match send_all(begun, job, source).await {
+    match send_all(begun, job, source, check).await {
         Err(Stopped::Failed(refused))
             if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_sound() =>
         {
             job.stop.or_soon(session.make_dirs(temp)).await?;
             *source = open(job).await?;
+            check.begin_again(job);
             let begun = job.stop.or_soon(session.store(temp)).await?;
-            send_all(begun, job, source).await
+            send_all(begun, job, source, check).await
         }
         sent => sent,
     }
 }
 
-async fn send_all(mut store: Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
-    if let Err(stopped) = send(&mut store, job, source).await {
+async fn send_all(
+    mut store: Store<'_>,
+    job: &Job<'_>,
+    source: &mut SourceFile,
+    check: &mut Check,
+) -> Result<(), Stopped> {
+    if let Err(stopped) = send(&mut store, job, source, check).await {
         store.abort().await;
         return Err(stopped);
     }
     // Then nothing but SIZE comes between STOR and RNFR.
-    let is_renamed_next = job.task.options.overwrite && job.task.options.verify != Verify::None;
+    let options = &job.task.options;
+    let is_renamed_next = options.overwrite
+        && options.verify != Verify::None
+        && !options.preserve_mtime
+        && !check.asks_for_hash();
     job.stop.or_soon(store.finish(is_renamed_next)).await
 }
 
-async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
+async fn send(
+    store: &mut Store<'_>,
+    job: &Job<'_>,
+    source: &mut SourceFile,
+    check: &mut Check,
+) -> Result<(), Stopped> {
     let mut stop = pin!(job.stop.requested());
     loop {
         let chunk = source.read().await?;
@@ -139,30 +226,41 @@ async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> 
             stopped = &mut stop => return Err(stopped),
             sent = store.write(chunk) => sent?,
         }
+        check.update(chunk);
         job.metrics.bytes("upload", &job.task.remote, chunk.len() as u64);
     }
 }
 
-/// Compares the temp file's SIZE with what was sent.
-async fn verify(
+/// Compares what stands on the server with what was sent: by size, and by hash where the task asks for it.
+async fn verified(
     session: &mut Session,
     job: &Job<'_>,
     temp: &str,
     sent: u64,
-) -> Result<Vec<String>, TryError> {
-    if job.task.options.verify == Verify::None {
-        return Ok(Vec::new());
+    check: &mut Check,
+) -> Result<(), Stopped> {
+    if job.task.options.verify != Verify::None {
+        job.stop.or_soon(has_size(session, temp, sent, check)).await?;
     }
-    match session.size(temp).await? {
-        Size::Bytes(stored) if stored == sent => Ok(Vec::new()),
+    check.compare(session, job, temp, "the sent").await
+}
+
+async fn has_size(session: &mut Session, temp: &str, sent: u64, check: &mut Check) -> Result<(), TryError> {
+    let why = match session.size(temp).await? {
+        Size::Bytes(stored) if stored == sent => {
+            check.has_size();
+            return Ok(());
+        }
         Size::Bytes(stored) => {
             let message =
                 format!("STOR {}: {sent} bytes were sent, and SIZE says {stored}", temp.escape_debug());
-            Err(try_again(Code::IntegrityMismatch, message))
+            return Err(try_again(Code::IntegrityMismatch, message));
         }
-        Size::Unsupported => Ok(vec!["size not verified: the server has no SIZE".to_owned()]),
-        Size::Refused { error, .. } => Ok(vec![format!("size not verified: {}", error.failure.message)]),
-    }
+        Size::Unsupported => "the server has no SIZE".to_owned(),
+        Size::Refused { error, .. } => error.failure.message,
+    };
+    check.notes.push(format!("size not verified: {why}"));
+    Ok(())
 }
 
 /// Gives the temp file its name. Whether the task is still ours is asked before each command that changes

@@ -1,12 +1,14 @@
 //! What an outcome becomes: the message of a result or a failure, within the size of its topic.
 
+use std::borrow::Cow;
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ftp_pooler::failure::{Code, Failure};
-use ftp_pooler::outcome::{Answer, AnswerKind, Completed, MIN_MESSAGE_BYTES, Outcome, Verdict};
+use ftp_pooler::outcome::{Answer, AnswerKind, Completed, Facts, MIN_MESSAGE_BYTES, Outcome, Verdict};
 use ftp_pooler::record::{Header, Origin, Record};
 use jsonschema::Validator;
 use proptest::prelude::*;
@@ -43,7 +45,8 @@ fn outcome(record: Record, task_id: Option<&str>, verdict: Result<Completed, Fai
 
 fn completed(notes: &[&str]) -> Completed {
     let notes = notes.iter().map(|note| (*note).to_owned()).collect();
-    Completed { bytes_transferred: 1024, duration: Duration::from_micros(150_900), notes }
+    let duration = Duration::from_micros(150_900);
+    Completed { bytes_transferred: 1024, duration, notes, facts: Facts::default() }
 }
 
 fn failed(payload: Option<&[u8]>) -> Outcome {
@@ -198,7 +201,8 @@ fn headers_travel_along_in_order_without_the_poolers_own() {
     for verdict in [Ok(completed(&[])), Err(Failure::new(Code::Internal, "x"))] {
         let outcome =
             outcome(Record { headers: record.headers.clone(), ..self::record(None) }, Some("6b1f"), verdict);
-        let headers: Vec<Header> = outcome.encode(TOPIC_BYTES).headers.into_iter().cloned().collect();
+        let headers: Vec<Header> =
+            outcome.encode(TOPIC_BYTES).headers.into_iter().map(Cow::into_owned).collect();
         assert_eq!(
             headers,
             [header("trace", Some(b"\xff\x00")), header("trace", None), header("", Some(b""))]
@@ -323,7 +327,8 @@ proptest! {
         notes in prop::collection::vec("\\PC{0,60}|[\u{0}-\u{20}]{500}", 0..6),
         max_bytes in 0usize..9000,
     ) {
-        let completed = Completed { bytes_transferred, duration: Duration::from_millis(millis), notes };
+        let duration = Duration::from_millis(millis);
+        let completed = Completed { bytes_transferred, duration, notes, facts: Facts::default() };
         let count = completed.notes.len();
         let outcome = outcome(record(None), Some("6b1f"), Ok(completed));
         let answer = outcome.encode(max_bytes);
@@ -352,7 +357,7 @@ fn a_deferral_is_the_record_as_it_was_with_our_own_headers_made_anew() {
     let sent = deferred.encode(100_000);
     assert_eq!((sent.kind, sent.key, sent.truncated), (AnswerKind::Deferral, Some(&b"the key"[..]), false));
     assert_eq!(sent.payload, br#" {"task_id" : "6b1f"} "#);
-    let headers: Vec<_> = sent.headers.into_iter().cloned().collect();
+    let headers: Vec<_> = sent.headers.into_iter().map(Cow::into_owned).collect();
     assert_eq!(headers, [header("trace", "1"), header("trace", "2"), header("ftp-pooler-attempts", "2")]);
 }
 

@@ -31,6 +31,7 @@ mod outage;
 mod redo;
 mod retries;
 mod selftest;
+mod sweeping;
 mod takeover;
 mod traces;
 mod transfers;

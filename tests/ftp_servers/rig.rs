@@ -19,7 +19,7 @@ use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{Names, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
-use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
+use ftp_pooler::transfer::{Kept, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
@@ -80,13 +80,7 @@ fn given(server: &str) -> Rig {
 fn timeouts() -> Timeouts {
     let seconds = Duration::from_secs;
     // Pure-FTPd takes its time over passwords.
-    Timeouts {
-        connect: seconds(5),
-        login: seconds(30),
-        reply: seconds(10),
-        stall: seconds(10),
-        close: seconds(10),
-    }
+    Timeouts { connect: seconds(5), login: seconds(30), ..Timeouts::all(seconds(10)) }
 }
 
 /// Those of a process of its own.
@@ -121,6 +115,24 @@ fn connection(addr: SocketAddr, security: Security, certificate: &Certificate) -
         timeouts: timeouts(),
         tls: Tls { mode, trust: Trust::Authorities(Arc::new(authorities)), tls12_only: false },
         ..FtpConnection::default()
+    }
+}
+
+/// The tries at one task.
+#[derive(Default)]
+pub struct Again {
+    offset: i64,
+    kept: Kept,
+}
+
+fn record(offset: i64) -> Record {
+    Record {
+        origin: origin(offset),
+        key: None,
+        headers: Vec::new(),
+        payload: None,
+        timestamp_ms: None,
+        lease: Lease::default(),
     }
 }
 
@@ -196,15 +208,23 @@ impl Rig {
         task: &Task,
         offset: i64,
     ) -> Result<Transferred, Stopped> {
-        let record = Record {
-            origin: origin(offset),
-            key: None,
-            headers: Vec::new(),
-            payload: None,
-            timestamp_ms: None,
-            lease: Lease::default(),
-        };
-        self.transfer.run(session, task, &record, &CancellationToken::new()).await
+        self.transfer.run(session, task, &record(offset), &CancellationToken::new()).await
+    }
+
+    /// One more try at the task that `again` is about.
+    pub async fn once_more(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        again: &mut Again,
+    ) -> Result<Transferred, TryError> {
+        let record = record(again.offset);
+        let cancel = CancellationToken::new();
+        match self.transfer.run_again(session, task, &record, &mut again.kept, &cancel).await {
+            Ok(done) => Ok(done),
+            Err(Stopped::Failed(error)) => Err(error),
+            Err(other) => panic!("{}: {other:?}", self.name),
+        }
     }
 
     /// What the sessions of a pod do when they have nothing else to do.
@@ -250,6 +270,13 @@ impl Rig {
     /// Puts a file on the server.
     pub fn put(&self, name: &str, content: &[u8]) {
         std::fs::write(self.at_server(name), content).unwrap();
+    }
+
+    /// Puts a file on the server that has been there for some time.
+    pub fn put_aged(&self, name: &str, content: &[u8]) {
+        self.put(name, content);
+        let file = std::fs::File::options().write(true).open(self.at_server(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
     }
 
     /// Puts a file on the server that may not be read: by its name (vsftpd), or by its mode and owner.

@@ -13,7 +13,7 @@ use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{Operation, Options, Verify};
-use crate::transfer::{Stopped, Transferred};
+use crate::transfer::{Kept, Stopped, Transferred};
 
 /// What one try comes to.
 #[derive(Clone, Debug)]
@@ -55,6 +55,7 @@ impl Carry<FakeSession> for FakeCarrier {
         session: &mut FakeSession,
         task: &Task,
         record: &Record,
+        _: &mut Kept,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         assert!(session.sound, "a session in doubt is used");
@@ -87,7 +88,7 @@ impl Carry<FakeSession> for FakeCarrier {
             }
         }
         session.sound = true;
-        Ok(Transferred { bytes: 7, notes: Vec::new() })
+        Ok(Transferred { bytes: 7, ..Transferred::default() })
     }
 }
 
