@@ -18,7 +18,6 @@ use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::storage::{Names, Storage, Target};
-use crate::task::Options;
 use crate::traces::Traces;
 use crate::transfer::Transfer;
 
@@ -101,7 +100,6 @@ impl<'a> Shared<'a> {
             answers,
             metrics: self.metrics.clone(),
             traces: self.traces.clone(),
-            unsupported: Options::unsupported,
         })
     }
 

@@ -50,7 +50,7 @@ use crate::offsets::TopicPartition;
 use crate::outcome::{Completed, Hop, Outcome, Verdict};
 use crate::pool::{Connect, Ftp, Pool};
 use crate::record::{Origin, Record};
-use crate::task::{Options, Task};
+use crate::task::Task;
 use crate::traces::{End, Traces};
 use crate::transfer::Transfer;
 
@@ -98,8 +98,6 @@ pub struct Wiring<C: Connect, T> {
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
     pub traces: Traces,
-    /// The failure of a task that asks for what this version cannot do.
-    pub unsupported: fn(&Options) -> Option<Failure>,
 }
 
 /// What a drain left undone: tasks that are not answered, and will be done by the next owner of their partition.
@@ -119,19 +117,8 @@ pub struct Dispatcher<C: Connect = Ftp, T = Transfer> {
 impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the lanes are to run on.
     pub fn new(wiring: Wiring<C, T>) -> Self {
-        let Wiring {
-            pool,
-            carrier,
-            connections,
-            roots,
-            resolve,
-            deferral,
-            budget,
-            answers,
-            metrics,
-            traces,
-            unsupported,
-        } = wiring;
+        let Wiring { pool, carrier, connections, roots, resolve, deferral, budget, answers, metrics, traces } =
+            wiring;
         let line = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
             (Arc::clone(&name), Arc::new(Line::new(name)))
@@ -147,7 +134,6 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             answers,
             metrics,
             traces,
-            unsupported,
             lanes: TaskTracker::new(),
             cut_off: CancellationToken::new(),
             withdrawals: Mutex::default(),
@@ -163,8 +149,8 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         let shared = &self.shared;
         let place = shared.order.place(&job);
         let mut entry = Entry::new(job, place, Instant::now());
+        let refusal = shared.carrier.unsupported(&entry.job.task);
         entry.notes = shared.traces.notes();
-        let refusal = (shared.unsupported)(&entry.job.task.options);
         if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {
             return shared.hand_over(entry, Err(failure));
         }
@@ -260,7 +246,6 @@ struct Shared<C: Connect, T> {
     answers: mpsc::Sender<Answered>,
     metrics: Metrics,
     traces: Traces,
-    unsupported: fn(&Options) -> Option<Failure>,
     lanes: TaskTracker,
     /// Ends every try in flight.
     cut_off: CancellationToken,

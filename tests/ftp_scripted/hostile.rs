@@ -341,7 +341,6 @@ impl Pod {
             budget: budget.clone(),
             answers: sender,
             metrics,
-            unsupported: |_| None,
         });
         Pod { dispatcher, answers, budget, directory, offset: 0 }
     }
