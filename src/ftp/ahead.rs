@@ -19,8 +19,10 @@ use crate::config::Data;
 
 use super::fault::{CONTROL, Fault, Wait, within};
 use super::known::Known;
+use super::names;
 use super::reply::Reply;
 use super::session::Session;
+use super::tls::SessionTls;
 
 /// From this round trip on a server is far away.
 const FAR: Duration = Duration::from_millis(5);
@@ -134,21 +136,28 @@ impl Session {
 
     /// Writes commands in one burst; their replies are then owed, and read by [`Session::owed_reply`].
     pub(super) async fn send_ahead(&mut self, lines: &[&str]) -> Result<(), Fault> {
+        let charset = self.connection().charset;
         let mut burst = Vec::with_capacity(lines.iter().map(|line| line.len() + 2).sum());
         for line in lines {
-            self.ahead.command_goes_out();
-            burst.extend_from_slice(line.as_bytes());
+            burst.extend(names::on_the_wire(charset, line).map_err(|_| Fault::Unsendable)?);
             burst.extend_from_slice(b"\r\n");
         }
-        let socket = self.ftp.get_ref().await;
-        // The control connection's send buffer is empty but for what the server has not acknowledged yet.
-        match socket.try_write(&burst) {
-            Ok(written) if written == burst.len() => Ok(()),
-            Ok(_) => {
-                Err(Fault::Broken { what: CONTROL.to_owned(), error: std::io::ErrorKind::WriteZero.into() })
-            }
-            Err(error) => Err(Fault::Broken { what: CONTROL.to_owned(), error }),
+        self.unfinished = true;
+        for _ in lines {
+            self.ahead.command_goes_out();
         }
+        let written = match self.tls.as_ref().and_then(SessionTls::control) {
+            Some(control) => {
+                let waiting = || "the server to take commands".to_owned();
+                within(Wait::Reply, self.connection().timeouts.reply, waiting, control.write(&burst)).await?
+            }
+            // The control connection's send buffer is empty but for what the server has not acknowledged yet.
+            None => match self.ftp.get_ref().await.try_write(&burst) {
+                Ok(written) if written < burst.len() => Err(std::io::ErrorKind::WriteZero.into()),
+                written => written.map(|_| ()),
+            },
+        };
+        written.map_err(|error| Fault::Broken { what: CONTROL.to_owned(), error })
     }
 
     /// The next reply to what was sent ahead.

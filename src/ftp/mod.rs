@@ -3,6 +3,7 @@
 //! ```text
 //! session   open, soundness, one command and its reply, close
 //! connect   names → addresses → sockets, for control and data connections
+//! control   the control connection, which suppaftp and bursts share
 //! tls       of control and data connections
 //! trust     which certificates are accepted, and what is wrong with the others
 //! known     what a connection's sessions tell each other about its server
@@ -29,6 +30,7 @@ mod active;
 mod ahead;
 mod classify;
 mod connect;
+mod control;
 mod data;
 mod fault;
 mod features;

@@ -13,7 +13,6 @@ use rustix::net::{RecvFlags, recv};
 use secrecy::ExposeSecret;
 use socket2::SockRef;
 use suppaftp::FtpError;
-use suppaftp::tokio::AsyncRustlsFtpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::config::FtpConnection;
@@ -21,6 +20,7 @@ use crate::failure::{Remedy, TryError};
 
 use super::ahead::Ahead;
 use super::classify::{At, classify};
+use super::control::Control;
 use super::fault::{Fault, Step, StepFault, Wait, fault, within};
 use super::features::Features;
 use super::known::Known;
@@ -38,7 +38,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(5);
 /// A logged-in session (TYPE I), owned by one task at a time.
 #[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
 pub struct Session {
-    pub(super) ftp: AsyncRustlsFtpStream,
+    pub(super) ftp: Control,
     connection: Arc<FtpConnection>,
     pub(super) known: Arc<Known>,
     pub(super) features: Arc<Features>,
@@ -64,7 +64,7 @@ pub struct Session {
 
 /// What a session begins with.
 pub(super) struct Opened {
-    pub ftp: AsyncRustlsFtpStream,
+    pub ftp: Control,
     pub peer: SocketAddr,
     pub tls: Option<SessionTls>,
     pub features: Arc<Features>,
