@@ -16,6 +16,7 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 
+pub mod digest;
 pub mod failure;
 pub mod outcome;
 pub mod record;

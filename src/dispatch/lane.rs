@@ -238,8 +238,9 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     fn settle(&mut self, mut entry: Entry, result: Result<Transferred, TryError>) {
         let error = match result {
             Ok(transferred) => {
-                let Transferred { bytes, notes } = transferred;
-                let completed = Completed { bytes_transferred: bytes, duration: entry.elapsed(), notes };
+                let Transferred { bytes, notes, facts } = transferred;
+                let duration = entry.elapsed();
+                let completed = Completed { bytes_transferred: bytes, duration, notes, facts };
                 return self.finish(entry, Ok(completed));
             }
             Err(error) => error,

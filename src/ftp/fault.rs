@@ -31,6 +31,7 @@ pub(super) enum Step {
     /// Connecting the data connection.
     DataConnect,
     Size,
+    Mdtm,
     Retr,
     /// RETR was accepted: bytes, then the final reply.
     Receiving,
@@ -63,6 +64,7 @@ impl Step {
             Step::Port => "PORT",
             Step::DataConnect => "data connection",
             Step::Size => "SIZE",
+            Step::Mdtm => "MDTM",
             Step::Retr | Step::Receiving => "RETR",
             Step::Stor | Step::Sending => "STOR",
             Step::Mkd => "MKD",

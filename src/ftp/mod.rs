@@ -17,6 +17,7 @@
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
 //! list      NLST
+//! mtime     MDTM
 //! reply     three digits and a text, made safe to show
 //! fault     what can go wrong on the wire; deadlines
 //! classify  the one table: fault → the contract's code and what the try asks for
@@ -38,6 +39,7 @@ mod files;
 mod known;
 mod list;
 mod login;
+mod mtime;
 mod names;
 mod passive;
 mod proxy;
@@ -49,4 +51,5 @@ mod trust;
 pub use data::{End, Retrieve, Store};
 pub use files::{Renamed, Size};
 pub use known::{Known, Servers};
+pub use mtime::Modified;
 pub use session::Session;

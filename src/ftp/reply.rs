@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::SocketAddrV4;
 
+use jiff::Timestamp;
+
+use super::mtime::time_val;
 use crate::text::char_boundary;
 
 /// Of a longer text only this many bytes are shown: its begin and its end, where servers say what matters.
@@ -53,6 +56,11 @@ impl Reply {
     /// The number in a reply to SIZE (RFC 3659, 4).
     pub fn size(&self) -> Option<u64> {
         self.raw.split_ascii_whitespace().next()?.parse().ok()
+    }
+
+    /// The time in a reply to MDTM (RFC 3659, 3).
+    pub fn time(&self) -> Option<Timestamp> {
+        time_val(self.raw.split_ascii_whitespace().next()?)
     }
 
     /// The port in a reply to EPSV, `(|||port|)` (RFC 2428, 3); the delimiter may be any character.

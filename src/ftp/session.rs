@@ -80,6 +80,7 @@ pub(super) struct Lacks {
     /// Refused: PORT from now on.
     pub eprt: bool,
     pub size: bool,
+    pub mdtm: bool,
 }
 
 impl Session {
@@ -102,7 +103,12 @@ impl Session {
         Session {
             ftp: opened.ftp,
             ahead: Ahead::new(known, opened.round_trip),
-            lacks: Lacks { epsv: connection.disable_epsv, eprt: connection.disable_epsv, size: false },
+            lacks: Lacks {
+                epsv: connection.disable_epsv,
+                eprt: connection.disable_epsv,
+                size: false,
+                mdtm: false,
+            },
             connection: Arc::new(connection.clone()),
             known: Arc::clone(known),
             owes_utf8: !connection.disable_utf8

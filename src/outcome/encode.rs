@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::envelope::Envelope;
+use super::facts::MAX_FACTS_BYTES;
 use super::json::{fitting, push_string, string_len};
 use super::original::Original;
 use super::{Completed, Outcome, Verdict};
@@ -94,10 +95,14 @@ impl Outcome {
         out.push_str(r#"","attempts":"#);
         out.push_str(&self.attempts.to_string());
 
+        let facts = Some(completed.facts.members(completed.bytes_transferred));
+        let facts = facts.filter(|facts| facts.len() <= MAX_FACTS_BYTES.min(max_bytes / 4));
+        out.push_str(facts.as_deref().unwrap_or_default());
+
         let needed = out.len() + TRUNCATED.len() + 1;
         let envelope = Envelope::of(self, max_bytes, needed);
         let notes = fitting_notes(&completed.notes, envelope.room.saturating_sub(needed));
-        let truncated = envelope.cut || notes.len() < completed.notes.len();
+        let truncated = envelope.cut || facts.is_none() || notes.len() < completed.notes.len();
         if let Some((first, rest)) = notes.split_first() {
             out.push_str(NOTES);
             push_string(&mut out, first);

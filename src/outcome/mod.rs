@@ -2,6 +2,7 @@
 
 mod encode;
 mod envelope;
+mod facts;
 mod hop;
 mod json;
 mod original;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 
 pub use encode::{Answer, AnswerKind, MIN_MESSAGE_BYTES};
 pub use envelope::OWN_HEADER_PREFIX;
+pub use facts::{Became, Facts};
 pub use hop::{Hop, remove_own};
 pub use original::MAX_EMBEDDED_DEPTH;
 
@@ -19,13 +21,14 @@ use crate::failure::Failure;
 use crate::record::{Header, Record};
 
 /// What a transfer that succeeded did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Completed {
     pub bytes_transferred: u64,
     /// From the first try's begin to the last one's end.
     pub duration: Duration,
     /// Remarks such as `size not verified: the server has no SIZE`; absent from the message when empty.
     pub notes: Vec<String>,
+    pub facts: Facts,
 }
 
 /// What became of a task.

@@ -65,7 +65,6 @@ pub(super) fn sort(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use jiff::Timestamp;
 
@@ -98,7 +97,7 @@ mod tests {
     }
 
     fn result(offset: i64) -> Pending {
-        let completed = Completed { bytes_transferred: 1, duration: Duration::ZERO, notes: Vec::new() };
+        let completed = Completed { bytes_transferred: 1, ..Completed::default() };
         pending(offset, Ok(completed), 0)
     }
 

@@ -4,6 +4,7 @@ use std::pin::pin;
 
 use crate::failure::{Code, TryError};
 use crate::ftp::{End, Retrieve, Session, Size};
+use crate::outcome::Facts;
 use crate::storage::{Begun, TempFile};
 use crate::task::Verify;
 
@@ -19,6 +20,7 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transfer
             return Ok(Transferred {
                 bytes,
                 notes: vec!["the file was brought by an earlier try".to_owned()],
+                facts: Facts::default(),
             });
         }
     };
@@ -27,7 +29,7 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transfer
             let bytes = file.len();
             // Not torn off: whether the file has its name must be known.
             file.publish(job.stop.still_ours()).await?;
-            Ok(Transferred { bytes, notes })
+            Ok(Transferred { bytes, notes, facts: Facts::default() })
         }
         Err(stopped) => {
             file.discard().await;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::metrics::Metrics;
+use crate::outcome::Facts;
 use crate::record::Record;
 use crate::storage::{Incarnation, Owner, SharedStrays, Storage, StorageError};
 use crate::task::{Operation, Task};
@@ -24,11 +25,12 @@ use crate::task::{Operation, Task};
 use stop::Stop;
 
 /// What a try that succeeded did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transferred {
     pub bytes: u64,
     /// Remarks for the result, such as `size not verified: the server has no SIZE`.
     pub notes: Vec<String>,
+    pub facts: Facts,
 }
 
 /// Why a try ended without its file.
@@ -96,7 +98,9 @@ impl Transfer {
             Operation::Upload => upload::run(session, &job).await,
         };
         // What fails while the try is being stopped is nobody's answer.
-        ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))
+        let mut done = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
+        done.facts.connection.clone_from(&task.remote);
+        Ok(done)
     }
 
     fn strays_at(&self, connection: &str) -> SharedStrays {

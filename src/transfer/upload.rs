@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Renamed, Session, Size, Store};
+use crate::outcome::Facts;
 use crate::storage::SourceFile;
 use crate::task::Verify;
 
@@ -32,7 +33,7 @@ pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transfer
         leftover.gone();
     }
     match put? {
-        Put::Renamed { notes } => Ok(Transferred { bytes: source.size(), notes }),
+        Put::Renamed { notes } => Ok(Transferred { bytes: source.size(), notes, facts: Facts::default() }),
         Put::Superfluous => Ok(already_there(source.size())),
     }
 }
@@ -53,7 +54,8 @@ async fn is_there(session: &mut Session, job: &Job<'_>, size: u64) -> Result<boo
 }
 
 fn already_there(bytes: u64) -> Transferred {
-    Transferred { bytes, notes: vec!["the destination was there already, with this content".to_owned()] }
+    let notes = vec!["the destination was there already, with this content".to_owned()];
+    Transferred { bytes, notes, facts: Facts::default() }
 }
 
 /// Everything from STOR to RNTO; where it fails, the temp file may stand.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ftp_pooler::failure::{Code, Failure};
-use ftp_pooler::outcome::{Answer, AnswerKind, Completed, MIN_MESSAGE_BYTES, Outcome, Verdict};
+use ftp_pooler::outcome::{Answer, AnswerKind, Completed, Facts, MIN_MESSAGE_BYTES, Outcome, Verdict};
 use ftp_pooler::record::{Header, Origin, Record};
 use jsonschema::Validator;
 use proptest::prelude::*;
@@ -43,7 +43,8 @@ fn outcome(record: Record, task_id: Option<&str>, verdict: Result<Completed, Fai
 
 fn completed(notes: &[&str]) -> Completed {
     let notes = notes.iter().map(|note| (*note).to_owned()).collect();
-    Completed { bytes_transferred: 1024, duration: Duration::from_micros(150_900), notes }
+    let duration = Duration::from_micros(150_900);
+    Completed { bytes_transferred: 1024, duration, notes, facts: Facts::default() }
 }
 
 fn failed(payload: Option<&[u8]>) -> Outcome {
@@ -304,7 +305,8 @@ proptest! {
         notes in prop::collection::vec("\\PC{0,60}|[\u{0}-\u{20}]{500}", 0..6),
         max_bytes in 0usize..9000,
     ) {
-        let completed = Completed { bytes_transferred, duration: Duration::from_millis(millis), notes };
+        let duration = Duration::from_millis(millis);
+        let completed = Completed { bytes_transferred, duration, notes, facts: Facts::default() };
         let count = completed.notes.len();
         let outcome = outcome(record(None), Some("6b1f"), Ok(completed));
         let answer = outcome.encode(max_bytes);

@@ -87,7 +87,7 @@ impl Carry<FakeSession> for FakeCarrier {
             }
         }
         session.sound = true;
-        Ok(Transferred { bytes: 7, notes: Vec::new() })
+        Ok(Transferred { bytes: 7, ..Transferred::default() })
     }
 }
 
