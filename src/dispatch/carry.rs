@@ -11,19 +11,23 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::record::Record;
 use crate::task::Task;
-use crate::transfer::{Stopped, Transfer, Transferred};
+use crate::transfer::{Neighbours, Progress, Row, Stopped, Transfer};
 
 /// Carries out tasks on sessions of type `S`. The dispatcher knows transfers only through this.
 pub trait Carry<S>: Send + Sync + 'static {
+    /// What stands open on a session from one task to the next.
+    type Row: Default + Send;
+
     /// One try. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping
-    /// it, upon which the session is thrown away.
+    /// it, upon which the session is thrown away. `row` is what the task before left, on the same session.
     fn carry(
         &self,
         session: &mut S,
-        task: &Task,
-        record: &Record,
+        row: &mut Self::Row,
+        task: (&Task, &Record),
+        beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
-    ) -> impl Future<Output = Result<Transferred, Stopped>> + Send;
+    ) -> impl Future<Output = Result<Progress, Stopped>> + Send;
 
     /// Does one thing on a session that no task needs, in seconds; false where there is nothing to do. Dropping
     /// it puts the session in doubt.
@@ -33,14 +37,17 @@ pub trait Carry<S>: Send + Sync + 'static {
 }
 
 impl Carry<Session> for Transfer {
+    type Row = Row;
+
     async fn carry(
         &self,
         session: &mut Session,
-        task: &Task,
-        record: &Record,
+        row: &mut Row,
+        (task, record): (&Task, &Record),
+        beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
-    ) -> Result<Transferred, Stopped> {
-        self.run(session, task, record, cancel).await
+    ) -> Result<Progress, Stopped> {
+        self.run_in_row(session, row, task, record, beside, cancel).await
     }
 
     async fn tidy(&self, session: &mut Session) -> bool {

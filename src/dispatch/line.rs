@@ -36,6 +36,8 @@ struct State {
     with_session: usize,
     /// Lanes that have a task.
     with_task: usize,
+    /// Tasks that lanes have besides: those that are due, in rows.
+    due: usize,
     /// Nothing is begun any more.
     stopped: bool,
 }
@@ -103,7 +105,7 @@ impl Line {
             duties.push(Duty {
                 line: Arc::clone(self),
                 has_session: false,
-                has_task: false,
+                tasks: 0,
                 has_left: false,
             });
         }
@@ -200,7 +202,7 @@ impl Line {
 
     pub fn counts(&self) -> Counts {
         let state = self.state();
-        Counts { waiting: state.queue.ready(), delayed: state.queue.delayed(), in_flight: state.with_task }
+        Counts { waiting: state.queue.ready(), delayed: state.queue.delayed(), in_flight: state.with_task + state.due }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -209,6 +211,11 @@ impl Line {
 }
 
 impl State {
+    /// Where a lane's task counts that has `others` besides.
+    fn counter(&mut self, others: usize) -> &mut usize {
+        if others == 0 { &mut self.with_task } else { &mut self.due }
+    }
+
     /// Lanes that have no task yet.
     fn free(&self) -> usize {
         self.lanes - self.with_task
@@ -247,7 +254,8 @@ impl State {
 pub(super) struct Duty {
     line: Arc<Line>,
     has_session: bool,
-    has_task: bool,
+    /// One, and in a row the one before it for a while, or the one behind it.
+    tasks: usize,
     has_left: bool,
 }
 
@@ -285,10 +293,10 @@ impl Duty {
                 return None;
             }
             let entry = state.queue.pop()?;
-            state.with_task += 1;
+            *state.counter(self.tasks) += 1;
             (entry, state.free() > state.queue.ready())
         };
-        self.has_task = true;
+        self.tasks += 1;
         if is_superfluous {
             self.line.changed.notify_waiters();
         }
@@ -297,15 +305,16 @@ impl Duty {
 
     /// The task has been answered, or is to be dropped.
     pub fn finish(&mut self) {
-        let before = std::mem::replace(&mut self.has_task, false);
-        self.line.state().with_task -= usize::from(before);
+        if self.tasks > 0 {
+            self.tasks -= 1;
+            *self.line.state().counter(self.tasks) -= 1;
+        }
     }
 
     /// The task is to be tried again: at once, or when it is due. Where nothing is begun any more it is dropped.
     pub fn give_back(&mut self, entry: Entry, due: Option<Instant>) {
-        let before = std::mem::replace(&mut self.has_task, false);
+        self.finish();
         let mut state = self.line.state();
-        state.with_task -= usize::from(before);
         match due {
             _ if state.stopped => {}
             None => state.queue.push_front(entry),
@@ -317,7 +326,10 @@ impl Duty {
         if !std::mem::replace(&mut self.has_left, true) {
             state.lanes -= 1;
             state.with_session -= usize::from(self.has_session);
-            state.with_task -= usize::from(self.has_task);
+            while self.tasks > 0 {
+                self.tasks -= 1;
+                *state.counter(self.tasks) -= 1;
+            }
         }
     }
 }

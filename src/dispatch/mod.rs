@@ -14,6 +14,7 @@ mod order;
 mod queue;
 mod report;
 mod retry;
+mod row;
 
 use std::collections::HashMap;
 use std::fmt;

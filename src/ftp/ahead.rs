@@ -17,9 +17,11 @@ use tokio::time::Instant;
 
 use crate::config::Data;
 
-use super::fault::{CONTROL, Fault, Wait, within};
+use super::active::Listening;
+use super::fault::{CONTROL, Fault, Step, Wait, within};
 use super::known::Known;
 use super::names;
+use super::passive::End;
 use super::reply::Reply;
 use super::session::Session;
 use super::tls::SessionTls;
@@ -46,8 +48,8 @@ pub(super) struct Ahead {
     size: Option<(String, Reply)>,
     /// RNFR was accepted for this path, and no command came after it.
     renaming: Option<String>,
-    /// The directory that took the last upload.
-    directory: Option<String>,
+    /// STOR went out for this path, and its data connection comes about there.
+    begun: Option<(String, End)>,
 }
 
 impl Ahead {
@@ -60,7 +62,7 @@ impl Ahead {
             port: None,
             size: None,
             renaming: None,
-            directory: None,
+            begun: None,
         }
     }
 
@@ -100,9 +102,12 @@ impl Ahead {
         self.port.take().filter(|(_, since)| since.elapsed() < PORT_KEEPS).map(|(port, _)| port)
     }
 
-    pub fn keep_file(&mut self, path: &str, size: Reply, is_renaming: bool) {
-        self.size = (size.code == 213).then(|| (path.to_owned(), size));
-        self.renaming = is_renaming.then(|| path.to_owned());
+    pub fn keep_size(&mut self, path: &str, size: Reply) {
+        self.size = Some((path.to_owned(), size));
+    }
+
+    pub fn keep_renaming(&mut self, path: &str) {
+        self.renaming = Some(path.to_owned());
     }
 
     /// RNFR still holds after it: nothing was sent for this.
@@ -114,24 +119,70 @@ impl Ahead {
         self.renaming.take_if(|of| of == path).is_some()
     }
 
-    pub fn directory_took(&mut self, path: &str) {
-        self.directory = Some(directory_of(path).to_owned());
+    /// STOR went out for `path`, and its data connection comes about at `end`.
+    pub fn begin(&mut self, path: &str, end: End) {
+        self.begun = Some((path.to_owned(), end));
     }
 
-    pub fn knows_directory_of(&self, path: &str) -> bool {
-        self.directory.as_deref() == Some(directory_of(path))
+    pub fn take_begun(&mut self, path: &str) -> Option<End> {
+        self.begun.take_if(|(of, _)| of == path).map(|(_, end)| end)
     }
 }
 
+/// A data connection that the server is told of, or asked for, in one burst with the command that uses it.
+pub(super) struct Announced {
+    /// EPSV, EPRT or PORT.
+    pub line: String,
+    pub step: Step,
+    /// In active mode.
+    pub listening: Option<Listening>,
+}
+
 impl Session {
-    /// Whether a command may go out before its turn. Not with TLS or a charset: bursts are written past suppaftp;
-    /// nor in active mode, whose commands are not EPSV.
+    /// Whether a command may go out before its turn.
     pub(super) fn may_hurry(&self) -> bool {
-        let connection = self.connection();
         self.ahead.is_worth_it()
-            && self.tls.is_none()
-            && connection.charset.is_none()
-            && connection.way.data == Data::Passive
+    }
+
+    /// Whether the next file's port may be asked for before that file is known.
+    pub(super) fn may_send_epsv_ahead(&self) -> bool {
+        self.may_hurry() && !self.lacks.epsv && self.connection().way.data == Data::Passive
+    }
+
+    /// Whether a data connection can be announced in one burst with the command that uses it: not by PASV, whose
+    /// reply the command may have to wait for where it comes from elsewhere.
+    pub(super) fn announces_ahead(&self) -> bool {
+        match self.connection().way.data {
+            Data::Passive => !self.lacks.epsv,
+            Data::Active { .. } => true,
+        }
+    }
+
+    /// What announces the next data connection.
+    pub(super) async fn announce_ahead(&mut self) -> Result<Announced, Fault> {
+        match self.connection().way.data.clone() {
+            Data::Passive => {
+                Ok(Announced { line: Step::Epsv.verb().to_owned(), step: Step::Epsv, listening: None })
+            }
+            Data::Active { announced, ports } => {
+                let (listening, step, line) = self.listen(announced, ports).await?;
+                Ok(Announced { line, step, listening: Some(listening) })
+            }
+        }
+    }
+
+    /// Where the data connection comes about; `None` where the server refused to.
+    pub(super) fn announced_end(&mut self, announced: Announced, reply: &Reply) -> Option<End> {
+        match announced.listening {
+            Some(listening) => {
+                self.lacks.eprt |= announced.step == Step::Eprt && (500..600).contains(&reply.code);
+                reply.is_done().then_some(End::Here(listening))
+            }
+            None => {
+                let port = reply.extended_passive_port().filter(|_| reply.code == 229)?;
+                Some(self.at_peer(port))
+            }
+        }
     }
 
     /// Writes commands in one burst; their replies are then owed, and read by [`Session::owed_reply`].
@@ -196,8 +247,4 @@ impl Session {
             Err(_) => self.objected("no reply to EPSV"),
         }
     }
-}
-
-fn directory_of(path: &str) -> &str {
-    path.rfind('/').map_or("", |slash| path.get(..=slash).unwrap_or_default())
 }

@@ -15,6 +15,7 @@
 //! ahead     commands before their turn, where the server is far away
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
+//! ending    how a transfer ends, and what goes out with that
 //! files     SIZE, MKD, RNFR/RNTO, DELE
 //! list      NLST
 //! mtime     MDTM
@@ -33,6 +34,7 @@ mod classify;
 mod connect;
 mod control;
 mod data;
+mod ending;
 mod fault;
 mod features;
 mod files;
@@ -49,6 +51,7 @@ mod tls;
 mod trust;
 
 pub use data::{End, Retrieve, Store};
+pub use ending::{Ended, Row};
 pub use files::{Renamed, Size};
 pub use known::{Known, Servers};
 pub use mtime::Modified;

@@ -221,6 +221,12 @@ impl Session {
         self.exchange_within(step, argument, self.connection.timeouts.reply).await
     }
 
+    /// The same with a line that is made already.
+    pub(super) async fn exchange_as(&mut self, step: Step, line: &str) -> Result<Reply, Fault> {
+        let waiting = || format!("the reply to {}", step.verb());
+        within(Wait::Reply, self.connection.timeouts.reply, waiting, self.exchange_line(line)).await?
+    }
+
     async fn exchange_within(
         &mut self,
         step: Step,

@@ -5,6 +5,7 @@
 
 mod compare;
 mod download;
+mod row;
 mod stop;
 mod tidy;
 mod upload;
@@ -22,6 +23,8 @@ use crate::record::Record;
 use crate::storage::{Incarnation, Owner, SharedStrays, Storage, StorageError};
 use crate::task::{Operation, Task};
 
+pub use row::{Neighbours, Progress, Row};
+use row::{Alone, Place};
 use stop::Stop;
 
 /// What a try that succeeded did.
@@ -62,14 +65,7 @@ impl Transfer {
         Transfer { storages, incarnation, metrics, strays: Arc::default() }
     }
 
-    /// One try.
-    ///
-    /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data
-    /// connection is closed, its last reply read, and no temp file stays, here or on the server. Dropping the
-    /// future stops at once: no temp file stays here, one may stay on the server. In both cases
-    /// [`Session::is_sound`] tells whether the session can serve another task.
-    ///
-    /// A try that was past its last step when it was cancelled has succeeded, and says so.
+    /// One try at a task by itself: see [`Transfer::run_in_row`].
     ///
     /// # Errors
     /// [`Stopped::Failed`] with what the try asks for; its message names the command or file, and the reason.
@@ -80,6 +76,33 @@ impl Transfer {
         record: &Record,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
+        let mut row = Row::default();
+        match self.run_in_row(session, &mut row, task, record, &mut Alone, cancel).await? {
+            Progress::Done(transferred) => Ok(transferred),
+            Progress::Due => Err(give_up(Code::Internal, "a task by itself was left due".to_owned()).into()),
+        }
+    }
+
+    /// One try, at a task between others on the same session: `row` is what the one before left open.
+    ///
+    /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data
+    /// connection is closed, its last reply read, and no temp file stays, here or on the server. Dropping the
+    /// future stops at once: no temp file stays here, one may stay on the server. In both cases
+    /// [`Session::is_sound`] tells whether the session can serve another task.
+    ///
+    /// A try that was past its last step when it was cancelled has succeeded, and says so.
+    ///
+    /// # Errors
+    /// As [`Transfer::run`].
+    pub async fn run_in_row(
+        &self,
+        session: &mut Session,
+        row: &mut Row,
+        task: &Task,
+        record: &Record,
+        beside: &mut dyn Neighbours,
+        cancel: &CancellationToken,
+    ) -> Result<Progress, Stopped> {
         let stop = Stop::new(&record.lease, cancel);
         stop.check()?;
         session.begin_task();
@@ -92,15 +115,17 @@ impl Transfer {
             stop: &stop,
             strays: self.strays_at(&task.remote),
         };
-        job.stop.or(session.speak_utf8_for(&job.path)).await?;
-        let ended = match task.operation {
-            Operation::Download => download::run(session, &job).await,
-            Operation::Upload => upload::run(session, &job).await,
-        };
+        let mut place = Place { transfer: self, row, beside };
+        let ended = run(session, &job, &mut place).await;
+        if !matches!(ended, Ok(Progress::Due)) {
+            place.settle(session, &job).await;
+        }
         // What fails while the try is being stopped is nobody's answer.
-        let mut done = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
-        done.facts.connection.clone_from(&task.remote);
-        Ok(done)
+        let mut ended = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
+        if let Progress::Done(done) = &mut ended {
+            done.facts.connection.clone_from(&task.remote);
+        }
+        Ok(ended)
     }
 
     fn strays_at(&self, connection: &str) -> SharedStrays {
@@ -115,6 +140,14 @@ impl Transfer {
         self.storages.get(name).ok_or_else(|| {
             give_up(Code::UnknownConnection, format!("there is no local connection called {name:?}"))
         })
+    }
+}
+
+async fn run(session: &mut Session, job: &Job<'_>, place: &mut Place<'_>) -> Result<Progress, Stopped> {
+    job.stop.or(session.speak_utf8_for(&job.path)).await?;
+    match job.task.operation {
+        Operation::Download => download::run(session, job).await.map(Progress::Done),
+        Operation::Upload => upload::run(session, job, place).await,
     }
 }
 

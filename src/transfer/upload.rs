@@ -9,38 +9,65 @@ use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Renamed, Session, Size, Store};
 use crate::outcome::Facts;
-use crate::storage::SourceFile;
+use crate::storage::{Owner, SharedStrays, SourceFile};
 use crate::task::Verify;
 
 use super::compare::{self, Found};
+use super::row::{Due, Place, Progress};
 use super::tidy::Leftover;
 use super::{Job, Stopped, Transferred, give_up, try_again};
 
 /// How long the removal of a temp file on the server may take.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 
-pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
+pub(super) async fn run(
+    session: &mut Session,
+    job: &Job<'_>,
+    place: &mut Place<'_>,
+) -> Result<Progress, Stopped> {
     let directory = directory_of(&job.path)?;
     let temp = format!("{directory}{}", job.owner.temp);
-    let mut source = open(job).await?;
-    if is_there(session, job, source.size()).await? {
-        return Ok(already_there(source.size()));
+    let (mut source, leftover) = match place.row.take_begun(&temp) {
+        Some(begun) => (begun.source, begun.leftover),
+        None => {
+            let source = open(job).await?;
+            if is_there(session, job, source.size()).await? {
+                return Ok(Progress::Done(already_there(source.size())));
+            }
+            (source, mark(&job.strays, directory, &job.owner))
+        }
+    };
+    let put = put(session, job, &temp, &mut source, place).await;
+    let transferred = |notes| Transferred { bytes: source.size(), notes, facts: Facts::default() };
+    if let Ok(Put::Due { notes }) = put {
+        let (path, lease) = (job.path.clone(), job.owner.lease.clone());
+        let mut transferred = transferred(notes);
+        transferred.facts.connection.clone_from(&job.task.remote);
+        place.row.set_due(Due { temp, path, leftover, transferred, lease });
+        return Ok(Progress::Due);
     }
-    job.strays.lock().begun(directory, &job.owner, Instant::now());
-    let leftover = Leftover::of(&job.strays, directory, &job.owner.temp);
-    let put = put(session, job, &temp, &mut source).await;
     if matches!(put, Ok(Put::Renamed { .. })) || clean_up(session, &temp).await {
         leftover.gone();
     }
     match put? {
-        Put::Renamed { notes } => Ok(Transferred { bytes: source.size(), notes, facts: Facts::default() }),
-        Put::Superfluous => Ok(already_there(source.size())),
+        Put::Renamed { notes } | Put::Due { notes } => Ok(Progress::Done(transferred(notes))),
+        Put::Superfluous => Ok(Progress::Done(already_there(source.size()))),
     }
+}
+
+/// A temp file may stand there from now on.
+pub(super) fn mark(strays: &SharedStrays, directory: &str, owner: &Owner) -> Leftover {
+    strays.lock().begun(directory, owner, Instant::now());
+    Leftover::of(strays, directory, &owner.temp)
 }
 
 /// What became of the temp file.
 enum Put {
     Renamed {
+        notes: Vec<String>,
+    },
+    /// It is verified, and will be renamed with the end of the next file, whose STOR is under way.
+    Due {
         notes: Vec<String>,
     },
     /// Another owner of the same record was first; the temp file stands.
@@ -64,8 +91,9 @@ async fn put(
     job: &Job<'_>,
     temp: &str,
     source: &mut SourceFile,
+    place: &mut Place<'_>,
 ) -> Result<Put, Stopped> {
-    store(session, job, temp, source).await?;
+    store(session, job, temp, source, place).await?;
     let notes = job.stop.or_soon(verify(session, job, temp, source.size())).await?;
     // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
     if is_there(session, job, source.size()).await? {
@@ -74,6 +102,9 @@ async fn put(
     if !source.still_same().await? {
         let message = format!("{}: it changed while it was sent", job.task.local_path.escape_debug());
         return Err(try_again(Code::SourceChanged, message).into());
+    }
+    if place.row.has_begun_next() {
+        return Ok(Put::Due { notes });
     }
     publish(session, job, temp).await?;
     Ok(Put::Renamed { notes })
@@ -91,29 +122,33 @@ async fn store(
     job: &Job<'_>,
     temp: &str,
     source: &mut SourceFile,
+    place: &mut Place<'_>,
 ) -> Result<(), Stopped> {
     let begun = job.stop.or_soon(session.store(temp)).await?;
-    match send_all(begun, job, source).await {
+    match send_all(begun, job, source, place).await {
         Err(Stopped::Failed(refused))
             if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_sound() =>
         {
             job.stop.or_soon(session.make_dirs(temp)).await?;
             *source = open(job).await?;
             let begun = job.stop.or_soon(session.store(temp)).await?;
-            send_all(begun, job, source).await
+            send_all(begun, job, source, place).await
         }
         sent => sent,
     }
 }
 
-async fn send_all(mut store: Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
+async fn send_all(
+    mut store: Store<'_>,
+    job: &Job<'_>,
+    source: &mut SourceFile,
+    place: &mut Place<'_>,
+) -> Result<(), Stopped> {
     if let Err(stopped) = send(&mut store, job, source).await {
         store.abort().await;
         return Err(stopped);
     }
-    // Then nothing but SIZE comes between STOR and RNFR.
-    let is_renamed_next = job.task.options.overwrite && job.task.options.verify != Verify::None;
-    job.stop.or_soon(store.finish(is_renamed_next)).await
+    place.finish(store, job).await
 }
 
 async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
@@ -197,7 +232,7 @@ async fn clean_up(session: &mut Session, temp: &str) -> bool {
 }
 
 /// Everything up to the name in `path`, as it was written: relative paths stay relative.
-fn directory_of(path: &str) -> Result<&str, TryError> {
+pub(super) fn directory_of(path: &str) -> Result<&str, TryError> {
     let (directory, name) = path.rfind('/').map_or(("", path), |slash| path.split_at(slash + 1));
     if matches!(name, "" | "." | "..") {
         return Err(give_up(Code::PathNotAllowed, format!("{path:?} names no file")));

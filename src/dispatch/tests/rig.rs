@@ -13,7 +13,7 @@ use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{Operation, Options, Verify};
-use crate::transfer::{Stopped, Transferred};
+use crate::transfer::{Neighbours, Progress, Stopped, Transferred};
 
 /// What one try comes to.
 #[derive(Clone, Debug)]
@@ -50,13 +50,16 @@ struct State {
 }
 
 impl Carry<FakeSession> for FakeCarrier {
+    type Row = ();
+
     async fn carry(
         &self,
         session: &mut FakeSession,
-        task: &Task,
-        record: &Record,
+        (): &mut (),
+        (task, record): (&Task, &Record),
+        _: &mut dyn Neighbours,
         cancel: &CancellationToken,
-    ) -> Result<Transferred, Stopped> {
+    ) -> Result<Progress, Stopped> {
         assert!(session.sound, "a session in doubt is used");
         let (step, file_takes) = {
             let mut state = self.state.lock().unwrap();
@@ -87,7 +90,7 @@ impl Carry<FakeSession> for FakeCarrier {
             }
         }
         session.sound = true;
-        Ok(Transferred { bytes: 7, ..Transferred::default() })
+        Ok(Progress::Done(Transferred { bytes: 7, ..Transferred::default() }))
     }
 }
 
