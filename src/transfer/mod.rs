@@ -110,7 +110,7 @@ impl Transfer {
             storage: self.storage(&task.local)?,
             task,
             path: session.connection().beneath_root(&task.remote_path),
-            owner: Owner::of(record, self.incarnation),
+            owner: row.owner_of(record).unwrap_or_else(|| Owner::of(record, self.incarnation)),
             metrics: &self.metrics,
             stop: &stop,
             strays: self.strays_at(&task.remote),

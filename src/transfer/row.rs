@@ -75,11 +75,18 @@ pub(super) struct Due {
 #[derive(Debug)]
 pub(super) struct Begun {
     temp: String,
+    owner: Owner,
     pub source: SourceFile,
     pub leftover: Leftover,
 }
 
 impl Row {
+    /// Whose try was begun, where it is this record's.
+    pub(super) fn owner_of(&self, record: &Record) -> Option<Owner> {
+        let owner = &self.begun.as_ref()?.owner;
+        owner.temp.is_for(&record.first().0).then(|| owner.clone())
+    }
+
     /// What was begun for this temp file.
     pub(super) fn take_begun(&mut self, temp: &str) -> Option<Begun> {
         self.begun.take_if(|begun| begun.temp == temp)
@@ -166,7 +173,7 @@ impl Place<'_> {
         let opened = job.stop.or(async { Ok::<_, Stopped>(storage.open_source(&target).await) }).await?;
         let Some(source) = opened.ok().filter(|source| source.size() <= LARGEST) else { return Ok(None) };
         let leftover = upload::mark(&job.strays, directory, &owner);
-        Ok(Some(Begun { temp, source, leftover }))
+        Ok(Some(Begun { temp, owner, source, leftover }))
     }
 
     /// Ends the file that is due, where the one behind it has not: it is renamed by itself, if that can still be.

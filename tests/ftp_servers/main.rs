@@ -22,6 +22,7 @@ mod support;
 mod matrix;
 mod proxy;
 mod rig;
+mod round_trips;
 mod tls;
 
 use ftp_pooler::failure::{Code, Remedy};

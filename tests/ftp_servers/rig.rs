@@ -1,6 +1,6 @@
 //! A server under test, and what moves files to and from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{Incarnation, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
-use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
+use ftp_pooler::transfer::{Neighbours, Progress, Row, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
@@ -171,17 +171,26 @@ impl Rig {
     }
 
     pub async fn once(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
-        static OFFSETS: AtomicI64 = AtomicI64::new(0);
-        let offset = OFFSETS.fetch_add(1, Ordering::Relaxed);
-        let record = Record {
-            origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
-            key: None,
-            headers: Vec::new(),
-            payload: None,
-            timestamp_ms: None,
-            lease: Lease::default(),
-        };
-        self.transfer.run(session, task, &record, &CancellationToken::new()).await
+        self.transfer.run(session, task, &record(), &CancellationToken::new()).await
+    }
+
+    /// Carries tasks on one session in a row, as a lane does.
+    pub async fn run_row(&self, session: &mut Session, tasks: Vec<Task>) -> Vec<Result<Transferred, Stopped>> {
+        let mut tasks: VecDeque<_> = tasks.into_iter().map(|task| (task, record())).collect();
+        let (mut row, mut ended, mut next) = (Row::default(), Vec::new(), tasks.pop_front());
+        while let Some((task, record)) = next {
+            let mut beside = Beside { tasks: &mut tasks, next: None, ended: &mut ended };
+            let cancel = CancellationToken::new();
+            let run = self.transfer.run_in_row(session, &mut row, &task, &record, &mut beside, &cancel).await;
+            next = beside.next.take();
+            match run {
+                Ok(Progress::Done(done)) => ended.push(Ok(done)),
+                Ok(Progress::Due) => assert!(next.is_some(), "due, and nothing is begun"),
+                Err(stopped) => ended.push(Err(stopped)),
+            }
+            next = next.or_else(|| tasks.pop_front()).filter(|_| ended.iter().all(Result::is_ok));
+        }
+        ended
     }
 
     pub async fn fails(&self, session: &mut Session, task: &Task) -> TryError {
@@ -249,5 +258,40 @@ impl Rig {
 
     fn at_server(&self, name: impl AsRef<Path>) -> PathBuf {
         self.server.as_ref().unwrap().root().join(&self.remote).join(name)
+    }
+}
+
+fn record() -> Record {
+    static OFFSETS: AtomicI64 = AtomicI64::new(0);
+    let offset = OFFSETS.fetch_add(1, Ordering::Relaxed);
+    Record {
+        origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
+        key: None,
+        headers: Vec::new(),
+        payload: None,
+        timestamp_ms: None,
+        lease: Lease::default(),
+    }
+}
+
+/// The rest of a row.
+struct Beside<'a> {
+    tasks: &'a mut VecDeque<(Task, Record)>,
+    next: Option<(Task, Record)>,
+    ended: &'a mut Vec<Result<Transferred, Stopped>>,
+}
+
+impl Neighbours for Beside<'_> {
+    fn may_wait(&self) -> bool {
+        true
+    }
+
+    fn next(&mut self) -> Option<(&Task, &Record)> {
+        self.next = self.tasks.pop_front();
+        self.next.as_ref().map(|(task, record)| (task, record))
+    }
+
+    fn before_ended(&mut self, ended: Result<Transferred, Stopped>) {
+        self.ended.push(ended);
     }
 }
