@@ -33,6 +33,9 @@ const WAIT_BUCKETS: &[f64] =
 /// From a commit of some milliseconds to a broker that is away, in seconds.
 const COMMIT_BUCKETS: &[f64] = &[0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
+/// A batch's answers.
+const BATCH_BUCKETS: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
+
 declare_metrics! {
     /// Tasks answered, by status (completed, failed).
     answered: IntCounterVec = "ftp_pooler_tasks_answered_total", ["operation", "connection", "status"];
@@ -73,10 +76,18 @@ declare_metrics! {
     partitions_paused: IntGauge = "ftp_pooler_paused_partitions", [];
     /// Answers sent to Kafka whose tasks' offsets are committed.
     committed: IntCounter = "ftp_pooler_committed_answers_total", [];
-    /// Transactions aborted (a rebalance, a refused answer): their answers are chosen and sent again.
-    aborted: IntCounter = "ftp_pooler_aborted_transactions_total", [];
-    /// One batch: answers sent and acknowledged, offsets committed.
+    /// One batch (with exactly_once, one transaction): answers sent and acknowledged, offsets committed.
     commit_duration: Histogram = "ftp_pooler_commit_duration_seconds", [], COMMIT_BUCKETS;
+    /// Answers in a batch that was committed; 0 where only offsets were.
+    commit_answers: Histogram = "ftp_pooler_commit_answers", [], BATCH_BUCKETS;
+    /// From a task's end to the commit of its answer.
+    answer_wait: Histogram = "ftp_pooler_answer_wait_seconds", [], COMMIT_BUCKETS;
+    /// Transactions aborted, by reason (rebalance, refused, failed, broken): their answers are chosen and sent again.
+    aborted: IntCounterVec = "ftp_pooler_aborted_transactions_total", ["reason"];
+    /// Producers that failed for good and were replaced by a new one with the same identity.
+    renewals: IntCounter = "ftp_pooler_producer_renewals_total", [];
+    /// Times that another process took this pod's identity; this one ends then.
+    fenced: IntCounter = "ftp_pooler_fenced_total", [];
     /// Errors that Kafka's client reported, by what was tried (consume, produce, commit, ...).
     kafka_errors: IntCounterVec = "ftp_pooler_kafka_errors_total", ["operation"];
 

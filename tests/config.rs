@@ -264,7 +264,7 @@ const WRONG_ENVIRONMENT: [(&str, &str); 8] = [
 
 const EVERY_MISTAKE: &str = "\
 config.yaml: kafka.bootstrap_server: unknown key; did you mean bootstrap_servers? (line 2)
-config.yaml: kafka.delivery: found `sometimes`; expected at_least_once or exactly_once (line 3)
+config.yaml: kafka.delivery: found `sometimes`; expected exactly_once or at_least_once (line 3)
 config.yaml: kafka.result_topic: is the same topic as kafka.input_topic; each needs its own (line 4)
 config.yaml: kafka.properties.isolation.level: may not be set: tasks of aborted transactions would be carried out (line 6)
 config.yaml: kafka.properties.topic.acks: may not be set: an answer counts when every in-sync replica has it (line 7)
@@ -275,7 +275,7 @@ config.yaml: pool.max_sessions_per_pod: is set twice (line 13)
 config.yaml: api.port: found `70000`; expected a number from 0 to 65535 (line 15)
 config.yaml: api.host: has no value; expected a host's name or address (line 16)
 config.yaml: metrics: is a section; expected keys beneath it (line 17)
-config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, pod (line 18)
+config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, sweep, pod (line 18)
 connections.ini: [remote-ftp] host: is missing; expected a host's name or address (line 1)
 connections.ini: [remote-ftp] hots: unknown key; did you mean host? (line 3)
 connections.ini: [remote-ftp] pass_file: pass is set as well; expected one of them (line 6)
@@ -402,7 +402,7 @@ kafka:
   result_topic: ftp-results
   fail_topic: ftp-failures
   retry_topic: ftp-tasks-retry
-  delivery: at_least_once
+  delivery: exactly_once
   properties:
     sasl.password: (set)
 retry:
@@ -423,6 +423,8 @@ metrics:
   port: 9090
 shutdown:
   drain_seconds: 10
+sweep:
+  every: 1h
 pod:
   name: pod-0
 connections:

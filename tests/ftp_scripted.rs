@@ -28,7 +28,7 @@ use ftp_pooler::ftp::{Known, Session};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
-use ftp_pooler::storage::{Incarnation, Storage};
+use ftp_pooler::storage::{Names, Storage};
 use ftp_pooler::task::{Operation, Options, Task, Verify};
 use ftp_pooler::transfer::{Stopped, Transfer, Transferred};
 use scripted::{Act, End, Script, Server};
@@ -63,7 +63,7 @@ impl Rig {
             server,
             directory,
             storage,
-            transfer: Transfer::new(storages, Incarnation::random().unwrap(), Metrics::default()),
+            transfer: Transfer::new(storages, names(), Metrics::default()),
             lease: Lease::default(),
             cancel: CancellationToken::new(),
         }
@@ -109,6 +109,11 @@ impl Rig {
     fn content(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.directory.path().join(name)).unwrap()
     }
+}
+
+/// Those of a process of its own.
+fn names() -> Names {
+    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
 }
 
 fn record(offset: i64, lease: Lease) -> Record {

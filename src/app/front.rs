@@ -10,6 +10,7 @@ use crate::config::Connections;
 use crate::consume::Downstream;
 use crate::dispatch::{Admission, Answered, Dispatcher, Job};
 use crate::metrics::Metrics;
+use crate::offsets::TopicPartition;
 use crate::outcome::{Hop, Outcome, Verdict};
 use crate::record::{Origin, Record};
 use crate::task::{Rejected, decode};
@@ -38,6 +39,10 @@ impl Downstream for Front {
 
     fn withdraw(&self) -> Vec<Origin> {
         self.dispatcher.withdraw()
+    }
+
+    fn relieve(&self, stuck: &[(TopicPartition, i64)]) {
+        self.dispatcher.relieve(stuck);
     }
 }
 

@@ -27,14 +27,19 @@ use crate::sidecar::{Sidecar, View};
 use crate::storage::Storage;
 pub use error::Error;
 use shared::Shared;
-use signals::Signals;
+use signals::{Asked, Signals};
 
-/// The last answers' way to Kafka, once nothing is in flight any more.
-const LAST_ANSWERS: Duration = Duration::from_secs(15);
-/// Leaving the group; with the brokers away librdkafka would take `session.timeout.ms`.
-const LEAVE: Duration = Duration::from_secs(5);
+/// The last answers' way to Kafka, once nothing is in flight any more: a grace above the publisher's own bound, for a
+/// call of librdkafka's that blocks.
+const LAST_ANSWERS: Duration = publish::LAST_TRIES.saturating_add(Duration::from_secs(2));
+/// Leaving the group. With the brokers away librdkafka would take `session.timeout.ms`, and there is nobody to take
+/// leave of: the process ends without.
+const LEAVE: Duration = Duration::from_secs(3);
 const CLOSE_SESSIONS: Duration = Duration::from_secs(3);
 const SETTLE_STORAGE: Duration = Duration::from_secs(3);
+
+/// The sidecar's connections, and whatever else runs in the background, come to their ends.
+const LAST_TASKS: Duration = Duration::from_secs(4);
 
 /// Runs a pod until it is told to stop (SIGTERM or SIGINT; a second one aborts at once).
 pub fn run(config: Config) -> Result<(), Error> {
@@ -48,15 +53,20 @@ async fn run_until_stopped(config: Config) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(Error::Start)?;
     let mut app = tokio::select! {
         started = App::start(config) => started?,
-        () = signals.next() => return Ok(()),
+        () = signals.stop() => return Ok(()),
     };
-    let cause = tokio::select! {
-        () = signals.next() => Ok(()),
-        cause = app.failed() => Err(cause),
+    let cause = loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break Ok(()),
+                Asked::Reload => app.reload(),
+            },
+            cause = app.failed() => break Err(cause),
+        }
     };
     tokio::select! {
         stopped = app.stop() => stopped.log(),
-        () = signals.next() => {
+        () = signals.stop() => {
             tracing::warn!("a second signal: aborted");
             return Err(Error::Aborted);
         }
@@ -105,10 +115,11 @@ impl App {
         let (answers_in, answers) = shared.answers();
 
         let (group, producer) = shared.kafka_clients()?;
+        let names = shared.names(&group)?;
         let pool = shared.pool();
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
-        let dispatcher = shared.dispatcher(&pool, &storages, answers_in.clone(), deferral);
+        let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
@@ -119,7 +130,7 @@ impl App {
 
         let stop_sweeping = CancellationToken::new();
         for storage in storages.values() {
-            tasks.spawn(storage.clone().sweep(shared.incarnation, stop_sweeping.clone()));
+            tasks.spawn(storage.clone().sweep(names.clone(), stop_sweeping.clone()));
         }
         let Shared { health, metrics, budget, .. } = shared;
         tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
@@ -167,8 +178,14 @@ impl App {
         }
     }
 
-    /// Not ready, no intake, drain, last answers, leave. Takes `shutdown.drain_seconds` and some seconds more
-    /// at most.
+    /// SIGHUP asks for the configuration to be read again. It is read at the start only.
+    #[expect(clippy::unused_self, reason = "where a reload begins, once there is one")]
+    fn reload(&self) {
+        tracing::warn!("the configuration is read at the start only: SIGHUP changes nothing");
+    }
+
+    /// Not ready, no intake, drain, last answers, leave. Takes `shutdown.drain_seconds` and the bounds above at
+    /// most, whether Kafka is there or not: 17 seconds more, where everything hangs.
     pub async fn stop(mut self) -> Stopped {
         let drain = self.config.shutdown.drain;
         tracing::info!(drain_seconds = drain.as_secs_f64(), "stopping: no more tasks are taken in");
@@ -176,20 +193,29 @@ impl App {
         self.consume.hold();
         let left = self.dispatcher.drain(Instant::now() + drain).await;
         self.stop_sweeping.cancel();
-        for storage in &self.storages {
-            storage.settled(SETTLE_STORAGE).await;
-        }
+        let settling = async {
+            for storage in &self.storages {
+                storage.settled(SETTLE_STORAGE).await;
+            }
+        };
+        let _ = timeout(SETTLE_STORAGE, settling).await;
         self.finish_publishing.cancel();
         let unanswered = match end_of(&mut self.publish.ended, LAST_ANSWERS).await {
             Some(Ok(left)) => left,
             _ => self.budget.tasks(), // it failed, or is stuck: what is still held is not committed
         };
+        if unanswered > 0 {
+            tracing::warn!(
+                unanswered,
+                "Kafka did not take the last answers: their tasks are the next owner's"
+            );
+        }
         self.consume.leave();
         let (open_sessions, _) =
             tokio::join!(self.pool.shutdown(CLOSE_SESSIONS), end_of(&mut self.consume.ended, LEAVE));
         self.close_sidecar.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
+        let _ = timeout(LAST_TASKS, self.tasks.wait()).await;
         Stopped { cut_off: left.cut_off, unanswered, open_sessions }
     }
 }
@@ -220,7 +246,7 @@ fn open_storages(config: &Config) -> Result<BTreeMap<String, Storage>, Error> {
     for (name, connection) in &config.connections.local {
         let storage = Storage::open(connection)
             .map_err(|error| Error::Storage { connection: name.clone(), reason: error.to_string() })?;
-        storages.insert(name.clone(), storage);
+        storages.insert(name.clone(), storage.sweeping_every(config.sweep.every));
     }
     Ok(storages)
 }

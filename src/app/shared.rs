@@ -16,15 +16,13 @@ use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
-use crate::storage::{Incarnation, Storage, Target};
+use crate::storage::{Names, Storage, Target};
 use crate::task::Options;
 use crate::transfer::Transfer;
 
 /// What several parts hold.
 pub(super) struct Shared<'a> {
     config: &'a Config,
-    /// In the names of this process's temp files.
-    pub incarnation: Incarnation,
     offsets: Arc<Offsets>,
     pub budget: Budget,
     pub health: Arc<Health>,
@@ -35,7 +33,6 @@ impl<'a> Shared<'a> {
     pub fn new(config: &'a Config) -> Result<Self, Error> {
         Ok(Shared {
             config,
-            incarnation: Incarnation::random().map_err(Error::Random)?,
             offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
@@ -57,9 +54,17 @@ impl<'a> Shared<'a> {
     pub fn kafka_clients(&self) -> Result<(Group, Producer), Error> {
         let (kafka, pod) = (&self.config.kafka, &self.config.pod.name);
         let properties = consumer_properties(kafka, pod);
-        let group = Group::create(&properties, self.offsets.clone(), self.metrics.clone());
+        let (offsets, health) = (self.offsets.clone(), self.health.clone());
+        let group = Group::create(&properties, offsets, health, self.metrics.clone());
         let producer = Producer::create(kafka, pod, self.metrics.clone());
         Ok((group.map_err(Error::Kafka)?, producer.map_err(Error::Kafka)?))
+    }
+
+    /// The names of this process's temp files.
+    pub fn names(&self, group: &Group) -> Result<Names, Error> {
+        let kafka = &self.config.kafka;
+        let topics = [&kafka.input_topic, &kafka.retry_topic].map(|topic| Arc::from(&**topic));
+        Names::new(Arc::new(group.clone()), &kafka.consumer_group, topics).map_err(Error::Random)
     }
 
     pub fn pool(&self) -> Pool {
@@ -71,6 +76,7 @@ impl<'a> Shared<'a> {
         &self,
         pool: &Pool,
         storages: &BTreeMap<String, Storage>,
+        names: Names,
         answers: mpsc::Sender<Answered>,
         deferral: Deferral,
     ) -> Dispatcher {
@@ -78,7 +84,8 @@ impl<'a> Shared<'a> {
         let root = |local: &Arc<LocalConnection>| (local.name.clone(), local.base_path.clone());
         Dispatcher::new(Wiring {
             pool: pool.clone(),
-            carrier: Transfer::new(storages.clone(), self.incarnation, self.metrics.clone()),
+            carrier: Transfer::new(storages.clone(), names, self.metrics.clone())
+                .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),
             roots: connections.local.values().map(root).collect(),
             resolve: |root, path| Some(root.join(Target::resolve(root, path).ok()?.relative())),

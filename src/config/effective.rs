@@ -33,6 +33,8 @@ impl Config {
         }
         yaml.section("shutdown");
         yaml.plain("drain_seconds", seconds(self.shutdown.drain));
+        yaml.section("sweep");
+        yaml.plain("every", duration::show(self.sweep.every));
         yaml.section("pod");
         yaml.text("name", &self.pod.name);
         yaml.connections(&self.connections);

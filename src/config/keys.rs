@@ -76,10 +76,11 @@ pub const RETRY_TOPIC: Key = key(
 );
 pub const DELIVERY: Key = key(
     "kafka.delivery",
-    Kind::Choice { known: &["at_least_once", "exactly_once"], later: &[] },
-    Is("at_least_once"),
-    "How an answer and its task's offset are tied: at_least_once commits the offset once the broker has \
-     acknowledged the answer; exactly_once puts both into one Kafka transaction.",
+    Kind::Choice { known: &["exactly_once", "at_least_once"], later: &[] },
+    Is("exactly_once"),
+    "How an answer and its task's offset are tied: exactly_once puts both into one Kafka transaction, so that a \
+     consumer with isolation.level read_committed sees each answer once, whatever dies; at_least_once, for brokers \
+     without transactions, commits the offset once the brokers have acknowledged the answer.",
 );
 pub const RETRY_ENABLED: Key = key(
     "retry.enabled",
@@ -149,6 +150,13 @@ pub const DRAIN: Key = key(
     Is("10"),
     "How long transfers in flight may go on after SIGTERM.",
 );
+pub const SWEEP_EVERY: Key = key(
+    "sweep.every",
+    Kind::Time { min: Duration::from_secs(1), max: Duration::from_secs(86_400) },
+    Is("1h"),
+    "How often directories in which tasks work are looked at for temp files of pods that died. Any value is safe: \
+     a file is removed only when nobody can still need it.",
+);
 pub const POD_NAME: Key = key(
     "pod.name",
     Kind::Text,
@@ -181,6 +189,7 @@ pub const ALL: &[&Key] = &[
     &METRICS_HOST,
     &METRICS_PORT,
     &DRAIN,
+    &SWEEP_EVERY,
     &POD_NAME,
 ];
 

@@ -56,6 +56,7 @@ pub struct Config {
     pub api: Listen,
     pub metrics: Listen,
     pub shutdown: Shutdown,
+    pub sweep: Sweep,
     pub pod: Pod,
     pub connections: Connections,
 }
@@ -116,6 +117,13 @@ pub struct Listen {
 pub struct Shutdown {
     /// How long transfers in flight may go on after SIGTERM.
     pub drain: Duration,
+}
+
+/// How temp files of dead pods are found.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// A directory is looked at again after this time.
+    pub every: Duration,
 }
 
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use rdkafka::ClientContext;
 use rdkafka::Statistics;
@@ -12,8 +13,13 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
+use super::noise::Noise;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
+
+/// A broker's state in librdkafka's statistics.
+const CONNECTED: &str = "UP";
 
 /// A rebalance, to be answered by the polling thread.
 #[derive(Debug)]
@@ -26,14 +32,23 @@ pub enum Rebalance {
 pub struct Context {
     pub offsets: Arc<Offsets>,
     pub metrics: Metrics,
+    health: Arc<Health>,
+    noise: Noise,
     rebalances: Mutex<VecDeque<Rebalance>>,
     /// While the consumer is closing, rebalances are answered in the callback: nobody polls for them.
     closing: AtomicBool,
 }
 
 impl Context {
-    pub fn new(offsets: Arc<Offsets>, metrics: Metrics) -> Self {
-        Context { offsets, metrics, rebalances: Mutex::default(), closing: AtomicBool::new(false) }
+    pub fn new(offsets: Arc<Offsets>, health: Arc<Health>, metrics: Metrics) -> Self {
+        Context {
+            offsets,
+            metrics,
+            health,
+            noise: Noise::default(),
+            rebalances: Mutex::default(),
+            closing: AtomicBool::new(false),
+        }
     }
 
     pub fn next_rebalance(&self) -> Option<Rebalance> {
@@ -47,10 +62,13 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log("consumer", level, facility, message);
+        log("consumer", &self.noise, level, facility, message);
     }
 
     fn stats(&self, statistics: Statistics) {
+        if statistics.brokers.values().any(|broker| broker.state == CONNECTED) {
+            self.health.kafka_is_there();
+        }
         for owned in self.offsets.snapshot() {
             let topic = statistics.topics.get(&*owned.at.topic);
             let Some(partition) = topic.and_then(|topic| topic.partitions.get(&owned.at.partition)) else {
@@ -66,7 +84,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.metrics.kafka_error("consume");
-        tracing::warn!(%error, reason, "Kafka consumer");
+        complain("consumer", &self.noise, &error, reason);
     }
 }
 
@@ -105,19 +123,57 @@ fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
     elements.iter().map(describe).collect()
 }
 
-/// librdkafka's log lines, as ours.
-pub fn log(client: &str, level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
+/// librdkafka's log lines, as ours; the same complaint once in a while.
+pub fn log(client: &str, noise: &Noise, level: RDKafkaLogLevel, facility: &str, message: &str) {
+    let is_complaint = matches!(
+        level,
         RDKafkaLogLevel::Emerg
-        | RDKafkaLogLevel::Alert
-        | RDKafkaLogLevel::Critical
-        | RDKafkaLogLevel::Error => {
-            tracing::error!(target: "librdkafka", client, facility, "{message}");
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning
+    );
+    if is_of_a_rebalance(facility, message) {
+        tracing::debug!(target: "librdkafka", client, facility, "{message}");
+    } else if is_complaint {
+        let Some(untold) = noise.tell(message, Instant::now()) else { return };
+        if matches!(level, RDKafkaLogLevel::Warning) {
+            tracing::warn!(target: "librdkafka", client, facility, untold, "{message}");
+        } else {
+            tracing::error!(target: "librdkafka", client, facility, untold, "{message}");
         }
-        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", client, facility, "{message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-            tracing::info!(target: "librdkafka", client, facility, "{message}");
-        }
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", client, facility, "{message}"),
+    } else if matches!(level, RDKafkaLogLevel::Debug) {
+        tracing::debug!(target: "librdkafka", client, facility, "{message}");
+    } else {
+        tracing::info!(target: "librdkafka", client, facility, "{message}");
+    }
+}
+
+/// librdkafka's error events, which say what its log lines have said.
+pub fn complain(client: &str, noise: &Noise, error: &KafkaError, reason: &str) {
+    if let Some(untold) = noise.tell(reason, Instant::now()) {
+        tracing::warn!(target: "librdkafka", client, %error, untold, "{reason}");
+    }
+}
+
+/// A transaction that a rebalance has overtaken is aborted, and chosen anew: librdkafka calls that an error, but it
+/// is what a cooperative rebalance looks like.
+fn is_of_a_rebalance(facility: &str, message: &str) -> bool {
+    let codes =
+        ["(ILLEGAL_GENERATION", "(UNKNOWN_MEMBER_ID", "(REBALANCE_IN_PROGRESS", "(STALE_MEMBER_EPOCH"];
+    facility == "TXNERR" && codes.iter().any(|code| message.contains(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_a_rebalance_overtook_is_no_error_and_others_are() {
+        let failed = |code: &str| format!("Current transaction failed in state InTransaction: why ({code})");
+        assert!(is_of_a_rebalance("TXNERR", &failed("ILLEGAL_GENERATION")));
+        assert!(is_of_a_rebalance("TXNERR", &failed("UNKNOWN_MEMBER_ID")));
+        assert!(!is_of_a_rebalance("TXNERR", &failed("_TIMED_OUT, requires epoch bump")));
+        assert!(!is_of_a_rebalance("FAIL", &failed("ILLEGAL_GENERATION")));
     }
 }

@@ -1,27 +1,34 @@
 //! The consumer group's member, as far as publish needs it: its offsets and its metadata.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::commit_error::CommitError;
 use super::context::Context;
 use super::properties::without_value;
+use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::{DoneMap, Offsets, PartitionCommit, TopicPartition};
+use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
+
+/// One look at what is committed, from the publishing thread.
+const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) type Member = BaseConsumer<Context>;
 
-/// What a partition's last owner committed: the low-water mark and what was done above it, if anything was.
-pub(super) type Committed = (TopicPartition, Option<(i64, DoneMap)>);
+/// What a partition's last owner committed: the low-water mark and its note, if anything was.
+pub(super) type Committed = (TopicPartition, Option<(i64, Note)>);
 
 /// Shared by the consuming and the publishing thread; librdkafka's handles are thread-safe.
 #[derive(Clone)]
 pub struct Group {
     pub(super) member: Arc<Member>,
+    /// The cluster's id, once it is known.
+    pub(super) cluster: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Group {
@@ -30,44 +37,17 @@ impl std::fmt::Debug for Group {
     }
 }
 
-/// A commit that the group coordinator did not take.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// A rebalance is under way, or this member is no longer in the group: whoever owns the partitions
-    /// decides. Normal in a cooperative rebalance.
-    #[error("the group is rebalancing: {0}")]
-    Rebalancing(KafkaError),
-    #[error("commit failed: {0}")]
-    Failed(KafkaError),
-    /// Another pod has this one's identity, or the broker has given the producer up: nothing can be
-    /// published by this process any more.
-    #[error("the producer is fenced: {0}")]
-    Fatal(KafkaError),
-}
-
-impl From<KafkaError> for CommitError {
-    fn from(error: KafkaError) -> Self {
-        if matches!(&error, KafkaError::Transaction(inner) if inner.is_fatal()) {
-            return CommitError::Fatal(error);
-        }
-        match error.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::IllegalGeneration
-                | RDKafkaErrorCode::UnknownMemberId
-                | RDKafkaErrorCode::RebalanceInProgress
-                | RDKafkaErrorCode::AssignmentLost
-                | RDKafkaErrorCode::StaleMemberEpoch,
-            ) => CommitError::Rebalancing(error),
-            _ => CommitError::Failed(error),
-        }
-    }
-}
-
 impl Group {
     /// A member that has not joined yet: [`super::Consume::spawn`] subscribes it.
-    pub fn create(properties: &ClientConfig, offsets: Arc<Offsets>, metrics: Metrics) -> KafkaResult<Group> {
-        let member = properties.create_with_context(Context::new(offsets, metrics)).map_err(without_value)?;
-        Ok(Group { member: Arc::new(member) })
+    pub fn create(
+        properties: &ClientConfig,
+        offsets: Arc<Offsets>,
+        health: Arc<Health>,
+        metrics: Metrics,
+    ) -> KafkaResult<Group> {
+        let context = Context::new(offsets, health, metrics);
+        let member = properties.create_with_context(context).map_err(without_value)?;
+        Ok(Group { member: Arc::new(member), cluster: Arc::default() })
     }
 
     /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms`.
@@ -83,6 +63,18 @@ impl Group {
     /// the coordinator fences nothing for a commit without one.
     pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
         if member_id_of(&self.member).is_empty() { None } else { self.member.group_metadata() }
+    }
+
+    /// Whether exactly this is what the group has committed for these partitions. Offsets of a transaction that is
+    /// still open are waited for.
+    pub fn has_committed(&self, commits: &[PartitionCommit]) -> KafkaResult<bool> {
+        let partitions: Vec<_> = commits.iter().map(|commit| commit.at.clone()).collect();
+        let found = self.committed(&partitions, COMMITTED_DEADLINE)?;
+        Ok(commits.iter().all(|commit| {
+            let of_partition = found.iter().find(|(at, _)| *at == commit.at);
+            let position = of_partition.and_then(|(_, position)| position.as_ref());
+            position.is_some_and(|(low, map)| *low == commit.low_water && map.encode() == commit.metadata)
+        }))
     }
 
     /// What the partitions' last owners committed.
@@ -102,7 +94,7 @@ impl Group {
             element.error()?;
             let at = TopicPartition { topic: element.topic().into(), partition: element.partition() };
             let position = match element.offset() {
-                Offset::Offset(low) => Some((low, read_map(&at, low, &metadata))),
+                Offset::Offset(low) => Some((low, read_note(&at, low, &metadata))),
                 _ => None,
             };
             committed.push((at, position));
@@ -124,13 +116,13 @@ pub fn offsets_of(commits: &[PartitionCommit]) -> KafkaResult<TopicPartitionList
     Ok(list)
 }
 
-fn read_map(at: &TopicPartition, low_water: i64, metadata: &[u8]) -> DoneMap {
-    DoneMap::decode(metadata).unwrap_or_else(|error| {
+fn read_note(at: &TopicPartition, low_water: i64, metadata: &[u8]) -> Note {
+    Note::decode(metadata).unwrap_or_else(|error| {
         tracing::warn!(
             topic = %at.topic, partition = at.partition, low_water, %error,
-            "the committed metadata is no map of ours: tasks above the low-water mark may be done again"
+            "the committed metadata is not ours: tasks above the low-water mark may be done again"
         );
-        DoneMap::default()
+        Note::default()
     })
 }
 

@@ -15,19 +15,21 @@ use tokio::sync::oneshot;
 use super::arrived::Arrived;
 use super::early::{Early, RetryIntake, Sifted};
 use super::group::Group;
+use super::halts::Halts;
 use super::rebalance::{Changed, Rebalances, list_of};
 use crate::dispatch::{Admission, Budget};
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::{Offsets, TopicPartition};
+use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
 
 /// One poll waits this long at most: the loop beats, and looks at pauses and rebalances, in between.
 const POLL: Duration = Duration::from_millis(100);
 const POLL_WHILE_REBALANCING: Duration = Duration::from_millis(10);
+/// Between two attempts to move the low-water mark of partitions whose span is full.
+const RELIEF: Duration = Duration::from_millis(250);
 /// Records taken in between two looks at pauses and rebalances.
 pub const BURST: usize = 256;
-const WATERMARK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where records go. Never blocks.
 pub trait Downstream: Send {
@@ -35,6 +37,9 @@ pub trait Downstream: Send {
     fn accept(&self, record: Box<Record>, admission: Admission);
     /// Drops the queued records whose leases let nothing begin any more, and returns where they stood.
     fn withdraw(&self) -> Vec<Origin>;
+    /// Nothing more is taken in of these partitions until the records at these offsets are answered: whatever
+    /// holds one up and can wait elsewhere is to wait there.
+    fn relieve(&self, stuck: &[(TopicPartition, i64)]);
 }
 
 /// What the thread needs.
@@ -90,11 +95,15 @@ impl Handle {
 }
 
 impl Consume {
-    /// Subscribes and starts the thread.
-    pub fn spawn(self) -> Result<Handle, KafkaError> {
+    fn subscribe(&self) -> Result<(), KafkaError> {
         let retry = self.retry.iter().map(|retry| &retry.topic);
         let topics: Vec<&str> = self.topics.iter().chain(retry).map(String::as_str).collect();
-        self.group.member.subscribe(&topics)?;
+        self.group.member.subscribe(&topics)
+    }
+
+    /// Subscribes and starts the thread.
+    pub fn spawn(self) -> Result<Handle, KafkaError> {
+        self.subscribe()?;
         let phase = Arc::new(AtomicU8::new(Phase::Run as u8));
         let (end, ended) = oneshot::channel();
         let looked_at = phase.clone();
@@ -116,11 +125,11 @@ struct Loop {
     phase: Arc<AtomicU8>,
     rebalances: Rebalances,
     paused: HashSet<TopicPartition>,
-    /// Stopped by an offset out of range, until somebody mends it.
-    halted: HashSet<TopicPartition>,
+    halts: Halts,
     /// Records of the retry topic that are not due yet.
     early: Early,
     over_budget: bool,
+    last_relief: Option<Instant>,
     topic_names: Vec<Arc<str>>,
 }
 
@@ -131,9 +140,10 @@ impl Loop {
             phase,
             rebalances: Rebalances::default(),
             paused: HashSet::new(),
-            halted: HashSet::new(),
+            halts: Halts::default(),
             early: Early::default(),
             over_budget: false,
+            last_relief: None,
             topic_names: Vec::new(),
         }
     }
@@ -149,6 +159,7 @@ impl Loop {
             }
             self.parts.health.consume.beat();
             self.rejoin_after_standstill();
+            self.look_at_topics();
             self.rebalance();
             self.take_in_due();
             self.pause_and_resume();
@@ -160,21 +171,38 @@ impl Loop {
         self.parts.health.consume.end();
         self.parts.group.member.context().set_closing();
         // The last handle closes the consumer, which leaves the group; publish has dropped its own by now.
-        drop(self.parts);
+        drop((self.halts, self.parts));
         result
     }
 
     /// Leaves the group and joins it anew where the process stood still: its leases are over, also where the
     /// coordinator has not missed it.
     fn rejoin_after_standstill(&mut self) {
-        if !self.parts.offsets.take_standstill() || self.is_at(Phase::Hold) {
-            return;
+        if self.parts.offsets.take_standstill() && !self.is_at(Phase::Hold) {
+            tracing::warn!("after a standstill: leaving the group and joining it anew");
+            self.rejoin();
         }
-        tracing::warn!("after a standstill: leaving the group and joining it anew");
+    }
+
+    fn rejoin(&self) {
         let member = &self.parts.group.member;
-        let topics: Vec<&str> = self.parts.topics.iter().map(String::as_str).collect();
         member.unsubscribe();
-        is_done("subscribe", &member.subscribe(&topics));
+        is_done("subscribe", &self.parts.subscribe());
+    }
+
+    /// Halts what has no valid offset any more. A topic that was made anew is assigned anew: with it the
+    /// brokers have forgotten the group's offsets, as a rule, and it begins at its earliest record.
+    fn look_at_topics(&mut self) {
+        let Consume { group, offsets, health, .. } = &self.parts;
+        self.halts.look_at_suspects(group, offsets, health);
+        let gone = self.halts.look_for_others(group, offsets);
+        for at in &gone {
+            offsets.halt(at);
+            self.early.forget(at);
+        }
+        if !gone.is_empty() && !self.is_at(Phase::Hold) {
+            self.rejoin();
+        }
     }
 
     /// Polls until a poll comes back empty or the burst is full; only a fatal error is returned.
@@ -241,16 +269,17 @@ impl Loop {
             changes.push(self.rebalances.announce(rebalance, group, offsets, now));
         }
         changes.push(self.rebalances.step(group, offsets, now, || downstream.withdraw()));
-        for Changed { assigned, released } in changes {
+        for Changed { assigned, released, halted } in changes {
             for at in assigned.iter().chain(&released) {
                 self.paused.remove(at);
                 self.early.forget(at); // not begun: whoever reads the partition next reads it again
             }
             for at in &released {
-                if self.halted.remove(at) {
-                    self.parts.health.lift_halt(&halt_key(at));
-                }
+                self.halts.lift(at, &self.parts.health);
                 self.parts.metrics.forget_partition(&at.topic, at.partition);
+            }
+            for (at, why) in halted {
+                self.halts.halt(at, why, &self.parts.health);
             }
             if !released.is_empty() {
                 downstream.withdraw(); // frees their share of the budget
@@ -267,7 +296,7 @@ impl Loop {
         let owned = self.parts.offsets.snapshot();
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for state in &owned {
-            let is_held = self.halted.contains(&state.at) || self.early.holds(&state.at);
+            let is_held = self.halts.contains(&state.at) || self.early.holds(&state.at);
             let wanted = all || state.is_full || is_held;
             match (wanted, self.paused.contains(&state.at)) {
                 (true, false) => pause.push(state.at.clone()),
@@ -286,13 +315,27 @@ impl Loop {
         }
         self.parts.metrics.partitions(owned.len(), self.paused.len());
         self.parts.metrics.held(budget.tasks(), budget.bytes());
+        self.relieve(&owned);
+    }
+
+    fn relieve(&mut self, owned: &[PartitionState]) {
+        if self.last_relief.is_some_and(|last| last.elapsed() < RELIEF) {
+            return;
+        }
+        let stuck =
+            |state: &PartitionState| Some((state.at.clone(), state.low_water.filter(|_| state.is_stuck)?));
+        let stuck: Vec<_> = owned.iter().filter_map(stuck).collect();
+        if !stuck.is_empty() {
+            self.last_relief = Some(Instant::now());
+            self.parts.downstream.relieve(&stuck);
+        }
     }
 
     fn note(&mut self, error: &KafkaError) {
         self.parts.metrics.kafka_error("consume");
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.halt_out_of_range();
+                self.halts.suspect(&self.parts.offsets);
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 tracing::error!(
@@ -303,36 +346,6 @@ impl Loop {
             _ => tracing::warn!(%error, "Kafka consumer"),
         }
     }
-
-    /// librdkafka does not say which partition's offset is out of range: those whose low-water mark the
-    /// broker no longer (or not yet) has.
-    fn halt_out_of_range(&mut self) {
-        for state in self.parts.offsets.snapshot() {
-            let Some(low_water) = state.low_water else { continue };
-            let asked = self.parts.group.member.fetch_watermarks(
-                &state.at.topic,
-                state.at.partition,
-                WATERMARK_DEADLINE,
-            );
-            let Ok((first, end)) = asked else { continue };
-            if (first..=end).contains(&low_water) {
-                continue;
-            }
-            let reason = format!(
-                "{}: offset {low_water} is out of range, the broker has {first} to {end}: records were \
-                 deleted before they were answered, or the topic was made anew; stop the pods and reset the \
-                 group's offset (kafka-consumer-groups --reset-offsets) to go on",
-                halt_key(&state.at)
-            );
-            tracing::error!("{reason}");
-            self.parts.health.halt(halt_key(&state.at), reason);
-            self.halted.insert(state.at);
-        }
-    }
-}
-
-fn halt_key(at: &TopicPartition) -> String {
-    format!("{}[{}]", at.topic, at.partition)
 }
 
 /// Whether a request to librdkafka was taken; one that was not is logged, and made again next time.

@@ -5,21 +5,30 @@
 //! callback, so that a partition can finish its transfers before it is let go while the others work on.
 
 mod arrived;
+mod commit_error;
 mod context;
 mod early;
 mod group;
+mod halts;
 mod intake;
+mod noise;
 mod probe;
 mod properties;
 mod rebalance;
 mod retry_topic;
+mod scope;
+mod topic_ids;
+mod witness;
 
 pub use rdkafka::error::KafkaError;
 
-pub(crate) use context::log;
+pub use commit_error::CommitError;
+pub(crate) use context::{complain, log};
 pub use early::RetryIntake;
-pub use group::{CommitError, Group, offsets_of};
+pub use group::{Group, offsets_of};
 pub use intake::{BURST, Consume, Downstream, Handle};
+pub use noise::Noise;
 pub use probe::{TopicState, probe};
 pub use properties::{client_properties, consumer_properties, property_problem, standstill, without_value};
 pub use retry_topic::{Unprepared, prepare_retry_topic};
+pub use scope::Role;

@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use secrecy::ExposeSecret as _;
 
+use super::scope::Role;
 use crate::config::Kafka;
 
 /// Defaults that `kafka.properties` may override. librdkafka would prefetch 100,000 messages or 64 MB a
@@ -62,15 +63,15 @@ pub fn property_problem(name: &str, value: &str) -> Option<&'static str> {
     }
 }
 
-/// Properties that every client of this pod shares.
-pub fn client_properties(kafka: &Kafka, pod: &str, defaults: &[(&str, &str)]) -> ClientConfig {
+/// What every client of this pod shares, and those of `kafka.properties` that a client of this kind takes.
+pub fn client_properties(kafka: &Kafka, pod: &str, role: Role, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set_log_level(RDKafkaLogLevel::Info);
     client.set("client.id", format!("ftp-pooler-{pod}"));
     for (key, value) in defaults {
         client.set(*key, *value);
     }
-    for (key, value) in &kafka.properties {
+    for (key, value) in kafka.properties.iter().filter(|(key, _)| role.takes(key)) {
         client.set(key, value.expose_secret());
     }
     client.set("bootstrap.servers", kafka.bootstrap_servers.join(","));
@@ -89,7 +90,7 @@ fn allow_large_messages(client: &mut ClientConfig) {
 
 /// The consumer's properties. Holds secrets: never to be logged.
 pub fn consumer_properties(kafka: &Kafka, pod: &str) -> ClientConfig {
-    let mut client = client_properties(kafka, pod, DEFAULTS);
+    let mut client = client_properties(kafka, pod, Role::Consumer, DEFAULTS);
     client.set("group.id", &kafka.consumer_group);
     allow_large_messages(&mut client);
     for (key, value) in FIXED {

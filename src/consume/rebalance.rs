@@ -1,22 +1,25 @@
 //! Answers rebalances from the polling thread: partitions come with what their last owner committed, and
 //! leave when their transfers have finished or a bound is over.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::context::Rebalance;
 use super::group::Group;
+use super::halts;
+use super::topic_ids::Asked;
 use crate::offsets::{Offsets, TopicPartition};
 use crate::record::Origin;
 
 /// How long a leaving partition's transfers may go on; well under librdkafka's `max.poll.interval.ms`.
 const REVOKE_DRAIN: Duration = Duration::from_secs(10);
-/// One request for committed offsets; the group's heartbeats go on meanwhile, other partitions wait.
+/// One request, for the topics' ids or for committed offsets; the group's heartbeats go on meanwhile, other
+/// partitions wait.
 const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
 const ASSIGN_RETRY: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,8 @@ pub(super) struct Changed {
     /// Now assigned, not paused.
     pub assigned: Vec<TopicPartition>,
     pub released: Vec<TopicPartition>,
+    /// Assigned, but nothing may be read of them, and why.
+    pub halted: Vec<(TopicPartition, String)>,
 }
 
 impl Rebalances {
@@ -112,7 +117,7 @@ impl Rebalances {
     fn try_assign(&mut self, group: &Group, offsets: &Offsets, now: Instant) -> Changed {
         let Some(arriving) = self.arriving.take() else { return Changed::default() };
         match assign(group, offsets, &arriving.partitions) {
-            Ok(()) => Changed { assigned: arriving.partitions, released: Vec::new() },
+            Ok(halted) => Changed { assigned: arriving.partitions, halted, ..Changed::default() },
             Err(error) => {
                 tracing::warn!(%error, "cannot read the committed offsets of new partitions; trying again");
                 self.arriving = Some(Arriving { next_try: now + ASSIGN_RETRY, ..arriving });
@@ -122,20 +127,39 @@ impl Rebalances {
     }
 }
 
-fn assign(group: &Group, offsets: &Offsets, partitions: &[TopicPartition]) -> KafkaResult<()> {
+/// Returns the partitions whose committed offsets belong to another topic of the same name.
+fn assign(
+    group: &Group,
+    offsets: &Offsets,
+    partitions: &[TopicPartition],
+) -> KafkaResult<Vec<(TopicPartition, String)>> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
+    let mut halted = Vec::new();
     if !partitions.is_empty() {
         let asked: HashSet<_> = partitions.iter().collect();
+        let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
+        let ids = Asked::about(&group.member, topics, COMMITTED_DEADLINE);
         let committed = group.committed(partitions, COMMITTED_DEADLINE)?;
+        let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
+        let ids = ids.answer(COMMITTED_DEADLINE).unwrap_or(timed_out)?;
+        group.learn_cluster();
         for (at, position) in committed.into_iter().filter(|(at, _)| asked.contains(at)) {
             let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));
             list.add_partition_offset(&at.topic, at.partition, start)?;
-            offsets.assign(at, position);
+            let id = ids.get(&*at.topic).copied();
+            let why =
+                position.as_ref().and_then(|(low, note)| halts::of_another_topic(*low, note.topic_id, id));
+            offsets.assign(at.clone(), id, position.map(|(low, note)| (low, note.done)));
+            if let Some(why) = why {
+                offsets.halt(&at);
+                halted.push((at, why));
+            }
         }
     }
     group.member.incremental_assign(&list)?;
     // A pause made before a partition left would still hold.
-    group.member.resume(&list)
+    group.member.resume(&list)?;
+    Ok(halted)
 }
 
 fn let_go(partitions: &[TopicPartition], group: &Group, offsets: &Offsets) -> Changed {
@@ -143,7 +167,7 @@ fn let_go(partitions: &[TopicPartition], group: &Group, offsets: &Offsets) -> Ch
     if let Err(error) = group.member.incremental_unassign(&list_of(partitions)) {
         tracing::warn!(%error, "unassign");
     }
-    Changed { assigned: Vec::new(), released: partitions.to_vec() }
+    Changed { released: partitions.to_vec(), ..Changed::default() }
 }
 
 pub(super) fn list_of<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {

@@ -8,6 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::properties::{client_properties, without_value};
+use super::scope::Role;
 use crate::config::{Kafka, Retry};
 
 /// One request to the cluster.
@@ -37,7 +38,7 @@ impl From<KafkaError> for Unprepared {
 /// Looks at the retry topic, and makes it if it is missing: with the input topic's partitions, and the
 /// brokers' default of replicas.
 pub async fn prepare_retry_topic(kafka: &Kafka, retry: &Retry, pod: &str) -> Result<(), Unprepared> {
-    let admin: Admin = client_properties(kafka, pod, &[]).create().map_err(without_value)?;
+    let admin: Admin = client_properties(kafka, pod, Role::Producer, &[]).create().map_err(without_value)?;
     let admin = Arc::new(admin);
     if partitions_of(&admin, &kafka.retry_topic).await?.is_some() {
         return check(&admin, &kafka.retry_topic, retry).await;

@@ -111,6 +111,11 @@ impl Breaker {
         }
     }
 
+    /// From the first failure to the next success.
+    pub fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
     pub fn gate(&self, now: Instant) -> Gate {
         match &self.trouble {
             Some(trouble) if trouble.is_spaced() && now < trouble.next_try => {

@@ -34,6 +34,16 @@ pub trait Carry<S>: Send + Sync + 'static {
     fn tidy(&self, _session: &mut S) -> impl Future<Output = bool> + Send {
         std::future::ready(false)
     }
+
+    /// The same with what must not wait for that.
+    fn tidy_at_once(&self, _session: &mut S) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
+
+    /// Whether [`Carry::tidy`] has something to do on this connection's server.
+    fn is_untidy(&self, _connection: &str) -> bool {
+        false
+    }
 }
 
 impl Carry<Session> for Transfer {
@@ -52,6 +62,14 @@ impl Carry<Session> for Transfer {
 
     async fn tidy(&self, session: &mut Session) -> bool {
         Transfer::tidy(self, session).await
+    }
+
+    async fn tidy_at_once(&self, session: &mut Session) -> bool {
+        Transfer::tidy_at_once(self, session).await
+    }
+
+    fn is_untidy(&self, connection: &str) -> bool {
+        Transfer::is_untidy(self, connection)
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) enum Why {
     Backoff,
     /// Its connection holds more than its share of the pod's tasks.
     Surplus,
+    /// Its partition's span is full, and this task holds up the others behind it.
+    InTheWay,
 }
 
 impl Why {
@@ -55,6 +57,7 @@ impl Why {
             Why::Unreachable => "unreachable",
             Why::Backoff => "backoff",
             Why::Surplus => "surplus",
+            Why::InTheWay => "in_the_way",
         }
     }
 }

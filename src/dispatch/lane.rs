@@ -155,16 +155,13 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
 
     /// The next task for this session. While there is none, the session is put to what else is due on it.
     async fn next_on(&mut self, session: &mut Leased<C>) -> Option<Entry> {
+        let shared = Arc::clone(&self.shared);
+        shared.unless_cut_off(shared.carrier.tidy_at_once(session)).await;
         while session.is_sound() && !session.yields() {
             if let Some(entry) = self.next_task() {
                 return Some(entry);
             }
-            let has_tidied = tokio::select! {
-                biased;
-                () = self.shared.cut_off.cancelled() => false,
-                tidied = self.shared.carrier.tidy(session) => tidied,
-            };
-            if !has_tidied {
+            if !shared.unless_cut_off(shared.carrier.tidy(session)).await {
                 break;
             }
         }

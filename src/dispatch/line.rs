@@ -3,7 +3,7 @@
 //! A lane is counted here from before it is spawned until it leaves, and it leaves in the same step in
 //! which it finds nothing to do: so no task arrives unseen in between.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use super::breaker::{self, Breaker, Crowd, Gate};
 use super::deferral::{Outlook, PATIENCE};
 use super::queue::{Entry, Queue};
 use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::offsets::TopicPartition;
 
 /// One FTP connection's tasks and lanes. Its lock is never held across an await.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Line {
     pub held: Arc<AtomicUsize>,
     /// Told when a lane without a session may have become superfluous.
     pub changed: Notify,
+    /// Somebody tidies up on the server, with a session of his own.
+    pub is_tidied: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +75,13 @@ pub(super) enum Seek {
 
 impl Line {
     pub fn new(connection: Arc<str>) -> Self {
-        Line { connection, state: Mutex::default(), held: Arc::default(), changed: Notify::new() }
+        Line {
+            connection,
+            state: Mutex::default(),
+            held: Arc::default(),
+            changed: Notify::new(),
+            is_tidied: AtomicBool::new(false),
+        }
     }
 
     /// Adds a new task; drops it if nothing is begun any more.
@@ -149,6 +158,29 @@ impl Line {
         };
         let taken = queue.take_if(|entry| verdict(entry).is_some());
         taken.into_iter().filter_map(|entry| verdict(&entry).map(|overdue| (entry, overdue))).collect()
+    }
+
+    /// Takes out the waiting tasks at these offsets, and where the server is away all of their partitions', as far
+    /// as they `may` leave. None where it is not a waiting task that holds up its partition.
+    pub fn in_the_way(&self, stuck: &[(TopicPartition, i64)], may: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut state = self.state();
+        let is_at = |entry: &Entry, at: &TopicPartition| {
+            let origin = &entry.job.record.origin;
+            origin.partition == at.partition && origin.topic == at.topic
+        };
+        let holds_up = |(at, low): &&(TopicPartition, i64)| {
+            let mut waiting = state.queue.waiting();
+            waiting.any(|entry| entry.job.record.origin.offset == *low && is_at(entry, at) && may(entry))
+        };
+        let held_up: Vec<_> = stuck.iter().filter(holds_up).collect();
+        if held_up.is_empty() {
+            return Vec::new();
+        }
+        let is_away = state.with_session == 0 && state.breaker.is_in_trouble();
+        state.queue.take_if(|entry| {
+            let is_low = |low: i64| entry.job.record.origin.offset == low;
+            held_up.iter().any(|(at, low)| (is_away || is_low(*low)) && is_at(entry, at)) && may(entry)
+        })
     }
 
     /// Takes out the waiting tasks whose lease lets nothing begin any more.

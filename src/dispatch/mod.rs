@@ -15,6 +15,7 @@ mod queue;
 mod report;
 mod retry;
 mod row;
+mod tidying;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,6 +45,7 @@ use queue::Entry;
 use crate::config::FtpConnection;
 use crate::failure::{Code, Failure};
 use crate::metrics::Metrics;
+use crate::offsets::TopicPartition;
 use crate::outcome::{Completed, Hop, Outcome, Verdict};
 use crate::pool::{Connect, Ftp, Pool};
 use crate::record::{Origin, Record};
@@ -188,6 +190,29 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             }
         }
         std::mem::take(&mut *self.shared.withdrawals())
+    }
+
+    /// Intake on these partitions stands still until the records at these offsets are answered. Those that wait
+    /// here and may wait in the retry topic are sent there; of a server that is away, all of the partition's are.
+    pub fn relieve(&self, stuck: &[(TopicPartition, i64)]) {
+        let shared = &self.shared;
+        if shared.lines.len() < 2 {
+            return; // nobody else's tasks stand behind
+        }
+        let wall = Timestamp::now();
+        let may = |entry: &Entry| shared.deferral.outlook(entry, wall) == Outlook::Possible;
+        for line in shared.lines.values() {
+            // A task that leaves lets the next one with its destination in.
+            for _ in 0..SWEEP_ROUNDS {
+                let in_the_way = line.in_the_way(stuck, may);
+                if in_the_way.is_empty() {
+                    break;
+                }
+                for entry in in_the_way {
+                    shared.defer(entry, Why::InTheWay);
+                }
+            }
+        }
     }
 
     /// Begins nothing any more and drops what waits; what is in flight may finish until the deadline,
@@ -373,6 +398,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
             let waiting = counts.waiting + behind.get(&*line.connection).copied().unwrap_or_default();
             self.metrics.breaker(&line.connection, line.breaker(now));
             self.metrics.tasks(&line.connection, waiting, counts.delayed, counts.in_flight);
+            self.tidy(line, counts.waiting + counts.in_flight, now);
         }
         self.metrics.held(self.budget.tasks(), self.budget.bytes());
     }

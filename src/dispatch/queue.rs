@@ -86,6 +86,11 @@ impl Queue {
         }
     }
 
+    /// All, those that are ready first.
+    pub fn waiting(&self) -> impl Iterator<Item = &Entry> {
+        self.ready.iter().chain(self.delayed.values())
+    }
+
     /// Takes out all that are ready, in their order.
     pub fn take_ready(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.ready).into()

@@ -163,10 +163,10 @@ impl Session {
         Ok((size, Retrieve(Transfer::new(self, Step::Receiving, path, opened))))
     }
 
-    /// NLST: asks for the names in a directory; `argument` may begin with options.
-    pub(super) async fn listing(&mut self, argument: &str) -> Result<Retrieve<'_>, TryError> {
-        match self.open_transfer(Step::Nlst, argument, Manner::Alone).await {
-            Ok(opened) => Ok(Retrieve(Transfer::new(self, Step::Nlst, argument, opened))),
+    /// MLSD or LIST: asks what stands in a directory; `argument` may begin with options.
+    pub(super) async fn listing(&mut self, step: Step, argument: &str) -> Result<Retrieve<'_>, TryError> {
+        match self.open_transfer(step, argument, Manner::Alone).await {
+            Ok(opened) => Ok(Retrieve(Transfer::new(self, step, argument, opened))),
             Err(fault) => Err(self.fail_at(argument, fault)),
         }
     }

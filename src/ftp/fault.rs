@@ -42,7 +42,8 @@ pub(super) enum Step {
     Rnfr,
     Rnto,
     Dele,
-    Nlst,
+    Mlsd,
+    List,
     Noop,
 }
 
@@ -71,7 +72,8 @@ impl Step {
             Step::Rnfr => "RNFR",
             Step::Rnto => "RNTO",
             Step::Dele => "DELE",
-            Step::Nlst => "NLST",
+            Step::Mlsd => "MLSD",
+            Step::List => "LIST",
             Step::Noop => "NOOP",
         }
     }

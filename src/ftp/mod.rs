@@ -17,7 +17,7 @@
 //! data      a transfer under way: bytes, end, final reply
 //! ending    how a transfer ends, and what goes out with that
 //! files     SIZE, MKD, RNFR/RNTO, DELE
-//! list      NLST
+//! list      MLSD, LIST
 //! mtime     MDTM
 //! reply     three digits and a text, made safe to show
 //! fault     what can go wrong on the wire; deadlines

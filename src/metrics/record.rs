@@ -105,15 +105,32 @@ impl Metrics {
         self.inner.series.partitions_paused.set(gauge(paused));
     }
 
-    /// One batch of answers was sent and its offsets committed.
-    pub fn committed(&self, answers: usize, took: Duration) {
-        self.inner.series.committed.inc_by(u64::try_from(answers).unwrap_or(u64::MAX));
-        self.inner.series.commit_duration.observe(took.as_secs_f64());
+    /// One batch of answers was sent and its offsets committed; each answer with the time since its task ended.
+    pub fn committed(&self, answers: impl Iterator<Item = Duration>, took: Duration) {
+        let series = &self.inner.series;
+        let mut count = 0_u32;
+        for wait in answers {
+            series.answer_wait.observe(wait.as_secs_f64());
+            count += 1;
+        }
+        series.committed.inc_by(count.into());
+        series.commit_answers.observe(count.into());
+        series.commit_duration.observe(took.as_secs_f64());
     }
 
-    /// A transaction was aborted: its answers are chosen and sent again.
-    pub fn aborted(&self) {
-        self.inner.series.aborted.inc();
+    /// A transaction was aborted: its answers are chosen and sent again. `reason` is a word of the code.
+    pub fn aborted(&self, reason: &'static str) {
+        self.inner.series.aborted.with_label_values(&[reason]).inc();
+    }
+
+    /// The producer failed for good, and a new one is made.
+    pub fn producer_renewed(&self) {
+        self.inner.series.renewals.inc();
+    }
+
+    /// Another process has taken this pod's identity.
+    pub fn fenced(&self) {
+        self.inner.series.fenced.inc();
     }
 
     /// Kafka said no: `what` is `produce`, `commit`, `consume`, … (a word of the code, not of a message).

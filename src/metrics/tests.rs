@@ -22,7 +22,10 @@ fn told() -> Metrics {
     metrics.lag("ftp-tasks", 3, 40);
     metrics.lag("ftp-tasks", 4, 2);
     metrics.partitions(2, 1);
-    metrics.committed(3, Duration::from_millis(20));
+    metrics.committed([Duration::from_millis(90); 3].into_iter(), Duration::from_millis(20));
+    metrics.aborted("rebalance");
+    metrics.producer_renewed();
+    metrics.fenced();
     metrics.breaker("far", BreakerState::Open);
     metrics.deferred("far", "unreachable");
     metrics.kafka_error("commit");
@@ -132,6 +135,11 @@ fn events_arrive_in_their_series() {
         (r#"ftp_pooler_kafka_errors_total{operation="commit"}"#, 1.0),
         ("ftp_pooler_committed_answers_total", 3.0),
         ("ftp_pooler_commit_duration_seconds_count", 1.0),
+        ("ftp_pooler_commit_answers_sum", 3.0),
+        ("ftp_pooler_answer_wait_seconds_count", 3.0),
+        (r#"ftp_pooler_aborted_transactions_total{reason="rebalance"}"#, 1.0),
+        ("ftp_pooler_producer_renewals_total", 1.0),
+        ("ftp_pooler_fenced_total", 1.0),
         ("ftp_pooler_held_bytes", 4_096.0),
         ("ftp_pooler_healthy", 1.0),
         ("ftp_pooler_ready", 0.0),

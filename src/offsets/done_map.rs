@@ -57,11 +57,11 @@ impl DoneMap {
 
     /// The commit's metadata; empty where nothing above the low-water mark is done.
     pub fn encode(&self) -> String {
-        if self.bits.is_empty() {
-            String::new()
-        } else {
-            format!("{VERSION}{}", STANDARD_NO_PAD.encode(&self.bits))
-        }
+        if self.bits.is_empty() { String::new() } else { format!("{VERSION}{}", self.encode_bits()) }
+    }
+
+    pub(super) fn encode_bits(&self) -> String {
+        STANDARD_NO_PAD.encode(&self.bits)
     }
 
     /// Reads what [`DoneMap::encode`] wrote.
@@ -70,6 +70,10 @@ impl DoneMap {
             return Ok(DoneMap::default());
         }
         let text = metadata.strip_prefix(VERSION.as_bytes()).ok_or(MapError::Foreign)?;
+        Self::decode_bits(text)
+    }
+
+    pub(super) fn decode_bits(text: &[u8]) -> Result<Self, MapError> {
         let bits = STANDARD_NO_PAD.decode(text).map_err(|error| MapError::Encoding(error.to_string()))?;
         let span = bits.len() * 8;
         if span > usize::try_from(MAX_SPAN).unwrap_or(usize::MAX) + 8 {

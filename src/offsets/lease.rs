@@ -87,7 +87,7 @@ mod tests {
     }
 
     fn assigned(offsets: &Offsets) -> Lease {
-        offsets.assign(at(), None);
+        offsets.assign(at(), None, None);
         offsets
             .begin(&at(), offsets.snapshot().first().and_then(|state| state.low_water).unwrap_or(0))
             .unwrap()

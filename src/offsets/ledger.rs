@@ -71,6 +71,11 @@ impl Ledger {
         self.in_flight.first().copied().or(self.next)
     }
 
+    /// The first offset that was not taken in yet: where Kafka is read on. `None` before the first record.
+    pub fn position(&self) -> Option<i64> {
+        self.next
+    }
+
     /// The offsets above the low-water mark that are done.
     pub fn done_map(&self) -> DoneMap {
         let (Some(low), Some(next)) = (self.low_water(), self.next) else { return DoneMap::default() };

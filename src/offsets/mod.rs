@@ -1,21 +1,25 @@
 //! Which offsets are in flight and which are done, for each partition this pod owns.
 //!
 //! Tasks finish in any order. What is committed is a partition's low-water mark (the first offset that is
-//! not done) and, in the commit's metadata, the [`DoneMap`] of the offsets above it that are. Whoever owns
-//! the partition next reads both and skips what is done.
+//! not done) and, in the commit's metadata, the [`DoneMap`] of the offsets above it that are, with the
+//! topic's id ([`Note`]). Whoever owns the partition next reads both and skips what is done.
 
 mod done_map;
 mod lease;
 mod ledger;
+mod note;
 mod partitions;
 mod pulse;
+mod witness;
 
 pub use done_map::{DoneMap, MapError};
 pub use lease::Lease;
 pub use ledger::{Intake, Ledger};
+pub use note::{Note, TopicId};
 pub use partitions::{Offsets, PartitionCommit, PartitionState, TopicPartition};
 pub use pulse::keep_beating;
+pub use witness::Witness;
 
 /// Intake on a partition stops when its offsets from the low-water mark to the newest taken in span this
-/// many: as a bitmap that is 3,000 bytes of base64, and Kafka's metadata holds 4,096.
+/// many: as a bitmap that is 3,000 bytes of base64, and Kafka's metadata holds 4,096 (with the topic's id).
 pub const MAX_SPAN: i64 = 18_000;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::pulse::Pulse;
-use super::{DoneMap, Intake, Lease, Ledger};
+use super::{DoneMap, Intake, Lease, Ledger, Note, TopicId};
 use crate::record::Origin;
 
 /// One partition of a topic.
@@ -36,7 +36,7 @@ impl fmt::Display for TopicPartition {
 pub struct PartitionCommit {
     pub at: TopicPartition,
     pub low_water: i64,
-    /// The commit's metadata: a [`DoneMap`], encoded.
+    /// The commit's metadata: a [`Note`], encoded.
     pub metadata: String,
     /// The assignment that it was made under.
     epoch: u64,
@@ -46,6 +46,10 @@ pub struct PartitionCommit {
 struct Owned {
     lease: Lease,
     ledger: Ledger,
+    /// Of the topic as it was when the partition was assigned.
+    topic_id: Option<TopicId>,
+    /// Nothing is taken in, answered or committed until the partition is assigned anew.
+    halted: bool,
     /// Being handed over: what is in flight may finish, nothing new begins.
     revoking: bool,
     committed: Option<(i64, String)>,
@@ -59,6 +63,9 @@ impl Owned {
     /// The commit if `answered` (offsets with their leases' epochs, all of this one) were done; `None` where
     /// nothing is new.
     fn proposal(&self, at: &TopicPartition, answered: &[(i64, u64)]) -> Option<PartitionCommit> {
+        if self.halted {
+            return None;
+        }
         let committed = self.committed.as_ref();
         if answered.is_empty() && self.ledger.low_water() == committed.map(|(low, _)| *low) && !self.unsaved {
             return None;
@@ -68,7 +75,7 @@ impl Owned {
             ledger.finish(offset);
         }
         let low_water = ledger.low_water()?;
-        let metadata = ledger.done_map().encode();
+        let metadata = Note { topic_id: self.topic_id, done: ledger.done_map() }.encode();
         let is_new = committed.is_none_or(|(low, map)| *low != low_water || *map != metadata);
         is_new.then(|| PartitionCommit { at: at.clone(), low_water, metadata, epoch: self.lease.epoch() })
     }
@@ -117,20 +124,36 @@ impl Offsets {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The partition is ours from now on. `committed` is what its last owner left.
-    pub fn assign(&self, at: TopicPartition, committed: Option<(i64, DoneMap)>) {
+    /// The partition is ours from now on, of the topic with this id. `committed` is what its last owner left.
+    pub fn assign(&self, at: TopicPartition, topic_id: Option<TopicId>, committed: Option<(i64, DoneMap)>) {
         let mut state = self.lock();
         state.epoch += 1;
         let lease = Lease::with_pulse(state.epoch, self.pulse.clone());
         let (ledger, committed) = match committed {
-            Some((low, map)) => (Ledger::resumed(low, &map), Some((low, map.encode()))),
+            Some((low, done)) => (Ledger::resumed(low, &done), Some((low, Note { topic_id, done }.encode()))),
             None => (Ledger::fresh(), None),
         };
-        if let Some(old) = state
-            .owned
-            .insert(at, Owned { lease, ledger, revoking: false, committed, unsaved: false, abandoned: 0 })
-        {
+        let owned = Owned {
+            lease,
+            ledger,
+            topic_id,
+            halted: false,
+            revoking: false,
+            committed,
+            unsaved: false,
+            abandoned: 0,
+        };
+        if let Some(old) = state.owned.insert(at, owned) {
             old.lease.end();
+        }
+    }
+
+    /// What is in flight here belongs to no topic any more: the lease ends, nothing is committed. The partition
+    /// stays ours until it is released or assigned anew.
+    pub fn halt(&self, at: &TopicPartition) {
+        if let Some(owned) = self.lock().owned.get_mut(at) {
+            owned.halted = true;
+            owned.lease.end();
         }
     }
 
@@ -254,8 +277,12 @@ impl Offsets {
         let state = self.lock();
         let describe = |(at, owned): (&TopicPartition, &Owned)| PartitionState {
             at: at.clone(),
-            is_full: owned.ledger.is_full() || owned.revoking,
+            is_full: owned.ledger.is_full() || owned.revoking || owned.halted,
+            is_stuck: owned.ledger.is_full() && !owned.revoking && !owned.halted,
             low_water: owned.ledger.low_water(),
+            position: owned.ledger.position(),
+            topic_id: owned.topic_id,
+            is_halted: owned.halted,
         };
         state.owned.iter().map(describe).collect()
     }
@@ -267,5 +294,13 @@ pub struct PartitionState {
     pub at: TopicPartition,
     /// Takes in no more records for now.
     pub is_full: bool,
+    /// It takes in none until the record at its low-water mark is answered.
+    pub is_stuck: bool,
     pub low_water: Option<i64>,
+    /// The next offset to be read; `None` before the first record where nothing was committed.
+    pub position: Option<i64>,
+    /// Of the topic as it was when the partition was assigned; `None` where the brokers have no ids.
+    pub topic_id: Option<TopicId>,
+    /// As [`Offsets::halt`] says.
+    pub is_halted: bool,
 }

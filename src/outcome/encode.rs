@@ -11,9 +11,13 @@ use crate::failure::{Code, Failure, MAX_MESSAGE_BYTES};
 use crate::record::Header;
 use crate::text::char_boundary;
 
-/// The smallest size that a message can be asked to keep within; a smaller one counts as this. Every required
-/// field has room in it, also with a `task_id` of which each byte takes six as JSON.
+/// In this size every required field has room, also with a `task_id` of which each byte takes six as JSON, and of a
+/// failure some of its message and its original.
 pub const MIN_MESSAGE_BYTES: usize = 4096;
+/// The smallest size that a message can be asked to keep within; a smaller one counts as this. Below
+/// [`MIN_MESSAGE_BYTES`] it is as small as it can be: `task_id` and what is required remain, with an empty message
+/// and a null original, and may be larger than asked for.
+pub const LEAST_MESSAGE_BYTES: usize = 256;
 
 /// What an error's message and the original of a failure keep of its room at least, if they need as much.
 const MIN_ERROR_BYTES: usize = 256;
@@ -56,13 +60,14 @@ impl Outcome {
         }
     }
 
-    /// Encodes the answer so that the record has at most `max_bytes` (at least [`MIN_MESSAGE_BYTES`]) with its
-    /// key, headers and Kafka's own overhead: what a topic's `max.message.bytes` limits.
+    /// Encodes the answer so that the record has at most `max_bytes` (at least [`MIN_MESSAGE_BYTES`]; as far as
+    /// possible, [`LEAST_MESSAGE_BYTES`]) with its key, headers and Kafka's own overhead: what a topic's
+    /// `max.message.bytes` limits.
     ///
     /// To fit, a failure's original is cut first, then its error's message; a result's notes go. Headers go,
     /// and after them the record's own key, only where they alone leave an answer no room.
     pub fn encode(&self, max_bytes: usize) -> Answer<'_> {
-        let max_bytes = max_bytes.max(MIN_MESSAGE_BYTES);
+        let max_bytes = max_bytes.max(LEAST_MESSAGE_BYTES);
         match &self.verdict {
             Verdict::Completed(completed) => self.encode_result(completed, max_bytes),
             Verdict::Failed(failure) => self.encode_failure(failure, max_bytes),

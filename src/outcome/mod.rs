@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use encode::{Answer, AnswerKind, MIN_MESSAGE_BYTES};
+pub use encode::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, MIN_MESSAGE_BYTES};
 pub use envelope::OWN_HEADER_PREFIX;
 pub use facts::{Became, Facts};
 pub use hop::{Hop, remove_own};

@@ -1,29 +1,54 @@
 //! The step that ties answers and offsets together.
 
+use rdkafka::error::KafkaError;
+
+use super::patience::Patience;
 use super::producer::Producer;
 use crate::consume::{CommitError, Group};
 use crate::offsets::PartitionCommit;
 
+/// A commit that was asked for and not confirmed.
+#[derive(Debug)]
+pub enum Uncommitted {
+    /// It has not taken place.
+    No(CommitError),
+    /// It may have taken place: [`Committer::has_committed`] tells, once the transaction is over.
+    InDoubt(CommitError),
+}
+
+impl From<CommitError> for Uncommitted {
+    fn from(error: CommitError) -> Self {
+        Uncommitted::No(error)
+    }
+}
+
+impl From<KafkaError> for Uncommitted {
+    fn from(error: KafkaError) -> Self {
+        Uncommitted::No(error.into())
+    }
+}
+
 /// Wraps a batch: `prepare`, then the publisher chooses outcomes; `begin`, then it sends them and awaits
-/// delivery; then `commit` or `abort`.
+/// delivery; then `commit` or `abort`. Each may take as long as the brokers are away, and as `patience` goes on.
 pub trait Committer: Send {
-    /// Once, before anything else; repeated while it fails.
+    /// With each new producer, before anything else; repeated while it fails.
     fn start(&mut self, producer: &Producer) -> Result<(), CommitError>;
     /// Before outcomes are chosen by ownership: what identifies this member must be read first, so that a
     /// partition revoked in between is either not chosen or not committed (KIP-447).
     fn prepare(&mut self) -> Result<(), CommitError>;
     /// Before the batch's first answer is sent.
-    fn begin(&mut self, producer: &Producer) -> Result<(), CommitError>;
-    /// All answers of the batch are acknowledged. `beat` is called meanwhile: this may take as long as the brokers
-    /// are away.
+    fn begin(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError>;
+    /// All answers of the batch are acknowledged.
     fn commit(
         &mut self,
         producer: &Producer,
         commits: &[PartitionCommit],
-        beat: &dyn Fn(),
-    ) -> Result<(), CommitError>;
-    /// Some answers were not acknowledged, or `commit` failed; `beat` as for `commit`.
-    fn abort(&mut self, producer: &Producer, beat: &dyn Fn()) -> Result<(), CommitError>;
+        patience: &Patience,
+    ) -> Result<(), Uncommitted>;
+    /// Some answers were not acknowledged, or `commit` failed.
+    fn abort(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError>;
+    /// Whether a commit that was in doubt has taken place; asked after `abort`, or with a new producer after `start`.
+    fn has_committed(&self, commits: &[PartitionCommit]) -> Result<bool, CommitError>;
     /// True if an acknowledged answer stands even where its commit fails: it must not be sent again.
     fn answers_stand_alone(&self) -> bool;
 }
@@ -50,21 +75,27 @@ impl Committer for AtLeastOnce {
         Ok(())
     }
 
-    fn begin(&mut self, _producer: &Producer) -> Result<(), CommitError> {
-        Ok(())
+    /// An idempotent producer that lost its sequence takes nothing more. What was not acknowledged is sent again by
+    /// the next one, which at least once allows.
+    fn begin(&mut self, producer: &Producer, _patience: &Patience) -> Result<(), CommitError> {
+        producer.fatal_error().map_or(Ok(()), |code| Err(CommitError::Broken(KafkaError::Global(code))))
     }
 
     fn commit(
         &mut self,
         _producer: &Producer,
         commits: &[PartitionCommit],
-        _beat: &dyn Fn(),
-    ) -> Result<(), CommitError> {
-        self.group.commit(commits)
+        _patience: &Patience,
+    ) -> Result<(), Uncommitted> {
+        Ok(self.group.commit(commits)?)
     }
 
-    fn abort(&mut self, _producer: &Producer, _beat: &dyn Fn()) -> Result<(), CommitError> {
+    fn abort(&mut self, _producer: &Producer, _patience: &Patience) -> Result<(), CommitError> {
         Ok(())
+    }
+
+    fn has_committed(&self, commits: &[PartitionCommit]) -> Result<bool, CommitError> {
+        Ok(self.group.has_committed(commits)?)
     }
 
     fn answers_stand_alone(&self) -> bool {

@@ -1,4 +1,12 @@
 //! Answers and offsets in one Kafka transaction (KIP-98, KIP-447).
+//!
+//! librdkafka sorts what goes wrong, and each sort has its answer here:
+//! - retriable: the same call again, as long as there is patience;
+//! - abortable: the batch is taken back, and chosen anew by ownership;
+//! - fatal: a new producer with the same identity, which ends the old one's transaction. What became of a commit
+//!   that was under way is then read from the group's offsets;
+//! - fenced: another process has the identity, this one ends. But the coordinator says the same to a producer whose
+//!   transaction it has given up after its timeout, as a broker does that was away; that is one for a new producer.
 
 use std::time::{Duration, Instant};
 
@@ -6,23 +14,29 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 
-use super::committer::Committer;
-use super::producer::Producer;
+use super::committer::{Committer, Uncommitted};
+use super::patience::Patience;
+use super::producer::{Producer, TRANSACTION_TIMEOUT};
 use crate::consume::{CommitError, Group, offsets_of};
 use crate::offsets::PartitionCommit;
 
-/// One transactional call; librdkafka tries again within it.
-const CALL: Duration = Duration::from_secs(5);
+/// One call that goes on where it was when it is made again: the beginning, the end of a transaction.
+const CALL: Duration = Duration::from_secs(1);
+/// One call that begins anew each time: the offsets'.
+const OFFSETS_CALL: Duration = Duration::from_secs(5);
 /// Between two calls.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Offsets that the coordinator does not take are tried for this long; then the transaction is aborted.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Offsets that the coordinator does not take are tried for this long, then the transaction is aborted: it would not
+/// keep it for much longer.
+const OFFSETS_PATIENCE: Duration = Duration::from_secs(8);
 
 /// A `read_committed` reader sees an answer if and only if its task's offset is committed with it.
 pub struct ExactlyOnce {
     group: Group,
     /// Read before outcomes are chosen, so that a rebalance in between fences the commit.
     member: Option<ConsumerGroupMetadata>,
+    /// When the transaction began that is not known to be over.
+    open: Option<Instant>,
 }
 
 impl std::fmt::Debug for ExactlyOnce {
@@ -33,52 +47,75 @@ impl std::fmt::Debug for ExactlyOnce {
 
 impl ExactlyOnce {
     pub fn new(group: Group) -> Self {
-        ExactlyOnce { group, member: None }
+        ExactlyOnce { group, member: None, open: None }
+    }
+
+    fn judge(&self, error: KafkaError) -> CommitError {
+        judge(error.into(), self.open.map(|since| since.elapsed()))
     }
 }
 
 impl Committer for ExactlyOnce {
-    /// Fences every earlier process with this pod's identity.
+    /// Fences every earlier process, and producer, with this pod's identity, and ends its transaction.
     fn start(&mut self, producer: &Producer) -> Result<(), CommitError> {
+        self.open = None;
         producer.transactions().init_transactions(CALL).map_err(CommitError::from)
     }
 
     fn prepare(&mut self) -> Result<(), CommitError> {
         self.member = self.group.metadata();
-        match self.member {
-            Some(_) => Ok(()),
-            None => {
-                Err(CommitError::Rebalancing(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId)))
-            }
-        }
+        if self.member.is_none() { Err(no_member()) } else { Ok(()) }
     }
 
-    fn begin(&mut self, producer: &Producer) -> Result<(), CommitError> {
-        producer.transactions().begin_transaction().map_err(CommitError::from)
+    fn begin(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
+        if self.open.is_some() {
+            self.abort(producer, patience)?; // librdkafka takes no new one before
+        }
+        producer.transactions().begin_transaction().map_err(|error| self.judge(error))?;
+        self.open = Some(Instant::now());
+        Ok(())
     }
 
     fn commit(
         &mut self,
         producer: &Producer,
         commits: &[PartitionCommit],
-        beat: &dyn Fn(),
-    ) -> Result<(), CommitError> {
-        let Some(member) = &self.member else { return self.prepare() };
+        patience: &Patience,
+    ) -> Result<(), Uncommitted> {
+        let member = self.member.as_ref().ok_or_else(no_member)?;
         let offsets = offsets_of(commits)?;
         let transactions = producer.transactions();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + OFFSETS_PATIENCE;
         again_while(
-            || transactions.send_offsets_to_transaction(&offsets, member, CALL),
-            || {
-                beat();
-                Instant::now() < until
-            },
-        )?;
-        until_known(|| transactions.commit_transaction(CALL), beat)
+            || transactions.send_offsets_to_transaction(&offsets, member, OFFSETS_CALL),
+            || patience.goes_on() && Instant::now() < until,
+        )
+        .map_err(|error| self.judge(error))?;
+        // A commit or an abort that timed out may have reached the broker, and until it is asked for again
+        // librdkafka takes no other call: with the brokers away, this waits for them.
+        again_while(|| transactions.commit_transaction(CALL), || patience.goes_on())
+            .map_err(|error| Uncommitted::InDoubt(self.judge(error)))?;
+        self.open = None;
+        Ok(())
     }
 
-    fn abort(&mut self, producer: &Producer, beat: &dyn Fn()) -> Result<(), CommitError> {
-        until_known(|| producer.transactions().abort_transaction(CALL), beat)
+    fn abort(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
+        let aborted = again_while(|| producer.transactions().abort_transaction(CALL), || patience.goes_on());
+        match aborted.map_err(|error| self.judge(error)) {
+            Ok(()) => {
+                self.open = None;
+                Ok(())
+            }
+            // librdkafka refuses every further call: a new producer ends the transaction.
+            Err(CommitError::Failed(error) | CommitError::Rebalancing(error)) if !patience.is_over() => {
+                Err(CommitError::Broken(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn has_committed(&self, commits: &[PartitionCommit]) -> Result<bool, CommitError> {
+        Ok(self.group.has_committed(commits)?)
     }
 
     fn answers_stand_alone(&self) -> bool {
@@ -86,24 +123,29 @@ impl Committer for ExactlyOnce {
     }
 }
 
-/// Asks for the end of a transaction until it is known. A commit or an abort that timed out may have reached the
-/// broker, and until it is asked for again librdkafka takes no other call: with the brokers away, this waits for
-/// them, as long as they take.
-fn until_known(call: impl Fn() -> KafkaResult<()>, beat: &dyn Fn()) -> Result<(), CommitError> {
-    again_while(call, || {
-        beat();
-        true
-    })
+fn no_member() -> CommitError {
+    CommitError::Rebalancing(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId))
 }
 
-/// Repeats a call that librdkafka calls retriable, while `go_on` says so.
-fn again_while(call: impl Fn() -> KafkaResult<()>, go_on: impl Fn() -> bool) -> Result<(), CommitError> {
+/// The coordinator gives up a transaction that is open for longer than its timeout, and to its producer that looks
+/// like being fenced. Before that nobody but another process can have done it.
+fn judge(error: CommitError, open: Option<Duration>) -> CommitError {
+    match error {
+        CommitError::Fenced(error) if open.is_some_and(|open| open >= TRANSACTION_TIMEOUT) => {
+            CommitError::Broken(error)
+        }
+        error => error,
+    }
+}
+
+/// Repeats a call that librdkafka calls retriable, while `goes_on` says so.
+fn again_while(call: impl Fn() -> KafkaResult<()>, goes_on: impl Fn() -> bool) -> KafkaResult<()> {
     loop {
         match call() {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && go_on() => {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && goes_on() => {
                 std::thread::sleep(PAUSE); // not every retriable error takes its time
             }
-            result => return result.map_err(CommitError::from),
+            result => return result,
         }
     }
 }
@@ -117,14 +159,23 @@ mod tests {
     #[test]
     fn an_error_that_is_no_transactions_is_not_asked_for_again() {
         let calls = Cell::new(0);
-        let refused = until_known(
+        let refused = again_while(
             || {
                 calls.set(calls.get() + 1);
                 Err(KafkaError::Canceled)
             },
-            &|| (),
+            || true,
         );
         assert!(refused.is_err());
         assert_eq!(calls.get(), 1);
+    }
+
+    #[test]
+    fn only_another_process_can_have_fenced_a_young_transaction() {
+        let fenced = || CommitError::Fenced(KafkaError::Global(RDKafkaErrorCode::Fenced));
+        let young = TRANSACTION_TIMEOUT.checked_sub(Duration::from_millis(1));
+        assert!(matches!(judge(fenced(), None), CommitError::Fenced(_)));
+        assert!(matches!(judge(fenced(), young), CommitError::Fenced(_)));
+        assert!(matches!(judge(fenced(), Some(TRANSACTION_TIMEOUT)), CommitError::Broken(_)));
     }
 }

@@ -2,24 +2,34 @@
 //!
 //! Every [`LINGER`] at most: choose the outcomes whose partitions are ours now, begin, send, await delivery,
 //! commit. What ties answers and offsets together is the [`Committer`]; nothing else knows the delivery mode.
+//! The thread waits for Kafka as long as the pod runs, and for [`LAST_TRIES`] at its end.
 
 mod committer;
 mod exactly_once;
 mod holds;
+mod patience;
 mod pending;
 mod producer;
 mod publisher;
+mod renewals;
+mod round;
 mod sizes;
 mod sorting;
+mod standing;
 
-pub use committer::{AtLeastOnce, Committer};
+pub use committer::{AtLeastOnce, Committer, Uncommitted};
 pub use exactly_once::ExactlyOnce;
+pub use patience::{LAST_TRIES, Patience};
 pub use producer::Producer;
 pub use publisher::{Handle, Publish, Topics};
 
 use std::time::Duration;
 
-/// An answer waits this long at most for others to share its batch.
+/// From the begin of one batch to that of the next at least: so long an answer waits at most for others to share its
+/// batch, on top of a batch that is under way.
 pub const LINGER: Duration = Duration::from_millis(50);
 /// Answers in one batch.
 pub const MAX_BATCH: usize = 1_000;
+
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,13 @@ use super::holds::Refusal;
 use crate::dispatch::Answered;
 use crate::failure::{Code, Failure};
 use crate::offsets::Lease;
-use crate::outcome::{Answer, AnswerKind, MIN_MESSAGE_BYTES, Verdict};
+use crate::outcome::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, Verdict};
 use crate::record::Origin;
 
 /// librdkafka's and Kafka's default limit of a message, less room for the record's framing.
-const MAX_ANSWER_BYTES: usize = 1_000_000 - 1_024;
-/// An answer that Kafka refuses even so is tried again after this; the others go on.
-const ASIDE: Duration = Duration::from_secs(60);
+pub(super) const MAX_ANSWER_BYTES: usize = 1_000_000 - 1_024;
+/// An answer that Kafka refuses even so is tried again after this, in a batch of its own; the others go on.
+pub(super) const ASIDE: Duration = Duration::from_secs(60);
 
 /// An answer that is not yet committed.
 pub(super) struct Pending {
@@ -36,17 +36,18 @@ impl Pending {
         (&record.origin, &record.lease)
     }
 
+    /// When the task came to its end.
+    pub fn decided_at(&self) -> jiff::Timestamp {
+        self.answered.outcome.at
+    }
+
     pub fn kind(&self) -> AnswerKind {
         self.answered.outcome.kind()
     }
 
-    pub fn is_aside(&self, now: Instant) -> bool {
-        self.aside_until.is_some_and(|until| now < until)
-    }
-
-    /// The message, cut where it must be.
-    pub fn encode(&self) -> Answer<'_> {
-        self.answered.outcome.encode(self.max_bytes)
+    /// The message, cut where it must be to keep within `max_bytes`, and within what was refused before.
+    pub fn encode(&self, max_bytes: usize) -> Answer<'_> {
+        self.answered.outcome.encode(self.max_bytes.min(max_bytes))
     }
 
     /// A task that the retry topic will not take is answered: kept, it would hold up its partition, and the pod.
@@ -55,7 +56,7 @@ impl Pending {
     }
 
     /// Kafka did not take the message of `bytes`, which was the only one for its topic: one that was too large
-    /// is halved, one that cannot be helped set aside.
+    /// is halved, down to what cannot be left out; one that cannot be helped is set aside.
     pub fn refused(&mut self, code: RDKafkaErrorCode, bytes: usize, now: Instant) {
         if self.is_refused_by_retry_topic(code) {
             let message = format!("cannot be put off, the retry topic did not take it: {code}");
@@ -64,11 +65,21 @@ impl Pending {
             return;
         }
         match Refusal::of(code) {
-            Refusal::Size if self.max_bytes > MIN_MESSAGE_BYTES => {
-                self.max_bytes = (self.max_bytes.min(bytes) / 2).max(MIN_MESSAGE_BYTES);
+            Refusal::Size if self.max_bytes > LEAST_MESSAGE_BYTES => {
+                self.max_bytes = (self.max_bytes.min(bytes) / 2).max(LEAST_MESSAGE_BYTES);
             }
-            Refusal::Size | Refusal::Answer => {
-                tracing::error!(origin = %self.origin().0, %code, "answer set aside: Kafka refuses it");
+            Refusal::Size => {
+                tracing::error!(
+                    origin = %self.origin().0, bytes, %code,
+                    "answer set aside: its topic refuses it even where all that can be is left out; it is kept,                      and tried again once a minute: raise the topic's max.message.bytes"
+                );
+                self.aside_until = Some(now + ASIDE);
+            }
+            Refusal::Answer => {
+                tracing::error!(
+                    origin = %self.origin().0, %code,
+                    "answer set aside: Kafka refuses it; it is kept, and tried again once a minute"
+                );
                 self.aside_until = Some(now + ASIDE);
             }
             Refusal::Topic | Refusal::Passing => {}
@@ -76,12 +87,38 @@ impl Pending {
     }
 }
 
-/// Takes as many answers as make a batch out of `pending`, in their order, passing over those that are held.
-pub(super) fn choose(pending: &mut Vec<Pending>, is_held: impl Fn(&Pending) -> bool) -> Vec<Pending> {
-    let (mut batch, mut rest) = (Vec::new(), Vec::new());
-    for answer in pending.drain(..) {
-        if batch.len() < MAX_BATCH && !is_held(&answer) { batch.push(answer) } else { rest.push(answer) }
+/// Chooses batches. Answers that were set aside are refused again, most likely, and with them whatever shares their
+/// transaction: each has a batch of its own, every second one while there are others.
+#[derive(Debug, Default)]
+pub(super) struct Chooser {
+    was_aside: bool,
+}
+
+impl Chooser {
+    /// Takes as many answers as make a batch out of `pending`, in their order, passing over those that are held.
+    pub fn choose(
+        &mut self,
+        pending: &mut Vec<Pending>,
+        now: Instant,
+        is_held: impl Fn(&Pending) -> bool,
+    ) -> Vec<Pending> {
+        let is_due =
+            |answer: &Pending| answer.aside_until.is_some_and(|until| now >= until) && !is_held(answer);
+        let is_free = |answer: &Pending| answer.aside_until.is_none() && !is_held(answer);
+        let aside = if self.was_aside && pending.iter().any(is_free) {
+            None
+        } else {
+            pending.iter().position(is_due)
+        };
+        self.was_aside = aside.is_some();
+        if let Some(index) = aside {
+            return vec![pending.remove(index)];
+        }
+        let (mut batch, mut rest) = (Vec::new(), Vec::new());
+        for answer in pending.drain(..) {
+            if batch.len() < MAX_BATCH && is_free(&answer) { batch.push(answer) } else { rest.push(answer) }
+        }
+        *pending = rest;
+        batch
     }
-    *pending = rest;
-    batch
 }

@@ -11,8 +11,9 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
+use super::patience::Patience;
 use crate::config::{Delivery, Kafka};
-use crate::consume::{client_properties, log, without_value};
+use crate::consume::{Noise, Role, client_properties, complain, log, without_value};
 use crate::metrics::Metrics;
 use crate::record::Header;
 
@@ -33,6 +34,8 @@ const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")
 /// a message's time within it, and a request's.
 const TRANSACTION: &[(&str, &str)] =
     &[("transaction.timeout.ms", "10000"), ("message.timeout.ms", "9000"), ("socket.timeout.ms", "9000")];
+/// `transaction.timeout.ms`.
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// librdkafka's reports arrive while polling: between two polls, which bounds what a report waits. Slept, since
 /// a poll that waits for less than librdkafka's millisecond spins.
 const POLL: Duration = Duration::from_millis(1);
@@ -55,17 +58,24 @@ pub struct Message<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     done: Mutex<HashMap<usize, Result<(), RDKafkaErrorCode>>>,
+    noise: Noise,
     metrics: Metrics,
+}
+
+impl Reports {
+    fn new(metrics: Metrics) -> Self {
+        Reports { metrics, ..Reports::default() }
+    }
 }
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log("producer", level, facility, message);
+        log("producer", &self.noise, level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.metrics.kafka_error("produce");
-        tracing::warn!(%error, reason, "Kafka producer");
+        complain("producer", &self.noise, &error, reason);
     }
 }
 
@@ -86,7 +96,6 @@ pub struct Producer {
     properties: ClientConfig,
     metrics: Metrics,
     message_timeout: Duration,
-    is_transactional: bool,
     /// Numbers messages over all batches, so that a late report is not taken for another message's.
     next: usize,
 }
@@ -102,7 +111,7 @@ impl Producer {
     /// next process fences this one.
     pub fn create(kafka: &Kafka, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
         let is_transactional = kafka.delivery == Delivery::ExactlyOnce;
-        let mut properties = client_properties(kafka, pod, DEFAULTS);
+        let mut properties = client_properties(kafka, pod, Role::Producer, DEFAULTS);
         for (key, value) in FIXED.iter().chain(if is_transactional { TRANSACTION } else { &[] }) {
             properties.set(*key, *value);
         }
@@ -111,13 +120,10 @@ impl Producer {
         }
         let timeout = properties.get("message.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
         Ok(Producer {
-            inner: properties
-                .create_with_context(Reports { done: Mutex::default(), metrics: metrics.clone() })
-                .map_err(without_value)?,
+            inner: properties.create_with_context(Reports::new(metrics.clone())).map_err(without_value)?,
             properties,
             metrics,
             message_timeout: Duration::from_millis(timeout),
-            is_transactional,
             next: 0,
         })
     }
@@ -135,35 +141,44 @@ impl Producer {
         })
     }
 
-    /// Sends all messages and waits until each is acknowledged or refused, calling `beat` meanwhile. The
+    /// What librdkafka calls fatal: this producer takes nothing more.
+    pub(super) fn fatal_error(&self) -> Option<RDKafkaErrorCode> {
+        self.inner.client().fatal_error().map(|(code, _)| code)
+    }
+
+    /// A new producer in this one's place, with its identity. What this one holds is dropped.
+    pub(super) fn renew(&mut self) -> KafkaResult<()> {
+        self.inner =
+            self.properties.create_with_context(Reports::new(self.metrics.clone())).map_err(without_value)?;
+        Ok(())
+    }
+
+    /// Sends all messages and waits until each is acknowledged or refused, or there is no patience left. The
     /// results stand in the messages' order.
     pub fn send_all(
         &mut self,
         messages: &[Message<'_>],
-        beat: impl Fn(),
+        patience: &Patience,
     ) -> Vec<Result<(), RDKafkaErrorCode>> {
         let first = self.next;
         self.next += messages.len();
         let deadline = Instant::now() + self.message_timeout + REPORT_GRACE;
         for (number, message) in (first..).zip(messages) {
-            self.enqueue(number, message, deadline, &beat);
+            self.enqueue(number, message, deadline, patience);
         }
-        while self.reported(first) < messages.len() && Instant::now() < deadline {
+        while self.reported(first) < messages.len() && patience.goes_on() && Instant::now() < deadline {
             self.poll();
-            beat();
         }
         let mut done = self.reports();
         let results: Vec<_> = (first..self.next)
             .map(|number| done.remove(&number).unwrap_or(Err(RDKafkaErrorCode::MessageTimedOut)))
             .collect();
         done.clear();
-        drop(done);
-        self.recover();
         results
     }
 
     /// Hands one message to librdkafka; a full queue is waited for, another error is its report.
-    fn enqueue(&self, number: usize, message: &Message<'_>, deadline: Instant, beat: &impl Fn()) {
+    fn enqueue(&self, number: usize, message: &Message<'_>, deadline: Instant, patience: &Patience) {
         loop {
             let mut record: BaseRecord<'_, [u8], [u8], usize> =
                 BaseRecord::with_opaque_to(message.topic, number).payload(message.payload);
@@ -177,12 +192,12 @@ impl Producer {
                 Ok(()) => return,
                 Err((error, _)) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
             };
-            if code != RDKafkaErrorCode::QueueFull || Instant::now() >= deadline {
+            let is_full = code == RDKafkaErrorCode::QueueFull;
+            if !is_full || !patience.goes_on() || Instant::now() >= deadline {
                 self.reports().insert(number, Err(code));
                 return;
             }
             self.poll();
-            beat();
         }
     }
 
@@ -201,24 +216,6 @@ impl Producer {
 
     fn reported(&self, first: usize) -> usize {
         self.reports().keys().filter(|number| **number >= first).count()
-    }
-
-    /// An idempotent producer that lost its sequence is dead for good: make a new one. What was not
-    /// acknowledged is sent again, which at least once allows.
-    fn recover(&mut self) {
-        if self.is_transactional {
-            return; // fenced: the committer learns of it
-        }
-        let Some((code, reason)) = self.inner.client().fatal_error() else { return };
-        tracing::error!(%code, reason, "the producer failed for good; making a new one");
-        self.metrics.kafka_error("produce");
-        match self
-            .properties
-            .create_with_context(Reports { done: Mutex::default(), metrics: self.metrics.clone() })
-        {
-            Ok(inner) => self.inner = inner,
-            Err(error) => tracing::error!(%error, "cannot make a new producer"),
-        }
     }
 }
 

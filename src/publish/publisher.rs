@@ -1,34 +1,32 @@
-//! The publishing thread.
+//! The publishing thread: gathers answers, and has a batch of them published.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::RDKafkaErrorCode;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::committer::Committer;
-use super::holds::{Holds, Refusal};
-use super::pending::{Pending, choose};
-use super::producer::{Message, Producer};
-use super::sizes::{Sizes, size_of};
-use super::sorting::{Sorted, sort};
+use super::holds::Holds;
+use super::patience::Patience;
+use super::pending::{Chooser, Pending};
+use super::producer::Producer;
+use super::sizes::Sizes;
+use super::standing::Standing;
 use super::{LINGER, MAX_BATCH};
 use crate::consume::CommitError;
 use crate::dispatch::Answered;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::offsets::{Offsets, PartitionCommit};
-use crate::outcome::{Answer, AnswerKind};
+use crate::offsets::Offsets;
+use crate::outcome::AnswerKind;
 
 /// With nothing to publish the loop comes round this often, to beat and to commit passed-over offsets.
 const IDLE: Duration = Duration::from_millis(500);
 /// After a batch that Kafka did not take.
 const BACKOFF: Duration = Duration::from_millis(250);
-/// At the end, answers that Kafka does not take for this long are left to the next owner.
-const LAST_TRIES: Duration = Duration::from_secs(5);
 
 /// Where answers go.
 #[derive(Clone, Debug)]
@@ -40,7 +38,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    fn of(&self, kind: AnswerKind) -> &str {
+    pub(super) fn of(&self, kind: AnswerKind) -> &str {
         match kind {
             AnswerKind::Result => &self.results,
             AnswerKind::Failure => &self.failures,
@@ -81,14 +79,7 @@ impl Publish {
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("publish".into()).spawn(move || {
             let health = self.health.clone();
-            let result = Loop {
-                parts: self,
-                runtime,
-                pending: Vec::new(),
-                holds: Holds::default(),
-                sizes: Sizes::default(),
-            }
-            .run();
+            let result = Loop::new(self, runtime).run();
             health.publish.end();
             let _ = end.send(result); // nobody listens after a second signal
         })?;
@@ -97,64 +88,76 @@ impl Publish {
 }
 
 /// What became of a batch.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
     Done,
     /// Kafka did not take all of it: what is left is pending.
     Again,
 }
 
-struct Loop {
-    parts: Publish,
+/// What the thread knows. Its rounds are in `round.rs`, the producer's state in `standing.rs`.
+pub(super) struct Loop {
+    pub parts: Publish,
     runtime: runtime::Handle,
+    pub patience: Patience,
+    pub standing: Standing,
     /// Bounded by the pod's budget: every answer holds its admission.
-    pending: Vec<Pending>,
-    holds: Holds,
-    sizes: Sizes,
+    pub pending: Vec<Pending>,
+    pub holds: Holds,
+    pub sizes: Sizes,
+    pub chooser: Chooser,
+    /// When the last batch began.
+    last_batch: Option<Instant>,
 }
 
 impl Loop {
-    /// Only a fatal error is returned; any other is tried again.
+    pub fn new(parts: Publish, runtime: runtime::Handle) -> Self {
+        Loop {
+            patience: Patience::new(parts.health.clone(), parts.finish.clone()),
+            standing: Standing::default(),
+            pending: Vec::new(),
+            holds: Holds::default(),
+            sizes: Sizes::default(),
+            chooser: Chooser::default(),
+            last_batch: None,
+            parts,
+            runtime,
+        }
+    }
+
+    /// Returns how many answers Kafka did not take until the end; or an error after which none can be published.
     fn run(mut self) -> Result<usize, CommitError> {
-        self.start()?;
-        let mut closing_since = None;
+        self.parts.health.set_publishing(false);
         loop {
             self.parts.health.publish.beat();
             let open = self.gather();
+            self.last_batch = Some(Instant::now());
             let step = self.publish_batch()?;
-            if !open {
-                let since = *closing_since.get_or_insert_with(Instant::now);
-                if (step == Step::Done && self.pending.is_empty()) || since.elapsed() > LAST_TRIES {
-                    return Ok(self.pending.len());
-                }
+            if step == Step::Done {
+                self.parts.health.answers_are_taken();
+            }
+            let left = self.pending.len() + self.standing.in_doubt();
+            if !open && ((step == Step::Done && left == 0) || self.patience.is_over()) {
+                return Ok(left);
             }
             if step == Step::Again {
-                std::thread::sleep(BACKOFF);
+                self.patience.pause(BACKOFF);
             }
         }
     }
 
-    fn start(&mut self) -> Result<(), CommitError> {
-        while !self.parts.finish.is_cancelled() {
-            self.parts.health.publish.beat();
-            match self.parts.committer.start(&self.parts.producer) {
-                Ok(()) => break,
-                Err(error) => self.note(error)?,
-            }
-            std::thread::sleep(BACKOFF);
-        }
-        Ok(())
-    }
-
-    /// Fills `pending`; false once no more answers will come.
+    /// Fills `pending`; false once no more answers will come. A batch begins [`LINGER`] after the last one began at
+    /// the earliest, so an answer that comes alone does not wait, and many share one.
     fn gather(&mut self) -> bool {
         let Publish { answers, finish, .. } = &mut self.parts;
         if finish.is_cancelled() {
             answers.close(); // what is queued is still received
         }
         let mut fresh = Vec::new();
+        let now = Instant::now();
+        let next_batch = self.last_batch.map_or(now, |last| last + LINGER);
         let wait = if self.pending.is_empty() { IDLE } else { LINGER };
-        let (mut open, mut deadline) = (true, Instant::now() + wait);
+        let (mut open, mut deadline) = (true, now + wait);
         self.runtime.block_on(async {
             while fresh.len() < MAX_BATCH {
                 let room = MAX_BATCH - fresh.len();
@@ -169,7 +172,7 @@ impl Loop {
                         open = false;
                         break;
                     }
-                    Ok(_) if is_first => deadline = deadline.min(Instant::now() + LINGER),
+                    Ok(_) if is_first => deadline = deadline.min(next_batch),
                     Ok(_) => {}
                     Err(_) => break,
                 }
@@ -177,161 +180,5 @@ impl Loop {
         });
         self.pending.extend(fresh.into_iter().map(Pending::new));
         open
-    }
-
-    /// Outcomes whose partition has left are the next owner's to publish.
-    fn drop_late(&mut self) {
-        let offsets = &self.parts.offsets;
-        self.pending.retain(|pending| {
-            let (origin, lease) = pending.origin();
-            let owned = offsets.is_owned(origin, lease);
-            if !owned {
-                tracing::debug!(%origin, "outcome dropped: its partition has left this pod");
-            }
-            owned
-        });
-    }
-
-    fn publish_batch(&mut self) -> Result<Step, CommitError> {
-        if let Err(error) = self.parts.committer.prepare() {
-            self.note(error)?;
-            return Ok(Step::Again);
-        }
-        self.drop_late();
-        let mut batch = self.choose();
-        if batch.is_empty() && self.parts.offsets.propose([]).is_none_or(|commits| commits.is_empty()) {
-            return Ok(Step::Done);
-        }
-        let begun = Instant::now();
-        if let Err(error) = self.parts.committer.begin(&self.parts.producer) {
-            self.pending.splice(0..0, batch);
-            self.note(error)?;
-            return Ok(Step::Again);
-        }
-        let encoded = self.sizes.encode(&batch);
-        let bytes: Vec<usize> = encoded.iter().map(size_of).collect();
-        let reports = self.send(&encoded);
-        drop(encoded);
-        let later = batch.split_off(bytes.len());
-        self.note_refusals(&batch, &reports);
-        let Sorted { delivered, refused, too_large } =
-            sort(batch, &bytes, &reports, &mut self.sizes, Instant::now());
-        let all_delivered = delivered.len() == bytes.len();
-        self.pending.splice(0..0, refused.into_iter().chain(later));
-        self.pending.extend(too_large);
-        let step = if self.parts.committer.answers_stand_alone() {
-            self.settle_then_commit(&delivered, begun)?
-        } else if all_delivered {
-            self.commit_then_settle(delivered, begun)?
-        } else {
-            self.abort(delivered)?
-        };
-        Ok(if all_delivered { step } else { Step::Again })
-    }
-
-    /// The next batch: nothing for a topic on hold, and nothing that was set aside.
-    fn choose(&mut self) -> Vec<Pending> {
-        let Loop { parts: Publish { topics, producer, health, .. }, holds, pending, .. } = self;
-        let now = Instant::now();
-        for topic in holds.look(now, |topic| {
-            health.publish.beat();
-            producer.has_topic(topic)
-        }) {
-            tracing::info!(topic, "the topic takes answers again");
-        }
-        choose(pending, |answer| answer.is_aside(now) || holds.is_held(topics.of(answer.kind())))
-    }
-
-    fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
-        let Publish { topics, producer, health, .. } = &mut self.parts;
-        let message = |answer| message_of(topics, answer);
-        let messages: Vec<Message<'_>> = encoded.iter().map(message).collect();
-        producer.send_all(&messages, || health.publish.beat())
-    }
-
-    /// Counts what Kafka did not take, and puts topics on hold that take nothing.
-    fn note_refusals(&mut self, batch: &[Pending], reports: &[Result<(), RDKafkaErrorCode>]) {
-        let now = Instant::now();
-        for (answer, report) in batch.iter().zip(reports) {
-            let Err(code) = *report else { continue };
-            self.parts.metrics.kafka_error("produce");
-            let topic = self.parts.topics.of(answer.kind());
-            if answer.is_refused_by_retry_topic(code) {
-                tracing::error!(topic, %code, "the retry topic takes no tasks: they are answered instead");
-            } else if Refusal::of(code) == Refusal::Topic && self.holds.hold(topic, now) {
-                tracing::error!(topic, %code, "the topic takes no answers: they are kept, and it is looked at again");
-            }
-            tracing::debug!(topic, origin = %answer.origin().0, %code, "answer not taken by Kafka");
-        }
-    }
-
-    /// Acknowledged answers stand, whatever becomes of their commit: the next one holds them too.
-    fn settle_then_commit(&mut self, delivered: &[Pending], begun: Instant) -> Result<Step, CommitError> {
-        self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
-        let commits = self.parts.offsets.propose([]).unwrap_or_default();
-        match self.commit(&commits) {
-            Ok(()) => self.parts.offsets.settle([], &commits),
-            Err(error) => {
-                self.note(error)?;
-                return Ok(Step::Again);
-            }
-        }
-        self.parts.metrics.committed(delivered.len(), begun.elapsed());
-        Ok(Step::Done)
-    }
-
-    /// Answers and offsets stand or fall together.
-    fn commit_then_settle(&mut self, delivered: Vec<Pending>, begun: Instant) -> Result<Step, CommitError> {
-        let Some(commits) = self.parts.offsets.propose(delivered.iter().map(Pending::origin)) else {
-            // A partition has left since its outcomes were chosen: its next owner answers them.
-            return self.abort(delivered);
-        };
-        match self.commit(&commits) {
-            Ok(()) => self.parts.offsets.settle(delivered.iter().map(Pending::origin), &commits),
-            Err(error) => {
-                self.note(error)?;
-                return self.abort(delivered);
-            }
-        }
-        self.parts.metrics.committed(delivered.len(), begun.elapsed());
-        Ok(Step::Done)
-    }
-
-    fn commit(&mut self, commits: &[PartitionCommit]) -> Result<(), CommitError> {
-        let Publish { committer, producer, health, .. } = &mut self.parts;
-        committer.commit(producer, commits, &|| health.publish.beat())
-    }
-
-    /// Takes the batch back; it is chosen anew, by ownership, next time.
-    fn abort(&mut self, batch: Vec<Pending>) -> Result<Step, CommitError> {
-        self.parts.metrics.aborted();
-        let Publish { committer, producer, health, .. } = &mut self.parts;
-        if let Err(error) = committer.abort(producer, &|| health.publish.beat()) {
-            self.note(error)?;
-        }
-        self.pending.splice(0..0, batch);
-        Ok(Step::Again)
-    }
-
-    /// Logs an error after which the batch is tried again; returns one after which it cannot be.
-    fn note(&self, error: CommitError) -> Result<(), CommitError> {
-        match error {
-            CommitError::Rebalancing(_) => tracing::debug!(%error, "commit"),
-            CommitError::Failed(_) => {
-                self.parts.metrics.kafka_error("commit");
-                tracing::warn!(%error, "commit; trying again");
-            }
-            CommitError::Fatal(_) => return Err(error),
-        }
-        Ok(())
-    }
-}
-
-fn message_of<'a>(topics: &'a Topics, answer: &'a Answer<'_>) -> Message<'a> {
-    Message {
-        topic: topics.of(answer.kind),
-        key: answer.key,
-        headers: &answer.headers,
-        payload: &answer.payload,
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn sort(
             }
             Refusal::Size => {
                 pending.refused(code, *bytes, now);
+                sizes.refused_alone(kind, *bytes, now);
                 sorted.too_large.push(pending);
             }
             _ => {
@@ -57,7 +58,7 @@ pub(super) fn sort(
     for kind in [AnswerKind::Result, AnswerKind::Failure, AnswerKind::Deferral] {
         let refused: usize = *refused_bytes.of(kind);
         if refused > 0 {
-            sizes.refused_together(kind, refused);
+            sizes.refused_together(kind, refused, now);
         }
     }
     sorted
@@ -68,6 +69,7 @@ mod tests {
 
     use jiff::Timestamp;
 
+    use super::super::pending::{ASIDE, Chooser};
     use super::super::sizes::size_of;
     use super::*;
     use crate::dispatch::{Answered, Budget};
@@ -117,7 +119,7 @@ mod tests {
             if waiting.is_empty() {
                 break;
             }
-            let encoded = sizes.encode(&waiting);
+            let encoded = sizes.encode(&waiting, Instant::now());
             let of = |kind| encoded.iter().filter(|a| a.kind == kind).map(size_of).sum::<usize>();
             let (results, failures) = (of(AnswerKind::Result), of(AnswerKind::Failure));
             let report = |answer: &Answer<'_>| match answer.kind {
@@ -156,11 +158,51 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_of_one_kibibyte_takes_what_cannot_be_left_out() {
+        let waiting = (0..8).map(|offset| failure(offset, 100_000)).collect();
+        let (mut taken, left) = publish(waiting, 1_000, 1_000, 100);
+        taken.sort_unstable();
+        assert_eq!((taken, left.len()), ((0..8).collect(), 0));
+    }
+
+    #[test]
+    fn many_that_are_too_large_are_not_tried_from_the_largest_size_down_one_by_one() {
+        let waiting = (0..200).map(|offset| failure(offset, 900_000)).collect();
+        let (taken, left) = publish(waiting, 20_000, 20_000, 230);
+        assert_eq!((taken.len(), left.len()), (200, 0));
+    }
+
+    #[test]
     fn an_answer_that_never_fits_holds_up_no_other() {
         let mut waiting: Vec<_> = (1..100).map(|offset| failure(offset, 10)).collect();
-        waiting.insert(0, failure(0, 900_000));
-        let (mut taken, left) = publish(waiting, 2_000, 2_000, 200);
+        let mut wordy = failure(0, 900_000);
+        wordy.answered.outcome.task_id = Some("\u{1}".repeat(256)); // six bytes each, and required
+        waiting.insert(0, wordy);
+        let (mut taken, left) = publish(waiting, 1_000, 1_000, 200);
         taken.sort_unstable();
         assert_eq!((taken, left.len()), ((1..100).collect(), 1));
+    }
+
+    #[test]
+    fn what_was_set_aside_is_tried_alone_and_takes_turns_with_the_others() {
+        let now = Instant::now();
+        let mut aside: Vec<_> = (0..3).map(|offset| failure(offset, 10)).collect();
+        for pending in &mut aside {
+            pending.refused(RDKafkaErrorCode::PolicyViolation, 100, now);
+        }
+        let mut waiting: Vec<_> = aside.into_iter().chain((10..14).map(result)).collect();
+        let mut chooser = Chooser::default();
+        let mut next = |waiting: &mut Vec<Pending>, now| {
+            let chosen = chooser.choose(waiting, now, |pending| pending.origin().0.offset == 13);
+            chosen.iter().map(|pending| pending.origin().0.offset).collect::<Vec<_>>()
+        };
+        assert_eq!(next(&mut waiting, now), [10, 11, 12], "not those aside, nor the one on hold");
+        let later = now + ASIDE;
+        waiting.push(result(14));
+        assert_eq!(next(&mut waiting, later), [0]);
+        assert_eq!(next(&mut waiting, later), [14]);
+        assert_eq!(next(&mut waiting, later), [1]);
+        assert_eq!(next(&mut waiting, later), [2], "nobody else is there");
+        assert_eq!(next(&mut waiting, later), [0; 0]);
     }
 }

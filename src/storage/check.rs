@@ -6,8 +6,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::beneath::{Beneath, Confinement};
 use super::error::{Doing, Side, StorageError};
-use super::temp_name::{Incarnation, TempName};
-use crate::record::Origin;
+use super::temp_name::Incarnation;
 
 /// What a look at `base_path` found.
 #[derive(Debug)]
@@ -37,11 +36,11 @@ impl Check {
 fn try_writing(beneath: &Beneath, doing: &Doing<'_>) -> Result<(), StorageError> {
     let failed = |errno| doing.failed(errno);
     let incarnation = Incarnation::random().map_err(|error| StorageError::Fault(doing.says(error)))?;
-    let name = TempName::new(&Origin { topic: "check".into(), partition: 0, offset: 0 }, incarnation);
+    let name = format!(".ftp-pooler-check-{incarnation}.tmp");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(beneath.base(), name.as_str(), flags, Mode::from_raw_mode(0o600))
-        .map_err(failed)?;
+    let file =
+        rustix::fs::openat(beneath.base(), &*name, flags, Mode::from_raw_mode(0o600)).map_err(failed)?;
     let written = rustix::io::write(&file, b"x").and_then(|_| rustix::fs::fsync(&file)).map_err(failed);
-    rustix::fs::unlinkat(beneath.base(), name.as_str(), AtFlags::empty()).map_err(failed)?;
+    rustix::fs::unlinkat(beneath.base(), &*name, AtFlags::empty()).map_err(failed)?;
     written
 }

@@ -16,6 +16,7 @@ mod disk;
 mod draft;
 mod error;
 mod mark;
+mod names;
 mod owner;
 mod source;
 mod strays;
@@ -34,9 +35,10 @@ pub use beneath::Confinement;
 pub use check::Check;
 pub use error::StorageError;
 pub use mark::Mark;
+pub use names::Names;
 pub use owner::Owner;
 pub use source::SourceFile;
-pub use strays::{Errand, Stamp};
+pub use strays::{Errand, LOOK_EVERY, Stamp};
 pub use sweep::SharedStrays;
 pub use target::Target;
 pub use temp_file::{CHUNK, TempFile};
@@ -89,7 +91,8 @@ impl Storage {
                  and finds its own file in the way where `overwrite` is false"
             );
         }
-        Ok(Storage::with(connection, beneath, Disk::new(disk::CALLS, disk::CALL_DEADLINE)))
+        let disk = Disk::new(disk::CALLS, disk::CALL_DEADLINE);
+        Ok(Storage::with(connection, beneath, disk))
     }
 
     fn with(connection: &LocalConnection, beneath: Beneath, disk: Disk) -> Storage {
@@ -97,8 +100,14 @@ impl Storage {
             connection: Arc::new(connection.clone()),
             beneath: Arc::new(beneath),
             disk,
-            strays: SharedStrays::default(),
+            strays: SharedStrays::new(LOOK_EVERY),
         }
+    }
+
+    /// The same, with directories looked at for temp files of the dead after this time, not after an hour.
+    #[must_use]
+    pub fn sweeping_every(self, look_every: Duration) -> Storage {
+        Storage { strays: SharedStrays::new(look_every), ..self }
     }
 
     /// The place that a task's local path means; lexical, see [`Target::resolve`].

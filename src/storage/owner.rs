@@ -1,7 +1,8 @@
 //! For which record, and by whose right, a file is made.
 
 use super::mark::Mark;
-use super::temp_name::{Incarnation, TempName};
+use super::names::Names;
+use super::temp_name::TempName;
 use crate::offsets::Lease;
 use crate::record::Record;
 
@@ -16,11 +17,7 @@ pub struct Owner {
 impl Owner {
     /// A new try at `record` by this process.
     #[must_use]
-    pub fn of(record: &Record, incarnation: Incarnation) -> Owner {
-        Owner {
-            temp: TempName::new(&record.first().0, incarnation),
-            mark: Mark::of(record),
-            lease: record.lease.clone(),
-        }
+    pub fn of(record: &Record, names: &Names) -> Owner {
+        Owner { temp: names.name_for(&record.origin), mark: Mark::of(record), lease: record.lease.clone() }
     }
 }

@@ -1,13 +1,19 @@
 //! Temp files that nobody will finish any more, and where to look for them. Pure: time is an argument.
 //!
-//! A temp file of another incarnation is removed in two cases, and in no other:
+//! A temp file of another incarnation is removed in three cases, and in no other:
 //! - its record is ours now, under a live lease: its last owner is dead, or a zombie whose rename must fail;
+//! - its record is done with, by what the group has committed: whoever still works on it can publish nothing;
 //! - it has stood unchanged (size and time) for [`DEAD_AFTER`] by our own clock. A living transfer writes its
-//!   file much more often, or ends by its own deadlines, so neither clocks nor time zones have to agree.
+//!   file much more often, or ends by its own deadlines, so neither clocks nor time zones have to agree. This is
+//!   for what other installations leave, whose names cannot be read.
+//!
+//! In the first two cases the file had been seen before it was judged. A name is given once, so what is true
+//! of it then stays true: nobody will need that file again. The lease is asked once more before the removal all
+//! the same: who is cut off from Kafka may take a moment to notice.
 //!
 //! A directory is looked at when a record of a new assignment begins in it, since then a dead owner may have
-//! left something there, and again every hour as long as tasks come to it or strays are left in it. Never
-//! a whole tree, and nothing at all in the way of a task.
+//! left something there, and again at regular times for an hour after its last task, or as long as strays are
+//! left in it. Never a whole tree, and nothing at all in the way of a task.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,15 +22,28 @@ use std::time::{Duration, Instant};
 use super::owner::Owner;
 use super::temp_name::{Incarnation, TempName};
 use crate::offsets::Lease;
+use crate::record::Origin;
 
-/// A stray of a record that is not ours has stood unchanged for so long. The longest stall that can be
-/// configured is an hour.
+/// A stray of which nothing is known has stood unchanged for so long. The longest stall that can be configured
+/// is an hour.
 const DEAD_AFTER: Duration = Duration::from_secs(2 * 3600);
-/// Directories are looked at again after so long.
-const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// Directories are looked at again after so long, unless it is configured.
+pub const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// A directory is kept in mind for so long after its last task.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+/// A look in vain is repeated after this, or sooner where looks are more frequent.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A removal in vain is repeated after this, so many times.
+const REMOVE_AGAIN: Duration = Duration::from_secs(5);
+const REMOVALS: u8 = 10;
 /// Between two looks into one directory pass so many times as long as the last one took, and a second at least.
 const REST: u32 = 20;
 const MIN_REST: Duration = Duration::from_secs(1);
+/// What a dead owner had in flight is done again so soon after the assignment: these looks do not wait until
+/// nothing else is to be done.
+const FRESH: Duration = Duration::from_secs(60);
+/// They take no more than one part in so many of one session's time.
+const URGENT_SHARE: u32 = 5;
 /// Directories kept in mind; what comes to others is not swept until there is room.
 const MAX_DIRECTORIES: usize = 10_000;
 /// Strays kept in mind for each directory.
@@ -40,26 +59,39 @@ pub type Stamp = Option<(u64, i64)>;
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Errand {
-    Remove {
-        directory: Arc<str>,
-        temp: TempName,
-    },
-    /// Ends with [`Strays::looked`] or [`Strays::forget`].
-    Look {
-        directory: Arc<str>,
-    },
+    /// Where that fails: [`Strays::stands`].
+    Remove { directory: Arc<str>, temp: TempName, tries: u8 },
+    /// Ends with [`Strays::looked`], [`Strays::not_looked`] or [`Strays::forget`].
+    Look { directory: Arc<str> },
 }
 
 /// What is known about the directories of one storage, or of one server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Strays {
+    look_every: Duration,
     directories: HashMap<Arc<str>, Directory>,
     /// When directories are due.
     agenda: BTreeSet<(Instant, Arc<str>)>,
-    /// Records that began here, by their hash, with the lease they are ours under.
-    records: HashMap<u64, Lease>,
-    latest: VecDeque<u64>,
-    doomed: VecDeque<(Arc<str>, TempName, Option<Lease>)>,
+    /// Directories whose look is urgent.
+    fresh: VecDeque<Arc<str>>,
+    /// No urgent errand before this.
+    rests_until: Option<Instant>,
+    /// Records that began here, with the leases they are ours under.
+    records: HashMap<Origin, Lease>,
+    latest: VecDeque<Origin>,
+    doomed: VecDeque<Doomed>,
+    /// Removals that failed, which stand in the order of their next tries.
+    spared: VecDeque<(Instant, Doomed)>,
+}
+
+#[derive(Debug)]
+struct Doomed {
+    directory: Arc<str>,
+    temp: TempName,
+    /// Removals in vain.
+    tries: u8,
+    /// Under which its record is ours, where that is the reason.
+    lease: Option<Lease>,
 }
 
 #[derive(Debug)]
@@ -72,108 +104,227 @@ struct Directory {
     assigned: Instant,
     /// On the agenda for then; `None` while it is looked at.
     due: Option<Instant>,
-    /// A task came since the last look.
-    in_use: bool,
+    last_task: Instant,
     seen: HashMap<TempName, (Stamp, Instant)>,
 }
 
 impl Strays {
+    /// Directories are looked at again after `look_every`.
+    pub fn new(look_every: Duration) -> Strays {
+        Strays {
+            look_every,
+            directories: HashMap::new(),
+            agenda: BTreeSet::new(),
+            fresh: VecDeque::new(),
+            rests_until: None,
+            records: HashMap::new(),
+            latest: VecDeque::new(),
+            doomed: VecDeque::new(),
+            spared: VecDeque::new(),
+        }
+    }
+
     /// A try begins whose temp file will stand in `directory`.
     pub fn begun(&mut self, directory: &str, owner: &Owner, now: Instant) {
-        self.remember(owner);
+        let Some(record) = owner.temp.origin().cloned() else { return };
+        self.remember(&record, &owner.lease);
         let assigned = owner.lease.since();
-        let Some(known) = self.directories.get_mut(directory) else {
-            if self.directories.len() < MAX_DIRECTORIES {
-                let name: Arc<str> = directory.into();
-                self.agenda.insert((now, Arc::clone(&name)));
-                let (looked, seen) = (None, HashMap::new());
-                let known =
-                    Directory { looked, rests_until: now, assigned, due: Some(now), in_use: true, seen };
-                self.directories.insert(name, known);
+        let is_fresh = now.saturating_duration_since(assigned) < FRESH;
+        if let Some(known) = self.directories.get_mut(directory) {
+            known.last_task = now;
+            known.assigned = known.assigned.max(assigned);
+            let before: Vec<TempName> =
+                known.seen.keys().filter(|temp| temp.origin() == Some(&record)).cloned().collect();
+            known.seen.retain(|temp, _| temp.origin() != Some(&record));
+            let is_due = known.looked.is_some_and(|looked| looked < assigned);
+            self.doom(directory, before.into_iter().map(|temp| (temp, Some(owner.lease.clone()))));
+            self.put_on_agenda(directory, now);
+            if !is_due {
+                return;
             }
-            return;
-        };
-        known.in_use = true;
-        known.assigned = known.assigned.max(assigned);
-        let hash = owner.temp.record_hash();
-        let before: Vec<TempName> =
-            known.seen.keys().filter(|temp| temp.record_hash() == hash).cloned().collect();
-        known.seen.retain(|temp, _| temp.record_hash() != hash);
-        for temp in before {
-            self.doom(directory, temp, Some(owner.lease.clone()));
+        } else if self.directories.len() < MAX_DIRECTORIES {
+            let name: Arc<str> = directory.into();
+            self.agenda.insert((now, Arc::clone(&name)));
+            let (looked, seen) = (None, HashMap::new());
+            let due = Some(now);
+            let known = Directory { looked, rests_until: now, assigned, due, last_task: now, seen };
+            self.directories.insert(name, known);
         }
-        self.put_on_agenda(directory, now);
+        if is_fresh
+            && self.fresh.len() < MAX_DIRECTORIES
+            && self.fresh.back().is_none_or(|d| **d != *directory)
+        {
+            self.fresh.push_back(directory.into());
+        }
     }
 
     /// A temp file of this process's own stays where it is: its try is over, and could not remove it.
     pub fn left(&mut self, directory: &str, temp: TempName) {
-        self.doom(directory, temp, None);
+        self.doom(directory, [(temp, None)]);
+    }
+
+    /// What earlier tries of this process at this record have left; to be removed now, or [`Strays::left`] again.
+    pub fn take_left(&mut self, directory: &str, owner: &Owner) -> Vec<TempName> {
+        let mut taken = Vec::new();
+        let mut is_left = |doomed: &Doomed| {
+            let is_left = *doomed.directory == *directory
+                && doomed.temp.origin() == owner.temp.origin()
+                && doomed.temp.incarnation() == owner.temp.incarnation();
+            taken.extend(is_left.then(|| doomed.temp.clone()));
+            !is_left
+        };
+        self.doomed.retain(&mut is_left);
+        self.spared.retain(|(_, doomed)| is_left(doomed));
+        taken
     }
 
     /// What is to be done now, if anything is.
     pub fn next(&mut self, now: Instant) -> Option<Errand> {
-        while let Some((directory, temp, lease)) = self.doomed.pop_front() {
-            if lease.is_none_or(|lease| lease.is_live()) {
-                return Some(Errand::Remove { directory, temp });
-            }
-        }
-        let (due, _) = self.agenda.first()?;
-        if *due > now {
-            return None;
-        }
-        let (_, directory) = self.agenda.pop_first()?;
-        let known = self.directories.get_mut(&directory)?;
-        (known.looked, known.due) = (Some(now), None);
-        Some(Errand::Look { directory })
+        self.removal(now).or_else(|| {
+            self.agenda.first().filter(|(due, _)| *due <= now)?;
+            let (_, directory) = self.agenda.pop_first()?;
+            self.look(directory, now)
+        })
     }
 
-    /// A look has ended: these are the temp files in the directory.
+    /// What is not to wait until a session has nothing else to do. Ends with [`Strays::rest`].
+    pub fn next_urgent(&mut self, now: Instant) -> Option<Errand> {
+        if self.rests_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        if let Some(removal) = self.removal(now) {
+            return Some(removal);
+        }
+        while let Some(directory) = self.fresh.front() {
+            let Some(known) = self.directories.get(directory) else {
+                self.fresh.pop_front();
+                continue;
+            };
+            match known.due {
+                Some(due) if known.looked.is_none_or(|looked| looked < known.assigned) => {
+                    if due > now {
+                        return None; // it was looked at a moment ago
+                    }
+                    let directory = self.fresh.pop_front()?;
+                    self.agenda.remove(&(due, Arc::clone(&directory)));
+                    return self.look(directory, now);
+                }
+                _ => drop(self.fresh.pop_front()),
+            }
+        }
+        None
+    }
+
+    /// An urgent errand has ended that was begun at `begun`.
+    pub fn rest(&mut self, begun: Instant, now: Instant) {
+        self.rests_until = Some(now + now.saturating_duration_since(begun) * (URGENT_SHARE - 1));
+    }
+
+    /// Whether [`Strays::next`] has something.
+    pub fn has_errand(&self, now: Instant) -> bool {
+        !self.doomed.is_empty()
+            || self.spared.front().is_some_and(|(due, _)| *due <= now)
+            || self.agenda.first().is_some_and(|(due, _)| *due <= now)
+    }
+
+    /// A look has ended: these are the temp files in the directory. Returns those of which it must be asked
+    /// whether their records are done with: [`Strays::judged`].
     pub fn looked(
         &mut self,
         directory: &str,
         found: impl IntoIterator<Item = (TempName, Stamp)>,
         ours: Incarnation,
         now: Instant,
-    ) {
-        let Some(known) = self.directories.get_mut(directory) else { return };
+    ) -> Vec<TempName> {
+        let Some(known) = self.directories.get_mut(directory) else { return Vec::new() };
         let took = known.looked.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));
         known.rests_until = now + (took * REST).max(MIN_REST);
         let mut before = std::mem::take(&mut known.seen);
+        let (mut dead, mut doubtful) = (Vec::new(), Vec::new());
         for (temp, stamp) in found.into_iter().filter(|(temp, _)| temp.incarnation() != ours) {
-            let lease = self.records.get(&temp.record_hash()).filter(|lease| lease.is_live()).cloned();
+            let lease = temp.origin().and_then(|record| self.records.get(record));
+            let lease = lease.filter(|lease| lease.is_live()).cloned();
             let same = before.remove(&temp).filter(|(was, _)| stamp.is_some() && *was == stamp);
             let since = same.map_or(now, |(_, since)| since);
-            let is_dead = now.saturating_duration_since(since) >= DEAD_AFTER;
-            if lease.is_some() || is_dead {
-                self.doom(directory, temp, lease);
-            } else if let Some(known) = self.directories.get_mut(directory)
-                && known.seen.len() < MAX_SEEN
-            {
+            if lease.is_some() || now.saturating_duration_since(since) >= DEAD_AFTER {
+                dead.push((temp, lease));
+            } else if known.seen.len() < MAX_SEEN {
+                doubtful.extend(temp.origin().map(|_| temp.clone()));
                 known.seen.insert(temp, (stamp, since));
             }
         }
-        let Some(known) = self.directories.get_mut(directory) else { return };
-        if known.seen.is_empty() && !std::mem::take(&mut known.in_use) {
+        let is_forgotten = known.seen.is_empty() && now.duration_since(known.last_task) >= REMEMBERED;
+        self.doom(directory, dead);
+        if is_forgotten {
             self.directories.remove(directory);
         } else {
             self.put_on_agenda(directory, now);
         }
+        doubtful
     }
 
-    /// The directory is not there, or cannot be looked at: it is out of mind until a task comes to it.
+    /// The records that these were made for are done with.
+    pub fn judged(&mut self, directory: &str, dead: Vec<TempName>) {
+        if let Some(known) = self.directories.get_mut(directory) {
+            known.seen.retain(|temp, _| !dead.contains(temp));
+        }
+        self.doom(directory, dead.into_iter().map(|temp| (temp, None)));
+    }
+
+    /// The look, or the question after it, was in vain: it is repeated soon.
+    pub fn not_looked(&mut self, directory: &str, now: Instant) {
+        let Some(known) = self.directories.get(directory) else { return };
+        if known.seen.is_empty() && now.duration_since(known.last_task) >= REMEMBERED {
+            return self.forget(directory);
+        }
+        self.schedule(directory, now + LOOK_AGAIN.min(self.look_every));
+    }
+
+    /// The directory is not there: it is out of mind until a task comes to it.
     pub fn forget(&mut self, directory: &str) {
         if let Some(due) = self.directories.remove(directory).and_then(|known| known.due) {
             self.agenda.remove(&(due, directory.into()));
         }
     }
 
+    /// A removal failed, after so many others: it is tried again some times. False where it is given up.
+    pub fn stands(&mut self, directory: Arc<str>, temp: TempName, tries: u8, now: Instant) -> bool {
+        let tries = tries + 1;
+        let is_tried_again = tries < REMOVALS && self.spared.len() < MAX_DOOMED;
+        if is_tried_again {
+            self.spared.push_back((now + REMOVE_AGAIN, Doomed { directory, temp, tries, lease: None }));
+        }
+        is_tried_again
+    }
+
+    fn removal(&mut self, now: Instant) -> Option<Errand> {
+        let is_due = self.spared.front().is_some_and(|(due, _)| *due <= now);
+        let again = if is_due { self.spared.pop_front().map(|(_, doomed)| doomed) } else { None };
+        let is_wanted = |doomed: &Doomed| doomed.lease.as_ref().is_none_or(Lease::is_live);
+        let first = || std::iter::from_fn(|| self.doomed.pop_front()).find(is_wanted);
+        let Doomed { directory, temp, tries, .. } = again.or_else(first)?;
+        Some(Errand::Remove { directory, temp, tries })
+    }
+
+    fn look(&mut self, directory: Arc<str>, now: Instant) -> Option<Errand> {
+        let known = self.directories.get_mut(&directory)?;
+        (known.looked, known.due) = (Some(now), None);
+        Some(Errand::Look { directory })
+    }
+
     fn put_on_agenda(&mut self, directory: &str, now: Instant) {
+        let Some(known) = self.directories.get(directory) else { return };
+        let Some(looked) = known.looked else { return }; // due already
+        let is_stale = looked < known.assigned;
+        let due = if is_stale { known.rests_until.max(now) } else { looked + self.look_every };
+        self.schedule(directory, due);
+    }
+
+    /// Has the directory looked at then, if not earlier.
+    fn schedule(&mut self, directory: &str, due: Instant) {
         let Some((name, _)) = self.directories.get_key_value(directory) else { return };
         let name = Arc::clone(name);
         let Some(known) = self.directories.get_mut(directory) else { return };
-        let Some(looked) = known.looked else { return }; // due already
-        let is_stale = looked < known.assigned;
-        let due = if is_stale { known.rests_until.max(now) } else { looked + LOOK_EVERY };
         match known.due {
             Some(earlier) if earlier <= due => return,
             Some(later) => drop(self.agenda.remove(&(later, Arc::clone(&name)))),
@@ -183,10 +334,9 @@ impl Strays {
         self.agenda.insert((due, name));
     }
 
-    fn remember(&mut self, owner: &Owner) {
-        let hash = owner.temp.record_hash();
-        if self.records.insert(hash, owner.lease.clone()).is_none() {
-            self.latest.push_back(hash);
+    fn remember(&mut self, record: &Origin, lease: &Lease) {
+        if self.records.insert(record.clone(), lease.clone()).is_none() {
+            self.latest.push_back(record.clone());
         }
         if self.latest.len() > MAX_RECORDS
             && let Some(oldest) = self.latest.pop_front()
@@ -195,173 +345,14 @@ impl Strays {
         }
     }
 
-    fn doom(&mut self, directory: &str, temp: TempName, lease: Option<Lease>) {
-        if self.doomed.len() < MAX_DOOMED {
-            self.doomed.push_back((directory.into(), temp, lease));
+    fn doom(&mut self, directory: &str, dead: impl IntoIterator<Item = (TempName, Option<Lease>)>) {
+        for (temp, lease) in dead {
+            if self.doomed.len() < MAX_DOOMED {
+                self.doomed.push_back(Doomed { directory: directory.into(), temp, tries: 0, lease });
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::tests::record;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-    const STAMP: Stamp = Some((17, 42));
-
-    /// One pod's view.
-    struct Pod {
-        strays: Strays,
-        ours: Incarnation,
-        lease: Lease,
-        now: Instant,
-    }
-
-    impl Pod {
-        fn new() -> Pod {
-            let (ours, lease) = (Incarnation::random().unwrap(), Lease::new(1));
-            Pod { strays: Strays::default(), ours, lease, now: Instant::now() }
-        }
-
-        fn begins(&mut self, directory: &str, offset: i64) -> Owner {
-            let mut record = record(offset);
-            record.lease = self.lease.clone();
-            let owner = Owner::of(&record, self.ours);
-            self.strays.begun(directory, &owner, self.now);
-            owner
-        }
-
-        fn next(&mut self) -> Option<Errand> {
-            self.strays.next(self.now)
-        }
-
-        fn is_sent_to(&mut self, directory: &str) {
-            assert_eq!(self.next(), Some(Errand::Look { directory: directory.into() }));
-        }
-
-        fn finds(&mut self, directory: &str, found: &[(&TempName, Stamp)]) {
-            let found = found.iter().map(|(temp, stamp)| ((*temp).clone(), *stamp));
-            self.strays.looked(directory, found, self.ours, self.now);
-        }
-
-        fn removes(&mut self, directory: &str, temp: &TempName) {
-            let remove = Errand::Remove { directory: directory.into(), temp: temp.clone() };
-            assert_eq!(self.next(), Some(remove));
-        }
-    }
-
-    /// What another pod's try at this record has left.
-    fn of_another(offset: i64) -> TempName {
-        crate::storage::tests::owner(offset).temp
-    }
-
-    #[test]
-    fn the_next_owner_of_a_record_removes_what_its_last_one_left() {
-        let mut pod = Pod::new();
-        pod.begins("d", 1);
-        pod.is_sent_to("d");
-        let (begun, later) = (of_another(1), of_another(2));
-        pod.finds("d", &[(&begun, STAMP), (&later, STAMP)]);
-        pod.removes("d", &begun);
-        assert_eq!(pod.next(), None, "the other record may be somebody's");
-        pod.begins("d", 2);
-        pod.removes("d", &later);
-        assert_eq!(pod.next(), None);
-    }
-
-    #[test]
-    fn a_record_whose_lease_has_ended_is_somebody_elses_and_so_is_its_temp_file() {
-        let mut pod = Pod::new();
-        pod.begins("d", 1);
-        pod.is_sent_to("d");
-        pod.lease.end();
-        pod.finds("d", &[(&of_another(1), STAMP)]);
-        assert_eq!(pod.next(), None);
-
-        let mut pod = Pod::new();
-        pod.begins("d", 1);
-        pod.is_sent_to("d");
-        pod.finds("d", &[(&of_another(1), STAMP)]);
-        pod.lease.end(); // after it was doomed
-        assert_eq!(pod.next(), None);
-    }
-
-    #[test]
-    fn our_own_temp_files_are_left_alone_until_their_try_gives_them_up() {
-        let mut pod = Pod::new();
-        let owner = pod.begins("d", 1);
-        pod.is_sent_to("d");
-        pod.finds("d", &[(&owner.temp, STAMP)]);
-        assert_eq!(pod.next(), None);
-        pod.strays.left("d", owner.temp.clone());
-        pod.removes("d", &owner.temp);
-    }
-
-    #[test]
-    fn what_stands_unchanged_for_two_hours_is_dead_and_what_changes_is_not() {
-        let mut pod = Pod::new();
-        let (dead, slow, unknown) = (of_another(1), of_another(2), of_another(3));
-        pod.begins("d", 9);
-        for hour in 0..5 {
-            pod.is_sent_to("d");
-            let changes = Some((hour, 0));
-            if hour <= 2 {
-                pod.finds("d", &[(&dead, STAMP), (&slow, changes), (&unknown, None)]);
-            } else {
-                pod.finds("d", &[(&slow, changes), (&unknown, None)]);
-            }
-            if hour == 2 {
-                pod.removes("d", &dead);
-            }
-            assert_eq!(pod.next(), None, "at hour {hour}");
-            pod.now += HOUR;
-        }
-    }
-
-    #[test]
-    fn a_directory_is_looked_at_again_after_a_new_assignment_and_not_for_each_record() {
-        let mut pod = Pod::new();
-        pod.begins("d", 1);
-        pod.is_sent_to("d");
-        pod.finds("d", &[]);
-        for offset in 2..100 {
-            pod.begins("d", offset);
-            assert_eq!(pod.next(), None);
-        }
-        pod.lease = Lease::new(2);
-        pod.begins("d", 100);
-        assert_eq!(pod.next(), None, "it was looked at a moment ago");
-        pod.now += MIN_REST;
-        pod.is_sent_to("d");
-    }
-
-    #[test]
-    fn a_clean_directory_without_tasks_is_forgotten() {
-        let mut pod = Pod::new();
-        pod.begins("d", 1);
-        pod.is_sent_to("d");
-        pod.finds("d", &[]);
-        pod.now += HOUR;
-        pod.is_sent_to("d");
-        pod.finds("d", &[]);
-        pod.now += HOUR;
-        assert_eq!(pod.next(), None);
-        assert!(pod.strays.directories.is_empty() && pod.strays.agenda.is_empty());
-    }
-
-    #[test]
-    fn what_is_kept_in_mind_is_bounded() {
-        let mut pod = Pod::new();
-        for number in 0..MAX_DIRECTORIES + 10 {
-            pod.begins(&number.to_string(), 1);
-        }
-        for offset in 0..i64::try_from(MAX_RECORDS).unwrap() + 10 {
-            pod.begins("0", offset);
-        }
-        assert_eq!(pod.strays.directories.len(), MAX_DIRECTORIES);
-        assert_eq!(pod.strays.agenda.len(), MAX_DIRECTORIES);
-        assert_eq!(pod.strays.records.len(), MAX_RECORDS);
-        assert_eq!(pod.strays.latest.len(), MAX_RECORDS);
-    }
-}
+mod tests;

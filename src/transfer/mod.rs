@@ -12,6 +12,7 @@ mod upload;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,7 @@ use crate::ftp::Session;
 use crate::metrics::Metrics;
 use crate::outcome::Facts;
 use crate::record::Record;
-use crate::storage::{Incarnation, Owner, SharedStrays, Storage, StorageError};
+use crate::storage::{LOOK_EVERY, Names, Owner, SharedStrays, Storage, StorageError};
 use crate::task::{Operation, Task};
 
 pub use row::{Neighbours, Progress, Row};
@@ -53,16 +54,24 @@ pub enum Stopped {
 #[derive(Clone, Debug)]
 pub struct Transfer {
     storages: BTreeMap<String, Storage>,
-    incarnation: Incarnation,
+    names: Names,
     metrics: Metrics,
+    sweep_every: Duration,
     /// By FTP connection: what stands on its server without an owner.
     strays: Arc<Mutex<BTreeMap<String, SharedStrays>>>,
 }
 
 impl Transfer {
-    /// `storages` by the local connections' names; `incarnation` goes into the names of temp files.
-    pub fn new(storages: BTreeMap<String, Storage>, incarnation: Incarnation, metrics: Metrics) -> Transfer {
-        Transfer { storages, incarnation, metrics, strays: Arc::default() }
+    /// `storages` by the local connections' names; `names` are for temp files.
+    pub fn new(storages: BTreeMap<String, Storage>, names: Names, metrics: Metrics) -> Transfer {
+        Transfer { storages, names, sweep_every: LOOK_EVERY, metrics, strays: Arc::default() }
+    }
+
+    /// The same, with directories on servers looked at for temp files of the dead after this time, not after an
+    /// hour.
+    #[must_use]
+    pub fn sweeping_every(self, sweep_every: Duration) -> Transfer {
+        Transfer { sweep_every, ..self }
     }
 
     /// One try at a task by itself: see [`Transfer::run_in_row`].
@@ -110,7 +119,7 @@ impl Transfer {
             storage: self.storage(&task.local)?,
             task,
             path: session.connection().beneath_root(&task.remote_path),
-            owner: row.owner_of(record).unwrap_or_else(|| Owner::of(record, self.incarnation)),
+            owner: row.owner_of(record).unwrap_or_else(|| Owner::of(record, &self.names)),
             metrics: &self.metrics,
             stop: &stop,
             strays: self.strays_at(&task.remote),
@@ -132,7 +141,10 @@ impl Transfer {
         let mut strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
         match strays.get(connection) {
             Some(there) => there.clone(),
-            None => strays.entry(connection.to_owned()).or_default().clone(),
+            None => strays
+                .entry(connection.to_owned())
+                .or_insert_with(|| SharedStrays::new(self.sweep_every))
+                .clone(),
         }
     }
 

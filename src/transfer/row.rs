@@ -8,7 +8,7 @@
 use crate::failure::{Remedy, TryError};
 use crate::ftp::{self, Renamed, Session, Store};
 use crate::offsets::Lease;
-use crate::record::Record;
+use crate::record::{Origin, Record};
 use crate::storage::{Owner, SourceFile};
 use crate::task::{Operation, Task, Verify};
 
@@ -74,6 +74,7 @@ pub(super) struct Due {
 /// A file whose STOR is under way.
 #[derive(Debug)]
 pub(super) struct Begun {
+    origin: Origin,
     temp: String,
     owner: Owner,
     pub source: SourceFile,
@@ -83,8 +84,8 @@ pub(super) struct Begun {
 impl Row {
     /// Whose try was begun, where it is this record's.
     pub(super) fn owner_of(&self, record: &Record) -> Option<Owner> {
-        let owner = &self.begun.as_ref()?.owner;
-        owner.temp.is_for(&record.first().0).then(|| owner.clone())
+        let begun = self.begun.as_ref()?;
+        (begun.origin == record.origin).then(|| begun.owner.clone())
     }
 
     /// What was begun for this temp file.
@@ -162,7 +163,7 @@ impl Place<'_> {
         let Some((task, record)) = self.beside.next() else { return Ok(None) };
         let path = store.connection().beneath_root(&task.remote_path);
         let Ok(directory) = upload::directory_of(&path) else { return Ok(None) };
-        let owner = Owner::of(record, self.transfer.incarnation);
+        let owner = Owner::of(record, &self.transfer.names);
         let temp = format!("{directory}{}", owner.temp);
         let may_follow = is_plain(task) && record.lease.is_live() && store.may_be_followed_by(&temp);
         let (true, true, Ok(storage)) = (may_follow, path.is_ascii(), self.transfer.storage(&task.local)) else {
@@ -173,7 +174,8 @@ impl Place<'_> {
         let opened = job.stop.or(async { Ok::<_, Stopped>(storage.open_source(&target).await) }).await?;
         let Some(source) = opened.ok().filter(|source| source.size() <= LARGEST) else { return Ok(None) };
         let leftover = upload::mark(&job.strays, directory, &owner);
-        Ok(Some(Begun { temp, owner, source, leftover }))
+        let origin = record.origin.clone();
+        Ok(Some(Begun { origin, temp, owner, source, leftover }))
     }
 
     /// Ends the file that is due, where the one behind it has not: it is renamed by itself, if that can still be.

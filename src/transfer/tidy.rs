@@ -1,59 +1,92 @@
-//! Temp files that nobody will finish are removed from the servers, on sessions that have nothing else to do.
+//! Temp files that nobody will finish are removed from the servers: on sessions that have nothing else to do, and
+//! right after an assignment with a small part of one session's time.
 //!
-//! Which, and where they are looked for, is the same as for local ones: see `storage::strays`. Of a server only
-//! names and sizes are asked.
+//! Which, and where they are looked for, is the same as for local ones: see `storage::strays`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
 use crate::failure::TryError;
 use crate::ftp::{Session, Size};
-use crate::storage::{Errand, Incarnation, SharedStrays, Stamp, TempName};
+use crate::storage::{Errand, Names, SharedStrays, Stamp, TempName};
 
 use super::Transfer;
 
 /// How long one errand may keep a session from the next task.
 const WITHIN: Duration = Duration::from_secs(10);
-/// Temp files of one directory whose sizes are asked at most.
-const MAX_FOUND: usize = 100;
+/// Temp files of one directory whose sizes are asked at most, by SIZE.
+const MAX_SIZES: usize = 100;
+/// Temp files of one directory that are taken note of at most.
+const MAX_FOUND: usize = 10_000;
 
 impl Transfer {
     /// Does one thing that is due on this session's server: a look into a directory, or a removal. False where
-    /// nothing is. Takes ten seconds at most; the session may be in doubt afterwards, or where it is dropped.
+    /// nothing is. Takes some seconds; the session may be in doubt afterwards, or where it is dropped.
     pub async fn tidy(&self, session: &mut Session) -> bool {
-        let connection = session.connection().name.clone();
-        let strays = self.strays_at(&connection);
+        let strays = self.strays_at(&session.connection().name);
         let errand = strays.lock().next(Instant::now());
+        let Some(errand) = errand else { return false };
+        self.run_errand(session, &strays, errand).await;
+        true
+    }
+
+    /// The same with what is not to wait until the session has nothing else to do.
+    pub async fn tidy_at_once(&self, session: &mut Session) -> bool {
+        let strays = self.strays_at(&session.connection().name);
+        let begun = Instant::now();
+        let errand = strays.lock().next_urgent(begun);
+        let Some(errand) = errand else { return false };
+        self.run_errand(session, &strays, errand).await;
+        strays.lock().rest(begun, Instant::now());
+        true
+    }
+
+    /// Whether something is due on the connection's server.
+    pub fn is_untidy(&self, connection: &str) -> bool {
+        self.strays_at(connection).lock().has_errand(Instant::now())
+    }
+
+    async fn run_errand(&self, session: &mut Session, strays: &SharedStrays, errand: Errand) {
         match errand {
-            None => return false,
-            Some(Errand::Remove { directory, temp }) => {
-                let path = format!("{directory}{temp}");
-                match timeout(WITHIN, session.delete(&path)).await {
-                    Ok(Ok(true)) => {
-                        tracing::info!(connection, path, "a temp file was removed from the server");
-                    }
-                    Ok(Ok(false)) => {}
-                    _ if !session.is_sound() && temp.incarnation() == self.incarnation => {
-                        strays.lock().left(&directory, temp);
-                    }
-                    _ => tracing::warn!(connection, path, "a temp file may be left on the server"),
-                }
+            Errand::Remove { directory, temp, tries } => {
+                remove(session, strays, directory, temp, tries).await;
             }
-            Some(Errand::Look { directory }) => {
-                match timeout(WITHIN, look(session, &directory, self.incarnation)).await {
-                    Ok(Ok(found)) => {
-                        strays.lock().looked(&directory, found, self.incarnation, Instant::now());
+            Errand::Look { directory } => {
+                match timeout(WITHIN, look(session, &directory, &self.names)).await {
+                    Ok(Ok(found)) => strays.judge(&directory, found, &self.names).await,
+                    failed => {
+                        if let Ok(Err(error)) = failed {
+                            let connection = &session.connection().name;
+                            tracing::debug!(connection, %error, "not looked for temp files");
+                        }
+                        strays.lock().not_looked(&directory, Instant::now());
                     }
-                    Ok(Err(error)) => {
-                        tracing::debug!(connection, %error, "not looked for temp files");
-                        strays.lock().forget(&directory);
-                    }
-                    Err(_) => strays.lock().forget(&directory),
                 }
             }
         }
-        true
+    }
+}
+
+async fn remove(
+    session: &mut Session,
+    strays: &SharedStrays,
+    directory: Arc<str>,
+    temp: TempName,
+    tries: u8,
+) {
+    let path = format!("{directory}{temp}");
+    let removed = timeout(WITHIN, session.delete(&path)).await;
+    let connection = &session.connection().name;
+    match removed {
+        Ok(Ok(true)) => tracing::info!(connection, path, "a temp file was removed from the server"),
+        Ok(Ok(false)) => {}
+        _ => {
+            if !strays.lock().stands(directory, temp, tries, Instant::now()) {
+                tracing::warn!(connection, path, "a temp file may be left on the server");
+            }
+        }
     }
 }
 
@@ -61,18 +94,25 @@ impl Transfer {
 async fn look(
     session: &mut Session,
     directory: &str,
-    ours: Incarnation,
+    names: &Names,
 ) -> Result<Vec<(TempName, Stamp)>, TryError> {
-    let names = session.names_in(directory).await?;
-    let temps = names.iter().filter_map(|name| TempName::parse(name));
-    let others: Vec<TempName> = temps.filter(|temp| temp.incarnation() != ours).take(MAX_FOUND).collect();
-    let mut found = Vec::with_capacity(others.len());
-    for temp in others {
-        // A living upload grows; a time of change would be in the server's time zone.
-        let stamp = match session.size(&format!("{directory}{temp}")).await? {
-            Size::Bytes(size) => Some((size, 0)),
-            Size::Unsupported | Size::Refused { .. } => None,
+    let listed = session.files_in(directory, TempName::is_one).await?;
+    let mut found = Vec::new();
+    let mut sizes = 0;
+    for file in listed.into_iter().take(MAX_FOUND) {
+        let Some(temp) = names.read(&file.name).filter(|temp| temp.incarnation() != names.incarnation())
+        else {
+            continue;
         };
+        let mut stamp = file.stamp;
+        // Of its own installation's files no size is needed: their records tell.
+        if stamp.is_none() && temp.origin().is_none() && sizes < MAX_SIZES {
+            sizes += 1;
+            // A living upload grows.
+            if let Size::Bytes(size) = session.size(&format!("{directory}{temp}")).await? {
+                stamp = Some((size, 0));
+            }
+        }
         found.push((temp, stamp));
     }
     Ok(found)

@@ -30,11 +30,20 @@ pub(super) async fn run(
     let (mut source, leftover) = match place.row.take_begun(&temp) {
         Some(begun) => (begun.source, begun.leftover),
         None => {
-            let source = open(job).await?;
+            let leftover = mark(&job.strays, directory, &job.owner);
+            let source = match open(job).await {
+                Ok(source) => source,
+                Err(stopped) => {
+                    leftover.gone();
+                    return Err(stopped);
+                }
+            };
+            remove_earlier(session, job, directory).await;
             if is_there(session, job, source.size()).await? {
+                leftover.gone();
                 return Ok(Progress::Done(already_there(source.size())));
             }
-            (source, mark(&job.strays, directory, &job.owner))
+            (source, leftover)
         }
     };
     let put = put(session, job, &temp, &mut source, place).await;
@@ -59,6 +68,18 @@ pub(super) async fn run(
 pub(super) fn mark(strays: &SharedStrays, directory: &str, owner: &Owner) -> Leftover {
     strays.lock().begun(directory, owner, Instant::now());
     Leftover::of(strays, directory, &owner.temp)
+}
+
+/// Removes what this process's earlier tries at the same record have left, as far as that can be done at once:
+/// when the record is answered, nobody may look into its directory again.
+async fn remove_earlier(session: &mut Session, job: &Job<'_>, directory: &str) {
+    let earlier = job.strays.lock().take_left(directory, &job.owner);
+    for temp in earlier {
+        let leftover = Leftover::of(&job.strays, directory, &temp);
+        if clean_up(session, &format!("{directory}{temp}")).await {
+            leftover.gone();
+        }
+    }
 }
 
 /// What became of the temp file.

@@ -1,13 +1,18 @@
 //! What a run is judged by: pure, so that it can be shown to find what it looks for.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::answers::{Answer, Said};
 use crate::plan::{Expected, Plan, Side, Task};
 
 /// How every temp file's name begins, on both sides.
 const TEMP: &str = ".ftp-pooler-";
+
+/// Whether a file is one of the pooler's temp files.
+pub fn is_temp(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMP))
+}
 
 /// Where files are looked at.
 pub trait Files {
@@ -52,9 +57,9 @@ impl Audit {
         audit
     }
 
-    /// True if nothing is lost, duplicated or wrong.
+    /// True if nothing is lost, duplicated, wrong or left.
     pub fn is_clean(&self) -> bool {
-        self.lost.is_empty() && self.duplicated.is_empty() && self.wrong.is_empty()
+        [&self.lost, &self.duplicated, &self.wrong, &self.left].into_iter().all(Vec::is_empty)
     }
 
     /// The first of each kind: what a failed run prints.
@@ -104,8 +109,7 @@ impl Audit {
         let sources: HashSet<PathBuf> = plan.sources.iter().map(|source| (&source.path).into()).collect();
         for side in files.sides() {
             for path in files.list(side) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                if name.starts_with(TEMP) {
+                if is_temp(&path) {
                     self.left.push(format!("{side:?}: {}", path.display()));
                 } else if !sources.contains(&path) && !planned.contains(&(side, path.clone())) {
                     self.wrong.push(format!("{side:?}: nobody's file {}", path.display()));

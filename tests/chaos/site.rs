@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::audit::Files;
+use crate::audit::{Files, is_temp};
 use crate::events::{HEARTBEAT, SESSION};
 use crate::plan::{CONNECTIONS, PARTITIONS, Plan, Side};
 use crate::support::files::list;
@@ -18,6 +18,8 @@ use crate::support::vsftpd::Vsftpd;
 const NARROW: &str = "10";
 /// Sessions of one pod with one connection: enough to keep a small machine busy.
 const SESSIONS: usize = 4;
+/// How often directories are looked at for temp files: a run is to end soon after its last answer.
+const SWEEP: &str = "2s";
 /// One entry of a segment's index of aborted transactions (Kafka's `AbortedTxn`), in bytes.
 const ABORTED_ENTRY: u64 = 34;
 
@@ -70,7 +72,8 @@ impl Site {
                     "heartbeat.interval.ms": HEARTBEAT.as_millis().to_string(),
                 }),
             )
-            .set("pool.max_sessions_per_connection", json!(SESSIONS));
+            .set("pool.max_sessions_per_connection", json!(SESSIONS))
+            .set("sweep.every", json!(SWEEP));
         let connections = CONNECTIONS.iter().zip(&self.servers);
         connections.fold(config, |config, (name, server)| config.ftp(name, server.addr(), &[]))
     }
@@ -84,6 +87,12 @@ impl Site {
             Side::Local => self.scratch.path().join("base"),
             Side::Server(index) => self.servers[index].root().to_owned(),
         }
+    }
+
+    /// Temp files that stand now, on all sides.
+    pub fn temp_files(&self) -> usize {
+        let all = self.sides().into_iter().flat_map(|side| self.list(side));
+        all.filter(|path| is_temp(path)).count()
     }
 
     /// How often the group has rebalanced, by the broker's log.

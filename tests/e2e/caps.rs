@@ -30,6 +30,7 @@ fn two_connections_share_the_pods_sessions_and_neither_exceeds_its_own() {
     stage.send((0..60).flat_map(|i| [task("left", i), task("right", i)]));
     let config = stage
         .bare_config()
+        .at_least_once()
         .ftp("left", gates[0].addr(), &[("max_sessions", "3")])
         .ftp("right", gates[1].addr(), &[("max_sessions", "3")])
         .set("pool.max_sessions_per_pod", json!(5));
@@ -61,7 +62,7 @@ fn four_hundred_files_take_no_more_logins_than_the_cap() {
         ]
     }));
 
-    let _pod = Pod::start(&stage.config().set("pool.max_sessions_per_connection", json!(4)));
+    let _pod = Pod::start(&stage.config().at_least_once().set("pool.max_sessions_per_connection", json!(4)));
     let mut answers = stage.answers();
     answers.wait_for(400, LONG).assert_all_completed();
 
@@ -75,8 +76,11 @@ fn an_idle_session_is_closed_after_its_time_and_a_new_one_is_opened_when_needed(
     let stage = Stage::new("idle");
     stage.server.put("a", FILE);
     let gate = Gate::before(stage.server.addr(), &[]);
-    let config =
-        stage.bare_config().ftp("remote", gate.addr(), &[]).set("pool.session_timeout_seconds", json!(1));
+    let config = stage
+        .bare_config()
+        .at_least_once()
+        .ftp("remote", gate.addr(), &[])
+        .set("pool.session_timeout_seconds", json!(1));
     let pod = Pod::start(&config);
     let mut answers = stage.answers();
     for round in 1..=2 {
@@ -97,7 +101,7 @@ fn a_full_pod_closes_the_session_that_has_been_idle_for_longest() {
     let pod_total = Turnstile::new();
     let gates: [Gate; 3] =
         std::array::from_fn(|_| Gate::before(stage.server.addr(), std::slice::from_ref(&pod_total)));
-    let mut config = stage.bare_config().set("pool.max_sessions_per_pod", json!(2));
+    let mut config = stage.bare_config().at_least_once().set("pool.max_sessions_per_pod", json!(2));
     for (name, gate) in ["first", "second", "third"].into_iter().zip(&gates) {
         config = config.ftp(name, gate.addr(), &[]);
     }
@@ -129,7 +133,7 @@ fn a_session_that_the_server_has_closed_while_idle_costs_no_try() {
     let stage = Stage::with("server-idle", 1, &[("idle_session_timeout", "1")]);
     stage.server.put("a", FILE);
     let gate = Gate::before(stage.server.addr(), &[]);
-    let _pod = Pod::start(&stage.bare_config().ftp("remote", gate.addr(), &[]));
+    let _pod = Pod::start(&stage.bare_config().at_least_once().ftp("remote", gate.addr(), &[]));
     let mut answers = stage.answers();
     for round in 1..=3 {
         let mut task = download(&round.to_string(), "remote", "a", &round.to_string());

@@ -1,7 +1,7 @@
 //! Tasks of a server that is away wait elsewhere, and are done when it is back.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -51,6 +51,34 @@ fn ten_thousand_tasks_of_a_dead_server_delay_nobody_and_are_each_answered_once_w
     assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
     answers.read_to_end().assert_all_completed();
     answers.assert_each_once(&[well, dead].concat());
+}
+
+/// More than a partition's span holds, all in front, in one partition.
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn tasks_of_a_dead_server_that_fill_their_partitions_span_make_way_for_those_behind_them() {
+    for count in [10_000, 30_000] {
+        let stage = Stage::new("defer-span");
+        stage.server.put("f", b"content");
+        let gate = Gate::before(stage.server.addr(), &[]);
+        gate.shut();
+        let config = config(&stage, gate.addr()).set("kafka.delivery", json!("exactly_once"));
+        let pod = Pod::start(&config.set("retry.delay", json!("30s")));
+        let mut answers = stage.answers();
+        let ids: Vec<String> = (0..count).map(|i| format!("dead-{i}")).collect();
+        let well: Vec<String> = (0..20).map(|i| format!("well-{i}")).collect();
+        let dead = ids.iter().map(|id| download(id, "dead", "f", &format!("dead/{id}")));
+        stage.send(dead.chain(well.iter().map(|id| download(id, "remote", "f", &format!("well/{id}")))));
+        let sent = Instant::now();
+        answers.wait_for(20, LONG).assert_each_once(&well);
+        eprintln!(
+            "{count} tasks of a dead server in front: the others' were done {:?} after they were sent; deferred \
+             by then: {}",
+            sent.elapsed(),
+            deferred(&pod)
+        );
+        answers.assert_all_completed();
+    }
 }
 
 #[test]

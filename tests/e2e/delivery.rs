@@ -90,3 +90,62 @@ fn an_answer_too_large_for_its_topic_is_cut_and_the_rest_goes_on() {
         assert_eq!(stage.kafka.lag(&stage.topics), 0, "{mode}");
     }
 }
+
+#[test]
+#[ignore = "needs Kafka: make test"]
+fn a_topic_that_takes_next_to_nothing_gets_what_cannot_be_left_out() {
+    for mode in MODES {
+        let stage = Stage::new("tiny");
+        let tiny = format!("{}-tiny", stage.topics.failures);
+        stage.kafka.create_topic(&tiny, 1, &[("max.message.bytes", "700")]);
+        // Valid tasks of 3 KB, garbage, and a task_id that leaves no room at all.
+        let long = "x".repeat(3_000);
+        let id = |i: usize| format!("0f8fad5b-d9cb-469f-a165-7086772895{i:02}");
+        stage.send((0..6).map(|i| download(&id(i), "nobody", &long, "a")));
+        stage.send([vec![b'x'; 50_000].as_slice(), b"short"]);
+        stage.send([download(&"\u{1}".repeat(256), "nobody", "a", "a")]);
+        let config = in_mode(stage.bare_config(), mode).set("kafka.fail_topic", json!(tiny));
+        let pod = Pod::start(&config.ftp("nowhere", "127.0.0.1:1".parse().unwrap(), &[]));
+
+        let topics = Topics { failures: tiny, ..stage.topics.clone() };
+        let mut answers = Answers::of(stage.kafka, &topics);
+        answers.wait_for(8, LONG);
+        wait_until("the one that never fits to be told of", LONG, || pod.log().contains("answer set aside"));
+        assert!(pod.is_healthy(), "{mode}");
+        // It holds up nothing that comes after it.
+        stage.send([download(&id(6), "nobody", "a", "a")]);
+        answers.wait_for(9, LONG);
+        assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+        answers.read_to_end();
+        assert_eq!(answers.all.len(), 9, "{mode}");
+        for answer in answers.all.iter().filter(|answer| answer.task_id().is_some()) {
+            assert_eq!(answer.code(), "unknown_connection", "{mode}");
+        }
+        assert!(stage.kafka.lag(&topics) > 0, "the answer that is kept is not committed: {mode}");
+    }
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn a_pod_whose_name_another_one_takes_ends_and_says_why_and_each_task_is_answered_once() {
+    let stage = Stage::new("fenced");
+    stage.server.put("f", b"content");
+    let ids: Vec<String> = (0..40).map(|i| i.to_string()).collect();
+    let task = |id: &String| download(id, "remote", "f", &format!("out/{id}"));
+    let first = Pod::start(&stage.config());
+    stage.send(ids[..20].iter().map(task));
+    let mut answers = stage.answers();
+    answers.wait_for_ids(&ids[..20], LONG);
+
+    // Two pods have one name: the later one has the identity. The earlier one finds out when it has to publish, and
+    // whoever of them has the partition then.
+    let second = Pod::start(&stage.config());
+    stage.send(ids[20..].iter().map(task));
+    if first.is_running() && first.metrics().sum("ftp_pooler_assigned_partitions", &[]) > 0.0 {
+        assert_eq!(first.wait_exit(LONG).code(), Some(1), "{}", first.log_tail(30));
+        assert!(first.log().contains("another process publishes as this pod"), "{}", first.log_tail(30));
+    }
+    answers.wait_for_ids(&ids, LONG);
+    assert_eq!(second.terminate(EXIT).code(), Some(0), "{}", second.log_tail(30));
+    answers.read_to_end().assert_each_once(&ids);
+}

@@ -23,7 +23,8 @@ fn the_healthy_are_done_while_the_others_wait(name: &str, manner: Manner) {
             .map(|i| with(download(&format!("bad-{i}"), "bad", "x", &format!("bad/{i}")), patient.clone())),
     );
     stage.send((0..20).map(|i| download(&format!("good-{i}"), "remote", &format!("f{i}"), &format!("f{i}"))));
-    let config = stage.config().ftp("bad", bad.addr(), &[]).set("shutdown.drain_seconds", json!(1));
+    let config =
+        stage.config().at_least_once().ftp("bad", bad.addr(), &[]).set("shutdown.drain_seconds", json!(1));
 
     let pod = Pod::start(&config);
     let mut answers = stage.answers();
@@ -55,7 +56,11 @@ fn a_server_that_stalls_in_every_transfer_delays_nobody_else() {
 fn a_server_that_greets_without_end_is_left_and_its_tasks_are_answered() {
     let stage = Stage::new("endless");
     let (greeting, line) = (Hostile::start(Manner::EndlessGreeting), Hostile::start(Manner::EndlessLine));
-    let config = stage.bare_config().ftp("greeting", greeting.addr(), &[]).ftp("line", line.addr(), &[]);
+    let config = stage.bare_config().at_least_once().ftp("greeting", greeting.addr(), &[]).ftp(
+        "line",
+        line.addr(),
+        &[],
+    );
     stage.send(
         ["greeting", "line"].map(|name| with(download(name, name, "x", name), json!({"retry_count": 0}))),
     );

@@ -117,6 +117,20 @@ fn a_draining_pod_is_not_ready_and_a_second_signal_ends_it_at_once() {
 
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
+fn sighup_neither_ends_nor_disturbs_a_pod() {
+    let stage = Stage::new("hangup");
+    stage.server.put("f", b"content");
+    let pod = Pod::start(&stage.config());
+    pod.signal(Signal::HUP);
+    wait_until("it is heard", LONG, || !pod.events("SIGHUP").is_empty());
+    stage.send([download("after", "remote", "f", "f")]);
+    stage.answers().wait_for(1, LONG).assert_all_completed();
+    assert!(pod.is_ready() && pod.is_healthy());
+    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
 fn check_says_whether_all_is_well() {
     let stage = Stage::new("check");
     let well = Pod::command(&stage.config(), "check");

@@ -25,6 +25,7 @@ mod delivery;
 mod isolation;
 mod lifecycle;
 mod memory;
+mod offsets;
 mod outage;
 mod redo;
 mod retries;

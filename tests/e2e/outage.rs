@@ -10,6 +10,7 @@ use crate::support::kafka::Kafka;
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::scratch::Scratch;
 use crate::support::vsftpd::Vsftpd;
+use crate::support::wait::wait_until;
 
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
@@ -40,7 +41,83 @@ fn a_pod_outlives_its_broker_and_goes_on_when_it_is_back() {
     assert!(pod.is_running() && pod.is_healthy());
     assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
     answers.read_to_end().assert_all_completed();
+    answers.assert_each_once(&ids);
     assert_eq!(kafka.lag(&topics), 0);
+}
+
+/// Far beyond what the coordinator grants a transaction, and what the group grants a member.
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn a_long_outage_makes_the_pod_not_ready_and_quiet_and_it_goes_on_by_itself() {
+    let kafka = Kafka::start();
+    let topics = kafka.topics("long-outage", 2);
+    let server = Vsftpd::with(&[("anon_max_rate", "200000")]);
+    let base = Scratch::new("long-outage");
+    for i in 0..80 {
+        server.put(&format!("f{i}"), &vec![b'x'; 20_000]);
+    }
+    let ids: Vec<String> = (0..80).map(|i| i.to_string()).collect();
+    let task = |i: usize| download(&i.to_string(), "remote", &format!("f{i}"), &format!("f{i}"));
+    send(&kafka, &topics.tasks, (0..80).map(task));
+    let config = PodConfig::new(&kafka, &topics)
+        .local("local", base.path())
+        .ftp("remote", server.addr(), &[("max_sessions", "2")])
+        .set("shutdown.drain_seconds", json!(20));
+    let pod = Pod::start(&config);
+    Answers::of(&kafka, &topics).wait_for(3, LONG);
+
+    kafka.kill(); // in the midst of a transaction, or between two
+    wait_until("it to be not ready", LONG, || {
+        pod.get("/ready").is_some_and(|(status, page)| status == 503 && page.contains("no Kafka broker"))
+    });
+    assert!(pod.is_running() && pod.is_healthy(), "an outage is no illness of the pod");
+    let complaints = pod.log().lines().filter(|line| line.contains("librdkafka")).count();
+    assert!(complaints < 60, "{complaints} lines of librdkafka's in an outage of half a minute");
+    kafka.restart();
+
+    let mut answers = Answers::of(&kafka, &topics);
+    answers.wait_for_ids(&ids, LONG);
+    wait_until("it to be ready", LONG, || pod.is_ready());
+    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+    answers.read_to_end().assert_each_once(&ids);
+    assert_eq!(kafka.lag(&topics), 0);
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn sigterm_ends_a_pod_whose_broker_is_away_with_transfers_in_flight_and_the_next_one_does_the_rest() {
+    let kafka = Kafka::start();
+    let topics = kafka.topics("end-in-outage", 1);
+    let server = Vsftpd::with(&[("anon_max_rate", "20000")]);
+    let base = Scratch::new("end-in-outage");
+    for i in 0..12 {
+        server.put(&format!("f{i}"), &vec![b'x'; 40_000]);
+    }
+    let ids: Vec<String> = (0..12).map(|i| i.to_string()).collect();
+    send(
+        &kafka,
+        &topics.tasks,
+        ids.iter().map(|i| download(i, "remote", &format!("f{i}"), &format!("f{i}"))),
+    );
+    let config = PodConfig::new(&kafka, &topics)
+        .local("local", base.path())
+        .ftp("remote", server.addr(), &[("max_sessions", "2")])
+        .set("shutdown.drain_seconds", json!(5));
+    let pod = Pod::start(&config);
+    let mut answers = Answers::of(&kafka, &topics);
+    answers.wait_for(2, LONG);
+
+    kafka.kill();
+    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+    assert!(!pod.log().contains("panicked"), "{}", pod.log_tail(30));
+    let ended = pod.events("stopped");
+    assert_eq!(ended.len(), 1, "{}", pod.log_tail(30));
+
+    kafka.restart();
+    let next = Pod::start(&config);
+    answers.wait_for_ids(&ids, LONG);
+    assert_eq!(next.terminate(EXIT).code(), Some(0), "{}", next.log_tail(30));
+    answers.read_to_end().assert_each_once(&ids);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn a_server_that_slams_the_door_twice_is_tried_a_third_time() {
     gate.slam(2);
     stage.send([with(download("patient", "remote", "a", "a"), json!({"retry_count": 3}))]);
 
-    let pod = Pod::start(&stage.bare_config().ftp("remote", gate.addr(), &[]));
+    let pod = Pod::start(&stage.bare_config().at_least_once().ftp("remote", gate.addr(), &[]));
     let mut answers = stage.answers();
     answers.wait_for(1, LONG).assert_all_completed();
 
@@ -37,7 +37,7 @@ fn retry_count_says_how_many_tries_there_are() {
         with(download("1", "remote", "a", "b"), json!({"retry_count": 1})),
     ]);
 
-    let _pod = Pod::start(&stage.bare_config().ftp("remote", gate.addr(), &[]));
+    let _pod = Pod::start(&stage.bare_config().at_least_once().ftp("remote", gate.addr(), &[]));
     let mut answers = stage.answers();
     answers.wait_for(2, LONG);
 
@@ -69,7 +69,7 @@ fn a_session_cut_in_the_midst_of_a_transfer_costs_a_try_and_no_byte() {
         ]
     }));
 
-    let pod = Pod::start(&stage.bare_config().ftp("remote", gate.addr(), &[]));
+    let pod = Pod::start(&stage.bare_config().at_least_once().ftp("remote", gate.addr(), &[]));
     wait_until("eight transfers under way", LONG, || {
         stage.server.count("\"RETR ") >= 4 && stage.server.count("\"STOR ") >= 4
     });
@@ -105,7 +105,7 @@ fn a_server_that_says_it_is_full_gets_fewer_sessions_and_every_file_arrives() {
         }),
     );
 
-    let _pod = Pod::start(&stage.config());
+    let _pod = Pod::start(&stage.config().at_least_once());
     let mut answers = stage.answers();
     answers.wait_for_ids(&ids, LONG).assert_all_completed();
 

@@ -78,8 +78,9 @@ fn a_pod_that_is_killed_loses_nothing() {
     answers.wait_for_ids(&work.ids, LONG);
     assert_eq!(second.terminate(EXIT).code(), Some(0));
 
-    // At least once: what the first had answered and not committed is answered again.
+    // What the first had answered and not committed was never to be seen.
     answers.read_to_end().assert_all_completed();
+    answers.assert_each_once(&work.ids);
     work.assert_files_are_right();
     assert_eq!(work.stage.kafka.lag(&work.stage.topics), 0);
 }
@@ -101,6 +102,7 @@ fn two_pods_share_the_work_and_one_that_leaves_hands_its_share_over() {
     assert_eq!(second.terminate(EXIT).code(), Some(0), "{}", second.log_tail(30));
 
     answers.read_to_end().assert_all_completed();
+    answers.assert_each_once(&work.ids);
     work.assert_files_are_right();
     assert_eq!(work.stage.kafka.lag(&work.stage.topics), 0);
 }

@@ -23,6 +23,7 @@ mod matrix;
 mod proxy;
 mod rig;
 mod round_trips;
+mod strays;
 mod tls;
 
 use ftp_pooler::failure::{Code, Remedy};

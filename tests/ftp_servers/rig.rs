@@ -17,7 +17,7 @@ use ftp_pooler::ftp::{Known, Session};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
-use ftp_pooler::storage::{Incarnation, Storage};
+use ftp_pooler::storage::{Names, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Neighbours, Progress, Row, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
@@ -89,6 +89,20 @@ fn timeouts() -> Timeouts {
     }
 }
 
+/// Those of a process of its own.
+fn names() -> Names {
+    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+}
+
+fn origin(offset: i64) -> Origin {
+    Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset }
+}
+
+/// The name of a temp file that another process's try at this record has left.
+pub fn left_by_another(offset: i64) -> String {
+    names().name_for(&origin(offset)).to_string()
+}
+
 /// The connection to a server of ours, which trusts its certificate's authority.
 fn connection(addr: SocketAddr, security: Security, certificate: &Certificate) -> FtpConnection {
     let authorities: Vec<_> =
@@ -137,7 +151,7 @@ impl Rig {
             known: Arc::default(),
             remote: remote.to_owned(),
             directory,
-            transfer: Transfer::new(storages, Incarnation::random().unwrap(), Metrics::default()),
+            transfer: Transfer::new(storages, names(), Metrics::default()),
             renewed: AtomicUsize::new(0),
             server: None,
         }
@@ -171,12 +185,22 @@ impl Rig {
     }
 
     pub async fn once(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
-        self.transfer.run(session, task, &record(), &CancellationToken::new()).await
+        self.once_at(session, task, next_offset()).await
+    }
+
+    /// One try at the record with this offset.
+    pub async fn once_at(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        offset: i64,
+    ) -> Result<Transferred, Stopped> {
+        self.transfer.run(session, task, &record(offset), &CancellationToken::new()).await
     }
 
     /// Carries tasks on one session in a row, as a lane does.
     pub async fn run_row(&self, session: &mut Session, tasks: Vec<Task>) -> Vec<Result<Transferred, Stopped>> {
-        let mut tasks: VecDeque<_> = tasks.into_iter().map(|task| (task, record())).collect();
+        let mut tasks: VecDeque<_> = tasks.into_iter().map(|task| (task, record(next_offset()))).collect();
         let (mut row, mut ended, mut next) = (Row::default(), Vec::new(), tasks.pop_front());
         while let Some((task, record)) = next {
             let mut beside = Beside { tasks: &mut tasks, next: None, ended: &mut ended };
@@ -191,6 +215,11 @@ impl Rig {
             next = next.or_else(|| tasks.pop_front()).filter(|_| ended.iter().all(Result::is_ok));
         }
         ended
+    }
+
+    /// What the sessions of a pod do when they have nothing else to do.
+    pub async fn tidy(&self, session: &mut Session) {
+        while self.transfer.tidy(session).await {}
     }
 
     pub async fn fails(&self, session: &mut Session, task: &Task) -> TryError {
@@ -239,6 +268,15 @@ impl Rig {
         std::fs::set_permissions(self.at_server(name), Permissions::from_mode(0o000)).unwrap();
     }
 
+    pub fn make_directory(&self, name: &str) {
+        std::fs::create_dir_all(self.at_server(name)).unwrap();
+        std::fs::set_permissions(self.at_server(name), Permissions::from_mode(0o777)).unwrap();
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.at_server(name).exists()
+    }
+
     /// A name that is no UTF-8.
     pub fn put_bytes(&self, name: &[u8], content: &[u8]) {
         std::fs::write(self.at_server(OsStr::from_bytes(name)), content).unwrap();
@@ -261,11 +299,14 @@ impl Rig {
     }
 }
 
-fn record() -> Record {
+fn next_offset() -> i64 {
     static OFFSETS: AtomicI64 = AtomicI64::new(0);
-    let offset = OFFSETS.fetch_add(1, Ordering::Relaxed);
+    OFFSETS.fetch_add(1, Ordering::Relaxed)
+}
+
+fn record(offset: i64) -> Record {
     Record {
-        origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset },
+        origin: origin(offset),
         key: None,
         headers: Vec::new(),
         payload: None,

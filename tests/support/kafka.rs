@@ -107,6 +107,23 @@ impl Kafka {
         });
     }
 
+    /// Deletes a topic and waits until it is gone.
+    ///
+    /// # Panics
+    /// Where the broker refuses.
+    pub fn delete_topic(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST)).request_timeout(Some(REQUEST));
+        let outcome = block_on(admin.delete_topics(&[name], &options)).expect("an answer to DeleteTopics");
+        for result in outcome {
+            result.unwrap_or_else(|(name, code)| panic!("topic {name}: {code}"));
+        }
+        wait_until(&format!("{name} to be gone"), REQUEST, || {
+            let metadata = admin.inner().fetch_metadata(Some(name), REQUEST);
+            metadata.is_ok_and(|m| m.topics().first().is_none_or(|t| t.partitions().is_empty()))
+        });
+    }
+
     /// Three topics and a group for one test; their names begin with `prefix`.
     pub fn topics(&self, prefix: &str, partitions: i32) -> Topics {
         let name = unique(prefix);
@@ -171,6 +188,28 @@ impl Kafka {
         let mut list = TopicPartitionList::new();
         for &partition in self.end_offsets(&topics.tasks).keys() {
             list.add_partition_offset(&topics.tasks, partition, Offset::Offset(0)).expect("an offset");
+        }
+        consumer.commit(&list, CommitMode::Sync).expect("a commit");
+    }
+
+    /// Commits an offset of the tasks' topic with this metadata, UTF-8 or not, as some other program would. The
+    /// group must be empty.
+    ///
+    /// # Panics
+    /// Where the broker refuses.
+    #[allow(unsafe_code, reason = "rdkafka takes UTF-8 alone, Kafka takes anything")]
+    pub fn commit_as_another(&self, topics: &Topics, partition: i32, offset: i64, metadata: &[u8]) {
+        let consumer: BaseConsumer =
+            self.client().set("group.id", &topics.group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        let mut element = list.add_partition(&topics.tasks, partition);
+        element.set_offset(Offset::Offset(offset)).expect("an offset");
+        element.set_metadata("x".repeat(metadata.len()));
+        // SAFETY: the list has this one element, whose metadata are as many bytes as are written.
+        unsafe {
+            let element = &*(*list.ptr()).elems;
+            assert_eq!(element.metadata_size, metadata.len());
+            std::ptr::copy_nonoverlapping(metadata.as_ptr(), element.metadata.cast::<u8>(), metadata.len());
         }
         consumer.commit(&list, CommitMode::Sync).expect("a commit");
     }

@@ -60,6 +60,12 @@ impl PodConfig {
         self
     }
 
+    /// The other mode of `kafka.delivery` than the default. Some suites run in it, so that both are seen whole.
+    #[must_use]
+    pub fn at_least_once(self) -> Self {
+        self.set("kafka.delivery", json!("at_least_once"))
+    }
+
     /// Adds an FTP connection with the test servers' account; `more` are further lines.
     #[must_use]
     pub fn ftp(self, name: &str, server: SocketAddr, more: &[(&str, &str)]) -> Self {

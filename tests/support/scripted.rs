@@ -368,7 +368,7 @@ impl Peer {
             }
             "RETR" => self.retrieve(argument).await,
             "STOR" => self.store(argument).await,
-            "NLST" => self.list(argument).await,
+            "LIST" => self.list(argument).await,
             _ => {
                 let reply = self.about_files(verb, argument);
                 self.say(&reply).await
@@ -415,6 +415,7 @@ impl Peer {
     /// The names in a directory, with -a or without.
     async fn list(&mut self, argument: &str) -> Result<(), Gone> {
         let directory = argument.strip_prefix("-a").unwrap_or(argument).trim().trim_end_matches('/');
+        let directory = if directory == "." { "" } else { directory };
         let names: String = {
             let state = self.shared.state.lock().unwrap();
             let inside = |path: &String| {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::dispatch::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
 use crate::dispatch::deferral::PATIENCE;
+use crate::offsets::TopicPartition;
 use crate::outcome::Hop;
 use crate::pool::fake::{Login, try_error};
 
@@ -184,4 +185,52 @@ async fn a_chain_of_tasks_with_one_destination_is_deferred_as_a_whole() {
     let answers = rig.answers(300).await;
     assert!(answers.iter().all(|answer| answer.deferred.is_some()));
     assert!(began.elapsed() < PATIENCE * 2, "{:?}", began.elapsed());
+}
+
+fn at_offset(offset: i64) -> impl Fn(&mut Job) {
+    move |job| job.record.origin.offset = offset
+}
+
+fn stuck_at(offset: i64) -> Vec<(TopicPartition, i64)> {
+    vec![(TopicPartition { topic: "ftp-tasks".into(), partition: 0 }, offset)]
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_holds_up_a_partition_leaves_it_before_its_patience_is_over() {
+    let mut rig = dead(&[("a", 5), ("b", 1)]);
+    for n in 0..50 {
+        rig.submit_with("a", n..n + 1, at_offset(i64::try_from(n).unwrap()));
+    }
+    sleep(Duration::from_secs(1)).await; // the first login has failed
+    rig.dispatcher.relieve(&stuck_at(77));
+    assert_eq!(rig.answered(), [], "it is not what is waited for");
+    rig.dispatcher.relieve(&stuck_at(0));
+    let answers = rig.answered();
+    assert_eq!(answers.len(), 50, "all of the dead server's, since the next would be stuck at once");
+    assert!(answers.iter().all(|answer| answer.deferred.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_server_that_is_well_only_the_task_in_the_way_leaves() {
+    let mut rig = Rig::deferring(9, &[("a", 1), ("b", 1)]);
+    rig.file_takes(Duration::from_secs(60));
+    rig.script("a-1", [Step::Fail(Code::Timeout, Remedy::Wait)]);
+    for n in 0..50 {
+        rig.submit_with("a", n..n + 1, at_offset(i64::try_from(n).unwrap()));
+    }
+    sleep(Duration::from_secs(1)).await;
+    rig.dispatcher.relieve(&stuck_at(0));
+    assert_eq!(rig.answered(), [], "it is in flight: nothing else would move the low-water mark");
+    rig.dispatcher.relieve(&stuck_at(3));
+    let left: Vec<_> = rig.answered().into_iter().map(|answer| answer.task_id).collect();
+    assert_eq!(left, ["a-3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_must_not_be_deferred_is_not_even_where_it_is_in_the_way() {
+    let mut rig = dead(&[("a", 5), ("b", 1)]);
+    rig.submit_with("a", 0..1, |job| job.task.options.retry_count = 0);
+    sleep(Duration::from_secs(1)).await;
+    rig.dispatcher.relieve(&stuck_at(0));
+    assert!(rig.answered().iter().all(|answer| answer.deferred.is_none()));
 }

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use super::beneath::Beneath;
 use super::disk::{CALL_DEADLINE, CALLS, Disk};
-use super::{Begun, CHUNK, Confinement, Incarnation, Owner, Storage, StorageError, TempFile};
+use super::{Begun, CHUNK, Confinement, Names, Owner, Storage, StorageError, TempFile};
 use crate::config::LocalConnection;
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
@@ -31,7 +31,7 @@ struct Place {
     base: PathBuf,
     outside: PathBuf,
     storage: Storage,
-    incarnation: Incarnation,
+    names: Names,
     _dir: Arc<TempDir>,
 }
 
@@ -56,13 +56,13 @@ impl Place {
         let connection = LocalConnection { name: "local".into(), base_path: base.clone() };
         let beneath = Beneath::open_by(&base, confinement).unwrap();
         let storage = Storage::with(&connection, beneath, Disk::new(CALLS, CALL_DEADLINE));
-        Place { base, outside, storage, incarnation: Incarnation::random().unwrap(), _dir: Arc::new(dir) }
+        Place { base, outside, storage, names: names(), _dir: Arc::new(dir) }
     }
 
     /// The owner of a record that nobody else has.
     fn owner(&self) -> Owner {
         static OFFSETS: AtomicI64 = AtomicI64::new(1_000);
-        Owner::of(&record(OFFSETS.fetch_add(1, Ordering::Relaxed)), self.incarnation)
+        Owner::of(&record(OFFSETS.fetch_add(1, Ordering::Relaxed)), &self.names)
     }
 
     async fn begin(&self, path: &str, overwrite: bool) -> Result<TempFile, StorageError> {
@@ -117,9 +117,14 @@ pub(super) fn record(offset: i64) -> Record {
     }
 }
 
+/// Those of another process.
+pub(super) fn names() -> Names {
+    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+}
+
 /// Another process's try at the record with this offset.
 pub(super) fn owner(offset: i64) -> Owner {
-    Owner::of(&record(offset), Incarnation::random().unwrap())
+    Owner::of(&record(offset), &names())
 }
 
 fn files_under(root: &Path) -> Vec<String> {

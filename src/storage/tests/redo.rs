@@ -52,7 +52,7 @@ async fn an_offset_that_comes_again_in_a_topic_made_anew_is_another_record() {
     for place in Place::each() {
         place.download_as(owner(7), b"content", true).await.unwrap();
         let later = Record { timestamp_ms: Some(1_800_000_000_000), ..record(7) };
-        let error = place.begin_as(Owner::of(&later, place.incarnation), false).await.unwrap_err();
+        let error = place.begin_as(Owner::of(&later, &place.names), false).await.unwrap_err();
         assert!(matches!(error, StorageError::DestinationExists(_)), "{error}");
     }
 }

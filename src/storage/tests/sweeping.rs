@@ -8,7 +8,7 @@ use super::*;
 async fn sweep(place: &Place) {
     let stop = CancellationToken::new();
     stop.cancel();
-    place.storage.clone().sweep(place.incarnation, stop).await;
+    place.storage.clone().sweep(place.names.clone(), stop).await;
 }
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn the_next_owner_of_a_record_removes_its_last_owners_temp_file() {
             for name in [dead.as_str(), others.as_str(), ".ftp-pooler-notes", "file"] {
                 std::fs::write(place.base.join(directory).join(name), "part").unwrap();
             }
-            let mine = Owner::of(&record(7), place.incarnation);
+            let mine = Owner::of(&record(7), &place.names);
             let target = place.storage.resolve(&format!("/{directory}x")).unwrap();
             let Begun::Now(mut file) = place.storage.create(&target, mine, true).await.unwrap() else {
                 panic!()
@@ -45,7 +45,7 @@ async fn a_directory_that_is_not_there_or_leads_out_is_left_alone() {
         std::os::unix::fs::symlink(&place.outside, place.base.join("out")).unwrap();
         for path in ["/new/x", "/out/x"] {
             let target = place.storage.resolve(path).unwrap();
-            let mine = Owner::of(&record(7), place.incarnation);
+            let mine = Owner::of(&record(7), &place.names);
             let _ = place.storage.create(&target, mine, true).await;
         }
         sweep(&place).await;

@@ -1,0 +1,183 @@
+//! Partitions of which nothing may be read, since the group's offset is not one of theirs: below or beyond what
+//! the broker has, or of a topic that was deleted and made anew. There is never a silent jump.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+
+use super::group::Group;
+use super::topic_ids::Asked;
+use crate::health::Health;
+use crate::offsets::{Offsets, TopicId, TopicPartition};
+
+/// Between two questions for the topics' ids.
+const WATCH: Duration = Duration::from_secs(1);
+/// For the answer, which nobody waits for.
+const IDS_DEADLINE: Duration = Duration::from_secs(10);
+/// Looking at partitions whose offset may be out of range holds up polling for this long at most, then there is
+/// a poll in between.
+const LOOK: Duration = Duration::from_secs(1);
+/// One partition's watermarks; librdkafka wants some time even where the broker is near.
+const LOOK_AT_ONE: Duration = Duration::from_millis(500);
+/// After a look that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+const HOW_TO_GO_ON: &str = "stop the pods, say where to begin (kafka-consumer-groups --reset-offsets \
+                            --to-earliest, or another place), and start them again";
+
+/// What is halted, and what may have to be.
+#[derive(Default)]
+pub(super) struct Halts {
+    halted: HashSet<TopicPartition>,
+    /// An offset of one of these may be out of range: librdkafka does not say whose.
+    suspects: VecDeque<TopicPartition>,
+    /// Not looked at before this.
+    next_look: Option<Instant>,
+    asked: Option<Asked>,
+    last_asked: Option<Instant>,
+}
+
+/// Why a committed offset is none of this topic's; `None` if it may be.
+pub(super) fn of_another_topic(low: i64, committed: Option<TopicId>, now: Option<TopicId>) -> Option<String> {
+    let (was, is) = committed.zip(now).filter(|(was, is)| was != is)?;
+    Some(format!(
+        "its topic was made anew (it had the id {was}, now it is {is}): the group's offset, {low}, is the old \
+         one's; {HOW_TO_GO_ON}"
+    ))
+}
+
+/// Why a partition that has the offsets from `first` on to `end` cannot be read on; `None` if it can.
+fn out_of_range(low: Option<i64>, position: Option<i64>, first: i64, end: i64) -> Option<String> {
+    let wrong = [low, position].into_iter().flatten().find(|offset| !(first..=end).contains(offset))?;
+    Some(format!(
+        "offset {wrong} is out of range, the broker has {first} to {end}: records were deleted before they were \
+         answered, or the topic was made anew; {HOW_TO_GO_ON}"
+    ))
+}
+
+impl Halts {
+    pub fn contains(&self, at: &TopicPartition) -> bool {
+        self.halted.contains(at)
+    }
+
+    pub fn halt(&mut self, at: TopicPartition, why: String, health: &Health) {
+        tracing::error!(topic = %at.topic, partition = at.partition, why, "partition halted");
+        health.halt(at.to_string(), why);
+        self.halted.insert(at);
+    }
+
+    /// The partition has left.
+    pub fn lift(&mut self, at: &TopicPartition, health: &Health) {
+        self.suspects.retain(|suspect| suspect != at);
+        if self.halted.remove(at) {
+            health.lift_halt(&at.to_string());
+        }
+    }
+
+    /// Some partition's offset is out of range.
+    pub fn suspect(&mut self, offsets: &Offsets) {
+        let owned = offsets.snapshot().into_iter().map(|state| state.at);
+        self.suspects = owned.filter(|at| !self.halted.contains(at)).collect();
+        self.next_look = None;
+    }
+
+    /// Halts those suspects whose offset the broker no longer (or not yet) has; for [`LOOK`] at most.
+    pub fn look_at_suspects(&mut self, group: &Group, offsets: &Offsets, health: &Health) {
+        let begun = Instant::now();
+        if self.suspects.is_empty() || self.next_look.is_some_and(|next| begun < next) {
+            return;
+        }
+        let owned = offsets.snapshot();
+        for _ in 0..self.suspects.len() {
+            let Some(at) = self.suspects.pop_front() else { return };
+            let Some(state) = owned.iter().find(|state| state.at == at) else { continue };
+            match group.member.fetch_watermarks(&at.topic, at.partition, LOOK_AT_ONE) {
+                Ok((first, end)) => {
+                    if let Some(why) = out_of_range(state.low_water, state.position, first, end) {
+                        self.halt(at, why, health);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(topic = %at.topic, partition = at.partition, %error, "cannot look at a partition; trying again");
+                    self.suspects.push_back(at);
+                    self.next_look = Some(Instant::now() + LOOK_AGAIN);
+                }
+            }
+            if begun.elapsed() >= LOOK {
+                return;
+            }
+        }
+    }
+
+    /// The partitions whose topic is another one since they were assigned. Asks now and then, and waits for
+    /// nothing.
+    pub fn look_for_others(&mut self, group: &Group, offsets: &Offsets) -> Vec<TopicPartition> {
+        let Some(asked) = &self.asked else {
+            self.ask(group, offsets);
+            return Vec::new();
+        };
+        let Some(answer) = asked.answer(Duration::ZERO) else { return Vec::new() };
+        self.asked = None;
+        let ids = match answer {
+            Ok(ids) => ids,
+            Err(error) => {
+                tracing::debug!(%error, "cannot ask for the topics' ids; trying again");
+                return Vec::new();
+            }
+        };
+        let is_other =
+            |was: Option<TopicId>, now: Option<&TopicId>| was.zip(now).is_some_and(|(was, is)| was != *is);
+        let mut others = Vec::new();
+        for state in offsets.snapshot() {
+            if !state.is_halted && is_other(state.topic_id, ids.get(&*state.at.topic)) {
+                tracing::error!(
+                    topic = %state.at.topic, partition = state.at.partition, low_water = state.low_water,
+                    "the topic was deleted and made anew: what was read of the old one is dropped, and the \
+                     group joined anew"
+                );
+                others.push(state.at);
+            }
+        }
+        others
+    }
+
+    fn ask(&mut self, group: &Group, offsets: &Offsets) {
+        if self.last_asked.is_some_and(|last| last.elapsed() < WATCH) {
+            return;
+        }
+        let owned = offsets.snapshot();
+        let topics: BTreeSet<&str> = owned.iter().map(|state| &*state.at.topic).collect();
+        if !topics.is_empty() {
+            self.last_asked = Some(Instant::now());
+            self.asked = Some(Asked::about(&group.member, topics, IDS_DEADLINE));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_that_the_broker_does_not_have_is_named_with_what_it_has() {
+        assert_eq!(out_of_range(Some(5), Some(9), 5, 9), None);
+        assert_eq!(out_of_range(None, None, 3, 3), None);
+        let told = |low, position| out_of_range(Some(low), Some(position), 5, 9).unwrap();
+        assert!(told(4, 6).starts_with("offset 4 is out of range, the broker has 5 to 9"));
+        assert!(told(6, 10).starts_with("offset 10 is out of range"), "what is in flight may well be there");
+    }
+
+    #[test]
+    fn an_offset_of_another_topic_is_told_only_where_both_ids_are_known() {
+        let [a, b] = [1, 2].map(TopicId::new);
+        assert_eq!(of_another_topic(7, a, a), None);
+        assert_eq!(of_another_topic(7, None, a), None, "committed by another tool, as a reset is");
+        assert_eq!(of_another_topic(7, a, None), None, "brokers without ids");
+        let told = of_another_topic(7, a, b).unwrap();
+        assert!(
+            told.contains("made anew") && told.contains(", 7,") && told.contains("--reset-offsets"),
+            "{told}"
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! How long the thread waits for Kafka: while the pod runs for ever, beating; at its end for some seconds.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::health::Health;
+
+/// At the end, answers that Kafka does not take for this long are left to the next owner.
+pub const LAST_TRIES: Duration = Duration::from_secs(5);
+
+/// Asked in every wait for Kafka. No single call of librdkafka's that is asked in between may take long.
+#[derive(Debug)]
+pub struct Patience {
+    health: Arc<Health>,
+    finish: CancellationToken,
+    /// When the end was first noticed.
+    ending: Cell<Option<Instant>>,
+}
+
+impl Patience {
+    /// It ends [`LAST_TRIES`] after `finish` was cancelled.
+    pub fn new(health: Arc<Health>, finish: CancellationToken) -> Self {
+        Patience { health, finish, ending: Cell::new(None) }
+    }
+
+    /// Says that the thread is alive; false where there is nothing left to wait for.
+    pub fn goes_on(&self) -> bool {
+        self.health.publish.beat();
+        !self.is_over()
+    }
+
+    pub fn is_over(&self) -> bool {
+        if !self.finish.is_cancelled() {
+            return false;
+        }
+        let since = self.ending.get().unwrap_or_else(Instant::now);
+        self.ending.set(Some(since));
+        since.elapsed() > LAST_TRIES
+    }
+
+    /// Sleeps, unless it is over.
+    pub fn pause(&self, time: Duration) {
+        if self.goes_on() {
+            std::thread::sleep(time);
+        }
+    }
+}

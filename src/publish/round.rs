@@ -1,0 +1,179 @@
+//! One round of the publishing thread: a batch is chosen, sent, and committed or taken back.
+
+use std::time::Instant;
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::committer::Uncommitted;
+use super::holds::Refusal;
+use super::pending::Pending;
+use super::producer::Message;
+use super::publisher::{Loop, Publish, Step, Topics};
+use super::sizes::size_of;
+use super::sorting::{Sorted, sort};
+use super::standing::Doubt;
+use crate::consume::CommitError;
+use crate::outcome::Answer;
+
+impl Loop {
+    pub fn publish_batch(&mut self) -> Result<Step, CommitError> {
+        if !self.is_ready()? {
+            return Ok(Step::Again);
+        }
+        if let Err(error) = self.parts.committer.prepare() {
+            self.note(error)?;
+            return Ok(Step::Again);
+        }
+        self.drop_late();
+        let mut batch = self.choose();
+        if batch.is_empty() && self.parts.offsets.propose([]).is_none_or(|commits| commits.is_empty()) {
+            return Ok(Step::Done);
+        }
+        let begun = Instant::now();
+        if let Err(error) = self.parts.committer.begin(&self.parts.producer, &self.patience) {
+            self.pending.splice(0..0, batch);
+            self.note(error)?;
+            return Ok(Step::Again);
+        }
+        let encoded = self.sizes.encode(&batch, begun);
+        let bytes: Vec<usize> = encoded.iter().map(size_of).collect();
+        let reports = self.send(&encoded);
+        drop(encoded);
+        let later = batch.split_off(bytes.len());
+        self.note_refusals(&batch, &reports);
+        let Sorted { delivered, refused, too_large } =
+            sort(batch, &bytes, &reports, &mut self.sizes, Instant::now());
+        let all_delivered = delivered.len() == bytes.len();
+        self.pending.splice(0..0, refused.into_iter().chain(later));
+        self.pending.extend(too_large);
+        let step = if self.parts.committer.answers_stand_alone() {
+            self.settle_then_commit(&delivered, begun)?
+        } else if all_delivered {
+            self.commit_then_settle(delivered, begun)?
+        } else {
+            self.abort(delivered, "refused")?
+        };
+        Ok(if all_delivered { step } else { Step::Again })
+    }
+
+    /// Outcomes whose partition has left are the next owner's to publish.
+    fn drop_late(&mut self) {
+        let offsets = &self.parts.offsets;
+        self.pending.retain(|pending| {
+            let (origin, lease) = pending.origin();
+            let owned = offsets.is_owned(origin, lease);
+            if !owned {
+                tracing::debug!(%origin, "outcome dropped: its partition has left this pod");
+            }
+            owned
+        });
+    }
+
+    /// The next batch: nothing for a topic on hold, and nothing that was set aside.
+    fn choose(&mut self) -> Vec<Pending> {
+        let Loop { parts: Publish { topics, producer, .. }, patience, holds, pending, chooser, .. } = self;
+        let now = Instant::now();
+        for topic in holds.look(now, |topic| patience.goes_on() && producer.has_topic(topic)) {
+            tracing::info!(topic, "the topic takes answers again");
+        }
+        chooser.choose(pending, now, |answer| holds.is_held(topics.of(answer.kind())))
+    }
+
+    fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
+        let Publish { topics, producer, .. } = &mut self.parts;
+        let message = |answer| message_of(topics, answer);
+        let messages: Vec<Message<'_>> = encoded.iter().map(message).collect();
+        producer.send_all(&messages, &self.patience)
+    }
+
+    /// Counts what Kafka did not take, and puts topics on hold that take nothing.
+    fn note_refusals(&mut self, batch: &[Pending], reports: &[Result<(), RDKafkaErrorCode>]) {
+        let now = Instant::now();
+        for (answer, report) in batch.iter().zip(reports) {
+            let Err(code) = *report else { continue };
+            self.parts.metrics.kafka_error("produce");
+            let topic = self.parts.topics.of(answer.kind());
+            if answer.is_refused_by_retry_topic(code) {
+                tracing::error!(topic, %code, "the retry topic takes no tasks: they are answered instead");
+            } else if Refusal::of(code) == Refusal::Topic && self.holds.hold(topic, now) {
+                tracing::error!(topic, %code, "the topic takes no answers: they are kept, and it is looked at again");
+            }
+            tracing::debug!(topic, origin = %answer.origin().0, %code, "answer not taken by Kafka");
+        }
+    }
+
+    /// Acknowledged answers stand, whatever becomes of their commit: the next one holds them too.
+    fn settle_then_commit(&mut self, delivered: &[Pending], begun: Instant) -> Result<Step, CommitError> {
+        self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
+        let commits = self.parts.offsets.propose([]).unwrap_or_default();
+        let Publish { committer, producer, .. } = &mut self.parts;
+        match committer.commit(producer, &commits, &self.patience) {
+            Ok(()) => self.parts.offsets.settle([], &commits),
+            Err(Uncommitted::No(error) | Uncommitted::InDoubt(error)) => {
+                self.note(error)?;
+                return Ok(Step::Again);
+            }
+        }
+        self.count(delivered, begun.elapsed());
+        Ok(Step::Done)
+    }
+
+    /// Answers and offsets stand or fall together.
+    fn commit_then_settle(&mut self, delivered: Vec<Pending>, begun: Instant) -> Result<Step, CommitError> {
+        let Some(commits) = self.parts.offsets.propose(delivered.iter().map(Pending::origin)) else {
+            // A partition has left since its outcomes were chosen: its next owner answers them.
+            return self.abort(delivered, "rebalance");
+        };
+        let Publish { committer, producer, .. } = &mut self.parts;
+        match committer.commit(producer, &commits, &self.patience) {
+            Ok(()) => {
+                self.published(&delivered, &commits, begun);
+                Ok(Step::Done)
+            }
+            Err(Uncommitted::No(error)) => {
+                let reason = error.reason();
+                self.take_back(delivered);
+                self.note(error)?;
+                self.end_transaction(reason)
+            }
+            Err(Uncommitted::InDoubt(error)) => {
+                let reason = error.reason();
+                tracing::warn!(%error, answers = delivered.len(), "a commit is in doubt");
+                self.standing.doubt(Doubt { answers: delivered, commits, begun });
+                self.note(error)?;
+                self.end_transaction(reason)
+            }
+        }
+    }
+
+    fn abort(&mut self, batch: Vec<Pending>, reason: &'static str) -> Result<Step, CommitError> {
+        self.take_back(batch);
+        self.end_transaction(reason)
+    }
+
+    /// The batch is chosen anew, by ownership, next time.
+    fn take_back(&mut self, batch: Vec<Pending>) {
+        self.pending.splice(0..0, batch);
+    }
+
+    /// Aborts the open transaction; where its producer has failed for good, the next one does.
+    fn end_transaction(&mut self, reason: &'static str) -> Result<Step, CommitError> {
+        self.parts.metrics.aborted(reason);
+        if self.standing.is_sound() {
+            let Publish { committer, producer, .. } = &mut self.parts;
+            if let Err(error) = committer.abort(producer, &self.patience) {
+                self.note(error)?;
+            }
+        }
+        Ok(Step::Again)
+    }
+}
+
+fn message_of<'a>(topics: &'a Topics, answer: &'a Answer<'_>) -> Message<'a> {
+    Message {
+        topic: topics.of(answer.kind),
+        key: answer.key,
+        headers: &answer.headers,
+        payload: &answer.payload,
+    }
+}

@@ -1,0 +1,322 @@
+//! Each kind of error in a transaction has its answer: against librdkafka's mock cluster, which fails on demand.
+//!
+//! It forgets the offsets of transactions and shows aborted records, so what is seen here is how the thread goes on;
+//! that each answer is there once is seen on a real broker, in `tests/e2e` and `tests/chaos`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rdkafka::config::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
+use crate::config::{Delivery, Kafka};
+use crate::consume::{self, CommitError, Consume, Downstream, Group, consumer_properties};
+use crate::dispatch::{Admission, Answered, Budget};
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::offsets::{Offsets, TopicPartition};
+use crate::outcome::{Completed, Outcome, Verdict};
+use crate::record::{Origin, Record};
+
+/// Only there so that a failure ends: the mock's group takes three seconds to form.
+const LONG: Duration = Duration::from_secs(90);
+
+/// Answers each record at once.
+struct Echo {
+    answers: mpsc::Sender<Answered>,
+    accepted: Arc<AtomicUsize>,
+}
+
+impl Downstream for Echo {
+    fn accept(&self, record: Box<Record>, admission: Admission) {
+        let completed = Completed::default();
+        let outcome = Outcome {
+            record,
+            task_id: Some("id".into()),
+            attempts: 1,
+            at: Timestamp::now(),
+            verdict: Verdict::Completed(completed),
+        };
+        self.answers.try_send(Answered { outcome, admission }).unwrap();
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn withdraw(&self) -> Vec<Origin> {
+        Vec::new()
+    }
+
+    fn relieve(&self, _stuck: &[(TopicPartition, i64)]) {}
+}
+
+/// A pod without transfers, on a cluster of its own.
+struct Rig {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    runtime: Runtime,
+    metrics: Metrics,
+    health: Arc<Health>,
+    accepted: Arc<AtomicUsize>,
+    finish: CancellationToken,
+    ended: oneshot::Receiver<Result<usize, CommitError>>,
+    consume: consume::Handle,
+}
+
+impl Rig {
+    /// Its brokers refuse what `errors` say, in this order, before anything else.
+    fn start(delivery: Delivery, errors: &[(RDKafkaApiKey, &[RDKafkaRespErr])]) -> Rig {
+        let cluster = MockCluster::new(1).unwrap();
+        for topic in ["tasks", "results", "failures"] {
+            cluster.create_topic(topic, 1, 1).unwrap();
+        }
+        for (request, errors) in errors {
+            cluster.request_errors(*request, errors);
+        }
+        let kafka = kafka(&cluster.bootstrap_servers(), delivery);
+        let (offsets, health, metrics) = (Arc::new(Offsets::default()), Health::new(), Metrics::default());
+        let properties = consumer_properties(&kafka, "pod");
+        let group = Group::create(&properties, offsets.clone(), health.clone(), metrics.clone()).unwrap();
+        let (answers_in, answers) = mpsc::channel(10_000);
+        let committer: Box<dyn Committer> = match delivery {
+            Delivery::ExactlyOnce => Box::new(ExactlyOnce::new(group.clone())),
+            Delivery::AtLeastOnce => Box::new(AtLeastOnce::new(group.clone())),
+        };
+        let (finish, runtime) = (CancellationToken::new(), Runtime::new().unwrap());
+        let publish = Publish {
+            answers,
+            finish: finish.clone(),
+            topics: Topics { results: "results".into(), failures: "failures".into(), retry: String::new() },
+            producer: Producer::create(&kafka, "pod", metrics.clone()).unwrap(),
+            committer,
+            offsets: offsets.clone(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+        };
+        let ended = publish.spawn(runtime.handle().clone()).unwrap().ended;
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let consume = Consume {
+            group,
+            topics: vec!["tasks".into()],
+            retry: None,
+            offsets,
+            budget: Budget::new(10_000, 1 << 20),
+            downstream: Box::new(Echo { answers: answers_in, accepted: accepted.clone() }),
+            health: health.clone(),
+            metrics: metrics.clone(),
+        };
+        let consume = consume.spawn().unwrap();
+        Rig { cluster, runtime, metrics, health, accepted, finish, ended, consume }
+    }
+
+    fn send(&self, records: usize) {
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", self.cluster.bootstrap_servers()).create().unwrap();
+        for _ in 0..records {
+            producer
+                .send(BaseRecord::<(), str>::to("tasks").payload("{}"))
+                .map_err(|(error, _)| error)
+                .unwrap();
+        }
+        producer.flush(LONG).unwrap();
+    }
+
+    fn value(&self, series: &str) -> u32 {
+        let page = self.metrics.encode();
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
+    fn committed(&self) -> u32 {
+        self.value("ftp_pooler_committed_answers_total")
+    }
+
+    fn aborted(&self, reason: &str) -> u32 {
+        self.value(&format!("ftp_pooler_aborted_transactions_total{{reason=\"{reason}\"}}"))
+    }
+
+    fn renewals(&self) -> u32 {
+        self.value("ftp_pooler_producer_renewals_total")
+    }
+
+    fn wait_for_answers(&self, answers: u32) {
+        wait_until(&format!("{answers} answers, not {}", self.committed()), || self.committed() >= answers);
+        assert_eq!(self.committed(), answers);
+    }
+
+    /// How the thread ended, told to or not.
+    fn end(self) -> Result<usize, CommitError> {
+        let ended = self.runtime.block_on(async { tokio::time::timeout(LONG, self.ended).await });
+        self.consume.leave();
+        ended.expect("it ends").expect("it says how")
+    }
+
+    fn finish(self) -> usize {
+        self.finish.cancel();
+        self.end().unwrap()
+    }
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn kafka(bootstrap: &str, delivery: Delivery) -> Kafka {
+    Kafka {
+        bootstrap_servers: vec![bootstrap.to_owned()],
+        consumer_group: "group".into(),
+        input_topic: "tasks".into(),
+        result_topic: "results".into(),
+        fail_topic: "failures".into(),
+        retry_topic: String::new(),
+        delivery,
+        properties: std::iter::empty().collect(),
+    }
+}
+
+#[test]
+fn a_retriable_error_is_asked_for_again_within_the_transaction() {
+    use RDKafkaRespErr::*;
+    let passing = [RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS];
+    let rig = Rig::start(
+        Delivery::ExactlyOnce,
+        &[
+            (RDKafkaApiKey::InitProducerId, &passing),
+            (RDKafkaApiKey::AddOffsetsToTxn, &passing),
+            (RDKafkaApiKey::TxnOffsetCommit, &passing),
+            (RDKafkaApiKey::EndTxn, &passing),
+        ],
+    );
+    rig.send(20);
+    rig.wait_for_answers(20);
+    assert_eq!((rig.aborted("failed"), rig.aborted("broken"), rig.renewals()), (0, 0, 0));
+    assert_eq!(rig.finish(), 0);
+}
+
+#[test]
+fn a_transaction_that_a_rebalance_overtook_is_aborted_and_its_answers_are_chosen_anew() {
+    let overtaken = [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+    ];
+    let rig = Rig::start(Delivery::ExactlyOnce, &[(RDKafkaApiKey::TxnOffsetCommit, &overtaken)]);
+    rig.send(20);
+    rig.wait_for_answers(20);
+    assert_eq!((rig.aborted("rebalance"), rig.renewals()), (2, 0));
+    assert_eq!(rig.finish(), 0);
+}
+
+#[test]
+fn an_abortable_error_aborts_and_the_batch_is_sent_again() {
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED];
+    let rig = Rig::start(Delivery::ExactlyOnce, &[(RDKafkaApiKey::TxnOffsetCommit, &refused)]);
+    rig.send(20);
+    rig.wait_for_answers(20);
+    assert_eq!((rig.aborted("failed"), rig.renewals()), (1, 0));
+    assert_eq!(rig.finish(), 0);
+}
+
+#[test]
+fn a_fatal_error_makes_a_new_producer_and_nothing_is_lost() {
+    let invalid = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE];
+    for request in [RDKafkaApiKey::EndTxn, RDKafkaApiKey::TxnOffsetCommit] {
+        let rig = Rig::start(Delivery::ExactlyOnce, &[(request, &invalid)]);
+        rig.send(20);
+        rig.wait_for_answers(20);
+        assert_eq!((rig.aborted("broken"), rig.renewals()), (1, 1), "{request:?}");
+        assert!(rig.health.verdict(Instant::now()).is_healthy());
+        assert_eq!(rig.finish(), 0);
+    }
+}
+
+#[test]
+fn a_fenced_producer_ends_the_thread_and_says_so() {
+    for code in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_PRODUCER_FENCED,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+    ] {
+        let rig = Rig::start(Delivery::ExactlyOnce, &[(RDKafkaApiKey::EndTxn, &[code])]);
+        rig.send(1);
+        let metrics = rig.metrics.clone();
+        let error = rig.end().unwrap_err();
+        assert!(matches!(error, CommitError::Fenced(_)), "{error:?}");
+        assert!(error.to_string().contains("another process publishes as this pod"), "{error}");
+        assert!(metrics.encode().contains("ftp_pooler_fenced_total 1"));
+    }
+}
+
+#[test]
+fn a_pod_that_may_not_publish_yet_is_not_ready_and_goes_on_once_it_may() {
+    let forbidden = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED; 3];
+    let rig = Rig::start(Delivery::ExactlyOnce, &[(RDKafkaApiKey::InitProducerId, &forbidden)]);
+    rig.send(1);
+    let not_begun = || {
+        let reasons = rig.health.verdict(Instant::now()).reasons;
+        reasons.iter().any(|reason| reason == "the producer has not begun")
+    };
+    wait_until("it to be not ready", not_begun);
+    rig.wait_for_answers(1);
+    assert!(!not_begun());
+    assert_eq!(rig.renewals(), 3);
+    assert_eq!(rig.finish(), 0);
+}
+
+#[test]
+fn brokers_without_transactions_end_the_thread_with_the_way_out() {
+    let unsupported = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT];
+    let rig = Rig::start(Delivery::ExactlyOnce, &[(RDKafkaApiKey::InitProducerId, &unsupported)]);
+    let error = rig.end().unwrap_err();
+    assert!(error.to_string().contains("transaction.max.timeout.ms"), "{error}");
+}
+
+#[test]
+fn brokers_that_go_away_and_come_back_are_waited_for() {
+    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+        let rig = Rig::start(delivery, &[]);
+        rig.send(1);
+        rig.wait_for_answers(1);
+        rig.cluster.broker_down(1).unwrap();
+        rig.cluster.broker_up(1).unwrap();
+        rig.send(5);
+        rig.wait_for_answers(6);
+        assert_eq!(rig.finish(), 0);
+    }
+}
+
+#[test]
+fn the_thread_ends_also_where_the_brokers_are_away_and_says_what_is_left() {
+    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+        // No commit is ever confirmed.
+        let away = [RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT; 1_000];
+        let requests = [RDKafkaApiKey::EndTxn, RDKafkaApiKey::OffsetCommit];
+        let rig = Rig::start(delivery, &requests.map(|request| (request, &away[..])));
+        rig.send(3);
+        wait_until("answers to be on their way", || rig.accepted.load(Ordering::Relaxed) == 3);
+        assert_eq!(rig.committed(), 0);
+        // Acknowledged answers stand at least once, though their offsets are not committed.
+        let left = if delivery == Delivery::ExactlyOnce { 3 } else { 0 };
+        assert_eq!(rig.finish(), left);
+    }
+}
+
+#[test]
+fn a_topic_that_may_not_be_written_holds_up_its_own_answers_only() {
+    let rig = Rig::start(Delivery::ExactlyOnce, &[]);
+    let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    rig.cluster.topic_error("results", forbidden).unwrap();
+    rig.send(2);
+    wait_until("a transaction to be aborted", || rig.aborted("refused") > 0);
+    assert_eq!(rig.committed(), 0);
+    rig.cluster.topic_error("results", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    rig.wait_for_answers(2);
+    assert_eq!((rig.renewals(), rig.finish()), (0, 0));
+}
