@@ -11,6 +11,8 @@
 
 #[path = "ftp_scripted/redo.rs"]
 mod redo;
+#[path = "ftp_scripted/row.rs"]
+mod row;
 #[path = "support/scripted.rs"]
 mod scripted;
 

@@ -50,6 +50,8 @@ pub(super) struct Ahead {
     renaming: Option<String>,
     /// STOR went out for this path, and its data connection comes about there.
     begun: Option<(String, End)>,
+    /// The present transfer is one that was begun so.
+    pub is_hasty: bool,
 }
 
 impl Ahead {
@@ -63,6 +65,7 @@ impl Ahead {
             size: None,
             renaming: None,
             begun: None,
+            is_hasty: false,
         }
     }
 
@@ -217,6 +220,14 @@ impl Session {
         let waiting = || format!("the reply to {verb}");
         let read = within(Wait::Reply, limit, waiting, self.ftp.read_response_in(&[])).await?;
         self.heard_reply(read)
+    }
+
+    /// Whether a refusal of STOR is one of sending it before its turn, as far as can be told: in its turn it will
+    /// tell.
+    pub(super) fn refused_for_haste(&self, step: Step, fault: &Fault) -> bool {
+        let Fault::Reply(reply) = fault else { return false };
+        let is_about_turns = matches!(reply.code, 425 | 450 | 500..=504);
+        self.ahead.is_hasty && matches!(step, Step::Stor | Step::Sending) && is_about_turns
     }
 
     pub(super) fn objected(&self, what: &str) {

@@ -75,7 +75,7 @@ impl Session {
         let failed = |fault| StepFault::new(step, fault);
         if let Some(end) = self.ahead.take_begun(path) {
             // STOR is under way; its reply is still to come.
-            self.ahead.unaccepted = self.tls.is_none();
+            (self.ahead.unaccepted, self.ahead.is_hasty) = (self.tls.is_none(), true);
             return match self.tls {
                 None => self.open_unaccepted(end, true).await,
                 Some(_) => self.open_sent(step, end, Sent::default()).await,
@@ -83,7 +83,7 @@ impl Session {
         }
         let line = command_line(step, Some(path)).map_err(failed)?;
         self.speak_utf8(path).await.map_err(failed)?;
-        self.ahead.unaccepted = false;
+        (self.ahead.unaccepted, self.ahead.is_hasty) = (false, false);
         let size = match manner {
             Manner::BehindSize => Some(command_line(Step::Size, Some(path)).map_err(failed)?),
             Manner::Alone | Manner::Unaccepted => None,

@@ -319,7 +319,11 @@ impl Session {
         let server = format!("{}:{}", self.connection.host, self.connection.port);
         let stale = self.tasks > 1 && !self.heard;
         let renewable = self.renews_tls(fault);
-        let error = classify(At { step, server: &server, path, stale, renewable }, fault);
+        let mut error = classify(At { step, server: &server, path, stale, renewable }, fault);
+        if self.refused_for_haste(step, fault) {
+            self.objected(&error.failure.message);
+            error.remedy = Remedy::FreshSession;
+        }
         if error.remedy == Remedy::FreshSession {
             self.unfinished = true;
         }
