@@ -183,14 +183,19 @@ impl<'s> Transfer<'s> {
                 // Asked again in their turns, where a refusal is meant.
                 session.objected(&replies.size.to_string());
             }
-            // A refusal too, where it cannot be asked again.
-            if replies.size.code == 213 || next_begun {
-                session.ahead.keep_size(&self.path, replies.size);
-            }
             if is_named {
                 session.ahead.keep_renaming(&self.path);
             }
-            Ok(())
+            if replies.size.code == 213 {
+                session.ahead.keep_size(&self.path, replies.size);
+                Ok(())
+            } else if next_begun {
+                // It cannot be asked in its turn now, and no file goes unverified for haste.
+                let error = session.fail(Step::Size, Some(&self.path), &Fault::Reply(replies.size));
+                Err(TryError { remedy: Remedy::FreshSession, ..error })
+            } else {
+                Ok(())
+            }
         } else {
             session.known.forget_directory(&self.path);
             let mut error = session.fail(self.step, Some(&self.path), &Fault::Reply(replies.ended));
