@@ -178,8 +178,13 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         let ended = {
             let Row { open, next, before, .. } = &mut *row;
             let mut beside = Beside { shared: &shared, duty: &mut self.duty, may_go_on, next, before };
-            let carried =
-                catch_panic(shared.carrier.carry(session, open, (task, record), &mut beside, &shared.cut_off));
+            let carried = catch_panic(shared.carrier.carry(
+                session,
+                open,
+                (task, record),
+                &mut beside,
+                &shared.cut_off,
+            ));
             until_cut_off(&shared.cut_off, lease, carried).await
         };
         self.before_ended(row);

@@ -111,12 +111,7 @@ impl Line {
         let mut duties = Vec::new();
         while state.queue.ready() > state.free() && state.lanes < limit && state.may_seek_besides(0) {
             state.lanes += 1;
-            duties.push(Duty {
-                line: Arc::clone(self),
-                has_session: false,
-                tasks: 0,
-                has_left: false,
-            });
+            duties.push(Duty { line: Arc::clone(self), has_session: false, tasks: 0, has_left: false });
         }
         duties
     }
@@ -234,7 +229,11 @@ impl Line {
 
     pub fn counts(&self) -> Counts {
         let state = self.state();
-        Counts { waiting: state.queue.ready(), delayed: state.queue.delayed(), in_flight: state.with_task + state.due }
+        Counts {
+            waiting: state.queue.ready(),
+            delayed: state.queue.delayed(),
+            in_flight: state.with_task + state.due,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -41,8 +41,7 @@ impl Session {
         announced: Option<IpAddr>,
         ports: Option<RangeInclusive<u16>>,
     ) -> Result<(Listening, Step, String), Fault> {
-        let broken =
-            |error| Fault::Broken { what: "listening for the data connection".to_owned(), error };
+        let broken = |error| Fault::Broken { what: "listening for the data connection".to_owned(), error };
         let own = self.ftp.get_ref().await.local_addr().map_err(broken)?.ip();
         let listener = bind(own, ports).await.map_err(broken)?;
         let port = listener.local_addr().map_err(broken)?.port();

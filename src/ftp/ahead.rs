@@ -176,16 +176,12 @@ impl Session {
 
     /// Where the data connection comes about; `None` where the server refused to.
     pub(super) fn announced_end(&mut self, announced: Announced, reply: &Reply) -> Option<End> {
-        match announced.listening {
-            Some(listening) => {
-                self.lacks.eprt |= announced.step == Step::Eprt && (500..600).contains(&reply.code);
-                reply.is_done().then_some(End::Here(listening))
-            }
-            None => {
-                let port = reply.extended_passive_port().filter(|_| reply.code == 229)?;
-                Some(self.at_peer(port))
-            }
+        if let Some(listening) = announced.listening {
+            self.lacks.eprt |= announced.step == Step::Eprt && (500..600).contains(&reply.code);
+            return reply.is_done().then_some(End::Here(listening));
         }
+        let port = reply.extended_passive_port().filter(|_| reply.code == 229)?;
+        Some(self.at_peer(port))
     }
 
     /// Writes commands in one burst; their replies are then owed, and read by [`Session::owed_reply`].

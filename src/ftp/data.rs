@@ -120,7 +120,7 @@ impl Store<'_> {
     #[must_use]
     pub fn may_be_followed_by(&self, path: &str) -> bool {
         let session = &*self.0.session;
-        session.known.has_directory(path) && !(session.owes_utf8 && !path.is_ascii())
+        session.known.has_directory(path) && (path.is_ascii() || !session.owes_utf8)
     }
 
     /// Gives the transfer up, like [`Retrieve::abort`]. The server takes what it has for the whole file.

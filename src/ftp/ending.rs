@@ -234,7 +234,9 @@ impl Session {
     async fn replies(&mut self, row: Row<'_>) -> Result<Replies, Fault> {
         let ended = self.final_reply(self.connection().timeouts.close).await?;
         // A command that was swallowed is refused as one, before the transfer's end is told.
-        self.in_place(&ended, |code| (200..300).contains(&code) && !matches!(code, 213 | 229) || code >= 400)?;
+        self.in_place(&ended, |code| {
+            (200..300).contains(&code) && !matches!(code, 213 | 229) || code >= 400
+        })?;
         if (500..=504).contains(&ended.code) {
             return Err(self.out_of_place(&ended));
         }

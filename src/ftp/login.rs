@@ -75,11 +75,7 @@ impl Login<'_> {
     }
 
     /// The greeting, and TLS where the connection has it.
-    async fn greet(
-        &self,
-        stream: TcpStream,
-        tls: Option<&SessionTls>,
-    ) -> Result<Control, (Step, Fault)> {
+    async fn greet(&self, stream: TcpStream, tls: Option<&SessionTls>) -> Result<Control, (Step, Fault)> {
         let waiting = || "the greeting".to_owned();
         if let (Some(tls), TlsMode::Implicit) = (tls, self.connection.tls.mode) {
             let waiting = || "the TLS handshake and the greeting".to_owned();

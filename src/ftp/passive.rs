@@ -267,7 +267,9 @@ impl Session {
         match (port, self.connection().way.data.clone()) {
             (Some(port), _) => Ok(self.at_peer(port)),
             (None, Data::Passive) => self.passive_end().await,
-            (None, Data::Active { announced, ports }) => Ok(End::Here(self.listen_and_say(announced, ports).await?)),
+            (None, Data::Active { announced, ports }) => {
+                Ok(End::Here(self.listen_and_say(announced, ports).await?))
+            }
         }
     }
 

@@ -24,8 +24,8 @@ use crate::record::Record;
 use crate::storage::{LOOK_EVERY, Names, Owner, SharedStrays, Storage, StorageError};
 use crate::task::{Operation, Task};
 
-pub use row::{Neighbours, Progress, Row};
 use row::{Alone, Place};
+pub use row::{Neighbours, Progress, Row};
 use stop::Stop;
 
 /// What a try that succeeded did.

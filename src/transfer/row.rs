@@ -166,7 +166,8 @@ impl Place<'_> {
         let owner = Owner::of(record, &self.transfer.names);
         let temp = format!("{directory}{}", owner.temp);
         let may_follow = is_plain(task) && record.lease.is_live() && store.may_be_followed_by(&temp);
-        let (true, true, Ok(storage)) = (may_follow, path.is_ascii(), self.transfer.storage(&task.local)) else {
+        let (true, true, Ok(storage)) = (may_follow, path.is_ascii(), self.transfer.storage(&task.local))
+        else {
             return Ok(None);
         };
         // What is wrong with it is told when it is carried.
@@ -226,6 +227,7 @@ fn is_plain(task: &Task) -> bool {
 
 fn again(why: &str) -> TryError {
     use crate::failure::{Code, Failure};
-    let failure = Failure::new(Code::ConnectFailed, format!("the file is on the server but for its name: {why}"));
+    let failure =
+        Failure::new(Code::ConnectFailed, format!("the file is on the server but for its name: {why}"));
     TryError { failure, remedy: Remedy::FreshSession }
 }

@@ -105,8 +105,12 @@ impl Lane<'_> {
 }
 
 async fn far(script: Script) -> (Rig, Arc<Known>, Session) {
+    waiting(script, PATIENCE).await
+}
+
+/// With each wait that long at most.
+async fn waiting(script: Script, wait: Duration) -> (Rig, Arc<Known>, Session) {
     let mut rig = Rig::with(script).await;
-    let wait = Duration::from_secs(1);
     rig.connection.timeouts = Timeouts {
         connect: wait,
         login: wait,
@@ -191,10 +195,8 @@ async fn a_task_that_is_ours_no_more_is_not_renamed_and_its_neighbours_are() {
     rig.server.now_on("STOR", Act::Take(100, End::Dawdle(text("226 stored"))));
     let lane = Lane { rig: &rig, known: &known, waiting, ended: BTreeMap::new() };
     let ending = async {
-        until("the third is begun", || {
-            rig.server.verbs().iter().filter(|verb| *verb == "STOR").count() >= 3
-        })
-        .await;
+        until("the third is begun", || rig.server.verbs().iter().filter(|verb| *verb == "STOR").count() >= 3)
+            .await;
         lease.end();
     };
     let (ended, ()) = tokio::join!(lane.work(session), ending);
@@ -252,7 +254,8 @@ async fn a_fault_anywhere_in_a_row_costs_no_file() {
             for act in acts() {
                 let is_stors = matches!(act, Act::Take(..));
                 // In its turn it is meant.
-                if (command, nth) == ("STOR", 0) && matches!(&act, Act::Say(said) if said.starts_with("500")) {
+                if (command, nth) == ("STOR", 0) && matches!(&act, Act::Say(said) if said.starts_with("500"))
+                {
                     continue;
                 }
                 if is_stors != (command == "STOR") && (is_stors || matches!(act, Act::DeadPort)) {
@@ -271,7 +274,7 @@ async fn costs_no_file(command: &'static str, nth: usize, act: Act) {
     let at = format!("{command} {nth} {act:?}");
     // A file that a server takes for renamed without having renamed it cannot be told.
     let lies = command == "RNTO" && matches!(&act, Act::Say(said) if said.starts_with("226"));
-    let (rig, known, session) = far(Script::new()).await;
+    let (rig, known, session) = waiting(Script::new(), Duration::from_secs(1)).await;
     rig.server.nth(command, nth, act);
     let ended = work(&rig, &known, session).await;
     assert_eq!(ended.len(), FILES, "{at}");
@@ -279,6 +282,9 @@ async fn costs_no_file(command: &'static str, nth: usize, act: Act) {
     for (path, ended) in ended {
         let content = rig.server.content(&path);
         assert!(ended.is_ok(), "{at}: {path}: {ended:?}\n{:#?}", rig.server.commands());
-        assert!(content.as_deref() == Some(CONTENT) || lies && content.is_none(), "{at}: {path}: {content:?}");
+        assert!(
+            content.as_deref() == Some(CONTENT) || lies && content.is_none(),
+            "{at}: {path}: {content:?}"
+        );
     }
 }

@@ -199,7 +199,11 @@ impl Rig {
     }
 
     /// Carries tasks on one session in a row, as a lane does.
-    pub async fn run_row(&self, session: &mut Session, tasks: Vec<Task>) -> Vec<Result<Transferred, Stopped>> {
+    pub async fn run_row(
+        &self,
+        session: &mut Session,
+        tasks: Vec<Task>,
+    ) -> Vec<Result<Transferred, Stopped>> {
         let mut tasks: VecDeque<_> = tasks.into_iter().map(|task| (task, record(next_offset()))).collect();
         let (mut row, mut ended, mut next) = (Row::default(), Vec::new(), tasks.pop_front());
         while let Some((task, record)) = next {

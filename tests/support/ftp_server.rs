@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::certificate::Certificate;
 use super::deps_dir;
+use super::link;
 use super::ports::free_port;
 use super::process::Process;
 use super::scratch::Scratch;
-use super::link;
 use super::vsftpd::{self, Host, Vsftpd};
 use super::wait::try_wait_for;
 
@@ -124,7 +124,11 @@ impl FtpServer {
                 fs::write(&file, config).expect("proftpd.conf");
                 let args =
                     ["-n", "-q", "-c"].map(str::to_owned).into_iter().chain([file.display().to_string()]);
-                (Running::Other(run("proftpd", &args.collect::<Vec<_>>(), &host, addr, scratch.path())), addr, root)
+                (
+                    Running::Other(run("proftpd", &args.collect::<Vec<_>>(), &host, addr, scratch.path())),
+                    addr,
+                    root,
+                )
             }
             Make::PureFtpd => {
                 if settings.security == Security::Implicit || !is_root() {

@@ -195,7 +195,11 @@ impl Server {
 
     /// From now on, and before all other rules.
     pub fn now_on(&self, command: &str, act: Act) {
-        self.shared.rules.lock().unwrap().insert(0, Rule { command: command.to_owned(), act, once: false, later: 0 });
+        self.shared
+            .rules
+            .lock()
+            .unwrap()
+            .insert(0, Rule { command: command.to_owned(), act, once: false, later: 0 });
     }
 
     /// The next time but `later` that this command comes.
