@@ -76,7 +76,7 @@ declare_metrics! {
     partitions_paused: IntGauge = "ftp_pooler_paused_partitions", [];
     /// Answers sent to Kafka whose tasks' offsets are committed.
     committed: IntCounter = "ftp_pooler_committed_answers_total", [];
-    /// One batch (with exactly_once, one transaction): answers sent and acknowledged, offsets committed.
+    /// One batch (or transaction): answers sent and acknowledged, offsets committed.
     commit_duration: Histogram = "ftp_pooler_commit_duration_seconds", [], COMMIT_BUCKETS;
     /// Answers in a batch that was committed; 0 where only offsets were.
     commit_answers: Histogram = "ftp_pooler_commit_answers", [], BATCH_BUCKETS;

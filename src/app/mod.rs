@@ -108,7 +108,7 @@ impl App {
     /// Binds, opens, connects and starts everything, in this order: what can fail, fails before the group
     /// is joined.
     pub async fn start(config: Config) -> Result<App, Error> {
-        let shared = Shared::new(&config)?;
+        let shared = Shared::new(&config);
         let sidecar = Sidecar::bind(&config.api, &config.metrics).await?;
         let (api_addr, metrics_addr) = addresses(&sidecar)?;
         let storages = open_storages(&config)?;

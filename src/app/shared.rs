@@ -30,14 +30,14 @@ pub(super) struct Shared<'a> {
 }
 
 impl<'a> Shared<'a> {
-    pub fn new(config: &'a Config) -> Result<Self, Error> {
-        Ok(Shared {
+    pub fn new(config: &'a Config) -> Self {
+        Shared {
             config,
             offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
-        })
+        }
     }
 
     /// The way to publish, with room for an answer to each record that the budget can admit.

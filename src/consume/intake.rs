@@ -343,7 +343,7 @@ impl Loop {
                     %error, "a topic is not there; waiting for it"
                 );
             }
-            _ => tracing::warn!(%error, "Kafka consumer"),
+            _ => self.parts.group.member.context().complain(error),
         }
     }
 }

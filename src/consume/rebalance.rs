@@ -138,7 +138,10 @@ fn assign(
     if !partitions.is_empty() {
         let asked: HashSet<_> = partitions.iter().collect();
         let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
-        let ids = Asked::about(&group.member, topics, COMMITTED_DEADLINE);
+        if let Some(topic) = topics.first() {
+            group.answering.look(&group.member, topic, COMMITTED_DEADLINE)?;
+        }
+        let ids = Asked::about(group, topics, COMMITTED_DEADLINE);
         let committed = group.committed(partitions, COMMITTED_DEADLINE)?;
         let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
         let ids = ids.answer(COMMITTED_DEADLINE).unwrap_or(timed_out)?;

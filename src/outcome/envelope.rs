@@ -39,8 +39,9 @@ impl<'a> Envelope<'a> {
         let fitting = if has_room(&whole) {
             whole
         } else {
-            let bare = Envelope { headers: Vec::new(), cut: true, ..whole };
-            if has_room(&bare) { bare } else { Envelope { key: task_id, ..bare } }
+            let bare = Envelope { cut: !whole.headers.is_empty(), headers: Vec::new(), ..whole };
+            let keyless = bare.key != task_id;
+            if has_room(&bare) { bare } else { Envelope { key: task_id, cut: bare.cut || keyless, ..bare } }
         };
         Envelope { room: fitting.room.saturating_sub(fitting.len()), ..fitting }
     }

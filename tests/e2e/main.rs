@@ -22,6 +22,7 @@ mod bad_input;
 mod caps;
 mod deferral;
 mod delivery;
+mod doubt;
 mod isolation;
 mod lifecycle;
 mod memory;
