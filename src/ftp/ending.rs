@@ -58,7 +58,7 @@ impl Session {
     }
 }
 
-impl<'s> Transfer<'s> {
+impl Transfer<'_> {
     /// Ends a download. EPSV for the next file goes out while the final reply is on its way: it arrives after the
     /// server is done, since it waits for our end of the data connection to close.
     pub async fn finish_download(mut self) -> Result<(), TryError> {

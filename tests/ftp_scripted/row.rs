@@ -92,9 +92,8 @@ impl Lane<'_> {
 
     fn settle(&mut self, entry: Entry, ended: Result<Transferred, Stopped>) {
         let is_final = match &ended {
-            Ok(_) => true,
             Err(Stopped::Failed(error)) => error.remedy == Remedy::GiveUp || entry.tries >= TRIES,
-            Err(_) => true,
+            Ok(_) | Err(_) => true,
         };
         if is_final {
             assert!(self.ended.insert(entry.task.remote_path.clone(), ended).is_none(), "answered twice");

@@ -25,6 +25,9 @@ const COUNTED: &str = "FTP_POOLER_TEST_LINK_LOG";
 /// What the names of links begin with.
 const PREFIX: &str = "wl";
 
+/// Links that this process has laid.
+static LINKS: AtomicUsize = AtomicUsize::new(0);
+
 const UP: Duration = Duration::from_secs(20);
 
 /// A link that stands; it goes when dropped.
@@ -64,7 +67,6 @@ impl Link {
             return Err("it takes root".to_owned());
         }
         remove_leftovers();
-        static LINKS: AtomicUsize = AtomicUsize::new(0);
         // The kernel takes no names longer than 15 bytes.
         let name = format!("{PREFIX}{}x{}", std::process::id(), LINKS.fetch_add(1, Ordering::Relaxed));
         let scratch = Scratch::new("link");
