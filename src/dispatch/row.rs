@@ -20,11 +20,11 @@ pub(super) struct Row<R> {
     /// On the session itself.
     pub open: R,
     /// The task before: its last commands go out with those of the one that is carried.
-    pub due: Option<Entry>,
+    pub due: Option<Box<Entry>>,
     /// What became of it.
     pub before: Option<Result<Transferred, Stopped>>,
     /// The task behind, whose try has begun.
-    pub next: Option<Entry>,
+    pub next: Option<Box<Entry>>,
 }
 
 impl<R: Default> Default for Row<R> {
@@ -39,7 +39,7 @@ pub(super) struct Beside<'a, C: Connect, T> {
     pub duty: &'a mut Duty,
     /// The task is tried for the first time, and the session need not be given up after it.
     pub may_go_on: bool,
-    pub next: &'a mut Option<Entry>,
+    pub next: &'a mut Option<Box<Entry>>,
     pub before: &'a mut Option<Result<Transferred, Stopped>>,
 }
 
@@ -65,16 +65,16 @@ impl<C: Connect, T: Carry<C::Session>> Neighbours for Beside<'_, C, T> {
 
 impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     /// The line's next task whose answer is wanted and whose deadline is not over; its try begins.
-    pub(super) fn take_for(self: &Arc<Self>, duty: &mut Duty) -> Option<Entry> {
+    pub(super) fn take_for(self: &Arc<Self>, duty: &mut Duty) -> Option<Box<Entry>> {
         loop {
             let mut entry = duty.take(Instant::now())?;
             if !entry.job.record.lease.may_begin() {
-                duty.finish();
+                duty.finish(&entry);
                 self.withdrawn(entry);
                 continue;
             }
             if let Some(failure) = entry.past_deadline(Timestamp::now()) {
-                duty.finish();
+                duty.finish(&entry);
                 self.answer(entry, Err(failure));
                 continue;
             }

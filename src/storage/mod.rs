@@ -72,7 +72,7 @@ pub enum Begun {
 
 impl Storage {
     /// Opens `base_path`, which must be a directory. It stays the directory that was opened, also where
-    /// another is moved to its name or mounted over it. Blocks.
+    /// another is moved to its name or mounted over it, until it is removed itself. Blocks.
     ///
     /// # Errors
     /// As of any local path; the message names `base_path`.
@@ -84,7 +84,7 @@ impl Storage {
         if beneath.confinement() == Confinement::CapStd {
             tracing::warn!(connection = connection.name, "no openat2 here: paths are confined by cap-std");
         }
-        if !mark::can_be_put(beneath.base()) {
+        if !beneath.base().is_ok_and(mark::can_be_put) {
             tracing::warn!(
                 connection = connection.name,
                 "no user extended attributes here: a download that is done again after a crash is transferred again, \

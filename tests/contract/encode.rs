@@ -1,5 +1,7 @@
 //! What an outcome becomes: the message of a result or a failure, within the size of its topic.
 
+use std::borrow::Cow;
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -199,7 +201,8 @@ fn headers_travel_along_in_order_without_the_poolers_own() {
     for verdict in [Ok(completed(&[])), Err(Failure::new(Code::Internal, "x"))] {
         let outcome =
             outcome(Record { headers: record.headers.clone(), ..self::record(None) }, Some("6b1f"), verdict);
-        let headers: Vec<Header> = outcome.encode(TOPIC_BYTES).headers.into_iter().cloned().collect();
+        let headers: Vec<Header> =
+            outcome.encode(TOPIC_BYTES).headers.into_iter().map(Cow::into_owned).collect();
         assert_eq!(
             headers,
             [header("trace", Some(b"\xff\x00")), header("trace", None), header("", Some(b""))]
@@ -354,7 +357,7 @@ fn a_deferral_is_the_record_as_it_was_with_our_own_headers_made_anew() {
     let sent = deferred.encode(100_000);
     assert_eq!((sent.kind, sent.key, sent.truncated), (AnswerKind::Deferral, Some(&b"the key"[..]), false));
     assert_eq!(sent.payload, br#" {"task_id" : "6b1f"} "#);
-    let headers: Vec<_> = sent.headers.into_iter().cloned().collect();
+    let headers: Vec<_> = sent.headers.into_iter().map(Cow::into_owned).collect();
     assert_eq!(headers, [header("trace", "1"), header("trace", "2"), header("ftp-pooler-attempts", "2")]);
 }
 

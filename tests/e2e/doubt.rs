@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ftp_pooler::config::{Delivery, Kafka};
 use ftp_pooler::consume::{self, CommitError, Consume, Downstream, Group, KafkaError, consumer_properties};
-use ftp_pooler::dispatch::{Admission, Answered, Budget};
+use ftp_pooler::dispatch::{Admission, Answered, Budget, Whereabouts};
 use ftp_pooler::health::Health;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
@@ -47,6 +47,10 @@ impl Downstream for Echo {
     }
 
     fn relieve(&self, _: &[(TopicPartition, i64)]) {}
+
+    fn whereabouts(&self, _: &Origin) -> Option<Whereabouts> {
+        None
+    }
 }
 
 /// Of three commits one takes place and is not confirmed, one neither, and the third is well.
@@ -107,6 +111,7 @@ fn kafka(broker: &Broker, topics: &Topics) -> Kafka {
         fail_topic: topics.failures.clone(),
         retry_topic: String::new(),
         delivery: Delivery::ExactlyOnce,
+        static_membership: false,
         properties: std::iter::empty().collect(),
     }
 }
@@ -144,6 +149,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         group,
         topics: vec![topics.tasks.clone()],
         retry: None,
+        slow_task: LONG,
         offsets,
         budget: Budget::new(1_000, 1 << 20),
         downstream: Box::new(Echo(answers_in)),

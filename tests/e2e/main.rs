@@ -31,5 +31,6 @@ mod outage;
 mod redo;
 mod retries;
 mod selftest;
+mod sweeping;
 mod takeover;
 mod transfers;
