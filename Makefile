@@ -4,7 +4,7 @@
 # What `make chaos` may be told.
 CHAOS := TASKS PODS SEED DELIVERY ONLY BROKER_AWAY REDO
 
-.PHONY: help demo test chaos bench lint fmt deps build-deps
+.PHONY: help demo test chaos fuzz bench lint fmt deps build-deps
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both 
 chaos: deps ## Kill pods, broker and FTP servers under load, then audit every answer and file (TASKS=100000 PODS=4 SEED=7)
 	@$(foreach name,$(CHAOS),$(if $($(name)),FTP_POOLER_CHAOS_$(name)='$($(name))')) \
 		cargo test --locked --test chaos -- --ignored --exact --nocapture every_task_is_answered_once_whatever_dies
+
+fuzz: build-deps ## Fuzz decoder, ledger metadata, replies and connections.ini, a minute each (SECONDS_EACH=600)
+	@scripts/fuzz.sh
 
 bench: ## The pooler side by side with rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root
 	@scripts/bench.sh $(ARGS)

@@ -66,7 +66,7 @@ codes! {
     ConnectionUnavailable = "connection_unavailable", true;
     /// The task's deadline was over before it was begun.
     DeadlineExceeded = "deadline_exceeded", false;
-    /// Larger than the local file system or a limit of the process allows.
+    /// Larger than the connection's `max_file_size`, the local file system or a limit of the process allows.
     FileTooLarge = "file_too_large", false;
     /// The server, or this version, cannot do what the task asks for.
     Unsupported = "unsupported", false;

@@ -13,6 +13,8 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod corpus;
 #[cfg(feature = "demo")]
 pub mod demo;
 

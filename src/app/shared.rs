@@ -17,7 +17,6 @@ use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::storage::{Names, Storage, Target};
-use crate::task::Options;
 use crate::transfer::Transfer;
 
 /// What several parts hold.
@@ -85,6 +84,7 @@ impl<'a> Shared<'a> {
         Dispatcher::new(Wiring {
             pool: pool.clone(),
             carrier: Transfer::new(storages.clone(), names, self.metrics.clone())
+                .hashing(self.config.transfer.hash)
                 .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),
             roots: connections.local.values().map(root).collect(),
@@ -93,7 +93,6 @@ impl<'a> Shared<'a> {
             budget: self.budget.clone(),
             answers,
             metrics: self.metrics.clone(),
-            unsupported: Options::unsupported,
         })
     }
 

@@ -106,6 +106,27 @@ pub const KEEPALIVE: Key = key(
     "After this much silence TCP asks whether the server is still there, which also keeps firewalls from \
      forgetting a control connection during a long transfer; 0 never asks.",
 );
+pub const ENCODING: Key = rclones(
+    "encoding",
+    Kind::Encoding,
+    Told("names are sent as the task has them"),
+    "Characters of a task's remote path that the server does not take, and that are replaced there by look-alikes: \
+     rclone's classes with commas, such as its own default for FTP, `Slash,Del,Ctl,RightSpace,Dot`. Unlike with \
+     rclone nothing is replaced where this is not set.",
+);
+pub const WRITING_MDTM: Key = rclones(
+    "writing_mdtm",
+    Kind::Flag,
+    Is("false"),
+    "Set times with `MDTM time path` at once, for `preserve_mtime` on an upload. Otherwise MFMT, MFF and SITE UTIME \
+     come first where the server offers them, and this form where it offers none of them, such as vsftpd.",
+);
+pub const IDLE_TIMEOUT: Key = rclones(
+    "idle_timeout",
+    Kind::Time { min: Duration::ZERO, max: Duration::from_secs(86_400) },
+    Told("`pool.session_timeout_seconds`"),
+    "An idle session of this connection is closed after this time; 0 keeps it until the server ends it.",
+);
 pub const PATH_ROOT: Key = key(
     "path_root",
     Kind::Text,
@@ -152,6 +173,40 @@ pub const MAX_SESSION_AGE: Key = key(
     Told("`4m30s` with TLS, whose sessions many servers forget after five minutes; else none"),
     "A session that is older than this is closed as soon as it has no transfer.",
 );
+pub const MAX_SESSION_TRANSFERS: Key = key(
+    "max_session_transfers",
+    Kind::Number { min: 0, max: 1_000_000_000 },
+    Is("0"),
+    "A session that has served so many tasks is closed; 0 is no limit. For servers that grow slower or leak with \
+     each transfer.",
+);
+pub const RESUME: Key = key(
+    "resume",
+    Kind::Flag,
+    Is("true"),
+    "A transfer that broke off goes on where it was (REST), if size and time of its source are the same as before. \
+     `false` begins each try with the first byte, as a task can ask with `options.resume`.",
+);
+pub const MAX_FILE_SIZE: Key = key(
+    "max_file_size",
+    Kind::Size { min: 1, max: 1 << 50 },
+    Is("1Ti"),
+    "A larger file is `file_too_large`: before its first byte where its size is known, else once so many bytes have \
+     come. So no server can send for ever.",
+);
+pub const MIN_RATE: Key = key(
+    "min_rate",
+    Kind::Size { min: 0, max: 1 << 30 },
+    Is("64"),
+    "Bytes a second, on average over `min_rate_window`, that a data connection must move while it is waited for; a \
+     slower one has failed. 0 bears any.",
+);
+pub const MIN_RATE_WINDOW: Key = key(
+    "min_rate_window",
+    Kind::Time { min: Duration::from_secs(1), max: Duration::from_secs(3600) },
+    Is("2m"),
+    "The time over which `min_rate` is measured.",
+);
 pub const DISABLE_EPSV: Key = rclones(
     "disable_epsv",
     Kind::Flag,
@@ -192,9 +247,21 @@ pub const RENAME_OVER: Key = key(
 );
 pub const CONNECT_TIMEOUT: Key =
     key("connect_timeout", WAIT, Is("30s"), "For each TCP connect, control and data.");
-pub const LOGIN_TIMEOUT: Key =
-    key("login_timeout", WAIT, Is("30s"), "For the greeting and for each reply of the login.");
+pub const GREETING_TIMEOUT: Key =
+    key("greeting_timeout", WAIT, Is("30s"), "For the server's greeting, once it is connected to.");
+pub const LOGIN_TIMEOUT: Key = key(
+    "login_timeout",
+    WAIT,
+    Is("30s"),
+    "For each reply of the login, and for the TLS handshake; all of them together may take twice as long.",
+);
 pub const REPLY_TIMEOUT: Key = key("reply_timeout", WAIT, Is("30s"), "For any other reply.");
+pub const FIRST_BYTE_TIMEOUT: Key = key(
+    "first_byte_timeout",
+    WAIT,
+    Is("1m"),
+    "For the first byte of a download: a server may have to fetch the file from somewhere first.",
+);
 pub const STALL_TIMEOUT: Key =
     key("stall_timeout", WAIT, Is("60s"), "A data connection without a byte for this long has stalled.");
 pub const CLOSE_TIMEOUT: Key = rclones(
@@ -202,6 +269,18 @@ pub const CLOSE_TIMEOUT: Key = rclones(
     WAIT,
     Is("1m"),
     "For the reply that ends a transfer, counted from the end of its data.",
+);
+pub const SHUT_TIMEOUT: Key = rclones(
+    "shut_timeout",
+    WAIT,
+    Told("`close_timeout`"),
+    "rclone's name for a part of the wait that `close_timeout` bounds here: the shorter of the two holds.",
+);
+pub const HASH_TIMEOUT: Key = key(
+    "hash_timeout",
+    WAIT,
+    Is("10m"),
+    "For the reply to HASH and its like, for which the server reads the whole file.",
 );
 
 /// The keys of a section with `type = ftp`, in the order of the documentation.
@@ -226,6 +305,8 @@ pub const FTP: &[&Key] = &[
     &DISABLE_EPSV,
     &DISABLE_UTF8,
     &CHARSET,
+    &ENCODING,
+    &WRITING_MDTM,
     &PATH_ROOT,
     &SOCKS_PROXY,
     &HTTP_PROXY,
@@ -234,12 +315,22 @@ pub const FTP: &[&Key] = &[
     &MAX_SESSIONS,
     &CONCURRENCY,
     &MAX_SESSION_AGE,
+    &MAX_SESSION_TRANSFERS,
+    &IDLE_TIMEOUT,
     &RENAME_OVER,
+    &RESUME,
+    &MAX_FILE_SIZE,
+    &MIN_RATE,
+    &MIN_RATE_WINDOW,
     &CONNECT_TIMEOUT,
+    &GREETING_TIMEOUT,
     &LOGIN_TIMEOUT,
     &REPLY_TIMEOUT,
+    &FIRST_BYTE_TIMEOUT,
     &STALL_TIMEOUT,
     &CLOSE_TIMEOUT,
+    &SHUT_TIMEOUT,
+    &HASH_TIMEOUT,
 ];
 
 pub const BASE_PATH: Key = key(
@@ -282,12 +373,8 @@ pub const FOREIGN: &[Foreign] = &[
     foreign("tls_cache_size", Taken::Any, "each session keeps its own TLS session"),
     foreign("disable_mlsd", Taken::Any, "nothing is listed"),
     foreign("force_list_hidden", Taken::Any, "nothing is listed"),
-    foreign("idle_timeout", Taken::Any, "pool.session_timeout_seconds says when idle sessions are closed"),
-    foreign("shut_timeout", Taken::Only(&["60", "60s", "1m", "1m0s"]), "use close_timeout"),
-    foreign("writing_mdtm", OFF, "modification times are not written in this version"),
     foreign("ask_password", OFF, "a pod has nobody to ask"),
     foreign("no_check_upload", OFF, "every upload is checked before it gets its name"),
-    foreign("encoding", Taken::Only(&["none", "raw"]), "names are sent as the task has them"),
 ];
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection_keys::{self as keys, FOREIGN, Foreign, Taken};
+use super::encoding::Encoding;
 use super::entry::{At, Entry, Said};
 use super::environment::{ConnectionVariable, normalized};
 use super::errors::{Mistakes, Place};
@@ -15,7 +16,7 @@ use super::password;
 use super::reading::{Reading, Scope};
 use super::tls;
 use super::way;
-use super::{Connections, FtpConnection, LocalConnection, RenameOver, Timeouts, TlsMode};
+use super::{Connections, FtpConnection, LocalConnection, MinRate, RenameOver, Timeouts, TlsMode};
 use crate::text::nearest;
 
 /// OpenSSL forgets a TLS session 300 s after it was made, and then no data connection can resume it.
@@ -131,24 +132,43 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
         pass,
         max_sessions: sessions(reading, max_sessions),
         max_session_age: reading.time_if_set(&keys::MAX_SESSION_AGE).or(standard_age),
+        max_session_transfers: Some(reading.number(&keys::MAX_SESSION_TRANSFERS)).filter(|most| *most > 0),
         tls,
         way,
         path_root,
         disable_epsv: reading.flag(&keys::DISABLE_EPSV),
         disable_utf8: reading.flag(&keys::DISABLE_UTF8),
         charset: charset(&reading.text(&keys::CHARSET)).ok().filter(|charset| *charset != encoding_rs::UTF_8),
+        encoding: reading.text_if_set(&keys::ENCODING).and_then(|text| Encoding::parse(&text).ok()),
+        writing_mdtm: reading.flag(&keys::WRITING_MDTM),
+        idle_timeout: reading.time_if_set(&keys::IDLE_TIMEOUT),
         rename_over,
+        resume: reading.flag(&keys::RESUME),
+        max_file_size: reading.number(&keys::MAX_FILE_SIZE),
+        min_rate: MinRate {
+            bytes_per_second: reading.number(&keys::MIN_RATE),
+            window: reading.time(&keys::MIN_RATE_WINDOW),
+        },
         timeouts: Timeouts {
             connect: reading.time(&keys::CONNECT_TIMEOUT),
+            greeting: reading.time(&keys::GREETING_TIMEOUT),
             login: reading.time(&keys::LOGIN_TIMEOUT),
             reply: reading.time(&keys::REPLY_TIMEOUT),
+            first_byte: reading.time(&keys::FIRST_BYTE_TIMEOUT),
             stall: reading.time(&keys::STALL_TIMEOUT),
-            close: reading.time(&keys::CLOSE_TIMEOUT),
+            close: close_timeout(reading),
+            hash: reading.time(&keys::HASH_TIMEOUT),
         },
     };
     take_foreign(reading);
     reading.refuse_the_rest(keys::FTP);
     connection
+}
+
+/// rclone waits twice when a transfer ends, and has a key for each; here it is one wait.
+fn close_timeout(reading: &mut Reading<'_>) -> Duration {
+    let (close, shut) = (reading.time(&keys::CLOSE_TIMEOUT), reading.time_if_set(&keys::SHUT_TIMEOUT));
+    shut.map_or(close, |shut| shut.min(close))
 }
 
 fn path_root(reading: &mut Reading<'_>) -> Option<String> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::digest::Algorithm;
+
 use super::{
     Config, Connections, Data, Delivery, FtpConnection, Kafka, LocalConnection, ProxyKind, RenameOver, Tls,
     TlsMode, Trust, Way, duration, size,
@@ -38,6 +40,8 @@ impl Config {
         yaml.plain("every", duration::show(self.sweep.every));
         yaml.section("pod");
         yaml.text("name", &self.pod.name);
+        yaml.section("transfer");
+        yaml.text("hash", self.transfer.hash.map_or("none", Algorithm::name));
         yaml.connections(&self.connections);
         yaml.out
     }
@@ -108,7 +112,16 @@ impl Yaml {
             "charset",
             &ftp.charset.map_or("utf-8".to_owned(), |charset| charset.name().to_ascii_lowercase()),
         );
+        match ftp.encoding {
+            Some(encoding) => self.text("encoding", &encoding.names()),
+            None => self.plain("encoding", "null"),
+        }
+        self.plain("writing_mdtm", ftp.writing_mdtm);
         self.plain("max_sessions", ftp.max_sessions);
+        match ftp.idle_timeout {
+            Some(idle) => self.plain("idle_timeout", duration::show(idle)),
+            None => self.plain("idle_timeout", "null"),
+        }
         match ftp.max_session_age {
             Some(age) => self.plain("max_session_age", duration::show(age)),
             None => self.plain("max_session_age", "null"),
@@ -120,11 +133,20 @@ impl Yaml {
                 RenameOver::DeleteFirst => "delete_first",
             },
         );
+        self.plain("max_session_transfers", ftp.max_session_transfers.unwrap_or_default());
+        self.plain("resume", ftp.resume);
+        self.plain("max_file_size", size::show(ftp.max_file_size));
+        self.plain("min_rate", size::show(ftp.min_rate.bytes_per_second));
+        self.plain("min_rate_window", duration::show(ftp.min_rate.window));
         self.plain("connect_timeout", duration::show(ftp.timeouts.connect));
+        self.plain("greeting_timeout", duration::show(ftp.timeouts.greeting));
         self.plain("login_timeout", duration::show(ftp.timeouts.login));
         self.plain("reply_timeout", duration::show(ftp.timeouts.reply));
+        self.plain("first_byte_timeout", duration::show(ftp.timeouts.first_byte));
         self.plain("stall_timeout", duration::show(ftp.timeouts.stall));
         self.plain("close_timeout", duration::show(ftp.timeouts.close));
+        self.plain("shut_timeout", duration::show(ftp.timeouts.close));
+        self.plain("hash_timeout", duration::show(ftp.timeouts.hash));
     }
 
     fn tls(&mut self, tls: &Tls) {

@@ -180,6 +180,14 @@ pub const POD_NAME: Key = key(
     "The pod's name: different for each pod, the same after a restart.",
 );
 
+pub const TRANSFER_HASH: Key = key(
+    "transfer.hash",
+    Kind::Choice { known: &["none", "sha256", "xxh3"], later: &[] },
+    Is("none"),
+    "The hash of each file, computed on its way, that its result carries. sha256 costs CPU; xxh3 (64 bits) next to \
+     none, and tells only accidents. `verify: hash` computes what it needs by itself.",
+);
+
 /// Where librdkafka's properties stand: not a key, but a section of keys that librdkafka knows.
 pub const PROPERTIES: &str = "kafka.properties";
 
@@ -209,6 +217,7 @@ pub const ALL: &[&Key] = &[
     &DRAIN,
     &SWEEP_EVERY,
     &POD_NAME,
+    &TRANSFER_HASH,
 ];
 
 #[cfg(test)]

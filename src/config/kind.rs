@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use super::encoding::Encoding;
 use super::{duration, size};
 
 /// What a key takes. Reading, ranges, error texts and the documentation all come from here.
@@ -42,6 +43,8 @@ pub enum Kind {
     Pins,
     /// The label of a charset in which ASCII is ASCII.
     Charset,
+    /// Classes of characters, as rclone names them.
+    Encoding,
 }
 
 /// Bytes of a text at most; the longest that a Kafka group or a host may have is shorter.
@@ -91,6 +94,7 @@ impl Kind {
             Kind::Choice { known, later } => choice(text, known, later).map(Value::Text),
             Kind::Path => path(text).map(Value::Text),
             Kind::Charset => charset(text).map(|_| Value::Text(text.to_owned())),
+            Kind::Encoding => Encoding::parse(text).map(|_| Value::Text(text.to_owned())),
             Kind::Pins => Ok(Value::Text(text.to_owned())),
         }
     }
@@ -127,6 +131,7 @@ impl Kind {
             Kind::Choice { known, .. } => known.join(" or "),
             Kind::Path => "an absolute path".to_owned(),
             Kind::Charset => "a charset in which ASCII is ASCII".to_owned(),
+            Kind::Encoding => "classes of characters".to_owned(),
             Kind::Pins => "fingerprints (SHA-256)".to_owned(),
         }
     }

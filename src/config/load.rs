@@ -12,8 +12,10 @@ use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
 use super::{
-    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, keys, properties, yaml,
+    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, Transfers, keys,
+    properties, yaml,
 };
+use crate::digest::Algorithm;
 
 /// Bytes of a configuration file at most: thousands of connections fit.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -113,6 +115,7 @@ fn settings_of(
         shutdown: Shutdown { drain: reading.time(&keys::DRAIN) },
         sweep: Sweep { every: reading.time(&keys::SWEEP_EVERY) },
         pod: Pod { name: reading.text_if_set(&keys::POD_NAME).unwrap_or(host_name) },
+        transfer: Transfers { hash: Algorithm::from_name(&reading.text(&keys::TRANSFER_HASH)) },
         connections: Connections::default(),
     };
     reading.refuse_the_rest(keys::ALL);

@@ -15,9 +15,12 @@ mod connections;
 mod document;
 mod duration;
 mod effective;
+mod encoding;
 mod entry;
 mod environment;
 mod errors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ini;
 mod keys;
 mod kind;
@@ -33,6 +36,7 @@ mod way;
 mod yaml;
 
 pub use document::configuration_md;
+pub use encoding::Encoding;
 pub use errors::{ConfigErrors, Mistake, Place};
 pub use load::Sources;
 pub use obscure::{NotObscured, reveal};
@@ -47,6 +51,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::digest::Algorithm;
+
 /// Everything a pod needs to know, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -58,6 +64,7 @@ pub struct Config {
     pub shutdown: Shutdown,
     pub sweep: Sweep,
     pub pod: Pod,
+    pub transfer: Transfers,
     pub connections: Connections,
 }
 
@@ -130,6 +137,13 @@ pub struct Sweep {
     pub every: Duration,
 }
 
+/// What holds for every transfer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Transfers {
+    /// Computed over each file on its way, for its result.
+    pub hash: Option<Algorithm>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Pod {
     pub name: String,
@@ -143,6 +157,7 @@ pub struct Connections {
 }
 
 /// An FTP server and the account on it.
+#[expect(clippy::struct_excessive_bools, reason = "they are keys, each with its own meaning")]
 #[derive(Debug, Clone)]
 pub struct FtpConnection {
     pub name: String,
@@ -154,6 +169,8 @@ pub struct FtpConnection {
     pub max_sessions: usize,
     /// An older session is closed as soon as it has no transfer.
     pub max_session_age: Option<Duration>,
+    /// Tasks that one session serves at most.
+    pub max_session_transfers: Option<u64>,
     pub tls: Tls,
     pub way: Way,
     /// The directory on the server beneath which all remote paths lie, without a slash at its end.
@@ -164,25 +181,51 @@ pub struct FtpConnection {
     pub disable_utf8: bool,
     /// Of names on the server; `None` is UTF-8.
     pub charset: Option<&'static encoding_rs::Encoding>,
+    /// What is replaced in names on the server; `None` is nothing (rclone's key).
+    pub encoding: Option<Encoding>,
+    /// Set times by MDTM, and by nothing else (rclone's key).
+    pub writing_mdtm: bool,
+    /// An idle session is closed after this time; zero is never, `None` is `pool.session_timeout_seconds`
+    /// (rclone's key).
+    pub idle_timeout: Option<Duration>,
     pub rename_over: RenameOver,
+    /// A transfer that broke off goes on where it was.
+    pub resume: bool,
+    /// In bytes.
+    pub max_file_size: u64,
+    pub min_rate: MinRate,
     pub timeouts: Timeouts,
 }
 
 impl FtpConnection {
-    /// A remote path as the server gets it: beneath `path_root` where there is one, absolute paths too.
+    /// A remote path as the server gets it: encoded, and beneath `path_root` where there is one, absolute paths
+    /// too. `None` where it would lead up: decoding a task lets no such path through, but an encoding may make one.
     #[must_use]
-    pub fn beneath_root(&self, path: &str) -> String {
-        match &self.path_root {
+    pub fn on_server(&self, path: &str) -> Option<String> {
+        let encoded = self.encoding.map(|encoding| encoding.on_server(path));
+        let path = encoded.as_deref().unwrap_or(path);
+        if path.split(['/', '\\']).any(|component| component == "..") {
+            return None;
+        }
+        Some(match &self.path_root {
             Some(root) => format!("{}/{}", root.trim_end_matches('/'), path.trim_start_matches('/')),
             None => path.to_owned(),
-        }
+        })
+    }
+}
+
+impl FtpConnection {
+    /// Why a file of so many bytes is not transferred, where that is so.
+    #[must_use]
+    pub fn too_large(&self, bytes: u64) -> Option<String> {
+        let most = self.max_file_size;
+        (bytes > most).then(|| format!("{bytes} bytes are more than max_file_size allows, {most}"))
     }
 }
 
 impl Default for FtpConnection {
     /// A connection to nowhere, with every key's default.
     fn default() -> Self {
-        let seconds = Duration::from_secs;
         FtpConnection {
             name: String::new(),
             host: String::new(),
@@ -191,20 +234,21 @@ impl Default for FtpConnection {
             pass: SecretString::default(),
             max_sessions: 10,
             max_session_age: None,
+            max_session_transfers: None,
             tls: Tls::default(),
             way: Way::default(),
             path_root: None,
             disable_epsv: false,
             disable_utf8: false,
             charset: None,
+            encoding: None,
+            writing_mdtm: false,
+            idle_timeout: None,
             rename_over: RenameOver::Auto,
-            timeouts: Timeouts {
-                connect: seconds(30),
-                login: seconds(30),
-                reply: seconds(30),
-                stall: seconds(60),
-                close: seconds(60),
-            },
+            resume: true,
+            max_file_size: 1 << 40,
+            min_rate: MinRate { bytes_per_second: 64, window: Duration::from_secs(120) },
+            timeouts: Timeouts::default(),
         }
     }
 }
@@ -218,19 +262,67 @@ pub enum RenameOver {
     DeleteFirst,
 }
 
+/// How fast a data connection must be, so that a server which drips does not hold a session for ever.
+#[derive(Debug, Clone, Copy)]
+pub struct MinRate {
+    /// 0 bears any rate.
+    pub bytes_per_second: u64,
+    /// Measured over so much time of waiting for the data connection.
+    pub window: Duration,
+}
+
 /// The deadlines of one session. Each wait has one of these.
 #[derive(Debug, Clone)]
 pub struct Timeouts {
     /// TCP connect, control and data.
     pub connect: Duration,
-    /// The greeting and each reply of the login.
+    /// The greeting.
+    pub greeting: Duration,
+    /// The TLS handshake and each reply of the login; twice as long is for all of them together.
     pub login: Duration,
     /// Any other reply.
     pub reply: Duration,
+    /// The first byte of a download.
+    pub first_byte: Duration,
     /// A data connection without a byte for this long has stalled.
     pub stall: Duration,
     /// The reply that ends a transfer (226), counted from the end of the data (rclone's key).
     pub close: Duration,
+    /// The reply to HASH and its like.
+    pub hash: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Timeouts {
+            connect: seconds(30),
+            greeting: seconds(30),
+            login: seconds(30),
+            reply: seconds(30),
+            first_byte: seconds(60),
+            stall: seconds(60),
+            close: seconds(60),
+            hash: seconds(600),
+        }
+    }
+}
+
+impl Timeouts {
+    /// The same for every wait.
+    #[must_use]
+    pub const fn all(wait: Duration) -> Timeouts {
+        Timeouts {
+            connect: wait,
+            greeting: wait,
+            login: wait,
+            reply: wait,
+            first_byte: wait,
+            stall: wait,
+            close: wait,
+            hash: wait,
+        }
+    }
 }
 
 /// A directory on a file system that all pods share.

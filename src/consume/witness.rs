@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::group::{Committed, Group, Member};
 use super::halts::of_another_topic;
-use super::topic_ids::Asked;
+use super::topic_ids::{Answering, Asked};
 use crate::offsets::{TopicPartition, Witness};
 use crate::record::Origin;
 
@@ -33,13 +33,18 @@ impl Group {
 struct Spectator {
     member: Weak<Member>,
     cluster: Arc<OnceLock<String>>,
+    answering: Arc<Answering>,
 }
 
 impl Group {
     /// For who has to know what is done, and owns no partition.
     #[must_use]
     pub fn witness(&self) -> Arc<dyn Witness> {
-        Arc::new(Spectator { member: Arc::downgrade(&self.member), cluster: Arc::clone(&self.cluster) })
+        Arc::new(Spectator {
+            member: Arc::downgrade(&self.member),
+            cluster: Arc::clone(&self.cluster),
+            answering: Arc::clone(&self.answering),
+        })
     }
 }
 
@@ -51,7 +56,11 @@ impl Witness for Spectator {
     fn are_done(&self, records: &[Origin]) -> Option<Vec<bool>> {
         let partitions: BTreeSet<TopicPartition> = records.iter().map(partition_of).collect();
         let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
-        let group = Group { member: self.member.upgrade()?, cluster: Arc::clone(&self.cluster) };
+        let group = Group {
+            member: self.member.upgrade()?,
+            cluster: Arc::clone(&self.cluster),
+            answering: Arc::clone(&self.answering),
+        };
         let told = group.done_in(&partitions);
         let told = told.inspect_err(|error| tracing::debug!(%error, "committed offsets")).ok()?;
         let is_done = |record: &Origin| {
@@ -70,7 +79,7 @@ impl Group {
         partitions: &[TopicPartition],
     ) -> KafkaResult<HashMap<TopicPartition, (i64, BTreeSet<i64>)>> {
         let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
-        let ids = Asked::about(&self.member, topics, DEADLINE);
+        let ids = Asked::about(self, topics, DEADLINE);
         let committed = self.committed(partitions, DEADLINE)?;
         let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
         let ids = ids.answer(DEADLINE).unwrap_or(timed_out)?;

@@ -11,23 +11,30 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::record::Record;
 use crate::task::Task;
-use crate::transfer::{Neighbours, Progress, Row, Stopped, Transfer};
+use crate::transfer::{Kept, Neighbours, Progress, Row, Stopped, Transfer};
 
 /// Carries out tasks on sessions of type `S`. The dispatcher knows transfers only through this.
 pub trait Carry<S>: Send + Sync + 'static {
     /// What stands open on a session from one task to the next.
     type Row: Default + Send;
 
-    /// One try. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping
-    /// it, upon which the session is thrown away. `row` is what the task before left, on the same session.
+    /// One try, which goes on from what the one before has left in `kept`, and the task before on the same session
+    /// in `row`. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping it, upon
+    /// which the session is thrown away.
     fn carry(
         &self,
         session: &mut S,
         row: &mut Self::Row,
         task: (&Task, &Record),
+        kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
     ) -> impl Future<Output = Result<Progress, Stopped>> + Send;
+
+    /// The failure of a task that cannot be carried out rightly here, whatever its server says.
+    fn unsupported(&self, _task: &Task) -> Option<Failure> {
+        None
+    }
 
     /// Does one thing on a session that no task needs, in seconds; false where there is nothing to do. Dropping
     /// it puts the session in doubt.
@@ -53,11 +60,16 @@ impl Carry<Session> for Transfer {
         &self,
         session: &mut Session,
         row: &mut Row,
-        (task, record): (&Task, &Record),
+        task: (&Task, &Record),
+        kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
     ) -> Result<Progress, Stopped> {
-        self.run_in_row(session, row, task, record, beside, cancel).await
+        self.run_in_row(session, row, task, kept, beside, cancel).await
+    }
+
+    fn unsupported(&self, task: &Task) -> Option<Failure> {
+        Transfer::unsupported(self, task)
     }
 
     async fn tidy(&self, session: &mut Session) -> bool {

@@ -13,6 +13,7 @@ use super::breaker;
 use super::carry::{Carry, catch_panic};
 use super::deferral::{Outlook, PATIENCE, Why};
 use super::line::{Duty, Line, Seek};
+use super::Job;
 use super::queue::Entry;
 use super::retry::Next;
 use super::row::{self, Beside, Row};
@@ -173,21 +174,22 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         &mut self,
         session: &mut Leased<C>,
         row: &mut Row<T::Row>,
-        entry: Box<Entry>,
+        mut entry: Box<Entry>,
     ) -> bool {
         self.duty.transfers(&entry, Instant::now());
         let shared = Arc::clone(&self.shared);
-        let record = &entry.job.record;
-        let (task, lease) = (&entry.job.task, &record.lease);
         // Asked before each file: one that is begun ahead is carried in any case.
         let may_go_on = !session.yields() && entry.tries.is_first();
         let ended = {
+            let Entry { job: Job { record, task, .. }, kept, .. } = &mut *entry;
+            let (task, record, lease) = (&*task, &**record, &record.lease);
             let Row { open, next, before, .. } = &mut *row;
             let mut beside = Beside { shared: &shared, duty: &mut self.duty, may_go_on, next, before };
             let carried = catch_panic(shared.carrier.carry(
                 session,
                 open,
                 (task, record),
+                kept,
                 &mut beside,
                 &shared.cut_off,
             ));

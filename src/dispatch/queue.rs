@@ -12,6 +12,7 @@ use super::order::Place;
 use super::retry::Tries;
 use super::whereabouts::{WaitsFor, Whereabouts};
 use crate::record::Origin;
+use crate::transfer::Kept;
 
 /// A job on its way through the dispatcher.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     pub begun: Option<Instant>,
     /// Its part in its connection's count, once it is queued.
     pub held: Option<Held>,
+    /// What its last try has left for the next one.
+    pub kept: Kept,
 }
 
 impl Entry {
@@ -34,7 +37,7 @@ impl Entry {
         let begun = job.hop.as_ref().and_then(|hop| hop.begun);
         let ago = begun.map(|begun| Timestamp::now().duration_since(begun));
         let begun = ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now));
-        Box::new(Entry { job, tries, place, queued: now, begun, held: None })
+        Box::new(Entry { job, tries, place, queued: now, begun, held: None, kept: Kept::default() })
     }
 }
 

@@ -1,19 +1,21 @@
 //! A transfer under way: its bytes, its end, and the final reply.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BufMut;
 use suppaftp::tokio::AsyncRustlsStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::FtpConnection;
-use crate::failure::TryError;
+use crate::failure::{Code, Failure, Remedy, TryError};
 
 use super::ending::{Ended, Row};
 use super::fault::{Fault, Step, StepFault, Wait, within};
 use super::files::Size;
+use super::pace::Pace;
 use super::passive::{DataConnection, Manner, Opened};
 use super::reply::Reply;
 use super::session::Session;
@@ -32,7 +34,7 @@ const TICKET_WITHIN: Duration = Duration::from_millis(100);
 ///
 /// Dropped without [`Retrieve::finish`] or [`Retrieve::abort`], its session is no longer sound.
 #[derive(Debug)]
-pub struct Retrieve<'s>(Transfer<'s>);
+pub struct Retrieve<'s>(pub(super) Transfer<'s>);
 
 impl Retrieve<'_> {
     /// Reads what has come into `room`, waiting for the first byte; returns their number, 0 at the end.
@@ -41,6 +43,12 @@ impl Retrieve<'_> {
     /// `timeout` where no byte comes for the connection's `stall`; else what the server says about it.
     pub async fn read(&mut self, room: &mut (impl BufMut + Send)) -> Result<usize, TryError> {
         self.0.read(room).await
+    }
+
+    /// The settings of the session that the file comes over.
+    #[must_use]
+    pub fn connection(&self) -> Arc<FtpConnection> {
+        self.0.session.connection_handle()
     }
 
     /// Closes the data connection at once (vsftpd and `ProFTPD` wait for that), then reads the final reply.
@@ -72,7 +80,7 @@ pub enum End {
 ///
 /// Dropped without [`Store::finish`] or [`Store::abort`], its session is no longer sound.
 #[derive(Debug)]
-pub struct Store<'s>(Transfer<'s>);
+pub struct Store<'s>(pub(super) Transfer<'s>);
 
 impl Store<'_> {
     /// Sends all of `chunk`.
@@ -144,10 +152,7 @@ impl Session {
     /// As of both; a file that SIZE says is missing is not asked for.
     pub async fn retrieve_sized(&mut self, path: &str) -> Result<(Size, Retrieve<'_>), TryError> {
         if self.lacks.size || !self.may_hurry() {
-            let size = match self.size(path).await? {
-                Size::Refused { error, missing: true } => return Err(error),
-                size => size,
-            };
+            let size = self.size_to_retrieve(path).await?;
             return Ok((size, self.retrieve(path).await?));
         }
         let mut opened = match self.open_transfer(Step::Retr, path, Manner::BehindSize).await {
@@ -160,7 +165,31 @@ impl Session {
         };
         // The transfer goes on: its final reply is still owed.
         self.unfinished = true;
-        Ok((size, Retrieve(Transfer::new(self, Step::Receiving, path, opened))))
+        let why = match size {
+            Size::Bytes(bytes) => self.connection().too_large(bytes),
+            _ => None,
+        };
+        let retrieve = Retrieve(Transfer::new(self, Step::Receiving, path, opened));
+        if let Some(why) = why {
+            retrieve.abort().await;
+            return Err(too_large(path, &why));
+        }
+        Ok((size, retrieve))
+    }
+
+    /// SIZE before RETR.
+    ///
+    /// # Errors
+    /// As of both; a file that SIZE says is missing, or too large, is not to be asked for.
+    pub async fn size_to_retrieve(&mut self, path: &str) -> Result<Size, TryError> {
+        match self.size(path).await? {
+            Size::Refused { error, missing: true } => Err(error),
+            Size::Bytes(bytes) => match self.connection().too_large(bytes) {
+                Some(why) => Err(too_large(path, &why)),
+                None => Ok(Size::Bytes(bytes)),
+            },
+            size => Ok(size),
+        }
     }
 
     /// MLSD or LIST: asks what stands in a directory; `argument` may begin with options.
@@ -203,6 +232,12 @@ fn may_lack_directory(refused: &StepFault, path: &str) -> bool {
         }
 }
 
+/// A file that is larger than the connection's `max_file_size`.
+fn too_large(path: &str, why: &str) -> TryError {
+    let failure = Failure::new(Code::FileTooLarge, format!("RETR {}: {why}", path.escape_debug()));
+    TryError { failure, remedy: Remedy::GiveUp }
+}
+
 #[derive(Debug)]
 pub(super) struct Transfer<'s> {
     pub session: &'s mut Session,
@@ -211,43 +246,53 @@ pub(super) struct Transfer<'s> {
     /// `None` once it is closed.
     pub data: Option<DataConnection>,
     pub early: Option<Reply>,
+    pace: Pace,
     end: End,
     /// The final reply was read, or waited for in vain.
     over: bool,
 }
 
 impl<'s> Transfer<'s> {
-    fn new(session: &'s mut Session, step: Step, path: &str, opened: Opened) -> Transfer<'s> {
+    pub(super) fn new(session: &'s mut Session, step: Step, path: &str, opened: Opened) -> Transfer<'s> {
         let (path, data, early) = (path.to_owned(), Some(opened.data), opened.early);
-        Transfer { session, step, path, data, early, end: End::Told, over: false }
+        let pace = Pace::new(session.connection().min_rate, step != Step::Sending);
+        Transfer { session, step, path, data, early, pace, end: End::Told, over: false }
     }
 
     async fn read(&mut self, buffer: &mut (impl BufMut + Send)) -> Result<usize, TryError> {
         let Some(data) = &mut self.data else { return Ok(0) };
-        let limit = self.session.connection().timeouts.stall;
-        match within(Wait::Stall, limit, waiting_for_bytes, data.read_buf(buffer)).await {
-            Ok(Ok(read)) => Ok(read),
+        let (wait, limit) = self.pace.limit(&self.session.connection().timeouts);
+        let begun = Instant::now();
+        match within(wait, limit, || waiting_for_bytes(wait), data.read_buf(buffer)).await {
+            Ok(Ok(read)) => {
+                self.pace.moved(read, begun.elapsed());
+                Ok(read)
+            }
             Ok(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {
                 self.end = End::CutOff;
                 Ok(0)
             }
             Ok(Err(error)) => Err(self.broke(data_broke(error)).await),
-            Err(fault) => Err(self.broke(fault).await),
+            Err(fault) => Err(self.broke(self.pace.too_slow(fault)).await),
         }
     }
 
     async fn write(&mut self, chunk: &[u8]) -> Result<usize, TryError> {
         let waiting = || "the server to take more bytes".to_owned();
-        let limit = self.session.connection().timeouts.stall;
+        let (wait, limit) = self.pace.limit(&self.session.connection().timeouts);
+        let begun = Instant::now();
         let written = match &mut self.data {
-            Some(data) => within(Wait::Stall, limit, waiting, data.write(chunk)).await,
+            Some(data) => within(wait, limit, waiting, data.write(chunk)).await,
             None => Ok(Ok(0)),
         };
         match written {
             Ok(Ok(0)) => Err(self.broke(data_broke(std::io::ErrorKind::WriteZero.into())).await),
-            Ok(Ok(written)) => Ok(written),
+            Ok(Ok(written)) => {
+                self.pace.moved(written, begun.elapsed());
+                Ok(written)
+            }
             Ok(Err(error)) => Err(self.broke(data_broke(error)).await),
-            Err(fault) => Err(self.broke(fault).await),
+            Err(fault) => Err(self.broke(self.pace.too_slow(fault)).await),
         }
     }
 
@@ -322,8 +367,8 @@ async fn drain(mut data: Box<AsyncRustlsStream>) {
     while matches!(data.read(&mut nothing).await, Ok(1..)) {}
 }
 
-fn waiting_for_bytes() -> String {
-    "more bytes".to_owned()
+fn waiting_for_bytes(wait: Wait) -> String {
+    if wait == Wait::FirstByte { "the first byte" } else { "more bytes" }.to_owned()
 }
 
 fn data_broke(error: std::io::Error) -> Fault {

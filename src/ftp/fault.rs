@@ -32,6 +32,16 @@ pub(super) enum Step {
     DataConnect,
     Size,
     Mdtm,
+    /// Sets the time of a file's last change, with [`Step::Mdtm`]'s own command.
+    SetMdtm,
+    Mfmt,
+    Mff,
+    SiteUtime,
+    /// The server's own hash of a file: HASH, or the command of the same purpose that it has.
+    Hash,
+    XHash(&'static str),
+    OptsHash,
+    Rest,
     Retr,
     /// RETR was accepted: bytes, then the final reply.
     Receiving,
@@ -65,7 +75,14 @@ impl Step {
             Step::Port => "PORT",
             Step::DataConnect => "data connection",
             Step::Size => "SIZE",
-            Step::Mdtm => "MDTM",
+            Step::Mdtm | Step::SetMdtm => "MDTM",
+            Step::Mfmt => "MFMT",
+            Step::Mff => "MFF",
+            Step::SiteUtime => "SITE UTIME",
+            Step::Hash => "HASH",
+            Step::XHash(command) => command,
+            Step::OptsHash => "OPTS HASH",
+            Step::Rest => "REST",
             Step::Retr | Step::Receiving => "RETR",
             Step::Stor | Step::Sending => "STOR",
             Step::Mkd => "MKD",
@@ -158,20 +175,29 @@ pub(super) fn fault(error: FtpError) -> Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     Connect,
+    Greeting,
     Login,
     Reply,
+    FirstByte,
     Stall,
+    /// Bytes came, and too few.
+    Rate,
     Close,
+    Hash,
 }
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Wait::Connect => "connect_timeout",
+            Wait::Greeting => "greeting_timeout",
             Wait::Login => "login_timeout",
             Wait::Reply => "reply_timeout",
+            Wait::FirstByte => "first_byte_timeout",
             Wait::Stall => "stall_timeout",
+            Wait::Rate => "min_rate",
             Wait::Close => "close_timeout",
+            Wait::Hash => "hash_timeout",
         })
     }
 }

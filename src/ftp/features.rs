@@ -18,6 +18,11 @@ impl Features {
         Features(names.filter(|name| !name.is_empty()).take(FEATURES_KEPT).collect())
     }
 
+    /// Whether the server lists nothing: it may still have the one or the other.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the server has this command or option.
     pub fn has(&self, name: &str) -> bool {
         self.parameters(name).is_some()

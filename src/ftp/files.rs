@@ -33,6 +33,14 @@ pub enum Renamed {
     TargetRefused(TryError),
 }
 
+/// What became of a removal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    Done,
+    /// The file may well not be there.
+    Refused(TryError),
+}
+
 impl Session {
     /// SIZE. A server that has said once that it has none is not asked again.
     pub async fn size(&mut self, path: &str) -> Result<Size, TryError> {
@@ -78,6 +86,23 @@ impl Session {
         }
     }
 
+    /// Whether a file that once was there is there no more. `had_size`: SIZE told it then, so that a refusal now
+    /// tells enough; otherwise RNFR is asked, whose refusal must not be for want of a permission.
+    pub async fn is_gone(&mut self, path: &str, had_size: bool) -> Result<bool, TryError> {
+        match self.size(path).await? {
+            Size::Bytes(_) => return Ok(false),
+            Size::Refused { missing: true, .. } => return Ok(true),
+            Size::Refused { .. } if had_size => return Ok(true),
+            Size::Refused { .. } | Size::Unsupported => {}
+        }
+        let reply = self.about(Step::Rnfr, path).await?;
+        match reply.code {
+            350 => Ok(false),
+            450 | 550 | 553 => Ok(!reply.says(Some(path)).denied),
+            _ => Err(self.fail(Step::Rnfr, Some(path), &Fault::Reply(reply))),
+        }
+    }
+
     /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server. `still_wanted` is asked between
     /// the two: RNFR alone changes nothing, and the next command takes it back.
     pub async fn rename(
@@ -104,9 +129,11 @@ impl Session {
 
     /// What a reply to RNTO means.
     pub(super) fn renamed_said(&mut self, to: &str, reply: Reply) -> Result<Renamed, TryError> {
+        // Pure-FTPd says 451 where the directory is missing.
+        let is_missing = reply.code == 451 && reply.says(Some(to)).missing;
         match reply.code {
             200..=299 => Ok(Renamed::Done),
-            450 | 550..=553 => {
+            450 | 451 | 550..=553 if reply.code != 451 || is_missing => {
                 Ok(Renamed::TargetRefused(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))))
             }
             _ => Err(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))),
@@ -130,10 +157,17 @@ impl Session {
 
     /// DELE. A refusal is no error where the file may well not be there (550, 450): `false`.
     pub async fn delete(&mut self, path: &str) -> Result<bool, TryError> {
+        self.remove(path).await.map(|deleted| deleted == Deleted::Done)
+    }
+
+    /// [`Session::delete`], with the server's words.
+    pub async fn remove(&mut self, path: &str) -> Result<Deleted, TryError> {
         let reply = self.about(Step::Dele, path).await?;
         match reply.code {
-            200..=299 => Ok(true),
-            450 | 550 if !reply.says(Some(path)).denied => Ok(false),
+            200..=299 => Ok(Deleted::Done),
+            450 | 550 if !reply.says(Some(path)).denied => {
+                Ok(Deleted::Refused(self.fail(Step::Dele, Some(path), &Fault::Reply(reply))))
+            }
             _ => Err(self.fail(Step::Dele, Some(path), &Fault::Reply(reply))),
         }
     }

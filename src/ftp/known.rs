@@ -1,11 +1,12 @@
 //! What the sessions of one connection have found out about its server, so that the next need not.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::config::FtpConnection;
 
+use super::fault::Step;
 use super::features::Features;
 use super::trust::Verifier;
 
@@ -31,6 +32,11 @@ pub struct Known {
     tls12_only: AtomicBool,
     features: Mutex<Asked>,
     refuses_opts_utf8: AtomicBool,
+    /// A bit for each way to set a file's time that it does not know.
+    lacks_ways: AtomicU8,
+    /// It does not begin in the middle of a file that it sends, or of one that it is sent.
+    refuses_rest_to_send: AtomicBool,
+    refuses_rest_to_store: AtomicBool,
     /// It did not bear a command ahead of its turn.
     objects: AtomicBool,
     /// It is taken for a far one.
@@ -99,6 +105,19 @@ impl Known {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the server does not let this command (RETR or STOR) begin in the middle of a file.
+    pub(super) fn refuses_rest(&self, step: Step) -> bool {
+        self.rest(step).load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refused_rest(&self, step: Step) {
+        self.rest(step).store(true, Ordering::Relaxed);
+    }
+
+    fn rest(&self, step: Step) -> &AtomicBool {
+        if step == Step::Stor { &self.refuses_rest_to_store } else { &self.refuses_rest_to_send }
+    }
+
     /// The judge of the server's certificates, made once.
     pub(super) fn verifier(&self, connection: &FtpConnection) -> Result<Arc<Verifier>, String> {
         if let Some(verifier) = self.verifier.get() {
@@ -130,6 +149,14 @@ impl Known {
     pub(super) fn told_features(&self, features: Option<Arc<Features>>) {
         let asked = features.map_or(Asked::InVain, Asked::Told);
         *self.features.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+
+    pub(super) fn lacks_way(&self, bit: usize) -> bool {
+        self.lacks_ways.load(Ordering::Relaxed) & (1 << bit) != 0
+    }
+
+    pub(super) fn lacks_this_way(&self, bit: usize) {
+        self.lacks_ways.fetch_or(1 << bit, Ordering::Relaxed);
     }
 
     pub(super) fn takes_opts_utf8(&self) -> bool {

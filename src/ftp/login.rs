@@ -55,7 +55,8 @@ impl Login<'_> {
         let peer = stream
             .peer_addr()
             .map_err(|error| (Step::Connect, Fault::Broken { what: CONTROL.to_owned(), error }))?;
-        self.deadline = Some(Instant::now() + self.connection.timeouts.login * LOGIN_TIMES);
+        let timeouts = &self.connection.timeouts;
+        self.deadline = Some(Instant::now() + timeouts.greeting + timeouts.login * LOGIN_TIMES);
         let mut ftp = self.greet(stream, tls.as_ref()).await?;
         names::write_in(&mut ftp, self.connection.charset).await;
         self.log_in(&mut ftp).await.map_err(at(Step::Login))?;
@@ -86,7 +87,7 @@ impl Login<'_> {
             };
         }
         let greeting = Control::connect_with_stream(stream);
-        let greeted = within(Wait::Login, self.limit(), waiting, greeting).await;
+        let greeted = within(Wait::Greeting, self.connection.timeouts.greeting, waiting, greeting).await;
         let ftp = greeted.and_then(|greeted| greeted.map_err(|error| self.fault(error)));
         let ftp = ftp.map_err(at(Step::Greeting))?;
         let Some(tls) = tls else { return Ok(ftp) };

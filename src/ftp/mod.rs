@@ -18,7 +18,10 @@
 //! ending    how a transfer ends, and what goes out with that
 //! files     SIZE, MKD, RNFR/RNTO, DELE
 //! list      MLSD, LIST
-//! mtime     MDTM
+//! mtime     MDTM; MFMT, MFF, SITE UTIME
+//! hash      HASH, XSHA256 and their like
+//! pace      too slow, or no byte at all
+//! restart   REST
 //! reply     three digits and a text, made safe to show
 //! fault     what can go wrong on the wire; deadlines
 //! classify  the one table: fault → the contract's code and what the try asks for
@@ -38,21 +41,27 @@ mod ending;
 mod fault;
 mod features;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+mod hash;
 mod known;
 mod list;
 mod login;
 mod mtime;
 mod names;
+mod pace;
 mod passive;
 mod proxy;
 mod reply;
+mod restart;
 mod session;
 mod tls;
 mod trust;
 
 pub use data::{End, Retrieve, Store};
 pub use ending::{Ended, Row};
-pub use files::{Renamed, Size};
+pub use files::{Deleted, Renamed, Size};
+pub use hash::ServerHash;
 pub use known::{Known, Servers};
-pub use mtime::Modified;
+pub use mtime::{Modified, SetModified};
 pub use session::Session;

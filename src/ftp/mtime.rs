@@ -1,4 +1,5 @@
-//! When a file was last changed: MDTM (RFC 3659, 3).
+//! When a file was last changed: MDTM (RFC 3659, 3) asks; MFMT and MFF (draft-somers-ftp-mfxx), SITE UTIME and
+//! a form of MDTM that many servers know set it.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -51,6 +52,75 @@ impl Session {
                 Ok(Modified::Refused { error, missing })
             }
             _ => Err(self.fail(Step::Mdtm, Some(path), &Fault::Reply(reply))),
+        }
+    }
+}
+
+/// What became of setting a file's time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetModified {
+    /// By this command, to the second.
+    Done(&'static str),
+    /// The server has no command for it.
+    Unsupported,
+    /// It has one, and refused it for this file.
+    Refused(TryError),
+}
+
+/// A way to set a file's time, in the order in which they are tried.
+const WAYS: [Step; 4] = [Step::Mfmt, Step::Mff, Step::SiteUtime, Step::SetMdtm];
+
+impl Session {
+    /// Sets the time of a file's last change, by the first command that the server has. One that it has been
+    /// found not to have is not tried again on any session of the connection.
+    pub async fn set_modified(&mut self, path: &str, at: Timestamp) -> Result<SetModified, TryError> {
+        let mut refused = None;
+        for (bit, step) in WAYS.into_iter().enumerate() {
+            if self.known.lacks_way(bit) || !self.may_set_by(step) {
+                continue;
+            }
+            let time = at.strftime("%Y%m%d%H%M%S").to_string();
+            let argument = match step {
+                Step::Mff => format!("modify={time}; {path}"),
+                // Access, modification, creation.
+                Step::SiteUtime => format!("{path} {time} {time} {time} UTC"),
+                _ => format!("{time} {path}"),
+            };
+            let reply = match self.exchange(step, Some(&argument)).await {
+                Ok(reply) => reply,
+                Err(fault) => return Err(self.fail(step, Some(path), &fault)),
+            };
+            // A server that does not know this form tells the time of a file of that strange name.
+            let is_done = reply.is_done()
+                && (step != Step::SetMdtm
+                    || reply.time().is_none_or(|told| told.as_second() == at.as_second()));
+            if is_done {
+                return Ok(SetModified::Done(step.verb()));
+            }
+            if reply.code < 500 && reply.is_refusal() {
+                return Err(self.fail(step, Some(path), &Fault::Reply(reply)));
+            }
+            if matches!(reply.code, 500..=504) || step == Step::SetMdtm {
+                self.known.lacks_this_way(bit);
+            } else {
+                refused = Some(self.fail(step, Some(path), &Fault::Reply(reply)));
+            }
+        }
+        Ok(refused.map_or(SetModified::Unsupported, SetModified::Refused))
+    }
+
+    /// Whether the server may have this command: FEAT lists the first three; the form of MDTM is tried where
+    /// they are missing, as no server lists it. One that lists nothing at all is asked for each.
+    fn may_set_by(&self, step: Step) -> bool {
+        let features = &self.features;
+        if self.connection().writing_mdtm {
+            return step == Step::SetMdtm;
+        }
+        match step {
+            Step::Mfmt => features.has("MFMT") || features.is_empty(),
+            Step::Mff => features.parameters("MFF").is_some_and(|facts| facts.contains("MODIFY")),
+            Step::SiteUtime => features.has("SITE UTIME") || features.is_empty(),
+            _ => features.has("MDTM") || features.is_empty(),
         }
     }
 }

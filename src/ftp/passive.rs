@@ -42,6 +42,8 @@ pub(super) enum Manner {
     BehindSize,
     /// STOR, and the bytes follow without waiting for its 150.
     Unaccepted,
+    /// Behind REST, which was accepted: from this byte on.
+    From(u64),
 }
 
 /// What was sent for a transfer, beside the command itself.
@@ -86,14 +88,18 @@ impl Session {
         (self.ahead.unaccepted, self.ahead.is_hasty) = (false, false);
         let size = match manner {
             Manner::BehindSize => Some(command_line(Step::Size, Some(path)).map_err(failed)?),
-            Manner::Alone | Manner::Unaccepted => None,
+            Manner::Alone | Manner::Unaccepted | Manner::From(_) => None,
         };
         let lines: Vec<&str> = size.as_deref().into_iter().chain([line.as_str()]).collect();
-        if self.may_hurry() && matches!(self.connection().way.data, Data::Active { .. }) {
+        let is_from = matches!(manner, Manner::From(_));
+        if self.may_hurry() && !is_from && matches!(self.connection().way.data, Data::Active { .. }) {
             return self.open_announced(step, &lines).await;
         }
         let port_ahead = self.ahead.take_port();
         let end = self.data_end(port_ahead).await?;
+        if let Manner::From(offset) = manner {
+            self.restart_at(offset).await?;
+        }
         self.send_ahead(&lines).await.map_err(failed)?;
         if manner == Manner::Unaccepted && self.tls.is_none() {
             self.ahead.unaccepted = true;
@@ -163,7 +169,10 @@ impl Session {
                 return Err(StepFault::new(Step::Eprt, refused));
             }
             // The server waits for a data connection that cannot be made.
-            Err(fault) => return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault))),
+            Err(fault @ Fault::TimedOut { .. }) => {
+                return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault)));
+            }
+            Err(fault) => return Err(StepFault::new(step, fault)),
         };
         let early = match step {
             _ if reply.is_preliminary() => None,

@@ -63,6 +63,11 @@ impl Reply {
         time_val(self.raw.split_ascii_whitespace().next()?)
     }
 
+    /// Its words, over all lines and without the codes.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.raw.split_ascii_whitespace()
+    }
+
     /// The port in a reply to EPSV, `(|||port|)` (RFC 2428, 3); the delimiter may be any character.
     pub fn extended_passive_port(&self) -> Option<u16> {
         let (_, inner) = self.raw.rsplit_once('(')?;
@@ -91,6 +96,12 @@ impl Reply {
             }
             _ => None,
         }
+    }
+
+    /// Whether it speaks of beginning in the middle of a file.
+    pub fn says_rest(&self) -> bool {
+        let text = self.raw.to_ascii_lowercase();
+        ["rest ", "restart", "resum", "append"].iter().any(|word| text.contains(word))
     }
 
     /// What the words of the reply say. `path` is taken out first: a file may be called `denied`.

@@ -15,7 +15,8 @@ use socket2::SockRef;
 use suppaftp::FtpError;
 use tokio::time::{Instant, timeout};
 
-use crate::config::FtpConnection;
+use crate::config::{Data, FtpConnection};
+use crate::digest::Algorithm;
 use crate::failure::{Remedy, TryError};
 
 use super::ahead::Ahead;
@@ -23,6 +24,7 @@ use super::classify::{At, classify};
 use super::control::Control;
 use super::fault::{Fault, Step, StepFault, Wait, fault, within};
 use super::features::Features;
+use super::hash;
 use super::known::Known;
 use super::login;
 use super::names::decode;
@@ -55,6 +57,8 @@ pub struct Session {
     pub(super) unfinished: bool,
     pub(super) lacks: Lacks,
     pub(super) ahead: Ahead,
+    /// The algorithm of HASH; at first the one that FEAT marks.
+    pub(super) hash_algorithm: Option<Algorithm>,
     tasks: u64,
     /// A reply has come since the task began.
     heard: bool,
@@ -74,6 +78,7 @@ pub(super) struct Opened {
 
 /// What the server has been found not to have; it is not asked again on this session.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
 pub(super) struct Lacks {
     /// Refused, or answered wrongly: PASV from now on.
     pub epsv: bool,
@@ -81,6 +86,7 @@ pub(super) struct Lacks {
     pub eprt: bool,
     pub size: bool,
     pub mdtm: bool,
+    pub hash: bool,
 }
 
 impl Session {
@@ -108,6 +114,7 @@ impl Session {
                 eprt: connection.disable_epsv,
                 size: false,
                 mdtm: false,
+                hash: false,
             },
             connection: Arc::new(connection.clone()),
             known: Arc::clone(known),
@@ -115,6 +122,7 @@ impl Session {
                 && connection.charset.is_none()
                 && opened.features.has("UTF8")
                 && known.takes_opts_utf8(),
+            hash_algorithm: hash::current(&opened.features),
             features: opened.features,
             peer: opened.peer,
             tls: opened.tls,
@@ -128,11 +136,12 @@ impl Session {
         }
     }
 
-    /// Whether the session is older than its connection's `max_session_age`. It still works, and is not to be
-    /// given another task.
+    /// Whether the session is older than its connection's `max_session_age`, or has served `max_session_transfers`
+    /// tasks. It still works, and is not to be given another task.
     #[must_use]
     pub fn is_expired(&self) -> bool {
         self.connection.max_session_age.is_some_and(|age| self.opened.elapsed() >= age)
+            || self.connection.max_session_transfers.is_some_and(|most| self.tasks >= most)
     }
 
     /// False once an exchange was left unfinished (error, timeout, cancellation) or a reply did not fit:
@@ -156,7 +165,7 @@ impl Session {
     /// idle for so long that a firewall may have forgotten them.
     pub async fn probe(&mut self) -> bool {
         let limit = PROBE_WITHIN.min(self.connection.timeouts.reply);
-        match self.exchange_within(Step::Noop, None, limit).await {
+        match self.exchange_within(Step::Noop, None, Wait::Reply, limit).await {
             Ok(reply) if reply.is_done() => true,
             // Refused, but answered: it lives.
             Ok(reply) => (500..=502).contains(&reply.code),
@@ -198,6 +207,15 @@ impl Session {
         Arc::clone(&self.connection)
     }
 
+    /// The command beyond RFC 959 by which data connections come about, where it is one.
+    #[must_use]
+    pub fn data_command(&self) -> Option<&'static str> {
+        match self.connection.way.data {
+            Data::Passive => (!self.lacks.epsv).then_some("EPSV"),
+            Data::Active { .. } => (!self.lacks.eprt).then_some("EPRT"),
+        }
+    }
+
     /// The server's address, or its proxy's.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
@@ -218,7 +236,7 @@ impl Session {
 
     /// Sends a command and reads its reply. The reply may be a refusal: the caller judges it.
     pub(super) async fn exchange(&mut self, step: Step, argument: Option<&str>) -> Result<Reply, Fault> {
-        self.exchange_within(step, argument, self.connection.timeouts.reply).await
+        self.exchange_within(step, argument, Wait::Reply, self.connection.timeouts.reply).await
     }
 
     /// The same with a line that is made already.
@@ -227,16 +245,18 @@ impl Session {
         within(Wait::Reply, self.connection.timeouts.reply, waiting, self.exchange_line(line)).await?
     }
 
-    async fn exchange_within(
+    /// The same with another deadline.
+    pub(super) async fn exchange_within(
         &mut self,
         step: Step,
         argument: Option<&str>,
+        wait: Wait,
         limit: Duration,
     ) -> Result<Reply, Fault> {
         let line = command_line(step, argument)?;
         let waiting = || format!("the reply to {}", step.verb());
         self.speak_utf8(&line).await?;
-        within(Wait::Reply, limit, waiting, self.exchange_line(&line)).await?
+        within(wait, limit, waiting, self.exchange_line(&line)).await?
     }
 
     pub(super) async fn exchange_line(&mut self, line: &str) -> Result<Reply, Fault> {

@@ -175,6 +175,7 @@ pub(super) struct Sessions {
     pub(super) idle: IntGauge,
     pub(super) busy: IntGauge,
     pub(super) connecting: IntGauge,
+    pub(super) limit: IntGauge,
     pub(super) opened: IntCounter,
 }
 
@@ -185,6 +186,7 @@ impl Sessions {
             idle: state("idle"),
             busy: state("busy"),
             connecting: state("connecting"),
+            limit: series.session_limit.with_label_values(&[name]),
             opened: series.sessions_opened.with_label_values(&[name]),
         }
     }

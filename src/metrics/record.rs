@@ -63,6 +63,11 @@ impl Metrics {
         self.inner.series.retries.with_label_values(&[connection.name.as_str(), code_label(code)]).inc();
     }
 
+    /// Sessions that a connection may have now.
+    pub fn session_limit(&self, connection: &str, limit: usize) {
+        self.connection(connection).sessions.limit.set(gauge(limit));
+    }
+
     /// Sessions of a connection now, by state; set, not added.
     pub fn sessions(&self, connection: &str, idle: usize, busy: usize, connecting: usize) {
         let connection = self.connection(connection);

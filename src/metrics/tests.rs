@@ -14,6 +14,7 @@ fn told() -> Metrics {
     metrics.bytes("upload", "near", 24);
     metrics.retried("near", "timeout");
     metrics.sessions("far", 1, 2, 3);
+    metrics.session_limit("far", 4);
     metrics.session_opened("far");
     metrics.session_closed("far", Closed::InDoubt);
     metrics.tasks("far", 4, 5, 6);
@@ -130,6 +131,7 @@ fn events_arrive_in_their_series() {
         (r#"ftp_pooler_transferred_bytes_total{connection="far",operation="download"}"#, 1_000.0),
         (r#"ftp_pooler_retries_total{code="timeout",connection="near"}"#, 1.0),
         (r#"ftp_pooler_sessions{connection="far",state="busy"}"#, 2.0),
+        (r#"ftp_pooler_session_limit{connection="far"}"#, 4.0),
         (r#"ftp_pooler_sessions_closed_total{connection="far",reason="in_doubt"}"#, 1.0),
         (r#"ftp_pooler_tasks{connection="far",state="delayed"}"#, 5.0),
         (r#"ftp_pooler_breaker_state{connection="far"}"#, 2.0),

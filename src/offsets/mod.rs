@@ -5,6 +5,8 @@
 //! topic's id ([`Note`]). Whoever owns the partition next reads both and skips what is done.
 
 mod done_map;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod lease;
 mod ledger;
 mod note;

@@ -105,11 +105,17 @@ impl Desk {
         self.update(|state| {
             state.room.expire(now, session_timeout);
             state.room.raise_limits(now);
+            for (connection, limit) in state.room.limits() {
+                self.metrics.session_limit(connection, limit);
+            }
         });
     }
 
     pub fn lower_limit(self: &Arc<Self>, connection: &str) {
-        self.update(|state| state.room.lower_limit(connection, Instant::now()));
+        self.update(|state| {
+            state.room.lower_limit(connection, Instant::now());
+            self.metrics.session_limit(connection, state.room.limit(connection));
+        });
     }
 
     pub fn limit(self: &Arc<Self>, connection: &str) -> usize {

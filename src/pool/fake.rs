@@ -173,8 +173,7 @@ pub(crate) fn try_error(code: Code, remedy: Remedy) -> TryError {
 
 pub(crate) fn connection(name: &str, max_sessions: usize) -> Arc<FtpConnection> {
     let second = Duration::from_secs(1);
-    let timeouts =
-        Timeouts { connect: second, login: 20 * second, reply: second, stall: second, close: second };
+    let timeouts = Timeouts { login: 20 * second, ..Timeouts::all(second) };
     Arc::new(FtpConnection {
         name: name.to_owned(),
         host: "ftp.example.com".to_owned(),

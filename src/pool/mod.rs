@@ -72,7 +72,14 @@ impl<C: Connect> Pool<C> {
     ) -> Self {
         let connections: Vec<_> = connections.into_iter().map(|c| (Arc::<str>::from(&*c.name), c)).collect();
         let caps = connections.iter().map(|(name, connection)| (Arc::clone(name), connection.max_sessions));
-        let room = Room::new(limits.max_sessions_per_pod, caps, Instant::now());
+        let mut room = Room::new(limits.max_sessions_per_pod, caps, Instant::now());
+        for (name, connection) in &connections {
+            match connection.idle_timeout {
+                Some(Duration::ZERO) => room.keep_idle(name, Duration::MAX),
+                Some(timeout) => room.keep_idle(name, timeout),
+                None => {}
+            }
+        }
         let (desk, evicted) = Desk::new(room, metrics.clone(), Handle::current());
         let connect = Arc::new(connect);
         let shelf = |(name, connection): (Arc<str>, Arc<FtpConnection>)| {

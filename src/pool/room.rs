@@ -14,8 +14,12 @@ use tokio::time::Instant;
 
 use crate::metrics::Closed;
 
-/// A connection whose limit fell gets one session more after this time, and so on up to its cap.
+/// A connection whose limit fell gets one session more after this time, the next one after half of it, and so on up
+/// to its cap: a server that is free again is soon used again.
 pub(super) const LIMIT_RISES_AFTER: Duration = Duration::from_secs(60);
+const LIMIT_RISES_AFTER_LEAST: Duration = Duration::from_secs(5);
+/// Where the server refuses the one session more, the next is tried twice as late, and so on up to this.
+const LIMIT_RISES_AFTER_MOST: Duration = Duration::from_secs(300);
 /// How long a lane keeps a session while another connection has none and the pod is full.
 pub(super) const QUANTUM: Duration = Duration::from_secs(1);
 
@@ -168,7 +172,14 @@ impl Room {
         yields
     }
 
-    /// Closes what has been idle for `timeout` or longer.
+    /// The connection's sessions may be idle for this long, whatever holds for the others.
+    pub fn keep_idle(&mut self, connection: &str, timeout: Duration) {
+        if let Some(seats) = self.connections.get_mut(connection) {
+            seats.idle_timeout = Some(timeout);
+        }
+    }
+
+    /// Closes what has been idle for `timeout` or longer, or for its connection's own time.
     pub fn expire(&mut self, now: Instant, timeout: Duration) {
         for session in
             self.connections.values().flat_map(|seats| seats.expired(now, timeout)).collect::<Vec<_>>()
@@ -181,15 +192,21 @@ impl Room {
     pub fn lower_limit(&mut self, connection: &str, now: Instant) {
         let Some(seats) = self.connections.get_mut(connection) else { return };
         seats.limit = seats.limit.min(seats.live().saturating_sub(1)).max(1);
+        // Half of it had been for the session that was one too many.
+        let next =
+            if std::mem::take(&mut seats.has_risen) { seats.rises_after * 4 } else { seats.rises_after };
+        seats.rises_after = next.clamp(LIMIT_RISES_AFTER, LIMIT_RISES_AFTER_MOST);
         seats.limit_changed = now;
     }
 
     /// Lets the limits that fell rise again, one by one.
     pub fn raise_limits(&mut self, now: Instant) {
         for seats in self.connections.values_mut() {
-            let is_due = now.duration_since(seats.limit_changed) >= LIMIT_RISES_AFTER;
+            let is_due = now.duration_since(seats.limit_changed) >= seats.rises_after;
             if seats.limit < seats.cap && is_due {
                 seats.limit += 1;
+                seats.has_risen = true;
+                seats.rises_after = (seats.rises_after / 2).max(LIMIT_RISES_AFTER_LEAST);
                 seats.limit_changed = now;
             }
         }
@@ -199,6 +216,11 @@ impl Room {
     /// Sessions the connection may have now; 0 if it is unknown.
     pub fn limit(&self, connection: &str) -> usize {
         self.connections.get(connection).map_or(0, |seats| seats.limit)
+    }
+
+    /// The same of each connection.
+    pub fn limits(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.connections.iter().map(|(name, seats)| (&**name, seats.limit))
     }
 
     pub fn counts(&self, connection: &str) -> Counts {
@@ -342,6 +364,10 @@ struct Seats {
     cap: usize,
     limit: usize,
     limit_changed: Instant,
+    /// The next rise comes so long after the last change.
+    rises_after: Duration,
+    /// The last change was a rise, of which the server has said nothing yet.
+    has_risen: bool,
     /// `idle` is not counted here but listed below.
     counts: Counts,
     /// The longest idle first.
@@ -349,6 +375,8 @@ struct Seats {
     /// Idle sessions kept for waiters that were told to look for one.
     looking: usize,
     waiting: BTreeSet<Ticket>,
+    /// How long a session may be idle, where that is not the pod's time.
+    idle_timeout: Option<Duration>,
 }
 
 impl Seats {
@@ -357,10 +385,13 @@ impl Seats {
             cap,
             limit: cap,
             limit_changed: now,
+            rises_after: LIMIT_RISES_AFTER,
+            has_risen: false,
             counts: Counts::default(),
             idle: VecDeque::new(),
             looking: 0,
             waiting: BTreeSet::new(),
+            idle_timeout: None,
         }
     }
 
@@ -395,6 +426,7 @@ impl Seats {
 
     fn expired(&self, now: Instant, timeout: Duration) -> impl Iterator<Item = SessionId> {
         let spare = self.idle.len().saturating_sub(self.looking);
+        let timeout = self.idle_timeout.unwrap_or(timeout);
         let is_expired = move |since: Instant| now.duration_since(since) >= timeout;
         self.idle.iter().take(spare).filter(move |(_, since)| is_expired(*since)).map(|(session, _)| *session)
     }

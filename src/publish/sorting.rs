@@ -66,7 +66,6 @@ pub(super) fn sort(
 
 #[cfg(test)]
 mod tests {
-
     use jiff::Timestamp;
 
     use super::super::pending::{ASIDE, Chooser};

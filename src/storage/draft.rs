@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, SeekFrom};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::beneath::{self, Beneath};
 use super::error::{Doing, Side, StorageError};
+use super::finish::Finish;
+use super::mark::Remembered;
 use super::owner::Owner;
+use super::part::{self, Part, Parts, Place, Stamp};
+use super::source::fill;
 use super::target::Target;
+use super::temp_file::CHUNK;
 
 /// Written bytes after which they are sent to the disk without being asked for yet, so that the last sync
 /// of a huge file stays well within a call's deadline.
@@ -21,6 +26,17 @@ pub(super) struct Plan {
     pub target: Target,
     pub owner: Owner,
     pub overwrite: bool,
+    /// What it is a part of until it is whole, where that is known.
+    pub source: Option<Stamp>,
+}
+
+/// What a look at the target has found.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// The file that is to be made is there, with so many bytes.
+    Before(Remembered),
+    /// It is to be made; an earlier owner of the record may have brought a part of it.
+    Now(Option<Part>),
 }
 
 impl Plan {
@@ -28,12 +44,13 @@ impl Plan {
         Doing { what, path: self.target.as_written(), side: Side::Destination }
     }
 
-    /// Looks at the target before a byte is fetched, without changing anything: the size of the file that is
-    /// there if it was made for this very record.
+    /// Looks at the target before a byte is fetched, without changing anything: what the file that is there
+    /// remembers if it was made for this very record already, and else, where a part of `place` may be of use, for
+    /// one.
     ///
     /// # Errors
     /// The target is there and must not be replaced, is a directory, or stands where nothing may be written.
-    pub fn look(&self, beneath: &Beneath) -> Result<Option<u64>, StorageError> {
+    pub fn look(&self, beneath: &Beneath, sought: Option<(&Parts, &Place)>) -> Result<Look, StorageError> {
         let doing = self.doing("create");
         let failed = |errno| doing.failed(errno);
         let (dir, missing) = beneath.nearest(self.target.parent()).map_err(failed)?;
@@ -41,10 +58,10 @@ impl Plan {
             match beneath::look_at(&dir, self.target.name()).map_err(failed)? {
                 Some(stat) if beneath::is_dir(&stat) => return Err(failed(Errno::ISDIR)),
                 Some(stat) if beneath::is_file(&stat) => {
-                    if let Some(bytes) = self.owner.mark.is_on(&dir, self.target.name()) {
+                    if let Some(remembered) = self.owner.mark.on(&dir, self.target.name()) {
                         // Who published it may have died before its directory was synced.
                         beneath::sync_dir(&dir).map_err(failed)?;
-                        return Ok(Some(bytes));
+                        return Ok(Look::Before(remembered));
                     }
                     if !self.overwrite {
                         return Err(self.exists());
@@ -55,7 +72,10 @@ impl Plan {
             }
         }
         beneath::may_write(&dir).map_err(failed)?;
-        Ok(None)
+        let sought = sought.filter(|_| missing.is_empty());
+        let find =
+            |(parts, place): (&Parts, &Place)| parts.find(&dir, self.target.parent(), &self.owner, place);
+        Ok(Look::Now(sought.and_then(find)))
     }
 
     fn temp(&self) -> &str {
@@ -86,7 +106,7 @@ impl Draft {
         let parent = beneath
             .make(plan.target.parent())
             .map_err(|errno| plan.doing("make the directories of").failed(errno))?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
         let file = retry_on_intr(|| rustix::fs::openat(&parent, plan.temp(), flags, mode))
             .map_err(|errno| plan.doing("create a temp file beside").failed(errno))?;
@@ -109,16 +129,66 @@ impl Draft {
         if self.unsynced >= SYNC_EVERY {
             retry_on_intr(|| rustix::fs::fdatasync(&self.file)).map_err(failed)?;
             self.unsynced = 0;
+            self.remember(self.size);
         }
         Ok(())
     }
 
+    /// Makes the file remember what it is a part of, where that is known; so many bytes of it are durable.
+    pub fn remember(&self, durable: u64) {
+        let Some(source) = &self.plan.source else { return };
+        if let Err(errno) = part::remember(&self.file, &self.plan.owner.mark, source, durable) {
+            let path = self.plan.target.as_written();
+            tracing::debug!(path, error = %errno, "the temp file does not remember what it is a part of");
+        }
+    }
+
+    /// Appends what `from` has from here on, up to `end`, some 64 MiB at most; false once there is no more.
+    pub fn append_from(&mut self, from: &OwnedFd, end: u64) -> Result<bool, StorageError> {
+        let failed = |errno| self.plan.doing("copy what was there of").failed(errno);
+        let before = self.size;
+        let piece_ends = end.min(before + SYNC_EVERY);
+        while self.size < piece_ends {
+            let copied = copy(from, &self.file, self.size, piece_ends - self.size).map_err(failed)?;
+            if copied == 0 {
+                return Ok(false);
+            }
+            self.size += copied;
+        }
+        retry_on_intr(|| rustix::fs::fdatasync(&self.file)).map_err(failed)?;
+        self.remember(self.size);
+        rustix::fs::seek(&self.file, SeekFrom::Start(self.size)).map_err(failed)?;
+        Ok(self.size > before)
+    }
+
+    /// Cuts the file down to its first `size` bytes.
+    pub fn cut(&mut self, size: u64) -> Result<(), StorageError> {
+        let failed = |errno| self.plan.doing("shorten").failed(errno);
+        retry_on_intr(|| rustix::fs::ftruncate(&self.file, size)).map_err(failed)?;
+        rustix::fs::seek(&self.file, SeekFrom::Start(size)).map_err(failed)?;
+        self.size = size;
+        Ok(())
+    }
+
+    /// Bytes written.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Reads from `offset` until `buffer` is full or the file ends.
+    pub fn read(&self, buffer: Vec<u8>, offset: u64) -> Result<Vec<u8>, StorageError> {
+        fill(&self.file, buffer, offset).map_err(|errno| self.plan.doing("read again").failed(errno))
+    }
+
     /// Marks the file, makes it durable, renames it to its target, and makes that durable too. `still_ours`
     /// is asked as late as can be.
-    pub fn publish(mut self, still_ours: impl FnOnce() -> bool) -> Result<(), StorageError> {
-        if let Err(errno) = self.plan.owner.mark.put(&self.file, self.size) {
-            // The file is good without it; a directory beneath may be a mount of its own.
-            tracing::debug!(path = self.plan.target.as_written(), error = %errno, "the file remembers no record");
+    pub fn publish(mut self, finish: &Finish, still_ours: impl FnOnce() -> bool) -> Result<(), StorageError> {
+        finish.apply(&self.plan, &self.file, self.size)?;
+        if self.plan.source.is_some()
+            && let Err(errno) = part::forget(&self.file)
+        {
+            let path = self.plan.target.as_written();
+            tracing::debug!(path, error = %errno, "the file still says that it is a part of one");
         }
         retry_on_intr(|| rustix::fs::fsync(&self.file))
             .map_err(|errno| self.plan.doing("sync").failed(errno))?;
@@ -185,7 +255,8 @@ impl Draft {
 
     /// Another owner of the same record was first: the same file, and no reason to refuse it.
     fn was_placed_before(&self) -> bool {
-        self.plan.owner.mark.is_on(&self.parent, self.plan.target.name()) == Some(self.size)
+        let there = self.plan.owner.mark.on(&self.parent, self.plan.target.name());
+        there.is_some_and(|there| there.size == self.size)
     }
 
     fn stands_at(&self, name: &str) -> bool {
@@ -218,6 +289,26 @@ impl Drop for Draft {
     }
 }
 
+/// Copies at most `length` bytes at `offset`, by the file system's own means where it has them.
+fn copy(from: &OwnedFd, to: &OwnedFd, offset: u64, length: u64) -> Result<u64, Errno> {
+    let (mut at, mut into) = (offset, offset);
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let copied =
+        retry_on_intr(|| rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut into), length));
+    match copied {
+        Ok(copied) => Ok(copied as u64),
+        Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
+            let bytes = fill(from, Vec::with_capacity(length.min(CHUNK)), offset)?;
+            let mut written = 0;
+            while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+                written += retry_on_intr(|| rustix::io::pwrite(to, rest, offset + written as u64))?;
+            }
+            Ok(written as u64)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
 fn same_file(one: &OwnedFd, other: &OwnedFd) -> Result<bool, Errno> {
     let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
     Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
@@ -232,7 +323,7 @@ mod tests {
 
     fn draft(base: &Path) -> Draft {
         let target = Target::resolve(base, "/x").unwrap();
-        let plan = Plan { target, owner: owner(0), overwrite: false };
+        let plan = Plan { target, owner: owner(0), overwrite: false, source: None };
         let mut draft = Draft::create(Arc::new(Beneath::open(base).unwrap()), plan).unwrap();
         draft.append(b"new").unwrap();
         draft

@@ -15,9 +15,12 @@ mod check;
 mod disk;
 mod draft;
 mod error;
+mod finish;
 mod mark;
 mod names;
 mod owner;
+mod part;
+mod resume;
 mod source;
 mod strays;
 mod sweep;
@@ -34,21 +37,25 @@ use std::time::{Duration, Instant};
 pub use beneath::Confinement;
 pub use check::Check;
 pub use error::StorageError;
+pub use finish::Finish;
 pub use mark::Mark;
 pub use names::Names;
 pub use owner::Owner;
-pub use source::SourceFile;
+pub use part::{Place, Stamp as SourceStamp};
+pub use source::{Identity, SourceFile};
 pub use strays::{Errand, LOOK_EVERY, Stamp};
 pub use sweep::SharedStrays;
 pub use target::Target;
-pub use temp_file::{CHUNK, TempFile};
+pub use temp_file::{CHUNK, Earlier, TempFile};
 pub use temp_name::{Incarnation, TempName};
 
 use crate::config::LocalConnection;
 use beneath::Beneath;
 use disk::{Disk, Job};
-use draft::Plan;
+use draft::{Look, Plan};
 use error::{Doing, Side};
+use mark::Remembered;
+use part::Parts;
 
 /// The files of one local connection. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -57,6 +64,8 @@ pub struct Storage {
     beneath: Arc<Beneath>,
     disk: Disk,
     strays: SharedStrays,
+    remembers: bool,
+    parts: Parts,
 }
 
 /// How a download begins.
@@ -67,6 +76,8 @@ pub enum Begun {
     /// It was done before: the file stands there, whole and durable.
     Before {
         bytes: u64,
+        /// What it was to remember ([`Finish::memory`]).
+        memory: String,
     },
 }
 
@@ -84,23 +95,26 @@ impl Storage {
         if beneath.confinement() == Confinement::CapStd {
             tracing::warn!(connection = connection.name, "no openat2 here: paths are confined by cap-std");
         }
-        if !beneath.base().is_ok_and(mark::can_be_put) {
+        let storage = Storage::with(connection, beneath, Disk::new(disk::CALLS, disk::CALL_DEADLINE));
+        if !storage.remembers {
             tracing::warn!(
                 connection = connection.name,
                 "no user extended attributes here: a download that is done again after a crash is transferred again, \
-                 and finds its own file in the way where `overwrite` is false"
+                 and finds its own file in the way where `overwrite` is false; one with an `after` other than \
+                 `keep` is refused"
             );
         }
-        let disk = Disk::new(disk::CALLS, disk::CALL_DEADLINE);
-        Ok(Storage::with(connection, beneath, disk))
+        Ok(storage)
     }
 
     fn with(connection: &LocalConnection, beneath: Beneath, disk: Disk) -> Storage {
         Storage {
+            remembers: beneath.base().is_ok_and(mark::can_be_put),
             connection: Arc::new(connection.clone()),
             beneath: Arc::new(beneath),
             disk,
             strays: SharedStrays::new(LOOK_EVERY),
+            parts: Parts::default(),
         }
     }
 
@@ -108,6 +122,19 @@ impl Storage {
     #[must_use]
     pub fn sweeping_every(self, look_every: Duration) -> Storage {
         Storage { strays: SharedStrays::new(look_every), ..self }
+    }
+
+    /// The connection's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.connection.name
+    }
+
+    /// Whether published files remember their record: without that nobody can tell, once a download's source is
+    /// gone, whether it was brought.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.remembers
     }
 
     /// The place that a task's local path means; lexical, see [`Target::resolve`].
@@ -133,14 +160,29 @@ impl Storage {
         owner: Owner,
         overwrite: bool,
     ) -> Result<Begun, StorageError> {
-        self.strays.lock().begun(target.parent(), &owner, Instant::now());
-        let plan = Plan { target: target.clone(), owner, overwrite };
-        let (beneath, early) = (self.beneath(), plan.clone());
+        self.create_or_resume(target, owner, overwrite, None).await
+    }
+
+    /// [`Storage::create`], and looks for what an earlier owner of the record has brought of the source at `place`:
+    /// see [`TempFile::earlier`].
+    pub async fn create_or_resume(
+        &self,
+        target: &Target,
+        owner: Owner,
+        overwrite: bool,
+        place: Option<Place>,
+    ) -> Result<Begun, StorageError> {
+        let plan = Plan { target: target.clone(), owner, overwrite, source: None };
+        let (beneath, parts, early) = (self.beneath(), self.parts.clone(), plan.clone());
         let job = Job { what: "create", target: target.clone(), side: Side::Destination };
-        let before = self.disk.call(job, move |_| early.look(&beneath)).await?;
-        Ok(match before {
-            Some(bytes) => Begun::Before { bytes },
-            None => Begun::Now(TempFile::new(self.clone(), plan)),
+        let look =
+            move |_: &disk::Abandoned<'_>| early.look(&beneath, place.as_ref().map(|place| (&parts, place)));
+        let look = self.disk.call(job, look).await;
+        // Only now: what an earlier owner has left is swept away from here on.
+        self.strays.lock().begun(target.parent(), &plan.owner, Instant::now());
+        Ok(match look? {
+            Look::Before(Remembered { size, memory }) => Begun::Before { bytes: size, memory },
+            Look::Now(part) => Begun::Now(TempFile::new(self.clone(), plan, part)),
         })
     }
 

@@ -31,6 +31,10 @@ pub struct SourceFile {
     read: u64,
 }
 
+/// Tells one content of one file from every other, as far as the file system does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity(Seen);
+
 /// What a file was when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
@@ -91,6 +95,24 @@ impl SourceFile {
     #[must_use]
     pub fn inode(&self) -> u64 {
         self.seen.inode
+    }
+
+    /// Which file it was when it was opened: another one, or another content, has another identity.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity(self.seen)
+    }
+
+    /// Bytes handed out so far, or skipped.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.read
+    }
+
+    /// The next bytes will be those from `offset` on; what was read ahead is dropped.
+    pub fn skip_to(&mut self, offset: u64) {
+        self.read = offset.min(self.seen.size);
+        self.ahead = Ahead::Idle;
     }
 
     /// The next bytes, at most [`CHUNK`]; empty at the end, and then as many were read as [`SourceFile::size`]
@@ -183,7 +205,7 @@ impl Seen {
 }
 
 /// Reads from `offset` until `buffer` is full or the file ends.
-fn fill(file: &OwnedFd, mut buffer: Vec<u8>, offset: u64) -> Result<Vec<u8>, Errno> {
+pub(super) fn fill(file: &OwnedFd, mut buffer: Vec<u8>, offset: u64) -> Result<Vec<u8>, Errno> {
     let room = buffer.capacity().min(CHUNK);
     while buffer.len() < room {
         let from = offset + buffer.len() as u64;

@@ -8,6 +8,8 @@ use super::Storage;
 use super::disk::{Abandoned, Call, Job};
 use super::draft::{Draft, Plan};
 use super::error::{Side, StorageError};
+use super::finish::Finish;
+use super::part::{Part, Stamp};
 
 /// Bytes written by one call. A file of at most this size costs a single call: made, written, synced and
 /// renamed at once. Two such buffers a file at most.
@@ -25,22 +27,31 @@ const WRITE_EVERY: Duration = Duration::from_secs(300);
 /// a call under way at that moment does so as soon as the file system lets it.
 #[derive(Debug)]
 pub struct TempFile {
-    storage: Storage,
-    plan: Plan,
-    stage: Stage,
+    pub(super) storage: Storage,
+    pub(super) plan: Plan,
+    pub(super) stage: Stage,
     /// Arrived, and not yet given to a call.
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     /// The other buffer, while no call has it.
-    spare: Vec<u8>,
+    pub(super) spare: Vec<u8>,
     /// Bytes given to calls.
-    given: u64,
+    pub(super) given: u64,
     /// When bytes were last given to a call.
     written: Instant,
+    /// What an earlier owner of the record has brought.
+    pub(super) part: Option<Part>,
+}
+
+/// What is there of a source already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    pub source: Stamp,
+    pub bytes: u64,
 }
 
 /// Where the bytes before the buffer are.
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     Nowhere,
     OnDisk(Box<Draft>),
     Writing(Call<Written>),
@@ -48,12 +59,12 @@ enum Stage {
     Failed,
 }
 
-type Written = (Box<Draft>, Vec<u8>);
+pub(super) type Written = (Box<Draft>, Vec<u8>);
 
 impl TempFile {
-    pub(super) fn new(storage: Storage, plan: Plan) -> TempFile {
-        let (buffer, spare) = (Vec::new(), Vec::new());
-        TempFile { storage, plan, stage: Stage::Nowhere, buffer, spare, given: 0, written: Instant::now() }
+    pub(super) fn new(storage: Storage, plan: Plan, part: Option<Part>) -> TempFile {
+        let (buffer, spare, written) = (Vec::new(), Vec::new(), Instant::now());
+        TempFile { storage, plan, stage: Stage::Nowhere, buffer, spare, given: 0, written, part }
     }
 
     /// Room for the next bytes, never none: read the network straight into it (`read_buf`).
@@ -92,6 +103,12 @@ impl TempFile {
         self.len() == 0
     }
 
+    /// The last `count` bytes that were put into the room that [`TempFile::room`] gave.
+    #[must_use]
+    pub fn latest(&self, count: usize) -> &[u8] {
+        self.buffer.get(self.buffer.len().saturating_sub(count)..).unwrap_or_default()
+    }
+
     /// Makes the file durable (fsync) and gives it its name: with `overwrite` in place of whatever stands
     /// there (a symlink itself, not what it leads to), else only where nothing does; then makes the name
     /// durable. `still_ours` is asked on a blocking thread, right before the rename.
@@ -103,6 +120,7 @@ impl TempFile {
     /// [`StorageError::LeaseEnded`] if `still_ours` says no; `DestinationExists` where another was first.
     pub async fn publish(
         mut self,
+        finish: Finish,
         still_ours: impl FnOnce() -> bool + Send + 'static,
     ) -> Result<(), StorageError> {
         self.settle().await?;
@@ -113,7 +131,7 @@ impl TempFile {
         let work = move |abandoned: &Abandoned<'_>| {
             let mut draft = make()?;
             draft.append(&rest)?;
-            draft.publish(|| !abandoned() && still_ours())
+            draft.publish(&finish, || !abandoned() && still_ours())
         };
         self.storage.disk().start(turn, job, work).wait().await
     }
@@ -135,7 +153,7 @@ impl TempFile {
     }
 
     /// Has the full buffer written, once the one before is.
-    async fn give_chunk(&mut self) -> Result<(), StorageError> {
+    pub(super) async fn give_chunk(&mut self) -> Result<(), StorageError> {
         self.settle().await?;
         let job = self.job("write");
         let turn = self.storage.disk().turn(&job).await?;
@@ -145,6 +163,9 @@ impl TempFile {
         self.given += chunk.len() as u64;
         let call = self.storage.disk().start(turn, job, move |_| {
             let mut draft = make()?;
+            if draft.size() == 0 {
+                draft.remember(0);
+            }
             draft.append(&chunk)?;
             chunk.clear();
             Ok((draft, chunk))
@@ -154,7 +175,7 @@ impl TempFile {
     }
 
     /// Waits for the call under way, if there is one.
-    async fn settle(&mut self) -> Result<(), StorageError> {
+    pub(super) async fn settle(&mut self) -> Result<(), StorageError> {
         let Stage::Writing(call) = &mut self.stage else { return Ok(()) };
         let written = call.wait().await;
         self.stage = Stage::Failed;
@@ -165,7 +186,7 @@ impl TempFile {
     }
 
     /// What makes the temp file, or hands out the one there is; to be called where it may block.
-    fn take_draft(
+    pub(super) fn take_draft(
         &mut self,
     ) -> Result<impl FnOnce() -> Result<Box<Draft>, StorageError> + Send + use<>, StorageError> {
         let there = match std::mem::replace(&mut self.stage, Stage::Failed) {
@@ -179,7 +200,7 @@ impl TempFile {
         Ok(move || there.map_or_else(|| Draft::create(beneath, plan).map(Box::new), Ok))
     }
 
-    fn job(&self, what: &'static str) -> Job {
+    pub(super) fn job(&self, what: &'static str) -> Job {
         Job { what, target: self.plan.target.clone(), side: Side::Destination }
     }
 }

@@ -6,6 +6,7 @@ use crate::failure::{Code, TryError};
 use crate::ftp::{Retrieve, Session, Size};
 use crate::storage::CHUNK;
 
+use super::verify::Check;
 use super::{Job, Stopped, give_up};
 
 /// What was found.
@@ -22,7 +23,12 @@ pub(super) enum Found {
 ///
 /// # Errors
 /// `destination_exists` where it is another file, or one that cannot be read.
-pub(super) async fn destination(session: &mut Session, job: &Job<'_>, size: u64) -> Result<Found, Stopped> {
+pub(super) async fn destination(
+    session: &mut Session,
+    job: &Job<'_>,
+    size: u64,
+    check: &mut Check,
+) -> Result<Found, Stopped> {
     let path = &job.path;
     match job.stop.or_soon(session.size(path)).await? {
         Size::Refused { .. } => return Ok(Found::Nothing),
@@ -38,7 +44,7 @@ pub(super) async fn destination(session: &mut Session, job: &Job<'_>, size: u64)
         }
         Err(stopped) => return Err(stopped),
     };
-    match compare(&mut retrieve, job).await {
+    match compare(&mut retrieve, job, check).await {
         Ok(Compared::Same) => {
             job.stop.or_soon(retrieve.finish()).await?;
             Ok(Found::Same)
@@ -68,12 +74,13 @@ enum Compared {
 }
 
 /// Compares to the last byte; reads no further than they agree.
-async fn compare(retrieve: &mut Retrieve<'_>, job: &Job<'_>) -> Result<Compared, Stopped> {
+async fn compare(retrieve: &mut Retrieve<'_>, job: &Job<'_>, check: &mut Check) -> Result<Compared, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
     let mut source = job.stop.or(job.storage.open_source(&target)).await?;
     let mut received = Vec::with_capacity(CHUNK);
     loop {
         let mut expected = source.read().await?;
+        check.update(expected);
         if expected.is_empty() {
             let more = job.stop.or(retrieve.read(&mut received)).await?;
             return Ok(if more == 0 { Compared::Same } else { Compared::Other });

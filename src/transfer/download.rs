@@ -4,80 +4,162 @@ use std::pin::pin;
 
 use crate::failure::{Code, TryError};
 use crate::ftp::{End, Retrieve, Session, Size};
-use crate::outcome::Facts;
-use crate::storage::{Begun, TempFile};
-use crate::task::Verify;
+use crate::storage::{Begun, Finish, TempFile};
+use crate::task::{After, Verify};
 
-use super::{Job, Stopped, Transferred, try_again};
+use super::resume::{self, Kept};
+use super::verify::Check;
+use super::{Job, Stopped, Transferred, after, give_up, memory, mtime, try_again};
 
-pub(super) async fn run(session: &mut Session, job: &Job<'_>) -> Result<Transferred, Stopped> {
-    let target = job.storage.resolve(&job.task.local_path)?;
-    let begun = job.storage.create(&target, job.owner.clone(), job.task.options.overwrite);
-    let mut file = match job.stop.or(begun).await? {
+pub(super) async fn run(
+    session: &mut Session,
+    job: &Job<'_>,
+    kept: &mut Kept,
+) -> Result<Transferred, Stopped> {
+    let begun = match kept.download() {
+        Some(file) => Begun::Now(file),
+        None => create(session, job).await?,
+    };
+    let mut file = match begun {
         Begun::Now(file) => file,
         // Its answer was lost, not the file.
-        Begun::Before { bytes } => {
-            return Ok(Transferred {
-                bytes,
-                notes: vec!["the file was brought by an earlier try".to_owned()],
-                facts: Facts::default(),
-            });
+        Begun::Before { bytes, memory } => {
+            let notes = vec!["the file was brought by an earlier try".to_owned()];
+            let mut done = Transferred { bytes, notes, facts: memory::read(&memory) };
+            after::settle(session, job, &mut done, true).await?;
+            return Ok(done);
         }
     };
     match fetch(session, job, &mut file).await {
-        Ok(notes) => {
-            let bytes = file.len();
+        Ok(Check { notes, facts, .. }) => {
+            let mut done = Transferred { bytes: file.len(), notes, facts };
             // Not torn off: whether the file has its name must be known.
-            file.publish(job.stop.still_ours()).await?;
-            Ok(Transferred { bytes, notes, facts: Facts::default() })
+            file.publish(finish(job, &done), job.stop.still_ours()).await?;
+            after::settle(session, job, &mut done, false).await?;
+            Ok(done)
         }
         Err(stopped) => {
-            file.discard().await;
+            kept.keep_download(job, file, &stopped).await;
             Err(stopped)
         }
     }
 }
 
-/// Brings the whole file, and says what could not be verified about it.
-async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Vec<String>, Stopped> {
-    let path = &job.path;
-    let (promised, mut retrieve) = job.stop.or(begin(session, path, job.task.options.verify)).await?;
-    if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes).await {
+fn finish(job: &Job<'_>, done: &Transferred) -> Finish {
+    let options = &job.task.options;
+    Finish {
+        memory: memory::write(&done.facts),
+        must_remember: options.after != After::Keep,
+        modified: done.facts.source_mtime.filter(|_| options.preserve_mtime),
+    }
+}
+
+async fn create(session: &Session, job: &Job<'_>) -> Result<Begun, Stopped> {
+    let target = job.storage.resolve(&job.task.local_path)?;
+    let place = job.resumes.then(|| resume::place(session, job));
+    let (owner, overwrite) = (job.owner.clone(), job.task.options.overwrite);
+    job.stop.or(job.storage.create_or_resume(&target, owner, overwrite, place)).await
+}
+
+/// Brings the whole file, and says what is known and what could not be verified about it.
+async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Check, Stopped> {
+    let mut check = Check::begin(session, job)?;
+    after::may_begin(session, job).await?;
+    mtime::of_source(session, job, &mut check).await?;
+    let (promised, mut retrieve) = match resume::point(session, job, file).await? {
+        None => job.stop.or(begin(session, job, file)).await?,
+        Some(point) => {
+            check.take_in(job, file).await?;
+            if let Some(retrieve) = job.stop.or(session.retrieve_from(&job.path, point.offset)).await? {
+                (Promised { bytes: Some(point.size), note: None }, retrieve)
+            } else {
+                file.start_over().await?;
+                check.begin_again(job);
+                job.stop.or(begin(session, job, file)).await?
+            }
+        }
+    };
+    // Where there is nothing, it began anew.
+    check.facts.resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
+    if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes, &mut check).await {
         retrieve.abort().await;
-        return Err(stopped);
+        return Err(distrusting(session, &check, stopped));
     }
     let end = job.stop.or(retrieve.finish()).await?;
-    match promised.bytes {
-        Some(bytes) if bytes != file.len() => Err(mismatch(path, bytes, file.len()).into()),
-        None if end == End::CutOff && job.task.options.verify != Verify::None => {
-            Err(cut_off(path, file.len()).into())
-        }
-        _ => Ok(promised.notes),
+    match verified(session, job, file, promised, end, &mut check).await {
+        Ok(()) => Ok(check),
+        Err(stopped) => Err(distrusting(session, &check, stopped)),
     }
+}
+
+/// A file that went on where it was, and turned out wrong: a server that ignores REST, for one, sends it from its
+/// begin.
+fn distrusting(session: &Session, check: &Check, stopped: Stopped) -> Stopped {
+    if let Stopped::Failed(error) = &stopped
+        && check.facts.resumed_from.is_some()
+        && error.failure.code == Code::IntegrityMismatch
+    {
+        session.distrust_rest();
+    }
+    stopped
+}
+
+/// Compares what has come with what was promised, and with the server's hash where the task asks for it.
+async fn verified(
+    session: &mut Session,
+    job: &Job<'_>,
+    file: &TempFile,
+    promised: Promised,
+    end: End,
+    check: &mut Check,
+) -> Result<(), Stopped> {
+    let path = &job.path;
+    match promised.bytes {
+        Some(bytes) if bytes != file.len() => return Err(mismatch(path, bytes, file.len()).into()),
+        Some(_) => check.has_size(),
+        None if end == End::CutOff && job.task.options.verify != Verify::None => {
+            return Err(cut_off(path, file.len()).into());
+        }
+        None => {}
+    }
+    check.notes.extend(promised.note);
+    check.compare(session, job, path, "the received").await
 }
 
 /// What the server said about the file before it was asked for it.
 struct Promised {
     bytes: Option<u64>,
-    notes: Vec<String>,
+    note: Option<String>,
 }
 
 async fn begin<'s>(
     session: &'s mut Session,
-    path: &str,
-    verify: Verify,
+    job: &Job<'_>,
+    file: &mut TempFile,
 ) -> Result<(Promised, Retrieve<'s>), TryError> {
-    if verify == Verify::None {
-        return Ok((Promised { bytes: None, notes: Vec::new() }, session.retrieve(path).await?));
+    let (path, options) = (&job.path, &job.task.options);
+    // A file whose source goes away is compared in any case.
+    if options.verify == Verify::None && options.after == After::Keep {
+        return Ok((Promised { bytes: None, note: None }, session.retrieve(path).await?));
     }
-    let (size, retrieve) = session.retrieve_sized(path).await?;
+    let (size, retrieve) = if session.is_asked_in_turn() {
+        let size = session.size_to_retrieve(path).await?;
+        if let Size::Bytes(bytes) = size
+            && let Some(source) = resume::stamp(session, job, bytes).await?
+        {
+            file.is_part_of(source);
+        }
+        (size, session.retrieve(path).await?)
+    } else {
+        session.retrieve_sized(path).await?
+    };
     let (bytes, note) = match size {
         Size::Bytes(bytes) => (Some(bytes), None),
         Size::Unsupported => (None, Some("size not verified: the server has no SIZE".to_owned())),
         // vsftpd says the same of a file that is missing and of one that it just will not measure: RETR tells.
         Size::Refused { error, .. } => (None, Some(format!("size not verified: {}", error.failure.message))),
     };
-    Ok((Promised { bytes, notes: note.into_iter().collect() }, retrieve))
+    Ok((Promised { bytes, note }, retrieve))
 }
 
 async fn receive(
@@ -85,7 +167,10 @@ async fn receive(
     job: &Job<'_>,
     file: &mut TempFile,
     promised: Option<u64>,
+    check: &mut Check,
 ) -> Result<(), Stopped> {
+    let connection = retrieve.connection();
+    let too_large = |bytes| connection.too_large(bytes);
     let mut stop = pin!(job.stop.requested());
     loop {
         let mut room = file.room().await?;
@@ -98,10 +183,17 @@ async fn receive(
         if read == 0 {
             return Ok(());
         }
+        check.update(file.latest(read));
         job.metrics.bytes("download", &job.task.remote, read as u64);
         // An endless file must not fill the disk.
         if let Some(promised) = promised.filter(|promised| *promised < file.len()) {
             return Err(mismatch(&job.path, promised, file.len()).into());
+        }
+        if promised.is_none()
+            && let Some(why) = too_large(file.len())
+        {
+            let path = job.path.escape_debug();
+            return Err(give_up(Code::FileTooLarge, format!("RETR {path}: {why}")).into());
         }
     }
 }

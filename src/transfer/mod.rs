@@ -3,12 +3,17 @@
 //! Transfer never names Kafka, and never speaks FTP or touches a file itself: it says what happens in which
 //! order, and what is undone when it stops half-way.
 
+mod after;
 mod compare;
 mod download;
+mod memory;
+mod mtime;
+mod resume;
 mod row;
 mod stop;
 mod tidy;
 mod upload;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +21,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::digest::Algorithm;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::metrics::Metrics;
@@ -24,6 +30,8 @@ use crate::record::Record;
 use crate::storage::{LOOK_EVERY, Names, Owner, SharedStrays, Storage, StorageError};
 use crate::task::{Operation, Task};
 
+pub use resume::Kept;
+use resume::Shelf;
 use row::{Alone, Place};
 pub use row::{Neighbours, Progress, Row};
 use stop::Stop;
@@ -56,15 +64,32 @@ pub struct Transfer {
     storages: BTreeMap<String, Storage>,
     names: Names,
     metrics: Metrics,
+    /// Of each file, for its result.
+    hash: Option<Algorithm>,
     sweep_every: Duration,
     /// By FTP connection: what stands on its server without an owner.
     strays: Arc<Mutex<BTreeMap<String, SharedStrays>>>,
+    shelf: Shelf,
 }
 
 impl Transfer {
     /// `storages` by the local connections' names; `names` are for temp files.
     pub fn new(storages: BTreeMap<String, Storage>, names: Names, metrics: Metrics) -> Transfer {
-        Transfer { storages, names, sweep_every: LOOK_EVERY, metrics, strays: Arc::default() }
+        Transfer {
+            storages,
+            names,
+            metrics,
+            hash: None,
+            sweep_every: LOOK_EVERY,
+            strays: Arc::default(),
+            shelf: Shelf::default(),
+        }
+    }
+
+    /// Every file is hashed on its way, for its result.
+    #[must_use]
+    pub fn hashing(self, hash: Option<Algorithm>) -> Transfer {
+        Transfer { hash, ..self }
     }
 
     /// The same, with directories on servers looked at for temp files of the dead after this time, not after an
@@ -85,8 +110,24 @@ impl Transfer {
         record: &Record,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
+        self.run_again(session, task, record, &mut Kept::default(), cancel).await
+    }
+
+    /// [`Transfer::run`], which goes on from what an earlier try at the same task and record has left in `kept`, and
+    /// where it fails leaves there what the next one may go on from.
+    ///
+    /// # Errors
+    /// As [`Transfer::run`].
+    pub async fn run_again(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        record: &Record,
+        kept: &mut Kept,
+        cancel: &CancellationToken,
+    ) -> Result<Transferred, Stopped> {
         let mut row = Row::default();
-        match self.run_in_row(session, &mut row, task, record, &mut Alone, cancel).await? {
+        match self.run_in_row(session, &mut row, (task, record), kept, &mut Alone, cancel).await? {
             Progress::Done(transferred) => Ok(transferred),
             Progress::Due => Err(give_up(Code::Internal, "a task by itself was left due".to_owned()).into()),
         }
@@ -107,8 +148,8 @@ impl Transfer {
         &self,
         session: &mut Session,
         row: &mut Row,
-        task: &Task,
-        record: &Record,
+        (task, record): (&Task, &Record),
+        kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
     ) -> Result<Progress, Stopped> {
@@ -118,14 +159,17 @@ impl Transfer {
         let job = Job {
             storage: self.storage(&task.local)?,
             task,
-            path: session.connection().beneath_root(&task.remote_path),
+            path: on_server(session, &task.remote_path)?,
+            hash: self.hash,
             owner: row.owner_of(record).unwrap_or_else(|| Owner::of(record, &self.names)),
             metrics: &self.metrics,
             stop: &stop,
             strays: self.strays_at(&task.remote),
+            shelf: &self.shelf,
+            resumes: task.options.resume && session.connection().resume,
         };
         let mut place = Place { transfer: self, row, beside };
-        let ended = run(session, &job, &mut place).await;
+        let ended = run(session, &job, kept, &mut place).await;
         if !matches!(ended, Ok(Progress::Due)) {
             place.settle(session, &job).await;
         }
@@ -155,12 +199,25 @@ impl Transfer {
     }
 }
 
-async fn run(session: &mut Session, job: &Job<'_>, place: &mut Place<'_>) -> Result<Progress, Stopped> {
+async fn run(
+    session: &mut Session,
+    job: &Job<'_>,
+    kept: &mut Kept,
+    place: &mut Place<'_>,
+) -> Result<Progress, Stopped> {
     job.stop.or(session.speak_utf8_for(&job.path)).await?;
     match job.task.operation {
-        Operation::Download => download::run(session, job).await.map(Progress::Done),
-        Operation::Upload => upload::run(session, job, place).await,
+        Operation::Download => download::run(session, job, kept).await.map(Progress::Done),
+        Operation::Upload => upload::run(session, job, kept, place).await,
     }
+}
+
+/// A task's remote path as this server has it.
+fn on_server(session: &Session, path: &str) -> Result<String, TryError> {
+    session.connection().on_server(path).ok_or_else(|| {
+        let message = format!("{}: `encoding` makes a `..` of it", path.escape_debug());
+        give_up(Code::PathNotAllowed, message)
+    })
 }
 
 /// What one try needs to know.
@@ -170,10 +227,14 @@ struct Job<'a> {
     /// On the server, beneath the connection's `path_root`.
     path: String,
     owner: Owner,
+    hash: Option<Algorithm>,
     metrics: &'a Metrics,
     stop: &'a Stop<'a>,
     /// On the server.
     strays: SharedStrays,
+    shelf: &'a Shelf,
+    /// Both the task and its connection want broken transfers to go on where they were.
+    resumes: bool,
 }
 
 impl From<StorageError> for Stopped {

@@ -5,6 +5,8 @@
 //! small files that are tried for the first time; whatever goes wrong with one's last commands, it is tried
 //! again by itself, at no cost.
 
+use std::time::Instant;
+
 use crate::failure::{Remedy, TryError};
 use crate::ftp::{self, Renamed, Session, Store};
 use crate::offsets::Lease;
@@ -13,7 +15,8 @@ use crate::storage::{Owner, SourceFile};
 use crate::task::{Operation, Task, Verify};
 
 use super::tidy::Leftover;
-use super::{Job, Stopped, Transfer, Transferred, upload};
+use super::upload::{self, Begun};
+use super::{Job, Stopped, Transfer, Transferred};
 
 /// A larger file is not begun while the one before it is due: that one's answer would wait for too long.
 const LARGEST: u64 = 1 << 20;
@@ -58,7 +61,7 @@ impl Neighbours for Alone {
 #[derive(Debug, Default)]
 pub struct Row {
     due: Option<Due>,
-    begun: Option<Begun>,
+    next: Option<Next>,
 }
 
 /// A file that is verified, but for its name.
@@ -73,29 +76,29 @@ pub(super) struct Due {
 
 /// A file whose STOR is under way.
 #[derive(Debug)]
-pub(super) struct Begun {
+struct Next {
     origin: Origin,
+    /// Its temp file's path.
     temp: String,
     owner: Owner,
-    pub source: SourceFile,
-    pub leftover: Leftover,
+    begun: Begun,
 }
 
 impl Row {
     /// Whose try was begun, where it is this record's.
     pub(super) fn owner_of(&self, record: &Record) -> Option<Owner> {
-        let begun = self.begun.as_ref()?;
-        (begun.origin == record.origin).then(|| begun.owner.clone())
+        let next = self.next.as_ref()?;
+        (next.origin == record.origin).then(|| next.owner.clone())
     }
 
-    /// What was begun for this temp file.
-    pub(super) fn take_begun(&mut self, temp: &str) -> Option<Begun> {
-        self.begun.take_if(|begun| begun.temp == temp)
+    /// What was begun for this try.
+    pub(super) fn take_begun(&mut self, job: &Job<'_>) -> Option<Begun> {
+        self.next.take_if(|next| next.owner.temp == job.owner.temp).map(|next| next.begun)
     }
 
     /// Whether nothing may be asked of the server now but the next file.
     pub(super) fn has_begun_next(&self) -> bool {
-        self.begun.is_some()
+        self.next.is_some()
     }
 
     pub(super) fn set_due(&mut self, due: Due) {
@@ -113,14 +116,16 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// Ends the upload whose bytes have all been sent, together with the end of the one before and the begin of
     /// the one behind.
-    pub async fn finish(&mut self, mut store: Store<'_>, job: &Job<'_>) -> Result<(), Stopped> {
+    pub async fn finish(
+        &mut self,
+        mut store: Store<'_>,
+        job: &Job<'_>,
+        is_renamed_next: bool,
+    ) -> Result<(), Stopped> {
         job.stop.or_soon(store.close()).await?;
         let may_wait = is_plain(job.task) && self.beside.may_wait() && store.may_stand_in_row();
         let next = if may_wait { self.open_next(&store, job).await? } else { None };
         if next.is_none() && self.row.due.is_none() {
-            // Then nothing but SIZE comes between STOR and RNFR.
-            let options = &job.task.options;
-            let is_renamed_next = options.overwrite && options.verify != Verify::None;
             return job.stop.or_soon(store.finish(is_renamed_next)).await;
         }
         let due = self.take_due(job);
@@ -141,7 +146,7 @@ impl Place<'_> {
         }
         let ended = ended?;
         if ended.next_begun {
-            self.row.begun = next;
+            self.row.next = next;
         }
         Ok(ended.stored?)
     }
@@ -159,9 +164,9 @@ impl Place<'_> {
     }
 
     /// Takes the next task, and opens its source; `None` where it is not one for the row.
-    async fn open_next(&mut self, store: &Store<'_>, job: &Job<'_>) -> Result<Option<Begun>, Stopped> {
+    async fn open_next(&mut self, store: &Store<'_>, job: &Job<'_>) -> Result<Option<Next>, Stopped> {
         let Some((task, record)) = self.beside.next() else { return Ok(None) };
-        let path = store.connection().beneath_root(&task.remote_path);
+        let Some(path) = store.connection().on_server(&task.remote_path) else { return Ok(None) };
         let Ok(directory) = upload::directory_of(&path) else { return Ok(None) };
         let owner = Owner::of(record, &self.transfer.names);
         let temp = format!("{directory}{}", owner.temp);
@@ -173,10 +178,14 @@ impl Place<'_> {
         // What is wrong with it is told when it is carried.
         let Ok(target) = storage.resolve(&task.local_path) else { return Ok(None) };
         let opened = job.stop.or(async { Ok::<_, Stopped>(storage.open_source(&target).await) }).await?;
-        let Some(source) = opened.ok().filter(|source| source.size() <= LARGEST) else { return Ok(None) };
-        let leftover = upload::mark(&job.strays, directory, &owner);
-        let origin = record.origin.clone();
-        Ok(Some(Begun { origin, temp, owner, source, leftover }))
+        let fits = |source: &SourceFile| {
+            source.size() <= LARGEST && store.connection().too_large(source.size()).is_none()
+        };
+        let Some(source) = opened.ok().filter(fits) else { return Ok(None) };
+        job.strays.lock().begun(directory, &owner, Instant::now());
+        let leftover = Leftover::of(&job.strays, directory, &owner.temp);
+        let begun = Begun { name: owner.temp.clone(), is_begun: false, source, leftover };
+        Ok(Some(Next { origin: record.origin.clone(), temp, owner, begun }))
     }
 
     /// Ends the file that is due, where the one behind it has not: it is renamed by itself, if that can still be.

@@ -9,13 +9,15 @@ use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Renamed, Session, Size, Store};
 use crate::outcome::Facts;
-use crate::storage::{Owner, SharedStrays, SourceFile};
+use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
 
 use super::compare::{self, Found};
+use super::resume::{Kept, Sent};
 use super::row::{Due, Place, Progress};
 use super::tidy::Leftover;
-use super::{Job, Stopped, Transferred, give_up, try_again};
+use super::verify::Check;
+use super::{Job, Stopped, Transferred, give_up, mtime, try_again};
 
 /// How long the removal of a temp file on the server may take.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
@@ -23,51 +25,88 @@ const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 pub(super) async fn run(
     session: &mut Session,
     job: &Job<'_>,
+    kept: &mut Kept,
     place: &mut Place<'_>,
 ) -> Result<Progress, Stopped> {
     let directory = directory_of(&job.path)?;
-    let temp = format!("{directory}{}", job.owner.temp);
-    let (mut source, leftover) = match place.row.take_begun(&temp) {
-        Some(begun) => (begun.source, begun.leftover),
-        None => {
-            let leftover = mark(&job.strays, directory, &job.owner);
-            let source = match open(job).await {
-                Ok(source) => source,
-                Err(stopped) => {
-                    leftover.gone();
-                    return Err(stopped);
-                }
-            };
-            remove_earlier(session, job, directory).await;
-            if is_there(session, job, source.size()).await? {
-                leftover.gone();
-                return Ok(Progress::Done(already_there(source.size())));
-            }
-            (source, leftover)
-        }
+    let mut check = Check::begin(session, job)?;
+    let Begun { name, is_begun, mut source, leftover } = match place.row.take_begun(job) {
+        Some(begun) => begun,
+        None => match begin(session, job, directory, kept, &mut check).await? {
+            Begin::Now(begun) => begun,
+            Begin::Superfluous { bytes } => return Ok(Progress::Done(already_there(bytes, check))),
+        },
     };
-    let put = put(session, job, &temp, &mut source, place).await;
-    let transferred = |notes| Transferred { bytes: source.size(), notes, facts: Facts::default() };
-    if let Ok(Put::Due { notes }) = put {
+    check.facts.source_mtime = mtime::of_local(&source);
+    let temp = Temp { path: format!("{directory}{name}"), is_begun };
+    let put = put(session, job, &temp, &mut source, &mut check, place).await;
+    let bytes = source.size();
+    if matches!(put, Ok(Put::Due)) {
+        check.facts.connection.clone_from(&job.task.remote);
+        let transferred = Transferred { bytes, notes: check.notes, facts: check.facts };
         let (path, lease) = (job.path.clone(), job.owner.lease.clone());
-        let mut transferred = transferred(notes);
-        transferred.facts.connection.clone_from(&job.task.remote);
-        place.row.set_due(Due { temp, path, leftover, transferred, lease });
+        place.row.set_due(Due { temp: temp.path, path, leftover, transferred, lease });
         return Ok(Progress::Due);
     }
-    if matches!(put, Ok(Put::Renamed { .. })) || clean_up(session, &temp).await {
+    let is_kept = put.as_ref().is_err_and(|why| kept.keep_upload(job, directory, &name, &source, why));
+    if is_kept || matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp.path).await {
         leftover.gone();
     }
     match put? {
-        Put::Renamed { notes } | Put::Due { notes } => Ok(Progress::Done(transferred(notes))),
-        Put::Superfluous => Ok(Progress::Done(already_there(source.size()))),
+        Put::Superfluous => Ok(Progress::Done(already_there(bytes, check))),
+        Put::Renamed | Put::Due => {
+            Ok(Progress::Done(Transferred { bytes, notes: check.notes, facts: check.facts }))
+        }
     }
 }
 
-/// A temp file may stand there from now on.
-pub(super) fn mark(strays: &SharedStrays, directory: &str, owner: &Owner) -> Leftover {
-    strays.lock().begun(directory, owner, Instant::now());
-    Leftover::of(strays, directory, &owner.temp)
+/// A source, and the temp file that it goes to.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub name: TempName,
+    /// An earlier try of this process has sent a part of it.
+    pub is_begun: bool,
+    pub source: SourceFile,
+    pub leftover: Leftover,
+}
+
+enum Begin {
+    Now(Begun),
+    /// The destination is there.
+    Superfluous { bytes: u64 },
+}
+
+async fn begin(
+    session: &mut Session,
+    job: &Job<'_>,
+    directory: &str,
+    kept: &mut Kept,
+    check: &mut Check,
+) -> Result<Begin, Stopped> {
+    job.strays.lock().begun(directory, &job.owner, Instant::now());
+    let source = open(job).await?;
+    let bytes = source.size();
+    if let Some(why) = session.connection().too_large(bytes) {
+        let path = job.task.local_path.escape_debug();
+        return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
+    }
+    let earlier = kept.upload(&source);
+    remove_earlier(session, job, directory).await;
+    check.facts.source_mtime = mtime::of_local(&source);
+    if is_there(session, job, bytes, check).await? {
+        return Ok(Begin::Superfluous { bytes });
+    }
+    let is_begun = earlier.is_some();
+    let name = earlier.and_then(Sent::take).unwrap_or_else(|| job.owner.temp.clone());
+    let leftover = Leftover::of(&job.strays, directory, &name);
+    Ok(Begin::Now(Begun { name, is_begun, source, leftover }))
+}
+
+/// Where the file stands until it has its name.
+struct Temp {
+    path: String,
+    /// An earlier try of this process has sent a part of it.
+    is_begun: bool,
 }
 
 /// Removes what this process's earlier tries at the same record have left, as far as that can be done at once:
@@ -84,40 +123,56 @@ async fn remove_earlier(session: &mut Session, job: &Job<'_>, directory: &str) {
 
 /// What became of the temp file.
 enum Put {
-    Renamed {
-        notes: Vec<String>,
-    },
+    Renamed,
     /// It is verified, and will be renamed with the end of the next file, whose STOR is under way.
-    Due {
-        notes: Vec<String>,
-    },
+    Due,
     /// Another owner of the same record was first; the temp file stands.
     Superfluous,
 }
 
-/// Whether the file stands at a destination that must not be replaced.
-async fn is_there(session: &mut Session, job: &Job<'_>, size: u64) -> Result<bool, Stopped> {
-    Ok(!job.task.options.overwrite
-        && Box::pin(compare::destination(session, job, size)).await? == Found::Same)
+/// Whether the file stands at a destination that must not be replaced; its hashes are in `check` then.
+async fn is_there(
+    session: &mut Session,
+    job: &Job<'_>,
+    size: u64,
+    check: &mut Check,
+) -> Result<bool, Stopped> {
+    if job.task.options.overwrite {
+        return Ok(false);
+    }
+    check.begin_again(job);
+    Ok(Box::pin(compare::destination(session, job, size, check)).await? == Found::Same)
 }
 
-fn already_there(bytes: u64) -> Transferred {
+fn already_there(bytes: u64, mut check: Check) -> Transferred {
+    check.hashed();
     let notes = vec!["the destination was there already, with this content".to_owned()];
-    Transferred { bytes, notes, facts: Facts::default() }
+    Transferred { bytes, notes, facts: Facts { verified_by: Some("content"), ..check.facts } }
 }
 
 /// Everything from STOR to RNTO; where it fails, the temp file may stand.
 async fn put(
     session: &mut Session,
     job: &Job<'_>,
-    temp: &str,
+    temp: &Temp,
     source: &mut SourceFile,
+    check: &mut Check,
     place: &mut Place<'_>,
 ) -> Result<Put, Stopped> {
-    store(session, job, temp, source, place).await?;
-    let notes = job.stop.or_soon(verify(session, job, temp, source.size())).await?;
+    let Temp { path: temp, is_begun } = temp;
+    check.begin_again(job);
+    check.facts.resumed_from = if *is_begun { go_on(session, job, temp, source, check, place).await? } else { None };
+    if check.facts.resumed_from.is_none() {
+        store(session, job, temp, source, check, place).await?;
+    }
+    let verified = verified(session, job, temp, source.size(), check).await;
+    if verified.is_err() && check.facts.resumed_from.is_some() {
+        session.distrust_rest();
+    }
+    verified?;
+    job.stop.or_soon(mtime::keep(session, job, temp, source, check)).await?;
     // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
-    if is_there(session, job, source.size()).await? {
+    if is_there(session, job, source.size(), check).await? {
         return Ok(Put::Superfluous);
     }
     if !source.still_same().await? {
@@ -125,10 +180,39 @@ async fn put(
         return Err(try_again(Code::SourceChanged, message).into());
     }
     if place.row.has_begun_next() {
-        return Ok(Put::Due { notes });
+        return Ok(Put::Due);
     }
     publish(session, job, temp).await?;
-    Ok(Put::Renamed { notes })
+    Ok(Put::Renamed)
+}
+
+/// Sends what the server does not have yet of a file that an earlier try has begun. The earlier connection may not be
+/// gone at the server: what it still writes is what stands there, the source being the same. `None` where the file
+/// has to be sent from its begin.
+async fn go_on(
+    session: &mut Session,
+    job: &Job<'_>,
+    temp: &str,
+    source: &mut SourceFile,
+    check: &mut Check,
+    place: &mut Place<'_>,
+) -> Result<Option<u64>, Stopped> {
+    if !session.may_restart_store() {
+        return Ok(None);
+    }
+    let there = match job.stop.or_soon(session.size(temp)).await? {
+        Size::Bytes(there) if there > 0 && there <= source.size() => there,
+        _ => return Ok(None),
+    };
+    if there < source.size() {
+        let Some(begun) = job.stop.or_soon(session.store_from(temp, there)).await? else { return Ok(None) };
+        check.used("REST");
+        check.take_in_source(job, source, there).await?;
+        send_all(begun, job, source, check, place).await?;
+    } else {
+        check.take_in_source(job, source, there).await?;
+    }
+    Ok(Some(there))
 }
 
 async fn open(job: &Job<'_>) -> Result<SourceFile, Stopped> {
@@ -143,17 +227,19 @@ async fn store(
     job: &Job<'_>,
     temp: &str,
     source: &mut SourceFile,
+    check: &mut Check,
     place: &mut Place<'_>,
 ) -> Result<(), Stopped> {
     let begun = job.stop.or_soon(session.store(temp)).await?;
-    match send_all(begun, job, source, place).await {
+    match send_all(begun, job, source, check, place).await {
         Err(Stopped::Failed(refused))
             if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_sound() =>
         {
             job.stop.or_soon(session.make_dirs(temp)).await?;
             *source = open(job).await?;
+            check.begin_again(job);
             let begun = job.stop.or_soon(session.store(temp)).await?;
-            send_all(begun, job, source, place).await
+            send_all(begun, job, source, check, place).await
         }
         sent => sent,
     }
@@ -163,16 +249,28 @@ async fn send_all(
     mut store: Store<'_>,
     job: &Job<'_>,
     source: &mut SourceFile,
+    check: &mut Check,
     place: &mut Place<'_>,
 ) -> Result<(), Stopped> {
-    if let Err(stopped) = send(&mut store, job, source).await {
+    if let Err(stopped) = send(&mut store, job, source, check).await {
         store.abort().await;
         return Err(stopped);
     }
-    place.finish(store, job).await
+    // Then nothing but SIZE comes between STOR and RNFR.
+    let options = &job.task.options;
+    let is_renamed_next = options.overwrite
+        && options.verify != Verify::None
+        && !options.preserve_mtime
+        && !check.asks_for_hash();
+    place.finish(store, job, is_renamed_next).await
 }
 
-async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> Result<(), Stopped> {
+async fn send(
+    store: &mut Store<'_>,
+    job: &Job<'_>,
+    source: &mut SourceFile,
+    check: &mut Check,
+) -> Result<(), Stopped> {
     let mut stop = pin!(job.stop.requested());
     loop {
         let chunk = source.read().await?;
@@ -184,30 +282,41 @@ async fn send(store: &mut Store<'_>, job: &Job<'_>, source: &mut SourceFile) -> 
             stopped = &mut stop => return Err(stopped),
             sent = store.write(chunk) => sent?,
         }
+        check.update(chunk);
         job.metrics.bytes("upload", &job.task.remote, chunk.len() as u64);
     }
 }
 
-/// Compares the temp file's SIZE with what was sent.
-async fn verify(
+/// Compares what stands on the server with what was sent: by size, and by hash where the task asks for it.
+async fn verified(
     session: &mut Session,
     job: &Job<'_>,
     temp: &str,
     sent: u64,
-) -> Result<Vec<String>, TryError> {
-    if job.task.options.verify == Verify::None {
-        return Ok(Vec::new());
+    check: &mut Check,
+) -> Result<(), Stopped> {
+    if job.task.options.verify != Verify::None {
+        job.stop.or_soon(has_size(session, temp, sent, check)).await?;
     }
-    match session.size(temp).await? {
-        Size::Bytes(stored) if stored == sent => Ok(Vec::new()),
+    check.compare(session, job, temp, "the sent").await
+}
+
+async fn has_size(session: &mut Session, temp: &str, sent: u64, check: &mut Check) -> Result<(), TryError> {
+    let why = match session.size(temp).await? {
+        Size::Bytes(stored) if stored == sent => {
+            check.has_size();
+            return Ok(());
+        }
         Size::Bytes(stored) => {
             let message =
                 format!("STOR {}: {sent} bytes were sent, and SIZE says {stored}", temp.escape_debug());
-            Err(try_again(Code::IntegrityMismatch, message))
+            return Err(try_again(Code::IntegrityMismatch, message));
         }
-        Size::Unsupported => Ok(vec!["size not verified: the server has no SIZE".to_owned()]),
-        Size::Refused { error, .. } => Ok(vec![format!("size not verified: {}", error.failure.message)]),
-    }
+        Size::Unsupported => "the server has no SIZE".to_owned(),
+        Size::Refused { error, .. } => error.failure.message,
+    };
+    check.notes.push(format!("size not verified: {why}"));
+    Ok(())
 }
 
 /// Gives the temp file its name. Whether the task is still ours is asked before each command that changes

@@ -30,7 +30,7 @@ pub fn ftp(name: &str) -> FtpConnection {
         user: "username".to_owned(),
         pass: "password".to_owned().into(),
         max_sessions: 10,
-        timeouts: Timeouts { connect: second, login: second, reply: second, stall: second, close: second },
+        timeouts: Timeouts::all(second),
         ..FtpConnection::default()
     }
 }

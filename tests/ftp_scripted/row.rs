@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ftp_pooler::transfer::{Neighbours, Progress, Row};
+use ftp_pooler::transfer::{Kept, Neighbours, Progress, Row};
 
 use super::*;
 
@@ -23,6 +23,7 @@ struct Entry {
     task: Task,
     record: Record,
     tries: usize,
+    kept: Kept,
 }
 
 impl Neighbours for Beside<'_> {
@@ -64,8 +65,8 @@ impl Lane<'_> {
             let run = self.rig.transfer.run_in_row(
                 &mut session,
                 &mut row,
-                &entry.task,
-                &entry.record,
+                (&entry.task, &entry.record),
+                &mut entry.kept,
                 &mut beside,
                 &self.rig.cancel,
             );
@@ -131,6 +132,7 @@ fn entries(rig: &Rig) -> VecDeque<Entry> {
         task: upload("/g", &format!("/out/{file}")),
         record: record(1_000 + i64::try_from(file).unwrap(), rig.lease.clone()),
         tries: 0,
+        kept: Kept::default(),
     };
     (0..FILES).map(entry).collect()
 }

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use ftp_pooler::config::{Data, Proxy, ProxyKind};
 use ftp_pooler::failure::{Code, Remedy, TryError};
+use ftp_pooler::transfer::Stopped;
 
+use crate::options;
 use crate::proxy::{PROXY_PASSWORD, RunningProxy};
-use crate::rig::{EVERY, Rig};
+use crate::rig::{Again, EVERY, Rig};
 use crate::support::ftp_server::{FORBIDDEN, Make, Settings};
 use crate::support::wait::wait_until;
 
@@ -35,6 +37,17 @@ const ROWS: &[Row] = &[
     Row { name: "active mode", needs: |_| {}, run: |rig| Box::pin(active(rig)) },
     Row { name: "SOCKS5", needs: |_| {}, run: |rig| Box::pin(proxied(rig, ProxyKind::Socks5)) },
     Row { name: "HTTP CONNECT", needs: |_| {}, run: |rig| Box::pin(proxied(rig, ProxyKind::Http)) },
+    Row { name: "resume a download", needs: |_| {}, run: |rig| Box::pin(resume(rig, Way::Down)) },
+    Row { name: "resume an upload", needs: |_| {}, run: |rig| Box::pin(resume(rig, Way::Up)) },
+    Row {
+        name: "the same, `AllowStoreRestart off`",
+        needs: |s| s.store_restart = false,
+        run: |rig| Box::pin(resume(rig, Way::Up)),
+    },
+    Row { name: "data from another address", needs: |_| {}, run: |rig| Box::pin(from_elsewhere(rig)) },
+    Row { name: "`verify: hash`", needs: |_| {}, run: |rig| Box::pin(options::hash(rig)) },
+    Row { name: "`preserve_mtime`, both ways", needs: |_| {}, run: |rig| Box::pin(options::mtime(rig)) },
+    Row { name: "`after`: delete, move_to", needs: |_| {}, run: |rig| Box::pin(options::after(rig)) },
     Row { name: "missing file", needs: |_| {}, run: |rig| Box::pin(missing(rig)) },
     Row { name: "forbidden file", needs: |_| {}, run: |rig| Box::pin(forbidden(rig)) },
     Row { name: "wrong password", needs: |_| {}, run: |rig| Box::pin(wrong_password(rig)) },
@@ -163,6 +176,73 @@ async fn proxied(mut rig: Rig, kind: ProxyKind) -> String {
     let seen = some_files(&rig).await;
     assert!(proxy.tunnels() > 10 || seen != OK, "something went past the proxy");
     seen
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Down,
+    Up,
+}
+
+/// The data connection is cut in the middle of a file, and the next try goes on there.
+async fn resume(mut rig: Rig, way: Way) -> String {
+    const SIZE: usize = 24 << 20;
+    let proxy = RunningProxy::start(ProxyKind::Socks5).await;
+    let user = Some(("anna".to_owned(), PROXY_PASSWORD.to_owned().into()));
+    let kind = ProxyKind::Socks5;
+    rig.connection.way.proxy = Some(Proxy { kind, host: "127.0.0.1".into(), port: proxy.port(), user });
+    let task = match way {
+        Way::Down => rig.download("source"),
+        Way::Up => rig.upload("target"),
+    };
+    match way {
+        Way::Down => rig.put_aged("source", &content(SIZE)),
+        Way::Up => rig.write_source(&content(SIZE)),
+    }
+    let (mut session, mut again) = (rig.session().await, Again::default());
+    proxy.cut_after(12 << 20);
+    let error = rig.once_more(&mut session, &task, &mut again).await.expect_err("the cut must be seen");
+    assert_ne!(error.remedy, Remedy::GiveUp, "{}: {error}", rig.name);
+    for _ in 0..2 {
+        if !session.is_sound() {
+            session = rig.session().await;
+        }
+        match rig.once_more(&mut session, &task, &mut again).await {
+            Err(error) if error.remedy == Remedy::FreshSession => {}
+            Err(error) => return format!("{error}"),
+            Ok(done) => {
+                let there = match way {
+                    Way::Down => rig.copy(),
+                    Way::Up => rig.get("target"),
+                };
+                return match done.facts.resumed_from {
+                    _ if there != content(SIZE) => "wrong bytes".to_owned(),
+                    Some(1..) => OK.to_owned(),
+                    _ => "from its begin".to_owned(),
+                };
+            }
+        }
+    }
+    "no fresh session will do".to_owned()
+}
+
+/// Control and data connections come from different addresses, as through two NATs.
+async fn from_elsewhere(mut rig: Rig) -> String {
+    let proxy = RunningProxy::start(ProxyKind::Socks5).await;
+    let user = Some(("anna".to_owned(), PROXY_PASSWORD.to_owned().into()));
+    let kind = ProxyKind::Socks5;
+    rig.connection.way.proxy = Some(Proxy { kind, host: "127.0.0.1".into(), port: proxy.port(), user });
+    proxy.send_data_from(std::net::Ipv4Addr::new(127, 0, 0, 2));
+    let mut session = rig.session().await;
+    rig.put("source", &content(1000));
+    match rig.run(&mut session, &rig.download("source")).await {
+        Ok(_) => "taken".to_owned(),
+        Err(Stopped::Failed(error)) => {
+            let code = error.failure.ftp_code.map_or(String::new(), |code| format!(", {code}"));
+            format!("{}{code}", told(&error))
+        }
+        Err(other) => format!("{other:?}"),
+    }
 }
 
 async fn latin1(mut rig: Rig) -> String {

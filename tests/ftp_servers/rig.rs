@@ -19,7 +19,7 @@ use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{Names, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
-use ftp_pooler::transfer::{Neighbours, Progress, Row, Stopped, Transfer, Transferred};
+use ftp_pooler::transfer::{Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
@@ -80,13 +80,7 @@ fn given(server: &str) -> Rig {
 fn timeouts() -> Timeouts {
     let seconds = Duration::from_secs;
     // Pure-FTPd takes its time over passwords.
-    Timeouts {
-        connect: seconds(5),
-        login: seconds(30),
-        reply: seconds(10),
-        stall: seconds(10),
-        close: seconds(10),
-    }
+    Timeouts { connect: seconds(5), login: seconds(30), ..Timeouts::all(seconds(10)) }
 }
 
 /// Those of a process of its own.
@@ -121,6 +115,24 @@ fn connection(addr: SocketAddr, security: Security, certificate: &Certificate) -
         timeouts: timeouts(),
         tls: Tls { mode, trust: Trust::Authorities(Arc::new(authorities)), tls12_only: false },
         ..FtpConnection::default()
+    }
+}
+
+/// The tries at one task.
+#[derive(Default)]
+pub struct Again {
+    offset: i64,
+    kept: Kept,
+}
+
+fn record(offset: i64) -> Record {
+    Record {
+        origin: origin(offset),
+        key: None,
+        headers: Vec::new(),
+        payload: None,
+        timestamp_ms: None,
+        lease: Lease::default(),
     }
 }
 
@@ -209,7 +221,9 @@ impl Rig {
         while let Some((task, record)) = next {
             let mut beside = Beside { tasks: &mut tasks, next: None, ended: &mut ended };
             let cancel = CancellationToken::new();
-            let run = self.transfer.run_in_row(session, &mut row, &task, &record, &mut beside, &cancel).await;
+            let (pair, mut kept) = ((&task, &record), Kept::default());
+            let run =
+                self.transfer.run_in_row(session, &mut row, pair, &mut kept, &mut beside, &cancel).await;
             next = beside.next.take();
             match run {
                 Ok(Progress::Done(done)) => ended.push(Ok(done)),
@@ -219,6 +233,22 @@ impl Rig {
             next = next.or_else(|| tasks.pop_front()).filter(|_| ended.iter().all(Result::is_ok));
         }
         ended
+    }
+
+    /// One more try at the task that `again` is about.
+    pub async fn once_more(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        again: &mut Again,
+    ) -> Result<Transferred, TryError> {
+        let record = record(again.offset);
+        let cancel = CancellationToken::new();
+        match self.transfer.run_again(session, task, &record, &mut again.kept, &cancel).await {
+            Ok(done) => Ok(done),
+            Err(Stopped::Failed(error)) => Err(error),
+            Err(other) => panic!("{}: {other:?}", self.name),
+        }
     }
 
     /// What the sessions of a pod do when they have nothing else to do.
@@ -261,9 +291,34 @@ impl Rig {
         std::fs::read(self.directory.path().join("copy")).unwrap()
     }
 
+    /// A file beneath the local connection's `base_path`.
+    pub fn local(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Nothing in the server's directory can be made, renamed or removed, by root neither.
+    pub fn lock(&self) {
+        self.chmod(0o555);
+    }
+
+    pub fn unlock(&self) {
+        self.chmod(0o777);
+    }
+
+    fn chmod(&self, mode: u32) {
+        std::fs::set_permissions(self.at_server(""), Permissions::from_mode(mode)).unwrap();
+    }
+
     /// Puts a file on the server.
     pub fn put(&self, name: &str, content: &[u8]) {
         std::fs::write(self.at_server(name), content).unwrap();
+    }
+
+    /// Puts a file on the server that has been there for some time.
+    pub fn put_aged(&self, name: &str, content: &[u8]) {
+        self.put(name, content);
+        let file = std::fs::File::options().write(true).open(self.at_server(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
     }
 
     /// Puts a file on the server that may not be read: by its name (vsftpd), or by its mode and owner.
@@ -298,7 +353,7 @@ impl Rig {
         self.renewed.load(Ordering::Relaxed)
     }
 
-    fn at_server(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub fn at_server(&self, name: impl AsRef<Path>) -> PathBuf {
         self.server.as_ref().unwrap().root().join(&self.remote).join(name)
     }
 }

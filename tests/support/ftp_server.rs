@@ -51,11 +51,13 @@ pub struct Settings {
     /// Idle sessions end after this many seconds.
     pub idle: Option<u32>,
     pub max_clients: Option<u32>,
+    /// Uploads may begin in the middle of a file, where the server can be told otherwise.
+    pub store_restart: bool,
 }
 
 impl Settings {
     pub fn new(security: Security) -> Settings {
-        Settings { security, idle: None, max_clients: None }
+        Settings { security, idle: None, max_clients: None, store_restart: true }
     }
 }
 
@@ -234,9 +236,10 @@ fn proftpd_conf(
         "ServerType standalone\nServerName test\nDefaultAddress {ip}\nPort {port}\nUseIPv6 off\nUseReverseDNS off\n\
          ModulePath {modules}\n{tls}LoadModule mod_digest.c\n\
          User {user_name}\nGroup {group_name}\nAuthOrder mod_auth_file.c\nAuthUserFile {passwords}\n\
-         RequireValidShell off\nWtmpLog off\nDelayEngine off\nAllowOverwrite on\nAllowStoreRestart on\n\
+         RequireValidShell off\nWtmpLog off\nDelayEngine off\nAllowOverwrite on\nAllowStoreRestart {restart}\n\
          AllowRetrieveRestart on\nScoreboardFile {s}/scoreboard\nPidFile {s}/pid\n\
          SystemLog {s}/system.log\nTransferLog none\n{idle}{max}",
+        restart = if settings.store_restart { "on" } else { "off" },
         user_name = names.0,
         group_name = names.1,
         ip = addr.ip(),

@@ -22,6 +22,14 @@ pub enum Act {
     Mutter(String),
     /// Says this, then closes the control connection.
     SayAndClose(String),
+    /// Says this, one byte a packet.
+    Torn(String),
+    /// Says these bytes, whatever they are.
+    Bytes(Vec<u8>),
+    /// Says this, and after it nothing any more.
+    SayAndHang(String),
+    /// Says this, and goes on with that for ever, or until the client has had enough.
+    Flood(String, String),
     /// Closes the control connection without a word.
     Close,
     /// Never answers.
@@ -32,6 +40,10 @@ pub enum Act {
     SendLate(Vec<u8>),
     /// STOR: 150, takes at most so many bytes, then this end.
     Take(usize, End),
+    /// RETR: 150, then one byte after the other, with such a pause between two, until the client closes it; then 426.
+    Drip(Duration),
+    /// EPSV: names a port on which connections wait for ever to be accepted.
+    NobodyAccepts,
     /// EPSV: names a port on which nobody listens.
     DeadPort,
     /// PASV: names the right port at another address.
@@ -77,6 +89,8 @@ struct Rule {
 #[derive(Debug, Default)]
 struct State {
     files: BTreeMap<String, Vec<u8>>,
+    /// What MDTM says; without any the server has none.
+    modified: BTreeMap<String, String>,
     /// `None`: any directory is there.
     directories: Option<BTreeSet<String>>,
     commands: Vec<String>,
@@ -105,6 +119,12 @@ impl Script {
 
     pub fn file(mut self, path: &str, content: &[u8]) -> Script {
         self.state.files.insert(path.to_owned(), content.to_vec());
+        self
+    }
+
+    /// The server has MDTM, and says this of the file.
+    pub fn modified(mut self, path: &str, time: &str) -> Script {
+        self.state.modified.insert(path.to_owned(), time.to_owned());
         self
     }
 
@@ -149,8 +169,9 @@ async fn accept_all(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         shared.open.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
+            let _ = socket.set_nodelay(true);
             let (reader, writer) = socket.into_split();
-            let peer = Peer { shared: Arc::clone(&shared), writer, data: None, renaming: None };
+            let peer = Peer { shared: Arc::clone(&shared), writer, data: None, renaming: None, from: 0 };
             let _ = peer.serve(BufReader::new(reader)).await;
             shared.open.fetch_sub(1, Ordering::SeqCst);
         });
@@ -164,6 +185,10 @@ impl Server {
 
     pub fn put(&self, path: &str, content: &[u8]) {
         self.state(|state| state.files.insert(path.to_owned(), content.to_vec()));
+    }
+
+    pub fn modify(&self, path: &str, time: &str) {
+        self.state(|state| state.modified.insert(path.to_owned(), time.to_owned()));
     }
 
     pub fn paths(&self) -> Vec<String> {
@@ -208,6 +233,11 @@ impl Server {
         self.shared.rules.lock().unwrap().insert(0, rule);
     }
 
+    /// The next time this command comes, before all other rules.
+    pub fn next(&self, command: &str, act: Act) {
+        self.shared.rules.lock().unwrap().insert(0, Rule { command: command.to_owned(), act, once: true, later: 0 });
+    }
+
     /// From now on without any rules.
     pub fn behave(&self) {
         self.shared.rules.lock().unwrap().clear();
@@ -246,6 +276,8 @@ struct Peer {
     writer: OwnedWriteHalf,
     data: Option<TcpListener>,
     renaming: Option<String>,
+    /// What REST said, until the next command that is not a question for a port.
+    from: usize,
 }
 
 /// The control connection is over.
@@ -269,9 +301,13 @@ impl Peer {
             line.clear();
             self.shared.state.lock().unwrap().commands.push(command.clone());
             let (verb, argument) = command.split_once(' ').unwrap_or((&command, ""));
+            let keeps = matches!(verb, "REST" | "RETR" | "STOR" | "EPSV" | "PASV");
             match self.shared.act_on(&command) {
                 Some(act) => self.misbehave(argument, act, &mut reader).await?,
                 None => self.behave(verb, argument).await?,
+            }
+            if !keeps {
+                self.from = 0;
             }
         }
         Ok(())
@@ -289,6 +325,26 @@ impl Peer {
             Act::SayAndClose(text) => {
                 self.say(&text).await?;
                 Err(Gone)
+            }
+            Act::Torn(text) => {
+                for byte in format!("{text}\r\n").bytes() {
+                    self.writer.write_all(&[byte]).await?;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Ok(())
+            }
+            Act::Bytes(bytes) => Ok(self.writer.write_all(&bytes).await?),
+            Act::SayAndHang(text) => {
+                self.say(&text).await?;
+                let _ = reader.read_to_end(&mut Vec::new()).await;
+                Err(Gone)
+            }
+            Act::Flood(begin, more) => {
+                self.writer.write_all(begin.as_bytes()).await?;
+                let more = more.repeat(64 * 1024 / more.len());
+                loop {
+                    self.writer.write_all(more.as_bytes()).await?;
+                }
             }
             Act::Close => Err(Gone),
             Act::Hang => {
@@ -313,6 +369,22 @@ impl Peer {
                 data.read_to_end(&mut taken).await?;
                 self.shared.state.lock().unwrap().files.insert(argument.to_owned(), taken);
                 self.end(data.into_inner(), end, reader).await
+            }
+            Act::Drip(pause) => {
+                self.say("150 here it comes").await?;
+                let mut data = self.accept().await?;
+                while data.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(pause).await;
+                }
+                self.say("426 you closed it").await
+            }
+            Act::NobodyAccepts => {
+                let port = self.listen().await?;
+                self.say(&format!("229 Entering Extended Passive Mode (|||{port}|)")).await?;
+                // The connection stands, as far as the client can see.
+                let _listening = self.data.take();
+                let _ = reader.read_to_end(&mut Vec::new()).await;
+                Err(Gone)
             }
             Act::DeadPort => {
                 let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
@@ -382,6 +454,10 @@ impl Peer {
                 self.say("221 bye").await?;
                 Err(Gone)
             }
+            "REST" => {
+                self.from = argument.parse().unwrap_or(0);
+                self.say("350 restarting").await
+            }
             "RETR" => self.retrieve(argument).await,
             "STOR" => self.store(argument).await,
             "LIST" => self.list(argument).await,
@@ -398,6 +474,10 @@ impl Peer {
             "SIZE" => match state.files.get(path) {
                 Some(content) => format!("213 {}", content.len()),
                 None => "550 Could not get file size.".to_owned(),
+            },
+            "MDTM" if !state.modified.is_empty() => match state.modified.get(path) {
+                Some(time) => format!("213 {time}"),
+                None => "550 Could not get file modification time.".to_owned(),
             },
             "DELE" if state.files.remove(path).is_some() => "250 deleted".to_owned(),
             "RNFR" if state.files.contains_key(path) => {
@@ -423,7 +503,8 @@ impl Peer {
         };
         self.say("150 here it comes").await?;
         let mut data = self.accept().await?;
-        let sent = data.write_all(&content).await;
+        let from = std::mem::take(&mut self.from);
+        let sent = data.write_all(content.get(from..).unwrap_or_default()).await;
         drop(data);
         self.say(if sent.is_ok() { "226 sent" } else { "426 broken" }).await
     }
@@ -453,7 +534,15 @@ impl Peer {
         }
         self.say("150 send it").await?;
         let mut data = self.accept().await?;
-        let mut content = Vec::new();
+        let mut content = match std::mem::take(&mut self.from) {
+            0 => Vec::new(),
+            from => {
+                let mut there =
+                    self.shared.state.lock().unwrap().files.get(path).cloned().unwrap_or_default();
+                there.resize(from, 0);
+                there
+            }
+        };
         let got = data.read_to_end(&mut content).await;
         self.shared.state.lock().unwrap().files.insert(path.to_owned(), content);
         self.say(if got.is_ok() { "226 stored" } else { "426 broken" }).await

@@ -13,7 +13,7 @@ use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{Operation, Options, Verify};
-use crate::transfer::{Neighbours, Progress, Stopped, Transferred};
+use crate::transfer::{Kept, Neighbours, Progress, Stopped, Transferred};
 
 /// What one try comes to.
 #[derive(Clone, Debug)]
@@ -52,11 +52,17 @@ struct State {
 impl Carry<FakeSession> for FakeCarrier {
     type Row = ();
 
+    fn unsupported(&self, task: &Task) -> Option<Failure> {
+        let is_hash = task.options.verify == Verify::Hash;
+        is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
+    }
+
     async fn carry(
         &self,
         session: &mut FakeSession,
         (): &mut (),
         (task, record): (&Task, &Record),
+        _: &mut Kept,
         _: &mut dyn Neighbours,
         cancel: &CancellationToken,
     ) -> Result<Progress, Stopped> {
@@ -144,10 +150,6 @@ impl Rig {
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
-            unsupported: |options| {
-                let is_hash = options.verify == Verify::Hash;
-                is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
-            },
         });
         Rig { dispatcher, pool, servers, budget, deferral, carrier, answers }
     }

@@ -141,6 +141,39 @@ fn a_limit_falls_below_what_is_open_and_rises_again_in_time() {
 }
 
 #[test]
+fn a_server_that_is_free_again_is_soon_used_again_and_one_that_stays_full_is_seldom_asked() {
+    let (mut room, begun) = room(20, &[("a", 10)]);
+    busy(&mut room, "a");
+    room.lower_limit("a", begun);
+    let seconds = |n| begun + Duration::from_secs(n);
+    let risen: Vec<u64> = (1..600)
+        .filter(|n| {
+            let before = room.limit("a");
+            room.raise_limits(seconds(*n));
+            room.limit("a") > before
+        })
+        .collect();
+    assert_eq!(risen, [60, 90, 105, 113, 118, 123, 128, 133, 138]);
+
+    // Each session more is refused.
+    let (mut room, begun) = self::room(20, &[("a", 10)]);
+    busy(&mut room, "a");
+    room.lower_limit("a", begun);
+    let mut asked = Vec::new();
+    for n in 1..1500 {
+        let now = begun + Duration::from_secs(n);
+        room.raise_limits(now);
+        if room.limit("a") > 1 {
+            asked.push(n);
+            let refused = busy(&mut room, "a");
+            room.lower_limit("a", now);
+            room.released(refused);
+        }
+    }
+    assert_eq!(asked, [60, 180, 420, 720, 1020, 1320]);
+}
+
+#[test]
 fn the_lowest_limit_is_one() {
     let (mut room, now) = room(9, &[("a", 4)]);
     busy(&mut room, "a");

@@ -58,7 +58,7 @@ async fn a_disk_that_fills_up_is_storage_full_and_nothing_is_left() {
             assert!(written < 16);
         };
         assert!(matches!(error, StorageError::Full(_)), "{error}");
-        assert!(file.publish(|| true).await.is_err());
+        assert!(file.publish(Finish::default(), || true).await.is_err());
         assert_eq!(place.files().await, ["old"]);
         assert_eq!(place.read("old"), b"old");
 

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use super::beneath::Beneath;
 use super::disk::{CALL_DEADLINE, CALLS, Disk};
-use super::{Begun, CHUNK, Confinement, Names, Owner, Storage, StorageError, TempFile};
+use super::{Begun, CHUNK, Confinement, Finish, Names, Owner, Storage, StorageError, TempFile};
 use crate::config::LocalConnection;
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
@@ -69,14 +69,14 @@ impl Place {
         let target = self.storage.resolve(path)?;
         match self.storage.create(&target, self.owner(), overwrite).await? {
             Begun::Now(file) => Ok(file),
-            Begun::Before { bytes } => panic!("{path} has {bytes} bytes of a record that is new"),
+            Begun::Before { bytes, .. } => panic!("{path} has {bytes} bytes of a record that is new"),
         }
     }
 
     async fn download(&self, path: &str, bytes: &[u8], overwrite: bool) -> Result<(), StorageError> {
         let mut file = self.begin(path, overwrite).await?;
         file.write(bytes).await?;
-        file.publish(|| true).await
+        file.publish(Finish::default(), || true).await
     }
 
     async fn upload(&self, path: &str) -> Result<Vec<u8>, StorageError> {

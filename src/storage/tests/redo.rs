@@ -10,13 +10,13 @@ impl Place {
     async fn download_as(&self, owner: Owner, bytes: &[u8], overwrite: bool) -> Result<(), StorageError> {
         let Begun::Now(mut file) = self.begin_as(owner, overwrite).await? else { panic!("done before") };
         file.write(bytes).await?;
-        file.publish(|| true).await
+        file.publish(Finish::default(), || true).await
     }
 
     /// The size of the file at its place, if this record is known to have made it.
     async fn done_before(&self, owner: Owner, overwrite: bool) -> Option<u64> {
         match self.begin_as(owner, overwrite).await.unwrap() {
-            Begun::Before { bytes } => Some(bytes),
+            Begun::Before { bytes, .. } => Some(bytes),
             Begun::Now(_) => None,
         }
     }
@@ -79,8 +79,8 @@ async fn of_two_owners_of_one_record_the_second_finds_the_file_that_it_wanted_to
         };
         zombie.write(b"content").await.unwrap();
         ours.write(b"content").await.unwrap();
-        zombie.publish(|| true).await.unwrap();
-        ours.publish(|| true).await.unwrap();
+        zombie.publish(Finish::default(), || true).await.unwrap();
+        ours.publish(Finish::default(), || true).await.unwrap();
         assert_eq!(place.read("d/x"), b"content");
         assert_eq!(place.files().await, ["d/x"]);
     }

@@ -1,0 +1,104 @@
+//! REST: a transfer that begins in the middle of its file (RFC 3659, 5).
+
+use crate::failure::TryError;
+
+use super::data::{Retrieve, Store, Transfer};
+use super::fault::{Fault, Step, StepFault};
+use super::passive::Manner;
+use super::session::Session;
+
+impl Session {
+    /// Whether the server may know REST for downloads: it has not refused it yet.
+    #[must_use]
+    pub fn may_restart_retrieval(&self) -> bool {
+        !self.known.refuses_rest(Step::Retr)
+    }
+
+    /// The same for uploads, which many servers refuse (`ProFTPD`, unless it has `AllowStoreRestart`).
+    #[must_use]
+    pub fn may_restart_store(&self) -> bool {
+        !self.known.refuses_rest(Step::Stor)
+    }
+
+    /// The server has shown that it does not do what REST asks for, whatever it says.
+    pub fn distrust_rest(&self) {
+        self.known.refused_rest(Step::Retr);
+        self.known.refused_rest(Step::Stor);
+    }
+
+    /// Whether SIZE and RETR are two round trips in any case, so that a question in between delays nothing else.
+    #[must_use]
+    pub fn is_asked_in_turn(&self) -> bool {
+        self.lacks.size || !self.may_hurry()
+    }
+
+    /// RETR of what stands behind the first `offset` bytes. `None` where the server does not begin there: then it is
+    /// not asked again, and the file has to come whole.
+    ///
+    /// Beyond the end vsftpd, for one, sends nothing and says 226: the caller knows the size.
+    pub async fn retrieve_from(&mut self, path: &str, offset: u64) -> Result<Option<Retrieve<'_>>, TryError> {
+        match self.open_transfer(Step::Retr, path, Manner::From(offset)).await {
+            Ok(opened) => Ok(Some(Retrieve(Transfer::new(self, Step::Receiving, path, opened)))),
+            Err(refused) if self.is_about_rest(Step::Retr, &refused) => {
+                self.forget_restart(path, &refused).await?;
+                Ok(None)
+            }
+            Err(fault) => Err(self.fail_at(path, fault)),
+        }
+    }
+
+    /// STOR of what comes behind the first `offset` bytes, which the server has. `None` as for
+    /// [`Session::retrieve_from`].
+    ///
+    /// Never APPE: what an earlier connection has still under way would come in between.
+    pub async fn store_from(&mut self, path: &str, offset: u64) -> Result<Option<Store<'_>>, TryError> {
+        match self.open_transfer(Step::Stor, path, Manner::From(offset)).await {
+            Ok(opened) => Ok(Some(Store(Transfer::new(self, Step::Sending, path, opened)))),
+            Err(refused) if self.is_about_rest(Step::Stor, &refused) => {
+                self.forget_restart(path, &refused).await?;
+                Ok(None)
+            }
+            Err(fault) => Err(self.fail_at(path, fault)),
+        }
+    }
+
+    /// REST, right before the command that it is meant for.
+    pub(super) async fn restart_at(&mut self, offset: u64) -> Result<(), StepFault> {
+        let failed = |fault| StepFault::new(Step::Rest, fault);
+        let reply = self.exchange(Step::Rest, Some(&offset.to_string())).await.map_err(failed)?;
+        if reply.code == 350 { Ok(()) } else { Err(failed(Fault::Reply(reply))) }
+    }
+
+    /// A server that took REST and refused what came next may hold on to the offset.
+    async fn forget_restart(&mut self, path: &str, refused: &StepFault) -> Result<(), TryError> {
+        if refused.step != Step::Rest
+            && let Err(fault) = self.restart_at(0).await
+            && !matches!(&fault.fault, Fault::Reply(reply) if reply.is_refusal() && reply.code != 421)
+        {
+            return Err(self.fail_at(path, fault));
+        }
+        Ok(())
+    }
+
+    /// Whether what was refused is the beginning in the middle, and not the file. `ProFTPD` takes REST and says 451
+    /// to STOR.
+    fn is_about_rest(&mut self, step: Step, refused: &StepFault) -> bool {
+        let Fault::Reply(reply) = &refused.fault else { return false };
+        let is_about_rest = self.is_sound()
+            && match (refused.step, reply.code) {
+                (Step::Rest, code) => code != 421 && !reply.is_preliminary(),
+                (_, 501..=504 | 551 | 554) => true,
+                (Step::Stor, 451) => true,
+                (_, 451) => reply.says_rest(),
+                _ => false,
+            };
+        // An offset may be refused for what it is; the command, for ever.
+        let is_for_ever = !matches!(reply.code, 551 | 554);
+        if is_about_rest && is_for_ever {
+            let connection = &self.connection().name;
+            tracing::info!(connection, %reply, "the server does not begin in the middle of a file");
+            self.known.refused_rest(step);
+        }
+        is_about_rest
+    }
+}

@@ -1,0 +1,24 @@
+//! Commits' metadata as nobody would write it. For `make fuzz`, and for the tests, which try its corpus again.
+
+use super::{DoneMap, MAX_SPAN};
+
+/// Any metadata is a map of offsets above the low-water mark, which reads back as it was, or no map.
+///
+/// # Panics
+/// Where what comes out is neither.
+pub fn metadata(text: &[u8]) {
+    const LOW: i64 = 41;
+    let Ok(map) = DoneMap::decode(text) else { return };
+    let done = map.offsets(LOW);
+    assert!(done.iter().all(|offset| (LOW + 1..=LOW + MAX_SPAN + 8).contains(offset)));
+    let again = DoneMap::new(LOW, done.iter().copied());
+    assert_eq!(again.offsets(LOW), done);
+    let read = DoneMap::decode(again.encode().as_bytes());
+    assert_eq!(read.as_ref().map(|map| map.offsets(LOW)), Ok(done));
+}
+
+#[cfg(test)]
+#[test]
+fn the_corpus_finds_nothing() {
+    assert!(crate::corpus::each("done_map", metadata) > 0);
+}

@@ -1,0 +1,108 @@
+//! A download that goes on where it broke off.
+
+use super::disk::Abandoned;
+use super::draft::Draft;
+use super::error::StorageError;
+use super::part::Stamp;
+use super::temp_file::{CHUNK, Earlier, Stage, TempFile};
+
+impl TempFile {
+    /// What the file will be a part of until it is whole: it says so to whoever finds it. To be called before its
+    /// first byte.
+    pub fn is_part_of(&mut self, source: Stamp) {
+        self.plan.source = Some(source);
+    }
+
+    /// What is there of the source already: this file's own bytes, of an earlier try, or what an earlier owner of
+    /// the record has left.
+    #[must_use]
+    pub fn earlier(&self) -> Option<Earlier> {
+        match (&self.part, &self.plan.source) {
+            (Some(part), _) => Some(Earlier { source: part.source.clone(), bytes: part.bytes }),
+            (None, Some(source)) if !self.is_empty() => {
+                Some(Earlier { source: source.clone(), bytes: self.len() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Goes on from [`TempFile::earlier`]'s first `bytes` bytes; returns how many those are now, which is fewer
+    /// where they are gone meanwhile. What another owner has left is copied, never taken: he may be writing still.
+    pub async fn go_on_from(&mut self, bytes: u64) -> Result<u64, StorageError> {
+        match self.part.take() {
+            Some(part) => {
+                self.plan.source = Some(part.source);
+                let mut is_more = true;
+                let file = std::sync::Arc::new(part.file);
+                while is_more && self.given < bytes {
+                    let from = std::sync::Arc::clone(&file);
+                    is_more = self.work("copy", move |draft| draft.append_from(&from, bytes)).await?;
+                }
+            }
+            None if bytes < self.len() => {
+                self.rest().await?;
+                self.work("shorten", move |draft| draft.cut(bytes)).await?;
+            }
+            None => {}
+        }
+        Ok(self.len())
+    }
+
+    /// Forgets what is there: the next byte is the first one.
+    pub async fn start_over(&mut self) -> Result<(), StorageError> {
+        self.part = None;
+        self.plan.source = None;
+        self.settle().await?;
+        self.buffer.clear();
+        self.given = 0;
+        if let Stage::OnDisk(draft) = std::mem::replace(&mut self.stage, Stage::Nowhere) {
+            // Its name is taken until it is gone.
+            let discard = move |_: &Abandoned<'_>| {
+                drop(draft);
+                Ok(())
+            };
+            self.storage.disk().call(self.job("discard"), discard).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes out what has come, and keeps no memory until it goes on.
+    pub async fn rest(&mut self) -> Result<(), StorageError> {
+        if !self.buffer.is_empty() {
+            self.give_chunk().await?;
+        }
+        self.settle().await?;
+        (self.buffer, self.spare) = (Vec::new(), Vec::new());
+        Ok(())
+    }
+
+    /// The bytes from `offset` on, at most [`CHUNK`], of those that were written out; empty at their end. For a hash
+    /// over what an earlier try has brought.
+    pub async fn written(&mut self, offset: u64) -> Result<Vec<u8>, StorageError> {
+        self.rest().await?;
+        self.work("read again", move |draft| draft.read(Vec::with_capacity(CHUNK), offset)).await
+    }
+
+    /// Has `work` done on the file, which is made where it does not stand yet.
+    async fn work<T: Send + 'static>(
+        &mut self,
+        what: &'static str,
+        work: impl FnOnce(&mut Draft) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        self.settle().await?;
+        let job = self.job(what);
+        let turn = self.storage.disk().turn(&job).await?;
+        let make = self.take_draft()?;
+        let call = self.storage.disk().start(turn, job, move |_| {
+            let mut draft = make()?;
+            let done = work(&mut draft)?;
+            Ok((draft, done))
+        });
+        // Dropped meanwhile, the call's own end removes the file.
+        let mut call = call;
+        let (draft, done) = call.wait().await?;
+        self.given = draft.size();
+        self.stage = Stage::OnDisk(draft);
+        Ok(done)
+    }
+}

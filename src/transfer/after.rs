@@ -1,0 +1,213 @@
+//! What becomes of a download's source once its file is safely there: DELE, or RNFR and RNTO.
+//!
+//! The source is looked at once more right before it is taken away. One that was changed since it was fetched is
+//! another file, which nobody has: it stays. So does one of which nothing proves that it is the one that was
+//! fetched, where the record is done again.
+
+use crate::config::RenameOver;
+use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::ftp::{Deleted, Modified, Renamed, Session, Size};
+use crate::outcome::Became;
+use crate::task::{After, Task};
+
+use super::{Job, Stopped, Transfer, Transferred, give_up, on_server};
+
+impl Transfer {
+    /// The failure of a task that could not be done again rightly: published files on its local connection remember
+    /// nothing, so that nobody could tell after a crash whether it has taken its source away.
+    #[must_use]
+    pub fn unsupported(&self, task: &Task) -> Option<Failure> {
+        let takes_away = task.options.after != After::Keep;
+        let storage = self.storages.get(&task.local).filter(|storage| takes_away && !storage.remembers())?;
+        let message = format!(
+            "options.after: the file system of {:?} keeps no user extended attributes, without which a task that is \
+             done again after a crash cannot tell that it has taken its source away",
+            storage.name()
+        );
+        Some(Failure::new(Code::Unsupported, message))
+    }
+}
+
+/// Refuses what could not be done rightly, before anything is fetched.
+///
+/// # Errors
+/// `destination_exists` where a file stands already where the source is to go, and the task must not replace any.
+pub(super) async fn may_begin(session: &mut Session, job: &Job<'_>) -> Result<(), Stopped> {
+    let options = &job.task.options;
+    if options.after == After::Keep {
+        return Ok(());
+    }
+    match &options.after {
+        After::MoveTo(to) => may_move_to(session, job, &on_server(session, to)?).await,
+        After::Delete | After::Keep => Ok(()),
+    }
+}
+
+async fn may_move_to(session: &mut Session, job: &Job<'_>, to: &str) -> Result<(), Stopped> {
+    if !job.task.options.overwrite && job.stop.or_soon(session.exists(to)).await? {
+        let message =
+            format!("options.after.move_to: {} is there already, and overwrite is false", to.escape_debug());
+        return Err(give_up(Code::DestinationExists, message).into());
+    }
+    Ok(())
+}
+
+/// Takes the source of `done` away as the task says. `is_redo`: the file was brought by an earlier try.
+///
+/// # Errors
+/// What the server said; the file is there all the same, and another try only does this.
+pub(super) async fn settle(
+    session: &mut Session,
+    job: &Job<'_>,
+    done: &mut Transferred,
+    is_redo: bool,
+) -> Result<(), Stopped> {
+    let taken = match &job.task.options.after {
+        After::Keep => return Ok(()),
+        After::Delete => delete(session, job, done, is_redo).await,
+        After::MoveTo(to) => move_to(session, job, done, is_redo, to).await,
+    };
+    done.facts.after = Some(taken.map_err(the_file_is_there)?);
+    Ok(())
+}
+
+fn the_file_is_there(stopped: Stopped) -> Stopped {
+    match stopped {
+        Stopped::Failed(mut error) => {
+            let message = &error.failure.message;
+            error.failure.message =
+                format!("the file is there, but its source was not taken away: {message}");
+            Stopped::Failed(error)
+        }
+        stopped => stopped,
+    }
+}
+
+/// The source, looked at right before it is taken away.
+enum Source {
+    TheSame,
+    Gone,
+    /// Says why it must stay.
+    Another(&'static str),
+}
+
+async fn look(
+    session: &mut Session,
+    job: &Job<'_>,
+    done: &Transferred,
+    is_redo: bool,
+) -> Result<Source, Stopped> {
+    let path = &job.path;
+    let size = job.stop.or_soon(session.size(path)).await?;
+    match size {
+        Size::Bytes(bytes) if bytes != done.bytes => return Ok(Source::Another("it has another size now")),
+        Size::Refused { .. } | Size::Unsupported if is_gone(session, job, done).await? => {
+            return Ok(Source::Gone);
+        }
+        Size::Bytes(_) | Size::Refused { .. } | Size::Unsupported => {}
+    }
+    let told = match job.stop.or_soon(session.modified(path)).await? {
+        Modified::At(at) => Some(at),
+        Modified::Refused { missing: true, .. } => return Ok(Source::Gone),
+        Modified::Refused { .. } | Modified::Unsupported => None,
+    };
+    Ok(match (done.facts.source_mtime, told) {
+        (Some(then), Some(now)) if then == now => Source::TheSame,
+        (Some(_), _) => Source::Another("it has another modification time now"),
+        (None, _) if is_redo => {
+            Source::Another("nothing proves that it is the file that was fetched: the server tells no time")
+        }
+        (None, _) => Source::TheSame,
+    })
+}
+
+async fn is_gone(session: &mut Session, job: &Job<'_>, done: &Transferred) -> Result<bool, Stopped> {
+    let had_size = done.facts.verified_by.is_some();
+    job.stop.or_soon(session.is_gone(&job.path, had_size)).await
+}
+
+fn kept(done: &mut Transferred, why: &str) -> Became {
+    done.notes.push(format!("the source was left: {why}"));
+    Became::Kept
+}
+
+fn was_gone(done: &mut Transferred, became: Became) -> Became {
+    done.notes.push("the source was gone already".to_owned());
+    became
+}
+
+async fn delete(
+    session: &mut Session,
+    job: &Job<'_>,
+    done: &mut Transferred,
+    is_redo: bool,
+) -> Result<Became, Stopped> {
+    match look(session, job, done, is_redo).await? {
+        Source::TheSame => {}
+        Source::Gone => return Ok(was_gone(done, Became::Deleted)),
+        Source::Another(why) => return Ok(kept(done, why)),
+    }
+    job.stop.check()?;
+    match job.stop.or_soon(session.remove(&job.path)).await? {
+        Deleted::Done => Ok(Became::Deleted),
+        Deleted::Refused(_) if is_gone(session, job, done).await? => Ok(was_gone(done, Became::Deleted)),
+        Deleted::Refused(error) => Err(error.into()),
+    }
+}
+
+async fn move_to(
+    session: &mut Session,
+    job: &Job<'_>,
+    done: &mut Transferred,
+    is_redo: bool,
+    to: &str,
+) -> Result<Became, Stopped> {
+    let to = on_server(session, to)?;
+    match look(session, job, done, is_redo).await? {
+        Source::TheSame => {}
+        Source::Gone => return Ok(was_gone(done, Became::Moved)),
+        Source::Another(why) => return Ok(kept(done, why)),
+    }
+    may_move_to(session, job, &to).await?;
+    if session.connection().rename_over == RenameOver::DeleteFirst {
+        job.stop.check()?;
+        job.stop.or_soon(session.delete(&to)).await?;
+    }
+    let Some(refused) = rename(session, job, &to).await? else { return Ok(Became::Moved) };
+    // Where its directory is missing it is made; servers seldom say that this is it.
+    job.stop.or_soon(session.make_dirs(&to)).await?;
+    match rename(session, job, &to).await? {
+        None => Ok(Became::Moved),
+        Some(_) => Err(explained(session, job, &to, refused).await?.into()),
+    }
+}
+
+/// `Some` where the server took RNFR and refused RNTO.
+async fn rename(session: &mut Session, job: &Job<'_>, to: &str) -> Result<Option<TryError>, Stopped> {
+    job.stop.check()?;
+    let renaming = session.rename(&job.path, to, job.stop.still_ours());
+    match job.stop.or_soon(renaming).await? {
+        Renamed::Done => Ok(None),
+        Renamed::TargetRefused(error) => Ok(Some(error)),
+        Renamed::GivenUp => {
+            job.stop.check()?;
+            Err(Stopped::Cancelled)
+        }
+    }
+}
+
+async fn explained(
+    session: &mut Session,
+    job: &Job<'_>,
+    to: &str,
+    mut refused: TryError,
+) -> Result<TryError, Stopped> {
+    if job.stop.or_soon(session.exists(to)).await? {
+        (refused.failure.code, refused.remedy) = (Code::Unsupported, Remedy::GiveUp);
+        refused.failure.message.push_str(
+            " (there is a file of that name, and the server does not rename over it: \
+             set rename_over = delete_first for this connection)",
+        );
+    }
+    Ok(refused)
+}

@@ -1,0 +1,70 @@
+//! The time of a file's last change: asked of the server, and kept there.
+
+use jiff::Timestamp;
+
+use crate::failure::TryError;
+use crate::ftp::{Modified, Session, SetModified};
+use crate::storage::SourceFile;
+use crate::task::After;
+
+use super::verify::Check;
+use super::{Job, Stopped};
+
+/// The begin of the year 0.
+const YEAR_0: i64 = -62_167_219_200;
+
+/// The time of a download's source, where the task needs it: to keep it, or to know the source again.
+pub(super) async fn of_source(
+    session: &mut Session,
+    job: &Job<'_>,
+    check: &mut Check,
+) -> Result<(), Stopped> {
+    let options = &job.task.options;
+    if !options.preserve_mtime && options.after == After::Keep {
+        return Ok(());
+    }
+    let why = match job.stop.or_soon(session.modified(&job.path)).await? {
+        Modified::At(at) => {
+            check.facts.source_mtime = Some(at);
+            check.used("MDTM");
+            return Ok(());
+        }
+        Modified::Refused { error, missing: true } => return Err(error.into()),
+        Modified::Refused { error, .. } => error.failure.message,
+        Modified::Unsupported => "the server has no MDTM".to_owned(),
+    };
+    if options.preserve_mtime {
+        check.notes.push(format!("modification time not kept: {why}"));
+    }
+    Ok(())
+}
+
+/// Gives the file at `path` the local source's time, where the task asks for it and the server can.
+pub(super) async fn keep(
+    session: &mut Session,
+    job: &Job<'_>,
+    path: &str,
+    source: &SourceFile,
+    check: &mut Check,
+) -> Result<(), TryError> {
+    if !job.task.options.preserve_mtime {
+        return Ok(());
+    }
+    let Some(at) = of_local(source) else { return Ok(()) };
+    let why = match session.set_modified(path, at).await? {
+        SetModified::Done(command) => {
+            check.used(command);
+            return Ok(());
+        }
+        SetModified::Unsupported => "the server has no command for it".to_owned(),
+        SetModified::Refused(error) => error.failure.message,
+    };
+    check.notes.push(format!("modification time not kept: {why}"));
+    Ok(())
+}
+
+/// `None` where its year has not four digits.
+pub(super) fn of_local(source: &SourceFile) -> Option<Timestamp> {
+    let at = Timestamp::try_from(source.modified()).ok()?;
+    (at.as_second() >= YEAR_0).then_some(at)
+}

@@ -1,0 +1,225 @@
+//! What of a transfer that broke off the next try goes on from, and whether it may.
+//!
+//! It may only where the source is provably the same: a server's file by SIZE and MDTM, a local one by size, time and
+//! inode. What goes on is verified as any other file is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::failure::{Code, Remedy, TryError};
+use crate::ftp::{Modified, Session, Size};
+use crate::storage::{Earlier, Identity, Place, SharedStrays, SourceFile, SourceStamp, TempFile, TempName};
+
+use super::{Job, Stopped};
+
+/// Files below this size begin anew: to ask for their time costs a round trip, and there is little to win.
+pub(super) const RESUME_FROM: u64 = 4 << 20;
+/// Fewer bytes are not worth to be kept.
+const KEPT_FROM: u64 = 1 << 20;
+/// Broken transfers that wait for their next tries in one pod at most; each has a temp file, and open descriptors.
+const MAX_KEPT: usize = 100;
+/// A time of change counts seconds: within the same one a file may have changed twice.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What a try that failed leaves for the next one at the same task. Dropped, it is removed.
+#[derive(Debug, Default)]
+pub struct Kept(Option<What>);
+
+#[derive(Debug)]
+enum What {
+    Download(Box<TempFile>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+    Upload(Sent, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+}
+
+/// Room for what is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf(Arc<Semaphore>);
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Shelf(Arc::new(Semaphore::new(MAX_KEPT)))
+    }
+}
+
+impl Kept {
+    /// The file that an earlier try has begun.
+    pub(super) fn download(&mut self) -> Option<TempFile> {
+        match self.0.take()? {
+            What::Download(file, _) => Some(*file),
+            What::Upload(..) => None,
+        }
+    }
+
+    /// What an earlier try has sent of this source.
+    pub(super) fn upload(&mut self, source: &SourceFile) -> Option<Sent> {
+        match self.0.take()? {
+            What::Upload(sent, _) if sent.source == source.identity() => Some(sent),
+            _ => None,
+        }
+    }
+
+    /// Keeps the file for the next try if it is of use to it, else removes it.
+    pub(super) async fn keep_download(&mut self, job: &Job<'_>, mut file: TempFile, why: &Stopped) {
+        let is_of_use = is_broken(why) && file.earlier().is_some_and(|earlier| earlier.bytes >= KEPT_FROM);
+        let place = if is_of_use { Arc::clone(&job.shelf.0).try_acquire_owned().ok() } else { None };
+        match place {
+            Some(place) if file.rest().await.is_ok() => self.0 = Some(What::Download(Box::new(file), place)),
+            _ => file.discard().await,
+        }
+    }
+
+    /// Keeps what was sent for the next try if it is of use to it. False where it is not: it is still to be removed.
+    pub(super) fn keep_upload(
+        &mut self,
+        job: &Job<'_>,
+        directory: &str,
+        temp: &TempName,
+        source: &SourceFile,
+        why: &Stopped,
+    ) -> bool {
+        let is_of_use =
+            is_broken(why) && source.size() >= RESUME_FROM && source.position() >= KEPT_FROM && job.resumes;
+        let place = if is_of_use { Arc::clone(&job.shelf.0).try_acquire_owned().ok() } else { None };
+        let Some(place) = place else { return false };
+        let (strays, directory) = (job.strays.clone(), directory.to_owned());
+        let sent = Sent { strays, directory, temp: Some(temp.clone()), source: source.identity() };
+        self.0 = Some(What::Upload(sent, place));
+        true
+    }
+}
+
+/// A temp file on the server, which only this process writes. Dropped before it is taken, it is removed.
+#[derive(Debug)]
+pub(super) struct Sent {
+    strays: SharedStrays,
+    directory: String,
+    temp: Option<TempName>,
+    source: Identity,
+}
+
+impl Sent {
+    pub fn take(mut self) -> Option<TempName> {
+        self.temp.take()
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(temp) = self.temp.take() {
+            self.strays.lock().left(&self.directory, temp);
+        }
+    }
+}
+
+/// Whether the try ended on the way, and not for what it carried.
+fn is_broken(why: &Stopped) -> bool {
+    let Stopped::Failed(error) = why else { return false };
+    error.remedy != Remedy::GiveUp
+        && matches!(
+            error.failure.code,
+            Code::Timeout | Code::ProtocolError | Code::ConnectFailed | Code::TlsFailed | Code::ServerBusy
+        )
+}
+
+/// Where a download goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Point {
+    /// Bytes that are there.
+    pub offset: u64,
+    /// Of the whole file.
+    pub size: u64,
+}
+
+/// Asks whether what is there is the begin of what the server has, and if so makes it the file's; else the file is
+/// empty afterwards.
+pub(super) async fn point(
+    session: &mut Session,
+    job: &Job<'_>,
+    file: &mut TempFile,
+) -> Result<Option<Point>, Stopped> {
+    let Some(Earlier { source, bytes }) = file.earlier() else { return Ok(None) };
+    if job.resumes && session.may_restart_retrieval() && bytes > 0 {
+        let now = job.stop.or(described(session, job)).await?;
+        if now.as_ref() == Some(&source) {
+            // Of a file that is there wholly the last byte comes again: its end was not heard of.
+            let wanted = bytes.min(source.size.saturating_sub(1));
+            let offset = job.stop.or(file.go_on_from(wanted)).await?;
+            if offset > 0 && offset <= wanted {
+                return Ok(Some(Point { offset, size: source.size }));
+            }
+        }
+    }
+    file.start_over().await?;
+    Ok(None)
+}
+
+/// The source as the server describes it; `None` where it does not say all, or not what can be relied on.
+async fn described(session: &mut Session, job: &Job<'_>) -> Result<Option<SourceStamp>, TryError> {
+    let Size::Bytes(size) = session.size_to_retrieve(&job.path).await? else { return Ok(None) };
+    stamp(session, job, size).await
+}
+
+/// Of a source of this size, what proves later that it is the same still.
+pub(super) async fn stamp(
+    session: &mut Session,
+    job: &Job<'_>,
+    size: u64,
+) -> Result<Option<SourceStamp>, TryError> {
+    if !job.resumes || size < RESUME_FROM {
+        return Ok(None);
+    }
+    Ok(match session.modified(&job.path).await? {
+        Modified::At(modified) if is_settled(modified, Timestamp::now()) => {
+            Some(SourceStamp { place: place(session, job), size, modified })
+        }
+        _ => None,
+    })
+}
+
+/// Where the source stands.
+pub(super) fn place(session: &Session, job: &Job<'_>) -> Place {
+    let connection = session.connection();
+    Place::new(&connection.host, connection.port, &connection.user, &job.path)
+}
+
+/// Whether a change after this one would have another time.
+fn is_settled(modified: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(modified).unsigned_abs() >= SETTLED && now > modified
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+
+    #[test]
+    fn a_file_that_changed_a_moment_ago_may_change_again_within_its_second() {
+        let now: Timestamp = "2025-01-15T10:30:00.9Z".parse().unwrap();
+        for (modified, settled) in [
+            ("2025-01-15T10:30:00Z", false),
+            ("2025-01-15T10:29:59Z", false),
+            ("2025-01-15T10:29:58Z", true),
+            ("2024-01-15T10:29:58Z", true),
+            // A clock that is ahead proves nothing.
+            ("2025-01-15T11:30:00Z", false),
+        ] {
+            assert_eq!(is_settled(modified.parse().unwrap(), now), settled, "{modified}");
+        }
+    }
+
+    #[test]
+    fn only_what_broke_on_the_way_is_worth_to_be_kept() {
+        let failed =
+            |code, remedy| is_broken(&Stopped::Failed(TryError { failure: Failure::new(code, "x"), remedy }));
+        assert!(failed(Code::Timeout, Remedy::Wait) && failed(Code::ProtocolError, Remedy::FreshSession));
+        assert!(failed(Code::ConnectFailed, Remedy::OpenBreaker));
+        for code in [Code::IntegrityMismatch, Code::SourceChanged, Code::StorageFull, Code::LocalIo] {
+            assert!(!failed(code, Remedy::Wait), "{code}");
+        }
+        assert!(!failed(Code::ProtocolError, Remedy::GiveUp));
+        assert!(!is_broken(&Stopped::Cancelled) && !is_broken(&Stopped::LeaseEnded));
+    }
+}
