@@ -31,7 +31,12 @@ struct Echo(mpsc::Sender<Answered>);
 
 impl Downstream for Echo {
     fn accept(&self, record: Box<Record>, admission: Admission) {
-        let completed = Completed::default();
+        let completed = Completed {
+            bytes_transferred: 0,
+            duration: Duration::ZERO,
+            notes: Vec::new(),
+            facts: Default::default(),
+        };
         let outcome = Outcome {
             task_id: Some(record.origin.offset.to_string()),
             record,

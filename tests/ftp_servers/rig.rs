@@ -363,17 +363,6 @@ fn next_offset() -> i64 {
     OFFSETS.fetch_add(1, Ordering::Relaxed)
 }
 
-fn record(offset: i64) -> Record {
-    Record {
-        origin: origin(offset),
-        key: None,
-        headers: Vec::new(),
-        payload: None,
-        timestamp_ms: None,
-        lease: Lease::default(),
-    }
-}
-
 /// The rest of a row.
 struct Beside<'a> {
     tasks: &'a mut VecDeque<(Task, Record)>,
