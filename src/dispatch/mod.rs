@@ -14,6 +14,7 @@ mod order;
 mod queue;
 mod report;
 mod retry;
+mod row;
 mod tidying;
 mod whereabouts;
 

@@ -124,6 +124,11 @@ impl Session {
             Ok(reply) => reply,
             Err(fault) => return Err(self.fail(Step::Rnto, Some(to), &fault)),
         };
+        self.renamed_said(to, reply)
+    }
+
+    /// What a reply to RNTO means.
+    pub(super) fn renamed_said(&mut self, to: &str, reply: Reply) -> Result<Renamed, TryError> {
         // Pure-FTPd says 451 where the directory is missing.
         let is_missing = reply.code == 451 && reply.says(Some(to)).missing;
         match reply.code {
@@ -137,7 +142,7 @@ impl Session {
 
     /// RNTO's reply; behind the command goes EPSV for the next file, where that saves time.
     async fn rename_to(&mut self, to: &str) -> Result<Reply, Fault> {
-        if !self.may_hurry() || self.lacks.epsv {
+        if self.lacks.epsv || !self.may_send_epsv_ahead() {
             return self.exchange(Step::Rnto, Some(to)).await;
         }
         let line = command_line(Step::Rnto, Some(to))?;
