@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::Job;
 use super::breaker;
 use super::carry::{Carry, catch_panic};
 use super::deferral::{Outlook, PATIENCE, Why};
 use super::line::{Duty, Line, Seek};
-use super::Job;
 use super::queue::Entry;
 use super::retry::Next;
 use super::row::{self, Beside, Row};
@@ -170,12 +170,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// One try on this session; false if the session is in doubt, whatever it says of itself.
-    async fn carry(
-        &mut self,
-        session: &mut Leased<C>,
-        row: &mut Row<T::Row>,
-        mut entry: Box<Entry>,
-    ) -> bool {
+    async fn carry(&mut self, session: &mut Leased<C>, row: &mut Row<T::Row>, mut entry: Box<Entry>) -> bool {
         self.duty.transfers(&entry, Instant::now());
         let shared = Arc::clone(&self.shared);
         // Asked before each file: one that is begun ahead is carried in any case.

@@ -73,7 +73,9 @@ pub(super) struct Begun {
 enum Begin {
     Now(Begun),
     /// The destination is there.
-    Superfluous { bytes: u64 },
+    Superfluous {
+        bytes: u64,
+    },
 }
 
 async fn begin(
@@ -161,7 +163,8 @@ async fn put(
 ) -> Result<Put, Stopped> {
     let Temp { path: temp, is_begun } = temp;
     check.begin_again(job);
-    check.facts.resumed_from = if *is_begun { go_on(session, job, temp, source, check, place).await? } else { None };
+    check.facts.resumed_from =
+        if *is_begun { go_on(session, job, temp, source, check, place).await? } else { None };
     if check.facts.resumed_from.is_none() {
         store(session, job, temp, source, check, place).await?;
     }

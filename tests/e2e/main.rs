@@ -31,6 +31,7 @@ mod offsets;
 mod options;
 mod outage;
 mod redo;
+mod resume;
 mod retries;
 mod selftest;
 mod sweeping;

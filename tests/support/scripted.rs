@@ -235,7 +235,11 @@ impl Server {
 
     /// The next time this command comes, before all other rules.
     pub fn next(&self, command: &str, act: Act) {
-        self.shared.rules.lock().unwrap().insert(0, Rule { command: command.to_owned(), act, once: true, later: 0 });
+        self.shared
+            .rules
+            .lock()
+            .unwrap()
+            .insert(0, Rule { command: command.to_owned(), act, once: true, later: 0 });
     }
 
     /// From now on without any rules.
