@@ -56,7 +56,7 @@ fn finish(job: &Job<'_>, done: &Transferred) -> Finish {
 
 async fn create(session: &Session, job: &Job<'_>) -> Result<Begun, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
-    let place = job.resumes.then(|| resume::place(session, job));
+    let place = job.resumes.then(|| resume::place(session.connection(), job));
     let (owner, overwrite) = (job.owner.clone(), job.task.options.overwrite);
     job.stop.or(job.storage.create_or_resume(&target, owner, overwrite, place)).await
 }
@@ -151,7 +151,13 @@ async fn begin<'s>(
         }
         (size, session.retrieve(path).await?)
     } else {
-        session.retrieve_sized(path).await?
+        let (size, retrieve) = session.retrieve_sized(path).await?;
+        if let (Size::Bytes(bytes), Some(modified)) = (&size, retrieve.modified())
+            && let Some(source) = resume::stamped(&retrieve.connection(), job, *bytes, modified)
+        {
+            file.is_part_of(source);
+        }
+        (size, retrieve)
     };
     let (bytes, note) = match size {
         Size::Bytes(bytes) => (Some(bytes), None),

@@ -32,6 +32,7 @@ mod offsets;
 mod options;
 mod outage;
 mod redo;
+mod resume;
 mod retries;
 mod selftest;
 mod sweeping;
