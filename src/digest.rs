@@ -50,7 +50,7 @@ impl Algorithm {
 
     /// The bytes of its value.
     #[must_use]
-    pub const fn len(self) -> usize {
+    pub const fn bytes(self) -> usize {
         match self {
             Algorithm::Sha256 => 32,
             Algorithm::Sha512 => 64,
@@ -172,7 +172,7 @@ mod tests {
                 hasher.update(piece);
             }
             assert_eq!(hasher.finish(), FileHash { algorithm, value: expected.to_owned() }, "{name}");
-            assert_eq!(expected.len(), algorithm.len() * 2);
+            assert_eq!(expected.len(), algorithm.bytes() * 2);
         }
     }
 }

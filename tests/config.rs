@@ -202,7 +202,35 @@ fn an_rclone_section_is_taken_over_where_it_means_what_we_do() {
         explicit_tls = false\ntls_cache_size = 64\nidle_timeout = 5m\ndescription = what = it is\nsocks_proxy =\n\
         shut_timeout = 1m0s\nclose_timeout = 2m\nencoding = None\ndisable_mlsd = true\n";
     let config = loaded("", ini, &[]);
-    assert_eq!(config.connections.ftp["r"].timeouts.close, Duration::from_secs(120));
+    let ftp = &config.connections.ftp["r"];
+    assert_eq!(ftp.timeouts.close, Duration::from_secs(60), "the shorter of close_timeout and shut_timeout");
+    assert_eq!(ftp.idle_timeout, Some(Duration::from_secs(300)));
+    assert_eq!(ftp.encoding.unwrap().names(), "None");
+}
+
+#[test]
+fn rclones_keys_that_mean_something_here_are_taken() {
+    let ini = format!(
+        "{RIGHT_CONNECTIONS}writing_mdtm = true\nencoding = Slash,Del,Ctl,RightSpace,Dot\nhash_timeout = 1h\n"
+    );
+    let config = loaded("transfer: {hash: xxh3}", &ini, &[]);
+    let ftp = &config.connections.ftp["remote-ftp"];
+    assert!(ftp.writing_mdtm);
+    assert_eq!(ftp.encoding.unwrap().names(), "Slash,Del,Ctl,RightSpace,Dot");
+    assert_eq!((ftp.timeouts.hash, ftp.timeouts.close), (Duration::from_secs(3600), Duration::from_secs(60)));
+    assert_eq!(ftp.on_server("/a /b").as_deref(), Some("/a␠/b"));
+    assert_eq!(config.transfer.hash.unwrap().name(), "xxh3");
+
+    let wrong = format!("{RIGHT_CONNECTIONS}encoding = Slash,Klingon\nask_password = true\n");
+    let mistakes = Files::new("transfer: {hash: md5}", &wrong).load(&[]).unwrap_err().to_string();
+    for said in [
+        "transfer.hash: found `md5`; expected none or sha256 or xxh3",
+        "[remote-ftp] encoding: found `Klingon`; expected None, Raw, Slash,",
+        "[remote-ftp] ask_password: rclone's key ask_password is not supported",
+        "a pod has nobody to ask",
+    ] {
+        assert!(mistakes.contains(said), "{mistakes}");
+    }
 }
 
 const WRONG_YAML: &str = "\
@@ -275,7 +303,7 @@ config.yaml: pool.max_sessions_per_pod: is set twice (line 13)
 config.yaml: api.port: found `70000`; expected a number from 0 to 65535 (line 15)
 config.yaml: api.host: has no value; expected a host's name or address (line 16)
 config.yaml: metrics: is a section; expected keys beneath it (line 17)
-config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, sweep, pod (line 18)
+config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, sweep, pod, transfer (line 18)
 connections.ini: [remote-ftp] host: is missing; expected a host's name or address (line 1)
 connections.ini: [remote-ftp] hots: unknown key; did you mean host? (line 3)
 connections.ini: [remote-ftp] pass_file: pass is set as well; expected one of them (line 6)
@@ -429,6 +457,8 @@ sweep:
   every: 1h
 pod:
   name: pod-0
+transfer:
+  hash: none
 connections:
   remote-ftp:
     type: ftp
@@ -450,14 +480,26 @@ connections:
     disable_epsv: false
     disable_utf8: false
     charset: utf-8
+    encoding: null
+    writing_mdtm: false
     max_sessions: 10
+    idle_timeout: null
     max_session_age: null
     rename_over: auto
+    max_session_transfers: 0
+    resume: true
+    max_file_size: 1Ti
+    min_rate: 64
+    min_rate_window: 2m
     connect_timeout: 30s
+    greeting_timeout: 30s
     login_timeout: 30s
     reply_timeout: 30s
+    first_byte_timeout: 1m
     stall_timeout: 1m
     close_timeout: 1m
+    shut_timeout: 1m
+    hash_timeout: 10m
 ";
 
 #[test]

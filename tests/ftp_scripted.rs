@@ -9,6 +9,10 @@
     reason = "in a test a panic is the answer"
 )]
 
+#[path = "ftp_scripted/after.rs"]
+mod after;
+#[path = "ftp_scripted/checks.rs"]
+mod checks;
 #[path = "ftp_scripted/hostile.rs"]
 mod hostile;
 #[path = "ftp_scripted/redo.rs"]

@@ -17,7 +17,6 @@ use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::storage::{Names, Storage, Target};
-use crate::task::Options;
 use crate::transfer::Transfer;
 
 /// What several parts hold.
@@ -94,7 +93,6 @@ impl<'a> Shared<'a> {
             budget: self.budget.clone(),
             answers,
             metrics: self.metrics.clone(),
-            unsupported: Options::unsupported,
         })
     }
 

@@ -68,8 +68,16 @@ const RIGHT: &[(u32, &[char])] = &[(RIGHT_SPACE, &[' ']), (RIGHT_PERIOD, &['.'])
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoding(u32);
 
-impl Encoding {
+impl std::str::FromStr for Encoding {
+    type Err = String;
+
     /// Reads names of classes with commas, or their bits as a number.
+    fn from_str(text: &str) -> Result<Encoding, String> {
+        Encoding::parse(text)
+    }
+}
+
+impl Encoding {
     pub(super) fn parse(text: &str) -> Result<Encoding, String> {
         let mut mask = 0;
         for part in text.split(',').map(str::trim) {

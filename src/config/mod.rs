@@ -157,6 +157,7 @@ pub struct Connections {
 }
 
 /// An FTP server and the account on it.
+#[expect(clippy::struct_excessive_bools, reason = "they are keys, each with its own meaning")]
 #[derive(Debug, Clone)]
 pub struct FtpConnection {
     pub name: String,

@@ -26,6 +26,11 @@ pub trait Carry<S>: Send + Sync + 'static {
         cancel: &CancellationToken,
     ) -> impl Future<Output = Result<Transferred, Stopped>> + Send;
 
+    /// The failure of a task that cannot be carried out rightly here, whatever its server says.
+    fn unsupported(&self, _task: &Task) -> Option<Failure> {
+        None
+    }
+
     /// Does one thing on a session that no task needs, in seconds; false where there is nothing to do. Dropping
     /// it puts the session in doubt.
     fn tidy(&self, _session: &mut S) -> impl Future<Output = bool> + Send {
@@ -53,6 +58,10 @@ impl Carry<Session> for Transfer {
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         self.run_again(session, task, record, kept, cancel).await
+    }
+
+    fn unsupported(&self, task: &Task) -> Option<Failure> {
+        Transfer::unsupported(self, task)
     }
 
     async fn tidy(&self, session: &mut Session) -> bool {

@@ -50,7 +50,7 @@ use crate::offsets::TopicPartition;
 use crate::outcome::{Completed, Hop, Outcome, Verdict};
 use crate::pool::{Connect, Ftp, Pool};
 use crate::record::{Origin, Record};
-use crate::task::{Options, Task};
+use crate::task::Task;
 use crate::transfer::Transfer;
 
 /// How often retries that have come due are looked for.
@@ -96,8 +96,6 @@ pub struct Wiring<C: Connect, T> {
     /// With a capacity of `pool.max_waiting_tasks` or more a send never waits.
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
-    /// The failure of a task that asks for what this version cannot do.
-    pub unsupported: fn(&Options) -> Option<Failure>,
 }
 
 /// What a drain left undone: tasks that are not answered, and will be done by the next owner of their partition.
@@ -117,18 +115,8 @@ pub struct Dispatcher<C: Connect = Ftp, T = Transfer> {
 impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the lanes are to run on.
     pub fn new(wiring: Wiring<C, T>) -> Self {
-        let Wiring {
-            pool,
-            carrier,
-            connections,
-            roots,
-            resolve,
-            deferral,
-            budget,
-            answers,
-            metrics,
-            unsupported,
-        } = wiring;
+        let Wiring { pool, carrier, connections, roots, resolve, deferral, budget, answers, metrics } =
+            wiring;
         let line = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
             (Arc::clone(&name), Arc::new(Line::new(name)))
@@ -143,7 +131,6 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             budget,
             answers,
             metrics,
-            unsupported,
             lanes: TaskTracker::new(),
             cut_off: CancellationToken::new(),
             withdrawals: Mutex::default(),
@@ -159,7 +146,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         let shared = &self.shared;
         let place = shared.order.place(&job);
         let mut entry = Entry::new(job, place, Instant::now());
-        let refusal = (shared.unsupported)(&entry.job.task.options);
+        let refusal = shared.carrier.unsupported(&entry.job.task);
         if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {
             return shared.hand_over(entry, Err(failure));
         }
@@ -254,7 +241,6 @@ struct Shared<C: Connect, T> {
     budget: Budget,
     answers: mpsc::Sender<Answered>,
     metrics: Metrics,
-    unsupported: fn(&Options) -> Option<Failure>,
     lanes: TaskTracker,
     /// Ends every try in flight.
     cut_off: CancellationToken,

@@ -89,6 +89,8 @@ fn after_login(step: Step, code: u16, says: Says) -> (Code, Remedy) {
         450 if step == Step::Retr && says.missing => (Code::SourceNotFound, Remedy::GiveUp),
         452 => (Code::StorageFull, Remedy::Wait),
         400..=499 if says.full => (Code::StorageFull, Remedy::Wait),
+        // Pure-FTPd's, for a rename.
+        451 if step == Step::Rnto && says.denied => (Code::PermissionDenied, Remedy::GiveUp),
         450 => (Code::ServerBusy, Remedy::Wait),
         500 if says.oops => (Code::ProtocolError, Remedy::Wait),
         501 if says.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),

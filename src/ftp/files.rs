@@ -124,9 +124,11 @@ impl Session {
             Ok(reply) => reply,
             Err(fault) => return Err(self.fail(Step::Rnto, Some(to), &fault)),
         };
+        // Pure-FTPd says 451 where the directory is missing.
+        let is_missing = reply.code == 451 && reply.says(Some(to)).missing;
         match reply.code {
             200..=299 => Ok(Renamed::Done),
-            450 | 550..=553 => {
+            450 | 451 | 550..=553 if reply.code != 451 || is_missing => {
                 Ok(Renamed::TargetRefused(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))))
             }
             _ => Err(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))),

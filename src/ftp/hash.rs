@@ -149,7 +149,7 @@ fn value(reply: &Reply, algorithm: Algorithm, path: &str) -> Option<String> {
     let words: Vec<&str> = reply.words().collect();
     let has_path = |words: &[&str]| words.len() > path.split_ascii_whitespace().count();
     let fits = |word: &&&str| {
-        let length = algorithm.len() * 2;
+        let length = algorithm.bytes() * 2;
         let is_long_enough = word.len() == length || algorithm == Algorithm::Crc32 && word.len() < length;
         is_long_enough && word.bytes().all(|byte| byte.is_ascii_hexdigit())
     };
@@ -158,7 +158,7 @@ fn value(reply: &Reply, algorithm: Algorithm, path: &str) -> Option<String> {
         Some(rest) => rest.iter().find(fits),
         None => words.iter().rev().find(fits),
     };
-    found.map(|word| format!("{:0>width$}", word.to_ascii_lowercase(), width = algorithm.len() * 2))
+    found.map(|word| format!("{:0>width$}", word.to_ascii_lowercase(), width = algorithm.bytes() * 2))
 }
 
 #[cfg(test)]

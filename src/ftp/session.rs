@@ -78,6 +78,7 @@ pub(super) struct Opened {
 
 /// What the server has been found not to have; it is not asked again on this session.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
 pub(super) struct Lacks {
     /// Refused, or answered wrongly: PASV from now on.
     pub epsv: bool,

@@ -68,14 +68,22 @@ impl Facts {
         if !self.hashes.is_empty() {
             let pairs =
                 self.hashes.iter().map(|hash| format!(r#""{}":"{}""#, hash.algorithm.name(), hash.value));
-            out.push_str(&format!(r#","hash":{{{}}}"#, pairs.collect::<Vec<_>>().join(",")));
+            push_name(&mut out, "hash");
+            push_all(&mut out, ['{', '}'], pairs);
         }
         if !self.features.is_empty() {
             let names = self.features.iter().map(|name| format!(r#""{name}""#));
-            out.push_str(&format!(r#","features":[{}]"#, names.collect::<Vec<_>>().join(",")));
+            push_name(&mut out, "features");
+            push_all(&mut out, ['[', ']'], names);
         }
         out
     }
+}
+
+fn push_all(out: &mut String, [begin, end]: [char; 2], parts: impl Iterator<Item = String>) {
+    out.push(begin);
+    out.push_str(&parts.collect::<Vec<_>>().join(","));
+    out.push(end);
 }
 
 fn push_name(out: &mut String, name: &str) {

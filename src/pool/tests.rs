@@ -168,6 +168,26 @@ async fn a_full_pod_closes_the_longest_idle_session_before_it_opens_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_may_have_an_idle_time_of_its_own_or_none() {
+    let servers = FakeServers::default();
+    let of = |name: &str, idle_timeout: Option<u64>| {
+        let connection = connection(name, 1);
+        let idle_timeout = idle_timeout.map(Duration::from_secs);
+        Arc::new(FtpConnection { idle_timeout, ..(*connection).clone() })
+    };
+    let connections = [of("shorter", Some(30)), of("for-ever", Some(0)), of("the-pods", None)];
+    let pool = Pool::new(&limits(5), connections, servers.clone(), &Metrics::default());
+    for name in ["shorter", "for-ever", "the-pods"] {
+        drop(get(&pool, name).await);
+    }
+    sleep(Duration::from_secs(60)).await;
+    let open = |servers: &FakeServers| ["shorter", "for-ever", "the-pods"].map(|name| servers.open(name));
+    assert_eq!(open(&servers), [0, 1, 1]);
+    sleep(Duration::from_secs(86_400)).await;
+    assert_eq!(open(&servers), [0, 1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_session_is_closed_after_its_time() {
     let (pool, servers) = pool(3, &[("a", 2)]);
     let session = get(&pool, "a").await;

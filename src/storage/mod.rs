@@ -118,17 +118,23 @@ impl Storage {
         }
     }
 
+    /// The same, with directories looked at for temp files of the dead after this time, not after an hour.
+    #[must_use]
+    pub fn sweeping_every(self, look_every: Duration) -> Storage {
+        Storage { strays: SharedStrays::new(look_every), ..self }
+    }
+
+    /// The connection's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.connection.name
+    }
+
     /// Whether published files remember their record: without that nobody can tell, once a download's source is
     /// gone, whether it was brought.
     #[must_use]
     pub fn remembers(&self) -> bool {
         self.remembers
-    }
-
-    /// The same, with directories looked at for temp files of the dead after this time, not after an hour.
-    #[must_use]
-    pub fn sweeping_every(self, look_every: Duration) -> Storage {
-        Storage { strays: SharedStrays::new(look_every), ..self }
     }
 
     /// The place that a task's local path means; lexical, see [`Target::resolve`].

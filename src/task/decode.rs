@@ -44,6 +44,9 @@ pub fn decode(payload: Option<&[u8]>, connections: &Connections) -> Result<Task,
     let paths = ["destination.connection_id", "destination.path"];
     let destination = side::read(&destination, paths, destination_location, connections, &mut problems);
     let options = options::read(&options, operation, &mut problems);
+    if let (Some(source), Some(Operation::Download)) = (&source, operation) {
+        options::check_move(&options, &source.path, &mut problems);
+    }
 
     let task = assemble(task_id.clone(), operation, source, destination, options);
     match (problems.into_failure(), task) {

@@ -15,8 +15,6 @@ pub use decode::{MAX_TASK_ID_BYTES, Rejected, decode};
 pub use options::MAX_RETRY_COUNT;
 pub use path::{MAX_NAME_BYTES, MAX_PATH_BYTES};
 
-use crate::failure::{Code, Failure};
-
 /// Which way the file goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -72,27 +70,6 @@ impl Default for Options {
             defer: true,
             after: After::Keep,
         }
-    }
-}
-
-impl Options {
-    /// The failure of a task that asks for what this version cannot do; `None` if it can do it all.
-    /// `verify: auto` is the best check there is, which is the size.
-    pub fn unsupported(&self) -> Option<Failure> {
-        let what = if self.verify == Verify::Hash {
-            "options.verify: \"hash\" is not supported by this version; \"size\" and \"auto\" are"
-        } else if self.preserve_mtime {
-            "options.preserve_mtime: true is not supported by this version; false is"
-        } else {
-            match self.after {
-                After::Keep => return None,
-                After::Delete => "options.after: \"delete\" is not supported by this version; \"keep\" is",
-                After::MoveTo(_) => {
-                    "options.after: \"move_to\" is not supported by this version; \"keep\" is"
-                }
-            }
-        };
-        Some(Failure::new(Code::Unsupported, what))
     }
 }
 

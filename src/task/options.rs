@@ -90,6 +90,17 @@ fn timestamp(raw: &RawValue) -> Option<Timestamp> {
     string(raw)?.parse().ok()
 }
 
+/// A source that would be moved onto itself: a server may well delete it.
+pub(super) fn check_move(options: &Options, source: &str, problems: &mut Problems) {
+    let After::MoveTo(to) = &options.after else { return };
+    let parts = |path: &str| -> Vec<String> {
+        path.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect()
+    };
+    if to.starts_with('/') == source.starts_with('/') && parts(to) == parts(source) {
+        problems.invalid("options.after.move_to", format_args!("is \"{}\", the source itself", quoted(to)));
+    }
+}
+
 /// `after` concerns a download's source; an upload's is kept.
 fn read_after(field: &Field<'_>, operation: Option<Operation>, problems: &mut Problems) -> After {
     let Some(raw) = field.optional() else { return After::Keep };

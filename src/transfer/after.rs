@@ -5,30 +5,37 @@
 //! fetched, where the record is done again.
 
 use crate::config::RenameOver;
-use crate::failure::{Code, Remedy, TryError};
+use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::{Deleted, Modified, Renamed, Session, Size};
 use crate::outcome::Became;
-use crate::task::After;
+use crate::task::{After, Task};
 
-use super::{Job, Stopped, Transferred, give_up, on_server};
+use super::{Job, Stopped, Transfer, Transferred, give_up, on_server};
+
+impl Transfer {
+    /// The failure of a task that could not be done again rightly: published files on its local connection remember
+    /// nothing, so that nobody could tell after a crash whether it has taken its source away.
+    #[must_use]
+    pub fn unsupported(&self, task: &Task) -> Option<Failure> {
+        let takes_away = task.options.after != After::Keep;
+        let storage = self.storages.get(&task.local).filter(|storage| takes_away && !storage.remembers())?;
+        let message = format!(
+            "options.after: the file system of {:?} keeps no user extended attributes, without which a task that is \
+             done again after a crash cannot tell that it has taken its source away",
+            storage.name()
+        );
+        Some(Failure::new(Code::Unsupported, message))
+    }
+}
 
 /// Refuses what could not be done rightly, before anything is fetched.
 ///
 /// # Errors
-/// `unsupported` where published files remember nothing; `destination_exists` where a file stands already
-/// where the source is to go, and the task must not replace any.
+/// `destination_exists` where a file stands already where the source is to go, and the task must not replace any.
 pub(super) async fn may_begin(session: &mut Session, job: &Job<'_>) -> Result<(), Stopped> {
     let options = &job.task.options;
     if options.after == After::Keep {
         return Ok(());
-    }
-    if !job.storage.remembers() {
-        let connection = &job.task.local;
-        let message = format!(
-            "options.after: the file system of {connection:?} keeps no user extended attributes, without which \
-             a task that is done again after a crash cannot tell that it has taken its source away"
-        );
-        return Err(give_up(Code::Unsupported, message).into());
     }
     match &options.after {
         After::MoveTo(to) => may_move_to(session, job, &on_server(session, to)?).await,
@@ -94,11 +101,10 @@ async fn look(
     let size = job.stop.or_soon(session.size(path)).await?;
     match size {
         Size::Bytes(bytes) if bytes != done.bytes => return Ok(Source::Another("it has another size now")),
-        Size::Bytes(_) => {}
         Size::Refused { .. } | Size::Unsupported if is_gone(session, job, done).await? => {
             return Ok(Source::Gone);
         }
-        Size::Refused { .. } | Size::Unsupported => {}
+        Size::Bytes(_) | Size::Refused { .. } | Size::Unsupported => {}
     }
     let told = match job.stop.or_soon(session.modified(path)).await? {
         Modified::At(at) => Some(at),
@@ -167,10 +173,7 @@ async fn move_to(
         job.stop.check()?;
         job.stop.or_soon(session.delete(&to)).await?;
     }
-    let refused = match rename(session, job, &to).await? {
-        None => return Ok(Became::Moved),
-        Some(refused) => refused,
-    };
+    let Some(refused) = rename(session, job, &to).await? else { return Ok(Became::Moved) };
     // Where its directory is missing it is made; servers seldom say that this is it.
     job.stop.or_soon(session.make_dirs(&to)).await?;
     match rename(session, job, &to).await? {

@@ -70,13 +70,12 @@ async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Res
         None => job.stop.or(begin(session, job, file)).await?,
         Some(point) => {
             check.take_in(job, file).await?;
-            match job.stop.or(session.retrieve_from(&job.path, point.offset)).await? {
-                Some(retrieve) => (Promised { bytes: Some(point.size), note: None }, retrieve),
-                None => {
-                    file.start_over().await?;
-                    check.begin_again(job);
-                    job.stop.or(begin(session, job, file)).await?
-                }
+            if let Some(retrieve) = job.stop.or(session.retrieve_from(&job.path, point.offset)).await? {
+                (Promised { bytes: Some(point.size), note: None }, retrieve)
+            } else {
+                file.start_over().await?;
+                check.begin_again(job);
+                job.stop.or(begin(session, job, file)).await?
             }
         }
     };

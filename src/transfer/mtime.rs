@@ -10,6 +10,9 @@ use crate::task::After;
 use super::verify::Check;
 use super::{Job, Stopped};
 
+/// The begin of the year 0.
+const YEAR_0: i64 = -62_167_219_200;
+
 /// The time of a download's source, where the task needs it: to keep it, or to know the source again.
 pub(super) async fn of_source(
     session: &mut Session,
@@ -60,7 +63,8 @@ pub(super) async fn keep(
     Ok(())
 }
 
-/// `None` where it is beyond the calendar.
+/// `None` where its year has not four digits.
 pub(super) fn of_local(source: &SourceFile) -> Option<Timestamp> {
-    Timestamp::try_from(source.modified()).ok()
+    let at = Timestamp::try_from(source.modified()).ok()?;
+    (at.as_second() >= YEAR_0).then_some(at)
 }

@@ -120,19 +120,15 @@ fn options_are_read() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_named_with_its_value() {
-    let unsupported = |given| options(given).unsupported().map(|failure| (failure.code, failure.message));
-    for supported in [json!({}), json!({"verify": "auto"}), json!({"verify": "none", "after": "keep"})] {
-        assert_eq!(unsupported(supported), None);
+fn a_source_is_not_moved_onto_itself() {
+    let moved = |to: &str| with(download(), "/options/after", json!({"move_to": to}));
+    for to in ["/remote/file.txt", "//remote/./file.txt"] {
+        let message = invalid(&moved(to));
+        assert!(message.starts_with("options.after.move_to: is \""), "{message}");
+        assert!(message.ends_with("the source itself"), "{message}");
     }
-    for (given, named) in [
-        (json!({"verify": "hash"}), "options.verify: \"hash\""),
-        (json!({"preserve_mtime": true}), "options.preserve_mtime: true"),
-        (json!({"after": "delete"}), "options.after: \"delete\""),
-        (json!({"after": {"move_to": "/x"}}), "options.after: \"move_to\""),
-    ] {
-        let (code, message) = unsupported(given).unwrap();
-        assert!(code == Code::Unsupported && message.starts_with(named), "{message}");
+    for to in ["/remote/file.txt.done", "remote/file.txt", "/done/remote/file.txt"] {
+        assert_eq!(accepted(&moved(to)).options.after, After::MoveTo(to.to_owned()));
     }
 }
 

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use ftp_pooler::digest::{Algorithm, FileHash};
 use ftp_pooler::failure::{Code, Failure};
-use ftp_pooler::outcome::{Answer, AnswerKind, Completed, Facts, MIN_MESSAGE_BYTES, Outcome, Verdict};
+use ftp_pooler::outcome::{
+    Answer, AnswerKind, Became, Completed, Facts, MIN_MESSAGE_BYTES, Outcome, Verdict,
+};
 use ftp_pooler::record::{Header, Origin, Record};
 use jsonschema::Validator;
 use proptest::prelude::*;
@@ -16,7 +19,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::decode::download;
+use crate::decode::{download, with};
 use crate::documents::{assert_valid, validator};
 
 /// Kafka's default of `message.max.bytes`.
@@ -80,9 +83,57 @@ fn a_result_is_what_the_contract_says() {
     let answer = outcome.encode(TOPIC_BYTES);
     assert_eq!((answer.kind, answer.key, answer.truncated), (AnswerKind::Result, Some(&b"6b1f"[..]), false));
     let expected = json!({"task_id": "6b1f", "status": "completed", "bytes_transferred": 1024,
-        "duration_ms": 150, "completed_at": "2025-01-15T10:30:00.123Z", "attempts": 2});
+        "duration_ms": 150, "completed_at": "2025-01-15T10:30:00.123Z", "attempts": 2, "size": 1024});
     assert_eq!(message(&answer), expected);
     assert_valid(&validator("result"), &expected);
+}
+
+/// Every fact that a result can tell.
+fn all_facts() -> Facts {
+    let hash = |name: &str| {
+        let algorithm = Algorithm::from_name(name).unwrap();
+        FileHash { algorithm, value: "0a".repeat(algorithm.bytes()) }
+    };
+    Facts {
+        connection: "remote \"ftp\"".into(),
+        hashes: vec![hash("xxh3"), hash("sha256")],
+        verified_by: Some("sha256"),
+        source_mtime: Some("2025-01-15T10:29:00Z".parse().unwrap()),
+        resumed_from: Some(4096),
+        after: Some(Became::Moved),
+        features: vec!["EPSV", "SITE UTIME"],
+    }
+}
+
+#[test]
+fn a_result_tells_what_is_known_of_its_file() {
+    let completed = Completed { facts: all_facts(), ..completed(&["a note"]) };
+    let outcome = outcome(record(None), Some("6b1f"), Ok(completed));
+    let expected = json!({"task_id": "6b1f", "status": "completed", "bytes_transferred": 1024,
+        "duration_ms": 150, "completed_at": "2025-01-15T10:30:00.123Z", "attempts": 2, "size": 1024,
+        "connection": "remote \"ftp\"", "verified_by": "sha256", "after": "moved", "resumed_from": 4096,
+        "source_mtime": "2025-01-15T10:29:00.000Z", "features": ["EPSV", "SITE UTIME"],
+        "hash": {"xxh3": "0a".repeat(8), "sha256": "0a".repeat(32)}, "notes": ["a note"]});
+    assert_eq!(message(&outcome.encode(TOPIC_BYTES)), expected);
+    assert_valid(&validator("result"), &expected);
+    for after in [Became::Deleted, Became::Moved, Became::Kept] {
+        let said = with(expected.clone(), "/after", json!(after.as_str()));
+        assert_valid(&validator("result"), &said);
+    }
+    for algorithm in Algorithm::ALL {
+        let said = with(expected.clone(), "/hash", json!({algorithm.name(): "00".repeat(algorithm.bytes())}));
+        assert_valid(&validator("result"), &said);
+    }
+}
+
+#[test]
+fn facts_that_have_no_room_are_left_out_and_the_result_says_so() {
+    let facts = Facts { connection: "n".repeat(3000), ..all_facts() };
+    let outcome = outcome(record(None), Some("6b1f"), Ok(Completed { facts, ..completed(&[]) }));
+    let answer = outcome.encode(TOPIC_BYTES);
+    let message = message(&answer);
+    assert!(answer.truncated && message.get("connection").is_none() && message["truncated"] == true);
+    assert_valid(&validator("result"), &message);
 }
 
 #[test]
@@ -325,10 +376,12 @@ proptest! {
         bytes_transferred in any::<u64>(),
         millis in any::<u64>(),
         notes in prop::collection::vec("\\PC{0,60}|[\u{0}-\u{20}]{500}", 0..6),
+        has_facts: bool,
         max_bytes in 0usize..9000,
     ) {
         let duration = Duration::from_millis(millis);
-        let completed = Completed { bytes_transferred, duration, notes, facts: Facts::default() };
+        let facts = if has_facts { all_facts() } else { Facts::default() };
+        let completed = Completed { bytes_transferred, duration, notes, facts };
         let count = completed.notes.len();
         let outcome = outcome(record(None), Some("6b1f"), Ok(completed));
         let answer = outcome.encode(max_bytes);
@@ -338,7 +391,8 @@ proptest! {
         prop_assert_eq!(message["bytes_transferred"].as_u64(), Some(bytes_transferred));
         prop_assert_eq!(message["duration_ms"].as_u64(), Some(millis));
         let kept = message.get("notes").map_or(0, |notes| notes.as_array().unwrap().len());
-        prop_assert_eq!(kept < count, answer.truncated);
+        let has_lost_facts = has_facts && message.get("connection").is_none();
+        prop_assert_eq!(kept < count || has_lost_facts, answer.truncated);
     }
 }
 

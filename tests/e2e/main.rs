@@ -18,6 +18,7 @@ mod support;
 
 mod stage;
 
+mod after;
 mod bad_input;
 mod caps;
 mod deferral;
@@ -27,6 +28,7 @@ mod isolation;
 mod lifecycle;
 mod memory;
 mod offsets;
+mod options;
 mod outage;
 mod redo;
 mod retries;

@@ -340,7 +340,6 @@ impl Pod {
             budget: budget.clone(),
             answers: sender,
             metrics,
-            unsupported: |_| None,
         });
         Pod { dispatcher, answers, budget, directory, offset: 0 }
     }

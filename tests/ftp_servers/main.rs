@@ -20,6 +20,7 @@
 mod support;
 
 mod matrix;
+mod options;
 mod proxy;
 mod rig;
 mod strays;

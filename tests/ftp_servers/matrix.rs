@@ -12,6 +12,7 @@ use ftp_pooler::config::{Data, Proxy, ProxyKind};
 use ftp_pooler::failure::{Code, Remedy, TryError};
 use ftp_pooler::transfer::Stopped;
 
+use crate::options;
 use crate::proxy::{PROXY_PASSWORD, RunningProxy};
 use crate::rig::{Again, EVERY, Rig};
 use crate::support::ftp_server::{FORBIDDEN, Make, Settings};
@@ -44,6 +45,9 @@ const ROWS: &[Row] = &[
         run: |rig| Box::pin(resume(rig, Way::Up)),
     },
     Row { name: "data from another address", needs: |_| {}, run: |rig| Box::pin(from_elsewhere(rig)) },
+    Row { name: "`verify: hash`", needs: |_| {}, run: |rig| Box::pin(options::hash(rig)) },
+    Row { name: "`preserve_mtime`, both ways", needs: |_| {}, run: |rig| Box::pin(options::mtime(rig)) },
+    Row { name: "`after`: delete, move_to", needs: |_| {}, run: |rig| Box::pin(options::after(rig)) },
     Row { name: "missing file", needs: |_| {}, run: |rig| Box::pin(missing(rig)) },
     Row { name: "forbidden file", needs: |_| {}, run: |rig| Box::pin(forbidden(rig)) },
     Row { name: "wrong password", needs: |_| {}, run: |rig| Box::pin(wrong_password(rig)) },

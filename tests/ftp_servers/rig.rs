@@ -267,6 +267,24 @@ impl Rig {
         std::fs::read(self.directory.path().join("copy")).unwrap()
     }
 
+    /// A file beneath the local connection's `base_path`.
+    pub fn local(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Nothing in the server's directory can be made, renamed or removed, by root neither.
+    pub fn lock(&self) {
+        self.chmod(0o555);
+    }
+
+    pub fn unlock(&self) {
+        self.chmod(0o777);
+    }
+
+    fn chmod(&self, mode: u32) {
+        std::fs::set_permissions(self.at_server(""), Permissions::from_mode(mode)).unwrap();
+    }
+
     /// Puts a file on the server.
     pub fn put(&self, name: &str, content: &[u8]) {
         std::fs::write(self.at_server(name), content).unwrap();
@@ -311,7 +329,7 @@ impl Rig {
         self.renewed.load(Ordering::Relaxed)
     }
 
-    fn at_server(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub fn at_server(&self, name: impl AsRef<Path>) -> PathBuf {
         self.server.as_ref().unwrap().root().join(&self.remote).join(name)
     }
 }

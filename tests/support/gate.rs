@@ -4,6 +4,8 @@
 //! count it no more, and only after we have counted it out does the client see the close. So a client that
 //! opens the next session in time with the close of the last one is never counted wrongly, which sampling
 //! the server's processes cannot promise. Data connections go past the doorman.
+//!
+//! He can also hold back one command, or the reply to it: so a pod is caught right before it, or right after.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -60,6 +62,15 @@ impl Turnstile {
     }
 }
 
+/// What is held back of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// The server never hears of it.
+    Command,
+    /// The server does it, and the client never hears of that.
+    Reply,
+}
+
 /// The doorman of one server. Dropped, it lets nobody in any more.
 #[derive(Debug)]
 pub struct Gate {
@@ -76,6 +87,8 @@ struct Shared {
     slam: AtomicUsize,
     shut: AtomicBool,
     gone: AtomicBool,
+    hold: Mutex<Option<(String, Hold)>>,
+    held: AtomicUsize,
     open: Mutex<Vec<(Instant, TcpStream, TcpStream)>>,
 }
 
@@ -94,6 +107,8 @@ impl Gate {
             slam: AtomicUsize::new(0),
             shut: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            hold: Mutex::default(),
+            held: AtomicUsize::new(0),
             open: Mutex::default(),
         });
         let doorman = Arc::clone(&shared);
@@ -134,6 +149,21 @@ impl Gate {
         self.shared.shut.store(false, Ordering::SeqCst);
     }
 
+    /// Holds back every command that begins like this, or its reply, and all that comes after it on its session.
+    pub fn hold(&self, command: &str, what: Hold) {
+        *self.shared.hold.lock().unwrap_or_else(PoisonError::into_inner) = Some((command.to_owned(), what));
+    }
+
+    /// From now on nothing is held back; the sessions on which something was stay as they are.
+    pub fn hold_nothing(&self) {
+        *self.shared.hold.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Sessions on which something was held back.
+    pub fn held(&self) -> usize {
+        self.shared.held.load(Ordering::SeqCst)
+    }
+
     /// Cuts every session that is open now.
     pub fn cut(&self) {
         for (_, client, server) in self.shared.sessions().drain(..) {
@@ -168,13 +198,24 @@ impl Shared {
         let entered = Instant::now();
         self.sessions().push((entered, client3, server3));
         self.turnstiles().for_each(Turnstile::enter);
+        let (shared, is_mute) = (Arc::clone(self), Arc::new(AtomicBool::new(false)));
+        let mute = Arc::clone(&is_mute);
         std::thread::spawn(move || {
-            let _ = pass(client, &server2);
+            let mut is_deaf = false;
+            let _ = pass(client, &server2, |said| {
+                match shared.holds(said).filter(|_| !is_deaf && !mute.load(Ordering::SeqCst)) {
+                    Some(Hold::Command) => is_deaf = true,
+                    Some(Hold::Reply) => mute.store(true, Ordering::SeqCst),
+                    None => return !is_deaf,
+                }
+                shared.held.fetch_add(1, Ordering::SeqCst);
+                !is_deaf
+            });
             let _ = server2.shutdown(Shutdown::Write);
         });
         let shared = Arc::clone(self);
         std::thread::spawn(move || {
-            let _ = pass(server, &client2);
+            let _ = pass(server, &client2, |_| !is_mute.load(Ordering::SeqCst));
             // Counted out first: the client may open its next session as soon as it sees the close.
             shared.turnstiles().for_each(Turnstile::leave);
             shared.sessions().retain(|(at, _, _)| *at != entered);
@@ -182,18 +223,29 @@ impl Shared {
         });
     }
 
+    /// What is to be held back of this, if anything is.
+    fn holds(&self, said: &[u8]) -> Option<Hold> {
+        let hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        hold.as_ref().filter(|(command, _)| said.starts_with(command.as_bytes())).map(|(_, what)| *what)
+    }
+
     fn turnstiles(&self) -> impl Iterator<Item = &Turnstile> {
         self.turnstiles.iter().chain([&self.own]).map(AsRef::as_ref)
     }
 }
 
-/// Passes bytes on until the sender closes or the receiver is gone.
-fn pass(mut from: TcpStream, mut to: &TcpStream) -> io::Result<()> {
+/// Passes bytes on until the sender closes or the receiver is gone; those that `lets` does not let are dropped.
+fn pass(mut from: TcpStream, mut to: &TcpStream, mut lets: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
     let mut buffer = [0; 4096];
     loop {
         match from.read(&mut buffer)? {
             0 => return Ok(()),
-            n => to.write_all(buffer.get(..n).unwrap_or_default())?,
+            n => {
+                let said = buffer.get(..n).unwrap_or_default();
+                if lets(said) {
+                    to.write_all(said)?;
+                }
+            }
         }
     }
 }

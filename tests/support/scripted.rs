@@ -221,6 +221,11 @@ impl Server {
         self.shared.rules.lock().unwrap().insert(0, Rule { command: command.to_owned(), act, once: false });
     }
 
+    /// The next time this command comes, before all other rules.
+    pub fn next(&self, command: &str, act: Act) {
+        self.shared.rules.lock().unwrap().insert(0, Rule { command: command.to_owned(), act, once: true });
+    }
+
     /// From now on without any rules.
     pub fn behave(&self) {
         self.shared.rules.lock().unwrap().clear();

@@ -50,6 +50,11 @@ struct State {
 }
 
 impl Carry<FakeSession> for FakeCarrier {
+    fn unsupported(&self, task: &Task) -> Option<Failure> {
+        let is_hash = task.options.verify == Verify::Hash;
+        is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
+    }
+
     async fn carry(
         &self,
         session: &mut FakeSession,
@@ -142,10 +147,6 @@ impl Rig {
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
-            unsupported: |options| {
-                let is_hash = options.verify == Verify::Hash;
-                is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
-            },
         });
         Rig { dispatcher, pool, servers, budget, deferral, carrier, answers }
     }

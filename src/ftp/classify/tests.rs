@@ -124,6 +124,9 @@ fn an_upload_that_is_refused_says_why() {
         (Step::Rnto, "550 Rename failed.", (PermissionDenied, GiveUp)),
         (Step::Rnto, "550 Cannot create a file when that file already exists.", (Unsupported, GiveUp)),
         (Step::Rnto, "553 file exists", (Unsupported, GiveUp)),
+        (Step::Rnto, "451 Rename/move failure: Permission denied", (PermissionDenied, GiveUp)),
+        (Step::Rnto, "451 Rename/move failure: No such file or directory", (ProtocolError, Wait)),
+        (Step::Mdtm, "550 Could not get file modification time.", (SourceNotFound, GiveUp)),
         (Step::Dele, "550 Permission denied.", (PermissionDenied, GiveUp)),
     ] {
         assert_eq!(said(step, line), expected, "{line}");
