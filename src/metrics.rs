@@ -13,12 +13,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus::{
-    Counter, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    Counter, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 
 use connection::Connections;
 pub use connection::{BreakerState, Closed, UNKNOWN_CONNECTION};
 use declare::declare_metrics;
+pub use record::Rebalanced;
 pub use snapshot::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
 
 /// What [`Metrics::encode`] returns: Prometheus' text format.
@@ -72,13 +74,21 @@ declare_metrics! {
 
     /// Records of a partition not yet answered and committed: log end offset - low-water mark.
     lag: IntGaugeVec = "ftp_pooler_lag_records", ["topic", "partition"];
+    /// Offsets of a partition from its low-water mark to the newest record taken in; at 18,000 intake stops.
+    span: IntGaugeVec = "ftp_pooler_ledger_span_offsets", ["topic", "partition"];
+    /// Since the record that is in flight for the longest was taken in, over all partitions; 0 where none is.
+    oldest: Gauge = "ftp_pooler_oldest_task_seconds", [];
+    /// Partitions that came or went, by what happened (assigned, revoked, lost).
+    rebalanced: IntCounterVec = "ftp_pooler_rebalanced_partitions_total", ["event"];
+    /// Partitions assigned to this pod of which nothing may be read: their offset is none of theirs.
+    partitions_halted: IntGauge = "ftp_pooler_halted_partitions", [];
     /// Partitions assigned to this pod.
     partitions_assigned: IntGauge = "ftp_pooler_assigned_partitions", [];
     /// Assigned partitions whose intake is paused.
     partitions_paused: IntGauge = "ftp_pooler_paused_partitions", [];
     /// Answers sent to Kafka whose tasks' offsets are committed.
     committed: IntCounter = "ftp_pooler_committed_answers_total", [];
-    /// One batch (with exactly_once, one transaction): answers sent and acknowledged, offsets committed.
+    /// One batch (or transaction): answers sent and acknowledged, offsets committed.
     commit_duration: Histogram = "ftp_pooler_commit_duration_seconds", [], COMMIT_BUCKETS;
     /// Answers in a batch that was committed; 0 where only offsets were.
     commit_answers: Histogram = "ftp_pooler_commit_answers", [], BATCH_BUCKETS;
@@ -162,6 +172,9 @@ impl Metrics {
         let series = Series::register(&registry).expect("metrics are declared rightly");
         series.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         series.process_start.set(process::now_seconds());
+        for event in Rebalanced::ALL {
+            series.rebalanced.with_label_values(&[event.as_str()]).reset();
+        }
         Metrics {
             inner: Arc::new(Inner { registry, series, connections, process: process::Process::default() }),
         }

@@ -431,6 +431,7 @@ kafka:
   fail_topic: ftp-failures
   retry_topic: ftp-tasks-retry
   delivery: exactly_once
+  static_membership: false
   properties:
     sasl.password: (set)
 retry:
@@ -443,6 +444,7 @@ pool:
   session_timeout_seconds: 300
   max_waiting_tasks: 20000
   max_waiting_bytes: 64Mi
+  slow_task: 5m
 api:
   host: \"0.0.0.0\"
   port: 8181

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Connections;
 use crate::consume::Downstream;
-use crate::dispatch::{Admission, Answered, Dispatcher, Job};
+use crate::dispatch::{Admission, Answered, Dispatcher, Job, Whereabouts};
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::{Hop, Outcome, Verdict};
@@ -43,6 +43,10 @@ impl Downstream for Front {
 
     fn relieve(&self, stuck: &[(TopicPartition, i64)]) {
         self.dispatcher.relieve(stuck);
+    }
+
+    fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts> {
+        self.dispatcher.whereabouts(origin)
     }
 }
 

@@ -63,7 +63,7 @@ impl<'a> Shared<'a> {
     pub fn names(&self, group: &Group) -> Result<Names, Error> {
         let kafka = &self.config.kafka;
         let topics = [&kafka.input_topic, &kafka.retry_topic].map(|topic| Arc::from(&**topic));
-        Names::new(Arc::new(group.clone()), &kafka.consumer_group, topics).map_err(Error::Random)
+        Names::new(group.witness(), &kafka.consumer_group, topics).map_err(Error::Random)
     }
 
     pub fn pool(&self) -> Pool {
@@ -133,6 +133,7 @@ impl<'a> Shared<'a> {
             retry: deferral::intake(self.config),
             offsets: self.offsets.clone(),
             budget: self.budget.clone(),
+            slow_task: self.config.pool.slow_task,
             downstream: Box::new(front),
             health: self.health.clone(),
             metrics: self.metrics.clone(),

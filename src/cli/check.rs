@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::config::{Config, FtpConnection, LocalConnection};
+use crate::config::{Config, FtpConnection, Kafka, LocalConnection, Retry};
 use crate::consume::probe;
 use crate::ftp::Session;
 use crate::storage::Storage;
@@ -27,9 +27,9 @@ pub struct Finding {
 
 /// Tries everything that the configuration names; each try has its own deadline.
 pub async fn check(config: &Config) -> Vec<Finding> {
-    let kafka = config.kafka.clone();
+    let (kafka, retry) = (config.kafka.clone(), config.retry.clone());
     let pod = config.pod.name.clone();
-    let kafka = tokio::task::spawn_blocking(move || kafka_findings(&kafka, &pod));
+    let kafka = tokio::task::spawn_blocking(move || kafka_findings(&kafka, &retry, &pod));
     let (kafka, ftp) = tokio::join!(kafka, ftp_findings(config));
     let mut findings = kafka.unwrap_or_default();
     findings.extend(ftp);
@@ -37,10 +37,10 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn kafka_findings(kafka: &crate::config::Kafka, pod: &str) -> Vec<Finding> {
+fn kafka_findings(kafka: &Kafka, retry: &Retry, pod: &str) -> Vec<Finding> {
     let begun = Instant::now();
     let brokers = kafka.bootstrap_servers.join(",");
-    match probe(kafka, pod) {
+    match probe(kafka, retry, pod) {
         Err(error) => vec![Finding { kind: "kafka", name: brokers, found: Err(error.to_string()) }],
         Ok(topics) => {
             let found = Ok(format!("answers in {} ms", begun.elapsed().as_millis()));
@@ -48,7 +48,7 @@ fn kafka_findings(kafka: &crate::config::Kafka, pod: &str) -> Vec<Finding> {
             findings.extend(topics.into_iter().map(|state| Finding {
                 kind: "topic",
                 name: state.topic,
-                found: state.partitions.map(|count| format!("{count} partitions")),
+                found: state.found,
             }));
             findings
         }

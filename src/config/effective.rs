@@ -28,6 +28,7 @@ impl Config {
         yaml.plain("session_timeout_seconds", seconds(self.pool.session_timeout));
         yaml.plain("max_waiting_tasks", self.pool.max_waiting_tasks);
         yaml.plain("max_waiting_bytes", size::show(self.pool.max_waiting_bytes as u64));
+        yaml.plain("slow_task", duration::show(self.pool.slow_task));
         for (name, listen) in [("api", &self.api), ("metrics", &self.metrics)] {
             yaml.section(name);
             yaml.text("host", &listen.host);
@@ -68,6 +69,7 @@ impl Yaml {
             Delivery::ExactlyOnce => "exactly_once",
         };
         self.text("delivery", delivery);
+        self.plain("static_membership", kafka.static_membership);
         if kafka.properties.is_empty() {
             return self.plain("properties", "{}");
         }

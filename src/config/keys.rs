@@ -82,6 +82,15 @@ pub const DELIVERY: Key = key(
      consumer with isolation.level read_committed sees each answer once, whatever dies; at_least_once, for brokers \
      without transactions, commits the offset once the brokers have acknowledged the answer.",
 );
+pub const STATIC_MEMBERSHIP: Key = key(
+    "kafka.static_membership",
+    Kind::Flag,
+    Is("false"),
+    "A pod that restarts within the session's timeout (`session.timeout.ms` in kafka.properties, 15 s unless set) \
+     keeps its partitions, and no other pod notices; one that goes for good leaves its partitions without an \
+     owner for that long. The group knows it as `<kafka.consumer_group>-<pod.name>`, so pod.name must be \
+     another one for each pod, and the same after a restart: a StatefulSet's.",
+);
 pub const RETRY_ENABLED: Key = key(
     "retry.enabled",
     Kind::Flag,
@@ -131,6 +140,13 @@ pub const MAX_WAITING_BYTES: Key = key(
     Kind::Size { min: 1 << 20, max: 1 << 40 },
     Is("64Mi"),
     "Bytes of the records of these tasks at most; above it reading pauses.",
+);
+pub const SLOW_TASK: Key = key(
+    "pool.slow_task",
+    Kind::Time { min: Duration::from_secs(1), max: DAY },
+    Is("5m"),
+    "A task that a pod has held for longer is logged as a warning, with what it waits for: of each partition the \
+     oldest one, and again each time as much time has passed.",
 );
 pub const API_HOST: Key = key(
     "api.host",
@@ -184,6 +200,7 @@ pub const ALL: &[&Key] = &[
     &FAIL_TOPIC,
     &RETRY_TOPIC,
     &DELIVERY,
+    &STATIC_MEMBERSHIP,
     &RETRY_ENABLED,
     &RETRY_DELAY,
     &MAX_DEFERRAL,
@@ -192,6 +209,7 @@ pub const ALL: &[&Key] = &[
     &SESSION_TIMEOUT,
     &MAX_WAITING_TASKS,
     &MAX_WAITING_BYTES,
+    &SLOW_TASK,
     &API_HOST,
     &API_PORT,
     &METRICS_HOST,

@@ -94,6 +94,7 @@ fn settings_of(
             fail_topic: reading.text(&keys::FAIL_TOPIC),
             retry_topic: reading.text(&keys::RETRY_TOPIC),
             delivery: delivery(&mut reading),
+            static_membership: reading.flag(&keys::STATIC_MEMBERSHIP),
             properties: properties::take(&mut reading, property),
         },
         retry: Retry {
@@ -107,6 +108,7 @@ fn settings_of(
             session_timeout: reading.time(&keys::SESSION_TIMEOUT),
             max_waiting_tasks: reading.count(&keys::MAX_WAITING_TASKS),
             max_waiting_bytes: reading.count(&keys::MAX_WAITING_BYTES),
+            slow_task: reading.time(&keys::SLOW_TASK),
         },
         api: Listen { host: reading.text(&keys::API_HOST), port: reading.port(&keys::API_PORT) },
         metrics: Listen { host: reading.text(&keys::METRICS_HOST), port: reading.port(&keys::METRICS_PORT) },

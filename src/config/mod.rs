@@ -77,6 +77,8 @@ pub struct Kafka {
     pub fail_topic: String,
     pub retry_topic: String,
     pub delivery: Delivery,
+    /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
+    pub static_membership: bool,
     /// Passed through to librdkafka; values may be secrets (`sasl.password`), so all are.
     pub properties: BTreeMap<String, SecretString>,
 }
@@ -110,6 +112,8 @@ pub struct Pool {
     pub max_waiting_tasks: usize,
     /// Bytes of these tasks' records at most; above it the partitions are paused.
     pub max_waiting_bytes: usize,
+    /// A task held for longer is logged, with what it waits for.
+    pub slow_task: Duration,
 }
 
 #[derive(Debug, Clone)]

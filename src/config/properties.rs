@@ -12,7 +12,10 @@ use super::reading::Reading;
 pub const REFUSED: &[(&[&str], &str)] = &[
     (&["bootstrap.servers", "metadata.broker.list"], "kafka.bootstrap_servers says it"),
     (&["group.id"], "kafka.consumer_group says it"),
-    (&["group.instance.id"], "all pods read the same value, and would throw each other out of the group"),
+    (
+        &["group.instance.id"],
+        "all pods read the same value, and would throw each other out of the group; kafka.static_membership makes one for each",
+    ),
     (&["group.protocol.type"], "the pods would be no group of consumers"),
     (
         &["partition.assignment.strategy"],

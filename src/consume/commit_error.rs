@@ -14,8 +14,8 @@ pub enum CommitError {
     Failed(KafkaError),
     /// The producer can do nothing more (librdkafka calls it fatal), but nobody has taken its identity: a new one
     /// takes its place.
-    #[error("the producer has failed for good: {0}")]
-    Broken(KafkaError),
+    #[error("the producer has failed for good, {why}: {error}")]
+    Broken { why: &'static str, error: KafkaError },
     /// Another process with this pod's identity has begun: nothing can be published by this one any more.
     #[error("the producer is fenced, another process publishes as this pod (two of one pod.name?): {0}")]
     Fenced(KafkaError),
@@ -27,7 +27,7 @@ pub enum CommitError {
 impl CommitError {
     /// What somebody must do, where that is known.
     pub fn advice(&self) -> Option<&'static str> {
-        let (CommitError::Broken(error) | CommitError::Failed(error)) = self else { return None };
+        let (CommitError::Broken { error, .. } | CommitError::Failed(error)) = self else { return None };
         match error.rdkafka_error_code()? {
             RDKafkaErrorCode::TransactionalIdAuthorizationFailed
             | RDKafkaErrorCode::ClusterAuthorizationFailed => Some(
@@ -46,7 +46,7 @@ impl CommitError {
         match self {
             CommitError::Rebalancing(_) => "rebalance",
             CommitError::Failed(_) => "failed",
-            CommitError::Broken(_) => "broken",
+            CommitError::Broken { .. } => "broken",
             CommitError::Fenced(_) => "fenced",
             CommitError::Unusable { .. } => "unusable",
         }
@@ -72,9 +72,15 @@ impl From<KafkaError> for CommitError {
                 advice: "the brokers' transaction.max.timeout.ms is below the 10 s that a transaction may take here",
                 error,
             },
-            // librdkafka sees the transaction in another state than we do: no call will help.
-            Some(Code::State) if !is_retriable => CommitError::Broken(error),
-            _ if is_fatal => CommitError::Broken(error),
+            Some(Code::InvalidTransactionalState) if is_fatal => {
+                let why = "the coordinator knows nothing of its transaction (it was away, or began anew)";
+                CommitError::Broken { why, error }
+            }
+            Some(Code::State) if !is_retriable => {
+                let why = "its transaction is in another state than is asked for, and no call will help";
+                CommitError::Broken { why, error }
+            }
+            _ if is_fatal => CommitError::Broken { why: "as its client library says", error },
             Some(
                 Code::IllegalGeneration
                 | Code::UnknownMemberId

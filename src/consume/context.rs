@@ -18,6 +18,8 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
 
+/// librdkafka's lines about connections that end, and attempts at one that fail.
+const CONNECTIONS: &str = "FAIL";
 /// A broker's state in librdkafka's statistics.
 const CONNECTED: &str = "UP";
 
@@ -53,6 +55,13 @@ impl Context {
 
     pub fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// An error that the application can do nothing about; the same one once in a while.
+    pub fn complain(&self, error: &KafkaError) {
+        if let Some(untold) = self.noise.tell(&error.to_string(), Instant::now()) {
+            tracing::warn!(%error, untold, "Kafka consumer");
+        }
     }
 
     pub fn set_closing(&self) {
@@ -135,9 +144,11 @@ pub fn log(client: &str, noise: &Noise, level: RDKafkaLogLevel, facility: &str, 
     );
     if is_of_a_rebalance(facility, message) {
         tracing::debug!(target: "librdkafka", client, facility, "{message}");
-    } else if is_complaint {
+    } else if is_complaint || facility == CONNECTIONS {
         let Some(untold) = noise.tell(message, Instant::now()) else { return };
-        if matches!(level, RDKafkaLogLevel::Warning) {
+        if !is_complaint {
+            tracing::info!(target: "librdkafka", client, facility, untold, "{message}");
+        } else if matches!(level, RDKafkaLogLevel::Warning) {
             tracing::warn!(target: "librdkafka", client, facility, untold, "{message}");
         } else {
             tracing::error!(target: "librdkafka", client, facility, untold, "{message}");

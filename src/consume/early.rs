@@ -56,6 +56,9 @@ impl Early {
         if *hop.group != *retry.group {
             return Sifted::Foreign;
         }
+        remove_own(&mut arrived.headers);
+        arrived.headers.push(hop.compact());
+        arrived.headers.shrink_to_fit();
         let left = Duration::try_from(hop.not_before.duration_since(wall)).unwrap_or_default();
         if left.is_zero() && !self.holds(&arrived.at) {
             return Sifted::Due;

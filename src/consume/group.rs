@@ -11,6 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::commit_error::CommitError;
 use super::context::Context;
 use super::properties::without_value;
+use super::topic_ids::Answering;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
@@ -29,6 +30,7 @@ pub struct Group {
     pub(super) member: Arc<Member>,
     /// The cluster's id, once it is known.
     pub(super) cluster: Arc<OnceLock<String>>,
+    pub(super) answering: Arc<Answering>,
 }
 
 impl std::fmt::Debug for Group {
@@ -47,7 +49,7 @@ impl Group {
     ) -> KafkaResult<Group> {
         let context = Context::new(offsets, health, metrics);
         let member = properties.create_with_context(context).map_err(without_value)?;
-        Ok(Group { member: Arc::new(member), cluster: Arc::default() })
+        Ok(Group { member: Arc::new(member), cluster: Arc::default(), answering: Arc::default() })
     }
 
     /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms`.
@@ -73,7 +75,8 @@ impl Group {
         Ok(commits.iter().all(|commit| {
             let of_partition = found.iter().find(|(at, _)| *at == commit.at);
             let position = of_partition.and_then(|(_, position)| position.as_ref());
-            position.is_some_and(|(low, map)| *low == commit.low_water && map.encode() == commit.metadata)
+            let note = Note::decode(commit.metadata.as_bytes());
+            position.is_some_and(|(low, found)| *low == commit.low_water && note.as_ref() == Ok(found))
         }))
     }
 

@@ -123,6 +123,7 @@ impl Halts {
             Ok(ids) => ids,
             Err(error) => {
                 tracing::debug!(%error, "cannot ask for the topics' ids; trying again");
+                group.answering.forget();
                 return Vec::new();
             }
         };
@@ -150,7 +151,7 @@ impl Halts {
         let topics: BTreeSet<&str> = owned.iter().map(|state| &*state.at.topic).collect();
         if !topics.is_empty() {
             self.last_asked = Some(Instant::now());
-            self.asked = Some(Asked::about(&group.member, topics, IDS_DEADLINE));
+            self.asked = Some(Asked::about(group, topics, IDS_DEADLINE));
         }
     }
 }

@@ -17,15 +17,19 @@ use super::early::{Early, RetryIntake, Sifted};
 use super::group::Group;
 use super::halts::Halts;
 use super::rebalance::{Changed, Rebalances, list_of};
-use crate::dispatch::{Admission, Budget};
+use super::watch::Watch;
+use crate::dispatch::{Admission, Budget, Whereabouts};
 use crate::health::Health;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Rebalanced};
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
 
 /// One poll waits this long at most: the loop beats, and looks at pauses and rebalances, in between.
 const POLL: Duration = Duration::from_millis(100);
 const POLL_WHILE_REBALANCING: Duration = Duration::from_millis(10);
+/// Partitions are paused once the budget has been full for this long; until then nothing is polled.
+const PAUSE_AFTER: Duration = Duration::from_millis(100);
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(2);
 /// Between two attempts to move the low-water mark of partitions whose span is full.
 const RELIEF: Duration = Duration::from_millis(250);
 /// Records taken in between two looks at pauses and rebalances.
@@ -40,6 +44,8 @@ pub trait Downstream: Send {
     /// Nothing more is taken in of these partitions until the records at these offsets are answered: whatever
     /// holds one up and can wait elsewhere is to wait there.
     fn relieve(&self, stuck: &[(TopicPartition, i64)]);
+    /// Where the task of this record is; `None` where its answer is on its way to Kafka.
+    fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts>;
 }
 
 /// What the thread needs.
@@ -51,6 +57,8 @@ pub struct Consume {
     pub retry: Option<RetryIntake>,
     pub offsets: Arc<Offsets>,
     pub budget: Budget,
+    /// A task held for longer is logged.
+    pub slow_task: Duration,
     pub downstream: Box<dyn Downstream>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
@@ -129,12 +137,16 @@ struct Loop {
     /// Records of the retry topic that are not due yet.
     early: Early,
     over_budget: bool,
+    /// Since when the budget is full, but not yet paused for.
+    full_since: Option<Instant>,
+    watch: Watch,
     last_relief: Option<Instant>,
     topic_names: Vec<Arc<str>>,
 }
 
 impl Loop {
     fn new(parts: Consume, phase: Arc<AtomicU8>) -> Self {
+        let watch = Watch::new(parts.slow_task);
         Loop {
             parts,
             phase,
@@ -143,6 +155,8 @@ impl Loop {
             halts: Halts::default(),
             early: Early::default(),
             over_budget: false,
+            full_since: None,
+            watch,
             last_relief: None,
             topic_names: Vec::new(),
         }
@@ -207,6 +221,10 @@ impl Loop {
 
     /// Polls until a poll comes back empty or the burst is full; only a fatal error is returned.
     fn poll_burst(&mut self) -> Result<(), KafkaError> {
+        if self.parts.budget.is_full() && !self.over_budget {
+            std::thread::sleep(LOOK_FOR_ROOM);
+            return Ok(());
+        }
         let wait = if self.rebalances.is_pending() { POLL_WHILE_REBALANCING } else { POLL };
         let group = self.parts.group.clone();
         for polled in 0..BURST {
@@ -262,14 +280,14 @@ impl Loop {
 
     fn rebalance(&mut self) {
         let now = Instant::now();
-        let Consume { group, offsets, downstream, .. } = &self.parts;
+        let Consume { group, offsets, downstream, metrics, .. } = &self.parts;
         let mut changes = Vec::new();
         while let Some(rebalance) = group.member.context().next_rebalance() {
             self.parts.health.set_joined(true);
             changes.push(self.rebalances.announce(rebalance, group, offsets, now));
         }
         changes.push(self.rebalances.step(group, offsets, now, || downstream.withdraw()));
-        for Changed { assigned, released, halted } in changes {
+        for Changed { assigned, released, halted, lost } in changes {
             for at in assigned.iter().chain(&released) {
                 self.paused.remove(at);
                 self.early.forget(at); // not begun: whoever reads the partition next reads it again
@@ -278,6 +296,8 @@ impl Loop {
                 self.halts.lift(at, &self.parts.health);
                 self.parts.metrics.forget_partition(&at.topic, at.partition);
             }
+            metrics.rebalanced(Rebalanced::Assigned, assigned.len());
+            metrics.rebalanced(if lost { Rebalanced::Lost } else { Rebalanced::Revoked }, released.len());
             for (at, why) in halted {
                 self.halts.halt(at, why, &self.parts.health);
             }
@@ -290,8 +310,9 @@ impl Loop {
     /// Pauses hold as long as their reason does: the pod's budget, the partition's span, its head that is not
     /// due, a halt, the end.
     fn pause_and_resume(&mut self) {
+        self.over_budget =
+            if self.over_budget { !self.parts.budget.has_room() } else { self.is_full_for_long() };
         let budget = &self.parts.budget;
-        self.over_budget = if self.over_budget { !budget.has_room() } else { budget.is_full() };
         let all = self.over_budget || self.is_at(Phase::Hold);
         let owned = self.parts.offsets.snapshot();
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
@@ -316,6 +337,17 @@ impl Loop {
         self.parts.metrics.partitions(owned.len(), self.paused.len());
         self.parts.metrics.held(budget.tasks(), budget.bytes());
         self.relieve(&owned);
+        self.watch.look(&owned, &*self.parts.downstream, &self.parts.metrics);
+    }
+
+    /// A pause costs what librdkafka has prefetched. A small budget is full again and again, and has room a moment
+    /// later: so long, nothing is polled instead.
+    fn is_full_for_long(&mut self) -> bool {
+        if !self.parts.budget.is_full() {
+            self.full_since = None;
+            return false;
+        }
+        self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER
     }
 
     fn relieve(&mut self, owned: &[PartitionState]) {
@@ -343,7 +375,7 @@ impl Loop {
                     %error, "a topic is not there; waiting for it"
                 );
             }
-            _ => tracing::warn!(%error, "Kafka consumer"),
+            _ => self.parts.group.member.context().complain(error),
         }
     }
 }

@@ -11,13 +11,17 @@ mod early;
 mod group;
 mod halts;
 mod intake;
+#[cfg(test)]
+mod model;
 mod noise;
 mod probe;
 mod properties;
 mod rebalance;
 mod retry_topic;
 mod scope;
+mod slow;
 mod topic_ids;
+mod watch;
 mod witness;
 
 pub use rdkafka::error::KafkaError;

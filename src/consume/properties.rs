@@ -92,6 +92,9 @@ fn allow_large_messages(client: &mut ClientConfig) {
 pub fn consumer_properties(kafka: &Kafka, pod: &str) -> ClientConfig {
     let mut client = client_properties(kafka, pod, Role::Consumer, DEFAULTS);
     client.set("group.id", &kafka.consumer_group);
+    if kafka.static_membership {
+        client.set("group.instance.id", format!("{}-{pod}", kafka.consumer_group));
+    }
     allow_large_messages(&mut client);
     for (key, value) in FIXED {
         client.set(*key, *value);
@@ -130,6 +133,7 @@ mod tests {
             fail_topic: "f".into(),
             retry_topic: String::new(),
             delivery: Delivery::AtLeastOnce,
+            static_membership: false,
             properties: properties.iter().map(own).collect::<BTreeMap<_, _>>(),
         }
     }
@@ -140,6 +144,13 @@ mod tests {
             let made: Result<BaseConsumer, _> = consumer_properties(&kafka(properties), "pod").create();
             assert!(made.is_ok(), "{properties:?}: {:?}", made.err());
         }
+    }
+
+    #[test]
+    fn a_static_member_is_known_by_its_group_and_its_pod() {
+        let static_one = Kafka { static_membership: true, ..kafka(&[]) };
+        assert_eq!(consumer_properties(&static_one, "pod-3").get("group.instance.id"), Some("g-pod-3"));
+        assert_eq!(consumer_properties(&kafka(&[]), "pod-3").get("group.instance.id"), None);
     }
 
     #[test]

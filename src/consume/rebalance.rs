@@ -48,6 +48,8 @@ pub(super) struct Changed {
     /// Now assigned, not paused.
     pub assigned: Vec<TopicPartition>,
     pub released: Vec<TopicPartition>,
+    /// Those released were lost, not revoked.
+    pub lost: bool,
     /// Assigned, but nothing may be read of them, and why.
     pub halted: Vec<(TopicPartition, String)>,
 }
@@ -71,7 +73,7 @@ impl Rebalances {
                 tracing::warn!(partitions = %names(&partitions), "partitions lost: their transfers are stopped");
                 self.arriving = None;
                 self.leaving = None;
-                let_go(&partitions, group, offsets)
+                Changed { lost: true, ..let_go(&partitions, group, offsets) }
             }
             Rebalance::Revoke { partitions, lost: false } => {
                 tracing::info!(partitions = %names(&partitions), "partitions revoked: their transfers may finish");
@@ -138,7 +140,10 @@ fn assign(
     if !partitions.is_empty() {
         let asked: HashSet<_> = partitions.iter().collect();
         let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
-        let ids = Asked::about(&group.member, topics, COMMITTED_DEADLINE);
+        if let Some(topic) = topics.first() {
+            group.answering.look(&group.member, topic, COMMITTED_DEADLINE)?;
+        }
+        let ids = Asked::about(group, topics, COMMITTED_DEADLINE);
         let committed = group.committed(partitions, COMMITTED_DEADLINE)?;
         let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
         let ids = ids.answer(COMMITTED_DEADLINE).unwrap_or(timed_out)?;

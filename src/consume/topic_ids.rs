@@ -7,17 +7,50 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::group::Member;
+use super::group::{Group, Member};
 use crate::offsets::TopicId;
 
 /// The ids of topics that are there; none of brokers older than Kafka 2.8.
 pub(super) type TopicIds = HashMap<String, TopicId>;
+
+/// A broker that has answered of late. The question about topics would go to the controller otherwise, which
+/// librdkafka's mock cluster, and so the demo, does not have.
+#[derive(Debug)]
+pub(super) struct Answering(AtomicI32);
+
+/// No broker's id.
+const NOBODY: i32 = -1;
+
+impl Default for Answering {
+    fn default() -> Self {
+        Answering(AtomicI32::new(NOBODY))
+    }
+}
+
+impl Answering {
+    fn get(&self) -> Option<i32> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|id| *id != NOBODY)
+    }
+
+    /// The broker that answers now.
+    pub fn look(&self, member: &Member, topic: &str, deadline: Duration) -> KafkaResult<()> {
+        let metadata = member.client().fetch_metadata(Some(topic), deadline)?;
+        self.0.store(metadata.orig_broker_id(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// It does not answer any more: the controller is asked until another one is found.
+    pub fn forget(&self) {
+        self.0.store(NOBODY, Ordering::Relaxed);
+    }
+}
 
 /// One question, with its own queue for the answer. Stays on the thread that asked.
 pub(super) struct Asked {
@@ -29,11 +62,8 @@ pub(super) struct Asked {
 #[allow(unsafe_code)]
 impl Asked {
     /// Asks; the answer comes within `deadline`, or an error does.
-    pub fn about<'a>(
-        member: &Arc<Member>,
-        topics: impl IntoIterator<Item = &'a str>,
-        deadline: Duration,
-    ) -> Asked {
+    pub fn about<'a>(group: &Group, topics: impl IntoIterator<Item = &'a str>, deadline: Duration) -> Asked {
+        let member = &group.member;
         // A topic's name holds no NUL: Kafka allows letters, digits, '.', '_' and '-'.
         let names: Vec<CString> = topics.into_iter().filter_map(|name| CString::new(name).ok()).collect();
         let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
@@ -46,6 +76,9 @@ impl Asked {
             let op = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
             let options = rd::rd_kafka_AdminOptions_new(client, op);
             rd::rd_kafka_AdminOptions_set_request_timeout(options, timeout, std::ptr::null_mut(), 0);
+            if let Some(broker) = group.answering.get() {
+                rd::rd_kafka_AdminOptions_set_broker(options, broker, std::ptr::null_mut(), 0);
+            }
             let collection =
                 rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
             rd::rd_kafka_DescribeTopics(client, collection, options, queue);

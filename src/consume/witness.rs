@@ -1,11 +1,15 @@
 //! What the group has committed, for who asks about records of partitions that are not this pod's.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::group::Group;
+use super::group::{Committed, Group, Member};
+use super::halts::of_another_topic;
+use super::topic_ids::{Answering, Asked};
 use crate::offsets::{TopicPartition, Witness};
 use crate::record::Origin;
 
@@ -23,27 +27,71 @@ impl Group {
     }
 }
 
-impl Witness for Group {
+/// Asks by way of the group's member, as long as there is one. It does not hold it: whoever drops the member last
+/// waits for librdkafka to take leave.
+#[derive(Debug)]
+struct Spectator {
+    member: Weak<Member>,
+    cluster: Arc<OnceLock<String>>,
+    answering: Arc<Answering>,
+}
+
+impl Group {
+    /// For who has to know what is done, and owns no partition.
+    #[must_use]
+    pub fn witness(&self) -> Arc<dyn Witness> {
+        Arc::new(Spectator {
+            member: Arc::downgrade(&self.member),
+            cluster: Arc::clone(&self.cluster),
+            answering: Arc::clone(&self.answering),
+        })
+    }
+}
+
+impl Witness for Spectator {
     fn cluster(&self) -> Option<String> {
         self.cluster.get().cloned()
     }
 
     fn are_done(&self, records: &[Origin]) -> Option<Vec<bool>> {
-        let at =
-            |record: &Origin| TopicPartition { topic: record.topic.clone(), partition: record.partition };
-        let partitions: BTreeSet<TopicPartition> = records.iter().map(at).collect();
+        let partitions: BTreeSet<TopicPartition> = records.iter().map(partition_of).collect();
         let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
-        let committed = self.committed(&partitions, DEADLINE);
-        let committed = committed.inspect_err(|error| tracing::debug!(%error, "committed offsets")).ok()?;
-        let committed: HashMap<_, _> = committed
-            .into_iter()
-            .filter_map(|(at, position)| position.map(|(low, note)| (at, (low, note.done.offsets(low)))))
-            .collect();
+        let group = Group {
+            member: self.member.upgrade()?,
+            cluster: Arc::clone(&self.cluster),
+            answering: Arc::clone(&self.answering),
+        };
+        let told = group.done_in(&partitions);
+        let told = told.inspect_err(|error| tracing::debug!(%error, "committed offsets")).ok()?;
         let is_done = |record: &Origin| {
-            committed
-                .get(&at(record))
+            told.get(&partition_of(record))
                 .is_some_and(|(low, above)| record.offset < *low || above.contains(&record.offset))
         };
         Some(records.iter().map(is_done).collect())
     }
+}
+
+impl Group {
+    /// The low-water marks, and what above them is done. A commit for a topic that was deleted and made anew says
+    /// nothing about the present one's records.
+    fn done_in(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> KafkaResult<HashMap<TopicPartition, (i64, BTreeSet<i64>)>> {
+        let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
+        let ids = Asked::about(self, topics, DEADLINE);
+        let committed = self.committed(partitions, DEADLINE)?;
+        let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
+        let ids = ids.answer(DEADLINE).unwrap_or(timed_out)?;
+        let read = |(at, position): Committed| {
+            let (low, note) = position?;
+            let is_of_this = of_another_topic(low, note.topic_id, ids.get(&*at.topic).copied()).is_none();
+            is_of_this.then(|| (at, (low, note.done.offsets(low))))
+        };
+        Ok(committed.into_iter().filter_map(read).collect())
+    }
+}
+
+fn partition_of(record: &Origin) -> TopicPartition {
+    TopicPartition { topic: record.topic.clone(), partition: record.partition }
 }

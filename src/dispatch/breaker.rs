@@ -111,6 +111,11 @@ impl Breaker {
         }
     }
 
+    /// The last failure, where no success has followed.
+    pub fn last_failure(&self) -> Option<&Failure> {
+        self.trouble.as_ref().map(|trouble| &trouble.last)
+    }
+
     /// From the first failure to the next success.
     pub fn is_in_trouble(&self) -> bool {
         self.trouble.is_some()

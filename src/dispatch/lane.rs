@@ -96,7 +96,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// The next task whose answer is wanted and whose deadline is not over; its try begins.
-    fn next_task(&mut self) -> Option<Entry> {
+    fn next_task(&mut self) -> Option<Box<Entry>> {
         loop {
             let mut entry = self.duty.take(Instant::now())?;
             if !entry.job.record.lease.may_begin() {
@@ -114,7 +114,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         }
     }
 
-    async fn log_in(&mut self, vacancy: Vacancy<C>, entry: Entry) {
+    async fn log_in(&mut self, vacancy: Vacancy<C>, entry: Box<Entry>) {
         let login = catch_panic(vacancy.open());
         match self.unless_cancelled(&entry.job.record.lease.clone(), login).await {
             Err(Cancelled) => self.forget(entry),
@@ -137,7 +137,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// Works through the queue with one session, beginning with a task whose try has begun.
-    async fn work(&mut self, mut session: Leased<C>, entry: Entry) {
+    async fn work(&mut self, mut session: Leased<C>, entry: Box<Entry>) {
         self.duty.got_session();
         let mut next = Some(entry);
         while let Some(entry) = next {
@@ -154,7 +154,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// The next task for this session. While there is none, the session is put to what else is due on it.
-    async fn next_on(&mut self, session: &mut Leased<C>) -> Option<Entry> {
+    async fn next_on(&mut self, session: &mut Leased<C>) -> Option<Box<Entry>> {
         let shared = Arc::clone(&self.shared);
         shared.unless_cut_off(shared.carrier.tidy_at_once(session)).await;
         while session.is_sound() && !session.yields() {
@@ -169,7 +169,8 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// One try on this session; false if the session is in doubt, whatever it says of itself.
-    async fn carry(&mut self, session: &mut Leased<C>, mut entry: Entry) -> bool {
+    async fn carry(&mut self, session: &mut Leased<C>, mut entry: Box<Entry>) -> bool {
+        self.duty.transfers(Instant::now());
         let shared = Arc::clone(&self.shared);
         let record = &entry.job.record;
         let (task, lease) = (&entry.job.task, &record.lease);
@@ -226,14 +227,14 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// The login failed, as it would for every task: this one waits on, as all others do.
-    fn probed(&mut self, mut entry: Entry, error: &TryError) {
+    fn probed(&mut self, mut entry: Box<Entry>, error: &TryError) {
         entry.tries.take_back();
         report::retried(&self.shared.metrics, &entry, error, None);
         self.duty.give_back(entry, None);
     }
 
     /// The try is over: the task is answered, or will be tried again.
-    fn settle(&mut self, mut entry: Entry, result: Result<Transferred, TryError>) {
+    fn settle(&mut self, mut entry: Box<Entry>, result: Result<Transferred, TryError>) {
         let error = match result {
             Ok(transferred) => {
                 let Transferred { bytes, notes, facts } = transferred;
@@ -263,14 +264,14 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// Without an answer.
-    fn forget(&mut self, entry: Entry) {
+    fn forget(&mut self, entry: Box<Entry>) {
         self.duty.finish();
         let place = entry.place;
         drop(entry);
         self.shared.give_up(place);
     }
 
-    fn finish(&mut self, entry: Entry, verdict: Result<Completed, Failure>) {
+    fn finish(&mut self, entry: Box<Entry>, verdict: Result<Completed, Failure>) {
         self.duty.finish();
         self.shared.answer(entry, verdict);
     }

@@ -3,12 +3,19 @@
 //! A lane is counted here from before it is spawned until it leaves, and it leaves in the same step in
 //! which it finds nothing to do: so no task arrives unseen in between.
 
+mod carried;
+mod duty;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use carried::Carried;
+pub(super) use duty::Duty;
 
 use super::breaker::{self, Breaker, Crowd, Gate};
 use super::deferral::{Outlook, PATIENCE};
@@ -37,8 +44,10 @@ struct State {
     lanes: usize,
     /// Lanes that have a session, and so are neither waiting for one nor connecting.
     with_session: usize,
-    /// Lanes that have a task.
-    with_task: usize,
+    /// What the lanes that have a task do, by the lane's number.
+    carried: HashMap<u64, Carried>,
+    /// The last lane's number.
+    numbers: u64,
     /// Nothing is begun any more.
     stopped: bool,
 }
@@ -83,7 +92,7 @@ impl Line {
     }
 
     /// Adds a new task; drops it if nothing is begun any more.
-    pub fn enqueue(&self, entry: Entry) {
+    pub fn enqueue(&self, entry: Box<Entry>) {
         let mut state = self.state();
         if !state.stopped {
             state.queue.push_back(entry);
@@ -91,7 +100,7 @@ impl Line {
     }
 
     /// Adds a task that has waited for its turn elsewhere; drops it if nothing is begun any more.
-    pub fn enqueue_first(&self, entry: Entry) {
+    pub fn enqueue_first(&self, entry: Box<Entry>) {
         let mut state = self.state();
         if !state.stopped {
             state.queue.push_front(entry);
@@ -109,18 +118,15 @@ impl Line {
         let mut duties = Vec::new();
         while state.queue.ready() > state.free() && state.lanes < limit && state.may_seek_besides(0) {
             state.lanes += 1;
-            duties.push(Duty {
-                line: Arc::clone(self),
-                has_session: false,
-                has_task: false,
-                has_left: false,
-            });
+            state.numbers += 1;
+            let number = state.numbers;
+            duties.push(Duty::new(Arc::clone(self), number));
         }
         duties
     }
 
     /// Takes out all tasks that are ready, to be answered without a try.
-    pub fn take_ready(&self) -> Vec<Entry> {
+    pub fn take_ready(&self) -> Vec<Box<Entry>> {
         self.state().queue.take_ready()
     }
 
@@ -136,7 +142,7 @@ impl Line {
         now: Instant,
         wall: Timestamp,
         outlook: impl Fn(&Entry) -> Outlook,
-    ) -> Vec<(Entry, Overdue)> {
+    ) -> Vec<(Box<Entry>, Overdue)> {
         let mut state = self.state();
         let State { queue, breaker, with_session, .. } = &mut *state;
         let is_unserved = *with_session == 0;
@@ -160,7 +166,11 @@ impl Line {
 
     /// Takes out the waiting tasks at these offsets, and where the server is away all of their partitions', as far
     /// as they `may` leave. None where it is not a waiting task that holds up its partition.
-    pub fn in_the_way(&self, stuck: &[(TopicPartition, i64)], may: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    pub fn in_the_way(
+        &self,
+        stuck: &[(TopicPartition, i64)],
+        may: impl Fn(&Entry) -> bool,
+    ) -> Vec<Box<Entry>> {
         let mut state = self.state();
         let is_at = |entry: &Entry, at: &TopicPartition| {
             let origin = &entry.job.record.origin;
@@ -182,7 +192,7 @@ impl Line {
     }
 
     /// Takes out the waiting tasks whose lease lets nothing begin any more.
-    pub fn withdraw(&self) -> Vec<Entry> {
+    pub fn withdraw(&self) -> Vec<Box<Entry>> {
         let withdrawn = self.state().queue.take_if(|entry| !entry.job.record.lease.may_begin());
         self.changed.notify_waiters();
         withdrawn
@@ -232,7 +242,11 @@ impl Line {
 
     pub fn counts(&self) -> Counts {
         let state = self.state();
-        Counts { waiting: state.queue.ready(), delayed: state.queue.delayed(), in_flight: state.with_task }
+        Counts {
+            waiting: state.queue.ready(),
+            delayed: state.queue.delayed(),
+            in_flight: state.carried.len(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -243,7 +257,7 @@ impl Line {
 impl State {
     /// Lanes that have no task yet.
     fn free(&self) -> usize {
-        self.lanes - self.with_task
+        self.lanes - self.carried.len()
     }
 
     /// Whether one more lane may look for a session, or one of the `counted` that do already.
@@ -258,7 +272,7 @@ impl State {
     /// Whether a lane that has a session must begin nothing with it: no more than the breaker's one probe.
     fn is_held(&self, now: Instant) -> bool {
         let is_shut = || self.breaker.gate(now) != Gate::Open;
-        self.breaker.crowd() == Crowd::OneLane && (self.with_task > 0 || is_shut())
+        self.breaker.crowd() == Crowd::OneLane && (!self.carried.is_empty() || is_shut())
     }
 
     fn seek(&mut self, now: Instant, limit: usize) -> Seek {
@@ -271,93 +285,6 @@ impl State {
             Gate::Refused { failure, .. } if self.with_session == 0 => Seek::Refuse(failure),
             Gate::Refused { until, .. } | Gate::Shut { until } => Seek::Wait(until),
         }
-    }
-}
-
-/// A lane's place on its line. However the lane ends, it is counted rightly.
-#[derive(Debug)]
-pub(super) struct Duty {
-    line: Arc<Line>,
-    has_session: bool,
-    has_task: bool,
-    has_left: bool,
-}
-
-impl Duty {
-    pub fn line(&self) -> &Arc<Line> {
-        &self.line
-    }
-
-    /// For a lane without session and task: what to do next. `limit` is the connection's present one.
-    pub fn seek(&mut self, now: Instant, limit: usize) -> Seek {
-        let line = Arc::clone(&self.line);
-        let mut state = line.state();
-        let seek = state.seek(now, limit);
-        if matches!(seek, Seek::Leave) {
-            self.leave(&mut state);
-        }
-        seek
-    }
-
-    pub fn got_session(&mut self) {
-        let before = std::mem::replace(&mut self.has_session, true);
-        self.line.state().with_session += usize::from(!before);
-    }
-
-    pub fn lost_session(&mut self) {
-        let before = std::mem::replace(&mut self.has_session, false);
-        self.line.state().with_session -= usize::from(before);
-    }
-
-    /// Takes the next task, if there is one and the breaker lets it be tried.
-    pub fn take(&mut self, now: Instant) -> Option<Entry> {
-        let (entry, is_superfluous) = {
-            let mut state = self.line.state();
-            if state.stopped || state.is_held(now) {
-                return None;
-            }
-            let entry = state.queue.pop()?;
-            state.with_task += 1;
-            (entry, state.free() > state.queue.ready())
-        };
-        self.has_task = true;
-        if is_superfluous {
-            self.line.changed.notify_waiters();
-        }
-        Some(entry)
-    }
-
-    /// The task has been answered, or is to be dropped.
-    pub fn finish(&mut self) {
-        let before = std::mem::replace(&mut self.has_task, false);
-        self.line.state().with_task -= usize::from(before);
-    }
-
-    /// The task is to be tried again: at once, or when it is due. Where nothing is begun any more it is dropped.
-    pub fn give_back(&mut self, entry: Entry, due: Option<Instant>) {
-        let before = std::mem::replace(&mut self.has_task, false);
-        let mut state = self.line.state();
-        state.with_task -= usize::from(before);
-        match due {
-            _ if state.stopped => {}
-            None => state.queue.push_front(entry),
-            Some(due) => state.queue.delay(entry, due),
-        }
-    }
-
-    fn leave(&mut self, state: &mut State) {
-        if !std::mem::replace(&mut self.has_left, true) {
-            state.lanes -= 1;
-            state.with_session -= usize::from(self.has_session);
-            state.with_task -= usize::from(self.has_task);
-        }
-    }
-}
-
-impl Drop for Duty {
-    fn drop(&mut self) {
-        let line = Arc::clone(&self.line);
-        self.leave(&mut line.state());
     }
 }
 

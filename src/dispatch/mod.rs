@@ -15,6 +15,7 @@ mod queue;
 mod report;
 mod retry;
 mod tidying;
+mod whereabouts;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -40,6 +41,7 @@ use line::{Line, Overdue};
 pub use order::Resolve;
 use order::{Order, Place};
 use queue::Entry;
+pub use whereabouts::{WaitsFor, Whereabouts};
 
 use crate::config::FtpConnection;
 use crate::failure::{Code, Failure};
@@ -256,7 +258,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// The task is dropped: its partition leaves this pod, the next owner does it.
-    fn withdrawn(self: &Arc<Self>, entry: Entry) {
+    fn withdrawn(self: &Arc<Self>, entry: Box<Entry>) {
         let place = entry.place;
         self.drop_withdrawn(entry);
         self.give_up(place);
@@ -264,7 +266,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
 
     /// Once the partition has left, nobody waits to be told; and told later, it would be taken for a task of
     /// the next assignment.
-    fn drop_withdrawn(&self, entry: Entry) {
+    fn drop_withdrawn(&self, entry: Box<Entry>) {
         if entry.job.record.lease.is_live() {
             self.withdrawals().push(entry.job.record.origin);
         }
@@ -284,14 +286,14 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// The task leaves with its answer, and the next one with its destination begins.
-    fn answer(self: &Arc<Self>, entry: Entry, verdict: Result<Completed, Failure>) {
+    fn answer(self: &Arc<Self>, entry: Box<Entry>, verdict: Result<Completed, Failure>) {
         let place = entry.place;
         self.hand_over(entry, verdict);
         self.give_up(place);
     }
 
     /// The task leaves for the retry topic, and gives up its place.
-    fn defer(self: &Arc<Self>, entry: Entry, why: Why) {
+    fn defer(self: &Arc<Self>, entry: Box<Entry>, why: Why) {
         let place = entry.place;
         self.pass_on(entry, why);
         self.give_up(place);
@@ -322,7 +324,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// Hands the task's answer on.
-    fn hand_over(&self, entry: Entry, verdict: Result<Completed, Failure>) {
+    fn hand_over(&self, entry: Box<Entry>, verdict: Result<Completed, Failure>) {
         if entry.job.record.lease.is_live() {
             report::answered(&self.metrics, &entry, &verdict);
             self.send(entry, verdict.into());
@@ -330,16 +332,16 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// Hands the task on to the retry topic.
-    fn pass_on(&self, entry: Entry, why: Why) {
+    fn pass_on(&self, entry: Box<Entry>, why: Why) {
         if entry.job.record.lease.is_live() {
             let hop = self.deferral.hop(&entry, Timestamp::now());
             report::deferred(&self.metrics, &entry, &hop, why);
-            self.send(entry, Verdict::Deferred(hop.headers()));
+            self.send(entry, Verdict::Deferred(vec![hop.compact()]));
         }
     }
 
     /// The one way out: never under a lease that has ended.
-    fn send(&self, entry: Entry, verdict: Verdict) {
+    fn send(&self, entry: Box<Entry>, verdict: Verdict) {
         let attempts = entry.tries.attempts;
         let Job { record, task, admission, .. } = entry.job;
         let (task_id, at) = (Some(task.task_id), Timestamp::now());

@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Job;
 use super::queue::Entry;
+use super::whereabouts::{WaitsFor, Whereabouts};
+use crate::record::Origin;
 use crate::task::{Operation, Task};
 
 /// What a task's local path means beneath its connection's `base_path`; `None` if nothing.
@@ -32,7 +34,7 @@ pub(super) struct Order {
 #[derive(Debug, Default)]
 struct State {
     /// The tasks behind the one that has the place; mostly none. Bounded by the budget that admitted them.
-    behind: HashMap<Place, VecDeque<Entry>>,
+    behind: HashMap<Place, VecDeque<Box<Entry>>>,
     stopped: bool,
 }
 
@@ -53,7 +55,7 @@ impl Order {
 
     /// The task back if it has its place now; `None` if it stands behind another, or is dropped because
     /// nothing is begun any more.
-    pub fn enter(&self, entry: Entry) -> Option<Entry> {
+    pub fn enter(&self, entry: Box<Entry>) -> Option<Box<Entry>> {
         let mut state = self.state();
         if state.stopped {
             return None;
@@ -67,7 +69,7 @@ impl Order {
     }
 
     /// Whoever had the place has left; the next task in the order has it now.
-    pub fn leave(&self, place: Place) -> Option<Entry> {
+    pub fn leave(&self, place: Place) -> Option<Box<Entry>> {
         let mut state = self.state();
         let next = state.behind.get_mut(&place).and_then(VecDeque::pop_front);
         if next.is_none() {
@@ -77,12 +79,13 @@ impl Order {
     }
 
     /// Takes out those behind others whose lease lets nothing begin any more.
-    pub fn withdraw(&self) -> Vec<Entry> {
+    pub fn withdraw(&self) -> Vec<Box<Entry>> {
         let mut withdrawn = Vec::new();
         for behind in self.state().behind.values_mut() {
             let may_stay = |entry: &Entry| entry.job.record.lease.may_begin();
-            if !behind.iter().all(may_stay) {
-                let (stay, go): (VecDeque<_>, VecDeque<_>) = behind.drain(..).partition(may_stay);
+            if !behind.iter().all(|entry| may_stay(entry)) {
+                let (stay, go): (VecDeque<_>, VecDeque<_>) =
+                    behind.drain(..).partition(|entry| may_stay(entry));
                 *behind = stay;
                 withdrawn.extend(go);
             }
@@ -107,6 +110,14 @@ impl Order {
             *counts.entry(entry.job.task.remote.clone()).or_default() += 1;
         }
         counts
+    }
+
+    /// The task of this record, if it stands behind another, and the place that it waits for.
+    pub fn whereabouts(&self, origin: &Origin) -> Option<(Whereabouts, Place)> {
+        let state = self.state();
+        let mut behind = state.behind.values().flatten();
+        let entry = behind.find(|entry| entry.job.record.origin == *origin)?;
+        Some((entry.whereabouts(WaitsFor::Order { behind: None }), entry.place))
     }
 
     fn hash_destination(&self, task: &Task, hasher: &mut impl Hasher) {

@@ -10,6 +10,8 @@ use super::Job;
 use super::deferral::Held;
 use super::order::Place;
 use super::retry::Tries;
+use super::whereabouts::{WaitsFor, Whereabouts};
+use crate::record::Origin;
 use crate::transfer::Kept;
 
 /// A job on its way through the dispatcher.
@@ -29,21 +31,36 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn new(job: Job, place: Place, now: Instant) -> Self {
+    /// Boxed, as it is everywhere: queues grow by copying what they hold, and then hold it twice.
+    pub fn new(job: Job, place: Place, now: Instant) -> Box<Self> {
         let tries = Tries::new(job.hop.as_ref().map_or(0, |hop| hop.attempts));
         let begun = job.hop.as_ref().and_then(|hop| hop.begun);
         let ago = begun.map(|begun| Timestamp::now().duration_since(begun));
         let begun = ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now));
-        Entry { job, tries, place, queued: now, begun, held: None, kept: Kept::default() }
+        Box::new(Entry { job, tries, place, queued: now, begun, held: None, kept: Kept::default() })
     }
+}
+
+impl Entry {
+    pub fn whereabouts(&self, waits_for: WaitsFor) -> Whereabouts {
+        let (task, attempts) = (&self.job.task, self.tries.attempts);
+        Whereabouts { task_id: task.task_id.clone(), connection: task.remote.clone(), attempts, waits_for }
+    }
+}
+
+/// When a waiting task has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Ready { ahead: usize },
+    Due(Instant),
 }
 
 /// Waiting tasks hold no session. How many there may be is bounded by the budget that admitted them.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    ready: VecDeque<Entry>,
+    ready: VecDeque<Box<Entry>>,
     /// By the time they are due, then in the order in which they were delayed.
-    delayed: BTreeMap<(Instant, u64), Entry>,
+    delayed: BTreeMap<(Instant, u64), Box<Entry>>,
     delays: u64,
 }
 
@@ -57,21 +74,21 @@ impl Queue {
         self.delayed.len()
     }
 
-    pub fn push_back(&mut self, entry: Entry) {
+    pub fn push_back(&mut self, entry: Box<Entry>) {
         self.ready.push_back(entry);
     }
 
     /// For a task that had its turn already.
-    pub fn push_front(&mut self, entry: Entry) {
+    pub fn push_front(&mut self, entry: Box<Entry>) {
         self.ready.push_front(entry);
     }
 
-    pub fn delay(&mut self, entry: Entry, due: Instant) {
+    pub fn delay(&mut self, entry: Box<Entry>, due: Instant) {
         self.delays += 1;
         self.delayed.insert((due, self.delays), entry);
     }
 
-    pub fn pop(&mut self) -> Option<Entry> {
+    pub fn pop(&mut self) -> Option<Box<Entry>> {
         self.ready.pop_front()
     }
 
@@ -89,21 +106,32 @@ impl Queue {
         }
     }
 
+    /// How many are ahead of the one at `origin`, if it is ready; when it is due, if it is delayed.
+    pub fn find(&self, origin: &Origin) -> Option<(&Entry, Turn)> {
+        let is_it = |entry: &Entry| entry.job.record.origin == *origin;
+        let ready = self.ready.iter().enumerate().find(|(_, entry)| is_it(entry));
+        let delayed = || self.delayed.iter().find(|(_, entry)| is_it(entry));
+        match ready {
+            Some((ahead, entry)) => Some((entry, Turn::Ready { ahead })),
+            None => delayed().map(|((due, _), entry)| (&**entry, Turn::Due(*due))),
+        }
+    }
+
     /// All, those that are ready first.
     pub fn waiting(&self) -> impl Iterator<Item = &Entry> {
-        self.ready.iter().chain(self.delayed.values())
+        self.ready.iter().chain(self.delayed.values()).map(|entry| &**entry)
     }
 
     /// Takes out all that are ready, in their order.
-    pub fn take_ready(&mut self) -> Vec<Entry> {
+    pub fn take_ready(&mut self) -> Vec<Box<Entry>> {
         std::mem::take(&mut self.ready).into()
     }
 
     /// Takes out those for which `leaves` holds, ready or delayed; the others keep their order.
-    pub fn take_if(&mut self, leaves: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    pub fn take_if(&mut self, leaves: impl Fn(&Entry) -> bool) -> Vec<Box<Entry>> {
         let mut taken = Vec::new();
-        if self.ready.iter().any(&leaves) {
-            let (left, kept): (VecDeque<_>, _) = self.ready.drain(..).partition(&leaves);
+        if self.ready.iter().any(|entry| leaves(entry)) {
+            let (left, kept): (VecDeque<_>, _) = self.ready.drain(..).partition(|entry| leaves(entry));
             self.ready = kept;
             taken.extend(left);
         }
@@ -114,7 +142,7 @@ impl Queue {
     }
 
     /// Takes out all.
-    pub fn clear(&mut self) -> Vec<Entry> {
+    pub fn clear(&mut self) -> Vec<Box<Entry>> {
         self.take_if(|_| true)
     }
 }

@@ -122,17 +122,17 @@ mod tests {
 
     use super::*;
 
-    fn listed(name: &str, stamp: Option<(u64, i64)>) -> Option<Listed> {
-        Some(Listed { name: name.to_owned(), stamp })
+    fn listed(name: &str, stamp: Option<(u64, i64)>) -> Listed {
+        Listed { name: name.to_owned(), stamp }
     }
 
     #[test]
     fn machine_lines_are_read_as_servers_write_them() {
         let line = "modify=20261126011500;perm=adfrw;size=17;type=file;unique=1U2;UNIX.mode=0644; .a b";
-        assert_eq!(machine_line(line), listed(".a b", Some((17, 20_261_126_011_500))));
+        assert_eq!(machine_line(line), Some(listed(".a b", Some((17, 20_261_126_011_500)))));
         let line = "Type=file;Size=17;Modify=20261126011500.123; /d/x";
-        assert_eq!(machine_line(line), listed("x", Some((17, 20_261_126_011_500))));
-        assert_eq!(machine_line("type=file; x"), listed("x", None));
+        assert_eq!(machine_line(line), Some(listed("x", Some((17, 20_261_126_011_500)))));
+        assert_eq!(machine_line("type=file; x"), Some(listed("x", None)));
         for line in ["type=cdir;modify=20261126011500; .", "type=dir; d", "", "x", "type=file; d/"] {
             assert_eq!(machine_line(line), None, "{line}");
         }
@@ -141,10 +141,10 @@ mod tests {
     #[test]
     fn of_lines_for_people_the_last_word_is_read() {
         let unix = "-rw-r--r--    1 1000     1000           17 Nov 26 01:15 .ftp-pooler-x.tmp";
-        assert_eq!(people_line(unix), listed(".ftp-pooler-x.tmp", None));
+        assert_eq!(people_line(unix), Some(listed(".ftp-pooler-x.tmp", None)));
         let dos = "11-26-26  01:15AM                   17 x";
-        assert_eq!(people_line(dos), listed("x", None));
-        assert_eq!(people_line("d/x"), listed("x", None));
+        assert_eq!(people_line(dos), Some(listed("x", None)));
+        assert_eq!(people_line("d/x"), Some(listed("x", None)));
         assert_eq!(people_line("   "), None);
     }
 

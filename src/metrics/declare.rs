@@ -2,8 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, Result,
+    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, Result,
 };
 
 /// A kind of metric that can be made of a declaration.
@@ -36,6 +36,7 @@ macro_rules! declare_kinds {
 
 declare_kinds! {
     Counter: |opts, _labels, _buckets| Counter::with_opts(opts);
+    Gauge: |opts, _labels, _buckets| Gauge::with_opts(opts);
     IntCounter: |opts, _labels, _buckets| IntCounter::with_opts(opts);
     IntCounterVec: |opts, labels, _buckets| IntCounterVec::new(opts, labels);
     IntGauge: |opts, _labels, _buckets| IntGauge::with_opts(opts);

@@ -7,6 +7,28 @@ use super::connection::Connection;
 use super::{BreakerState, Closed, Metrics};
 use crate::failure::Code;
 
+/// What a rebalance does to a partition (label `event`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rebalanced {
+    Assigned,
+    /// Its transfers may finish.
+    Revoked,
+    /// Somebody else may own it already.
+    Lost,
+}
+
+impl Rebalanced {
+    pub(super) const ALL: [Rebalanced; 3] = [Rebalanced::Assigned, Rebalanced::Revoked, Rebalanced::Lost];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Rebalanced::Assigned => "assigned",
+            Rebalanced::Revoked => "revoked",
+            Rebalanced::Lost => "lost",
+        }
+    }
+}
+
 /// The label of an error code outside the closed list.
 const OTHER_CODE: &str = "other";
 
@@ -101,8 +123,31 @@ impl Metrics {
 
     /// The partition left this pod: its series end.
     pub fn forget_partition(&self, topic: &str, partition: i32) {
-        // Fails where no lag was ever set: there is nothing to forget then.
-        let _ = self.inner.series.lag.remove_label_values(&[topic, &partition.to_string()]);
+        let labels = [topic, &partition.to_string()];
+        // Fails where nothing was ever set: there is nothing to forget then.
+        let _ = self.inner.series.lag.remove_label_values(&labels);
+        let _ = self.inner.series.span.remove_label_values(&labels);
+    }
+
+    /// Offsets of a partition from its low-water mark to the newest taken in.
+    pub fn span(&self, topic: &str, partition: i32, offsets: i64) {
+        self.inner.series.span.with_label_values(&[topic, &partition.to_string()]).set(offsets);
+    }
+
+    /// Since the oldest record in flight was taken in; zero where none is.
+    pub fn oldest(&self, age: Duration) {
+        self.inner.series.oldest.set(age.as_secs_f64());
+    }
+
+    /// Partitions came or went.
+    pub fn rebalanced(&self, event: Rebalanced, partitions: usize) {
+        let partitions = u64::try_from(partitions).unwrap_or(u64::MAX);
+        self.inner.series.rebalanced.with_label_values(&[event.as_str()]).inc_by(partitions);
+    }
+
+    /// Assigned partitions of which nothing may be read.
+    pub fn halted(&self, partitions: usize) {
+        self.inner.series.partitions_halted.set(gauge(partitions));
     }
 
     pub fn partitions(&self, assigned: usize, paused: usize) {

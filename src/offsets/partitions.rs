@@ -1,11 +1,11 @@
 //! The ledgers of all partitions that this pod owns, shared by consume (which takes records in) and publish
 //! (which finishes them).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::pulse::Pulse;
 use super::{DoneMap, Intake, Lease, Ledger, Note, TopicId};
@@ -57,9 +57,27 @@ struct Owned {
     unsaved: bool,
     /// Taken in and dropped again without an answer: only while revoking.
     abandoned: usize,
+    /// When each offset was taken in, in their order; those that are done leave once they are the first.
+    taken_in: VecDeque<(i64, Instant)>,
 }
 
 impl Owned {
+    fn begin(&mut self, offset: i64) -> Option<Lease> {
+        if self.ledger.begin(offset) == Intake::Known {
+            return None;
+        }
+        self.taken_in.push_back((offset, Instant::now()));
+        Some(self.lease.clone())
+    }
+
+    fn finish(&mut self, offset: i64) {
+        self.unsaved |= self.ledger.finish(offset);
+        let low = self.ledger.low_water();
+        while self.taken_in.front().is_some_and(|(first, _)| low.is_some_and(|low| *first < low)) {
+            self.taken_in.pop_front();
+        }
+    }
+
     /// The commit if `answered` (offsets with their leases' epochs, all of this one) were done; `None` where
     /// nothing is new.
     fn proposal(&self, at: &TopicPartition, answered: &[(i64, u64)]) -> Option<PartitionCommit> {
@@ -142,6 +160,7 @@ impl Offsets {
             committed,
             unsaved: false,
             abandoned: 0,
+            taken_in: VecDeque::new(),
         };
         if let Some(old) = state.owned.insert(at, owned) {
             old.lease.end();
@@ -162,7 +181,7 @@ impl Offsets {
     pub fn begin(&self, at: &TopicPartition, offset: i64) -> Option<Lease> {
         let mut state = self.lock();
         let owned = state.owned.get_mut(at).filter(|owned| !owned.revoking && owned.lease.is_live())?;
-        (owned.ledger.begin(offset) == Intake::Begin).then(|| owned.lease.clone())
+        owned.begin(offset)
     }
 
     /// Records taken in and not yet answered, over all partitions.
@@ -218,7 +237,7 @@ impl Offsets {
             let at = TopicPartition::of(origin);
             if let Some(owned) = state.owned.get_mut(&at).filter(|owned| owned.lease.epoch() == lease.epoch())
             {
-                owned.unsaved |= owned.ledger.finish(origin.offset);
+                owned.finish(origin.offset);
             }
         }
         for commit in commits {
@@ -281,6 +300,7 @@ impl Offsets {
             is_stuck: owned.ledger.is_full() && !owned.revoking && !owned.halted,
             low_water: owned.ledger.low_water(),
             position: owned.ledger.position(),
+            oldest: owned.taken_in.front().copied(),
             topic_id: owned.topic_id,
             is_halted: owned.halted,
         };
@@ -299,6 +319,8 @@ pub struct PartitionState {
     pub low_water: Option<i64>,
     /// The next offset to be read; `None` before the first record where nothing was committed.
     pub position: Option<i64>,
+    /// The oldest record that is in flight, and when it was taken in.
+    pub oldest: Option<(i64, Instant)>,
     /// Of the topic as it was when the partition was assigned; `None` where the brokers have no ids.
     pub topic_id: Option<TopicId>,
     /// As [`Offsets::halt`] says.

@@ -1,12 +1,14 @@
 //! From an outcome to the message that is sent, within the size that its topic takes.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use super::envelope::Envelope;
 use super::facts::MAX_FACTS_BYTES;
 use super::json::{fitting, push_string, string_len};
 use super::original::Original;
-use super::{Completed, Outcome, Verdict};
+use super::{Completed, Hop, Outcome, Verdict};
 use crate::failure::{Code, Failure, MAX_MESSAGE_BYTES};
 use crate::record::Header;
 use crate::text::char_boundary;
@@ -43,7 +45,7 @@ pub struct Answer<'a> {
     /// The `task_id`, or where there is none the record's own key.
     pub key: Option<&'a [u8]>,
     /// The record's, in its order; our own are left out, or for the retry topic made anew.
-    pub headers: Vec<&'a Header>,
+    pub headers: Vec<Cow<'a, Header>>,
     /// One JSON object.
     pub payload: Vec<u8>,
     /// Something was left out to keep within the size. The payload says so, too.
@@ -76,8 +78,9 @@ impl Outcome {
     }
 
     /// The record as it was; a failure where there is no room for it, since a task cannot be cut.
-    fn encode_deferral<'a>(&'a self, own: &'a [Header], max_bytes: usize) -> Answer<'a> {
+    fn encode_deferral(&self, own: &[Header], max_bytes: usize) -> Answer<'_> {
         let payload = self.record.payload.as_deref().unwrap_or_default();
+        let own = Hop::read(own).map_or_else(|| own.to_vec(), |hop| hop.headers());
         let envelope = Envelope::of_deferral(&self.record, own, max_bytes);
         if let Some(envelope) = envelope.filter(|envelope| payload.len() <= envelope.room) {
             return envelope.deferral(payload.to_vec());

@@ -1,5 +1,7 @@
 //! What goes around an answer's payload, and what room it leaves.
 
+use std::borrow::Cow;
+
 use super::Outcome;
 use super::encode::{Answer, AnswerKind};
 use crate::record::{Header, Record};
@@ -16,7 +18,7 @@ const HEADER_OVERHEAD: usize = 10;
 /// An answer's key and headers.
 pub(super) struct Envelope<'a> {
     key: Option<&'a [u8]>,
-    headers: Vec<&'a Header>,
+    headers: Vec<Cow<'a, Header>>,
     /// Bytes that are left for the payload.
     pub room: usize,
     /// Headers or the key had to go.
@@ -31,7 +33,7 @@ impl<'a> Envelope<'a> {
         let headers = record.headers.iter().filter(|header| !header.key.starts_with(OWN_HEADER_PREFIX));
         let whole = Envelope {
             key: task_id.or(record.key.as_deref()),
-            headers: headers.collect(),
+            headers: headers.map(Cow::Borrowed).collect(),
             room: max_bytes.saturating_sub(RECORD_OVERHEAD),
             cut: false,
         };
@@ -39,18 +41,19 @@ impl<'a> Envelope<'a> {
         let fitting = if has_room(&whole) {
             whole
         } else {
-            let bare = Envelope { headers: Vec::new(), cut: true, ..whole };
-            if has_room(&bare) { bare } else { Envelope { key: task_id, ..bare } }
+            let bare = Envelope { cut: !whole.headers.is_empty(), headers: Vec::new(), ..whole };
+            let keyless = bare.key != task_id;
+            if has_room(&bare) { bare } else { Envelope { key: task_id, cut: bare.cut || keyless, ..bare } }
         };
         Envelope { room: fitting.room.saturating_sub(fitting.len()), ..fitting }
     }
 
     /// The envelope of the record itself, with its `own` headers made anew; `None` where it leaves no room.
-    pub fn of_deferral(record: &'a Record, own: &'a [Header], max_bytes: usize) -> Option<Self> {
+    pub fn of_deferral(record: &'a Record, own: Vec<Header>, max_bytes: usize) -> Option<Self> {
         let headers = record.headers.iter().filter(|header| !header.key.starts_with(OWN_HEADER_PREFIX));
         let whole = Envelope {
             key: record.key.as_deref(),
-            headers: headers.chain(own).collect(),
+            headers: headers.map(Cow::Borrowed).chain(own.into_iter().map(Cow::Owned)).collect(),
             room: 0,
             cut: false,
         };

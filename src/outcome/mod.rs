@@ -36,7 +36,8 @@ pub struct Completed {
 pub enum Verdict {
     Completed(Completed),
     Failed(Failure),
-    /// No answer yet: the record goes to the retry topic, with these headers besides its own ([`Hop`]).
+    /// No answer yet: the record goes to the retry topic, with these headers besides its own ([`Hop`]; a
+    /// compact one is written out when it is encoded).
     Deferred(Vec<Header>),
 }
 

@@ -193,5 +193,6 @@ pub(crate) fn limits(max_sessions_per_pod: usize) -> config::Pool {
         session_timeout: Duration::from_secs(300),
         max_waiting_tasks: 20_000,
         max_waiting_bytes: 1 << 20,
+        slow_task: Duration::from_secs(300),
     }
 }

@@ -14,8 +14,7 @@ use tokio::time::Instant;
 
 use crate::metrics::Closed;
 
-/// A connection whose limit fell gets one session more after this time, the next one after half of it, and so on up
-/// to its cap: a server that is free again is soon used again.
+/// A connection whose limit fell gets one session more after this time, the next one after half of it, and so on.
 pub(super) const LIMIT_RISES_AFTER: Duration = Duration::from_secs(60);
 const LIMIT_RISES_AFTER_LEAST: Duration = Duration::from_secs(5);
 /// Where the server refuses the one session more, the next is tried twice as late, and so on up to this.
@@ -192,7 +191,6 @@ impl Room {
     pub fn lower_limit(&mut self, connection: &str, now: Instant) {
         let Some(seats) = self.connections.get_mut(connection) else { return };
         seats.limit = seats.limit.min(seats.live().saturating_sub(1)).max(1);
-        // Half of it had been for the session that was one too many.
         let next =
             if std::mem::take(&mut seats.has_risen) { seats.rises_after * 4 } else { seats.rises_after };
         seats.rises_after = next.clamp(LIMIT_RISES_AFTER, LIMIT_RISES_AFTER_MOST);

@@ -78,7 +78,9 @@ impl Committer for AtLeastOnce {
     /// An idempotent producer that lost its sequence takes nothing more. What was not acknowledged is sent again by
     /// the next one, which at least once allows.
     fn begin(&mut self, producer: &Producer, _patience: &Patience) -> Result<(), CommitError> {
-        producer.fatal_error().map_or(Ok(()), |code| Err(CommitError::Broken(KafkaError::Global(code))))
+        let broken =
+            |code| CommitError::Broken { why: "as its client library says", error: KafkaError::Global(code) };
+        producer.fatal_error().map_or(Ok(()), |code| Err(broken(code)))
     }
 
     fn commit(

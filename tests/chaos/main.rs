@@ -27,6 +27,7 @@ mod support;
 mod answers;
 mod audit;
 mod events;
+mod figures;
 mod fleet;
 mod plan;
 mod run;

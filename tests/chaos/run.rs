@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 use crate::answers::Reader;
 use crate::audit::Audit;
 use crate::events::{Dealer, Event, absence, frozen, gap};
+use crate::figures::Figures;
 use crate::fleet::Fleet;
 use crate::plan::{CONNECTIONS, Plan, Task};
 use crate::settings::Settings;
@@ -64,23 +65,21 @@ pub fn run(settings: &Settings) {
     let mut all = Reader::new(&site.kafka, &site.topics, "read_uncommitted");
     all.read_to_end(&site.kafka);
     let audit = Audit::of(&plan, &reader.answers, &site);
-    eprintln!(
-        "chaos: seed {seed}: tasks {}, answers {}, lost {}, duplicated {}, wrong files {}, temp files left {} \
-         ({stood} when all was answered, {swept} s later none), kills {}, exits {}, rebalances {}, aborted transactions {} \
-         (answers {}), seconds {}",
-        site.records(),
-        reader.answers.len(),
-        audit.lost.len(),
-        audit.duplicated.len(),
-        audit.wrong.len(),
-        audit.left.len(),
-        fleet.kills,
-        fleet.exits,
-        site.rebalances(),
-        site.aborted_transactions(),
-        all.answers.len() - reader.answers.len(),
-        begun.elapsed().as_secs(),
-    );
+    let figures = Figures {
+        tasks: site.records(),
+        answers: reader.answers.len(),
+        audit: &audit,
+        fleet: &fleet,
+        rebalances: site.rebalances(),
+        aborted_answers: all.answers.len() - reader.answers.len(),
+        stood,
+        swept,
+        seconds: begun.elapsed().as_secs(),
+    };
+    eprintln!("chaos: seed {seed}: {figures}");
+    if let Some(report) = &settings.report {
+        figures.report(settings, report);
+    }
     let bad_ends = fleet.bad_ends.join("\n");
     assert!(
         audit.is_clean() && lag == 0 && bad_ends.is_empty(),

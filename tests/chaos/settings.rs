@@ -1,5 +1,6 @@
 //! What `make chaos TASKS=… PODS=… SEED=…` says, as environment variables.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -25,11 +26,14 @@ pub struct Settings {
     pub broker_away: Duration,
     /// Tasks with `overwrite: false` and a destination that is not there, too.
     pub redo: bool,
+    /// The file that gets a row with the figures.
+    pub report: Option<PathBuf>,
 }
 
 impl Settings {
     /// `FTP_POOLER_CHAOS_TASKS`, `_PODS`, `_SEED`, `_DELIVERY` (`exactly_once`), `_ONLY`
-    /// (`Kill,KillBroker`), `_BROKER_AWAY` (seconds), `_REDO` (`1`, or `0`):
+    /// (`Kill,KillBroker`), `_BROKER_AWAY` (seconds), `_REDO` (`1`, or `0`), `_REPORT`
+    /// (a file):
     /// the short run where nothing is set, with a seed of its own.
     pub fn from_environment() -> Settings {
         Settings {
@@ -40,6 +44,7 @@ impl Settings {
             only: variable("ONLY").unwrap_or_default(),
             broker_away: Duration::from_secs(variable("BROKER_AWAY").unwrap_or(0)),
             redo: variable::<u8>("REDO") != Some(0),
+            report: variable("REPORT"),
         }
     }
 

@@ -20,8 +20,6 @@ const NARROW: &str = "10";
 const SESSIONS: usize = 4;
 /// How often directories are looked at for temp files: a run is to end soon after its last answer.
 const SWEEP: &str = "2s";
-/// One entry of a segment's index of aborted transactions (Kafka's `AbortedTxn`), in bytes.
-const ABORTED_ENTRY: u64 = 34;
 
 /// Everything that is not a pod.
 pub struct Site {
@@ -100,15 +98,6 @@ impl Site {
         let log = fs::read(self.kafka.directory().join("kafka.log")).unwrap_or_default();
         let stabilized = format!("Stabilized group {} ", self.topics.group);
         String::from_utf8_lossy(&log).lines().filter(|line| line.contains(&stabilized)).count()
-    }
-
-    /// Transactions that were aborted with results in them, by the broker's own index. An abort before the
-    /// first answer leaves no trace there, and takes nothing back.
-    pub fn aborted_transactions(&self) -> u64 {
-        let partition = self.kafka.directory().join("data").join(format!("{}-0", self.topics.results));
-        let files = fs::read_dir(partition).into_iter().flatten().flatten();
-        let indexes = files.filter(|file| file.path().extension().is_some_and(|e| e == "txnindex"));
-        indexes.filter_map(|file| file.metadata().ok()).map(|meta| meta.len() / ABORTED_ENTRY).sum()
     }
 
     /// Records in the input topic.

@@ -1,5 +1,7 @@
 //! What an outcome becomes: the message of a result or a failure, within the size of its topic.
 
+use std::borrow::Cow;
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -141,11 +143,29 @@ fn a_results_notes_are_there_if_there_are_any_and_go_where_there_is_no_room() {
     let whole = message(&outcome.encode(TOPIC_BYTES));
     assert_eq!(whole["notes"], json!(["one", long, "three"]));
     assert_valid(&validator("result"), &whole);
-    let cut = outcome.encode(1);
-    assert!(cut.truncated && record_size(&cut) <= MIN_MESSAGE_BYTES);
-    let cut = message(&cut);
-    assert_eq!(cut["notes"], json!(["one"]));
-    assert_valid(&validator("result"), &cut);
+    for (bytes, notes) in [(MIN_MESSAGE_BYTES, json!(["one"])), (1, json!(null))] {
+        let cut = outcome.encode(bytes);
+        assert!(cut.truncated && record_size(&cut) <= MIN_MESSAGE_BYTES);
+        let cut = message(&cut);
+        assert_eq!(cut["notes"], notes);
+        assert_valid(&validator("result"), &cut);
+    }
+}
+
+#[test]
+fn a_failure_for_a_topic_that_takes_next_to_nothing_has_what_is_required_and_no_more() {
+    let record =
+        Record { headers: vec![Header { key: "h".into(), value: None }], ..record(Some(&[b'x'; 9_000])) };
+    let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
+    let outcome = outcome(record, Some(id), Err(Failure::new(Code::Timeout, "m".repeat(2_000))));
+    let least = outcome.encode(1);
+    assert!(least.truncated && record_size(&least) <= 400, "{}", record_size(&least));
+    assert_eq!((least.key, least.headers.len()), (Some(id.as_bytes()), 0));
+    let message = message(&least);
+    assert_valid(&validator("failure"), &message);
+    assert_eq!((&message["task_id"], &message["task"]), (&json!(id), &json!(null)));
+    assert_eq!((&message["error"]["code"], &message["error"]["message"]), (&json!("timeout"), &json!("")));
+    assert_eq!(message["truncated"], true);
 }
 
 #[test]
@@ -232,7 +252,8 @@ fn headers_travel_along_in_order_without_the_poolers_own() {
     for verdict in [Ok(completed(&[])), Err(Failure::new(Code::Internal, "x"))] {
         let outcome =
             outcome(Record { headers: record.headers.clone(), ..self::record(None) }, Some("6b1f"), verdict);
-        let headers: Vec<Header> = outcome.encode(TOPIC_BYTES).headers.into_iter().cloned().collect();
+        let headers: Vec<Header> =
+            outcome.encode(TOPIC_BYTES).headers.into_iter().map(Cow::into_owned).collect();
         assert_eq!(
             headers,
             [header("trace", Some(b"\xff\x00")), header("trace", None), header("", Some(b""))]
@@ -336,7 +357,8 @@ proptest! {
         prop_assert!(flaws.is_empty(), "{:?}", flaws);
         prop_assert_eq!(&message["task_id"], &json!(task_id));
         prop_assert_eq!(message.get("truncated").is_some(), answer.truncated);
-        prop_assert_eq!(message["task"].is_null(), payload.is_none());
+        // Below the smallest size the original goes as well.
+        prop_assert_eq!(message["task"].is_null(), payload.is_none() || message["task"].is_null() && max_bytes < MIN_MESSAGE_BYTES);
         if !answer.truncated {
             let raw = message["task"].get("raw").and_then(Value::as_str).map(str::as_bytes);
             let base64 = message["task"].get("raw_base64").and_then(Value::as_str).map(|text| BASE64.decode(text).unwrap());
@@ -389,7 +411,7 @@ fn a_deferral_is_the_record_as_it_was_with_our_own_headers_made_anew() {
     let sent = deferred.encode(100_000);
     assert_eq!((sent.kind, sent.key, sent.truncated), (AnswerKind::Deferral, Some(&b"the key"[..]), false));
     assert_eq!(sent.payload, br#" {"task_id" : "6b1f"} "#);
-    let headers: Vec<_> = sent.headers.into_iter().cloned().collect();
+    let headers: Vec<_> = sent.headers.into_iter().map(Cow::into_owned).collect();
     assert_eq!(headers, [header("trace", "1"), header("trace", "2"), header("ftp-pooler-attempts", "2")]);
 }
 

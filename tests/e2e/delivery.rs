@@ -128,7 +128,7 @@ fn a_topic_that_takes_next_to_nothing_gets_what_cannot_be_left_out() {
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
 fn a_pod_whose_name_another_one_takes_ends_and_says_why_and_each_task_is_answered_once() {
-    let stage = Stage::new("fenced");
+    let stage = Stage::with("fenced", 2, &[]);
     stage.server.put("f", b"content");
     let ids: Vec<String> = (0..40).map(|i| i.to_string()).collect();
     let task = |id: &String| download(id, "remote", "f", &format!("out/{id}"));
@@ -137,14 +137,13 @@ fn a_pod_whose_name_another_one_takes_ends_and_says_why_and_each_task_is_answere
     let mut answers = stage.answers();
     answers.wait_for_ids(&ids[..20], LONG);
 
-    // Two pods have one name: the later one has the identity. The earlier one finds out when it has to publish, and
-    // whoever of them has the partition then.
+    // Two pods have one name: the later one has the identity, and the earlier one finds out when it has to publish.
     let second = Pod::start(&stage.config());
+    let assigned = |pod: &Pod| pod.metrics().sum("ftp_pooler_assigned_partitions", &[]);
+    wait_until("a partition each", LONG, || assigned(&first).min(assigned(&second)) >= 1.0);
     stage.send(ids[20..].iter().map(task));
-    if first.is_running() && first.metrics().sum("ftp_pooler_assigned_partitions", &[]) > 0.0 {
-        assert_eq!(first.wait_exit(LONG).code(), Some(1), "{}", first.log_tail(30));
-        assert!(first.log().contains("another process publishes as this pod"), "{}", first.log_tail(30));
-    }
+    assert_eq!(first.wait_exit(LONG).code(), Some(1), "{}", first.log_tail(30));
+    assert!(first.log().contains("another process publishes as this pod"), "{}", first.log_tail(30));
     answers.wait_for_ids(&ids, LONG);
     assert_eq!(second.terminate(EXIT).code(), Some(0), "{}", second.log_tail(30));
     answers.read_to_end().assert_each_once(&ids);

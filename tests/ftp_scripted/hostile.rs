@@ -213,7 +213,7 @@ fn ways() -> Vec<Way> {
             "RETR",
             Act::SendLate(half()),
         ),
-        way("226 never", Down, With(Timeout), "RETR", Act::Send(whole(), End::Silence)),
+        way("226 never", Down, Either(Timeout, ProtocolError), "RETR", Act::Send(whole(), End::Silence)),
         way("226 twice", Down, Well, "RETR", Act::Send(whole(), close("226 Done\r\n226 Done"))),
         way("SIZE that is too small", Down, With(IntegrityMismatch), "SIZE", say("213 3")),
         way("SIZE that is too large", Down, With(IntegrityMismatch), "SIZE", say("213 11")),
@@ -320,6 +320,7 @@ impl Pod {
             session_timeout: IN_TIME,
             max_waiting_tasks: 100,
             max_waiting_bytes: 1 << 20,
+            slow_task: Duration::from_secs(300),
         };
         let metrics = Metrics::default();
         let (sender, answers) = mpsc::channel(100);

@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header as KafkaHeader, Headers, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset};
 use serde_json::{Value, json};
 
 use super::kafka::{Kafka, REQUEST, Topics};
@@ -206,13 +206,7 @@ impl Answers {
             .set("fetch.wait.max.ms", "50")
             .create()
             .expect("a consumer");
-        let mut list = TopicPartitionList::new();
-        for topic in [&topics.results, &topics.failures] {
-            for partition in kafka.end_offsets(topic).keys() {
-                list.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
-            }
-        }
-        consumer.assign(&list).expect("an assignment");
+        consumer.assign(&kafka.answers_from_the_beginning(topics)).expect("an assignment");
         Answers { consumer, topics: topics.clone(), all: Vec::new() }
     }
 

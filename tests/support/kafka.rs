@@ -157,6 +157,20 @@ impl Kafka {
             .collect()
     }
 
+    /// Both answer topics, each partition from its beginning: what a reader of all answers is assigned.
+    ///
+    /// # Panics
+    /// Where the broker does not answer.
+    pub fn answers_from_the_beginning(&self, topics: &Topics) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for topic in [&topics.results, &topics.failures] {
+            for partition in self.end_offsets(topic).keys() {
+                list.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
+            }
+        }
+        list
+    }
+
     /// What a group has committed, with its metadata; partitions without a commit are absent.
     ///
     /// # Panics

@@ -160,3 +160,21 @@ async fn a_base_path_that_was_removed_says_nothing_about_the_source() {
         assert!(matches!(&error, StorageError::Io(text) if text.contains("base_path")), "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn a_base_path_that_is_made_anew_is_used_and_one_that_was_moved_away_is_still_the_same() {
+    for place in Place::each() {
+        for path in ["/x", "/dir/x"] {
+            std::fs::remove_dir_all(&place.base).unwrap();
+            assert!(place.download(path, b"nowhere", true).await.is_err());
+            std::fs::create_dir(&place.base).unwrap();
+            place.download(path, b"1", true).await.unwrap();
+            assert_eq!(place.upload(path).await.unwrap(), b"1");
+        }
+        let aside = place.base.with_extension("aside");
+        std::fs::rename(&place.base, &aside).unwrap();
+        std::fs::create_dir(&place.base).unwrap();
+        place.download("/y", b"2", true).await.unwrap();
+        assert!(aside.join("y").exists() && !place.base.join("y").exists());
+    }
+}

@@ -1,0 +1,236 @@
+//! A model of the whole group: several pods with the real ledgers, simulated brokers, and random sequences of
+//! all that may happen to them. A `read_committed` reader sees each task answered once, nothing is lost, no
+//! low-water mark goes back and no map is dropped, whoever dies in between.
+
+mod broker;
+mod pod;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+use crate::offsets::TopicPartition;
+use broker::{Broker, Incarnation};
+use pod::{DELAY, Ended, Pod, Sabotage, World};
+
+const PODS: usize = 3;
+const PARTITIONS: i32 = 2;
+/// At the end, when nothing happens to anybody any more, all is answered within so many rounds.
+const ROUNDS: usize = 400;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Produce {
+        partition: i32,
+        gap: i64,
+    },
+    Poll(usize),
+    Finish {
+        pod: usize,
+        pick: usize,
+        defers: bool,
+    },
+    Publish(usize),
+    FailBatch(usize),
+    Rebalance(usize),
+    Heartbeat(usize),
+    LetGo {
+        pod: usize,
+        is_late: bool,
+    },
+    TakeOver(usize),
+    /// Its session is over, and it does not know.
+    Expel(usize),
+    Kill(usize),
+    /// Stopped; whoever waits for it goes on without it.
+    Freeze(usize),
+    Thaw(usize),
+    /// The coordinator gives up a transaction, its owner alive or not.
+    TimeOut(usize),
+    Later(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let pod = || 0..PODS;
+    prop_oneof![
+        6 => (0..PARTITIONS, 0_i64..2).prop_map(|(partition, gap)| Step::Produce { partition, gap }),
+        8 => pod().prop_map(Step::Poll),
+        10 => (pod(), any::<usize>(), prop::bool::weighted(0.3))
+            .prop_map(|(pod, pick, defers)| Step::Finish { pod, pick, defers }),
+        14 => pod().prop_map(Step::Publish),
+        1 => pod().prop_map(Step::FailBatch),
+        2 => any::<u8>().prop_map(|shuffle| Step::Rebalance(shuffle.into())),
+        8 => pod().prop_map(Step::Heartbeat),
+        4 => (pod(), prop::bool::weighted(0.3)).prop_map(|(pod, is_late)| Step::LetGo { pod, is_late }),
+        8 => pod().prop_map(Step::TakeOver),
+        1 => pod().prop_map(Step::Expel),
+        1 => pod().prop_map(Step::Kill),
+        1 => pod().prop_map(Step::Freeze),
+        2 => pod().prop_map(Step::Thaw),
+        1 => pod().prop_map(Step::TimeOut),
+        2 => (0_u64..40).prop_map(Step::Later),
+    ]
+}
+
+struct Group {
+    broker: Broker,
+    pods: Vec<Pod>,
+    world: World,
+    incarnations: Incarnation,
+    tasks: usize,
+}
+
+impl Group {
+    fn new(sabotage: Sabotage) -> Self {
+        let mut broker = Broker::default();
+        for topic in ["tasks", "retry"] {
+            for partition in 0..PARTITIONS {
+                broker.logs.insert(TopicPartition { topic: topic.into(), partition }, broker::Log::default());
+            }
+        }
+        let world = World { begun: Instant::now(), elapsed: Duration::ZERO, sabotage };
+        let pods = (0..PODS).map(|n| Pod::new(n, None)).collect();
+        let mut group = Group { broker, pods, world, incarnations: PODS, tasks: 0 };
+        group.settle_down(1);
+        group
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), String> {
+        let Group { broker, pods, world, .. } = self;
+        let of = |pod: &usize| pods[*pod].is_frozen;
+        match step {
+            Step::Poll(pod)
+            | Step::Finish { pod, .. }
+            | Step::Publish(pod)
+            | Step::FailBatch(pod)
+            | Step::Heartbeat(pod)
+            | Step::LetGo { pod, .. }
+            | Step::TakeOver(pod)
+                if of(pod) => {}
+            Step::Produce { partition, gap } => {
+                let at = TopicPartition { topic: "tasks".into(), partition: *partition };
+                broker.produce(&at, self.tasks, *gap);
+                self.tasks += 1;
+            }
+            Step::Poll(pod) => pods[*pod].poll(broker, world),
+            Step::Finish { pod, pick, defers } => pods[*pod].finish(*pick, *defers),
+            Step::Publish(pod) => {
+                if let Err(Ended) = pods[*pod].publish(broker, world)? {
+                    self.kill(*pod);
+                }
+            }
+            Step::FailBatch(pod) => pods[*pod].fail_batch(broker, world),
+            Step::Rebalance(shuffle) => broker.rebalance(*shuffle),
+            Step::Heartbeat(pod) => pods[*pod].heartbeat(broker),
+            Step::LetGo { pod, is_late } => pods[*pod].let_go(broker, *is_late),
+            Step::TakeOver(pod) => pods[*pod].take_over(broker, world)?,
+            Step::Expel(pod) => broker.expel(pods[*pod].me),
+            Step::Kill(pod) => self.kill(*pod),
+            Step::Freeze(pod) => pods[*pod].is_frozen = true,
+            Step::Thaw(pod) => pods[*pod].is_frozen = false,
+            Step::TimeOut(pod) => broker.abort(pods[*pod].me),
+            Step::Later(seconds) => world.elapsed += Duration::from_secs(*seconds),
+        }
+        Ok(())
+    }
+
+    /// With whatever it has open; its next process starts.
+    fn kill(&mut self, pod: usize) {
+        let before = self.pods[pod].me;
+        self.pods[pod] = Pod::new(self.incarnations, Some(before));
+        self.incarnations += 1;
+    }
+
+    /// The dead are missed, everybody joins, and the partitions are shared anew.
+    fn settle_down(&mut self, shuffle: usize) {
+        let alive: Vec<_> = self.pods.iter().map(|pod| pod.me).collect();
+        for dead in (0..self.incarnations).filter(|n| !alive.contains(n)) {
+            self.broker.expel(dead);
+            self.broker.abort(dead);
+        }
+        self.pods.iter_mut().for_each(|pod| pod.is_frozen = false);
+        self.pods.iter_mut().for_each(|pod| pod.heartbeat(&mut self.broker));
+        self.broker.rebalance(shuffle);
+    }
+
+    /// Nothing happens to anybody any more: whatever is left is done.
+    fn come_to_rest(&mut self) -> Result<(), String> {
+        self.settle_down(3);
+        for round in 0..ROUNDS {
+            let alive: BTreeSet<_> = self.pods.iter().map(|pod| pod.me).collect();
+            if self.broker.members != alive {
+                self.settle_down(3);
+            }
+            self.world.elapsed += DELAY;
+            for pod in 0..PODS {
+                self.take(&Step::Heartbeat(pod))?;
+                self.take(&Step::LetGo { pod, is_late: round > ROUNDS / 2 })?;
+                self.take(&Step::Heartbeat(pod))?;
+                self.take(&Step::TakeOver(pod))?;
+                self.take(&Step::Poll(pod))?;
+                self.take(&Step::Finish { pod, pick: round, defers: false })?;
+                for _ in 0..4 {
+                    self.take(&Step::Publish(pod))?;
+                }
+            }
+            let is_done = self.broker.answers.len() == self.tasks;
+            if is_done && self.pods.iter().all(Pod::is_idle) {
+                return Ok(());
+            }
+        }
+        let lost: Vec<_> = (0..self.tasks).filter(|id| !self.broker.answers.contains_key(id)).collect();
+        Err(format!("without an answer: {lost:?}"))
+    }
+}
+
+fn run(steps: &[Step], sabotage: Sabotage) -> Result<(), String> {
+    let mut group = Group::new(sabotage);
+    steps.iter().try_for_each(|step| group.take(step))?;
+    group.come_to_rest()
+}
+
+fn runner(cases: u32) -> TestRunner {
+    let config = Config { cases, max_shrink_iters: 200, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+}
+
+fn check(cases: u32, sabotage: Sabotage) -> Result<(), TestError<Vec<Step>>> {
+    runner(cases).run(&prop::collection::vec(step(), 0..250), |steps| {
+        run(&steps, sabotage).map_err(TestCaseError::fail)
+    })
+}
+
+#[test]
+fn whatever_happens_to_pods_each_task_is_answered_once() {
+    // Other sequences each time, besides those that are the same everywhere.
+    let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
+    let steps = prop::collection::vec(step(), 0..250);
+    let random =
+        TestRunner::new(config).run(&steps, |steps| run(&steps, Sabotage::None).map_err(TestCaseError::fail));
+    for result in [random, check(128, Sabotage::None)] {
+        if let Err(error) = result {
+            panic!("{error}");
+        }
+    }
+}
+
+#[test]
+fn a_pod_that_is_wired_wrongly_is_found_out() {
+    for sabotage in [
+        Sabotage::OutcomesWithoutEpoch,
+        Sabotage::MapDropped,
+        Sabotage::MemberReadLate,
+        Sabotage::AbortedIsSettled,
+        Sabotage::OffsetsReadUnstable,
+        Sabotage::EarlyIsFinished,
+    ] {
+        match check(3_000, sabotage) {
+            Err(TestError::Fail(reason, steps)) => {
+                eprintln!("{sabotage:?}: {reason}, after {} steps", steps.len())
+            }
+            other => panic!("{sabotage:?} is not found: {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A lane's place on its line.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Carried, Line, Seek, State};
+use crate::dispatch::queue::Entry;
+
+/// A lane's place on its line. However the lane ends, it is counted rightly.
+#[derive(Debug)]
+pub(in crate::dispatch) struct Duty {
+    line: Arc<Line>,
+    number: u64,
+    has_session: bool,
+    has_left: bool,
+}
+
+impl Duty {
+    pub(super) fn new(line: Arc<Line>, number: u64) -> Self {
+        Duty { line, number, has_session: false, has_left: false }
+    }
+
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// For a lane without session and task: what to do next. `limit` is the connection's present one.
+    pub fn seek(&mut self, now: Instant, limit: usize) -> Seek {
+        let line = Arc::clone(&self.line);
+        let mut state = line.state();
+        let seek = state.seek(now, limit);
+        if matches!(seek, Seek::Leave) {
+            self.leave(&mut state);
+        }
+        seek
+    }
+
+    pub fn got_session(&mut self) {
+        let before = std::mem::replace(&mut self.has_session, true);
+        self.line.state().with_session += usize::from(!before);
+    }
+
+    pub fn lost_session(&mut self) {
+        let before = std::mem::replace(&mut self.has_session, false);
+        self.line.state().with_session -= usize::from(before);
+    }
+
+    /// Takes the next task, if there is one and the breaker lets it be tried.
+    pub fn take(&mut self, now: Instant) -> Option<Box<Entry>> {
+        let (entry, is_superfluous) = {
+            let mut state = self.line.state();
+            if state.stopped || state.is_held(now) {
+                return None;
+            }
+            let entry = state.queue.pop()?;
+            state.carried.insert(self.number, Carried::new(&entry, now));
+            (entry, state.free() > state.queue.ready())
+        };
+        if is_superfluous {
+            self.line.changed.notify_waiters();
+        }
+        Some(entry)
+    }
+
+    /// The task has been answered, or is to be dropped.
+    pub fn finish(&mut self) {
+        self.line.state().carried.remove(&self.number);
+    }
+
+    /// The task is to be tried again: at once, or when it is due. Where nothing is begun any more it is dropped.
+    pub fn give_back(&mut self, entry: Box<Entry>, due: Option<Instant>) {
+        let mut state = self.line.state();
+        state.carried.remove(&self.number);
+        match due {
+            _ if state.stopped => {}
+            None => state.queue.push_front(entry),
+            Some(due) => state.queue.delay(entry, due),
+        }
+    }
+
+    /// The task's transfer begins; until then it is tried with a login.
+    pub fn transfers(&self, now: Instant) {
+        if let Some(carried) = self.line.state().carried.get_mut(&self.number) {
+            carried.transfers = Some(now);
+        }
+    }
+
+    fn leave(&mut self, state: &mut State) {
+        if !std::mem::replace(&mut self.has_left, true) {
+            state.lanes -= 1;
+            state.with_session -= usize::from(self.has_session);
+            state.carried.remove(&self.number);
+        }
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        let line = Arc::clone(&self.line);
+        self.leave(&mut line.state());
+    }
+}

@@ -1,0 +1,69 @@
+//! What a run has to tell: one line, and a row of `docs/TEST_REPORT.md`.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::audit::Audit;
+use crate::fleet::Fleet;
+use crate::settings::Settings;
+
+pub struct Figures<'a> {
+    /// Records in the input topic.
+    pub tasks: i64,
+    pub answers: usize,
+    pub audit: &'a Audit,
+    pub fleet: &'a Fleet<'a>,
+    pub rebalances: usize,
+    /// Answers in aborted transactions, which nobody sees.
+    pub aborted_answers: usize,
+    /// Temp files when the last answer had come.
+    pub stood: usize,
+    /// Seconds until none stood any more.
+    pub swept: u64,
+    pub seconds: u64,
+}
+
+impl fmt::Display for Figures<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Figures { tasks, answers, audit, fleet, rebalances, aborted_answers, stood, swept, seconds } =
+            self;
+        let Audit { lost, duplicated, wrong, left } = audit;
+        let [lost, duplicated, wrong, left] = [lost, duplicated, wrong, left].map(Vec::len);
+        write!(
+            f,
+            "tasks {tasks}, answers {answers}, lost {lost}, duplicated {duplicated}, wrong files {wrong}, "
+        )?;
+        write!(f, "temp files left {left} ({stood} at the last answer, swept for {swept} s), ")?;
+        write!(
+            f,
+            "kills {}, exits {}, aborts by librdkafka {}, ",
+            fleet.kills, fleet.exits, fleet.assignor_aborts
+        )?;
+        write!(f, "rebalances {rebalances}, ")?;
+        write!(f, "aborted transactions {} (answers {aborted_answers}), ", fleet.aborted_transactions())?;
+        write!(f, "seconds {seconds}")
+    }
+}
+
+impl Figures<'_> {
+    /// Appends a row of the report's table.
+    ///
+    /// # Panics
+    /// Where the file cannot be written.
+    pub fn report(&self, settings: &Settings, file: &Path) {
+        let Settings { pods, seed, delivery, .. } = settings;
+        let Audit { lost, duplicated, wrong, left } = self.audit;
+        let [lost, duplicated, wrong, left] = [lost, duplicated, wrong, left].map(Vec::len);
+        let Figures { tasks, answers, fleet, rebalances, seconds, .. } = self;
+        let (kills, aborted) = (fleet.kills, fleet.aborted_transactions());
+        let row = format!(
+            "| {delivery} | {seed} | {pods} | {tasks} | {answers} | {lost} | {duplicated} | {wrong} | {left} | {kills} \
+             | {rebalances} | {aborted} | {seconds} |\n"
+        );
+        let mut file =
+            OpenOptions::new().append(true).create(true).open(file).expect("a file for the report");
+        file.write_all(row.as_bytes()).expect("a row of the report");
+    }
+}

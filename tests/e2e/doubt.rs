@@ -1,0 +1,182 @@
+//! A commit whose confirmation never came: whether it took place is found out, and its answers are there once.
+//!
+//! The publishing thread runs in this process, with a committer that loses its producer right after a commit, or
+//! right before one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use ftp_pooler::config::{Delivery, Kafka};
+use ftp_pooler::consume::{self, CommitError, Consume, Downstream, Group, KafkaError, consumer_properties};
+use ftp_pooler::dispatch::{Admission, Answered, Budget, Whereabouts};
+use ftp_pooler::health::Health;
+use ftp_pooler::metrics::Metrics;
+use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
+use ftp_pooler::outcome::{Completed, Outcome, Verdict};
+use ftp_pooler::publish::{
+    Committer, ExactlyOnce, Patience, Producer, Publish, Topics as AnswerTopics, Uncommitted,
+};
+use ftp_pooler::record::{Origin, Record};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::LONG;
+use crate::support::client::{Answers, send};
+use crate::support::kafka::{Kafka as Broker, Topics};
+
+/// Answers each record at once; its `task_id` is the record's offset.
+struct Echo(mpsc::Sender<Answered>);
+
+impl Downstream for Echo {
+    fn accept(&self, record: Box<Record>, admission: Admission) {
+        let completed = Completed {
+            bytes_transferred: 0,
+            duration: Duration::ZERO,
+            notes: Vec::new(),
+            facts: Default::default(),
+        };
+        let outcome = Outcome {
+            task_id: Some(record.origin.offset.to_string()),
+            record,
+            attempts: 1,
+            at: jiff::Timestamp::now(),
+            verdict: Verdict::Completed(completed),
+        };
+        self.0.try_send(Answered { outcome, admission }).expect("room for an answer");
+    }
+
+    fn withdraw(&self) -> Vec<Origin> {
+        Vec::new()
+    }
+
+    fn relieve(&self, _: &[(TopicPartition, i64)]) {}
+
+    fn whereabouts(&self, _: &Origin) -> Option<Whereabouts> {
+        None
+    }
+}
+
+/// Of three commits one takes place and is not confirmed, one neither, and the third is well.
+struct Doubtful {
+    inner: ExactlyOnce,
+    commits: Arc<AtomicU32>,
+}
+
+fn lost() -> Uncommitted {
+    Uncommitted::InDoubt(CommitError::Broken { why: "as this test says", error: KafkaError::Canceled })
+}
+
+impl Committer for Doubtful {
+    fn start(&mut self, producer: &Producer) -> Result<(), CommitError> {
+        self.inner.start(producer)
+    }
+
+    fn prepare(&mut self) -> Result<(), CommitError> {
+        self.inner.prepare()
+    }
+
+    fn begin(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
+        self.inner.begin(producer, patience)
+    }
+
+    fn commit(
+        &mut self,
+        producer: &Producer,
+        commits: &[PartitionCommit],
+        patience: &Patience,
+    ) -> Result<(), Uncommitted> {
+        match self.commits.fetch_add(1, Ordering::Relaxed) % 3 {
+            0 => self.inner.commit(producer, commits, patience).and_then(|()| Err(lost())),
+            1 => Err(lost()),
+            _ => self.inner.commit(producer, commits, patience),
+        }
+    }
+
+    fn abort(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
+        self.inner.abort(producer, patience)
+    }
+
+    fn has_committed(&self, commits: &[PartitionCommit]) -> Result<bool, CommitError> {
+        self.inner.has_committed(commits)
+    }
+
+    fn answers_stand_alone(&self) -> bool {
+        false
+    }
+}
+
+fn kafka(broker: &Broker, topics: &Topics) -> Kafka {
+    Kafka {
+        bootstrap_servers: vec![broker.bootstrap().to_owned()],
+        consumer_group: topics.group.clone(),
+        input_topic: topics.tasks.clone(),
+        result_topic: topics.results.clone(),
+        fail_topic: topics.failures.clone(),
+        retry_topic: String::new(),
+        delivery: Delivery::ExactlyOnce,
+        static_membership: false,
+        properties: std::iter::empty().collect(),
+    }
+}
+
+#[test]
+#[ignore = "needs Kafka: make test"]
+fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_once() {
+    let broker = Broker::shared();
+    let topics = broker.topics("doubt", 1);
+    let kafka = kafka(broker, &topics);
+    let (offsets, health, metrics) = (Arc::new(Offsets::default()), Health::new(), Metrics::default());
+    let properties = consumer_properties(&kafka, "pod");
+    let group =
+        Group::create(&properties, offsets.clone(), health.clone(), metrics.clone()).expect("a member");
+    let (answers_in, answers) = mpsc::channel(1_000);
+    let (finish, runtime) = (CancellationToken::new(), Runtime::new().expect("a runtime"));
+    let commits = Arc::new(AtomicU32::new(0));
+    let committer = Doubtful { inner: ExactlyOnce::new(group.clone()), commits: commits.clone() };
+    let publish = Publish {
+        answers,
+        finish: finish.clone(),
+        topics: AnswerTopics {
+            results: topics.results.clone(),
+            failures: topics.failures.clone(),
+            retry: String::new(),
+        },
+        producer: Producer::create(&kafka, "pod", metrics.clone()).expect("a producer"),
+        committer: Box::new(committer),
+        offsets: offsets.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+    };
+    let publish = publish.spawn(runtime.handle().clone()).expect("a thread");
+    let consume: consume::Handle = Consume {
+        group,
+        topics: vec![topics.tasks.clone()],
+        retry: None,
+        slow_task: LONG,
+        offsets,
+        budget: Budget::new(1_000, 1 << 20),
+        downstream: Box::new(Echo(answers_in)),
+        health,
+        metrics: metrics.clone(),
+    }
+    .spawn()
+    .expect("a thread");
+
+    let mut seen = Answers::of(broker, &topics);
+    for round in 1..=8 {
+        send(broker, &topics.tasks, [b"{}".as_slice(); 5]);
+        seen.wait_for(round * 5, LONG);
+    }
+    finish.cancel();
+    let left = runtime.block_on(async { tokio::time::timeout(LONG, publish.ended).await });
+    assert_eq!(left.expect("it ends").expect("it says how").expect("no error"), 0);
+    consume.leave();
+
+    let ids: Vec<String> = (0..40).map(|id: u32| id.to_string()).collect();
+    seen.read_to_end().assert_each_once(&ids);
+    assert!(commits.load(Ordering::Relaxed) >= 8);
+    assert!(metrics.encode().lines().any(|line| line.starts_with("ftp_pooler_producer_renewals_total")));
+    assert_eq!(broker.lag(&topics), 0);
+}
