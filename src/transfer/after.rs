@@ -109,6 +109,10 @@ async fn look(
     let told = match job.stop.or_soon(session.modified(path)).await? {
         Modified::At(at) => Some(at),
         Modified::Refused { missing: true, .. } => return Ok(Source::Gone),
+        // Only for now.
+        Modified::Refused { error, .. } if error.failure.ftp_code.is_some_and(|code| code < 500) => {
+            return Err(error.into());
+        }
         Modified::Refused { .. } | Modified::Unsupported => None,
     };
     Ok(match (done.facts.source_mtime, told) {

@@ -219,6 +219,7 @@ async fn an_upload_keeps_its_sources_time_by_what_the_server_has() {
         (&["MFMT", "MDTM"], &["MFMT"], false, Some("MDTM 20010203040506 /.ftp-pooler-")),
         (&["MFMT"], &[], true, Some("MDTM 20010203040506 /.ftp-pooler-")),
         (&["SIZE"], &[], false, None),
+        (&["MFMT"], &[], false, Some("MFMT 20010203040506 /.ftp-pooler-")),
         (&["MDTM"], &["MDTM"], false, None),
     ] {
         let script = Script::new().say("FEAT", &features(lines));
@@ -250,6 +251,21 @@ async fn an_upload_keeps_its_sources_time_by_what_the_server_has() {
         let mut session = rig.hasty(&known).await;
         rig.run(&mut session, &dated(upload("/f", "/up"))).await.unwrap();
         assert!(refused.iter().all(|verb| !rig.server.verbs().contains(&(*verb).to_owned())), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_the_server_refuses_to_set_is_a_note_and_no_failure() {
+    for reply in ["550 Permission denied", "451 Not now", "553 No"] {
+        let script = Script::new().say("FEAT", &features(&["MFMT"])).say("MFMT", reply);
+        let rig = Rig::with(script).await;
+        rig.local("f", b"abc");
+        let mut session = rig.session().await;
+        let done = rig.run(&mut session, &dated(upload("/f", "/up"))).await.unwrap();
+        assert!(
+            done.notes[0].starts_with("modification time not kept: MFMT ") && done.notes[0].contains(reply)
+        );
+        assert_eq!(rig.server.paths(), ["/up"]);
     }
 }
 
