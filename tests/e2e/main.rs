@@ -36,4 +36,5 @@ mod retries;
 mod selftest;
 mod sweeping;
 mod takeover;
+mod traces;
 mod transfers;

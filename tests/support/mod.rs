@@ -7,6 +7,7 @@
 
 pub mod certificate;
 pub mod client;
+pub mod collector;
 pub mod files;
 pub mod ftp_server;
 pub mod gate;
