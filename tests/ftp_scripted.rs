@@ -15,10 +15,14 @@ mod after;
 mod checks;
 #[path = "ftp_scripted/hostile.rs"]
 mod hostile;
+#[path = "ftp_scripted/listing.rs"]
+mod listing;
 #[path = "ftp_scripted/redo.rs"]
 mod redo;
 #[path = "ftp_scripted/resume.rs"]
 mod resume;
+#[path = "ftp_scripted/row.rs"]
+mod row;
 #[path = "support/scripted.rs"]
 mod scripted;
 
