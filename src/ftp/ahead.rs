@@ -2,8 +2,10 @@
 //!
 //! What depends on no reply need not wait for one. So SIZE and RETR go in one burst; EPSV for the next file when
 //! the data connection has ended, while the reply that ends the transfer is still on its way; SIZE and RNFR
-//! likewise after an upload, and RNTO only once SIZE's reply was right, with the next EPSV behind it. Into a
-//! directory that has taken a file before, bytes follow STOR without waiting for its 150.
+//! likewise after an upload, and RNTO only once SIZE's reply was right, with the next EPSV behind it. In a row of
+//! uploads the next file's EPSV and STOR go out with SIZE, and RNFR and RNTO one file later (see `ending`). Into a
+//! directory that has taken a file before, bytes follow STOR without waiting for its 150. In active mode EPRT goes
+//! out with the command that it is for.
 //!
 //! Servers may object (Pure-FTPd swallows what comes during a transfer), so nothing is lost where they do: a
 //! refusal of what was sent ahead only means that it is asked again in its turn, a reply out of its place ends
