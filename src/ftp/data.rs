@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BufMut;
+use jiff::Timestamp;
 use suppaftp::tokio::AsyncRustlsStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
@@ -49,6 +50,12 @@ impl Retrieve<'_> {
     #[must_use]
     pub fn connection(&self) -> Arc<FtpConnection> {
         self.0.session.connection_handle()
+    }
+
+    /// When the file was last changed, where that was asked in one burst with RETR.
+    #[must_use]
+    pub fn modified(&self) -> Option<Timestamp> {
+        self.0.modified
     }
 
     /// Closes the data connection at once (vsftpd and `ProFTPD` wait for that), then reads the final reply.
@@ -261,6 +268,8 @@ pub(super) struct Transfer<'s> {
     pub data: Option<DataConnection>,
     pub early: Option<Reply>,
     pace: Pace,
+    /// What MDTM said, where it was asked in one burst with RETR.
+    modified: Option<Timestamp>,
     end: End,
     /// The final reply was read, or waited for in vain.
     over: bool,
@@ -268,9 +277,10 @@ pub(super) struct Transfer<'s> {
 
 impl<'s> Transfer<'s> {
     pub(super) fn new(session: &'s mut Session, step: Step, path: &str, opened: Opened) -> Transfer<'s> {
+        let modified = opened.modified.filter(|reply| reply.code == 213).and_then(|reply| reply.time());
         let (path, data, early) = (path.to_owned(), Some(opened.data), opened.early);
         let pace = Pace::new(session.connection().min_rate, step != Step::Sending);
-        Transfer { session, step, path, data, early, pace, end: End::Told, over: false }
+        Transfer { session, step, path, data, early, pace, modified, end: End::Told, over: false }
     }
 
     async fn read(&mut self, buffer: &mut (impl BufMut + Send)) -> Result<usize, TryError> {

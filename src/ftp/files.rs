@@ -87,18 +87,24 @@ impl Session {
     }
 
     /// Whether a file that once was there is there no more. `had_size`: SIZE told it then, so that a refusal now
-    /// tells enough; otherwise RNFR is asked, whose refusal must not be for want of a permission.
+    /// tells enough; otherwise RNFR is asked.
+    ///
+    /// # Errors
+    /// A refusal that proves nothing: for now, or for want of a permission.
     pub async fn is_gone(&mut self, path: &str, had_size: bool) -> Result<bool, TryError> {
         match self.size(path).await? {
             Size::Bytes(_) => return Ok(false),
             Size::Refused { missing: true, .. } => return Ok(true),
+            Size::Refused { error, .. } if proves_nothing(&error) => return Err(error),
             Size::Refused { .. } if had_size => return Ok(true),
             Size::Refused { .. } | Size::Unsupported => {}
         }
         let reply = self.about(Step::Rnfr, path).await?;
+        let says = reply.says(Some(path));
         match reply.code {
             350 => Ok(false),
-            450 | 550 | 553 => Ok(!reply.says(Some(path)).denied),
+            450 | 550 | 553 if says.missing => Ok(true),
+            550 | 553 if !says.denied => Ok(true),
             _ => Err(self.fail(Step::Rnfr, Some(path), &Fault::Reply(reply))),
         }
     }
@@ -209,12 +215,17 @@ impl Session {
         }
     }
 
-    async fn about(&mut self, step: Step, path: &str) -> Result<Reply, TryError> {
+    pub(super) async fn about(&mut self, step: Step, path: &str) -> Result<Reply, TryError> {
         match self.exchange(step, Some(path)).await {
             Ok(reply) => Ok(reply),
             Err(fault) => Err(self.fail(step, Some(path), &fault)),
         }
     }
+}
+
+/// A refusal of SIZE that a file which is there could have, too.
+fn proves_nothing(refused: &TryError) -> bool {
+    refused.failure.code == Code::PermissionDenied || refused.failure.ftp_code.is_some_and(|code| code < 500)
 }
 
 /// The directories above a file, the nearest first: `/a/b/c` → `/a/b`, `/a`.

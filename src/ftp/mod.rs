@@ -17,7 +17,8 @@
 //! data      a transfer under way: bytes, end, final reply
 //! ending    how a transfer ends, and what goes out with that
 //! files     SIZE, MKD, RNFR/RNTO, DELE
-//! list      MLSD, LIST
+//! list      temp files of the dead: MLSD, LIST
+//! directory what is in a directory, with sizes and times, for `submit`: MLSD, LIST
 //! mtime     MDTM; MFMT, MFF, SITE UTIME
 //! hash      HASH, XSHA256 and their like
 //! pace      too slow, or no byte at all
@@ -37,6 +38,7 @@ mod classify;
 mod connect;
 mod control;
 mod data;
+mod directory;
 mod ending;
 mod fault;
 mod features;
@@ -59,6 +61,7 @@ mod tls;
 mod trust;
 
 pub use data::{End, Retrieve, Store};
+pub use directory::{Entry, EntryKind, Told};
 pub use ending::{Ended, Row};
 pub use files::{Deleted, Renamed, Size};
 pub use hash::ServerHash;

@@ -30,15 +30,16 @@ pub(super) struct Opened {
     pub data: DataConnection,
     /// The final reply, where the server sent it without a preliminary one.
     pub early: Option<Reply>,
-    /// SIZE's reply, where it was sent in one burst with the command.
+    /// The replies to SIZE and MDTM, where they were sent in one burst with the command.
     pub size: Option<Reply>,
+    pub modified: Option<Reply>,
 }
 
 /// How the command that uses a data connection is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
     Alone,
-    /// Behind SIZE, in one burst with it.
+    /// Behind SIZE, and MDTM where the server has it, in one burst with them.
     BehindSize,
     /// STOR, and the bytes follow without waiting for its 150.
     Unaccepted,
@@ -51,15 +52,20 @@ pub(super) enum Manner {
 struct Sent {
     /// EPRT or PORT, first of all.
     announced: bool,
-    /// SIZE, right before the command.
+    /// SIZE, before the command.
     size: bool,
+    /// MDTM, between the two.
+    modified: bool,
     /// The port is one that was asked for ahead.
     is_port_ahead: bool,
 }
 
+/// The replies to SIZE and MDTM, where they were asked, and to the command.
+type Heard = (Option<Reply>, Option<Reply>, Reply);
+
 impl Sent {
     fn replies(self) -> usize {
-        1 + usize::from(self.announced) + usize::from(self.size)
+        1 + usize::from(self.announced) + usize::from(self.size) + usize::from(self.modified)
     }
 }
 
@@ -88,14 +94,18 @@ impl Session {
         let line = command_line(step, Some(path)).map_err(failed)?;
         self.speak_utf8(path).await.map_err(failed)?;
         (self.ahead.unaccepted, self.ahead.is_hasty) = (false, false);
-        let size = match manner {
-            Manner::BehindSize => Some(command_line(Step::Size, Some(path)).map_err(failed)?),
-            Manner::Alone | Manner::Unaccepted | Manner::From(_) => None,
-        };
-        let lines: Vec<&str> = size.as_deref().into_iter().chain([line.as_str()]).collect();
-        let is_from = matches!(manner, Manner::From(_));
-        if self.may_hurry() && !is_from && matches!(self.connection().way.data, Data::Active { .. }) {
-            return self.open_announced(step, &lines).await;
+        let asks = |step| command_line(step, Some(path)).map_err(failed);
+        let is_behind = manner == Manner::BehindSize;
+        let size = if is_behind { Some(asks(Step::Size)?) } else { None };
+        let asks_time =
+            is_behind && self.connection().resume && !self.lacks.mdtm && self.features.has("MDTM");
+        let modified = if asks_time { Some(asks(Step::Mdtm)?) } else { None };
+        let before = size.iter().chain(&modified).map(String::as_str);
+        let lines: Vec<&str> = before.chain([line.as_str()]).collect();
+        let sent = Sent { size: size.is_some(), modified: asks_time, ..Sent::default() };
+        let is_active = matches!(self.connection().way.data, Data::Active { .. });
+        if self.may_hurry() && is_active && !matches!(manner, Manner::From(_)) {
+            return self.open_announced(step, &lines, sent).await;
         }
         let port_ahead = self.ahead.take_port();
         let end = self.data_end(port_ahead).await?;
@@ -107,12 +117,11 @@ impl Session {
             self.ahead.unaccepted = true;
             return self.open_unaccepted(end, port_ahead.is_some()).await;
         }
-        let sent = Sent { size: lines.len() > 1, is_port_ahead: port_ahead.is_some(), announced: false };
-        self.open_sent(step, end, sent).await
+        self.open_sent(step, end, Sent { is_port_ahead: port_ahead.is_some(), ..sent }).await
     }
 
     /// Active mode: EPRT and the commands behind it in one burst; where the server does not know it, PORT.
-    async fn open_announced(&mut self, step: Step, lines: &[&str]) -> Result<Opened, StepFault> {
+    async fn open_announced(&mut self, step: Step, lines: &[&str], sent: Sent) -> Result<Opened, StepFault> {
         loop {
             let announced = self.announce_ahead().await.map_err(|fault| StepFault::new(Step::Eprt, fault))?;
             let burst: Vec<&str> = [announced.line.as_str()].iter().chain(lines).copied().collect();
@@ -120,7 +129,7 @@ impl Session {
             let Some(listening) = announced.listening else {
                 return Err(StepFault::new(step, Fault::Garbled));
             };
-            let sent = Sent { announced: true, size: lines.len() > 1, is_port_ahead: false };
+            let sent = Sent { announced: true, ..sent };
             match self.open_sent(step, End::Here(listening), sent).await {
                 Err(StepFault { step: Step::Eprt, fault: Fault::Reply(reply), .. })
                     if announced.step == Step::Eprt && !self.lacks.eprt && reply.code >= 500 =>
@@ -165,7 +174,7 @@ impl Session {
             }
         };
         self.had_data_socket = stands.load(Ordering::Relaxed);
-        let (size, reply) = match read.and_then(|read| self.heard_burst(sent, read)) {
+        let (size, modified, reply) = match read.and_then(|read| self.heard_burst(sent, read)) {
             Ok(replies) => replies,
             Err(refused @ Fault::Reply(_)) if sent.announced && !self.unfinished => {
                 return Err(StepFault::new(Step::Eprt, refused));
@@ -190,7 +199,7 @@ impl Session {
         match connected {
             Ok(data) => {
                 self.had_secure_data |= matches!(data, DataConnection::Ssl(_));
-                Ok(Opened { data, early, size })
+                Ok(Opened { data, early, size, modified })
             }
             Err(fault) => Err(self.no_data(fault, early, sent.is_port_ahead).await),
         }
@@ -200,7 +209,9 @@ impl Session {
     async fn open_unaccepted(&mut self, end: End, is_port_ahead: bool) -> Result<Opened, StepFault> {
         self.unfinished = true;
         match end.connect(self.connection()).await {
-            Ok(stream) => Ok(Opened { data: DataConnection::Tcp(stream), early: None, size: None }),
+            Ok(stream) => {
+                Ok(Opened { data: DataConnection::Tcp(stream), early: None, size: None, modified: None })
+            }
             Err(fault) => Err(self.no_data(fault, None, is_port_ahead).await),
         }
     }
@@ -216,11 +227,7 @@ impl Session {
     }
 
     /// The replies to a burst, or to one command, in their order: SIZE's, where it was in it, and the last one.
-    fn heard_burst(
-        &mut self,
-        sent: Sent,
-        read: Vec<Result<Response, FtpError>>,
-    ) -> Result<(Option<Reply>, Reply), Fault> {
+    fn heard_burst(&mut self, sent: Sent, read: Vec<Result<Response, FtpError>>) -> Result<Heard, Fault> {
         let mut heard = Vec::with_capacity(read.len());
         for read in read {
             let reply = self.heard_reply(read)?;
@@ -238,17 +245,21 @@ impl Session {
                 reply => return Err(self.out_of_place(&reply)),
             }
         }
-        let size = if sent.size { Some(replies.next().ok_or(Fault::Garbled)?) } else { None };
+        let mut asked = |was_asked: bool| match was_asked {
+            true => replies.next().map(Some).ok_or(Fault::Garbled),
+            false => Ok(None),
+        };
+        let (size, modified) = (asked(sent.size)?, asked(sent.modified)?);
         let reply = replies.next().ok_or(Fault::Garbled)?;
-        match size {
-            None => Ok((None, reply)),
-            // 226 for RETR may come first, but neither for SIZE.
-            Some(size) if size.code == 213 || size.is_refusal() => match reply.code {
-                213 => Err(self.out_of_place(&reply)),
-                _ => Ok((Some(size), reply)),
-            },
-            Some(size) => Err(self.out_of_place(&size)),
+        let is_answer = |reply: &Reply| reply.code == 213 || reply.is_refusal();
+        if let Some(misplaced) = size.iter().chain(&modified).find(|reply| !is_answer(reply)) {
+            return Err(self.out_of_place(misplaced));
         }
+        // 226 for RETR may come first, but neither for a question.
+        if size.is_some() && reply.code == 213 {
+            return Err(self.out_of_place(&reply));
+        }
+        Ok((size, modified, reply))
     }
 
     /// After the data connection broke (or never stood): the control connection's reply is still read, and

@@ -16,6 +16,7 @@ mod disk;
 mod draft;
 mod error;
 mod finish;
+mod listing;
 mod mark;
 mod names;
 mod owner;
@@ -38,6 +39,7 @@ pub use beneath::Confinement;
 pub use check::Check;
 pub use error::StorageError;
 pub use finish::Finish;
+pub use listing::Listed;
 pub use mark::Mark;
 pub use names::Names;
 pub use owner::Owner;
@@ -122,6 +124,12 @@ impl Storage {
     #[must_use]
     pub fn sweeping_every(self, look_every: Duration) -> Storage {
         Storage { strays: SharedStrays::new(look_every), ..self }
+    }
+
+    /// As on a file system without extended attributes.
+    #[cfg(test)]
+    pub(crate) fn without_memory(self) -> Storage {
+        Storage { remembers: false, ..self }
     }
 
     /// The connection's name.
