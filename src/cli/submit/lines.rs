@@ -107,11 +107,7 @@ fn task(line: &[u8], rules: &Rules<'_>) -> io::Result<Result<String, Rejected>> 
 
 /// The task behind a text, where the pool will accept it.
 pub(super) fn checked(payload: &[u8], connections: &Connections) -> Result<Task, Rejected> {
-    let task = decode(Some(payload), connections)?;
-    match task.options.unsupported() {
-        Some(failure) => Err(Rejected { task_id: Some(task.task_id), failure }),
-        None => Ok(task),
-    }
+    decode(Some(payload), connections)
 }
 
 fn lacks_id(text: &str) -> bool {
