@@ -43,3 +43,4 @@ pub mod logging;
 pub mod metrics;
 pub mod sidecar;
 mod text;
+pub mod traces;

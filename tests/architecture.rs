@@ -24,6 +24,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::storage", &["app/", "transfer/", "cli/check", "cli/submit/walk.rs", "storage/"]),
     ("crate::sidecar", &["app/"]),
     ("crate::cli::", &["main.rs", "cli/"]),
+    ("opentelemetry", &["traces/"]),
+    ("crate::traces", &["app/", "dispatch/", "traces/"]),
     ("anyhow", &["demo/"]),
     // secrets are unveiled only where they leave the process
     ("expose_secret", &["config/", "consume/properties.rs", "ftp/"]),

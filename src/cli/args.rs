@@ -4,16 +4,18 @@
 #![allow(clippy::doc_markdown)]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use super::failures::FailuresArgs;
+use super::health::Endpoint;
 use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
 use super::reference::{CompletionsArgs, ManArgs};
 use super::submit::SubmitArgs;
 use super::watch::WatchArgs;
-use crate::config::Sources;
+use crate::config::{Sources, duration};
 use crate::consume::property_problem;
 use crate::logging::{Filter, Format, InvalidFilter};
 
@@ -57,6 +59,8 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the man page, or write one for each command
     Man(ManArgs),
+    /// Ask a running pod whether it is well: for an image's HEALTHCHECK, without a shell
+    Health(HealthArgs),
     /// See it work: a broker, an FTP server and a pod in one process, and some hundred files
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
@@ -88,6 +92,33 @@ impl Files {
     }
 }
 
+/// Which pod is asked, and what.
+#[derive(Debug, clap::Args)]
+pub struct HealthArgs {
+    #[command(flatten)]
+    pub files: Files,
+
+    /// Where the pod is [default: /health on this machine, on the configuration's api.port]
+    #[arg(long, value_name = "URL", value_parser = Endpoint::parse)]
+    pub url: Option<Endpoint>,
+
+    /// Ask whether it takes tasks (/ready), not whether it is alive
+    #[arg(long, conflicts_with = "url")]
+    pub ready: bool,
+
+    /// How long it may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = deadline)]
+    pub timeout: Duration,
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    let known = duration::parse(text).filter(|deadline| (SHORTEST..=LONGEST).contains(deadline));
+    known.ok_or_else(|| "expected a duration from 1ms to 1h, such as 3s".into())
+}
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(3_600);
+
 /// What is logged, and how.
 #[derive(Debug, clap::Args)]
 pub struct Log {
@@ -113,11 +144,11 @@ impl Log {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-   0  all is well; run: stopped as it was told to
-   1  something else failed; the last lines say what
+   0  all is well; run: stopped as it was told to; health: the pod is well
+   1  something else failed; the last lines say what; health: the pod is not well
    2  the command line is wrong
   65  what was given makes no task; every mistake is named
-  69  something that is needed is not there: Kafka, a port
+  69  something that is needed is not there: Kafka, a port, the pod
   75  submit --wait: --timeout is over and tasks are open
   78  the configuration is wrong; every mistake is listed
  130  a signal ended it: run at the second one, the others at the first";

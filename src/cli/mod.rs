@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod failures;
 mod given;
+mod health;
 mod init;
 mod interrupt;
 mod lag;
@@ -19,9 +20,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::{Args, Command, Files, Log};
+pub use args::{Args, Command, Files, HealthArgs, Log};
 pub use reference::cli_md;
 
+use health::Endpoint;
 use submit::WalkError;
 
 use crate::app;
@@ -69,6 +71,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::ImportRclone(args) => init::import(&args),
         Command::Completions(args) => Ok(reference::completions(&args)),
         Command::Man(args) => reference::man(&args),
+        Command::Health(args) => health(args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => return crate::demo::run(&args),
     };
@@ -105,6 +108,26 @@ fn check(files: Files, log: &Log) -> Result<u8, Failure> {
     say(io::stdout(), check::table(&findings).trim_end());
     let is_well = findings.iter().all(|finding| finding.found.is_ok());
     Ok(if is_well { EXIT_OK } else { EXIT_UNAVAILABLE })
+}
+
+/// Asks a running pod how it is, and passes on what it says.
+fn health(args: HealthArgs) -> Result<u8, Failure> {
+    let endpoint = if let Some(url) = args.url {
+        url
+    } else {
+        let path = if args.ready { "/ready" } else { "/health" };
+        Endpoint::of(&Config::load(&args.files.sources())?.api, path)
+    };
+    match endpoint.ask(args.timeout) {
+        Ok(answer) => {
+            say(io::stdout(), answer.body);
+            Ok(if answer.is_well { EXIT_OK } else { EXIT_FAILURE })
+        }
+        Err(error) => {
+            say(io::stderr(), format_args!("ftp-pooler: {endpoint} does not answer: {error}"));
+            Ok(EXIT_UNAVAILABLE)
+        }
+    }
 }
 
 /// Why a command could not begin; its text is for the terminal.

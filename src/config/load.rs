@@ -12,7 +12,7 @@ use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
 use super::{
-    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, Transfers, keys,
+    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, Traces, Transfers, keys,
     properties, yaml,
 };
 use crate::digest::Algorithm;
@@ -124,6 +124,10 @@ fn settings_of(
         metrics: Listen { host: reading.text(&keys::METRICS_HOST), port: reading.port(&keys::METRICS_PORT) },
         shutdown: Shutdown { drain: reading.time(&keys::DRAIN) },
         sweep: Sweep { every: reading.time(&keys::SWEEP_EVERY) },
+        traces: Traces {
+            endpoint: reading.text_if_set(&keys::TRACES_ENDPOINT),
+            percent: u8::try_from(reading.number(&keys::TRACES_PERCENT)).unwrap_or_default(),
+        },
         pod: Pod { name: reading.text_if_set(&keys::POD_NAME).unwrap_or(host_name) },
         transfer: Transfers { hash: Algorithm::from_name(&reading.text(&keys::TRANSFER_HASH)) },
         connections: Connections::default(),

@@ -13,7 +13,7 @@
 mod connection_keys;
 mod connections;
 mod document;
-mod duration;
+pub(crate) mod duration;
 mod effective;
 mod encoding;
 mod entry;
@@ -67,6 +67,7 @@ pub struct Config {
     pub metrics: Listen,
     pub shutdown: Shutdown,
     pub sweep: Sweep,
+    pub traces: Traces,
     pub pod: Pod,
     pub transfer: Transfers,
     pub connections: Connections,
@@ -139,6 +140,15 @@ pub struct Shutdown {
 pub struct Sweep {
     /// A directory is looked at again after this time.
     pub every: Duration,
+}
+
+/// What is told to a collector of traces.
+#[derive(Debug, Clone)]
+pub struct Traces {
+    /// Its URL, with a path; nothing is traced where there is none.
+    pub endpoint: Option<String>,
+    /// Of the tasks whose records do not say themselves whether they are traced.
+    pub percent: u8,
 }
 
 /// What holds for every transfer.

@@ -320,13 +320,14 @@ impl Pod {
             session_timeout: IN_TIME,
             max_waiting_tasks: 100,
             max_waiting_bytes: 1 << 20,
-            slow_task: Duration::from_secs(300),
+            slow_task: IN_TIME,
         };
         let metrics = Metrics::default();
         let (sender, answers) = mpsc::channel(100);
         let budget = Budget::new(100, 1 << 20);
         let dispatcher = Dispatcher::new(Wiring {
             pool: Pool::new(&limits, connections.clone(), Ftp::default(), &metrics),
+            traces: ftp_pooler::traces::Traces::default(),
             carrier: Transfer::new(storages, names(), metrics.clone()),
             connections,
             roots: HashMap::new(),

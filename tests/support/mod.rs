@@ -7,12 +7,14 @@
 
 pub mod certificate;
 pub mod client;
+pub mod collector;
 pub mod files;
 pub mod ftp_server;
 pub mod gate;
 pub mod hostile;
 pub mod http;
 pub mod kafka;
+pub mod link;
 pub mod pod;
 pub mod ports;
 pub mod process;
