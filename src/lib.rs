@@ -12,6 +12,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod client;
 pub mod config;
 #[cfg(test)]
 mod corpus;

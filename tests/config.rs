@@ -50,8 +50,13 @@ impl Files {
 
     fn load(&self, environment: &[(&str, &str)]) -> Result<Config, String> {
         let environment = environment.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        let sources =
-            Sources { config: self.config(), connections: None, environment, property: |_, _| None };
+        let sources = Sources {
+            config: self.config(),
+            connections: None,
+            environment,
+            property: |_, _| None,
+            needs_directories: true,
+        };
         // Mistakes without the directory's name, which differs from run to run.
         let shorten = |text: String| text.replace(&format!("{}/", self.dir.path().display()), "");
         Config::load(&sources).map_err(|errors| shorten(errors.to_string()))
@@ -549,6 +554,7 @@ fn the_configurations_debug_form_shows_no_secret() {
         connections: None,
         environment: vec![("K".into(), "hunter2".into())],
         property: |_, _| None,
+        needs_directories: true,
     };
     write!(shown, "{sources:?}").unwrap();
     assert!(!shown.contains("hunter2"), "{shown}");

@@ -8,7 +8,13 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use super::failures::FailuresArgs;
 use super::health::Endpoint;
+use super::init::{ImportArgs, InitArgs};
+use super::lag::LagArgs;
+use super::reference::{CompletionsArgs, ManArgs};
+use super::submit::SubmitArgs;
+use super::watch::WatchArgs;
 use crate::config::{Sources, duration};
 use crate::consume::property_problem;
 use crate::logging::{Filter, Format, InvalidFilter};
@@ -37,6 +43,22 @@ pub enum Command {
         #[command(flatten)]
         log: Log,
     },
+    /// Send tasks: from a file of them, or one for each file of a place
+    Submit(Box<SubmitArgs>),
+    /// What has failed, by code and connection; and send it again
+    Failures(Box<FailuresArgs>),
+    /// What is waiting, taken in and done, by partition and connection
+    Lag(LagArgs),
+    /// The pool's work as it happens
+    Watch(WatchArgs),
+    /// Write a config.yaml and a connections.ini to begin with
+    Init(InitArgs),
+    /// Take the FTP remotes of an rclone.conf over
+    ImportRclone(ImportArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the man page, or write one for each command
+    Man(ManArgs),
     /// Ask a running pod whether it is well: for an image's HEALTHCHECK, without a shell
     Health(HealthArgs),
     /// See it work: a broker, an FTP server and a pod in one process, and some hundred files
@@ -61,6 +83,12 @@ impl Files {
     #[must_use]
     pub fn sources(self) -> Sources {
         Sources::new(self.config, self.connections, property_problem)
+    }
+
+    /// [`Files::sources`], for commands that touch no local file: a `base_path` need not be there.
+    #[must_use]
+    pub fn elsewhere(&self) -> Sources {
+        Sources::new(self.config.clone(), self.connections.clone(), property_problem).elsewhere()
     }
 }
 
@@ -119,9 +147,11 @@ Exit codes:
    0  all is well; run: stopped as it was told to; health: the pod is well
    1  something else failed; the last lines say what; health: the pod is not well
    2  the command line is wrong
+  65  what was given makes no task; every mistake is named
   69  something that is needed is not there: Kafka, a port, the pod
+  75  submit --wait: --timeout is over and tasks are open
   78  the configuration is wrong; every mistake is listed
- 130  run: a second signal ended it at once";
+ 130  a signal ended it: run at the second one, the others at the first";
 
 #[cfg(test)]
 mod tests {

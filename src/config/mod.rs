@@ -28,6 +28,7 @@ mod load;
 mod obscure;
 mod password;
 mod properties;
+mod rclone;
 mod reading;
 mod seed;
 mod size;
@@ -36,11 +37,14 @@ mod way;
 mod yaml;
 
 pub use document::configuration_md;
+pub use duration::{parse as parse_duration, show as show_duration};
 pub use encoding::Encoding;
 pub use errors::{ConfigErrors, Mistake, Place};
 pub use load::Sources;
 pub use obscure::{NotObscured, reveal};
+pub use rclone::{Imported, NotImported, import_rclone, section_names};
 pub use seed::{config_yaml, connections_ini};
+pub use size::parse as parse_size;
 pub use tls::{Pin, Tls, TlsMode, Trust};
 pub use way::{Data, Proxy, ProxyKind, Way};
 

@@ -28,6 +28,7 @@ fn loaded(service: &Value) -> Config {
         connections: None,
         environment: variables.map(|(name, given)| (name.into(), value(given).into())).collect(),
         property: |_, _| None,
+        needs_directories: true,
     };
     Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }

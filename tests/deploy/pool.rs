@@ -35,6 +35,7 @@ fn loaded(config_map: &str, secret: &str, pod: &str) -> Config {
         connections: None,
         environment: environment.collect(),
         property: |_, _| None,
+        needs_directories: true,
     };
     Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }

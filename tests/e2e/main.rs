@@ -21,6 +21,7 @@ mod stage;
 mod after;
 mod bad_input;
 mod caps;
+mod commands;
 mod deferral;
 mod delivery;
 mod doubt;

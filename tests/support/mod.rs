@@ -17,6 +17,7 @@ pub mod kafka;
 pub mod pod;
 pub mod ports;
 pub mod process;
+pub mod pty;
 pub mod scratch;
 pub mod vsftpd;
 pub mod wait;
