@@ -137,7 +137,8 @@ impl Loop {
                 self.parts.health.answers_are_taken();
             }
             let left = self.pending.len() + self.standing.in_doubt();
-            if !open && ((step == Step::Done && left == 0) || self.patience.is_over()) {
+            let is_done = left == 0 && (step == Step::Done || !self.standing.has_begun());
+            if !open && (is_done || self.patience.is_over()) {
                 return Ok(left);
             }
             if step == Step::Again {

@@ -32,6 +32,11 @@ impl Standing {
         self.doubt.as_ref().map_or(0, |doubt| doubt.answers.len())
     }
 
+    /// The producer has its identity.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// The producer takes calls.
     pub fn is_sound(&self) -> bool {
         !self.is_broken

@@ -26,7 +26,7 @@ use crate::offsets::{Offsets, TopicPartition};
 use crate::outcome::{Completed, Outcome, Verdict};
 use crate::record::{Origin, Record};
 
-/// Only there so that a failure ends: the mock's group takes three seconds to form.
+/// Only there so that a failure ends.
 const LONG: Duration = Duration::from_secs(90);
 
 /// Answers each record at once.
@@ -62,7 +62,8 @@ impl Downstream for Echo {
 
 /// A pod without transfers, on a cluster of its own.
 struct Rig {
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    /// Has the cluster, and is its first client.
+    producer: BaseProducer,
     runtime: Runtime,
     metrics: Metrics,
     health: Arc<Health>,
@@ -75,7 +76,8 @@ struct Rig {
 impl Rig {
     /// Its brokers refuse what `errors` say, in this order, before anything else.
     fn start(delivery: Delivery, errors: &[(RDKafkaApiKey, &[RDKafkaRespErr])]) -> Rig {
-        let cluster = MockCluster::new(1).unwrap();
+        let producer = producer_with_cluster();
+        let cluster = producer.client().mock_cluster().unwrap();
         for topic in ["tasks", "results", "failures"] {
             cluster.create_topic(topic, 1, 1).unwrap();
         }
@@ -83,6 +85,7 @@ impl Rig {
             cluster.request_errors(*request, errors);
         }
         let kafka = kafka(&cluster.bootstrap_servers(), delivery);
+        drop(cluster);
         let (offsets, health, metrics) = (Arc::new(Offsets::default()), Health::new(), Metrics::default());
         let properties = consumer_properties(&kafka, "pod");
         let group = Group::create(&properties, offsets.clone(), health.clone(), metrics.clone()).unwrap();
@@ -116,19 +119,19 @@ impl Rig {
             metrics: metrics.clone(),
         };
         let consume = consume.spawn().unwrap();
-        Rig { cluster, runtime, metrics, health, accepted, finish, ended, consume }
+        Rig { producer, runtime, metrics, health, accepted, finish, ended, consume }
+    }
+
+    fn cluster(&self) -> MockCluster<'_, DefaultProducerContext> {
+        self.producer.client().mock_cluster().unwrap()
     }
 
     fn send(&self, records: usize) {
-        let producer: BaseProducer =
-            ClientConfig::new().set("bootstrap.servers", self.cluster.bootstrap_servers()).create().unwrap();
         for _ in 0..records {
-            producer
-                .send(BaseRecord::<(), str>::to("tasks").payload("{}"))
-                .map_err(|(error, _)| error)
-                .unwrap();
+            let record = BaseRecord::<(), str>::to("tasks").payload("{}");
+            self.producer.send(record).map_err(|(error, _)| error).unwrap();
         }
-        producer.flush(LONG).unwrap();
+        self.producer.flush(LONG).unwrap();
     }
 
     fn value(&self, series: &str) -> u32 {
@@ -165,6 +168,21 @@ impl Rig {
         self.finish.cancel();
         self.end().unwrap()
     }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "librdkafka's call for this has no safe wrapper; each group would take 3 s to form"
+)]
+fn producer_with_cluster() -> BaseProducer {
+    let producer: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create().unwrap();
+    // SAFETY: the client is alive as long as `producer`, and so is its cluster, which it was made with.
+    unsafe {
+        let cluster = rdkafka::bindings::rd_kafka_handle_mock_cluster(producer.client().native_ptr());
+        assert!(!cluster.is_null());
+        rdkafka::bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
+    }
+    producer
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
@@ -290,8 +308,8 @@ fn brokers_that_go_away_and_come_back_are_waited_for() {
         let rig = Rig::start(delivery, &[]);
         rig.send(1);
         rig.wait_for_answers(1);
-        rig.cluster.broker_down(1).unwrap();
-        rig.cluster.broker_up(1).unwrap();
+        rig.cluster().broker_down(1).unwrap();
+        rig.cluster().broker_up(1).unwrap();
         rig.send(5);
         rig.wait_for_answers(6);
         assert_eq!(rig.finish(), 0);
@@ -318,11 +336,11 @@ fn the_thread_ends_also_where_the_brokers_are_away_and_says_what_is_left() {
 fn a_topic_that_may_not_be_written_holds_up_its_own_answers_only() {
     let rig = Rig::start(Delivery::ExactlyOnce, &[]);
     let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-    rig.cluster.topic_error("results", forbidden).unwrap();
+    rig.cluster().topic_error("results", forbidden).unwrap();
     rig.send(2);
     wait_until("a transaction to be aborted", || rig.aborted("refused") > 0);
     assert_eq!(rig.committed(), 0);
-    rig.cluster.topic_error("results", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    rig.cluster().topic_error("results", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
     rig.wait_for_answers(2);
     assert_eq!((rig.renewals(), rig.finish()), (0, 0));
 }

@@ -13,7 +13,7 @@ use ftp_pooler::dispatch::{Admission, Answered, Budget, Whereabouts};
 use ftp_pooler::health::Health;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
-use ftp_pooler::outcome::{Completed, Outcome, Verdict};
+use ftp_pooler::outcome::{Completed, Facts, Outcome, Verdict};
 use ftp_pooler::publish::{
     Committer, ExactlyOnce, Patience, Producer, Publish, Topics as AnswerTopics, Uncommitted,
 };
@@ -35,7 +35,7 @@ impl Downstream for Echo {
             bytes_transferred: 0,
             duration: Duration::ZERO,
             notes: Vec::new(),
-            facts: Default::default(),
+            facts: Facts::default(),
         };
         let outcome = Outcome {
             task_id: Some(record.origin.offset.to_string()),
