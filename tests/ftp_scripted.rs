@@ -15,6 +15,8 @@ mod after;
 mod checks;
 #[path = "ftp_scripted/hostile.rs"]
 mod hostile;
+#[path = "ftp_scripted/listing.rs"]
+mod listing;
 #[path = "ftp_scripted/redo.rs"]
 mod redo;
 #[path = "ftp_scripted/resume.rs"]
@@ -77,8 +79,9 @@ impl Rig {
         }
     }
 
+    /// A session that sends one command at a time, also where a busy machine makes the server seem far away.
     async fn session(&self) -> Session {
-        Session::open(&self.connection).await.unwrap()
+        Session::open_knowing(&self.connection, &Arc::new(Known::near())).await.unwrap()
     }
 
     /// A session that sends ahead what it can, however near the server is.

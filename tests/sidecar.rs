@@ -433,3 +433,59 @@ async fn shutdown_waits_no_longer_than_its_bound_for_a_client_that_is_slow() {
     assert!(pod.stop().await < GRACE * 3);
     drop((client, silent));
 }
+
+/// What `ftp-pooler health` says and ends with; it runs beside the sidecar, which has a runtime thread of its own.
+async fn asked(arguments: Vec<String>) -> (Option<i32>, String) {
+    let asking = tokio::task::spawn_blocking(move || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ftp-pooler"));
+        command.arg("health").args(arguments).output().unwrap()
+    });
+    let output = asking.await.unwrap();
+    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+#[tokio::test]
+async fn the_binary_itself_tells_whether_a_pod_is_well() {
+    let pod = Pod::start().await;
+    let url = |path: &str| vec!["--url".to_owned(), format!("http://{}{path}", pod.api)];
+    let (code, said) = asked(url("")).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("\"healthy\""), "{said}");
+    let (code, said) = asked(url("/ready")).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("joining the group"), "{said}");
+    pod.ahead.store(120_000, Ordering::SeqCst);
+    let (code, said) = asked(url("/health")).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("\"stuck\""), "{said}");
+}
+
+#[tokio::test]
+async fn a_pod_is_found_through_its_configuration() {
+    let pod = Pod::start().await;
+    let dir = tempfile::TempDir::new().unwrap();
+    let config = dir.path().join("config.yaml");
+    let text = format!("api: {{host: 127.0.0.1, port: {}}}\npod: {{name: pod-0}}\n", pod.api.port());
+    std::fs::write(&config, text).unwrap();
+    std::fs::write(dir.path().join("connections.ini"), "[local]\ntype = local\nbase_path = /\n").unwrap();
+    let with_config = |more: &[&str]| {
+        let mut arguments = vec!["--config".to_owned(), config.display().to_string()];
+        arguments.extend(more.iter().map(ToString::to_string));
+        arguments
+    };
+    let (code, said) = asked(with_config(&[])).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = asked(with_config(&["--ready"])).await;
+    assert_eq!(code, Some(1), "{said}");
+    pod.health.set_joined(true);
+    let (code, said) = asked(with_config(&["--ready"])).await;
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[tokio::test]
+async fn who_asks_where_nobody_is_hears_that() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (code, said) = asked(vec!["--url".into(), format!("http://127.0.0.1:{free}")]).await;
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains(&format!("http://127.0.0.1:{free}/health does not answer")), "{said}");
+}

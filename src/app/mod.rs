@@ -25,6 +25,7 @@ use crate::pool::Pool;
 use crate::publish;
 use crate::sidecar::{Sidecar, View};
 use crate::storage::Storage;
+use crate::traces::Traces;
 pub use error::Error;
 use shared::Shared;
 use signals::{Asked, Signals};
@@ -36,10 +37,17 @@ const LAST_ANSWERS: Duration = publish::LAST_TRIES.saturating_add(Duration::from
 /// leave of: the process ends without.
 const LEAVE: Duration = Duration::from_secs(3);
 const CLOSE_SESSIONS: Duration = Duration::from_secs(3);
+/// The spans that wait; no longer than leaving may take.
+const LAST_TRACES: Duration = Duration::from_secs(2);
 const SETTLE_STORAGE: Duration = Duration::from_secs(3);
 
 /// The sidecar's connections, and whatever else runs in the background, come to their ends.
 const LAST_TASKS: Duration = Duration::from_secs(4);
+
+/// The longest that a pod takes from the end of its drain to its exit: whoever stops it waits for the drain
+/// and this, and for the group's session timeout, should a broker be away.
+pub const AFTER_DRAIN: Duration =
+    SETTLE_STORAGE.saturating_add(LAST_ANSWERS).saturating_add(LEAVE).saturating_add(LAST_TASKS);
 
 /// Runs a pod until it is told to stop (SIGTERM or SIGINT; a second one aborts at once).
 pub fn run(config: Config) -> Result<(), Error> {
@@ -91,6 +99,7 @@ pub struct App {
     stop_sweeping: CancellationToken,
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
+    traces: Traces,
 }
 
 /// How a stop went.
@@ -108,7 +117,7 @@ impl App {
     /// Binds, opens, connects and starts everything, in this order: what can fail, fails before the group
     /// is joined.
     pub async fn start(config: Config) -> Result<App, Error> {
-        let shared = Shared::new(&config);
+        let shared = Shared::new(&config)?;
         let sidecar = Sidecar::bind(&config.api, &config.metrics).await?;
         let (api_addr, metrics_addr) = addresses(&sidecar)?;
         let storages = open_storages(&config)?;
@@ -132,7 +141,7 @@ impl App {
         for storage in storages.values() {
             tasks.spawn(storage.clone().sweep(names.clone(), stop_sweeping.clone()));
         }
-        let Shared { health, metrics, budget, .. } = shared;
+        let Shared { health, metrics, budget, traces, .. } = shared;
         tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
         tracing::info!(what = "api", addr = %api_addr, "listening");
         tracing::info!(what = "metrics", addr = %metrics_addr, "listening");
@@ -150,6 +159,7 @@ impl App {
             stop_sweeping,
             close_sidecar,
             tasks,
+            traces,
             config,
         })
     }
@@ -211,8 +221,13 @@ impl App {
             );
         }
         self.consume.leave();
-        let (open_sessions, _) =
-            tokio::join!(self.pool.shutdown(CLOSE_SESSIONS), end_of(&mut self.consume.ended, LEAVE));
+        let traces = self.traces;
+        let last_traces = tokio::task::spawn_blocking(move || traces.stop(LAST_TRACES));
+        let (open_sessions, _, _) = tokio::join!(
+            self.pool.shutdown(CLOSE_SESSIONS),
+            end_of(&mut self.consume.ended, LEAVE),
+            timeout(LAST_TRACES, last_traces)
+        );
         self.close_sidecar.cancel();
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;

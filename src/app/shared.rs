@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::storage::{Names, Storage, Target};
+use crate::traces::Traces;
 use crate::transfer::Transfer;
 
 /// What several parts hold.
@@ -26,17 +28,21 @@ pub(super) struct Shared<'a> {
     pub budget: Budget,
     pub health: Arc<Health>,
     pub metrics: Metrics,
+    pub traces: Traces,
 }
 
 impl<'a> Shared<'a> {
-    pub fn new(config: &'a Config) -> Self {
-        Shared {
+    pub fn new(config: &'a Config) -> Result<Self, Error> {
+        let (pod, group) = (&config.pod.name, &config.kafka.consumer_group);
+        let traces = Traces::start(&config.traces, pod, group, Handle::current()).map_err(Error::Start)?;
+        Ok(Shared {
+            traces,
             config,
             offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
-        }
+        })
     }
 
     /// The way to publish, with room for an answer to each record that the budget can admit.
@@ -93,6 +99,7 @@ impl<'a> Shared<'a> {
             budget: self.budget.clone(),
             answers,
             metrics: self.metrics.clone(),
+            traces: self.traces.clone(),
         })
     }
 

@@ -4,10 +4,18 @@
 #![allow(clippy::doc_markdown)]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Sources;
+use super::failures::FailuresArgs;
+use super::health::Endpoint;
+use super::init::{ImportArgs, InitArgs};
+use super::lag::LagArgs;
+use super::reference::{CompletionsArgs, ManArgs};
+use super::submit::SubmitArgs;
+use super::watch::WatchArgs;
+use crate::config::{Sources, duration};
 use crate::consume::property_problem;
 use crate::logging::{Filter, Format, InvalidFilter};
 
@@ -35,6 +43,24 @@ pub enum Command {
         #[command(flatten)]
         log: Log,
     },
+    /// Send tasks: from a file of them, or one for each file of a place
+    Submit(Box<SubmitArgs>),
+    /// What has failed, by code and connection; and send it again
+    Failures(Box<FailuresArgs>),
+    /// What is waiting, taken in and done, by partition and connection
+    Lag(LagArgs),
+    /// The pool's work as it happens
+    Watch(WatchArgs),
+    /// Write a config.yaml and a connections.ini to begin with
+    Init(InitArgs),
+    /// Take the FTP remotes of an rclone.conf over
+    ImportRclone(ImportArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the man page, or write one for each command
+    Man(ManArgs),
+    /// Ask a running pod whether it is well: for an image's HEALTHCHECK, without a shell
+    Health(HealthArgs),
     /// See it work: a broker, an FTP server and a pod in one process, and some hundred files
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
@@ -58,7 +84,40 @@ impl Files {
     pub fn sources(self) -> Sources {
         Sources::new(self.config, self.connections, property_problem)
     }
+
+    /// [`Files::sources`], for commands that touch no local file: a `base_path` need not be there.
+    #[must_use]
+    pub fn elsewhere(&self) -> Sources {
+        Sources::new(self.config.clone(), self.connections.clone(), property_problem).elsewhere()
+    }
 }
+
+/// Which pod is asked, and what.
+#[derive(Debug, clap::Args)]
+pub struct HealthArgs {
+    #[command(flatten)]
+    pub files: Files,
+
+    /// Where the pod is [default: /health on this machine, on the configuration's api.port]
+    #[arg(long, value_name = "URL", value_parser = Endpoint::parse)]
+    pub url: Option<Endpoint>,
+
+    /// Ask whether it takes tasks (/ready), not whether it is alive
+    #[arg(long, conflicts_with = "url")]
+    pub ready: bool,
+
+    /// How long it may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = deadline)]
+    pub timeout: Duration,
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    let known = duration::parse(text).filter(|deadline| (SHORTEST..=LONGEST).contains(deadline));
+    known.ok_or_else(|| "expected a duration from 1ms to 1h, such as 3s".into())
+}
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// What is logged, and how.
 #[derive(Debug, clap::Args)]
@@ -85,12 +144,14 @@ impl Log {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-   0  all is well; run: stopped as it was told to
-   1  something else failed; the last lines say what
+   0  all is well; run: stopped as it was told to; health: the pod is well
+   1  something else failed; the last lines say what; health: the pod is not well
    2  the command line is wrong
-  69  something that is needed is not there: Kafka, a port
+  65  what was given makes no task; every mistake is named
+  69  something that is needed is not there: Kafka, a port, the pod
+  75  submit --wait: --timeout is over and tasks are open
   78  the configuration is wrong; every mistake is listed
- 130  run: a second signal ended it at once";
+ 130  a signal ended it: run at the second one, the others at the first";
 
 #[cfg(test)]
 mod tests {

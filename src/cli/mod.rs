@@ -1,7 +1,18 @@
 //! The subcommands, and the exit codes they end with.
 
+mod answer;
 mod args;
 mod check;
+mod failures;
+mod given;
+mod health;
+mod init;
+mod interrupt;
+mod lag;
+mod output;
+mod reference;
+mod submit;
+mod watch;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,9 +20,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::{Args, Command, Files, Log};
+pub use args::{Args, Command, Files, HealthArgs, Log};
+pub use reference::cli_md;
+
+use health::Endpoint;
+use submit::WalkError;
 
 use crate::app;
+use crate::client::ClientError;
 use crate::config::{Config, ConfigErrors};
 use crate::logging;
 
@@ -21,10 +37,16 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILURE: u8 = 1;
 /// The command line is wrong (clap's code).
 pub const EXIT_USAGE: u8 = 2;
+/// What was given makes no task (`EX_DATAERR` of sysexits.h).
+pub const EXIT_DATA: u8 = 65;
 /// Something that is needed is not there (`EX_UNAVAILABLE` of sysexits.h).
 pub const EXIT_UNAVAILABLE: u8 = 69;
+/// What was waited for has not come in time (`EX_TEMPFAIL` of sysexits.h).
+pub const EXIT_OPEN: u8 = 75;
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
+/// A signal ended it.
+pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// The process's command line; where it asks for help or is wrong, that is said, and the code is the error.
 pub fn parse() -> Result<Args, ExitCode> {
@@ -41,6 +63,15 @@ pub fn run(args: Args) -> ExitCode {
     let ended = match args.command {
         Command::Run { files, log } => run_pod(files, &log),
         Command::Check { files, log } => check(files, &log),
+        Command::Submit(args) => submit::submit(&args),
+        Command::Failures(args) => failures::failures(*args),
+        Command::Lag(args) => lag::lag(&args),
+        Command::Watch(args) => watch::watch(&args),
+        Command::Init(args) => init::init(&args),
+        Command::ImportRclone(args) => init::import(&args),
+        Command::Completions(args) => Ok(reference::completions(&args)),
+        Command::Man(args) => reference::man(&args),
+        Command::Health(args) => health(args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => return crate::demo::run(&args),
     };
@@ -79,6 +110,26 @@ fn check(files: Files, log: &Log) -> Result<u8, Failure> {
     Ok(if is_well { EXIT_OK } else { EXIT_UNAVAILABLE })
 }
 
+/// Asks a running pod how it is, and passes on what it says.
+fn health(args: HealthArgs) -> Result<u8, Failure> {
+    let endpoint = if let Some(url) = args.url {
+        url
+    } else {
+        let path = if args.ready { "/ready" } else { "/health" };
+        Endpoint::of(&Config::load(&args.files.sources())?.api, path)
+    };
+    match endpoint.ask(args.timeout) {
+        Ok(answer) => {
+            say(io::stdout(), answer.body);
+            Ok(if answer.is_well { EXIT_OK } else { EXIT_FAILURE })
+        }
+        Err(error) => {
+            say(io::stderr(), format_args!("ftp-pooler: {endpoint} does not answer: {error}"));
+            Ok(EXIT_UNAVAILABLE)
+        }
+    }
+}
+
 /// Why a command could not begin; its text is for the terminal.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -90,15 +141,46 @@ enum Failure {
     Logging(#[from] logging::InitError),
     #[error("ftp-pooler: cannot start: {0}")]
     Runtime(io::Error),
+    #[error("ftp-pooler: {0}")]
+    Usage(String),
+    #[error("ftp-pooler: {0}")]
+    Data(String),
+    /// Kafka.
+    #[error("ftp-pooler: {0}")]
+    Client(#[from] ClientError),
+    /// A source that could not be listed.
+    #[error("ftp-pooler: {0}; nothing was sent")]
+    Walk(#[from] WalkError),
+    #[error("ftp-pooler: {0}")]
+    Unavailable(String),
+    #[error("ftp-pooler: {0}")]
+    Other(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Other(error.to_string())
+    }
 }
 
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Failure::Config(_) => EXIT_CONFIG,
-            Failure::Filter(_) => EXIT_USAGE,
-            Failure::Logging(_) | Failure::Runtime(_) => EXIT_FAILURE,
+            Failure::Filter(_) | Failure::Usage(_) => EXIT_USAGE,
+            Failure::Data(_) => EXIT_DATA,
+            Failure::Client(_) | Failure::Walk(_) | Failure::Unavailable(_) => EXIT_UNAVAILABLE,
+            Failure::Logging(_) | Failure::Runtime(_) | Failure::Other(_) => EXIT_FAILURE,
         }
+    }
+
+    /// The temporary file that tasks wait in.
+    #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+    fn spool(error: io::Error) -> Failure {
+        Failure::Other(format!(
+            "the temporary file for the tasks ({}): {error}",
+            std::env::temp_dir().display()
+        ))
     }
 }
 

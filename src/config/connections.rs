@@ -26,6 +26,8 @@ const TLS_SESSION_AGE: Duration = Duration::from_secs(270);
 pub(super) struct File<'a> {
     pub path: &'a str,
     pub text: Option<&'a str>,
+    /// Every `base_path` has to be a directory here.
+    pub needs_directories: bool,
 }
 
 /// Reads all connections. `max_sessions` is `pool.max_sessions_per_connection`.
@@ -52,7 +54,7 @@ pub(super) fn read(
                 connections.ftp.insert(name, Arc::new(ftp));
             }
             Some(Type::Local) => {
-                let local = local(&name, &mut reading);
+                let local = local(&name, &mut reading, file.needs_directories);
                 connections.local.insert(name, Arc::new(local));
             }
             None => {}
@@ -205,7 +207,7 @@ fn take_foreign(reading: &mut Reading<'_>) {
     }
 }
 
-fn is_harmless(foreign: &Foreign, entry: &Entry) -> bool {
+pub(super) fn is_harmless(foreign: &Foreign, entry: &Entry) -> bool {
     match (foreign.taken, &entry.said) {
         (Taken::Any, _) => true,
         (Taken::Only(values), Said::One(value)) => {
@@ -215,12 +217,13 @@ fn is_harmless(foreign: &Foreign, entry: &Entry) -> bool {
     }
 }
 
-fn local(name: &str, reading: &mut Reading<'_>) -> LocalConnection {
+fn local(name: &str, reading: &mut Reading<'_>, needs_directory: bool) -> LocalConnection {
     let entry = reading.entries.get(keys::BASE_PATH.path).cloned();
     let text = reading.text(&keys::BASE_PATH);
     // Components, so that `/data//storage/` and `/data/storage` are one path.
     let base_path: PathBuf = Path::new(&text).components().collect();
-    if !text.is_empty()
+    if needs_directory
+        && !text.is_empty()
         && let Err(problem) = check_directory(&base_path)
     {
         reading.wrong(keys::BASE_PATH.path, entry.as_ref(), problem);

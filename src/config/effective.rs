@@ -38,6 +38,12 @@ impl Config {
         yaml.plain("drain_seconds", seconds(self.shutdown.drain));
         yaml.section("sweep");
         yaml.plain("every", duration::show(self.sweep.every));
+        yaml.section("traces");
+        match &self.traces.endpoint {
+            Some(endpoint) => yaml.text("endpoint", endpoint),
+            None => yaml.plain("endpoint", "null"),
+        }
+        yaml.plain("percent", self.traces.percent);
         yaml.section("pod");
         yaml.text("name", &self.pod.name);
         yaml.section("transfer");

@@ -113,6 +113,11 @@ impl Encoding {
         names.join("/")
     }
 
+    /// A name that the server listed, as a task says it: what [`Encoding::on_server`] makes the server's again.
+    pub fn from_server(self, name: &str) -> String {
+        if self == STANDARD { name.to_owned() } else { STANDARD.encode(&self.decode(name)) }
+    }
+
     fn has(self, bits: u32) -> bool {
         self.0 & bits != 0
     }
@@ -277,6 +282,17 @@ mod tests {
         );
         assert_eq!(Encoding::parse(FTP).unwrap().names(), "Slash,Del,Ctl,RightSpace,Dot");
         assert_eq!(Encoding::parse("none").unwrap().names(), "None");
+    }
+
+    #[test]
+    fn what_a_server_lists_is_what_a_task_says() {
+        for (encoding, listed) in
+            [("Colon,Dot", "a：b"), ("None", "plain"), (FTP, "a b"), ("LeftSpace", "␠x")]
+        {
+            let encoding = Encoding::parse(encoding).unwrap();
+            let said = encoding.from_server(listed);
+            assert_eq!(encoding.on_server(&said), listed, "{said}");
+        }
     }
 
     proptest! {

@@ -173,6 +173,19 @@ pub const SWEEP_EVERY: Key = key(
     "How often directories in which tasks work are looked at for temp files of pods that died. Any value is safe: \
      a file is removed only when nobody can still need it.",
 );
+pub const TRACES_ENDPOINT: Key = key(
+    "traces.endpoint",
+    Kind::Collector,
+    Told("none"),
+    "Where traces are sent, by OTLP over HTTP with protobuf; without a path it is /v1/traces. A record's `traceparent` \
+     header joins its task to the producer's trace. Nothing is traced where this is not set.",
+);
+pub const TRACES_PERCENT: Key = key(
+    "traces.percent",
+    Kind::Number { min: 0, max: 100 },
+    Is("100"),
+    "How many of a hundred tasks are traced whose records have no `traceparent`. One that has says so itself.",
+);
 pub const POD_NAME: Key = key(
     "pod.name",
     Kind::Text,
@@ -216,6 +229,8 @@ pub const ALL: &[&Key] = &[
     &METRICS_PORT,
     &DRAIN,
     &SWEEP_EVERY,
+    &TRACES_ENDPOINT,
+    &TRACES_PERCENT,
     &POD_NAME,
     &TRANSFER_HASH,
 ];

@@ -39,6 +39,8 @@ pub enum Kind {
     },
     /// An absolute path.
     Path,
+    /// The URL of a collector of traces.
+    Collector,
     /// Fingerprints of certificates.
     Pins,
     /// The label of a charset in which ASCII is ASCII.
@@ -93,6 +95,7 @@ impl Kind {
             Kind::Flag => flag(text).map(Value::Flag).ok_or_else(|| self.expected(text)),
             Kind::Choice { known, later } => choice(text, known, later).map(Value::Text),
             Kind::Path => path(text).map(Value::Text),
+            Kind::Collector => collector(text).map(Value::Text),
             Kind::Charset => charset(text).map(|_| Value::Text(text.to_owned())),
             Kind::Encoding => Encoding::parse(text).map(|_| Value::Text(text.to_owned())),
             Kind::Pins => Ok(Value::Text(text.to_owned())),
@@ -130,6 +133,7 @@ impl Kind {
             Kind::Flag => "true or false".to_owned(),
             Kind::Choice { known, .. } => known.join(" or "),
             Kind::Path => "an absolute path".to_owned(),
+            Kind::Collector => "http://host:port".to_owned(),
             Kind::Charset => "a charset in which ASCII is ASCII".to_owned(),
             Kind::Encoding => "classes of characters".to_owned(),
             Kind::Pins => "fingerprints (SHA-256)".to_owned(),
@@ -238,6 +242,20 @@ fn host(text: &str) -> Result<String, String> {
         return Err(format!("found {}; expected a host's name or address", quoted(&text)));
     }
     Ok(bare.to_owned())
+}
+
+/// A URL with a path: OTLP's own where none is given.
+fn collector(text: &str) -> Result<String, String> {
+    let text = checked_text(text)?;
+    let wrong =
+        || format!("found {}; expected http://host:port, such as http://collector:4318", quoted(&text));
+    let rest = text.strip_prefix("http://").ok_or_else(wrong)?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if authority.is_empty() || authority.starts_with(':') || text.contains(['@', ' ', '?', '#']) {
+        return Err(wrong());
+    }
+    let path = if matches!(path, "" | "/") { "/v1/traces" } else { path };
+    Ok(format!("http://{authority}{path}"))
 }
 
 /// What rclone (Go's `strconv.ParseBool`) takes, in any case.

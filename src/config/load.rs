@@ -12,7 +12,7 @@ use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
 use super::{
-    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, Transfers, keys,
+    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, Traces, Transfers, keys,
     properties, yaml,
 };
 use crate::digest::Algorithm;
@@ -35,6 +35,9 @@ pub struct Sources {
     /// What librdkafka finds wrong with one of its properties, given name and value; without the value, which
     /// may be a secret.
     pub property: fn(&str, &str) -> Option<&'static str>,
+    /// Whether every `base_path` has to be a directory here; false where no file will be touched, as on the
+    /// machine of somebody who only sends tasks.
+    pub needs_directories: bool,
 }
 
 impl Sources {
@@ -44,7 +47,14 @@ impl Sources {
         connections: Option<PathBuf>,
         property: fn(&str, &str) -> Option<&'static str>,
     ) -> Self {
-        Sources { config, connections, environment: std::env::vars_os().collect(), property }
+        let environment = std::env::vars_os().collect();
+        Sources { config, connections, environment, property, needs_directories: true }
+    }
+
+    /// For a process that touches no local file.
+    #[must_use]
+    pub fn elsewhere(self) -> Self {
+        Sources { needs_directories: false, ..self }
     }
 }
 
@@ -114,6 +124,10 @@ fn settings_of(
         metrics: Listen { host: reading.text(&keys::METRICS_HOST), port: reading.port(&keys::METRICS_PORT) },
         shutdown: Shutdown { drain: reading.time(&keys::DRAIN) },
         sweep: Sweep { every: reading.time(&keys::SWEEP_EVERY) },
+        traces: Traces {
+            endpoint: reading.text_if_set(&keys::TRACES_ENDPOINT),
+            percent: u8::try_from(reading.number(&keys::TRACES_PERCENT)).unwrap_or_default(),
+        },
         pod: Pod { name: reading.text_if_set(&keys::POD_NAME).unwrap_or(host_name) },
         transfer: Transfers { hash: Algorithm::from_name(&reading.text(&keys::TRANSFER_HASH)) },
         connections: Connections::default(),
@@ -181,7 +195,8 @@ fn read_connections(
     let may_be_missing = sources.connections.is_none() && !variables.is_empty() && !path.exists();
     let text = if may_be_missing { None } else { read_file(&path, "--connections", mistakes) };
     let shown = path.display().to_string();
-    let file = connections::File { path: &shown, text: text.as_deref() };
+    let needs_directories = sources.needs_directories;
+    let file = connections::File { path: &shown, text: text.as_deref(), needs_directories };
     connections::read(&file, variables, config.pool.max_sessions_per_connection, mistakes)
 }
 

@@ -13,7 +13,7 @@
 mod connection_keys;
 mod connections;
 mod document;
-mod duration;
+pub(crate) mod duration;
 mod effective;
 mod encoding;
 mod entry;
@@ -28,6 +28,7 @@ mod load;
 mod obscure;
 mod password;
 mod properties;
+mod rclone;
 mod reading;
 mod seed;
 mod size;
@@ -36,11 +37,14 @@ mod way;
 mod yaml;
 
 pub use document::configuration_md;
+pub use duration::{parse as parse_duration, show as show_duration};
 pub use encoding::Encoding;
 pub use errors::{ConfigErrors, Mistake, Place};
 pub use load::Sources;
 pub use obscure::{NotObscured, reveal};
+pub use rclone::{Imported, NotImported, import_rclone, section_names};
 pub use seed::{config_yaml, connections_ini};
+pub use size::parse as parse_size;
 pub use tls::{Pin, Tls, TlsMode, Trust};
 pub use way::{Data, Proxy, ProxyKind, Way};
 
@@ -63,6 +67,7 @@ pub struct Config {
     pub metrics: Listen,
     pub shutdown: Shutdown,
     pub sweep: Sweep,
+    pub traces: Traces,
     pub pod: Pod,
     pub transfer: Transfers,
     pub connections: Connections,
@@ -135,6 +140,15 @@ pub struct Shutdown {
 pub struct Sweep {
     /// A directory is looked at again after this time.
     pub every: Duration,
+}
+
+/// What is told to a collector of traces.
+#[derive(Debug, Clone)]
+pub struct Traces {
+    /// Its URL, with a path; nothing is traced where there is none.
+    pub endpoint: Option<String>,
+    /// Of the tasks whose records do not say themselves whether they are traced.
+    pub percent: u8,
 }
 
 /// What holds for every transfer.

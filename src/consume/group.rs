@@ -149,7 +149,7 @@ fn member_id_of(member: &Member) -> String {
 /// Each element's metadata. `TopicPartitionListElem::metadata` panics where it is no UTF-8, and any client
 /// may have committed for this group before.
 #[allow(unsafe_code)]
-fn metadata_of(list: &TopicPartitionList) -> Vec<Vec<u8>> {
+pub(crate) fn metadata_of(list: &TopicPartitionList) -> Vec<Vec<u8>> {
     // SAFETY: the list is alive for the whole call; librdkafka keeps `cnt` initialised elements at `elems`,
     // each with `metadata_size` bytes at `metadata`, which is null where there are none.
     unsafe {

@@ -29,6 +29,7 @@ pub use rdkafka::error::KafkaError;
 pub use commit_error::CommitError;
 pub(crate) use context::{complain, log};
 pub use early::RetryIntake;
+pub(crate) use group::metadata_of;
 pub use group::{Group, offsets_of};
 pub use intake::{BURST, Consume, Downstream, Handle};
 pub use noise::Noise;

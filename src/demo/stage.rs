@@ -123,6 +123,7 @@ async fn start(site: &Site, addresses: &Addresses<'_>) -> Result<App> {
         connections: None,
         environment: Vec::new(),
         property: |_, _| None, // it sets none
+        needs_directories: true,
     };
     Ok(App::start(Config::load(&sources)?).await?)
 }

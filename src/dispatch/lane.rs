@@ -229,6 +229,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     /// The login failed, as it would for every task: this one waits on, as all others do.
     fn probed(&mut self, mut entry: Box<Entry>, error: &TryError) {
         entry.tries.take_back();
+        entry.notes.try_failed(error.failure.code.as_str());
         report::retried(&self.shared.metrics, &entry, error, None);
         self.duty.give_back(entry, None);
     }
@@ -244,6 +245,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
             }
             Err(error) => error,
         };
+        entry.notes.try_failed(error.failure.code.as_str());
         let retry_count = entry.job.task.options.retry_count;
         let next = entry.tries.failed(&error, retry_count, rand::random());
         let due = match next {

@@ -51,6 +51,7 @@ use crate::outcome::{Completed, Hop, Outcome, Verdict};
 use crate::pool::{Connect, Ftp, Pool};
 use crate::record::{Origin, Record};
 use crate::task::Task;
+use crate::traces::{End, Traces};
 use crate::transfer::Transfer;
 
 /// How often retries that have come due are looked for.
@@ -96,6 +97,7 @@ pub struct Wiring<C: Connect, T> {
     /// With a capacity of `pool.max_waiting_tasks` or more a send never waits.
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
+    pub traces: Traces,
 }
 
 /// What a drain left undone: tasks that are not answered, and will be done by the next owner of their partition.
@@ -115,7 +117,7 @@ pub struct Dispatcher<C: Connect = Ftp, T = Transfer> {
 impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the lanes are to run on.
     pub fn new(wiring: Wiring<C, T>) -> Self {
-        let Wiring { pool, carrier, connections, roots, resolve, deferral, budget, answers, metrics } =
+        let Wiring { pool, carrier, connections, roots, resolve, deferral, budget, answers, metrics, traces } =
             wiring;
         let line = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
@@ -131,6 +133,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             budget,
             answers,
             metrics,
+            traces,
             lanes: TaskTracker::new(),
             cut_off: CancellationToken::new(),
             withdrawals: Mutex::default(),
@@ -147,6 +150,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         let place = shared.order.place(&job);
         let mut entry = Entry::new(job, place, Instant::now());
         let refusal = shared.carrier.unsupported(&entry.job.task);
+        entry.notes = shared.traces.notes();
         if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {
             return shared.hand_over(entry, Err(failure));
         }
@@ -241,6 +245,7 @@ struct Shared<C: Connect, T> {
     budget: Budget,
     answers: mpsc::Sender<Answered>,
     metrics: Metrics,
+    traces: Traces,
     lanes: TaskTracker,
     /// Ends every try in flight.
     cut_off: CancellationToken,
@@ -279,6 +284,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     /// A try at the task begins.
     fn begin(&self, entry: &mut Entry) {
         entry.tries.begin();
+        entry.notes.try_begins();
         if entry.begun.is_none() {
             entry.begun = Some(Instant::now());
             report::waited(&self.metrics, entry);
@@ -324,18 +330,20 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     /// Hands the task's answer on.
-    fn hand_over(&self, entry: Box<Entry>, verdict: Result<Completed, Failure>) {
+    fn hand_over(&self, mut entry: Box<Entry>, verdict: Result<Completed, Failure>) {
         if entry.job.record.lease.is_live() {
             report::answered(&self.metrics, &entry, &verdict);
+            report::traced(&self.traces, &mut entry, report::end(&verdict));
             self.send(entry, verdict.into());
         }
     }
 
     /// Hands the task on to the retry topic.
-    fn pass_on(&self, entry: Box<Entry>, why: Why) {
+    fn pass_on(&self, mut entry: Box<Entry>, why: Why) {
         if entry.job.record.lease.is_live() {
             let hop = self.deferral.hop(&entry, Timestamp::now());
             report::deferred(&self.metrics, &entry, &hop, why);
+            report::traced(&self.traces, &mut entry, End::Deferred(why.as_str()));
             self.send(entry, Verdict::Deferred(vec![hop.compact()]));
         }
     }

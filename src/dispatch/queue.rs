@@ -12,6 +12,7 @@ use super::order::Place;
 use super::retry::Tries;
 use super::whereabouts::{WaitsFor, Whereabouts};
 use crate::record::Origin;
+use crate::traces::Notes;
 use crate::transfer::Kept;
 
 /// A job on its way through the dispatcher.
@@ -24,6 +25,8 @@ pub(super) struct Entry {
     pub queued: Instant,
     /// When its first try began, in this pod or in another.
     pub begun: Option<Instant>,
+    /// Its tries, where traces are asked for.
+    pub notes: Notes,
     /// Its part in its connection's count, once it is queued.
     pub held: Option<Held>,
     /// What its last try has left for the next one.
@@ -37,7 +40,8 @@ impl Entry {
         let begun = job.hop.as_ref().and_then(|hop| hop.begun);
         let ago = begun.map(|begun| Timestamp::now().duration_since(begun));
         let begun = ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now));
-        Box::new(Entry { job, tries, place, queued: now, begun, held: None, kept: Kept::default() })
+        let (notes, kept) = (Notes::default(), Kept::default());
+        Box::new(Entry { job, tries, place, queued: now, begun, notes, held: None, kept })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::failure::{Code, Failure, TryError};
 use crate::metrics::Metrics;
 use crate::outcome::{Completed, Hop};
 use crate::task::Operation;
+use crate::traces::{About, End, Traces};
 
 impl Entry {
     /// Since its first try began; zero if none has.
@@ -86,6 +87,29 @@ pub(super) fn retried(metrics: &Metrics, entry: &Entry, error: &TryError, wait: 
         wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         "to be tried again"
     );
+}
+
+/// The task has left this pod.
+pub(super) fn traced(traces: &Traces, entry: &mut Entry, end: End<'_>) {
+    let notes = std::mem::take(&mut entry.notes);
+    let task = &entry.job.task;
+    let about = About {
+        record: &entry.job.record,
+        task_id: &task.task_id,
+        operation: operation(task.operation),
+        connection: &task.remote,
+        attempts: entry.tries.attempts,
+        since: Instant::now().saturating_duration_since(entry.queued),
+    };
+    traces.left(notes, &about, end);
+}
+
+/// How an answer ends a trace.
+pub(super) fn end(verdict: &Result<Completed, Failure>) -> End<'static> {
+    match verdict {
+        Ok(completed) => End::Completed { bytes: completed.bytes_transferred },
+        Err(failure) => End::Failed(failure.code.as_str()),
+    }
 }
 
 fn operation(operation: Operation) -> &'static str {

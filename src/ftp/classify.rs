@@ -112,7 +112,9 @@ fn file_refused(step: Step, says: Says) -> (Code, Remedy) {
         Step::Receiving => (Code::ProtocolError, Remedy::Wait),
         Step::Stor | Step::Rnto | Step::Mkd if says.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),
         _ if says.denied && !says.missing => (Code::PermissionDenied, Remedy::GiveUp),
-        Step::Size | Step::Mdtm | Step::Retr => (Code::SourceNotFound, Remedy::GiveUp),
+        Step::Size | Step::Mdtm | Step::Retr | Step::Cwd | Step::Mlsd | Step::List => {
+            (Code::SourceNotFound, Remedy::GiveUp)
+        }
         // The temp file that STOR made a moment ago is gone.
         Step::Rnfr => (Code::ProtocolError, Remedy::Wait),
         Step::Rnto if says.exists => (Code::Unsupported, Remedy::GiveUp),

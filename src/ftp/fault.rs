@@ -52,6 +52,9 @@ pub(super) enum Step {
     Rnfr,
     Rnto,
     Dele,
+    Pwd,
+    Cwd,
+    /// MLSD (RFC 3659, 7).
     Mlsd,
     List,
     Noop,
@@ -89,6 +92,8 @@ impl Step {
             Step::Rnfr => "RNFR",
             Step::Rnto => "RNTO",
             Step::Dele => "DELE",
+            Step::Pwd => "PWD",
+            Step::Cwd => "CWD",
             Step::Mlsd => "MLSD",
             Step::List => "LIST",
             Step::Noop => "NOOP",

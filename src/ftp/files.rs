@@ -204,7 +204,7 @@ impl Session {
         }
     }
 
-    async fn about(&mut self, step: Step, path: &str) -> Result<Reply, TryError> {
+    pub(super) async fn about(&mut self, step: Step, path: &str) -> Result<Reply, TryError> {
         match self.exchange(step, Some(path)).await {
             Ok(reply) => Ok(reply),
             Err(fault) => Err(self.fail(step, Some(path), &fault)),

@@ -60,6 +60,12 @@ impl Known {
         Known { is_far: true, ..Known::default() }
     }
 
+    /// Of a server that is taken for a near one, however long its replies take on a busy machine.
+    #[must_use]
+    pub fn near() -> Known {
+        Known { objects: AtomicBool::new(true), ..Known::default() }
+    }
+
     /// Whether the server did not bear a command ahead of its turn: it is asked one thing at a time.
     #[must_use]
     pub fn objects(&self) -> bool {

@@ -15,7 +15,8 @@
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
 //! files     SIZE, MKD, RNFR/RNTO, DELE
-//! list      MLSD, LIST
+//! list      temp files of the dead: MLSD, LIST
+//! directory what is in a directory, with sizes and times, for `submit`: MLSD, LIST
 //! mtime     MDTM; MFMT, MFF, SITE UTIME
 //! hash      HASH, XSHA256 and their like
 //! pace      too slow, or no byte at all
@@ -34,6 +35,7 @@ mod ahead;
 mod classify;
 mod connect;
 mod data;
+mod directory;
 mod fault;
 mod features;
 mod files;
@@ -55,6 +57,7 @@ mod tls;
 mod trust;
 
 pub use data::{End, Retrieve, Store};
+pub use directory::{Entry, EntryKind, Told};
 pub use files::{Deleted, Renamed, Size};
 pub use hash::ServerHash;
 pub use known::{Known, Servers};

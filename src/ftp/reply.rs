@@ -58,6 +58,23 @@ impl Reply {
         self.raw.split_ascii_whitespace().next()?.parse().ok()
     }
 
+    /// The path between the quotes of 257, in which a doubled quote is one (RFC 959, appendix II).
+    pub fn quoted_path(&self) -> Option<String> {
+        let mut chars = self.raw.split_once('"')?.1.chars().peekable();
+        let mut path = String::new();
+        while let Some(char) = chars.next() {
+            match char {
+                '"' if chars.peek() == Some(&'"') => {
+                    chars.next();
+                    path.push('"');
+                }
+                '"' => return Some(path),
+                other => path.push(other),
+            }
+        }
+        None
+    }
+
     /// The time in a reply to MDTM (RFC 3659, 3).
     pub fn time(&self) -> Option<Timestamp> {
         time_val(self.raw.split_ascii_whitespace().next()?)

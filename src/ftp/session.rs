@@ -57,6 +57,8 @@ pub struct Session {
     pub(super) unfinished: bool,
     pub(super) lacks: Lacks,
     pub(super) ahead: Ahead,
+    /// The directory logged in to, once it was asked for.
+    pub(super) home: Option<String>,
     /// The algorithm of HASH; at first the one that FEAT marks.
     pub(super) hash_algorithm: Option<Algorithm>,
     tasks: u64,
@@ -130,6 +132,7 @@ impl Session {
             had_data_socket: false,
             opened: now,
             unfinished: false,
+            home: None,
             tasks: 0,
             heard: true,
             idle_since: now,

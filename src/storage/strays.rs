@@ -3,9 +3,9 @@
 //! A temp file of another incarnation is removed in three cases, and in no other:
 //! - its record is ours now, under a live lease: its last owner is dead, or a zombie whose rename must fail;
 //! - its record is done with, by what the group has committed: whoever still works on it can publish nothing;
-//! - it has stood unchanged (size and time) for [`DEAD_AFTER`] by our own clock. A living transfer writes its
-//!   file much more often, or ends by its own deadlines, so neither clocks nor time zones have to agree. This is
-//!   for what other installations leave, whose names cannot be read.
+//! - its name cannot be read, since another installation made it, and it has stood unchanged (size and time) for
+//!   [`DEAD_AFTER`] by our own clock. A living transfer writes its file much more often, or ends by its own
+//!   deadlines, so neither clocks nor time zones have to agree.
 //!
 //! In the first two cases the file had been seen before it was judged. A name is given once, so what is true
 //! of it then stays true: nobody will need that file again. The lease is asked once more before the removal all
@@ -24,7 +24,7 @@ use super::temp_name::{Incarnation, TempName};
 use crate::offsets::Lease;
 use crate::record::Origin;
 
-/// A stray of which nothing is known has stood unchanged for so long. The longest stall that can be configured
+/// Another installation's stray has stood unchanged for so long. The longest stall that can be configured
 /// is an hour.
 const DEAD_AFTER: Duration = Duration::from_secs(2 * 3600);
 /// Directories are looked at again after so long, unless it is configured.
@@ -246,7 +246,8 @@ impl Strays {
             let lease = lease.filter(|lease| lease.is_live()).cloned();
             let same = before.remove(&temp).filter(|(was, _)| stamp.is_some() && *was == stamp);
             let since = same.map_or(now, |(_, since)| since);
-            if lease.is_some() || now.saturating_duration_since(since) >= DEAD_AFTER {
+            let is_old = temp.origin().is_none() && now.saturating_duration_since(since) >= DEAD_AFTER;
+            if lease.is_some() || is_old {
                 dead.push((temp, lease));
             } else if known.seen.len() < MAX_SEEN {
                 doubtful.extend(temp.origin().map(|_| temp.clone()));

@@ -327,6 +327,7 @@ impl Pod {
         let budget = Budget::new(100, 1 << 20);
         let dispatcher = Dispatcher::new(Wiring {
             pool: Pool::new(&limits, connections.clone(), Ftp::default(), &metrics),
+            traces: ftp_pooler::traces::Traces::default(),
             carrier: Transfer::new(storages, names(), metrics.clone()),
             connections,
             roots: HashMap::new(),

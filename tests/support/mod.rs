@@ -7,6 +7,7 @@
 
 pub mod certificate;
 pub mod client;
+pub mod collector;
 pub mod files;
 pub mod ftp_server;
 pub mod gate;
@@ -16,6 +17,7 @@ pub mod kafka;
 pub mod pod;
 pub mod ports;
 pub mod process;
+pub mod pty;
 pub mod scratch;
 pub mod vsftpd;
 pub mod wait;

@@ -94,6 +94,18 @@ impl PodConfig {
         self
     }
 
+    /// Writes both files into a directory; returns config.yaml's path.
+    ///
+    /// # Panics
+    /// Where the directory refuses.
+    pub fn write(&self, directory: &Path) -> PathBuf {
+        let file = directory.join("config.yaml");
+        // JSON is YAML.
+        fs::write(&file, format!("{:#}\n", self.yaml)).expect("config.yaml");
+        fs::write(directory.join("connections.ini"), &self.ini).expect("connections.ini");
+        file
+    }
+
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.environment.push((key.to_owned(), value.to_owned()));
@@ -140,10 +152,7 @@ impl Pod {
     /// Where the process cannot be started.
     pub fn command(config: &PodConfig, subcommand: &str) -> Pod {
         let scratch = Scratch::new("pod");
-        let file = scratch.path().join("config.yaml");
-        // JSON is YAML.
-        fs::write(&file, format!("{:#}\n", config.yaml)).expect("config.yaml");
-        fs::write(scratch.path().join("connections.ini"), &config.ini).expect("connections.ini");
+        let file = config.write(scratch.path());
         let format: &[&str] = if subcommand == "run" { &["--log-format", "json"] } else { &[] };
         let args: Vec<String> = [&[subcommand, "--config", &file.display().to_string()], format]
             .concat()

@@ -147,6 +147,7 @@ impl Rig {
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
+            traces: Traces::default(),
         });
         Rig { dispatcher, pool, servers, budget, deferral, carrier, answers }
     }

@@ -53,6 +53,11 @@ fn of_another(offset: i64) -> TempName {
     crate::storage::tests::owner(offset).temp
 }
 
+fn of_another_installation(names: &Names) -> TempName {
+    let theirs = Names::new(Arc::new(()), "another group", ["ftp-tasks".into()]).unwrap();
+    names.read(theirs.name_for(&record(1).origin).as_str()).unwrap()
+}
+
 #[test]
 fn the_next_owner_of_a_record_removes_what_its_last_one_left() {
     let mut pod = Pod::new();
@@ -105,8 +110,7 @@ fn what_a_done_record_has_left_goes_whoevers_it_was() {
 #[test]
 fn what_another_installation_made_is_never_judged_by_our_records() {
     let mut pod = Pod::new();
-    let elsewhere = Names::new(std::sync::Arc::new(()), "another group", ["ftp-tasks".into()]).unwrap();
-    let theirs = pod.names.read(elsewhere.name_for(&record(1).origin).as_str()).unwrap();
+    let theirs = of_another_installation(&pod.names);
     pod.begins("d", 1);
     pod.is_sent_to("d");
     assert_eq!(pod.finds("d", &[(&theirs, STAMP)]), []);
@@ -198,15 +202,16 @@ fn our_own_temp_files_are_left_alone_until_their_try_gives_them_up() {
 #[test]
 fn what_stands_unchanged_for_two_hours_is_dead_and_what_changes_is_not() {
     let mut pod = Pod::new();
-    let (dead, slow, unknown) = (of_another(1), of_another(2), of_another(3));
+    let [dead, slow, unknown] = [(); 3].map(|()| of_another_installation(&pod.names));
+    let under_way = of_another(1); // its record's owner will see to it
     pod.begins("d", 9);
     for hour in 0..5 {
         pod.is_sent_to("d");
         let changes = Some((hour, 0));
         if hour <= 2 {
-            pod.finds("d", &[(&dead, STAMP), (&slow, changes), (&unknown, None)]);
+            pod.finds("d", &[(&dead, STAMP), (&slow, changes), (&unknown, None), (&under_way, STAMP)]);
         } else {
-            pod.finds("d", &[(&slow, changes), (&unknown, None)]);
+            pod.finds("d", &[(&slow, changes), (&unknown, None), (&under_way, STAMP)]);
         }
         if hour == 2 {
             pod.removes("d", &dead);

@@ -6,6 +6,7 @@ mod cancelled;
 mod confined;
 mod disk_full;
 mod downloads;
+mod listing;
 mod redo;
 mod sources;
 mod sweeping;

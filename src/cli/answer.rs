@@ -1,0 +1,166 @@
+//! The pool's messages, as a reader of its two answer topics understands them.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// What the pool answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub task_id: Option<String>,
+    /// When it was answered, by the pod's clock.
+    pub at: Option<Timestamp>,
+    pub verdict: Verdict,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Completed { bytes: u64 },
+    Failed(Failed),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failed {
+    pub code: String,
+    pub message: String,
+    pub is_retryable: bool,
+    pub attempts: u64,
+    /// The FTP connection that the task names, where it can be told.
+    pub connection: Option<String>,
+    /// The original task; `None` where the record was no JSON object, or was cut.
+    pub task: Option<String>,
+    /// Something of the original was cut off.
+    pub is_truncated: bool,
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow, default)]
+    task_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(default)]
+    bytes_transferred: u64,
+    #[serde(borrow, default)]
+    error: Option<WireError<'a>>,
+    #[serde(default)]
+    attempts: u64,
+    #[serde(borrow, default)]
+    completed_at: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    failed_at: Option<Cow<'a, str>>,
+    #[serde(default)]
+    truncated: bool,
+    #[serde(borrow, default)]
+    task: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WireError<'a> {
+    #[serde(borrow)]
+    code: Cow<'a, str>,
+    #[serde(borrow, default)]
+    message: Cow<'a, str>,
+    #[serde(default)]
+    retryable: bool,
+}
+
+impl Answer {
+    /// Reads a message; `None` where it is none of the pool's.
+    pub fn read(payload: Option<&[u8]>) -> Option<Answer> {
+        let wire: Wire<'_> = serde_json::from_slice(payload?).ok()?;
+        let (at, verdict) = match (&*wire.status, wire.error) {
+            ("completed", _) => (wire.completed_at, Verdict::Completed { bytes: wire.bytes_transferred }),
+            ("failed", Some(error)) => {
+                let task = wire.task.map(RawValue::get).filter(|task| is_task(task));
+                let failed = Failed {
+                    code: error.code.into_owned(),
+                    message: error.message.into_owned(),
+                    is_retryable: error.retryable,
+                    attempts: wire.attempts,
+                    connection: task.and_then(connection_of),
+                    task: task.map(str::to_owned),
+                    is_truncated: wire.truncated,
+                };
+                (wire.failed_at, Verdict::Failed(failed))
+            }
+            _ => return None,
+        };
+        let at = at.and_then(|at: Cow<'_, str>| at.parse().ok());
+        Some(Answer { task_id: wire.task_id.map(Cow::into_owned), at, verdict })
+    }
+}
+
+/// A JSON object that is not what stands for a record that was none: `{"raw": …}`, `{"raw_base64": …}`.
+fn is_task(json: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Original<'a> {
+        #[serde(borrow, default)]
+        raw: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        raw_base64: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        task_id: Option<&'a RawValue>,
+    }
+    json.starts_with('{')
+        && serde_json::from_str::<Original<'_>>(json)
+            .map_or(true, |raw| raw.task_id.is_some() || (raw.raw.is_none() && raw.raw_base64.is_none()))
+}
+
+/// The remote side's connection, as far as the task says one.
+fn connection_of(task: &str) -> Option<String> {
+    let task: Value = serde_json::from_str(task).ok()?;
+    let is_upload = task.get("operation").is_some_and(|operation| operation == "upload");
+    let side = task.get(if is_upload { "destination" } else { "source" })?;
+    side.get("connection_id")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(json: &str) -> Failed {
+        match Answer::read(Some(json.as_bytes())).unwrap().verdict {
+            Verdict::Failed(failed) => failed,
+            Verdict::Completed { .. } => panic!("completed"),
+        }
+    }
+
+    #[test]
+    fn both_kinds_of_answers_are_read() {
+        let result = r#"{"task_id":"a","status":"completed","bytes_transferred":7,"duration_ms":1,
+            "completed_at":"2025-01-15T10:30:00.000Z","notes":["x"]}"#;
+        let answer = Answer::read(Some(result.as_bytes())).unwrap();
+        assert_eq!(answer.verdict, Verdict::Completed { bytes: 7 });
+        assert_eq!(answer.at.unwrap().to_string(), "2025-01-15T10:30:00Z");
+
+        let failure = r#"{"task_id":null,"status":"failed","error":{"code":"timeout","message":"m",
+            "retryable":true,"ftp_code":null},"attempts":4,"failed_at":"2025-01-15T10:30:00.000Z",
+            "task":{"operation":"upload","task_id":"a","n":1.0,"destination":{"connection_id":"there"}}}"#;
+        let failed = failed(failure);
+        assert_eq!((failed.code.as_str(), failed.connection.as_deref()), ("timeout", Some("there")));
+        assert!(failed.task.unwrap().contains("1.0"), "numbers stay as they are");
+    }
+
+    #[test]
+    fn what_was_no_task_cannot_be_sent_again() {
+        for task in [r#"{"raw":"{\"task_id\": 1"}"#, r#"{"raw_base64":"/w=="}"#, "null"] {
+            let json = format!(
+                r#"{{"status":"failed","error":{{"code":"invalid_task"}},"truncated":true,"task":{task}}}"#
+            );
+            let failed = failed(&json);
+            assert_eq!((failed.task, failed.is_truncated), (None, true));
+        }
+    }
+
+    #[test]
+    fn a_message_of_somebody_else_is_none() {
+        for payload in [&b"{}"[..], b"", b"x", b"{\"status\":\"open\"}", b"[1]"] {
+            assert_eq!(Answer::read(Some(payload)), None);
+        }
+        assert_eq!(Answer::read(None), None);
+    }
+}

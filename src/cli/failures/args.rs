@@ -1,0 +1,148 @@
+//! What `failures` may be told.
+
+// The documentation comments here are the help on the terminal, where backticks would only be noise.
+#![allow(clippy::doc_markdown)]
+
+use clap::Subcommand;
+
+use crate::cli::args::Files;
+use crate::cli::given::{Moment, moment};
+use crate::cli::output::Output;
+use crate::cli::submit::KeyFrom;
+use crate::failure::Code;
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES, after_long_help = EXAMPLES)]
+pub struct FailuresArgs {
+    #[command(subcommand)]
+    pub command: Option<FailuresCommand>,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum FailuresCommand {
+    /// Send failed tasks again, each failure once however often this is run
+    Retry(RetryArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub files: Files,
+
+    /// Only the numbers, by code and connection
+    #[arg(long)]
+    pub summary: bool,
+
+    /// The latest so many are listed
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+
+    /// How they are printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Output,
+
+    #[command(flatten)]
+    pub choice: Choice,
+}
+
+/// Which failures.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Which failures")]
+pub struct Choice {
+    /// Only with this error code, such as timeout; may be given several times
+    #[arg(long, value_name = "CODE", value_parser = code)]
+    pub code: Vec<Code>,
+
+    /// Only of this FTP connection; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub connection: Vec<String>,
+
+    /// Only of this task; may be given several times
+    #[arg(long, value_name = "ID")]
+    pub task_id: Vec<String>,
+
+    /// Only those that sending again can help
+    #[arg(long)]
+    pub retryable: bool,
+
+    /// From then on: a duration ago (1h, 7d), or a time (2025-01-15T10:30:00Z)
+    #[arg(long, value_name = "WHEN", value_parser = moment, default_value = "1d")]
+    pub since: Moment,
+
+    /// Up to then
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub until: Option<Moment>,
+}
+
+impl Choice {
+    /// Whether anything but time narrows it down.
+    pub fn is_narrow(&self) -> bool {
+        !self.code.is_empty() || !self.connection.is_empty() || !self.task_id.is_empty() || self.retryable
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = RETRY_NOTES, after_long_help = RETRY_NOTES)]
+pub struct RetryArgs {
+    #[command(flatten)]
+    pub files: Files,
+
+    /// All failures since --since, where nothing else narrows them down
+    #[arg(long)]
+    pub all: bool,
+
+    /// Also those of which it cannot be told whether they were sent again already
+    #[arg(long)]
+    pub unknown_too: bool,
+
+    /// Send so many at most
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub limit: u32,
+
+    /// The records' key
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub key: KeyFrom,
+
+    /// Say what would be sent, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// How the summary is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Output,
+
+    #[command(flatten)]
+    pub choice: Choice,
+}
+
+fn code(text: &str) -> Result<Code, String> {
+    let names = || Code::ALL.iter().map(|code| code.as_str());
+    Code::ALL.iter().copied().find(|code| code.as_str() == text).ok_or_else(|| {
+        let meant = crate::text::nearest(text, names()).map(|near| format!("did you mean {near}? "));
+        format!("{}the codes are {}", meant.unwrap_or_default(), names().collect::<Vec<_>>().join(", "))
+    })
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ftp-pooler failures                                   the latest fifty of the last day
+  ftp-pooler failures --summary --since 7d              how many, by code and connection
+  ftp-pooler failures --connection remote-ftp --output json
+  ftp-pooler failures retry --code timeout --since 1h   sends their tasks again
+  ftp-pooler failures retry --retryable --dry-run
+
+Exit codes:
+   0  all is well
+   1  retry: some could not be sent, and were named
+  69  Kafka is not there
+  78  the configuration is wrong";
+
+const RETRY_NOTES: &str = "\
+The original task is sent again, with a header ftp-pooler-retry-of that says which failure it answers. A failure
+whose header is found on the input topic is not sent again, so this may be run twice, or by two at a time: both
+use one transactional.id (GROUP--failures-retry), and the one that began later ends the other. Where the input
+topic no longer holds everything since a failure, it cannot be told, and the failure is left out
+(--unknown-too sends it all the same). A task that was cut to fit its topic cannot be sent again, nor one that
+was none.";

@@ -1,0 +1,305 @@
+//! Sends failed tasks again: each failure once, however often and by however many it is asked for.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::args::RetryArgs;
+use super::evidence::{Evidence, Position, RETRY_OF, header};
+use super::scan::{Failing, Wanted, ranges, scan};
+use crate::cli::output::{Output, count, note, one_line, print, print_json};
+use crate::cli::submit::{RUN_HEADER, key_of};
+use crate::cli::{EXIT_FAILURE, EXIT_OK, Failure};
+use crate::client::{ClientError, Cluster, Message, Outgoing, Range, Sender};
+use crate::config::Config;
+use crate::outcome::OWN_HEADER_PREFIX;
+use crate::record::Header;
+use crate::task::decode;
+
+/// Records, and bytes of them, in one transaction.
+const BATCH: usize = 500;
+const BATCH_BYTES: usize = 4 << 20;
+/// Failures that could not be sent and are named.
+const NAMED: usize = 100;
+/// Failures of one task that one record may stand for.
+const MAX_SAME: usize = 1_000;
+
+/// What a run has done.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Tasks sent, or with `--dry-run` those that would be.
+    sent: u64,
+    /// Failures whose very same task is among those.
+    same_task: u64,
+    already_sent: u64,
+    /// Of which it cannot be told whether they were sent.
+    unknown: u64,
+    not_sendable: u64,
+    /// The first hundred that were not sent, with the reason.
+    left_out: Vec<LeftOut>,
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct LeftOut {
+    task_id: Option<String>,
+    partition: i32,
+    offset: i64,
+    reason: String,
+}
+
+impl Report {
+    fn leave_out(&mut self, failing: &Failing, reason: String) {
+        self.not_sendable += 1;
+        if self.left_out.len() < NAMED {
+            let Failing { task_id, partition, offset, .. } = failing;
+            self.left_out.push(LeftOut {
+                task_id: task_id.clone(),
+                partition: *partition,
+                offset: *offset,
+                reason,
+            });
+        }
+    }
+}
+
+/// What is to be sent: the first failure of each task, with all of the same task.
+#[derive(Debug, Default)]
+struct Plan {
+    first: BTreeMap<Position, [u8; 16]>,
+    all: HashMap<[u8; 16], Vec<Position>>,
+    /// Of all of them.
+    times: HashMap<Position, Timestamp>,
+    is_full: bool,
+}
+
+impl Plan {
+    fn add(&mut self, failing: &Failing, task: &str, limit: usize) -> bool {
+        if self.times.len() >= limit {
+            self.is_full = true;
+            return false;
+        }
+        let at = (failing.partition, failing.offset);
+        let same = self.all.entry(hash(task)).or_default();
+        if same.len() < MAX_SAME {
+            same.push(at);
+            self.times.insert(at, failing.at);
+        }
+        true
+    }
+
+    /// Takes out what was sent before, and what nobody can tell.
+    fn settle(&mut self, evidence: &Evidence, unknown_too: bool, report: &mut Report) {
+        for (hash, same) in &mut self.all {
+            same.retain(|at| {
+                if evidence.sent.contains(at) {
+                    report.already_sent += 1;
+                    return false;
+                }
+                let time = self.times.get(at).copied().unwrap_or(Timestamp::MIN);
+                if !unknown_too && !evidence.covers(time) {
+                    report.unknown += 1;
+                    return false;
+                }
+                true
+            });
+            if let Some(first) = same.first() {
+                self.first.insert(*first, *hash);
+                report.same_task += same.len() as u64 - 1;
+            }
+        }
+    }
+}
+
+fn hash(task: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(Sha256::digest(task)) {
+        *to = from;
+    }
+    bytes
+}
+
+pub(super) fn retry(args: &RetryArgs) -> Result<u8, Failure> {
+    if !args.all && !args.choice.is_narrow() {
+        return Err(Failure::Usage(
+            "say which failures: --code, --connection, --task-id or --retryable; or --all".to_owned(),
+        ));
+    }
+    let config = Config::load(&args.files.elsewhere())?;
+    let wanted = Wanted::new(&args.choice, Timestamp::now());
+    let cluster = Cluster::new(&config.kafka)?;
+    // From here on nobody else can send: what is found below holds until the end.
+    let mut sender = if args.dry_run {
+        None
+    } else {
+        // No pod's name begins with a dash, so none has this id.
+        let id = format!("{}--failures-retry", config.kafka.consumer_group);
+        Some(Sender::open_transactional(&config.kafka, &id)?)
+    };
+    let ranges = ranges(&cluster, &config.kafka, &wanted)?;
+    let mut report = Report { dry_run: args.dry_run, ..Report::default() };
+    let mut plan = choose(args, &config, &ranges, &wanted, &mut report)?;
+    if let Some(earliest) = plan.times.values().min() {
+        let evidence = Evidence::read(&config.kafka, &cluster, *earliest)?;
+        plan.settle(&evidence, args.unknown_too, &mut report);
+    }
+    let sent = if let Some(sender) = &mut sender {
+        send(args, &config, &ranges, &wanted, &plan, sender, &mut report)
+    } else {
+        report.sent = plan.first.len() as u64;
+        Ok(())
+    };
+    tell(&report, plan.is_full, args.output);
+    sent?;
+    Ok(if report.not_sendable + report.unknown > 0 { EXIT_FAILURE } else { EXIT_OK })
+}
+
+fn choose(
+    args: &RetryArgs,
+    config: &Config,
+    ranges: &[Range],
+    wanted: &Wanted<'_>,
+    report: &mut Report,
+) -> Result<Plan, ClientError> {
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let mut plan = Plan::default();
+    scan(&config.kafka, ranges, wanted, |failing, _| {
+        let Some(task) = &failing.failed.task else {
+            let reason = if failing.failed.is_truncated {
+                "the original was cut to fit the topic"
+            } else {
+                "the original is no JSON object"
+            };
+            report.leave_out(&failing, reason.to_owned());
+            return true;
+        };
+        match decode(Some(task.as_bytes()), &config.connections) {
+            Ok(_) => plan.add(&failing, task, limit),
+            Err(rejected) => {
+                report.leave_out(&failing, format!("would fail at once: {}", rejected.failure));
+                true
+            }
+        }
+    })?;
+    Ok(plan)
+}
+
+type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
+
+/// A record as it will be sent.
+struct Again {
+    key: Option<String>,
+    headers: Vec<Header>,
+    retry_of: String,
+    payload: String,
+}
+
+fn send(
+    args: &RetryArgs,
+    config: &Config,
+    ranges: &[Range],
+    wanted: &Wanted<'_>,
+    plan: &Plan,
+    sender: &mut Sender,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let mut batch: Vec<Again> = Vec::new();
+    let mut bytes = 0;
+    let mut failed = None;
+    scan(&config.kafka, ranges, wanted, |failing, message| {
+        if let Some(again) = again(args, config, plan, &failing, message) {
+            bytes += again.payload.len();
+            batch.push(again);
+        }
+        if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+            bytes = 0;
+            failed = together(config, sender, &mut batch, report).err();
+        }
+        failed.is_none()
+    })?;
+    if failed.is_none() && !batch.is_empty() {
+        failed = together(config, sender, &mut batch, report).err();
+    }
+    match failed {
+        None => Ok(()),
+        Some(error) => {
+            Err(Failure::Unavailable(format!("{error}; {} of {} were sent", report.sent, plan.first.len())))
+        }
+    }
+}
+
+fn again(
+    args: &RetryArgs,
+    config: &Config,
+    plan: &Plan,
+    failing: &Failing,
+    message: &Message,
+) -> Option<Again> {
+    let same = plan.all.get(plan.first.get(&(failing.partition, failing.offset))?)?;
+    let payload = failing.failed.task.clone()?;
+    let task = decode(Some(payload.as_bytes()), &config.connections).ok()?;
+    let kept = |header: &&Header| !header.key.starts_with(OWN_HEADER_PREFIX) && header.key != RUN_HEADER;
+    Some(Again {
+        key: key_of(&task, args.key),
+        headers: message.headers.iter().filter(kept).cloned().collect(),
+        retry_of: header(&failing.topic, same),
+        payload,
+    })
+}
+
+fn together(
+    config: &Config,
+    sender: &mut Sender,
+    batch: &mut Vec<Again>,
+    report: &mut Report,
+) -> Result<(), ClientError> {
+    let headers: Vec<Headers<'_>> = batch
+        .iter()
+        .map(|again| {
+            let own = (RETRY_OF, Some(again.retry_of.as_bytes()));
+            let kept = again.headers.iter().map(|header| (header.key.as_str(), header.value.as_deref()));
+            kept.chain([own]).collect()
+        })
+        .collect();
+    let records: Vec<Outgoing<'_>> = batch
+        .iter()
+        .zip(&headers)
+        .map(|(again, headers)| Outgoing {
+            topic: &config.kafka.input_topic,
+            key: again.key.as_deref().map(str::as_bytes),
+            headers,
+            payload: again.payload.as_bytes(),
+        })
+        .collect();
+    sender.send_together(&records)?;
+    report.sent += batch.len() as u64;
+    batch.clear();
+    Ok(())
+}
+
+fn tell(report: &Report, is_full: bool, output: Output) {
+    if is_full {
+        note("--limit is reached: there are more; run this again for the rest");
+    }
+    if output == Output::Json {
+        return print_json(report);
+    }
+    let verb = if report.dry_run { "would be sent again" } else { "sent again" };
+    print(&format!("{} {verb}", count(report.sent, "task")));
+    for (number, what) in [
+        (report.same_task, "more of the very same tasks, sent once"),
+        (report.already_sent, "sent again before"),
+        (report.unknown, "left out: the input topic no longer tells whether they were sent (--unknown-too)"),
+        (report.not_sendable, "cannot be sent again"),
+    ] {
+        if number > 0 {
+            print(&format!("{} {what}", count(number, "failure")));
+        }
+    }
+    for LeftOut { task_id, partition, offset, reason } in &report.left_out {
+        let id = task_id.as_deref().unwrap_or("(no task_id)");
+        note(&one_line(&format!("{id} (failure {partition}/{offset}): {reason}")));
+    }
+}

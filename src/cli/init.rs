@@ -1,0 +1,213 @@
+//! `ftp-pooler init` and `ftp-pooler import-rclone`: the files that an installation begins with.
+
+// The documentation comments here are the help on the terminal, where backticks would only be noise.
+#![allow(clippy::doc_markdown)]
+
+use std::fs::{self, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::output::{count, note, one_line, print};
+use super::{EXIT_OK, Failure};
+use crate::config::{config_yaml, connections_ini, import_rclone, section_names};
+
+/// Bytes of an rclone.conf or a connections.ini at most.
+const MAX_BYTES: u64 = 4 << 20;
+/// Anybody may read config.yaml; connections.ini holds passwords.
+const OPEN: u32 = 0o644;
+const CLOSED: u32 = 0o600;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = INIT_EXAMPLES, after_long_help = INIT_EXAMPLES)]
+pub struct InitArgs {
+    /// Where config.yaml and connections.ini are written; made if it is not there
+    #[arg(value_name = "DIRECTORY", default_value = "config")]
+    pub directory: PathBuf,
+
+    /// Replace files that are there
+    #[arg(long)]
+    pub force: bool,
+}
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  ftp-pooler init my && $EDITOR my/config.yaml my/connections.ini
+  ftp-pooler check --config my/config.yaml
+
+Exit codes:
+   0  both files are written
+   1  one is there already (--force), or cannot be written; neither was changed";
+
+/// Writes both files, or neither where one is in the way.
+pub(super) fn init(args: &InitArgs) -> Result<u8, Failure> {
+    let directory = &args.directory;
+    let files = [("config.yaml", config_yaml(), OPEN), ("connections.ini", connections_ini(), CLOSED)];
+    let in_the_way: Vec<String> = files
+        .iter()
+        .map(|(name, ..)| directory.join(name))
+        .filter(|path| path.symlink_metadata().is_ok())
+        .map(|path| path.display().to_string())
+        .collect();
+    if !args.force && !in_the_way.is_empty() {
+        return Err(Failure::Other(format!(
+            "{} is there already; --force replaces it",
+            in_the_way.join(" and ")
+        )));
+    }
+    let failed = |path: &Path, error: io::Error| Failure::Other(format!("{}: {error}", path.display()));
+    fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    for (name, text, mode) in files {
+        let path = directory.join(name);
+        write(&path, text.as_bytes(), mode, args.force).map_err(|error| failed(&path, error))?;
+        print(&path.display().to_string());
+    }
+    note(&format!(
+        "next: fill in brokers, servers and base_path; then `ftp-pooler check --config {}`",
+        directory.join("config.yaml").display()
+    ));
+    Ok(EXIT_OK)
+}
+
+/// Puts a whole file in place at once.
+fn write(path: &Path, content: &[u8], mode: u32, replaces: bool) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    let placed = if replaces { file.persist(path) } else { file.persist_noclobber(path) };
+    placed.map(drop).map_err(|error| error.error)
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = IMPORT_EXAMPLES, after_long_help = IMPORT_EXAMPLES)]
+pub struct ImportArgs {
+    /// rclone's configuration [default: RCLONE_CONFIG, else ~/.config/rclone/rclone.conf]
+    #[arg(value_name = "RCLONE.CONF")]
+    pub file: Option<PathBuf>,
+
+    /// Only this remote; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+
+    /// Add the sections to this connections.ini, but for those that it has; else they are printed
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
+}
+
+const IMPORT_EXAMPLES: &str = "\
+Takes the remotes of type ftp over: host, port, user, the obscured password and what else has a counterpart. What
+has none is named, as are remotes of other types.
+
+Examples:
+  ftp-pooler import-rclone --into config/connections.ini
+  ftp-pooler import-rclone other.conf --only customer-a
+
+Exit codes:
+   0  all is well
+   1  a file cannot be read or written
+  65  rclone.conf is encrypted or broken, or --only names a remote that cannot be taken over";
+
+/// Takes rclone's FTP remotes over.
+pub(super) fn import(args: &ImportArgs) -> Result<u8, Failure> {
+    let path = rclone_conf(args.file.clone())?;
+    let shown = path.display().to_string();
+    let text = read(&path)?.ok_or_else(|| Failure::Other(format!("{shown}: no such file")))?;
+    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+    let user = user.unwrap_or_else(|| "anonymous".to_owned());
+    let mut imported =
+        import_rclone(&text, &shown, &user).map_err(|error| Failure::Data(error.to_string()))?;
+    for line in &imported.notes {
+        note(&one_line(line));
+    }
+    if !args.only.is_empty() {
+        let missing: Vec<&str> = args
+            .only
+            .iter()
+            .filter(|name| imported.sections.iter().all(|(known, _)| known != *name))
+            .map(String::as_str)
+            .collect();
+        if !missing.is_empty() {
+            return Err(Failure::Data(format!(
+                "{shown} has no FTP remote {} to take over",
+                missing.join(", ")
+            )));
+        }
+        imported.sections.retain(|(name, _)| args.only.contains(name));
+    }
+    match &args.into {
+        None => print_sections(&imported.sections),
+        Some(into) => add(&imported.sections, into)?,
+    }
+    Ok(EXIT_OK)
+}
+
+fn print_sections(sections: &[(String, String)]) {
+    for (_, text) in sections {
+        print(&format!("{text}\n"));
+    }
+    if sections.is_empty() {
+        note("there is nothing to take over");
+    }
+}
+
+/// Adds sections to a file, those aside that it has.
+fn add(sections: &[(String, String)], into: &Path) -> Result<(), Failure> {
+    let shown = into.display().to_string();
+    let before = read(into)?;
+    let mut text = before.clone().unwrap_or_default();
+    let there = section_names(&text, &shown).map_err(Failure::Config)?;
+    let mut added = 0;
+    for (name, section) in sections {
+        if there.contains(name) {
+            note(&format!("[{name}] is in {shown} already: left as it is"));
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(if text.ends_with('\n') { "\n" } else { "\n\n" });
+        }
+        text.push_str(section);
+        added += 1;
+    }
+    if added > 0 {
+        // A link stays one; what it leads to is replaced.
+        let target = fs::canonicalize(into).unwrap_or_else(|_| into.to_owned());
+        let mode = fs::metadata(&target).map_or(CLOSED, |meta| meta.permissions().mode() & 0o777);
+        write(&target, text.as_bytes(), mode, before.is_some())
+            .map_err(|error| Failure::Other(format!("{shown}: {error}")))?;
+    }
+    note(&format!("{} added to {shown}", count(added, "section")));
+    Ok(())
+}
+
+/// A file's text; `None` where there is none.
+fn read(path: &Path) -> Result<Option<String>, Failure> {
+    let failed = |error: io::Error| Failure::Other(format!("{}: {error}", path.display()));
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut text = String::new();
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(Failure::Data(format!("{} has more than {MAX_BYTES} bytes", path.display())));
+    }
+    Ok(Some(text))
+}
+
+fn rclone_conf(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let by_variable = || std::env::var_os("RCLONE_CONFIG").map(PathBuf::from);
+    let at_home = || {
+        let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+        let config = config.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")))?;
+        Some(config.join("rclone/rclone.conf"))
+    };
+    given
+        .or_else(by_variable)
+        .or_else(at_home)
+        .ok_or_else(|| Failure::Usage("say where rclone.conf is".to_owned()))
+}

@@ -1,0 +1,405 @@
+//! `ftp-pooler lag`: what is waiting, taken in and done, by partition and by connection.
+//!
+//! Read from outside, while pods run: the group's committed offsets with their maps of what is done above
+//! them, and the records between there and the topics' ends. Nothing joins the group.
+
+// The documentation comments here are the help on the terminal, where backticks would only be noise.
+#![allow(clippy::doc_markdown)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::args::Files;
+use super::output::{Output, Table, note, print, print_json};
+use super::{EXIT_OK, Failure};
+use crate::client::{Cluster, Committed, Ends, Message, Range, Reader};
+use crate::config::{Config, Connections};
+use crate::offsets::Note;
+use crate::outcome::Hop;
+use crate::task::decode;
+
+/// Stands for records that make no task.
+const NO_TASK: &str = "(no task)";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
+pub struct LagArgs {
+    #[command(flatten)]
+    pub files: Files,
+
+    /// Read so many records at most to tell connections apart; 0 reads none. Beyond, numbers are estimates (~)
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub limit: u64,
+
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Output,
+}
+
+const EXAMPLES: &str = "\
+Columns:
+  low-water   every record before this offset is answered
+  done above  records above it that are answered as well, as the group's commit says
+  taken in    open records before the last one that is done: some pod has them
+  waiting     open records behind it: waiting, or just taken in (a pod's /metrics tells its own)
+  deferred    open records of the retry topic: their server was away, and they come back when they are due
+
+Examples:
+  ftp-pooler lag
+  ftp-pooler lag --output json | jq '.connections[] | select(.waiting > 1000)'
+
+Exit codes:
+   0  all is well
+  69  Kafka is not there
+  78  the configuration is wrong";
+
+/// One partition.
+#[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+struct Partition {
+    topic: String,
+    partition: i32,
+    /// False where the group has committed nothing yet: it begins with the first record.
+    committed: bool,
+    /// What the group has committed is not there: was the topic made anew?
+    beyond_end: bool,
+    low_water: i64,
+    done_above: u64,
+    taken_in: u64,
+    waiting: u64,
+    end: i64,
+    /// The records were counted; else gaps (compaction, transactions' control records) are counted as well.
+    exact: bool,
+    /// When the oldest open record was written.
+    oldest: Option<String>,
+}
+
+/// One connection's open records.
+#[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+struct Connection {
+    connection: String,
+    taken_in: u64,
+    waiting: u64,
+    deferred: u64,
+    oldest: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lag {
+    group: String,
+    partitions: Vec<Partition>,
+    connections: Vec<Connection>,
+    /// Every open record was looked at.
+    exact: bool,
+}
+
+/// A partition, while its records are counted.
+#[derive(Debug)]
+struct Counting {
+    shown: Partition,
+    range: Range,
+    done: BTreeSet<i64>,
+    oldest_ms: Option<i64>,
+    seen: (u64, u64),
+}
+
+impl Counting {
+    fn new(topic: &Arc<str>, partition: i32, ends: Ends, committed: Option<&Committed>) -> Counting {
+        // What was removed meanwhile is nobody's any more.
+        let low = committed.map_or(ends.begin, |committed| committed.offset.max(ends.begin));
+        let map = committed.and_then(|committed| {
+            let note = Note::decode(&committed.metadata).ok()?;
+            Some(note.done.offsets(committed.offset))
+        });
+        let done: BTreeSet<i64> =
+            map.unwrap_or_default().into_iter().filter(|offset| (low..ends.end).contains(offset)).collect();
+        let done_above = done.len() as u64;
+        let last_done = done.last().copied();
+        let distance = |from: i64, to: i64| u64::try_from(to - from).unwrap_or(0);
+        let taken_in = last_done.map_or(0, |last| distance(low, last + 1).saturating_sub(done_above));
+        let waiting = distance(last_done.map_or(low, |last| last + 1), ends.end);
+        let shown = Partition {
+            topic: topic.to_string(),
+            partition,
+            committed: committed.is_some(),
+            beyond_end: low > ends.end,
+            low_water: low,
+            done_above,
+            taken_in,
+            waiting,
+            end: ends.end,
+            exact: false,
+            oldest: None,
+        };
+        let range = Range { topic: Arc::clone(topic), partition, from: low, to: ends.end };
+        Counting { shown, range, done, oldest_ms: None, seen: (0, 0) }
+    }
+
+    /// Whether an open record was taken in by somebody; `None` for one that is done.
+    fn is_taken_in(&self, offset: i64) -> Option<bool> {
+        (!self.done.contains(&offset)).then(|| self.done.last().is_some_and(|last| offset < *last))
+    }
+
+    fn finish(mut self, is_exact: bool) -> Partition {
+        if is_exact {
+            (self.shown.taken_in, self.shown.waiting) = self.seen;
+        }
+        self.shown.exact = is_exact;
+        self.shown.oldest = self.oldest_ms.and_then(time);
+        self.shown
+    }
+}
+
+fn time(ms: i64) -> Option<String> {
+    Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
+}
+
+fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    a.into_iter().chain(b).min()
+}
+
+/// The connections' open records.
+#[derive(Debug, Default)]
+struct Count {
+    by_name: BTreeMap<String, (Connection, Option<i64>)>,
+}
+
+impl Count {
+    fn take(&mut self, name: String, kind: Kind, written_ms: Option<i64>) {
+        let (connection, oldest) = self.by_name.entry(name).or_default();
+        match kind {
+            Kind::TakenIn => connection.taken_in += 1,
+            Kind::Waiting => connection.waiting += 1,
+            Kind::Deferred => connection.deferred += 1,
+        }
+        *oldest = earlier(*oldest, written_ms);
+    }
+
+    fn finish(self) -> Vec<Connection> {
+        let connection = |(name, (shown, oldest)): (String, (Connection, Option<i64>))| Connection {
+            connection: name,
+            oldest: oldest.and_then(time),
+            ..shown
+        };
+        self.by_name.into_iter().map(connection).collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    TakenIn,
+    Waiting,
+    Deferred,
+}
+
+/// Prints the lag. Returns the exit code.
+pub(super) fn lag(args: &LagArgs) -> Result<u8, Failure> {
+    let config = Config::load(&args.files.elsewhere())?;
+    let lag = look(&config, args.limit)?;
+    match args.output {
+        Output::Json => print_json(&lag),
+        Output::Table => tell(&lag),
+    }
+    Ok(EXIT_OK)
+}
+
+fn look(config: &Config, limit: u64) -> Result<Lag, Failure> {
+    let kafka = &config.kafka;
+    let cluster = Cluster::new(kafka)?;
+    let mut counting = BTreeMap::new();
+    for (topic, is_required) in [(&kafka.input_topic, true), (&kafka.retry_topic, false)] {
+        let topic: Arc<str> = topic.as_str().into();
+        // Committed first: what is done between the two looks counts as done later, never as more than there is.
+        let Some(partitions) = cluster.partitions(&topic)? else {
+            if is_required {
+                return Err(crate::client::ClientError::NoTopic(topic.to_string()).into());
+            }
+            continue; // no task was ever deferred
+        };
+        let committed = cluster.committed(&topic, &partitions)?;
+        for (partition, ends) in cluster.required_ends(&topic)? {
+            let state = Counting::new(&topic, partition, ends, committed.get(&partition));
+            counting.insert((Arc::clone(&topic), partition), state);
+        }
+    }
+    let mut connections = Count::default();
+    let is_exact = count(config, &mut counting, &mut connections, limit)?;
+    Ok(Lag {
+        group: kafka.consumer_group.clone(),
+        partitions: counting.into_values().map(|partition| partition.finish(is_exact)).collect(),
+        connections: connections.finish(),
+        exact: is_exact,
+    })
+}
+
+/// Reads the open records, `limit` at most; false where there are more.
+fn count(
+    config: &Config,
+    counting: &mut BTreeMap<(Arc<str>, i32), Counting>,
+    connections: &mut Count,
+    limit: u64,
+) -> Result<bool, Failure> {
+    let ranges: Vec<Range> = counting.values().map(|partition| partition.range.clone()).collect();
+    let mut left = limit;
+    let is_empty = ranges.iter().all(|range| range.from >= range.to);
+    let mut is_exact = true;
+    if limit > 0 {
+        Reader::read_all(&config.kafka, &ranges, |message| {
+            if left == 0 {
+                is_exact = false;
+                return false;
+            }
+            left -= 1;
+            take(config, counting, connections, &message);
+            true
+        })?;
+    }
+    Ok(is_empty || (limit > 0 && is_exact))
+}
+
+fn take(
+    config: &Config,
+    counting: &mut BTreeMap<(Arc<str>, i32), Counting>,
+    connections: &mut Count,
+    message: &Message,
+) {
+    let at = (Arc::clone(&message.topic), message.partition);
+    let Some(partition) = counting.get_mut(&at) else { return };
+    let Some(is_taken_in) = partition.is_taken_in(message.offset) else { return };
+    let is_deferred = *message.topic == *config.kafka.retry_topic;
+    let hop = is_deferred.then(|| Hop::read(&message.headers)).flatten();
+    // Groups may share a retry topic.
+    if hop.as_ref().is_some_and(|hop| *hop.group != *config.kafka.consumer_group) {
+        return;
+    }
+    let written = hop.and_then(|hop| hop.origin_ms).or(message.timestamp_ms);
+    partition.oldest_ms = earlier(partition.oldest_ms, written);
+    if is_taken_in {
+        partition.seen.0 += 1;
+    } else {
+        partition.seen.1 += 1;
+    }
+    let kind = match (is_deferred, is_taken_in) {
+        (true, _) => Kind::Deferred,
+        (false, true) => Kind::TakenIn,
+        (false, false) => Kind::Waiting,
+    };
+    connections.take(connection_of(message, &config.connections), kind, written);
+}
+
+fn connection_of(message: &Message, connections: &Connections) -> String {
+    decode(message.payload.as_deref(), connections).map_or_else(|_| NO_TASK.to_owned(), |task| task.remote)
+}
+
+fn tell(lag: &Lag) {
+    let about =
+        |number: u64, is_exact: bool| if is_exact { number.to_string() } else { format!("~{number}") };
+    let or_none = |time: &Option<String>| time.clone().unwrap_or_default();
+    let mut table = Table::new([
+        "topic",
+        "partition",
+        "low-water",
+        "done above",
+        "taken in",
+        "waiting",
+        "end",
+        "oldest open",
+    ]);
+    for partition in &lag.partitions {
+        table.row([
+            partition.topic.clone(),
+            partition.partition.to_string(),
+            partition.low_water.to_string(),
+            partition.done_above.to_string(),
+            about(partition.taken_in, partition.exact),
+            about(partition.waiting, partition.exact),
+            partition.end.to_string(),
+            or_none(&partition.oldest),
+        ]);
+    }
+    print(&table.render());
+    for Partition { topic, partition, low_water, end, .. } in lag.partitions.iter().filter(|p| p.beyond_end) {
+        note(&format!(
+            "{topic}[{partition}]: {low_water} is committed, and it ends at {end}: was it made anew?"
+        ));
+    }
+    if lag.partitions.iter().all(|partition| !partition.committed) {
+        note(&format!("the group {} has committed nothing yet: has a pod run?", lag.group));
+    }
+    let mut table = Table::new(["connection", "taken in", "waiting", "deferred", "oldest open"]);
+    for connection in &lag.connections {
+        table.row([
+            connection.connection.clone(),
+            connection.taken_in.to_string(),
+            connection.waiting.to_string(),
+            connection.deferred.to_string(),
+            or_none(&connection.oldest),
+        ]);
+    }
+    if table.is_empty() {
+        print("\nno open records");
+    } else {
+        print(&format!("\n{}", table.render()));
+    }
+    if !lag.exact {
+        note(
+            "not every open record was read: numbers with ~ may count gaps, and connections are those of a part (--limit)",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offsets::{DoneMap, TopicId};
+
+    fn counting(committed: Option<(i64, &[i64])>, begin: i64, end: i64) -> Counting {
+        let committed = committed.map(|(offset, done)| Committed {
+            offset,
+            metadata: Note { topic_id: TopicId::new(7), done: DoneMap::new(offset, done.iter().copied()) }
+                .encode()
+                .into_bytes(),
+        });
+        Counting::new(&"t".into(), 0, Ends { begin, end }, committed.as_ref())
+    }
+
+    #[test]
+    fn what_is_open_before_the_last_done_one_was_taken_in() {
+        let state = counting(Some((10, &[12, 15])), 0, 20);
+        let shown = &state.shown;
+        assert_eq!((shown.low_water, shown.done_above, shown.taken_in, shown.waiting), (10, 2, 4, 4));
+        assert_eq!(state.is_taken_in(12), None);
+        assert_eq!(state.is_taken_in(13), Some(true));
+        assert_eq!(state.is_taken_in(16), Some(false));
+    }
+
+    #[test]
+    fn a_group_that_has_committed_nothing_waits_for_everything() {
+        let shown = counting(None, 5, 9).shown;
+        assert_eq!((shown.committed, shown.low_water, shown.taken_in, shown.waiting), (false, 5, 0, 4));
+    }
+
+    #[test]
+    fn what_was_removed_from_the_topic_is_not_waited_for() {
+        let shown = counting(Some((3, &[4, 6])), 8, 10).shown;
+        assert_eq!((shown.low_water, shown.done_above, shown.waiting), (8, 0, 2));
+    }
+
+    #[test]
+    fn a_commit_beyond_the_end_is_told() {
+        let shown = counting(Some((30, &[])), 0, 10).shown;
+        assert!(shown.beyond_end && shown.waiting == 0);
+        assert!(!counting(Some((10, &[])), 0, 10).shown.beyond_end);
+    }
+
+    #[test]
+    fn somebody_elses_metadata_is_no_map() {
+        let committed = Committed { offset: 4, metadata: b"\xff other".to_vec() };
+        let shown = Counting::new(&"t".into(), 0, Ends { begin: 0, end: 6 }, Some(&committed)).shown;
+        assert_eq!((shown.low_water, shown.done_above, shown.waiting), (4, 0, 2));
+    }
+}

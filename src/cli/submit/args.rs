@@ -1,0 +1,215 @@
+//! What `submit` may be told.
+
+// The documentation comments here are the help on the terminal, where backticks would only be noise.
+#![allow(clippy::doc_markdown)]
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::cli::args::Files;
+use crate::cli::given::{Moment, duration, moment, size};
+use crate::cli::output::Output;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
+pub struct SubmitArgs {
+    /// A file with a task (a JSON object) on each line, or - for standard input. Together with DESTINATION: what
+    /// to move, as CONNECTION:PATH, a directory or a file
+    pub source: String,
+
+    /// Where it goes, as CONNECTION:PATH; one side is a local connection, the other one an FTP connection
+    pub destination: Option<String>,
+
+    #[command(flatten)]
+    pub files: Files,
+    /// How the summary is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Output,
+
+    #[command(flatten)]
+    pub choice: Choice,
+    #[command(flatten)]
+    pub options: TaskOptions,
+    #[command(flatten)]
+    pub sending: Sending,
+}
+
+/// Which files of a place become tasks.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Which files (with DESTINATION)")]
+pub struct Choice {
+    /// The directories beneath as well
+    #[arg(long, short = 'r', requires = "destination")]
+    pub recursive: bool,
+
+    /// Only files that match; may be given several times. Without a slash the pattern is compared with the
+    /// file's name, with one with its path beneath the source: *, ?, [abc], {a,b}, and ** across directories
+    #[arg(long, value_name = "PATTERN", requires = "destination")]
+    pub include: Vec<String>,
+
+    /// No files that match, whatever --include says; a pattern that ends with a slash leaves out directories
+    #[arg(long, value_name = "PATTERN", requires = "destination")]
+    pub exclude: Vec<String>,
+
+    /// Only files changed after this: a duration ago (1d, 90m), or a time (2025-01-15T10:30:00Z)
+    #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
+    pub newer_than: Option<Moment>,
+
+    /// Only files changed before this, such as 5m: not those that somebody still writes
+    #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
+    pub older_than: Option<Moment>,
+
+    /// Only files of this size or larger: 500, 64K, 1.5Gi
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "destination")]
+    pub min_size: Option<u64>,
+
+    /// Only files of this size or smaller
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "destination")]
+    pub max_size: Option<u64>,
+}
+
+#[allow(clippy::struct_excessive_bools, reason = "they are flags")]
+/// `options` of the tasks that are made; what is not given is left to the pool's defaults.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "How they are moved (with DESTINATION)")]
+pub struct TaskOptions {
+    /// Fail with destination_exists where the destination is there
+    #[arg(long, requires = "destination")]
+    pub no_overwrite: bool,
+
+    /// How often the pool tries again by itself, 0 to 100 [default: 3]
+    #[arg(long, value_name = "N", requires = "destination", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub retry_count: Option<u32>,
+
+    /// How a transferred file is verified [default: size]
+    #[arg(long, value_name = "HOW", value_enum, requires = "destination")]
+    pub verify: Option<VerifyArg>,
+
+    /// What becomes of a download's source: keep, delete, or move_to:DIRECTORY, beneath which it keeps its
+    /// path [default: keep]
+    #[arg(long, value_name = "WHAT", value_parser = after, requires = "destination")]
+    pub after: Option<AfterArg>,
+
+    /// The destination gets the source's modification time
+    #[arg(long, requires = "destination")]
+    pub preserve_mtime: bool,
+
+    /// Begin anew instead of resuming an interrupted transfer
+    #[arg(long, requires = "destination")]
+    pub no_resume: bool,
+
+    /// Do not put tasks off while their server is away
+    #[arg(long, requires = "destination")]
+    pub no_defer: bool,
+
+    /// Do not begin after this: a duration from now (2h), or a time
+    #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
+    pub deadline: Option<Moment>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sending")]
+pub struct Sending {
+    /// Where the task_id of a task without one comes from. With a file of tasks: without this, each must have one
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub id_from: Option<IdFrom>,
+
+    /// The records' key: destination keeps tasks for one destination in their order
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub key: KeyFrom,
+
+    /// Send the right ones where others are wrong
+    #[arg(long)]
+    pub keep_going: bool,
+
+    /// Print the tasks instead of sending them
+    #[arg(long, conflicts_with = "wait")]
+    pub dry_run: bool,
+
+    /// Wait until each task is answered: a progress bar on a terminal, lines elsewhere, then a summary
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Wait for no longer than this
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "wait")]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyArg {
+    None,
+    Size,
+    Hash,
+    Auto,
+}
+
+/// Where a task's id comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IdFrom {
+    /// A random UUID
+    Random,
+    /// A UUID made of what is moved: operation, both sides, and of a listed file its size and, where it is
+    /// exact (MLSD, local files), its time. The same thing has the same id whenever it is submitted
+    Content,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum KeyFrom {
+    /// The destination's connection and path
+    #[default]
+    Destination,
+    /// The task_id
+    TaskId,
+    /// No key: records are spread evenly
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AfterArg {
+    Keep,
+    Delete,
+    MoveTo(String),
+}
+
+fn after(text: &str) -> Result<AfterArg, String> {
+    match text.split_once(':') {
+        None if text == "keep" => Ok(AfterArg::Keep),
+        None if text == "delete" => Ok(AfterArg::Delete),
+        Some(("move_to" | "move-to", directory)) if !directory.is_empty() => {
+            Ok(AfterArg::MoveTo(directory.to_owned()))
+        }
+        _ => Err("expected keep, delete or move_to:DIRECTORY".to_owned()),
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ftp-pooler submit tasks.jsonl                     all of them, or none if a line is wrong
+  make-tasks | ftp-pooler submit - --id-from random --wait
+  ftp-pooler submit remote-ftp:/pub/ local:/in/ --recursive --include '*.csv' --newer-than 1d --wait
+  ftp-pooler submit local:/out/report.pdf remote-ftp:/inbox/report.pdf --no-overwrite
+  ftp-pooler submit remote-ftp:/pub/ local:/in/ -r --dry-run > tasks.jsonl
+
+Exit codes:
+   0  sent; with --wait: and each was completed
+   1  with --wait: at least one failed
+  65  lines or files that make no task; nothing was sent (with --keep-going: the others were)
+  69  Kafka or the source's server is not there; the last lines say how much was sent
+  75  --timeout is over and tasks are open
+  78  the configuration is wrong
+ 130  interrupted; the last lines say what was sent and what is open";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_takes_what_the_contract_has() {
+        assert_eq!(after("delete"), Ok(AfterArg::Delete));
+        assert_eq!(after("move_to:/done"), Ok(AfterArg::MoveTo("/done".into())));
+        for wrong in ["", "move_to", "move_to:", "remove", "delete:x"] {
+            assert!(after(wrong).is_err(), "{wrong}");
+        }
+    }
+}

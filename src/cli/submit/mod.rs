@@ -1,0 +1,195 @@
+//! `ftp-pooler submit`: tasks from lines or made from places, all checked before one is sent.
+//!
+//! ```text
+//! lines   JSON lines ──┐
+//! places, walk, filter ┴─▶ spool (on disk, all checked) ─▶ send ─▶ Kafka
+//!                                              tally, progress ◀── answers
+//! ```
+
+mod args;
+mod filter;
+mod ids;
+mod lines;
+mod mistakes;
+mod places;
+mod progress;
+mod send;
+mod spool;
+mod summary;
+mod tally;
+mod walk;
+
+use std::fs::File;
+use std::io::{self, BufReader};
+
+use jiff::Timestamp;
+
+pub use args::{KeyFrom, SubmitArgs};
+pub(super) use send::{RUN_HEADER, key_of};
+pub use walk::WalkError;
+
+use super::interrupt::Interrupt;
+use super::output::{note, print};
+use super::{EXIT_DATA, EXIT_OK, Failure};
+use crate::client::Sender;
+use crate::config::{Config, Connections};
+use args::IdFrom;
+use filter::Filter;
+use lines::Rules;
+use mistakes::Mistakes;
+use places::{Maker, Place};
+use progress::Progress;
+use send::Answers;
+use spool::Spool;
+use summary::Summary;
+use tally::MAX_AWAITED;
+
+/// Checks, sends and, if asked to, waits. Returns the exit code.
+pub(super) fn submit(args: &SubmitArgs) -> Result<u8, Failure> {
+    let config = Config::load(&args.files.elsewhere())?;
+    let mut spool = Spool::new().map_err(Failure::spool)?;
+    let mut mistakes = Mistakes::default();
+    let mut progress = Progress::new();
+    let made = match &args.destination {
+        None => from_lines(args, &config, &mut spool, &mut mistakes),
+        Some(destination) => {
+            from_places(args, destination, &config, &mut spool, &mut mistakes, &mut progress)
+        }
+    };
+    progress.end();
+    made?;
+    if mistakes.count > 0 {
+        note(&mistakes.told(&args.source));
+        if !args.sending.keep_going {
+            let right =
+                if args.sending.dry_run { "" } else { "; nothing was sent (--keep-going sends the others)" };
+            note(&format!("{} of {} tasks are wrong{right}", mistakes.count, mistakes.count + spool.tasks));
+            Summary::nothing_sent(&mistakes).print(args.output);
+            return Ok(EXIT_DATA);
+        }
+    }
+    if args.sending.dry_run {
+        spool.each(|task| {
+            print(task);
+            Ok::<_, Failure>(true)
+        })?;
+        return Ok(if mistakes.count > 0 { EXIT_DATA } else { EXIT_OK });
+    }
+    send_all(args, &config, &mut spool, &mistakes, &mut progress)
+}
+
+fn send_all(
+    args: &SubmitArgs,
+    config: &Config,
+    spool: &mut Spool,
+    mistakes: &Mistakes,
+    progress: &mut Progress,
+) -> Result<u8, Failure> {
+    if args.sending.wait && spool.tasks > MAX_AWAITED {
+        return Err(Failure::Usage(format!(
+            "--wait follows {MAX_AWAITED} tasks at most, and these are {}; nothing was sent",
+            spool.tasks
+        )));
+    }
+    if spool.tasks == 0 {
+        note("no tasks: nothing was sent");
+        Summary::nothing_sent(mistakes).print(args.output);
+        return Ok(if mistakes.count > 0 { EXIT_DATA } else { EXIT_OK });
+    }
+    let interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
+    let run = ids::random().map_err(Failure::Runtime)?;
+    let answers = args.sending.wait.then(|| Answers::from_now(config, run)).transpose()?;
+    if answers.is_some() {
+        progress.begin(spool.tasks, spool.bytes);
+    }
+    let sent = send::send(
+        config,
+        spool,
+        args.sending.key,
+        answers.as_ref(),
+        args.sending.timeout,
+        progress,
+        &interrupt,
+    );
+    progress.end();
+    let run = sent?;
+    let open = send::open_ids(config, spool, &run.tally).map_err(Failure::spool)?;
+    let summary = Summary::of(&run, spool.tasks, mistakes, args.sending.wait, open);
+    summary.print(args.output);
+    Ok(summary.exit_code(run.ended))
+}
+
+fn from_lines(
+    args: &SubmitArgs,
+    config: &Config,
+    spool: &mut Spool,
+    mistakes: &mut Mistakes,
+) -> Result<(), Failure> {
+    let rules = Rules {
+        connections: &config.connections,
+        max_bytes: Sender::max_value_bytes(&config.kafka),
+        id_from: args.sending.id_from,
+    };
+    let failed = |error: io::Error| Failure::Other(format!("{}: {error}", args.source));
+    if args.source == "-" {
+        return lines::read(io::stdin().lock(), &rules, spool, mistakes).map_err(failed);
+    }
+    let file = File::open(&args.source).map_err(|error| {
+        let looks_like_a_place = Place::parse(&args.source, &config.connections).is_ok();
+        let hint = if looks_like_a_place { " (a place needs a DESTINATION, too)" } else { "" };
+        Failure::Usage(format!("{}: {error}{hint}", args.source))
+    })?;
+    lines::read(BufReader::new(file), &rules, spool, mistakes).map_err(failed)
+}
+
+fn from_places(
+    args: &SubmitArgs,
+    destination: &str,
+    config: &Config,
+    spool: &mut Spool,
+    mistakes: &mut Mistakes,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    let place = |text: &str| place(text, &config.connections);
+    let (source, destination) = (place(&args.source)?, place(destination)?);
+    let filter = Filter::new(&args.choice, now).map_err(|bad| Failure::Usage(bad.to_string()))?;
+    let id_from = args.sending.id_from.unwrap_or(IdFrom::Random);
+    let mut maker = Maker::new(&source, &destination, &args.options, id_from, now).map_err(Failure::Usage)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::Runtime)?;
+    progress.listing();
+    let mut files = 0;
+    let mut take = |found: &filter::Found, is_single: bool| {
+        if is_single {
+            maker.single();
+        }
+        let task = maker.task(found)?;
+        match lines::checked(task.as_bytes(), &config.connections) {
+            Ok(_) => spool.push(&task, found.size)?,
+            Err(rejected) => {
+                mistakes.on_path(&found.path, crate::task::Rejected { task_id: None, ..rejected });
+            }
+        }
+        files += 1;
+        progress.listed(files, spool.tasks);
+        Ok(())
+    };
+    let seen = runtime.block_on(walk::walk(&source, args.choice.recursive, &filter, &mut take))?;
+    progress.end();
+    for passed in &seen.passed {
+        note(&format!("passed over: {}", super::output::one_line(passed)));
+    }
+    let more = seen.passed_count - seen.passed.len() as u64;
+    if more > 0 {
+        note(&format!("… and {more} more were passed over"));
+    }
+    if !seen.is_single {
+        let chosen = spool.tasks + mistakes.count;
+        note(&format!("{} of {} files in {} directories are chosen", chosen, seen.files, seen.directories));
+    }
+    Ok(())
+}
+
+fn place(text: &str, connections: &Connections) -> Result<Place, Failure> {
+    Place::parse(text, connections).map_err(Failure::Usage)
+}

@@ -1,0 +1,77 @@
+//! Tasks on their way: all are made and checked before the first is sent, so they wait on disk, not in memory.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, Write as _};
+
+/// The tasks of one run, a line each, in a file without a name: it goes with the process.
+#[derive(Debug)]
+pub(super) struct Spool {
+    file: BufWriter<File>,
+    pub tasks: u64,
+    /// Bytes to move, as far as the listing told.
+    pub bytes: u64,
+}
+
+impl Spool {
+    /// # Errors
+    /// As of making a file in the system's directory for temporary ones (`TMPDIR`).
+    pub fn new() -> io::Result<Spool> {
+        Ok(Spool { file: BufWriter::new(tempfile::tempfile()?), tasks: 0, bytes: 0 })
+    }
+
+    /// Takes a task in, which has no line break in it: JSON needs none.
+    ///
+    /// # Errors
+    /// The disk is full, for one.
+    pub fn push(&mut self, task: &str, bytes: Option<u64>) -> io::Result<()> {
+        self.file.write_all(task.as_bytes())?;
+        self.file.write_all(b"\n")?;
+        self.tasks += 1;
+        self.bytes += bytes.unwrap_or(0);
+        Ok(())
+    }
+
+    /// Hands each task to `take`, in order, until it says that it has enough (`false`).
+    ///
+    /// # Errors
+    /// Those of `take`, and of reading.
+    pub fn each<E: From<io::Error>>(
+        &mut self,
+        mut take: impl FnMut(&str) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.file.flush()?;
+        self.file.rewind()?;
+        let mut reader = BufReader::new(self.file.get_ref());
+        let mut line = String::new();
+        while reader.read_line(&mut line)? > 0 {
+            if !take(line.trim_end_matches('\n'))? {
+                break;
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_come_out_as_they_went_in_and_again() {
+        let mut spool = Spool::new().unwrap();
+        spool.push("{\"a\":1}", Some(5)).unwrap();
+        spool.push("{\"b\":\"ü\"}", None).unwrap();
+        assert_eq!((spool.tasks, spool.bytes), (2, 5));
+        for _ in 0..2 {
+            let mut seen = Vec::new();
+            spool
+                .each(|task| {
+                    seen.push(task.to_owned());
+                    Ok::<_, io::Error>(true)
+                })
+                .unwrap();
+            assert_eq!(seen, ["{\"a\":1}", "{\"b\":\"ü\"}"]);
+        }
+    }
+}

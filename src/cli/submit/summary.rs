@@ -1,0 +1,123 @@
+//! What a run of `submit` says at its end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::mistakes::{Mistake, Mistakes};
+use super::send::{Ended, Run};
+use super::tally::Named;
+use crate::cli::output::{Output, bytes, count, note, one_line, print, print_json, rate, time};
+use crate::cli::{EXIT_DATA, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_OPEN};
+
+/// Failures that the table for people names.
+const SHOWN: usize = 10;
+
+/// As `--output json` prints it.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary<'a> {
+    /// Records that Kafka has.
+    sent: u64,
+    /// Lines or files that make no task.
+    wrong: u64,
+    mistakes: &'a [Mistake],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers: Option<Answered<'a>>,
+    #[serde(skip)]
+    to_send: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Answered<'a> {
+    completed: u64,
+    failed: u64,
+    open: u64,
+    bytes: u64,
+    seconds: f64,
+    failures_by_code: &'a BTreeMap<String, u64>,
+    /// The first hundred.
+    failures: &'a [Named],
+    /// The first twenty.
+    open_task_ids: Vec<String>,
+}
+
+impl<'a> Summary<'a> {
+    pub fn nothing_sent(mistakes: &'a Mistakes) -> Summary<'a> {
+        Summary { sent: 0, wrong: mistakes.count, mistakes: &mistakes.named, answers: None, to_send: 0 }
+    }
+
+    pub fn of(
+        run: &'a Run,
+        to_send: u64,
+        mistakes: &'a Mistakes,
+        has_waited: bool,
+        open_task_ids: Vec<String>,
+    ) -> Summary<'a> {
+        let tally = &run.tally;
+        let answers = has_waited.then(|| Answered {
+            completed: tally.completed,
+            failed: tally.failed,
+            open: tally.open(),
+            bytes: tally.bytes,
+            seconds: run.took.as_secs_f64(),
+            failures_by_code: &tally.by_code,
+            failures: &tally.named,
+            open_task_ids,
+        });
+        Summary { sent: run.sent, wrong: mistakes.count, mistakes: &mistakes.named, answers, to_send }
+    }
+
+    pub fn print(&self, output: Output) {
+        match output {
+            Output::Json => print_json(self),
+            Output::Table if self.sent > 0 => self.tell(),
+            Output::Table => {}
+        }
+    }
+
+    fn tell(&self) {
+        let of = if self.sent < self.to_send { format!(" of {}", self.to_send) } else { String::new() };
+        print(&format!("sent       {}{of}", self.sent));
+        let Some(answers) = &self.answers else { return };
+        let took = Duration::from_secs_f64(answers.seconds);
+        print(&format!(
+            "completed  {} ({} in {}, {})",
+            answers.completed,
+            bytes(answers.bytes),
+            time(took),
+            rate(answers.bytes, took)
+        ));
+        print(&format!("failed     {}", answers.failed));
+        for (code, number) in answers.failures_by_code {
+            print(&format!("  {code}: {number}"));
+        }
+        for failure in answers.failures.iter().take(SHOWN) {
+            note(&one_line(&format!("{}: {}: {}", failure.task_id, failure.code, failure.message)));
+        }
+        if answers.failed > SHOWN as u64 {
+            note(&format!("… and {} more (ftp-pooler failures)", answers.failed - SHOWN as u64));
+        }
+        if answers.open > 0 {
+            print(&format!("open       {}", answers.open));
+            let ids: Vec<String> = answers.open_task_ids.iter().map(|id| one_line(id)).collect();
+            let more = if answers.open > ids.len() as u64 { ", …" } else { "" };
+            note(&format!(
+                "{} open, and will be answered all the same: {}{more}",
+                count(answers.open, "task"),
+                ids.join(", ")
+            ));
+        }
+    }
+
+    pub fn exit_code(&self, ended: Ended) -> u8 {
+        let failed = self.answers.as_ref().map_or(0, |answers| answers.failed);
+        match ended {
+            Ended::Interrupted => EXIT_INTERRUPTED,
+            Ended::TimedOut => EXIT_OPEN,
+            Ended::Done if self.wrong > 0 => EXIT_DATA,
+            Ended::Done if failed > 0 => EXIT_FAILURE,
+            Ended::Done => EXIT_OK,
+        }
+    }
+}

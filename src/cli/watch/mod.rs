@@ -1,0 +1,123 @@
+//! `ftp-pooler watch`: the pool's work as it happens, from its answers and its pods' metrics.
+
+// The documentation comments here are the help on the terminal, where backticks would only be noise.
+#![allow(clippy::doc_markdown)]
+
+mod scrape;
+mod state;
+mod view;
+
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::answer::Answer;
+use super::args::Files;
+use super::given::duration;
+use super::interrupt::Interrupt;
+use super::output::Output;
+use super::{EXIT_OK, Failure};
+use crate::client::{ClientError, Cluster, Reader};
+use crate::config::Config;
+use scrape::{Pod, Scraper};
+use state::State;
+use view::View;
+
+/// One wait for an answer.
+const WAIT: Duration = Duration::from_millis(100);
+/// Answers taken between two looks at the clock.
+const BURST: usize = 5_000;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    pub files: Files,
+
+    /// The pods' metrics as well, by connection: host:port of their API or metrics ports, with commas
+    #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = scrape::url)]
+    pub pods: Vec<Pod>,
+
+    /// End after this time [default: until Ctrl-C]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+
+    /// Between two looks
+    #[arg(long, value_name = "TIME", value_parser = every, default_value = "1s")]
+    pub every: Duration,
+
+    /// With json: one JSON object a look, on a line of its own
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Output,
+}
+
+const EXAMPLES: &str = "\
+On a terminal the picture is drawn anew each time; in a pipe there is a line each time.
+
+Examples:
+  ftp-pooler watch
+  ftp-pooler watch --pods pod-0:8080,pod-1:8080
+  ftp-pooler watch --for 1m --every 10s --output json >> pool.jsonl
+
+Exit codes:
+   0  the time is over, or Ctrl-C
+  69  Kafka is not there
+  78  the configuration is wrong";
+
+fn every(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < Duration::from_millis(100) {
+        return Err("expected 100ms or more".to_owned());
+    }
+    Ok(time)
+}
+
+/// Shows what happens until the time is over. Returns the exit code.
+pub(super) fn watch(args: &WatchArgs) -> Result<u8, Failure> {
+    let config = Config::load(&args.files.elsewhere())?;
+    let reader = answers_from_now(&config)?;
+    let interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
+    let scraper = Scraper::new(args.pods.clone()).map_err(Failure::Runtime)?;
+    let is_drawn = args.output == Output::Table && io::stdout().is_terminal();
+    let mut view = View::new(args.output, is_drawn);
+    let begun = Instant::now();
+    let mut state = State::new(begun);
+    let mut next = begun + args.every;
+    loop {
+        let is_over = interrupt.is_raised() || args.duration.is_some_and(|time| begun.elapsed() >= time);
+        take_answers(&reader, &mut state)?;
+        if is_over || Instant::now() >= next {
+            state.look(Instant::now(), scraper.scrape());
+            view.show(&state, &config.kafka.consumer_group);
+            // After a halt of the process one look is due, not all those missed.
+            next = (next + args.every).max(Instant::now());
+        }
+        if is_over {
+            return Ok(EXIT_OK);
+        }
+    }
+}
+
+fn answers_from_now(config: &Config) -> Result<Reader, ClientError> {
+    let cluster = Cluster::new(&config.kafka)?;
+    let mut from = Vec::new();
+    for topic in [&config.kafka.result_topic, &config.kafka.fail_topic] {
+        let topic: Arc<str> = topic.as_str().into();
+        for (partition, ends) in cluster.required_ends(&topic)? {
+            from.push((Arc::clone(&topic), partition, ends.end));
+        }
+    }
+    Reader::open(&config.kafka, from)
+}
+
+fn take_answers(reader: &Reader, state: &mut State) -> Result<(), ClientError> {
+    let mut wait = WAIT;
+    for _ in 0..BURST {
+        let Some(message) = reader.next(wait)? else { break };
+        wait = Duration::ZERO;
+        if let Some(answer) = Answer::read(message.payload.as_deref()) {
+            state.take(answer);
+        }
+    }
+    Ok(())
+}

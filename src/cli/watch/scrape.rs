@@ -1,0 +1,223 @@
+//! The pods' metrics, as their /metrics says them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+/// One pod's answer: connect, request and all.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// Bytes of one pod's metrics at most.
+const MAX_BYTES: usize = 16 << 20;
+
+/// Where a pod's metrics are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// `host:port`.
+    pub address: String,
+    path: String,
+}
+
+/// Reads `host:port`, `http://host:port` or `http://host:port/path`.
+pub(super) fn url(text: &str) -> Result<Pod, String> {
+    let wrong = || format!("'{text}': expected host:port or http://host:port/metrics");
+    let bare = text.strip_prefix("http://").unwrap_or(text);
+    let (address, path) = bare.split_once('/').unwrap_or((bare, ""));
+    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+    let is_plain = |c: char| c.is_ascii_graphic() && !"/?#@\\".contains(c);
+    let is_path = |c: char| c.is_ascii_graphic();
+    if host.is_empty()
+        || port.parse::<u16>().is_err()
+        || !address.chars().all(is_plain)
+        || !path.chars().all(is_path)
+    {
+        return Err(wrong());
+    }
+    let path = if path.is_empty() { "/metrics".to_owned() } else { format!("/{path}") };
+    Ok(Pod { address: address.to_owned(), path })
+}
+
+/// One connection's metrics, over all pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Connection {
+    pub answered: f64,
+    pub waiting: f64,
+    pub delayed: f64,
+    pub in_flight: f64,
+    pub idle: f64,
+    pub busy: f64,
+    /// 0 closed, 1 half-open, 2 open: the worst of all pods.
+    pub breaker: f64,
+}
+
+/// All pods' metrics at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Scrape {
+    pub pods: usize,
+    /// Pods that did not answer, with the reason.
+    pub silent: Vec<String>,
+    pub connections: BTreeMap<String, Connection>,
+}
+
+/// Asks all pods at once.
+#[derive(Debug)]
+pub(super) struct Scraper {
+    pods: Vec<Pod>,
+    runtime: Runtime,
+}
+
+impl Scraper {
+    /// # Errors
+    /// As of making a runtime.
+    pub fn new(pods: Vec<Pod>) -> io::Result<Scraper> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Scraper { pods, runtime })
+    }
+
+    /// What the pods say; `None` where there are none to ask. Takes two seconds at most.
+    pub fn scrape(&self) -> Option<Scrape> {
+        if self.pods.is_empty() {
+            return None;
+        }
+        let answers = self.runtime.block_on(async {
+            let mut asked = JoinSet::new();
+            for pod in self.pods.clone() {
+                asked.spawn(async move {
+                    let page = match tokio::time::timeout(DEADLINE, get(&pod)).await {
+                        Ok(page) => page,
+                        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+                    };
+                    (pod.address, page)
+                });
+            }
+            asked.join_all().await
+        });
+        let mut scrape = Scrape { pods: answers.len(), ..Scrape::default() };
+        for (address, page) in answers {
+            match page {
+                Ok(page) => scrape.add(&page),
+                Err(error) => scrape.silent.push(format!("{address}: {error}")),
+            }
+        }
+        scrape.silent.sort();
+        Some(scrape)
+    }
+}
+
+async fn get(pod: &Pod) -> Result<String, String> {
+    let stream = TcpStream::connect(&pod.address).await.map_err(|error| error.to_string())?;
+    let (mut request, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let connection = tokio::spawn(connection);
+    let asked = hyper::Request::get(&pod.path)
+        .header("host", &pod.address)
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let reply = request.send_request(asked).await.map_err(|error| error.to_string())?;
+    let status = reply.status();
+    let body =
+        Limited::new(reply.into_body(), MAX_BYTES).collect().await.map_err(|error| error.to_string())?;
+    connection.abort();
+    if !status.is_success() {
+        return Err(format!("said {status}"));
+    }
+    String::from_utf8(body.to_bytes().to_vec()).map_err(|_| "what it sent is no text".to_owned())
+}
+
+impl Scrape {
+    /// Adds a pod's page, in Prometheus' text format.
+    fn add(&mut self, page: &str) {
+        for line in page.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, value)) = line.rsplit_once(' ') else { continue };
+            let Some((name, labels)) = series.split_once('{') else { continue };
+            let (Some(connection), Ok(value)) = (label(labels, "connection"), value.parse::<f64>()) else {
+                continue;
+            };
+            let state = label(labels, "state");
+            let slot = |entry: &'static str| (name, state.as_deref()) == (entry, None);
+            let entry = match (name, state.as_deref()) {
+                ("ftp_pooler_tasks", Some("waiting" | "delayed" | "in_flight"))
+                | ("ftp_pooler_sessions", Some("idle" | "busy")) => {
+                    self.connections.entry(connection).or_default()
+                }
+                _ if slot("ftp_pooler_tasks_answered_total") || slot("ftp_pooler_breaker_state") => {
+                    self.connections.entry(connection).or_default()
+                }
+                _ => continue,
+            };
+            match (name, state.as_deref()) {
+                ("ftp_pooler_tasks", Some("waiting")) => entry.waiting += value,
+                ("ftp_pooler_tasks", Some("delayed")) => entry.delayed += value,
+                ("ftp_pooler_tasks", Some("in_flight")) => entry.in_flight += value,
+                ("ftp_pooler_sessions", Some("idle")) => entry.idle += value,
+                ("ftp_pooler_sessions", Some("busy")) => entry.busy += value,
+                ("ftp_pooler_breaker_state", _) => entry.breaker = entry.breaker.max(value),
+                _ => entry.answered += value,
+            }
+        }
+    }
+}
+
+/// A label's value; escapes are undone.
+fn label(labels: &str, name: &str) -> Option<String> {
+    let mut rest = labels;
+    loop {
+        let (key, after) = rest.split_once("=\"")?;
+        let mut value = String::new();
+        let mut chars = after.char_indices();
+        let end = loop {
+            match chars.next()? {
+                (_, '\\') => match chars.next()?.1 {
+                    'n' => value.push('\n'),
+                    other => value.push(other),
+                },
+                (at, '"') => break at,
+                (_, other) => value.push(other),
+            }
+        };
+        if key.trim_start_matches([',', ' ']) == name {
+            return Some(value);
+        }
+        rest = after.get(end + 1..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_added_up_by_connection() {
+        let page = "# HELP x\nftp_pooler_tasks{connection=\"a\",state=\"waiting\"} 3\n\
+            ftp_pooler_tasks{connection=\"a\",state=\"in_flight\"} 2\n\
+            ftp_pooler_tasks_answered_total{connection=\"a\",operation=\"download\",status=\"completed\"} 7\n\
+            ftp_pooler_sessions{connection=\"a\",state=\"busy\"} 1\nftp_pooler_breaker_state{connection=\"b \\\"q\\\"\"} 2\n\
+            ftp_pooler_ready 1\nnonsense\n";
+        let mut scrape = Scrape::default();
+        scrape.add(page);
+        scrape.add(page);
+        let a = scrape.connections["a"];
+        assert_eq!(format!("{} {} {} {}", a.waiting, a.in_flight, a.answered, a.busy), "6 4 14 2");
+        assert_eq!(format!("{}", scrape.connections["b \"q\""].breaker), "2");
+    }
+
+    #[test]
+    fn a_pod_is_a_host_and_a_port() {
+        assert_eq!(url("pod-0:8080").unwrap().path, "/metrics");
+        assert_eq!(
+            url("http://pod-0:8080/x").unwrap(),
+            Pod { address: "pod-0:8080".into(), path: "/x".into() }
+        );
+        assert_eq!(url("[::1]:9090/").unwrap().address, "[::1]:9090");
+        for wrong in ["", "pod-0", "https://pod-0:1", "pod-0:x", ":80", "a b:1", "u@h:1"] {
+            assert!(url(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Looks at the cluster: partitions, their ends, and what the pool's group has committed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::{ClientError, reading, sending};
+use crate::config::Kafka;
+use crate::consume::{metadata_of, without_value};
+
+/// One request to the cluster.
+const REQUEST: Duration = Duration::from_secs(10);
+/// Defaults that `kafka.properties` may override.
+const DEFAULTS: &[(&str, &str)] = &[("socket.timeout.ms", "10000"), ("reconnect.backoff.max.ms", "2000")];
+
+/// Where a partition begins and ends: the first offset there is, and the one that the next record gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub begin: i64,
+    pub end: i64,
+}
+
+/// What a group has committed for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub offset: i64,
+    /// Whatever stands beside it; see [`Note`](crate::offsets::Note).
+    pub metadata: Vec<u8>,
+}
+
+/// A client that asks and never reads, joins or commits. Its calls block, for 10 s each at most.
+pub struct Cluster {
+    client: BaseConsumer<DefaultConsumerContext>,
+    /// The admin client's. They hold secrets.
+    properties: ClientConfig,
+    brokers: String,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("brokers", &self.brokers).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// The cluster of the configuration. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// A property that librdkafka does not take.
+    pub fn new(kafka: &Kafka) -> Result<Cluster, ClientError> {
+        let mut properties = reading(kafka, DEFAULTS);
+        // The ends that are wanted are those of all records, also of transactions that are still open.
+        properties.set("isolation.level", "read_uncommitted");
+        let client = properties.create().map_err(without_value);
+        Ok(Cluster {
+            client: client.map_err(ClientError::at("kafka.properties"))?,
+            properties: sending(kafka, &[]),
+            brokers: kafka.bootstrap_servers.join(","),
+        })
+    }
+
+    /// A topic's partitions; `None` where there is no such topic.
+    ///
+    /// # Errors
+    /// The brokers do not answer, or do not let this user see it.
+    pub fn partitions(&self, topic: &str) -> Result<Option<Vec<i32>>, ClientError> {
+        let doing = || format!("asking {} for the partitions of {topic}", self.brokers);
+        let metadata = self.client.fetch_metadata(Some(topic), REQUEST).map_err(ClientError::at(doing()))?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Ok(None);
+        };
+        match found.error().map(RDKafkaErrorCode::from) {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+            Some(code) => Err(ClientError::at(doing())(rdkafka::error::KafkaError::MetadataFetch(code))),
+            None => {
+                Ok(Some(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()))
+            }
+        }
+    }
+
+    /// Where each partition of a topic begins and ends now; `None` where there is no such topic.
+    ///
+    /// # Errors
+    /// The brokers do not answer.
+    pub fn ends(&self, topic: &str) -> Result<Option<BTreeMap<i32, Ends>>, ClientError> {
+        let Some(partitions) = self.partitions(topic)? else { return Ok(None) };
+        let look = |partition| {
+            let doing = || format!("asking {} for the ends of {topic}[{partition}]", self.brokers);
+            let (begin, end) =
+                self.client.fetch_watermarks(topic, partition, REQUEST).map_err(ClientError::at(doing()))?;
+            Ok((partition, Ends { begin, end }))
+        };
+        partitions.into_iter().map(look).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// [`Cluster::ends`] of a topic that has to be there.
+    ///
+    /// # Errors
+    /// [`ClientError::NoTopic`], and those of [`Cluster::ends`].
+    pub fn required_ends(&self, topic: &str) -> Result<BTreeMap<i32, Ends>, ClientError> {
+        self.ends(topic)?.ok_or_else(|| ClientError::NoTopic(topic.to_owned()))
+    }
+
+    /// For each partition of `ends` the first offset whose record was written at `time_ms` (milliseconds since
+    /// the epoch) or later; its end where there is none.
+    ///
+    /// # Errors
+    /// The brokers do not answer.
+    pub fn offsets_at(
+        &self,
+        topic: &str,
+        ends: &BTreeMap<i32, Ends>,
+        time_ms: i64,
+    ) -> Result<BTreeMap<i32, i64>, ClientError> {
+        let failed = || ClientError::at(format!("asking {} for offsets of {topic} by time", self.brokers));
+        let mut times = TopicPartitionList::with_capacity(ends.len());
+        for partition in ends.keys() {
+            times.add_partition_offset(topic, *partition, Offset::Offset(time_ms.max(0))).map_err(failed())?;
+        }
+        let found = self.client.offsets_for_times(times, REQUEST).map_err(failed())?;
+        let mut offsets: BTreeMap<i32, i64> = ends.iter().map(|(at, ends)| (*at, ends.end)).collect();
+        for element in found.elements() {
+            element.error().map_err(failed())?;
+            if let (Offset::Offset(offset), Some(slot)) =
+                (element.offset(), offsets.get_mut(&element.partition()))
+            {
+                *slot = offset;
+            }
+        }
+        Ok(offsets)
+    }
+
+    /// For how long a topic keeps its records by its own settings; `None` where those do not say, or may not be
+    /// read: it is compacted, limited in bytes, or its brokers keep them from this user.
+    ///
+    /// # Errors
+    /// The client cannot be made.
+    pub fn retention(&self, topic: &str) -> Result<Option<Duration>, ClientError> {
+        let failed = || ClientError::at(format!("asking {} for the settings of {topic}", self.brokers));
+        let admin: AdminClient<DefaultClientContext> =
+            self.properties.create().map_err(without_value).map_err(failed())?;
+        let options = AdminOptions::new().request_timeout(Some(REQUEST));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else { return Ok(None) };
+        let wanted = [ResourceSpecifier::Topic(topic)];
+        let described = runtime.block_on(admin.describe_configs(&wanted, &options));
+        let Ok(Some(Ok(config))) = described.map(|topics| topics.into_iter().next()) else { return Ok(None) };
+        let value = |key: &str| config.get(key).and_then(|entry| entry.value.as_deref());
+        let is_only_by_time =
+            value("cleanup.policy") == Some("delete") && value("retention.bytes") == Some("-1");
+        let ms = value("retention.ms").filter(|_| is_only_by_time).and_then(|ms| ms.parse::<i64>().ok());
+        Ok(ms.map(|ms| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)))
+    }
+
+    /// What the pool's group has committed for a topic's partitions. Asks the coordinator; does not join.
+    ///
+    /// # Errors
+    /// The coordinator does not answer.
+    pub fn committed(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, Committed>, ClientError> {
+        let failed = || ClientError::at(format!("asking {} for the group's offsets", self.brokers));
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(topic, *partition);
+        }
+        let replied = self.client.committed_offsets(list, REQUEST).map_err(failed())?;
+        let metadata = metadata_of(&replied);
+        let mut committed = BTreeMap::new();
+        for (element, metadata) in replied.elements().into_iter().zip(metadata) {
+            element.error().map_err(failed())?;
+            if let Offset::Offset(offset) = element.offset() {
+                committed.insert(element.partition(), Committed { offset, metadata });
+            }
+        }
+        Ok(committed)
+    }
+}

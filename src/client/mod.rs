@@ -1,0 +1,47 @@
+//! Kafka as a user of the pool has it, for the commands that send tasks and read answers.
+//!
+//! ```text
+//! cluster   which partitions there are, where they begin and end, what the group has committed
+//! reader    records from given offsets, read_committed; it never joins a group and never commits
+//! sender    an idempotent producer whose delivery is known for each record; or a transactional one
+//! ```
+//!
+//! A pod's own clients are in `consume` and `publish`; what they and these share is the configuration
+//! (`kafka.properties`, so SASL and TLS too). Nothing here needs a running pod, and nothing here disturbs one.
+
+mod cluster;
+mod error;
+mod reader;
+mod sender;
+
+pub use cluster::{Cluster, Committed, Ends};
+pub use error::ClientError;
+pub use reader::{Message, Range, Reader};
+pub use sender::{Outgoing, Sender};
+
+use rdkafka::ClientConfig;
+
+use crate::config::Kafka;
+use crate::consume::{Role, client_properties};
+
+/// What these clients are called at the brokers, behind `ftp-pooler-`.
+const NAME: &str = "tools";
+
+/// The configuration's properties for a client that reads and never joins. Holds secrets: never to be logged.
+fn reading(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
+    let mut properties = client_properties(kafka, NAME, Role::Consumer, defaults);
+    // What is only about being a member, and may not fit together without the rest of it.
+    for member in ["group.protocol", "group.remote.assignor", "session.timeout.ms", "heartbeat.interval.ms"] {
+        properties.remove(member);
+    }
+    // librdkafka wants a name for a group even where there is none; the cluster is asked for this one's offsets.
+    properties.set("group.id", &kafka.consumer_group);
+    properties.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+    properties.set("allow.auto.create.topics", "false");
+    properties
+}
+
+/// The same for a client that sends.
+fn sending(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
+    client_properties(kafka, NAME, Role::Producer, defaults)
+}

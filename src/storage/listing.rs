@@ -1,0 +1,117 @@
+//! What is in a directory beneath `base_path`, with sizes and times: for `ftp-pooler submit`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::io::Errno;
+
+use super::Storage;
+use super::beneath::{self, Beneath};
+use super::disk::Job;
+use super::error::{Side, StorageError};
+use super::target::Target;
+use super::temp_name::TempName;
+
+/// Entries of one directory at most.
+const MAX_ENTRIES: usize = 5_000_000;
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    File {
+        bytes: u64,
+        modified: SystemTime,
+    },
+    Directory,
+    /// Neither: a socket, a device, a symlink that leads nowhere or out.
+    Other,
+    /// A file or directory whose name is not UTF-8, which no task can say.
+    NotUtf8,
+}
+
+impl Storage {
+    /// What is in `directory` (relative to `base_path`, empty for it itself), by name. Symlinks to files are
+    /// files, as a task would read them; symlinks to directories are not followed. The pooler's own temp files
+    /// are left out.
+    ///
+    /// # Errors
+    /// As of a task's source.
+    pub async fn list(&self, directory: &str) -> Result<Vec<(String, Listed)>, StorageError> {
+        let (beneath, at) = (self.beneath(), directory.to_owned());
+        let target = Target::directory(directory);
+        let job = Job { what: "list", target, side: Side::Source };
+        self.disk()
+            .call(job.clone(), move |_| list(&beneath, &at).map_err(|errno| job.doing().failed(errno)))
+            .await
+    }
+
+    /// What stands at `target`; `None` where nothing does.
+    ///
+    /// # Errors
+    /// As of a task's source.
+    pub async fn look(&self, target: &Target) -> Result<Option<Listed>, StorageError> {
+        let (beneath, at) = (self.beneath(), target.relative().to_owned());
+        let job = Job { what: "look at", target: target.clone(), side: Side::Source };
+        self.disk()
+            .call(job.clone(), move |_| match followed(&beneath, &at) {
+                Ok(found) => Ok(Some(found)),
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+                Err(errno) => Err(job.doing().failed(errno)),
+            })
+            .await
+    }
+}
+
+fn list(beneath: &Beneath, directory: &str) -> Result<Vec<(String, Listed)>, Errno> {
+    let dir = beneath.dir(directory)?;
+    let mut found = Vec::new();
+    for entry in Dir::read_from(&dir)?.take(MAX_ENTRIES) {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else {
+            found.push((entry.file_name().to_string_lossy().into_owned(), Listed::NotUtf8));
+            continue;
+        };
+        if name == "." || name == ".." || TempName::is_one(name) {
+            continue;
+        }
+        let stat = match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => continue, // gone since
+            Err(errno) => return Err(errno),
+        };
+        let listed = if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            let path = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
+            match followed(beneath, &path) {
+                Ok(Listed::Directory) | Err(_) => Listed::Other,
+                Ok(listed) => listed,
+            }
+        } else {
+            listed(&stat)
+        };
+        found.push((name.to_owned(), listed));
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(found)
+}
+
+/// What a task's path leads to, symlinks followed as far as they stay beneath.
+fn followed(beneath: &Beneath, path: &str) -> Result<Listed, Errno> {
+    Ok(listed(&rustix::fs::fstat(beneath.source(path)?)?))
+}
+
+// The fields' types differ between architectures.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion, clippy::cast_sign_loss)]
+fn listed(stat: &rustix::fs::Stat) -> Listed {
+    if beneath::is_dir(stat) {
+        return Listed::Directory;
+    }
+    if !beneath::is_file(stat) {
+        return Listed::Other;
+    }
+    let since = Duration::new(
+        i64::from(stat.st_mtime).unsigned_abs(),
+        u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+    );
+    let modified = if i64::from(stat.st_mtime) < 0 { UNIX_EPOCH } else { UNIX_EPOCH + since };
+    Listed::File { bytes: stat.st_size as u64, modified }
+}

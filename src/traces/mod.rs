@@ -1,0 +1,163 @@
+//! Traces over OTLP, where `traces.endpoint` asks for them: a span a task, one beneath it a try, joined to the
+//! producer's trace by the record's `traceparent` (W3C Trace Context). Off, it costs a comparison a task.
+//!
+//! Spans are made when a task has left, of what was noted on its way; they wait in a bounded queue for a thread
+//! of the SDK's, which sends them. One that finds no room is lost: no task ever waits for its trace.
+
+mod client;
+mod span;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider,
+};
+use tokio::runtime::Handle;
+
+pub use span::{About, End};
+
+use crate::config;
+
+/// Spans that wait to be sent.
+const MAX_QUEUED: usize = 16_384;
+/// Spans of one request.
+const MAX_BATCH: usize = 1_000;
+/// The longest that a span waits for others to be sent with.
+const EVERY: Duration = Duration::from_secs(2);
+/// Tries of one task that become spans of their own.
+const MAX_TRIES: usize = 128;
+
+/// Where tasks leave their traces; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Traces(Option<Arc<Inner>>);
+
+struct Inner {
+    provider: SdkTracerProvider,
+    tracer: SdkTracer,
+    propagator: TraceContextPropagator,
+    group: String,
+}
+
+impl Traces {
+    /// What `traces.endpoint` asks for; nothing where it is not set. Spans are sent on this runtime.
+    ///
+    /// # Errors
+    /// The exporter does not take the endpoint.
+    pub fn start(config: &config::Traces, pod: &str, group: &str, runtime: Handle) -> io::Result<Self> {
+        let Some(endpoint) = &config.endpoint else { return Ok(Traces(None)) };
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(client::Client::new(runtime))
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(endpoint)
+            .with_timeout(client::DEADLINE)
+            .build()
+            .map_err(io::Error::other)?;
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(MAX_QUEUED)
+            .with_max_export_batch_size(MAX_BATCH)
+            .with_scheduled_delay(EVERY)
+            .build();
+        // Whoever began the trace decides; where nobody did, so many of a hundred.
+        let own = Sampler::TraceIdRatioBased(f64::from(config.percent) / 100.0);
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
+            .with_sampler(Sampler::ParentBased(Box::new(own)))
+            .with_resource(resource(pod))
+            .build();
+        let tracer = provider.tracer("ftp-pooler");
+        let propagator = TraceContextPropagator::new();
+        Ok(Traces(Some(Arc::new(Inner { provider, tracer, propagator, group: group.to_owned() }))))
+    }
+
+    /// What a task notes on its way; nothing where nobody asks.
+    #[must_use]
+    pub fn notes(&self) -> Notes {
+        Notes(self.0.as_ref().map(|_| Box::default()))
+    }
+
+    /// The task has left this pod: its spans are made.
+    pub fn left(&self, notes: Notes, about: &About<'_>, end: End<'_>) {
+        if let (Some(inner), Some(tries)) = (&self.0, notes.0) {
+            inner.record(*tries, about, end);
+        }
+    }
+
+    /// Sends what is left; blocks for this long at most.
+    pub fn stop(&self, within: Duration) {
+        if let Some(inner) = &self.0
+            && let Err(error) = inner.provider.shutdown_with_timeout(within)
+        {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+fn resource(pod: &str) -> Resource {
+    let attributes = [
+        KeyValue::new("service.name", "ftp-pooler"),
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", pod.to_owned()),
+    ];
+    Resource::builder_empty().with_attributes(attributes).build()
+}
+
+impl fmt::Debug for Traces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Traces").field(&self.0.is_some()).finish()
+    }
+}
+
+/// The tries at one task in this pod.
+#[derive(Debug, Default)]
+pub struct Notes(Option<Box<Tries>>);
+
+#[derive(Debug, Default)]
+struct Tries {
+    ended: Vec<Try>,
+    /// When the one that is under way began.
+    begun: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+struct Try {
+    from: SystemTime,
+    to: SystemTime,
+    /// The error's code; none where it succeeded.
+    code: Option<&'static str>,
+}
+
+impl Notes {
+    pub fn try_begins(&mut self) {
+        if let Some(tries) = &mut self.0 {
+            tries.begun = Some(SystemTime::now());
+        }
+    }
+
+    /// The try is over, and there will be another, or no answer from it.
+    pub fn try_failed(&mut self, code: &'static str) {
+        if let Some(tries) = &mut self.0 {
+            tries.end(SystemTime::now(), Some(code));
+        }
+    }
+}
+
+impl Tries {
+    fn end(&mut self, to: SystemTime, code: Option<&'static str>) {
+        if let Some(from) = self.begun.take()
+            && self.ended.len() < MAX_TRIES
+        {
+            self.ended.push(Try { from, to, code });
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A task's spans: names and attributes are those of OpenTelemetry's conventions for messaging, where there are
+//! any, else begin with `ftp_pooler.`. Neither paths nor messages are among them: traces go to whoever reads traces.
+
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::{Context, KeyValue};
+
+use super::{Inner, Tries, Try};
+use crate::record::{Header, Record};
+
+/// What a task's span says about it.
+#[derive(Debug)]
+pub struct About<'a> {
+    pub record: &'a Record,
+    pub task_id: &'a str,
+    /// `download` or `upload`.
+    pub operation: &'static str,
+    /// The FTP side's connection.
+    pub connection: &'a str,
+    pub attempts: u32,
+    /// Since this pod took it up.
+    pub since: Duration,
+}
+
+/// How it left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End<'a> {
+    Completed {
+        bytes: u64,
+    },
+    /// With this code.
+    Failed(&'static str),
+    /// To the retry topic, for this reason.
+    Deferred(&'a str),
+}
+
+impl Inner {
+    /// The task's span, from its arrival until now, and one for each of its tries.
+    pub(super) fn record(&self, mut tries: Tries, about: &About<'_>, end: End<'_>) {
+        let now = SystemTime::now();
+        let code = if let End::Failed(code) = end { Some(code) } else { None };
+        tries.end(now, code);
+        let parent = self.propagator.extract_with_context(&Context::new(), &Headers(&about.record.headers));
+        let builder = SpanBuilder::from_name(about.operation)
+            .with_kind(SpanKind::Consumer)
+            .with_start_time(now.checked_sub(about.since).unwrap_or(now))
+            .with_attributes(self.attributes(about, end));
+        let mut span = self.tracer.build_with_context(builder, &parent);
+        if !span.is_recording() {
+            return;
+        }
+        if let Some(code) = code {
+            span.set_status(Status::error(code));
+        }
+        let within = Context::new().with_remote_span_context(span.span_context().clone());
+        for one in &tries.ended {
+            self.record_try(one, about.connection, &within);
+        }
+        span.end_with_timestamp(now);
+    }
+
+    fn record_try(&self, one: &Try, connection: &str, within: &Context) {
+        let mut attributes = vec![KeyValue::new("ftp_pooler.connection", connection.to_owned())];
+        attributes.extend(one.code.map(|code| KeyValue::new("error.type", code)));
+        let builder = SpanBuilder::from_name("try")
+            .with_kind(SpanKind::Client)
+            .with_start_time(one.from)
+            .with_attributes(attributes);
+        let mut span = self.tracer.build_with_context(builder, within);
+        if let Some(code) = one.code {
+            span.set_status(Status::error(code));
+        }
+        span.end_with_timestamp(one.to);
+    }
+
+    fn attributes(&self, about: &About<'_>, end: End<'_>) -> Vec<KeyValue> {
+        let origin = &about.record.origin;
+        let mut attributes = vec![
+            KeyValue::new("messaging.system", "kafka"),
+            KeyValue::new("messaging.operation.type", "process"),
+            KeyValue::new("messaging.destination.name", origin.topic.to_string()),
+            KeyValue::new("messaging.destination.partition.id", origin.partition.to_string()),
+            KeyValue::new("messaging.kafka.offset", origin.offset),
+            KeyValue::new("messaging.consumer.group.name", self.group.clone()),
+            KeyValue::new("ftp_pooler.task_id", about.task_id.to_owned()),
+            KeyValue::new("ftp_pooler.connection", about.connection.to_owned()),
+            KeyValue::new("ftp_pooler.attempts", i64::from(about.attempts)),
+        ];
+        attributes.push(match end {
+            End::Completed { bytes } => {
+                KeyValue::new("ftp_pooler.bytes", i64::try_from(bytes).unwrap_or(i64::MAX))
+            }
+            End::Failed(code) => KeyValue::new("error.type", code),
+            End::Deferred(why) => KeyValue::new("ftp_pooler.deferred", why.to_owned()),
+        });
+        attributes
+    }
+}
+
+/// A record's headers as the propagator reads them: `traceparent` and `tracestate`, in any case.
+struct Headers<'a>(&'a [Header]);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        let header = self.0.iter().find(|header| header.key.eq_ignore_ascii_case(key))?;
+        std::str::from_utf8(header.value.as_deref()?).ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|header| header.key.as_str()).collect()
+    }
+}

@@ -1,0 +1,187 @@
+//! The documents hold what they promise: links lead somewhere, and commands are there.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the answer"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Markdown file for readers, by path from the root.
+fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    for directory in ["", "docs", "tests", "k8s", "benches"] {
+        for entry in fs::read_dir(root().join(directory)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path.strip_prefix(root()).unwrap().display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The text outside fenced blocks.
+fn prose(text: &str) -> String {
+    let mut is_code = false;
+    let mut kept = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        } else if !is_code {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// The text within fenced blocks.
+fn code(text: &str) -> String {
+    let mut is_code = false;
+    let mut kept = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        } else if is_code || line.starts_with("    ") {
+            kept.push_str(line.trim());
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// The targets of `[text](target)`.
+fn links(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    targets.map(|(target, _)| target.to_owned()).collect()
+}
+
+/// A heading's anchor, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim().to_lowercase();
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn anchors(path: &Path) -> BTreeSet<String> {
+    let text = prose(&fs::read_to_string(path).unwrap());
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| anchor(line.trim_start_matches('#'))).collect()
+}
+
+/// What is wrong with a link in a document.
+fn broken(document: &str, link: &str) -> Option<String> {
+    if link.starts_with("http://") || link.starts_with("https://") || link.starts_with("mailto:") {
+        return None;
+    }
+    let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+    let here = root().join(document);
+    let path = if file.is_empty() { here } else { here.parent().unwrap().join(file) };
+    if !path.exists() {
+        return Some(format!("{document}: {link}: no such file"));
+    }
+    let is_missing = anchor.is_some_and(|anchor| !anchors(&path).contains(anchor));
+    is_missing.then(|| format!("{document}: {link}: no such heading"))
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for document in documents() {
+        let links = links(&prose(&read(&document)));
+        count += links.len();
+        wrong.extend(links.iter().filter_map(|link| broken(&document, link)));
+    }
+    assert!(count > 25, "{count} links were looked at");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    assert_eq!(broken("README.md", "docs/ERRORS.md#error-codes"), None);
+    assert!(broken("README.md", "docs/ERRORS.md#nothing").is_some());
+    assert!(broken("docs/ERRORS.md", "README.md").is_some(), "relative to its document");
+    assert_eq!(links("a [b](c) d [e](f#g)"), ["c", "f#g"]);
+    assert_eq!(anchor(" A new key: `x`"), "a-new-key-x");
+}
+
+/// Each place where a document says `word …`: the word behind it.
+fn words_behind<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '-';
+    let behind = text.split(word).skip(1);
+    let words = behind.map(|rest| &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())]);
+    words.filter(|word| !word.is_empty() && !word.starts_with('-')).collect()
+}
+
+/// Commands stand in blocks of code and between backticks.
+fn commands(text: &str) -> String {
+    let prose = prose(text);
+    let quoted: Vec<_> = prose.split('`').skip(1).step_by(2).collect();
+    format!("{}\n{}\n", code(text), quoted.join("\n"))
+}
+
+#[test]
+fn every_make_target_that_a_document_names_is_one() {
+    let makefile = read("Makefile");
+    let is_target = |name: &str| makefile.lines().any(|line| line.starts_with(&format!("{name}:")));
+    let mut wrong = Vec::new();
+    for document in documents() {
+        let commands = commands(&read(&document));
+        let named: Vec<_> = commands.lines().filter_map(|line| line.strip_prefix("make ")).collect();
+        let words = named.iter().filter_map(|rest| rest.split_whitespace().next());
+        let words = words.filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+        wrong.extend(words.filter(|word| !is_target(word)).map(|word| format!("{document}: make {word}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_subcommand_and_option_that_a_document_names_is_one() {
+    let help = |arguments: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_ftp-pooler")).args(arguments).arg("--help").output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    };
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for document in documents() {
+        let commands = commands(&read(&document));
+        // `-n ftp-pooler` is kubectl's namespace.
+        let lines = commands.lines().map(|line| line.replace("-n ftp-pooler ", ""));
+        for line in lines.filter(|line| line.contains("ftp-pooler ")) {
+            for name in words_behind(&line, "ftp-pooler ") {
+                let Some(help) = help(&[name]).filter(|help| help.contains("Usage: ftp-pooler")) else {
+                    wrong.push(format!("{document}: ftp-pooler {name}: no such subcommand"));
+                    continue;
+                };
+                count += 1;
+                let (_, behind) = line.split_once(&format!("ftp-pooler {name}")).unwrap();
+                let own = behind.split(['|', ';', '#', '&']).next().unwrap_or_default();
+                let options = own.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+                let unknown = options
+                    .map(|option| option.split('=').next().unwrap_or(option))
+                    .map(|option| option.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()))
+                    .filter(|option| !help.contains(option));
+                wrong.extend(unknown.map(|option| format!("{document}: ftp-pooler {name} {option}")));
+            }
+        }
+    }
+    assert!(count > 5, "{count} commands were looked at");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
