@@ -1,5 +1,7 @@
 //! A transfer that broke off goes on where it was, if its source is provably the same; else it begins anew.
 
+use std::io::Write;
+
 use super::*;
 
 const SIZE: usize = 8 << 20;
@@ -187,7 +189,6 @@ async fn the_next_owner_of_a_record_goes_on_from_what_the_last_one_left_in_a_fil
     assert_eq!(done.facts.resumed_from, Some(HALF as u64));
     assert!(rig.content("f") == some_bytes(SIZE));
     // A zombie that wakes writes where it wrote, and the published file is another.
-    use std::io::Write;
     let zombie = std::fs::OpenOptions::new().append(true).open(rig.directory.path().join(&left));
     zombie.unwrap().write_all(b"more").unwrap();
     assert!(rig.content("f") == some_bytes(SIZE));
