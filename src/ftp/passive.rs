@@ -49,6 +49,7 @@ pub(super) enum Manner {
 
 /// What was sent for a transfer, beside the command itself.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent commands, not a state")]
 struct Sent {
     /// EPRT or PORT, first of all.
     announced: bool,
@@ -94,12 +95,12 @@ impl Session {
         let line = command_line(step, Some(path)).map_err(failed)?;
         self.speak_utf8(path).await.map_err(failed)?;
         (self.ahead.unaccepted, self.ahead.is_hasty) = (false, false);
-        let asks = |step| command_line(step, Some(path)).map_err(failed);
+        let asks = |step| command_line(step, Some(path));
         let is_behind = manner == Manner::BehindSize;
-        let size = if is_behind { Some(asks(Step::Size)?) } else { None };
+        let size = if is_behind { Some(asks(Step::Size).map_err(failed)?) } else { None };
         let asks_time =
             is_behind && self.connection().resume && !self.lacks.mdtm && self.features.has("MDTM");
-        let modified = if asks_time { Some(asks(Step::Mdtm)?) } else { None };
+        let modified = if asks_time { Some(asks(Step::Mdtm).map_err(failed)?) } else { None };
         let before = size.iter().chain(&modified).map(String::as_str);
         let lines: Vec<&str> = before.chain([line.as_str()]).collect();
         let sent = Sent { size: size.is_some(), modified: asks_time, ..Sent::default() };
@@ -245,9 +246,8 @@ impl Session {
                 reply => return Err(self.out_of_place(&reply)),
             }
         }
-        let mut asked = |was_asked: bool| match was_asked {
-            true => replies.next().map(Some).ok_or(Fault::Garbled),
-            false => Ok(None),
+        let mut asked = |was_asked: bool| {
+            if was_asked { replies.next().map(Some).ok_or(Fault::Garbled) } else { Ok(None) }
         };
         let (size, modified) = (asked(sent.size)?, asked(sent.modified)?);
         let reply = replies.next().ok_or(Fault::Garbled)?;
