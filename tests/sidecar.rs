@@ -189,9 +189,12 @@ async fn metrics_are_on_both_ports_and_nothing_else_is_on_theirs() {
 async fn the_health_metric_says_what_the_probe_says() {
     let pod = Pod::start().await;
     pod.health.set_joined(true);
+    let body = pod.get("/metrics").await.body;
+    assert!(body.contains("\nftp_pooler_healthy 1\n") && body.contains("\nftp_pooler_ready 1\n"));
+    // The consume loop is silent, and Kafka has not been seen.
     pod.pass(Duration::from_secs(45));
     let body = pod.get("/metrics").await.body;
-    assert!(body.contains("\nftp_pooler_healthy 0\n") && body.contains("\nftp_pooler_ready 1\n"));
+    assert!(body.contains("\nftp_pooler_healthy 0\n") && body.contains("\nftp_pooler_ready 0\n"));
 }
 
 #[tokio::test]
