@@ -21,6 +21,8 @@ mod listing;
 mod redo;
 #[path = "ftp_scripted/resume.rs"]
 mod resume;
+#[path = "ftp_scripted/row.rs"]
+mod row;
 #[path = "support/scripted.rs"]
 mod scripted;
 

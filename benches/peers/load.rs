@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::link::FAR;
+use crate::FAR;
 use crate::support::files::content;
 use crate::support::scratch::unique;
 use crate::support::vsftpd::{Host, Vsftpd};

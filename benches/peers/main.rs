@@ -2,7 +2,6 @@
 //! same files and the same vsftpd, in one run.
 //!
 //! ```text
-//! link    a link of 20 ms between two network namespaces, made as root
 //! load    the files that are moved, and whether they have arrived
 //! pooler  one run of the product
 //! peers   one run of each of the others
@@ -27,7 +26,6 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-mod link;
 mod load;
 mod peers;
 mod pooler;
@@ -35,12 +33,15 @@ mod table;
 mod usage;
 
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
-use link::{FAR, Link};
 use load::{Case, Ground};
 use peers::Peer;
+use support::link::{self, Link};
 use table::Table;
 
+/// The link's round-trip time.
+const FAR: Duration = Duration::from_millis(20);
 /// Sessions that each contestant may have open.
 const SESSIONS: usize = 10;
 const ROUNDS: usize = 3;
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     if link::inside().is_none() && !wanted.loopback {
-        match Link::lay() {
+        match Link::lay(FAR) {
             Ok(link) => return start_inside(&link, &args),
             Err(why) => println!("No link of {} ms: {why}. Loopback only.", FAR.as_millis()),
         }

@@ -1,9 +1,10 @@
 #!/bin/sh
 # A client host and a server host with a wide-area link between them, on one Linux machine.
 #
-#   wan.sh up NAME RTT_MS [LOSS_PER_MILLION]   network namespaces NAME-client (10.77.0.1) and NAME-server
-#                                              (10.77.0.2); stays in the foreground as the link itself
-#   wan.sh down NAME                           takes them away
+#   wan.sh up NAME RTT_MS [LOSS_PER_MILLION [count]]   network namespaces NAME-client (10.77.0.1) and NAME-server
+#                                                      (10.77.0.2); stays in the foreground as the link itself;
+#                                                      count: it says each round trip
+#   wan.sh down NAME                                   takes them away
 #
 #   ip netns exec NAME-server vsftpd server.conf &
 #   ip netns exec NAME-client curl ftp://10.77.0.2/file
@@ -13,8 +14,8 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 case "${1:-}:$#" in
-up:[34])
-    name=$2 rtt_ms=$3 loss=${4:-0}
+up:[345])
+    name=$2 rtt_ms=$3 loss=${4:-0} count=${5:-}
     link=$(mktemp)
     cc -O2 -o "$link" "$here/wan.c"
     "$0" down "$name"
@@ -31,7 +32,7 @@ up:[34])
     # The open descriptor keeps the program while its name goes: nothing is left behind, however this ends.
     exec 3<"$link"
     rm "$link"
-    exec /proc/self/fd/3 "$name-a" "$name-b" $((rtt_ms * 500)) "$loss"
+    exec /proc/self/fd/3 "$name-a" "$name-b" $((rtt_ms * 500)) "$loss" ${count:+"$count"}
     ;;
 down:2)
     for side in client:a server:b; do
@@ -40,7 +41,7 @@ down:2)
     done
     ;;
 *)
-    sed -n '2,12p' "$0"
+    sed -n '2,13p' "$0"
     exit 2
     ;;
 esac

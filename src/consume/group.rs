@@ -24,10 +24,22 @@ pub(super) type Member = BaseConsumer<Context>;
 /// What a partition's last owner committed: the low-water mark and its note, if anything was.
 pub(super) type Committed = (TopicPartition, Option<(i64, Note)>);
 
+/// The member's properties, secrets among them: never to be shown.
+#[derive(Clone)]
+pub(super) struct Properties(pub Arc<ClientConfig>);
+
+impl std::fmt::Debug for Properties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Properties").finish_non_exhaustive()
+    }
+}
+
 /// Shared by the consuming and the publishing thread; librdkafka's handles are thread-safe.
 #[derive(Clone)]
 pub struct Group {
     pub(super) member: Arc<Member>,
+    /// The member's, for a reader that stands in for it.
+    pub(super) properties: Properties,
     /// The cluster's id, once it is known.
     pub(super) cluster: Arc<OnceLock<String>>,
     pub(super) answering: Arc<Answering>,
@@ -49,7 +61,12 @@ impl Group {
     ) -> KafkaResult<Group> {
         let context = Context::new(offsets, health, metrics);
         let member = properties.create_with_context(context).map_err(without_value)?;
-        Ok(Group { member: Arc::new(member), cluster: Arc::default(), answering: Arc::default() })
+        Ok(Group {
+            member: Arc::new(member),
+            properties: Properties(Arc::new(properties.clone())),
+            cluster: Arc::default(),
+            answering: Arc::default(),
+        })
     }
 
     /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms`.

@@ -1,5 +1,7 @@
 //! The polling thread.
 
+mod stand_in;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,6 +13,8 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::oneshot;
+
+use stand_in::StandIn;
 
 use super::arrived::Arrived;
 use super::early::{Early, RetryIntake, Sifted};
@@ -134,6 +138,9 @@ struct Loop {
     rebalances: Rebalances,
     paused: HashSet<TopicPartition>,
     halts: Halts,
+    stand_in: Option<StandIn>,
+    /// For the rebalance that began then it cannot be had.
+    gave_up_standing_in: Option<Instant>,
     /// Records of the retry topic that are not due yet.
     early: Early,
     over_budget: bool,
@@ -153,6 +160,8 @@ impl Loop {
             rebalances: Rebalances::default(),
             paused: HashSet::new(),
             halts: Halts::default(),
+            stand_in: None,
+            gave_up_standing_in: None,
             early: Early::default(),
             over_budget: false,
             full_since: None,
@@ -177,6 +186,7 @@ impl Loop {
             self.rebalance();
             self.take_in_due();
             self.pause_and_resume();
+            self.stand_in();
             if let Err(error) = self.poll_burst() {
                 break Err(error);
             }
@@ -185,7 +195,7 @@ impl Loop {
         self.parts.health.consume.end();
         self.parts.group.member.context().set_closing();
         // The last handle closes the consumer, which leaves the group; publish has dropped its own by now.
-        drop((self.halts, self.parts));
+        drop((self.halts, self.stand_in, self.parts));
         result
     }
 

@@ -33,12 +33,14 @@ pub(super) struct Rebalances {
 #[derive(Debug)]
 struct Arriving {
     partitions: Vec<TopicPartition>,
+    since: Instant,
     next_try: Instant,
 }
 
 #[derive(Debug)]
 struct Leaving {
     partitions: Vec<TopicPartition>,
+    since: Instant,
     deadline: Instant,
 }
 
@@ -66,7 +68,7 @@ impl Rebalances {
         match rebalance {
             Rebalance::Assign(partitions) => {
                 tracing::info!(partitions = %names(&partitions), "partitions assigned");
-                self.arriving = Some(Arriving { partitions, next_try: now });
+                self.arriving = Some(Arriving { partitions, since: now, next_try: now });
                 Changed::default()
             }
             Rebalance::Revoke { partitions, lost: true } => {
@@ -78,7 +80,7 @@ impl Rebalances {
             Rebalance::Revoke { partitions, lost: false } => {
                 tracing::info!(partitions = %names(&partitions), "partitions revoked: their transfers may finish");
                 offsets.start_revoke(&partitions);
-                self.leaving = Some(Leaving { partitions, deadline: now + REVOKE_DRAIN });
+                self.leaving = Some(Leaving { partitions, since: now, deadline: now + REVOKE_DRAIN });
                 Changed::default()
             }
         }
@@ -109,6 +111,12 @@ impl Rebalances {
             return self.try_assign(group, offsets, now);
         }
         Changed::default()
+    }
+
+    /// Since when librdkafka has fetched nothing, as long as that lasts.
+    pub fn pending_since(&self) -> Option<Instant> {
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.since);
+        leaving.or_else(|| self.arriving.as_ref().map(|arriving| arriving.since))
     }
 
     /// True while a rebalance waits for its next step: the loop comes round sooner.

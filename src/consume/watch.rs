@@ -46,17 +46,18 @@ impl Watch {
 fn tell(task: &SlowTask, downstream: &dyn Downstream) {
     let SlowTask { origin, held } = task;
     let held_seconds = held.as_secs();
-    match downstream.whereabouts(origin) {
-        Some(found) => tracing::warn!(
+    if let Some(found) = downstream.whereabouts(origin) {
+        tracing::warn!(
             target: "ftp_pooler::task",
             task_id = found.task_id, %origin, connection = found.connection, attempts = found.attempts,
             held_seconds, stage = found.waits_for.as_str(), waits_for = %found.waits_for,
             "a task takes long"
-        ),
-        None => tracing::warn!(
+        );
+    } else {
+        tracing::warn!(
             target: "ftp_pooler::task",
             %origin, held_seconds, stage = "publish", waits_for = "its answer to be committed",
             "a task takes long"
-        ),
+        );
     }
 }

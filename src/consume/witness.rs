@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::group::{Committed, Group, Member};
+use super::group::{Committed, Group, Member, Properties};
 use super::halts::of_another_topic;
 use super::topic_ids::{Answering, Asked};
 use crate::offsets::{TopicPartition, Witness};
@@ -32,6 +32,7 @@ impl Group {
 #[derive(Debug)]
 struct Spectator {
     member: Weak<Member>,
+    properties: Properties,
     cluster: Arc<OnceLock<String>>,
     answering: Arc<Answering>,
 }
@@ -42,6 +43,7 @@ impl Group {
     pub fn witness(&self) -> Arc<dyn Witness> {
         Arc::new(Spectator {
             member: Arc::downgrade(&self.member),
+            properties: self.properties.clone(),
             cluster: Arc::clone(&self.cluster),
             answering: Arc::clone(&self.answering),
         })
@@ -58,6 +60,7 @@ impl Witness for Spectator {
         let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
         let group = Group {
             member: self.member.upgrade()?,
+            properties: self.properties.clone(),
             cluster: Arc::clone(&self.cluster),
             answering: Arc::clone(&self.answering),
         };

@@ -11,20 +11,25 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::record::Record;
 use crate::task::Task;
-use crate::transfer::{Kept, Stopped, Transfer, Transferred};
+use crate::transfer::{Kept, Neighbours, Progress, Row, Stopped, Transfer};
 
 /// Carries out tasks on sessions of type `S`. The dispatcher knows transfers only through this.
 pub trait Carry<S>: Send + Sync + 'static {
-    /// One try, which goes on from what the one before has left in `kept`. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping
-    /// it, upon which the session is thrown away.
+    /// What stands open on a session from one task to the next.
+    type Row: Default + Send;
+
+    /// One try, which goes on from what the one before has left in `kept`, and the task before on the same session
+    /// in `row`. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping it, upon
+    /// which the session is thrown away.
     fn carry(
         &self,
         session: &mut S,
-        task: &Task,
-        record: &Record,
+        row: &mut Self::Row,
+        task: (&Task, &Record),
         kept: &mut Kept,
+        beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
-    ) -> impl Future<Output = Result<Transferred, Stopped>> + Send;
+    ) -> impl Future<Output = Result<Progress, Stopped>> + Send;
 
     /// The failure of a task that cannot be carried out rightly here, whatever its server says.
     fn unsupported(&self, _task: &Task) -> Option<Failure> {
@@ -49,15 +54,18 @@ pub trait Carry<S>: Send + Sync + 'static {
 }
 
 impl Carry<Session> for Transfer {
+    type Row = Row;
+
     async fn carry(
         &self,
         session: &mut Session,
-        task: &Task,
-        record: &Record,
+        row: &mut Row,
+        task: (&Task, &Record),
         kept: &mut Kept,
+        beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
-    ) -> Result<Transferred, Stopped> {
-        self.run_again(session, task, record, kept, cancel).await
+    ) -> Result<Progress, Stopped> {
+        self.run_in_row(session, row, task, kept, beside, cancel).await
     }
 
     fn unsupported(&self, task: &Task) -> Option<Failure> {

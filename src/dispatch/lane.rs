@@ -7,19 +7,22 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
+use super::Job;
 use super::breaker;
 use super::carry::{Carry, catch_panic};
 use super::deferral::{Outlook, PATIENCE, Why};
 use super::line::{Duty, Line, Seek};
 use super::queue::Entry;
 use super::retry::Next;
+use super::row::{self, Beside, Row};
 use super::{Shared, UNDO_BOUND, report};
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
 use crate::outcome::Completed;
 use crate::pool::{Connect, Leased, Reservation, Vacancy};
-use crate::transfer::{Stopped, Transferred};
+use crate::transfer::{Progress, Stopped, Transferred};
 
 pub(super) struct Lane<C: Connect, T> {
     shared: Arc<Shared<C, T>>,
@@ -95,23 +98,8 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         self.duty.seek(Instant::now(), limit)
     }
 
-    /// The next task whose answer is wanted and whose deadline is not over; its try begins.
     fn next_task(&mut self) -> Option<Box<Entry>> {
-        loop {
-            let mut entry = self.duty.take(Instant::now())?;
-            if !entry.job.record.lease.may_begin() {
-                self.duty.finish();
-                self.shared.withdrawn(entry);
-                continue;
-            }
-            if let Some(failure) = entry.past_deadline(Timestamp::now()) {
-                self.duty.finish();
-                self.shared.answer(entry, Err(failure));
-                continue;
-            }
-            self.shared.begin(&mut entry);
-            return Some(entry);
-        }
+        self.shared.take_for(&mut self.duty)
     }
 
     async fn log_in(&mut self, vacancy: Vacancy<C>, entry: Box<Entry>) {
@@ -139,18 +127,31 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     /// Works through the queue with one session, beginning with a task whose try has begun.
     async fn work(&mut self, mut session: Leased<C>, entry: Box<Entry>) {
         self.duty.got_session();
+        let mut row = Row::default();
         let mut next = Some(entry);
         while let Some(entry) = next {
-            if !self.carry(&mut session, entry).await {
+            if !self.carry(&mut session, &mut row, entry).await {
                 session.throw_away();
+                self.break_off(row);
                 self.duty.lost_session();
                 return;
             }
-            next = self.next_on(&mut session).await;
+            next = match row.next.take() {
+                Some(entry) => Some(entry),
+                None => self.next_on(&mut session).await,
+            };
         }
         // The session first: whoever seeks one from now on finds it.
         drop(session);
         self.duty.lost_session();
+    }
+
+    /// The session is lost, through no fault of the row's other tasks: they are tried again.
+    fn break_off(&mut self, row: Row<T::Row>) {
+        if let Some(mut next) = row.next {
+            next.tries.take_back();
+            self.duty.give_back(next, None);
+        }
     }
 
     /// The next task for this session. While there is none, the session is put to what else is due on it.
@@ -169,16 +170,33 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// One try on this session; false if the session is in doubt, whatever it says of itself.
-    async fn carry(&mut self, session: &mut Leased<C>, mut entry: Box<Entry>) -> bool {
-        self.duty.transfers(Instant::now());
+    async fn carry(&mut self, session: &mut Leased<C>, row: &mut Row<T::Row>, mut entry: Box<Entry>) -> bool {
+        self.duty.transfers(&entry, Instant::now());
         let shared = Arc::clone(&self.shared);
-        let record = &entry.job.record;
-        let (task, lease) = (&entry.job.task, &record.lease);
-        let kept = &mut entry.kept;
-        let carried = catch_panic(shared.carrier.carry(session, task, record, kept, &shared.cut_off));
-        let ended = self.until_cut_off(lease, carried).await;
+        // Asked before each file: one that is begun ahead is carried in any case.
+        let may_go_on = !session.yields() && entry.tries.is_first();
+        let ended = {
+            let Entry { job: Job { record, task, .. }, kept, .. } = &mut *entry;
+            let (task, record, lease) = (&*task, &**record, &record.lease);
+            let Row { open, next, before, .. } = &mut *row;
+            let mut beside = Beside { shared: &shared, duty: &mut self.duty, may_go_on, next, before };
+            let carried = catch_panic(shared.carrier.carry(
+                session,
+                open,
+                (task, record),
+                kept,
+                &mut beside,
+                &shared.cut_off,
+            ));
+            until_cut_off(&shared.cut_off, lease, carried).await
+        };
+        self.before_ended(row);
         let result = match ended {
-            Ok(Ok(transferred)) => Ok(transferred),
+            Ok(Ok(Progress::Done(transferred))) => Ok(transferred),
+            Ok(Ok(Progress::Due)) => {
+                row.due = Some(entry);
+                return true;
+            }
             Ok(Err(Stopped::Failed(error))) => Err(error),
             Ok(Err(Stopped::LeaseEnded | Stopped::Cancelled)) | Err(Cancelled) => {
                 self.forget(entry);
@@ -196,6 +214,19 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         !is_doubtful
     }
 
+    /// Ends the task before the one that has just been carried, where it was due.
+    fn before_ended(&mut self, row: &mut Row<T::Row>) {
+        let Some(due) = row.due.take() else { return };
+        match row.before.take() {
+            Some(Ok(transferred)) => self.settle(due, Ok(transferred)),
+            Some(Err(Stopped::Failed(error))) => self.settle(due, Err(error)),
+            Some(Err(Stopped::LeaseEnded | Stopped::Cancelled)) => self.forget(due),
+            // The try was cut off, or panicked, before it could say.
+            None if self.shared.cut_off.is_cancelled() || !due.job.record.lease.is_live() => self.forget(due),
+            None => self.settle(due, Err(row::left_off())),
+        }
+    }
+
     /// A login is cut off at once.
     async fn unless_cancelled<R>(
         &self,
@@ -207,22 +238,6 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
             () = self.shared.cut_off.cancelled() => Err(Cancelled),
             () = lease.ended() => Err(Cancelled),
             result = work => Ok(result),
-        }
-    }
-
-    /// A transfer undoes what it began, and has some time for that.
-    async fn until_cut_off<R>(&self, lease: &Lease, work: impl Future<Output = R>) -> Result<R, Cancelled> {
-        let out_of_time = async {
-            tokio::select! {
-                () = self.shared.cut_off.cancelled() => {}
-                () = lease.ended() => {}
-            }
-            sleep(UNDO_BOUND).await;
-        };
-        tokio::select! {
-            biased;
-            result = work => Ok(result),
-            () = out_of_time => Err(Cancelled),
         }
     }
 
@@ -255,7 +270,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         };
         let is_long = due.is_some_and(|wait| wait > PATIENCE);
         if is_long && self.shared.deferral.outlook(&entry, Timestamp::now()) == Outlook::Possible {
-            self.duty.finish();
+            self.duty.finish(&entry);
             return self.shared.defer(entry, Why::Backoff);
         }
         if let Some(failure) = entry.past_deadline_in(due.unwrap_or_default(), &error.failure) {
@@ -267,14 +282,34 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
 
     /// Without an answer.
     fn forget(&mut self, entry: Box<Entry>) {
-        self.duty.finish();
+        self.duty.finish(&entry);
         let place = entry.place;
         drop(entry);
         self.shared.give_up(place);
     }
 
     fn finish(&mut self, entry: Box<Entry>, verdict: Result<Completed, Failure>) {
-        self.duty.finish();
+        self.duty.finish(&entry);
         self.shared.answer(entry, verdict);
+    }
+}
+
+/// A transfer undoes what it began, and has some time for that.
+async fn until_cut_off<R>(
+    cut_off: &CancellationToken,
+    lease: &Lease,
+    work: impl Future<Output = R>,
+) -> Result<R, Cancelled> {
+    let out_of_time = async {
+        tokio::select! {
+            () = cut_off.cancelled() => {}
+            () = lease.ended() => {}
+        }
+        sleep(UNDO_BOUND).await;
+    };
+    tokio::select! {
+        biased;
+        result = work => Ok(result),
+        () = out_of_time => Err(Cancelled),
     }
 }

@@ -44,8 +44,8 @@ struct State {
     lanes: usize,
     /// Lanes that have a session, and so are neither waiting for one nor connecting.
     with_session: usize,
-    /// What the lanes that have a task do, by the lane's number.
-    carried: HashMap<u64, Carried>,
+    /// What the lanes that have a task do, by the lane's number: one, and in a row its neighbour for a while.
+    carried: HashMap<u64, Vec<Carried>>,
     /// The last lane's number.
     numbers: u64,
     /// Nothing is begun any more.
@@ -245,7 +245,7 @@ impl Line {
         Counts {
             waiting: state.queue.ready(),
             delayed: state.queue.delayed(),
-            in_flight: state.carried.len(),
+            in_flight: state.carried.values().map(Vec::len).sum(),
         }
     }
 

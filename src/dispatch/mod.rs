@@ -4,6 +4,8 @@
 //! A [`Job`] comes in by [`Dispatcher::submit`], which never blocks, and leaves as an [`Answered`], or
 //! is dropped where it must not be answered: its lease has ended, or the pod stops first.
 
+#![allow(clippy::vec_box, reason = "a queue that grows copies what it holds, and then holds it twice")]
+
 mod admission;
 mod breaker;
 mod carry;
@@ -14,6 +16,7 @@ mod order;
 mod queue;
 mod report;
 mod retry;
+mod row;
 mod tidying;
 mod whereabouts;
 

@@ -42,6 +42,11 @@ impl Tries {
         self.attempts = self.attempts.saturating_add(1);
     }
 
+    /// Whether the try that [`Tries::begin`] began is the first one, those that cost nothing included.
+    pub fn is_first(&self) -> bool {
+        self.attempts == 1 && self.fresh == 0 && self.refusals == 0
+    }
+
     /// The try that [`Tries::begin`] began counts for nothing.
     pub fn take_back(&mut self) {
         self.attempts = self.attempts.saturating_sub(1);

@@ -7,9 +7,10 @@ use std::ops::RangeInclusive;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::fault::{Fault, Step, StepFault};
-use super::session::Session;
+use super::session::{Session, command_line};
 
 /// Where the server's data connection is waited for.
+#[derive(Debug)]
 pub(super) struct Listening {
     listener: TcpListener,
     server: IpAddr,
@@ -17,48 +18,51 @@ pub(super) struct Listening {
 
 impl Session {
     /// Listens, and tells the server where.
-    pub(super) async fn listen(
+    pub(super) async fn listen_and_say(
         &mut self,
         announced: Option<IpAddr>,
         ports: Option<RangeInclusive<u16>>,
     ) -> Result<Listening, StepFault> {
-        let broken = |error| {
-            StepFault::new(
-                Step::Eprt,
-                Fault::Broken { what: "listening for the data connection".to_owned(), error },
-            )
-        };
+        let failed = |fault| StepFault::new(Step::Eprt, fault);
+        loop {
+            let (listening, step, line) = self.listen(announced, ports.clone()).await.map_err(failed)?;
+            let reply = self.exchange_as(step, &line).await.map_err(|fault| StepFault::new(step, fault))?;
+            match reply.code {
+                200..=299 => return Ok(listening),
+                500..=599 if step == Step::Eprt && !self.lacks.eprt => self.lacks.eprt = true,
+                _ => return Err(StepFault::new(step, Fault::Reply(reply))),
+            }
+        }
+    }
+
+    /// Listens; says what is to tell the server where: EPRT, or PORT where the server does not know that.
+    pub(super) async fn listen(
+        &mut self,
+        announced: Option<IpAddr>,
+        ports: Option<RangeInclusive<u16>>,
+    ) -> Result<(Listening, Step, String), Fault> {
+        let broken = |error| Fault::Broken { what: "listening for the data connection".to_owned(), error };
         let own = self.ftp.get_ref().await.local_addr().map_err(broken)?.ip();
         let listener = bind(own, ports).await.map_err(broken)?;
         let port = listener.local_addr().map_err(broken)?.port();
-        let address = announced.unwrap_or(own).to_canonical();
-        self.announce(SocketAddr::new(address, port)).await?;
-        Ok(Listening { listener, server: self.peer().ip().to_canonical() })
+        let at = SocketAddr::new(announced.unwrap_or(own).to_canonical(), port);
+        let (step, argument) =
+            if self.lacks.eprt && at.is_ipv4() { (Step::Port, dotted(at)) } else { (Step::Eprt, barred(at)) };
+        let line = command_line(step, Some(&argument))?;
+        Ok((Listening { listener, server: self.peer().ip().to_canonical() }, step, line))
     }
+}
 
-    /// EPRT; where the server does not know it, PORT.
-    async fn announce(&mut self, at: SocketAddr) -> Result<(), StepFault> {
-        if !self.lacks.eprt {
-            let family = if at.is_ipv4() { 1 } else { 2 };
-            let reply = self.announced(Step::Eprt, &format!("|{family}|{}|{}|", at.ip(), at.port())).await?;
-            match reply.code {
-                200..=299 => return Ok(()),
-                500..=599 if at.is_ipv4() => self.lacks.eprt = true,
-                _ => return Err(StepFault::new(Step::Eprt, Fault::Reply(reply))),
-            }
-        }
-        let [high, low] = at.port().to_be_bytes();
-        let dotted = at.ip().to_string().replace('.', ",");
-        let reply = self.announced(Step::Port, &format!("{dotted},{high},{low}")).await?;
-        match reply.code {
-            200..=299 => Ok(()),
-            _ => Err(StepFault::new(Step::Port, Fault::Reply(reply))),
-        }
-    }
+/// As EPRT has it.
+fn barred(at: SocketAddr) -> String {
+    let family = if at.is_ipv4() { 1 } else { 2 };
+    format!("|{family}|{}|{}|", at.ip(), at.port())
+}
 
-    async fn announced(&mut self, step: Step, argument: &str) -> Result<super::reply::Reply, StepFault> {
-        self.exchange(step, Some(argument)).await.map_err(|fault| StepFault::new(step, fault))
-    }
+/// As PORT has it.
+fn dotted(at: SocketAddr) -> String {
+    let [high, low] = at.port().to_be_bytes();
+    format!("{},{high},{low}", at.ip().to_string().replace('.', ","))
 }
 
 impl Listening {

@@ -2,8 +2,10 @@
 //!
 //! What depends on no reply need not wait for one. So SIZE and RETR go in one burst; EPSV for the next file when
 //! the data connection has ended, while the reply that ends the transfer is still on its way; SIZE and RNFR
-//! likewise after an upload, and RNTO only once SIZE's reply was right, with the next EPSV behind it. Into a
-//! directory that has taken a file before, bytes follow STOR without waiting for its 150.
+//! likewise after an upload, and RNTO only once SIZE's reply was right, with the next EPSV behind it. In a row of
+//! uploads the next file's EPSV and STOR go out with SIZE, and RNFR and RNTO one file later (see `ending`). Into a
+//! directory that has taken a file before, bytes follow STOR without waiting for its 150. In active mode EPRT goes
+//! out with the command that it is for.
 //!
 //! Servers may object (Pure-FTPd swallows what comes during a transfer), so nothing is lost where they do: a
 //! refusal of what was sent ahead only means that it is asked again in its turn, a reply out of its place ends
@@ -17,10 +19,14 @@ use tokio::time::Instant;
 
 use crate::config::Data;
 
-use super::fault::{CONTROL, Fault, Wait, within};
+use super::active::Listening;
+use super::fault::{CONTROL, Fault, Step, Wait, within};
 use super::known::Known;
+use super::names;
+use super::passive::End;
 use super::reply::Reply;
 use super::session::Session;
+use super::tls::SessionTls;
 
 /// From this round trip on a server is far away.
 const FAR: Duration = Duration::from_millis(5);
@@ -44,8 +50,10 @@ pub(super) struct Ahead {
     size: Option<(String, Reply)>,
     /// RNFR was accepted for this path, and no command came after it.
     renaming: Option<String>,
-    /// The directory that took the last upload.
-    directory: Option<String>,
+    /// STOR went out for this path, and its data connection comes about there.
+    begun: Option<(String, End)>,
+    /// The present transfer is one that was begun so.
+    pub is_hasty: bool,
 }
 
 impl Ahead {
@@ -58,7 +66,8 @@ impl Ahead {
             port: None,
             size: None,
             renaming: None,
-            directory: None,
+            begun: None,
+            is_hasty: false,
         }
     }
 
@@ -98,9 +107,12 @@ impl Ahead {
         self.port.take().filter(|(_, since)| since.elapsed() < PORT_KEEPS).map(|(port, _)| port)
     }
 
-    pub fn keep_file(&mut self, path: &str, size: Reply, is_renaming: bool) {
-        self.size = (size.code == 213).then(|| (path.to_owned(), size));
-        self.renaming = is_renaming.then(|| path.to_owned());
+    pub fn keep_size(&mut self, path: &str, size: Reply) {
+        self.size = Some((path.to_owned(), size));
+    }
+
+    pub fn keep_renaming(&mut self, path: &str) {
+        self.renaming = Some(path.to_owned());
     }
 
     /// RNFR still holds after it: nothing was sent for this.
@@ -112,43 +124,92 @@ impl Ahead {
         self.renaming.take_if(|of| of == path).is_some()
     }
 
-    pub fn directory_took(&mut self, path: &str) {
-        self.directory = Some(directory_of(path).to_owned());
+    /// STOR went out for `path`, and its data connection comes about at `end`.
+    pub fn begin(&mut self, path: &str, end: End) {
+        self.begun = Some((path.to_owned(), end));
     }
 
-    pub fn knows_directory_of(&self, path: &str) -> bool {
-        self.directory.as_deref() == Some(directory_of(path))
+    pub fn take_begun(&mut self, path: &str) -> Option<End> {
+        self.begun.take_if(|(of, _)| of == path).map(|(_, end)| end)
     }
 }
 
+/// A data connection that the server is told of, or asked for, in one burst with the command that uses it.
+pub(super) struct Announced {
+    /// EPSV, EPRT or PORT.
+    pub line: String,
+    pub step: Step,
+    /// In active mode.
+    pub listening: Option<Listening>,
+}
+
 impl Session {
-    /// Whether a command may go out before its turn. Not with TLS or a charset: bursts are written past suppaftp;
-    /// nor in active mode, whose commands are not EPSV.
+    /// Whether a command may go out before its turn.
     pub(super) fn may_hurry(&self) -> bool {
-        let connection = self.connection();
         self.ahead.is_worth_it()
-            && self.tls.is_none()
-            && connection.charset.is_none()
-            && connection.way.data == Data::Passive
+    }
+
+    /// Whether the next file's port may be asked for before that file is known.
+    pub(super) fn may_send_epsv_ahead(&self) -> bool {
+        self.may_hurry() && !self.lacks.epsv && self.connection().way.data == Data::Passive
+    }
+
+    /// Whether a data connection can be announced in one burst with the command that uses it: not by PASV, whose
+    /// reply the command may have to wait for where it comes from elsewhere.
+    pub(super) fn announces_ahead(&self) -> bool {
+        match self.connection().way.data {
+            Data::Passive => !self.lacks.epsv,
+            Data::Active { .. } => true,
+        }
+    }
+
+    /// What announces the next data connection.
+    pub(super) async fn announce_ahead(&mut self) -> Result<Announced, Fault> {
+        match self.connection().way.data.clone() {
+            Data::Passive => {
+                Ok(Announced { line: Step::Epsv.verb().to_owned(), step: Step::Epsv, listening: None })
+            }
+            Data::Active { announced, ports } => {
+                let (listening, step, line) = self.listen(announced, ports).await?;
+                Ok(Announced { line, step, listening: Some(listening) })
+            }
+        }
+    }
+
+    /// Where the data connection comes about; `None` where the server refused to.
+    pub(super) fn announced_end(&mut self, announced: Announced, reply: &Reply) -> Option<End> {
+        if let Some(listening) = announced.listening {
+            self.lacks.eprt |= announced.step == Step::Eprt && (500..600).contains(&reply.code);
+            return reply.is_done().then_some(End::Here(listening));
+        }
+        let port = reply.extended_passive_port().filter(|_| reply.code == 229)?;
+        Some(self.at_peer(port))
     }
 
     /// Writes commands in one burst; their replies are then owed, and read by [`Session::owed_reply`].
     pub(super) async fn send_ahead(&mut self, lines: &[&str]) -> Result<(), Fault> {
+        let charset = self.connection().charset;
         let mut burst = Vec::with_capacity(lines.iter().map(|line| line.len() + 2).sum());
         for line in lines {
-            self.ahead.command_goes_out();
-            burst.extend_from_slice(line.as_bytes());
+            burst.extend(names::on_the_wire(charset, line).map_err(|_| Fault::Unsendable)?);
             burst.extend_from_slice(b"\r\n");
         }
-        let socket = self.ftp.get_ref().await;
-        // The control connection's send buffer is empty but for what the server has not acknowledged yet.
-        match socket.try_write(&burst) {
-            Ok(written) if written == burst.len() => Ok(()),
-            Ok(_) => {
-                Err(Fault::Broken { what: CONTROL.to_owned(), error: std::io::ErrorKind::WriteZero.into() })
-            }
-            Err(error) => Err(Fault::Broken { what: CONTROL.to_owned(), error }),
+        self.unfinished = true;
+        for _ in lines {
+            self.ahead.command_goes_out();
         }
+        let written = match self.tls.as_ref().and_then(SessionTls::control) {
+            Some(control) => {
+                let waiting = || "the server to take commands".to_owned();
+                within(Wait::Reply, self.connection().timeouts.reply, waiting, control.write(&burst)).await?
+            }
+            // The control connection's send buffer is empty but for what the server has not acknowledged yet.
+            None => match self.ftp.get_ref().await.try_write(&burst) {
+                Ok(written) if written < burst.len() => Err(std::io::ErrorKind::WriteZero.into()),
+                written => written.map(|_| ()),
+            },
+        };
+        written.map_err(|error| Fault::Broken { what: CONTROL.to_owned(), error })
     }
 
     /// The next reply to what was sent ahead.
@@ -157,6 +218,14 @@ impl Session {
         let waiting = || format!("the reply to {verb}");
         let read = within(Wait::Reply, limit, waiting, self.ftp.read_response_in(&[])).await?;
         self.heard_reply(read)
+    }
+
+    /// Whether a refusal of STOR is one of sending it before its turn, as far as can be told: in its turn it will
+    /// tell.
+    pub(super) fn refused_for_haste(&self, step: Step, fault: &Fault) -> bool {
+        let Fault::Reply(reply) = fault else { return false };
+        let is_about_turns = matches!(reply.code, 425 | 450 | 500..=504);
+        self.ahead.is_hasty && matches!(step, Step::Stor | Step::Sending) && is_about_turns
     }
 
     pub(super) fn objected(&self, what: &str) {
@@ -187,8 +256,4 @@ impl Session {
             Err(_) => self.objected("no reply to EPSV"),
         }
     }
-}
-
-fn directory_of(path: &str) -> &str {
-    path.rfind('/').map_or("", |slash| path.get(..=slash).unwrap_or_default())
 }

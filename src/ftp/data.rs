@@ -5,29 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BufMut;
+use jiff::Timestamp;
 use suppaftp::tokio::AsyncRustlsStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
-use crate::config::{FtpConnection, RenameOver};
+use crate::config::FtpConnection;
 use crate::failure::{Code, Failure, Remedy, TryError};
 
+use super::ending::{Ended, Row};
 use super::fault::{Fault, Step, StepFault, Wait, within};
 use super::files::Size;
 use super::pace::Pace;
 use super::passive::{DataConnection, Manner, Opened};
 use super::reply::Reply;
-use super::session::{Session, command_line};
+use super::session::Session;
 
 /// How long a transfer that is given up waits for the server's last word.
 const ABORT_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the `close_notify` of a file that has been received may take to send: it is a courtesy.
-const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
-
-/// How long a server may take to close the data connection of an upload, before it is closed from here without
-/// anything being asked ahead.
-const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long the server's end of a file that it has received is waited for once its reply is in: a ticket comes
 /// before that, and no later.
@@ -52,6 +50,12 @@ impl Retrieve<'_> {
     #[must_use]
     pub fn connection(&self) -> Arc<FtpConnection> {
         self.0.session.connection_handle()
+    }
+
+    /// When the file was last changed, where that was asked in one burst with RETR.
+    #[must_use]
+    pub fn modified(&self) -> Option<Timestamp> {
+        self.0.modified
     }
 
     /// Closes the data connection at once (vsftpd and `ProFTPD` wait for that), then reads the final reply.
@@ -98,11 +102,40 @@ impl Store<'_> {
         Ok(())
     }
 
-    /// Closes the data connection, which is the file's end, and reads the final reply. With `then_rename` the
-    /// caller says that SIZE and RNFR of this file come next: a far server is asked both ahead.
-    pub async fn finish(mut self, then_rename: bool) -> Result<(), TryError> {
-        self.0.end_of_file().await?;
+    /// Closes the data connection, which is the file's end. The final reply is read by [`Store::finish`] or
+    /// [`Store::finish_in_row`].
+    pub async fn close(&mut self) -> Result<(), TryError> {
+        self.0.end_of_file().await
+    }
+
+    /// Reads the final reply, once the data connection is closed. With `then_rename` the caller says that SIZE
+    /// and RNFR of this file come next: a far server is asked both ahead.
+    pub async fn finish(self, then_rename: bool) -> Result<(), TryError> {
         self.0.finish_upload(then_rename).await
+    }
+
+    /// The same, where the file stands in a row of uploads to a server that bears commands ahead of their turn.
+    pub async fn finish_in_row(self, row: Row<'_>) -> Ended {
+        self.0.finish_in_row(row).await
+    }
+
+    /// The settings of the session's connection.
+    #[must_use]
+    pub fn connection(&self) -> &FtpConnection {
+        self.0.session.connection()
+    }
+
+    /// Whether this file may stand in a row: see [`Store::finish_in_row`].
+    #[must_use]
+    pub fn may_stand_in_row(&self) -> bool {
+        self.0.session.may_stand_in_row()
+    }
+
+    /// Whether the next file may go to `path` without a look at what it needs first.
+    #[must_use]
+    pub fn may_be_followed_by(&self, path: &str) -> bool {
+        let session = &*self.0.session;
+        session.known.has_directory(path) && (path.is_ascii() || !session.owes_utf8)
     }
 
     /// Gives the transfer up, like [`Retrieve::abort`]. The server takes what it has for the whole file.
@@ -177,7 +210,7 @@ impl Session {
     /// STOR: sends a file to `path`. Where the server refuses, which may mean that the directory is missing,
     /// the directories above `path` are made and STOR is sent once more.
     pub async fn store(&mut self, path: &str) -> Result<Store<'_>, TryError> {
-        let is_known = self.may_hurry() && self.ahead.knows_directory_of(path);
+        let is_known = self.may_hurry() && self.known.has_directory(path);
         let manner = if is_known { Manner::Unaccepted } else { Manner::Alone };
         let opened = match self.open_transfer(Step::Stor, path, manner).await {
             Err(refused) if may_lack_directory(&refused, path) => {
@@ -214,13 +247,15 @@ fn too_large(path: &str, why: &str) -> TryError {
 
 #[derive(Debug)]
 pub(super) struct Transfer<'s> {
-    session: &'s mut Session,
-    step: Step,
-    path: String,
+    pub session: &'s mut Session,
+    pub step: Step,
+    pub path: String,
     /// `None` once it is closed.
-    data: Option<DataConnection>,
-    early: Option<Reply>,
+    pub data: Option<DataConnection>,
+    pub early: Option<Reply>,
     pace: Pace,
+    /// What MDTM said, where it was asked in one burst with RETR.
+    modified: Option<Timestamp>,
     end: End,
     /// The final reply was read, or waited for in vain.
     over: bool,
@@ -228,9 +263,10 @@ pub(super) struct Transfer<'s> {
 
 impl<'s> Transfer<'s> {
     pub(super) fn new(session: &'s mut Session, step: Step, path: &str, opened: Opened) -> Transfer<'s> {
+        let modified = opened.modified.filter(|reply| reply.code == 213).and_then(|reply| reply.time());
         let (path, data, early) = (path.to_owned(), Some(opened.data), opened.early);
         let pace = Pace::new(session.connection().min_rate, step != Step::Sending);
-        Transfer { session, step, path, data, early, pace, end: End::Told, over: false }
+        Transfer { session, step, path, data, early, pace, modified, end: End::Told, over: false }
     }
 
     async fn read(&mut self, buffer: &mut (impl BufMut + Send)) -> Result<usize, TryError> {
@@ -281,101 +317,7 @@ impl<'s> Transfer<'s> {
         }
     }
 
-    /// Ends a download. EPSV for the next file goes out while the final reply is on its way: it arrives after the
-    /// server is done, since it waits for our end of the data connection to close.
-    async fn finish_download(mut self) -> Result<(), TryError> {
-        if self.early.is_some() || self.session.lacks.epsv || !self.session.may_hurry() {
-            return self.finish().await.map(|_| ());
-        }
-        self.data = None;
-        if let Err(fault) = self.session.send_ahead(&[Step::Epsv.verb()]).await {
-            return Err(self.session.fail(self.step, Some(&self.path), &fault));
-        }
-        let close = self.session.connection().timeouts.close;
-        match self.session.final_reply(close).await {
-            Ok(reply) if reply.code == 421 => self.refused(reply),
-            Ok(reply) if reply.is_done() && reply.code != 229 => {
-                self.session.port_ahead().await;
-                Ok(())
-            }
-            // Either the transfer failed, or it was EPSV that came too early: the next reply tells.
-            Ok(reply) => match self.session.owed_reply(Step::Epsv.verb()).await {
-                Ok(second) if second.is_done() && second.code != 229 => {
-                    self.session.objected(&reply.to_string());
-                    Ok(())
-                }
-                Ok(second) => {
-                    self.session.ahead.keep_port(&second);
-                    self.refused(reply)
-                }
-                Err(_) => self.refused(reply),
-            },
-            Err(fault) => Err(self.session.fail(self.step, Some(&self.path), &fault)),
-        }
-    }
-
-    /// Ends an upload. SIZE and RNFR go out when the server has closed the data connection, while the final
-    /// reply is on its way.
-    async fn finish_upload(mut self, then_rename: bool) -> Result<(), TryError> {
-        let directory = self.path.clone();
-        let renames_at_once = self.session.connection().rename_over == RenameOver::Auto;
-        let hurries = then_rename && renames_at_once && !self.session.lacks.size && self.session.may_hurry();
-        if !hurries || !self.closed_by_server().await {
-            let session = self.finish().await?;
-            session.ahead.directory_took(&directory);
-            return Ok(());
-        }
-        self.data = None;
-        match self.finish_asking().await {
-            Ok(()) => {
-                self.session.ahead.directory_took(&directory);
-                Ok(())
-            }
-            Err(fault) => Err(self.session.fail(self.step, Some(&self.path), &fault)),
-        }
-    }
-
-    async fn finish_asking(&mut self) -> Result<(), Fault> {
-        let session = &mut *self.session;
-        let size = command_line(Step::Size, Some(&self.path))?;
-        let from = command_line(Step::Rnfr, Some(&self.path))?;
-        session.send_ahead(&[&size, &from]).await?;
-        let ended = session.final_reply(session.connection().timeouts.close).await?;
-        if ended.code == 421 {
-            return Err(Fault::Reply(ended));
-        }
-        let size = session.owed_reply(Step::Size.verb()).await?;
-        let from = session.owed_reply(Step::Rnfr.verb()).await?;
-        let is_end = |reply: &Reply| reply.is_done() && reply.code != 213;
-        if !is_end(&ended) {
-            let misplaced = [size, from].into_iter().find(is_end);
-            return Err(match misplaced {
-                Some(reply) => session.out_of_place(&reply),
-                None if ended.is_refusal() => Fault::Reply(ended),
-                None => session.out_of_place(&ended),
-            });
-        }
-        match (size.code, from.code) {
-            (213, 350) => session.ahead.keep_file(&self.path, size, true),
-            // Asked again in their turns, where a refusal is meant.
-            (213 | 400.., 350 | 400..) => session.objected(&format!("{size}; {from}")),
-            _ => return Err(session.out_of_place(&from)),
-        }
-        Ok(())
-    }
-
-    /// Waits until the server has closed the data connection; false where it waits for ours to close first.
-    async fn closed_by_server(&mut self) -> bool {
-        let Some(data) = &mut self.data else { return false };
-        let closing = data.read_u8();
-        timeout(CLOSED_WITHIN, closing).await.is_ok_and(|read| read.is_err())
-    }
-
-    fn refused(self, reply: Reply) -> Result<(), TryError> {
-        Err(self.session.fail(self.step, Some(&self.path), &Fault::Reply(reply)))
-    }
-
-    async fn finish(mut self) -> Result<&'s mut Session, TryError> {
+    pub async fn finish(mut self) -> Result<&'s mut Session, TryError> {
         let limit = self.session.connection().timeouts.close;
         let reply = match (self.early.take(), self.data.take()) {
             (Some(reply), _) => Ok(reply),

@@ -87,18 +87,24 @@ impl Session {
     }
 
     /// Whether a file that once was there is there no more. `had_size`: SIZE told it then, so that a refusal now
-    /// tells enough; otherwise RNFR is asked, whose refusal must not be for want of a permission.
+    /// tells enough; otherwise RNFR is asked.
+    ///
+    /// # Errors
+    /// A refusal that proves nothing: for now, or for want of a permission.
     pub async fn is_gone(&mut self, path: &str, had_size: bool) -> Result<bool, TryError> {
         match self.size(path).await? {
             Size::Bytes(_) => return Ok(false),
             Size::Refused { missing: true, .. } => return Ok(true),
+            Size::Refused { error, .. } if proves_nothing(&error) => return Err(error),
             Size::Refused { .. } if had_size => return Ok(true),
             Size::Refused { .. } | Size::Unsupported => {}
         }
         let reply = self.about(Step::Rnfr, path).await?;
+        let says = reply.says(Some(path));
         match reply.code {
             350 => Ok(false),
-            450 | 550 | 553 => Ok(!reply.says(Some(path)).denied),
+            450 | 550 | 553 if says.missing => Ok(true),
+            550 | 553 if !says.denied => Ok(true),
             _ => Err(self.fail(Step::Rnfr, Some(path), &Fault::Reply(reply))),
         }
     }
@@ -124,6 +130,11 @@ impl Session {
             Ok(reply) => reply,
             Err(fault) => return Err(self.fail(Step::Rnto, Some(to), &fault)),
         };
+        self.renamed_said(to, reply)
+    }
+
+    /// What a reply to RNTO means.
+    pub(super) fn renamed_said(&mut self, to: &str, reply: Reply) -> Result<Renamed, TryError> {
         // Pure-FTPd says 451 where the directory is missing.
         let is_missing = reply.code == 451 && reply.says(Some(to)).missing;
         match reply.code {
@@ -137,7 +148,7 @@ impl Session {
 
     /// RNTO's reply; behind the command goes EPSV for the next file, where that saves time.
     async fn rename_to(&mut self, to: &str) -> Result<Reply, Fault> {
-        if !self.may_hurry() || self.lacks.epsv {
+        if self.lacks.epsv || !self.may_send_epsv_ahead() {
             return self.exchange(Step::Rnto, Some(to)).await;
         }
         let line = command_line(Step::Rnto, Some(to))?;
@@ -210,6 +221,11 @@ impl Session {
             Err(fault) => Err(self.fail(step, Some(path), &fault)),
         }
     }
+}
+
+/// A refusal of SIZE that a file which is there could have, too.
+fn proves_nothing(refused: &TryError) -> bool {
+    refused.failure.code == Code::PermissionDenied || refused.failure.ftp_code.is_some_and(|code| code < 500)
 }
 
 /// The directories above a file, the nearest first: `/a/b/c` → `/a/b`, `/a`.

@@ -163,7 +163,9 @@ fn value(reply: &Reply, algorithm: Algorithm, path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reply::reply;
+    use proptest::prelude::*;
+
+    use super::super::reply::{Reply, reply};
     use super::*;
 
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -216,6 +218,21 @@ mod tests {
         assert_eq!(value(&reply(md5), Algorithm::Md5, "a b.txt").as_deref(), Some(expected));
         for line in ["250 done", "213 SHA-256 0-2 xyz f", "250"] {
             assert_eq!(value(&reply(line), Algorithm::Sha256, "f"), None, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_for_a_hash_is_read_without_a_panic_and_has_its_length(
+            text in "([0-9a-fA-F]{1,70}|SHA-256|CRC32|MD5|[ \\-a-z])*",
+            path in "[0-9a-f ]{1,20}",
+        ) {
+            let Some(reply) = Reply::parse(format!("213 {text}\r\n").as_bytes(), "") else { return Ok(()) };
+            for algorithm in BY_STRENGTH {
+                if let Some(value) = value(&reply, algorithm, &path) {
+                    prop_assert_eq!(value.len(), algorithm.bytes() * 2);
+                }
+            }
         }
     }
 }

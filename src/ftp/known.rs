@@ -1,8 +1,8 @@
 //! What the sessions of one connection have found out about its server, so that the next need not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::config::FtpConnection;
 
@@ -41,7 +41,12 @@ pub struct Known {
     objects: AtomicBool,
     /// It is taken for a far one.
     is_far: bool,
+    /// Directories that have taken a file: no look at what STOR says of them is needed before its bytes.
+    directories: Mutex<HashSet<String>>,
 }
+
+/// Directories of one server that are remembered.
+const DIRECTORIES: usize = 10_000;
 
 /// What came of FEAT.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +84,31 @@ impl Known {
 
     pub(super) fn is_far(&self) -> bool {
         self.is_far
+    }
+
+    /// A file was stored at `path`.
+    pub(super) fn directory_took(&self, path: &str) {
+        let mut directories = self.directories();
+        if !directories.contains(directory_of(path)) {
+            if directories.len() >= DIRECTORIES {
+                directories.clear();
+            }
+            directories.insert(directory_of(path).to_owned());
+        }
+    }
+
+    /// Whether the directory of `path` has taken a file.
+    pub(super) fn has_directory(&self, path: &str) -> bool {
+        self.directories().contains(directory_of(path))
+    }
+
+    /// It takes no more: somebody may have removed it.
+    pub(super) fn forget_directory(&self, path: &str) {
+        self.directories().remove(directory_of(path));
+    }
+
+    fn directories(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the server does not let this command (RETR or STOR) begin in the middle of a file.
@@ -142,4 +172,8 @@ impl Known {
     pub(super) fn no_opts_utf8(&self) {
         self.refuses_opts_utf8.store(true, Ordering::Relaxed);
     }
+}
+
+fn directory_of(path: &str) -> &str {
+    path.rfind('/').map_or("", |slash| path.get(..=slash).unwrap_or_default())
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use suppaftp::FtpError;
-use suppaftp::tokio::AsyncRustlsFtpStream;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
@@ -14,6 +13,7 @@ use crate::failure::TryError;
 
 use super::classify::{At, classify};
 use super::connect;
+use super::control::Control;
 use super::fault::{CONTROL, Fault, Step, Wait, reply_or_fault, within};
 use super::features::Features;
 use super::known::Known;
@@ -76,11 +76,7 @@ impl Login<'_> {
     }
 
     /// The greeting, and TLS where the connection has it.
-    async fn greet(
-        &self,
-        stream: TcpStream,
-        tls: Option<&SessionTls>,
-    ) -> Result<AsyncRustlsFtpStream, (Step, Fault)> {
+    async fn greet(&self, stream: TcpStream, tls: Option<&SessionTls>) -> Result<Control, (Step, Fault)> {
         let waiting = || "the greeting".to_owned();
         if let (Some(tls), TlsMode::Implicit) = (tls, self.connection.tls.mode) {
             let waiting = || "the TLS handshake and the greeting".to_owned();
@@ -90,7 +86,7 @@ impl Login<'_> {
                 greeted => greeted.map_err(|error| self.not_secured(error, Step::Greeting)),
             };
         }
-        let greeting = AsyncRustlsFtpStream::connect_with_stream(stream);
+        let greeting = Control::connect_with_stream(stream);
         let greeted = within(Wait::Greeting, self.connection.timeouts.greeting, waiting, greeting).await;
         let ftp = greeted.and_then(|greeted| greeted.map_err(|error| self.fault(error)));
         let ftp = ftp.map_err(at(Step::Greeting))?;
@@ -105,7 +101,7 @@ impl Login<'_> {
     async fn plain_greeting(&self) -> (Step, Fault) {
         let listen = async {
             let stream = connect::control(self.connection).await.ok()?;
-            AsyncRustlsFtpStream::connect_with_stream(stream).await.err()
+            Control::connect_with_stream(stream).await.err()
         };
         match timeout(self.limit().min(LISTEN_WITHIN), listen).await.ok().flatten() {
             Some(error @ FtpError::UnexpectedResponse(_)) => (Step::Greeting, self.fault(error)),
@@ -120,7 +116,7 @@ impl Login<'_> {
         }
     }
 
-    async fn log_in(&self, ftp: &mut AsyncRustlsFtpStream) -> Result<(), Fault> {
+    async fn log_in(&self, ftp: &mut Control) -> Result<(), Fault> {
         let (user, pass) = (self.connection.user.as_str(), self.connection.pass.expose_secret());
         if !is_sendable(user) || !is_sendable(pass) {
             return Err(Fault::Unsendable);
@@ -138,7 +134,7 @@ impl Login<'_> {
     }
 
     /// A command that must be done.
-    async fn command(&self, ftp: &mut AsyncRustlsFtpStream, line: &str) -> Result<(), Fault> {
+    async fn command(&self, ftp: &mut Control, line: &str) -> Result<(), Fault> {
         let sent = ftp.custom_command(line, &[]);
         match within(Wait::Login, self.limit(), || format!("the reply to {line}"), sent).await? {
             Ok(_) => Ok(()),
@@ -151,7 +147,7 @@ impl Login<'_> {
 
     /// Asks for the server's features, which are known from then on, also where it has none or does not know
     /// the command. Where it says nothing at all, this login fails, and no other asks.
-    async fn features(&self, ftp: &mut AsyncRustlsFtpStream) -> Result<Arc<Features>, Fault> {
+    async fn features(&self, ftp: &mut Control) -> Result<Arc<Features>, Fault> {
         let waiting = || "the reply to FEAT".to_owned();
         let limit = self.limit();
         // suppaftp's own feat() waits for ever for the end of a reply of one line.

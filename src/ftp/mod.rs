@@ -3,6 +3,7 @@
 //! ```text
 //! session   open, soundness, one command and its reply, close
 //! connect   names → addresses → sockets, for control and data connections
+//! control   the control connection, which suppaftp and bursts share
 //! tls       of control and data connections
 //! trust     which certificates are accepted, and what is wrong with the others
 //! known     what a connection's sessions tell each other about its server
@@ -14,6 +15,7 @@
 //! ahead     commands before their turn, where the server is far away
 //! passive   EPSV or PASV, then RETR or STOR with its data connection
 //! data      a transfer under way: bytes, end, final reply
+//! ending    how a transfer ends, and what goes out with that
 //! files     SIZE, MKD, RNFR/RNTO, DELE
 //! list      temp files of the dead: MLSD, LIST
 //! directory what is in a directory, with sizes and times, for `submit`: MLSD, LIST
@@ -34,8 +36,10 @@ mod active;
 mod ahead;
 mod classify;
 mod connect;
+mod control;
 mod data;
 mod directory;
+mod ending;
 mod fault;
 mod features;
 mod files;
@@ -58,6 +62,7 @@ mod trust;
 
 pub use data::{End, Retrieve, Store};
 pub use directory::{Entry, EntryKind, Told};
+pub use ending::{Ended, Row};
 pub use files::{Deleted, Renamed, Size};
 pub use hash::ServerHash;
 pub use known::{Known, Servers};

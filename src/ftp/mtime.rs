@@ -97,7 +97,7 @@ impl Session {
             if is_done {
                 return Ok(SetModified::Done(step.verb()));
             }
-            if reply.code < 500 && reply.is_refusal() {
+            if reply.code == 421 || !(reply.is_done() || reply.is_refusal()) {
                 return Err(self.fail(step, Some(path), &Fault::Reply(reply)));
             }
             if matches!(reply.code, 500..=504) || step == Step::SetMdtm {

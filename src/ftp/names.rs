@@ -4,12 +4,15 @@ use std::io;
 
 use encoding_rs::Encoding as Charset;
 use suppaftp::Encoding;
-use suppaftp::tokio::AsyncRustlsFtpStream;
 
 use crate::failure::TryError;
 
+use super::control::Control;
 use super::fault::{Fault, Step, Wait, within};
 use super::session::Session;
+
+/// IAC (RFC 854): as a byte of a name it is sent twice.
+const TELNET_COMMAND: u8 = 255;
 
 /// Names in a charset that is not UTF-8.
 #[derive(Debug)]
@@ -33,8 +36,22 @@ pub(super) fn decode(charset: &'static Charset, bytes: &[u8]) -> String {
     charset.decode_without_bom_handling(bytes).0.into_owned()
 }
 
+/// A line as it goes over the wire, for what is written past suppaftp: in the charset, and telnet's 255 doubled.
+pub(super) fn on_the_wire(charset: Option<&'static Charset>, line: &str) -> io::Result<Vec<u8>> {
+    let Some(charset) = charset else { return Ok(line.as_bytes().to_vec()) };
+    let mut bytes = Vec::with_capacity(line.len());
+    for byte in Named(charset).encode(line)? {
+        bytes.extend(std::iter::repeat_n(byte, if byte == TELNET_COMMAND { 2 } else { 1 }));
+    }
+    // No charset that a server has makes a line's end of a name, and none may.
+    if bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(bytes)
+}
+
 /// Names are sent in this charset from now on.
-pub(super) async fn write_in(ftp: &mut AsyncRustlsFtpStream, charset: Option<&'static Charset>) {
+pub(super) async fn write_in(ftp: &mut Control, charset: Option<&'static Charset>) {
     if let Some(charset) = charset {
         ftp.set_encoding(Named(charset)).await;
     }

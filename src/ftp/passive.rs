@@ -30,15 +30,16 @@ pub(super) struct Opened {
     pub data: DataConnection,
     /// The final reply, where the server sent it without a preliminary one.
     pub early: Option<Reply>,
-    /// SIZE's reply, where it was sent in one burst with the command.
+    /// The replies to SIZE and MDTM, where they were sent in one burst with the command.
     pub size: Option<Reply>,
+    pub modified: Option<Reply>,
 }
 
 /// How the command that uses a data connection is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
     Alone,
-    /// Behind SIZE, in one burst with it.
+    /// Behind SIZE, and MDTM where the server has it, in one burst with them.
     BehindSize,
     /// STOR, and the bytes follow without waiting for its 150.
     Unaccepted,
@@ -46,10 +47,33 @@ pub(super) enum Manner {
     From(u64),
 }
 
+/// What was sent for a transfer, beside the command itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sent {
+    /// EPRT or PORT, first of all.
+    announced: bool,
+    /// SIZE, before the command.
+    size: bool,
+    /// MDTM, between the two.
+    modified: bool,
+    /// The port is one that was asked for ahead.
+    is_port_ahead: bool,
+}
+
+/// The replies to SIZE and MDTM, where they were asked, and to the command.
+type Heard = (Option<Reply>, Option<Reply>, Reply);
+
+impl Sent {
+    fn replies(self) -> usize {
+        1 + usize::from(self.announced) + usize::from(self.size) + usize::from(self.modified)
+    }
+}
+
 impl Session {
     /// Asks for a data connection and sends RETR or STOR, which the server refuses or accepts.
     ///
-    /// The command goes out while the data connection is still being connected: one round trip less.
+    /// The command goes out while the data connection is still being connected: one round trip less. In active
+    /// mode it goes out with EPRT, where the server bears that.
     pub(super) async fn open_transfer(
         &mut self,
         step: Step,
@@ -57,55 +81,102 @@ impl Session {
         manner: Manner,
     ) -> Result<Opened, StepFault> {
         let failed = |fault| StepFault::new(step, fault);
+        if let Some(end) = self.ahead.take_begun(path) {
+            // STOR is under way; its reply is still to come.
+            (self.ahead.unaccepted, self.ahead.is_hasty) = (self.tls.is_none(), true);
+            return match self.tls {
+                None => self.open_unaccepted(end, true).await,
+                Some(_) => self.open_sent(step, end, Sent::default()).await,
+            };
+        }
         let line = command_line(step, Some(path)).map_err(failed)?;
         self.speak_utf8(path).await.map_err(failed)?;
-        self.ahead.unaccepted = false;
+        (self.ahead.unaccepted, self.ahead.is_hasty) = (false, false);
+        let asks = |step| command_line(step, Some(path)).map_err(failed);
+        let is_behind = manner == Manner::BehindSize;
+        let size = if is_behind { Some(asks(Step::Size)?) } else { None };
+        let asks_time =
+            is_behind && self.connection().resume && !self.lacks.mdtm && self.features.has("MDTM");
+        let modified = if asks_time { Some(asks(Step::Mdtm)?) } else { None };
+        let before = size.iter().chain(&modified).map(String::as_str);
+        let lines: Vec<&str> = before.chain([line.as_str()]).collect();
+        let sent = Sent { size: size.is_some(), modified: asks_time, ..Sent::default() };
+        let is_active = matches!(self.connection().way.data, Data::Active { .. });
+        if self.may_hurry() && is_active && !matches!(manner, Manner::From(_)) {
+            return self.open_announced(step, &lines, sent).await;
+        }
         let port_ahead = self.ahead.take_port();
         let end = self.data_end(port_ahead).await?;
         if let Manner::From(offset) = manner {
             self.restart_at(offset).await?;
         }
-        if manner == Manner::Unaccepted {
-            return self.open_unaccepted(step, &line, end, port_ahead.is_some()).await;
+        self.send_ahead(&lines).await.map_err(failed)?;
+        if manner == Manner::Unaccepted && self.tls.is_none() {
+            self.ahead.unaccepted = true;
+            return self.open_unaccepted(end, port_ahead.is_some()).await;
         }
-        let connection = self.connection_handle();
-        let timeouts = &connection.timeouts;
+        self.open_sent(step, end, Sent { is_port_ahead: port_ahead.is_some(), ..sent }).await
+    }
 
+    /// Active mode: EPRT and the commands behind it in one burst; where the server does not know it, PORT.
+    async fn open_announced(&mut self, step: Step, lines: &[&str], sent: Sent) -> Result<Opened, StepFault> {
+        loop {
+            let announced = self.announce_ahead().await.map_err(|fault| StepFault::new(Step::Eprt, fault))?;
+            let burst: Vec<&str> = [announced.line.as_str()].iter().chain(lines).copied().collect();
+            self.send_ahead(&burst).await.map_err(|fault| StepFault::new(step, fault))?;
+            let Some(listening) = announced.listening else {
+                return Err(StepFault::new(step, Fault::Garbled));
+            };
+            let sent = Sent { announced: true, ..sent };
+            match self.open_sent(step, End::Here(listening), sent).await {
+                Err(StepFault { step: Step::Eprt, fault: Fault::Reply(reply), .. })
+                    if announced.step == Step::Eprt && !self.lacks.eprt && reply.code >= 500 =>
+                {
+                    self.lacks.eprt = true;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Connects, and reads what the server says meanwhile to the commands that were sent.
+    async fn open_sent(&mut self, step: Step, end: End, sent: Sent) -> Result<Opened, StepFault> {
+        let connection = self.connection_handle();
         self.had_data_socket = false;
         let stands = AtomicBool::new(false);
         let mut connecting = pin!(data_connection(end, &connection, self.tls.clone(), &stands));
         let mut connected = None;
-        let sent = {
+        let read = {
             let waiting = || format!("the reply to {}", step.verb());
             self.unfinished = true;
-            let in_burst = manner == Manner::BehindSize;
-            if in_burst {
-                let size = command_line(Step::Size, Some(path)).map_err(failed)?;
-                self.send_ahead(&[&size, &line]).await.map_err(failed)?;
-            } else {
-                self.ahead.command_goes_out();
-            }
             let ftp = &mut self.ftp;
-            let exchange = async {
-                if in_burst {
-                    let size = ftp.read_response_in(&[]).await;
-                    (Some(size), ftp.read_response_in(&[]).await)
-                } else {
-                    (None, ftp.custom_command(line, &[]).await)
+            let reading = async {
+                let mut replies = Vec::with_capacity(sent.replies());
+                while replies.len() < sent.replies() {
+                    let read = ftp.read_response_in(&[]).await;
+                    let is_reply = matches!(read, Err(FtpError::UnexpectedResponse(_)));
+                    replies.push(read);
+                    if !is_reply {
+                        break;
+                    }
                 }
+                replies
             };
-            let mut sending = pin!(within(Wait::Reply, timeouts.reply, waiting, exchange));
+            let mut reading = pin!(within(Wait::Reply, connection.timeouts.reply, waiting, reading));
             loop {
                 tokio::select! {
                     biased;
-                    sent = &mut sending => break sent,
+                    read = &mut reading => break read,
                     data = &mut connecting, if connected.is_none() => connected = Some(data),
                 }
             }
         };
         self.had_data_socket = stands.load(Ordering::Relaxed);
-        let (size, reply) = match sent.and_then(|(size, read)| self.heard_burst(size, read)) {
+        let (size, modified, reply) = match read.and_then(|read| self.heard_burst(sent, read)) {
             Ok(replies) => replies,
+            Err(refused @ Fault::Reply(_)) if sent.announced && !self.unfinished => {
+                return Err(StepFault::new(Step::Eprt, refused));
+            }
             // The server waits for a data connection that cannot be made.
             Err(fault @ Fault::TimedOut { .. }) => {
                 return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault)));
@@ -126,25 +197,19 @@ impl Session {
         match connected {
             Ok(data) => {
                 self.had_secure_data |= matches!(data, DataConnection::Ssl(_));
-                Ok(Opened { data, early, size })
+                Ok(Opened { data, early, size, modified })
             }
-            Err(fault) => Err(self.no_data(fault, early, port_ahead.is_some()).await),
+            Err(fault) => Err(self.no_data(fault, early, sent.is_port_ahead).await),
         }
     }
 
-    /// Sends STOR and connects. The 150, or the refusal, is read with the final reply.
-    async fn open_unaccepted(
-        &mut self,
-        step: Step,
-        line: &str,
-        end: End,
-        is_port_ahead: bool,
-    ) -> Result<Opened, StepFault> {
+    /// Connects; STOR was sent. Its 150, or the refusal, is read with the final reply.
+    async fn open_unaccepted(&mut self, end: End, is_port_ahead: bool) -> Result<Opened, StepFault> {
         self.unfinished = true;
-        self.send_ahead(&[line]).await.map_err(|fault| StepFault::new(step, fault))?;
-        self.ahead.unaccepted = true;
         match end.connect(self.connection()).await {
-            Ok(stream) => Ok(Opened { data: DataConnection::Tcp(stream), early: None, size: None }),
+            Ok(stream) => {
+                Ok(Opened { data: DataConnection::Tcp(stream), early: None, size: None, modified: None })
+            }
             Err(fault) => Err(self.no_data(fault, None, is_port_ahead).await),
         }
     }
@@ -159,21 +224,40 @@ impl Session {
         at
     }
 
-    /// The replies to a burst, or to one command, in their order.
-    fn heard_burst(
-        &mut self,
-        size: Option<Result<Response, FtpError>>,
-        read: Result<Response, FtpError>,
-    ) -> Result<(Option<Reply>, Reply), Fault> {
-        let Some(size) = size else { return Ok((None, self.heard_reply(read)?)) };
-        let size = self.heard_reply(size)?;
-        let reply = if size.code == 421 { return Err(Fault::Reply(size)) } else { self.heard_reply(read)? };
-        match (size.code, reply.code) {
-            // 226 for RETR may come first, but neither for SIZE.
-            (213 | 400.., _) if reply.code != 213 => Ok((Some(size), reply)),
-            (213 | 400.., _) => Err(self.out_of_place(&reply)),
-            _ => Err(self.out_of_place(&size)),
+    /// The replies to a burst, or to one command, in their order: SIZE's, where it was in it, and the last one.
+    fn heard_burst(&mut self, sent: Sent, read: Vec<Result<Response, FtpError>>) -> Result<Heard, Fault> {
+        let mut heard = Vec::with_capacity(read.len());
+        for read in read {
+            let reply = self.heard_reply(read)?;
+            if reply.code == 421 {
+                return Err(Fault::Reply(reply));
+            }
+            heard.push(reply);
         }
+        let mut replies = heard.into_iter();
+        if sent.announced {
+            match replies.next().ok_or(Fault::Garbled)? {
+                reply if reply.is_done() && reply.code != 213 => {}
+                // What came behind it is refused as well, or leaves the session in doubt.
+                reply if reply.is_refusal() => return Err(Fault::Reply(reply)),
+                reply => return Err(self.out_of_place(&reply)),
+            }
+        }
+        let mut asked = |was_asked: bool| match was_asked {
+            true => replies.next().map(Some).ok_or(Fault::Garbled),
+            false => Ok(None),
+        };
+        let (size, modified) = (asked(sent.size)?, asked(sent.modified)?);
+        let reply = replies.next().ok_or(Fault::Garbled)?;
+        let is_answer = |reply: &Reply| reply.code == 213 || reply.is_refusal();
+        if let Some(misplaced) = size.iter().chain(&modified).find(|reply| !is_answer(reply)) {
+            return Err(self.out_of_place(misplaced));
+        }
+        // 226 for RETR may come first, but neither for a question.
+        if size.is_some() && reply.code == 213 {
+            return Err(self.out_of_place(&reply));
+        }
+        Ok((size, modified, reply))
     }
 
     /// After the data connection broke (or never stood): the control connection's reply is still read, and
@@ -203,7 +287,9 @@ impl Session {
         match (port, self.connection().way.data.clone()) {
             (Some(port), _) => Ok(self.at_peer(port)),
             (None, Data::Passive) => self.passive_end().await,
-            (None, Data::Active { announced, ports }) => Ok(End::Here(self.listen(announced, ports).await?)),
+            (None, Data::Active { announced, ports }) => {
+                Ok(End::Here(self.listen_and_say(announced, ports).await?))
+            }
         }
     }
 
@@ -226,7 +312,7 @@ impl Session {
         }
     }
 
-    fn at_peer(&self, port: u16) -> End {
+    pub(super) fn at_peer(&self, port: u16) -> End {
         match &self.connection().way.proxy {
             Some(proxy) => End::Beyond(proxy.clone(), port),
             None => End::At(SocketAddr::new(self.peer().ip(), port)),
@@ -239,7 +325,8 @@ impl Session {
 }
 
 /// The server's end of a data connection, or ours.
-enum End {
+#[derive(Debug)]
+pub(super) enum End {
     At(SocketAddr),
     /// A port of the server, which only the proxy can find.
     Beyond(Proxy, u16),

@@ -13,7 +13,6 @@ use rustix::net::{RecvFlags, recv};
 use secrecy::ExposeSecret;
 use socket2::SockRef;
 use suppaftp::FtpError;
-use suppaftp::tokio::AsyncRustlsFtpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Data, FtpConnection};
@@ -22,6 +21,7 @@ use crate::failure::{Remedy, TryError};
 
 use super::ahead::Ahead;
 use super::classify::{At, classify};
+use super::control::Control;
 use super::fault::{Fault, Step, StepFault, Wait, fault, within};
 use super::features::Features;
 use super::hash;
@@ -40,7 +40,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(5);
 /// A logged-in session (TYPE I), owned by one task at a time.
 #[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
 pub struct Session {
-    pub(super) ftp: AsyncRustlsFtpStream,
+    pub(super) ftp: Control,
     connection: Arc<FtpConnection>,
     pub(super) known: Arc<Known>,
     pub(super) features: Arc<Features>,
@@ -70,7 +70,7 @@ pub struct Session {
 
 /// What a session begins with.
 pub(super) struct Opened {
-    pub ftp: AsyncRustlsFtpStream,
+    pub ftp: Control,
     pub peer: SocketAddr,
     pub tls: Option<SessionTls>,
     pub features: Arc<Features>,
@@ -242,6 +242,12 @@ impl Session {
         self.exchange_within(step, argument, Wait::Reply, self.connection.timeouts.reply).await
     }
 
+    /// The same with a line that is made already.
+    pub(super) async fn exchange_as(&mut self, step: Step, line: &str) -> Result<Reply, Fault> {
+        let waiting = || format!("the reply to {}", step.verb());
+        within(Wait::Reply, self.connection.timeouts.reply, waiting, self.exchange_line(line)).await?
+    }
+
     /// The same with another deadline.
     pub(super) async fn exchange_within(
         &mut self,
@@ -336,7 +342,11 @@ impl Session {
         let server = format!("{}:{}", self.connection.host, self.connection.port);
         let stale = self.tasks > 1 && !self.heard;
         let renewable = self.renews_tls(fault);
-        let error = classify(At { step, server: &server, path, stale, renewable }, fault);
+        let mut error = classify(At { step, server: &server, path, stale, renewable }, fault);
+        if self.refused_for_haste(step, fault) {
+            self.objected(&error.failure.message);
+            error.remedy = Remedy::FreshSession;
+        }
         if error.remedy == Remedy::FreshSession {
             self.unfinished = true;
         }

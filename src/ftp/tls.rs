@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use rustls::client::Resumption;
@@ -15,13 +15,16 @@ use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ProtocolVersion, SupportedProtocolVersion};
-use suppaftp::tokio::{AsyncRustlsFtpStream, AsyncRustlsStream, AsyncTlsConnector};
+use suppaftp::tokio::{AsyncRustlsStream, AsyncTlsConnector};
 use suppaftp::{FtpError, FtpResult};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::config::{FtpConnection, TlsMode};
 
+use super::control::{Control, ControlTls, Socket};
 use super::fault::Fault;
 use super::known::Known;
 use super::trust::describe;
@@ -35,6 +38,8 @@ pub(super) struct SessionTls {
     connector: TlsConnector,
     name: ServerName<'static>,
     is_13: Arc<AtomicBool>,
+    /// The control connection's stream, once it stands.
+    control: Arc<OnceLock<ControlTls>>,
 }
 
 impl SessionTls {
@@ -56,17 +61,29 @@ impl SessionTls {
         let name = ServerName::try_from(connection.host.clone())
             .map_err(|_| Fault::Tls(format!("{} is no name that a certificate can have", connection.host)))?;
         let connector = TlsConnector::from(Arc::new(config));
-        Ok(Some(SessionTls { connector, name, is_13: Arc::default() }))
+        Ok(Some(SessionTls { connector, name, is_13: Arc::default(), control: Arc::default() }))
     }
 
-    /// The client's handshake; resumes the control connection's session where there is one.
+    /// A data connection's handshake, which resumes the control connection's session.
     pub async fn handshake(&self, stream: TcpStream) -> Result<AsyncRustlsStream, Fault> {
+        self.shake_hands(stream).await.map(AsyncRustlsStream::from)
+    }
+
+    async fn shake_hands<S>(&self, stream: S) -> Result<TlsStream<S>, Fault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
         // Boxed: what it holds is large, and a plain session's futures should not be.
         let handshake = Box::pin(self.connector.connect(self.name.clone(), stream));
         let stream = handshake.await.map_err(tls_fault)?;
         let is_13 = stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         self.is_13.store(is_13, Ordering::Relaxed);
-        Ok(AsyncRustlsStream::from(stream))
+        Ok(stream)
+    }
+
+    /// The control connection, to write to beside suppaftp.
+    pub fn control(&self) -> Option<&ControlTls> {
+        self.control.get()
     }
 
     /// Whether the session's connections speak TLS 1.3.
@@ -75,7 +92,7 @@ impl SessionTls {
     }
 
     /// AUTH TLS, the handshake, PBSZ 0 and PROT P.
-    pub async fn secure(&self, ftp: AsyncRustlsFtpStream) -> Result<AsyncRustlsFtpStream, Secured> {
+    pub async fn secure(&self, ftp: Control) -> Result<Control, Secured> {
         let connector = Connector::new(self.clone(), None);
         let failed = Arc::clone(&connector.failed);
         ftp.into_secure(connector, "").await.map_err(|error| Secured::from(error, &failed))
@@ -85,14 +102,14 @@ impl SessionTls {
     ///
     /// suppaftp connects by itself here, without a deadline, socket options or a way through a proxy. So it
     /// gets a loopback socket to connect to, and our connection in the place of it.
-    pub async fn greet(&self, stream: TcpStream) -> Result<AsyncRustlsFtpStream, Secured> {
+    pub async fn greet(&self, stream: TcpStream) -> Result<Control, Secured> {
         let decoy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let decoy = decoy.and_then(|decoy| decoy.local_addr().map(|address| (decoy, address)));
         let (_decoy, address) = decoy
             .map_err(|error| Secured::Fault(Fault::Broken { what: "a loopback socket".to_owned(), error }))?;
         let connector = Connector::new(self.clone(), Some(stream));
         let failed = Arc::clone(&connector.failed);
-        AsyncRustlsFtpStream::connect_secure_implicit(address, connector, "")
+        Control::connect_secure_implicit(address, connector, "")
             .await
             .map_err(|error| Secured::from(error, &failed))
     }
@@ -136,14 +153,17 @@ impl Connector {
 
 #[async_trait]
 impl AsyncTlsConnector for Connector {
-    type Stream = AsyncRustlsStream;
+    type Stream = ControlTls;
 
-    async fn connect(&self, _: &str, stream: TcpStream) -> FtpResult<AsyncRustlsStream> {
+    async fn connect(&self, _: &str, stream: TcpStream) -> FtpResult<ControlTls> {
         let instead = self.instead.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.tls.handshake(instead.unwrap_or(stream)).await.map_err(|fault| {
-            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
-            FtpError::SecureError(String::new())
-        })
+        match self.tls.shake_hands(Socket::from(instead.unwrap_or(stream))).await {
+            Ok(stream) => Ok(self.tls.control.get_or_init(|| ControlTls::new(stream)).clone()),
+            Err(fault) => {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+                Err(FtpError::SecureError(String::new()))
+            }
+        }
     }
 }
 

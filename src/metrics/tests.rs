@@ -108,7 +108,7 @@ fn names_follow_the_rules_of_prometheus() {
         }
         assert!(
             family.kind != "histogram" || name.ends_with("_seconds") || name.ends_with("_answers"),
-            "{name}: what a histogram counts is in its name"
+            "{name}: histograms are of time here, or of a batch's answers"
         );
     }
 }

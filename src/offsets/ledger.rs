@@ -99,8 +99,10 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::TestCaseError;
 
     use super::*;
+    use crate::offsets::{Note, TopicId};
 
     fn done_above(ledger: &Ledger) -> Vec<i64> {
         let low = ledger.low_water().unwrap();
@@ -174,62 +176,137 @@ mod tests {
     /// What a partition's owner does: deliver the next record, finish the n-th in flight, or hand over.
     #[derive(Clone, Debug)]
     enum Step {
-        Deliver { gap: i64 },
+        Deliver {
+            gap: i64,
+        },
+        /// Many records, each finished at once but for every n-th.
+        Burst {
+            count: i64,
+            every: i64,
+        },
         Finish(usize),
+        /// All but the first one in flight.
+        FinishMost,
         HandOver,
     }
 
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
+    fn steps(size: usize, bursts: u32) -> impl Strategy<Value = Vec<Step>> {
         prop::collection::vec(
             prop_oneof![
                 4 => (0i64..3).prop_map(|gap| Step::Deliver { gap }),
+                bursts => (1_i64..9_000, 2_i64..5_000).prop_map(|(count, every)| Step::Burst { count, every }),
                 4 => any::<usize>().prop_map(Step::Finish),
+                1 => Just(Step::FinishMost),
                 1 => Just(Step::HandOver),
             ],
-            0..300,
+            0..size,
         )
     }
 
+    /// The model: a log of records, and which of them are finished. Across owners each record is begun until it
+    /// is finished, and never again; the low-water mark is the first unfinished one.
+    struct Model {
+        log: Vec<i64>,
+        finished: BTreeSet<i64>,
+        ledger: Ledger,
+        /// Index into `log` of the next record that Kafka delivers.
+        cursor: usize,
+    }
+
+    impl Model {
+        fn new() -> Self {
+            Model { log: Vec::new(), finished: BTreeSet::new(), ledger: Ledger::fresh(), cursor: 0 }
+        }
+
+        /// False where intake has stopped.
+        fn deliver(&mut self, gap: i64) -> Result<bool, TestCaseError> {
+            if self.ledger.is_full() {
+                return Ok(false);
+            }
+            if self.cursor == self.log.len() {
+                self.log.push(self.log.last().map_or(0, |last| last + 1) + gap);
+            }
+            let offset = self.log[self.cursor];
+            self.cursor += 1;
+            let expected = if self.finished.contains(&offset) { Intake::Known } else { Intake::Begin };
+            prop_assert_eq!(self.ledger.begin(offset), expected);
+            Ok(true)
+        }
+
+        fn finish(&mut self, offset: i64) -> Result<(), TestCaseError> {
+            prop_assert!(self.ledger.finish(offset));
+            prop_assert!(self.finished.insert(offset));
+            Ok(())
+        }
+
+        fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
+            let flying: Vec<i64> = self.ledger.in_flight.iter().copied().collect();
+            match step {
+                Step::Deliver { gap } => {
+                    self.deliver(*gap)?;
+                }
+                Step::Burst { count, every } => {
+                    for n in 0..*count {
+                        let was = self.ledger.in_flight();
+                        if !self.deliver(0)? {
+                            break;
+                        }
+                        if n % every != 0 && self.ledger.in_flight() > was {
+                            self.finish(self.log[self.cursor - 1])?;
+                        }
+                    }
+                }
+                Step::Finish(n) => {
+                    if let Some(&offset) = flying.get(n % flying.len().max(1)) {
+                        self.finish(offset)?;
+                    }
+                }
+                Step::FinishMost => flying.iter().skip(1).try_for_each(|offset| self.finish(*offset))?,
+                Step::HandOver => {
+                    let Some(low) = self.ledger.low_water() else { return Ok(()) };
+                    let note = Note { topic_id: TopicId::new(u128::MAX), done: self.ledger.done_map() };
+                    let metadata = note.encode();
+                    prop_assert!(metadata.len() <= 4_096 && metadata.is_ascii(), "{} bytes", metadata.len());
+                    let read = Note::decode(metadata.as_bytes());
+                    prop_assert_eq!(read.as_ref(), Ok(&note), "nothing of it is dropped");
+                    self.ledger = Ledger::resumed(low, &note.done);
+                    self.cursor = self.log.partition_point(|offset| *offset < low);
+                }
+            }
+            Ok(())
+        }
+
+        fn check(&self) -> Result<(), TestCaseError> {
+            let Some(low) = self.ledger.low_water() else { return Ok(()) };
+            let above = self.ledger.done_map().offsets(low);
+            for offset in &self.log {
+                let is_told = *offset < low || above.contains(offset);
+                prop_assert_eq!(is_told, self.finished.contains(offset), "offset {}, low {}", offset, low);
+            }
+            Ok(())
+        }
+    }
+
     proptest! {
-        /// The model: a set of records with a flag each. Across owners, each record is begun until it is
-        /// finished, and never again; the low-water mark is the first unfinished one.
         #[test]
-        fn each_record_is_finished_exactly_once_across_owners(steps in steps()) {
-            let mut log: Vec<i64> = Vec::new();
-            let mut finished = BTreeSet::new();
-            let mut ledger = Ledger::fresh();
-            let mut cursor = 0; // index into `log` of the next record that Kafka delivers
-            for step in steps {
-                match step {
-                    Step::Deliver { gap } => {
-                        if cursor == log.len() {
-                            log.push(log.last().map_or(0, |last| last + 1) + gap);
-                        }
-                        let offset = log[cursor];
-                        cursor += 1;
-                        let expected = if finished.contains(&offset) { Intake::Known } else { Intake::Begin };
-                        prop_assert_eq!(ledger.begin(offset), expected);
-                    }
-                    Step::Finish(n) => {
-                        let flying: Vec<i64> = ledger.in_flight.iter().copied().collect();
-                        if let Some(&offset) = flying.get(n % flying.len().max(1)) {
-                            prop_assert!(ledger.finish(offset));
-                            prop_assert!(finished.insert(offset));
-                        }
-                    }
-                    Step::HandOver => {
-                        let Some(low) = ledger.low_water() else { continue };
-                        let map = DoneMap::decode(ledger.done_map().encode().as_bytes()).unwrap();
-                        ledger = Ledger::resumed(low, &map);
-                        cursor = log.iter().position(|&offset| offset >= low).unwrap_or(log.len());
-                    }
-                }
-                if let Some(low) = ledger.low_water() {
-                    prop_assert!(log.iter().filter(|&&o| o < low).all(|o| finished.contains(o)));
-                    let above: BTreeSet<i64> = ledger.done_map().offsets(low);
-                    prop_assert!(finished.iter().filter(|&&o| o > low).all(|o| above.contains(o)));
-                    prop_assert!(log.iter().filter(|&&o| o >= low && !finished.contains(&o)).all(|o| !above.contains(o)));
-                }
+        fn each_record_is_finished_exactly_once_across_owners(steps in steps(300, 0)) {
+            let mut model = Model::new();
+            for step in &steps {
+                model.take(step)?;
+                model.check()?;
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn spans_up_to_the_largest_are_handed_over_whole(steps in steps(24, 8)) {
+            let mut model = Model::new();
+            for step in &steps {
+                model.take(step)?;
+                model.take(&Step::HandOver)?;
+                model.check()?;
             }
         }
     }

@@ -51,7 +51,24 @@ fn timespec(at: Timestamp) -> Timespec {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{Mode, OFlags};
+
     use super::*;
+    use crate::storage::target::Target;
+    use crate::storage::tests::owner;
+
+    #[test]
+    fn a_file_that_must_remember_is_not_published_where_it_cannot() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::write(base.path().join("x"), "abc").unwrap();
+        // No attribute can be set by way of such a descriptor.
+        let file = rustix::fs::open(base.path().join("x"), OFlags::PATH, Mode::empty()).unwrap();
+        let target = Target::resolve(base.path(), "/x").unwrap();
+        let plan = Plan { target, owner: owner(0), overwrite: true, source: None };
+        let publish = |must_remember| Finish { must_remember, ..Finish::default() }.apply(&plan, &file, 3);
+        assert_eq!(publish(false), Ok(()));
+        assert!(matches!(publish(true), Err(StorageError::Unsupported(_))));
+    }
 
     #[test]
     fn a_time_before_1970_counts_its_nanoseconds_upwards() {

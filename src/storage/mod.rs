@@ -126,6 +126,12 @@ impl Storage {
         Storage { strays: SharedStrays::new(look_every), ..self }
     }
 
+    /// As on a file system without extended attributes.
+    #[cfg(test)]
+    pub(crate) fn without_memory(self) -> Storage {
+        Storage { remembers: false, ..self }
+    }
+
     /// The connection's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -33,11 +33,7 @@ impl Transfer {
 /// # Errors
 /// `destination_exists` where a file stands already where the source is to go, and the task must not replace any.
 pub(super) async fn may_begin(session: &mut Session, job: &Job<'_>) -> Result<(), Stopped> {
-    let options = &job.task.options;
-    if options.after == After::Keep {
-        return Ok(());
-    }
-    match &options.after {
+    match &job.task.options.after {
         After::MoveTo(to) => may_move_to(session, job, &on_server(session, to)?).await,
         After::Delete | After::Keep => Ok(()),
     }
@@ -109,6 +105,10 @@ async fn look(
     let told = match job.stop.or_soon(session.modified(path)).await? {
         Modified::At(at) => Some(at),
         Modified::Refused { missing: true, .. } => return Ok(Source::Gone),
+        // Only for now.
+        Modified::Refused { error, .. } if error.failure.ftp_code.is_some_and(|code| code < 500) => {
+            return Err(error.into());
+        }
         Modified::Refused { .. } | Modified::Unsupported => None,
     };
     Ok(match (done.facts.source_mtime, told) {
@@ -210,4 +210,43 @@ async fn explained(
         );
     }
     Ok(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::LocalConnection;
+    use crate::metrics::Metrics;
+    use crate::storage::{Names, Storage};
+    use crate::task::{Operation, Options};
+
+    #[test]
+    fn where_files_remember_nothing_no_source_is_taken_away_and_everything_else_is_done() {
+        let base = tempfile::tempdir().unwrap();
+        let local = LocalConnection { name: "local".into(), base_path: base.path().to_owned() };
+        let names = Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap();
+        let task = |after| Task {
+            task_id: "t".into(),
+            operation: Operation::Download,
+            remote: "remote".into(),
+            remote_path: "/f".into(),
+            local: "local".into(),
+            local_path: "/f".into(),
+            options: Options { after, ..Options::default() },
+        };
+        for (storage, remembers) in
+            [(Storage::open(&local).unwrap().without_memory(), false), (Storage::open(&local).unwrap(), true)]
+        {
+            let storages = BTreeMap::from([("local".to_owned(), storage)]);
+            let transfer = Transfer::new(storages, names.clone(), Metrics::default());
+            assert_eq!(transfer.unsupported(&task(After::Keep)), None);
+            for after in [After::Delete, After::MoveTo("/g".into())] {
+                let refused = transfer.unsupported(&task(after)).map(|failure| failure.code);
+                assert_eq!(refused, (!remembers).then_some(Code::Unsupported));
+            }
+        }
+    }
 }

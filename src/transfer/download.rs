@@ -56,7 +56,7 @@ fn finish(job: &Job<'_>, done: &Transferred) -> Finish {
 
 async fn create(session: &Session, job: &Job<'_>) -> Result<Begun, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
-    let place = job.resumes.then(|| resume::place(session, job));
+    let place = job.resumes.then(|| resume::place(session.connection(), job));
     let (owner, overwrite) = (job.owner.clone(), job.task.options.overwrite);
     job.stop.or(job.storage.create_or_resume(&target, owner, overwrite, place)).await
 }
@@ -117,13 +117,19 @@ async fn verified(
     match promised.bytes {
         Some(bytes) if bytes != file.len() => return Err(mismatch(path, bytes, file.len()).into()),
         Some(_) => check.has_size(),
-        None if end == End::CutOff && job.task.options.verify != Verify::None => {
+        None if end == End::CutOff && is_compared(job) => {
             return Err(cut_off(path, file.len()).into());
         }
         None => {}
     }
     check.notes.extend(promised.note);
     check.compare(session, job, path, "the received").await
+}
+
+/// A file whose source goes away is compared in any case.
+fn is_compared(job: &Job<'_>) -> bool {
+    let options = &job.task.options;
+    options.verify != Verify::None || options.after != After::Keep
 }
 
 /// What the server said about the file before it was asked for it.
@@ -137,9 +143,8 @@ async fn begin<'s>(
     job: &Job<'_>,
     file: &mut TempFile,
 ) -> Result<(Promised, Retrieve<'s>), TryError> {
-    let (path, options) = (&job.path, &job.task.options);
-    // A file whose source goes away is compared in any case.
-    if options.verify == Verify::None && options.after == After::Keep {
+    let path = &job.path;
+    if !is_compared(job) {
         return Ok((Promised { bytes: None, note: None }, session.retrieve(path).await?));
     }
     let (size, retrieve) = if session.is_asked_in_turn() {
@@ -151,7 +156,13 @@ async fn begin<'s>(
         }
         (size, session.retrieve(path).await?)
     } else {
-        session.retrieve_sized(path).await?
+        let (size, retrieve) = session.retrieve_sized(path).await?;
+        if let (Size::Bytes(bytes), Some(modified)) = (&size, retrieve.modified())
+            && let Some(source) = resume::stamped(&retrieve.connection(), job, *bytes, modified)
+        {
+            file.is_part_of(source);
+        }
+        (size, retrieve)
     };
     let (bytes, note) = match size {
         Size::Bytes(bytes) => (Some(bytes), None),

@@ -9,6 +9,7 @@ mod download;
 mod memory;
 mod mtime;
 mod resume;
+mod row;
 mod stop;
 mod tidy;
 mod upload;
@@ -31,6 +32,8 @@ use crate::task::{Operation, Task};
 
 pub use resume::Kept;
 use resume::Shelf;
+use row::{Alone, Place};
+pub use row::{Neighbours, Progress, Row};
 use stop::Stop;
 
 /// What a try that succeeded did.
@@ -96,14 +99,7 @@ impl Transfer {
         Transfer { sweep_every, ..self }
     }
 
-    /// One try.
-    ///
-    /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data
-    /// connection is closed, its last reply read, and no temp file stays, here or on the server. Dropping the
-    /// future stops at once: no temp file stays here, one may stay on the server. In both cases
-    /// [`Session::is_sound`] tells whether the session can serve another task.
-    ///
-    /// A try that was past its last step when it was cancelled has succeeded, and says so.
+    /// One try at a task by itself: see [`Transfer::run_in_row`].
     ///
     /// # Errors
     /// [`Stopped::Failed`] with what the try asks for; its message names the command or file, and the reason.
@@ -119,6 +115,9 @@ impl Transfer {
 
     /// [`Transfer::run`], which goes on from what an earlier try at the same task and record has left in `kept`, and
     /// where it fails leaves there what the next one may go on from.
+    ///
+    /// # Errors
+    /// As [`Transfer::run`].
     pub async fn run_again(
         &self,
         session: &mut Session,
@@ -127,6 +126,33 @@ impl Transfer {
         kept: &mut Kept,
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
+        let mut row = Row::default();
+        match self.run_in_row(session, &mut row, (task, record), kept, &mut Alone, cancel).await? {
+            Progress::Done(transferred) => Ok(transferred),
+            Progress::Due => Err(give_up(Code::Internal, "a task by itself was left due".to_owned()).into()),
+        }
+    }
+
+    /// One try, at a task between others on the same session: `row` is what the one before left open.
+    ///
+    /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data
+    /// connection is closed, its last reply read, and no temp file stays, here or on the server. Dropping the
+    /// future stops at once: no temp file stays here, one may stay on the server. In both cases
+    /// [`Session::is_sound`] tells whether the session can serve another task.
+    ///
+    /// A try that was past its last step when it was cancelled has succeeded, and says so.
+    ///
+    /// # Errors
+    /// As [`Transfer::run`].
+    pub async fn run_in_row(
+        &self,
+        session: &mut Session,
+        row: &mut Row,
+        (task, record): (&Task, &Record),
+        kept: &mut Kept,
+        beside: &mut dyn Neighbours,
+        cancel: &CancellationToken,
+    ) -> Result<Progress, Stopped> {
         let stop = Stop::new(&record.lease, cancel);
         stop.check()?;
         session.begin_task();
@@ -135,22 +161,24 @@ impl Transfer {
             task,
             path: on_server(session, &task.remote_path)?,
             hash: self.hash,
-            owner: Owner::of(record, &self.names),
+            owner: row.owner_of(record).unwrap_or_else(|| Owner::of(record, &self.names)),
             metrics: &self.metrics,
             stop: &stop,
             strays: self.strays_at(&task.remote),
             shelf: &self.shelf,
             resumes: task.options.resume && session.connection().resume,
         };
-        job.stop.or(session.speak_utf8_for(&job.path)).await?;
-        let ended = match task.operation {
-            Operation::Download => download::run(session, &job, kept).await,
-            Operation::Upload => upload::run(session, &job, kept).await,
-        };
+        let mut place = Place { transfer: self, row, beside };
+        let ended = run(session, &job, kept, &mut place).await;
+        if !matches!(ended, Ok(Progress::Due)) {
+            place.settle(session, &job).await;
+        }
         // What fails while the try is being stopped is nobody's answer.
-        let mut done = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
-        done.facts.connection.clone_from(&task.remote);
-        Ok(done)
+        let mut ended = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
+        if let Progress::Done(done) = &mut ended {
+            done.facts.connection.clone_from(&task.remote);
+        }
+        Ok(ended)
     }
 
     fn strays_at(&self, connection: &str) -> SharedStrays {
@@ -168,6 +196,19 @@ impl Transfer {
         self.storages.get(name).ok_or_else(|| {
             give_up(Code::UnknownConnection, format!("there is no local connection called {name:?}"))
         })
+    }
+}
+
+async fn run(
+    session: &mut Session,
+    job: &Job<'_>,
+    kept: &mut Kept,
+    place: &mut Place<'_>,
+) -> Result<Progress, Stopped> {
+    job.stop.or(session.speak_utf8_for(&job.path)).await?;
+    match job.task.operation {
+        Operation::Download => download::run(session, job, kept).await.map(Progress::Done),
+        Operation::Upload => upload::run(session, job, kept, place).await,
     }
 }
 

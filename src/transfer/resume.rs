@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::config::FtpConnection;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Modified, Session, Size};
 use crate::storage::{Earlier, Identity, Place, SharedStrays, SourceFile, SourceStamp, TempFile, TempName};
@@ -172,16 +173,24 @@ pub(super) async fn stamp(
         return Ok(None);
     }
     Ok(match session.modified(&job.path).await? {
-        Modified::At(modified) if is_settled(modified, Timestamp::now()) => {
-            Some(SourceStamp { place: place(session, job), size, modified })
-        }
+        Modified::At(modified) => stamped(session.connection(), job, size, modified),
         _ => None,
     })
 }
 
+/// [`stamp`], where the time is known already.
+pub(super) fn stamped(
+    connection: &FtpConnection,
+    job: &Job<'_>,
+    size: u64,
+    modified: Timestamp,
+) -> Option<SourceStamp> {
+    let is_proof = job.resumes && size >= RESUME_FROM && is_settled(modified, Timestamp::now());
+    is_proof.then(|| SourceStamp { place: place(connection, job), size, modified })
+}
+
 /// Where the source stands.
-pub(super) fn place(session: &Session, job: &Job<'_>) -> Place {
-    let connection = session.connection();
+pub(super) fn place(connection: &FtpConnection, job: &Job<'_>) -> Place {
     Place::new(&connection.host, connection.port, &connection.user, &job.path)
 }
 

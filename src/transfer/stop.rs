@@ -33,6 +33,11 @@ impl<'a> Stop<'a> {
         }
     }
 
+    /// Whether the caller has cancelled, whoever's lease it is.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
     /// The same question, for another thread.
     pub fn still_ours(&self) -> impl FnOnce() -> bool + Send + use<> {
         let (lease, cancel) = (self.lease.clone(), self.cancel.clone());

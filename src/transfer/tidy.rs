@@ -119,15 +119,16 @@ async fn look(
 }
 
 /// A temp file that may stand on the server. Dropped before it is [`Leftover::gone`], it is removed later.
-pub(super) struct Leftover<'a> {
-    strays: &'a SharedStrays,
-    directory: &'a str,
+#[derive(Debug)]
+pub(super) struct Leftover {
+    strays: SharedStrays,
+    directory: String,
     temp: Option<TempName>,
 }
 
-impl<'a> Leftover<'a> {
-    pub fn of(strays: &'a SharedStrays, directory: &'a str, temp: &TempName) -> Self {
-        Leftover { strays, directory, temp: Some(temp.clone()) }
+impl Leftover {
+    pub fn of(strays: &SharedStrays, directory: &str, temp: &TempName) -> Self {
+        Leftover { strays: strays.clone(), directory: directory.to_owned(), temp: Some(temp.clone()) }
     }
 
     pub fn gone(mut self) {
@@ -135,10 +136,10 @@ impl<'a> Leftover<'a> {
     }
 }
 
-impl Drop for Leftover<'_> {
+impl Drop for Leftover {
     fn drop(&mut self) {
         if let Some(temp) = self.temp.take() {
-            self.strays.lock().left(self.directory, temp);
+            self.strays.lock().left(&self.directory, temp);
         }
     }
 }

@@ -9,11 +9,12 @@ use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Renamed, Session, Size, Store};
 use crate::outcome::Facts;
-use crate::storage::SourceFile;
+use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
 
 use super::compare::{self, Found};
 use super::resume::{Kept, Sent};
+use super::row::{Due, Place, Progress};
 use super::tidy::Leftover;
 use super::verify::Check;
 use super::{Job, Stopped, Transferred, give_up, mtime, try_again};
@@ -25,34 +26,82 @@ pub(super) async fn run(
     session: &mut Session,
     job: &Job<'_>,
     kept: &mut Kept,
-) -> Result<Transferred, Stopped> {
+    place: &mut Place<'_>,
+) -> Result<Progress, Stopped> {
     let directory = directory_of(&job.path)?;
-    job.strays.lock().begun(directory, &job.owner, Instant::now());
-    let mut source = open(job).await?;
-    if let Some(why) = session.connection().too_large(source.size()) {
-        let path = job.task.local_path.escape_debug();
-        return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
-    }
-    let earlier = kept.upload(&source);
-    remove_earlier(session, job, directory).await;
     let mut check = Check::begin(session, job)?;
+    let Begun { name, is_begun, mut source, leftover } = match place.row.take_begun(job) {
+        Some(begun) => begun,
+        None => match begin(session, job, directory, kept, &mut check).await? {
+            Begin::Now(begun) => begun,
+            Begin::Superfluous { bytes } => return Ok(Progress::Done(already_there(bytes, check))),
+        },
+    };
     check.facts.source_mtime = mtime::of_local(&source);
-    if is_there(session, job, source.size(), &mut check).await? {
-        return Ok(already_there(source.size(), check));
-    }
-    let is_begun = earlier.is_some();
-    let name = earlier.and_then(Sent::take).unwrap_or_else(|| job.owner.temp.clone());
-    let leftover = Leftover::of(&job.strays, directory, &name);
     let temp = Temp { path: format!("{directory}{name}"), is_begun };
-    let put = put(session, job, &temp, &mut source, &mut check).await;
+    let put = put(session, job, &temp, &mut source, &mut check, place).await;
+    let bytes = source.size();
+    if matches!(put, Ok(Put::Due)) {
+        check.facts.connection.clone_from(&job.task.remote);
+        let transferred = Transferred { bytes, notes: check.notes, facts: check.facts };
+        let (path, lease) = (job.path.clone(), job.owner.lease.clone());
+        place.row.set_due(Due { temp: temp.path, path, leftover, transferred, lease });
+        return Ok(Progress::Due);
+    }
     let is_kept = put.as_ref().is_err_and(|why| kept.keep_upload(job, directory, &name, &source, why));
     if is_kept || matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp.path).await {
         leftover.gone();
     }
     match put? {
-        Put::Renamed => Ok(Transferred { bytes: source.size(), notes: check.notes, facts: check.facts }),
-        Put::Superfluous => Ok(already_there(source.size(), check)),
+        Put::Superfluous => Ok(Progress::Done(already_there(bytes, check))),
+        Put::Renamed | Put::Due => {
+            Ok(Progress::Done(Transferred { bytes, notes: check.notes, facts: check.facts }))
+        }
     }
+}
+
+/// A source, and the temp file that it goes to.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub name: TempName,
+    /// An earlier try of this process has sent a part of it.
+    pub is_begun: bool,
+    pub source: SourceFile,
+    pub leftover: Leftover,
+}
+
+enum Begin {
+    Now(Begun),
+    /// The destination is there.
+    Superfluous {
+        bytes: u64,
+    },
+}
+
+async fn begin(
+    session: &mut Session,
+    job: &Job<'_>,
+    directory: &str,
+    kept: &mut Kept,
+    check: &mut Check,
+) -> Result<Begin, Stopped> {
+    job.strays.lock().begun(directory, &job.owner, Instant::now());
+    let source = open(job).await?;
+    let bytes = source.size();
+    if let Some(why) = session.connection().too_large(bytes) {
+        let path = job.task.local_path.escape_debug();
+        return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
+    }
+    let earlier = kept.upload(&source);
+    remove_earlier(session, job, directory).await;
+    check.facts.source_mtime = mtime::of_local(&source);
+    if is_there(session, job, bytes, check).await? {
+        return Ok(Begin::Superfluous { bytes });
+    }
+    let is_begun = earlier.is_some();
+    let name = earlier.and_then(Sent::take).unwrap_or_else(|| job.owner.temp.clone());
+    let leftover = Leftover::of(&job.strays, directory, &name);
+    Ok(Begin::Now(Begun { name, is_begun, source, leftover }))
 }
 
 /// Where the file stands until it has its name.
@@ -77,6 +126,8 @@ async fn remove_earlier(session: &mut Session, job: &Job<'_>, directory: &str) {
 /// What became of the temp file.
 enum Put {
     Renamed,
+    /// It is verified, and will be renamed with the end of the next file, whose STOR is under way.
+    Due,
     /// Another owner of the same record was first; the temp file stands.
     Superfluous,
 }
@@ -108,12 +159,14 @@ async fn put(
     temp: &Temp,
     source: &mut SourceFile,
     check: &mut Check,
+    place: &mut Place<'_>,
 ) -> Result<Put, Stopped> {
     let Temp { path: temp, is_begun } = temp;
     check.begin_again(job);
-    check.facts.resumed_from = if *is_begun { go_on(session, job, temp, source, check).await? } else { None };
+    check.facts.resumed_from =
+        if *is_begun { go_on(session, job, temp, source, check, place).await? } else { None };
     if check.facts.resumed_from.is_none() {
-        store(session, job, temp, source, check).await?;
+        store(session, job, temp, source, check, place).await?;
     }
     let verified = verified(session, job, temp, source.size(), check).await;
     if verified.is_err() && check.facts.resumed_from.is_some() {
@@ -129,6 +182,9 @@ async fn put(
         let message = format!("{}: it changed while it was sent", job.task.local_path.escape_debug());
         return Err(try_again(Code::SourceChanged, message).into());
     }
+    if place.row.has_begun_next() {
+        return Ok(Put::Due);
+    }
     publish(session, job, temp).await?;
     Ok(Put::Renamed)
 }
@@ -142,6 +198,7 @@ async fn go_on(
     temp: &str,
     source: &mut SourceFile,
     check: &mut Check,
+    place: &mut Place<'_>,
 ) -> Result<Option<u64>, Stopped> {
     if !session.may_restart_store() {
         return Ok(None);
@@ -154,7 +211,7 @@ async fn go_on(
         let Some(begun) = job.stop.or_soon(session.store_from(temp, there)).await? else { return Ok(None) };
         check.used("REST");
         check.take_in_source(job, source, there).await?;
-        send_all(begun, job, source, check).await?;
+        send_all(begun, job, source, check, place).await?;
     } else {
         check.take_in_source(job, source, there).await?;
     }
@@ -174,9 +231,10 @@ async fn store(
     temp: &str,
     source: &mut SourceFile,
     check: &mut Check,
+    place: &mut Place<'_>,
 ) -> Result<(), Stopped> {
     let begun = job.stop.or_soon(session.store(temp)).await?;
-    match send_all(begun, job, source, check).await {
+    match send_all(begun, job, source, check, place).await {
         Err(Stopped::Failed(refused))
             if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_sound() =>
         {
@@ -184,7 +242,7 @@ async fn store(
             *source = open(job).await?;
             check.begin_again(job);
             let begun = job.stop.or_soon(session.store(temp)).await?;
-            send_all(begun, job, source, check).await
+            send_all(begun, job, source, check, place).await
         }
         sent => sent,
     }
@@ -195,6 +253,7 @@ async fn send_all(
     job: &Job<'_>,
     source: &mut SourceFile,
     check: &mut Check,
+    place: &mut Place<'_>,
 ) -> Result<(), Stopped> {
     if let Err(stopped) = send(&mut store, job, source, check).await {
         store.abort().await;
@@ -206,7 +265,7 @@ async fn send_all(
         && options.verify != Verify::None
         && !options.preserve_mtime
         && !check.asks_for_hash();
-    job.stop.or_soon(store.finish(is_renamed_next)).await
+    place.finish(store, job, is_renamed_next).await
 }
 
 async fn send(
@@ -306,7 +365,7 @@ async fn clean_up(session: &mut Session, temp: &str) -> bool {
 }
 
 /// Everything up to the name in `path`, as it was written: relative paths stay relative.
-fn directory_of(path: &str) -> Result<&str, TryError> {
+pub(super) fn directory_of(path: &str) -> Result<&str, TryError> {
     let (directory, name) = path.rfind('/').map_or(("", path), |slash| path.split_at(slash + 1));
     if matches!(name, "" | "." | "..") {
         return Err(give_up(Code::PathNotAllowed, format!("{path:?} names no file")));

@@ -136,6 +136,16 @@ fn check_says_whether_all_is_well() {
     let well = Pod::command(&stage.config(), "check");
     assert_eq!(well.wait_exit(LONG).code(), Some(0), "{}", well.log_tail(30));
     assert!(well.log().contains("remote") && well.log().contains("local"));
+    let retry = |pod: &Pod| {
+        pod.log()
+            .lines()
+            .find(|line| line.starts_with("ok") && line.contains(&stage.topics.retry))
+            .map(str::to_owned)
+    };
+    assert!(retry(&well).is_some_and(|line| line.contains("not there yet")), "{}", well.log());
+    let alone = Pod::command(&stage.config().set("retry.enabled", json!(false)), "check");
+    assert_eq!(alone.wait_exit(LONG).code(), Some(0), "{}", alone.log_tail(30));
+    assert_eq!(retry(&alone), None);
 
     let bad = stage.config().ftp("wrong", stage.server.addr(), &[("pass", "guess-me-not")]);
     let unwell = Pod::command(&bad, "check");

@@ -96,7 +96,7 @@ fn a_task_that_is_not_to_be_deferred_keeps_its_place_and_a_deadline_ends_the_wai
     wait_until("the breaker to open", LONG, || {
         pod.metrics().get("ftp_pooler_breaker_state{connection=\"dead\"}") > 0.0
     });
-    assert_eq!(deferred(), 0.0, "none of them may go to the retry topic");
+    assert!(deferred() < 1.0, "none of them may go to the retry topic");
 
     gate.open_again();
     answers.wait_for(3, LONG);

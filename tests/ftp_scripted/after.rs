@@ -172,6 +172,41 @@ async fn a_refused_dele_is_a_failure_that_says_that_the_file_is_there() {
     }
 }
 
+/// None of these replies says that the source is gone.
+#[tokio::test]
+async fn a_refusal_that_proves_nothing_is_not_taken_for_a_source_that_is_gone() {
+    for (verb, reply, code) in [
+        ("SIZE", "450 Busy", Code::ServerBusy),
+        ("SIZE", "550 Permission denied.", Code::PermissionDenied),
+        ("MDTM", "451 Try later", Code::ProtocolError),
+        ("MDTM", "450 Busy", Code::ServerBusy),
+        ("DELE", "450 Busy", Code::ServerBusy),
+    ] {
+        let rig = Rig::with(source()).await;
+        if verb == "DELE" {
+            rig.server.now_on("MDTM", Act::Say(THEN.into()));
+            rig.server.now_on(verb, Act::Say(reply.into()));
+        } else {
+            let good = if verb == "SIZE" { "213 3" } else { THEN };
+            rig.server.now_on("MDTM", Act::Say(THEN.into()));
+            rig.server.now_on(verb, Act::Say(reply.into()));
+            rig.server.next(verb, Act::Say(good.into()));
+        }
+        let mut session = rig.session().await;
+        let error = failed(rig.run_record(&mut session, &deleting(), -1).await);
+        assert_eq!(error.failure.code, code, "{verb} {reply}: {error}");
+        assert!(error.failure.message.starts_with("the file is there, but its source was not taken away: "));
+        assert_eq!((rig.server.paths(), rig.content("f")), (vec![text("/in/f")], b"abc".to_vec()));
+
+        rig.server.behave();
+        rig.server.now_on("MDTM", Act::Say(THEN.into()));
+        let mut session = rig.session().await;
+        let done = rig.run_record(&mut session, &deleting(), -1).await.unwrap();
+        assert_eq!(done.facts.after, Some(Became::Deleted));
+        assert!(rig.server.paths().is_empty());
+    }
+}
+
 #[tokio::test]
 async fn a_source_that_somebody_else_removes_first_is_as_good_as_deleted() {
     let rig = Rig::with(dated().say("DELE", "550 Delete operation failed.")).await;

@@ -1,7 +1,7 @@
 //! Hashes, times and names: what the task asks for beyond the bytes.
 
 use ftp_pooler::config::Encoding;
-use ftp_pooler::digest::Algorithm;
+use ftp_pooler::digest::{Algorithm, Hasher};
 use ftp_pooler::outcome::Facts;
 
 use super::*;
@@ -219,6 +219,7 @@ async fn an_upload_keeps_its_sources_time_by_what_the_server_has() {
         (&["MFMT", "MDTM"], &["MFMT"], false, Some("MDTM 20010203040506 /.ftp-pooler-")),
         (&["MFMT"], &[], true, Some("MDTM 20010203040506 /.ftp-pooler-")),
         (&["SIZE"], &[], false, None),
+        (&["MFMT"], &[], false, Some("MFMT 20010203040506 /.ftp-pooler-")),
         (&["MDTM"], &["MDTM"], false, None),
     ] {
         let script = Script::new().say("FEAT", &features(lines));
@@ -254,6 +255,21 @@ async fn an_upload_keeps_its_sources_time_by_what_the_server_has() {
 }
 
 #[tokio::test]
+async fn a_time_that_the_server_refuses_to_set_is_a_note_and_no_failure() {
+    for reply in ["550 Permission denied", "451 Not now", "553 No"] {
+        let script = Script::new().say("FEAT", &features(&["MFMT"])).say("MFMT", reply);
+        let rig = Rig::with(script).await;
+        rig.local("f", b"abc");
+        let mut session = rig.session().await;
+        let done = rig.run(&mut session, &dated(upload("/f", "/up"))).await.unwrap();
+        assert!(
+            done.notes[0].starts_with("modification time not kept: MFMT ") && done.notes[0].contains(reply)
+        );
+        assert_eq!(rig.server.paths(), ["/up"]);
+    }
+}
+
+#[tokio::test]
 async fn a_time_that_the_server_tells_instead_of_setting_it_is_not_taken_for_set() {
     let script = Script::new().say("FEAT", &features(&["MDTM"])).say("MDTM", "213 20200101000000");
     let rig = Rig::with(script).await;
@@ -279,4 +295,34 @@ async fn names_are_sent_as_rclones_encoding_has_them() {
     let error = failed(rig.run(&mut session, &download("/a/．．/b", "/g")).await);
     assert_eq!(error.failure.code, Code::PathNotAllowed);
     assert!(rig.server.commands().is_empty());
+}
+
+const SIZE: usize = 8 << 20;
+const HALF: usize = 4 << 20;
+
+fn hash_of(bytes: &[u8]) -> String {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    hasher.update(bytes);
+    hasher.finish().value
+}
+
+/// What an earlier try has brought, or sent, is read again for the hash.
+#[tokio::test]
+async fn a_transfer_that_went_on_where_it_broke_off_is_hashed_whole() {
+    let content = some_bytes(SIZE);
+    let hash = hash_of(&content);
+    let script = Script::new().file("/f", &content).modified("/f", "20250115103000");
+    let script = script.say("FEAT", &features(&["HASH SHA-256*"])).on("HASH", hash_is(&hash));
+    let broken = End::Reset(text("426 Broken"));
+    let script = script.once("RETR", Act::Send(content[..HALF].to_vec(), End::Close(text("426 Broken"))));
+    let rig = Rig::with(script.once("STOR", Act::Take(HALF, broken))).await;
+    rig.local("local", &content);
+    for task in [download("/f", "/g"), upload("/local", "/up")] {
+        let (errors, done) = rig.try_again(&verified(task, Verify::Hash), 2).await;
+        let done = done.unwrap_or_else(|| panic!("{errors:?}"));
+        assert_eq!(done.facts.resumed_from, Some(HALF as u64));
+        assert_eq!((done.facts.verified_by, hashes(&done.facts)), (Some("sha256"), vec![("sha256", &*hash)]));
+        assert!(done.facts.features.contains(&"REST"));
+    }
+    assert!(rig.content("g") == content && rig.server.content("/up").unwrap() == content);
 }

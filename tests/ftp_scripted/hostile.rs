@@ -320,7 +320,7 @@ impl Pod {
             session_timeout: IN_TIME,
             max_waiting_tasks: 100,
             max_waiting_bytes: 1 << 20,
-            slow_task: Duration::from_secs(300),
+            slow_task: IN_TIME,
         };
         let metrics = Metrics::default();
         let (sender, answers) = mpsc::channel(100);

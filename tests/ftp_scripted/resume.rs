@@ -53,6 +53,21 @@ async fn a_file_whose_end_was_not_heard_of_costs_one_more_byte() {
 }
 
 #[tokio::test]
+async fn a_far_server_is_asked_for_the_time_in_the_burst_that_asks_for_the_file() {
+    let rig = Rig::with(breaks_once().say("FEAT", "211-Features\r\n MDTM\r\n211 End")).await;
+    let known = Arc::new(Known::far());
+    let (task, mut kept, record) = (download("/f", "/f"), Kept::default(), record(7, rig.lease.clone()));
+    let mut session = rig.hasty(&known).await;
+    rig.server.forget_commands();
+    failed(rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await);
+    assert_eq!(rig.server.verbs()[..4], ["EPSV", "SIZE", "MDTM", "RETR"]);
+    let mut session = rig.hasty(&known).await;
+    let done = rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
+    assert_eq!(done.facts.resumed_from, Some(HALF as u64));
+    assert!(rig.content("f") == some_bytes(SIZE));
+}
+
+#[tokio::test]
 async fn a_source_that_has_changed_comes_from_its_begin() {
     let other: Vec<u8> = some_bytes(SIZE).into_iter().rev().collect();
     for (size, time) in [(SIZE, LATER), (SIZE - 1, MODIFIED), (SIZE + 1, LATER)] {

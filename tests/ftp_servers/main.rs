@@ -23,6 +23,7 @@ mod matrix;
 mod options;
 mod proxy;
 mod rig;
+mod round_trips;
 mod strays;
 mod tls;
 

@@ -1,6 +1,6 @@
 //! A server under test, and what moves files to and from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{Names, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
-use ftp_pooler::transfer::{Kept, Stopped, Transfer, Transferred};
+use ftp_pooler::transfer::{Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
@@ -197,8 +197,7 @@ impl Rig {
     }
 
     pub async fn once(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
-        static OFFSETS: AtomicI64 = AtomicI64::new(0);
-        self.once_at(session, task, OFFSETS.fetch_add(1, Ordering::Relaxed)).await
+        self.once_at(session, task, next_offset()).await
     }
 
     /// One try at the record with this offset.
@@ -209,6 +208,31 @@ impl Rig {
         offset: i64,
     ) -> Result<Transferred, Stopped> {
         self.transfer.run(session, task, &record(offset), &CancellationToken::new()).await
+    }
+
+    /// Carries tasks on one session in a row, as a lane does.
+    pub async fn run_row(
+        &self,
+        session: &mut Session,
+        tasks: Vec<Task>,
+    ) -> Vec<Result<Transferred, Stopped>> {
+        let mut tasks: VecDeque<_> = tasks.into_iter().map(|task| (task, record(next_offset()))).collect();
+        let (mut row, mut ended, mut next) = (Row::default(), Vec::new(), tasks.pop_front());
+        while let Some((task, record)) = next {
+            let mut beside = Beside { tasks: &mut tasks, next: None, ended: &mut ended };
+            let cancel = CancellationToken::new();
+            let (pair, mut kept) = ((&task, &record), Kept::default());
+            let run =
+                self.transfer.run_in_row(session, &mut row, pair, &mut kept, &mut beside, &cancel).await;
+            next = beside.next.take();
+            match run {
+                Ok(Progress::Done(done)) => ended.push(Ok(done)),
+                Ok(Progress::Due) => assert!(next.is_some(), "due, and nothing is begun"),
+                Err(stopped) => ended.push(Err(stopped)),
+            }
+            next = next.or_else(|| tasks.pop_front()).filter(|_| ended.iter().all(Result::is_ok));
+        }
+        ended
     }
 
     /// One more try at the task that `again` is about.
@@ -331,5 +355,32 @@ impl Rig {
 
     pub fn at_server(&self, name: impl AsRef<Path>) -> PathBuf {
         self.server.as_ref().unwrap().root().join(&self.remote).join(name)
+    }
+}
+
+fn next_offset() -> i64 {
+    static OFFSETS: AtomicI64 = AtomicI64::new(0);
+    OFFSETS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The rest of a row.
+struct Beside<'a> {
+    tasks: &'a mut VecDeque<(Task, Record)>,
+    next: Option<(Task, Record)>,
+    ended: &'a mut Vec<Result<Transferred, Stopped>>,
+}
+
+impl Neighbours for Beside<'_> {
+    fn may_wait(&self) -> bool {
+        true
+    }
+
+    fn next(&mut self) -> Option<(&Task, &Record)> {
+        self.next = self.tasks.pop_front();
+        self.next.as_ref().map(|(task, record)| (task, record))
+    }
+
+    fn before_ended(&mut self, ended: Result<Transferred, Stopped>) {
+        self.ended.push(ended);
     }
 }

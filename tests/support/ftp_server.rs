@@ -3,17 +3,18 @@
 //! vsftpd and `ProFTPD` run as whoever runs the tests. Pure-FTPd wants to be started by root.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use super::certificate::Certificate;
 use super::deps_dir;
+use super::link;
 use super::ports::free_port;
 use super::process::Process;
 use super::scratch::Scratch;
-use super::vsftpd::{self, Vsftpd};
+use super::vsftpd::{self, Host, Vsftpd};
 use super::wait::try_wait_for;
 
 /// The servers of the matrix.
@@ -90,7 +91,7 @@ enum Running {
 }
 
 impl FtpServer {
-    /// Starts one; `None` where this make cannot run here, or has no such TLS.
+    /// Starts one, on the far end of the link where the test runs inside one; `None` where this make cannot run here, or has no such TLS.
     ///
     /// # Panics
     /// Where it does not start; its output is in the message.
@@ -110,11 +111,12 @@ impl FtpServer {
         certificate: Certificate,
         scratch: Scratch,
     ) -> Option<FtpServer> {
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let host = link::inside().unwrap_or_default();
+        let addr = SocketAddr::from((host.address, free_port()));
         let root = scratch.dir("root");
         let (running, addr, root) = match make {
             Make::Vsftpd => {
-                let server = Vsftpd::with(&borrowed(&vsftpd_settings(settings, &certificate)));
+                let server = Vsftpd::at(&host, &borrowed(&vsftpd_settings(settings, &certificate)));
                 let (addr, root) = (server.addr(), server.root().to_owned());
                 (Running::Vsftpd(server), addr, root)
             }
@@ -124,14 +126,18 @@ impl FtpServer {
                 fs::write(&file, config).expect("proftpd.conf");
                 let args =
                     ["-n", "-q", "-c"].map(str::to_owned).into_iter().chain([file.display().to_string()]);
-                (Running::Other(run("proftpd", &args.collect::<Vec<_>>(), addr, scratch.path())), addr, root)
+                (
+                    Running::Other(run("proftpd", &args.collect::<Vec<_>>(), &host, addr, scratch.path())),
+                    addr,
+                    root,
+                )
             }
             Make::PureFtpd => {
                 if settings.security == Security::Implicit || !is_root() {
                     return None;
                 }
                 let args = pure_ftpd_args(addr, scratch.path(), &root, settings, &certificate);
-                (Running::Other(run("pure-ftpd", &args, addr, scratch.path())), addr, root)
+                (Running::Other(run("pure-ftpd", &args, &host, addr, scratch.path())), addr, root)
             }
         };
         fs::create_dir(root.join("try")).expect("a directory");
@@ -282,7 +288,7 @@ fn pure_ftpd_args(
     args
 }
 
-fn run(server: &str, args: &[String], addr: SocketAddr, scratch: &Path) -> Process {
+fn run(server: &str, args: &[String], host: &Host, addr: SocketAddr, scratch: &Path) -> Process {
     let unpacked = deps_dir().join(server);
     let relative = fs::read_to_string(unpacked.join("library-path")).unwrap_or_default();
     let libraries: Vec<_> =
@@ -290,7 +296,9 @@ fn run(server: &str, args: &[String], addr: SocketAddr, scratch: &Path) -> Proce
     let program = [unpacked.join("usr/sbin").join(server), Path::new("/usr/sbin").join(server)];
     let program = program.into_iter().find(|place| place.is_file());
     let program = program.unwrap_or_else(|| panic!("no {server} in {}: run `make deps`", unpacked.display()));
-    let process = Process::start(&program, args, &scratch.join("output"), |command| {
+    let command = [host.enter.as_slice(), &[program.display().to_string()], args].concat();
+    let (program, args) = command.split_first().expect("a program");
+    let process = Process::start(Path::new(program), args, &scratch.join("output"), |command| {
         command.env("LD_LIBRARY_PATH", libraries.join(":"));
     });
     let up = try_wait_for(START, || {

@@ -82,6 +82,8 @@ struct Rule {
     command: String,
     act: Act,
     once: bool,
+    /// So many times it does not count yet.
+    later: usize,
 }
 
 #[derive(Debug, Default)]
@@ -134,13 +136,13 @@ impl Script {
 
     /// Each time this command comes. `GREETING` is the connect itself. The first rule that fits counts.
     pub fn on(mut self, command: &str, act: Act) -> Script {
-        self.rules.push(Rule { command: command.to_owned(), act, once: false });
+        self.rules.push(Rule { command: command.to_owned(), act, once: false, later: 0 });
         self
     }
 
     /// The next time this command comes.
     pub fn once(mut self, command: &str, act: Act) -> Script {
-        self.rules.push(Rule { command: command.to_owned(), act, once: true });
+        self.rules.push(Rule { command: command.to_owned(), act, once: true, later: 0 });
         self
     }
 
@@ -218,12 +220,26 @@ impl Server {
 
     /// From now on, and before all other rules.
     pub fn now_on(&self, command: &str, act: Act) {
-        self.shared.rules.lock().unwrap().insert(0, Rule { command: command.to_owned(), act, once: false });
+        self.shared
+            .rules
+            .lock()
+            .unwrap()
+            .insert(0, Rule { command: command.to_owned(), act, once: false, later: 0 });
+    }
+
+    /// The next time but `later` that this command comes.
+    pub fn nth(&self, command: &str, later: usize, act: Act) {
+        let rule = Rule { command: command.to_owned(), act, once: true, later };
+        self.shared.rules.lock().unwrap().insert(0, rule);
     }
 
     /// The next time this command comes, before all other rules.
     pub fn next(&self, command: &str, act: Act) {
-        self.shared.rules.lock().unwrap().insert(0, Rule { command: command.to_owned(), act, once: true });
+        self.shared
+            .rules
+            .lock()
+            .unwrap()
+            .insert(0, Rule { command: command.to_owned(), act, once: true, later: 0 });
     }
 
     /// From now on without any rules.
@@ -250,6 +266,10 @@ impl Shared {
             verb == Some(&rule.command) || (rule.command.contains(' ') && line.starts_with(&rule.command))
         };
         let found = rules.iter().position(fits)?;
+        if rules[found].later > 0 {
+            rules[found].later -= 1;
+            return None;
+        }
         if rules[found].once { Some(rules.remove(found).act) } else { Some(rules[found].act.clone()) }
     }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::super::arrived::Arrived;
+use super::super::early::{Early, RetryIntake, Sifted};
 use super::broker::{Broker, Id, Incarnation};
-use crate::consume::arrived::Arrived;
-use crate::consume::early::{Early, RetryIntake, Sifted};
 use crate::offsets::{DoneMap, Lease, Note, Offsets, PartitionCommit, TopicPartition};
 use crate::outcome::Hop;
 use crate::record::Origin;
@@ -125,7 +125,9 @@ impl Pod {
         if is_late || self.offsets.is_drained(&self.leaving) {
             let leaving = std::mem::take(&mut self.leaving);
             self.drop_partitions(&leaving);
-            leaving.iter().for_each(|at| broker.let_go(at));
+            for at in &leaving {
+                broker.let_go(at);
+            }
             self.generation = Some(broker.generation);
         }
     }
@@ -164,6 +166,13 @@ impl Pod {
             self.offsets.assign(at.clone(), None, committed);
         }
         Ok(())
+    }
+
+    /// Reads everything again from the last committed offsets on.
+    pub fn rewind(&mut self, broker: &Broker) {
+        for (at, position) in &mut self.positions {
+            *position = broker.committed.get(at).map_or(0, |(low, _)| *low);
+        }
     }
 
     /// Takes in what is due, and reads on where nothing pauses the partition.

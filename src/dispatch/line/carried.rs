@@ -11,7 +11,7 @@ use crate::record::Origin;
 /// A task in flight.
 #[derive(Debug)]
 pub(super) struct Carried {
-    origin: Origin,
+    pub(super) origin: Origin,
     place: Place,
     task_id: String,
     attempts: u32,
@@ -32,7 +32,7 @@ impl Line {
     /// The task of this record, if it is on this line.
     pub fn whereabouts(&self, origin: &Origin, now: Instant) -> Option<Whereabouts> {
         let state = self.state();
-        if let Some(carried) = state.carried.values().find(|carried| carried.origin == *origin) {
+        if let Some(carried) = state.carried.values().flatten().find(|carried| carried.origin == *origin) {
             let Carried { task_id, attempts, .. } = carried;
             let waits_for = match carried.transfers {
                 Some(since) => WaitsFor::Transfer { since: now - since },
@@ -59,7 +59,7 @@ impl Line {
     /// The task on this line that has this place.
     pub fn holder(&self, place: Place) -> Option<String> {
         let state = self.state();
-        let carried = state.carried.values().find(|carried| carried.place == place);
+        let carried = state.carried.values().flatten().find(|carried| carried.place == place);
         let waiting = || state.queue.waiting().find(|entry| entry.place == place);
         let carried = carried.map(|carried| carried.task_id.clone());
         carried.or_else(|| waiting().map(|entry| entry.job.task.task_id.clone()))

@@ -54,7 +54,7 @@ impl Duty {
                 return None;
             }
             let entry = state.queue.pop()?;
-            state.carried.insert(self.number, Carried::new(&entry, now));
+            state.carried.entry(self.number).or_default().push(Carried::new(&entry, now));
             (entry, state.free() > state.queue.ready())
         };
         if is_superfluous {
@@ -64,14 +64,14 @@ impl Duty {
     }
 
     /// The task has been answered, or is to be dropped.
-    pub fn finish(&mut self) {
-        self.line.state().carried.remove(&self.number);
+    pub fn finish(&mut self, entry: &Entry) {
+        self.line.state().put_down(self.number, entry);
     }
 
     /// The task is to be tried again: at once, or when it is due. Where nothing is begun any more it is dropped.
     pub fn give_back(&mut self, entry: Box<Entry>, due: Option<Instant>) {
         let mut state = self.line.state();
-        state.carried.remove(&self.number);
+        state.put_down(self.number, &entry);
         match due {
             _ if state.stopped => {}
             None => state.queue.push_front(entry),
@@ -80,8 +80,10 @@ impl Duty {
     }
 
     /// The task's transfer begins; until then it is tried with a login.
-    pub fn transfers(&self, now: Instant) {
-        if let Some(carried) = self.line.state().carried.get_mut(&self.number) {
+    pub fn transfers(&self, entry: &Entry, now: Instant) {
+        let mut state = self.line.state();
+        let own = state.carried.get_mut(&self.number).into_iter().flatten();
+        for carried in own.filter(|carried| carried.origin == entry.job.record.origin) {
             carried.transfers = Some(now);
         }
     }
@@ -91,6 +93,17 @@ impl Duty {
             state.lanes -= 1;
             state.with_session -= usize::from(self.has_session);
             state.carried.remove(&self.number);
+        }
+    }
+}
+
+impl State {
+    /// The lane has this task no more.
+    fn put_down(&mut self, lane: u64, entry: &Entry) {
+        let Some(carried) = self.carried.get_mut(&lane) else { return };
+        carried.retain(|carried| carried.origin != entry.job.record.origin);
+        if carried.is_empty() {
+            self.carried.remove(&lane);
         }
     }
 }

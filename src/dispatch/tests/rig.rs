@@ -13,7 +13,7 @@ use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{Operation, Options, Verify};
-use crate::transfer::{Kept, Stopped, Transferred};
+use crate::transfer::{Kept, Neighbours, Progress, Stopped, Transferred};
 
 /// What one try comes to.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ struct State {
 }
 
 impl Carry<FakeSession> for FakeCarrier {
+    type Row = ();
+
     fn unsupported(&self, task: &Task) -> Option<Failure> {
         let is_hash = task.options.verify == Verify::Hash;
         is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
@@ -58,11 +60,12 @@ impl Carry<FakeSession> for FakeCarrier {
     async fn carry(
         &self,
         session: &mut FakeSession,
-        task: &Task,
-        record: &Record,
+        (): &mut (),
+        (task, record): (&Task, &Record),
         _: &mut Kept,
+        _: &mut dyn Neighbours,
         cancel: &CancellationToken,
-    ) -> Result<Transferred, Stopped> {
+    ) -> Result<Progress, Stopped> {
         assert!(session.sound, "a session in doubt is used");
         let (step, file_takes) = {
             let mut state = self.state.lock().unwrap();
@@ -93,7 +96,7 @@ impl Carry<FakeSession> for FakeCarrier {
             }
         }
         session.sound = true;
-        Ok(Transferred { bytes: 7, ..Transferred::default() })
+        Ok(Progress::Done(Transferred { bytes: 7, ..Transferred::default() }))
     }
 }
 

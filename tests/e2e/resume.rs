@@ -1,0 +1,102 @@
+//! Large files go on where they broke off: in the same pod, and in the one that takes the task over.
+
+use std::fs::File;
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
+use crate::stage::{EXIT, LONG, Stage};
+use crate::support::client::{download, upload};
+use crate::support::files::Sample;
+use crate::support::pod::Pod;
+use crate::support::wait::wait_until;
+
+/// Some seconds at the server's pace.
+const LENGTH: usize = 24 << 20;
+const PACE: &str = "4000000";
+/// Of it so much has to be there before anything breaks.
+const ENOUGH: u64 = 6 << 20;
+
+struct Large {
+    stage: Stage,
+    file: Sample,
+}
+
+impl Large {
+    fn new(name: &str) -> Large {
+        let stage = Stage::with(name, 1, &[("anon_max_rate", PACE)]);
+        Large { stage, file: Sample { path: "large".to_owned(), seed: 1, len: LENGTH } }
+    }
+
+    fn at_server(self) -> Large {
+        self.stage.server.put("large", &self.file.content());
+        // One that was changed a moment ago may change again within its second.
+        let there = File::options().write(true).open(self.stage.server.root().join("large")).unwrap();
+        there.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        self
+    }
+
+    /// Waits until a temp file here, or on the server, has enough of it.
+    fn wait_for_a_part(&self, is_download: bool) {
+        let root = if is_download { self.stage.base() } else { self.stage.server.root().to_owned() };
+        wait_until("a part is there", LONG, || {
+            let files = if is_download { self.stage.local_files() } else { self.stage.remote_files() };
+            let temps = files.iter().filter(|path| path.to_string_lossy().contains(".ftp-pooler-"));
+            temps.filter_map(|path| root.join(path).metadata().ok()).any(|there| there.len() >= ENOUGH)
+        });
+    }
+}
+
+fn resumed_from(answer: &serde_json::Value) -> u64 {
+    let from = answer["resumed_from"].as_u64();
+    from.unwrap_or_else(|| panic!("begun anew: {answer}"))
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn the_pod_that_takes_a_task_over_goes_on_from_what_a_killed_one_left() {
+    let large = Large::new("resume-killed").at_server();
+    let stage = &large.stage;
+    let mut answers = stage.answers();
+    stage.send([download("large", "remote", "large", "large")]);
+    let first = Pod::start(&stage.config().set("pod.name", json!("first")));
+    large.wait_for_a_part(true);
+    first.kill9();
+
+    let second = Pod::start(&stage.config().set("pod.name", json!("second")));
+    answers.wait_for(1, LONG).assert_all_completed();
+    assert!(resumed_from(&answers.all[0].json) >= ENOUGH);
+    large.file.assert_is(stage.get_local("large").as_deref());
+    wait_until("what the first one left is gone", LONG, || stage.local_files().len() == 1);
+    assert_eq!(second.terminate(EXIT).code(), Some(0));
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn a_download_and_an_upload_go_on_when_their_server_is_back() {
+    for is_download in [true, false] {
+        let mut large = Large::new("resume-server");
+        let task = if is_download {
+            large = large.at_server();
+            download("large", "remote", "large", "copy")
+        } else {
+            large.stage.put_local("large", &large.file.content());
+            upload("large", "large", "remote", "copy")
+        };
+        let stage = &large.stage;
+        let mut answers = stage.answers();
+        let pod = Pod::start(&stage.config());
+        stage.send([task]);
+        large.wait_for_a_part(is_download);
+        stage.server.kill();
+        stage.server.restart();
+
+        answers.wait_for(1, LONG).assert_all_completed();
+        assert!(resumed_from(&answers.all[0].json) >= ENOUGH);
+        let copy = if is_download { stage.get_local("copy") } else { stage.server.get("copy") };
+        large.file.assert_is(copy.as_deref());
+        assert_eq!(pod.terminate(EXIT).code(), Some(0));
+        let temps = stage.local_files().into_iter().chain(stage.remote_files());
+        assert_eq!(temps.filter(|path| path.to_string_lossy().contains(".ftp-pooler-")).count(), 0);
+    }
+}

@@ -1,0 +1,291 @@
+//! Uploads in a row, to a server that is taken for a far one: their last commands go out with the next one's.
+
+use std::collections::VecDeque;
+
+use ftp_pooler::transfer::{Kept, Neighbours, Progress, Row};
+
+use super::*;
+
+const CONTENT: &[u8] = b"0123456789";
+const FILES: usize = 4;
+/// A task that fails for good is given up, as a lane does.
+const TRIES: usize = 4;
+
+/// The rest of a row, and what became of those before.
+struct Beside<'a> {
+    waiting: &'a mut VecDeque<Entry>,
+    next: Option<Entry>,
+    ended: Option<Result<Transferred, Stopped>>,
+    may_wait: bool,
+}
+
+struct Entry {
+    task: Task,
+    record: Record,
+    tries: usize,
+    kept: Kept,
+}
+
+impl Neighbours for Beside<'_> {
+    fn may_wait(&self) -> bool {
+        self.may_wait
+    }
+
+    fn next(&mut self) -> Option<(&Task, &Record)> {
+        if self.may_wait && self.waiting.front().is_some_and(|entry| entry.tries == 0) {
+            self.next = self.waiting.pop_front();
+        }
+        self.next.as_ref().map(|entry| (&entry.task, &entry.record))
+    }
+
+    fn before_ended(&mut self, ended: Result<Transferred, Stopped>) {
+        assert!(self.ended.replace(ended).is_none(), "ended twice");
+    }
+}
+
+/// Works through uploads as a lane does; says what became of each.
+struct Lane<'a> {
+    rig: &'a Rig,
+    known: &'a Arc<Known>,
+    waiting: VecDeque<Entry>,
+    ended: BTreeMap<String, Result<Transferred, Stopped>>,
+}
+
+impl Lane<'_> {
+    async fn work(mut self, mut session: Session) -> BTreeMap<String, Result<Transferred, Stopped>> {
+        let (mut row, mut due, mut next) = (Row::default(), None::<Entry>, None);
+        while let Some(mut entry) = next.take().or_else(|| self.waiting.pop_front()) {
+            if !session.is_sound() && due.is_none() {
+                session = self.rig.hasty(self.known).await;
+                row = Row::default();
+            }
+            let may_wait = entry.tries == 0;
+            entry.tries += 1;
+            let mut beside = Beside { waiting: &mut self.waiting, next: None, ended: None, may_wait };
+            let run = self.rig.transfer.run_in_row(
+                &mut session,
+                &mut row,
+                (&entry.task, &entry.record),
+                &mut entry.kept,
+                &mut beside,
+                &self.rig.cancel,
+            );
+            let run = tokio::time::timeout(PATIENCE, must_be_send(run)).await.expect("the try hangs");
+            let Beside { next: taken, ended, .. } = beside;
+            if let Some(due) = due.take() {
+                self.settle(due, ended.expect("the one before has ended"));
+            }
+            match run {
+                Ok(Progress::Done(done)) => self.settle(entry, Ok(done)),
+                Ok(Progress::Due) => due = Some(entry),
+                Err(stopped) => self.settle(entry, Err(stopped)),
+            }
+            assert!(due.is_none() || taken.is_some(), "due, and nothing is begun");
+            match taken {
+                // Begun, or just taken: a session in doubt begins nothing.
+                Some(taken) if due.is_some() || session.is_sound() => next = Some(taken),
+                Some(taken) => self.waiting.push_front(taken),
+                None => {}
+            }
+        }
+        self.ended
+    }
+
+    fn settle(&mut self, entry: Entry, ended: Result<Transferred, Stopped>) {
+        let is_final = match &ended {
+            Err(Stopped::Failed(error)) => error.remedy == Remedy::GiveUp || entry.tries >= TRIES,
+            Ok(_) | Err(_) => true,
+        };
+        if is_final {
+            assert!(self.ended.insert(entry.task.remote_path.clone(), ended).is_none(), "answered twice");
+        } else {
+            self.waiting.push_back(entry);
+        }
+    }
+}
+
+async fn far(script: Script) -> (Rig, Arc<Known>, Session) {
+    waiting(script, PATIENCE).await
+}
+
+/// With each wait that long at most.
+async fn waiting(script: Script, wait: Duration) -> (Rig, Arc<Known>, Session) {
+    let mut rig = Rig::with(script).await;
+    rig.connection.timeouts = Timeouts {
+        connect: wait,
+        login: wait,
+        reply: wait,
+        stall: wait,
+        close: wait,
+        ..rig.connection.timeouts
+    };
+    rig.local("g", CONTENT);
+    let known = Arc::new(Known::far());
+    let mut session = rig.hasty(&known).await;
+    rig.run(&mut session, &upload("/g", "/out/warm")).await.unwrap();
+    rig.server.forget_commands();
+    (rig, known, session)
+}
+
+fn entries(rig: &Rig) -> VecDeque<Entry> {
+    let entry = |file: usize| Entry {
+        task: upload("/g", &format!("/out/{file}")),
+        record: record(1_000 + i64::try_from(file).unwrap(), rig.lease.clone()),
+        tries: 0,
+        kept: Kept::default(),
+    };
+    (0..FILES).map(entry).collect()
+}
+
+async fn work(
+    rig: &Rig,
+    known: &Arc<Known>,
+    session: Session,
+) -> BTreeMap<String, Result<Transferred, Stopped>> {
+    let lane = Lane { rig, known, waiting: entries(rig), ended: BTreeMap::new() };
+    lane.work(session).await
+}
+
+/// No name was given to a temp file whose SIZE had not been asked before.
+fn assert_renamed_after_size(commands: &[String], at: &str) {
+    for (place, line) in commands.iter().enumerate() {
+        let Some(temp) = line.strip_prefix("RNFR ") else { continue };
+        let size = format!("SIZE {temp}");
+        // RNFR alone changes nothing, and may stand right behind SIZE.
+        let rnto = commands[place..].iter().position(|line| line.starts_with("RNTO"));
+        let asked = commands[..place + rnto.unwrap_or(0)].contains(&size);
+        assert!(asked, "{at}: {commands:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_commands_of_a_file_go_out_with_the_end_of_the_next() {
+    let (rig, known, session) = far(Script::new()).await;
+    let ended = work(&rig, &known, session).await;
+    assert_eq!(ended.values().filter(|ended| ended.is_ok()).count(), FILES, "{ended:#?}");
+    let mut expected = vec!["STOR", "EPSV", "SIZE", "STOR"];
+    for _ in 2..FILES {
+        expected.extend(["EPSV", "RNFR", "RNTO", "SIZE", "STOR"]);
+    }
+    expected.extend(["RNFR", "RNTO", "SIZE", "RNFR", "RNTO", "EPSV"]);
+    assert_eq!(rig.server.verbs(), expected);
+    assert_renamed_after_size(&rig.server.commands(), "");
+    assert!(!known.objects());
+}
+
+#[tokio::test]
+async fn a_size_that_is_wrong_names_no_file() {
+    let (rig, known, session) = far(Script::new()).await;
+    rig.server.now_on("SIZE", say("213 9"));
+    let ended = work(&rig, &known, session).await;
+    assert_eq!(ended.len(), FILES);
+    for (path, ended) in ended {
+        assert_eq!(failed(ended).failure.code, Code::IntegrityMismatch);
+        assert!(rig.server.content(&path).is_none(), "{path}");
+    }
+    assert!(!rig.server.verbs().contains(&text("RNTO")));
+}
+
+#[tokio::test]
+async fn a_task_that_is_ours_no_more_is_not_renamed_and_its_neighbours_are() {
+    let (rig, known, session) = far(Script::new()).await;
+    let mut waiting = entries(&rig);
+    let lease = Lease::default();
+    waiting[1].record.lease = lease.clone();
+    // It ends while the file is due: when the one behind it has come.
+    rig.server.now_on("STOR", Act::Take(100, End::Dawdle(text("226 stored"))));
+    let lane = Lane { rig: &rig, known: &known, waiting, ended: BTreeMap::new() };
+    let ending = async {
+        until("the third is begun", || rig.server.verbs().iter().filter(|verb| *verb == "STOR").count() >= 3)
+            .await;
+        lease.end();
+    };
+    let (ended, ()) = tokio::join!(lane.work(session), ending);
+    assert!(matches!(ended["/out/1"], Err(Stopped::LeaseEnded)), "{ended:#?}");
+    assert!(rig.server.content("/out/1").is_none());
+    for path in ["/out/0", "/out/2", "/out/3"] {
+        assert!(ended[path].is_ok(), "{ended:#?}");
+        assert_eq!(rig.server.content(path).unwrap(), CONTENT);
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_is_missing_does_not_disturb_its_row() {
+    let (rig, known, session) = far(Script::new()).await;
+    let mut waiting = entries(&rig);
+    waiting[1].task.local_path = "/missing".into();
+    let lane = Lane { rig: &rig, known: &known, waiting, ended: BTreeMap::new() };
+    let ended = lane.work(session).await;
+    assert!(!known.objects());
+    for (path, ended) in ended {
+        if path == "/out/1" {
+            assert_eq!(failed(ended).failure.code, Code::SourceNotFound);
+        } else {
+            assert_eq!(ended.unwrap().bytes, CONTENT.len() as u64, "{path}");
+        }
+    }
+}
+
+/// Whatever one reply of a row is like: every file is there in the end, and whole; each task is answered once; no
+/// file has its name before its SIZE was asked.
+#[tokio::test]
+async fn a_fault_anywhere_in_a_row_costs_no_file() {
+    let acts = || {
+        [
+            Act::Hang,
+            Act::Close,
+            Act::SayAndClose(text("421 Bye")),
+            say("garbage"),
+            say("226 not asked for"),
+            say("213 3"),
+            say("450 Busy"),
+            say("500 What?"),
+            say("425 No data connection"),
+            say("226 a\r\n226 b"),
+            say("500 a\r\n226 b"),
+            Act::Take(100, End::Close(text("426 Broken"))),
+            Act::Take(100, End::Reset(text("451 Broken"))),
+            Act::Take(3, End::Close(text("226 stored"))),
+            Act::DeadPort,
+        ]
+    };
+    for command in ["EPSV", "STOR", "SIZE", "RNFR", "RNTO"] {
+        let mut cases = tokio::task::JoinSet::new();
+        for nth in 0..3 {
+            for act in acts() {
+                let is_stors = matches!(act, Act::Take(..));
+                // In its turn it is meant.
+                if (command, nth) == ("STOR", 0) && matches!(&act, Act::Say(said) if said.starts_with("500"))
+                {
+                    continue;
+                }
+                if is_stors != (command == "STOR") && (is_stors || matches!(act, Act::DeadPort)) {
+                    continue;
+                }
+                cases.spawn(costs_no_file(command, nth, act));
+            }
+        }
+        while let Some(case) = cases.join_next().await {
+            case.unwrap();
+        }
+    }
+}
+
+async fn costs_no_file(command: &'static str, nth: usize, act: Act) {
+    let at = format!("{command} {nth} {act:?}");
+    // A file that a server takes for renamed without having renamed it cannot be told.
+    let lies = command == "RNTO" && matches!(&act, Act::Say(said) if said.starts_with("226"));
+    let (rig, known, session) = waiting(Script::new(), Duration::from_secs(1)).await;
+    rig.server.nth(command, nth, act);
+    let ended = work(&rig, &known, session).await;
+    assert_eq!(ended.len(), FILES, "{at}");
+    assert_renamed_after_size(&rig.server.commands(), &at);
+    for (path, ended) in ended {
+        let content = rig.server.content(&path);
+        assert!(ended.is_ok(), "{at}: {path}: {ended:?}\n{:#?}", rig.server.commands());
+        assert!(
+            content.as_deref() == Some(CONTENT) || lies && content.is_none(),
+            "{at}: {path}: {content:?}"
+        );
+    }
+}
