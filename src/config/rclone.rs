@@ -164,7 +164,7 @@ mod tests {
         let imported = import(
             "[b]\ntype = ftp\nhost = ftp.example.com\nport = 2121\nuser = u\n\
              pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\nexplicit_tls = true\nconcurrency = 4\nclose_timeout = 1m30s\n\
-             idle_timeout = 5m\nwriting_mdtm = true\nfancy = secret\n\n[gdrive]\ntype = drive\ntoken = {}\n\
+             idle_timeout = 5m\nask_password = true\nfancy = secret\n\n[gdrive]\ntype = drive\ntoken = {}\n\
              \n[a]\ntype = ftp\nhost = h\n",
         );
         let (name, text) = &imported.sections[0];
@@ -172,12 +172,12 @@ mod tests {
         assert_eq!(
             text,
             "[b]\ntype = ftp\nhost = ftp.example.com\nport = 2121\nuser = u\nexplicit_tls = true\n\
-             concurrency = 4\nclose_timeout = 1m30s\nobscured_pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\n"
+             concurrency = 4\nidle_timeout = 5m\nclose_timeout = 1m30s\nobscured_pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\n"
         );
         assert_eq!(imported.sections[1].1, "[a]\ntype = ftp\nhost = h\nuser = alice\npass = \n");
         let notes = imported.notes.join("\n");
         for told in
-            ["[gdrive] is left out: its type is drive", "[b] writing_mdtm", "[b] fancy", "[a] has no user"]
+            ["[gdrive] is left out: its type is drive", "[b] ask_password", "[b] fancy", "[a] has no user"]
         {
             assert!(notes.contains(told), "{told}: {notes}");
         }
