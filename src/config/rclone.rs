@@ -164,7 +164,7 @@ mod tests {
         let imported = import(
             "[b]\ntype = ftp\nhost = ftp.example.com\nport = 2121\nuser = u\n\
              pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\nexplicit_tls = true\nconcurrency = 4\nclose_timeout = 1m30s\n\
-             idle_timeout = 5m\nask_password = true\nfancy = secret\n\n[gdrive]\ntype = drive\ntoken = {}\n\
+             tls_cache_size = 5\nask_password = true\nfancy = secret\n\n[gdrive]\ntype = drive\ntoken = {}\n\
              \n[a]\ntype = ftp\nhost = h\n",
         );
         let (name, text) = &imported.sections[0];
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(
             text,
             "[b]\ntype = ftp\nhost = ftp.example.com\nport = 2121\nuser = u\nexplicit_tls = true\n\
-             concurrency = 4\nidle_timeout = 5m\nclose_timeout = 1m30s\nobscured_pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\n"
+             concurrency = 4\nclose_timeout = 1m30s\nobscured_pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\n"
         );
         assert_eq!(imported.sections[1].1, "[a]\ntype = ftp\nhost = h\nuser = alice\npass = \n");
         let notes = imported.notes.join("\n");
@@ -181,7 +181,7 @@ mod tests {
         {
             assert!(notes.contains(told), "{told}: {notes}");
         }
-        assert!(!notes.contains("secret") && !notes.contains("idle_timeout"), "{notes}");
+        assert!(!notes.contains("secret") && !notes.contains("tls_cache_size"), "{notes}");
     }
 
     #[test]

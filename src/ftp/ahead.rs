@@ -50,7 +50,7 @@ pub(super) struct Ahead {
     size: Option<(String, Reply)>,
     /// RNFR was accepted for this path, and no command came after it.
     renaming: Option<String>,
-    /// STOR went out for this path, and its data connection comes about there.
+    /// STOR (or SIZE and RETR) went out for this path, and its data connection comes about there.
     begun: Option<(String, End)>,
     /// The present transfer is one that was begun so.
     pub is_hasty: bool,
@@ -124,9 +124,13 @@ impl Ahead {
         self.renaming.take_if(|of| of == path).is_some()
     }
 
-    /// STOR went out for `path`, and its data connection comes about at `end`.
+    /// STOR (or SIZE and RETR) went out for `path`, and its data connection comes about at `end`.
     pub fn begin(&mut self, path: &str, end: End) {
         self.begun = Some((path.to_owned(), end));
+    }
+
+    pub fn has_begun(&self, path: &str) -> bool {
+        self.begun.as_ref().is_some_and(|(of, _)| of == path)
     }
 
     pub fn take_begun(&mut self, path: &str) -> Option<End> {
@@ -161,6 +165,15 @@ impl Session {
             Data::Passive => !self.lacks.epsv,
             Data::Active { .. } => true,
         }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.connection().way.data, Data::Active { .. })
+    }
+
+    /// Whether RETR or STOR of this path went out with the end of the file before.
+    pub(crate) fn has_begun(&self, path: &str) -> bool {
+        self.ahead.has_begun(path)
     }
 
     /// What announces the next data connection.
@@ -220,12 +233,14 @@ impl Session {
         self.heard_reply(read)
     }
 
-    /// Whether a refusal of STOR is one of sending it before its turn, as far as can be told: in its turn it will
+    /// Whether a refusal is one of sending it before its turn, as far as can be told: in its turn it will
     /// tell.
     pub(super) fn refused_for_haste(&self, step: Step, fault: &Fault) -> bool {
         let Fault::Reply(reply) = fault else { return false };
         let is_about_turns = matches!(reply.code, 425 | 450 | 500..=504);
-        self.ahead.is_hasty && matches!(step, Step::Stor | Step::Sending) && is_about_turns
+        self.ahead.is_hasty
+            && matches!(step, Step::Stor | Step::Sending | Step::Retr | Step::Receiving)
+            && is_about_turns
     }
 
     pub(super) fn objected(&self, what: &str) {

@@ -66,6 +66,20 @@ impl Retrieve<'_> {
         self.0.finish_download().await.map(|()| end)
     }
 
+    /// [`Retrieve::finish`], and where the server is told of data connections (active mode) SIZE and RETR of `next`
+    /// go out with that: nothing but [`Session::retrieve_sized`] of it may come then.
+    pub async fn finish_before(self, next: &str) -> Result<End, TryError> {
+        let end = self.0.end;
+        self.0.finish_download_before(next).await.map(|()| end)
+    }
+
+    /// Whether the next file may be asked for with this one's end.
+    #[must_use]
+    pub fn may_begin_next(&self) -> bool {
+        let session = &*self.0.session;
+        self.0.early.is_none() && session.may_hurry() && session.is_active() && !session.lacks.size
+    }
+
     /// Gives the transfer up: closes the data connection and waits two seconds at most for the final reply;
     /// where it comes the session stays sound. Returns the reply's code.
     pub async fn abort(self) -> Option<u16> {
@@ -158,7 +172,7 @@ impl Session {
     /// # Errors
     /// As of both; a file that SIZE says is missing is not asked for.
     pub async fn retrieve_sized(&mut self, path: &str) -> Result<(Size, Retrieve<'_>), TryError> {
-        if self.lacks.size || !self.may_hurry() {
+        if (self.lacks.size || !self.may_hurry()) && !self.has_begun(path) {
             let size = self.size_to_retrieve(path).await?;
             return Ok((size, self.retrieve(path).await?));
         }

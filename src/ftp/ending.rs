@@ -92,6 +92,21 @@ impl Transfer<'_> {
         }
     }
 
+    /// Ends a download in active mode, and asks for the next one with that.
+    pub async fn finish_download_before(mut self, next: &str) -> Result<(), TryError> {
+        self.say_goodbye().await;
+        match self.session.begin_retrieving(next).await {
+            Ok(ended) if ended.is_done() => Ok(()),
+            Ok(ended) => {
+                let unfinished = self.session.unfinished;
+                let error = self.session.fail(self.step, Some(&self.path), &Fault::Reply(ended));
+                self.session.unfinished |= unfinished;
+                Err(error)
+            }
+            Err(fault) => Err(self.session.fail(self.step, Some(&self.path), &fault)),
+        }
+    }
+
     /// Closes the data connection of a file that has been received, with TLS's `close_notify`.
     async fn say_goodbye(&mut self) {
         if let Some(DataConnection::Ssl(data)) = &mut self.data {
@@ -230,16 +245,43 @@ impl Ended {
 }
 
 impl Session {
-    /// The replies to a burst at an upload's end; one out of its place ends the session.
-    async fn replies(&mut self, row: Row<'_>) -> Result<Replies, Fault> {
+    /// EPRT, SIZE and RETR in one burst, while the reply that ends the present transfer is on its way: that one is
+    /// returned.
+    async fn begin_retrieving(&mut self, next: &str) -> Result<Reply, Fault> {
+        let announced = self.announce_ahead().await?;
+        let size = command_line(Step::Size, Some(next))?;
+        let retr = command_line(Step::Retr, Some(next))?;
+        self.send_ahead(&[&announced.line, &size, &retr]).await?;
+        let ended = self.end_in_place().await?;
+        let reply = self.reply_in_place("EPRT", |code| code == 200).await?;
+        if let Some(end) = self.announced_end(announced, &reply) {
+            self.ahead.begin(next, end);
+            self.unfinished = true;
+        } else {
+            self.objected(&reply.to_string());
+            // Refused as well, or the session is in doubt.
+            self.owed_reply(Step::Size.verb()).await?;
+            self.owed_reply(Step::Retr.verb()).await?;
+        }
+        Ok(ended)
+    }
+
+    /// The reply that ends a transfer, with other replies behind it.
+    async fn end_in_place(&mut self) -> Result<Reply, Fault> {
         let ended = self.final_reply(self.connection().timeouts.close).await?;
-        // A command that was swallowed is refused as one, before the transfer's end is told.
         self.in_place(&ended, |code| {
             (200..300).contains(&code) && !matches!(code, 213 | 229) || code >= 400
         })?;
+        // A command that was swallowed is refused as one, before the transfer's end is told.
         if (500..=504).contains(&ended.code) {
             return Err(self.out_of_place(&ended));
         }
+        Ok(ended)
+    }
+
+    /// The replies to a burst at an upload's end; one out of its place ends the session.
+    async fn replies(&mut self, row: Row<'_>) -> Result<Replies, Fault> {
+        let ended = self.end_in_place().await?;
         let announced = match row.next {
             Some(_) => Some(self.reply_in_place("EPSV", |code| matches!(code, 200 | 229)).await?),
             None => None,

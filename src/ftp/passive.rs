@@ -82,12 +82,14 @@ impl Session {
     ) -> Result<Opened, StepFault> {
         let failed = |fault| StepFault::new(step, fault);
         if let Some(end) = self.ahead.take_begun(path) {
-            // STOR is under way; its reply is still to come.
-            (self.ahead.unaccepted, self.ahead.is_hasty) = (self.tls.is_none(), true);
-            return match self.tls {
-                None => self.open_unaccepted(end, true).await,
-                Some(_) => self.open_sent(step, end, Sent::default()).await,
-            };
+            // The command is under way; its reply is still to come.
+            let is_unaccepted = step == Step::Stor && self.tls.is_none();
+            (self.ahead.unaccepted, self.ahead.is_hasty) = (is_unaccepted, true);
+            if is_unaccepted {
+                return self.open_unaccepted(end, true).await;
+            }
+            let sent = Sent { size: manner == Manner::BehindSize, ..Sent::default() };
+            return self.open_sent(step, end, sent).await;
         }
         let line = command_line(step, Some(path)).map_err(failed)?;
         self.speak_utf8(path).await.map_err(failed)?;

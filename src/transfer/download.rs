@@ -8,6 +8,7 @@ use crate::storage::{Begun, Finish, TempFile};
 use crate::task::{After, Verify};
 
 use super::resume::{self, Kept};
+use super::row::Place;
 use super::verify::Check;
 use super::{Job, Stopped, Transferred, after, give_up, memory, mtime, try_again};
 
@@ -15,6 +16,7 @@ pub(super) async fn run(
     session: &mut Session,
     job: &Job<'_>,
     kept: &mut Kept,
+    row: &mut Place<'_>,
 ) -> Result<Transferred, Stopped> {
     let begun = match kept.download() {
         Some(file) => Begun::Now(file),
@@ -30,7 +32,7 @@ pub(super) async fn run(
             return Ok(done);
         }
     };
-    match fetch(session, job, &mut file).await {
+    match fetch(session, job, &mut file, row).await {
         Ok(Check { notes, facts, .. }) => {
             let mut done = Transferred { bytes: file.len(), notes, facts };
             // Not torn off: whether the file has its name must be known.
@@ -56,13 +58,20 @@ fn finish(job: &Job<'_>, done: &Transferred) -> Finish {
 
 async fn create(session: &Session, job: &Job<'_>) -> Result<Begun, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
-    let place = job.resumes.then(|| resume::place(session.connection(), job));
+    // Of a file that is on its way from its begin already, no part is of use.
+    let resumes = job.resumes && !session.has_begun(&job.path);
+    let place = resumes.then(|| resume::place(session.connection(), job));
     let (owner, overwrite) = (job.owner.clone(), job.task.options.overwrite);
     job.stop.or(job.storage.create_or_resume(&target, owner, overwrite, place)).await
 }
 
 /// Brings the whole file, and says what is known and what could not be verified about it.
-async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Result<Check, Stopped> {
+async fn fetch(
+    session: &mut Session,
+    job: &Job<'_>,
+    file: &mut TempFile,
+    row: &mut Place<'_>,
+) -> Result<Check, Stopped> {
     let mut check = Check::begin(session, job)?;
     after::may_begin(session, job).await?;
     mtime::of_source(session, job, &mut check).await?;
@@ -85,7 +94,7 @@ async fn fetch(session: &mut Session, job: &Job<'_>, file: &mut TempFile) -> Res
         retrieve.abort().await;
         return Err(distrusting(session, &check, stopped));
     }
-    let end = job.stop.or(retrieve.finish()).await?;
+    let end = row.finish_download(retrieve, job).await?;
     match verified(session, job, file, promised, end, &mut check).await {
         Ok(()) => Ok(check),
         Err(stopped) => Err(distrusting(session, &check, stopped)),
@@ -147,7 +156,7 @@ async fn begin<'s>(
     if !is_compared(job) {
         return Ok((Promised { bytes: None, note: None }, session.retrieve(path).await?));
     }
-    let (size, retrieve) = if session.is_asked_in_turn() {
+    let (size, retrieve) = if session.is_asked_in_turn() && !session.has_begun(path) {
         let size = session.size_to_retrieve(path).await?;
         if let Size::Bytes(bytes) = size
             && let Some(source) = resume::stamp(session, job, bytes).await?

@@ -207,7 +207,7 @@ async fn run(
 ) -> Result<Progress, Stopped> {
     job.stop.or(session.speak_utf8_for(&job.path)).await?;
     match job.task.operation {
-        Operation::Download => download::run(session, job, kept).await.map(Progress::Done),
+        Operation::Download => download::run(session, job, kept, place).await.map(Progress::Done),
         Operation::Upload => upload::run(session, job, kept, place).await,
     }
 }

@@ -8,11 +8,11 @@
 use std::time::Instant;
 
 use crate::failure::{Remedy, TryError};
-use crate::ftp::{self, Renamed, Session, Store};
+use crate::ftp::{self, End, Renamed, Retrieve, Session, Store};
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
 use crate::storage::{Owner, SourceFile};
-use crate::task::{Operation, Task, Verify};
+use crate::task::{After, Operation, Task, Verify};
 
 use super::tidy::Leftover;
 use super::upload::{self, Begun};
@@ -151,6 +151,22 @@ impl Place<'_> {
         Ok(ended.stored?)
     }
 
+    /// Ends the download whose bytes have all come; in active mode together with the begin of the next one.
+    pub async fn finish_download(&mut self, retrieve: Retrieve<'_>, job: &Job<'_>) -> Result<End, Stopped> {
+        let may_go_on = is_plain_download(job.task) && self.beside.may_wait() && retrieve.may_begin_next();
+        match if may_go_on { self.next_download(&retrieve) } else { None } {
+            Some(next) => job.stop.or(retrieve.finish_before(&next)).await,
+            None => job.stop.or(retrieve.finish()).await,
+        }
+    }
+
+    /// Takes the next task; its path on the server, where it is a download for the row.
+    fn next_download(&mut self, retrieve: &Retrieve<'_>) -> Option<String> {
+        let (task, record) = self.beside.next()?;
+        let path = retrieve.connection().on_server(&task.remote_path)?;
+        (is_plain_download(task) && record.lease.is_live() && path.is_ascii()).then_some(path)
+    }
+
     /// The file that is due, where its task is still ours.
     fn take_due(&mut self, job: &Job<'_>) -> Option<Due> {
         let due = self.row.due.take()?;
@@ -184,7 +200,7 @@ impl Place<'_> {
         let Some(source) = opened.ok().filter(fits) else { return Ok(None) };
         job.strays.lock().begun(directory, &owner, Instant::now());
         let leftover = Leftover::of(&job.strays, directory, &owner.temp);
-        let begun = Begun { name: owner.temp.clone(), is_begun: false, source, leftover };
+        let begun = Begun { name: owner.temp.clone(), goes_on: false, source, leftover };
         Ok(Some(Next { origin: record.origin.clone(), temp, owner, begun }))
     }
 
@@ -231,6 +247,15 @@ fn is_plain(task: &Task) -> bool {
     task.operation == Operation::Upload
         && options.overwrite
         && options.verify == Verify::Size
+        && !options.preserve_mtime
+}
+
+/// Whether nothing but SIZE and RETR is asked about it.
+fn is_plain_download(task: &Task) -> bool {
+    let options = &task.options;
+    task.operation == Operation::Download
+        && options.verify == Verify::Size
+        && options.after == After::Keep
         && !options.preserve_mtime
 }
 

@@ -30,15 +30,15 @@ pub(super) async fn run(
 ) -> Result<Progress, Stopped> {
     let directory = directory_of(&job.path)?;
     let mut check = Check::begin(session, job)?;
-    let Begun { name, is_begun, mut source, leftover } = match place.row.take_begun(job) {
+    let Begun { name, goes_on, mut source, leftover } = match place.row.take_begun(job) {
         Some(begun) => begun,
         None => match begin(session, job, directory, kept, &mut check).await? {
-            Begin::Now(begun) => begun,
+            Begin::Now(begun) => *begun,
             Begin::Superfluous { bytes } => return Ok(Progress::Done(already_there(bytes, check))),
         },
     };
     check.facts.source_mtime = mtime::of_local(&source);
-    let temp = Temp { path: format!("{directory}{name}"), is_begun };
+    let temp = Temp { path: format!("{directory}{name}"), is_begun: goes_on };
     let put = put(session, job, &temp, &mut source, &mut check, place).await;
     let bytes = source.size();
     if matches!(put, Ok(Put::Due)) {
@@ -65,13 +65,13 @@ pub(super) async fn run(
 pub(super) struct Begun {
     pub name: TempName,
     /// An earlier try of this process has sent a part of it.
-    pub is_begun: bool,
+    pub goes_on: bool,
     pub source: SourceFile,
     pub leftover: Leftover,
 }
 
 enum Begin {
-    Now(Begun),
+    Now(Box<Begun>),
     /// The destination is there.
     Superfluous {
         bytes: u64,
@@ -98,10 +98,10 @@ async fn begin(
     if is_there(session, job, bytes, check).await? {
         return Ok(Begin::Superfluous { bytes });
     }
-    let is_begun = earlier.is_some();
+    let goes_on = earlier.is_some();
     let name = earlier.and_then(Sent::take).unwrap_or_else(|| job.owner.temp.clone());
     let leftover = Leftover::of(&job.strays, directory, &name);
-    Ok(Begin::Now(Begun { name, is_begun, source, leftover }))
+    Ok(Begin::Now(Box::new(Begun { name, goes_on, source, leftover })))
 }
 
 /// Where the file stands until it has its name.
