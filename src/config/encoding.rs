@@ -353,7 +353,9 @@ mod tests {
 
         #[test]
         fn different_names_stay_different(mask in 0_u32..1 << 28, one in "[a\\t /*:␡‛＊．. ␠]{1,6}", other in "[a\\t /*:␡‛＊．. ␠]{1,6}") {
-            let encoding = Encoding(mask & !RAW);
+            // Together with these rclone's Dot makes one of `..` and `.．`.
+            let dots = if mask & (LEFT_PERIOD | RIGHT_PERIOD) == 0 { 0 } else { DOT };
+            let encoding = Encoding(mask & !RAW & !dots);
             let (one, other) = (one.replace('/', ""), other.replace('/', ""));
             prop_assume!(one != other);
             prop_assert_ne!(encoding.encode(&one), encoding.encode(&other));
