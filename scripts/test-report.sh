@@ -65,7 +65,8 @@ machine() {
         "$(cut -d' ' -f1 /proc/loadavg)"
 }
 
-changed=$(git status --porcelain | grep -q . && echo ', with changes that are not committed')
+# The report itself does not count.
+changed=$(git status --porcelain -- . ":!$report" | grep -q . && echo ', with changes that are not committed')
 commit="$(git rev-parse --short HEAD)$changed"
 machine=$(machine)
 date=$(date -u +%Y-%m-%d)

@@ -14,7 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("rustix::fs", &["storage/"]),
     ("cap_std", &["storage/"]),
     ("crate::app", &["main.rs", "cli/", "demo/"]),
-    ("crate::consume", &["app/", "publish/", "client/", "cli/args.rs", "cli/check"]),
+    ("crate::consume", &["app/", "publish/", "client/", "consume/", "cli/args.rs", "cli/check"]),
     // the commands' own Kafka: no part of a pod may lean on it
     ("crate::client", &["cli/"]),
     ("crate::publish", &["app/"]),

@@ -166,12 +166,18 @@ fn every_subcommand_and_option_that_a_document_names_is_one() {
         let lines = commands.lines().map(|line| line.replace("-n ftp-pooler ", ""));
         for line in lines.filter(|line| line.contains("ftp-pooler ")) {
             for name in words_behind(&line, "ftp-pooler ") {
-                let Some(help) = help(&[name]).filter(|help| help.contains("Usage: ftp-pooler")) else {
+                let Some(own_help) = help(&[name]).filter(|help| help.contains("Usage: ftp-pooler")) else {
                     wrong.push(format!("{document}: ftp-pooler {name}: no such subcommand"));
                     continue;
                 };
                 count += 1;
                 let (_, behind) = line.split_once(&format!("ftp-pooler {name}")).unwrap();
+                // `failures retry` and the like have options of their own.
+                let next = behind.split_whitespace().next().unwrap_or_default();
+                let is_word = !next.is_empty() && next.chars().all(|c| c.is_ascii_lowercase());
+                let nested = is_word.then(|| help(&[name, next])).flatten();
+                let nested = nested.filter(|help| help.contains(&format!("Usage: ftp-pooler {name} {next}")));
+                let help = nested.unwrap_or(own_help);
                 let own = behind.split(['|', ';', '#', '&']).next().unwrap_or_default();
                 let options = own.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
                 let unknown = options

@@ -371,8 +371,8 @@ pub const FOREIGN: &[Foreign] = &[
     foreign("description", Taken::Any, "a remark"),
     foreign("allow_insecure_tls_ciphers", OFF, "this TLS has no insecure ciphers"),
     foreign("tls_cache_size", Taken::Any, "each session keeps its own TLS session"),
-    foreign("disable_mlsd", Taken::Any, "nothing is listed"),
-    foreign("force_list_hidden", Taken::Any, "nothing is listed"),
+    foreign("disable_mlsd", Taken::Any, "only submit lists, and asks for LIST where MLSD is refused"),
+    foreign("force_list_hidden", Taken::Any, "only submit lists, and takes what the server shows"),
     foreign("ask_password", OFF, "a pod has nobody to ask"),
     foreign("no_check_upload", OFF, "every upload is checked before it gets its name"),
 ];

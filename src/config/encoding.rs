@@ -115,7 +115,40 @@ impl Encoding {
 
     /// A name that the server listed, as a task says it: what [`Encoding::on_server`] makes the server's again.
     pub fn from_server(self, name: &str) -> String {
-        if self == STANDARD { name.to_owned() } else { STANDARD.encode(&self.decode(name)) }
+        if self == STANDARD { name.to_owned() } else { STANDARD.encode(&self.decode_whole(name)) }
+    }
+
+    /// [`Encoding::decode`], and what stands for a character only where a name begins or ends.
+    fn decode_whole(self, name: &str) -> String {
+        if self.has(DOT) && ["．", "．．", "‛．", "‛．‛．"].contains(&name) {
+            return self.decode(name);
+        }
+        let edge = |edge: &[(u32, &[char])], c: char| {
+            let characters = edge.iter().filter(|(bits, _)| self.has(*bits)).flat_map(|(_, of)| of.iter());
+            characters.copied().find(|of| edge_replacement(*of) == c)
+        };
+        let mut characters: Vec<char> = name.chars().collect();
+        let first = match characters.as_slice() {
+            [c, ..] if edge(LEFT, *c).is_some() => characters.drain(..1).next().and_then(|c| edge(LEFT, c)),
+            [QUOTE, c, ..] if edge(LEFT, *c).is_some() => characters.drain(..2).next_back(),
+            _ => None,
+        };
+        // Quotes in pairs are quotes; one that is left over belongs to what comes after it.
+        let quotes = characters.iter().rev().skip(1).take_while(|c| **c == QUOTE).count();
+        let last = match characters.last().copied() {
+            Some(c) if edge(RIGHT, c).is_some() => {
+                characters.pop();
+                if quotes % 2 == 1 {
+                    characters.pop();
+                    Some(c)
+                } else {
+                    edge(RIGHT, c)
+                }
+            }
+            _ => None,
+        };
+        let middle: String = characters.into_iter().collect();
+        first.into_iter().chain(self.decode_characters(&middle).chars()).chain(last).collect()
     }
 
     fn has(self, bits: u32) -> bool {
@@ -179,12 +212,16 @@ impl Encoding {
 
     fn decode(self, name: &str) -> String {
         match name {
-            "．" if self.has(DOT) => return ".".to_owned(),
-            "．．" if self.has(DOT) => return "..".to_owned(),
-            "‛．" if self.has(DOT) => return "．".to_owned(),
-            "‛．‛．" if self.has(DOT) => return "．．".to_owned(),
-            _ => {}
+            "．" if self.has(DOT) => ".".to_owned(),
+            "．．" if self.has(DOT) => "..".to_owned(),
+            "‛．" if self.has(DOT) => "．".to_owned(),
+            "‛．‛．" if self.has(DOT) => "．．".to_owned(),
+            _ => self.decode_characters(name),
         }
+    }
+
+    /// What stands for a character wherever it is.
+    fn decode_characters(self, name: &str) -> String {
         let mut out = String::with_capacity(name.len());
         let mut quoted = false;
         for c in name.chars() {
@@ -286,19 +323,32 @@ mod tests {
 
     #[test]
     fn what_a_server_lists_is_what_a_task_says() {
-        for (encoding, listed) in
-            [("Colon,Dot", "a：b"), ("None", "plain"), (FTP, "a b"), ("LeftSpace", "␠x")]
-        {
+        let cases = [
+            ("Colon,Dot", "a：b"),
+            ("None", "plain"),
+            (FTP, "a b"),
+            ("LeftSpace", "␠x"),
+            ("RightPeriod", "a．"),
+        ];
+        for (encoding, listed) in cases {
             let encoding = Encoding::parse(encoding).unwrap();
             let said = encoding.from_server(listed);
             assert_eq!(encoding.on_server(&said), listed, "{said}");
         }
+        assert_eq!(Encoding::parse("LeftSpace").unwrap().from_server("␠x"), " x");
     }
 
     proptest! {
         #[test]
         fn names_without_odd_characters_stay_as_they_are(name in "[a-zA-Z0-9äöü日本 ._-]{0,20}[a-z]") {
             prop_assert_eq!(on_server(FTP, &name), name);
+        }
+
+        #[test]
+        fn what_is_on_the_server_is_found_there_again(mask in 0_u32..1 << 28, name in "[a\\t :␡‛＊．. ␠~]{1,6}") {
+            let encoding = Encoding(mask & !RAW);
+            let listed = encoding.on_server(&name);
+            prop_assert_eq!(encoding.on_server(&encoding.from_server(&listed)), listed);
         }
 
         #[test]

@@ -164,7 +164,7 @@ mod tests {
         let imported = import(
             "[b]\ntype = ftp\nhost = ftp.example.com\nport = 2121\nuser = u\n\
              pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\nexplicit_tls = true\nconcurrency = 4\nclose_timeout = 1m30s\n\
-             idle_timeout = 5m\nwriting_mdtm = true\nfancy = secret\n\n[gdrive]\ntype = drive\ntoken = {}\n\
+             tls_cache_size = 5\nask_password = true\nfancy = secret\n\n[gdrive]\ntype = drive\ntoken = {}\n\
              \n[a]\ntype = ftp\nhost = h\n",
         );
         let (name, text) = &imported.sections[0];
@@ -177,11 +177,11 @@ mod tests {
         assert_eq!(imported.sections[1].1, "[a]\ntype = ftp\nhost = h\nuser = alice\npass = \n");
         let notes = imported.notes.join("\n");
         for told in
-            ["[gdrive] is left out: its type is drive", "[b] writing_mdtm", "[b] fancy", "[a] has no user"]
+            ["[gdrive] is left out: its type is drive", "[b] ask_password", "[b] fancy", "[a] has no user"]
         {
             assert!(notes.contains(told), "{told}: {notes}");
         }
-        assert!(!notes.contains("secret") && !notes.contains("idle_timeout"), "{notes}");
+        assert!(!notes.contains("secret") && !notes.contains("tls_cache_size"), "{notes}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     /// room for it. Its lanes do that beside their tasks.
     pub(super) fn tidy(self: &Arc<Self>, line: &Arc<Line>, tasks: usize, now: Instant) {
         let may_tidy = tasks == 0
-            && !self.cut_off.is_cancelled()
+            && !self.lanes.is_closed()
             && line.breaker(now) == breaker::State::Closed
             && self.carrier.is_untidy(&line.connection);
         if may_tidy && !line.is_tidied.swap(true, Ordering::AcqRel) {
@@ -51,7 +51,8 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
             }
             Ok(Err(_)) | Err(_) => return,
         };
-        while session.is_sound() && !session.yields() && line.counts().waiting == 0 {
+        let is_wanted = || line.counts().waiting == 0 && !self.lanes.is_closed();
+        while session.is_sound() && !session.yields() && is_wanted() {
             if !self.unless_cut_off(self.carrier.tidy(&mut session)).await {
                 break;
             }

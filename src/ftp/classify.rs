@@ -84,7 +84,8 @@ fn at_login(step: Step, code: u16, says: Says) -> (Code, Remedy) {
 fn after_login(step: Step, code: u16, says: Says) -> (Code, Remedy) {
     match code {
         400..=499 if says.too_many => (Code::ServerBusy, Remedy::LowerLimit),
-        425 if says.tls => (Code::TlsFailed, Remedy::GiveUp),
+        // FileZilla says 450.
+        425 | 450 if says.tls => (Code::TlsFailed, Remedy::GiveUp),
         425 => (Code::ConnectFailed, Remedy::Wait),
         450 if step == Step::Retr && says.missing => (Code::SourceNotFound, Remedy::GiveUp),
         452 => (Code::StorageFull, Remedy::Wait),
@@ -99,6 +100,7 @@ fn after_login(step: Step, code: u16, says: Says) -> (Code, Remedy) {
         530 | 532 => (Code::PermissionDenied, Remedy::GiveUp),
         552 => (Code::StorageFull, Remedy::GiveUp),
         550..=559 if says.full => (Code::StorageFull, Remedy::Wait),
+        550 | 553 if says.in_use => (Code::ServerBusy, Remedy::Wait),
         550 | 553 => file_refused(step, says),
         500..=599 => (Code::ProtocolError, Remedy::GiveUp),
         _ => (Code::ProtocolError, Remedy::Wait),

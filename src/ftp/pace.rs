@@ -26,9 +26,10 @@ impl Pace {
 
     /// How long the next bytes may be waited for, and whose key says so.
     pub fn limit(&self, timeouts: &Timeouts) -> (Wait, Duration) {
-        let usual = match self.is_first {
-            true => (Wait::FirstByte, timeouts.first_byte),
-            false => (Wait::Stall, timeouts.stall),
+        let usual = if self.is_first {
+            (Wait::FirstByte, timeouts.first_byte)
+        } else {
+            (Wait::Stall, timeouts.stall)
         };
         let left = self.rate.window.saturating_sub(self.waited);
         if self.needed() > 0 && !self.is_first && left < usual.1 { (Wait::Rate, left) } else { usual }

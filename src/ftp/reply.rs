@@ -150,6 +150,8 @@ pub(super) struct Says {
     pub too_many: bool,
     pub tls: bool,
     pub bad_name: bool,
+    /// Somebody else has the file open.
+    pub in_use: bool,
     /// vsftpd's last words before the session's process dies.
     pub oops: bool,
 }
@@ -199,6 +201,8 @@ const TOO_MANY: &[&str] = &[
     "already logged in",
 ];
 const TLS: &[&str] = &["tls", "ssl", "encrypt", "cleartext"];
+const IN_USE: &[&str] =
+    &["being used by", "file in use", "sharing violation", "resource busy", "file busy", "is locked"];
 const BAD_NAME: &[&str] = &["name too long", "filename", "file name", "invalid name", "illegal"];
 
 impl Says {
@@ -217,6 +221,7 @@ impl Says {
             full: any(FULL),
             too_many: any(TOO_MANY),
             tls: any(TLS),
+            in_use: any(IN_USE),
             bad_name: any(BAD_NAME),
             oops: words.trim_start().starts_with("oops"),
         }

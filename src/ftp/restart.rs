@@ -87,8 +87,7 @@ impl Session {
         let is_about_rest = self.is_sound()
             && match (refused.step, reply.code) {
                 (Step::Rest, code) => code != 421 && !reply.is_preliminary(),
-                (_, 501..=504 | 551 | 554) => true,
-                (Step::Stor, 451) => true,
+                (_, 501..=504 | 551 | 554) | (Step::Stor, 451) => true,
                 (_, 451) => reply.says_rest(),
                 _ => false,
             };

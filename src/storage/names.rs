@@ -108,3 +108,66 @@ impl Names {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A group that has committed `low` in every partition; `None`: Kafka is away.
+    #[derive(Debug, Default)]
+    struct Committed {
+        cluster: Option<String>,
+        low: Option<i64>,
+        asked: AtomicUsize,
+    }
+
+    impl Witness for Committed {
+        fn cluster(&self) -> Option<String> {
+            self.cluster.clone()
+        }
+
+        fn are_done(&self, records: &[Origin]) -> Option<Vec<bool>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let low = self.low?;
+            Some(records.iter().map(|record| record.offset < low).collect())
+        }
+    }
+
+    fn names(witness: Committed) -> (Names, Arc<Committed>) {
+        let witness = Arc::new(witness);
+        (Names::new(Arc::<Committed>::clone(&witness), "group", ["ftp-tasks".into()]).unwrap(), witness)
+    }
+
+    fn temps(names: &Names) -> Vec<TempName> {
+        let at = |offset| Origin { topic: "ftp-tasks".into(), partition: 1, offset };
+        [4, 5, 6].map(|offset| names.name_for(&at(offset))).into()
+    }
+
+    #[tokio::test]
+    async fn those_are_told_whose_records_are_done() {
+        let cluster = Some("cluster".to_owned());
+        let (names, _) = names(Committed { cluster, low: Some(6), asked: AtomicUsize::new(0) });
+        let temps = temps(&names);
+        assert_eq!(names.of_done_records(temps.clone()).await.unwrap(), temps[..2]);
+    }
+
+    #[tokio::test]
+    async fn where_kafka_does_not_say_nothing_is_told_and_it_is_left_in_peace_for_a_while() {
+        let (names, kafka) = names(Committed::default());
+        for _ in 0..3 {
+            assert_eq!(names.of_done_records(temps(&names)).await, None);
+        }
+        assert_eq!(kafka.asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn without_a_clusters_id_nobody_else_reads_our_names() {
+        let (ours, _) = names(Committed::default());
+        let (theirs, _) = names(Committed::default());
+        let temp = &temps(&ours)[0];
+        assert!(ours.read(temp.as_str()).unwrap().origin().is_some());
+        assert!(theirs.read(temp.as_str()).unwrap().origin().is_none());
+    }
+}

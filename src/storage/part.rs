@@ -98,23 +98,34 @@ struct Looked {
     names: HashMap<String, String>,
 }
 
+/// What the latest look into a directory tells of a record.
+enum Known {
+    /// The name of its part.
+    Part(String),
+    None,
+    /// The directory has to be read.
+    NotYet,
+}
+
 impl Parts {
     /// What an earlier owner of the record has left of `place` in `dir`, which is `directory`. The directory is read
     /// once in an assignment: a part that comes into being later is not another owner's. Blocks.
     pub fn find(&self, dir: &OwnedFd, directory: &str, owner: &Owner, place: &Place) -> Option<Part> {
         let mark = owner.mark.to_string();
         let name = match self.known(directory, owner.lease.since(), &mark) {
-            Some(known) => known?,
-            None => self.look(dir, directory, &mark)?,
+            Known::Part(name) => name,
+            Known::None => return None,
+            Known::NotYet => self.look(dir, directory, &mark)?,
         };
         open(dir, &name, &mark).filter(|part| part.source.place == *place && part.bytes > 0)
     }
 
-    /// `None` where the directory has to be read.
-    fn known(&self, directory: &str, since: Instant, mark: &str) -> Option<Option<String>> {
+    fn known(&self, directory: &str, since: Instant, mark: &str) -> Known {
         let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = looked.get_mut(directory).filter(|known| known.at >= since)?;
-        Some(known.names.remove(mark))
+        match looked.get_mut(directory).filter(|known| known.at >= since) {
+            Some(known) => known.names.remove(mark).map_or(Known::None, Known::Part),
+            None => Known::NotYet,
+        }
     }
 
     fn look(&self, dir: &OwnedFd, directory: &str, mark: &str) -> Option<String> {
@@ -137,7 +148,7 @@ fn read(dir: &OwnedFd) -> Result<HashMap<String, String>, Errno> {
     for entry in Dir::read_from(dir)?.take(MAX_ENTRIES) {
         let entry = entry?;
         let Ok(name) = entry.file_name().to_str() else { continue };
-        if !(name.starts_with(".ftp-pooler-") && name.ends_with(".tmp")) {
+        if !(name.starts_with(".ftp-pooler-") && name.strip_suffix(".tmp").is_some()) {
             continue;
         }
         opened += 1;

@@ -317,6 +317,7 @@ impl Peer {
         Ok(())
     }
 
+    #[allow(clippy::too_many_lines, reason = "an arm for each act")]
     async fn misbehave(
         &mut self,
         argument: &str,

@@ -6,6 +6,7 @@ mod fairness;
 mod order;
 mod rig;
 mod stopping;
+mod tidying;
 mod whereabouts;
 
 use std::collections::HashSet;

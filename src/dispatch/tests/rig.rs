@@ -47,6 +47,8 @@ struct State {
     tries: Vec<Try>,
     file_takes: Duration,
     undone: usize,
+    /// Errands on the servers that are still to be run.
+    litter: usize,
 }
 
 impl Carry<FakeSession> for FakeCarrier {
@@ -98,6 +100,21 @@ impl Carry<FakeSession> for FakeCarrier {
         session.sound = true;
         Ok(Progress::Done(Transferred { bytes: 7, ..Transferred::default() }))
     }
+
+    async fn tidy(&self, session: &mut FakeSession) -> bool {
+        if !self.is_untidy("") {
+            return false;
+        }
+        session.sound = false;
+        sleep(Duration::from_millis(50)).await;
+        session.sound = true;
+        self.state.lock().unwrap().litter -= 1;
+        true
+    }
+
+    fn is_untidy(&self, _: &str) -> bool {
+        self.state.lock().unwrap().litter > 0
+    }
 }
 
 pub struct Rig {
@@ -131,6 +148,7 @@ impl Rig {
             tries: Vec::new(),
             file_takes: Duration::from_millis(100),
             undone: 0,
+            litter: 0,
         };
         let carrier = FakeCarrier { state: Arc::new(Mutex::new(state)) };
         let (sender, answers) = mpsc::channel(20_000);
@@ -162,6 +180,15 @@ impl Rig {
 
     pub fn file_takes(&self, time: Duration) {
         self.carrier.state.lock().unwrap().file_takes = time;
+    }
+
+    /// From now on there are so many errands to be run.
+    pub fn litter(&self, errands: usize) {
+        self.carrier.state.lock().unwrap().litter = errands;
+    }
+
+    pub fn litter_left(&self) -> usize {
+        self.carrier.state.lock().unwrap().litter
     }
 
     /// All tries begun with a transfer, in their order.

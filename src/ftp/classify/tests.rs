@@ -150,6 +150,78 @@ fn what_may_pass_is_tried_again() {
     }
 }
 
+/// Words of servers that are not among those of the matrix, from their documentation and their users' reports; and
+/// rarer ones of those that are.
+#[test]
+fn what_iis_filezilla_and_others_say_is_understood() {
+    for (step, line, expected) in [
+        // IIS
+        (Step::Greeting, "421 Service not available, closing control connection.", (ServerBusy, LowerLimit)),
+        (Step::Login, "530 User cannot log in, home directory inaccessible.", (AuthFailed, OpenBreaker)),
+        (
+            Step::Login,
+            "530-User cannot log in.\r\n Win32 error: Access is denied.\r\n530 End",
+            (AuthFailed, OpenBreaker),
+        ),
+        (Step::Login, "534-Policy requires SSL.\r\n534 End", (TlsFailed, OpenBreaker)),
+        (Step::Retr, "550-The system cannot find the file specified.\r\n550 End", (SourceNotFound, GiveUp)),
+        (Step::Retr, "550-Access is denied.\r\n550 End", (PermissionDenied, GiveUp)),
+        (
+            Step::Retr,
+            "550 The process cannot access the file because it is being used by another process.",
+            (ServerBusy, Wait),
+        ),
+        (Step::Stor, "550-There is not enough space on the disk.\r\n550 End", (StorageFull, Wait)),
+        (Step::Receiving, "426 Connection closed; transfer aborted.", (ProtocolError, Wait)),
+        (Step::Retr, "425 Cannot open data connection.", (ConnectFailed, Wait)),
+        (Step::Size, "550-The system cannot find the path specified.\r\n550 End", (SourceNotFound, GiveUp)),
+        // FileZilla Server
+        (Step::Login, "421 Too many users are connected, please try again later.", (ServerBusy, LowerLimit)),
+        (Step::Login, "503 Use AUTH first.", (ConnectFailed, OpenBreaker)),
+        (Step::Retr, "550 Couldn't open the file", (SourceNotFound, GiveUp)),
+        (Step::Retr, "550 Permission denied", (PermissionDenied, GiveUp)),
+        (
+            Step::Stor,
+            "450 TLS session of data connection has not resumed or the session does not match the control connection",
+            (TlsFailed, GiveUp),
+        ),
+        (Step::Retr, "425 Can't open data connection for transfer of \"/in/a.txt\"", (ConnectFailed, Wait)),
+        (Step::Receiving, "426 Connection timed out, aborting transfer", (ProtocolError, Wait)),
+        // Pure-FTPd
+        (Step::Login, "421 Too many connections (3) from this IP", (ServerBusy, LowerLimit)),
+        (Step::Sending, "552 Quota exceeded: [a.txt] won't be saved", (StorageFull, GiveUp)),
+        (Step::Stor, "553 Can't open that file: No such file or directory", (PermissionDenied, GiveUp)),
+        (Step::Size, "421 Timeout - try typing a little faster next time", (ProtocolError, Wait)),
+        // ProFTPD
+        (
+            Step::Login,
+            "530 Sorry, the maximum number of allowed clients (30) already connected.",
+            (ServerBusy, LowerLimit),
+        ),
+        (Step::Receiving, "426 Transfer aborted. Data connection closed", (ProtocolError, Wait)),
+        (Step::Sending, "452 Transfer aborted. Disk quota exceeded", (StorageFull, Wait)),
+        (Step::Stor, "550 /in/a.txt: Operation not permitted", (PermissionDenied, GiveUp)),
+        // vsftpd
+        (
+            Step::Login,
+            "500 OOPS: vsftpd: refusing to run with writable root inside chroot()",
+            (ConnectFailed, OpenBreaker),
+        ),
+        (Step::Receiving, "421 Data timeout. Reconnect. Sorry.", (ProtocolError, Wait)),
+        (Step::Epsv, "421 Timeout.", (ProtocolError, Wait)),
+        // wu-ftpd, AIX, z/OS
+        (Step::Login, "530 User anna access denied.", (AuthFailed, OpenBreaker)),
+        (Step::Retr, "550 /in/a.txt: not a plain file.", (SourceNotFound, GiveUp)),
+        (
+            Step::Stor,
+            "452 Error writing file: There is not enough space in the file system.",
+            (StorageFull, Wait),
+        ),
+    ] {
+        assert_eq!(said(step, line), expected, "{line}");
+    }
+}
+
 #[test]
 fn what_the_server_cannot_do_is_given_up() {
     for line in [

@@ -15,7 +15,7 @@ async fn files_and_directories_are_told_apart_and_what_no_task_can_read_is_not_a
         std::fs::write(base.join("a"), b"abc").unwrap();
         std::fs::write(base.join("d/b"), b"b").unwrap();
         std::fs::write(base.join(OsStr::from_bytes(b"z\xff")), b"z").unwrap();
-        std::fs::write(base.join(".ftp-pooler-0123456789abcdef-0123456789abcdef-00000001.tmp"), b"t")
+        std::fs::write(base.join(".ftp-pooler-0123456789abcdef0123456789abcdef-01234567-0001.tmp"), b"t")
             .unwrap();
         symlink("a", base.join("link")).unwrap();
         symlink("d", base.join("link-d")).unwrap();
