@@ -227,7 +227,7 @@ fn rclones_keys_that_mean_something_here_are_taken() {
     assert_eq!(config.transfer.hash.unwrap().name(), "xxh3");
 
     let wrong = format!("{RIGHT_CONNECTIONS}encoding = Slash,Klingon\nask_password = true\n");
-    let mistakes = Files::new("transfer: {hash: md5}", &wrong).load(&[]).unwrap_err().to_string();
+    let mistakes = Files::new("transfer: {hash: md5}", &wrong).load(&[]).unwrap_err();
     for said in [
         "transfer.hash: found `md5`; expected none or sha256 or xxh3",
         "[remote-ftp] encoding: found `Klingon`; expected None, Raw, Slash,",

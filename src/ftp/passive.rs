@@ -48,7 +48,6 @@ pub(super) enum Manner {
 }
 
 /// What was sent for a transfer, beside the command itself.
-#[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent commands, not a state")]
 struct Sent {
