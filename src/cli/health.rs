@@ -67,7 +67,8 @@ impl Endpoint {
         let mut stream = self.connect(end)?;
         stream.set_write_timeout(Some(left_until(end)?))?;
         // 1.0: the answer is never chunked, and ends with the connection.
-        write!(stream, "GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", self.path, self.authority)?;
+        let request = format!("GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", self.path, self.authority);
+        stream.write_all(request.as_bytes())?;
         let answer = read_until_end(&mut stream, end)?;
         parse_answer(&String::from_utf8_lossy(&answer))
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is no HTTP"))
