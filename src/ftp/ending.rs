@@ -1,5 +1,7 @@
 //! How a transfer ends, and what goes out with its end where the server is far away: see `ahead`.
 
+use std::fmt;
+
 use tokio::io::AsyncReadExt;
 use tokio::time::{Duration, timeout};
 
@@ -19,12 +21,34 @@ use super::session::{Session, command_line};
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What goes out with the end of an upload in a row.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Row<'a> {
     /// The upload before, whose SIZE was right: its temp name, and its name.
     pub renames: Option<(&'a str, &'a str)>,
+    /// Asked right before that is sent, after all waiting; without it the answer is yes.
+    pub still_wanted: Option<&'a (dyn Fn() -> bool + Send + Sync)>,
     /// The path of the upload behind.
     pub next: Option<&'a str>,
+}
+
+impl fmt::Debug for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row")
+            .field("renames", &self.renames)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Row<'a> {
+    fn is_wanted(self) -> bool {
+        self.still_wanted.is_none_or(|ask| ask())
+    }
+
+    /// Without the upload before, where that is not wanted any more.
+    fn of_now(self) -> Row<'a> {
+        if self.is_wanted() { self } else { Row { renames: None, ..self } }
+    }
 }
 
 /// What came of it.
@@ -131,12 +155,16 @@ impl Transfer<'_> {
     /// Ends an upload, and lets go out with that what its neighbours in the row need.
     pub async fn finish_in_row(mut self, row: Row<'_>) -> Ended {
         if self.session.may_stand_in_row() && self.closed_by_server().await {
-            return self.finish_with(row).await;
+            let now = row.of_now();
+            let given_up = row.renames.filter(|_| now.renames.is_none()).map(|_| Ok(Renamed::GivenUp));
+            let ended = self.finish_with(now).await;
+            return Ended { renamed: given_up.or(ended.renamed), ..ended };
         }
         match self.finish().await {
             Ok(session) => {
                 let renamed = match row.renames {
-                    Some((from, to)) => Some(session.rename(from, to, || true).await),
+                    Some(_) if !row.is_wanted() => Some(Ok(Renamed::GivenUp)),
+                    Some((from, to)) => Some(session.rename(from, to, || row.is_wanted()).await),
                     None => None,
                 };
                 Ended { renamed, stored: Ok(()), next_begun: false }

@@ -129,8 +129,11 @@ impl Place<'_> {
             return job.stop.or_soon(store.finish(is_renamed_next)).await;
         }
         let due = self.take_due(job);
+        // It may wait for the server still.
+        let still_wanted = || due.as_ref().is_some_and(|due| due.stopped(job).is_none());
         let burst = ftp::Row {
             renames: due.as_ref().map(|due| (due.temp.as_str(), due.path.as_str())),
+            still_wanted: Some(&still_wanted),
             next: next.as_ref().map(|next| next.temp.as_str()),
         };
         let ended = async { Ok::<_, Stopped>(store.finish_in_row(burst).await) };
@@ -138,7 +141,7 @@ impl Place<'_> {
         if let Some(due) = due {
             self.beside.before_ended(match &ended {
                 Ok(ended) => match &ended.renamed {
-                    Some(renamed) => due.ended(renamed.clone()),
+                    Some(renamed) => due.ended(renamed.clone(), job),
                     None => Err(again("its session was lost before RNFR").into()),
                 },
                 Err(stopped) => Err(stopped.clone()),
@@ -208,8 +211,8 @@ impl Place<'_> {
     pub async fn settle(&mut self, session: &mut Session, job: &Job<'_>) {
         let Some(due) = self.take_due(job) else { return };
         let ended = if session.is_sound() {
-            let renamed = session.rename(&due.temp, &due.path, || true).await;
-            due.ended(renamed)
+            let renamed = session.rename(&due.temp, &due.path, || due.stopped(job).is_none()).await;
+            due.ended(renamed, job)
         } else {
             Err(again("its session was lost before RNFR").into())
         };
@@ -227,13 +230,13 @@ impl Due {
         }
     }
 
-    fn ended(mut self, renamed: Result<Renamed, TryError>) -> Result<Transferred, Stopped> {
+    fn ended(mut self, renamed: Result<Renamed, TryError>, job: &Job<'_>) -> Result<Transferred, Stopped> {
         match renamed {
             Ok(Renamed::Done) => {
                 self.leftover.gone();
                 Ok(std::mem::take(&mut self.transferred))
             }
-            Ok(Renamed::GivenUp) => Err(Stopped::Cancelled),
+            Ok(Renamed::GivenUp) => Err(self.stopped(job).unwrap_or(Stopped::Cancelled)),
             Ok(Renamed::TargetRefused(error)) | Err(error) => {
                 Err(TryError { remedy: Remedy::FreshSession, ..error }.into())
             }

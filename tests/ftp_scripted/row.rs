@@ -200,7 +200,7 @@ async fn a_task_that_is_ours_no_more_is_not_renamed_and_its_neighbours_are() {
         lease.end();
     };
     let (ended, ()) = tokio::join!(lane.work(session), ending);
-    assert!(matches!(ended["/out/1"], Err(Stopped::LeaseEnded)), "{ended:#?}");
+    assert!(matches!(ended["/out/1"], Err(Stopped::LeaseEnded)), "{:?} {ended:#?}", rig.server.verbs());
     assert!(rig.server.content("/out/1").is_none());
     for path in ["/out/0", "/out/2", "/out/3"] {
         assert!(ended[path].is_ok(), "{ended:#?}");
