@@ -217,13 +217,13 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     /// Ends the task before the one that has just been carried, where it was due.
     fn before_ended(&mut self, row: &mut Row<T::Row>) {
         let Some(due) = row.due.take() else { return };
+        let is_over = self.shared.cut_off.is_cancelled() || !due.job.record.lease.is_live();
         match row.before.take() {
             Some(Ok(transferred)) => self.settle(due, Ok(transferred)),
             Some(Err(Stopped::Failed(error))) => self.settle(due, Err(error)),
-            Some(Err(Stopped::LeaseEnded | Stopped::Cancelled)) => self.forget(due),
-            // The try was cut off, or panicked, before it could say.
-            None if self.shared.cut_off.is_cancelled() || !due.job.record.lease.is_live() => self.forget(due),
-            None => self.settle(due, Err(row::left_off())),
+            _ if is_over => self.forget(due),
+            // The try was cut off, or panicked, before it could say; or its neighbour's lease ended.
+            _ => self.settle(due, Err(row::left_off())),
         }
     }
 

@@ -77,7 +77,11 @@ impl Retrieve<'_> {
     #[must_use]
     pub fn may_begin_next(&self) -> bool {
         let session = &*self.0.session;
-        self.0.early.is_none() && session.may_hurry() && session.is_active() && !session.lacks.size
+        self.0.early.is_none()
+            && session.may_hurry()
+            && session.is_active()
+            && !session.lacks.size
+            && !session.is_expired()
     }
 
     /// Gives the transfer up: closes the data connection and waits two seconds at most for the final reply;

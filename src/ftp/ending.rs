@@ -76,6 +76,7 @@ impl Session {
     /// Whether uploads may be joined into rows.
     pub(super) fn may_stand_in_row(&self) -> bool {
         self.may_hurry()
+            && !self.is_expired()
             && !self.lacks.size
             && self.announces_ahead()
             && self.connection().rename_over == RenameOver::Auto

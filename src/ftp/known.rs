@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::config::FtpConnection;
 
@@ -38,12 +41,25 @@ pub struct Known {
     refuses_rest_to_send: AtomicBool,
     refuses_rest_to_store: AtomicBool,
     /// It did not bear a command ahead of its turn.
-    objects: AtomicBool,
+    objection: Mutex<Option<Objection>>,
+    is_near: bool,
     /// It is taken for a far one.
     is_far: bool,
     /// Directories that have taken a file: no look at what STOR says of them is needed before its bytes.
     directories: Mutex<HashSet<String>>,
 }
+
+/// The server is asked one thing at a time until then.
+#[derive(Clone, Copy, Debug)]
+struct Objection {
+    until: Instant,
+    times: u32,
+}
+
+/// What looks like an objection may have been the network, once: so it lapses, later each time.
+const FIRST_OBJECTION: Duration = Duration::from_secs(600);
+/// Of doublings: ten minutes become 21 hours.
+const MAX_DOUBLINGS: u32 = 7;
 
 /// Directories of one server that are remembered.
 const DIRECTORIES: usize = 10_000;
@@ -68,18 +84,32 @@ impl Known {
     /// Of a server that is taken for a near one, however long its replies take on a busy machine.
     #[must_use]
     pub fn near() -> Known {
-        Known { objects: AtomicBool::new(true), ..Known::default() }
+        Known { is_near: true, ..Known::default() }
     }
 
     /// Whether the server did not bear a command ahead of its turn: it is asked one thing at a time.
     #[must_use]
     pub fn objects(&self) -> bool {
-        self.objects.load(Ordering::Relaxed)
+        self.is_near || self.objection().is_some_and(|objection| Instant::now() < objection.until)
     }
 
-    /// True the first time.
+    /// True where it was not known.
     pub(super) fn objected(&self) -> bool {
-        !self.objects.swap(true, Ordering::Relaxed)
+        let mut objection = self.objection();
+        let now = Instant::now();
+        if objection.is_some_and(|objection| now < objection.until) {
+            return false;
+        }
+        let times = objection.map_or(0, |objection| objection.times);
+        *objection = Some(Objection {
+            until: now + FIRST_OBJECTION * (1 << times.min(MAX_DOUBLINGS)),
+            times: times.saturating_add(1),
+        });
+        true
+    }
+
+    fn objection(&self) -> MutexGuard<'_, Option<Objection>> {
+        self.objection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_far(&self) -> bool {
@@ -176,4 +206,24 @@ impl Known {
 
 fn directory_of(path: &str) -> &str {
     path.rfind('/').map_or("", |slash| path.get(..=slash).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_objection_lapses_and_lasts_longer_each_time() {
+        let known = Known::default();
+        assert!(!known.objects());
+        assert!(known.objected());
+        assert!(!known.objected(), "that was known");
+        tokio::time::advance(FIRST_OBJECTION).await;
+        assert!(!known.objects());
+        assert!(known.objected());
+        tokio::time::advance(FIRST_OBJECTION).await;
+        assert!(known.objects(), "twice as long");
+        tokio::time::advance(FIRST_OBJECTION).await;
+        assert!(!known.objects());
+    }
 }

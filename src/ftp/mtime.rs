@@ -100,7 +100,10 @@ impl Session {
             if reply.code == 421 || !(reply.is_done() || reply.is_refusal()) {
                 return Err(self.fail(step, Some(path), &Fault::Reply(reply)));
             }
-            if matches!(reply.code, 500..=504) || step == Step::SetMdtm {
+            // A 450 is about this moment.
+            if matches!(reply.code, 500..=504)
+                || (step == Step::SetMdtm && (reply.is_done() || reply.code >= 500))
+            {
                 self.known.lacks_this_way(bit);
             } else {
                 refused = Some(self.fail(step, Some(path), &Fault::Reply(reply)));

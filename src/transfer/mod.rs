@@ -155,11 +155,16 @@ impl Transfer {
     ) -> Result<Progress, Stopped> {
         let stop = Stop::new(&record.lease, cancel);
         stop.check()?;
+        let path = on_server(session, &task.remote_path)?;
+        // The try before has left it in doubt, and it has nothing of this one.
+        if !session.is_sound() && row.owner_of(record).is_none() && !session.has_begun(&path) {
+            return Err(row::again("the session was lost before the try began").into());
+        }
         session.begin_task();
         let job = Job {
             storage: self.storage(&task.local)?,
             task,
-            path: on_server(session, &task.remote_path)?,
+            path,
             hash: self.hash,
             owner: row.owner_of(record).unwrap_or_else(|| Owner::of(record, &self.names)),
             metrics: &self.metrics,

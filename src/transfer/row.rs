@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use crate::failure::{Remedy, TryError};
+use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::{self, End, Renamed, Retrieve, Session, Store};
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
@@ -142,9 +142,10 @@ impl Place<'_> {
             self.beside.before_ended(match &ended {
                 Ok(ended) => match &ended.renamed {
                     Some(renamed) => due.ended(renamed.clone(), job),
-                    None => Err(again("its session was lost before RNFR").into()),
+                    None => Err(nameless("its session was lost before RNFR").into()),
                 },
-                Err(stopped) => Err(stopped.clone()),
+                // What ended this try is nothing to the task before.
+                Err(_) => Err(due.stopped(job).unwrap_or_else(|| nameless("its burst was cut short").into())),
             });
         }
         let ended = ended?;
@@ -214,7 +215,7 @@ impl Place<'_> {
             let renamed = session.rename(&due.temp, &due.path, || due.stopped(job).is_none()).await;
             due.ended(renamed, job)
         } else {
-            Err(again("its session was lost before RNFR").into())
+            Err(nameless("its session was lost before RNFR").into())
         };
         self.beside.before_ended(ended);
     }
@@ -262,9 +263,13 @@ fn is_plain_download(task: &Task) -> bool {
         && !options.preserve_mtime
 }
 
-fn again(why: &str) -> TryError {
-    use crate::failure::{Code, Failure};
-    let failure =
-        Failure::new(Code::ConnectFailed, format!("the file is on the server but for its name: {why}"));
+/// Why a file that is on the server has no name yet.
+fn nameless(why: &str) -> TryError {
+    again(&format!("the file is on the server but for its name: {why}"))
+}
+
+/// A try that is made again on a fresh session, for nothing.
+pub(super) fn again(why: &str) -> TryError {
+    let failure = Failure::new(Code::ConnectFailed, why);
     TryError { failure, remedy: Remedy::FreshSession }
 }

@@ -298,7 +298,8 @@ async fn verified(
     sent: u64,
     check: &mut Check,
 ) -> Result<(), Stopped> {
-    if job.task.options.verify != Verify::None {
+    // That a server has taken REST for what it is, only the size can tell.
+    if job.task.options.verify != Verify::None || check.facts.resumed_from.is_some() {
         job.stop.or_soon(has_size(session, temp, sent, check)).await?;
     }
     check.compare(session, job, temp, "the sent").await
@@ -318,6 +319,10 @@ async fn has_size(session: &mut Session, temp: &str, sent: u64, check: &mut Chec
         Size::Unsupported => "the server has no SIZE".to_owned(),
         Size::Refused { error, .. } => error.failure.message,
     };
+    if check.facts.resumed_from.is_some() {
+        let message = format!("STOR {}: it went on where it broke off, and {why}", temp.escape_debug());
+        return Err(try_again(Code::IntegrityMismatch, message));
+    }
     check.notes.push(format!("size not verified: {why}"));
     Ok(())
 }

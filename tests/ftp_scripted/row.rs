@@ -200,10 +200,31 @@ async fn a_task_that_is_ours_no_more_is_not_renamed_and_its_neighbours_are() {
         lease.end();
     };
     let (ended, ()) = tokio::join!(lane.work(session), ending);
-    assert!(matches!(ended["/out/1"], Err(Stopped::LeaseEnded)), "{:?} {ended:#?}", rig.server.verbs());
+    assert!(matches!(ended["/out/1"], Err(Stopped::LeaseEnded)), "{ended:#?}");
     assert!(rig.server.content("/out/1").is_none());
     for path in ["/out/0", "/out/2", "/out/3"] {
         assert!(ended[path].is_ok(), "{ended:#?}");
+        assert_eq!(rig.server.content(path).unwrap(), CONTENT);
+    }
+}
+
+#[tokio::test]
+async fn a_neighbour_whose_lease_ends_takes_nobody_with_it() {
+    let (rig, known, session) = far(Script::new()).await;
+    let mut waiting = entries(&rig);
+    let lease = Lease::default();
+    waiting[2].record.lease = lease.clone();
+    rig.server.nth("STOR", 2, Act::Take(100, End::Stall));
+    let lane = Lane { rig: &rig, known: &known, waiting, ended: BTreeMap::new() };
+    let ending = async {
+        let stores = || rig.server.verbs().iter().filter(|verb| *verb == "STOR").count();
+        until("the third is on its way", || stores() >= 3).await;
+        lease.end();
+    };
+    let (ended, ()) = tokio::join!(lane.work(session), ending);
+    assert!(matches!(ended["/out/2"], Err(Stopped::LeaseEnded)), "{ended:#?}");
+    for path in ["/out/0", "/out/1", "/out/3"] {
+        assert!(ended[path].is_ok(), "{path} {ended:#?}");
         assert_eq!(rig.server.content(path).unwrap(), CONTENT);
     }
 }
