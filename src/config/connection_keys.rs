@@ -184,7 +184,8 @@ pub const RESUME: Key = key(
     "resume",
     Kind::Flag,
     Is("true"),
-    "A transfer that broke off goes on where it was (REST), if size and time of its source are the same as before. \
+    "A transfer that broke off goes on where it was (REST), if size and time of its source are the same as before \
+     (a download with `verify: none` asks for neither, and begins anew). \
      `false` begins each try with the first byte, as a task can ask with `options.resume`.",
 );
 pub const MAX_FILE_SIZE: Key = key(
