@@ -18,6 +18,8 @@ pub(super) struct Arrived {
     pub headers: Vec<Header>,
     pub payload: Option<Vec<u8>>,
     pub timestamp_ms: Option<i64>,
+    /// Another group's task: passed over, in its turn.
+    pub is_foreign: bool,
 }
 
 impl Arrived {
@@ -31,6 +33,7 @@ impl Arrived {
             headers: headers_of(message),
             payload: message.payload().map(<[u8]>::to_vec),
             timestamp_ms: message.timestamp().to_millis(),
+            is_foreign: false,
         }
     }
 
@@ -42,7 +45,7 @@ impl Arrived {
     }
 
     pub fn into_record(self, lease: Lease) -> Record {
-        let Arrived { at, offset, key, headers, payload, timestamp_ms } = self;
+        let Arrived { at, offset, key, headers, payload, timestamp_ms, .. } = self;
         let origin = Origin { topic: at.topic, partition: at.partition, offset };
         Record { origin, key, headers, payload, timestamp_ms, lease }
     }

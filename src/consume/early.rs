@@ -1,4 +1,5 @@
-//! The retry topic's records, which are not taken in before they are due.
+//! Records that are not taken in yet: the retry topic's before they are due, and of every topic what stands too far
+//! behind the first that is in flight.
 //!
 //! The first record of a partition that is early is kept here, and its partition paused: all behind it are
 //! due later. It is not begun in the ledger, so that it is the next owner's if the partition leaves.
@@ -14,7 +15,7 @@ use crate::outcome::{Hop, remove_own};
 
 /// A record waits this much longer than it must, so that those that come due soon after it are taken in
 /// together with it: each pause costs librdkafka what it has prefetched.
-const SLACK: Duration = Duration::from_millis(250);
+pub(super) const SLACK: Duration = Duration::from_millis(250);
 
 /// Where deferred tasks come from.
 #[derive(Clone, Debug)]
@@ -54,6 +55,7 @@ impl Early {
             return Sifted::Due;
         };
         if *hop.group != *retry.group {
+            arrived.is_foreign = true;
             return Sifted::Foreign;
         }
         remove_own(&mut arrived.headers);
@@ -75,15 +77,21 @@ impl Early {
         self.kept.contains_key(at)
     }
 
-    pub fn next_due(&mut self, now: Instant) -> Option<Arrived> {
-        let is_due = |kept: &VecDeque<(Instant, Arrived)>| kept.front().is_some_and(|(due, _)| *due <= now);
-        let at = self.kept.iter().find(|(_, kept)| is_due(kept)).map(|(at, _)| at.clone())?;
+    /// The first record of a partition that is due, and for which there is room.
+    pub fn next_due(&mut self, now: Instant, has_room: impl Fn(&Arrived) -> bool) -> Option<Arrived> {
+        let at = self.due(now).find(|arrived| has_room(arrived)).map(|arrived| arrived.at.clone())?;
         let kept = self.kept.get_mut(&at)?;
         let (_, arrived) = kept.pop_front()?;
         if kept.is_empty() {
             self.kept.remove(&at);
         }
         Some(arrived)
+    }
+
+    /// The first record of each partition, where it is due.
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = &Arrived> {
+        let heads = self.kept.values().filter_map(VecDeque::front);
+        heads.filter(move |(due, _)| *due <= now).map(|(_, arrived)| arrived)
     }
 
     /// The partition has left, or is read anew.
@@ -124,7 +132,7 @@ mod tests {
 
     fn arrived(topic: &str, offset: i64, headers: Vec<Header>) -> Arrived {
         let at = TopicPartition { topic: topic.into(), partition: 0 };
-        Arrived { at, offset, key: None, headers, payload: None, timestamp_ms: None }
+        Arrived { at, offset, key: None, headers, payload: None, timestamp_ms: None, is_foreign: false }
     }
 
     #[test]
@@ -141,6 +149,7 @@ mod tests {
     fn another_groups_task_is_passed_over() {
         let mut other = arrived("retry", 0, hop("them", 0));
         assert_eq!(Early::default().sift(Some(&retry()), &mut other, at(1)), Sifted::Foreign);
+        assert!(other.is_foreign);
     }
 
     #[test]
@@ -161,8 +170,9 @@ mod tests {
             "not past the first"
         );
         early.keep(behind, now);
-        assert!(early.next_due(now).is_none());
-        let offsets = [(); 2].map(|()| early.next_due(now + DELAY).map(|arrived| arrived.offset));
+        assert!(early.next_due(now, |_| true).is_none());
+        assert!(early.next_due(now + DELAY, |head| head.offset != 5).is_none(), "not past the first");
+        let offsets = [(); 2].map(|()| early.next_due(now + DELAY, |_| true).map(|arrived| arrived.offset));
         assert_eq!(offsets, [Some(5), Some(6)]);
         assert!(!early.holds(&arrived("retry", 0, Vec::new()).at));
     }
@@ -174,6 +184,6 @@ mod tests {
         let at = first.at.clone();
         early.keep(first, now);
         early.forget(&at);
-        assert!(early.next_due(now).is_none() && !early.holds(&at));
+        assert!(early.next_due(now, |_| true).is_none() && !early.holds(&at));
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use stand_in::StandIn;
 
 use super::arrived::Arrived;
-use super::early::{Early, RetryIntake, Sifted};
+use super::early::{Early, RetryIntake, SLACK, Sifted};
 use super::group::Group;
 use super::halts::Halts;
 use super::rebalance::{Changed, Rebalances, list_of};
@@ -141,7 +141,7 @@ struct Loop {
     stand_in: Option<StandIn>,
     /// For the rebalance that began then it cannot be had.
     gave_up_standing_in: Option<Instant>,
-    /// Records of the retry topic that are not due yet.
+    /// Records that are not due yet, or for which there is no room yet.
     early: Early,
     over_budget: bool,
     /// Since when the budget is full, but not yet paused for.
@@ -257,33 +257,45 @@ impl Loop {
         Ok(())
     }
 
-    /// False where the record stays outside, because it is not due yet.
+    /// False where the record stays outside, because it is not due yet, or cannot be begun yet.
     fn take_in(&mut self, message: &BorrowedMessage<'_>) -> bool {
         if self.is_at(Phase::Hold) {
             return true; // not begun in the ledger: the next owner gets it
         }
         let mut arrived = Arrived::of(message, &mut self.topic_names);
-        match self.early.sift(self.parts.retry.as_ref(), &mut arrived, Timestamp::now()) {
-            Sifted::Due => self.admit(arrived),
-            Sifted::Foreign => {}
-            Sifted::Early(wait) => {
-                self.early.keep(arrived, Instant::now() + wait);
-                return false;
-            }
-        }
-        true
+        let wait = match self.early.sift(self.parts.retry.as_ref(), &mut arrived, Timestamp::now()) {
+            Sifted::Early(wait) => Some(wait),
+            Sifted::Due | Sifted::Foreign => self.must_wait(&arrived).then_some(SLACK),
+        };
+        let Some(wait) = wait else {
+            self.admit(arrived);
+            return true;
+        };
+        self.early.keep(arrived, Instant::now() + wait);
+        false
+    }
+
+    /// What is begun past a record that is kept would make that one count as done.
+    fn must_wait(&self, arrived: &Arrived) -> bool {
+        self.early.holds(&arrived.at) || !self.parts.offsets.has_room(&arrived.at, arrived.offset)
     }
 
     fn admit(&self, arrived: Arrived) {
+        if arrived.is_foreign {
+            self.parts.offsets.pass_over(&arrived.at, arrived.offset);
+            return;
+        }
         let Some(lease) = self.parts.offsets.begin(&arrived.at, arrived.offset) else { return };
         let admission = self.parts.budget.admit(arrived.size());
         self.parts.downstream.accept(Box::new(arrived.into_record(lease)), admission);
     }
 
-    /// Takes in the records that were early and are due now.
+    /// Takes in the records that were early and are due now, as far as there is room for them.
     fn take_in_due(&mut self) {
         while !self.parts.budget.is_full() && !self.is_at(Phase::Hold) {
-            let Some(arrived) = self.early.next_due(Instant::now()) else { return };
+            let offsets = &self.parts.offsets;
+            let has_room = |head: &Arrived| offsets.has_room(&head.at, head.offset);
+            let Some(arrived) = self.early.next_due(Instant::now(), has_room) else { return };
             self.admit(arrived);
         }
     }
@@ -364,13 +376,19 @@ impl Loop {
         if self.last_relief.is_some_and(|last| last.elapsed() < RELIEF) {
             return;
         }
-        let stuck =
-            |state: &PartitionState| Some((state.at.clone(), state.low_water.filter(|_| state.is_stuck)?));
-        let stuck: Vec<_> = owned.iter().filter_map(stuck).collect();
+        let is_stuck = |state: &PartitionState| state.is_stuck || self.has_no_room(&state.at);
+        let stuck = owned.iter().filter(|state| is_stuck(state));
+        let stuck: Vec<_> = stuck.filter_map(|state| Some((state.at.clone(), state.low_water?))).collect();
         if !stuck.is_empty() {
             self.last_relief = Some(Instant::now());
             self.parts.downstream.relieve(&stuck);
         }
+    }
+
+    /// True where the partition's next record is due and cannot be begun: a gap before it is as large as a full span.
+    fn has_no_room(&self, at: &TopicPartition) -> bool {
+        let mut due = self.early.due(Instant::now());
+        due.any(|head| head.at == *at && !self.parts.offsets.has_room(at, head.offset))
     }
 
     fn note(&mut self, error: &KafkaError) {

@@ -52,6 +52,19 @@ impl Ledger {
         Intake::Begin
     }
 
+    /// The record at `offset` is none of this group's: nobody will finish it.
+    pub fn pass_over(&mut self, offset: i64) {
+        if self.next.is_none_or(|next| offset >= next) {
+            self.advance(offset + 1);
+        }
+    }
+
+    /// True where the record at `offset` may be begun: the map reaches it. Looked at for each record, since a single
+    /// one may stand far behind the last (compaction), and what the map cannot hold is never committed.
+    pub fn has_room(&self, offset: i64) -> bool {
+        self.in_flight.first().is_none_or(|low| offset - low < MAX_SPAN)
+    }
+
     /// Moves `next`, and on over what an earlier owner has done: the low-water mark is never a done offset.
     fn advance(&mut self, mut next: i64) {
         self.inherited = self.inherited.split_off(&next);
@@ -134,6 +147,37 @@ mod tests {
         ledger.begin(20);
         ledger.finish(9);
         assert_eq!(ledger.low_water(), Some(20));
+    }
+
+    #[test]
+    fn a_record_that_the_map_cannot_reach_waits_until_what_holds_it_up_is_finished() {
+        let mut ledger = Ledger::resumed(5, &DoneMap::default());
+        assert!(ledger.has_room(1_000_000), "nothing is in flight, so nothing is in the map");
+        ledger.begin(5);
+        ledger.begin(6);
+        assert!(ledger.has_room(4), "known");
+        assert!(ledger.has_room(5 + MAX_SPAN - 1) && !ledger.has_room(5 + MAX_SPAN));
+        ledger.finish(5);
+        assert!(ledger.has_room(5 + MAX_SPAN) && !ledger.has_room(6 + MAX_SPAN));
+        ledger.finish(6);
+        assert!(ledger.has_room(1_000_000));
+    }
+
+    #[test]
+    fn what_is_another_groups_does_not_hold_the_low_water_mark_back() {
+        let mut ledger = Ledger::resumed(5, &DoneMap::new(5, [8]));
+        ledger.pass_over(5);
+        assert_eq!(ledger.low_water(), Some(6));
+        ledger.begin(6);
+        ledger.pass_over(7);
+        ledger.pass_over(5);
+        assert_eq!((ledger.low_water(), ledger.position()), (Some(6), Some(9)), "8 was done before");
+        ledger.finish(6);
+        assert_eq!(ledger.low_water(), Some(9));
+
+        let mut fresh = Ledger::fresh();
+        fresh.pass_over(3);
+        assert_eq!(fresh.low_water(), Some(4));
     }
 
     #[test]

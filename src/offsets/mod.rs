@@ -22,6 +22,9 @@ pub use partitions::{Offsets, PartitionCommit, PartitionState, TopicPartition};
 pub use pulse::keep_beating;
 pub use witness::Witness;
 
+/// What Kafka stores with a commit, by default (`offset.metadata.max.bytes`): bytes.
+const MAX_METADATA: usize = 4_096;
+
 /// Intake on a partition stops when its offsets from the low-water mark to the newest taken in span this
 /// many: as a bitmap that is 3,000 bytes of base64, and Kafka's metadata holds 4,096 (with the topic's id).
 pub const MAX_SPAN: i64 = 18_000;

@@ -184,6 +184,20 @@ impl Offsets {
         owned.begin(offset)
     }
 
+    /// The record at `offset` is another group's: it holds nothing up. Committed with whatever is next.
+    pub fn pass_over(&self, at: &TopicPartition, offset: i64) {
+        let mut state = self.lock();
+        if let Some(owned) = state.owned.get_mut(at).filter(|owned| !owned.revoking && owned.lease.is_live())
+        {
+            owned.ledger.pass_over(offset);
+        }
+    }
+
+    /// False where the record at `offset` must wait: the map of what is done would not reach it.
+    pub fn has_room(&self, at: &TopicPartition, offset: i64) -> bool {
+        self.lock().owned.get(at).is_none_or(|owned| owned.ledger.has_room(offset))
+    }
+
     /// Records taken in and not yet answered, over all partitions.
     pub fn in_flight(&self) -> usize {
         self.lock().owned.values().map(|owned| owned.ledger.in_flight()).sum()

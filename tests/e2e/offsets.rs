@@ -3,15 +3,21 @@
 #![allow(clippy::float_cmp, reason = "the metrics that are compared are counts")]
 
 use std::ops::Range;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::stage::{EXIT, LONG, Stage};
-use crate::support::client::download;
+use crate::support::client::{Outgoing, download, with};
+use crate::support::hostile::{Hostile, Manner};
 use crate::support::kafka::Topics;
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::process::Signal;
 use crate::support::wait::wait_until;
+
+/// For what is not to happen.
+const SOON: Duration = Duration::from_secs(1);
+const NOT_OURS: &str = "the committed metadata is not ours: tasks above the low-water mark may be done again";
 
 fn ids(numbers: Range<usize>) -> Vec<String> {
     numbers.map(|i| i.to_string()).collect()
@@ -202,11 +208,45 @@ fn metadata_that_something_else_has_written_is_a_warning_and_no_more() {
         let mut answers = stage.answers();
         answers.wait_for(15, LONG);
         wait_until_committed(&stage);
-        let warned = pod
-            .events("the committed metadata is not ours: tasks above the low-water mark may be done again");
+        let warned = pod.events(NOT_OURS);
         assert_eq!(warned.len(), 1, "{warned:?}");
         answers.read_to_end().assert_each_once(&tasks[5..]);
         let (_, ours) = stage.kafka.committed(&stage.topics.group, &stage.topics.tasks)[&0].clone();
         assert!(ours.starts_with("fp2:") && ours.ends_with('.'), "{ours}: an id, and an empty map");
     }
+}
+
+/// A burst of records that are answered at once does not take the span further than a map can be.
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn what_is_answered_behind_a_task_that_hangs_is_not_answered_again_after_a_crash() {
+    let stage = stage("full-span");
+    let silent = Hostile::start(Manner::Silent);
+    let hanging = download("hangs", "silent", "f", "out/hangs");
+    stage.send([with(hanging, json!({"retry_count": 0}))]);
+    stage.send((0..18_600).map(|_| Outgoing::from(&b"no task"[..])));
+    let config = |server| {
+        let config = exactly_once(&stage).set("pool.max_waiting_tasks", json!(20_000));
+        config.ftp("silent", server, &[("connect_timeout", "5m")])
+    };
+    let pod = Pod::start(&config(silent.addr()));
+    let mut answers = stage.answers();
+    answers.wait_for(17_999, LONG);
+    let committed = || stage.kafka.committed(&stage.topics.group, &stage.topics.tasks).remove(&0);
+    // All that the span holds: its bits are base64, behind the topic's id.
+    let full = "fp2:".len() + 22 + ".".len() + 3_000;
+    wait_until("the map of them to be committed", LONG, || {
+        committed().is_some_and(|(low, map)| low == 0 && map.len() >= full)
+    });
+    std::thread::sleep(SOON); // nothing more is taken in
+    assert_eq!(committed().map(|(_, map)| map.len()), Some(full));
+    pod.kill9();
+    pod.wait_exit(EXIT);
+
+    let pod = Pod::start(&config(stage.server.addr()));
+    answers.wait_for(18_601, LONG);
+    wait_until_committed(&stage);
+    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+    assert_eq!(answers.read_to_end().all.len(), 18_601, "each once");
+    assert!(pod.events(NOT_OURS).is_empty());
 }

@@ -178,6 +178,9 @@ impl Broker {
         if self.committed.get(&at).is_some_and(|(before, _)| low_water < *before) {
             return Err(format!("the low-water mark of {at} went back to {low_water}"));
         }
+        if metadata.len() > 4_096 {
+            return Err(format!("{at}: OFFSET_METADATA_TOO_LARGE"));
+        }
         let map =
             Note::decode(metadata.as_bytes()).map_err(|error| error.to_string())?.done.offsets(low_water);
         let done = self.done.entry(at.clone()).or_default();

@@ -56,10 +56,15 @@ enum Step {
     Later(u64),
 }
 
+/// Rarely a large one, as compaction leaves it.
+fn gap() -> impl Strategy<Value = i64> {
+    prop_oneof![12 => 0_i64..2, 1 => 15_000_i64..30_000]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let pod = || 0..PODS;
     prop_oneof![
-        6 => (0..PARTITIONS, 0_i64..2).prop_map(|(partition, gap)| Step::Produce { partition, gap }),
+        6 => (0..PARTITIONS, gap()).prop_map(|(partition, gap)| Step::Produce { partition, gap }),
         8 => pod().prop_map(Step::Poll),
         10 => (pod(), any::<usize>(), prop::bool::weighted(0.3))
             .prop_map(|(pod, pick, defers)| Step::Finish { pod, pick, defers }),
@@ -241,8 +246,40 @@ fn a_pod_that_is_wired_wrongly_is_found_out() {
         Sabotage::AbortedIsSettled,
         Sabotage::OffsetsReadUnstable,
         Sabotage::EarlyIsFinished,
+        Sabotage::SpanUnlooked,
     ] {
         let found = check(3_000, sabotage);
         assert!(matches!(found, Err(TestError::Fail(..))), "{sabotage:?} is not found: {found:?}");
     }
+}
+
+/// Task 1 stands so far behind task 0, which is in flight, that the map could not reach it; task 2 stands right
+/// behind it, and is read after task 0 is answered and before task 1 is looked at again.
+#[test]
+fn a_record_behind_a_large_gap_waits_and_is_not_overtaken() {
+    let each = |step: fn(usize) -> Step| (0..PODS).map(step);
+    let produce = |gap| Step::Produce { partition: 0, gap };
+    let mut steps = vec![Step::Reshuffle(0)];
+    for gap in [0, 30_000] {
+        steps.push(produce(gap));
+        steps.extend(each(Step::Poll));
+    }
+    steps.push(produce(0));
+    steps.extend(each(|pod| Step::Finish { pod, pick: 0, defers: false }));
+    for _ in 0..4 {
+        steps.extend(each(Step::Publish));
+    }
+    steps.extend(each(Step::Poll));
+    assert_eq!(run(&steps, Sabotage::None), Ok(()));
+    let of_the_first = |sabotage| run(&steps, sabotage).unwrap_err();
+    assert!(of_the_first(Sabotage::KeptOvertaken).contains("is committed, and was not done"));
+
+    // Task 1 is finished before task 0.
+    let mut steps = steps[..1 + 2 * (1 + PODS)].to_vec();
+    steps.extend(each(|pod| Step::Finish { pod, pick: 1, defers: false }));
+    for _ in 0..4 {
+        steps.extend(each(Step::Publish));
+    }
+    assert_eq!(run(&steps, Sabotage::None), Ok(()));
+    assert!(run(&steps, Sabotage::SpanUnlooked).unwrap_err().contains("OFFSET_METADATA_TOO_LARGE"));
 }

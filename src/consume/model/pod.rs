@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::super::arrived::Arrived;
-use super::super::early::{Early, RetryIntake, Sifted};
+use super::super::early::{Early, RetryIntake, SLACK, Sifted};
 use super::broker::{Broker, Id, Incarnation};
 use crate::offsets::{DoneMap, Lease, Note, Offsets, PartitionCommit, TopicPartition};
 use crate::outcome::Hop;
@@ -34,6 +34,10 @@ pub enum Sabotage {
     OffsetsReadUnstable,
     /// A deferred task is begun before it is due, and dropped when its partition leaves.
     EarlyIsFinished,
+    /// Records are begun however far they stand behind the first in flight.
+    SpanUnlooked,
+    /// A record is begun past one that is kept for lack of room.
+    KeptOvertaken,
 }
 
 /// The time, and what is wrong.
@@ -177,14 +181,14 @@ impl Pod {
 
     /// Takes in what is due, and reads on where nothing pauses the partition.
     pub fn poll(&mut self, broker: &Broker, world: &World) {
-        while let Some(arrived) = self.early.next_due(world.now()) {
+        while let Some(arrived) = self.next_due(world) {
             self.admit(arrived);
         }
         let retry = RetryIntake { topic: RETRY.into(), group: "us".into(), longest: DELAY };
         for state in self.offsets.snapshot() {
             for _ in 0..BURST {
                 let Some(position) = self.positions.get(&state.at).copied() else { break };
-                if state.is_full || self.early.holds(&state.at) {
+                if state.is_full {
                     break;
                 }
                 let Some(stored) = broker.logs.get(&state.at).and_then(|log| log.read(position)) else {
@@ -198,6 +202,7 @@ impl Pod {
                     headers: stored.headers.clone(),
                     payload: None,
                     timestamp_ms: None,
+                    is_foreign: false,
                 };
                 match self.early.sift(Some(&retry), &mut arrived, world.wall()) {
                     Sifted::Early(wait) if world.sabotage == Sabotage::EarlyIsFinished => {
@@ -212,11 +217,29 @@ impl Pod {
                         let _ = wait;
                     }
                     Sifted::Early(wait) => self.early.keep(arrived, world.now() + wait),
-                    Sifted::Due => self.admit(arrived),
-                    Sifted::Foreign => {}
+                    Sifted::Due | Sifted::Foreign if self.must_wait(&arrived, world) => {
+                        self.early.keep(arrived, world.now() + SLACK);
+                    }
+                    Sifted::Due | Sifted::Foreign => self.admit(arrived),
+                }
+                // The pause may fail: something more comes on in the next go, and must wait as well.
+                if self.early.holds(&state.at) {
+                    break;
                 }
             }
         }
+    }
+
+    fn next_due(&mut self, world: &World) -> Option<Arrived> {
+        let (offsets, is_blind) = (&self.offsets, world.sabotage == Sabotage::SpanUnlooked);
+        self.early.next_due(world.now(), |head| is_blind || offsets.has_room(&head.at, head.offset))
+    }
+
+    fn must_wait(&self, arrived: &Arrived, world: &World) -> bool {
+        let is_overtaken = world.sabotage == Sabotage::KeptOvertaken;
+        let is_blind = world.sabotage == Sabotage::SpanUnlooked;
+        (!is_overtaken && self.early.holds(&arrived.at))
+            || (!is_blind && !self.offsets.has_room(&arrived.at, arrived.offset))
     }
 
     fn admit(&mut self, arrived: Arrived) {
