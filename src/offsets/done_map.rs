@@ -124,7 +124,7 @@ mod tests {
             let map = DoneMap::new(7, 8..8 + span);
             assert_eq!(DoneMap::decode(map.encode().as_bytes()), Ok(map), "{span}");
         }
-        let too_long = DoneMap::new(7, 8..8 + most + 1);
+        let too_long = DoneMap::new(7, 8..=8 + most);
         assert!(matches!(DoneMap::decode(too_long.encode().as_bytes()), Err(MapError::TooLong(_))));
     }
 

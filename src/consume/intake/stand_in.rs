@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::super::properties::without_value;
 use super::super::rebalance::list_of;
-use super::{BURST, Loop, Phase};
+use super::{BURST, Halts, Loop, Phase};
 use crate::offsets::{PartitionState, TopicPartition};
 
 /// A rebalance that is answered sooner needs no other reader.
@@ -76,8 +76,7 @@ impl Loop {
         let Some(mut stand_in) = self.stand_in.take().or_else(|| self.start_stand_in(&owned, since)) else {
             return;
         };
-        let is_full = |at: &TopicPartition| owned.iter().any(|state| state.at == *at && state.is_full);
-        stand_in.leave_alone(|at| self.early.holds(at) || is_full(at));
+        stand_in.leave_alone(|at| self.early.holds(at) || !may_be_read(&owned, &self.halts, at));
         for _ in 0..BURST {
             if self.parts.budget.is_full() {
                 break;
@@ -98,12 +97,43 @@ impl Loop {
 
     /// `None` where it cannot be had, and for this rebalance from then on.
     fn start_stand_in(&mut self, owned: &[PartitionState], since: Instant) -> Option<StandIn> {
-        let staying: Vec<_> = owned.iter().filter(|state| !state.is_full).cloned().collect();
+        let may_be_read = |state: &&PartitionState| may_be_read(owned, &self.halts, &state.at);
+        let staying: Vec<_> = owned.iter().filter(may_be_read).cloned().collect();
         StandIn::start(&self.parts.group.properties.0, &staying)
             .inspect_err(|error| {
                 tracing::warn!(%error, "no partition is read while others leave");
                 self.gave_up_standing_in = Some(since);
             })
             .ok()
+    }
+}
+
+/// As [`Loop::pause_and_resume`] decides for the member: an offset that is out of range halts the loop's reading alone,
+/// the ledger knows nothing of it.
+fn may_be_read(owned: &[PartitionState], halts: &Halts, at: &TopicPartition) -> bool {
+    !halts.contains(at) && !owned.iter().any(|state| state.at == *at && state.is_full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Health;
+    use crate::offsets::Offsets;
+
+    #[test]
+    fn a_halted_partition_is_not_read_while_others_leave() {
+        let (offsets, health, mut halts) = (Offsets::default(), Health::new(), Halts::default());
+        let [halted, leaving, staying] =
+            [0, 1, 2].map(|partition| TopicPartition { topic: "t".into(), partition });
+        for at in [&halted, &leaving, &staying] {
+            offsets.assign(at.clone(), None, None);
+        }
+        halts.halt(halted.clone(), "out of range".into(), &health);
+        offsets.start_revoke(std::slice::from_ref(&leaving));
+        let owned = offsets.snapshot();
+        let read = [&halted, &leaving, &staying].map(|at| may_be_read(&owned, &halts, at));
+        assert_eq!(read, [false, false, true]);
+        halts.lift(&halted, &health);
+        assert!(may_be_read(&owned, &halts, &halted));
     }
 }

@@ -275,7 +275,7 @@ fn a_record_behind_a_large_gap_waits_and_is_not_overtaken() {
     assert!(of_the_first(Sabotage::KeptOvertaken).contains("is committed, and was not done"));
 
     // Task 1 is finished before task 0.
-    let mut steps = steps[..1 + 2 * (1 + PODS)].to_vec();
+    let mut steps = steps[..=2 * (1 + PODS)].to_vec();
     steps.extend(each(|pod| Step::Finish { pod, pick: 1, defers: false }));
     for _ in 0..4 {
         steps.extend(each(Step::Publish));
