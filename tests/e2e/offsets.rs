@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::json;
 
 use crate::stage::{EXIT, LONG, Stage};
-use crate::support::client::{Outgoing, download, with};
+use crate::support::client::{Outgoing, download, send as send_to, with};
 use crate::support::hostile::{Hostile, Manner};
 use crate::support::kafka::Topics;
 use crate::support::pod::{Pod, PodConfig};
@@ -304,4 +304,34 @@ fn a_gap_larger_than_the_span_holds_up_its_own_partition_and_no_other() {
     wait_until("nothing to be paused", LONG, || pod.metrics().get("ftp_pooler_paused_partitions") == 0.0);
     assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
     answers.read_to_end().assert_each_once(&all);
+}
+
+/// Else retention deletes what the group has committed as its next, and its partition halts.
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn another_groups_tasks_in_the_retry_topic_do_not_hold_the_low_water_mark_back() {
+    let stage = stage("foreign-tail");
+    let pod = Pod::start(&exactly_once(&stage)); // makes the topic
+    let Topics { group, retry, .. } = &stage.topics;
+    let (partition, end) = stage.kafka.end_offsets(retry).into_iter().next().unwrap();
+    let value = |text: &str| Some(text.as_bytes().to_vec());
+    let headers = [
+        ("group", "another"),
+        ("not-before", "1"),
+        ("attempts", "1"),
+        ("origin", "their-tasks/0/7"),
+        ("deferred-since", "1"),
+    ];
+    let headers: Vec<_> =
+        headers.iter().map(|(key, text)| (format!("ftp-pooler-{key}"), value(text))).collect();
+    let theirs = || Outgoing {
+        partition: Some(partition),
+        headers: headers.clone(),
+        ..Outgoing::from(download("theirs", "remote", "f", "out/theirs"))
+    };
+    send_to(stage.kafka, retry, (0..5).map(|_| theirs()));
+    let committed = || stage.kafka.committed(group, retry).get(&partition).map(|(offset, _)| *offset);
+    wait_until("them to be passed over", LONG, || committed() == Some(end + 5));
+    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+    assert!(stage.answers().read_to_end().all.is_empty());
 }
