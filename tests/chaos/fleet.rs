@@ -1,6 +1,7 @@
 //! The pods of a run, as a cluster's controller keeps them: what ends by itself is started again.
 
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -22,6 +23,7 @@ const SCRAPE: Duration = Duration::from_secs(1);
 
 /// The exit code of a pod that cannot go on.
 const GIVEN_UP: i32 = 1;
+const SIGTERM: i32 = 15;
 
 /// librdkafka 2.12's sticky assignor keeps the record of a partition that has moved back to whom it came from, and
 /// aborts the leader's process when that partition is moved once more (`PartitionMovements_movePartition`). It cannot
@@ -290,10 +292,12 @@ impl<'a> Fleet<'a> {
     /// A pod may give up; it may not panic (101) or crash.
     fn judge_end(&mut self, name: &str, pod: &Pod) {
         let Some(status) = pod.exit_status() else { return };
-        if status.success() {
+        let last = pod.log_tail(5);
+        // One that is told to end before it has begun anything has not asked for the signal yet.
+        let had_not_begun = status.signal() == Some(SIGTERM) && last.trim().is_empty();
+        if status.success() || had_not_begun {
             return;
         }
-        let last = pod.log_tail(5);
         eprintln!("  {name} ended with {status}: {last}");
         if last.contains(ASSIGNOR) {
             self.assignor_aborts += 1;
