@@ -1,18 +1,17 @@
 //! Answers rebalances from the polling thread: partitions come with what their last owner committed, and
 //! leave when their transfers have finished or a bound is over.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::context::Rebalance;
 use super::group::Group;
 use super::halts;
-use super::topic_ids::Asked;
 use crate::offsets::{Offsets, TopicPartition};
 use crate::record::Origin;
 
@@ -147,14 +146,10 @@ fn assign(
     let mut halted = Vec::new();
     if !partitions.is_empty() {
         let asked: HashSet<_> = partitions.iter().collect();
-        let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
-        if let Some(topic) = topics.first() {
-            group.answering.look(&group.member, topic, COMMITTED_DEADLINE)?;
+        if let Some(at) = partitions.first() {
+            group.answering.look(&group.member, &at.topic, COMMITTED_DEADLINE)?;
         }
-        let ids = Asked::about(group, topics, COMMITTED_DEADLINE);
-        let committed = group.committed(partitions, COMMITTED_DEADLINE)?;
-        let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
-        let ids = ids.answer(COMMITTED_DEADLINE).unwrap_or(timed_out)?;
+        let (committed, ids) = group.committed_and_ids(partitions, COMMITTED_DEADLINE)?;
         group.learn_cluster();
         for (at, position) in committed.into_iter().filter(|(at, _)| asked.contains(at)) {
             let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));

@@ -4,7 +4,7 @@
 //! (a FIXME in its `rdkafka_topic.c` says so), and tells nobody. It does offer `DescribeTopics`, which rdkafka
 //! does not: hence the calls by hand.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -14,8 +14,8 @@ use rdkafka::bindings as rd;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::group::{Group, Member};
-use crate::offsets::TopicId;
+use super::group::{Committed, Group, Member};
+use crate::offsets::{TopicId, TopicPartition};
 
 /// The ids of topics that are there; none of brokers older than Kafka 2.8.
 pub(super) type TopicIds = HashMap<String, TopicId>;
@@ -102,6 +102,21 @@ impl Asked {
             rd::rd_kafka_event_destroy(event);
             Some(answer)
         }
+    }
+}
+
+impl Group {
+    /// What the partitions' last owners committed, and the ids that their topics have now; both are asked at once.
+    pub(super) fn committed_and_ids(
+        &self,
+        partitions: &[TopicPartition],
+        deadline: Duration,
+    ) -> KafkaResult<(Vec<Committed>, TopicIds)> {
+        let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
+        let ids = Asked::about(self, topics, deadline);
+        let committed = self.committed(partitions, deadline)?;
+        let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
+        Ok((committed, ids.answer(deadline).unwrap_or(timed_out)?))
     }
 }
 

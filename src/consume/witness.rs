@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaResult;
 
 use super::group::{Committed, Group, Member, Properties};
 use super::halts::of_another_topic;
-use super::topic_ids::{Answering, Asked};
+use super::topic_ids::Answering;
 use crate::offsets::{TopicPartition, Witness};
 use crate::record::Origin;
 
@@ -81,11 +81,7 @@ impl Group {
         &self,
         partitions: &[TopicPartition],
     ) -> KafkaResult<HashMap<TopicPartition, (i64, BTreeSet<i64>)>> {
-        let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
-        let ids = Asked::about(self, topics, DEADLINE);
-        let committed = self.committed(partitions, DEADLINE)?;
-        let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
-        let ids = ids.answer(DEADLINE).unwrap_or(timed_out)?;
+        let (committed, ids) = self.committed_and_ids(partitions, DEADLINE)?;
         let read = |(at, position): Committed| {
             let (low, note) = position?;
             let is_of_this = of_another_topic(low, note.topic_id, ids.get(&*at.topic).copied()).is_none();
