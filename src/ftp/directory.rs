@@ -10,6 +10,7 @@ use suppaftp::list::ListParser;
 use crate::failure::TryError;
 
 use super::fault::{Fault, Step};
+use super::mtime::time_val;
 use super::names::decode;
 use super::session::Session;
 
@@ -210,18 +211,18 @@ fn mlsd(line: &str) -> Line {
                 _ => entry.kind = EntryKind::Other,
             },
             "size" => entry.size = value.parse().ok(),
-            "modify" => entry.modified = time(value).map(|at| Told { at, is_exact: true }),
+            "modify" => {
+                entry.modified =
+                    time_val(value).and_then(to_the_second).map(|at| Told { at, is_exact: true });
+            }
             _ => {}
         }
     }
     Line::Entry(entry)
 }
 
-/// `YYYYMMDDHHMMSS`, with or without a fraction, in UTC (RFC 3659, 2.3).
-fn time(text: &str) -> Option<Timestamp> {
-    let seconds = text.get(..14).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-    let civil = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", seconds).ok()?;
-    civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+fn to_the_second(at: Timestamp) -> Option<Timestamp> {
+    Timestamp::from_second(at.as_second()).ok()
 }
 
 /// A line of LIST, as Unix or DOS servers write it.
