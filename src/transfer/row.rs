@@ -128,8 +128,8 @@ impl Place<'_> {
         if next.is_none() && self.row.due.is_none() {
             return job.stop.or_soon(store.finish(is_renamed_next)).await;
         }
-        let due = self.take_due(job);
-        // It may wait for the server still.
+        let due = self.row.due.take();
+        // Asked after all waiting.
         let still_wanted = || due.as_ref().is_some_and(|due| due.stopped(job).is_none());
         let burst = ftp::Row {
             renames: due.as_ref().map(|due| (due.temp.as_str(), due.path.as_str())),
@@ -142,10 +142,10 @@ impl Place<'_> {
             self.beside.before_ended(match &ended {
                 Ok(ended) => match &ended.renamed {
                     Some(renamed) => due.ended(renamed.clone(), job),
-                    None => Err(nameless("its session was lost before RNFR").into()),
+                    None => Err(due.failed(job, nameless("its session was lost before RNFR"))),
                 },
                 // What ended this try is nothing to the task before.
-                Err(_) => Err(due.stopped(job).unwrap_or_else(|| nameless("its burst was cut short").into())),
+                Err(_) => Err(due.failed(job, nameless("its burst was cut short"))),
             });
         }
         let ended = ended?;
@@ -169,18 +169,6 @@ impl Place<'_> {
         let (task, record) = self.beside.next()?;
         let path = retrieve.connection().on_server(&task.remote_path)?;
         (is_plain_download(task) && record.lease.is_live() && path.is_ascii()).then_some(path)
-    }
-
-    /// The file that is due, where its task is still ours.
-    fn take_due(&mut self, job: &Job<'_>) -> Option<Due> {
-        let due = self.row.due.take()?;
-        match due.stopped(job) {
-            None => Some(due),
-            Some(stopped) => {
-                self.beside.before_ended(Err(stopped));
-                None
-            }
-        }
     }
 
     /// Takes the next task, and opens its source; `None` where it is not one for the row.
@@ -210,12 +198,14 @@ impl Place<'_> {
 
     /// Ends the file that is due, where the one behind it has not: it is renamed by itself, if that can still be.
     pub async fn settle(&mut self, session: &mut Session, job: &Job<'_>) {
-        let Some(due) = self.take_due(job) else { return };
-        let ended = if session.is_sound() {
-            let renamed = session.rename(&due.temp, &due.path, || due.stopped(job).is_none()).await;
-            due.ended(renamed, job)
-        } else {
-            Err(nameless("its session was lost before RNFR").into())
+        let Some(due) = self.row.due.take() else { return };
+        let ended = match due.stopped(job) {
+            Some(stopped) => Err(stopped),
+            None if session.is_sound() => {
+                let renamed = session.rename(&due.temp, &due.path, || due.stopped(job).is_none()).await;
+                due.ended(renamed, job)
+            }
+            None => Err(nameless("its session was lost before RNFR").into()),
         };
         self.beside.before_ended(ended);
     }
@@ -239,9 +229,14 @@ impl Due {
             }
             Ok(Renamed::GivenUp) => Err(self.stopped(job).unwrap_or(Stopped::Cancelled)),
             Ok(Renamed::TargetRefused(error)) | Err(error) => {
-                Err(TryError { remedy: Remedy::FreshSession, ..error }.into())
+                Err(self.failed(job, TryError { remedy: Remedy::FreshSession, ..error }))
             }
         }
+    }
+
+    /// What fails once the task is not ours any more is nobody's answer.
+    fn failed(&self, job: &Job<'_>, error: TryError) -> Stopped {
+        self.stopped(job).unwrap_or(error.into())
     }
 }
 
