@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::json;
 
 use crate::stage::{EXIT, LONG, Stage};
-use crate::support::client::{Outgoing, download, send as send_to, with};
+use crate::support::client::{Answers, Outgoing, download, send as send_to, with};
 use crate::support::hostile::{Hostile, Manner};
 use crate::support::kafka::Topics;
 use crate::support::pod::{Pod, PodConfig};
@@ -58,16 +58,23 @@ fn why_not_ready(pod: &Pod) -> String {
     pod.get("/ready").map(|(_, body)| body).unwrap_or_default()
 }
 
+/// A pod that has answered the fifty tasks of its topic.
+fn with_fifty_answered(name: &str) -> (Stage, Pod, Vec<String>, Answers) {
+    let stage = stage(name);
+    let first = ids(0..50);
+    send(&stage, &first);
+    let pod = Pod::start(&exactly_once(&stage));
+    let mut answers = stage.answers();
+    answers.wait_for_ids(&first, LONG);
+    (stage, pod, first, answers)
+}
+
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
 fn a_topic_that_is_made_anew_under_a_running_pod_is_read_from_its_begin() {
     for (name, again) in [("anew-fewer", 100..120), ("anew-more", 100..400)] {
-        let stage = stage(name);
-        let (first, second) = (ids(0..50), ids(again));
-        send(&stage, &first);
-        let pod = Pod::start(&exactly_once(&stage));
-        let mut answers = stage.answers();
-        answers.wait_for_ids(&first, LONG);
+        let (stage, pod, first, mut answers) = with_fifty_answered(name);
+        let second = ids(again);
         wait_until_committed(&stage);
 
         make_anew(&stage);
@@ -123,12 +130,8 @@ fn a_topic_that_is_made_anew_and_filled_behind_a_pods_back_is_read_whole_or_halt
 #[ignore = "needs Kafka and vsftpd: make test"]
 fn a_topic_that_is_made_anew_while_no_pod_runs_is_read_from_its_begin() {
     for (name, again) in [("anew-stopped-fewer", 100..120), ("anew-stopped-more", 100..200)] {
-        let stage = stage(name);
-        let (first, second) = (ids(0..50), ids(again));
-        send(&stage, &first);
-        let pod = Pod::start(&exactly_once(&stage));
-        let mut answers = stage.answers();
-        answers.wait_for_ids(&first, LONG);
+        let (stage, pod, first, mut answers) = with_fifty_answered(name);
+        let second = ids(again);
         assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
         assert!(low_water(&stage) >= 50);
 
