@@ -88,6 +88,9 @@ async fn fetch(
             }
         }
     };
+    if let Some(bytes) = promised.bytes {
+        file.expect(bytes);
+    }
     // Where there is nothing, it began anew.
     check.facts.resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
     if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes, &mut check).await {
