@@ -1,0 +1,106 @@
+// The figures come as Server-Sent Events through fetch(), since EventSource can send no token. Whatever ends the
+// stream, it is begun again: at once where it had been heard, else after a wait that doubles.
+const SILENCE_MS = 6000;       // events come each second; after so long without one the pod is gone
+const FIRST_WAIT_MS = 1000, LONGEST_WAIT_MS = 15000;
+const HIDDEN_MS = 60000;       // a tab that nobody looks at gives its stream back
+const MAX_EVENT = 32 << 20;    // characters
+const TOKEN = "ftp-pooler-token";
+
+const token = () => sessionStorage.getItem(TOKEN);
+const authorization = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
+
+// The events in a body: {name, data}. A comment (as kept-alive connections have) is an event without a name.
+async function* eventsIn(body) {
+  const decoder = new TextDecoder(), reader = body.getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += decoder.decode(value, { stream: true }).replaceAll("\r", "");
+    if (text.length > MAX_EVENT) throw new Error("an event without an end");
+    const blocks = text.split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) yield eventOf(block);
+  }
+}
+
+function eventOf(block) {
+  const event = { name: "", data: "" };
+  for (const line of block.split("\n")) {
+    const colon = line.indexOf(":");
+    const field = line.slice(0, colon), value = line.slice(colon + 1).replace(/^ /, "");
+    if (field === "event") event.name = value;
+    if (field === "data") event.data += event.data ? `\n${value}` : value;
+  }
+  return event;
+}
+
+// Until then, or until there is a reason to try earlier: the network is back, the tab is looked at.
+function pause(ms) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      removeEventListener("online", done);
+      document.removeEventListener("visibilitychange", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    addEventListener("online", done);
+    document.addEventListener("visibilitychange", done);
+  });
+}
+
+async function seen() {
+  while (document.hidden) await pause(LONGEST_WAIT_MS);
+}
+
+// Follows the stream for ever. `on` has event(name, data), lost(reason, wait_ms), and an async refused().
+async function follow(path, on) {
+  let wait = FIRST_WAIT_MS;
+  for (;;) {
+    let heard = false, reason = "the connection was closed", at_least = 0;
+    try {
+      const reply = await listen(path, async (event) => {
+        if (event.name) on.event(event.name, JSON.parse(event.data));
+        heard = true;
+      });
+      if (reply.status === 401) { await on.refused(); continue; }
+      if (!reply.ok) {
+        reason = reply.status === 503 ? "too many others look at this pod" : `it answers with ${reply.status}`;
+        at_least = Math.min(60, Number(reply.headers.get("Retry-After")) || 0) * 1000;
+      }
+    } catch (error) {
+      reason = error.name === "AbortError" ? "nothing comes any more" : error.message;
+    }
+    if (document.hidden) { await seen(); continue; }
+    if (heard) wait = FIRST_WAIT_MS;
+    const next = heard ? 250 : Math.max(at_least, wait * (0.8 + 0.4 * Math.random()));
+    if (!heard) on.lost(reason, next);
+    await pause(next);
+    if (!heard) wait = Math.min(2 * wait, LONGEST_WAIT_MS);
+  }
+}
+
+// One stream, to its end. Ends it where nothing comes, and where nobody looks.
+async function listen(path, take) {
+  const end = new AbortController();
+  let silence, hidden;
+  const alive = () => { clearTimeout(silence); silence = setTimeout(() => end.abort(), SILENCE_MS); };
+  const looked = () => {
+    clearTimeout(hidden);
+    if (document.hidden) hidden = setTimeout(() => end.abort(), HIDDEN_MS);
+  };
+  document.addEventListener("visibilitychange", looked);
+  try {
+    alive();
+    const reply = await fetch(path, { headers: authorization(), cache: "no-store", signal: end.signal });
+    if (!reply.ok) return reply;
+    for await (const event of eventsIn(reply.body)) { alive(); await take(event); }
+    return reply;
+  } finally {
+    end.abort();
+    clearTimeout(silence);
+    clearTimeout(hidden);
+    document.removeEventListener("visibilitychange", looked);
+  }
+}
