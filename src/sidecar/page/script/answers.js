@@ -1,5 +1,5 @@
 // The last failures, each with what to do about it; and the partitions that the pod reads.
-const SHOWN_FAILURES = 20, SHOWN_PARTITIONS = 50;
+const FEW_FAILURES = 8, MANY_FAILURES = 20, FEW_PARTITIONS = 12, MANY_PARTITIONS = 1000;
 
 function failureRow() {
   const at = make("th", { role: "rowheader", scope: "row" }), code = make("span", { class: "code tag bad" });
@@ -24,17 +24,22 @@ function failureRow() {
   } };
 }
 
+let allFailures = [], failed = 0;
 const failureRows = new Rows(byId("failure-rows"), failureRow);
-const noFailure = emptiness(byId("failure-rows"), 6, "No task has failed since the pod began.");
+const noFailure = emptiness(byId("failure-rows").parentElement, 6, "No task has failed since the pod began.");
+const failureCut = new Cut("more-failures", FEW_FAILURES, MANY_FAILURES, listFailures);
 
-// They never change once they are there: only others come.
 function showFailures({ status, failures }) {
-  const shown = failures.slice(0, SHOWN_FAILURES), total = status.totals.failed;
-  failureRows.show(shown, ({ at, task_id, code }) => `${at}\n${task_id}\n${code}`);
-  noFailure(shown.length === 0);
-  say(byId("n-failures"), count(total));
-  look(byId("n-failures"), total ? "n bad" : "n");
-  rest(byId("more-failures"), shown.length, total);
+  allFailures = failures;
+  failed = Math.max(status.totals.failed, failures.length);
+  say(byId("n-failures"), count(failed));
+  look(byId("n-failures"), failed ? "n bad" : "n");
+  listFailures();
+}
+
+function listFailures() {
+  failureRows.show(failureCut.of(allFailures, failed), ({ at, task_id, code }) => `${at}\n${task_id}\n${code}`);
+  noFailure(allFailures.length === 0);
 }
 
 // What a partition does, in words, and how good that is.
@@ -60,17 +65,22 @@ function partitionRow() {
   } };
 }
 
+let allPartitions = [];
 const partitionRows = new Rows(byId("partition-rows"), partitionRow);
-const noPartition = emptiness(byId("partition-rows"), 8, "No partition is assigned to this pod.");
+const noPartition = emptiness(byId("partition-rows").parentElement, 8, "No partition is assigned to this pod.");
+const partitionCut = new Cut("more-partitions", FEW_PARTITIONS, MANY_PARTITIONS, listPartitions);
 
 // What needs a look comes first.
 function showPartitions({ partitions }) {
   const rank = ({ halted, paused }) => (halted ? 0 : paused ? 1 : 2);
-  const shown = [...partitions].sort((a, b) => rank(a) - rank(b)).slice(0, SHOWN_PARTITIONS);
+  allPartitions = [...partitions].sort((a, b) => rank(a) - rank(b));
   const halted = partitions.filter((partition) => partition.halted).length;
-  partitionRows.show(shown, ({ topic, partition }) => `${topic}\n${partition}`);
-  noPartition(partitions.length === 0);
   say(byId("n-partitions"), halted ? `${count(partitions.length)}, ${count(halted)} halted` : count(partitions.length));
   look(byId("n-partitions"), halted ? "n bad" : "n");
-  rest(byId("more-partitions"), shown.length, partitions.length);
+  listPartitions();
+}
+
+function listPartitions() {
+  partitionRows.show(partitionCut.of(allPartitions), ({ topic, partition }) => `${topic}\n${partition}`);
+  noPartition(allPartitions.length === 0);
 }

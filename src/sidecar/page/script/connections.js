@@ -1,5 +1,5 @@
 // Connections: the broken ones first, then by name; each a tbody of its row and, where there is one, its last error.
-const SHOWN_CONNECTIONS = 50, FILTER_FROM = 12;
+const FEW_CONNECTIONS = 25, MANY_CONNECTIONS = 1000, FILTER_FROM = 12;
 const ERROR_IS_NEWS = 600; // seconds
 const ORDER = { open: 0, "half-open": 1, closed: 2 };
 
@@ -62,12 +62,14 @@ function lastError({ breaker, breaker_until: until, last_error: error }) {
   return breaker === "closed" ? `Last error: ${words}` : `${words.replace(/[.\s]*$/, "")}. ${next}`.trim();
 }
 
-let connectionsNow = null, shownConnections = [], showsAll = false;
-const connectionRows = new Rows(byId("connection-table"), connectionRow, byId("connection-table").tHead);
+let connectionsNow = null, allConnections = [];
+const noConnection = emptiness(byId("connection-table"), 14, "No connection is called so.");
+const connectionRows = new Rows(byId("connection-table"), connectionRow, byId("connection-table").tBodies[0]);
+const connectionCut = new Cut("more-connections", FEW_CONNECTIONS, MANY_CONNECTIONS, listConnections);
 
 function showConnections({ status, connections }) {
   connectionsNow = status.now;
-  shownConnections = [...connections].sort((a, b) =>
+  allConnections = [...connections].sort((a, b) =>
     (ORDER[a.breaker] ?? 2) - (ORDER[b.breaker] ?? 2) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   const down = connections.filter(({ breaker }) => breaker === "open").length;
   say(byId("n-connections"), down ? `${count(connections.length)}, ${count(down)} down` : count(connections.length));
@@ -79,17 +81,10 @@ function showConnections({ status, connections }) {
 
 function listConnections() {
   const wanted = byId("filter").value.trim().toLowerCase();
-  const found = wanted === "" ? shownConnections
-    : shownConnections.filter(({ name, server }) => `${name}\n${server}`.toLowerCase().includes(wanted));
-  const shown = showsAll ? found : found.slice(0, SHOWN_CONNECTIONS);
-  connectionRows.show(shown, ({ name }) => name);
-  if (found.length === 0) say(byId("more-connections"), wanted ? "No connection is called so." : "No connection is configured.");
-  else rest(byId("more-connections"), shown.length, found.length);
-  const button = byId("all-connections");
-  show(button, found.length > SHOWN_CONNECTIONS);
-  say(button, showsAll ? `Show ${SHOWN_CONNECTIONS}` : "Show all");
-  put(button, "aria-pressed", String(showsAll));
+  const found = wanted === "" ? allConnections
+    : allConnections.filter(({ name, server }) => `${name}\n${server}`.toLowerCase().includes(wanted));
+  connectionRows.show(connectionCut.of(found), ({ name }) => name);
+  noConnection(found.length === 0);
 }
 
 byId("filter").addEventListener("input", listConnections);
-byId("all-connections").addEventListener("click", () => { showsAll = !showsAll; listConnections(); });

@@ -60,15 +60,31 @@ class Rows {
   }
 }
 
-// What is said instead of rows where there are none.
-function emptiness(body, columns, text) {
-  const cellOf = make("td", { role: "cell", class: "nothing whole", colspan: columns }, text);
-  const row = make("tr", { role: "row" }, cellOf);
-  body.before(make("tbody", { role: "rowgroup" }, row));
-  return (is_empty) => show(row, is_empty);
+// What a table says where it has no rows.
+function emptiness(table, columns, text) {
+  const said = make("td", { role: "cell", class: "nothing whole", colspan: columns }, text);
+  const body = make("tbody", { role: "rowgroup" }, make("tr", { role: "row" }, said));
+  table.tHead.after(body);
+  return (is_empty) => show(body, is_empty);
 }
 
-// A list is cut before it is long enough to slow the browser down, and says what it leaves out.
-function rest(node, shown, total) {
-  say(node, total > shown ? `and ${count(total - shown)} more` : "");
+// A list is cut before it is long enough to slow the browser down, or to push the next one out of sight. What is
+// left out is counted, and shown on demand as far as `many`.
+class Cut {
+  constructor(id, few, many, changed) {
+    Object.assign(this, { few, many, is_open: false, left_out: make("span"), button: make("button", { type: "button" }) });
+    this.button.addEventListener("click", () => { this.is_open = !this.is_open; changed(); });
+    (this.node = byId(id)).append(this.left_out, " ", this.button);
+  }
+
+  // Of `total`, of which `items` are known here.
+  of(items, total = items.length) {
+    const shown = items.slice(0, this.is_open ? this.many : this.few);
+    say(this.left_out, total > shown.length ? `and ${count(total - shown.length)} more` : "");
+    show(this.button, items.length > this.few);
+    show(this.node, items.length > this.few || total > shown.length);
+    say(this.button, this.is_open ? `Show ${this.few}` : `Show ${count(Math.min(items.length, this.many))}`);
+    put(this.button, "aria-expanded", String(this.is_open));
+    return shown;
+  }
 }

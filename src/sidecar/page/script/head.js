@@ -31,7 +31,7 @@ function showFigures({ status }) {
   set("tasks a second", perSecond(podRate(answered)), "", `${perSecond(podRate((t) => t.failed))} failed`);
   set("down", ...flow(podRate((t) => t.downloaded_bytes)), `${bytes(totals.downloaded_bytes)} so far`);
   set("up", ...flow(podRate((t) => t.uploaded_bytes)), `${bytes(totals.uploaded_bytes)} so far`);
-  set("in flight", count(tasks.in_flight), "", `${count(tasks.waiting)} wait, ${count(tasks.delayed)} delayed`);
+  set("in flight", count(tasks.in_flight), "", `${count(tasks.waiting)} waiting${tasks.delayed ? `, ${count(tasks.delayed)} delayed` : ""}`);
   set("sessions", count(sessions.busy + sessions.idle + sessions.connecting), "",
     `${count(sessions.busy)} busy, ${count(sessions.idle)} idle`);
   set("lag", count(status.lag_records), "", plural(status.assigned_partitions, "partition", "partitions") +

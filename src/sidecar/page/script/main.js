@@ -57,13 +57,12 @@ function contact(text, how) {
 
 let lastHeard = null, isLost = false, latest = null;
 
-function lost(reason, wait) {
-  const next = `next try in ${Math.max(1, Math.round(wait / 1000))} s`;
+function lost(reason) {
   const when = lastHeard === null ? "no answer yet" : `no answer since ${clock(lastHeard)}`;
-  contact(`${when} (${reason}; ${next})`, "bad");
+  contact(`${when}: ${reason}; trying again`, "bad");
   byId("figures").classList.add("old");
   for (const id of ["health", "ready", "draining"]) show(byId(id), false);
-  if (!isLost) announce(`The pod does not answer. The figures are those of ${lastHeard === null ? "never" : clock(lastHeard)}.`);
+  if (!isLost) announce(lastHeard === null ? "The pod does not answer." : `No answer since ${clock(lastHeard)}.`);
   if (lastHeard !== null) document.title = `no answer: ${byId("pod").textContent} – FTP Pooler`;
   isLost = true;
 }

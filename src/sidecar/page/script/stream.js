@@ -1,7 +1,7 @@
 // The figures come as Server-Sent Events through fetch(), since EventSource can send no token. Whatever ends the
 // stream, it is begun again: at once where it had been heard, else after a wait that doubles.
 const SILENCE_MS = 6000;       // events come each second; after so long without one the pod is gone
-const FIRST_WAIT_MS = 1000, LONGEST_WAIT_MS = 15000;
+const AT_ONCE_MS = 250, FIRST_WAIT_MS = 1000, LONGEST_WAIT_MS = 15000;
 const HIDDEN_MS = 60000;       // a tab that nobody looks at gives its stream back
 const MAX_EVENT = 32 << 20;    // characters
 const TOKEN = "ftp-pooler-token";
@@ -54,30 +54,29 @@ async function seen() {
   while (document.hidden) await pause(LONGEST_WAIT_MS);
 }
 
-// Follows the stream for ever. `on` has event(name, data), lost(reason, wait_ms), and an async refused().
+// Follows the stream for ever. `on` has event(name, data), lost(reason), and an async refused().
 async function follow(path, on) {
   let wait = FIRST_WAIT_MS;
   for (;;) {
-    let heard = false, reason = "the connection was closed", at_least = 0;
+    let was_heard = false, reason = null, at_least = 0;
     try {
-      const reply = await listen(path, async (event) => {
+      const reply = await listen(path, (event) => {
+        was_heard = true;
         if (event.name) on.event(event.name, JSON.parse(event.data));
-        heard = true;
       });
       if (reply.status === 401) { await on.refused(); continue; }
-      if (!reply.ok) {
-        reason = reply.status === 503 ? "too many others look at this pod" : `it answers with ${reply.status}`;
-        at_least = Math.min(60, Number(reply.headers.get("Retry-After")) || 0) * 1000;
-      }
+      if (!reply.ok) reason = reply.status === 503 ? "too many look at this pod" : `it answers with ${reply.status}`;
+      else if (!was_heard) reason = "it says nothing";
+      at_least = Math.min(60, Number(reply.headers.get("Retry-After")) || 0) * 1000;
     } catch (error) {
-      reason = error.name === "AbortError" ? "nothing comes any more" : error.message;
+      reason = error.name === "AbortError" ? "it has fallen silent" : error.name === "TypeError" ? "it cannot be reached" : error.message;
     }
     if (document.hidden) { await seen(); continue; }
-    if (heard) wait = FIRST_WAIT_MS;
-    const next = heard ? 250 : Math.max(at_least, wait * (0.8 + 0.4 * Math.random()));
-    if (!heard) on.lost(reason, next);
-    await pause(next);
-    if (!heard) wait = Math.min(2 * wait, LONGEST_WAIT_MS);
+    // A stream that was well ends by itself from time to time: nothing is lost then.
+    if (reason !== null) on.lost(reason);
+    if (was_heard) wait = FIRST_WAIT_MS;
+    await pause(reason === null ? AT_ONCE_MS : Math.max(at_least, wait * (0.8 + 0.4 * Math.random())));
+    wait = Math.min(2 * wait, LONGEST_WAIT_MS);
   }
 }
 
@@ -95,7 +94,7 @@ async function listen(path, take) {
     alive();
     const reply = await fetch(path, { headers: authorization(), cache: "no-store", signal: end.signal });
     if (!reply.ok) return reply;
-    for await (const event of eventsIn(reply.body)) { alive(); await take(event); }
+    for await (const event of eventsIn(reply.body)) { alive(); take(event); }
     return reply;
   } finally {
     end.abort();

@@ -1,5 +1,5 @@
 // Transfers in flight, the longest first.
-const SHOWN_TRANSFERS = 50;
+const FEW_TRANSFERS = 12, MANY_TRANSFERS = 50;
 const ARROWS = { download: "↓", upload: "↑" };
 
 function transferRow() {
@@ -43,15 +43,21 @@ function fill(bar, percent, done, size) {
   say(percent, `${Math.floor(100 * share)} %`);
 }
 
-let transfersNow = null;
+let transfersNow = null, allTransfers = { total: 0, transfers: [] };
 const transferRows = new Rows(byId("transfer-rows"), transferRow);
-const noTransfer = emptiness(byId("transfer-rows"), 8, "Nothing is in flight.");
+const noTransfer = emptiness(byId("transfer-rows").parentElement, 8, "Nothing is in flight.");
+const transferCut = new Cut("more-transfers", FEW_TRANSFERS, MANY_TRANSFERS, listTransfers);
 
-function showTransfers({ status, transfers: { total, transfers } }) {
+function showTransfers({ status, transfers }) {
   transfersNow = status.now;
-  const shown = transfers.slice(0, SHOWN_TRANSFERS);
-  transferRows.show(shown, ({ task_id, connection, remote_path }) => `${connection}\n${task_id}\n${remote_path}`);
+  allTransfers = transfers;
+  say(byId("n-transfers"), count(transfers.total));
+  listTransfers();
+}
+
+function listTransfers() {
+  const { total, transfers } = allTransfers;
+  transferRows.show(transferCut.of(transfers, total),
+    ({ task_id, connection, remote_path }) => `${connection}\n${task_id}\n${remote_path}`);
   noTransfer(total === 0);
-  say(byId("n-transfers"), count(total));
-  rest(byId("more-transfers"), shown.length, total);
 }
