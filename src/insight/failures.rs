@@ -108,7 +108,10 @@ mod tests {
             failures.add(Failed::rejected(Timestamp::UNIX_EPOCH, None, 0, &failure));
         }
         let last = failures.last(2);
-        assert_eq!(last.iter().map(|failed| &*failed.message).collect::<Vec<_>>(), ["failure 206", "failure 205"]);
+        assert_eq!(
+            last.iter().map(|failed| &*failed.message).collect::<Vec<_>>(),
+            ["failure 206", "failure 205"]
+        );
         let all = failures.last(usize::MAX);
         assert_eq!((all.len(), &*all[MAX_FAILURES - 1].message), (MAX_FAILURES, "failure 7"));
         assert!(last[0].advice.starts_with("Correct the producer"));

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// One partition of this pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Partition {
-    pub topic: Arc<str>,
+    pub topic: String,
     pub partition: i32,
     /// The low-water mark that the group has committed; None where nothing was yet.
     pub committed: Option<i64>,

@@ -9,7 +9,6 @@ pub fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's way to call it")]
 pub(super) fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{at:.3}"))
 }
