@@ -55,6 +55,8 @@ struct Owned {
     committed: Option<(i64, String)>,
     /// Settled answers are not yet in a commit.
     unsaved: bool,
+    /// The log's end, as Kafka's client has heard last.
+    end: Option<i64>,
     /// Taken in and dropped again without an answer: only while revoking.
     abandoned: usize,
     /// When each offset was taken in, in their order; those that are done leave once they are the first.
@@ -159,6 +161,7 @@ impl Offsets {
             revoking: false,
             committed,
             unsaved: false,
+            end: None,
             abandoned: 0,
             taken_in: VecDeque::new(),
         };
@@ -305,6 +308,13 @@ impl Offsets {
         }
     }
 
+    /// Where the partition's log ends now.
+    pub fn note_end(&self, at: &TopicPartition, end: i64) {
+        if let Some(owned) = self.lock().owned.get_mut(at) {
+            owned.end = Some(end);
+        }
+    }
+
     /// Every owned partition, with what the consumer must know of it.
     pub fn snapshot(&self) -> Vec<PartitionState> {
         let state = self.lock();
@@ -314,6 +324,9 @@ impl Offsets {
             is_stuck: owned.ledger.is_full() && !owned.revoking && !owned.halted,
             low_water: owned.ledger.low_water(),
             position: owned.ledger.position(),
+            end: owned.end,
+            committed: owned.committed.as_ref().map(|(low, _)| *low),
+            unanswered: owned.ledger.in_flight(),
             oldest: owned.taken_in.front().copied(),
             topic_id: owned.topic_id,
             is_halted: owned.halted,
@@ -333,6 +346,12 @@ pub struct PartitionState {
     pub low_water: Option<i64>,
     /// The next offset to be read; `None` before the first record where nothing was committed.
     pub position: Option<i64>,
+    /// The log's end, as Kafka's client has heard last.
+    pub end: Option<i64>,
+    /// The low-water mark that the group has committed.
+    pub committed: Option<i64>,
+    /// Records taken in whose answers are not committed.
+    pub unanswered: usize,
     /// The oldest record that is in flight, and when it was taken in.
     pub oldest: Option<(i64, Instant)>,
     /// Of the topic as it was when the partition was assigned; `None` where the brokers have no ids.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::*;
 use crate::failure::Remedy;
+use crate::insight::Gauge;
 use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
@@ -63,7 +64,7 @@ impl Carry<FakeSession> for FakeCarrier {
         &self,
         session: &mut FakeSession,
         (): &mut (),
-        (task, record): (&Task, &Record),
+        (task, record, _): (&Task, &Record, &Gauge),
         _: &mut Kept,
         _: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -127,6 +128,13 @@ pub struct Rig {
     answers: mpsc::Receiver<Answered>,
 }
 
+impl Job {
+    /// Of a job that nobody has seen yet.
+    pub fn task_mut(&mut self) -> &mut Task {
+        Arc::make_mut(&mut self.task)
+    }
+}
+
 impl Rig {
     /// Nothing can be deferred, as if the retry topic were not there.
     pub fn new(pod: usize, connections: &[(&str, usize)]) -> Self {
@@ -168,6 +176,7 @@ impl Rig {
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
+            failures: Failures::default(),
             traces: Traces::default(),
         });
         Rig { dispatcher, pool, servers, budget, deferral, carrier, answers }
@@ -208,7 +217,7 @@ impl Rig {
     pub fn job(&self, connection: &str, task_id: &str) -> Job {
         let admission = self.budget.admit(10);
         let (record, task) = (record(), task(connection, task_id));
-        Job { record: Box::new(record), task, hop: None, admission }
+        Job { record: Box::new(record), task: Arc::new(task), hop: None, admission }
     }
 
     /// Submits tasks named `<connection>-<n>`.
