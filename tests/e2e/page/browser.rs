@@ -157,20 +157,24 @@ impl Browser {
         given["result"]["value"].take()
     }
 
-    /// The text of the first element that fits, as it is shown; empty where there is none.
+    /// The text of the first element that fits, as it is shown; empty where none is.
     #[track_caller]
     pub fn text(&self, selector: &str) -> String {
-        let text = self.eval(&format!("document.querySelector({})?.innerText ?? ''", json!(selector)));
+        let shown = format!(
+            "[document.querySelector({})].filter((node) => node?.checkVisibility())",
+            json!(selector)
+        );
+        let text = self.eval(&format!("{shown}.map((node) => node.innerText)[0] ?? ''"));
         text.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Waits until the expression is true.
+    /// Waits until the expression is true; while it throws it is not, as before the page is there.
     ///
     /// # Panics
     /// At the deadline, with what the page shows.
     #[track_caller]
     pub fn wait(&self, what: &str, expression: &str) {
-        let condition = format!("!!({expression})");
+        let condition = format!("(() => {{ try {{ return !!({expression}) }} catch {{ return false }} }})()");
         if try_wait_for(LONG, || self.eval(&condition).as_bool().filter(|holds| *holds)).is_none() {
             panic!("waited in vain for: {what}\nthe page shows:\n{}", self.text("body"));
         }

@@ -57,7 +57,7 @@ fn a_phone_shows_all_without_scrolling_sideways() {
     b.eval(SETTLED);
     assert_eq!(ask(b, "outside"), [""; 0], "runs out of a phone");
     assert!(b.eval("reading.texts()").as_u64() > Some(300), "and nothing is left out for it");
-    let label = "getComputedStyle(document.querySelector('#connections td'), '::before').content";
+    let label = "getComputedStyle(document.querySelector('#connections td[data-label]'), '::before').content";
     assert_eq!(b.eval(label), json!("\"Breaker\""), "where there is no head, each figure has its name");
 }
 
@@ -100,7 +100,8 @@ fn a_screen_reader_finds_its_way_and_is_not_talked_to_each_second() {
     let page = full("page-reader");
     let b = &page.browser;
     let nodes = b.accessible();
-    let named = |role: &'static str| nodes.iter().filter(move |(r, _)| r == role).map(|(_, name)| name.as_str());
+    let named =
+        |role: &'static str| nodes.iter().filter(move |(r, _)| r == role).map(|(_, name)| name.as_str());
     for landmark in ["banner", "main", "contentinfo"] {
         assert_eq!(named(landmark).count(), 1, "{landmark}");
     }
