@@ -159,7 +159,7 @@ pub const API_PORT: Key =
 pub const API_TOKEN: Key = key(
     "api.token",
     Kind::Secret,
-    Is(""),
+    Told("none: everybody may"),
     "Who sends it (`Authorization: Bearer …`) may look at `/api/v1/…` and `/metrics` on this port; nobody else may, \
      where it is set. `/health`, `/ready` and the page's frame stay open, and so does `metrics.port`. Letters, digits \
      and `-._~+/`, then `=` if at all; `openssl rand -hex 32` makes one.",

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hyper::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -30,7 +31,7 @@ impl Token {
         let is_of_tokens = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
         let bare = secret.expose_secret().trim_end_matches('=');
         if bare.is_empty() || !bare.chars().all(is_of_tokens) {
-            return Err("is no token; expected letters, digits and -._~+/, then = if at all");
+            return Err("is none that a header can carry; expected letters, digits and -._~+/, then = if at all");
         }
         let digest = Sha256::digest(secret.expose_secret()).into();
         Ok(Token { secret, digest, file: None })
@@ -45,10 +46,14 @@ impl Token {
         is_bearer & bool::from(digest.ct_eq(&self.digest))
     }
 
-    /// The header's value for one who asks; a secret.
+    /// The `Authorization` of one who asks.
     #[must_use]
-    pub fn authorization(&self) -> SecretString {
-        SecretString::from(format!("{SCHEME} {}", self.secret.expose_secret()))
+    pub fn authorization(&self) -> HeaderValue {
+        let value = format!("{SCHEME} {}", self.secret.expose_secret());
+        // What a token may hold, a header may.
+        let mut value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(SCHEME));
+        value.set_sensitive(true);
+        value
     }
 }
 
@@ -113,7 +118,8 @@ mod tests {
             assert!(!token.admits(wrong.as_bytes()), "{wrong}");
         }
         assert!(!token.admits(b"\xff\xfe"));
-        assert_eq!(token.authorization().expose_secret(), "Bearer s3cret-Token.==");
+        assert_eq!(token.authorization(), "Bearer s3cret-Token.==");
+        assert!(!format!("{:?}", token.authorization()).contains("s3cret"));
         assert!(!format!("{token:?}").contains("s3cret"));
     }
 
@@ -121,7 +127,7 @@ mod tests {
     fn what_no_header_could_carry_is_no_token_and_is_not_shown() {
         for wrong in ["", "=", "hunter2 x", "hunter2\n", "hünter2", "hunter2=x", "\"hunter2\""] {
             let problem = Token::new(wrong.into()).unwrap_err();
-            assert!(problem.starts_with("is no token") && !problem.contains("hunter2"), "{problem}");
+            assert!(problem.starts_with("is none") && !problem.contains("hunter2"), "{problem}");
         }
     }
 }

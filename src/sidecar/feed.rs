@@ -176,3 +176,6 @@ impl HttpBody for Events {
         self.0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,7 @@ use super::view::View;
 use super::{api, page};
 use crate::metrics;
 
-const API_PATHS: &str =
-    "nothing here; known are /, /health, /ready, /metrics and what /api/v1/openapi.json describes\n";
+const API_PATHS: &str = "nothing here; known are /, /health, /ready, /metrics, /api/v1/status and what else /api/v1/openapi.json describes\n";
 const METRICS_PATHS: &str = "nothing here; known is /metrics\n";
 const METHODS: &str = "read-only: GET and HEAD\n";
 

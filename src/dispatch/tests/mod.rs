@@ -3,6 +3,7 @@
 mod deferring;
 mod failing;
 mod fairness;
+mod insight;
 mod order;
 mod rig;
 mod stopping;

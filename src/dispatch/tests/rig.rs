@@ -64,7 +64,7 @@ impl Carry<FakeSession> for FakeCarrier {
         &self,
         session: &mut FakeSession,
         (): &mut (),
-        (task, record, _): (&Task, &Record, &Gauge),
+        (task, record, gauge): (&Task, &Record, &Gauge),
         _: &mut Kept,
         _: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -78,6 +78,8 @@ impl Carry<FakeSession> for FakeCarrier {
             (step.unwrap_or(Step::Done), state.file_takes)
         };
         session.sound = false; // an exchange is under way
+        gauge.begin(0, Some(7));
+        gauge.add(3);
         sleep(file_takes).await;
         match step {
             Step::Done => {}
@@ -124,6 +126,7 @@ pub struct Rig {
     pub servers: FakeServers,
     pub budget: Budget,
     pub deferral: Deferral,
+    pub failures: Failures,
     carrier: FakeCarrier,
     answers: mpsc::Receiver<Answered>,
 }
@@ -166,6 +169,7 @@ impl Rig {
             limit: Duration::from_secs(86_400),
             is_possible: Arc::default(),
         };
+        let failures = Failures::default();
         let dispatcher = Dispatcher::new(Wiring {
             pool: pool.clone(),
             carrier: carrier.clone(),
@@ -176,10 +180,10 @@ impl Rig {
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
-            failures: Failures::default(),
+            failures: failures.clone(),
             traces: Traces::default(),
         });
-        Rig { dispatcher, pool, servers, budget, deferral, carrier, answers }
+        Rig { dispatcher, pool, servers, budget, deferral, failures, carrier, answers }
     }
 
     pub fn script(&self, task_id: &str, steps: impl IntoIterator<Item = Step>) {
