@@ -21,7 +21,7 @@
     tasks: { waiting: n * 3, delayed: n % 2, in_flight: n % 7 }, totals: totals(n, tick) });
   const transfer = (n, tick) => ({ task_id: `task-${n}`, connection: "server-001",
     operation: n % 2 ? "upload" : "download", remote_path: `/pub/2026/a-rather-long-name-without-any-blank-${n}.csv`,
-    local_path: `/in/${n}.csv`, attempt: 1 + (n % 3), phase: "transfer", since: iso(begun - 1000 * (20000 - n)),
+    local_path: `/in/${n}.csv`, attempt: 1 + (n % 3), phase: ["transfer", "finish"][n % 2], since: iso(begun - 1000 * (20000 - n)),
     bytes: 1e5 * (1 + (tick % 50)), size: n % 10 === 3 ? null : 1e7, bytes_per_second: 1e5 });
   const failure = (n) => ({ at: iso(begun - 1000 * n), task_id: n % 9 === 4 ? null : `failed-${n}`, connection: "server-007",
     operation: "download", remote_path: `/pub/${n}.csv`, local_path: `/in/${n}.csv`, code: "connect_failed",
@@ -38,7 +38,9 @@
   };
 
   window.feed = {
+    last: {},
     push(name, data) {
+      this.last[name] = data;
       const text = encoder.encode(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
       streams = streams.filter((stream) => { try { stream.enqueue(text); return true; } catch { return false; } });
       return streams.length;
@@ -47,7 +49,7 @@
     snapshot(tick, connections, transfers) {
       const status = { version: "0.1.0", pod: "pod-0", group: "pool", now: iso(begun + 1000 * tick), healthy: true,
         stuck: [], loops: [], ready: false, reasons: ["ftp-tasks 2 halted: offset 5 is out of range"], draining: true,
-        started_at: iso(begun - 9e6), held_tasks: 11, held_bytes: 2222, assigned_partitions: 4, paused_partitions: 1,
+        started_at: begun / 1000 - 9000, held_tasks: 11, held_bytes: 2222, assigned_partitions: 4, paused_partitions: 1,
         lag_records: 28, committed_answers: 5, tasks: { waiting: 9, delayed: 2, in_flight: transfers },
         sessions: { idle: 1, busy: transfers, connecting: 1 }, totals: totals(1000, tick), connections: [] };
       return this.push("snapshot", { status, connections: many(connections, connection, tick),

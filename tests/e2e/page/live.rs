@@ -29,7 +29,9 @@ fn figures_move_while_tasks_run_and_a_dead_server_turns_red() {
     open(b, &pod);
     b.wait("the figures", "document.getElementById('contact').textContent === 'live'");
     assert_eq!(b.text("#pod"), "pod-0");
-    assert!(b.text("#about").contains(env!("CARGO_PKG_VERSION")), "{}", b.text("#about"));
+    let about = b.text("#about");
+    assert!(about.contains(env!("CARGO_PKG_VERSION")) && about.contains(&stage.topics.group), "{about}");
+    b.wait("how long it is up", "/ up \\d+ s$/.test(document.getElementById('about').textContent)");
     assert_eq!((b.text("#health").as_str(), b.text("#ready").as_str()), ("healthy", "ready"));
     assert_eq!(b.text("#transfer-rows"), "");
 

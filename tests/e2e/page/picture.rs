@@ -40,7 +40,7 @@ fn the_pictures_show_a_pod_at_work() {
     let config = stage
         .bare_config()
         .set("pod.name", json!("ftp-pooler-0"))
-        .set("kafka.consumer_group", json!(stage.topics.group))
+        .set("retry.delay", json!("20s"))
         .ftp("archive", stage.server.addr(), &sessions("6"))
         .ftp("invoices", slow.addr(), &sessions("4"))
         .ftp("map-tiles", few.addr(), &sessions("8"))
@@ -49,12 +49,11 @@ fn the_pictures_show_a_pod_at_work() {
     let pod = Pod::start(&config);
     let browser = Browser::start();
     open(&browser, &pod);
-    stage.send(work(if is_kept { 700 } else { 60 }));
+    stage.send(work(if is_kept { 1_400 } else { 60 }));
 
     let b = &browser;
     b.view(WIDTH, HEIGHT);
     b.wait("transfers", "document.querySelectorAll('#transfer-rows progress[value]').length >= 10");
-    b.wait("a broken connection", "document.querySelector('tbody.open .note')?.checkVisibility()");
     b.wait("a failure", "document.querySelectorAll('#failure-rows tr').length > 0");
     let drawn = "document.querySelector('#bytes-chart path.line').getAttribute('d').split('L').length";
     for steps in (2..=if is_kept { STEPS } else { 2 }).step_by(4) {
@@ -63,6 +62,10 @@ fn the_pictures_show_a_pod_at_work() {
     for (scheme, file) in [("light", "docs/page.png"), ("dark", "docs/page-dark.png")] {
         b.scheme(scheme);
         b.eval(SETTLED);
+        b.wait(
+            "the server that is away to be seen",
+            "document.querySelector('tbody.open')?.innerText.includes('Next try')",
+        );
         let picture = b.screenshot();
         assert!(picture.len() < MAX_BYTES, "{file} has {} bytes", picture.len());
         let place = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -117,14 +120,8 @@ fn work(rounds: usize) -> Vec<Value> {
             ));
         }
         if n % 50 == 1 {
-            let mut task = download(
-                &id("cus", n),
-                "customs",
-                &format!("declarations/{n}.xml"),
-                &format!("customs/{n}.xml"),
-            );
-            task["options"] = json!({"retry_count": 0});
-            tasks.push(task);
+            let remote = format!("declarations/{n}.xml");
+            tasks.push(download(&id("cus", n), "customs", &remote, &format!("customs/{n}.xml")));
         }
         tasks
     };

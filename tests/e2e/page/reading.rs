@@ -145,6 +145,26 @@ fn a_screen_reader_finds_its_way_and_is_not_talked_to_each_second() {
     );
 }
 
+/// The API's document, to which its own tests hold the pod.
+const DOCUMENT: &str = include_str!("../../../src/sidecar/openapi.json");
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and Chromium: make test"]
+fn what_these_tests_feed_is_what_a_pod_would_say() {
+    let page = full("page-feed");
+    let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+    for (event, schema) in [("snapshot", "Snapshot"), ("history", "History")] {
+        let schema = json!({
+            "$ref": format!("#/components/schemas/{schema}"), "components": document["components"],
+        });
+        let validator = jsonschema::draft202012::new(&schema).expect("a schema");
+        let fed = page.browser.eval(&format!("feed.last[{}]", json!(event)));
+        let flaws: Vec<_> =
+            validator.iter_errors(&fed).map(|flaw| format!("{}: {flaw}", flaw.instance_path())).collect();
+        assert!(flaws.is_empty(), "{event}: {flaws:#?}");
+    }
+}
+
 /// What changes on the page between two looks: elements that came, and records of whatever else.
 const WATCH: &str = "window.came = 0; window.changes = 0; window.long = 0;
     new PerformanceObserver((list) => { long += list.getEntries().length; }).observe({ entryTypes: ['longtask'] });

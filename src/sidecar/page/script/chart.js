@@ -1,5 +1,7 @@
 // A chart of the last hour: two rates, drawn as SVG at the size it has. Pointer and arrow keys read single moments.
-const HOUR = 3600, LEFT = 64, RIGHT = 8, TOP = 8, BOTTOM = 22;
+// While the pod is young it shows less, since an hour that is empty tells nothing: seconds shown, and between marks.
+const SPANS = [[600, 120], [1200, 300], [1800, 300], [3600, 900]];
+const LEFT = 64, RIGHT = 8, TOP = 8, BOTTOM = 22;
 
 // At most five round steps from zero to at least `most`.
 function steps(most) {
@@ -28,12 +30,15 @@ class Chart {
     const rates = (amounts) => amounts.map((n) => n / history.step_seconds);
     this.history = { end: Date.parse(history.end), step: history.step_seconds,
       lines: [rates(history[this.first]), rates(history[this.second])] };
+    const known = this.length * history.step_seconds;
+    [this.span, this.between] = SPANS.find(([seconds]) => seconds >= known) ?? SPANS[SPANS.length - 1];
     this.draw();
   }
 
   get length() { return this.history ? this.history.lines[0].length : 0; }
   time(n) { return this.history.end - (this.length - 1 - n) * this.history.step * 1000; }
-  x(n) { return LEFT + (1 - (this.history.end - this.time(n)) / 1000 / HOUR) * (this.width - LEFT - RIGHT); }
+  x(n) { return this.across(this.time(n)); }
+  across(time) { return LEFT + (1 - (this.history.end - time) / 1000 / this.span) * (this.width - LEFT - RIGHT); }
 
   pieces(tag, attributes, text) {
     const made = document.createElementNS(this.svg.namespaceURI, tag);
@@ -50,7 +55,7 @@ class Chart {
     const top = marks[marks.length - 1], base = this.height - BOTTOM;
     const y = (rate) => base - (rate / top) * (base - TOP);
     this.svg.replaceChildren(
-      ...marks.flatMap((mark) => this.mark(mark, y(mark))), ...this.quarters(base),
+      ...marks.flatMap((mark) => this.mark(mark, y(mark))), ...this.times(base),
       ...(this.length ? this.lines(y, base) : []));
     this.cursor = this.pieces("line", { class: "cursor", y1: TOP, y2: base, visibility: "hidden" });
     this.svg.append(this.cursor);
@@ -62,16 +67,15 @@ class Chart {
       this.pieces("text", { class: "axis", x: LEFT - 8, y: y + 4, "text-anchor": "end" }, this.axis(rate))];
   }
 
-  // Every whole quarter of an hour.
-  quarters(base) {
-    const quarter = 900000, begin = this.history.end - HOUR * 1000, made = [];
-    const from_left = (time) => LEFT + ((time - begin) / 1000 / HOUR) * (this.width - LEFT - RIGHT);
-    for (let time = Math.ceil(begin / quarter) * quarter; time <= this.history.end; time += quarter) {
-      const x = from_left(time);
+  // Round times of the clock.
+  times(base) {
+    const between = this.between * 1000, begin = this.history.end - this.span * 1000, made = [];
+    for (let time = Math.ceil(begin / between) * between; time <= this.history.end; time += between) {
+      const x = this.across(time);
       made.push(this.pieces("line", { class: "grid", x1: x, x2: x, y1: base, y2: base + 4 }));
-      const anchor = x > this.width - 40 ? "end" : x < LEFT + 15 ? "start" : "middle";
-      const at_edge = anchor === "end" ? this.width : x;
-      made.push(this.pieces("text", { class: "axis", x: at_edge, y: base + 17, "text-anchor": anchor },
+      const anchor = x > this.width - RIGHT - 16 ? "end" : x < LEFT + 16 ? "start" : "middle";
+      const at = anchor === "end" ? this.width - RIGHT : anchor === "start" ? LEFT : x;
+      made.push(this.pieces("text", { class: "axis", x: at, y: base + 17, "text-anchor": anchor },
         clock(time).slice(0, 5)));
     }
     return made;
@@ -89,7 +93,7 @@ class Chart {
   pointAt(event) {
     if (!this.length) return;
     const share = (event.clientX - this.plot.getBoundingClientRect().left - LEFT) / (this.width - LEFT - RIGHT);
-    const back = Math.round(((1 - share) * HOUR) / this.history.step);
+    const back = Math.round(((1 - share) * this.span) / this.history.step);
     this.read(Math.min(this.length - 1, Math.max(0, this.length - 1 - back)));
   }
 

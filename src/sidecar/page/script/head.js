@@ -44,7 +44,7 @@ function showHead({ status }, broken) {
   const pod = status.pod || "FTP Pooler";
   say(byId("pod"), pod);
   say(byId("about"), [`FTP Pooler ${status.version}`, status.group && `group ${status.group}`,
-    `up ${span(since(status.now, status.started_at))}`].filter(Boolean).join(" · "));
+    `up ${span(Date.parse(status.now) / 1000 - status.started_at)}`].filter(Boolean).join(" · "));
   mark("health", status.healthy, "healthy", "stuck");
   mark("ready", status.ready, "ready", "not ready");
   show(byId("draining"), status.draining);
