@@ -73,6 +73,15 @@ mod tests {
     }
 
     #[test]
+    fn every_file_of_the_page_is_in_it() {
+        for (kind, parts) in [("style", STYLE), ("script", SCRIPT)] {
+            let place = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sidecar/page");
+            let files = std::fs::read_dir(format!("{place}/{kind}")).unwrap().count();
+            assert_eq!(files, parts.len(), "{kind}");
+        }
+    }
+
+    #[test]
     fn the_page_names_no_other_host_and_writes_no_markup() {
         for forbidden in ["http://", "https://", "//cdn", "innerHTML", "eval(", "style=", "onclick="] {
             assert!(!PAGE.contains(forbidden), "{forbidden}");

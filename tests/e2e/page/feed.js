@@ -5,7 +5,13 @@
   let streams = [];
   window.fetch = async (path, options) => {
     if (path !== "/api/v1/events") return to_pod(path, options);
-    const body = new ReadableStream({ start: (stream) => { streams.push(stream); } });
+    const body = new ReadableStream({ start: (stream) => {
+      streams.push(stream);
+      options.signal.addEventListener("abort", () => {
+        streams = streams.filter((other) => other !== stream);
+        try { stream.error(new DOMException("aborted", "AbortError")); } catch { /* it has ended */ }
+      });
+    } });
     return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
   };
   const begun = Date.UTC(2026, 0, 31, 12, 0, 0), iso = (time) => new Date(time).toISOString();
@@ -46,14 +52,15 @@
       return streams.length;
     },
     close() { streams.forEach((stream) => stream.close()); streams = []; },
-    snapshot(tick, connections, transfers) {
+    // A pod lists the 50 longest transfers; `listed` is for one that lists more.
+    snapshot(tick, connections, transfers, listed = 50) {
       const status = { version: "0.1.0", pod: "pod-0", group: "pool", now: iso(begun + 1000 * tick), healthy: true,
         stuck: [], loops: [], ready: false, reasons: ["ftp-tasks 2 halted: offset 5 is out of range"], draining: true,
         started_at: begun / 1000 - 9000, held_tasks: 11, held_bytes: 2222, assigned_partitions: 4, paused_partitions: 1,
         lag_records: 28, committed_answers: 5, tasks: { waiting: 9, delayed: 2, in_flight: transfers },
         sessions: { idle: 1, busy: transfers, connecting: 1 }, totals: totals(1000, tick), connections: [] };
       return this.push("snapshot", { status, connections: many(connections, connection, tick),
-        transfers: { total: transfers, transfers: many(transfers, transfer, tick) },
+        transfers: { total: transfers, transfers: many(Math.min(transfers, listed), transfer, tick) },
         failures: many(20, failure), partitions: many(4, partition) });
     },
     history() {

@@ -145,6 +145,36 @@ fn a_screen_reader_finds_its_way_and_is_not_talked_to_each_second() {
     );
 }
 
+#[test]
+#[ignore = "needs Kafka, vsftpd and Chromium: make test"]
+fn a_stream_that_ends_is_taken_up_and_one_that_falls_silent_is_told_of() {
+    let page = full("page-stream");
+    let b = &page.browser;
+    let contact = "document.getElementById('contact').textContent";
+    b.eval("window.saw = []; new MutationObserver(() => saw.push(document.getElementById('contact').textContent)) \
+            .observe(document.getElementById('contact'), {childList: true})");
+    b.eval("feed.close()");
+    b.wait("the next stream", "feed.push('nothing', {}) > 0");
+    page.show(2, 3, 3);
+    assert_eq!(
+        (b.eval(contact), b.eval("saw")),
+        (json!("live"), json!([])),
+        "each stream ends some time: no news"
+    );
+
+    b.wait("silence to be noticed", &format!("/^no answer since .* fallen silent/.test({contact})"));
+    assert!(b.eval("document.getElementById('figures').className").as_str().unwrap().contains("old"));
+    b.wait("another stream", "feed.push('nothing', {}) > 0");
+    page.show(3, 3, 3);
+    assert_eq!(b.eval(contact), json!("live"));
+
+    b.eval("feed.push('snapshot', {status: {}})");
+    b.wait("nonsense to be told of", &format!("/^no answer since .* cannot read/.test({contact})"));
+    b.wait("another stream", "feed.push('nothing', {}) > 0");
+    page.show(4, 3, 3);
+    assert_eq!((b.eval(contact), b.complaints()), (json!("live"), vec![]));
+}
+
 /// The API's document, to which its own tests hold the pod.
 const DOCUMENT: &str = include_str!("../../../src/sidecar/openapi.json");
 
@@ -178,7 +208,9 @@ const WATCH: &str = "window.came = 0; window.changes = 0; window.long = 0;
 fn ten_thousand_transfers_and_200_connections_stay_quick() {
     let page = Fed::new("page-many");
     let b = &page.browser;
-    page.show(1, 200, 10_000);
+    page.show(0, 200, 10_000);
+    b.eval("feed.snapshot(1, 200, 10000, 10000)");
+    b.wait("a snapshot that lists all of them", "shownAt() === 1");
     assert_eq!(b.text("#n-transfers"), "10,000");
     assert!(b.text("#more-transfers").contains("and 9,988 more"), "{}", b.text("#more-transfers"));
     b.eval("document.querySelectorAll('.rest button').forEach((button) => button.click())");

@@ -25,13 +25,13 @@ function buildFigures() {
 
 const flow = (rate) => { const [digits, unit] = scaled(rate); return [digits, `${unit}/s`]; };
 
-function showFigures({ status }) {
+function showFigures({ status, transfers }) {
   const { totals, tasks, sessions } = status;
   const set = (name, ...words) => figures.get(name)(...words);
   set("tasks a second", perSecond(podRate(answered)), "", `${perSecond(podRate((t) => t.failed))} failed`);
   set("down", ...flow(podRate((t) => t.downloaded_bytes)), `${bytes(totals.downloaded_bytes)} so far`);
   set("up", ...flow(podRate((t) => t.uploaded_bytes)), `${bytes(totals.uploaded_bytes)} so far`);
-  set("in flight", count(tasks.in_flight), "", `${count(tasks.waiting)} waiting${tasks.delayed ? `, ${count(tasks.delayed)} delayed` : ""}`);
+  set("in flight", count(transfers.total), "", `${count(tasks.waiting)} waiting${tasks.delayed ? `, ${count(tasks.delayed)} delayed` : ""}`);
   set("sessions", count(sessions.busy + sessions.idle + sessions.connecting), "",
     `${count(sessions.busy)} busy, ${count(sessions.idle)} idle`);
   set("lag", count(status.lag_records), "", plural(status.assigned_partitions, "partition", "partitions") +
@@ -65,7 +65,7 @@ function announce(text) {
   say(byId("news"), text);
 }
 
-const told = { first: true, ready: null, healthy: null, breakers: new Map() };
+const told = { ready: null, healthy: null, breakers: new Map() };
 
 function announceChanges({ status, connections }) {
   const news = [];

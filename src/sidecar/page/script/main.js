@@ -22,7 +22,7 @@ byId("config").addEventListener("toggle", async () => {
 let asked = false;
 function askForToken() {
   const refused = token() !== null && asked;
-  sessionStorage.removeItem(TOKEN);
+  keepToken(null);
   asked = true;
   contact("a token is wanted", "");
   showToken();
@@ -36,7 +36,7 @@ function askForToken() {
   return new Promise((resolve) => {
     byId("gate").addEventListener("submit", (event) => {
       event.preventDefault();
-      sessionStorage.setItem(TOKEN, byId("token").value.trim());
+      keepToken(byId("token").value.trim());
       contact("connecting…", "");
       resolve();
     }, { once: true });
@@ -48,7 +48,7 @@ function showToken() {
   document.body.classList.toggle("with-token", token() !== null || asked);
 }
 
-byId("forget").addEventListener("click", () => { sessionStorage.removeItem(TOKEN); location.reload(); });
+byId("forget").addEventListener("click", () => { keepToken(null); location.reload(); });
 
 function contact(text, how) {
   say(byId("contact"), text);

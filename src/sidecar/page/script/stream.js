@@ -6,7 +6,18 @@ const HIDDEN_MS = 60000;       // a tab that nobody looks at gives its stream ba
 const MAX_EVENT = 32 << 20;    // characters
 const TOKEN = "ftp-pooler-token";
 
-const token = () => sessionStorage.getItem(TOKEN);
+// In the tab's storage, so that a reload needs no second time; in memory alone where the browser has none to give.
+let heldToken = null;
+function token() {
+  try { return sessionStorage.getItem(TOKEN); } catch { return heldToken; }
+}
+function keepToken(given) {
+  heldToken = given;
+  try {
+    if (given === null) sessionStorage.removeItem(TOKEN);
+    else sessionStorage.setItem(TOKEN, given);
+  } catch { /* kept in memory */ }
+}
 const authorization = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 
 // The events in a body: {name, data}. A comment (as kept-alive connections have) is an event without a name.
@@ -80,6 +91,11 @@ async function follow(path, on) {
   }
 }
 
+// What cannot be read is told as that: it is no fault of the network.
+function heed(event, take) {
+  try { take(event); } catch (error) { throw new Error(`this page cannot read what it says (${error.message})`); }
+}
+
 // One stream, to its end. Ends it where nothing comes, and where nobody looks.
 async function listen(path, take) {
   const end = new AbortController();
@@ -94,7 +110,7 @@ async function listen(path, take) {
     alive();
     const reply = await fetch(path, { headers: authorization(), cache: "no-store", signal: end.signal });
     if (!reply.ok) return reply;
-    for await (const event of eventsIn(reply.body)) { alive(); take(event); }
+    for await (const event of eventsIn(reply.body)) { alive(); heed(event, take); }
     return reply;
   } finally {
     end.abort();

@@ -18,7 +18,7 @@ function transferRow() {
     say(what, operation);
     const named = ` ${transfer.remote_path}`;
     if (path.data !== named) path.data = named;
-    say(task, transfer.task_id);
+    say(task, `${transfer.task_id} · ${transfer.local_path}`);
     say(connection, transfer.connection);
     say(phase, transfer.phase);
     put(bar, "aria-label", `${operation} of ${transfer.remote_path}`);
