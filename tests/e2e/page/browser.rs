@@ -1,4 +1,4 @@
-//! Headless Chromium, as one child process a test, spoken to over the DevTools Protocol.
+//! Headless Chromium, as one child process a test, spoken to over its `DevTools` Protocol.
 //! <https://chromedevtools.github.io/devtools-protocol/>
 
 use std::cell::{Cell, RefCell};
@@ -175,9 +175,8 @@ impl Browser {
     #[track_caller]
     pub fn wait(&self, what: &str, expression: &str) {
         let condition = format!("(() => {{ try {{ return !!({expression}) }} catch {{ return false }} }})()");
-        if try_wait_for(LONG, || self.eval(&condition).as_bool().filter(|holds| *holds)).is_none() {
-            panic!("waited in vain for: {what}\nthe page shows:\n{}", self.text("body"));
-        }
+        let held = try_wait_for(LONG, || self.eval(&condition).as_bool().filter(|holds| *holds));
+        assert!(held.is_some(), "waited in vain for: {what}\nthe page shows:\n{}", self.text("body"));
     }
 
     /// The window's size in CSS pixels.

@@ -102,7 +102,7 @@ fn work(rounds: usize) -> Vec<Value> {
                 &format!("tiles/{}.png", n % 60),
             ),
         ];
-        if n % 6 == 0 {
+        if n.is_multiple_of(6) {
             let scene = n / 6 % 6;
             tasks.push(download(
                 &id("sat", n),
