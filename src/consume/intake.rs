@@ -26,6 +26,7 @@ use super::rebalance::{Changed, Rebalances, list_of};
 use super::watch::Watch;
 use crate::dispatch::{Admission, Budget, Whereabouts};
 use crate::health::Health;
+use crate::insight::Partitions;
 use crate::metrics::{Metrics, Rebalanced};
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
@@ -68,6 +69,8 @@ pub struct Consume {
     pub downstream: Box<dyn Downstream>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
+    /// Where the partitions are shown.
+    pub partitions: Partitions,
 }
 
 impl std::fmt::Debug for Consume {
@@ -156,7 +159,7 @@ struct Loop {
 
 impl Loop {
     fn new(parts: Consume, phase: Arc<AtomicU8>) -> Self {
-        let watch = Watch::new(parts.slow_task);
+        let watch = Watch::new(parts.slow_task, parts.partitions.clone());
         Loop {
             parts,
             phase,
@@ -364,7 +367,8 @@ impl Loop {
         self.parts.metrics.held(budget.tasks(), budget.bytes());
         self.relieve(&owned);
         self.pass_over_ends(&owned);
-        self.watch.look(&owned, &*self.parts.downstream, &self.parts.metrics);
+        let standing = (&self.paused, &self.halts);
+        self.watch.look(&owned, standing, &*self.parts.downstream, &self.parts.metrics);
     }
 
     /// A pause costs what librdkafka has prefetched. A small budget is full again and again, and has room a moment

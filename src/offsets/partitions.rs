@@ -337,6 +337,8 @@ impl Offsets {
             low_water: owned.ledger.low_water(),
             position: owned.ledger.position(),
             end: owned.end,
+            committed: owned.committed.as_ref().map(|(low, _)| *low),
+            unanswered: owned.ledger.in_flight(),
             oldest: owned.taken_in.front().copied(),
             topic_id: owned.topic_id,
             is_halted: owned.halted,
@@ -358,6 +360,10 @@ pub struct PartitionState {
     pub position: Option<i64>,
     /// The log's end, as Kafka's client has heard last.
     pub end: Option<i64>,
+    /// The low-water mark that the group has committed.
+    pub committed: Option<i64>,
+    /// Records taken in whose answers are not committed.
+    pub unanswered: usize,
     /// The oldest record that is in flight, and when it was taken in.
     pub oldest: Option<(i64, Instant)>,
     /// Of the topic as it was when the partition was assigned; `None` where the brokers have no ids.
