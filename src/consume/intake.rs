@@ -1,6 +1,7 @@
 //! The polling thread.
 
 mod stand_in;
+mod trailing;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use rdkafka::message::BorrowedMessage;
 use tokio::sync::oneshot;
 
 use stand_in::StandIn;
+use trailing::Trailing;
 
 use super::arrived::Arrived;
 use super::early::{Early, RetryIntake, SLACK, Sifted};
@@ -142,6 +144,7 @@ struct Loop {
     paused: HashSet<TopicPartition>,
     halts: Halts,
     stand_in: Option<StandIn>,
+    trailing: Trailing,
     /// For the rebalance that began then it cannot be had.
     gave_up_standing_in: Option<Instant>,
     /// Records that are not due yet, or for which there is no room yet.
@@ -164,6 +167,7 @@ impl Loop {
             paused: HashSet::new(),
             halts: Halts::default(),
             stand_in: None,
+            trailing: Trailing::default(),
             gave_up_standing_in: None,
             early: Early::default(),
             over_budget: false,
@@ -362,6 +366,7 @@ impl Loop {
         self.parts.metrics.partitions(owned.len(), self.paused.len());
         self.parts.metrics.held(budget.tasks(), budget.bytes());
         self.relieve(&owned);
+        self.pass_over_ends(&owned);
         let standing = (&self.paused, &self.halts);
         self.watch.look(&owned, standing, &*self.parts.downstream, &self.parts.metrics);
     }

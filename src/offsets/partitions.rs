@@ -196,6 +196,18 @@ impl Offsets {
         }
     }
 
+    /// From `from` to before `end` this topic's partition holds no record, and so nothing to wait for. Committed with
+    /// whatever is next.
+    pub fn pass_to(&self, at: &TopicPartition, topic_id: Option<TopicId>, from: i64, end: i64) {
+        let mut state = self.lock();
+        let is_same = |owned: &&mut Owned| {
+            !owned.revoking && !owned.halted && owned.lease.is_live() && owned.topic_id == topic_id
+        };
+        if let Some(owned) = state.owned.get_mut(at).filter(is_same) {
+            owned.ledger.pass_to(from, end);
+        }
+    }
+
     /// False where the record at `offset` must wait: the map of what is done would not reach it.
     pub fn has_room(&self, at: &TopicPartition, offset: i64) -> bool {
         self.lock().owned.get(at).is_none_or(|owned| owned.ledger.has_room(offset))
