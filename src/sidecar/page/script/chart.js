@@ -38,7 +38,7 @@ class Chart {
   get length() { return this.history ? this.history.lines[0].length : 0; }
   time(n) { return this.history.end - (this.length - 1 - n) * this.history.step * 1000; }
   x(n) { return this.across(this.time(n)); }
-  across(time) { return LEFT + (1 - (this.history.end - time) / 1000 / this.span) * (this.width - LEFT - RIGHT); }
+  across(time) { return LEFT + Math.max(0, 1 - (this.history.end - time) / 1000 / this.span) * (this.width - LEFT - RIGHT); }
 
   pieces(tag, attributes, text) {
     const made = document.createElementNS(this.svg.namespaceURI, tag);
@@ -81,10 +81,11 @@ class Chart {
     return made;
   }
 
+  // Each step's rate stands at its end; the first one's at its begin as well, so that a single one is seen.
   lines(y, base) {
     const [first, second] = this.history.lines.map((line) =>
-      line.map((rate, n) => `${this.x(n).toFixed(1)} ${y(rate).toFixed(1)}`).join("L"));
-    const from = this.x(0).toFixed(1), to = this.x(this.length - 1).toFixed(1);
+      [line[0], ...line].map((rate, n) => `${this.x(n - 1).toFixed(1)} ${y(rate).toFixed(1)}`).join("L"));
+    const from = this.x(-1).toFixed(1), to = this.x(this.length - 1).toFixed(1);
     return [this.pieces("path", { class: "area", d: `M${from} ${base}L${first}L${to} ${base}Z` }),
       this.pieces("path", { class: "line first", d: `M${first}` }),
       this.pieces("path", { class: "line second", d: `M${second}` })];
