@@ -143,6 +143,7 @@ fn a_pod_with_a_token_asks_for_it() {
     b.press("Enter");
     b.wait("the figures", "document.getElementById('contact').textContent === 'live'");
     assert_eq!((b.text("#pod").as_str(), b.text("#gate").as_str()), ("pod-0", ""));
+    assert_eq!(b.eval("document.activeElement.id"), json!("main"), "the focus is not lost with the form");
     b.eval("document.getElementById('config').open = true");
     b.wait("the configuration", "document.getElementById('yaml').textContent.includes('consumer_group')");
     assert!(!b.text("body").contains(TOKEN), "the page never shows it");

@@ -45,7 +45,7 @@ function listFailures() {
 // What a partition does, in words, and how good that is.
 function partitionState({ halted, paused }) {
   if (halted) return [`halted: ${halted}`, "bad"];
-  return paused ? ["paused until there is room", "warn"] : ["reading", ""];
+  return paused ? ["paused: the pod is full, or it is not due yet", "warn"] : ["reading", ""];
 }
 
 function partitionRow() {

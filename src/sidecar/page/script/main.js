@@ -21,7 +21,7 @@ byId("config").addEventListener("toggle", async () => {
 // Asks for a token until one is given; the stream says whether it is right.
 let asked = false;
 function askForToken() {
-  const refused = token() !== null && asked;
+  const refused = token() !== null;
   keepToken(null);
   asked = true;
   contact("a token is wanted", "");
@@ -74,9 +74,11 @@ function draw() {
   const was_lost = isLost;
   isLost = false;
   byId("figures").classList.remove("old");
+  const had_form = !byId("gate").hidden;
   show(byId("gate"), false);
   show(byId("figures"), true);
   show(byId("sections"), true);
+  if (had_form) byId("main").focus({ preventScroll: true }); // where the form's focus would be lost
   contact("live", "");
   showToken();
   const broken = showConnections(snapshot);
