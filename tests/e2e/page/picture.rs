@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 250_000;
 /// Of the chart's line: 10 s each.
 const STEPS: usize = 18;
 const WIDTH: u32 = 1280;
-const HEIGHT: u32 = 1330;
+const HEIGHT: u32 = 1240;
 
 #[test]
 #[ignore = "needs Kafka, vsftpd and Chromium: make test"]
