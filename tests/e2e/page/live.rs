@@ -136,6 +136,14 @@ fn a_pod_with_a_token_asks_for_it() {
     );
     assert_eq!(super::reading::ask(b, "faint"), [""; 0]);
 
+    b.type_text("größer als alle");
+    b.press("Enter");
+    b.wait(
+        "what a token is made of",
+        "document.getElementById('gate-error').textContent.includes('letters, digits')",
+    );
+    b.eval("document.getElementById('token').value = ''");
+
     b.type_text("not-this-one");
     b.press("Enter");
     b.wait("the refusal", "document.getElementById('gate-error').textContent.includes('refused')");

@@ -33,15 +33,23 @@ function askForToken() {
   put(byId("token"), "aria-invalid", String(refused));
   byId("token").value = "";
   byId("token").focus();
-  return new Promise((resolve) => {
-    byId("gate").addEventListener("submit", (event) => {
-      event.preventDefault();
-      keepToken(byId("token").value.trim());
-      contact("connecting…", "");
-      resolve();
-    }, { once: true });
-  });
+  return new Promise((resolve) => { given = resolve; });
 }
+
+let given = () => {};
+byId("gate").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = byId("token").value.trim();
+  // No other can be sent in a header (RFC 6750, section 2.1).
+  if (!/^[\w\-.~+/]+=*$/.test(text)) {
+    say(byId("gate-error"), "A token has letters, digits and -._~+/ alone, and = at its end.");
+    return;
+  }
+  keepToken(text);
+  say(byId("gate-error"), "");
+  contact("connecting…", "");
+  given();
+});
 
 function showToken() {
   show(byId("forget"), token() !== null);
