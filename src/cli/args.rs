@@ -14,6 +14,7 @@ use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
 use super::reference::{CompletionsArgs, ManArgs};
 use super::submit::SubmitArgs;
+use super::topics::TopicsArgs;
 use super::watch::WatchArgs;
 use crate::config::{Sources, duration};
 use crate::consume::property_problem;
@@ -51,6 +52,8 @@ pub enum Command {
     Lag(LagArgs),
     /// The pool's work as it happens
     Watch(WatchArgs),
+    /// Make the topics that are not there
+    Topics(TopicsArgs),
     /// Write a config.yaml and a connections.ini to begin with
     Init(InitArgs),
     /// Take the FTP remotes of an rclone.conf over

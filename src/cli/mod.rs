@@ -12,6 +12,7 @@ mod lag;
 mod output;
 mod reference;
 mod submit;
+mod topics;
 mod watch;
 
 use std::fmt::Display;
@@ -67,6 +68,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Failures(args) => failures::failures(*args),
         Command::Lag(args) => lag::lag(&args),
         Command::Watch(args) => watch::watch(&args),
+        Command::Topics(args) => topics::topics(&args),
         Command::Init(args) => init::init(&args),
         Command::ImportRclone(args) => init::import(&args),
         Command::Completions(args) => Ok(reference::completions(&args)),
@@ -169,6 +171,7 @@ impl Failure {
             Failure::Config(_) => EXIT_CONFIG,
             Failure::Filter(_) | Failure::Usage(_) => EXIT_USAGE,
             Failure::Data(_) => EXIT_DATA,
+            Failure::Walk(error) if error.is_given_wrongly() => EXIT_DATA,
             Failure::Client(_) | Failure::Walk(_) | Failure::Unavailable(_) => EXIT_UNAVAILABLE,
             Failure::Logging(_) | Failure::Runtime(_) | Failure::Other(_) => EXIT_FAILURE,
         }

@@ -194,7 +194,8 @@ Examples:
 Exit codes:
    0  sent; with --wait: and each was completed
    1  with --wait: at least one failed
-  65  lines or files that make no task; nothing was sent (with --keep-going: the others were)
+  65  lines or files that make no task, or a source that is not there; nothing was sent (with --keep-going: the
+      others were)
   69  Kafka or the source's server is not there; the last lines say how much was sent
   75  --timeout is over and tasks are open
   78  the configuration is wrong

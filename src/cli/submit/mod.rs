@@ -185,7 +185,12 @@ fn from_places(
     }
     if !seen.is_single {
         let chosen = spool.tasks + mistakes.count;
-        note(&format!("{} of {} files in {} directories are chosen", chosen, seen.files, seen.directories));
+        let directories = if seen.directories == 1 {
+            "1 directory".to_owned()
+        } else {
+            format!("{} directories", seen.directories)
+        };
+        note(&format!("{chosen} of {} files in {directories} are chosen", seen.files));
     }
     Ok(())
 }

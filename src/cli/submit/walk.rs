@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::filter::{Filter, Found};
 use super::places::{Connection, Place, beneath};
 use crate::config::{FtpConnection, LocalConnection};
-use crate::failure::TryError;
+use crate::failure::{Code, TryError};
 use crate::ftp::{Entry, EntryKind, Session, Size};
 use crate::storage::{Listed, Storage, StorageError, TempName};
 
@@ -34,6 +34,28 @@ pub enum WalkError {
     Spool(#[from] io::Error),
     #[error("{0}")]
     Refused(String),
+}
+
+impl WalkError {
+    /// Whether the source is not there, or not for us: as it was given no task can be made of it. (Else it could
+    /// not be asked.)
+    #[must_use]
+    pub fn is_given_wrongly(&self) -> bool {
+        match self {
+            WalkError::Ftp { error, .. } => matches!(
+                error.failure.code,
+                Code::SourceNotFound | Code::PermissionDenied | Code::PathNotAllowed
+            ),
+            WalkError::Local { error, .. } => matches!(
+                error,
+                StorageError::SourceNotFound(_)
+                    | StorageError::PermissionDenied(_)
+                    | StorageError::PathNotAllowed(_)
+            ),
+            WalkError::Refused(_) => true,
+            WalkError::Spool(_) => false,
+        }
+    }
 }
 
 /// What was seen on the way.
