@@ -41,7 +41,7 @@ fn kafka_findings(kafka: &Kafka, retry: &Retry, pod: &str) -> Vec<Finding> {
     let begun = Instant::now();
     let brokers = kafka.bootstrap_servers.join(",");
     match probe(kafka, retry, pod) {
-        Err(error) => vec![Finding { kind: "kafka", name: brokers, found: Err(error.to_string()) }],
+        Err(error) => vec![Finding { kind: "kafka", name: brokers, found: Err(error) }],
         Ok(topics) => {
             let found = Ok(format!("answers in {} ms", begun.elapsed().as_millis()));
             let mut findings = vec![Finding { kind: "kafka", name: brokers, found }];

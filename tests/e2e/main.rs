@@ -31,6 +31,7 @@ mod memory;
 mod offsets;
 mod options;
 mod outage;
+mod quick_start;
 mod rebalance;
 mod redo;
 mod resume;
