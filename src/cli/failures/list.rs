@@ -118,7 +118,7 @@ pub(super) fn list(args: &ListArgs) -> Result<u8, Failure> {
             "failures": if args.summary { Vec::new() } else { found.rows.values().collect::<Vec<_>>() },
         })),
         Output::Table if found.total == 0 => {
-            note(&format!("no such failures since {} (--since)", wanted.since()));
+            note(&format!("no such failures since {:.0} (--since)", wanted.since()));
         }
         Output::Table => tell(&found, args.summary),
     }
