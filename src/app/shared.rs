@@ -131,6 +131,7 @@ impl<'a> Shared<'a> {
         let front = Front {
             connections: Arc::new(self.config.connections.clone()),
             dispatcher,
+            traces: self.traces.clone(),
             answers,
             metrics: self.metrics.clone(),
         };
