@@ -352,7 +352,20 @@ fn completions_and_man_pages_are_made_of_the_commands() {
 
 #[test]
 fn every_command_has_help_with_an_example_or_needs_none() {
-    for command in ["submit", "failures", "lag", "watch", "init", "import-rclone", "completions", "man"] {
+    for command in [
+        "run",
+        "check",
+        "health",
+        "submit",
+        "failures",
+        "lag",
+        "watch",
+        "topics",
+        "init",
+        "import-rclone",
+        "completions",
+        "man",
+    ] {
         let ran = Ran::of(program().args([command, "--help"]));
         assert_eq!(ran.code, 0);
         assert!(ran.stdout.contains("Examples:"), "{command}: {}", ran.stdout);

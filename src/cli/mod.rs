@@ -25,6 +25,7 @@ pub use args::{Args, Command, Files, HealthArgs, Log};
 pub use reference::cli_md;
 
 use health::Endpoint;
+use output::Output;
 use submit::WalkError;
 
 use crate::app;
@@ -63,7 +64,7 @@ pub fn parse() -> Result<Args, ExitCode> {
 pub fn run(args: Args) -> ExitCode {
     let ended = match args.command {
         Command::Run { files, log } => run_pod(files, &log),
-        Command::Check { files, log } => check(files, &log),
+        Command::Check { files, log, output } => check(files, &log, output),
         Command::Submit(args) => submit::submit(&args),
         Command::Failures(args) => failures::failures(*args),
         Command::Lag(args) => lag::lag(&args),
@@ -101,13 +102,18 @@ fn run_pod(files: Files, log: &Log) -> Result<u8, Failure> {
 }
 
 /// Prints what holds, and what was found behind it.
-fn check(files: Files, log: &Log) -> Result<u8, Failure> {
+fn check(files: Files, log: &Log, output: Output) -> Result<u8, Failure> {
     log.filter()?;
     let config = Config::load(&files.sources())?;
-    say(io::stdout(), config.to_yaml_redacted());
+    if output == Output::Table {
+        say(io::stdout(), config.to_yaml_redacted());
+    }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::Runtime)?;
     let findings = runtime.block_on(check::check(&config));
-    say(io::stdout(), check::table(&findings).trim_end());
+    match output {
+        Output::Table => say(io::stdout(), check::table(&findings).trim_end()),
+        Output::Json => output::print_json(&check::document(&findings)),
+    }
     let is_well = findings.iter().all(|finding| finding.found.is_ok());
     Ok(if is_well { EXIT_OK } else { EXIT_UNAVAILABLE })
 }
