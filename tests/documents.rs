@@ -260,3 +260,39 @@ fn a_command_line_is_taken_apart_as_a_shell_does() {
     assert_eq!(own_commands("```\n  ftp-pooler lag    what waits\n```\n"), [["lag"]]);
     assert!(own_commands("ftp-pooler lag, in prose").is_empty());
 }
+
+/// The blocks of code in this language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0)).collect()
+}
+
+#[test]
+fn every_task_and_connection_that_a_document_shows_is_taken() {
+    let mut count = 0;
+    for document in documents() {
+        let text = read(&document);
+        let dir = tempfile::tempdir().unwrap();
+        let ini = blocks(&text, "ini").join("\n");
+        let base_path = format!("base_path = {}", dir.path().display());
+        let ini: Vec<_> =
+            ini.lines().map(|line| if line.starts_with("base_path") { &base_path } else { line }).collect();
+        fs::write(dir.path().join("connections.ini"), ini.join("\n")).unwrap();
+        fs::write(dir.path().join("config.yaml"), "kafka: {}\n").unwrap();
+        let tasks = blocks(&text, "json").into_iter().filter(|block| block.contains("\"operation\""));
+        // One to a line, as `submit` reads them.
+        let tasks: Vec<String> = tasks.map(|task| task.replace('\n', " ")).collect();
+        if tasks.is_empty() {
+            continue;
+        }
+        count += tasks.len();
+        let lines = dir.path().join("tasks.jsonl");
+        fs::write(&lines, tasks.join("\n")).unwrap();
+        let mut submit = Command::new(env!("CARGO_BIN_EXE_ftp-pooler"));
+        submit.arg("submit").arg(&lines).arg("--dry-run").arg("--config").arg(dir.path().join("config.yaml"));
+        let output = submit.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{document}: {said}");
+    }
+    assert!(count >= 3, "{count} tasks were looked at");
+}
