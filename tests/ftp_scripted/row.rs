@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use ftp_pooler::insight::Gauge;
 use ftp_pooler::transfer::{Kept, Neighbours, Progress, Row};
 
 use super::*;
@@ -65,7 +66,7 @@ impl Lane<'_> {
             let run = self.rig.transfer.run_in_row(
                 &mut session,
                 &mut row,
-                (&entry.task, &entry.record),
+                (&entry.task, &entry.record, &Gauge::default()),
                 &mut entry.kept,
                 &mut beside,
                 &self.rig.cancel,
