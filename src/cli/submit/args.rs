@@ -67,6 +67,11 @@ pub struct Choice {
     /// Only files of this size or smaller
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "destination")]
     pub max_size: Option<u64>,
+
+    /// No files that stand at the destination with the same size; it is listed first, and a local one must be on
+    /// this machine
+    #[arg(long, requires = "destination")]
+    pub skip_existing: bool,
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "they are flags")]
@@ -188,6 +193,7 @@ Examples:
   ftp-pooler submit tasks.jsonl                     all of them, or none if a line is wrong
   make-tasks | ftp-pooler submit - --id-from random --wait
   ftp-pooler submit remote-ftp:/pub/ local:/in/ --recursive --include '*.csv' --newer-than 1d --wait
+  ftp-pooler submit remote-ftp:/pub/ local:/in/ -r --skip-existing --wait     in cron: only what is not there yet
   ftp-pooler submit local:/out/report.pdf remote-ftp:/inbox/report.pdf --no-overwrite
   ftp-pooler submit remote-ftp:/pub/ local:/in/ -r --dry-run > tasks.jsonl
 

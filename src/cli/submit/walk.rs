@@ -30,13 +30,23 @@ pub enum WalkError {
     Ftp { connection: String, error: TryError },
     #[error("{connection}: {error}")]
     Local { connection: String, error: StorageError },
-    #[error("cannot keep the tasks: {0}")]
+    #[error("cannot keep what was listed: {0}")]
     Spool(#[from] io::Error),
     #[error("{0}")]
     Refused(String),
 }
 
 impl WalkError {
+    /// There is no such directory or file.
+    #[must_use]
+    pub fn is_not_there(&self) -> bool {
+        match self {
+            WalkError::Ftp { error, .. } => error.failure.code == Code::SourceNotFound,
+            WalkError::Local { error, .. } => matches!(error, StorageError::SourceNotFound(_)),
+            WalkError::Refused(_) | WalkError::Spool(_) => false,
+        }
+    }
+
     /// Whether the source is not there, or not for us: as it was given no task can be made of it. (Else it could
     /// not be asked.)
     #[must_use]
