@@ -183,7 +183,7 @@ fn what_a_place_lacks_is_said() {
         (&["failures", "--since", "yesterday"], 2, "expected a duration"),
         (&["failures", "retry"], 2, "--all"),
         (&["topics", "--partitions", "0"], 2, "1..=10000"),
-        (&["watch", "--pods", "pod-0"], 2, "expected host:port"),
+        (&["watch", "--pods", "pod-0"], 2, "expected HOST:PORT"),
         (&["watch", "--every", "1ms"], 2, "100ms or more"),
     ] {
         let ran = place.run(args);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use super::failures::FailuresArgs;
-use super::health::Endpoint;
+use super::http::Page;
 use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
 use super::output::Output;
@@ -109,8 +109,8 @@ pub struct HealthArgs {
     pub files: Files,
 
     /// Where the pod is [default: /health on this machine, on the configuration's api.port]
-    #[arg(long, value_name = "URL", value_parser = Endpoint::parse)]
-    pub url: Option<Endpoint>,
+    #[arg(long, value_name = "URL", value_parser = health_page)]
+    pub url: Option<Page>,
 
     /// Ask whether it takes tasks (/ready), not whether it is alive
     #[arg(long, conflicts_with = "url")]
@@ -119,6 +119,10 @@ pub struct HealthArgs {
     /// How long it may take to answer
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = deadline)]
     pub timeout: Duration,
+}
+
+fn health_page(text: &str) -> Result<Page, String> {
+    Page::parse(text, "/health")
 }
 
 fn deadline(text: &str) -> Result<Duration, String> {

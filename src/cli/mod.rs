@@ -5,7 +5,7 @@ mod args;
 mod check;
 mod failures;
 mod given;
-mod health;
+mod http;
 mod init;
 mod interrupt;
 mod lag;
@@ -20,11 +20,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use hyper::StatusCode;
 
 pub use args::{Args, Command, Files, HealthArgs, Log};
 pub use reference::cli_md;
 
-use health::Endpoint;
+use http::Page;
 use output::Output;
 use submit::WalkError;
 
@@ -120,19 +121,24 @@ fn check(files: Files, log: &Log, output: Output) -> Result<u8, Failure> {
 
 /// Asks a running pod how it is, and passes on what it says.
 fn health(args: HealthArgs) -> Result<u8, Failure> {
-    let endpoint = if let Some(url) = args.url {
+    let page = if let Some(url) = args.url {
         url
     } else {
         let path = if args.ready { "/ready" } else { "/health" };
-        Endpoint::of(&Config::load(&args.files.sources())?.api, path)
+        Page::here(&Config::load(&args.files.sources())?.api, path)
     };
-    match endpoint.ask(args.timeout) {
-        Ok(answer) => {
-            say(io::stdout(), answer.body);
-            Ok(if answer.is_well { EXIT_OK } else { EXIT_FAILURE })
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::Runtime)?;
+    let answer = runtime.block_on(page.get(None, args.timeout));
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    match answer {
+        Ok((status, body)) => {
+            say(io::stdout(), body.trim());
+            Ok(if status == StatusCode::OK { EXIT_OK } else { EXIT_FAILURE })
         }
         Err(error) => {
-            say(io::stderr(), format_args!("ftp-pooler: {endpoint} does not answer: {error}"));
+            say(io::stderr(), format_args!("ftp-pooler: {page} does not answer: {error}"));
             Ok(EXIT_UNAVAILABLE)
         }
     }
