@@ -10,7 +10,6 @@ use super::output::{Output, Table, print, print_json};
 use super::{EXIT_OK, Failure};
 use crate::client::{Made, NewTopic, Topics};
 use crate::config::Config;
-use crate::consume::retry_topic_settings;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -57,17 +56,17 @@ struct Row {
 pub(super) fn topics(args: &TopicsArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.files.elsewhere())?;
     let kafka = &config.kafka;
-    let new = |name: &str, settings: Vec<_>| NewTopic {
+    let new = |name: &str| NewTopic {
         name: name.to_owned(),
         partitions: args.partitions,
         replicas: args.replication_factor,
-        settings,
+        settings: Vec::new(),
     };
     let mut wanted: Vec<NewTopic> =
-        [&kafka.input_topic, &kafka.result_topic, &kafka.fail_topic].map(|name| new(name, Vec::new())).into();
+        [&kafka.input_topic, &kafka.result_topic, &kafka.fail_topic].map(|name| new(name)).into();
     let cluster = Topics::new(kafka)?;
     if config.retry.enabled {
-        wanted.push(new(&kafka.retry_topic, retry_topic_settings(&config.retry).into()));
+        wanted.push(new(&kafka.retry_topic).for_retries(&config.retry));
     }
     let mut rows = Vec::new();
     for topic in &wanted {

@@ -7,8 +7,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{ClientError, Cluster, sending};
-use crate::config::Kafka;
-use crate::consume::without_value;
+use crate::config::{Kafka, Retry};
+use crate::consume::{retry_topic_settings, without_value};
 
 /// One request to the cluster.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -26,6 +26,14 @@ pub struct NewTopic {
     pub replicas: Option<i32>,
     /// Settings such as `retention.ms`; else the brokers' own.
     pub settings: Vec<(&'static str, String)>,
+}
+
+impl NewTopic {
+    /// With the settings that a retry topic needs.
+    #[must_use]
+    pub fn for_retries(self, retry: &Retry) -> NewTopic {
+        NewTopic { settings: retry_topic_settings(retry).into(), ..self }
+    }
 }
 
 /// What has become of it.

@@ -37,7 +37,7 @@ struct Home {
 impl Home {
     fn new(stage: &Stage) -> Home {
         let scratch = Scratch::new("home");
-        let (bin, topics) = (scratch.dir("bin"), &stage.topics);
+        let topics = &stage.topics;
         let results = format!("{}-answers", topics.results);
         let filled_in = [
             format!("s/kafka:9092/{}/", stage.kafka.bootstrap()),
@@ -57,14 +57,14 @@ impl Home {
         ]
         .join(";");
         let home = Home { scratch, filled_in };
-        home.program(&bin, "ftp-pooler", &format!("exec {} \"$@\"", binary().display()));
-        home.program(&bin, "cargo", "test \"$*\" = 'install --path . --no-default-features'");
-        home.program(&bin, "editor", &format!("exec sed -i '{}' \"$@\"", home.filled_in));
+        home.program("ftp-pooler", &format!("exec {} \"$@\"", binary().display()));
+        home.program("cargo", "test \"$*\" = 'install --path . --no-default-features'");
+        home.program("editor", &format!("exec sed -i '{}' \"$@\"", home.filled_in));
         home
     }
 
-    fn program(&self, bin: &Path, name: &str, does: &str) {
-        let path = bin.join(name);
+    fn program(&self, name: &str, does: &str) {
+        let path = self.scratch.dir("bin").join(name);
         fs::write(&path, format!("#!/bin/sh\n{does}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
