@@ -34,7 +34,7 @@ pub struct InitArgs {
 
 const INIT_EXAMPLES: &str = "\
 Examples:
-  ftp-pooler init my && $EDITOR my/config.yaml my/connections.ini
+  ftp-pooler init my && ${EDITOR:-vi} my/config.yaml my/connections.ini
   ftp-pooler topics --config my/config.yaml
   ftp-pooler check --config my/config.yaml
 

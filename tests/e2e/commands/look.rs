@@ -139,7 +139,10 @@ fn topics_that_are_not_there_are_made_and_the_others_stay_as_they_are() {
             {"topic": name("retry"), "partitions": 5, "made": true},
         ])
     );
-    assert_eq!(shell.run(&["watch", "--for", "1s"]).code, Some(0));
+    let watched = shell.run(&["watch", "--for", "1s", "--pods", "127.0.0.1:1"]);
+    assert_eq!(watched.code, Some(0));
+    let refused = "in flight 0  waiting 0  pods 0/1 (127.0.0.1:1: Connection refused";
+    assert!(watched.stdout.contains(refused), "{}", watched.stdout);
     let again = shell.run(&["topics"]).stdout;
     assert_eq!(again.matches("was there").count(), 4, "{again}");
     // The retry topic keeps its records for long enough, or the pod would say so and defer nothing.
