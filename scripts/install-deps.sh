@@ -82,7 +82,7 @@ need_debian() {
 
 build_packages() {
     command -v cargo >/dev/null ||
-        die "Rust is missing. https://rustup.rs says how to install it; version 1.88 or newer is needed."
+        die "Rust is missing. https://rustup.rs says how to install it; version 1.89 or newer is needed."
     if command -v g++ >/dev/null && command -v make >/dev/null && command -v pkg-config >/dev/null &&
         pkg-config --exists openssl zlib; then
         return

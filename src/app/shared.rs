@@ -155,6 +155,7 @@ impl<'a> Shared<'a> {
         let front = Front {
             connections: Arc::new(self.config.connections.clone()),
             dispatcher,
+            traces: self.traces.clone(),
             answers,
             metrics: self.metrics.clone(),
             failures: self.failures.clone(),

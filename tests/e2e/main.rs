@@ -33,6 +33,7 @@ mod offsets;
 mod options;
 mod outage;
 mod page;
+mod quick_start;
 mod rebalance;
 mod redo;
 mod resume;
