@@ -67,4 +67,5 @@ pub use files::{Deleted, Renamed, Size};
 pub use hash::ServerHash;
 pub use known::{Known, Servers};
 pub use mtime::{Modified, SetModified};
+pub use restart::Restarts;
 pub use session::Session;

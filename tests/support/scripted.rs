@@ -94,6 +94,8 @@ struct State {
     /// `None`: any directory is there.
     directories: Option<BTreeSet<String>>,
     commands: Vec<String>,
+    /// STOR behind REST cuts the file there first, as Pure-FTPd does.
+    cuts: bool,
 }
 
 /// A started server; it takes no more connections when this is dropped.
@@ -125,6 +127,12 @@ impl Script {
     /// The server has MDTM, and says this of the file.
     pub fn modified(mut self, path: &str, time: &str) -> Script {
         self.state.modified.insert(path.to_owned(), time.to_owned());
+        self
+    }
+
+    /// STOR behind REST cuts the file there first, as Pure-FTPd does.
+    pub fn cuts(mut self) -> Script {
+        self.state.cuts = true;
         self
     }
 
@@ -539,16 +547,22 @@ impl Peer {
         }
         self.say("150 send it").await?;
         let mut data = self.accept().await?;
+        let mut rest = Vec::new();
         let mut content = match std::mem::take(&mut self.from) {
             0 => Vec::new(),
             from => {
                 let mut there =
                     self.shared.state.lock().unwrap().files.get(path).cloned().unwrap_or_default();
-                there.resize(from, 0);
+                let behind = there.split_off(from.min(there.len()));
+                if !self.shared.state.lock().unwrap().cuts {
+                    rest = behind;
+                }
                 there
             }
         };
+        let begin = content.len();
         let got = data.read_to_end(&mut content).await;
+        content.extend(rest.into_iter().skip(content.len() - begin));
         self.shared.state.lock().unwrap().files.insert(path.to_owned(), content);
         self.say(if got.is_ok() { "226 stored" } else { "426 broken" }).await
     }
