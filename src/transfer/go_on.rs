@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::failure::TryError;
+use crate::failure::{Code, TryError};
 use crate::ftp::{Renamed, Restarts, Session, Size};
 use crate::storage::{SourceFile, TempName};
 
@@ -146,12 +146,17 @@ pub(super) async fn send(
     }
     let limit = if is_anothers { LET_GO_WITHIN } else { Duration::MAX };
     let opening = async { Ok::<_, Stopped>(timeout(limit, session.store_from(&temp.path, there)).await) };
-    let Ok(begun) = job.stop.or_soon(opening).await? else {
-        // vsftpd locks what it receives, and waits for as long as an earlier connection lives.
+    let begun = match job.stop.or_soon(opening).await? {
+        Ok(Err(late)) if is_anothers && late.failure.code == Code::Timeout => None,
+        Ok(begun) => Some(begun?),
+        Err(_) => None,
+    };
+    let Some(begun) = begun else {
+        // vsftpd locks what it receives, and waits for as long as an earlier connection stands.
         temp.is_given_up = true;
         return Err(row::again("the server does not let the file go that another pod has begun").into());
     };
-    let Some(begun) = begun? else {
+    let Some(begun) = begun else {
         if writers.have_ended() {
             temp.going = None;
             return Ok(None);

@@ -40,9 +40,14 @@ const ROWS: &[Row] = &[
     Row { name: "resume a download", needs: |_| {}, run: |rig| Box::pin(resume(rig, Way::Down)) },
     Row { name: "resume an upload", needs: |_| {}, run: |rig| Box::pin(resume(rig, Way::Up)) },
     Row {
-        name: "the same, `AllowStoreRestart off`",
+        name: "the same, by the pod that takes over",
+        needs: |_| {},
+        run: |rig| Box::pin(resume(rig, Way::Over)),
+    },
+    Row {
+        name: "both, `AllowStoreRestart off`",
         needs: |s| s.store_restart = false,
-        run: |rig| Box::pin(resume(rig, Way::Up)),
+        run: |rig| Box::pin(resume(rig, Way::Over)),
     },
     Row { name: "data from another address", needs: |_| {}, run: |rig| Box::pin(from_elsewhere(rig)) },
     Row { name: "`verify: hash`", needs: |_| {}, run: |rig| Box::pin(options::hash(rig)) },
@@ -182,6 +187,8 @@ async fn proxied(mut rig: Rig, kind: ProxyKind) -> String {
 enum Way {
     Down,
     Up,
+    /// Up, by another process.
+    Over,
 }
 
 /// The data connection is cut in the middle of a file, and the next try goes on there.
@@ -193,16 +200,19 @@ async fn resume(mut rig: Rig, way: Way) -> String {
     rig.connection.way.proxy = Some(Proxy { kind, host: "127.0.0.1".into(), port: proxy.port(), user });
     let task = match way {
         Way::Down => rig.download("source"),
-        Way::Up => rig.upload("target"),
+        Way::Up | Way::Over => rig.upload("target"),
     };
     match way {
         Way::Down => rig.put_aged("source", &content(SIZE)),
-        Way::Up => rig.write_source(&content(SIZE)),
+        Way::Up | Way::Over => rig.write_aged_source(&content(SIZE)),
     }
     let (mut session, mut again) = (rig.session().await, Again::default());
     proxy.cut_after(12 << 20);
     let error = rig.once_more(&mut session, &task, &mut again).await.expect_err("the cut must be seen");
     assert_ne!(error.remedy, Remedy::GiveUp, "{}: {error}", rig.name);
+    if let Way::Over = way {
+        rig.kill(std::mem::take(&mut again));
+    }
     for _ in 0..2 {
         if !session.is_sound() {
             session = rig.session().await;
@@ -213,7 +223,7 @@ async fn resume(mut rig: Rig, way: Way) -> String {
             Ok(done) => {
                 let there = match way {
                     Way::Down => rig.copy(),
-                    Way::Up => rig.get("target"),
+                    Way::Up | Way::Over => rig.get("target"),
                 };
                 return match done.facts.resumed_from {
                     _ if there != content(SIZE) => "wrong bytes".to_owned(),
