@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::stage::{EXIT, LONG, Stage};
@@ -119,6 +120,39 @@ fn an_upload_goes_on_from_pod_to_pod() {
     assert!(resumed_from(&answers.all[0].json) >= 2 * ENOUGH);
     large.file.assert_is(stage.server.get("copy").as_deref());
     assert_eq!(last.terminate(EXIT).code(), Some(0));
+    assert_eq!(large.temps(), 0);
+}
+
+/// A pod that is frozen, not dead, has its data connection open into the very file that the next one goes on with.
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn a_frozen_pod_that_wakes_does_no_harm_to_the_file_that_another_has_gone_on_with() {
+    // vsftpd's lock would keep the next one from the file.
+    let stage = Stage::with("resume-frozen", 1, &[("anon_max_rate", PACE), ("lock_upload_files", "NO")]);
+    let large = Large { stage, file: Sample { path: "large".to_owned(), seed: 1, len: LENGTH } }.here();
+    let stage = &large.stage;
+    let mut answers = stage.answers();
+    stage.send([upload("large", "large", "remote", "copy")]);
+    let frozen = Pod::start(&stage.config().set("pod.name", json!("frozen")));
+    large.wait_for_a_part(false);
+    frozen.signal(Signal::STOP);
+
+    let second = Pod::start(&stage.config().set("pod.name", json!("second")));
+    answers.wait_for(1, LONG).assert_all_completed();
+    assert!(resumed_from(&answers.all[0].json) >= ENOUGH);
+    large.file.assert_is(stage.server.get("copy").as_deref());
+
+    // What it would read now is another file's content.
+    stage.put_local("large", &vec![255; LENGTH]);
+    frozen.signal(Signal::CONT);
+    let events = || frozen.events("the process stood still: its partitions may be others' by now");
+    wait_until("it has noticed", LONG, || !frozen.is_running() || !events().is_empty());
+    wait_until("its session at the server is over", LONG, || stage.server.sessions_now() <= 1);
+    for pod in [frozen, second] {
+        assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(20));
+    }
+    large.file.assert_is(stage.server.get("copy").as_deref());
+    assert_eq!(answers.read_to_end().all.len(), 1);
     assert_eq!(large.temps(), 0);
 }
 
