@@ -48,7 +48,9 @@ impl Session {
         self.delete(scratch).await?;
         let length = TRIED.len() as u64;
         let seen = match (whole, again) {
-            (Size::Bytes(whole), Size::Bytes(again)) if whole == length && again == length => Restarts::InPlace,
+            (Size::Bytes(whole), Size::Bytes(again)) if whole == length && again == length => {
+                Restarts::InPlace
+            }
             (Size::Bytes(whole), Size::Bytes(2)) if whole == length => Restarts::Cut,
             _ => Restarts::Otherwise,
         };

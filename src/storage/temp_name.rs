@@ -240,7 +240,9 @@ const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 fn base32(bytes: &[u8]) -> String {
     let digits = |five: &[u8]| {
         let group = number(five.iter());
-        (0..8).rev().map(move |at| char::from(DIGITS.get((group >> (5 * at) & 31) as usize).copied().unwrap_or(b'a')))
+        (0..8)
+            .rev()
+            .map(move |at| char::from(DIGITS.get((group >> (5 * at) & 31) as usize).copied().unwrap_or(b'a')))
     };
     bytes.chunks(5).flat_map(digits).collect()
 }
@@ -306,7 +308,8 @@ mod tests {
         let (ours, others) = (realm(b"cluster", "group"), realm(b"another", "group"));
         let part = |offset, source: &[u8]| {
             let (first, second) = (Incarnation::random().unwrap(), Incarnation::random().unwrap());
-            let make = |incarnation| TempName::new(&origin(offset), incarnation, &ours).part_of(source, &ours);
+            let make =
+                |incarnation| TempName::new(&origin(offset), incarnation, &ours).part_of(source, &ours);
             (make(first), make(second))
         };
         let (left, wanted) = part(7, b"a source");

@@ -171,14 +171,23 @@ pub(super) async fn send(
 }
 
 /// 0 where it is not told.
-pub(super) async fn size(session: &mut Session, job: &Job<'_>, directory: &str, temp: &TempName) -> Result<u64, Stopped> {
+pub(super) async fn size(
+    session: &mut Session,
+    job: &Job<'_>,
+    directory: &str,
+    temp: &TempName,
+) -> Result<u64, Stopped> {
     Ok(match job.stop.or_soon(session.size(&format!("{directory}{temp}"))).await? {
         Size::Bytes(bytes) => bytes,
         Size::Unsupported | Size::Refused { .. } => 0,
     })
 }
 
-pub(super) async fn restarts(session: &mut Session, job: &Job<'_>, directory: &str) -> Result<Restarts, Stopped> {
+pub(super) async fn restarts(
+    session: &mut Session,
+    job: &Job<'_>,
+    directory: &str,
+) -> Result<Restarts, Stopped> {
     let scratch = new_name(job);
     let (leftover, path) = (Leftover::of(&job.strays, directory, &scratch), format!("{directory}{scratch}"));
     match job.stop.or_soon(session.restarts(&path)).await {

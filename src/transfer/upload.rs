@@ -12,8 +12,8 @@ use crate::outcome::Facts;
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
 
-use super::compare::{self, Found};
 use super::claim::{self, Expected};
+use super::compare::{self, Found};
 use super::go_on::{self, Going, Temp};
 use super::resume::Kept;
 use super::row::{Due, Place, Progress};
@@ -51,8 +51,8 @@ pub(super) async fn run(
         return Ok(Progress::Due);
     }
     let part = || temp.part(directory, &name, &source, session.is_sound());
-    let is_kept = !temp.is_given_up
-        && put.as_ref().is_err_and(|why| kept.keep_upload(job, part(), &source, why));
+    let is_kept =
+        !temp.is_given_up && put.as_ref().is_err_and(|why| kept.keep_upload(job, part(), &source, why));
     if is_kept || matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp.path).await {
         leftover.gone();
     }

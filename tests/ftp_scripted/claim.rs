@@ -286,7 +286,8 @@ async fn a_directory_is_listed_once_in_an_assignment_and_for_large_files_only() 
 #[tokio::test]
 async fn a_process_that_stood_still_sends_nothing_that_it_reads_afterwards() {
     let script = Script::new().on("STOR", Act::Take(1000, End::Dawdle(text("226 done"))));
-    let rig = Rig::with(script).await;
+    let mut rig = Rig::with(script).await;
+    rig.connection.timeouts = Timeouts::all(Duration::from_secs(5));
     let size = 64 << 20;
     rig.local("f", &some_bytes(size));
     // Nobody beats: before the server takes more bytes, it has stood still.
@@ -304,7 +305,9 @@ async fn a_process_that_stood_still_sends_nothing_that_it_reads_afterwards() {
     assert_eq!(ended, Err(Stopped::LeaseEnded));
     assert!(!lease.is_live());
     let metrics = metrics.encode();
-    let bytes = metrics.lines().find(|line| line.starts_with("ftp_pooler_transferred_bytes") && line.contains("upload"));
+    let bytes = metrics
+        .lines()
+        .find(|line| line.starts_with("ftp_pooler_transferred_bytes") && line.contains("upload"));
     let sent: f64 = bytes.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap();
     assert!(sent > 0.0 && sent < size as f64, "{sent}");
 }

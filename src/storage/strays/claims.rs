@@ -28,12 +28,13 @@ impl Strays {
     /// What others have left of the owner's record in `directory` is kept for it from now on.
     pub fn expect(&mut self, directory: &str, owner: &Owner) {
         let Some(record) = owner.temp.origin() else { return };
-        let is_theirs = |temp: &TempName| {
-            temp.origin() == Some(record) && temp.incarnation() != owner.temp.incarnation()
-        };
+        let is_theirs =
+            |temp: &TempName| temp.origin() == Some(record) && temp.incarnation() != owner.temp.incarnation();
         let mut found: Vec<(TempName, Stamp)> = Vec::new();
         if let Some(known) = self.directories.get_mut(directory) {
-            found.extend(known.seen.extract_if(|temp, _| is_theirs(temp)).map(|(temp, (stamp, _))| (temp, stamp)));
+            found.extend(
+                known.seen.extract_if(|temp, _| is_theirs(temp)).map(|(temp, (stamp, _))| (temp, stamp)),
+            );
         }
         self.doomed.retain(|doomed| {
             let is_found = *doomed.directory == *directory && is_theirs(&doomed.temp);
