@@ -100,7 +100,11 @@ impl<'a> Expected<'a> {
             match search {
                 Search::Over => break,
                 Search::UnderWay => {
-                    job.stop.or(async { Ok::<_, Stopped>(sleep(LOOK_UP_EVERY).await) }).await?;
+                    let pause = async {
+                        sleep(LOOK_UP_EVERY).await;
+                        Ok::<_, Stopped>(())
+                    };
+                    job.stop.or(pause).await?;
                 }
                 Search::Look => return self.look(session, job).await,
             }

@@ -66,9 +66,10 @@ pub(super) async fn with_own(
 ) -> Result<Found, Stopped> {
     let Some((temp, writers)) = sent.take() else { return Ok(None) };
     let leftover = Leftover::of(&job.strays, directory, &temp);
-    let there = match session.may_restart_store() {
-        true => writers.sure_of(size(session, job, directory, &temp).await?),
-        false => 0,
+    let there = if session.may_restart_store() {
+        writers.sure_of(size(session, job, directory, &temp).await?)
+    } else {
+        0
     };
     let there = if there <= source.size() { there } else { 0 };
     let mut going = Going { there, writers, restarts: None, is_anothers: false };

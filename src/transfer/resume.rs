@@ -76,7 +76,7 @@ impl Kept {
     pub(super) fn keep_upload(
         &mut self,
         job: &Job<'_>,
-        part: Part<'_>,
+        part: &Part<'_>,
         source: &SourceFile,
         why: &Stopped,
     ) -> bool {

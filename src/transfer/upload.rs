@@ -52,7 +52,7 @@ pub(super) async fn run(
     }
     let part = || temp.part(directory, &name, &source, session.is_sound());
     let is_kept =
-        !temp.is_given_up && put.as_ref().is_err_and(|why| kept.keep_upload(job, part(), &source, why));
+        !temp.is_given_up && put.as_ref().is_err_and(|why| kept.keep_upload(job, &part(), &source, why));
     if is_kept || matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp.path).await {
         leftover.gone();
     }
@@ -113,13 +113,12 @@ async fn begin(
         }
         (None, None) => None,
     };
-    let (name, leftover, going) = match found {
-        Some((name, leftover, going)) => (name, leftover, Some(going)),
-        None => {
-            let name = go_on::name_for(job, &source);
-            let leftover = Leftover::of(&job.strays, directory, &name);
-            (name, leftover, None)
-        }
+    let (name, leftover, going) = if let Some((name, leftover, going)) = found {
+        (name, leftover, Some(going))
+    } else {
+        let name = go_on::name_for(job, &source);
+        let leftover = Leftover::of(&job.strays, directory, &name);
+        (name, leftover, None)
     };
     Ok(Begin::Now(Box::new(Begun { name, going, source, leftover })))
 }
