@@ -167,6 +167,7 @@ pub(super) async fn send(
     };
     check.used("REST");
     check.take_in_source(job, source, there).await?;
+    job.gauge.begin(there, Some(source.size()));
     upload::send_all(begun, job, source, check, place).await?;
     Ok(Some(there))
 }

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Renamed, Session, Size, Store};
+use crate::insight::Phase;
 use crate::outcome::Facts;
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
@@ -220,6 +221,7 @@ async fn store(
     place: &mut Place<'_>,
 ) -> Result<(), Stopped> {
     let begun = job.stop.or_soon(session.store(temp)).await?;
+    job.gauge.begin(0, Some(source.size()));
     match send_all(begun, job, source, check, place).await {
         Err(Stopped::Failed(refused))
             if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_sound() =>
@@ -228,6 +230,7 @@ async fn store(
             *source = open(job).await?;
             check.begin_again(job);
             let begun = job.stop.or_soon(session.store(temp)).await?;
+            job.gauge.begin(0, Some(source.size()));
             send_all(begun, job, source, check, place).await
         }
         sent => sent,
@@ -245,6 +248,7 @@ pub(super) async fn send_all(
         store.abort().await;
         return Err(stopped);
     }
+    job.gauge.enter(Phase::Finish);
     // Then nothing but SIZE comes between STOR and RNFR.
     let options = &job.task.options;
     let is_renamed_next = options.overwrite
@@ -275,6 +279,7 @@ async fn send(
             sent = store.write(chunk) => sent?,
         }
         check.update(chunk);
+        job.gauge.add(chunk.len() as u64);
         job.metrics.bytes("upload", &job.task.remote, chunk.len() as u64);
     }
 }
