@@ -213,7 +213,11 @@ fn the_apis_token_is_set_or_in_a_file_and_empty_is_none() {
     assert!(wrong.contains("api.token_file: api.token is set as well; expected one of them"), "{wrong}");
     for yaml in ["api: {token: 'hunter2 x'}", "api: {token: 'hunter2,'}"] {
         let wrong = mistakes(yaml, RIGHT_CONNECTIONS, &[]);
-        assert!(wrong.contains("api.token: the token is none that a header can carry") && !wrong.contains("hunter2"), "{wrong}");
+        assert!(
+            wrong.contains("api.token: the token is none that a header can carry")
+                && !wrong.contains("hunter2"),
+            "{wrong}"
+        );
     }
     let wrong = mistakes("api: {token_file: /nonexistent}", RIGHT_CONNECTIONS, &[]);
     assert!(wrong.contains("api.token_file: `/nonexistent` cannot be read"), "{wrong}");

@@ -27,6 +27,8 @@ mod resume;
 mod row;
 #[path = "support/scripted.rs"]
 mod scripted;
+#[path = "ftp_scripted/ways.rs"]
+mod ways;
 
 use std::collections::BTreeMap;
 use std::future::Future;

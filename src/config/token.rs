@@ -31,7 +31,9 @@ impl Token {
         let is_of_tokens = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
         let bare = secret.expose_secret().trim_end_matches('=');
         if bare.is_empty() || !bare.chars().all(is_of_tokens) {
-            return Err("is none that a header can carry; expected letters, digits and -._~+/, then = if at all");
+            return Err(
+                "is none that a header can carry; expected letters, digits and -._~+/, then = if at all",
+            );
         }
         let digest = Sha256::digest(secret.expose_secret()).into();
         Ok(Token { secret, digest, file: None })
