@@ -209,6 +209,7 @@ fn a_kafka_that_is_not_there_is_said_with_its_address_and_nothing_hangs() {
             vec!["failures"],
             vec!["watch", "--for", "1s"],
             vec!["topics"],
+            vec!["failures", "retry", "--all"],
         ] {
             let place = &place;
             scope.spawn(move || {
