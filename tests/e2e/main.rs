@@ -32,6 +32,7 @@ mod memory;
 mod offsets;
 mod options;
 mod outage;
+mod page;
 mod quick_start;
 mod rebalance;
 mod redo;
