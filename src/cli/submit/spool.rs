@@ -57,6 +57,7 @@ impl Spool {
 }
 
 /// Says what could not be written: it is not what was read.
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn about(error: io::Error) -> io::Error {
     let place = std::env::temp_dir();
     io::Error::new(error.kind(), format!("the temporary file for the tasks ({}): {error}", place.display()))
