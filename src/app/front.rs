@@ -9,26 +9,30 @@ use tokio::sync::mpsc;
 use crate::config::Connections;
 use crate::consume::Downstream;
 use crate::dispatch::{Admission, Answered, Dispatcher, Job, Whereabouts};
+use crate::insight::{Failed, Failures};
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::{Hop, Outcome, Verdict};
 use crate::record::{Origin, Record};
 use crate::task::{Rejected, decode};
+use crate::traces::Traces;
 
 /// The consuming thread's side of dispatch and publish.
 pub(super) struct Front {
     pub connections: Arc<Connections>,
     pub dispatcher: Dispatcher,
+    pub traces: Traces,
     /// Holds at least as many answers as the budget admits tasks.
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
+    pub failures: Failures,
 }
 
 impl Downstream for Front {
     fn accept(&self, record: Box<Record>, admission: Admission) {
         let hop = Hop::read(&record.headers);
         match decode(record.payload.as_deref(), &self.connections) {
-            Ok(task) => self.dispatcher.submit(Job { record, task, hop, admission }),
+            Ok(task) => self.dispatcher.submit(Job { record, task: Arc::new(task), hop, admission }),
             Err(rejected) => {
                 // A deferred task may be one no more: the connections are others since.
                 let attempts = hop.map_or(0, |hop| hop.attempts);
@@ -53,13 +57,16 @@ impl Downstream for Front {
 impl Front {
     fn reject(&self, record: Box<Record>, rejected: Rejected, attempts: u32, admission: Admission) {
         let Rejected { task_id, failure } = rejected;
+        self.traces.rejected(&record, task_id.as_deref(), attempts, failure.code.as_str());
         tracing::info!(
             target: "ftp_pooler::task",
             task_id = task_id.as_deref(), origin = %record.origin, code = failure.code.as_str(),
             error = failure.message, "task rejected"
         );
         self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
-        let (at, verdict) = (Timestamp::now(), Verdict::Failed(failure));
+        let at = Timestamp::now();
+        self.failures.add(Failed::rejected(at, task_id.as_deref(), attempts, &failure));
+        let verdict = Verdict::Failed(failure);
         let outcome = Outcome { record, task_id, attempts, at, verdict };
         // Full only if a bound elsewhere is broken; the record stays uncommitted and is read again.
         if let Err(error) = self.answers.try_send(Answered { outcome, admission }) {

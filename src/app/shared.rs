@@ -8,15 +8,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::front::Front;
+use super::inside::Inside;
 use super::{Error, deferral};
 use crate::config::{Config, Delivery, LocalConnection};
 use crate::consume::{self, Consume, Group, consumer_properties};
 use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
 use crate::health::Health;
+use crate::insight::{Failures, Partitions};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
+use crate::sidecar::View;
 use crate::storage::{Names, Storage, Target};
 use crate::traces::Traces;
 use crate::transfer::Transfer;
@@ -28,6 +31,8 @@ pub(super) struct Shared<'a> {
     pub budget: Budget,
     pub health: Arc<Health>,
     pub metrics: Metrics,
+    pub failures: Failures,
+    pub partitions: Partitions,
     pub traces: Traces,
 }
 
@@ -41,6 +46,8 @@ impl<'a> Shared<'a> {
             offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
+            failures: Failures::default(),
+            partitions: Partitions::default(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
         })
     }
@@ -99,8 +106,25 @@ impl<'a> Shared<'a> {
             budget: self.budget.clone(),
             answers,
             metrics: self.metrics.clone(),
+            failures: self.failures.clone(),
             traces: self.traces.clone(),
         })
+    }
+
+    /// What the sidecar shows.
+    pub fn view(&self, dispatcher: &Dispatcher) -> View {
+        let held = Arc::new(self.config.clone());
+        let config = move || Arc::clone(&held);
+        let inside = Inside {
+            pod: self.config.pod.name.clone(),
+            group: self.config.kafka.consumer_group.clone(),
+            config: Arc::new(config.clone()),
+            dispatcher: dispatcher.clone(),
+            failures: self.failures.clone(),
+            partitions: self.partitions.clone(),
+        };
+        let view = View::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
+        view.with_token(move || config().api_token.clone())
     }
 
     pub fn publish(
@@ -132,8 +156,10 @@ impl<'a> Shared<'a> {
         let front = Front {
             connections: Arc::new(self.config.connections.clone()),
             dispatcher,
+            traces: self.traces.clone(),
             answers,
             metrics: self.metrics.clone(),
+            failures: self.failures.clone(),
         };
         Consume {
             group,
@@ -145,6 +171,7 @@ impl<'a> Shared<'a> {
             downstream: Box::new(front),
             health: self.health.clone(),
             metrics: self.metrics.clone(),
+            partitions: self.partitions.clone(),
         }
     }
 }

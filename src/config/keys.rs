@@ -152,10 +152,24 @@ pub const API_HOST: Key = key(
     "api.host",
     Kind::Host,
     Is("0.0.0.0"),
-    "The address that `/health`, `/ready` and `/metrics` are served on.",
+    "The address that the page, its API (docs/API.md), `/health`, `/ready` and `/metrics` are served on.",
 );
 pub const API_PORT: Key =
     key("api.port", PORT_OR_ANY, Is("8080"), "Its port; 0 takes a free one, which the log names.");
+pub const API_TOKEN: Key = key(
+    "api.token",
+    Kind::Secret,
+    Told("none: everybody may"),
+    "Who sends it (`Authorization: Bearer …`) may look at `/api/v1/…` and `/metrics` on this port; nobody else may, \
+     where it is set. `/health`, `/ready` and the page's frame stay open, and so does `metrics.port`. Letters, digits \
+     and `-._~+/`, then `=` if at all; `openssl rand -hex 32` makes one.",
+);
+pub const API_TOKEN_FILE: Key = key(
+    "api.token_file",
+    Kind::Path,
+    Told("none"),
+    "The same in a file, such as a mounted secret; one line break at its end is not part of it.",
+);
 pub const METRICS_HOST: Key =
     key("metrics.host", Kind::Host, Is("0.0.0.0"), "The address that `/metrics` is served on as well.");
 pub const METRICS_PORT: Key =
@@ -225,6 +239,8 @@ pub const ALL: &[&Key] = &[
     &SLOW_TASK,
     &API_HOST,
     &API_PORT,
+    &API_TOKEN,
+    &API_TOKEN_FILE,
     &METRICS_HOST,
     &METRICS_PORT,
     &DRAIN,

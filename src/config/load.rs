@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::connections;
 use super::entry::{Entry, Said};
@@ -13,7 +14,7 @@ use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
 use super::{
     Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, Traces, Transfers, keys,
-    properties, yaml,
+    properties, token, yaml,
 };
 use crate::digest::Algorithm;
 
@@ -121,6 +122,7 @@ fn settings_of(
             slow_task: reading.time(&keys::SLOW_TASK),
         },
         api: Listen { host: reading.text(&keys::API_HOST), port: reading.port(&keys::API_PORT) },
+        api_token: token::take(&mut reading).map(Arc::new),
         metrics: Listen { host: reading.text(&keys::METRICS_HOST), port: reading.port(&keys::METRICS_PORT) },
         shutdown: Shutdown { drain: reading.time(&keys::DRAIN) },
         sweep: Sweep { every: reading.time(&keys::SWEEP_EVERY) },
@@ -204,11 +206,13 @@ fn read_file(path: &Path, flag: &str, mistakes: &mut Mistakes) -> Option<String>
     match read_bounded(path) {
         Ok(text) => Some(text),
         Err(error) => {
-            let hint = match error.kind() {
-                io::ErrorKind::NotFound => format!("; {flag} FILE says where it is"),
-                _ => String::new(),
+            let problem = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("is not there; {flag} FILE says where it is, `ftp-pooler init` writes one")
+                }
+                _ => format!("cannot be read: {error}"),
             };
-            mistakes.in_file(&path.display().to_string(), None, format!("cannot be read: {error}{hint}"));
+            mistakes.in_file(&path.display().to_string(), None, problem);
             None
         }
     }

@@ -33,6 +33,7 @@ mod reading;
 mod seed;
 mod size;
 mod tls;
+mod token;
 mod way;
 mod yaml;
 
@@ -46,6 +47,7 @@ pub use rclone::{Imported, NotImported, import_rclone, section_names};
 pub use seed::{config_yaml, connections_ini};
 pub use size::parse as parse_size;
 pub use tls::{Pin, Tls, TlsMode, Trust};
+pub use token::Token;
 pub use way::{Data, Proxy, ProxyKind, Way};
 
 use std::collections::BTreeMap;
@@ -64,6 +66,8 @@ pub struct Config {
     pub retry: Retry,
     pub pool: Pool,
     pub api: Listen,
+    /// Where there is one, who looks at the API must have it.
+    pub api_token: Option<Arc<Token>>,
     pub metrics: Listen,
     pub shutdown: Shutdown,
     pub sweep: Sweep,
