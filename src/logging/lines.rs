@@ -5,14 +5,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::Format;
 
 /// Lines waiting for stderr at most. A stderr that nobody reads costs lines, and never a transfer's time.
 const QUEUED_LINES: usize = 4_096;
-/// A line waits so long at most for others to be written with it: to wake the thread costs more than the line.
+/// What is said of each task waits so long at most for others to be written with it: to wake the thread costs more
+/// than the line. Everything else is written at once, with what waits.
 const GATHER: Duration = Duration::from_millis(50);
+/// The target of what is said of each task.
+const TASKS: &str = "ftp_pooler::task";
 /// So many do not wait.
 const MANY_LINES: usize = QUEUED_LINES / 4;
 
@@ -53,7 +57,7 @@ struct Waiting {
     lost: u64,
     /// The thread sleeps until it is told of a line.
     is_idle: bool,
-    /// Nothing is waited for any more: the end has come.
+    /// What waits is not to wait any more.
     is_urgent: bool,
 }
 
@@ -62,7 +66,7 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, line: &[u8]) {
+    fn add(&self, line: &[u8], may_wait: bool) {
         let mut waiting = self.waiting();
         if waiting.lines >= QUEUED_LINES {
             waiting.lost += 1;
@@ -70,7 +74,9 @@ impl Queue {
         }
         waiting.bytes.extend_from_slice(line);
         waiting.lines += 1;
-        if std::mem::take(&mut waiting.is_idle) || waiting.lines == MANY_LINES {
+        let is_enough = (!may_wait && !waiting.is_urgent) || waiting.lines == MANY_LINES;
+        waiting.is_urgent |= !may_wait;
+        if std::mem::take(&mut waiting.is_idle) || is_enough {
             self.arrived.notify_one();
         }
     }
@@ -86,6 +92,7 @@ impl Queue {
         let may_wait = |waiting: &mut Waiting| waiting.lines < MANY_LINES && !waiting.is_urgent;
         let gathered = self.arrived.wait_timeout_while(waiting, GATHER, may_wait);
         let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        waiting.is_urgent = false;
         std::mem::swap(&mut waiting.bytes, bytes);
         (waiting.lines, std::mem::take(&mut waiting.lost))
     }
@@ -148,13 +155,20 @@ impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line { bytes: Vec::new(), lines: self.clone() }
+        Line { bytes: Vec::new(), may_wait: false, lines: self.clone() }
+    }
+
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Line {
+        let mut line = self.make_writer();
+        line.may_wait = about.target() == TASKS;
+        line
     }
 }
 
 /// One line, queued when it is whole.
 pub(super) struct Line {
     bytes: Vec<u8>,
+    may_wait: bool,
     lines: Lines,
 }
 
@@ -172,7 +186,7 @@ impl Write for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
-            self.lines.queue.add(&self.bytes);
+            self.lines.queue.add(&self.bytes, self.may_wait);
         }
     }
 }
@@ -220,7 +234,7 @@ mod tests {
         let (tell, told) = channel();
         let lines = Lines::to(Told(tell), Format::Human).unwrap();
         for number in 0..100 {
-            writeln!(lines.make_writer(), "{number}").unwrap();
+            lines.queue.add(format!("{number}\n").as_bytes(), true);
         }
         let (mut text, mut writes) = (String::new(), 0);
         while text.lines().count() < 100 {
@@ -229,6 +243,18 @@ mod tests {
         }
         assert!(writes < 100, "a write for each line");
         assert_eq!(text, (0..100).map(|number| format!("{number}\n")).collect::<String>());
+    }
+
+    #[test]
+    fn a_line_that_may_not_wait_is_written_at_once_behind_those_that_may() {
+        let queue = Queue::default();
+        queue.add(b"task\n", true);
+        queue.add(b"urgent\n", false);
+        assert!(queue.waiting().is_urgent);
+        let mut bytes = Vec::new();
+        assert_eq!(queue.take(&mut bytes), (2, 0));
+        assert_eq!(bytes, b"task\nurgent\n");
+        assert!(!queue.waiting().is_urgent);
     }
 
     #[test]
