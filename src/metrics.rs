@@ -69,7 +69,8 @@ declare_metrics! {
     session_limit: IntGaugeVec = "ftp_pooler_session_limit", ["connection"];
     /// Sessions logged in.
     sessions_opened: IntCounterVec = "ftp_pooler_sessions_opened_total", ["connection"];
-    /// Sessions closed, by reason: idle for too long, room made for another connection, in doubt, dead, shutdown.
+    /// Sessions closed, by reason: idle for too long, room made for another connection, in doubt, dead, replaced since
+    /// their connection has changed, shutdown.
     sessions_closed: IntCounterVec = "ftp_pooler_sessions_closed_total", ["connection", "reason"];
 
     /// Records of a partition not yet answered and committed: log end offset - low-water mark.

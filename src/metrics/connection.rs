@@ -21,6 +21,7 @@ pub enum Closed {
     MadeRoom,
     InDoubt,
     Dead,
+    Replaced,
     Shutdown,
 }
 
@@ -34,6 +35,7 @@ impl Closed {
             Closed::MadeRoom => "made_room",
             Closed::InDoubt => "in_doubt",
             Closed::Dead => "dead",
+            Closed::Replaced => "replaced",
             Closed::Shutdown => "shutdown",
         }
     }

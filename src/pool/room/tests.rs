@@ -93,13 +93,13 @@ fn a_holder_yields_to_one_who_would_have_fewer_and_only_one_does() {
     let (mut room, _) = room(5, &[("a", 5), ("b", 5)]);
     let sessions: Vec<_> = (0..5).map(|_| busy(&mut room, "a")).collect();
     room.wait("b", None).unwrap();
-    assert!(room.yields(sessions[0], Duration::ZERO));
-    assert!(!room.yields(sessions[1], Duration::from_secs(99)), "one waiter needs one session");
+    assert!(room.yields(sessions[0], Duration::ZERO).is_some());
+    assert!(room.yields(sessions[1], Duration::from_secs(99)).is_none(), "one waiter needs one session");
     room.released(sessions[0]);
     let session = granted(&mut room);
     room.opened(session);
     room.wait("b", None).unwrap();
-    assert!(room.yields(sessions[1], Duration::ZERO), "4 and 1 become 3 and 2");
+    assert!(room.yields(sessions[1], Duration::ZERO).is_some(), "4 and 1 become 3 and 2");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn three_and_two_in_a_pod_of_five_is_balanced() {
     let (mut room, _) = room(5, &[("a", 3), ("b", 3)]);
     let holders: Vec<_> = ["a", "a", "a", "b", "b"].map(|name| busy(&mut room, name)).into();
     room.wait("b", None).unwrap();
-    assert!(holders.iter().all(|session| !room.yields(*session, Duration::from_secs(99))));
+    assert!(holders.iter().all(|session| room.yields(*session, Duration::from_secs(99)).is_none()));
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn who_has_no_session_gets_one_after_a_quantum() {
     let (mut room, _) = room(1, &[("a", 1), ("b", 1)]);
     let session = busy(&mut room, "a");
     room.wait("b", None).unwrap();
-    assert!(!room.yields(session, QUANTUM / 2));
-    assert!(room.yields(session, QUANTUM));
+    assert!(room.yields(session, QUANTUM / 2).is_none());
+    assert!(room.yields(session, QUANTUM).is_some());
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn a_limit_falls_below_what_is_open_and_rises_again_in_time() {
     let sessions = [busy(&mut room, "a"), busy(&mut room, "a"), busy(&mut room, "a")];
     room.lower_limit("a", now);
     assert_eq!(room.limit("a"), 2);
-    assert!(room.yields(sessions[0], Duration::ZERO), "one too many");
-    assert!(!room.yields(sessions[1], Duration::ZERO));
+    assert!(room.yields(sessions[0], Duration::ZERO).is_some(), "one too many");
+    assert!(room.yields(sessions[1], Duration::ZERO).is_none());
     room.wait("a", None).unwrap();
     room.released(sessions[0]);
     assert_eq!(room.take_actions(), [], "two of two are open");
@@ -325,7 +325,7 @@ impl Model {
     fn yields(&mut self, n: usize) {
         let Some(session) = self.in_state(State::Busy, n) else { return };
         let name = self.sessions[&session].0;
-        if self.room.yields(session, QUANTUM) {
+        if self.room.yields(session, QUANTUM).is_some() {
             self.set(session, State::Closing);
             let over = self.open(name) > self.room.limit(name);
             let served = self.sessions.values().filter(|(_, state)| *state == State::Closing).count();
