@@ -95,6 +95,10 @@ impl Connections {
         Arc::clone(connection)
     }
 
+    pub(super) fn forget(&self, name: &str) {
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     /// The connection's series, or those of [`UNKNOWN_CONNECTION`].
     pub(super) fn get(&self, name: &str, series: &Series) -> Arc<Connection> {
         let (found, known) = {

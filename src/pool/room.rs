@@ -428,4 +428,6 @@ impl Seats {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod whereabouts;
 
 use std::collections::HashSet;
 
+use crate::failure::Code;
 use rig::{Rig, Step};
 use tokio::time::sleep;
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::*;
-use crate::failure::Remedy;
+use crate::failure::{Code, Remedy};
 use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
