@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::config::Connections;
+use crate::config::Current;
 use crate::consume::Downstream;
 use crate::dispatch::{Admission, Answered, Dispatcher, Job, Whereabouts};
 use crate::metrics::Metrics;
@@ -17,7 +17,8 @@ use crate::task::{Rejected, decode};
 
 /// The consuming thread's side of dispatch and publish.
 pub(super) struct Front {
-    pub connections: Arc<Connections>,
+    /// Which connections there are.
+    pub current: Arc<Current>,
     pub dispatcher: Dispatcher,
     /// Holds at least as many answers as the budget admits tasks.
     pub answers: mpsc::Sender<Answered>,
@@ -27,7 +28,8 @@ pub(super) struct Front {
 impl Downstream for Front {
     fn accept(&self, record: Box<Record>, admission: Admission) {
         let hop = Hop::read(&record.headers);
-        match decode(record.payload.as_deref(), &self.connections) {
+        let config = self.current.config();
+        match decode(record.payload.as_deref(), &config.connections) {
             Ok(task) => self.dispatcher.submit(Job { record, task, hop, admission }),
             Err(rejected) => {
                 // A deferred task may be one no more: the connections are others since.

@@ -1,6 +1,5 @@
 //! Makes the parts out of the configuration and of what they share. `App::start` joins them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -8,8 +7,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::front::Front;
+use super::reload::roots;
 use super::{Error, deferral};
-use crate::config::{Config, Delivery, LocalConnection};
+use crate::config::{Config, Current, Delivery};
 use crate::consume::{self, Consume, Group, consumer_properties};
 use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
 use crate::health::Health;
@@ -17,9 +17,9 @@ use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
-use crate::storage::{Names, Storage, Target};
+use crate::storage::{Names, Target};
 use crate::traces::Traces;
-use crate::transfer::Transfer;
+use crate::transfer::{Storages, Transfer};
 
 /// What several parts hold.
 pub(super) struct Shared<'a> {
@@ -74,26 +74,25 @@ impl<'a> Shared<'a> {
 
     pub fn pool(&self) -> Pool {
         let connections = self.config.connections.ftp.values().cloned();
-        Pool::new(&self.config.pool, connections, Ftp::default(), &self.metrics)
+        Pool::new(&self.config.pool, connections, Ftp, &self.metrics)
     }
 
     pub fn dispatcher(
         &self,
         pool: &Pool,
-        storages: &BTreeMap<String, Storage>,
+        storages: &Storages,
         names: Names,
         answers: mpsc::Sender<Answered>,
         deferral: Deferral,
     ) -> Dispatcher {
         let connections = &self.config.connections;
-        let root = |local: &Arc<LocalConnection>| (local.name.clone(), local.base_path.clone());
         Dispatcher::new(Wiring {
             pool: pool.clone(),
             carrier: Transfer::new(storages.clone(), names, self.metrics.clone())
                 .hashing(self.config.transfer.hash)
                 .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),
-            roots: connections.local.values().map(root).collect(),
+            roots: roots(connections),
             resolve: |root, path| Some(root.join(Target::resolve(root, path).ok()?.relative())),
             deferral,
             budget: self.budget.clone(),
@@ -127,9 +126,15 @@ impl<'a> Shared<'a> {
         }
     }
 
-    pub fn consume(&self, group: Group, dispatcher: Dispatcher, answers: mpsc::Sender<Answered>) -> Consume {
+    pub fn consume(
+        &self,
+        group: Group,
+        dispatcher: Dispatcher,
+        answers: mpsc::Sender<Answered>,
+        current: Arc<Current>,
+    ) -> Consume {
         let front = Front {
-            connections: Arc::new(self.config.connections.clone()),
+            current,
             dispatcher,
             answers,
             metrics: self.metrics.clone(),

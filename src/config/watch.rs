@@ -83,9 +83,9 @@ impl Watch {
         Look::Changed
     }
 
-    /// The files that were read have named others than before: these are looked at as well from now on.
-    pub fn others(&mut self) {
-        self.read = None;
+    /// The files were read right after they were like this.
+    pub fn read(&mut self, stamps: Stamps) {
+        (self.read, self.seen, self.quiet) = (Some(stamps), None, 0);
     }
 }
 
@@ -114,6 +114,16 @@ mod tests {
         let looks = [1, 1, 2, 1, 2, 1].map(|size| watch.look(stamps(size)));
         use Look::{Changed, Same, Unsettled};
         assert_eq!(looks, [Unsettled, Changed, Unsettled, Same, Unsettled, Same]);
+    }
+
+    #[test]
+    fn what_was_read_when_somebody_asked_is_not_read_again() {
+        let mut watch = Watch::default();
+        watch.read(stamps(1));
+        assert_eq!(watch.look(stamps(1)), Look::Same);
+        assert_eq!(watch.look(stamps(2)), Look::Unsettled);
+        watch.read(stamps(2));
+        assert_eq!(watch.look(stamps(2)), Look::Same);
     }
 
     #[test]
