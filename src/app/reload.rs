@@ -132,12 +132,13 @@ impl Reloader {
         };
         let Some((found, paths, stamps)) = self.files.blocking(read).await else {
             let seconds = READ_WITHIN.as_secs();
-            return self.refuse(&Wrong(vec![format!("the files did not answer within {seconds} s")]));
+            let wrong = Wrong(vec![format!("the files did not answer within {seconds} s")]);
+            return self.refuse(&wrong, why);
         };
         self.files.paths = paths;
         self.files.watch.read(stamps);
         match found {
-            Err(wrong) => self.refuse(&wrong),
+            Err(wrong) => self.refuse(&wrong, why),
             Ok((keys, found)) => {
                 if !keys.is_empty() {
                     let keys = keys.join(", ");
@@ -148,13 +149,14 @@ impl Reloader {
         }
     }
 
-    fn refuse(&self, wrong: &Wrong) {
+    /// Told once, and again to who asks.
+    fn refuse(&self, wrong: &Wrong, why: Why) {
         let Wrong(mistakes) = wrong;
         let mut told: Vec<String> = mistakes.iter().take(MAX_TOLD).cloned().collect();
         if mistakes.len() > MAX_TOLD {
             told.push(format!("and {} mistakes more", mistakes.len() - MAX_TOLD));
         }
-        if self.current.refuse(&told.join("\n")) {
+        if self.current.refuse(&told.join("\n")) || why == Why::Asked {
             self.metrics.reloaded(ReloadResult::Refused);
             for mistake in told {
                 tracing::error!(mistake, "the configuration is wrong and was not taken over: all stays as it was");

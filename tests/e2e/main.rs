@@ -33,6 +33,7 @@ mod options;
 mod outage;
 mod rebalance;
 mod redo;
+mod reload;
 mod resume;
 mod retries;
 mod selftest;

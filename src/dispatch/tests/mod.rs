@@ -4,6 +4,7 @@ mod deferring;
 mod failing;
 mod fairness;
 mod order;
+mod reconfiguring;
 mod rig;
 mod stopping;
 mod tidying;
