@@ -15,7 +15,7 @@ impl Rig {
     }
 
     fn change(&self, name: &str) {
-        self.pool.replace(connection(name, 2));
+        self.pool.replace(connection(name, self.pool.limit(name)));
         let changed = vec![name.to_owned()];
         self.dispatcher.reconfigure(&Reconfiguration { changed, ..Reconfiguration::default() });
     }

@@ -163,7 +163,7 @@ impl Rig {
             carrier: carrier.clone(),
             connections,
             roots: HashMap::new(),
-            resolve: |_, _| None,
+            resolve: |root, path| Some(root.join(path.trim_start_matches('/'))),
             deferral: deferral.clone(),
             budget: budget.clone(),
             answers: sender,
