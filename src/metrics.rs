@@ -18,9 +18,9 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::config::ReloadResult;
 use connection::Connections;
 pub use connection::{BreakerState, Closed, UNKNOWN_CONNECTION};
-use crate::config::ReloadResult;
 use declare::declare_metrics;
 pub use record::Rebalanced;
 pub use snapshot::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
@@ -170,8 +170,7 @@ impl Metrics {
     pub fn forget_connection(&self, connection: &str) {
         let series = &self.inner.series;
         self.inner.connections.forget(connection);
-        for counters in
-            [&series.answered, &series.failures, &series.bytes, &series.retries, &series.deferred]
+        for counters in [&series.answered, &series.failures, &series.bytes, &series.retries, &series.deferred]
         {
             forget::forget(counters, connection);
         }

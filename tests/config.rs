@@ -308,7 +308,7 @@ config.yaml: pool.max_sessions_per_pod: is set twice (line 13)
 config.yaml: api.port: found `70000`; expected a number from 0 to 65535 (line 15)
 config.yaml: api.host: has no value; expected a host's name or address (line 16)
 config.yaml: metrics: is a section; expected keys beneath it (line 17)
-config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, sweep, traces, pod, transfer (line 18)
+config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, reload, sweep, traces, pod, transfer (line 18)
 connections.ini: [remote-ftp] host: is missing; expected a host's name or address (line 1)
 connections.ini: [remote-ftp] hots: unknown key; did you mean host? (line 3)
 connections.ini: [remote-ftp] pass_file: pass is set as well; expected one of them (line 6)
@@ -458,6 +458,8 @@ metrics:
   port: 9090
 shutdown:
   drain_seconds: 10
+reload:
+  every: 2s
 sweep:
   every: 1h
 traces:

@@ -24,11 +24,11 @@ use crate::storage::Storage;
 pub(super) use storages::{OpenStorages, open, open_all};
 
 /// What has changed is read once it has stood still for so long.
-const SETTLED: Duration = Duration::from_secs(1);
+const STANDS_STILL: Duration = Duration::from_secs(1);
 /// Files on a mount that does not answer are given up after this, and looked at again once they have answered.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Mistakes that are told; the others are counted.
-const MAX_TOLD: usize = 20;
+const MISTAKES_TOLD: usize = 20;
 
 /// The parts that know of connections. All changes go through here, one after the other.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Reloader {
                     Look::Due => Some(Why::Due),
                     Look::Same => None,
                     Look::Unsettled => {
-                        pause = every.map(|every| every.min(SETTLED));
+                        pause = every.map(|every| every.min(STANDS_STILL));
                         continue;
                     }
                 },
@@ -142,7 +142,10 @@ impl Reloader {
             Ok((keys, found)) => {
                 if !keys.is_empty() {
                     let keys = keys.join(", ");
-                    tracing::warn!(keys, "changed in config.yaml, which is read at the start only: restart for them");
+                    tracing::warn!(
+                        keys,
+                        "changed in config.yaml, which is read at the start only: restart for them"
+                    );
                 }
                 self.take_over(found, why);
             }
@@ -152,14 +155,17 @@ impl Reloader {
     /// Told once, and again to who asks.
     fn refuse(&self, wrong: &Wrong, why: Why) {
         let Wrong(mistakes) = wrong;
-        let mut told: Vec<String> = mistakes.iter().take(MAX_TOLD).cloned().collect();
-        if mistakes.len() > MAX_TOLD {
-            told.push(format!("and {} mistakes more", mistakes.len() - MAX_TOLD));
+        let mut told: Vec<String> = mistakes.iter().take(MISTAKES_TOLD).cloned().collect();
+        if mistakes.len() > MISTAKES_TOLD {
+            told.push(format!("and {} mistakes more", mistakes.len() - MISTAKES_TOLD));
         }
         if self.current.refuse(&told.join("\n")) || why == Why::Asked {
             self.metrics.reloaded(ReloadResult::Refused);
             for mistake in told {
-                tracing::error!(mistake, "the configuration is wrong and was not taken over: all stays as it was");
+                tracing::error!(
+                    mistake,
+                    "the configuration is wrong and was not taken over: all stays as it was"
+                );
             }
         }
     }

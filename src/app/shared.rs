@@ -133,12 +133,7 @@ impl<'a> Shared<'a> {
         answers: mpsc::Sender<Answered>,
         current: Arc<Current>,
     ) -> Consume {
-        let front = Front {
-            current,
-            dispatcher,
-            answers,
-            metrics: self.metrics.clone(),
-        };
+        let front = Front { current, dispatcher, answers, metrics: self.metrics.clone() };
         Consume {
             group,
             topics: vec![self.config.kafka.input_topic.clone()],

@@ -68,11 +68,8 @@ impl FtpConnection {
         if self == new {
             return None;
         }
-        let limits = FtpConnection {
-            max_sessions: new.max_sessions,
-            idle_timeout: new.idle_timeout,
-            ..self.clone()
-        };
+        let limits =
+            FtpConnection { max_sessions: new.max_sessions, idle_timeout: new.idle_timeout, ..self.clone() };
         Some(if limits == *new { Change::Limits } else { Change::Changed })
     }
 
@@ -205,7 +202,11 @@ mod tests {
     use super::*;
 
     fn ftp(name: &str) -> FtpConnection {
-        FtpConnection { name: name.to_owned(), pass: SecretString::from("secret"), ..FtpConnection::default() }
+        FtpConnection {
+            name: name.to_owned(),
+            pass: SecretString::from("secret"),
+            ..FtpConnection::default()
+        }
     }
 
     fn connections(ftp: &[FtpConnection], locals: &[(&str, &str)]) -> Connections {
@@ -241,7 +242,8 @@ mod tests {
     #[test]
     fn other_limits_leave_the_sessions_alone_and_anything_else_does_not() {
         let old = ftp("it");
-        let more = FtpConnection { max_sessions: 20, idle_timeout: Some(std::time::Duration::ZERO), ..ftp("it") };
+        let more =
+            FtpConnection { max_sessions: 20, idle_timeout: Some(std::time::Duration::ZERO), ..ftp("it") };
         assert_eq!(old.change_to(&more), Some(Change::Limits));
         for other in [
             FtpConnection { host: "other".to_owned(), ..more.clone() },

@@ -26,7 +26,8 @@ pub enum ReloadResult {
 }
 
 impl ReloadResult {
-    pub const ALL: [ReloadResult; 3] = [ReloadResult::Applied, ReloadResult::Unchanged, ReloadResult::Refused];
+    pub const ALL: [ReloadResult; 3] =
+        [ReloadResult::Applied, ReloadResult::Unchanged, ReloadResult::Refused];
 
     /// The value of the label `result`.
     #[must_use]
@@ -55,8 +56,7 @@ impl Current {
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
         let now = Timestamp::now();
-        let last =
-            LastReload { result: ReloadResult::Applied, at: now, reason: None, in_force_since: now };
+        let last = LastReload { result: ReloadResult::Applied, at: now, reason: None, in_force_since: now };
         Arc::new(Current { config: RwLock::new(Arc::new(config)), last: Mutex::new(last) })
     }
 

@@ -43,10 +43,10 @@ use deferral::{Held, Outlook, Surplus, Why};
 use lane::Lane;
 use line::{Line, Overdue};
 pub use order::Resolve;
-pub use reconfigure::Reconfiguration;
 use order::{Order, Place};
-use reconfigure::unknown;
 use queue::Entry;
+pub use reconfigure::Reconfiguration;
+use reconfigure::unknown;
 pub use whereabouts::{WaitsFor, Whereabouts};
 
 use crate::config::FtpConnection;

@@ -93,8 +93,7 @@ impl Order {
         let mut taken = Vec::new();
         for behind in self.state().behind.values_mut() {
             if behind.iter().any(|entry| leave(entry)) {
-                let (go, stay): (VecDeque<_>, VecDeque<_>) =
-                    behind.drain(..).partition(|entry| leave(entry));
+                let (go, stay): (VecDeque<_>, VecDeque<_>) = behind.drain(..).partition(|entry| leave(entry));
                 *behind = stay;
                 taken.extend(go);
             }

@@ -144,5 +144,8 @@ pub(super) fn unknown(entry: &Entry, last: Option<&Failure>) -> Failure {
     if let Some(last) = last {
         message.push_str(&format!(" any more; the last try: {last}"));
     }
-    Failure { ftp_code: last.and_then(|last| last.ftp_code), ..Failure::new(Code::UnknownConnection, message) }
+    Failure {
+        ftp_code: last.and_then(|last| last.ftp_code),
+        ..Failure::new(Code::UnknownConnection, message)
+    }
 }

@@ -12,7 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::FtpConnection;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Modified, Session, Size};
-use crate::storage::{Earlier, Identity, Place, SharedStrays, SourceFile, SourceStamp, Storage, TempFile, TempName};
+use crate::storage::{
+    Earlier, Identity, Place, SharedStrays, SourceFile, SourceStamp, Storage, TempFile, TempName,
+};
 
 use super::{Job, Stopped};
 
@@ -93,7 +95,9 @@ impl Kept {
         let is_of_use = is_broken(why) && file.earlier().is_some_and(|earlier| earlier.bytes >= KEPT_FROM);
         let place = if is_of_use { Arc::clone(&job.shelf.0).try_acquire_owned().ok() } else { None };
         match place {
-            Some(place) if file.rest().await.is_ok() => self.what = Some(What::Download(Box::new(file), place)),
+            Some(place) if file.rest().await.is_ok() => {
+                self.what = Some(What::Download(Box::new(file), place))
+            }
             _ => file.discard().await,
         }
     }

@@ -63,7 +63,9 @@ fn a_new_connection_works_without_a_restart_and_a_removed_one_is_unknown() {
     answers.wait_for_ids(&["new", "old"], LONG);
     assert!(answers.only("new").is_completed() && answers.only("old").is_completed());
     assert_eq!(stage.get_local("new").unwrap(), b"from the new one");
-    assert!(pod.metrics().sum("ftp_pooler_tasks_answered_total", &["connection=\"late\"", "completed"]) > 0.0);
+    assert!(
+        pod.metrics().sum("ftp_pooler_tasks_answered_total", &["connection=\"late\"", "completed"]) > 0.0
+    );
 
     pod.rewrite(&config);
     wait_for(&pod, "removed", "late");
@@ -125,7 +127,8 @@ fn a_secret_that_kubernetes_rotates_is_taken_over() {
     publish(&volume, "..2026_01", &[("password", "old, and wrong by now\n")]);
     let pass_file = volume.join("password").display().to_string();
     let (host, port) = (stage.server.addr().ip().to_string(), stage.server.addr().port().to_string());
-    let section = [("type", "ftp"), ("host", &host), ("port", &port), ("user", "ftp"), ("pass_file", &pass_file)];
+    let section =
+        [("type", "ftp"), ("host", &host), ("port", &port), ("user", "ftp"), ("pass_file", &pass_file)];
     let config = watching(stage.bare_config().section("remote", &section));
     let pod = Pod::start(&config);
     stage.send([download("before", "remote", "f", "before")]);
@@ -208,7 +211,8 @@ fn what_is_in_flight_finishes_on_its_session_and_the_next_file_gets_a_new_one() 
     let config = watching(stage.bare_config());
     let one = [("max_sessions", "1")];
     let pod = Pod::start(&config.clone().ftp("remote", gate.addr(), &one));
-    stage.send([download("large", "remote", "large", "large"), download("small", "remote", "small", "small")]);
+    stage
+        .send([download("large", "remote", "large", "large"), download("small", "remote", "small", "small")]);
     let busy = "ftp_pooler_tasks{connection=\"remote\",state=\"in_flight\"}";
     wait_until("the large one is under way", LONG, || pod.metrics().get(busy) > 0.0);
 
@@ -237,15 +241,13 @@ fn an_idle_session_of_a_changed_connection_is_closed_and_one_with_other_limits_s
         Pod::start(&config.clone().ftp("changed", changed.addr(), &[]).ftp("limited", limited.addr(), &[]));
     stage.send([download("a", "changed", "f", "a"), download("b", "limited", "f", "b")]);
     stage.answers().wait_for(2, LONG).assert_all_completed();
-    wait_until("both are idle", LONG, || {
-        pod.metrics().sum("ftp_pooler_sessions", &["state=\"idle\""]) > 1.0
-    });
+    wait_until("both are idle", LONG, || pod.metrics().sum("ftp_pooler_sessions", &["state=\"idle\""]) > 1.0);
 
-    pod.rewrite(
-        &config
-            .ftp("changed", changed.addr(), &[("disable_utf8", "true")])
-            .ftp("limited", limited.addr(), &[("max_sessions", "3")]),
-    );
+    pod.rewrite(&config.ftp("changed", changed.addr(), &[("disable_utf8", "true")]).ftp(
+        "limited",
+        limited.addr(),
+        &[("max_sessions", "3")],
+    ));
     wait_for(&pod, "limits", "limited");
     wait_until("the idle session is closed", LONG, || changed.count().open() == 0);
     assert_eq!(limited.count().open(), 1, "a limit is no reason to log in again");

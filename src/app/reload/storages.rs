@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::Error;
+use super::super::Error;
 use crate::config::{Change, Connections, LocalConnection};
 use crate::storage::{Names, Storage, StorageError};
 use crate::transfer::Storages;
 
 /// Opens a connection's directory. Blocks.
-pub(in crate::app) fn open(
+pub(in super::super) fn open(
     connection: &LocalConnection,
     sweep_every: Duration,
 ) -> Result<Storage, StorageError> {
@@ -21,7 +21,10 @@ pub(in crate::app) fn open(
 }
 
 /// Opens all of them.
-pub(in crate::app) fn open_all(connections: &Connections, sweep_every: Duration) -> Result<Storages, Error> {
+pub(in super::super) fn open_all(
+    connections: &Connections,
+    sweep_every: Duration,
+) -> Result<Storages, Error> {
     let mut storages = BTreeMap::new();
     for (name, connection) in &connections.local {
         let storage = open(connection, sweep_every)
@@ -33,7 +36,7 @@ pub(in crate::app) fn open_all(connections: &Connections, sweep_every: Duration)
 
 /// What is open, and swept.
 #[derive(Debug)]
-pub(in crate::app) struct OpenStorages {
+pub(in super::super) struct OpenStorages {
     storages: Storages,
     names: Names,
     tasks: TaskTracker,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Room;
 
 /// A connection whose limit fell gets one session more after this time, the next one after half of it, and so on.
-pub(in crate::pool) const LIMIT_RISES_AFTER: Duration = Duration::from_secs(60);
+pub(in super::super) const LIMIT_RISES_AFTER: Duration = Duration::from_secs(60);
 const LIMIT_RISES_AFTER_LEAST: Duration = Duration::from_secs(5);
 /// Where the server refuses the one session more, the next is tried twice as late, and so on up to this.
 const LIMIT_RISES_AFTER_MOST: Duration = Duration::from_secs(300);
