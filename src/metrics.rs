@@ -111,7 +111,7 @@ declare_metrics! {
     /// 1 where the configuration was right when it was read last; 0 where a mistake keeps what is in the files from
     /// being taken over.
     config_valid: IntGauge = "ftp_pooler_config_valid", [];
-    /// When the configuration was last read and found right, seconds since the epoch.
+    /// When the connections' configuration was found right: at the start, or at its last change; seconds since the epoch.
     config_read: IntGauge = "ftp_pooler_config_last_success_timestamp_seconds", [];
 
     /// 1 while every loop of the pod is alive, as /health says.

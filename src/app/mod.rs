@@ -161,6 +161,7 @@ impl App {
         tracing::info!(what = "api", addr = %api_addr, "listening");
         tracing::info!(what = "metrics", addr = %metrics_addr, "listening");
         Ok(App {
+            current,
             api_addr,
             metrics_addr,
             health,
@@ -177,7 +178,6 @@ impl App {
             close_sidecar,
             tasks,
             traces,
-            current,
         })
     }
 

@@ -93,6 +93,7 @@ impl Watch {
 mod tests {
     use std::fs;
 
+    use super::Look::{Changed, Same, Unsettled};
     use super::*;
 
     fn stamps(size: u64) -> Stamps {
@@ -104,7 +105,6 @@ mod tests {
     fn files_are_read_once_they_have_stood_still() {
         let mut watch = Watch::default();
         let looks = [1, 1, 1, 2, 3, 3, 3].map(|size| watch.look(stamps(size)));
-        use Look::{Changed, Same, Unsettled};
         assert_eq!(looks, [Unsettled, Changed, Same, Unsettled, Unsettled, Changed, Same]);
     }
 
@@ -112,7 +112,6 @@ mod tests {
     fn a_file_that_is_as_it_was_again_has_not_changed() {
         let mut watch = Watch::default();
         let looks = [1, 1, 2, 1, 2, 1].map(|size| watch.look(stamps(size)));
-        use Look::{Changed, Same, Unsettled};
         assert_eq!(looks, [Unsettled, Changed, Unsettled, Same, Unsettled, Same]);
     }
 

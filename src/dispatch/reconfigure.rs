@@ -116,7 +116,9 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         // Those behind others first: none of them takes over a place that is given up.
         let mut taken = self.order.take_if(is_moved);
         let with_places = lines.values().flat_map(|line| line.take_if(is_moved)).collect::<Vec<_>>();
-        with_places.iter().for_each(|entry| self.give_up(entry.place));
+        for entry in &with_places {
+            self.give_up(entry.place);
+        }
         taken.extend(with_places);
         taken.sort_by(|a, b| {
             let at = |entry: &Entry| {
@@ -127,12 +129,11 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         });
         for mut entry in taken {
             entry.place = self.order.place(&entry.job);
-            match lines.get(&*entry.job.task.remote) {
-                Some(line) => self.enter(line, entry),
-                None => {
-                    let failure = unknown(&entry, None);
-                    self.hand_over(entry, Err(failure));
-                }
+            if let Some(line) = lines.get(&*entry.job.task.remote) {
+                self.enter(line, entry);
+            } else {
+                let failure = unknown(&entry, None);
+                self.hand_over(entry, Err(failure));
             }
         }
     }
@@ -142,7 +143,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
 pub(super) fn unknown(entry: &Entry, last: Option<&Failure>) -> Failure {
     let mut message = format!("no FTP connection is named {:?}", entry.job.task.remote);
     if let Some(last) = last {
-        message.push_str(&format!(" any more; the last try: {last}"));
+        message = format!("{message} any more; the last try: {last}");
     }
     Failure {
         ftp_code: last.and_then(|last| last.ftp_code),

@@ -96,7 +96,7 @@ impl Kept {
         let place = if is_of_use { Arc::clone(&job.shelf.0).try_acquire_owned().ok() } else { None };
         match place {
             Some(place) if file.rest().await.is_ok() => {
-                self.what = Some(What::Download(Box::new(file), place))
+                self.what = Some(What::Download(Box::new(file), place));
             }
             _ => file.discard().await,
         }

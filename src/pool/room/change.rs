@@ -97,7 +97,9 @@ mod tests {
             _ => None,
         });
         let opened: Vec<_> = opened.collect();
-        opened.iter().for_each(|session| room.opened(*session));
+        for session in &opened {
+            room.opened(*session);
+        }
         opened
     }
 
