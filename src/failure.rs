@@ -4,9 +4,10 @@ use std::fmt;
 
 use crate::text::shorten;
 
-/// Declares the codes once: variant, name in the contract, and whether sending the same task again can help.
+/// Declares the codes once: variant, name in the contract, whether sending the same task again can help, and what to
+/// do about it, as docs/ERRORS.md has it.
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $retryable:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $retryable:literal, $advice:literal;)+) => {
         /// The closed list of `error.code`. docs/ERRORS.md says what a user does about each.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code { $($(#[doc = $doc])+ $variant,)+ }
@@ -26,54 +27,82 @@ macro_rules! codes {
             pub const fn is_retryable(self) -> bool {
                 match self { $(Code::$variant => $retryable),+ }
             }
+
+            /// What a user does about it, in a sentence or two.
+            #[must_use]
+            pub const fn advice(self) -> &'static str {
+                match self { $(Code::$variant => $advice),+ }
+            }
         }
     };
 }
 
 codes! {
     /// The record is no task: the message names the field.
-    InvalidTask = "invalid_task", false;
+    InvalidTask = "invalid_task", false,
+        "Correct the producer; task.schema.json describes a task.";
     /// No section of connections.ini has this name.
-    UnknownConnection = "unknown_connection", false;
+    UnknownConnection = "unknown_connection", false,
+        "Correct the name, or add the connection, then send again.";
     /// The path leads out of its root, or cannot be a path.
-    PathNotAllowed = "path_not_allowed", false;
+    PathNotAllowed = "path_not_allowed", false,
+        "Correct the path. A symlink that leads out of base_path has to go.";
     /// The source is not there.
-    SourceNotFound = "source_not_found", false;
+    SourceNotFound = "source_not_found", false,
+        "Check the path, and whether the file comes later than its task.";
     /// The destination is there, and `overwrite` is false.
-    DestinationExists = "destination_exists", false;
+    DestinationExists = "destination_exists", false,
+        "Delete it, choose another, or set overwrite.";
     /// The server or the file system forbids it.
-    PermissionDenied = "permission_denied", false;
+    PermissionDenied = "permission_denied", false,
+        "Give the account, or the pod's user, the right.";
     /// The server refused user or password.
-    AuthFailed = "auth_failed", false;
+    AuthFailed = "auth_failed", false,
+        "Correct user or pass of the connection, then send again.";
     /// No control connection: name not found, refused, unreachable, closed before the greeting. Or no data
     /// connection.
-    ConnectFailed = "connect_failed", true;
+    ConnectFailed = "connect_failed", true,
+        "Check host, port, network and firewall (also for the server's passive ports); send again.";
     /// TLS could not be agreed on, or the certificate was refused.
-    TlsFailed = "tls_failed", false;
+    TlsFailed = "tls_failed", false,
+        "Correct the certificate or the connection's TLS keys.";
     /// A wait ended at its deadline; the message names which.
-    Timeout = "timeout", true;
+    Timeout = "timeout", true,
+        "Send again. If it happens often: the server is slow, a firewall drops data connections, or the volume hangs.";
     /// The server is full.
-    ServerBusy = "server_busy", true;
+    ServerBusy = "server_busy", true,
+        "Send again later; lower the connection's max_sessions if others need sessions there.";
     /// No room left, there or here.
-    StorageFull = "storage_full", true;
+    StorageFull = "storage_full", true,
+        "Make room, then send again.";
     /// What arrived is not what was sent.
-    IntegrityMismatch = "integrity_mismatch", true;
+    IntegrityMismatch = "integrity_mismatch", true,
+        "Send again. If it stays: something between changes the data, or the server's SIZE is wrong (verify).";
     /// The source changed while it was transferred.
-    SourceChanged = "source_changed", true;
+    SourceChanged = "source_changed", true,
+        "Send again once the file is complete; have its writer rename it into place.";
     /// The server's reply did not fit, or the connection broke.
-    ProtocolError = "protocol_error", true;
+    ProtocolError = "protocol_error", true,
+        "Send again. If it stays: the message has the reply; look in the server's log.";
     /// The connection stayed unusable for longer than a task may wait.
-    ConnectionUnavailable = "connection_unavailable", true;
+    ConnectionUnavailable = "connection_unavailable", true,
+        "Repair the connection, then send again.";
     /// The task's deadline was over before it was begun.
-    DeadlineExceeded = "deadline_exceeded", false;
+    DeadlineExceeded = "deadline_exceeded", false,
+        "Send it with a later deadline, if it is still wanted.";
     /// Larger than the connection's `max_file_size`, the local file system or a limit of the process allows.
-    FileTooLarge = "file_too_large", false;
+    FileTooLarge = "file_too_large", false,
+        "Split the file, or raise the limit.";
     /// The server, or this version, cannot do what the task asks for.
-    Unsupported = "unsupported", false;
+    Unsupported = "unsupported", false,
+        "Leave the option out, or use another value (verify: auto); where the server does not rename over a file, set \
+         rename_over = delete_first.";
     /// The local file system failed.
-    LocalIo = "local_io", true;
+    LocalIo = "local_io", true,
+        "Look at the message and at the volume; send again.";
     /// A fault of the pooler.
-    Internal = "internal", true;
+    Internal = "internal", true,
+        "Send again, and report the message with the log around it.";
 }
 
 impl fmt::Display for Code {

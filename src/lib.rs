@@ -39,6 +39,7 @@ pub mod storage;
 pub mod publish;
 
 pub mod health;
+pub mod insight;
 pub mod logging;
 pub mod metrics;
 pub mod sidecar;

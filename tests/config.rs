@@ -186,6 +186,44 @@ fn a_password_can_be_in_a_file_as_kubernetes_mounts_it() {
 }
 
 #[test]
+fn the_apis_token_is_set_or_in_a_file_and_empty_is_none() {
+    let admits = |config: &Config, token: &str| {
+        let set = config.api_token.as_ref();
+        set.map(|set| set.admits(format!("Bearer {token}").as_bytes()))
+    };
+    assert_eq!(admits(&loaded("", RIGHT_CONNECTIONS, &[]), ""), None);
+    assert_eq!(admits(&loaded("api: {token: ''}", RIGHT_CONNECTIONS, &[]), ""), None);
+    let set = loaded("api: {token: hunter2}", RIGHT_CONNECTIONS, &[]);
+    assert_eq!((admits(&set, "hunter2"), admits(&set, "hunter3")), (Some(true), Some(false)));
+    assert!(set.to_yaml_redacted().contains("\n  token: (set)\n  token_file: null\n"));
+    assert!(!format!("{set:?}").contains("hunter2") && !set.to_yaml_redacted().contains("hunter2"));
+
+    let files = Files::new("", RIGHT_CONNECTIONS);
+    let file = files.data().join("token");
+    fs::write(&file, "s3cret\n").unwrap();
+    let file = file.to_str().unwrap();
+    fs::write(files.config(), format!("api: {{token_file: {file}}}")).unwrap();
+    let config = files.load(&[]).unwrap();
+    assert_eq!(admits(&config, "s3cret"), Some(true));
+    assert!(config.to_yaml_redacted().contains(&format!("token_file: {file}")));
+    let config = files.load(&[("FTP_POOLER__API__TOKEN", "other")]).unwrap();
+    assert_eq!(admits(&config, "other"), Some(true), "the environment's overrides the file's");
+
+    let wrong = mistakes("api: {token: a, token_file: /nonexistent}", RIGHT_CONNECTIONS, &[]);
+    assert!(wrong.contains("api.token_file: api.token is set as well; expected one of them"), "{wrong}");
+    for yaml in ["api: {token: 'hunter2 x'}", "api: {token: 'hunter2,'}"] {
+        let wrong = mistakes(yaml, RIGHT_CONNECTIONS, &[]);
+        assert!(
+            wrong.contains("api.token: the token is none that a header can carry")
+                && !wrong.contains("hunter2"),
+            "{wrong}"
+        );
+    }
+    let wrong = mistakes("api: {token_file: /nonexistent}", RIGHT_CONNECTIONS, &[]);
+    assert!(wrong.contains("api.token_file: `/nonexistent` cannot be read"), "{wrong}");
+}
+
+#[test]
 fn concurrency_lowers_a_connections_sessions_and_max_sessions_sets_them() {
     for (keys, sessions) in [
         ("", 10),
@@ -453,6 +491,8 @@ pool:
 api:
   host: \"0.0.0.0\"
   port: 8181
+  token: (empty)
+  token_file: null
 metrics:
   host: \"0.0.0.0\"
   port: 9090

@@ -8,15 +8,21 @@
     reason = "a test that panics is a test that fails"
 )]
 
+#[path = "sidecar/api.rs"]
+mod api;
+#[path = "sidecar/inside.rs"]
+mod inside;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ftp_pooler::config::Listen;
+use ftp_pooler::config::{Listen, Token};
 use ftp_pooler::health::Health;
 use ftp_pooler::metrics::Metrics;
-use ftp_pooler::sidecar::{GRACE, HEAD_DEADLINE, MAX_CONNECTIONS, Sidecar, View, bind};
+use ftp_pooler::sidecar::{GRACE, HEAD_DEADLINE, MAX_CONNECTIONS, MAX_STREAMS, Sidecar, View, bind};
+use inside::Inside;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -31,6 +37,7 @@ const LONG: Duration = Duration::from_secs(20);
 struct Pod {
     health: Arc<Health>,
     metrics: Metrics,
+    inside: Arc<Inside>,
     api: SocketAddr,
     metrics_api: SocketAddr,
     /// Milliseconds by which its clock is ahead.
@@ -41,20 +48,33 @@ struct Pod {
 
 impl Pod {
     async fn start() -> Pod {
+        Pod::with_token(None).await
+    }
+
+    /// One that shows itself to those who have this token.
+    async fn with_token(token: Option<&str>) -> Pod {
         let sidecar = Sidecar::bind(&listen(0), &listen(0)).await.expect("the system has ports");
-        Pod::run(sidecar)
+        let token = token.map(|token| Arc::new(Token::new(token.into()).expect("a token")));
+        Pod::run_guarded(sidecar, token)
     }
 
     fn run(sidecar: Sidecar) -> Pod {
+        Pod::run_guarded(sidecar, None)
+    }
+
+    fn run_guarded(sidecar: Sidecar, token: Option<Arc<Token>>) -> Pod {
         let (health, metrics) = (Health::new(), Metrics::new(["far", "near"]));
         let ahead = Arc::new(AtomicU64::new(0));
         let offset = Arc::clone(&ahead);
-        let view = View::new(Arc::clone(&health), metrics.clone())
+        let inside = Arc::new(Inside::default());
+        let view = View::new(Arc::clone(&health), metrics.clone(), inside.clone())
+            .with_token(move || token.clone())
             .with_clock(move || Instant::now() + Duration::from_millis(offset.load(Ordering::SeqCst)));
         let shutdown = CancellationToken::new();
         Pod {
             health,
             metrics,
+            inside,
             api: sidecar.api_address().unwrap(),
             metrics_api: sidecar.metrics_address().unwrap(),
             ahead,

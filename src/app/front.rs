@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::Current;
 use crate::consume::Downstream;
 use crate::dispatch::{Admission, Answered, Dispatcher, Job, Whereabouts};
+use crate::insight::{Failed, Failures};
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::{Hop, Outcome, Verdict};
@@ -23,6 +24,7 @@ pub(super) struct Front {
     /// Holds at least as many answers as the budget admits tasks.
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
+    pub failures: Failures,
 }
 
 impl Downstream for Front {
@@ -30,7 +32,7 @@ impl Downstream for Front {
         let hop = Hop::read(&record.headers);
         let config = self.current.config();
         match decode(record.payload.as_deref(), &config.connections) {
-            Ok(task) => self.dispatcher.submit(Job { record, task, hop, admission }),
+            Ok(task) => self.dispatcher.submit(Job { record, task: Arc::new(task), hop, admission }),
             Err(rejected) => {
                 // A deferred task may be one no more: the connections are others since.
                 let attempts = hop.map_or(0, |hop| hop.attempts);
@@ -61,7 +63,9 @@ impl Front {
             error = failure.message, "task rejected"
         );
         self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
-        let (at, verdict) = (Timestamp::now(), Verdict::Failed(failure));
+        let at = Timestamp::now();
+        self.failures.add(Failed::rejected(at, task_id.as_deref(), attempts, &failure));
+        let verdict = Verdict::Failed(failure);
         let outcome = Outcome { record, task_id, attempts, at, verdict };
         // Full only if a bound elsewhere is broken; the record stays uncommitted and is read again.
         if let Err(error) = self.answers.try_send(Answered { outcome, admission }) {

@@ -3,6 +3,7 @@
 mod deferral;
 mod error;
 mod front;
+mod inside;
 mod reload;
 mod shared;
 mod signals;
@@ -23,7 +24,7 @@ use crate::dispatch::{Budget, Dispatcher};
 use crate::health::Health;
 use crate::pool::Pool;
 use crate::publish;
-use crate::sidecar::{Sidecar, View};
+use crate::sidecar::Sidecar;
 use crate::traces::Traces;
 use crate::transfer::Storages;
 pub use error::Error;
@@ -156,8 +157,9 @@ impl App {
             files: Files::default(),
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
-        let Shared { health, metrics, budget, traces, .. } = shared;
-        tasks.spawn(sidecar.run(View::new(health.clone(), metrics), close_sidecar.clone()));
+        let view = shared.view(&dispatcher, &current);
+        tasks.spawn(sidecar.run(view, close_sidecar.clone()));
+        let Shared { health, budget, traces, .. } = shared;
         tracing::info!(what = "api", addr = %api_addr, "listening");
         tracing::info!(what = "metrics", addr = %metrics_addr, "listening");
         Ok(App {

@@ -1,4 +1,4 @@
-//! Reads connections.ini again, when it or a file that it names has changed, and when SIGHUP asks for it; and has every
+//! Reads connections.ini and the secrets in files again, when one has changed, and when SIGHUP asks for it; and has every
 //! part take over what has changed. A mistake in it changes nothing, and says why.
 
 mod storages;
@@ -70,7 +70,7 @@ enum Why {
 /// What was read, and differs.
 #[derive(Debug)]
 struct Found {
-    connections: Connections,
+    config: Config,
     changes: Changes,
     /// New local connections, and those that lie elsewhere now.
     opened: BTreeMap<String, Arc<Storage>>,
@@ -120,14 +120,10 @@ impl Reloader {
 
     async fn read(&mut self, why: Why) {
         let (config, sources) = (self.current.config(), self.sources.clone());
-        let sweep_every = config.sweep.every;
         let read = move || {
             let restart = if why == Why::Asked { not_reloadable(&config, &sources) } else { Ok(Vec::new()) };
-            let reread = config.reread_connections(&sources);
-            let found = restart.and_then(|keys| {
-                let connections = reread.connections.map_err(Wrong::from)?;
-                Ok((keys, found(&config.connections, connections, sweep_every)?))
-            });
+            let reread = config.reread(&sources);
+            let found = restart.and_then(|keys| Ok((keys, found(&config, reread.config?)?)));
             (found, reread.files, reread.stamps)
         };
         let Some((found, paths, stamps)) = self.files.blocking(read).await else {
@@ -184,15 +180,23 @@ impl Reloader {
         let (added, changed, removed) =
             (names(Change::Added), names(Change::Changed), names(Change::Removed));
         let limits = names(Change::Limits);
+        let token = found.changes.token;
         self.apply(&found);
-        self.current.apply(found.connections);
+        self.current.apply(found.config);
         self.metrics.reloaded(ReloadResult::Applied);
-        tracing::info!(added, changed, limits, removed, "the connections' configuration was taken over");
+        tracing::info!(
+            added,
+            changed,
+            limits,
+            removed,
+            token,
+            "the connections' configuration was taken over"
+        );
     }
 
     /// What is new is there before a task can name it; what is gone goes once none can.
     fn apply(&mut self, found: &Found) {
-        let Found { connections, changes, opened } = found;
+        let Found { config: Config { connections, .. }, changes, opened } = found;
         self.storages.change(&changes.local, opened);
         for (name, change) in &changes.ftp {
             let Some(connection) = connections.ftp.get(name) else { continue };
@@ -242,19 +246,19 @@ fn not_reloadable(config: &Config, sources: &Sources) -> Result<Vec<String>, Wro
     Ok(config.differing_keys(&Config::load(sources)?))
 }
 
-fn found(now: &Connections, connections: Connections, sweep_every: Duration) -> Result<Found, Wrong> {
-    let changes = now.changes_to(&connections);
+fn found(now: &Config, config: Config) -> Result<Found, Wrong> {
+    let (changes, connections) = (now.changes_to(&config), &config.connections);
     let is_there = |name: &&String| changes.local.get(*name).is_some_and(|became| *became != Change::Removed);
     let mut opened = BTreeMap::new();
     let mut wrong = Vec::new();
     for name in connections.local.keys().filter(is_there) {
-        match connections.local.get(name).map(|connection| open(connection, sweep_every)) {
+        match connections.local.get(name).map(|connection| open(connection, config.sweep.every)) {
             Some(Ok(storage)) => drop(opened.insert(name.clone(), Arc::new(storage))),
             Some(Err(error)) => wrong.push(format!("[{name}] base_path: {error}")),
             None => {}
         }
     }
-    if wrong.is_empty() { Ok(Found { connections, changes, opened }) } else { Err(Wrong(wrong)) }
+    if wrong.is_empty() { Ok(Found { config, changes, opened }) } else { Err(Wrong(wrong)) }
 }
 
 fn reconfiguration(connections: &Connections, changes: &Changes) -> Reconfiguration {

@@ -7,16 +7,19 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::front::Front;
+use super::inside::Inside;
 use super::reload::roots;
 use super::{Error, deferral};
 use crate::config::{Config, Current, Delivery};
 use crate::consume::{self, Consume, Group, consumer_properties};
 use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
 use crate::health::Health;
+use crate::insight::{Failures, Partitions};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
+use crate::sidecar::View;
 use crate::storage::{Names, Target};
 use crate::traces::Traces;
 use crate::transfer::{Storages, Transfer};
@@ -28,6 +31,8 @@ pub(super) struct Shared<'a> {
     pub budget: Budget,
     pub health: Arc<Health>,
     pub metrics: Metrics,
+    pub failures: Failures,
+    pub partitions: Partitions,
     pub traces: Traces,
 }
 
@@ -41,6 +46,8 @@ impl<'a> Shared<'a> {
             offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
+            failures: Failures::default(),
+            partitions: Partitions::default(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
         })
     }
@@ -98,8 +105,24 @@ impl<'a> Shared<'a> {
             budget: self.budget.clone(),
             answers,
             metrics: self.metrics.clone(),
+            failures: self.failures.clone(),
             traces: self.traces.clone(),
         })
+    }
+
+    /// What the sidecar shows.
+    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<Current>) -> View {
+        let inside = Inside {
+            pod: self.config.pod.name.clone(),
+            group: self.config.kafka.consumer_group.clone(),
+            current: Arc::clone(current),
+            dispatcher: dispatcher.clone(),
+            failures: self.failures.clone(),
+            partitions: self.partitions.clone(),
+        };
+        let view = View::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
+        let current = Arc::clone(current);
+        view.with_token(move || current.config().api_token.clone())
     }
 
     pub fn publish(
@@ -133,7 +156,13 @@ impl<'a> Shared<'a> {
         answers: mpsc::Sender<Answered>,
         current: Arc<Current>,
     ) -> Consume {
-        let front = Front { current, dispatcher, answers, metrics: self.metrics.clone() };
+        let front = Front {
+            current,
+            dispatcher,
+            answers,
+            metrics: self.metrics.clone(),
+            failures: self.failures.clone(),
+        };
         Consume {
             group,
             topics: vec![self.config.kafka.input_topic.clone()],
@@ -144,6 +173,7 @@ impl<'a> Shared<'a> {
             downstream: Box::new(front),
             health: self.health.clone(),
             metrics: self.metrics.clone(),
+            partitions: self.partitions.clone(),
         }
     }
 }

@@ -21,6 +21,8 @@ pub enum Change {
 /// What differs, by the connections' names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
+    /// The API's token has another value.
+    pub token: bool,
     pub ftp: BTreeMap<String, Change>,
     pub local: BTreeMap<String, Change>,
 }
@@ -28,7 +30,7 @@ pub struct Changes {
 impl Changes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ftp.is_empty() && self.local.is_empty()
+        self.ftp.is_empty() && self.local.is_empty() && !self.token
     }
 
     /// The names of all connections of which this became, FTP servers first.
@@ -39,11 +41,24 @@ impl Changes {
     }
 }
 
+impl Config {
+    /// What differs of that which may change while a pod runs.
+    #[must_use]
+    pub fn changes_to(&self, new: &Config) -> Changes {
+        let token = match (&self.api_token, &new.api_token) {
+            (Some(old), Some(new)) => !old.is(new),
+            (old, new) => old.is_some() != new.is_some(),
+        };
+        Changes { token, ..self.connections.changes_to(&new.connections) }
+    }
+}
+
 impl Connections {
     /// What became of these connections.
     #[must_use]
     pub fn changes_to(&self, new: &Connections) -> Changes {
         Changes {
+            token: false,
             ftp: differences(&self.ftp, &new.ftp, |old, new| old.change_to(new)),
             local: differences(&self.local, &new.local, |old, new| (old != new).then_some(Change::Changed)),
         }
@@ -164,6 +179,9 @@ impl Config {
         let names = old_values.keys().chain(new_values.keys().filter(|key| !old_values.contains_key(*key)));
         let mut differing: Vec<String> =
             names.filter(|key| old_values.get(*key) != new_values.get(*key)).cloned().collect();
+        if self.api_token.as_ref().is_some_and(|token| token.is_outlasted_by(new.api_token.as_deref())) {
+            differing.push(super::keys::API_TOKEN.path.to_owned());
+        }
         // In the YAML they are only told to be set.
         for (name, value) in &self.kafka.properties {
             let other = new.kafka.properties.get(name);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use jiff::Timestamp;
 
-use super::{Config, Connections};
+use super::Config;
 
 /// Shared by all who must know what holds now. Neither lock is ever held for longer than a copy takes.
 pub struct Current {
@@ -51,12 +51,20 @@ pub struct LastReload {
     pub in_force_since: Timestamp,
 }
 
+impl LastReload {
+    /// What was read at the start holds.
+    #[must_use]
+    pub fn at_the_start() -> Self {
+        let now = Timestamp::now();
+        LastReload { result: ReloadResult::Applied, at: now, reason: None, in_force_since: now }
+    }
+}
+
 impl Current {
     /// As it was read at the start.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
-        let now = Timestamp::now();
-        let last = LastReload { result: ReloadResult::Applied, at: now, reason: None, in_force_since: now };
+        let last = LastReload::at_the_start();
         Arc::new(Current { config: RwLock::new(Arc::new(config)), last: Mutex::new(last) })
     }
 
@@ -71,10 +79,9 @@ impl Current {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on these connections hold.
-    pub fn apply(&self, connections: Connections) {
-        let config = Arc::new(Config { connections, ..(*self.config()).clone() });
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    /// From now on this holds.
+    pub fn apply(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         self.note(ReloadResult::Applied, None);
     }
 

@@ -9,7 +9,7 @@ use crate::digest::Algorithm;
 
 use super::{
     Config, Connections, Data, Delivery, FtpConnection, Kafka, LocalConnection, ProxyKind, RenameOver, Tls,
-    TlsMode, Trust, Way, duration, size,
+    TlsMode, Token, Trust, Way, duration, size,
 };
 
 impl Config {
@@ -33,6 +33,9 @@ impl Config {
             yaml.section(name);
             yaml.text("host", &listen.host);
             yaml.plain("port", listen.port);
+            if name == "api" {
+                yaml.token(self.api_token.as_deref());
+            }
         }
         yaml.section("shutdown");
         yaml.plain("drain_seconds", seconds(self.shutdown.drain));
@@ -86,6 +89,14 @@ impl Yaml {
             self.plain(&scalar(name), redacted(value));
         }
         self.close();
+    }
+
+    fn token(&mut self, token: Option<&Token>) {
+        self.plain("token", if token.is_some() { "(set)" } else { "(empty)" });
+        match token.and_then(|token| token.file.as_deref()) {
+            Some(file) => self.text("token_file", file),
+            None => self.plain("token_file", "null"),
+        }
     }
 
     fn connections(&mut self, connections: &Connections) {

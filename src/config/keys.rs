@@ -152,10 +152,24 @@ pub const API_HOST: Key = key(
     "api.host",
     Kind::Host,
     Is("0.0.0.0"),
-    "The address that `/health`, `/ready` and `/metrics` are served on.",
+    "The address that the page, its API (docs/API.md), `/health`, `/ready` and `/metrics` are served on.",
 );
 pub const API_PORT: Key =
     key("api.port", PORT_OR_ANY, Is("8080"), "Its port; 0 takes a free one, which the log names.");
+pub const API_TOKEN: Key = key(
+    "api.token",
+    Kind::Secret,
+    Told("none: everybody may"),
+    "Who sends it (`Authorization: Bearer …`) may look at `/api/v1/…` and `/metrics` on this port; nobody else may, \
+     where it is set. `/health`, `/ready` and the page's frame stay open, and so does `metrics.port`. Letters, digits \
+     and `-._~+/`, then `=` if at all; `openssl rand -hex 32` makes one.",
+);
+pub const API_TOKEN_FILE: Key = key(
+    "api.token_file",
+    Kind::Path,
+    Told("none"),
+    "The same in a file, such as a mounted secret; one line break at its end is not part of it.",
+);
 pub const METRICS_HOST: Key =
     key("metrics.host", Kind::Host, Is("0.0.0.0"), "The address that `/metrics` is served on as well.");
 pub const METRICS_PORT: Key =
@@ -170,8 +184,8 @@ pub const RELOAD_EVERY: Key = key(
     "reload.every",
     Kind::Time { min: Duration::ZERO, max: Duration::from_secs(3600) },
     Is("2s"),
-    "How often connections.ini and the files that it names (`pass_file`, `tls_ca`) are looked at for changes. What has \
-     changed is taken over without a restart once it has stood still for a second; a mistake changes nothing. 0 never \
+    "How often connections.ini and the secrets in files of their own (`pass_file`, `tls_ca`, `api.token_file`) are looked \
+     at for changes. What has changed is taken over without a restart once it has stood still for a second; a mistake changes nothing. 0 never \
      looks: then only SIGHUP has them read again.",
 );
 pub const SWEEP_EVERY: Key = key(
@@ -233,6 +247,8 @@ pub const ALL: &[&Key] = &[
     &SLOW_TASK,
     &API_HOST,
     &API_PORT,
+    &API_TOKEN,
+    &API_TOKEN_FILE,
     &METRICS_HOST,
     &METRICS_PORT,
     &DRAIN,

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::connections;
 use super::entry::{Entry, Said};
@@ -13,7 +14,7 @@ use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
 use super::{
     Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Reload, Retry, Shutdown, Sweep, Traces,
-    Transfers, keys, properties, yaml,
+    Transfers, keys, properties, token, yaml,
 };
 use crate::digest::Algorithm;
 
@@ -126,6 +127,7 @@ fn settings_of(
             slow_task: reading.time(&keys::SLOW_TASK),
         },
         api: Listen { host: reading.text(&keys::API_HOST), port: reading.port(&keys::API_PORT) },
+        api_token: token::take(&mut reading).map(Arc::new),
         metrics: Listen { host: reading.text(&keys::METRICS_HOST), port: reading.port(&keys::METRICS_PORT) },
         shutdown: Shutdown { drain: reading.time(&keys::DRAIN) },
         reload: Reload { every: Some(reading.time(&keys::RELOAD_EVERY)).filter(|every| !every.is_zero()) },

@@ -36,6 +36,7 @@ mod reread;
 mod seed;
 mod size;
 mod tls;
+mod token;
 mod watch;
 mod way;
 mod yaml;
@@ -53,6 +54,7 @@ pub use reread::Reread;
 pub use seed::{config_yaml, connections_ini};
 pub use size::parse as parse_size;
 pub use tls::{Pin, Tls, TlsMode, Trust};
+pub use token::Token;
 pub use watch::{Look, Stamps, Watch};
 pub use way::{Data, Proxy, ProxyKind, Way};
 
@@ -72,6 +74,8 @@ pub struct Config {
     pub retry: Retry,
     pub pool: Pool,
     pub api: Listen,
+    /// Where there is one, who looks at the API must have it.
+    pub api_token: Option<Arc<Token>>,
     pub metrics: Listen,
     pub shutdown: Shutdown,
     pub reload: Reload,

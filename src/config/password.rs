@@ -71,7 +71,8 @@ fn password(way: &Key, text: &str) -> Result<SecretString, String> {
     }
 }
 
-fn from_file(path: &str) -> Result<SecretString, String> {
+/// The file's text, without the line break at its end.
+pub(super) fn from_file(path: &str) -> Result<SecretString, String> {
     // One more than the longest password and its line break, so that a longer one is noticed.
     const MAX_BYTES: u64 = MAX_SECRET_BYTES as u64 + 3;
     let mut bytes = Vec::new();

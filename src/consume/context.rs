@@ -85,6 +85,9 @@ impl ClientContext for Context {
             };
             // librdkafka's own consumer_lag is -1 until something is committed.
             let end = partition.ls_offset.max(partition.hi_offset);
+            if end >= 0 {
+                self.offsets.note_end(&owned.at, end);
+            }
             if let Some(low_water) = owned.low_water.filter(|_| end >= 0) {
                 self.metrics.lag(&owned.at.topic, owned.at.partition, (end - low_water).max(0));
             }

@@ -1,7 +1,7 @@
 //! Partitions of which nothing may be read, since the group's offset is not one of theirs: below or beyond what
 //! the broker has, or of a topic that was deleted and made anew. There is never a silent jump.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
@@ -29,7 +29,8 @@ const HOW_TO_GO_ON: &str = "stop the pods, say where to begin (kafka-consumer-gr
 /// What is halted, and what may have to be.
 #[derive(Default)]
 pub(super) struct Halts {
-    halted: HashSet<TopicPartition>,
+    /// Each with the reason.
+    halted: HashMap<TopicPartition, String>,
     /// An offset of one of these may be out of range: librdkafka does not say whose.
     suspects: VecDeque<TopicPartition>,
     /// Not looked at before this.
@@ -58,19 +59,24 @@ fn out_of_range(low: Option<i64>, position: Option<i64>, first: i64, end: i64) -
 
 impl Halts {
     pub fn contains(&self, at: &TopicPartition) -> bool {
-        self.halted.contains(at)
+        self.halted.contains_key(at)
+    }
+
+    /// Why nothing of this partition may be read.
+    pub fn reason(&self, at: &TopicPartition) -> Option<&str> {
+        self.halted.get(at).map(String::as_str)
     }
 
     pub fn halt(&mut self, at: TopicPartition, why: String, health: &Health) {
         tracing::error!(topic = %at.topic, partition = at.partition, why, "partition halted");
-        health.halt(at.to_string(), why);
-        self.halted.insert(at);
+        health.halt(at.to_string(), why.clone());
+        self.halted.insert(at, why);
     }
 
     /// The partition has left.
     pub fn lift(&mut self, at: &TopicPartition, health: &Health) {
         self.suspects.retain(|suspect| suspect != at);
-        if self.halted.remove(at) {
+        if self.halted.remove(at).is_some() {
             health.lift_halt(&at.to_string());
         }
     }
@@ -78,7 +84,7 @@ impl Halts {
     /// Some partition's offset is out of range.
     pub fn suspect(&mut self, offsets: &Offsets) {
         let owned = offsets.snapshot().into_iter().map(|state| state.at);
-        self.suspects = owned.filter(|at| !self.halted.contains(at)).collect();
+        self.suspects = owned.filter(|at| !self.halted.contains_key(at)).collect();
         self.next_look = None;
     }
 

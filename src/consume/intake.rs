@@ -1,6 +1,7 @@
 //! The polling thread.
 
 mod stand_in;
+mod trailing;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use rdkafka::message::BorrowedMessage;
 use tokio::sync::oneshot;
 
 use stand_in::StandIn;
+use trailing::Trailing;
 
 use super::arrived::Arrived;
 use super::early::{Early, RetryIntake, SLACK, Sifted};
@@ -24,6 +26,7 @@ use super::rebalance::{Changed, Rebalances, list_of};
 use super::watch::Watch;
 use crate::dispatch::{Admission, Budget, Whereabouts};
 use crate::health::Health;
+use crate::insight::Partitions;
 use crate::metrics::{Metrics, Rebalanced};
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
@@ -66,6 +69,8 @@ pub struct Consume {
     pub downstream: Box<dyn Downstream>,
     pub health: Arc<Health>,
     pub metrics: Metrics,
+    /// Where the partitions are shown.
+    pub partitions: Partitions,
 }
 
 impl std::fmt::Debug for Consume {
@@ -139,6 +144,7 @@ struct Loop {
     paused: HashSet<TopicPartition>,
     halts: Halts,
     stand_in: Option<StandIn>,
+    trailing: Trailing,
     /// For the rebalance that began then it cannot be had.
     gave_up_standing_in: Option<Instant>,
     /// Records that are not due yet, or for which there is no room yet.
@@ -153,7 +159,7 @@ struct Loop {
 
 impl Loop {
     fn new(parts: Consume, phase: Arc<AtomicU8>) -> Self {
-        let watch = Watch::new(parts.slow_task);
+        let watch = Watch::new(parts.slow_task, parts.partitions.clone());
         Loop {
             parts,
             phase,
@@ -161,6 +167,7 @@ impl Loop {
             paused: HashSet::new(),
             halts: Halts::default(),
             stand_in: None,
+            trailing: Trailing::default(),
             gave_up_standing_in: None,
             early: Early::default(),
             over_budget: false,
@@ -359,7 +366,9 @@ impl Loop {
         self.parts.metrics.partitions(owned.len(), self.paused.len());
         self.parts.metrics.held(budget.tasks(), budget.bytes());
         self.relieve(&owned);
-        self.watch.look(&owned, &*self.parts.downstream, &self.parts.metrics);
+        self.pass_over_ends(&owned);
+        let standing = (&self.paused, &self.halts);
+        self.watch.look(&owned, standing, &*self.parts.downstream, &self.parts.metrics);
     }
 
     /// A pause costs what librdkafka has prefetched. A small budget is full again and again, and has room a moment

@@ -1,28 +1,40 @@
-//! What the consuming thread tells of its partitions now and then: metrics, and tasks that take too long.
+//! What the consuming thread tells of its partitions now and then: metrics, their board, and tasks that take too long.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::halts::Halts;
 use super::intake::Downstream;
 use super::slow::{Slow, SlowTask};
+use crate::insight::{Partition, Partitions};
 use crate::metrics::Metrics;
-use crate::offsets::PartitionState;
+use crate::offsets::{PartitionState, TopicPartition};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+
+const MADE_ANEW: &str = "its topic was deleted and made anew: the group is joined again";
 
 #[derive(Debug)]
 pub(super) struct Watch {
     slow: Slow,
     last: Option<Instant>,
+    board: Partitions,
 }
 
 impl Watch {
-    /// A task that is held for longer than `slow` is told of.
-    pub fn new(slow: Duration) -> Self {
-        Watch { slow: Slow::new(slow), last: None }
+    /// A task that is held for longer than `slow` is told of; `board` is where the partitions are shown.
+    pub fn new(slow: Duration, board: Partitions) -> Self {
+        Watch { slow: Slow::new(slow), last: None, board }
     }
 
-    pub fn look(&mut self, owned: &[PartitionState], downstream: &dyn Downstream, metrics: &Metrics) {
+    pub fn look(
+        &mut self,
+        owned: &[PartitionState],
+        standing: (&HashSet<TopicPartition>, &Halts),
+        downstream: &dyn Downstream,
+        metrics: &Metrics,
+    ) {
         let now = Instant::now();
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOOK) {
             return;
@@ -36,9 +48,27 @@ impl Watch {
         let oldest = owned.iter().filter_map(|state| state.oldest).map(|(_, since)| since).min();
         metrics.oldest(oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)));
         metrics.halted(owned.iter().filter(|state| state.is_halted).count());
+        self.board.set(owned.iter().map(|state| shown(state, standing)).collect());
         for task in self.slow.due(owned, now) {
             tell(&task, downstream);
         }
+    }
+}
+
+/// A partition, as it is shown to whoever looks.
+fn shown(state: &PartitionState, (paused, halts): (&HashSet<TopicPartition>, &Halts)) -> Partition {
+    let lag = state.end.zip(state.low_water).map_or(0, |(end, low)| (end - low).max(0));
+    let halted = halts.reason(&state.at).map(str::to_owned);
+    Partition {
+        topic: state.at.topic.to_string(),
+        partition: state.at.partition,
+        committed: state.committed,
+        position: state.position,
+        end: state.end,
+        lag,
+        unanswered: state.unanswered,
+        paused: paused.contains(&state.at),
+        halted: halted.or_else(|| state.is_halted.then(|| MADE_ANEW.to_owned())),
     }
 }
 

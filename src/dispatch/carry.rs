@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
+use crate::insight::Gauge;
 use crate::record::Record;
 use crate::task::Task;
 use crate::transfer::{Kept, Neighbours, Progress, Row, Stopped, Transfer};
@@ -18,14 +19,14 @@ pub trait Carry<S>: Send + Sync + 'static {
     /// What stands open on a session from one task to the next.
     type Row: Default + Send;
 
-    /// One try, which goes on from what the one before has left in `kept`, and the task before on the same session
+    /// One try, which tells its gauge how far it is, goes on from what the one before has left in `kept`, and the task before on the same session
     /// in `row`. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping it, upon
     /// which the session is thrown away.
     fn carry(
         &self,
         session: &mut S,
         row: &mut Self::Row,
-        task: (&Task, &Record),
+        task: (&Task, &Record, &Gauge),
         kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -63,7 +64,7 @@ impl Carry<Session> for Transfer {
         &self,
         session: &mut Session,
         row: &mut Row,
-        task: (&Task, &Record),
+        task: (&Task, &Record, &Gauge),
         kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,

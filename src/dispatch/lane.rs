@@ -176,19 +176,19 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
 
     /// One try on this session; false if the session is in doubt, whatever it says of itself.
     async fn carry(&mut self, session: &mut Leased<C>, row: &mut Row<T::Row>, mut entry: Box<Entry>) -> bool {
-        self.duty.transfers(&entry, Instant::now());
+        let gauge = self.duty.transfers(&entry, Instant::now());
         let shared = Arc::clone(&self.shared);
         // Asked before each file: one that is begun ahead is carried in any case.
         let may_go_on = !session.yields() && entry.tries.is_first();
         let ended = {
             let Entry { job: Job { record, task, .. }, kept, .. } = &mut *entry;
-            let (task, record, lease) = (&*task, &**record, &record.lease);
+            let (task, record, lease) = (&**task, &**record, &record.lease);
             let Row { open, next, before, .. } = &mut *row;
             let mut beside = Beside { shared: &shared, duty: &mut self.duty, may_go_on, next, before };
             let carried = catch_panic(shared.carrier.carry(
                 session,
                 open,
-                (task, record),
+                (task, record, &gauge),
                 kept,
                 &mut beside,
                 &shared.cut_off,

@@ -14,13 +14,14 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use carried::Carried;
+pub(super) use carried::Carried;
 pub(super) use duty::Duty;
 
 use super::breaker::{self, Breaker, Crowd, Gate};
 use super::deferral::{Outlook, PATIENCE};
 use super::queue::{Entry, Queue};
 use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::insight::LastError;
 use crate::offsets::TopicPartition;
 
 /// One FTP connection's tasks and lanes. Its lock is never held across an await.
@@ -40,6 +41,8 @@ pub(super) struct Line {
 struct State {
     queue: Queue,
     breaker: Breaker,
+    /// What every task would have met, whether or not the server is well since.
+    last_error: Option<LastError>,
     /// Lanes there are.
     lanes: usize,
     /// Lanes that have a session, and so are neither waiting for one nor connecting.
@@ -120,6 +123,7 @@ impl Line {
         {
             let mut state = self.state();
             state.breaker = Breaker::default();
+            state.last_error = None;
             state.queue.promote_all();
             state.removed = false;
         }
@@ -256,8 +260,10 @@ impl Line {
 
     pub fn login_failed(&self, error: &TryError, now: Instant, jitter: f64) {
         let failure = error.failure.clone();
+        let last_error = LastError::new(Timestamp::now(), &failure);
         {
             let mut state = self.state();
+            state.last_error = Some(last_error);
             match error.remedy {
                 Remedy::LowerLimit => state.breaker.server_full(failure, now, jitter),
                 _ => state.breaker.login_failed(failure, now, jitter),
@@ -268,13 +274,27 @@ impl Line {
 
     /// A session's try ended: with `error`, where it failed.
     pub fn tried(&self, error: Option<&TryError>, now: Instant, jitter: f64) {
+        let of_server = |error: &&TryError| matches!(error.remedy, Remedy::OpenBreaker | Remedy::LowerLimit);
+        let last_error =
+            error.filter(of_server).map(|error| LastError::new(Timestamp::now(), &error.failure));
         let mut state = self.state();
+        state.last_error = last_error.or(state.last_error.take());
         match error {
             Some(error) if error.remedy == Remedy::OpenBreaker => {
                 state.breaker.transfer_failed(error.failure.clone(), now, jitter);
             }
             _ => state.breaker.transfer_worked(),
         }
+    }
+
+    /// The breaker, until when nobody tries the server, and the last error of it.
+    pub fn standing(&self, now: Instant) -> (breaker::State, Option<Instant>, Option<LastError>) {
+        let state = self.state();
+        let until = match state.breaker.gate(now) {
+            Gate::Open => None,
+            Gate::Shut { until } | Gate::Refused { until, .. } => Some(until),
+        };
+        (state.breaker.state(now), until, state.last_error.clone())
     }
 
     pub fn breaker(&self, now: Instant) -> breaker::State {

@@ -10,6 +10,7 @@ mod admission;
 mod breaker;
 mod carry;
 mod deferral;
+mod insight;
 mod lane;
 mod line;
 mod order;
@@ -51,6 +52,7 @@ pub use whereabouts::{WaitsFor, Whereabouts};
 
 use crate::config::FtpConnection;
 use crate::failure::Failure;
+use crate::insight::Failures;
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::{Completed, Hop, Outcome, Verdict};
@@ -75,7 +77,8 @@ const CUT_OFF_BOUND: Duration = Duration::from_secs(9);
 #[derive(Debug)]
 pub struct Job {
     pub record: Box<Record>,
-    pub task: Task,
+    /// Shared with whoever shows what is in flight.
+    pub task: Arc<Task>,
     /// What its record says where it comes from the retry topic.
     pub hop: Option<Hop>,
     pub admission: Admission,
@@ -103,6 +106,8 @@ pub struct Wiring<C: Connect, T> {
     /// With a capacity of `pool.max_waiting_tasks` or more a send never waits.
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
+    /// Those that are answered here.
+    pub failures: Failures,
     pub traces: Traces,
 }
 
@@ -123,8 +128,8 @@ pub struct Dispatcher<C: Connect = Ftp, T = Transfer> {
 impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the lanes are to run on.
     pub fn new(wiring: Wiring<C, T>) -> Self {
-        let Wiring { pool, carrier, connections, roots, resolve, deferral, budget, answers, metrics, traces } =
-            wiring;
+        let Wiring { pool, carrier, connections, roots, resolve, deferral, budget, answers, .. } = wiring;
+        let (metrics, failures, traces) = (wiring.metrics, wiring.failures, wiring.traces);
         let line = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
             (Arc::clone(&name), Arc::new(Line::new(name)))
@@ -140,6 +145,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
             budget,
             answers,
             metrics,
+            failures,
             traces,
             lanes: TaskTracker::new(),
             cut_off: CancellationToken::new(),
@@ -257,6 +263,7 @@ struct Shared<C: Connect, T> {
     budget: Budget,
     answers: mpsc::Sender<Answered>,
     metrics: Metrics,
+    failures: Failures,
     traces: Traces,
     lanes: TaskTracker,
     /// Ends every try in flight.
@@ -352,7 +359,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     /// Hands the task's answer on.
     fn hand_over(&self, mut entry: Box<Entry>, verdict: Result<Completed, Failure>) {
         if entry.job.record.lease.is_live() {
-            report::answered(&self.metrics, &entry, &verdict);
+            report::answered(&self.metrics, &self.failures, &entry, &verdict);
             report::traced(&self.traces, &mut entry, report::end(&verdict));
             self.send(entry, verdict.into());
         }
@@ -372,7 +379,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     fn send(&self, entry: Box<Entry>, verdict: Verdict) {
         let attempts = entry.tries.attempts;
         let Job { record, task, admission, .. } = entry.job;
-        let (task_id, at) = (Some(task.task_id), Timestamp::now());
+        let (task_id, at) = (Some(Arc::unwrap_or_clone(task).task_id), Timestamp::now());
         let answered = Answered { outcome: Outcome { record, task_id, attempts, at, verdict }, admission };
         if let Err(TrySendError::Full(answered)) = self.answers.try_send(answered) {
             let answers = self.answers.clone();

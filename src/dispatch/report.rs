@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::deferral::Why;
 use super::queue::Entry;
 use crate::failure::{Code, Failure, TryError};
+use crate::insight::{Failed, Failures};
 use crate::metrics::Metrics;
 use crate::outcome::{Completed, Hop};
 use crate::task::Operation;
@@ -36,8 +37,16 @@ pub(super) fn waited(metrics: &Metrics, entry: &Entry) {
     metrics.waited(&entry.job.task.remote, Duration::from_millis(u64::try_from(waited).unwrap_or(0)));
 }
 
-/// The one line of a task.
-pub(super) fn answered(metrics: &Metrics, entry: &Entry, verdict: &Result<Completed, Failure>) {
+/// The one line of a task, and its place among the last failures where it is one.
+pub(super) fn answered(
+    metrics: &Metrics,
+    failures: &Failures,
+    entry: &Entry,
+    verdict: &Result<Completed, Failure>,
+) {
+    if let Err(failure) = verdict {
+        failures.add(Failed::of(Timestamp::now(), &entry.job.task, entry.tries.attempts, failure));
+    }
     let task = &entry.job.task;
     let operation = operation(task.operation);
     let took = verdict.as_ref().map_or_else(|_| entry.elapsed(), |completed| completed.duration);

@@ -60,12 +60,22 @@ impl BreakerState {
         }
     }
 
+    /// `closed`, `half-open` or `open`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::HalfOpen => "half-open",
+            BreakerState::Open => "open",
+        }
+    }
+
     /// The gauge's value, in words.
     pub(super) const fn name_of(value: i64) -> &'static str {
         match value {
-            0 => "closed",
-            1 => "half-open",
-            _ => "open",
+            0 => BreakerState::Closed.as_str(),
+            1 => BreakerState::HalfOpen.as_str(),
+            _ => BreakerState::Open.as_str(),
         }
     }
 }

@@ -59,6 +59,14 @@ impl Ledger {
         }
     }
 
+    /// From `from` to before `end` the partition holds no record. Nothing comes of it where more was taken in since
+    /// that was found.
+    pub fn pass_to(&mut self, from: i64, end: i64) {
+        if self.next == Some(from) && end > from {
+            self.advance(end);
+        }
+    }
+
     /// True where the record at `offset` may be begun: the map reaches it. Looked at for each record, since a single
     /// one may stand far behind the last (compaction), and what the map cannot hold is never committed.
     pub fn has_room(&self, offset: i64) -> bool {
@@ -181,6 +189,23 @@ mod tests {
     }
 
     #[test]
+    fn an_end_without_records_is_passed_unless_more_was_taken_in_since() {
+        let mut ledger = Ledger::resumed(5, &DoneMap::default());
+        ledger.begin(5);
+        ledger.pass_to(5, 9);
+        assert_eq!(ledger.position(), Some(6), "the record at 5 came since");
+        ledger.pass_to(6, 9);
+        assert_eq!((ledger.low_water(), ledger.position()), (Some(5), Some(9)), "5 is still in flight");
+        ledger.finish(5);
+        assert_eq!(ledger.low_water(), Some(9));
+        ledger.pass_to(9, 7);
+        assert_eq!(ledger.low_water(), Some(9), "never back");
+        let mut fresh = Ledger::fresh();
+        fresh.pass_to(0, 3);
+        assert_eq!(fresh.low_water(), None);
+    }
+
+    #[test]
     fn the_next_owner_skips_what_is_done_and_passes_the_rest_on() {
         let mut ledger = Ledger::resumed(10, &DoneMap::new(10, [12, 15]));
         assert_eq!(ledger.begin(10), Intake::Begin);
@@ -231,6 +256,10 @@ mod tests {
         Finish(usize),
         /// All but the first one in flight.
         FinishMost,
+        /// The log's end holds this many offsets without a record, and that is found out.
+        PassToEnd {
+            gap: i64,
+        },
         HandOver,
     }
 
@@ -241,6 +270,7 @@ mod tests {
                 bursts => (1_i64..9_000, 2_i64..5_000).prop_map(|(count, every)| Step::Burst { count, every }),
                 4 => any::<usize>().prop_map(Step::Finish),
                 1 => Just(Step::FinishMost),
+                1 => (0_i64..4).prop_map(|gap| Step::PassToEnd { gap }),
                 1 => Just(Step::HandOver),
             ],
             0..size,
@@ -255,11 +285,13 @@ mod tests {
         ledger: Ledger,
         /// Index into `log` of the next record that Kafka delivers.
         cursor: usize,
+        /// The log holds something below this offset, if only markers.
+        end: i64,
     }
 
     impl Model {
         fn new() -> Self {
-            Model { log: Vec::new(), finished: BTreeSet::new(), ledger: Ledger::fresh(), cursor: 0 }
+            Model { log: Vec::new(), finished: BTreeSet::new(), ledger: Ledger::fresh(), cursor: 0, end: 0 }
         }
 
         /// False where intake has stopped.
@@ -268,7 +300,7 @@ mod tests {
                 return Ok(false);
             }
             if self.cursor == self.log.len() {
-                self.log.push(self.log.last().map_or(0, |last| last + 1) + gap);
+                self.log.push(self.log.last().map_or(0, |last| last + 1).max(self.end) + gap);
             }
             let offset = self.log[self.cursor];
             self.cursor += 1;
@@ -306,6 +338,13 @@ mod tests {
                     }
                 }
                 Step::FinishMost => flying.iter().skip(1).try_for_each(|offset| self.finish(*offset))?,
+                Step::PassToEnd { gap } => {
+                    let Some(next) = self.ledger.position().filter(|_| self.cursor == self.log.len()) else {
+                        return Ok(());
+                    };
+                    self.ledger.pass_to(next, next + gap);
+                    self.end = self.end.max(next + gap);
+                }
                 Step::HandOver => {
                     let Some(low) = self.ledger.low_water() else { return Ok(()) };
                     let note = Note { topic_id: TopicId::new(u128::MAX), done: self.ledger.done_map() };

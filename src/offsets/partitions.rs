@@ -55,6 +55,8 @@ struct Owned {
     committed: Option<(i64, String)>,
     /// Settled answers are not yet in a commit.
     unsaved: bool,
+    /// The log's end, as Kafka's client has heard last.
+    end: Option<i64>,
     /// Taken in and dropped again without an answer: only while revoking.
     abandoned: usize,
     /// When each offset was taken in, in their order; those that are done leave once they are the first.
@@ -159,6 +161,7 @@ impl Offsets {
             revoking: false,
             committed,
             unsaved: false,
+            end: None,
             abandoned: 0,
             taken_in: VecDeque::new(),
         };
@@ -190,6 +193,18 @@ impl Offsets {
         if let Some(owned) = state.owned.get_mut(at).filter(|owned| !owned.revoking && owned.lease.is_live())
         {
             owned.ledger.pass_over(offset);
+        }
+    }
+
+    /// From `from` to before `end` this topic's partition holds no record, and so nothing to wait for. Committed with
+    /// whatever is next.
+    pub fn pass_to(&self, at: &TopicPartition, topic_id: Option<TopicId>, from: i64, end: i64) {
+        let mut state = self.lock();
+        let is_same = |owned: &&mut Owned| {
+            !owned.revoking && !owned.halted && owned.lease.is_live() && owned.topic_id == topic_id
+        };
+        if let Some(owned) = state.owned.get_mut(at).filter(is_same) {
+            owned.ledger.pass_to(from, end);
         }
     }
 
@@ -305,6 +320,13 @@ impl Offsets {
         }
     }
 
+    /// Where the partition's log ends now.
+    pub fn note_end(&self, at: &TopicPartition, end: i64) {
+        if let Some(owned) = self.lock().owned.get_mut(at) {
+            owned.end = Some(end);
+        }
+    }
+
     /// Every owned partition, with what the consumer must know of it.
     pub fn snapshot(&self) -> Vec<PartitionState> {
         let state = self.lock();
@@ -314,6 +336,9 @@ impl Offsets {
             is_stuck: owned.ledger.is_full() && !owned.revoking && !owned.halted,
             low_water: owned.ledger.low_water(),
             position: owned.ledger.position(),
+            end: owned.end,
+            committed: owned.committed.as_ref().map(|(low, _)| *low),
+            unanswered: owned.ledger.in_flight(),
             oldest: owned.taken_in.front().copied(),
             topic_id: owned.topic_id,
             is_halted: owned.halted,
@@ -333,6 +358,12 @@ pub struct PartitionState {
     pub low_water: Option<i64>,
     /// The next offset to be read; `None` before the first record where nothing was committed.
     pub position: Option<i64>,
+    /// The log's end, as Kafka's client has heard last.
+    pub end: Option<i64>,
+    /// The low-water mark that the group has committed.
+    pub committed: Option<i64>,
+    /// Records taken in whose answers are not committed.
+    pub unanswered: usize,
     /// The oldest record that is in flight, and when it was taken in.
     pub oldest: Option<(i64, Instant)>,
     /// Of the topic as it was when the partition was assigned; `None` where the brokers have no ids.

@@ -21,6 +21,7 @@ use crate::config::{Delivery, Kafka};
 use crate::consume::{self, CommitError, Consume, Downstream, Group, consumer_properties};
 use crate::dispatch::{Admission, Answered, Budget, Whereabouts};
 use crate::health::Health;
+use crate::insight::Partitions;
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
 use crate::outcome::{Completed, Outcome, Verdict};
@@ -117,6 +118,7 @@ impl Rig {
             downstream: Box::new(Echo { answers: answers_in, accepted: accepted.clone() }),
             health: health.clone(),
             metrics: metrics.clone(),
+            partitions: Partitions::default(),
         };
         let consume = consume.spawn().unwrap();
         Rig { producer, runtime, metrics, health, accepted, finish, ended, consume }

@@ -1,13 +1,19 @@
-//! The HTTP side of the pod: health, readiness, metrics, and a small page. Read-only; it holds no secret,
+//! The HTTP side of the pod: health, readiness, metrics, the API and its page. Read-only; it holds no secret,
 //! and nothing in it waits for a task.
 //!
 //! It serves until its own token says stop. While the pod drains it goes on: `/ready` says so then.
 
+mod answers;
+mod api;
+mod feed;
+mod guard;
+mod history;
 mod listen;
 mod page;
+mod query;
 mod routes;
 mod serve;
-mod status;
+mod view;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,9 +22,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Listen;
+pub use feed::{COME_AGAIN, MAX_STREAMS, SLOWEST};
 pub use listen::{BindError, bind};
-pub use routes::{View, api_routes, metrics_routes};
-pub use serve::{CONNECTION_LIFE, GRACE, HEAD_DEADLINE, MAX_CONNECTIONS, serve};
+pub use routes::{api_routes, metrics_routes};
+pub use serve::{CONNECTION_LIFE, GRACE, HEAD_DEADLINE, MAX_CONNECTIONS, STREAM_LIFE, serve};
+pub use view::View;
 
 /// The sockets, bound and not yet served.
 #[derive(Debug)]
@@ -64,11 +72,15 @@ impl Sidecar {
     /// Serves until `shutdown`, then for [`GRACE`] at most.
     pub async fn run(self, view: View, shutdown: CancellationToken) {
         let api = serve(self.api, api_routes(view.clone()), shutdown.clone());
-        match self.metrics {
-            Some(listener) => {
-                tokio::join!(api, serve(listener, metrics_routes(view), shutdown));
+        let metrics = async {
+            if let Some(listener) = self.metrics {
+                serve(listener, metrics_routes(view.clone()), shutdown.clone()).await;
             }
-            None => api.await,
+        };
+        let serving = async { tokio::join!(api, metrics, view.feed.run(&view, &shutdown)) };
+        tokio::select! {
+            _ = serving => {}
+            () = view.history.keep(&view.metrics) => {}
         }
     }
 }

@@ -1,64 +1,33 @@
 //! What is at which path.
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::Instant;
-
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
-use super::page;
-use super::status::Status;
-use crate::health::{Health, Verdict};
-use crate::metrics::{self, Metrics};
+use super::guard::guard;
+use super::view::View;
+use super::{api, page};
+use crate::metrics;
 
-const API_PATHS: &str = "nothing here; known are /, /health, /ready, /metrics and /api/v1/status\n";
+const API_PATHS: &str = "nothing here; known are /, /health, /ready, /metrics, /api/v1/status and what else /api/v1/openapi.json describes\n";
 const METRICS_PATHS: &str = "nothing here; known is /metrics\n";
 const METHODS: &str = "read-only: GET and HEAD\n";
 
-/// What the sidecar shows: read when it is asked for, changed never.
-#[derive(Clone)]
-pub struct View {
-    health: Arc<Health>,
-    metrics: Metrics,
-    clock: Arc<dyn Fn() -> Instant + Send + Sync>,
-}
-
-impl View {
-    pub fn new(health: Arc<Health>, metrics: Metrics) -> Self {
-        View { health, metrics, clock: Arc::new(Instant::now) }
-    }
-
-    /// With another clock, by which the loops' silence is judged.
-    #[must_use]
-    pub fn with_clock(self, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
-        View { clock: Arc::new(clock), ..self }
-    }
-
-    fn verdict(&self) -> Verdict {
-        self.health.verdict((self.clock)())
-    }
-}
-
-impl fmt::Debug for View {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("View").field("health", &self.health).finish_non_exhaustive()
-    }
-}
-
-/// The API port: the page, health, readiness, metrics, and the page's figures as JSON.
+/// The API port: the page, health and readiness for everybody; metrics and the page's figures for those who have the
+/// token, where there is one.
 pub fn api_routes(view: View) -> Router {
+    let guarded = api::routes()
+        .route("/metrics", get(show_metrics))
+        .route_layer(from_fn_with_state(view.clone(), guard));
     let routes = Router::new()
         .route("/", get(show_page))
         .route("/health", get(show_health))
         .route("/ready", get(show_ready))
-        .route("/metrics", get(show_metrics))
-        .route("/api/v1/status", get(show_status));
+        .merge(guarded);
     finish(routes, API_PATHS, view)
 }
 
@@ -110,10 +79,6 @@ async fn show_metrics(State(view): State<View>) -> Response {
     let verdict = view.verdict();
     view.metrics.health(verdict.is_healthy(), verdict.is_ready());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], view.metrics.encode()).into_response()
-}
-
-async fn show_status(State(view): State<View>) -> Json<Status> {
-    Json(Status::new(view.verdict(), view.metrics.snapshot()))
 }
 
 fn code(good: bool) -> StatusCode {

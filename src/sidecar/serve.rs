@@ -8,12 +8,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// A client has this long to send a request's head, the first as well as the next one.
@@ -24,6 +27,13 @@ pub const CONNECTION_LIFE: Duration = Duration::from_secs(300);
 pub const MAX_CONNECTIONS: usize = 128;
 /// What is being answered at the end may be answered for this long.
 pub const GRACE: Duration = Duration::from_secs(2);
+
+/// A stream ends by itself this long after its connection began, so that its client sees it end in order.
+pub const STREAM_LIFE: Duration = Duration::from_secs(240);
+
+/// When streams of a request's connection end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EndsAt(pub Instant);
 
 /// The head of a request, and what is buffered of its reply, in bytes.
 const MAX_BUFFER: usize = 16 * 1_024;
@@ -86,7 +96,12 @@ impl Connections {
 async fn converse(socket: TcpStream, router: Router, shutdown: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(MAX_BUFFER);
-    let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(router));
+    let (router, end) = (TowerToHyperService::new(router), EndsAt(Instant::now() + STREAM_LIFE));
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(end);
+        router.call(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     // Its errors are the client's: a head too late or too long, a reset.
     tokio::select! {

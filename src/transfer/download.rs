@@ -4,6 +4,7 @@ use std::pin::pin;
 
 use crate::failure::{Code, TryError};
 use crate::ftp::{End, Retrieve, Session, Size};
+use crate::insight::Phase;
 use crate::storage::{Begun, Finish, TempFile};
 use crate::task::{After, Verify};
 
@@ -90,10 +91,12 @@ async fn fetch(
     };
     // Where there is nothing, it began anew.
     check.facts.resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
+    job.gauge.begin(file.len(), promised.bytes);
     if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes, &mut check).await {
         retrieve.abort().await;
         return Err(distrusting(session, &check, stopped));
     }
+    job.gauge.enter(Phase::Finish);
     let end = row.finish_download(retrieve, job).await?;
     match verified(session, job, file, promised, end, &mut check).await {
         Ok(()) => Ok(check),
@@ -204,6 +207,7 @@ async fn receive(
             return Ok(());
         }
         check.update(file.latest(read));
+        job.gauge.add(read as u64);
         job.metrics.bytes("download", &job.task.remote, read as u64);
         // An endless file must not fill the disk.
         if let Some(promised) = promised.filter(|promised| *promised < file.len()) {

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::digest::Algorithm;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
+use crate::insight::Gauge;
 use crate::metrics::Metrics;
 use crate::outcome::Facts;
 use crate::record::Record;
@@ -129,7 +130,9 @@ impl Transfer {
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         let mut row = Row::default();
-        match self.run_in_row(session, &mut row, (task, record), kept, &mut Alone, cancel).await? {
+        let gauge = Gauge::default();
+        let task = (task, record, &gauge);
+        match self.run_in_row(session, &mut row, task, kept, &mut Alone, cancel).await? {
             Progress::Done(transferred) => Ok(transferred),
             Progress::Due => Err(give_up(Code::Internal, "a task by itself was left due".to_owned()).into()),
         }
@@ -150,7 +153,7 @@ impl Transfer {
         &self,
         session: &mut Session,
         row: &mut Row,
-        (task, record): (&Task, &Record),
+        (task, record, gauge): (&Task, &Record, &Gauge),
         kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -172,6 +175,7 @@ impl Transfer {
             hash: self.hash,
             owner: row.owner_of(record).unwrap_or_else(|| Owner::of(record, &self.names)),
             metrics: &self.metrics,
+            gauge,
             stop: &stop,
             strays: self.strays_at(&task.remote),
             shelf: &self.shelf,
@@ -244,6 +248,8 @@ struct Job<'a> {
     owner: Owner,
     hash: Option<Algorithm>,
     metrics: &'a Metrics,
+    /// How far it is, for whoever looks.
+    gauge: &'a Gauge,
     stop: &'a Stop<'a>,
     /// On the server.
     strays: SharedStrays,

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Renamed, Session, Size, Store};
+use crate::insight::Phase;
 use crate::outcome::Facts;
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
@@ -211,6 +212,7 @@ async fn go_on(
         let Some(begun) = job.stop.or_soon(session.store_from(temp, there)).await? else { return Ok(None) };
         check.used("REST");
         check.take_in_source(job, source, there).await?;
+        job.gauge.begin(there, Some(source.size()));
         send_all(begun, job, source, check, place).await?;
     } else {
         check.take_in_source(job, source, there).await?;
@@ -234,6 +236,7 @@ async fn store(
     place: &mut Place<'_>,
 ) -> Result<(), Stopped> {
     let begun = job.stop.or_soon(session.store(temp)).await?;
+    job.gauge.begin(0, Some(source.size()));
     match send_all(begun, job, source, check, place).await {
         Err(Stopped::Failed(refused))
             if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_sound() =>
@@ -242,6 +245,7 @@ async fn store(
             *source = open(job).await?;
             check.begin_again(job);
             let begun = job.stop.or_soon(session.store(temp)).await?;
+            job.gauge.begin(0, Some(source.size()));
             send_all(begun, job, source, check, place).await
         }
         sent => sent,
@@ -259,6 +263,7 @@ async fn send_all(
         store.abort().await;
         return Err(stopped);
     }
+    job.gauge.enter(Phase::Finish);
     // Then nothing but SIZE comes between STOR and RNFR.
     let options = &job.task.options;
     let is_renamed_next = options.overwrite
@@ -286,6 +291,7 @@ async fn send(
             sent = store.write(chunk) => sent?,
         }
         check.update(chunk);
+        job.gauge.add(chunk.len() as u64);
         job.metrics.bytes("upload", &job.task.remote, chunk.len() as u64);
     }
 }

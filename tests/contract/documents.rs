@@ -110,6 +110,17 @@ fn the_schemas_codes_are_all_there_are_in_the_contracts_order() {
     assert_eq!(schema("failure")["properties"]["error"]["properties"]["code"]["enum"], json!(codes));
 }
 
+/// Markdown without its marks and the targets of its links.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("](") {
+        plain.push_str(before);
+        rest = behind.split_once(')').map_or("", |(_, behind)| behind);
+    }
+    (plain + rest).replace(['`', '['], "")
+}
+
 #[test]
 fn errors_md_has_one_line_for_each_code_with_its_retryable() {
     let page = document("ERRORS.md");
@@ -128,5 +139,7 @@ fn errors_md_has_one_line_for_each_code_with_its_retryable() {
     assert_eq!(lines.len(), Code::ALL.len());
     for cells in lines {
         assert!(cells.len() == 5 && cells.iter().all(|cell| !cell.is_empty()), "{cells:?}");
+        let code = Code::ALL.iter().find(|code| code.as_str() == cells[0].trim_matches('`')).unwrap();
+        assert_eq!(code.advice(), plain(cells[4]), "{code}: what the page and the API advise");
     }
 }

@@ -11,6 +11,7 @@ use ftp_pooler::config::{Delivery, Kafka};
 use ftp_pooler::consume::{self, CommitError, Consume, Downstream, Group, KafkaError, consumer_properties};
 use ftp_pooler::dispatch::{Admission, Answered, Budget, Whereabouts};
 use ftp_pooler::health::Health;
+use ftp_pooler::insight::Partitions;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
 use ftp_pooler::outcome::{Completed, Facts, Outcome, Verdict};
@@ -160,6 +161,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         downstream: Box::new(Echo(answers_in)),
         health,
         metrics: metrics.clone(),
+        partitions: Partitions::default(),
     }
     .spawn()
     .expect("a thread");

@@ -274,6 +274,33 @@ fn leave_a_gap(stage: &Stage, partition: i32, offsets: usize) {
     producer.abort_transaction(LONG).unwrap();
 }
 
+/// Else the mark stays on the first of them until retention has deleted it, and the next owner cannot tell what it was.
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn an_end_that_no_consumer_is_shown_is_committed_so_that_retention_halts_nothing() {
+    let stage = stage("trailing");
+    let (first, second) = (ids(0..3), ids(3..5));
+    send(&stage, &first);
+    leave_a_gap(&stage, 0, 100);
+    let pod = Pod::start(&exactly_once(&stage));
+    let mut answers = stage.answers();
+    answers.wait_for_ids(&first, LONG);
+    let end = stage.kafka.end_offsets(&stage.topics.tasks)[&0];
+    assert_eq!(end, 3 + 100 + 1, "the tasks, the aborted records, the marker");
+    wait_until("the mark to stand behind the marker", LONG, || low_water(&stage) == end);
+    wait_until("the lag to be told as none", LONG, || {
+        pod.metrics().sum("ftp_pooler_lag_records", &[&stage.topics.tasks]) == 0.0
+    });
+    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+
+    stage.kafka.delete_records(&stage.topics.tasks, 0, end);
+    let pod = Pod::start(&exactly_once(&stage));
+    send(&stage, &second);
+    answers.wait_for_ids(&second, LONG);
+    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
+    answers.read_to_end().assert_each_once(&[first, second].concat());
+}
+
 /// The map could not reach the record behind the gap while the one before it is in flight.
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]

@@ -14,6 +14,7 @@ use crate::stage::{EXIT, LONG, Stage};
 use crate::support::client::{Answers, download, upload, with};
 use crate::support::files::content;
 use crate::support::gate::Gate;
+use crate::support::http;
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::process::Signal;
 use crate::support::vsftpd::{PASSWORD, Vsftpd};
@@ -145,6 +146,27 @@ fn a_secret_that_kubernetes_rotates_is_taken_over() {
 
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
+fn the_apis_token_is_rotated_as_well() {
+    let stage = Stage::new("reload-token");
+    let volume = stage.outside();
+    publish(&volume, "..2026_01", &[("token", "first\n")]);
+    let token_file = volume.join("token").display().to_string();
+    let pod = Pod::start(&watching(stage.config()).set("api.token_file", json!(token_file)));
+    let status = |token: &str| {
+        let addr = pod.addr("api").unwrap();
+        http::get_with(addr, "/api/v1/status", &format!("Authorization: Bearer {token}\r\n")).unwrap().0
+    };
+    assert_eq!((status("first"), status("second")), (200, 401));
+    publish(&volume, "..2026_02", &[("token", "second\n")]);
+    wait_until("the new token is asked for", LONG, || (status("first"), status("second")) == (401, 200));
+    publish(&volume, "..2026_03", &[("token", "no token at all\n")]);
+    wait_until("what is none is told", LONG, || !pod.events(REFUSED).is_empty());
+    assert_eq!(status("second"), 200, "and changes nothing");
+    assert!(!pod.log().contains("no token at all"));
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
 fn a_broken_file_changes_nothing_and_says_why_until_it_is_mended() {
     let stage = Stage::new("reload-broken");
     stage.server.put("f", b"content");
@@ -160,6 +182,11 @@ fn a_broken_file_changes_nothing_and_says_why_until_it_is_mended() {
     };
     wait_until("the mistake is told", LONG, || pod.events(REFUSED).iter().any(is_told));
     assert_eq!((reloads(&pod, "refused"), pod.metrics().get("ftp_pooler_config_valid")), (1.0, 0.0));
+
+    let (_, status) = pod.get("/api/v1/status").unwrap();
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["configuration"]["result"], "refused");
+    assert!(status["configuration"]["reason"].as_str().unwrap().contains(&told), "{status}");
 
     stage.send([download("meanwhile", "remote", "f", "meanwhile")]);
     stage.answers().wait_for(1, LONG).assert_all_completed();

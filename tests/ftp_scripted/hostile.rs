@@ -341,6 +341,7 @@ impl Pod {
             budget: budget.clone(),
             answers: sender,
             metrics,
+            failures: ftp_pooler::insight::Failures::default(),
         });
         Pod { dispatcher, answers, budget, directory, offset: 0 }
     }
@@ -350,7 +351,7 @@ impl Pod {
         (task.task_id, task.remote) = (task_id.into(), connection.into());
         task.options.retry_count = 0;
         let (record, admission) = (Box::new(record(self.offset, Lease::default())), self.budget.admit(10));
-        self.dispatcher.submit(Job { record, task, hop: None, admission });
+        self.dispatcher.submit(Job { record, task: Arc::new(task), hop: None, admission });
     }
 
     /// The next answer: whose, the failure's code, and its message.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use ftp_pooler::insight::Gauge;
 use ftp_pooler::transfer::{Kept, Neighbours, Progress, Row};
 
 use super::*;
@@ -62,10 +63,11 @@ impl Lane<'_> {
             let may_wait = entry.tries == 0;
             entry.tries += 1;
             let mut beside = Beside { waiting: &mut self.waiting, next: None, ended: None, may_wait };
+            let gauge = Gauge::default();
             let run = self.rig.transfer.run_in_row(
                 &mut session,
                 &mut row,
-                (&entry.task, &entry.record),
+                (&entry.task, &entry.record, &gauge),
                 &mut entry.kept,
                 &mut beside,
                 &self.rig.cancel,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ftp_pooler::config::{FtpConnection, LocalConnection, Timeouts, Tls, TlsMode, Trust};
 use ftp_pooler::failure::{Remedy, TryError};
 use ftp_pooler::ftp::{Known, Session};
+use ftp_pooler::insight::Gauge;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
@@ -221,9 +222,10 @@ impl Rig {
         while let Some((task, record)) = next {
             let mut beside = Beside { tasks: &mut tasks, next: None, ended: &mut ended };
             let cancel = CancellationToken::new();
-            let (pair, mut kept) = ((&task, &record), Kept::default());
+            let (gauge, mut kept) = (Gauge::default(), Kept::default());
+            let this = (&task, &record, &gauge);
             let run =
-                self.transfer.run_in_row(session, &mut row, pair, &mut kept, &mut beside, &cancel).await;
+                self.transfer.run_in_row(session, &mut row, this, &mut kept, &mut beside, &cancel).await;
             next = beside.next.take();
             match run {
                 Ok(Progress::Done(done)) => ended.push(Ok(done)),

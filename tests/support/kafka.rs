@@ -107,6 +107,21 @@ impl Kafka {
         });
     }
 
+    /// What retention does: the partition begins at `first` from now on.
+    ///
+    /// # Panics
+    /// Where the broker refuses.
+    #[track_caller]
+    pub fn delete_records(&self, topic: &str, partition: i32, first: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(first)).expect("an offset");
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST)).request_timeout(Some(REQUEST));
+        let deleted = block_on(admin.delete_records(&list, &options));
+        let deleted = deleted.expect("an answer to DeleteRecords");
+        deleted.elements().iter().for_each(|element| element.error().expect("the records are deleted"));
+    }
+
     /// Deletes a topic and waits until it is gone.
     ///
     /// # Panics

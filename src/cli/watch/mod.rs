@@ -34,7 +34,8 @@ pub struct WatchArgs {
     #[command(flatten)]
     pub files: Files,
 
-    /// The pods' metrics as well, by connection: host:port of their API or metrics ports, with commas
+    /// The pods' metrics as well, by connection: host:port of their API or metrics ports, with commas;
+    /// where api.token is set, it is sent to those that ask for one
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = scrape::url)]
     pub pods: Vec<Pod>,
 
@@ -77,7 +78,7 @@ pub(super) fn watch(args: &WatchArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.files.elsewhere())?;
     let reader = answers_from_now(&config)?;
     let interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
-    let scraper = Scraper::new(args.pods.clone()).map_err(Failure::Runtime)?;
+    let scraper = Scraper::new(args.pods.clone(), config.api_token.clone()).map_err(Failure::Runtime)?;
     let is_drawn = args.output == Output::Table && io::stdout().is_terminal();
     let mut view = View::new(args.output, is_drawn);
     let begun = Instant::now();

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::StatusCode;
 use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+
+use crate::config::Token;
 
 /// One pod's answer: connect, request and all.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -69,15 +74,18 @@ pub(super) struct Scrape {
 #[derive(Debug)]
 pub(super) struct Scraper {
     pods: Vec<Pod>,
+    token: Option<Arc<Token>>,
     runtime: Runtime,
 }
 
 impl Scraper {
+    /// Pods that want a token, as their API ports may, are sent `token`; the others are not.
+    ///
     /// # Errors
     /// As of making a runtime.
-    pub fn new(pods: Vec<Pod>) -> io::Result<Scraper> {
+    pub fn new(pods: Vec<Pod>, token: Option<Arc<Token>>) -> io::Result<Scraper> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Scraper { pods, runtime })
+        Ok(Scraper { pods, token, runtime })
     }
 
     /// What the pods say; `None` where there are none to ask. Takes two seconds at most.
@@ -88,8 +96,9 @@ impl Scraper {
         let answers = self.runtime.block_on(async {
             let mut asked = JoinSet::new();
             for pod in self.pods.clone() {
+                let token = self.token.clone();
                 asked.spawn(async move {
-                    let page = match tokio::time::timeout(DEADLINE, get(&pod)).await {
+                    let page = match tokio::time::timeout(DEADLINE, page(&pod, token)).await {
                         Ok(page) => page,
                         Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
                     };
@@ -110,25 +119,38 @@ impl Scraper {
     }
 }
 
-async fn get(pod: &Pod) -> Result<String, String> {
+/// The pod's page; with the token only where it asks for one.
+async fn page(pod: &Pod, token: Option<Arc<Token>>) -> Result<String, String> {
+    let mut answer = get(pod, None).await?;
+    if answer.0 == StatusCode::UNAUTHORIZED {
+        let token = token.ok_or("it wants a token: set api.token here as well, or ask its metrics port")?;
+        answer = get(pod, Some(token.authorization())).await?;
+    }
+    match answer {
+        (status, page) if status.is_success() => {
+            String::from_utf8(page.to_vec()).map_err(|_| "what it sent is no text".to_owned())
+        }
+        (status, _) => Err(format!("said {status}")),
+    }
+}
+
+async fn get(pod: &Pod, authorization: Option<HeaderValue>) -> Result<(StatusCode, Bytes), String> {
     let stream = TcpStream::connect(&pod.address).await.map_err(|error| error.to_string())?;
     let (mut request, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
-    let asked = hyper::Request::get(&pod.path)
-        .header("host", &pod.address)
+    let mut asked = hyper::Request::get(&pod.path)
+        .header(HOST, &pod.address)
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
+    asked.headers_mut().extend(authorization.map(|value| (AUTHORIZATION, value)));
     let reply = request.send_request(asked).await.map_err(|error| error.to_string())?;
     let status = reply.status();
     let body =
         Limited::new(reply.into_body(), MAX_BYTES).collect().await.map_err(|error| error.to_string())?;
     connection.abort();
-    if !status.is_success() {
-        return Err(format!("said {status}"));
-    }
-    String::from_utf8(body.to_bytes().to_vec()).map_err(|_| "what it sent is no text".to_owned())
+    Ok((status, body.to_bytes()))
 }
 
 impl Scrape {

@@ -1,30 +1,44 @@
 //! What a line's lanes have in their hands, and where a task of the line is.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::Line;
 use crate::dispatch::order::Place;
 use crate::dispatch::queue::{Entry, Turn};
 use crate::dispatch::whereabouts::{WaitsFor, Whereabouts};
+use crate::insight::{Gauge, Longest, Phase};
 use crate::record::Origin;
+use crate::task::Task;
 
 /// A task in flight.
-#[derive(Debug)]
-pub(super) struct Carried {
+#[derive(Clone, Debug)]
+pub(in crate::dispatch) struct Carried {
     pub(super) origin: Origin,
     place: Place,
-    task_id: String,
-    attempts: u32,
-    since: Instant,
+    pub task: Arc<Task>,
+    /// This try's number.
+    pub attempts: u32,
+    pub since: Instant,
     /// Since when it has a session.
     pub(super) transfers: Option<Instant>,
+    pub gauge: Arc<Gauge>,
 }
 
 impl Carried {
-    pub(super) fn new(entry: &Entry, since: Instant) -> Self {
-        let origin = entry.job.record.origin.clone();
-        let (place, task_id) = (entry.place, entry.job.task.task_id.clone());
-        Carried { origin, place, task_id, attempts: entry.tries.attempts + 1, since, transfers: None }
+    pub(super) fn new(entry: &Entry, since: Instant, phase: Phase) -> Self {
+        let gauge = Arc::new(Gauge::default());
+        gauge.enter(phase);
+        Carried {
+            origin: entry.job.record.origin.clone(),
+            place: entry.place,
+            task: Arc::clone(&entry.job.task),
+            attempts: entry.tries.attempts + 1,
+            since,
+            transfers: None,
+            gauge,
+        }
     }
 }
 
@@ -33,12 +47,12 @@ impl Line {
     pub fn whereabouts(&self, origin: &Origin, now: Instant) -> Option<Whereabouts> {
         let state = self.state();
         if let Some(carried) = state.carried.values().flatten().find(|carried| carried.origin == *origin) {
-            let Carried { task_id, attempts, .. } = carried;
+            let Carried { task, attempts, .. } = carried;
             let waits_for = match carried.transfers {
                 Some(since) => WaitsFor::Transfer { since: now - since },
                 None => WaitsFor::Login { since: now - carried.since },
             };
-            let (task_id, attempts) = (task_id.clone(), *attempts);
+            let (task_id, attempts) = (task.task_id.clone(), *attempts);
             return Some(Whereabouts {
                 task_id,
                 connection: self.connection.to_string(),
@@ -61,7 +75,14 @@ impl Line {
         let state = self.state();
         let carried = state.carried.values().flatten().find(|carried| carried.place == place);
         let waiting = || state.queue.waiting().find(|entry| entry.place == place);
-        let carried = carried.map(|carried| carried.task_id.clone());
+        let carried = carried.map(|carried| carried.task.task_id.clone());
         carried.or_else(|| waiting().map(|entry| entry.job.task.task_id.clone()))
+    }
+
+    /// Shows all tasks in flight; those that are kept are copied under the lock, and no others.
+    pub fn show(&self, longest: &mut Longest<Instant, Carried>) {
+        for carried in self.state().carried.values().flatten() {
+            longest.see(carried.since, || carried.clone());
+        }
     }
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{Carried, Line, Seek, State};
 use crate::dispatch::queue::Entry;
+use crate::insight::{Gauge, Phase};
 
 /// A lane's place on its line. However the lane ends, it is counted rightly.
 #[derive(Debug)]
@@ -54,7 +55,8 @@ impl Duty {
                 return None;
             }
             let entry = state.queue.pop()?;
-            state.carried.entry(self.number).or_default().push(Carried::new(&entry, now));
+            let phase = if self.has_session { Phase::Begin } else { Phase::Login };
+            state.carried.entry(self.number).or_default().push(Carried::new(&entry, now, phase));
             (entry, state.free() > state.queue.ready())
         };
         if is_superfluous {
@@ -82,13 +84,17 @@ impl Duty {
         None
     }
 
-    /// The task's transfer begins; until then it is tried with a login.
-    pub fn transfers(&self, entry: &Entry, now: Instant) {
+    /// The task's transfer begins, and writes to this gauge; until then it is tried with a login.
+    pub fn transfers(&self, entry: &Entry, now: Instant) -> Arc<Gauge> {
         let mut state = self.line.state();
-        let own = state.carried.get_mut(&self.number).into_iter().flatten();
-        for carried in own.filter(|carried| carried.origin == entry.job.record.origin) {
+        let mut own = state.carried.get_mut(&self.number).into_iter().flatten();
+        let carried = own.find(|carried| carried.origin == entry.job.record.origin);
+        let gauge = carried.map(|carried| {
             carried.transfers = Some(now);
-        }
+            carried.gauge.enter(Phase::Begin);
+            Arc::clone(&carried.gauge)
+        });
+        gauge.unwrap_or_default() // a task in hand is always counted as carried
     }
 
     fn leave(&mut self, state: &mut State) {

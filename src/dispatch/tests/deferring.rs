@@ -86,7 +86,7 @@ async fn a_task_that_comes_back_to_a_server_that_is_well_is_done() {
 async fn what_has_no_retries_is_answered_within_a_minute() {
     let mut rig = dead(&[("a", 5)]);
     let began = Instant::now();
-    rig.submit_with("a", 0..100, |job| job.task.options.retry_count = 0);
+    rig.submit_with("a", 0..100, |job| job.task_mut().options.retry_count = 0);
     let answers = rig.answers(100).await;
     assert!(answers.iter().all(|answer| answer.code == Some(Code::ConnectFailed)));
     assert!(began.elapsed() < NO_RETRY_AFTER + Duration::from_secs(3));
@@ -96,7 +96,7 @@ async fn what_has_no_retries_is_answered_within_a_minute() {
 async fn what_asks_not_to_be_deferred_waits_in_the_pod() {
     let mut rig = dead(&[("a", 5)]);
     let began = Instant::now();
-    rig.submit_with("a", 0..20, |job| job.task.options.defer = false);
+    rig.submit_with("a", 0..20, |job| job.task_mut().options.defer = false);
     let answers = rig.answers(20).await;
     assert!(answers.iter().all(|answer| answer.code == Some(Code::ConnectionUnavailable)));
     assert!(began.elapsed() > UNAVAILABLE_AFTER);
@@ -116,7 +116,7 @@ async fn a_wrong_password_is_everybodys_answer_at_once() {
 async fn a_retry_that_must_wait_for_long_waits_elsewhere() {
     let mut rig = Rig::deferring(9, &[("a", 5)]);
     rig.script("a-0", vec![Step::Fail(Code::StorageFull, Remedy::Wait); 100]);
-    rig.submit_with("a", 0..1, |job| job.task.options.retry_count = 100);
+    rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 100);
     let answer = rig.answer().await;
     assert!(answer.deferred.is_some_and(|hop| hop.attempts >= 5), "the fifth backoff may be of 16 s");
 }
@@ -125,8 +125,8 @@ async fn a_retry_that_must_wait_for_long_waits_elsewhere() {
 async fn a_task_is_not_deferred_past_its_deadline() {
     let mut rig = dead(&[("a", 5)]);
     rig.submit_with("a", 0..1, |job| {
-        job.task.options.deadline = Some(Timestamp::now() + Duration::from_secs(20));
-        job.task.options.retry_count = 100;
+        job.task_mut().options.deadline = Some(Timestamp::now() + Duration::from_secs(20));
+        job.task_mut().options.retry_count = 100;
     });
     let answer = rig.answer().await;
     assert_eq!(answer.deferred, None);
@@ -160,7 +160,7 @@ async fn a_backlog_that_hides_nobody_stays() {
 #[tokio::test(start_paused = true)]
 async fn a_deferred_task_gives_up_its_place_and_one_that_stays_keeps_it() {
     let mut rig = dead(&[("a", 5), ("b", 5)]);
-    let same = |job: &mut Job| job.task.local_path = "/same".to_owned();
+    let same = |job: &mut Job| job.task_mut().local_path = "/same".to_owned();
     rig.submit_with("a", 0..1, same);
     rig.submit_with("b", 0..1, same);
     let answers = rig.answers(2).await;
@@ -169,7 +169,7 @@ async fn a_deferred_task_gives_up_its_place_and_one_that_stays_keeps_it() {
 
     rig.submit_with("a", 1..2, |job| {
         same(job);
-        job.task.options.defer = false;
+        job.task_mut().options.defer = false;
     });
     rig.submit_with("b", 1..2, same);
     let answers = rig.answers(2).await;
@@ -180,7 +180,7 @@ async fn a_deferred_task_gives_up_its_place_and_one_that_stays_keeps_it() {
 #[tokio::test(start_paused = true)]
 async fn a_chain_of_tasks_with_one_destination_is_deferred_as_a_whole() {
     let mut rig = dead(&[("a", 5)]);
-    rig.submit_with("a", 0..300, |job| job.task.local_path = "/same".to_owned());
+    rig.submit_with("a", 0..300, |job| job.task_mut().local_path = "/same".to_owned());
     let began = Instant::now();
     let answers = rig.answers(300).await;
     assert!(answers.iter().all(|answer| answer.deferred.is_some()));
@@ -229,7 +229,7 @@ async fn of_a_server_that_is_well_only_the_task_in_the_way_leaves() {
 #[tokio::test(start_paused = true)]
 async fn what_must_not_be_deferred_is_not_even_where_it_is_in_the_way() {
     let mut rig = dead(&[("a", 5), ("b", 1)]);
-    rig.submit_with("a", 0..1, |job| job.task.options.retry_count = 0);
+    rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 0);
     sleep(Duration::from_secs(1)).await;
     rig.dispatcher.relieve(&stuck_at(0));
     assert!(rig.answered().iter().all(|answer| answer.deferred.is_none()));

@@ -16,7 +16,7 @@ async fn a_task_is_tried_again_exactly_as_often_as_it_asks_for() {
         let id = format!("a-{retry_count}");
         rig.script(&id, vec![Step::Fail(Code::Timeout, Remedy::Wait); 99]);
         let number = usize::try_from(retry_count).unwrap();
-        rig.submit_with("a", number..number + 1, |job| job.task.options.retry_count = retry_count);
+        rig.submit_with("a", number..number + 1, |job| job.task_mut().options.retry_count = retry_count);
         let answer = rig.answer().await;
         assert_eq!((answer.attempts, answer.code), (retry_count + 1, Some(Code::Timeout)));
         assert_eq!(rig.tries_of(&id).len(), number + 1);
@@ -38,7 +38,7 @@ async fn a_task_that_waits_for_its_next_try_holds_no_session_and_delays_nobody()
 async fn a_session_that_died_costs_its_task_nothing() {
     let mut rig = Rig::new(5, &[("a", 1)]);
     rig.script("a-0", vec![Step::Fail(Code::ProtocolError, Remedy::FreshSession); FREE_SESSIONS as usize]);
-    rig.submit_with("a", 0..1, |job| job.task.options.retry_count = 0);
+    rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 0);
     let answer = rig.answer().await;
     assert_eq!((answer.attempts, answer.code), (1, None));
     let sessions: Vec<_> = rig.tries().iter().map(|t| t.session).collect();
@@ -49,7 +49,7 @@ async fn a_session_that_died_costs_its_task_nothing() {
 async fn sessions_that_always_die_are_a_failure_at_last() {
     let mut rig = Rig::new(5, &[("a", 1)]);
     rig.script("a-0", vec![Step::Break(Code::ProtocolError, Remedy::FreshSession); 99]);
-    rig.submit_with("a", 0..1, |job| job.task.options.retry_count = 1);
+    rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 1);
     let answer = rig.answer().await;
     assert_eq!((answer.attempts, answer.code), (2, Some(Code::ProtocolError)));
     assert!(rig.tries().len() < 10);
@@ -61,7 +61,7 @@ async fn a_full_server_gets_fewer_sessions_and_no_task_fails_for_it() {
     rig.submit("a", 0..1);
     rig.answer().await;
     rig.servers.on_login("a", refuse(Code::ServerBusy, Remedy::LowerLimit));
-    rig.submit_with("a", 1..50, |job| job.task.options.retry_count = 0);
+    rig.submit_with("a", 1..50, |job| job.task_mut().options.retry_count = 0);
     let answers = rig.answers(49).await;
     assert!(answers.iter().all(|answer| answer.code.is_none() && answer.attempts == 1));
     assert_eq!(rig.pool.limit("a"), 1);
@@ -83,7 +83,7 @@ async fn a_transfer_too_many_lowers_the_limit_too() {
 async fn a_server_that_stays_full_is_server_busy_at_last() {
     let mut rig = Rig::new(9, &[("a", 9)]);
     rig.servers.on_login("a", refuse(Code::ServerBusy, Remedy::LowerLimit));
-    rig.submit_with("a", 0..1, |job| job.task.options.retry_count = 1);
+    rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 1);
     let answer = rig.answer().await;
     assert_eq!((answer.attempts, answer.code), (2, Some(Code::ServerBusy)));
     assert_eq!(rig.servers.connects("a"), FREE_REFUSALS as usize + 2);
@@ -111,7 +111,7 @@ async fn a_wrong_password_is_tried_once_for_all_tasks() {
 async fn each_failed_login_is_charged_to_one_task_and_the_others_wait() {
     let mut rig = Rig::new(9, &[("a", 5)]);
     rig.servers.on_login("a", refuse(Code::ConnectFailed, Remedy::OpenBreaker));
-    rig.submit_with("a", 0..100, |job| job.task.options.retry_count = 1);
+    rig.submit_with("a", 0..100, |job| job.task_mut().options.retry_count = 1);
     sleep(Duration::from_secs(40)).await;
     let connects = rig.servers.connects("a");
     assert!((5..60).contains(&connects), "{connects}: spaced, and not given up");
@@ -127,7 +127,7 @@ async fn where_no_data_connection_succeeds_the_breaker_opens_though_logins_do() 
     for n in 0..100 {
         rig.script(&format!("a-{n}"), broken.clone());
     }
-    rig.submit_with("a", 0..100, |job| job.task.options.retry_count = 100);
+    rig.submit_with("a", 0..100, |job| job.task_mut().options.retry_count = 100);
     sleep(Duration::from_secs(60)).await;
     let tries = rig.tries().len();
     assert!((12..100).contains(&tries), "{tries}: spaced, and not given up");
@@ -154,7 +154,7 @@ async fn without_retries_no_task_waits_longer_than_a_minute_for_a_dead_server() 
     let mut rig = Rig::new(9, &[("a", 5)]);
     rig.servers.on_login("a", Login::Hang);
     let began = Instant::now();
-    rig.submit_with("a", 0..100, |job| job.task.options.retry_count = 0);
+    rig.submit_with("a", 0..100, |job| job.task_mut().options.retry_count = 0);
     let answers = rig.answers(100).await;
     assert!(answers.iter().all(|answer| answer.code == Some(Code::Timeout)));
     // One login's time more: the trouble begins when the first one has failed.
@@ -201,8 +201,8 @@ async fn no_try_begins_after_the_deadline() {
     let mut rig = Rig::new(5, &[("a", 1)]);
     rig.script("a-0", vec![Step::Fail(Code::Timeout, Remedy::Wait); 200]);
     rig.submit_with("a", 0..1, |job| {
-        job.task.options.retry_count = 100;
-        job.task.options.deadline = Some(Timestamp::now() + Duration::from_millis(500));
+        job.task_mut().options.retry_count = 100;
+        job.task_mut().options.deadline = Some(Timestamp::now() + Duration::from_millis(500));
     });
     let answer = rig.answer().await;
     assert_eq!(answer.code, Some(Code::DeadlineExceeded));

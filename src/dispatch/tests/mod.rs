@@ -3,6 +3,7 @@
 mod deferring;
 mod failing;
 mod fairness;
+mod insight;
 mod order;
 mod reconfiguring;
 mod rig;
@@ -95,8 +96,8 @@ async fn a_session_in_doubt_is_not_used_again() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_tried_is_answered_without_a_session() {
     let mut rig = Rig::new(5, &[("a", 1)]);
-    rig.submit_with("a", 0..1, |job| job.task.options.verify = Verify::Hash);
-    rig.submit_with("a", 1..2, |job| job.task.options.deadline = Some(Timestamp::UNIX_EPOCH));
+    rig.submit_with("a", 0..1, |job| job.task_mut().options.verify = Verify::Hash);
+    rig.submit_with("a", 1..2, |job| job.task_mut().options.deadline = Some(Timestamp::UNIX_EPOCH));
     rig.submit_with("x", 0..1, |_| {});
     let codes: Vec<_> = rig.answers(3).await.iter().map(|answer| (answer.code, answer.attempts)).collect();
     let expected = [Code::Unsupported, Code::DeadlineExceeded, Code::UnknownConnection];

@@ -9,7 +9,7 @@ use crate::task::Operation;
 
 fn to(path: &str) -> impl Fn(&mut Job) {
     let path = path.to_owned();
-    move |job| job.task.local_path.clone_from(&path)
+    move |job| job.task_mut().local_path.clone_from(&path)
 }
 
 fn order_of(rig: &Rig) -> Vec<String> {
@@ -63,7 +63,7 @@ async fn whatever_ends_a_task_the_next_one_begins() {
     rig.submit_with("a", 0..1, to("/same"));
     rig.submit_with("a", 1..2, |job| {
         to("/same")(job);
-        job.task.options.deadline = Some(Timestamp::now() + Duration::from_millis(50));
+        job.task_mut().options.deadline = Some(Timestamp::now() + Duration::from_millis(50));
     });
     rig.submit_with("a", 2..3, to("/same"));
     std::thread::sleep(Duration::from_millis(60)); // deadlines are of the wall's clock
@@ -134,8 +134,9 @@ proptest! {
             let order = Order::new([roots].into(), resolve);
             let place = |operation, path: String| {
                 let mut job = rig.job("a", "a-0");
-                job.task.operation = operation;
-                (job.task.local_path, job.task.remote_path) = (path.clone(), path);
+                let task = job.task_mut();
+                task.operation = operation;
+                (task.local_path, task.remote_path) = (path.clone(), path);
                 order.place(&job)
             };
             let noisy: String = noise.iter().zip(&names).flat_map(|(noise, name)| [*noise, name]).collect();

@@ -74,7 +74,7 @@ async fn waiting_tasks_of_a_removed_connection_are_answered_once_and_those_in_fl
 #[tokio::test(start_paused = true)]
 async fn one_behind_a_task_of_a_removed_connection_is_answered_too() {
     let mut rig = Rig::new(5, &[("a", 2), ("b", 2)]);
-    let same = |job: &mut Job| job.task.local_path = "/same".to_owned();
+    let same = |job: &mut Job| job.task_mut().local_path = "/same".to_owned();
     rig.submit_with("b", 0..1, same);
     rig.submit_with("a", 0..2, same);
     rig.submit_with("b", 1..2, same);
@@ -117,7 +117,7 @@ async fn a_changed_connection_begins_with_a_closed_breaker() {
 async fn a_login_with_outdated_settings_tells_nothing_of_the_new_ones_and_costs_the_task_nothing() {
     let mut rig = Rig::new(5, &[("a", 2)]);
     rig.servers.on_login("a", refuse(Code::AuthFailed));
-    rig.submit_with("a", 0..1, |job| job.task.options.retry_count = 0);
+    rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 0);
     sleep(Duration::from_millis(5)).await; // the login is under way, and refused already
     rig.servers.on_login("a", Login::Accept);
     rig.change("a");
@@ -144,7 +144,7 @@ async fn tasks_in_flight_finish_on_the_old_session_and_the_next_gets_a_new_one()
 async fn a_task_that_waits_for_its_next_try_is_tried_with_the_new_settings_at_once() {
     let mut rig = Rig::new(5, &[("a", 1)]);
     rig.script("a-0", vec![Step::Fail(Code::StorageFull, Remedy::Wait); 3]);
-    rig.submit_with("a", 0..1, |job| job.task.options.retry_count = 5);
+    rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 5);
     while rig.tries().len() < 3 {
         sleep(Duration::from_millis(10)).await;
     }
@@ -161,7 +161,7 @@ async fn tasks_of_a_local_connection_that_moves_keep_their_order_with_those_that
     rig.file_takes(Duration::from_secs(1));
     let to = |path: &'static str, offset: i64| {
         move |job: &mut Job| {
-            job.task.local_path = path.to_owned();
+            job.task_mut().local_path = path.to_owned();
             job.record.origin.offset = offset;
         }
     };

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::*;
 use crate::failure::{Code, Remedy};
+use crate::insight::Gauge;
 use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
@@ -63,7 +64,7 @@ impl Carry<FakeSession> for FakeCarrier {
         &self,
         session: &mut FakeSession,
         (): &mut (),
-        (task, record): (&Task, &Record),
+        (task, record, gauge): (&Task, &Record, &Gauge),
         _: &mut Kept,
         _: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -77,6 +78,8 @@ impl Carry<FakeSession> for FakeCarrier {
             (step.unwrap_or(Step::Done), state.file_takes)
         };
         session.sound = false; // an exchange is under way
+        gauge.begin(0, Some(7));
+        gauge.add(3);
         sleep(file_takes).await;
         match step {
             Step::Done => {}
@@ -123,8 +126,16 @@ pub struct Rig {
     pub servers: FakeServers,
     pub budget: Budget,
     pub deferral: Deferral,
+    pub failures: Failures,
     carrier: FakeCarrier,
     answers: mpsc::Receiver<Answered>,
+}
+
+impl Job {
+    /// Of a job that nobody has seen yet.
+    pub fn task_mut(&mut self) -> &mut Task {
+        Arc::make_mut(&mut self.task)
+    }
 }
 
 impl Rig {
@@ -158,6 +169,7 @@ impl Rig {
             limit: Duration::from_secs(86_400),
             is_possible: Arc::default(),
         };
+        let failures = Failures::default();
         let dispatcher = Dispatcher::new(Wiring {
             pool: pool.clone(),
             carrier: carrier.clone(),
@@ -168,9 +180,10 @@ impl Rig {
             budget: budget.clone(),
             answers: sender,
             metrics: Metrics::default(),
+            failures: failures.clone(),
             traces: Traces::default(),
         });
-        Rig { dispatcher, pool, servers, budget, deferral, carrier, answers }
+        Rig { dispatcher, pool, servers, budget, deferral, failures, carrier, answers }
     }
 
     pub fn script(&self, task_id: &str, steps: impl IntoIterator<Item = Step>) {
@@ -208,7 +221,7 @@ impl Rig {
     pub fn job(&self, connection: &str, task_id: &str) -> Job {
         let admission = self.budget.admit(10);
         let (record, task) = (record(), task(connection, task_id));
-        Job { record: Box::new(record), task, hop: None, admission }
+        Job { record: Box::new(record), task: Arc::new(task), hop: None, admission }
     }
 
     /// Submits tasks named `<connection>-<n>`.

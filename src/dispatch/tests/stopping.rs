@@ -44,7 +44,7 @@ async fn a_drain_ends_at_once_where_tasks_only_wait() {
     rig.servers.on_login("a", Login::Refuse(crate::pool::fake::try_error(Code::ConnectFailed, Remedy::Wait)));
     rig.script("b-0", vec![Step::Fail(Code::Timeout, Remedy::Wait); 9]);
     rig.submit("a", 0..100);
-    rig.submit_with("b", 0..1, |job| job.task.options.retry_count = 9);
+    rig.submit_with("b", 0..1, |job| job.task_mut().options.retry_count = 9);
     sleep(Duration::from_secs(20)).await;
     let began = Instant::now();
     rig.dispatcher.drain(Instant::now() + Duration::from_secs(10)).await;

@@ -25,7 +25,7 @@ fn of(rig: &Rig, offset: i64) -> Whereabouts {
 async fn a_task_is_in_transfer_or_waits_for_a_session_or_behind_its_destinations_first() {
     let rig = Rig::new(5, &[("a", 1)]);
     rig.file_takes(Duration::from_secs(100));
-    let same = |job: &mut Job| job.task.local_path = "/same".to_owned();
+    let same = |job: &mut Job| job.task_mut().local_path = "/same".to_owned();
     submit(&rig, "a", 0, same);
     submit(&rig, "a", 1, |_| {});
     submit(&rig, "a", 2, |_| {});
@@ -49,7 +49,7 @@ async fn a_task_waits_for_a_login_a_breaker_or_its_next_try() {
     rig.script("a-9", [Step::Fail(Code::Timeout, Remedy::Wait)]);
     submit(&rig, "hangs", 1, |_| {});
     for offset in 2..6 {
-        submit(&rig, "dead", offset, |job| job.task.options.retry_count = 100);
+        submit(&rig, "dead", offset, |job| job.task_mut().options.retry_count = 100);
     }
     sleep(Duration::from_secs(10)).await;
     assert!(matches!(of(&rig, 1).waits_for, WaitsFor::Login { since } if since >= Duration::from_secs(9)));

@@ -1,0 +1,206 @@
+//! Finds partitions that end with what no consumer is ever shown: transactions' markers, aborted records.
+//!
+//! The low-water mark stands on the first of these offsets, and would stay there until a record follows. So long the
+//! partition seems to have a lag of one; and where retention comes first, the mark is below the log's begin, and
+//! nobody can tell any more whether a task was lost there: the partition halts. So a reader of its own, no member
+//! of the group, reads on in partitions that stand still short of their end. Where it comes to the end and is
+//! shown nothing, there is nothing, and the mark moves on.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message as _};
+
+use super::super::properties::without_value;
+use super::super::rebalance::list_of;
+use super::{Loop, Phase};
+use crate::offsets::{PartitionState, TopicId, TopicPartition};
+
+/// A partition that has stood still for this long is read.
+const STANDS_STILL: Duration = Duration::from_secs(10);
+/// For all that are read at once. What takes longer is read again later.
+const DEADLINE: Duration = Duration::from_secs(20);
+const LOOK_AT_ONE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
+/// A marker is small, and a record ends the reading: this many bytes are enough.
+const FETCH_BYTES: &str = "65536";
+
+/// A partition as it was when nothing moved in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Still {
+    position: i64,
+    end: i64,
+    topic_id: Option<TopicId>,
+}
+
+/// From `from` to before `end` the partition holds no record.
+#[derive(Debug)]
+struct Empty {
+    at: TopicPartition,
+    topic_id: Option<TopicId>,
+    from: i64,
+    end: i64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Trailing {
+    /// What stood still at the last look, and whether it has been read since.
+    still: HashMap<TopicPartition, (Still, bool)>,
+    last_look: Option<Instant>,
+    reading: Option<Receiver<KafkaResult<Vec<Empty>>>>,
+}
+
+impl Loop {
+    /// Moves the low-water mark over what holds no record at the end of partitions with nothing to do.
+    pub(super) fn pass_over_ends(&mut self, owned: &[PartitionState]) {
+        if self.is_at(Phase::Hold) {
+            return;
+        }
+        for Empty { at, topic_id, from, end } in self.trailing.found() {
+            tracing::debug!(topic = %at.topic, partition = at.partition, from, end, "no record stands there");
+            self.parts.offsets.pass_to(&at, topic_id, from, end);
+        }
+        let is_free = |state: &&PartitionState| {
+            let at = &state.at;
+            let is_held = self.paused.contains(at) || self.halts.contains(at) || self.early.holds(at);
+            !is_held && !state.is_full && !state.is_halted
+        };
+        let still = owned.iter().filter(is_free).filter_map(|state| Some((state.at.clone(), still(state)?)));
+        self.trailing.look(still.collect(), &self.parts.group.properties.0, Instant::now());
+    }
+}
+
+/// `None` where something is in flight, or the end is reached, or unknown.
+fn still(state: &PartitionState) -> Option<Still> {
+    let (position, end) = state.position.zip(state.end)?;
+    let is_idle = state.low_water == Some(position) && position < end;
+    is_idle.then_some(Still { position, end, topic_id: state.topic_id })
+}
+
+impl Trailing {
+    /// What a reading that has ended has found.
+    fn found(&mut self) -> Vec<Empty> {
+        let Some(reading) = &self.reading else { return Vec::new() };
+        let found = match reading.try_recv() {
+            Err(TryRecvError::Empty) => return Vec::new(),
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "reading partitions to their ends; trying again");
+                self.still.clear();
+                Vec::new()
+            }
+            Err(TryRecvError::Disconnected) => Vec::new(),
+        };
+        self.reading = None;
+        found
+    }
+
+    /// Has those read that stand as they stood at the last look, each once.
+    fn look(&mut self, now: HashMap<TopicPartition, Still>, properties: &ClientConfig, at: Instant) {
+        let is_early = self.last_look.is_some_and(|last| at.saturating_duration_since(last) < STANDS_STILL);
+        if is_early || self.reading.is_some() {
+            return;
+        }
+        self.last_look = Some(at);
+        let due = self.due(now);
+        if due.is_empty() {
+            return;
+        }
+        let properties = properties.clone();
+        let (tell, told) = sync_channel(1);
+        let read = move || {
+            let _ = tell.send(read(properties, &due)); // nobody listens after the end
+        };
+        match std::thread::Builder::new().name("trailing".into()).spawn(read) {
+            Ok(_) => self.reading = Some(told),
+            Err(error) => tracing::warn!(%error, "cannot read partitions to their ends"),
+        }
+    }
+
+    fn due(&mut self, now: HashMap<TopicPartition, Still>) -> Vec<(TopicPartition, Still)> {
+        let mut due = Vec::new();
+        let before = std::mem::take(&mut self.still);
+        for (at, state) in now {
+            let was = before.get(&at).filter(|(was, _)| *was == state);
+            if matches!(was, Some((_, false))) {
+                due.push((at.clone(), state.clone()));
+            }
+            self.still.insert(at, (state, was.is_some()));
+        }
+        due
+    }
+}
+
+/// Reads these partitions until each has come to its end or shown a record.
+fn read(mut properties: ClientConfig, asked: &[(TopicPartition, Still)]) -> KafkaResult<Vec<Empty>> {
+    // With the group's name, without which librdkafka assigns nothing; who does not subscribe does not join.
+    for of_members in ["group.instance.id", "group.protocol", "statistics.interval.ms"] {
+        properties.remove(of_members);
+    }
+    properties.set("auto.offset.reset", "error").set("fetch.message.max.bytes", FETCH_BYTES);
+    let reader: BaseConsumer<DefaultConsumerContext> = properties.create().map_err(without_value)?;
+    let mut open = Vec::new();
+    let mut list = TopicPartitionList::with_capacity(asked.len());
+    for (at, still) in asked {
+        // By `read_committed` this is the last stable offset: what an open transaction holds is behind it.
+        let (first, end) = reader.fetch_watermarks(&at.topic, at.partition, LOOK_AT_ONE)?;
+        if first <= still.position && still.position < end {
+            list.add_partition_offset(&at.topic, at.partition, Offset::Offset(still.position))?;
+            open.push(Empty { at: at.clone(), topic_id: still.topic_id, from: still.position, end });
+        }
+    }
+    reader.assign(&list)?;
+    let begun = Instant::now();
+    let mut found = Vec::new();
+    while !open.is_empty() && begun.elapsed() < DEADLINE {
+        match reader.poll(POLL) {
+            Some(Ok(message)) => {
+                let shows = |empty: &Empty| {
+                    *empty.at.topic == *message.topic() && empty.at.partition == message.partition()
+                };
+                if let Some(shown) = open.iter().position(shows) {
+                    reader.pause(&list_of(&[open.swap_remove(shown).at]))?;
+                }
+            }
+            Some(Err(error)) => tracing::debug!(%error, "reading partitions to their ends"),
+            None => {}
+        }
+        // Moves in the records' order, and past what is shown to nobody, once that is reached.
+        let positions = reader.position()?;
+        let is_at_end = |empty: &Empty| {
+            let position = positions.find_partition(&empty.at.topic, empty.at.partition);
+            matches!(position.map(|found| found.offset()), Some(Offset::Offset(at)) if at >= empty.end)
+        };
+        found.extend(open.extract_if(.., |empty| is_at_end(empty)));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "t".into(), partition }
+    }
+
+    fn one(position: i64, end: i64) -> HashMap<TopicPartition, Still> {
+        [(at(0), Still { position, end, topic_id: None })].into()
+    }
+
+    #[test]
+    fn what_stands_still_is_read_once_and_again_where_something_has_changed() {
+        let mut trailing = Trailing::default();
+        assert!(trailing.due(one(3, 4)).is_empty(), "it may move yet");
+        assert_eq!(trailing.due(one(3, 4)).len(), 1);
+        assert!(trailing.due(one(3, 4)).is_empty(), "read, and a record was there");
+        assert!(trailing.due(one(3, 5)).is_empty(), "it has grown");
+        assert_eq!(trailing.due(one(3, 5)).len(), 1);
+        assert!(trailing.due(HashMap::new()).is_empty());
+        assert!(trailing.due(one(3, 5)).is_empty(), "it was away");
+    }
+}

@@ -1,0 +1,52 @@
+//! One FTP connection as it is configured, and what is known of its server.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::config::TlsMode;
+use crate::failure::{Code, Failure};
+
+/// A connection now; its sessions and tasks are in the metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConnectionState {
+    pub name: String,
+    /// `ftp.example.com:21`.
+    pub server: String,
+    /// `off`, `explicit` or `implicit`.
+    pub tls: &'static str,
+    /// `closed`, `half-open` or `open`.
+    pub breaker: &'static str,
+    /// Until then nobody tries the server.
+    #[serde(serialize_with = "super::time::option::serialize")]
+    pub breaker_until: Option<Timestamp>,
+    pub last_error: Option<LastError>,
+    /// Sessions that it may have at present: fewer than `max_sessions` where its server has said so.
+    pub limit: usize,
+    pub max_sessions: usize,
+}
+
+/// The last failure that any of the connection's tasks would have met: of a login, or of its server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastError {
+    #[serde(serialize_with = "super::time::serialize")]
+    pub at: Timestamp,
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl LastError {
+    #[must_use]
+    pub fn new(at: Timestamp, failure: &Failure) -> Self {
+        LastError { at, code: Code::as_str(failure.code), message: failure.message.clone() }
+    }
+}
+
+/// The word that the API has for it.
+#[must_use]
+pub const fn tls_name(mode: TlsMode) -> &'static str {
+    match mode {
+        TlsMode::Off => "off",
+        TlsMode::Explicit => "explicit",
+        TlsMode::Implicit => "implicit",
+    }
+}

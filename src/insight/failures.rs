@@ -1,0 +1,119 @@
+//! The last failures of this pod: a ring.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::task::{Operation, Task};
+
+/// Older ones are in the failures topic.
+pub const MAX_FAILURES: usize = 200;
+
+/// One failure, as it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    #[serde(serialize_with = "super::time::serialize")]
+    pub at: Timestamp,
+    /// None where the record has none, or none that could be read.
+    pub task_id: Option<String>,
+    /// The following four are none where the record is no task.
+    pub connection: Option<String>,
+    pub operation: Option<&'static str>,
+    pub remote_path: Option<String>,
+    pub local_path: Option<String>,
+    pub code: &'static str,
+    pub message: String,
+    /// What to do about it.
+    pub advice: &'static str,
+    /// Tries begun.
+    pub attempts: u32,
+    /// The last decisive reply.
+    pub ftp_code: Option<u16>,
+}
+
+impl Failed {
+    /// Of a record that is no task.
+    #[must_use]
+    pub fn rejected(at: Timestamp, task_id: Option<&str>, attempts: u32, failure: &Failure) -> Self {
+        Failed {
+            at,
+            task_id: task_id.map(str::to_owned),
+            connection: None,
+            operation: None,
+            remote_path: None,
+            local_path: None,
+            code: failure.code.as_str(),
+            message: failure.message.clone(),
+            advice: failure.code.advice(),
+            attempts,
+            ftp_code: failure.ftp_code,
+        }
+    }
+
+    #[must_use]
+    pub fn of(at: Timestamp, task: &Task, attempts: u32, failure: &Failure) -> Self {
+        Failed {
+            connection: Some(task.remote.clone()),
+            operation: Some(operation_name(task.operation)),
+            remote_path: Some(task.remote_path.clone()),
+            local_path: Some(task.local_path.clone()),
+            ..Failed::rejected(at, Some(&task.task_id), attempts, failure)
+        }
+    }
+}
+
+pub(super) const fn operation_name(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Download => "download",
+        Operation::Upload => "upload",
+    }
+}
+
+/// The last [`MAX_FAILURES`]; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Failures {
+    ring: Arc<Mutex<VecDeque<Failed>>>,
+}
+
+impl Failures {
+    pub fn add(&self, failed: Failed) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if ring.len() >= MAX_FAILURES {
+            ring.pop_back();
+        }
+        ring.push_front(failed);
+    }
+
+    /// The newest first.
+    #[must_use]
+    pub fn last(&self, limit: usize) -> Vec<Failed> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.iter().take(limit).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Code;
+
+    #[test]
+    fn the_ring_keeps_the_last_ones() {
+        let failures = Failures::default();
+        for number in 0..MAX_FAILURES + 7 {
+            let failure = Failure::new(Code::InvalidTask, format!("failure {number}"));
+            failures.add(Failed::rejected(Timestamp::UNIX_EPOCH, None, 0, &failure));
+        }
+        let last = failures.last(2);
+        assert_eq!(
+            last.iter().map(|failed| &*failed.message).collect::<Vec<_>>(),
+            ["failure 206", "failure 205"]
+        );
+        let all = failures.last(usize::MAX);
+        assert_eq!((all.len(), &*all[MAX_FAILURES - 1].message), (MAX_FAILURES, "failure 7"));
+        assert!(last[0].advice.starts_with("Correct the producer"));
+    }
+}

@@ -1,0 +1,163 @@
+//! How far a transfer is: written by the one that carries it, read by whoever asks.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// No size is known.
+const UNKNOWN: u64 = u64::MAX;
+/// A rate is measured over so much time at least.
+const RATE_OVER: Duration = Duration::from_secs(1);
+
+/// What a try does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// It waits for its login.
+    Login,
+    /// It has a session, and no byte has moved: names, sizes and hashes are asked for.
+    Begin,
+    /// Bytes move.
+    Transfer,
+    /// All bytes have moved: they are verified, made durable, renamed.
+    Finish,
+}
+
+impl Phase {
+    /// One word, from a closed list.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Phase::Login => "login",
+            Phase::Begin => "begin",
+            Phase::Transfer => "transfer",
+            Phase::Finish => "finish",
+        }
+    }
+
+    const fn of(number: u8) -> Phase {
+        match number {
+            0 => Phase::Login,
+            1 => Phase::Begin,
+            2 => Phase::Transfer,
+            _ => Phase::Finish,
+        }
+    }
+}
+
+/// One try's gauge. No lock for the one that writes it.
+#[derive(Debug)]
+pub struct Gauge {
+    phase: AtomicU8,
+    /// Bytes that an earlier try has left.
+    from: AtomicU64,
+    bytes: AtomicU64,
+    size: AtomicU64,
+    /// What the last look saw, for the rate since then.
+    seen: Mutex<Option<Seen>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    at: Instant,
+    bytes: u64,
+    rate: f64,
+}
+
+impl Default for Gauge {
+    fn default() -> Self {
+        Gauge {
+            phase: AtomicU8::new(Phase::Login as u8),
+            from: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            size: AtomicU64::new(UNKNOWN),
+            seen: Mutex::new(None),
+        }
+    }
+}
+
+impl Gauge {
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Bytes move from now on: `from` are there from an earlier try, `size` are expected in all.
+    pub fn begin(&self, from: u64, size: Option<u64>) {
+        self.from.store(from, Ordering::Relaxed);
+        self.bytes.store(from, Ordering::Relaxed);
+        self.size.store(size.unwrap_or(UNKNOWN), Ordering::Relaxed);
+        self.enter(Phase::Transfer);
+    }
+
+    /// These have moved as well.
+    pub fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        Phase::of(self.phase.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of the file that are there, those of an earlier try included where it goes on from them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that it will have in the end.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        Some(self.size.load(Ordering::Relaxed)).filter(|size| *size != UNKNOWN)
+    }
+
+    /// Bytes a second since the last look, one that is at least [`RATE_OVER`] ago; at the first one since the try
+    /// `began`.
+    pub fn rate(&self, began: Instant, now: Instant) -> f64 {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.bytes();
+        let (since, before) = match *seen {
+            Some(Seen { at, rate, .. }) if now.saturating_duration_since(at) < RATE_OVER => return rate,
+            Some(Seen { at, bytes, .. }) => (at, bytes),
+            None => (began, self.from.load(Ordering::Relaxed)),
+        };
+        let over = now.saturating_duration_since(since).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate to be looked at")]
+        let moved = bytes.saturating_sub(before) as f64;
+        let rate = if over > 0.0 { moved / over } else { 0.0 };
+        *seen = Some(Seen { at: now, bytes, rate });
+        rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_that_since_the_last_look() {
+        let (gauge, began) = (Gauge::default(), Instant::now());
+        let at = |seconds: f64| began + Duration::from_secs_f64(seconds);
+        assert_eq!(gauge.phase(), Phase::Login);
+        gauge.begin(1_000, Some(9_000));
+        gauge.add(2_000);
+        let rates = |seconds: f64| format!("{:.0}", gauge.rate(began, at(seconds)));
+        assert_eq!(rates(2.0), "1000", "what was there before has not moved");
+        gauge.add(3_000);
+        assert_eq!(rates(2.5), "1000", "too soon for another one");
+        assert_eq!(rates(3.0), "3000");
+        assert_eq!(rates(4.0), "0", "it stands still");
+        assert_eq!((gauge.bytes(), gauge.size(), gauge.phase()), (6_000, Some(9_000), Phase::Transfer));
+    }
+
+    #[test]
+    fn every_phase_is_read_as_it_was_written() {
+        let gauge = Gauge::default();
+        for phase in [Phase::Finish, Phase::Begin, Phase::Transfer, Phase::Login] {
+            gauge.enter(phase);
+            assert_eq!(gauge.phase(), phase);
+        }
+        gauge.begin(0, None);
+        assert_eq!(gauge.size(), None);
+    }
+}

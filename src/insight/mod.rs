@@ -1,0 +1,46 @@
+//! What a running pod tells of itself beyond its metrics: the transfers in flight, the last failures, its
+//! partitions and connections. Written by the parts that know, read by the sidecar when somebody asks.
+//!
+//! Everything here is bounded, and what a transfer's way costs for it is an addition to an atomic number.
+
+mod connections;
+mod failures;
+mod gauge;
+mod partitions;
+mod time;
+mod transfers;
+
+use crate::config::LastReload;
+pub use connections::{ConnectionState, LastError, tls_name};
+pub use failures::{Failed, Failures, MAX_FAILURES};
+pub use gauge::{Gauge, Phase};
+pub use partitions::{Partition, Partitions};
+pub use time::rfc3339;
+pub use transfers::{Longest, MAX_TRANSFERS, Query, Transfer, Transfers};
+
+/// A pod, as the sidecar asks about it. Each call looks at what holds now, and is cheap enough for once a second.
+pub trait Insight: Send + Sync {
+    /// The pod's name.
+    fn pod(&self) -> &str;
+
+    /// Its consumer group.
+    fn group(&self) -> &str;
+
+    /// The FTP connections that there are now, by name.
+    fn connections(&self) -> Vec<ConnectionState>;
+
+    /// The tasks in flight, those first that have been so for the longest.
+    fn transfers(&self, query: &Query) -> Transfers;
+
+    /// The last failures, the newest first.
+    fn failures(&self, limit: usize) -> Vec<Failed>;
+
+    /// The partitions that are this pod's, by topic and number.
+    fn partitions(&self) -> Vec<Partition>;
+
+    /// The configuration that holds now, without its secrets, as YAML.
+    fn config(&self) -> String;
+
+    /// What came of reading its files the last time.
+    fn last_reload(&self) -> LastReload;
+}

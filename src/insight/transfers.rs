@@ -1,0 +1,161 @@
+//! The tasks in flight: which of them are shown.
+
+use std::collections::BinaryHeap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::failures::operation_name;
+use super::gauge::Gauge;
+use crate::task::Task;
+
+/// More are not shown at once.
+pub const MAX_TRANSFERS: usize = 1_000;
+
+/// Which transfers are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// [`MAX_TRANSFERS`] at most.
+    pub limit: usize,
+    /// So many of those that take longest are left out.
+    pub offset: usize,
+    /// Those of this connection alone.
+    pub connection: Option<String>,
+}
+
+/// Some of the tasks in flight.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Transfers {
+    /// All that there are, of the connection that was asked for.
+    pub total: usize,
+    pub transfers: Vec<Transfer>,
+}
+
+/// One task in flight.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Transfer {
+    pub task_id: String,
+    pub connection: String,
+    /// `download` or `upload`.
+    pub operation: &'static str,
+    pub remote_path: String,
+    pub local_path: String,
+    /// Which try this is, from 1.
+    pub attempt: u32,
+    /// What it does: see [`super::Phase`].
+    pub phase: &'static str,
+    /// When this try began.
+    #[serde(serialize_with = "super::time::serialize")]
+    pub since: Timestamp,
+    pub bytes: u64,
+    pub size: Option<u64>,
+    pub bytes_per_second: f64,
+}
+
+impl Transfer {
+    /// The task, its try's number, when that began, by the wall and by the process's clock, and its gauge.
+    #[must_use]
+    pub fn new(
+        task: &Task,
+        attempt: u32,
+        (since, began): (Timestamp, std::time::Instant),
+        gauge: &Gauge,
+        now: std::time::Instant,
+    ) -> Self {
+        Transfer {
+            task_id: task.task_id.clone(),
+            connection: task.remote.clone(),
+            operation: operation_name(task.operation),
+            remote_path: task.remote_path.clone(),
+            local_path: task.local_path.clone(),
+            attempt,
+            phase: gauge.phase().as_str(),
+            since,
+            bytes: gauge.bytes(),
+            size: gauge.size(),
+            bytes_per_second: gauge.rate(began, now),
+        }
+    }
+}
+
+/// Keeps the oldest of all that it is shown, and counts them: `K` is when they began.
+/// So many thousands are looked at without one of them being copied for nothing.
+#[derive(Debug)]
+pub struct Longest<K, T> {
+    room: usize,
+    total: usize,
+    kept: BinaryHeap<(K, usize, Kept<T>)>,
+}
+
+/// Takes no part in the order.
+#[derive(Debug)]
+struct Kept<T>(T);
+
+impl<T> PartialEq for Kept<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Eq for Kept<T> {}
+
+impl<T> PartialOrd for Kept<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Kept<T> {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+
+impl<K: Ord + Copy, T> Longest<K, T> {
+    /// Keeps as many as `query` needs.
+    #[must_use]
+    pub fn new(query: &Query) -> Self {
+        let room = query.offset.saturating_add(query.limit);
+        Longest { room, total: 0, kept: BinaryHeap::new() }
+    }
+
+    /// `item` is asked for only where it is among the oldest so far.
+    pub fn see(&mut self, since: K, item: impl FnOnce() -> T) {
+        self.total += 1;
+        if self.kept.len() >= self.room {
+            match self.kept.peek() {
+                Some((youngest, _, _)) if since < *youngest => drop(self.kept.pop()),
+                _ => return,
+            }
+        }
+        self.kept.push((since, self.total, Kept(item())));
+    }
+
+    /// How many were seen, and those that `query` asks for, the oldest first.
+    #[must_use]
+    pub fn of(self, query: &Query) -> (usize, Vec<T>) {
+        let sorted = self.kept.into_sorted_vec();
+        (self.total, sorted.into_iter().skip(query.offset).map(|(_, _, Kept(item))| item).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_are_kept_and_all_are_counted() {
+        let query = |limit, offset| Query { limit, offset, connection: None };
+        let of = |query: &Query| {
+            let mut longest = Longest::new(query);
+            for number in 0..1_000_u32 {
+                longest.see(number * 7 % 1_000, || number * 7 % 1_000);
+            }
+            longest.of(query)
+        };
+        assert_eq!(of(&query(3, 0)), (1_000, vec![0, 1, 2]));
+        assert_eq!(of(&query(2, 998)), (1_000, vec![998, 999]));
+        assert_eq!(of(&query(2, 1_000)), (1_000, vec![]));
+        assert_eq!(of(&query(0, 0)), (1_000, vec![]));
+    }
+}

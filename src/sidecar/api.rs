@@ -1,0 +1,89 @@
+//! What is beneath `/api/v1/`.
+
+use axum::extract::{Extension, RawQuery, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+
+use super::answers::{Connections, Failures, Partitions, Refused, Status, Yaml};
+use super::feed::COME_AGAIN;
+use super::history::Hour;
+use super::query;
+use super::serve::EndsAt;
+use super::view::View;
+
+/// What all of this is, for programs.
+const OPENAPI: &str = include_str!("openapi.json");
+
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+pub(super) fn routes() -> Router<View> {
+    Router::new()
+        .route("/api/v1/status", get(show_status))
+        .route("/api/v1/connections", get(show_connections))
+        .route("/api/v1/transfers", get(show_transfers))
+        .route("/api/v1/failures", get(show_failures))
+        .route("/api/v1/partitions", get(show_partitions))
+        .route("/api/v1/history", get(show_history))
+        .route("/api/v1/config", get(show_config))
+        .route("/api/v1/events", get(show_events))
+        .route("/api/v1/openapi.json", get(([(header::CONTENT_TYPE, JSON)], OPENAPI)))
+}
+
+async fn show_status(State(view): State<View>) -> Json<Status> {
+    Json(view.status())
+}
+
+async fn show_connections(State(view): State<View>) -> Json<Connections> {
+    Json(Connections { connections: view.connections() })
+}
+
+async fn show_transfers(State(view): State<View>, RawQuery(query): RawQuery) -> Response {
+    match query::transfers(query.as_deref()) {
+        Ok(query) => Json(view.insight.transfers(&query)).into_response(),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, error),
+    }
+}
+
+async fn show_failures(State(view): State<View>, RawQuery(query): RawQuery) -> Response {
+    match query::failures(query.as_deref()) {
+        Ok(limit) => Json(Failures { failures: view.insight.failures(limit) }).into_response(),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, error),
+    }
+}
+
+async fn show_partitions(State(view): State<View>) -> Json<Partitions> {
+    Json(Partitions { partitions: view.insight.partitions() })
+}
+
+async fn show_history(State(view): State<View>) -> Json<Hour> {
+    Json(view.history.hour())
+}
+
+async fn show_config(State(view): State<View>) -> Json<Yaml> {
+    Json(Yaml { yaml: view.insight.config() })
+}
+
+/// A stream that ends before its connection has to.
+async fn show_events(
+    State(view): State<View>,
+    Extension(EndsAt(end)): Extension<EndsAt>,
+    method: Method,
+) -> Response {
+    let head = [(header::CONTENT_TYPE, EVENT_STREAM)];
+    if method == Method::HEAD {
+        return head.into_response();
+    }
+    if let Some(events) = view.feed.stream(end) {
+        return (head, events).into_response();
+    }
+    let mut refused = refuse(StatusCode::SERVICE_UNAVAILABLE, "there are too many streams".to_owned());
+    refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(COME_AGAIN.as_secs()));
+    refused
+}
+
+fn refuse(code: StatusCode, error: String) -> Response {
+    (code, Json(Refused { error })).into_response()
+}
