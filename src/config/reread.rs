@@ -36,7 +36,7 @@ impl Config {
             let read = mistakes.files();
             readings += 1;
             if read == files || readings == READINGS {
-                let config = Config { connections, api_token, ..self.clone() };
+                let config = Config { api_token, connections, ..self.clone() };
                 return Reread { config: mistakes.or(config), files, stamps };
             }
             files = read;
