@@ -23,6 +23,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::ftp", &["pool/", "transfer/", "dispatch/carry.rs", "cli/check", "cli/submit/walk.rs", "ftp/"]),
     ("crate::storage", &["app/", "transfer/", "cli/check", "cli/submit/walk.rs", "storage/"]),
     ("crate::sidecar", &["app/"]),
+    // the sidecar asks the pod through it, and sees no other part
+    ("crate::insight", &["app/", "consume/", "dispatch/", "transfer/", "publish/tests.rs", "sidecar/"]),
+    ("crate::dispatch", &["app/", "consume/", "dispatch/", "publish/"]),
     ("crate::cli::", &["main.rs", "cli/"]),
     ("opentelemetry", &["traces/"]),
     ("crate::traces", &["app/", "dispatch/", "traces/"]),

@@ -19,6 +19,7 @@ mod support;
 mod stage;
 
 mod after;
+mod api;
 mod bad_input;
 mod caps;
 mod commands;
