@@ -25,6 +25,8 @@ pub(super) use storages::{OpenStorages, open, open_all};
 
 /// What has changed is read once it has stood still for so long.
 const STANDS_STILL: Duration = Duration::from_secs(1);
+/// Between two looks at least, whatever `reload.every` says.
+const LOOKS_APART: Duration = Duration::from_millis(100);
 /// Files on a mount that does not answer are given up after this, and looked at again once they have answered.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Mistakes that are told; the others are counted.
@@ -83,7 +85,7 @@ struct Wrong(Vec<String>);
 impl Reloader {
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        let every = self.current.config().reload.every;
+        let every = self.current.config().reload.every.map(|every| every.max(LOOKS_APART));
         let mut pause = every;
         if every.is_some() {
             self.read(Why::Start).await;

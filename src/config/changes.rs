@@ -179,7 +179,7 @@ impl Config {
         let names = old_values.keys().chain(new_values.keys().filter(|key| !old_values.contains_key(*key)));
         let mut differing: Vec<String> =
             names.filter(|key| old_values.get(*key) != new_values.get(*key)).cloned().collect();
-        if self.api_token.as_ref().is_some_and(|token| token.is_outlasted_by(new.api_token.as_deref())) {
+        if self.api_token.as_ref().is_some_and(|token| token.needs_restart_for(new.api_token.as_deref())) {
             differing.push(super::keys::API_TOKEN.path.to_owned());
         }
         // In the YAML they are only told to be set.

@@ -58,7 +58,7 @@ impl Token {
     }
 
     /// Whether a token that stands in no file of its own has become another: that takes a restart.
-    pub(super) fn is_outlasted_by(&self, new: Option<&Token>) -> bool {
+    pub(super) fn needs_restart_for(&self, new: Option<&Token>) -> bool {
         self.file.is_none() && new.is_some_and(|new| new.file.is_none() && !self.is(new))
     }
 
