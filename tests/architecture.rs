@@ -37,13 +37,19 @@ const RULES: &[(&str, &[&str])] = &[
 /// At most this many lines a file, tests included: a longer one holds more than one noun.
 const MAX_LINES: usize = 450;
 
+/// The program's language, and those of the page.
+const SOURCES: &[&str] = &["rs", "js", "css", "html"];
+
 fn sources() -> Vec<(String, String)> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| SOURCES.iter().any(|known| extension == *known))
+            {
                 found.push(path);
             }
         }

@@ -112,6 +112,18 @@ fn a_demo_that_keeps_running_takes_a_task_of_ones_own() {
     assert!(answer.contains(r#""task_id":"mine-1""#), "{answer}");
     assert_eq!(std::fs::read_to_string(root.join("ftp-server/inbox/hello.txt")).unwrap(), "hello");
 
+    // Its broker cannot look up offsets by time: the failures are found all the same.
+    let mut failures = Command::new(env!("CARGO_BIN_EXE_ftp-pooler"));
+    failures.args(["failures", "--summary", "--config"]).arg(root.join("config/config.yaml"));
+    let listed = output_of({
+        failures.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        failures
+    });
+    let (found, told) =
+        (String::from_utf8(listed.stdout).unwrap(), String::from_utf8(listed.stderr).unwrap());
+    assert!(found.contains("unknown_connection"), "{found}\n{told}");
+    assert!(told.contains("ftp-failures is read from its beginning"), "{told}");
+
     kill(running.0.id(), "INT");
     let mut complained = String::new();
     running.0.stderr.take().unwrap().read_to_string(&mut complained).unwrap();

@@ -159,6 +159,7 @@ impl<'a> Shared<'a> {
         let front = Front {
             current,
             dispatcher,
+            traces: self.traces.clone(),
             answers,
             metrics: self.metrics.clone(),
             failures: self.failures.clone(),

@@ -32,6 +32,8 @@ mod memory;
 mod offsets;
 mod options;
 mod outage;
+mod page;
+mod quick_start;
 mod rebalance;
 mod redo;
 mod reload;
