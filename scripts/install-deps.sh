@@ -225,6 +225,24 @@ peer() {
     fi
 }
 
+# What many write themselves: a worker in Python. Its libraries go into an environment of their own.
+python_worker() {
+    local wanted=benches/peers/python/requirements.txt stamp
+    stamp=$(cksum <"$wanted")
+    [ "$(cat "$deps/python/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null && command -v apt-get >/dev/null; then
+        install_packages "\`make bench\` compares with a worker in Python" python3 python3-venv
+    fi
+    say "fetching aiokafka, aioftp and uvloop into $deps/python"
+    rm -rf "$deps/python"
+    if python3 -m venv "$deps/python" && "$deps/python/bin/pip" install -q --no-deps -r "$wanted" >&2; then
+        echo "$stamp" >"$deps/python/stamp"
+    else
+        rm -rf "$deps/python"
+        say "no worker in Python here: \`make bench\` goes without it"
+    fi
+}
+
 # `make bench` makes its wide-area link itself, where it may.
 link_tools() {
     command -v ip >/dev/null && command -v cc >/dev/null && return
@@ -288,4 +306,5 @@ if [ "$what" = bench ]; then
     for peer in "${peers[@]}"; do
         peer "$peer"
     done
+    python_worker
 fi

@@ -163,6 +163,22 @@ fn a_dry_run_prints_the_tasks_and_needs_no_kafka() {
 }
 
 #[test]
+fn tasks_wait_in_memory_where_a_pods_image_has_no_temporary_directory() {
+    let place = Place::new();
+    let config = place.path("config.yaml").display().to_string();
+    let dry_run = |lines: usize| {
+        let tasks: Vec<String> = (0..lines).map(|n| task(&n.to_string(), "remote-ftp")).collect();
+        let file = place.write("tasks.jsonl", &tasks.join("\n"));
+        let args = ["submit", &file, "--dry-run", "--config", &config];
+        Ran::of(program().env("TMPDIR", "/nonexistent").args(args))
+    };
+    assert_eq!(dry_run(2).stdout.lines().count(), 2);
+    let many = dry_run(80_000);
+    assert_eq!(many.code, 1, "{}", many.stderr);
+    assert!(many.stderr.contains("/nonexistent"), "{}", many.stderr);
+}
+
+#[test]
 fn what_a_place_lacks_is_said() {
     let place = Place::new();
     place.put("a", "x");
@@ -209,6 +225,7 @@ fn a_kafka_that_is_not_there_is_said_with_its_address_and_nothing_hangs() {
             vec!["failures"],
             vec!["watch", "--for", "1s"],
             vec!["topics"],
+            vec!["failures", "retry", "--all"],
         ] {
             let place = &place;
             scope.spawn(move || {

@@ -296,3 +296,21 @@ fn every_task_and_connection_that_a_document_shows_is_taken() {
     }
     assert!(count >= 3, "{count} tasks were looked at");
 }
+
+/// The cells of a Markdown table's rows that are numbers.
+fn numbers(text: &str) -> Vec<String> {
+    let cells = text.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('|'));
+    let cells = cells.map(|cell| cell.trim().to_owned());
+    cells.filter(|cell| !cell.is_empty() && cell.parse::<f64>().is_ok()).collect()
+}
+
+#[test]
+fn readmes_figures_are_those_that_were_measured() {
+    let readme = read("README.md");
+    let (_, rest) = readme.split_once("\n## Beside what you have today\n").unwrap();
+    let (measured, _) = rest.split_once("\n## ").unwrap();
+    let (shown, known) = (numbers(measured), numbers(&read("docs/BENCHMARKS.md")));
+    assert!(shown.len() >= 12, "{shown:?}");
+    let wrong: Vec<_> = shown.iter().filter(|figure| !known.contains(figure)).collect();
+    assert!(wrong.is_empty(), "{wrong:?} stand in no table of docs/BENCHMARKS.md");
+}

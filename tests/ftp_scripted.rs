@@ -13,6 +13,8 @@
 mod after;
 #[path = "ftp_scripted/checks.rs"]
 mod checks;
+#[path = "ftp_scripted/claim.rs"]
+mod claim;
 #[path = "ftp_scripted/hostile.rs"]
 mod hostile;
 #[path = "ftp_scripted/listing.rs"]
@@ -25,6 +27,8 @@ mod resume;
 mod row;
 #[path = "support/scripted.rs"]
 mod scripted;
+#[path = "ftp_scripted/ways.rs"]
+mod ways;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -99,13 +103,23 @@ impl Rig {
     /// Tries at one task until one succeeds or has failed as often as it may, as dispatch makes them; a session in
     /// doubt is replaced. Returns the failures before.
     async fn try_again(&self, task: &Task, tries: usize) -> (Vec<TryError>, Option<Transferred>) {
+        self.try_again_at(task, -1, tries).await
+    }
+
+    /// The same at the record with this offset.
+    async fn try_again_at(
+        &self,
+        task: &Task,
+        offset: i64,
+        tries: usize,
+    ) -> (Vec<TryError>, Option<Transferred>) {
         let (mut kept, mut errors) = (Kept::default(), Vec::new());
         let mut session = self.session().await;
         for _ in 0..tries {
             if !session.is_sound() {
                 session = self.session().await;
             }
-            let record = record(-1, self.lease.clone());
+            let record = record(offset, self.lease.clone());
             let run = self.transfer.run_again(&mut session, task, &record, &mut kept, &self.cancel);
             match tokio::time::timeout(PATIENCE, must_be_send(run)).await.expect("the try hangs") {
                 Ok(done) => return (errors, Some(done)),

@@ -144,6 +144,7 @@ impl<'a> Shared<'a> {
             producer,
             committer: committer(kafka.delivery, group),
             offsets: self.offsets.clone(),
+            budget: self.budget.clone(),
             health: self.health.clone(),
             metrics: self.metrics.clone(),
         }

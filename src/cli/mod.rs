@@ -189,15 +189,6 @@ impl Failure {
             Failure::Logging(_) | Failure::Runtime(_) | Failure::Other(_) => EXIT_FAILURE,
         }
     }
-
-    /// The temporary file that tasks wait in.
-    #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-    fn spool(error: io::Error) -> Failure {
-        Failure::Other(format!(
-            "the temporary file for the tasks ({}): {error}",
-            std::env::temp_dir().display()
-        ))
-    }
 }
 
 /// Writes a text and a line break. An output that is closed is no reason to panic, as `println!` would.

@@ -120,6 +120,13 @@ impl Store<'_> {
         Ok(())
     }
 
+    /// Sends a whole file, and hears of its end.
+    pub(super) async fn send(mut self, content: &[u8]) -> Result<(), TryError> {
+        self.write(content).await?;
+        self.close().await?;
+        self.finish(false).await
+    }
+
     /// Closes the data connection, which is the file's end. The final reply is read by [`Store::finish`] or
     /// [`Store::finish_in_row`].
     pub async fn close(&mut self) -> Result<(), TryError> {

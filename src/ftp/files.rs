@@ -135,6 +135,11 @@ impl Session {
 
     /// What a reply to RNTO means.
     pub(super) fn renamed_said(&mut self, to: &str, reply: Reply) -> Result<Renamed, TryError> {
+        // SIZE's, or EPSV's: nothing is known of the file.
+        if matches!(reply.code, 213 | 229) {
+            let fault = self.out_of_place(&reply);
+            return Err(self.fail(Step::Rnto, Some(to), &fault));
+        }
         // Pure-FTPd says 451 where the directory is missing.
         let is_missing = reply.code == 451 && reply.says(Some(to)).missing;
         match reply.code {

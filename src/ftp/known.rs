@@ -11,6 +11,7 @@ use crate::config::FtpConnection;
 
 use super::fault::Step;
 use super::features::Features;
+use super::restart::Restarts;
 use super::trust::Verifier;
 
 /// What is known of one connection's server, as long as its settings are the same.
@@ -25,6 +26,8 @@ pub struct Known {
     /// It does not begin in the middle of a file that it sends, or of one that it is sent.
     refuses_rest_to_send: AtomicBool,
     refuses_rest_to_store: AtomicBool,
+    /// What STOR does behind REST, once it was tried.
+    restarts: OnceLock<Restarts>,
     /// It did not bear a command ahead of its turn.
     objection: Mutex<Option<Objection>>,
     is_near: bool,
@@ -133,6 +136,14 @@ impl Known {
 
     pub(super) fn refused_rest(&self, step: Step) {
         self.rest(step).store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn restarts(&self) -> Option<Restarts> {
+        self.restarts.get().copied()
+    }
+
+    pub(super) fn does_restart(&self, seen: Restarts) {
+        let _ = self.restarts.set(seen); // another session has seen it as well
     }
 
     fn rest(&self, step: Step) -> &AtomicBool {

@@ -69,4 +69,5 @@ pub use files::{Deleted, Renamed, Size};
 pub use hash::ServerHash;
 pub use known::Known;
 pub use mtime::{Modified, SetModified};
+pub use restart::Restarts;
 pub use session::Session;

@@ -180,6 +180,11 @@ impl Session {
             Err(refused @ Fault::Reply(_)) if sent.announced && !self.unfinished => {
                 return Err(StepFault::new(Step::Eprt, refused));
             }
+            // What came behind it was taken all the same.
+            Err(Fault::Reply(refused)) if sent.announced && refused.code != 421 => {
+                let fault = self.out_of_place(&refused);
+                return Err(StepFault::new(Step::Eprt, fault));
+            }
             // The server waits for a data connection that cannot be made.
             Err(fault @ Fault::TimedOut { .. }) => {
                 return Err(data_fault(connected).unwrap_or(StepFault::new(step, fault)));

@@ -4,10 +4,62 @@ use crate::failure::TryError;
 
 use super::data::{Retrieve, Store, Transfer};
 use super::fault::{Fault, Step, StepFault};
+use super::files::Size;
 use super::passive::Manner;
 use super::session::Session;
 
+/// What a server's STOR does to a file behind REST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restarts {
+    /// It writes from there on, and nothing else (vsftpd, `ProFTPD`).
+    InPlace,
+    /// The file ends there first (Pure-FTPd): what another connection still writes behind that leaves a gap.
+    Cut,
+    /// Anything else, such as bytes that are always put at the file's end.
+    Otherwise,
+}
+
+/// What a server is tried with.
+const TRIED: &[u8] = b"abc";
+
 impl Session {
+    /// What STOR does behind REST on this server. It is tried once, with a file of three bytes of which one is sent
+    /// again; `scratch` is where, and stands afterwards only where an error is returned.
+    ///
+    /// # Errors
+    /// As of STOR, SIZE and DELE.
+    pub async fn restarts(&mut self, scratch: &str) -> Result<Restarts, TryError> {
+        if !self.may_restart_store() {
+            return Ok(Restarts::Otherwise);
+        }
+        if let Some(known) = self.known.restarts() {
+            return Ok(known);
+        }
+        let (first, rest) = TRIED.split_at(1);
+        self.store(scratch).await?.send(TRIED).await?;
+        let whole = self.size(scratch).await?;
+        let again = match self.store_from(scratch, first.len() as u64).await? {
+            Some(store) => {
+                store.send(rest.get(..1).unwrap_or_default()).await?;
+                self.size(scratch).await?
+            }
+            None => Size::Unsupported,
+        };
+        self.delete(scratch).await?;
+        let length = TRIED.len() as u64;
+        let seen = match (whole, again) {
+            (Size::Bytes(whole), Size::Bytes(again)) if whole == length && again == length => {
+                Restarts::InPlace
+            }
+            (Size::Bytes(whole), Size::Bytes(2)) if whole == length => Restarts::Cut,
+            _ => Restarts::Otherwise,
+        };
+        let connection = &self.connection().name;
+        tracing::debug!(connection, ?seen, "uploads that begin in the middle of a file");
+        self.known.does_restart(seen);
+        Ok(seen)
+    }
+
     /// Whether the server may know REST for downloads: it has not refused it yet.
     #[must_use]
     pub fn may_restart_retrieval(&self) -> bool {

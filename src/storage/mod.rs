@@ -45,7 +45,7 @@ pub use names::Names;
 pub use owner::Owner;
 pub use part::{Place, Stamp as SourceStamp};
 pub use source::{Identity, SourceFile};
-pub use strays::{Errand, LOOK_EVERY, Stamp};
+pub use strays::{Errand, LOOK_EVERY, Search, Stamp};
 pub use sweep::SharedStrays;
 pub use target::Target;
 pub use temp_file::{CHUNK, Earlier, TempFile};

@@ -59,6 +59,12 @@ impl Names {
         TempName::new(record, self.shared.incarnation, self.realm())
     }
 
+    /// The same name, which also tells of which source the file is a part: see [`TempName::is_of_same_source`].
+    #[must_use]
+    pub fn part_of(&self, temp: &TempName, source: &[u8]) -> TempName {
+        temp.part_of(source, self.realm())
+    }
+
     /// Reads a name found in a directory; `None` where it is not one of the pooler's.
     #[must_use]
     pub fn read(&self, name: &str) -> Option<TempName> {

@@ -23,6 +23,8 @@ pub struct SourceFile {
     target: Target,
     file: Arc<OwnedFd>,
     seen: Seen,
+    /// When anything about it was last changed (ctime), as of the opening.
+    touched: (i64, u64),
     ahead: Ahead,
     /// The chunk lent to the caller.
     current: Vec<u8>,
@@ -69,12 +71,15 @@ impl SourceFile {
             // One byte more than there is shows the end of the file in the same call.
             let room = usize::try_from(seen.size).unwrap_or(CHUNK).saturating_add(1).min(CHUNK);
             let first = fill(&file, Vec::with_capacity(room), 0).map_err(|errno| doing.failed(errno))?;
-            Ok((file, seen, first))
+            if seen.size > CHUNK as u64 {
+                seen.must_be_of(&file, &job)?;
+            }
+            Ok((file, (seen, touched(&stat)), first))
         });
-        let (file, seen, first) = opened.await?;
+        let (file, (seen, touched), first) = opened.await?;
         let (ahead, file) = (Ahead::Ready(first), Arc::new(file));
         let (current, spare) = (Vec::new(), Vec::new());
-        Ok(SourceFile { storage, target, file, seen, ahead, current, spare, read: 0 })
+        Ok(SourceFile { storage, target, file, seen, touched, ahead, current, spare, read: 0 })
     }
 
     /// Its size in bytes when it was opened.
@@ -103,6 +108,16 @@ impl SourceFile {
         Identity(self.seen)
     }
 
+    /// All that tells this content of this file from any other one, to other processes too: the same bytes are the
+    /// same content.
+    #[must_use]
+    pub fn description(&self) -> Vec<u8> {
+        let Seen { size, modified, inode } = self.seen;
+        let (seconds, touched) = ([modified.0, self.touched.0], [modified.1, self.touched.1]);
+        let unsigned = [size, inode].into_iter().chain(touched).map(u64::to_be_bytes);
+        unsigned.chain(seconds.map(i64::to_be_bytes)).flatten().collect()
+    }
+
     /// Bytes handed out so far, or skipped.
     #[must_use]
     pub fn position(&self) -> u64 {
@@ -118,9 +133,12 @@ impl SourceFile {
     /// The next bytes, at most [`CHUNK`]; empty at the end, and then as many were read as [`SourceFile::size`]
     /// says. Cancel-safe.
     ///
+    /// Of a file that takes more than one call these are bytes of the content it was opened with: each time it is
+    /// looked at after they were read. What is sent of it to a server can be relied on by whoever goes on with that.
+    ///
     /// # Errors
-    /// [`StorageError::SourceChanged`] where the file turns out shorter or longer than it was; a file that
-    /// grows while it is read is not run after.
+    /// [`StorageError::SourceChanged`] where the file was changed, or turns out shorter or longer than it was; a file
+    /// that grows while it is read is not run after.
     pub async fn read(&mut self) -> Result<&[u8], StorageError> {
         let next = loop {
             match std::mem::replace(&mut self.ahead, Ahead::Failed) {
@@ -165,12 +183,14 @@ impl SourceFile {
     }
 
     fn start_reading(&mut self, turn: Turn) {
-        let (file, from, job) = (Arc::clone(&self.file), self.read, self.job("read"));
+        let (file, from, job, seen) = (Arc::clone(&self.file), self.read, self.job("read"), self.seen);
         let mut buffer = std::mem::take(&mut self.spare);
         self.ahead = Ahead::Reading(self.storage.disk().start(turn, job.clone(), move |_| {
             buffer.clear();
             buffer.reserve_exact(CHUNK);
-            fill(&file, buffer, from).map_err(|errno| job.doing().failed(errno))
+            let chunk = fill(&file, buffer, from).map_err(|errno| job.doing().failed(errno))?;
+            seen.must_be_of(&file, &job)?;
+            Ok(chunk)
         }));
     }
 
@@ -202,6 +222,21 @@ impl Seen {
         let modified = (i64::from(stat.st_mtime), stat.st_mtime_nsec as u64);
         Seen { size: stat.st_size as u64, modified, inode: stat.st_ino as u64 }
     }
+
+    /// Fails where the open file has been changed since. Blocks.
+    fn must_be_of(self, file: &OwnedFd, job: &Job) -> Result<(), StorageError> {
+        let stat = rustix::fs::fstat(file).map_err(|errno| job.doing().failed(errno))?;
+        if Seen::of(&stat) == self {
+            return Ok(());
+        }
+        Err(StorageError::SourceChanged(job.doing().says("it was changed while it was read".to_owned())))
+    }
+}
+
+// As above.
+#[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, clippy::useless_conversion)]
+fn touched(stat: &Stat) -> (i64, u64) {
+    (i64::from(stat.st_ctime), stat.st_ctime_nsec as u64)
 }
 
 /// Reads from `offset` until `buffer` is full or the file ends.

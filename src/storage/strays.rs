@@ -1,7 +1,8 @@
 //! Temp files that nobody will finish any more, and where to look for them. Pure: time is an argument.
 //!
 //! A temp file of another incarnation is removed in three cases, and in no other:
-//! - its record is ours now, under a live lease: its last owner is dead, or a zombie whose rename must fail;
+//! - its record is ours now, under a live lease: its last owner is dead, or a zombie whose rename must fail. (Where
+//!   the record's upload goes on with it, it gets another name instead: [`claims`].)
 //! - its record is done with, by what the group has committed: whoever still works on it can publish nothing;
 //! - its name cannot be read, since another installation made it, and it has stood unchanged (size and time) for
 //!   [`DEAD_AFTER`] by our own clock. A living transfer writes its file much more often, or ends by its own
@@ -23,6 +24,10 @@ use super::owner::Owner;
 use super::temp_name::{Incarnation, TempName};
 use crate::offsets::Lease;
 use crate::record::Origin;
+
+mod claims;
+
+pub use claims::Search;
 
 /// Another installation's stray has stood unchanged for so long. The longest stall that can be configured
 /// is an hour.
@@ -79,6 +84,8 @@ pub struct Strays {
     /// Records that began here, with the leases they are ours under.
     records: HashMap<Origin, Lease>,
     latest: VecDeque<Origin>,
+    /// What was found of records whose owners go on with it: see [`claims`].
+    expected: HashMap<Origin, Vec<(TempName, Stamp)>>,
     doomed: VecDeque<Doomed>,
     /// Removals that failed, which stand in the order of their next tries.
     spared: VecDeque<(Instant, Doomed)>,
@@ -119,6 +126,7 @@ impl Strays {
             rests_until: None,
             records: HashMap::new(),
             latest: VecDeque::new(),
+            expected: HashMap::new(),
             doomed: VecDeque::new(),
             spared: VecDeque::new(),
         }
@@ -236,12 +244,17 @@ impl Strays {
         ours: Incarnation,
         now: Instant,
     ) -> Vec<TempName> {
+        if !self.directories.contains_key(directory) {
+            return Vec::new();
+        }
+        let mut found: Vec<_> = found.into_iter().filter(|(temp, _)| temp.incarnation() != ours).collect();
+        found.retain(|(temp, stamp)| !self.is_expected(temp, *stamp));
         let Some(known) = self.directories.get_mut(directory) else { return Vec::new() };
         let took = known.looked.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));
         known.rests_until = now + (took * REST).max(MIN_REST);
         let mut before = std::mem::take(&mut known.seen);
         let (mut dead, mut doubtful) = (Vec::new(), Vec::new());
-        for (temp, stamp) in found.into_iter().filter(|(temp, _)| temp.incarnation() != ours) {
+        for (temp, stamp) in found {
             let lease = temp.origin().and_then(|record| self.records.get(record));
             let lease = lease.filter(|lease| lease.is_live()).cloned();
             let same = before.remove(&temp).filter(|(was, _)| stamp.is_some() && *was == stamp);

@@ -40,7 +40,17 @@ impl SharedStrays {
 
     /// A look into `directory` has ended: finds out which of the temp files there are nobody's.
     pub async fn judge(&self, directory: &str, found: Vec<(TempName, Stamp)>, names: &Names) {
-        let doubtful = self.lock().looked(directory, found, names.incarnation(), Instant::now());
+        let doubtful = self.note(directory, found, names);
+        self.ask(directory, doubtful, names).await;
+    }
+
+    /// The first half of [`SharedStrays::judge`]: those of which Kafka is to be asked.
+    pub fn note(&self, directory: &str, found: Vec<(TempName, Stamp)>, names: &Names) -> Vec<TempName> {
+        self.lock().looked(directory, found, names.incarnation(), Instant::now())
+    }
+
+    /// The second half.
+    pub async fn ask(&self, directory: &str, doubtful: Vec<TempName>, names: &Names) {
         match names.of_done_records(doubtful).await {
             Some(dead) => self.lock().judged(directory, dead),
             None => self.lock().not_looked(directory, Instant::now()),

@@ -55,17 +55,19 @@ impl Realm {
         self.topics.iter().find(|(name, _)| **name == *topic).map(|(_, secret)| secret)
     }
 
-    /// The record that a name was made for.
-    fn read(&self, parts: &Parts) -> Option<Origin> {
+    /// The record that a name was made for, and what the file is a part of.
+    fn read(&self, parts: &Parts) -> Option<(Origin, Option<u64>)> {
         let (topic, secret) = self.topics.iter().find(|(_, secret)| tag(secret) == parts.tag)?;
-        let place = parts.sealed ^ pad(secret, parts.incarnation, parts.number);
+        let pad = Pad::of(secret, parts.incarnation, parts.number);
+        let place = parts.sealed ^ pad.place;
         let partition = u32::try_from(place >> 64).ok()?.cast_signed();
         let offset = u64::try_from(place & u128::from(u64::MAX)).ok()?.cast_signed();
-        Some(Origin { topic: Arc::clone(topic), partition, offset })
+        Some((Origin { topic: Arc::clone(topic), partition, offset }, parts.part.map(|part| part ^ pad.part)))
     }
 }
 
-/// The name of one try's temp file: `.ftp-pooler-<record>-<incarnation>-<try>.tmp`, 62 bytes of ASCII.
+/// The name of one try's temp file: `.ftp-pooler-<record>-<incarnation>-<try>.tmp`, 62 bytes of ASCII; or, where it
+/// tells of which source it is a part, the same and that in base32: `.ftp-pooler-<48 digits>.tmp`, 64 bytes.
 ///
 /// It does not hold the target's name, which may have 255 bytes already. `record` is where the task's record
 /// stands in Kafka, so that it can be asked whether anybody will still finish the file; enciphered, since a
@@ -75,21 +77,25 @@ impl Realm {
 pub struct TempName {
     text: Arc<str>,
     origin: Option<Origin>,
-    incarnation: Incarnation,
+    parts: Parts,
+    /// A hash of the source that the file is a part of.
+    part: Option<u64>,
 }
 
 /// What stands in a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Parts {
     tag: u32,
-    /// Partition and offset, 96 bits, under a [`pad`].
+    /// Partition and offset, 96 bits, under a [`Pad`].
     sealed: u128,
     incarnation: Incarnation,
     number: u16,
+    /// [`TempName::part`], under a [`Pad`].
+    part: Option<u64>,
 }
 
 impl TempName {
-    /// Bytes in a name.
+    /// Bytes in a name; two more in one that tells of its source.
     pub const LEN: usize = PREFIX.len() + 32 + 1 + 8 + 1 + 4 + SUFFIX.len();
 
     /// A name that was never given before. A topic that the realm does not know is nobody's.
@@ -101,15 +107,28 @@ impl TempName {
         let secret = realm.secret_of(&origin.topic).unwrap_or(&nobody);
         let partition = u128::from(origin.partition.cast_unsigned());
         let place = partition << 64 | u128::from(origin.offset.cast_unsigned());
-        let sealed = place ^ pad(secret, incarnation, number);
-        let parts = Parts { tag: tag(secret), sealed, incarnation, number };
-        TempName { text: parts.to_string().into(), origin: Some(origin.clone()), incarnation }
+        let sealed = place ^ Pad::of(secret, incarnation, number).place;
+        let parts = Parts { tag: tag(secret), sealed, incarnation, number, part: None };
+        TempName { text: parts.to_string().into(), origin: Some(origin.clone()), parts, part: None }
+    }
+
+    /// The same name, which also tells that the file is a part of this source. Only who has the realm's secret can
+    /// tell whether it is.
+    pub(super) fn part_of(&self, source: &[u8], realm: &Realm) -> TempName {
+        let secret = self.origin.as_ref().and_then(|origin| realm.secret_of(&origin.topic));
+        let Some(secret) = secret else { return self.clone() };
+        let hash = Sha256::new().chain_update(secret).chain_update(b"part").chain_update(source).finalize();
+        let part = number(hash.iter().take(8));
+        let Parts { incarnation, number, .. } = self.parts;
+        let parts = Parts { part: Some(part ^ Pad::of(secret, incarnation, number).part), ..self.parts };
+        TempName { text: parts.to_string().into(), parts, part: Some(part), ..self.clone() }
     }
 
     /// Reads a name found in a directory; `None` where it is not one of the pooler's.
     pub(super) fn parse(name: &str, realm: &Realm) -> Option<TempName> {
         let parts = Parts::parse(name)?;
-        Some(TempName { text: name.into(), origin: realm.read(&parts), incarnation: parts.incarnation })
+        let (origin, part) = realm.read(&parts).map_or((None, None), |(origin, part)| (Some(origin), part));
+        Some(TempName { text: name.into(), origin, parts, part })
     }
 
     /// Whether a file of this name can only be one of the pooler's temp files, of whatever installation.
@@ -126,7 +145,13 @@ impl TempName {
     /// Which process made it.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
-        self.incarnation
+        self.parts.incarnation
+    }
+
+    /// Whether both tell that they are parts of the same source, for the same record.
+    #[must_use]
+    pub fn is_of_same_source(&self, other: &TempName) -> bool {
+        self.part.is_some() && self.part == other.part && self.origin == other.origin
     }
 
     /// The record that it was made for; `None` where that is another installation's.
@@ -144,19 +169,36 @@ impl fmt::Display for TempName {
 
 impl Parts {
     fn parse(name: &str) -> Option<Parts> {
-        let mut parts = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.splitn(3, '-');
-        let record = hex(parts.next()?, 32)?;
-        let incarnation = Incarnation(u32::try_from(hex(parts.next()?, 8)?).ok()?);
-        let number = u16::try_from(hex(parts.next()?, 4)?).ok()?;
-        let tag = u32::try_from(record >> 96).ok()?;
-        Some(Parts { tag, sealed: record & ((1 << 96) - 1), incarnation, number })
+        let body = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+        let (record, incarnation, number, part) = if body.len() == BASE32 {
+            let bytes = from_base32(body)?;
+            let (record, rest) = bytes.split_first_chunk::<16>()?;
+            let (incarnation, rest) = rest.split_first_chunk()?;
+            let (number, rest) = rest.split_first_chunk()?;
+            let part = u64::from_be_bytes(*rest.first_chunk()?);
+            let record = u128::from_be_bytes(*record);
+            (record, u32::from_be_bytes(*incarnation), u16::from_be_bytes(*number), Some(part))
+        } else {
+            let mut parts = body.splitn(3, '-');
+            let record = hex(parts.next()?, 32)?;
+            let incarnation = u32::try_from(hex(parts.next()?, 8)?).ok()?;
+            (record, incarnation, u16::try_from(hex(parts.next()?, 4)?).ok()?, None)
+        };
+        let (tag, sealed) = (u32::try_from(record >> 96).ok()?, record & ((1 << 96) - 1));
+        Some(Parts { tag, sealed, incarnation: Incarnation(incarnation), number, part })
     }
 }
 
 impl fmt::Display for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { tag, sealed, incarnation, number } = self;
-        write!(f, "{PREFIX}{tag:08x}{sealed:024x}-{incarnation}-{number:04x}{SUFFIX}")
+        let Parts { tag, sealed, incarnation, number, part } = self;
+        let Some(part) = part else {
+            return write!(f, "{PREFIX}{tag:08x}{sealed:024x}-{incarnation}-{number:04x}{SUFFIX}");
+        };
+        let record = u128::from(*tag) << 96 | sealed;
+        let (incarnation, number) = (incarnation.0.to_be_bytes(), number.to_be_bytes());
+        let bytes = [&record.to_be_bytes()[..], &incarnation, &number, &part.to_be_bytes()].concat();
+        write!(f, "{PREFIX}{}{SUFFIX}", base32(&bytes))
     }
 }
 
@@ -166,14 +208,56 @@ fn tag(secret: &[u8; 32]) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// 96 bits that hide where a record stands, others for each name.
-fn pad(secret: &[u8; 32], incarnation: Incarnation, number: u16) -> u128 {
-    let digest = Sha256::new()
-        .chain_update(secret)
-        .chain_update(incarnation.0.to_be_bytes())
-        .chain_update(number.to_be_bytes())
-        .finalize();
-    digest.iter().take(12).fold(0, |pad, byte| pad << 8 | u128::from(*byte))
+/// Bits that hide what stands in a name, others for each name.
+struct Pad {
+    /// 96 of them.
+    place: u128,
+    part: u64,
+}
+
+impl Pad {
+    fn of(secret: &[u8; 32], incarnation: Incarnation, try_number: u16) -> Pad {
+        let digest = Sha256::new()
+            .chain_update(secret)
+            .chain_update(incarnation.0.to_be_bytes())
+            .chain_update(try_number.to_be_bytes())
+            .finalize();
+        let place = digest.iter().take(12).fold(0, |pad, byte| pad << 8 | u128::from(*byte));
+        Pad { place, part: number(digest.iter().skip(12).take(8)) }
+    }
+}
+
+fn number<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
+    bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Digits of a name in base32: of 30 bytes.
+const BASE32: usize = 48;
+/// RFC 4648, 6, in lower case: names differ on servers that do not tell cases apart, too.
+const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// `bytes` are a multiple of five.
+fn base32(bytes: &[u8]) -> String {
+    let digits = |five: &[u8]| {
+        let group = number(five.iter());
+        (0..8)
+            .rev()
+            .map(move |at| char::from(DIGITS.get((group >> (5 * at) & 31) as usize).copied().unwrap_or(b'a')))
+    };
+    bytes.chunks(5).flat_map(digits).collect()
+}
+
+fn from_base32(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(BASE32 / 8 * 5);
+    for digits in text.as_bytes().chunks_exact(8) {
+        let mut group = 0;
+        for digit in digits {
+            let value = DIGITS.iter().position(|known| known == digit)?;
+            group = group << 5 | value as u64;
+        }
+        bytes.extend_from_slice(group.to_be_bytes().get(3..)?);
+    }
+    Some(bytes)
 }
 
 /// A number of exactly `digits` lower-case hexadecimal digits.
@@ -203,6 +287,7 @@ mod tests {
         let two = TempName::new(&origin(7), incarnation, &realm);
         assert_eq!(one.as_str().len(), TempName::LEN);
         const { assert!(TempName::LEN <= 64) };
+        assert_eq!(one.part_of(b"a source", &realm).as_str().len(), 64);
         assert_ne!(one, two);
     }
 
@@ -219,12 +304,39 @@ mod tests {
     }
 
     #[test]
+    fn a_part_tells_its_source_to_who_may_read_it_and_to_nobody_else() {
+        let (ours, others) = (realm(b"cluster", "group"), realm(b"another", "group"));
+        let part = |offset, source: &[u8]| {
+            let (first, second) = (Incarnation::random().unwrap(), Incarnation::random().unwrap());
+            let make =
+                |incarnation| TempName::new(&origin(offset), incarnation, &ours).part_of(source, &ours);
+            (make(first), make(second))
+        };
+        let (left, wanted) = part(7, b"a source");
+        let read = TempName::parse(left.as_str(), &ours).unwrap();
+        assert_eq!((read.origin(), read.incarnation()), (Some(&origin(7)), left.incarnation()));
+        assert!(read.is_of_same_source(&wanted));
+        assert!(!read.is_of_same_source(&part(7, b"another").0), "another source");
+        assert!(!read.is_of_same_source(&part(8, b"a source").0), "another record");
+        let plain = TempName::new(&origin(7), left.incarnation(), &ours);
+        assert!(!plain.is_of_same_source(&plain), "one that tells of no source");
+        let theirs = TempName::parse(left.as_str(), &others).unwrap();
+        assert!(theirs.origin().is_none() && !theirs.is_of_same_source(&theirs));
+        // Nothing in two names shows that they are of one source.
+        let shown = |name: &TempName| name.parts.part.unwrap();
+        assert_ne!(shown(&left), shown(&wanted));
+    }
+
+    #[test]
     fn a_name_is_the_same_in_every_version() {
         let realm = realm(b"cluster", "group");
         let secret = realm.secret_of("ftp-tasks").unwrap();
-        let sealed = (3_u128 << 64 | 7) ^ pad(secret, Incarnation(1), 2);
-        let parts = Parts { tag: tag(secret), sealed, incarnation: Incarnation(1), number: 2 };
-        assert_eq!(parts.to_string(), ".ftp-pooler-c9896447d67c8f6f3e7a265398fc3f82-00000001-0002.tmp");
+        let sealed = (3_u128 << 64 | 7) ^ Pad::of(secret, Incarnation(1), 2).place;
+        let parts = Parts { tag: tag(secret), sealed, incarnation: Incarnation(1), number: 2, part: None };
+        let text = ".ftp-pooler-c9896447d67c8f6f3e7a265398fc3f82-00000001-0002.tmp";
+        assert_eq!(parts.to_string(), text);
+        let part = TempName::parse(text, &realm).unwrap().part_of(b"a source", &realm);
+        assert_eq!(part.as_str(), ".ftp-pooler-zgewir6wpshw6pt2ezjzr7b7qiaaaaabaabb3eazzeg62275.tmp");
     }
 
     #[test]
@@ -238,6 +350,9 @@ mod tests {
             ".ftp-pooler-0123456789abcdef0123456789abcdef-01234567-+001.tmp",
             ".ftp-pooler-0123456789abcdef0123456789abcdef-01234567-0001.tmp2",
             "x.ftp-pooler-0123456789abcdef0123456789abcdef-01234567-0001.tmp",
+            ".ftp-pooler-abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnop0.tmp",
+            ".ftp-pooler-ABCDEFGHIJKLMNOPQRSTUVWXYZ234567abcdefghijklmnop.tmp",
+            ".ftp-pooler-abcdefghijklmnopqrstuvwxyz234567abcdefghijklmno1.tmp",
         ] {
             assert!(!TempName::is_one(name), "{name}");
         }
@@ -250,6 +365,8 @@ mod tests {
             let origin = Origin { topic: topic.into(), partition, offset };
             let realm = realm(b"c", "g");
             let name = TempName::new(&origin, Incarnation(incarnation), &realm);
+            let part = name.part_of(&offset.to_be_bytes(), &realm);
+            prop_assert_eq!(TempName::parse(part.as_str(), &realm), Some(part));
             prop_assert_eq!(TempName::parse(name.as_str(), &realm), Some(name));
         }
 

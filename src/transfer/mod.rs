@@ -4,8 +4,10 @@
 //! order, and what is undone when it stops half-way.
 
 mod after;
+mod claim;
 mod compare;
 mod download;
+mod go_on;
 mod memory;
 mod mtime;
 mod resume;
@@ -174,6 +176,7 @@ impl Transfer {
             path,
             hash: self.hash,
             owner: row.owner_of(record).unwrap_or_else(|| Owner::of(record, &self.names)),
+            names: &self.names,
             metrics: &self.metrics,
             gauge,
             stop: &stop,
@@ -246,6 +249,7 @@ struct Job<'a> {
     /// On the server, beneath the connection's `path_root`.
     path: String,
     owner: Owner,
+    names: &'a Names,
     hash: Option<Algorithm>,
     metrics: &'a Metrics,
     /// How far it is, for whoever looks.

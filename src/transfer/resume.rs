@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::FtpConnection;
 use crate::failure::{Code, Remedy, TryError};
-use crate::ftp::{Modified, Session, Size};
+use crate::ftp::{Modified, Restarts, Session, Size};
 use crate::storage::{
     Earlier, Identity, Place, SharedStrays, SourceFile, SourceStamp, Storage, TempFile, TempName,
 };
@@ -82,7 +82,7 @@ impl Kept {
         }
     }
 
-    /// What an earlier try has sent of this source.
+    /// What an earlier try of this process has sent of this source.
     pub(super) fn upload(&mut self, source: &SourceFile) -> Option<Sent> {
         match self.what.take()? {
             What::Upload(sent, _) if sent.source == source.identity() => Some(sent),
@@ -106,34 +106,45 @@ impl Kept {
     pub(super) fn keep_upload(
         &mut self,
         job: &Job<'_>,
-        directory: &str,
-        temp: &TempName,
+        part: &Part<'_>,
         source: &SourceFile,
         why: &Stopped,
     ) -> bool {
-        let is_of_use =
-            is_broken(why) && source.size() >= RESUME_FROM && source.position() >= KEPT_FROM && job.resumes;
+        let is_large = source.size() >= RESUME_FROM && part.bytes >= KEPT_FROM;
+        let is_of_use = is_broken(why) && is_large && job.resumes;
         let place = if is_of_use { Arc::clone(&job.shelf.0).try_acquire_owned().ok() } else { None };
         let Some(place) = place else { return false };
-        let (strays, directory) = (job.strays.clone(), directory.to_owned());
-        let sent = Sent { strays, directory, temp: Some(temp.clone()), source: source.identity() };
+        let (strays, directory) = (job.strays.clone(), part.directory.to_owned());
+        let (temp, writers) = (Some(part.temp.clone()), part.writers);
+        let sent = Sent { strays, directory, temp, source: source.identity(), writers };
         self.what = Some(What::Upload(sent, place));
         true
     }
 }
 
-/// A temp file on the server, which only this process writes. Dropped before it is taken, it is removed.
+/// What a try that failed has sent.
+pub(super) struct Part<'a> {
+    pub directory: &'a str,
+    pub temp: &'a TempName,
+    /// About so many; SIZE will tell.
+    pub bytes: u64,
+    pub writers: Writers,
+}
+
+/// A temp file on the server, which an earlier try of this process has begun or gone on with. Dropped before it is
+/// taken, it is removed.
 #[derive(Debug)]
 pub(super) struct Sent {
     strays: SharedStrays,
     directory: String,
     temp: Option<TempName>,
     source: Identity,
+    writers: Writers,
 }
 
 impl Sent {
-    pub fn take(mut self) -> Option<TempName> {
-        self.temp.take()
+    pub fn take(mut self) -> Option<(TempName, Writers)> {
+        Some((self.temp.take()?, self.writers))
     }
 }
 
@@ -142,6 +153,43 @@ impl Drop for Sent {
         if let Some(temp) = self.temp.take() {
             self.strays.lock().left(&self.directory, temp);
         }
+    }
+}
+
+/// Those who have written to a temp file on a server, all of the same source. One whose connection broke may go on for
+/// a while with what is under way to the server: the same bytes at the same places.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writers {
+    /// The server has told the end of each.
+    ended: bool,
+    /// So many bytes are sure to be there, whatever the file's size. A server that cuts the file where another writer
+    /// begins has a gap between him and one who writes on behind that.
+    sure: Option<u64>,
+}
+
+impl Writers {
+    /// One of whose end nothing is known.
+    pub const UNKNOWN: Writers = Writers { ended: false, sure: None };
+
+    /// The first one, after his try: `is_sound` where the server has told its end.
+    pub fn first(is_sound: bool) -> Writers {
+        Writers { ended: is_sound, sure: None }
+    }
+
+    /// One more, after his try, who began at `from`.
+    pub fn and(self, from: u64, restarts: Option<Restarts>, is_sound: bool) -> Writers {
+        let leaves_no_gap = self.ended || restarts == Some(Restarts::InPlace);
+        let sure = if leaves_no_gap { None } else { Some(from) };
+        Writers { ended: self.ended && is_sound, sure }
+    }
+
+    pub fn have_ended(self) -> bool {
+        self.ended
+    }
+
+    /// How many bytes of a file can be relied on that has so many.
+    pub fn sure_of(self, size: u64) -> u64 {
+        self.sure.map_or(size, |sure| sure.min(size))
     }
 }
 
@@ -225,7 +273,7 @@ pub(super) fn place(connection: &FtpConnection, job: &Job<'_>) -> Place {
 }
 
 /// Whether a change after this one would have another time.
-fn is_settled(modified: Timestamp, now: Timestamp) -> bool {
+pub(super) fn is_settled(modified: Timestamp, now: Timestamp) -> bool {
     now.duration_since(modified).unsigned_abs() >= SETTLED && now > modified
 }
 

@@ -192,7 +192,7 @@ impl Place<'_> {
         let Some(source) = opened.ok().filter(fits) else { return Ok(None) };
         job.strays.lock().begun(directory, &owner, Instant::now());
         let leftover = Leftover::of(&job.strays, directory, &owner.temp);
-        let begun = Begun { name: owner.temp.clone(), goes_on: false, source, leftover };
+        let begun = Begun { name: owner.temp.clone(), going: None, source, leftover };
         Ok(Some(Next { origin: record.origin.clone(), temp, owner, begun }))
     }
 

@@ -15,7 +15,7 @@ use crate::storage::{Errand, Names, SharedStrays, Stamp, TempName};
 use super::Transfer;
 
 /// How long one errand may keep a session from the next task.
-const WITHIN: Duration = Duration::from_secs(10);
+pub(super) const WITHIN: Duration = Duration::from_secs(10);
 /// Temp files of one directory whose sizes are asked at most, by SIZE.
 const MAX_SIZES: usize = 100;
 /// Temp files of one directory that are taken note of at most.
@@ -91,7 +91,7 @@ async fn remove(
 }
 
 /// Other processes' temp files in the directory.
-async fn look(
+pub(super) async fn look(
     session: &mut Session,
     directory: &str,
     names: &Names,

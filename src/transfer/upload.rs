@@ -13,8 +13,10 @@ use crate::outcome::Facts;
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
 
+use super::claim::{self, Expected};
 use super::compare::{self, Found};
-use super::resume::{Kept, Sent};
+use super::go_on::{self, Going, Temp};
+use super::resume::Kept;
 use super::row::{Due, Place, Progress};
 use super::tidy::Leftover;
 use super::verify::Check;
@@ -31,7 +33,7 @@ pub(super) async fn run(
 ) -> Result<Progress, Stopped> {
     let directory = directory_of(&job.path)?;
     let mut check = Check::begin(session, job)?;
-    let Begun { name, goes_on, mut source, leftover } = match place.row.take_begun(job) {
+    let Begun { name, going, mut source, leftover } = match place.row.take_begun(job) {
         Some(begun) => begun,
         None => match begin(session, job, directory, kept, &mut check).await? {
             Begin::Now(begun) => *begun,
@@ -39,8 +41,8 @@ pub(super) async fn run(
         },
     };
     check.facts.source_mtime = mtime::of_local(&source);
-    let temp = Temp { path: format!("{directory}{name}"), is_begun: goes_on };
-    let put = put(session, job, &temp, &mut source, &mut check, place).await;
+    let mut temp = Temp { path: format!("{directory}{name}"), going, is_given_up: false };
+    let put = put(session, job, &mut temp, &mut source, &mut check, place).await;
     let bytes = source.size();
     if matches!(put, Ok(Put::Due)) {
         check.facts.connection.clone_from(&job.task.remote);
@@ -49,7 +51,9 @@ pub(super) async fn run(
         place.row.set_due(Due { temp: temp.path, path, leftover, transferred, lease });
         return Ok(Progress::Due);
     }
-    let is_kept = put.as_ref().is_err_and(|why| kept.keep_upload(job, directory, &name, &source, why));
+    let part = || temp.part(directory, &name, &source, session.is_sound());
+    let is_kept =
+        !temp.is_given_up && put.as_ref().is_err_and(|why| kept.keep_upload(job, &part(), &source, why));
     if is_kept || matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp.path).await {
         leftover.gone();
     }
@@ -65,8 +69,8 @@ pub(super) async fn run(
 #[derive(Debug)]
 pub(super) struct Begun {
     pub name: TempName,
-    /// An earlier try of this process has sent a part of it.
-    pub goes_on: bool,
+    /// An earlier try has sent a part of it.
+    pub going: Option<Going>,
     pub source: SourceFile,
     pub leftover: Leftover,
 }
@@ -86,30 +90,38 @@ async fn begin(
     kept: &mut Kept,
     check: &mut Check,
 ) -> Result<Begin, Stopped> {
+    let source = open(job).await;
+    let earlier = source.as_ref().ok().and_then(|source| kept.upload(source));
+    let is_worth_it = source.as_ref().is_ok_and(|source| go_on::is_worth_it(job, source));
+    let may_go_on = is_worth_it && earlier.is_none() && session.may_restart_store();
+    let expected = may_go_on.then(|| Expected::begin(job, directory));
     job.strays.lock().begun(directory, &job.owner, Instant::now());
-    let source = open(job).await?;
+    let source = source?;
     let bytes = source.size();
     if let Some(why) = session.connection().too_large(bytes) {
         let path = job.task.local_path.escape_debug();
         return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
     }
-    let earlier = kept.upload(&source);
     remove_earlier(session, job, directory).await;
     check.facts.source_mtime = mtime::of_local(&source);
     if is_there(session, job, bytes, check).await? {
         return Ok(Begin::Superfluous { bytes });
     }
-    let goes_on = earlier.is_some();
-    let name = earlier.and_then(Sent::take).unwrap_or_else(|| job.owner.temp.clone());
-    let leftover = Leftover::of(&job.strays, directory, &name);
-    Ok(Begin::Now(Box::new(Begun { name, goes_on, source, leftover })))
-}
-
-/// Where the file stands until it has its name.
-struct Temp {
-    path: String,
-    /// An earlier try of this process has sent a part of it.
-    is_begun: bool,
+    let found = match (earlier, expected) {
+        (Some(sent), _) => Box::pin(go_on::with_own(session, job, directory, &source, sent)).await?,
+        (None, Some(expected)) => {
+            Box::pin(claim::with_anothers(session, job, directory, &source, expected)).await?
+        }
+        (None, None) => None,
+    };
+    let (name, leftover, going) = if let Some((name, leftover, going)) = found {
+        (name, leftover, Some(going))
+    } else {
+        let name = go_on::name_for(job, &source);
+        let leftover = Leftover::of(&job.strays, directory, &name);
+        (name, leftover, None)
+    };
+    Ok(Begin::Now(Box::new(Begun { name, going, source, leftover })))
 }
 
 /// Removes what this process's earlier tries at the same record have left, as far as that can be done at once:
@@ -157,18 +169,21 @@ fn already_there(bytes: u64, mut check: Check) -> Transferred {
 async fn put(
     session: &mut Session,
     job: &Job<'_>,
-    temp: &Temp,
+    temp: &mut Temp,
     source: &mut SourceFile,
     check: &mut Check,
     place: &mut Place<'_>,
 ) -> Result<Put, Stopped> {
-    let Temp { path: temp, is_begun } = temp;
     check.begin_again(job);
-    check.facts.resumed_from =
-        if *is_begun { go_on(session, job, temp, source, check, place).await? } else { None };
+    check.facts.resumed_from = match temp.going {
+        Some(_) => Box::pin(go_on::send(session, job, temp, source, check, place)).await?,
+        None => None,
+    };
+    let path = temp.path.as_str();
     if check.facts.resumed_from.is_none() {
-        store(session, job, temp, source, check, place).await?;
+        store(session, job, path, source, check, place).await?;
     }
+    let temp = path;
     let verified = verified(session, job, temp, source.size(), check).await;
     if verified.is_err() && check.facts.resumed_from.is_some() {
         session.distrust_rest();
@@ -188,36 +203,6 @@ async fn put(
     }
     publish(session, job, temp).await?;
     Ok(Put::Renamed)
-}
-
-/// Sends what the server does not have yet of a file that an earlier try has begun. The earlier connection may not be
-/// gone at the server: what it still writes is what stands there, the source being the same. `None` where the file
-/// has to be sent from its begin.
-async fn go_on(
-    session: &mut Session,
-    job: &Job<'_>,
-    temp: &str,
-    source: &mut SourceFile,
-    check: &mut Check,
-    place: &mut Place<'_>,
-) -> Result<Option<u64>, Stopped> {
-    if !session.may_restart_store() {
-        return Ok(None);
-    }
-    let there = match job.stop.or_soon(session.size(temp)).await? {
-        Size::Bytes(there) if there > 0 && there <= source.size() => there,
-        _ => return Ok(None),
-    };
-    if there < source.size() {
-        let Some(begun) = job.stop.or_soon(session.store_from(temp, there)).await? else { return Ok(None) };
-        check.used("REST");
-        check.take_in_source(job, source, there).await?;
-        job.gauge.begin(there, Some(source.size()));
-        send_all(begun, job, source, check, place).await?;
-    } else {
-        check.take_in_source(job, source, there).await?;
-    }
-    Ok(Some(there))
 }
 
 async fn open(job: &Job<'_>) -> Result<SourceFile, Stopped> {
@@ -252,7 +237,7 @@ async fn store(
     }
 }
 
-async fn send_all(
+pub(super) async fn send_all(
     mut store: Store<'_>,
     job: &Job<'_>,
     source: &mut SourceFile,
@@ -285,6 +270,9 @@ async fn send(
         if chunk.is_empty() {
             return Ok(());
         }
+        // A process that stood still sends nothing that it has read since: the record's next owner may be going on
+        // with this very file.
+        job.stop.check()?;
         tokio::select! {
             biased;
             stopped = &mut stop => return Err(stopped),
@@ -365,7 +353,7 @@ async fn rename(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(), 
 }
 
 /// Removes the temp file as far as the session still can; what stays is removed on another one.
-async fn clean_up(session: &mut Session, temp: &str) -> bool {
+pub(super) async fn clean_up(session: &mut Session, temp: &str) -> bool {
     let removed = session.is_sound()
         && timeout(CLEAN_UP_WITHIN, session.delete(temp)).await.is_ok_and(|deleted| deleted.is_ok());
     if !removed {

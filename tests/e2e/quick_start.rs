@@ -58,7 +58,7 @@ impl Home {
         .join(";");
         let home = Home { scratch, filled_in };
         home.program("ftp-pooler", &format!("exec {} \"$@\"", binary().display()));
-        home.program("cargo", "test \"$*\" = 'install --path . --no-default-features'");
+        home.program("cargo", "test \"$*\" = 'install --path . --locked --no-default-features'");
         home.program("editor", &format!("exec sed -i '{}' \"$@\"", home.filled_in));
         home
     }

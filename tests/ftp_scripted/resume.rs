@@ -239,7 +239,11 @@ mod uploads {
             assert_eq!(done.facts.resumed_from, Some(HALF as u64), "{end:?}");
             assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE), "{end:?}");
             assert_eq!(rig.server.paths(), ["/out/f"], "{end:?}");
-            assert_eq!(rests(&rig), [format!("REST {HALF}")], "{end:?}");
+            // Where the first connection may be writing still, it is tried first what the server does to that.
+            let rests = rests(&rig);
+            let is_over = matches!(end, End::Reset(_));
+            assert_eq!(rests.len(), if is_over { 1 } else { 2 }, "{end:?}: {rests:?}");
+            assert_eq!(rests.last(), Some(&format!("REST {HALF}")), "{end:?}");
         }
     }
 

@@ -7,8 +7,8 @@ use ftp_pooler::transfer::{Kept, Neighbours, Progress, Row};
 
 use super::*;
 
-const CONTENT: &[u8] = b"0123456789";
-const FILES: usize = 4;
+pub const CONTENT: &[u8] = b"0123456789";
+pub const FILES: usize = 4;
 /// A task that fails for good is given up, as a lane does.
 const TRIES: usize = 4;
 
@@ -20,11 +20,11 @@ struct Beside<'a> {
     may_wait: bool,
 }
 
-struct Entry {
-    task: Task,
-    record: Record,
-    tries: usize,
-    kept: Kept,
+pub struct Entry {
+    pub task: Task,
+    pub record: Record,
+    pub tries: usize,
+    pub kept: Kept,
 }
 
 impl Neighbours for Beside<'_> {
@@ -45,18 +45,20 @@ impl Neighbours for Beside<'_> {
 }
 
 /// Works through uploads as a lane does; says what became of each.
-struct Lane<'a> {
-    rig: &'a Rig,
-    known: &'a Arc<Known>,
-    waiting: VecDeque<Entry>,
-    ended: BTreeMap<String, Result<Transferred, Stopped>>,
+pub struct Lane<'a> {
+    pub rig: &'a Rig,
+    pub known: &'a Arc<Known>,
+    pub waiting: VecDeque<Entry>,
+    pub ended: BTreeMap<String, Result<Transferred, Stopped>>,
 }
 
 impl Lane<'_> {
-    async fn work(mut self, mut session: Session) -> BTreeMap<String, Result<Transferred, Stopped>> {
+    pub async fn work(mut self, mut session: Session) -> BTreeMap<String, Result<Transferred, Stopped>> {
         let (mut row, mut due, mut next) = (Row::default(), None::<Entry>, None);
-        while let Some(mut entry) = next.take().or_else(|| self.waiting.pop_front()) {
-            if !session.is_sound() && due.is_none() {
+        while let Some((mut entry, is_next)) =
+            next.take().map(|next| (next, true)).or_else(|| Some((self.waiting.pop_front()?, false)))
+        {
+            if !is_next && !session.is_sound() {
                 session = self.rig.hasty(self.known).await;
                 row = Row::default();
             }
@@ -77,6 +79,11 @@ impl Lane<'_> {
             if let Some(due) = due.take() {
                 self.settle(due, ended.expect("the one before has ended"));
             }
+            let is_doubtful = match &run {
+                Ok(_) => false,
+                Err(Stopped::Failed(error)) => error.remedy == Remedy::FreshSession,
+                Err(_) => true,
+            };
             match run {
                 Ok(Progress::Done(done)) => self.settle(entry, Ok(done)),
                 Ok(Progress::Due) => due = Some(entry),
@@ -84,9 +91,12 @@ impl Lane<'_> {
             }
             assert!(due.is_none() || taken.is_some(), "due, and nothing is begun");
             match taken {
-                // Begun, or just taken: a session in doubt begins nothing.
-                Some(taken) if due.is_some() || session.is_sound() => next = Some(taken),
-                Some(taken) => self.waiting.push_front(taken),
+                Some(taken) if !is_doubtful => next = Some(taken),
+                Some(taken) => {
+                    self.waiting.push_front(taken);
+                    session = self.rig.hasty(self.known).await;
+                    row = Row::default();
+                }
                 None => {}
             }
         }
@@ -149,7 +159,7 @@ async fn work(
 }
 
 /// No name was given to a temp file whose SIZE had not been asked before.
-fn assert_renamed_after_size(commands: &[String], at: &str) {
+pub fn assert_renamed_after_size(commands: &[String], at: &str) {
     for (place, line) in commands.iter().enumerate() {
         let Some(temp) = line.strip_prefix("RNFR ") else { continue };
         let size = format!("SIZE {temp}");

@@ -25,6 +25,7 @@ mod proxy;
 mod rig;
 mod round_trips;
 mod strays;
+mod takeover;
 mod tls;
 
 use ftp_pooler::failure::{Code, Remedy};

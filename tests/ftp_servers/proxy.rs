@@ -22,7 +22,7 @@ struct Shared {
     tunnels: AtomicUsize,
     /// The server's port for control connections, to which the first tunnel leads.
     control: OnceLock<u16>,
-    /// The next data connection is closed at both ends after so many bytes; 0 is never.
+    /// The next data connection that brings so many bytes is closed at both ends then; 0 is never.
     cut_after: AtomicU64,
     /// The address that data connections come from.
     data_from: Mutex<Option<Ipv4Addr>>,
@@ -50,7 +50,7 @@ impl RunningProxy {
         self.shared.tunnels.load(Ordering::Relaxed)
     }
 
-    /// Closes the next data connection at both ends once so many bytes have gone through it.
+    /// Closes a data connection at both ends once so many bytes have gone through it: the next one that has them.
     pub fn cut_after(&self, bytes: u64) {
         self.shared.cut_after.store(bytes, Ordering::SeqCst);
     }
@@ -85,29 +85,34 @@ async fn serve(kind: ProxyKind, mut client: TcpStream, shared: Arc<Shared>) {
     client.write_all(done).await.unwrap();
     shared.tunnels.fetch_add(1, Ordering::Relaxed);
     match is_data.then(|| shared.cut_after.swap(0, Ordering::SeqCst)) {
-        Some(bytes @ 1..) => some_bytes(&mut client, &mut server, bytes).await,
+        Some(bytes @ 1..) => {
+            if some_bytes(&mut client, &mut server, bytes).await > 0 {
+                // It is for a longer one.
+                shared.cut_after.store(bytes, Ordering::SeqCst);
+            }
+        }
         _ => drop(copy_bidirectional(&mut client, &mut server).await),
     }
 }
 
-/// Passes so many bytes on, whichever way they go, and no more.
-async fn some_bytes(client: &mut TcpStream, server: &mut TcpStream, mut bytes: u64) {
+/// Passes so many bytes on, whichever way they go, and no more. Returns how many were missing.
+async fn some_bytes(client: &mut TcpStream, server: &mut TcpStream, mut bytes: u64) -> u64 {
     let (mut up, mut down) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
         let passed = tokio::select! {
             read = client.read(&mut up) => match read {
                 Ok(read @ 1..) => server.write_all(&up[..read]).await.map(|()| read),
-                _ => return,
+                _ => return bytes,
             },
             read = server.read(&mut down) => match read {
                 Ok(read @ 1..) => client.write_all(&down[..read]).await.map(|()| read),
-                _ => return,
+                _ => return bytes,
             },
         };
-        let Ok(passed) = passed else { return };
+        let Ok(passed) = passed else { return bytes };
         bytes = bytes.saturating_sub(passed as u64);
         if bytes == 0 {
-            return;
+            return 0;
         }
     }
 }

@@ -35,6 +35,7 @@ pub struct Rig {
     pub known: Arc<Known>,
     remote: String,
     directory: tempfile::TempDir,
+    storage: Storage,
     transfer: Transfer,
     /// Fresh sessions that were needed: one, where a server does not resume TLS 1.3.
     renewed: AtomicUsize,
@@ -91,6 +92,15 @@ fn names() -> Names {
 
 fn origin(offset: i64) -> Origin {
     Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset }
+}
+
+/// The name of a temp file to which another process sends `source` for this record.
+pub async fn sent_by_another(rig: &Rig, offset: i64, task: &Task) -> String {
+    let source = rig.storage.resolve(&task.local_path).unwrap();
+    let mut told = rig.storage.open_source(&source).await.unwrap().description();
+    told.extend_from_slice(task.remote_path.as_bytes());
+    let names = names();
+    names.part_of(&names.name_for(&origin(offset)), &told).to_string()
 }
 
 /// The name of a temp file that another process's try at this record has left.
@@ -157,17 +167,33 @@ impl Rig {
     fn with(connection: FtpConnection, remote: &str) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
-        let storages = BTreeMap::from([("local".to_owned(), Storage::open(&local).unwrap())]);
+        let storage = Storage::open(&local).unwrap();
         Rig {
             name: connection.host.clone(),
             connection,
             known: Arc::default(),
             remote: remote.to_owned(),
             directory,
-            transfer: Transfer::new(storages, names(), Metrics::default()),
+            transfer: Rig::process(&storage),
+            storage,
             renewed: AtomicUsize::new(0),
             server: None,
         }
+    }
+
+    fn process(storage: &Storage) -> Transfer {
+        let storages = BTreeMap::from([("local".to_owned(), storage.clone())]);
+        Transfer::new(storages, names(), Metrics::default())
+    }
+
+    /// From now on another process works at the tasks; what the one before was at is as if that had been killed.
+    pub fn kill(&mut self, again: Again) {
+        std::mem::forget(again);
+        self.transfer = Rig::process(&self.storage);
+    }
+
+    pub fn connection_address(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().addr()
     }
 
     pub async fn session(&self) -> Session {
@@ -187,14 +213,24 @@ impl Rig {
 
     /// A try, and as dispatch does it another one on a fresh session where the first asks for that.
     pub async fn run(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
-        let tried = self.once(session, task).await;
+        self.run_at(session, task, next_offset()).await
+    }
+
+    /// The same at the record with this offset.
+    pub async fn run_at(
+        &self,
+        session: &mut Session,
+        task: &Task,
+        offset: i64,
+    ) -> Result<Transferred, Stopped> {
+        let tried = self.once_at(session, task, offset).await;
         if !matches!(&tried, Err(Stopped::Failed(error)) if error.remedy == Remedy::FreshSession) {
             return tried;
         }
         let renewed = 1 + self.renewed.fetch_add(1, Ordering::Relaxed);
         assert!(renewed < 2, "{}: a second fresh session: {tried:?}\n{}", self.name, self.log());
         *session = self.session().await;
-        self.once(session, task).await
+        self.once_at(session, task, offset).await
     }
 
     pub async fn once(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
@@ -287,6 +323,13 @@ impl Rig {
 
     pub fn write_source(&self, content: &[u8]) {
         std::fs::write(self.directory.path().join("source"), content).unwrap();
+    }
+
+    /// A source that has been there for some time.
+    pub fn write_aged_source(&self, content: &[u8]) {
+        self.write_source(content);
+        let file = std::fs::File::options().write(true).open(self.local("source")).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
     }
 
     pub fn copy(&self) -> Vec<u8> {

@@ -57,7 +57,7 @@ fn inside() {
     let mut failed = Vec::new();
     eprintln!("round trips a file: lone download, {FILES} in a row, lone upload, {FILES} in a row");
     for make in [Make::Vsftpd, Make::Proftpd, Make::PureFtpd] {
-        for security in [Security::Plain, Security::Explicit] {
+        for security in [Security::Plain, Security::Explicit, Security::Implicit] {
             let Some(rig) = Rig::start(make, Settings::new(security)) else { continue };
             let bound = if security == Security::Plain { PLAIN } else { SECURE };
             runtime.block_on(count(&rig, "passive", &bound, &mut failed));

@@ -48,7 +48,7 @@ pub enum Security {
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     pub security: Security,
-    /// Idle sessions end after this many seconds.
+    /// Idle sessions end after this many seconds; Pure-FTPd counts whole minutes.
     pub idle: Option<u32>,
     pub max_clients: Option<u32>,
     /// Uploads may begin in the middle of a file, where the server can be told otherwise.
@@ -281,6 +281,7 @@ fn pure_ftpd_args(
         format!("-g{}", scratch.join("pid").display()),
         format!("-c{}", settings.max_clients.unwrap_or(50)),
     ];
+    args.extend(settings.idle.map(|seconds| format!("-I{}", seconds.div_ceil(60))));
     args.extend(["-u1", "-E", "-H", "-4", "-fnone"].map(str::to_owned));
     if settings.security != Security::Plain {
         args.extend(["-Y3".to_owned(), format!("-2{}", certificate.server.display())]);

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// What the server does instead of behaving.
 #[derive(Clone, Debug)]
@@ -74,6 +76,8 @@ pub enum End {
 pub struct Script {
     rules: Vec<Rule>,
     state: State,
+    is_secure: bool,
+    is_torn: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +98,8 @@ struct State {
     /// `None`: any directory is there.
     directories: Option<BTreeSet<String>>,
     commands: Vec<String>,
+    /// STOR behind REST cuts the file there first, as Pure-FTPd does.
+    cuts: bool,
 }
 
 /// A started server; it takes no more connections when this is dropped.
@@ -104,17 +110,36 @@ pub struct Server {
     accepting: tokio::task::JoinHandle<()>,
 }
 
-#[derive(Debug)]
 struct Shared {
+    tls: Option<TlsAcceptor>,
+    is_torn: bool,
     rules: Mutex<Vec<Rule>>,
     state: Mutex<State>,
     logins: AtomicUsize,
     open: AtomicUsize,
 }
 
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl Script {
     pub fn new() -> Script {
         Script::default()
+    }
+
+    /// Every reply comes one byte a packet.
+    pub fn torn(mut self) -> Script {
+        self.is_torn = true;
+        self
+    }
+
+    /// Implicit TLS on all connections, with a certificate that nobody has issued.
+    pub fn secure(mut self) -> Script {
+        self.is_secure = true;
+        self
     }
 
     pub fn file(mut self, path: &str, content: &[u8]) -> Script {
@@ -125,6 +150,12 @@ impl Script {
     /// The server has MDTM, and says this of the file.
     pub fn modified(mut self, path: &str, time: &str) -> Script {
         self.state.modified.insert(path.to_owned(), time.to_owned());
+        self
+    }
+
+    /// STOR behind REST cuts the file there first, as Pure-FTPd does.
+    pub fn cuts(mut self) -> Script {
+        self.state.cuts = true;
         self
     }
 
@@ -154,6 +185,8 @@ impl Script {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
+            tls: self.is_secure.then(acceptor),
+            is_torn: self.is_torn,
             rules: Mutex::new(self.rules),
             state: Mutex::new(self.state),
             logins: AtomicUsize::new(0),
@@ -164,17 +197,81 @@ impl Script {
     }
 }
 
+fn acceptor() -> TlsAcceptor {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth();
+    let config = config.with_single_cert(vec![made.cert.der().clone()], key.into()).unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
 async fn accept_all(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((socket, _)) = listener.accept().await {
         let shared = Arc::clone(&shared);
         shared.open.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
             let _ = socket.set_nodelay(true);
-            let (reader, writer) = socket.into_split();
-            let peer = Peer { shared: Arc::clone(&shared), writer, data: None, renaming: None, from: 0 };
-            let _ = peer.serve(BufReader::new(reader)).await;
+            let _ = serve(socket, &shared).await;
             shared.open.fetch_sub(1, Ordering::SeqCst);
         });
+    }
+}
+
+async fn serve(socket: TcpStream, shared: &Arc<Shared>) -> Result<(), Gone> {
+    let (reader, writer): (Reading, Writing) = match &shared.tls {
+        Some(tls) => {
+            let (reader, writer) = tokio::io::split(tls.accept(socket).await?);
+            (Box::new(reader), Box::new(writer))
+        }
+        None => {
+            let (reader, writer) = socket.into_split();
+            (Box::new(reader), Box::new(writer))
+        }
+    };
+    let shared = Arc::clone(shared);
+    let peer = Peer { shared, writer, data: None, renaming: None, from: 0 };
+    peer.serve(BufReader::new(reader)).await
+}
+
+type Reading = Box<dyn AsyncRead + Unpin + Send>;
+type Writing = Box<dyn AsyncWrite + Unpin + Send>;
+
+/// Where the next data connection comes about.
+enum DataEnd {
+    Here(TcpListener),
+    /// Active mode.
+    At(SocketAddr),
+}
+
+/// A data connection.
+enum Data {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Both for T {}
+
+impl Data {
+    fn io(&mut self) -> &mut dyn Both {
+        match self {
+            Data::Plain(stream) => stream,
+            Data::Secure(stream) => stream,
+        }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Data::Plain(stream) => stream,
+            Data::Secure(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Said goodbye to, where it has TLS.
+    async fn close(mut self) {
+        let _ = self.io().shutdown().await;
     }
 }
 
@@ -277,8 +374,8 @@ impl Shared {
 /// One control connection.
 struct Peer {
     shared: Arc<Shared>,
-    writer: OwnedWriteHalf,
-    data: Option<TcpListener>,
+    writer: Writing,
+    data: Option<DataEnd>,
     renaming: Option<String>,
     /// What REST said, until the next command that is not a question for a port.
     from: usize,
@@ -294,18 +391,18 @@ impl From<std::io::Error> for Gone {
 }
 
 impl Peer {
-    async fn serve(mut self, mut reader: BufReader<OwnedReadHalf>) -> Result<(), Gone> {
+    async fn serve(mut self, mut reader: BufReader<Reading>) -> Result<(), Gone> {
         match self.shared.act_on("GREETING") {
             Some(act) => self.misbehave("", act, &mut reader).await?,
             None => self.say("220 scripted").await?,
         }
-        let mut line = String::new();
-        while reader.read_line(&mut line).await? > 0 {
-            let command = line.trim_end_matches(['\r', '\n']).to_owned();
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).await? > 0 {
+            let command = text(&line).trim_end_matches(['\r', '\n']).to_owned();
             line.clear();
             self.shared.state.lock().unwrap().commands.push(command.clone());
             let (verb, argument) = command.split_once(' ').unwrap_or((&command, ""));
-            let keeps = matches!(verb, "REST" | "RETR" | "STOR" | "EPSV" | "PASV");
+            let keeps = matches!(verb, "REST" | "RETR" | "STOR" | "EPSV" | "PASV" | "EPRT");
             match self.shared.act_on(&command) {
                 Some(act) => self.misbehave(argument, act, &mut reader).await?,
                 None => self.behave(verb, argument).await?,
@@ -322,7 +419,7 @@ impl Peer {
         &mut self,
         argument: &str,
         act: Act,
-        reader: &mut BufReader<OwnedReadHalf>,
+        reader: &mut BufReader<Reading>,
     ) -> Result<(), Gone> {
         match act {
             Act::Say(text) => self.say(&text).await,
@@ -360,25 +457,28 @@ impl Peer {
             Act::Send(bytes, end) => {
                 self.say("150 here it comes").await?;
                 let mut data = self.accept().await?;
-                data.write_all(&bytes).await?;
+                data.io().write_all(&bytes).await?;
                 self.end(data, end, reader).await
             }
             Act::SendLate(bytes) => {
                 self.say("226 done already").await?;
-                Ok(self.accept().await?.write_all(&bytes).await?)
+                let mut data = self.accept().await?;
+                data.io().write_all(&bytes).await?;
+                data.close().await;
+                Ok(())
             }
             Act::Take(most, end) => {
                 self.say("150 send it").await?;
-                let mut data = self.accept().await?.take(most as u64);
+                let mut data = self.accept().await?;
                 let mut taken = Vec::new();
-                data.read_to_end(&mut taken).await?;
+                data.io().take(most as u64).read_to_end(&mut taken).await?;
                 self.shared.state.lock().unwrap().files.insert(argument.to_owned(), taken);
-                self.end(data.into_inner(), end, reader).await
+                self.end(data, end, reader).await
             }
             Act::Drip(pause) => {
                 self.say("150 here it comes").await?;
                 let mut data = self.accept().await?;
-                while data.write_all(b"x").await.is_ok() {
+                while data.io().write_all(b"x").await.is_ok() {
                     tokio::time::sleep(pause).await;
                 }
                 self.say("426 you closed it").await
@@ -403,19 +503,14 @@ impl Peer {
         }
     }
 
-    async fn end(
-        &mut self,
-        mut data: TcpStream,
-        end: End,
-        reader: &mut BufReader<OwnedReadHalf>,
-    ) -> Result<(), Gone> {
+    async fn end(&mut self, mut data: Data, end: End, reader: &mut BufReader<Reading>) -> Result<(), Gone> {
         match end {
             End::Close(reply) => {
-                drop(data);
+                data.close().await;
                 self.say(&reply).await
             }
             End::Reset(reply) => {
-                socket2::SockRef::from(&data).set_linger(Some(Duration::ZERO))?;
+                socket2::SockRef::from(data.tcp()).set_linger(Some(Duration::ZERO))?;
                 drop(data);
                 self.say(&reply).await
             }
@@ -426,12 +521,12 @@ impl Peer {
                 Err(Gone)
             }
             End::Endless => {
-                while data.write_all(&[b'x'; 8192]).await.is_ok() {}
+                while data.io().write_all(&[b'x'; 8192]).await.is_ok() {}
                 self.say("426 you closed it").await
             }
             End::Dawdle(reply) => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                let _ = data.read_to_end(&mut Vec::new()).await;
+                let _ = data.io().read_to_end(&mut Vec::new()).await;
                 self.say(&reply).await
             }
             End::Vanish => Err(Gone),
@@ -445,7 +540,7 @@ impl Peer {
                 self.shared.logins.fetch_add(1, Ordering::SeqCst);
                 self.say("230 logged in").await
             }
-            "TYPE" | "NOOP" => self.say("200 ok").await,
+            "TYPE" | "NOOP" | "PBSZ" | "PROT" => self.say("200 ok").await,
             "EPSV" => {
                 let port = self.listen().await?;
                 self.say(&format!("229 Entering Extended Passive Mode (|||{port}|)")).await
@@ -455,6 +550,13 @@ impl Peer {
                 self.say(&format!("227 Entering Passive Mode (127,0,0,1,{},{}).", port >> 8, port & 255))
                     .await
             }
+            "EPRT" => match argument.split('|').nth(3).and_then(|port| port.parse().ok()) {
+                Some(port) => {
+                    self.data = Some(DataEnd::At(SocketAddr::from(([127, 0, 0, 1], port))));
+                    self.say("200 there, then").await
+                }
+                None => self.say("501 where?").await,
+            },
             "QUIT" => {
                 self.say("221 bye").await?;
                 Err(Gone)
@@ -509,8 +611,8 @@ impl Peer {
         self.say("150 here it comes").await?;
         let mut data = self.accept().await?;
         let from = std::mem::take(&mut self.from);
-        let sent = data.write_all(content.get(from..).unwrap_or_default()).await;
-        drop(data);
+        let sent = data.io().write_all(content.get(from..).unwrap_or_default()).await;
+        data.close().await;
         self.say(if sent.is_ok() { "226 sent" } else { "426 broken" }).await
     }
 
@@ -528,8 +630,8 @@ impl Peer {
         };
         self.say("150 here it comes").await?;
         let mut data = self.accept().await?;
-        let sent = data.write_all(names.as_bytes()).await;
-        drop(data);
+        let sent = data.io().write_all(names.as_bytes()).await;
+        data.close().await;
         self.say(if sent.is_ok() { "226 sent" } else { "426 broken" }).await
     }
 
@@ -539,35 +641,61 @@ impl Peer {
         }
         self.say("150 send it").await?;
         let mut data = self.accept().await?;
+        let mut rest = Vec::new();
         let mut content = match std::mem::take(&mut self.from) {
             0 => Vec::new(),
             from => {
                 let mut there =
                     self.shared.state.lock().unwrap().files.get(path).cloned().unwrap_or_default();
-                there.resize(from, 0);
+                let behind = there.split_off(from.min(there.len()));
+                if !self.shared.state.lock().unwrap().cuts {
+                    rest = behind;
+                }
                 there
             }
         };
-        let got = data.read_to_end(&mut content).await;
+        let begin = content.len();
+        let got = data.io().read_to_end(&mut content).await;
+        data.close().await;
+        content.extend(rest.into_iter().skip(content.len() - begin));
         self.shared.state.lock().unwrap().files.insert(path.to_owned(), content);
         self.say(if got.is_ok() { "226 stored" } else { "426 broken" }).await
     }
 
     async fn say(&mut self, text: &str) -> Result<(), Gone> {
+        if self.shared.is_torn {
+            for byte in format!("{text}\r\n").bytes() {
+                self.writer.write_all(&[byte]).await?;
+                tokio::task::yield_now().await;
+            }
+            return Ok(());
+        }
         Ok(self.writer.write_all(format!("{text}\r\n").as_bytes()).await?)
     }
 
     async fn listen(&mut self) -> Result<u16, Gone> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        self.data = Some(listener);
+        self.data = Some(DataEnd::Here(listener));
         Ok(port)
     }
 
-    async fn accept(&mut self) -> Result<TcpStream, Gone> {
-        let listener = self.data.take().ok_or(Gone)?;
-        Ok(listener.accept().await?.0)
+    async fn accept(&mut self) -> Result<Data, Gone> {
+        let stream = match self.data.take().ok_or(Gone)? {
+            DataEnd::Here(listener) => listener.accept().await?.0,
+            DataEnd::At(address) => TcpStream::connect(address).await?,
+        };
+        Ok(match &self.shared.tls {
+            Some(tls) => Data::Secure(Box::new(tls.accept(stream).await?)),
+            None => Data::Plain(stream),
+        })
     }
+}
+
+/// UTF-8, or else Latin-1.
+fn text(line: &[u8]) -> String {
+    let latin1 = || line.iter().map(|&byte| char::from(byte)).collect();
+    String::from_utf8(line.to_vec()).unwrap_or_else(|_| latin1())
 }
 
 impl State {

@@ -115,7 +115,7 @@ fn send_all(
     );
     progress.end();
     let run = sent?;
-    let open = send::open_ids(config, spool, &run.tally).map_err(Failure::spool)?;
+    let open = send::open_ids(config, spool, &run.tally)?;
     let summary = Summary::of(&run, spool.tasks, mistakes, args.sending.wait, open);
     summary.print(args.output);
     Ok(summary.exit_code(run.ended))

@@ -27,8 +27,8 @@ impl Spool {
     /// # Errors
     /// The disk is full, for one; or there is no system's directory for temporary files (`TMPDIR`), and it is needed.
     pub fn push(&mut self, task: &str, bytes: Option<u64>) -> io::Result<()> {
-        self.file.write_all(task.as_bytes())?;
-        self.file.write_all(b"\n")?;
+        self.file.write_all(task.as_bytes()).map_err(about)?;
+        self.file.write_all(b"\n").map_err(about)?;
         self.tasks += 1;
         self.bytes += bytes.unwrap_or(0);
         Ok(())
@@ -42,8 +42,8 @@ impl Spool {
         &mut self,
         mut take: impl FnMut(&str) -> Result<bool, E>,
     ) -> Result<(), E> {
-        self.file.flush()?;
-        self.file.rewind()?;
+        self.file.flush().map_err(about)?;
+        self.file.rewind().map_err(about)?;
         let mut reader = BufReader::new(self.file.get_mut());
         let mut line = String::new();
         while reader.read_line(&mut line)? > 0 {
@@ -54,6 +54,13 @@ impl Spool {
         }
         Ok(())
     }
+}
+
+/// Says what could not be written: it is not what was read.
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn about(error: io::Error) -> io::Error {
+    let place = std::env::temp_dir();
+    io::Error::new(error.kind(), format!("the temporary file for the tasks ({}): {error}", place.display()))
 }
 
 #[cfg(test)]

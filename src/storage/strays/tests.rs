@@ -266,3 +266,70 @@ fn what_is_kept_in_mind_is_bounded() {
     assert_eq!(pod.strays.records.len(), MAX_RECORDS);
     assert_eq!(pod.strays.latest.len(), MAX_RECORDS);
 }
+
+#[test]
+fn what_a_record_expects_is_kept_for_it_whoever_finds_it() {
+    let mut pod = Pod::new();
+    // Found before the record begins.
+    pod.begins("d", 9);
+    pod.is_sent_to("d");
+    let (before, others) = (of_another(1), of_another(2));
+    pod.finds("d", &[(&before, STAMP), (&others, STAMP)]);
+    let mut record = record(1);
+    record.lease = pod.lease.clone();
+    let owner = Owner::of(&record, &pod.names);
+    pod.strays.expect("d", &owner);
+    pod.strays.begun("d", &owner, pod.now);
+    assert_eq!(pod.next(), None, "it is not removed");
+    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::Over);
+    // Found by somebody else while it is expected.
+    pod.now += HOUR;
+    pod.is_sent_to("d");
+    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::UnderWay);
+    let meanwhile = of_another(1);
+    pod.finds("d", &[(&before, STAMP), (&meanwhile, STAMP), (&others, STAMP)]);
+    let found: Vec<TempName> = pod.strays.take_expected(&owner).into_iter().map(|(temp, _)| temp).collect();
+    assert_eq!(found, [before.clone(), meanwhile.clone()]);
+    assert_eq!(pod.next(), None);
+    // What is not wanted is removed, and what is given back stands until the record begins again.
+    pod.strays.seen_again("d", vec![(before.clone(), STAMP)]);
+    pod.strays.not_wanted("d", &owner, [meanwhile.clone()]);
+    pod.removes("d", &meanwhile);
+    assert_eq!(pod.next(), None);
+    pod.begins("d", 1);
+    pod.removes("d", &before);
+}
+
+#[test]
+fn what_is_about_to_be_removed_can_still_be_expected() {
+    let mut pod = Pod::new();
+    let owner = pod.begins("d", 1);
+    pod.is_sent_to("d");
+    let left = of_another(1);
+    pod.finds("d", &[(&left, STAMP)]);
+    pod.strays.expect("d", &owner);
+    assert_eq!(pod.next(), None);
+    assert_eq!(pod.strays.take_expected(&owner), [(left, None)]);
+}
+
+#[test]
+fn a_directory_is_searched_by_one_and_once_in_an_assignment() {
+    let mut pod = Pod::new();
+    let owner = pod.begins("d", 1);
+    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::Look);
+    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::UnderWay);
+    assert_eq!(pod.next(), None, "it is the sweep's look too");
+    pod.finds("d", &[]);
+    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::Over);
+    // Another assignment.
+    pod.now += MIN_REST;
+    pod.lease = Lease::new(2);
+    let owner = pod.begins("d", 1);
+    let search = pod.strays.search("d", &owner, pod.now);
+    assert_eq!(search, Search::Look);
+    // One that fails is repeated later.
+    pod.strays.not_looked("d", pod.now);
+    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::Over);
+    pod.now += LOOK_AGAIN;
+    pod.is_sent_to("d");
+}

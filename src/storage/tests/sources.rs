@@ -123,6 +123,59 @@ async fn a_source_written_over_in_place_is_not_the_same_any_more() {
     }
 }
 
+/// Whoever goes on with what was sent of a file relies on it: no byte of another content is handed out.
+#[tokio::test]
+async fn of_a_source_that_is_changed_in_place_no_new_byte_is_handed_out() {
+    let size = 6 * CHUNK + 100;
+    for place in Place::each() {
+        std::fs::write(place.base.join("x"), pattern(size)).unwrap();
+        let path = place.base.join("x");
+        let aged = OpenOptions::new().write(true).open(&path).unwrap();
+        aged.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        let mut source = place.storage.open_source(&place.storage.resolve("/x").unwrap()).await.unwrap();
+        let mut read = source.read().await.unwrap().len();
+        std::fs::write(&path, vec![255; size]).unwrap();
+        let error = loop {
+            match source.read().await {
+                Ok([]) => panic!("read to the end, {read} bytes"),
+                Ok(chunk) => {
+                    assert!(*chunk == pattern(size)[read..read + chunk.len()]);
+                    read += chunk.len();
+                }
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StorageError::SourceChanged(_)), "{error}");
+        assert!(read < size);
+    }
+}
+
+#[tokio::test]
+async fn a_description_is_of_one_content_of_one_file() {
+    for place in Place::each() {
+        let describe = async || {
+            let source = place.storage.open_source(&place.storage.resolve("/x").unwrap()).await.unwrap();
+            source.description()
+        };
+        let write = |bytes: &[u8]| {
+            std::fs::write(place.base.join("x"), bytes).unwrap();
+            let file = OpenOptions::new().write(true).open(place.base.join("x")).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)).unwrap();
+        };
+        write(b"content");
+        let first = describe().await;
+        assert_eq!(first, describe().await);
+        // Size and time are the same again.
+        std::thread::sleep(Duration::from_millis(20));
+        write(b"CONTENT");
+        let second = describe().await;
+        assert_ne!(first, second);
+        std::fs::rename(place.base.join("x"), place.base.join("y")).unwrap();
+        write(b"CONTENT");
+        assert_ne!(second, describe().await);
+    }
+}
+
 #[tokio::test]
 async fn a_source_replaced_by_another_is_read_to_its_own_end() {
     let bytes = pattern(3 * CHUNK);
