@@ -7,7 +7,7 @@
 # Each architecture is built on itself, by a builder of that kind or under emulation: librdkafka's C build
 # takes the machine that it finds.
 
-FROM rust:1.88-bookworm AS build
+FROM rust:1.89-bookworm AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # librdkafka is built from its source (C and C++, make) with OpenSSL and zlib; zstd comes with its crate.
 # hadolint ignore=DL3008

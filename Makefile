@@ -26,7 +26,7 @@ report: deps ## The suite and chaos, and docs/TEST_REPORT.md written from them (
 fuzz: build-deps ## Fuzz decoder, ledger metadata, replies and connections.ini, a minute each (SECONDS_EACH=600)
 	@scripts/fuzz.sh
 
-bench: ## The pooler side by side with rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root
+bench: ## The pooler side by side with a Python worker, rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root
 	@scripts/bench.sh $(ARGS)
 
 lint: build-deps ## Formatting, clippy without a warning, shell scripts; dependencies where cargo-deny is there

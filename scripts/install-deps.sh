@@ -3,7 +3,7 @@
 # A second run finds everything in place and ends at once, also without a network.
 #
 #   scripts/install-deps.sh build    compilers and libraries: all that `make demo` needs beside Rust
-#   scripts/install-deps.sh          these, and the servers of the test suite, unpacked into .deps
+#   scripts/install-deps.sh          these, and the servers of the test suite, unpacked into .deps; a browser, installed
 #   scripts/install-deps.sh bench    these, and the programs that `make bench` compares with
 set -euo pipefail
 
@@ -82,7 +82,7 @@ need_debian() {
 
 build_packages() {
     command -v cargo >/dev/null ||
-        die "Rust is missing. https://rustup.rs says how to install it; version 1.88 or newer is needed."
+        die "Rust is missing. https://rustup.rs says how to install it; version 1.89 or newer is needed."
     if command -v g++ >/dev/null && command -v make >/dev/null && command -v pkg-config >/dev/null &&
         pkg-config --exists openssl zlib; then
         return
@@ -206,12 +206,40 @@ schema() {
     cp "$directory/$file" "$deps/go.new/schemas/$name"
 }
 
+# What the page is looked at with. Installed, not unpacked: it wants fonts and their configuration.
+browser() {
+    local name
+    for name in chromium-headless-shell chromium google-chrome; do
+        command -v "$name" >/dev/null && return
+    done
+    need_debian "chromium-headless-shell, or any Chromium"
+    install_packages "the page at / is tested in headless Chromium" chromium-headless-shell
+}
+
 # An installed one will do; one that cannot be had is left out.
 peer() {
     local peer=$1
     [ -e "$deps/$peer/stamp" ] || command -v "$peer" >/dev/null && return
     if ! command -v apt-get >/dev/null || ! (unpack "$peer" "usr/bin/$peer" "$peer"); then
         say "no $peer here: \`make bench\` goes without it"
+    fi
+}
+
+# What many write themselves: a worker in Python. Its libraries go into an environment of their own.
+python_worker() {
+    local wanted=benches/peers/python/requirements.txt stamp
+    stamp=$(cksum <"$wanted")
+    [ "$(cat "$deps/python/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null && command -v apt-get >/dev/null; then
+        install_packages "\`make bench\` compares with a worker in Python" python3 python3-venv
+    fi
+    say "fetching aiokafka, aioftp and uvloop into $deps/python"
+    rm -rf "$deps/python"
+    if python3 -m venv "$deps/python" && "$deps/python/bin/pip" install -q --no-deps -r "$wanted" >&2; then
+        echo "$stamp" >"$deps/python/stamp"
+    else
+        rm -rf "$deps/python"
+        say "no worker in Python here: \`make bench\` goes without it"
     fi
 }
 
@@ -271,10 +299,12 @@ if [ "$what" != build ]; then
         ftp_server $server
     done
     deployment_tools
+    browser
 fi
 if [ "$what" = bench ]; then
     link_tools
     for peer in "${peers[@]}"; do
         peer "$peer"
     done
+    python_worker
 fi

@@ -48,12 +48,18 @@ suite_table() {
         }' "$1"
 }
 
-# The row that a chaos run adds, whether it succeeds or not.
+# The row that a chaos run adds, whether it succeeds or not, and how it ended.
 chaos() {
     printf '\n== chaos: %s\n' "$*"
     env "${@/#/FTP_POOLER_CHAOS_}" FTP_POOLER_CHAOS_REPORT="$work/rows" \
         cargo test --locked --test chaos -- --ignored --exact --nocapture \
-        every_task_is_answered_once_whatever_dies 2>&1 | tee -a "$work/chaos.log"
+        every_task_is_answered_once_whatever_dies 2>&1 | tee "$work/run.log"
+    local status=${PIPESTATUS[0]} why
+    why=$(grep -aA1 -m 1 'panicked at' "$work/run.log" | tail -n 1 | cut -c 1-300)
+    {
+        grep -aE '^chaos: seed [0-9]+: ' "$work/run.log" || printf 'chaos: %s: no figures\n' "$*"
+        if [ "$status" = 0 ]; then printf '       green\n'; else printf '       red: %s\n' "$why"; fi
+    } >>"$work/said"
 }
 
 machine() {
@@ -73,6 +79,7 @@ date=$(date -u +%Y-%m-%d)
 
 if [ "${SUITE:-1}" != 0 ]; then
     scripts/test.sh 2>&1 | tee "$work/suite.log"
+    suite=${PIPESTATUS[0]}
 fi
 chaos "TASKS=$tasks" "PODS=$pods" "SEED=$seed"
 chaos TASKS=3000 PODS=3 "SEED=$seed"
@@ -82,7 +89,7 @@ chaos TASKS=3000 PODS=3 "SEED=$seed" DELIVERY=at_least_once
     cat <<TEXT
 # Test report
 
-Written by \`scripts/test-report.sh TASKS=$tasks PODS=$pods SEED=$seed\` on $date, of commit $commit. The machine:
+All of this was written by \`scripts/test-report.sh TASKS=$tasks PODS=$pods SEED=$seed\` on $date, of commit $commit. The machine:
 $machine Apache Kafka is a single node on the same machine, the FTP servers are three vsftpd.
 
 ## Chaos
@@ -90,17 +97,19 @@ $machine Apache Kafka is a single node on the same machine, the FTP servers are 
 Pods, broker and FTP servers are killed, frozen, restarted, added and removed while tasks are worked on; then every
 answer and every file is audited ([tests/README.md](../tests/README.md)). With \`exactly_once\` lost, duplicated,
 wrong and left must be 0. The run with \`at_least_once\` is there to show that the audit finds what is to be found:
-duplicates are allowed there, and expected.
+duplicates are allowed there, and expected, so that it ends red.
 
 | Delivery | Seed | Pods | Tasks | Answers | Lost | Duplicated | Wrong files | Temp files left | Kills | Rebalances | Aborted transactions | Seconds |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|
 TEXT
     cat "$work/rows"
     printf '\nWhat the runs said:\n\n```text\n'
-    grep -aE '^chaos: seed [0-9]+: ' "$work/chaos.log"
+    cat "$work/said"
     printf '```\n'
     if [ -s "$work/suite.log" ]; then
-        printf '\n## The suite\n\n'
+        # shellcheck disable=SC2016 # Markdown's backticks
+        printf '\n## The suite\n\n`make test`, right before chaos, of the same commit; it ended %s.\n\n' \
+            "$([ "$suite" = 0 ] && echo green || echo red)"
         suite_table "$work/suite.log"
     fi
 } >"$report"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests: those that need nothing, then the end-to-end suite on a real Kafka and a real vsftpd.
+# All tests: those that need nothing, then the end-to-end suite on a real Kafka and a real vsftpd, its page in a real browser.
 # Says which step failed, and where the logs of its processes are.
 set -uo pipefail
 
@@ -23,4 +23,4 @@ step() {
 
 step 'build' cargo test --locked --no-run
 step 'unit and property tests' cargo test --locked
-step 'end to end, on Kafka and vsftpd' cargo test --locked --tests -- --ignored --test-threads="$threads"
+step 'end to end, on Kafka and vsftpd, and in Chromium' cargo test --locked --tests -- --ignored --test-threads="$threads"

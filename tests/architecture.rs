@@ -23,6 +23,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::ftp", &["pool/", "transfer/", "dispatch/carry.rs", "cli/check", "cli/submit/walk.rs", "ftp/"]),
     ("crate::storage", &["app/", "transfer/", "cli/check", "cli/submit/walk.rs", "storage/"]),
     ("crate::sidecar", &["app/"]),
+    // the sidecar asks the pod through it, and sees no other part
+    ("crate::insight", &["app/", "consume/", "dispatch/", "transfer/", "publish/tests.rs", "sidecar/"]),
+    ("crate::dispatch", &["app/", "consume/", "dispatch/", "publish/"]),
     ("crate::cli::", &["main.rs", "cli/"]),
     ("opentelemetry", &["traces/"]),
     ("crate::traces", &["app/", "dispatch/", "traces/"]),
@@ -34,13 +37,19 @@ const RULES: &[(&str, &[&str])] = &[
 /// At most this many lines a file, tests included: a longer one holds more than one noun.
 const MAX_LINES: usize = 450;
 
+/// The program's language, and those of the page.
+const SOURCES: &[&str] = &["rs", "js", "css", "html"];
+
 fn sources() -> Vec<(String, String)> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| SOURCES.iter().any(|known| extension == *known))
+            {
                 found.push(path);
             }
         }

@@ -163,6 +163,22 @@ fn a_dry_run_prints_the_tasks_and_needs_no_kafka() {
 }
 
 #[test]
+fn tasks_wait_in_memory_where_a_pods_image_has_no_temporary_directory() {
+    let place = Place::new();
+    let config = place.path("config.yaml").display().to_string();
+    let dry_run = |lines: usize| {
+        let tasks: Vec<String> = (0..lines).map(|n| task(&n.to_string(), "remote-ftp")).collect();
+        let file = place.write("tasks.jsonl", &tasks.join("\n"));
+        let args = ["submit", &file, "--dry-run", "--config", &config];
+        Ran::of(program().env("TMPDIR", "/nonexistent").args(args))
+    };
+    assert_eq!(dry_run(2).stdout.lines().count(), 2);
+    let many = dry_run(80_000);
+    assert_eq!(many.code, 1, "{}", many.stderr);
+    assert!(many.stderr.contains("/nonexistent"), "{}", many.stderr);
+}
+
+#[test]
 fn what_a_place_lacks_is_said() {
     let place = Place::new();
     place.put("a", "x");
@@ -172,7 +188,7 @@ fn what_a_place_lacks_is_said() {
         (&["submit", "local:/a", "local:/b"], 2, "are both local"),
         (&["submit", "local:/a"], 2, "needs a DESTINATION"),
         (&["submit", "/nowhere/tasks.jsonl"], 2, "No such file"),
-        (&["submit", "local:/missing/", "remote-ftp:/in"], 69, "nothing was sent"),
+        (&["submit", "local:/missing/", "remote-ftp:/in"], 65, "nothing was sent"),
         (&["submit", "remote-ftp:/pub", "local:/in"], 69, "remote-ftp: "),
         (&["submit", "local:/a", "remote-ftp:/in", "--include", "[x"], 2, "--include '[x'"),
         (&["submit", "local:/a", "remote-ftp:/in", "--after", "burn"], 2, "expected keep, delete or move_to"),
@@ -182,7 +198,8 @@ fn what_a_place_lacks_is_said() {
         (&["failures", "--code", "timout"], 2, "did you mean timeout?"),
         (&["failures", "--since", "yesterday"], 2, "expected a duration"),
         (&["failures", "retry"], 2, "--all"),
-        (&["watch", "--pods", "pod-0"], 2, "expected host:port"),
+        (&["topics", "--partitions", "0"], 2, "1..=10000"),
+        (&["watch", "--pods", "pod-0"], 2, "expected HOST:PORT"),
         (&["watch", "--every", "1ms"], 2, "100ms or more"),
     ] {
         let ran = place.run(args);
@@ -202,12 +219,20 @@ fn a_kafka_that_is_not_there_is_said_with_its_address_and_nothing_hangs() {
     .unwrap();
     let file = place.write("tasks.jsonl", &task("a", "remote-ftp"));
     std::thread::scope(|scope| {
-        for args in [vec!["submit", &file], vec!["lag"], vec!["failures"], vec!["watch", "--for", "1s"]] {
+        for args in [
+            vec!["submit", &file],
+            vec!["lag"],
+            vec!["failures"],
+            vec!["watch", "--for", "1s"],
+            vec!["topics"],
+            vec!["failures", "retry", "--all"],
+        ] {
             let place = &place;
             scope.spawn(move || {
                 let ran = place.run(&args);
                 assert_eq!(ran.code, 69, "{args:?}: {ran:?}");
-                assert!(ran.stderr.contains("127.0.0.1:1"), "{args:?}: {}", ran.stderr);
+                assert!(ran.stderr.contains("asking 127.0.0.1:1 for "), "{args:?}: {}", ran.stderr);
+                assert!(ran.stderr.contains("failed: Connection refused)"), "{args:?}: {}", ran.stderr);
             });
         }
     });
@@ -344,7 +369,20 @@ fn completions_and_man_pages_are_made_of_the_commands() {
 
 #[test]
 fn every_command_has_help_with_an_example_or_needs_none() {
-    for command in ["submit", "failures", "lag", "watch", "init", "import-rclone", "completions", "man"] {
+    for command in [
+        "run",
+        "check",
+        "health",
+        "submit",
+        "failures",
+        "lag",
+        "watch",
+        "topics",
+        "init",
+        "import-rclone",
+        "completions",
+        "man",
+    ] {
         let ran = Ran::of(program().args([command, "--help"]));
         assert_eq!(ran.code, 0);
         assert!(ran.stdout.contains("Examples:"), "{command}: {}", ran.stdout);

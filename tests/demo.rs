@@ -112,6 +112,24 @@ fn a_demo_that_keeps_running_takes_a_task_of_ones_own() {
     assert!(answer.contains(r#""task_id":"mine-1""#), "{answer}");
     assert_eq!(std::fs::read_to_string(root.join("ftp-server/inbox/hello.txt")).unwrap(), "hello");
 
+    // The other commands, as they are printed. (`watch` would go on.)
+    let printed = |what: &str| {
+        let line = said.iter().find(|line| line.contains(what) && line.contains(" --config ")).unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ran = output_of(shell);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (ran.status.code(), text(ran.stdout), text(ran.stderr))
+    };
+    // Its broker cannot look up offsets by time: the failures are found all the same.
+    let (code, found, told) = printed(" failures ");
+    assert_eq!(code, Some(0), "{told}");
+    assert!(found.contains("unknown_connection"), "{found}\n{told}");
+    assert!(told.contains("ftp-failures is read from its beginning"), "{told}");
+    let (code, done, told) = printed(" submit ");
+    assert!(code == Some(0) && done.contains("failed     0"), "{done}\n{told}");
+    assert_eq!(std::fs::read_to_string(root.join("storage/copy/inbox/hello.txt")).unwrap(), "hello");
+
     kill(running.0.id(), "INT");
     let mut complained = String::new();
     running.0.stderr.take().unwrap().read_to_string(&mut complained).unwrap();

@@ -12,6 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap::Parser as _;
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -190,4 +192,125 @@ fn every_subcommand_and_option_that_a_document_names_is_one() {
     }
     assert!(count > 5, "{count} commands were looked at");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The words of a shell's line, quotes taken away, up to what ends the command.
+fn shell_words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, '|' | '>' | '#' | '&' | ';') => break,
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// Every command of ours in a document's blocks of code, as the shell would start it. In the help's examples what
+/// it does stands behind two spaces.
+fn own_commands(text: &str) -> Vec<Vec<String>> {
+    let mut commands = Vec::new();
+    for line in code(text).lines() {
+        for part in line.split("&& ").flat_map(|part| part.split("| ")) {
+            let part = part.trim_start();
+            let Some(own) = part.strip_prefix("ftp-pooler ") else { continue };
+            // `ftp-pooler run    --config …` is set in columns; a remark never begins with a dash.
+            let mut pieces = own.split("  ");
+            let mut told = pieces.next().unwrap_or_default().to_owned();
+            told.extend(pieces.filter(|piece| piece.trim_start().starts_with('-')));
+            let words = shell_words(&told);
+            let is_prose =
+                words.first().is_none_or(|name| !name.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+            if !is_prose && !told.contains('<') && !told.contains('[') {
+                commands.push(words);
+            }
+        }
+    }
+    commands
+}
+
+#[test]
+fn every_command_line_in_a_block_of_code_is_taken_by_the_program() {
+    let (mut count, mut wrong) = (0, Vec::new());
+    for document in documents() {
+        for words in own_commands(&read(&document)) {
+            count += 1;
+            let line = words.join(" ");
+            let words = std::iter::once("ftp-pooler".to_owned()).chain(words);
+            if let Err(error) = ftp_pooler::cli::Args::try_parse_from(words) {
+                wrong.push(format!("{document}: ftp-pooler {line}: {error}"));
+            }
+        }
+    }
+    assert!(count > 30, "{count} command lines were looked at");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_command_line_is_taken_apart_as_a_shell_does() {
+    let words = own_commands("```sh\nx && ftp-pooler submit a: 'b c' --id-from content | jq . # why\n```\n");
+    assert_eq!(words, [["submit", "a:", "b c", "--id-from", "content"]]);
+    assert_eq!(own_commands("```\n  ftp-pooler lag    what waits\n```\n"), [["lag"]]);
+    assert!(own_commands("ftp-pooler lag, in prose").is_empty());
+}
+
+/// The blocks of code in this language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0)).collect()
+}
+
+#[test]
+fn every_task_and_connection_that_a_document_shows_is_taken() {
+    let mut count = 0;
+    for document in documents() {
+        let text = read(&document);
+        let dir = tempfile::tempdir().unwrap();
+        let ini = blocks(&text, "ini").join("\n");
+        let base_path = format!("base_path = {}", dir.path().display());
+        let ini: Vec<_> =
+            ini.lines().map(|line| if line.starts_with("base_path") { &base_path } else { line }).collect();
+        fs::write(dir.path().join("connections.ini"), ini.join("\n")).unwrap();
+        fs::write(dir.path().join("config.yaml"), "kafka: {}\n").unwrap();
+        let tasks = blocks(&text, "json").into_iter().filter(|block| block.contains("\"operation\""));
+        // One to a line, as `submit` reads them.
+        let tasks: Vec<String> = tasks.map(|task| task.replace('\n', " ")).collect();
+        if tasks.is_empty() {
+            continue;
+        }
+        count += tasks.len();
+        let lines = dir.path().join("tasks.jsonl");
+        fs::write(&lines, tasks.join("\n")).unwrap();
+        let mut submit = Command::new(env!("CARGO_BIN_EXE_ftp-pooler"));
+        submit.arg("submit").arg(&lines).arg("--dry-run").arg("--config").arg(dir.path().join("config.yaml"));
+        let output = submit.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{document}: {said}");
+    }
+    assert!(count >= 3, "{count} tasks were looked at");
+}
+
+/// The cells of a Markdown table's rows that are numbers.
+fn numbers(text: &str) -> Vec<String> {
+    let cells = text.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('|'));
+    let cells = cells.map(|cell| cell.trim().to_owned());
+    cells.filter(|cell| !cell.is_empty() && cell.parse::<f64>().is_ok()).collect()
+}
+
+#[test]
+fn readmes_figures_are_those_that_were_measured() {
+    let readme = read("README.md");
+    let (_, rest) = readme.split_once("\n## Beside what you have today\n").unwrap();
+    let (measured, _) = rest.split_once("\n## ").unwrap();
+    let (shown, known) = (numbers(measured), numbers(&read("docs/BENCHMARKS.md")));
+    assert!(shown.len() >= 12, "{shown:?}");
+    let wrong: Vec<_> = shown.iter().filter(|figure| !known.contains(figure)).collect();
+    assert!(wrong.is_empty(), "{wrong:?} stand in no table of docs/BENCHMARKS.md");
 }

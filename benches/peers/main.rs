@@ -1,9 +1,11 @@
-//! `make bench`: the whole pooler, fed from a real Kafka, side by side with rclone, lftp and `curl -Z` on the
-//! same files and the same vsftpd, in one run.
+//! `make bench`: the whole pooler, fed from a real Kafka, side by side with a worker in Python that is fed from the
+//! same one, and with rclone, lftp and `curl -Z`, on the same files and the same vsftpd, in one run.
 //!
 //! ```text
 //! load    the files that are moved, and whether they have arrived
-//! pooler  one run of the product
+//! fed     one run of a worker that is fed from Kafka
+//! pooler  the product
+//! python  what is written in Python today
 //! peers   one run of each of the others
 //! usage   what a process has cost: seconds, CPU, memory
 //! table   medians, and how they compare
@@ -26,9 +28,11 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod fed;
 mod load;
 mod peers;
 mod pooler;
+mod python;
 mod table;
 mod usage;
 
@@ -46,7 +50,7 @@ const FAR: Duration = Duration::from_millis(20);
 const SESSIONS: usize = 10;
 const ROUNDS: usize = 3;
 
-const HELP: &str = "make bench ARGS=\"…\": the pooler beside rclone, lftp and curl -Z on a real vsftpd
+const HELP: &str = "make bench ARGS=\"…\": the pooler beside a worker in Python, rclone, lftp and curl -Z
 
   --quick        one round, and a fifth of the files
   --rounds N     instead of 3
@@ -134,9 +138,9 @@ fn measure(wanted: &Wanted) {
         for case in cases.into_iter().filter(chosen) {
             for round in 1..=wanted.rounds {
                 eprintln!("{}: {case}, round {round} of {}", ground.name, wanted.rounds);
-                table.add(&case, "pooler", pooler::run(kafka, ground, &case));
+                table.add(&case, "pooler", fed::run(kafka, ground, &case, pooler::start));
                 for peer in &peers {
-                    table.add(&case, peer.name(), peer.run(ground, &case));
+                    table.add(&case, peer.name(), peer.run(kafka, ground, &case));
                 }
             }
         }

@@ -8,15 +8,18 @@ use std::process::Command;
 use crate::SESSIONS;
 use crate::load::{Case, Ground, Places, name_of};
 use crate::support::deps_dir;
+use crate::support::kafka::Kafka;
 use crate::support::scratch::Scratch;
 use crate::support::vsftpd::{PASSWORD, USER};
 use crate::usage::Usage;
+use crate::{fed, python};
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Rclone,
     Lftp,
     Curl,
+    Python,
 }
 
 /// A program that is here.
@@ -29,7 +32,7 @@ pub struct Peer {
 impl Peer {
     /// Those that can be found, installed or unpacked by `scripts/install-deps.sh bench`; says which cannot.
     pub fn found() -> Vec<Peer> {
-        [Kind::Rclone, Kind::Lftp, Kind::Curl].into_iter().filter_map(Peer::find).collect()
+        [Kind::Rclone, Kind::Lftp, Kind::Curl, Kind::Python].into_iter().filter_map(Peer::find).collect()
     }
 
     fn find(kind: Kind) -> Option<Peer> {
@@ -37,7 +40,10 @@ impl Peer {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let unpacked = deps_dir().join(name).join("usr/bin");
         let mut places = std::env::split_paths(&path).chain([unpacked]).map(|dir| dir.join(name));
-        let program = places.find(|place| place.is_file());
+        let program = match kind {
+            Kind::Python => Some(python::interpreter()).filter(|place| place.is_file()),
+            _ => places.find(|place| place.is_file()),
+        };
         if program.is_none() {
             println!("Without {name}: it is not here.");
         }
@@ -49,18 +55,27 @@ impl Peer {
     }
 
     pub fn version(&self) -> String {
-        crate::first_line(self.command().arg("--version"))
+        let mut command = self.command();
+        if matches!(self.kind, Kind::Python) {
+            command.arg(python::script());
+        }
+        crate::first_line(command.arg("--version"))
     }
 
-    /// From the start of the program to its end.
-    pub fn run(&self, ground: &Ground, case: &Case) -> Usage {
+    /// From the start of the program to its end; the worker in Python as the pooler.
+    pub fn run(&self, kafka: &Kafka, ground: &Ground, case: &Case) -> Usage {
+        match self.kind {
+            Kind::Python => fed::run(kafka, ground, case, python::start),
+            Kind::Rclone => self.run_alone(ground, case, |places, _| self.rclone(ground, case, places)),
+            Kind::Lftp => self.run_alone(ground, case, |places, _| lftp(ground, case, places)),
+            Kind::Curl => self.run_alone(ground, case, |places, scratch| curl(ground, case, places, scratch)),
+        }
+    }
+
+    fn run_alone(&self, ground: &Ground, case: &Case, args: impl Fn(&Places, &Path) -> Vec<String>) -> Usage {
         let places = ground.places(case);
         let scratch = Scratch::new(self.name());
-        let args = match self.kind {
-            Kind::Rclone => self.rclone(ground, case, &places),
-            Kind::Lftp => lftp(ground, case, &places),
-            Kind::Curl => curl(ground, case, &places, scratch.path()),
-        };
+        let args = args(&places, scratch.path());
         let usage = Usage::of(&self.program, &args, &scratch.path().join("log"), |command| {
             command.env("LD_LIBRARY_PATH", self.libraries()).env("HOME", scratch.path());
         });
@@ -102,6 +117,7 @@ impl Kind {
             Kind::Rclone => "rclone",
             Kind::Lftp => "lftp",
             Kind::Curl => "curl",
+            Kind::Python => "python",
         }
     }
 }

@@ -15,11 +15,13 @@ use crate::offsets::TopicPartition;
 use crate::outcome::{Hop, Outcome, Verdict};
 use crate::record::{Origin, Record};
 use crate::task::{Rejected, decode};
+use crate::traces::Traces;
 
 /// The consuming thread's side of dispatch and publish.
 pub(super) struct Front {
     pub connections: Arc<Connections>,
     pub dispatcher: Dispatcher,
+    pub traces: Traces,
     /// Holds at least as many answers as the budget admits tasks.
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
@@ -55,6 +57,7 @@ impl Downstream for Front {
 impl Front {
     fn reject(&self, record: Box<Record>, rejected: Rejected, attempts: u32, admission: Admission) {
         let Rejected { task_id, failure } = rejected;
+        self.traces.rejected(&record, task_id.as_deref(), attempts, failure.code.as_str());
         tracing::info!(
             target: "ftp_pooler::task",
             task_id = task_id.as_deref(), origin = %record.origin, code = failure.code.as_str(),

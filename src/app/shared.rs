@@ -146,6 +146,7 @@ impl<'a> Shared<'a> {
             producer,
             committer: committer(kafka.delivery, group),
             offsets: self.offsets.clone(),
+            budget: self.budget.clone(),
             health: self.health.clone(),
             metrics: self.metrics.clone(),
         }
@@ -155,6 +156,7 @@ impl<'a> Shared<'a> {
         let front = Front {
             connections: Arc::new(self.config.connections.clone()),
             dispatcher,
+            traces: self.traces.clone(),
             answers,
             metrics: self.metrics.clone(),
             failures: self.failures.clone(),

@@ -9,11 +9,13 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use super::failures::FailuresArgs;
-use super::health::Endpoint;
+use super::http::Page;
 use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
+use super::output::Output;
 use super::reference::{CompletionsArgs, ManArgs};
 use super::submit::SubmitArgs;
+use super::topics::TopicsArgs;
 use super::watch::WatchArgs;
 use crate::config::{Sources, duration};
 use crate::consume::property_problem;
@@ -30,18 +32,23 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a pod: carry out tasks until SIGTERM
+    #[command(after_help = RUN, after_long_help = RUN)]
     Run {
         #[command(flatten)]
         files: Files,
         #[command(flatten)]
         log: Log,
     },
-    /// Check the configuration and print what holds, without secrets
+    /// Check the configuration, print what holds, without secrets, and try all that it names
+    #[command(after_help = CHECK, after_long_help = CHECK)]
     Check {
         #[command(flatten)]
         files: Files,
         #[command(flatten)]
         log: Log,
+        /// How it is printed; json has what was tried alone
+        #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+        output: Output,
     },
     /// Send tasks: from a file of them, or one for each file of a place
     Submit(Box<SubmitArgs>),
@@ -51,6 +58,8 @@ pub enum Command {
     Lag(LagArgs),
     /// The pool's work as it happens
     Watch(WatchArgs),
+    /// Make the topics that are not there
+    Topics(TopicsArgs),
     /// Write a config.yaml and a connections.ini to begin with
     Init(InitArgs),
     /// Take the FTP remotes of an rclone.conf over
@@ -94,13 +103,14 @@ impl Files {
 
 /// Which pod is asked, and what.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HEALTH, after_long_help = HEALTH)]
 pub struct HealthArgs {
     #[command(flatten)]
     pub files: Files,
 
     /// Where the pod is [default: /health on this machine, on the configuration's api.port]
-    #[arg(long, value_name = "URL", value_parser = Endpoint::parse)]
-    pub url: Option<Endpoint>,
+    #[arg(long, value_name = "URL", value_parser = health_page)]
+    pub url: Option<Page>,
 
     /// Ask whether it takes tasks (/ready), not whether it is alive
     #[arg(long, conflicts_with = "url")]
@@ -109,6 +119,10 @@ pub struct HealthArgs {
     /// How long it may take to answer
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = deadline)]
     pub timeout: Duration,
+}
+
+fn health_page(text: &str) -> Result<Page, String> {
+    Page::parse(text, "/health")
 }
 
 fn deadline(text: &str) -> Result<Duration, String> {
@@ -152,6 +166,43 @@ Exit codes:
   75  submit --wait: --timeout is over and tasks are open
   78  the configuration is wrong; every mistake is listed
  130  a signal ended it: run at the second one, the others at the first";
+
+const RUN: &str = "\
+Examples:
+  ftp-pooler run
+  ftp-pooler run --config my/config.yaml --log-level info,ftp_pooler::pool=debug
+  FTP_POOLER__POD__NAME=pool-1 ftp-pooler run        another pod of the same configuration
+
+Exit codes:
+   0  stopped as it was told to (SIGTERM, Ctrl-C), and all that it had begun was answered or given back
+   1  it cannot go on, such as when another pod has taken its name; the last lines say what
+  69  a port is taken
+  78  the configuration is wrong; every mistake is listed
+ 130  a second signal ended it at once";
+
+const CHECK: &str = "\
+Kafka, each topic, server and directory is tried from here, with a deadline each; nothing is changed, and no group is
+joined.
+
+Examples:
+  ftp-pooler check
+  ftp-pooler check --output json | jq '.findings[] | select(.ok | not)'
+
+Exit codes:
+   0  all is there
+  69  something is not: it has FAIL before it
+  78  the configuration is wrong; every mistake is listed";
+
+const HEALTH: &str = "\
+Examples:
+  ftp-pooler health
+  ftp-pooler health --url http://pod-0:8080/ready
+
+Exit codes:
+   0  the pod is well, or ready
+   1  it says that it is not, and why
+  69  it does not answer
+  78  the configuration is wrong (without --url)";
 
 #[cfg(test)]
 mod tests {

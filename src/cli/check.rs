@@ -41,7 +41,7 @@ fn kafka_findings(kafka: &Kafka, retry: &Retry, pod: &str) -> Vec<Finding> {
     let begun = Instant::now();
     let brokers = kafka.bootstrap_servers.join(",");
     match probe(kafka, retry, pod) {
-        Err(error) => vec![Finding { kind: "kafka", name: brokers, found: Err(error.to_string()) }],
+        Err(error) => vec![Finding { kind: "kafka", name: brokers, found: Err(error) }],
         Ok(topics) => {
             let found = Ok(format!("answers in {} ms", begun.elapsed().as_millis()));
             let mut findings = vec![Finding { kind: "kafka", name: brokers, found }];
@@ -92,6 +92,18 @@ fn local_finding(connection: &LocalConnection) -> Finding {
     Finding { kind: "local", name: connection.name.clone(), found }
 }
 
+/// The findings for programs.
+pub fn document(findings: &[Finding]) -> serde_json::Value {
+    let row = |Finding { kind, name, found }: &Finding| {
+        let (is_ok, text) = match found {
+            Ok(text) => (true, text),
+            Err(text) => (false, text),
+        };
+        serde_json::json!({"kind": kind, "name": name, "ok": is_ok, "found": text})
+    };
+    serde_json::json!({"findings": findings.iter().map(row).collect::<Vec<_>>()})
+}
+
 /// The findings as a table for people.
 pub fn table(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.name.chars().count()).max().unwrap_or(0);
@@ -116,6 +128,10 @@ mod tests {
             Finding { kind: "ftp", name: "a".into(), found: Ok("fine".into()) },
             Finding { kind: "local", name: "long-name".into(), found: Err("not there".into()) },
         ];
+        assert_eq!(
+            document(&findings)["findings"][1],
+            serde_json::json!({"kind": "local", "name": "long-name", "ok": false, "found": "not there"})
+        );
         assert_eq!(table(&findings), "ok    ftp    a          fine\nFAIL  local  long-name  not there\n");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{parse_duration, parse_size};
 
@@ -28,10 +28,7 @@ impl Moment {
     pub fn before(self, now: Timestamp) -> Timestamp {
         match self {
             Moment::At(at) => at,
-            Moment::Ago(ago) => {
-                let span = jiff::SignedDuration::try_from(ago).unwrap_or(jiff::SignedDuration::MAX);
-                now.checked_sub(span).unwrap_or(Timestamp::MIN)
-            }
+            Moment::Ago(ago) => now.checked_sub(span(ago)).unwrap_or(Timestamp::MIN),
         }
     }
 
@@ -40,12 +37,13 @@ impl Moment {
     pub fn after(self, now: Timestamp) -> Timestamp {
         match self {
             Moment::At(at) => at,
-            Moment::Ago(time) => {
-                let span = jiff::SignedDuration::try_from(time).unwrap_or(jiff::SignedDuration::MAX);
-                now.checked_add(span).unwrap_or(Timestamp::MAX)
-            }
+            Moment::Ago(time) => now.checked_add(span(time)).unwrap_or(Timestamp::MAX),
         }
     }
+}
+
+fn span(time: Duration) -> SignedDuration {
+    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
 
 pub(super) fn moment(text: &str) -> Result<Moment, String> {

@@ -34,7 +34,8 @@ pub struct InitArgs {
 
 const INIT_EXAMPLES: &str = "\
 Examples:
-  ftp-pooler init my && $EDITOR my/config.yaml my/connections.ini
+  ftp-pooler init my && ${EDITOR:-vi} my/config.yaml my/connections.ini
+  ftp-pooler topics --config my/config.yaml
   ftp-pooler check --config my/config.yaml
 
 Exit codes:
@@ -65,7 +66,8 @@ pub(super) fn init(args: &InitArgs) -> Result<u8, Failure> {
         print(&path.display().to_string());
     }
     note(&format!(
-        "next: fill in brokers, servers and base_path; then `ftp-pooler check --config {}`",
+        "next: fill in brokers, servers and base_path; then `ftp-pooler topics --config {0}` makes the topics, and\n\
+         `ftp-pooler check --config {0}` tries it all",
         directory.join("config.yaml").display()
     ));
     Ok(EXIT_OK)

@@ -5,13 +5,14 @@ mod args;
 mod check;
 mod failures;
 mod given;
-mod health;
+mod http;
 mod init;
 mod interrupt;
 mod lag;
 mod output;
 mod reference;
 mod submit;
+mod topics;
 mod watch;
 
 use std::fmt::Display;
@@ -19,11 +20,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use hyper::StatusCode;
 
 pub use args::{Args, Command, Files, HealthArgs, Log};
 pub use reference::cli_md;
 
-use health::Endpoint;
+use http::Page;
+use output::Output;
 use submit::WalkError;
 
 use crate::app;
@@ -62,11 +65,12 @@ pub fn parse() -> Result<Args, ExitCode> {
 pub fn run(args: Args) -> ExitCode {
     let ended = match args.command {
         Command::Run { files, log } => run_pod(files, &log),
-        Command::Check { files, log } => check(files, &log),
+        Command::Check { files, log, output } => check(files, &log, output),
         Command::Submit(args) => submit::submit(&args),
         Command::Failures(args) => failures::failures(*args),
         Command::Lag(args) => lag::lag(&args),
         Command::Watch(args) => watch::watch(&args),
+        Command::Topics(args) => topics::topics(&args),
         Command::Init(args) => init::init(&args),
         Command::ImportRclone(args) => init::import(&args),
         Command::Completions(args) => Ok(reference::completions(&args)),
@@ -99,32 +103,42 @@ fn run_pod(files: Files, log: &Log) -> Result<u8, Failure> {
 }
 
 /// Prints what holds, and what was found behind it.
-fn check(files: Files, log: &Log) -> Result<u8, Failure> {
+fn check(files: Files, log: &Log, output: Output) -> Result<u8, Failure> {
     log.filter()?;
     let config = Config::load(&files.sources())?;
-    say(io::stdout(), config.to_yaml_redacted());
+    if output == Output::Table {
+        say(io::stdout(), config.to_yaml_redacted());
+    }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::Runtime)?;
     let findings = runtime.block_on(check::check(&config));
-    say(io::stdout(), check::table(&findings).trim_end());
+    match output {
+        Output::Table => say(io::stdout(), check::table(&findings).trim_end()),
+        Output::Json => output::print_json(&check::document(&findings)),
+    }
     let is_well = findings.iter().all(|finding| finding.found.is_ok());
     Ok(if is_well { EXIT_OK } else { EXIT_UNAVAILABLE })
 }
 
 /// Asks a running pod how it is, and passes on what it says.
 fn health(args: HealthArgs) -> Result<u8, Failure> {
-    let endpoint = if let Some(url) = args.url {
+    let page = if let Some(url) = args.url {
         url
     } else {
         let path = if args.ready { "/ready" } else { "/health" };
-        Endpoint::of(&Config::load(&args.files.sources())?.api, path)
+        Page::here(&Config::load(&args.files.sources())?.api, path)
     };
-    match endpoint.ask(args.timeout) {
-        Ok(answer) => {
-            say(io::stdout(), answer.body);
-            Ok(if answer.is_well { EXIT_OK } else { EXIT_FAILURE })
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::Runtime)?;
+    let answer = runtime.block_on(page.get(None, args.timeout));
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    match answer {
+        Ok((status, body)) => {
+            say(io::stdout(), body.trim());
+            Ok(if status == StatusCode::OK { EXIT_OK } else { EXIT_FAILURE })
         }
         Err(error) => {
-            say(io::stderr(), format_args!("ftp-pooler: {endpoint} does not answer: {error}"));
+            say(io::stderr(), format_args!("ftp-pooler: {page} does not answer: {error}"));
             Ok(EXIT_UNAVAILABLE)
         }
     }
@@ -169,18 +183,10 @@ impl Failure {
             Failure::Config(_) => EXIT_CONFIG,
             Failure::Filter(_) | Failure::Usage(_) => EXIT_USAGE,
             Failure::Data(_) => EXIT_DATA,
+            Failure::Walk(error) if error.is_given_wrongly() => EXIT_DATA,
             Failure::Client(_) | Failure::Walk(_) | Failure::Unavailable(_) => EXIT_UNAVAILABLE,
             Failure::Logging(_) | Failure::Runtime(_) | Failure::Other(_) => EXIT_FAILURE,
         }
-    }
-
-    /// The temporary file that tasks wait in.
-    #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-    fn spool(error: io::Error) -> Failure {
-        Failure::Other(format!(
-            "the temporary file for the tasks ({}): {error}",
-            std::env::temp_dir().display()
-        ))
     }
 }
 

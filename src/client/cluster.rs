@@ -6,13 +6,13 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{ClientError, reading, sending};
 use crate::config::Kafka;
-use crate::consume::{metadata_of, without_value};
+use crate::consume::{LastWord, metadata_of, without_value};
 
 /// One request to the cluster.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -34,9 +34,18 @@ pub struct Committed {
     pub metadata: Vec<u8>,
 }
 
+/// From where on records are as late as is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// By partition.
+    pub offsets: BTreeMap<i32, i64>,
+    /// False where the brokers could not tell, and a partition is meant from its begin on.
+    pub is_by_time: bool,
+}
+
 /// A client that asks and never reads, joins or commits. Its calls block, for 10 s each at most.
 pub struct Cluster {
-    client: BaseConsumer<DefaultConsumerContext>,
+    client: BaseConsumer<LastWord>,
     /// The admin client's. They hold secrets.
     properties: ClientConfig,
     brokers: String,
@@ -57,7 +66,7 @@ impl Cluster {
         let mut properties = reading(kafka, DEFAULTS);
         // The ends that are wanted are those of all records, also of transactions that are still open.
         properties.set("isolation.level", "read_uncommitted");
-        let client = properties.create().map_err(without_value);
+        let client = properties.create_with_context(LastWord::default()).map_err(without_value);
         Ok(Cluster {
             client: client.map_err(ClientError::at("kafka.properties"))?,
             properties: sending(kafka, &[]),
@@ -65,19 +74,25 @@ impl Cluster {
         })
     }
 
+    /// Says what was asked, and what librdkafka has said last of its connections where no broker answered.
+    fn failed(&self, what: &str, error: KafkaError) -> ClientError {
+        let doing = format!("asking {} {what}", self.brokers);
+        ClientError::unanswered(doing, error, &LastWord::of(&self.client))
+    }
+
     /// A topic's partitions; `None` where there is no such topic.
     ///
     /// # Errors
     /// The brokers do not answer, or do not let this user see it.
     pub fn partitions(&self, topic: &str) -> Result<Option<Vec<i32>>, ClientError> {
-        let doing = || format!("asking {} for the partitions of {topic}", self.brokers);
-        let metadata = self.client.fetch_metadata(Some(topic), REQUEST).map_err(ClientError::at(doing()))?;
+        let failed = |error| self.failed(&format!("for the partitions of {topic}"), error);
+        let metadata = self.client.fetch_metadata(Some(topic), REQUEST).map_err(failed)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Ok(None);
         };
         match found.error().map(RDKafkaErrorCode::from) {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-            Some(code) => Err(ClientError::at(doing())(rdkafka::error::KafkaError::MetadataFetch(code))),
+            Some(code) => Err(failed(KafkaError::MetadataFetch(code))),
             None => {
                 Ok(Some(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()))
             }
@@ -91,9 +106,10 @@ impl Cluster {
     pub fn ends(&self, topic: &str) -> Result<Option<BTreeMap<i32, Ends>>, ClientError> {
         let Some(partitions) = self.partitions(topic)? else { return Ok(None) };
         let look = |partition| {
-            let doing = || format!("asking {} for the ends of {topic}[{partition}]", self.brokers);
-            let (begin, end) =
-                self.client.fetch_watermarks(topic, partition, REQUEST).map_err(ClientError::at(doing()))?;
+            let (begin, end) = self
+                .client
+                .fetch_watermarks(topic, partition, REQUEST)
+                .map_err(|error| self.failed(&format!("for the ends of {topic}[{partition}]"), error))?;
             Ok((partition, Ends { begin, end }))
         };
         partitions.into_iter().map(look).collect::<Result<_, _>>().map(Some)
@@ -108,7 +124,8 @@ impl Cluster {
     }
 
     /// For each partition of `ends` the first offset whose record was written at `time_ms` (milliseconds since
-    /// the epoch) or later; its end where there is none.
+    /// the epoch) or later; its end where there is none. Where the broker cannot look up by time (librdkafka's
+    /// mock cluster, which the demo has, answers nothing) it is where the partition begins.
     ///
     /// # Errors
     /// The brokers do not answer.
@@ -117,8 +134,36 @@ impl Cluster {
         topic: &str,
         ends: &BTreeMap<i32, Ends>,
         time_ms: i64,
+    ) -> Result<Since, ClientError> {
+        let mut offsets = self.look_up(topic, ends, time_ms)?;
+        let is_behind = |(partition, ends): (&i32, &Ends)| {
+            ends.begin < ends.end && offsets.get(partition).is_none_or(|offset| *offset >= ends.end)
+        };
+        let behind: BTreeMap<i32, Ends> =
+            ends.iter().filter(|one| is_behind(*one)).map(|(at, ends)| (*at, *ends)).collect();
+        if behind.is_empty() {
+            return Ok(Since { offsets, is_by_time: true });
+        }
+        // Nothing is as late as that, or the broker never looks: of the beginning of time it would know all.
+        let known = self.look_up(topic, &behind, 0)?;
+        let unknown: Vec<(i32, i64)> = behind
+            .iter()
+            .filter(|(partition, ends)| known.get(partition).is_none_or(|offset| *offset >= ends.end))
+            .map(|(partition, ends)| (*partition, ends.begin))
+            .collect();
+        let is_by_time = unknown.is_empty();
+        offsets.extend(unknown);
+        Ok(Since { offsets, is_by_time })
+    }
+
+    /// What the brokers say of a time; a partition's end where they say nothing.
+    fn look_up(
+        &self,
+        topic: &str,
+        ends: &BTreeMap<i32, Ends>,
+        time_ms: i64,
     ) -> Result<BTreeMap<i32, i64>, ClientError> {
-        let failed = || ClientError::at(format!("asking {} for offsets of {topic} by time", self.brokers));
+        let failed = || |error| self.failed(&format!("for offsets of {topic} by time"), error);
         let mut times = TopicPartitionList::with_capacity(ends.len());
         for partition in ends.keys() {
             times.add_partition_offset(topic, *partition, Offset::Offset(time_ms.max(0))).map_err(failed())?;
@@ -167,7 +212,7 @@ impl Cluster {
         topic: &str,
         partitions: &[i32],
     ) -> Result<BTreeMap<i32, Committed>, ClientError> {
-        let failed = || ClientError::at(format!("asking {} for the group's offsets", self.brokers));
+        let failed = || |error| self.failed("for the group's offsets", error);
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             list.add_partition(topic, *partition);

@@ -11,7 +11,13 @@ pub enum ClientError {
         doing: String,
         error: KafkaError,
     },
-    #[error("topic {0} is not there")]
+    #[error("{doing}: no broker answers{why}")]
+    Unanswered {
+        doing: String,
+        /// ` (Connect to … failed: Connection refused)`; empty where nothing is known.
+        why: String,
+    },
+    #[error("topic {0} is not there: `ftp-pooler topics` makes it")]
     NoTopic(String),
     #[error("{0}")]
     Stalled(String),
@@ -29,6 +35,14 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Says what was asked, and why nobody answered where nobody did.
+    pub(super) fn unanswered(doing: String, error: KafkaError, why: &str) -> ClientError {
+        if crate::consume::is_nobodys(&error) {
+            return ClientError::Unanswered { doing, why: why.to_owned() };
+        }
+        ClientError::at(doing)(error)
+    }
+
     /// Says what was tried.
     pub(super) fn at(doing: impl Into<String>) -> impl FnOnce(KafkaError) -> ClientError {
         let doing = doing.into();

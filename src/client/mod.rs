@@ -3,6 +3,7 @@
 //! ```text
 //! cluster   which partitions there are, where they begin and end, what the group has committed
 //! reader    records from given offsets, read_committed; it never joins a group and never commits
+//! topics    makes those that are not there
 //! sender    an idempotent producer whose delivery is known for each record; or a transactional one
 //! ```
 //!
@@ -13,11 +14,13 @@ mod cluster;
 mod error;
 mod reader;
 mod sender;
+mod topics;
 
-pub use cluster::{Cluster, Committed, Ends};
+pub use cluster::{Cluster, Committed, Ends, Since};
 pub use error::ClientError;
 pub use reader::{Message, Range, Reader};
 pub use sender::{Outgoing, Sender};
+pub use topics::{Made, NewTopic, Topics};
 
 use rdkafka::ClientConfig;
 

@@ -206,11 +206,13 @@ fn read_file(path: &Path, flag: &str, mistakes: &mut Mistakes) -> Option<String>
     match read_bounded(path) {
         Ok(text) => Some(text),
         Err(error) => {
-            let hint = match error.kind() {
-                io::ErrorKind::NotFound => format!("; {flag} FILE says where it is"),
-                _ => String::new(),
+            let problem = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("is not there; {flag} FILE says where it is, `ftp-pooler init` writes one")
+                }
+                _ => format!("cannot be read: {error}"),
             };
-            mistakes.in_file(&path.display().to_string(), None, format!("cannot be read: {error}{hint}"));
+            mistakes.in_file(&path.display().to_string(), None, problem);
             None
         }
     }

@@ -11,6 +11,7 @@ mod early;
 mod group;
 mod halts;
 mod intake;
+mod last_word;
 #[cfg(test)]
 mod model;
 mod noise;
@@ -32,8 +33,9 @@ pub use early::RetryIntake;
 pub(crate) use group::metadata_of;
 pub use group::{Group, offsets_of};
 pub use intake::{BURST, Consume, Downstream, Handle};
+pub use last_word::{LastWord, is_nobodys};
 pub use noise::Noise;
 pub use probe::{TopicState, probe};
 pub use properties::{client_properties, consumer_properties, property_problem, standstill, without_value};
-pub use retry_topic::{Unprepared, prepare_retry_topic};
+pub use retry_topic::{Unprepared, prepare_retry_topic, retry_topic_settings};
 pub use scope::Role;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::last_word::{LastWord, is_nobodys};
 use super::properties::{consumer_properties, without_value};
 use crate::config::{Kafka, Retry};
 
@@ -13,6 +14,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a pod makes by itself need not be there yet.
 const NOT_YET: &str = "not there yet: a pod makes it as it starts, where it may";
+/// What a pod does not make.
+const NO_TOPIC: &str = "is not there: `ftp-pooler topics` makes it";
 
 /// A topic as the cluster describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,23 +26,40 @@ pub struct TopicState {
 }
 
 /// Asks the cluster for the topics, the retry topic among them where tasks are deferred. Blocks, for [`DEADLINE`] a topic at most.
-pub fn probe(kafka: &Kafka, retry: &Retry, pod: &str) -> Result<Vec<TopicState>, KafkaError> {
+///
+/// # Errors
+/// What is wrong where no topic could be asked for: no broker answers, or a property is none.
+pub fn probe(kafka: &Kafka, retry: &Retry, pod: &str) -> Result<Vec<TopicState>, String> {
     let mut properties = consumer_properties(kafka, pod);
     properties.remove("group.id"); // a look, not a member
-    let client: BaseConsumer<DefaultConsumerContext> = properties.create().map_err(without_value)?;
+    let client: BaseConsumer<LastWord> = properties
+        .create_with_context(LastWord::default())
+        .map_err(|error| without_value(error).to_string())?;
+    let failed = |error: KafkaError| match LastWord::of(&client) {
+        why if is_nobodys(&error) => format!("no broker answers{why}"),
+        why => format!("{error}{why}"),
+    };
     let topics = [&kafka.input_topic, &kafka.result_topic, &kafka.fail_topic];
     let mut states = Vec::new();
     for topic in topics {
-        states.push(state(topic, look(&client, topic)?, |code| Err(code.to_string())));
+        states.push(state(topic, look(&client, topic).map_err(failed)?, |code| Err(missing(code))));
     }
     if retry.enabled {
         let topic = &kafka.retry_topic;
-        states.push(state(topic, look(&client, topic)?, |code| match code {
+        states.push(state(topic, look(&client, topic).map_err(failed)?, |code| match code {
             RDKafkaErrorCode::UnknownTopicOrPartition => Ok(NOT_YET.to_owned()),
             code => Err(code.to_string()),
         }));
     }
     Ok(states)
+}
+
+/// What is wrong with a topic that has to be there.
+fn missing(code: RDKafkaErrorCode) -> String {
+    match code {
+        RDKafkaErrorCode::UnknownTopicOrPartition => NO_TOPIC.to_owned(),
+        code => code.to_string(),
+    }
 }
 
 fn state(
@@ -55,10 +75,7 @@ fn state(
 }
 
 /// How many partitions a topic has; a topic without any is not there.
-fn look(
-    client: &BaseConsumer<DefaultConsumerContext>,
-    topic: &str,
-) -> Result<Result<usize, RDKafkaErrorCode>, KafkaError> {
+fn look(client: &BaseConsumer<LastWord>, topic: &str) -> Result<Result<usize, RDKafkaErrorCode>, KafkaError> {
     let metadata = client.fetch_metadata(Some(topic), DEADLINE)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     Ok(match found.map(|found| (found.error(), found.partitions().len())) {

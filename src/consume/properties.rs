@@ -14,13 +14,15 @@ use crate::config::Kafka;
 /// Defaults that `kafka.properties` may override. librdkafka would prefetch 100,000 messages or 64 MB a
 /// partition; the pod holds its backlog itself, decoded, so that one connection cannot hide the others.
 /// A partition's first batch is fetched whatever its size, and a well-compressed one of 64 kB may hold
-/// 10,000 tasks.
+/// 10,000 tasks. A partition whose prefetch is full is looked at again after `fetch.queue.backoff.ms`: after
+/// librdkafka's own second a pod that is quick would have had nothing to do for most of it.
 const DEFAULTS: &[(&str, &str)] = &[
     ("queued.min.messages", "500"),
     ("queued.max.messages.kbytes", "512"),
     ("fetch.message.max.bytes", "65536"),
     ("fetch.max.bytes", "1048576"),
     ("fetch.wait.max.ms", "100"),
+    ("fetch.queue.backoff.ms", "20"),
     ("session.timeout.ms", "15000"),
     ("socket.timeout.ms", "20000"),
     ("topic.metadata.refresh.interval.ms", "30000"),

@@ -69,14 +69,13 @@ async fn partitions_of(admin: &Arc<Admin>, topic: &str) -> Result<Option<i32>, U
 }
 
 async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &Retry) -> Result<(), Unprepared> {
-    let retention = needed(retry).max(RETENTION).as_millis().to_string();
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1))
-        .set("cleanup.policy", "delete")
-        .set("retention.ms", &retention);
+    let settings = retry_topic_settings(retry);
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+    let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
     let made = admin.create_topics([&new], &options()).await?;
     match made.into_iter().next() {
         Some(Ok(_)) => {
-            tracing::info!(topic, partitions, retention_ms = retention, "retry topic made");
+            tracing::info!(topic, partitions, ?settings, "retry topic made");
             Ok(())
         }
         // Another pod was faster.
@@ -87,6 +86,13 @@ async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &Retry) -> R
         Some(Err((_, code))) => Err(Unprepared::NotNow(KafkaError::AdminOp(code))),
         None => Err(Unprepared::NotNow(KafkaError::AdminOp(RDKafkaErrorCode::Fail))),
     }
+}
+
+/// What a retry topic is made with: it keeps every task for longer than it is deferred, those with one key too.
+#[must_use]
+pub fn retry_topic_settings(retry: &Retry) -> [(&'static str, String); 2] {
+    let retention = needed(retry).max(RETENTION).as_millis().to_string();
+    [("cleanup.policy", "delete".to_owned()), ("retention.ms", retention)]
 }
 
 /// A record that the topic drops before it is read again is a task without an answer.

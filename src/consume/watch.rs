@@ -1,4 +1,5 @@
-//! What the consuming thread tells of its partitions now and then: metrics, their board, and tasks that take too long.
+//! What the consuming thread tells of its partitions now and then: metrics, what the API shows, and tasks that
+//! take too long.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

@@ -103,6 +103,13 @@ impl Stage {
             self.broker.bootstrap()
         )?;
         writeln!(text, "  cat {}\n", quoted(&arrived))?;
+        writeln!(text, "Or the commands that a pool of your own has:\n")?;
+        let (program, config) = (quoted(&this_program()), quoted(&self.site.config()));
+        for command in [&format!("submit {SERVER}:/ {LOCAL}:/copy/ --recursive --wait"), "failures", "watch"]
+        {
+            writeln!(text, "  {program} {command} --config {config}")?;
+        }
+        writeln!(text)?;
         writeln!(
             text,
             "`{LOCAL}` is {}, `{SERVER}` is {}.",

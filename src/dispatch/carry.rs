@@ -19,8 +19,8 @@ pub trait Carry<S>: Send + Sync + 'static {
     /// What stands open on a session from one task to the next.
     type Row: Default + Send;
 
-    /// One try, which tells its gauge how far it is, goes on from what the one before has left in `kept`, and the task before on the same session
-    /// in `row`. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping it, upon
+    /// One try, which goes on from what the one before has left in `kept`, and the task before on the same session
+    /// in `row`, and tells its gauge how far it is. Cancelled by `cancel`, upon which it undoes what it began and returns soon; or by dropping it, upon
     /// which the session is thrown away.
     fn carry(
         &self,

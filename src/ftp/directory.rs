@@ -10,6 +10,7 @@ use suppaftp::list::ListParser;
 use crate::failure::TryError;
 
 use super::fault::{Fault, Step};
+use super::mlsd::MlsdLine;
 use super::mtime::time_val;
 use super::names::decode;
 use super::session::Session;
@@ -190,35 +191,23 @@ enum Line {
     Strange(String),
 }
 
-/// A line of MLSD: facts, each with a `;` behind it, a blank, and the name.
+/// A line of MLSD.
 fn mlsd(line: &str) -> Line {
-    let (facts, name) = match line.strip_prefix(' ') {
-        Some(name) => ("", name),
-        None => match line.split_once("; ") {
-            Some(split) => split,
-            None => return Line::Strange(line.to_owned()),
-        },
+    let Some(parsed) = MlsdLine::parse(line) else { return Line::Strange(line.to_owned()) };
+    let kind = match parsed.fact("type").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("file") => EntryKind::File,
+        Some("dir") => EntryKind::Directory,
+        Some("cdir" | "pdir") => return Line::Nothing,
+        Some(other) if other.contains("link") => EntryKind::Link,
+        Some(_) => EntryKind::Other,
     };
-    let mut entry = Entry { name: name.to_owned(), kind: EntryKind::File, size: None, modified: None };
-    for fact in facts.split(';') {
-        let Some((key, value)) = fact.split_once('=') else { continue };
-        match key.to_ascii_lowercase().as_str() {
-            "type" => match value.to_ascii_lowercase().as_str() {
-                "file" => {}
-                "dir" => entry.kind = EntryKind::Directory,
-                "cdir" | "pdir" => return Line::Nothing,
-                other if other.contains("link") => entry.kind = EntryKind::Link,
-                _ => entry.kind = EntryKind::Other,
-            },
-            "size" => entry.size = value.parse().ok(),
-            "modify" => {
-                entry.modified =
-                    time_val(value).and_then(to_the_second).map(|at| Told { at, is_exact: true });
-            }
-            _ => {}
-        }
-    }
-    Line::Entry(entry)
+    let modified = parsed.fact("modify").and_then(time_val).and_then(to_the_second);
+    Line::Entry(Entry {
+        name: parsed.name.to_owned(),
+        kind,
+        size: parsed.fact("size").and_then(|size| size.parse().ok()),
+        modified: modified.map(|at| Told { at, is_exact: true }),
+    })
 }
 
 fn to_the_second(at: Timestamp) -> Option<Timestamp> {

@@ -5,6 +5,7 @@ use bytes::BufMut;
 use crate::failure::TryError;
 
 use super::fault::Step;
+use super::mlsd::MlsdLine;
 use super::session::Session;
 
 /// Bytes of one list that are read; what comes after them is not looked at.
@@ -88,19 +89,15 @@ fn files(list: &str, read: impl Fn(&str) -> Option<Listed>, is_wanted: impl Fn(&
     list.lines().filter_map(read).filter(|file| is_wanted(&file.name)).collect()
 }
 
-/// A line of MLSD: facts, a space, the name. `None` for what is no file.
+/// A line of MLSD. `None` for what is no file.
 fn machine_line(line: &str) -> Option<Listed> {
-    let (facts, name) = line.split_once(' ')?;
-    let fact = |wanted: &str| {
-        let named = facts.split(';').filter_map(|fact| fact.split_once('='));
-        named.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value).next()
-    };
-    if fact("type").is_some_and(|kind| !kind.eq_ignore_ascii_case("file")) {
+    let line = MlsdLine::parse(line)?;
+    if line.fact("type").is_some_and(|kind| !kind.eq_ignore_ascii_case("file")) {
         return None;
     }
-    let size = fact("size").and_then(|size| size.parse().ok());
-    let time = fact("modify").and_then(|time| time.split('.').next()?.parse().ok());
-    Some(Listed { name: last_part(name)?, stamp: size.zip(time) })
+    let size = line.fact("size").and_then(|size| size.parse().ok());
+    let time = line.fact("modify").and_then(|time| time.split('.').next()?.parse().ok());
+    Some(Listed { name: last_part(line.name)?, stamp: size.zip(time) })
 }
 
 /// A line of LIST, made for people: its last word is the name, or its end. The rest is no measure: sizes and

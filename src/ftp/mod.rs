@@ -18,6 +18,7 @@
 //! ending    how a transfer ends, and what goes out with that
 //! files     SIZE, MKD, RNFR/RNTO, DELE
 //! list      temp files of the dead: MLSD, LIST
+//! mlsd      a line of MLSD, taken apart for both of these
 //! directory what is in a directory, with sizes and times, for `submit`: MLSD, LIST
 //! mtime     MDTM; MFMT, MFF, SITE UTIME
 //! hash      HASH, XSHA256 and their like
@@ -49,6 +50,7 @@ mod hash;
 mod known;
 mod list;
 mod login;
+mod mlsd;
 mod mtime;
 mod names;
 mod pace;

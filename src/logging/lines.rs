@@ -1,11 +1,9 @@
-//! The way of log lines to stderr: a bounded queue, and a thread that writes.
+//! The way of log lines to stderr: a bounded buffer, and a thread that writes.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -13,6 +11,10 @@ use super::Format;
 
 /// Lines waiting for stderr at most. A stderr that nobody reads costs lines, and never a transfer's time.
 const QUEUED_LINES: usize = 4_096;
+/// A line waits so long at most for others to be written with it: to wake the thread costs more than the line.
+const GATHER: Duration = Duration::from_millis(50);
+/// So many do not wait.
+const MANY_LINES: usize = QUEUED_LINES / 4;
 
 /// How long the end waits for what is queued.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
@@ -20,70 +22,114 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 /// Writes what is still queued when it is dropped, for at most a second.
 #[derive(Debug)]
 pub struct Guard {
-    lines: Lines,
+    queue: Arc<Queue>,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let deadline = Instant::now() + FLUSH_DEADLINE;
-        let (done, is_done) = sync_channel(1);
-        let mut flush = Queued::Flush(done);
-        while let Err(TrySendError::Full(again)) = self.lines.queue.try_send(flush) {
-            if Instant::now() >= deadline {
-                return;
-            }
-            flush = again;
-            thread::sleep(Duration::from_millis(1));
-        }
-        let _ = is_done.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        let mut waiting = self.queue.waiting();
+        waiting.is_urgent = true;
+        self.queue.arrived.notify_one();
+        let is_left = |waiting: &mut Waiting| waiting.lines > 0;
+        let _ = self.queue.written.wait_timeout_while(waiting, FLUSH_DEADLINE, is_left);
     }
 }
 
-enum Queued {
-    Line(Vec<u8>),
-    Flush(SyncSender<()>),
+/// What waits for the thread that writes.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// For the thread that writes.
+    arrived: Condvar,
+    /// For who waits until all is written.
+    written: Condvar,
 }
 
-/// The queue to the thread that writes.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// Those in the writer's hands included.
+    lines: usize,
+    lost: u64,
+    /// The thread sleeps until it is told of a line.
+    is_idle: bool,
+    /// Nothing is waited for any more: the end has come.
+    is_urgent: bool,
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, line: &[u8]) {
+        let mut waiting = self.waiting();
+        if waiting.lines >= QUEUED_LINES {
+            waiting.lost += 1;
+            return;
+        }
+        waiting.bytes.extend_from_slice(line);
+        waiting.lines += 1;
+        if std::mem::take(&mut waiting.is_idle) || waiting.lines == MANY_LINES {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Puts what waits into `bytes`; returns the number of lines, and of those that were lost.
+    fn take(&self, bytes: &mut Vec<u8>) -> (usize, u64) {
+        bytes.clear();
+        let mut waiting = self.waiting();
+        while waiting.bytes.is_empty() && waiting.lost == 0 {
+            waiting.is_idle = true;
+            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let may_wait = |waiting: &mut Waiting| waiting.lines < MANY_LINES && !waiting.is_urgent;
+        let gathered = self.arrived.wait_timeout_while(waiting, GATHER, may_wait);
+        let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut waiting.bytes, bytes);
+        (waiting.lines, std::mem::take(&mut waiting.lost))
+    }
+
+    fn has_written(&self, lines: usize) {
+        let mut waiting = self.waiting();
+        waiting.lines -= lines;
+        if waiting.lines == 0 {
+            self.written.notify_all();
+        }
+    }
+}
+
+/// The way to the thread that writes.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
-    queue: SyncSender<Queued>,
-    lost: Arc<AtomicU64>,
+    queue: Arc<Queue>,
 }
 
 impl Lines {
     /// Starts the thread that writes to `out`.
     pub fn to(out: impl Write + Send + 'static, format: Format) -> io::Result<Lines> {
-        let (queue, queued) = sync_channel(QUEUED_LINES);
-        let lost = Arc::new(AtomicU64::new(0));
-        let lines = Lines { queue, lost: Arc::clone(&lost) };
-        thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || write_all(out, &queued, &lost, format))?;
+        let queue = Arc::new(Queue::default());
+        let lines = Lines { queue: Arc::clone(&queue) };
+        thread::Builder::new().name("log".to_owned()).spawn(move || write_all(out, &queue, format))?;
         Ok(lines)
     }
 
     pub fn guard(&self) -> Guard {
-        Guard { lines: self.clone() }
+        Guard { queue: Arc::clone(&self.queue) }
     }
 }
 
-/// Ends when nothing can log any more. An output that fails is no reason to stop: it may come back.
-fn write_all(mut out: impl Write, queued: &Receiver<Queued>, lost: &AtomicU64, format: Format) {
-    for next in queued {
-        let lost = lost.swap(0, Ordering::Relaxed);
+/// As long as the process runs. An output that fails is no reason to stop: it may come back.
+fn write_all(mut out: impl Write, queue: &Queue, format: Format) {
+    let mut bytes = Vec::new();
+    loop {
+        let (lines, lost) = queue.take(&mut bytes);
+        let _ = out.write_all(&bytes);
         if lost > 0 {
             let _ = out.write_all(lost_lines(lost, format).as_bytes());
         }
-        match next {
-            Queued::Line(line) => {
-                let _ = out.write_all(&line);
-            }
-            Queued::Flush(done) => {
-                let _ = out.flush();
-                let _ = done.try_send(());
-            }
-        }
+        let _ = out.flush();
+        queue.has_written(lines);
     }
 }
 
@@ -125,16 +171,15 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let line = std::mem::take(&mut self.bytes);
-        if !line.is_empty() && self.lines.queue.try_send(Queued::Line(line)).is_err() {
-            self.lines.lost.fetch_add(1, Ordering::Relaxed);
+        if !self.bytes.is_empty() {
+            self.lines.queue.add(&self.bytes);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Receiver, channel};
 
     use super::super::tests::Captured;
     use super::*;
@@ -156,6 +201,36 @@ mod tests {
         }
     }
 
+    /// Tells each of its writes.
+    struct Told(std::sync::mpsc::Sender<String>);
+
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(String::from_utf8(bytes.to_vec()).unwrap()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_come_together_are_written_together_and_a_last_one_is_not_left() {
+        let (tell, told) = channel();
+        let lines = Lines::to(Told(tell), Format::Human).unwrap();
+        for number in 0..100 {
+            writeln!(lines.make_writer(), "{number}").unwrap();
+        }
+        let (mut text, mut writes) = (String::new(), 0);
+        while text.lines().count() < 100 {
+            text += &told.recv_timeout(Duration::from_secs(30)).unwrap();
+            writes += 1;
+        }
+        assert!(writes < 100, "a write for each line");
+        assert_eq!(text, (0..100).map(|number| format!("{number}\n")).collect::<String>());
+    }
+
     #[test]
     fn an_output_that_is_stuck_costs_lines_and_holds_up_nobody() {
         let (go_on, is_going) = channel();
@@ -164,12 +239,11 @@ mod tests {
         for _ in 0..QUEUED_LINES + 100 {
             lines.make_writer().write_all(b"line\n").unwrap();
         }
-        let lost = lines.lost.load(Ordering::Relaxed);
-        assert!((99..=100).contains(&lost), "one line may be in the writer's hands: {lost}");
+        assert_eq!(lines.queue.waiting().lost, 100);
         drop(go_on);
         drop(lines.guard());
         let text = out.text();
-        assert_eq!(text.matches("line\n").count(), QUEUED_LINES + 100 - usize::try_from(lost).unwrap());
-        assert!(text.contains(&format!("{lost} log lines were lost")));
+        assert_eq!(text.matches("line\n").count(), QUEUED_LINES);
+        assert!(text.contains("100 log lines were lost"));
     }
 }

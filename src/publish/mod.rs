@@ -1,6 +1,6 @@
 //! Sends answers and commits their tasks' offsets, on a thread of its own.
 //!
-//! Every [`LINGER`] at most: choose the outcomes whose partitions are ours now, begin, send, await delivery,
+//! Every [`LINGER`] at most, every [`LONGEST_LINGER`] at least where there are answers: choose the outcomes whose partitions are ours now, begin, send, await delivery,
 //! commit. What ties answers and offsets together is the [`Committer`]; nothing else knows the delivery mode.
 //! The thread waits for Kafka as long as the pod runs, and for [`LAST_TRIES`] at its end.
 
@@ -25,9 +25,11 @@ pub use publisher::{Handle, Publish, Topics};
 
 use std::time::Duration;
 
-/// From the begin of one batch to that of the next at least: so long an answer waits at most for others to share its
-/// batch, on top of a batch that is under way.
+/// From the begin of one batch to that of the next at least.
 pub const LINGER: Duration = Duration::from_millis(50);
+/// The same while the pod holds tasks that are not answered yet: so long an answer waits at most for others to share
+/// its batch, on top of a batch that is under way. A transaction costs as much for one answer as for many.
+pub const LONGEST_LINGER: Duration = Duration::from_millis(100);
 /// Answers in one batch.
 pub const MAX_BATCH: usize = 1_000;
 

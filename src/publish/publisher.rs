@@ -15,9 +15,9 @@ use super::pending::{Chooser, Pending};
 use super::producer::Producer;
 use super::sizes::Sizes;
 use super::standing::Standing;
-use super::{LINGER, MAX_BATCH};
+use super::{LINGER, LONGEST_LINGER, MAX_BATCH};
 use crate::consume::CommitError;
-use crate::dispatch::Answered;
+use crate::dispatch::{Answered, Budget};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::offsets::Offsets;
@@ -56,6 +56,8 @@ pub struct Publish {
     pub producer: Producer,
     pub committer: Box<dyn Committer>,
     pub offsets: Arc<Offsets>,
+    /// Tells whether there are tasks whose answers may still come.
+    pub budget: Budget,
     pub health: Arc<Health>,
     pub metrics: Metrics,
 }
@@ -147,39 +149,42 @@ impl Loop {
         }
     }
 
-    /// Fills `pending`; false once no more answers will come. A batch begins [`LINGER`] after the last one began at
-    /// the earliest, so an answer that comes alone does not wait, and many share one.
+    /// Fills `pending`; false once no more answers will come. The thread is woken by the first answer alone, and
+    /// sleeps while others gather, so an answer that comes alone does not wait, and many share a batch.
     fn gather(&mut self) -> bool {
         let Publish { answers, finish, .. } = &mut self.parts;
         if finish.is_cancelled() {
             answers.close(); // what is queued is still received
         }
         let mut fresh = Vec::new();
-        let now = Instant::now();
-        let next_batch = self.last_batch.map_or(now, |last| last + LINGER);
         let wait = if self.pending.is_empty() { IDLE } else { LINGER };
-        let (mut open, mut deadline) = (true, now + wait);
-        self.runtime.block_on(async {
-            while fresh.len() < MAX_BATCH {
-                let room = MAX_BATCH - fresh.len();
-                let left = deadline.saturating_duration_since(Instant::now());
-                let is_first = fresh.is_empty();
-                let received = tokio::select! {
-                    received = timeout(left, answers.recv_many(&mut fresh, room)) => received,
-                    () = finish.cancelled(), if !answers.is_closed() => break,
-                };
-                match received {
-                    Ok(0) => {
-                        open = false;
-                        break;
-                    }
-                    Ok(_) if is_first => deadline = deadline.min(next_batch),
-                    Ok(_) => {}
-                    Err(_) => break,
-                }
+        let open = self.runtime.block_on(async {
+            tokio::select! {
+                received = timeout(wait, answers.recv_many(&mut fresh, MAX_BATCH)) => received != Ok(0),
+                () = finish.cancelled(), if !answers.is_closed() => true,
             }
         });
+        for linger in [LINGER, LONGEST_LINGER] {
+            if fresh.is_empty() || !self.may_wait_for_others(fresh.len()) {
+                break;
+            }
+            let next_batch = self.last_batch.map_or_else(Instant::now, |last| last + linger);
+            std::thread::sleep(next_batch.saturating_duration_since(Instant::now()));
+            while fresh.len() < MAX_BATCH
+                && let Ok(answer) = self.parts.answers.try_recv()
+            {
+                fresh.push(answer);
+            }
+        }
         self.pending.extend(fresh.into_iter().map(Pending::new));
         open
+    }
+
+    /// Whether an answer may come that could share the batch with `fresh` ones: [`LINGER`] comes between two batches
+    /// in any case, and more only while the pod holds tasks that are not answered.
+    fn may_wait_for_others(&self, fresh: usize) -> bool {
+        let Publish { answers, budget, .. } = &self.parts;
+        let is_early = self.last_batch.is_some_and(|last| last.elapsed() < LINGER);
+        fresh < MAX_BATCH && !answers.is_closed() && (is_early || self.pending.len() + fresh < budget.tasks())
     }
 }

@@ -96,6 +96,7 @@ impl Rig {
             Delivery::AtLeastOnce => Box::new(AtLeastOnce::new(group.clone())),
         };
         let (finish, runtime) = (CancellationToken::new(), Runtime::new().unwrap());
+        let budget = Budget::new(10_000, 1 << 20);
         let publish = Publish {
             answers,
             finish: finish.clone(),
@@ -103,6 +104,7 @@ impl Rig {
             producer: Producer::create(&kafka, "pod", metrics.clone()).unwrap(),
             committer,
             offsets: offsets.clone(),
+            budget: budget.clone(),
             health: health.clone(),
             metrics: metrics.clone(),
         };
@@ -114,7 +116,7 @@ impl Rig {
             retry: None,
             slow_task: LONG,
             offsets,
-            budget: Budget::new(10_000, 1 << 20),
+            budget,
             downstream: Box::new(Echo { answers: answers_in, accepted: accepted.clone() }),
             health: health.clone(),
             metrics: metrics.clone(),

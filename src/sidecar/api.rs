@@ -72,7 +72,9 @@ async fn show_events(
     Extension(EndsAt(end)): Extension<EndsAt>,
     method: Method,
 ) -> Response {
-    let head = [(header::CONTENT_TYPE, EVENT_STREAM)];
+    // A client that comes again does so on a new connection, which has its life before it.
+    let head =
+        [(header::CONTENT_TYPE, EVENT_STREAM), (header::CONNECTION, HeaderValue::from_static("close"))];
     if method == Method::HEAD {
         return head.into_response();
     }

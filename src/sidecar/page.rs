@@ -1,4 +1,6 @@
 //! The page at `/`: one file with its style and script within, under a policy that allows just these two.
+//!
+//! It is written in several files, joined here; nothing builds it, and what a browser gets is what stands there.
 
 use std::sync::LazyLock;
 
@@ -8,20 +10,37 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 const HTML: &str = include_str!("page/index.html");
-const STYLE: &str = include_str!("page/style.css");
-const SCRIPT: &str = include_str!("page/script.js");
+const STYLE: &[&str] = &[
+    include_str!("page/style/base.css"),
+    include_str!("page/style/figures.css"),
+    include_str!("page/style/tables.css"),
+];
+/// One script in the end: each part sees what stands in those before it.
+const SCRIPT: &[&str] = &[
+    include_str!("page/script/format.js"),
+    include_str!("page/script/dom.js"),
+    include_str!("page/script/stream.js"),
+    include_str!("page/script/rates.js"),
+    include_str!("page/script/head.js"),
+    include_str!("page/script/chart.js"),
+    include_str!("page/script/hour.js"),
+    include_str!("page/script/connections.js"),
+    include_str!("page/script/transfers.js"),
+    include_str!("page/script/answers.js"),
+    include_str!("page/script/main.js"),
+];
 
 /// The whole page.
 pub(super) static PAGE: LazyLock<String> =
-    LazyLock::new(|| HTML.replace("/*STYLE*/", STYLE).replace("/*SCRIPT*/", SCRIPT));
+    LazyLock::new(|| HTML.replace("/*STYLE*/", &STYLE.concat()).replace("/*SCRIPT*/", &SCRIPT.concat()));
 
 /// Its Content-Security-Policy: style and script by their hashes, figures from this host, nothing else.
 pub(super) static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let policy = format!(
         "default-src 'none'; style-src '{}'; script-src '{}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        source_hash(STYLE),
-        source_hash(SCRIPT),
+        source_hash(&STYLE.concat()),
+        source_hash(&SCRIPT.concat()),
     );
     // Base64 and the text above are ASCII; where they were not, the page would show and do nothing.
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
@@ -51,6 +70,15 @@ mod tests {
             assert!(policy.contains(&format!("{tag}-src '{}'", source_hash(text))), "{tag}: {policy}");
         }
         assert!(!policy.contains("unsafe"));
+    }
+
+    #[test]
+    fn every_file_of_the_page_is_in_it() {
+        for (kind, parts) in [("style", STYLE), ("script", SCRIPT)] {
+            let place = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sidecar/page");
+            let files = std::fs::read_dir(format!("{place}/{kind}")).unwrap().count();
+            assert_eq!(files, parts.len(), "{kind}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct TempFile {
     pub(super) spare: Vec<u8>,
     /// Bytes given to calls.
     pub(super) given: u64,
+    /// How large the file is going to be, as far as anybody has said.
+    expected: Option<u64>,
     /// When bytes were last given to a call.
     written: Instant,
     /// What an earlier owner of the record has brought.
@@ -64,7 +66,13 @@ pub(super) type Written = (Box<Draft>, Vec<u8>);
 impl TempFile {
     pub(super) fn new(storage: Storage, plan: Plan, part: Option<Part>) -> TempFile {
         let (buffer, spare, written) = (Vec::new(), Vec::new(), Instant::now());
-        TempFile { storage, plan, stage: Stage::Nowhere, buffer, spare, given: 0, written, part }
+        let (stage, expected) = (Stage::Nowhere, None);
+        TempFile { storage, plan, stage, buffer, spare, given: 0, expected, written, part }
+    }
+
+    /// The file is going to have so many bytes: a small one gets a small buffer.
+    pub fn expect(&mut self, bytes: u64) {
+        self.expected = Some(bytes);
     }
 
     /// Room for the next bytes, never none: read the network straight into it (`read_buf`).
@@ -74,7 +82,10 @@ impl TempFile {
             self.give_chunk().await?;
         }
         if self.buffer.capacity() == 0 {
-            self.buffer.reserve_exact(CHUNK);
+            // One byte more than is to come shows the end without another buffer.
+            let coming = self.expected.map(|bytes| bytes.saturating_sub(self.given).saturating_add(1));
+            let room = coming.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(CHUNK);
+            self.buffer.reserve_exact(room.min(CHUNK));
         }
         let free = CHUNK.saturating_sub(self.buffer.len());
         Ok((&mut self.buffer).limit(free))

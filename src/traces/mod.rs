@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 pub use span::{About, End};
 
 use crate::config;
+use crate::record::Record;
 
 /// Spans that wait to be sent.
 const MAX_QUEUED: usize = 16_384;
@@ -91,6 +92,20 @@ impl Traces {
         if let (Some(inner), Some(tries)) = (&self.0, notes.0) {
             inner.record(*tries, about, end);
         }
+    }
+
+    /// A record that is no task that can be carried out: its producer finds the error in its trace, too. `task_id` is
+    /// there where it could be read.
+    pub fn rejected(&self, record: &Record, task_id: Option<&str>, attempts: u32, code: &'static str) {
+        let about = About {
+            record,
+            task_id: task_id.unwrap_or_default(),
+            operation: "reject",
+            connection: "",
+            attempts,
+            since: Duration::ZERO,
+        };
+        self.left(self.notes(), &about, End::Failed(code));
     }
 
     /// Sends what is left; blocks for this long at most.

@@ -14,10 +14,11 @@ use crate::record::{Header, Record};
 #[derive(Debug)]
 pub struct About<'a> {
     pub record: &'a Record,
+    /// Empty where there is none.
     pub task_id: &'a str,
-    /// `download` or `upload`.
+    /// `download`, `upload`, or `reject` where the record is no task.
     pub operation: &'static str,
-    /// The FTP side's connection.
+    /// The FTP side's connection; empty where there is none.
     pub connection: &'a str,
     pub attempts: u32,
     /// Since this pod took it up.
@@ -84,10 +85,11 @@ impl Inner {
             KeyValue::new("messaging.destination.partition.id", origin.partition.to_string()),
             KeyValue::new("messaging.kafka.offset", origin.offset),
             KeyValue::new("messaging.consumer.group.name", self.group.clone()),
-            KeyValue::new("ftp_pooler.task_id", about.task_id.to_owned()),
-            KeyValue::new("ftp_pooler.connection", about.connection.to_owned()),
             KeyValue::new("ftp_pooler.attempts", i64::from(about.attempts)),
         ];
+        let named = [("ftp_pooler.task_id", about.task_id), ("ftp_pooler.connection", about.connection)];
+        let named = named.into_iter().filter(|(_, value)| !value.is_empty());
+        attributes.extend(named.map(|(key, value)| KeyValue::new(key, value.to_owned())));
         attributes.push(match end {
             End::Completed { bytes } => {
                 KeyValue::new("ftp_pooler.bytes", i64::try_from(bytes).unwrap_or(i64::MAX))

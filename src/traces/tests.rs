@@ -94,6 +94,22 @@ async fn a_trace_that_its_producer_left_out_is_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_no_task_has_a_span_with_its_error() {
+    let collector = Collector::start();
+    let traces = started(collector.addr(), 0);
+    let record = record(&[("traceparent", &format!("00-{TRACE}-{PARENT}-01"))]);
+    traces.rejected(&record, None, 0, "invalid_task");
+    stop(traces).await;
+    let (_, body) = collector.next(LONG);
+    assert!(holds(&body, &bytes(TRACE)) && holds(&body, &bytes(PARENT)));
+    assert!(holds(&body, b"reject") && holds(&body, b"invalid_task"));
+    assert!(
+        !holds(&body, b"ftp_pooler.task_id") && !holds(&body, b"ftp_pooler.connection"),
+        "there are none"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_tasks_without_a_trace_as_many_are_told_as_are_asked_for() {
     let collector = Collector::start();
     let traces = started(collector.addr(), 0);

@@ -89,6 +89,9 @@ async fn fetch(
             }
         }
     };
+    if let Some(bytes) = promised.bytes {
+        file.expect(bytes);
+    }
     // Where there is nothing, it began anew.
     check.facts.resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
     job.gauge.begin(file.len(), promised.bytes);

@@ -1,6 +1,7 @@
 //! docker-compose.yml: what it says about the pooler, its files and its topics must be so.
 
 use std::fs;
+use std::process::Command;
 
 use ftp_pooler::config::{Config, Sources};
 use serde_json::Value;
@@ -86,6 +87,33 @@ fn the_image_runs_as_somebody_unprivileged_and_asks_itself_how_it_is() {
         last.contains("\nENTRYPOINT [\"/usr/local/bin/ftp-pooler\"]\n"),
         "no shell between it and SIGTERM"
     );
+}
+
+/// `1.89` as numbers.
+fn version(text: &str) -> Vec<u64> {
+    text.split('.').map(|part| part.parse().unwrap()).collect()
+}
+
+#[test]
+fn the_rust_that_is_asked_for_is_new_enough_for_every_crate() {
+    let manifest = read("Cargo.toml");
+    let (_, rest) = manifest.split_once("rust-version = \"").unwrap();
+    let wanted = rest.split('"').next().unwrap();
+    assert!(read("Dockerfile").contains(&format!("FROM rust:{wanted}-")));
+    assert!(read("README.md").contains(&format!("Rust {wanted} or newer")));
+    assert!(read("scripts/install-deps.sh").contains(&format!("version {wanted} or newer")));
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    for package in metadata["packages"].as_array().unwrap() {
+        let Some(needed) = package["rust_version"].as_str() else { continue };
+        let (mut needed, name) = (version(needed), text(&package["name"]));
+        needed.truncate(2);
+        assert!(needed <= version(wanted), "{name} needs Rust {needed:?}, and {wanted} is asked for");
+    }
 }
 
 #[test]

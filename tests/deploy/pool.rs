@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use clap::Parser as _;
 use ftp_pooler::app::AFTER_DRAIN;
 use ftp_pooler::config::{Config, Sources};
 use serde_json::Value;
@@ -156,9 +157,10 @@ fn selectors_meet_the_pods_they_mean() {
 
 #[test]
 fn no_scaler_makes_more_pods_than_there_are_partitions() {
-    let topics = read("k8s/test/kafka/topics.yaml");
-    let (_, rest) = topics.split_once("ftp-tasks:").unwrap();
-    let partitions: u64 = rest.split(' ').next().unwrap().parse().unwrap();
+    let topics = &documents("k8s/test/kafka/topics.yaml")[0];
+    let args = topics["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+    let at = args.iter().position(|arg| arg == "--partitions").unwrap();
+    let partitions: u64 = text(&args[at + 1]).parse().unwrap();
     let most = [
         &documents("k8s/overlays/keda/scaledobject.yaml")[0]["spec"]["maxReplicaCount"],
         &documents("k8s/overlays/hpa/horizontalpodautoscaler.yaml")[0]["spec"]["maxReplicas"],
@@ -205,4 +207,23 @@ fn the_test_sites_tasks_are_tasks() {
         let task: Value = serde_json::from_str(line).unwrap();
         assert!(schema.is_valid(&task), "{line}");
     }
+}
+
+#[test]
+fn whatever_the_image_is_told_to_do_it_understands() {
+    let manifests = ["k8s/base/statefulset.yaml", "k8s/test/e2e.yaml", "k8s/test/kafka/topics.yaml"];
+    let templates = manifests.iter().flat_map(|path| documents(path)).collect::<Vec<_>>();
+    let containers = templates.iter().map(|one| &one["spec"]["template"]["spec"]["containers"][0]["args"]);
+    let services = documents("docker-compose.yml").remove(0)["services"].take();
+    let of_the_image =
+        |service: &&Value| service["image"].as_str().is_some_and(|i| i.starts_with("ftp-pooler:"));
+    let commands = services.as_object().unwrap().values().filter(of_the_image);
+    let mut count = 0;
+    for words in containers.chain(commands.map(|service| &service["command"])) {
+        let Some(words) = words.as_array() else { continue };
+        let words = std::iter::once("ftp-pooler").chain(words.iter().map(text));
+        ftp_pooler::cli::Args::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+        count += 1;
+    }
+    assert!(count >= 6, "{count} commands were looked at");
 }

@@ -134,6 +134,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         Group::create(&properties, offsets.clone(), health.clone(), metrics.clone()).expect("a member");
     let (answers_in, answers) = mpsc::channel(1_000);
     let (finish, runtime) = (CancellationToken::new(), Runtime::new().expect("a runtime"));
+    let budget = Budget::new(1_000, 1 << 20);
     let commits = Arc::new(AtomicU32::new(0));
     let committer = Doubtful { inner: ExactlyOnce::new(group.clone()), commits: commits.clone() };
     let publish = Publish {
@@ -147,6 +148,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         producer: Producer::create(&kafka, "pod", metrics.clone()).expect("a producer"),
         committer: Box::new(committer),
         offsets: offsets.clone(),
+        budget: budget.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
     };
@@ -157,7 +159,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         retry: None,
         slow_task: LONG,
         offsets,
-        budget: Budget::new(1_000, 1 << 20),
+        budget,
         downstream: Box::new(Echo(answers_in)),
         health,
         metrics: metrics.clone(),

@@ -19,6 +19,7 @@ mod support;
 mod stage;
 
 mod after;
+mod api;
 mod bad_input;
 mod caps;
 mod commands;
@@ -31,6 +32,8 @@ mod memory;
 mod offsets;
 mod options;
 mod outage;
+mod page;
+mod quick_start;
 mod rebalance;
 mod redo;
 mod resume;

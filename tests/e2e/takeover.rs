@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::stage::{EXIT, LONG, Stage, sorted};
-use crate::support::client::download;
+use crate::support::client::{Answers, download};
 use crate::support::files::Sample;
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::wait::wait_until;
@@ -33,10 +33,14 @@ impl Work {
         config.set("pool.max_sessions_per_connection", json!(4))
     }
 
-    fn assert_files_are_right(&self) {
+    /// Each task has one answer, each file is right, and nothing is open.
+    fn assert_all_done_once(&self, answers: &mut Answers) {
+        answers.read_to_end().assert_all_completed();
+        answers.assert_each_once(&self.ids);
         for file in &self.files {
             file.assert_is(self.stage.get_local(&file.path).as_deref());
         }
+        assert_eq!(self.stage.kafka.lag(&self.stage.topics), 0);
     }
 }
 
@@ -58,11 +62,8 @@ fn a_pod_that_is_stopped_finishes_what_it_has_begun_and_the_next_does_the_rest()
     answers.wait_for_ids(&work.ids, LONG);
     assert_eq!(second.terminate(EXIT).code(), Some(0));
 
-    answers.read_to_end().assert_all_completed();
-    answers.assert_each_once(&work.ids);
-    work.assert_files_are_right();
+    work.assert_all_done_once(&mut answers);
     assert_eq!(work.stage.local_files(), sorted(work.files.iter().map(|f| &f.path)));
-    assert_eq!(work.stage.kafka.lag(&work.stage.topics), 0);
 }
 
 #[test]
@@ -79,10 +80,7 @@ fn a_pod_that_is_killed_loses_nothing() {
     assert_eq!(second.terminate(EXIT).code(), Some(0));
 
     // What the first had answered and not committed was never to be seen.
-    answers.read_to_end().assert_all_completed();
-    answers.assert_each_once(&work.ids);
-    work.assert_files_are_right();
-    assert_eq!(work.stage.kafka.lag(&work.stage.topics), 0);
+    work.assert_all_done_once(&mut answers);
 }
 
 #[test]
@@ -101,8 +99,5 @@ fn two_pods_share_the_work_and_one_that_leaves_hands_its_share_over() {
     answers.wait_for_ids(&work.ids, LONG);
     assert_eq!(second.terminate(EXIT).code(), Some(0), "{}", second.log_tail(30));
 
-    answers.read_to_end().assert_all_completed();
-    answers.assert_each_once(&work.ids);
-    work.assert_files_are_right();
-    assert_eq!(work.stage.kafka.lag(&work.stage.topics), 0);
+    work.assert_all_done_once(&mut answers);
 }

@@ -236,6 +236,11 @@ async fn events_bring_snapshots_and_the_last_hour_as_the_document_says() {
     let mut events = Events::open(&pod, "").await;
     assert!(events.head.starts_with("http/1.1 200"), "{}", events.head);
     assert!(events.head.contains("\r\ncontent-type: text/event-stream\r\n"), "{}", events.head);
+    assert!(
+        events.head.contains("\r\nconnection: close"),
+        "the next one has a connection of its own: {}",
+        events.head
+    );
     for snapshot in events.data("snapshot", 2).await {
         assert_fits(&document, &named("Snapshot"), &snapshot);
         assert_eq!(snapshot["status"]["pod"], json!("pod-0"));

@@ -20,11 +20,11 @@ pub struct Inside {
 }
 
 impl Insight for Inside {
-    fn pod(&self) -> &str {
+    fn pod(&self) -> &'static str {
         "pod-0"
     }
 
-    fn group(&self) -> &str {
+    fn group(&self) -> &'static str {
         "ftp-pooler"
     }
 

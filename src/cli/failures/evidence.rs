@@ -52,7 +52,7 @@ impl Evidence {
         let input: Arc<str> = kafka.input_topic.as_str().into();
         let ends = cluster.required_ends(&input)?;
         let early = earliest.as_millisecond() - i64::try_from(CLOCKS_DIFFER.as_millis()).unwrap_or(0);
-        let from = cluster.offsets_at(&input, &ends, early)?;
+        let from = cluster.offsets_at(&input, &ends, early)?.offsets;
         let range = |(partition, ends): (&i32, &Ends)| {
             let from = from.get(partition).copied().unwrap_or(ends.begin);
             Range { topic: Arc::clone(&input), partition: *partition, from, to: ends.end }

@@ -117,16 +117,15 @@ pub(super) fn list(args: &ListArgs) -> Result<u8, Failure> {
             "groups": found.groups(),
             "failures": if args.summary { Vec::new() } else { found.rows.values().collect::<Vec<_>>() },
         })),
+        Output::Table if found.total == 0 => {
+            note(&format!("no such failures since {:.0} (--since)", wanted.since()));
+        }
         Output::Table => tell(&found, args.summary),
     }
     Ok(EXIT_OK)
 }
 
 fn tell(found: &Found, is_summary: bool) {
-    if found.total == 0 {
-        note("no failures");
-        return;
-    }
     let or_none = |name: Option<String>| name.unwrap_or_else(|| NO_CONNECTION.to_owned());
     if is_summary {
         let mut table = Table::new(["code", "connection", "count", "first", "last"]);

@@ -130,6 +130,10 @@ pub(super) fn retry(args: &RetryArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.files.elsewhere())?;
     let wanted = Wanted::new(&args.choice, Timestamp::now());
     let cluster = Cluster::new(&config.kafka)?;
+    // Brokers that are away and topics that are not there are told with a reason here; what follows would time out.
+    for topic in [&config.kafka.fail_topic, &config.kafka.input_topic] {
+        cluster.required_ends(topic)?;
+    }
     // From here on nobody else can send: what is found below holds until the end.
     let mut sender = if args.dry_run {
         None

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::args::Choice;
 use crate::cli::answer::{Answer, Failed, Verdict};
+use crate::cli::output::note;
 use crate::client::{ClientError, Cluster, Message, Range, Reader};
 use crate::config::Kafka;
 
@@ -31,6 +32,11 @@ pub(super) struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     pub fn new(choice: &'a Choice, now: Timestamp) -> Wanted<'a> {
         Wanted { choice, since: choice.since.before(now), until: choice.until.map(|until| until.before(now)) }
+    }
+
+    /// From when on.
+    pub fn since(&self) -> Timestamp {
+        self.since
     }
 
     fn takes(&self, failing: &Failing) -> bool {
@@ -59,12 +65,15 @@ pub(super) fn ranges(
 ) -> Result<Vec<Range>, ClientError> {
     let topic: Arc<str> = kafka.fail_topic.as_str().into();
     let ends = cluster.required_ends(&topic)?;
-    let from = cluster.offsets_at(&topic, &ends, wanted.since.as_millisecond())?;
+    let since = cluster.offsets_at(&topic, &ends, wanted.since.as_millisecond())?;
+    if !since.is_by_time {
+        note(&format!("the brokers look up no offsets by time: {topic} is read from its beginning"));
+    }
     let range = |(partition, from): (i32, i64)| {
         let to = ends.get(&partition).map_or(from, |ends| ends.end);
         Range { topic: Arc::clone(&topic), partition, from, to }
     };
-    Ok(from.into_iter().map(range).collect())
+    Ok(since.offsets.into_iter().map(range).collect())
 }
 
 /// Hands each failure that is wanted to `take`, with its record, until it says that it has enough (`false`).

@@ -67,6 +67,11 @@ pub struct Choice {
     /// Only files of this size or smaller
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "destination")]
     pub max_size: Option<u64>,
+
+    /// No files that stand at the destination with the same size; it is listed first, and a local one must be on
+    /// this machine
+    #[arg(long, requires = "destination")]
+    pub skip_existing: bool,
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "they are flags")]
@@ -188,13 +193,15 @@ Examples:
   ftp-pooler submit tasks.jsonl                     all of them, or none if a line is wrong
   make-tasks | ftp-pooler submit - --id-from random --wait
   ftp-pooler submit remote-ftp:/pub/ local:/in/ --recursive --include '*.csv' --newer-than 1d --wait
+  ftp-pooler submit remote-ftp:/pub/ local:/in/ -r --skip-existing --wait     in cron: only what is not there yet
   ftp-pooler submit local:/out/report.pdf remote-ftp:/inbox/report.pdf --no-overwrite
   ftp-pooler submit remote-ftp:/pub/ local:/in/ -r --dry-run > tasks.jsonl
 
 Exit codes:
    0  sent; with --wait: and each was completed
    1  with --wait: at least one failed
-  65  lines or files that make no task; nothing was sent (with --keep-going: the others were)
+  65  lines or files that make no task, or a source that is not there; nothing was sent (with --keep-going: the
+      others were)
   69  Kafka or the source's server is not there; the last lines say how much was sent
   75  --timeout is over and tasks are open
   78  the configuration is wrong

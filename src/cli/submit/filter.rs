@@ -38,6 +38,19 @@ pub struct BadPattern {
 }
 
 impl Filter {
+    /// Takes every file.
+    pub fn everything() -> Filter {
+        Filter {
+            include: None,
+            exclude: Patterns::default(),
+            exclude_directories: Patterns::default(),
+            newer_than: None,
+            older_than: None,
+            min_size: None,
+            max_size: None,
+        }
+    }
+
     /// # Errors
     /// A pattern that is none.
     pub fn new(choice: &Choice, now: Timestamp) -> Result<Filter, BadPattern> {
@@ -78,7 +91,7 @@ impl Filter {
 }
 
 /// Patterns for names, and patterns for paths.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Patterns {
     names: GlobSet,
     paths: GlobSet,
@@ -131,6 +144,7 @@ mod tests {
             older_than: None,
             min_size: None,
             max_size: None,
+            skip_existing: false,
         }
     }
 

@@ -161,7 +161,7 @@ mod tests {
     fn read_all(text: &[u8], id_from: Option<IdFrom>) -> (Vec<String>, Mistakes) {
         let connections = connections();
         let rules = Rules { connections: &connections, max_bytes: 1_000, id_from };
-        let (mut spool, mut mistakes) = (Spool::new().unwrap(), Mistakes::default());
+        let (mut spool, mut mistakes) = (Spool::new(), Mistakes::default());
         read(text, &rules, &mut spool, &mut mistakes).unwrap();
         let mut tasks = Vec::new();
         spool

@@ -7,6 +7,7 @@
 //! ```
 
 mod args;
+mod existing;
 mod filter;
 mod ids;
 mod lines;
@@ -34,6 +35,7 @@ use super::{EXIT_DATA, EXIT_OK, Failure};
 use crate::client::Sender;
 use crate::config::{Config, Connections};
 use args::IdFrom;
+use existing::Existing;
 use filter::Filter;
 use lines::Rules;
 use mistakes::Mistakes;
@@ -47,7 +49,7 @@ use tally::MAX_AWAITED;
 /// Checks, sends and, if asked to, waits. Returns the exit code.
 pub(super) fn submit(args: &SubmitArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.files.elsewhere())?;
-    let mut spool = Spool::new().map_err(Failure::spool)?;
+    let mut spool = Spool::new();
     let mut mistakes = Mistakes::default();
     let mut progress = Progress::new();
     let made = match &args.destination {
@@ -113,7 +115,7 @@ fn send_all(
     );
     progress.end();
     let run = sent?;
-    let open = send::open_ids(config, spool, &run.tally).map_err(Failure::spool)?;
+    let open = send::open_ids(config, spool, &run.tally)?;
     let summary = Summary::of(&run, spool.tasks, mistakes, args.sending.wait, open);
     summary.print(args.output);
     Ok(summary.exit_code(run.ended))
@@ -158,8 +160,17 @@ fn from_places(
     let mut maker = Maker::new(&source, &destination, &args.options, id_from, now).map_err(Failure::Usage)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::Runtime)?;
     progress.listing();
-    let mut files = 0;
+    let existing = if args.choice.skip_existing {
+        runtime.block_on(Existing::list(&destination, args.choice.recursive))?
+    } else {
+        Existing::default()
+    };
+    let (mut files, mut skipped) = (0, 0);
     let mut take = |found: &filter::Found, is_single: bool| {
+        if existing.has(found, is_single) {
+            skipped += 1;
+            return Ok(());
+        }
         if is_single {
             maker.single();
         }
@@ -185,7 +196,18 @@ fn from_places(
     }
     if !seen.is_single {
         let chosen = spool.tasks + mistakes.count;
-        note(&format!("{} of {} files in {} directories are chosen", chosen, seen.files, seen.directories));
+        let directories = if seen.directories == 1 {
+            "1 directory".to_owned()
+        } else {
+            format!("{} directories", seen.directories)
+        };
+        note(&format!("{chosen} of {} files in {directories} are chosen", seen.files));
+    }
+    if skipped > 0 {
+        note(&format!(
+            "{} left out: there already, with the same size",
+            super::output::count(skipped, "file")
+        ));
     }
     Ok(())
 }

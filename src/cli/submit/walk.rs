@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::filter::{Filter, Found};
 use super::places::{Connection, Place, beneath};
 use crate::config::{FtpConnection, LocalConnection};
-use crate::failure::TryError;
+use crate::failure::{Code, TryError};
 use crate::ftp::{Entry, EntryKind, Session, Size};
 use crate::storage::{Listed, Storage, StorageError, TempName};
 
@@ -30,10 +30,42 @@ pub enum WalkError {
     Ftp { connection: String, error: TryError },
     #[error("{connection}: {error}")]
     Local { connection: String, error: StorageError },
-    #[error("cannot keep the tasks: {0}")]
+    #[error("cannot keep what was listed: {0}")]
     Spool(#[from] io::Error),
     #[error("{0}")]
     Refused(String),
+}
+
+impl WalkError {
+    /// There is no such directory or file.
+    #[must_use]
+    pub fn is_not_there(&self) -> bool {
+        match self {
+            WalkError::Ftp { error, .. } => error.failure.code == Code::SourceNotFound,
+            WalkError::Local { error, .. } => matches!(error, StorageError::SourceNotFound(_)),
+            WalkError::Refused(_) | WalkError::Spool(_) => false,
+        }
+    }
+
+    /// Whether the source is not there, or not for us: as it was given no task can be made of it. (Else it could
+    /// not be asked.)
+    #[must_use]
+    pub fn is_given_wrongly(&self) -> bool {
+        match self {
+            WalkError::Ftp { error, .. } => matches!(
+                error.failure.code,
+                Code::SourceNotFound | Code::PermissionDenied | Code::PathNotAllowed
+            ),
+            WalkError::Local { error, .. } => matches!(
+                error,
+                StorageError::SourceNotFound(_)
+                    | StorageError::PermissionDenied(_)
+                    | StorageError::PathNotAllowed(_)
+            ),
+            WalkError::Refused(_) => true,
+            WalkError::Spool(_) => false,
+        }
+    }
 }
 
 /// What was seen on the way.

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use super::answer::Answer;
 use super::args::Files;
 use super::given::duration;
+use super::http::Page;
 use super::interrupt::Interrupt;
 use super::output::Output;
 use super::{EXIT_OK, Failure};
 use crate::client::{ClientError, Cluster, Reader};
 use crate::config::Config;
-use scrape::{Pod, Scraper};
+use scrape::Scraper;
 use state::State;
 use view::View;
 
@@ -37,7 +38,7 @@ pub struct WatchArgs {
     /// The pods' metrics as well, by connection: host:port of their API or metrics ports, with commas;
     /// where api.token is set, it is sent to those that ask for one
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = scrape::url)]
-    pub pods: Vec<Pod>,
+    pub pods: Vec<Page>,
 
     /// End after this time [default: until Ctrl-C]
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]

@@ -5,47 +5,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::StatusCode;
-use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+use crate::cli::http::Page;
 use crate::config::Token;
 
-/// One pod's answer: connect, request and all.
+/// One pod's answer: connect, request and all; a token that it wants makes it two.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// Bytes of one pod's metrics at most.
-const MAX_BYTES: usize = 16 << 20;
 
-/// Where a pod's metrics are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
-    /// `host:port`.
-    pub address: String,
-    path: String,
-}
-
-/// Reads `host:port`, `http://host:port` or `http://host:port/path`.
-pub(super) fn url(text: &str) -> Result<Pod, String> {
-    let wrong = || format!("'{text}': expected host:port or http://host:port/metrics");
-    let bare = text.strip_prefix("http://").unwrap_or(text);
-    let (address, path) = bare.split_once('/').unwrap_or((bare, ""));
-    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-    let is_plain = |c: char| c.is_ascii_graphic() && !"/?#@\\".contains(c);
-    let is_path = |c: char| c.is_ascii_graphic();
-    if host.is_empty()
-        || port.parse::<u16>().is_err()
-        || !address.chars().all(is_plain)
-        || !path.chars().all(is_path)
-    {
-        return Err(wrong());
-    }
-    let path = if path.is_empty() { "/metrics".to_owned() } else { format!("/{path}") };
-    Ok(Pod { address: address.to_owned(), path })
+/// A pod's metrics: `host:port`, `http://host:port` or `http://host:port/path`.
+pub(super) fn url(text: &str) -> Result<Page, String> {
+    Page::parse(text, "/metrics")
 }
 
 /// One connection's metrics, over all pods.
@@ -73,7 +45,7 @@ pub(super) struct Scrape {
 /// Asks all pods at once.
 #[derive(Debug)]
 pub(super) struct Scraper {
-    pods: Vec<Pod>,
+    pods: Vec<Page>,
     token: Option<Arc<Token>>,
     runtime: Runtime,
 }
@@ -83,12 +55,12 @@ impl Scraper {
     ///
     /// # Errors
     /// As of making a runtime.
-    pub fn new(pods: Vec<Pod>, token: Option<Arc<Token>>) -> io::Result<Scraper> {
+    pub fn new(pods: Vec<Page>, token: Option<Arc<Token>>) -> io::Result<Scraper> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Scraper { pods, token, runtime })
     }
 
-    /// What the pods say; `None` where there are none to ask. Takes two seconds at most.
+    /// What the pods say; `None` where there are none to ask. Takes four seconds at most.
     pub fn scrape(&self) -> Option<Scrape> {
         if self.pods.is_empty() {
             return None;
@@ -98,11 +70,8 @@ impl Scraper {
             for pod in self.pods.clone() {
                 let token = self.token.clone();
                 asked.spawn(async move {
-                    let page = match tokio::time::timeout(DEADLINE, page(&pod, token)).await {
-                        Ok(page) => page,
-                        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
-                    };
-                    (pod.address, page)
+                    let page = page(&pod, token).await;
+                    (pod.authority, page)
                 });
             }
             asked.join_all().await
@@ -120,37 +89,17 @@ impl Scraper {
 }
 
 /// The pod's page; with the token only where it asks for one.
-async fn page(pod: &Pod, token: Option<Arc<Token>>) -> Result<String, String> {
-    let mut answer = get(pod, None).await?;
+async fn page(pod: &Page, token: Option<Arc<Token>>) -> Result<String, String> {
+    let ask = async |authorization| pod.get(authorization, DEADLINE).await.map_err(|error| error.to_string());
+    let mut answer = ask(None).await?;
     if answer.0 == StatusCode::UNAUTHORIZED {
         let token = token.ok_or("it wants a token: set api.token here as well, or ask its metrics port")?;
-        answer = get(pod, Some(token.authorization())).await?;
+        answer = ask(Some(token.authorization())).await?;
     }
     match answer {
-        (status, page) if status.is_success() => {
-            String::from_utf8(page.to_vec()).map_err(|_| "what it sent is no text".to_owned())
-        }
+        (status, page) if status.is_success() => Ok(page),
         (status, _) => Err(format!("said {status}")),
     }
-}
-
-async fn get(pod: &Pod, authorization: Option<HeaderValue>) -> Result<(StatusCode, Bytes), String> {
-    let stream = TcpStream::connect(&pod.address).await.map_err(|error| error.to_string())?;
-    let (mut request, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let connection = tokio::spawn(connection);
-    let mut asked = hyper::Request::get(&pod.path)
-        .header(HOST, &pod.address)
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
-    asked.headers_mut().extend(authorization.map(|value| (AUTHORIZATION, value)));
-    let reply = request.send_request(asked).await.map_err(|error| error.to_string())?;
-    let status = reply.status();
-    let body =
-        Limited::new(reply.into_body(), MAX_BYTES).collect().await.map_err(|error| error.to_string())?;
-    connection.abort();
-    Ok((status, body.to_bytes()))
 }
 
 impl Scrape {
@@ -228,18 +177,5 @@ mod tests {
         let a = scrape.connections["a"];
         assert_eq!(format!("{} {} {} {}", a.waiting, a.in_flight, a.answered, a.busy), "6 4 14 2");
         assert_eq!(format!("{}", scrape.connections["b \"q\""].breaker), "2");
-    }
-
-    #[test]
-    fn a_pod_is_a_host_and_a_port() {
-        assert_eq!(url("pod-0:8080").unwrap().path, "/metrics");
-        assert_eq!(
-            url("http://pod-0:8080/x").unwrap(),
-            Pod { address: "pod-0:8080".into(), path: "/x".into() }
-        );
-        assert_eq!(url("[::1]:9090/").unwrap().address, "[::1]:9090");
-        for wrong in ["", "pod-0", "https://pod-0:1", "pod-0:x", ":80", "a b:1", "u@h:1"] {
-            assert!(url(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -154,10 +154,14 @@ fn line(state: &State) -> String {
         bytes_rate(now.bytes)
     );
     if let Some(pods) = &state.pods {
-        let sum = |of: fn(&super::scrape::Connection) -> f64| pods.connections.values().map(of).sum::<f64>();
+        // Not `sum`: that of nothing is -0.
+        let sum = |of: fn(&super::scrape::Connection) -> f64| {
+            pods.connections.values().map(of).fold(0.0, |all, one| all + one)
+        };
+        let silent = pods.silent.first().map(|one| format!(" ({})", one_line(one))).unwrap_or_default();
         let _ = write!(
             line,
-            "  in flight {}  waiting {}  pods {}/{}",
+            "  in flight {}  waiting {}  pods {}/{}{silent}",
             sum(|connection| connection.in_flight),
             sum(|connection| connection.waiting + connection.delayed),
             pods.pods - pods.silent.len(),

@@ -23,11 +23,11 @@ impl Looked {
 }
 
 impl Insight for Looked {
-    fn pod(&self) -> &str {
+    fn pod(&self) -> &'static str {
         "pod-0"
     }
 
-    fn group(&self) -> &str {
+    fn group(&self) -> &'static str {
         "group"
     }
 

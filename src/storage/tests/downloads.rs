@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use bytes::BufMut;
 use tokio::io::AsyncReadExt;
 
 use super::super::CHUNK;
@@ -27,6 +28,21 @@ async fn the_network_is_read_straight_into_the_file() {
         let mut file = place.begin("/x", true).await.unwrap();
         while network.read_buf(&mut file.room().await.unwrap()).await.unwrap() > 0 {}
         assert_eq!(file.len(), bytes.len() as u64);
+        file.publish(Finish::default(), || true).await.unwrap();
+        assert!(place.read("x") == bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_known_size_takes_no_more_memory_than_it_needs_and_may_turn_out_larger() {
+    for (expected, room) in [(0, 1), (10, 11), (CHUNK, CHUNK), (5 * CHUNK, CHUNK)] {
+        let bytes = pattern(CHUNK + 3);
+        let mut network = bytes.as_slice();
+        let [place, ..] = &Place::each()[..] else { panic!("no place") };
+        let mut file = place.begin("/x", true).await.unwrap();
+        file.expect(expected as u64);
+        assert_eq!(file.room().await.unwrap().chunk_mut().len(), room, "{expected} bytes are expected");
+        while network.read_buf(&mut file.room().await.unwrap()).await.unwrap() > 0 {}
         file.publish(Finish::default(), || true).await.unwrap();
         assert!(place.read("x") == bytes);
     }

@@ -109,3 +109,44 @@ fn watch_counts_answers_and_asks_pods_a_line_a_look_in_a_pipe() {
     assert_eq!(plain.code, Some(0), "{plain:?}");
     assert!(plain.stdout.contains("completed 0") && !plain.stdout.contains('\x1b'), "{plain:?}");
 }
+
+#[test]
+#[ignore = "needs Kafka: make test"]
+fn topics_that_are_not_there_are_made_and_the_others_stay_as_they_are() {
+    let stage = Stage::with("topics", 1, &[]);
+    let name = |topic: &str| format!("{}-{topic}", stage.topics.tasks);
+    let config = stage
+        .bare_config()
+        .set("kafka.result_topic", json!(name("results")))
+        .set("kafka.retry_topic", json!(name("retry")))
+        .set("retry.max_deferral", json!("240h"));
+    let shell = Shell::new(&config);
+    let lacking = shell.run(&["failures", "retry", "--all"]);
+    assert_eq!(lacking.code, Some(0), "{lacking:?}");
+    let lacking = shell.run(&["watch", "--for", "1s"]);
+    assert_eq!(lacking.code, Some(69), "{lacking:?}");
+    assert!(lacking.stderr.contains("is not there: `ftp-pooler topics` makes it"), "{lacking:?}");
+
+    let made = shell.run(&["topics", "--partitions", "5", "--output", "json"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let made = made.json()["topics"].clone();
+    assert_eq!(
+        made,
+        json!([
+            {"topic": stage.topics.tasks, "partitions": 1, "made": false},
+            {"topic": name("results"), "partitions": 5, "made": true},
+            {"topic": stage.topics.failures, "partitions": 1, "made": false},
+            {"topic": name("retry"), "partitions": 5, "made": true},
+        ])
+    );
+    let watched = shell.run(&["watch", "--for", "1s", "--pods", "127.0.0.1:1"]);
+    assert_eq!(watched.code, Some(0));
+    let refused = "in flight 0  waiting 0  pods 0/1 (127.0.0.1:1: Connection refused";
+    assert!(watched.stdout.contains(refused), "{}", watched.stdout);
+    let again = shell.run(&["topics"]).stdout;
+    assert_eq!(again.matches("was there").count(), 4, "{again}");
+    // The retry topic keeps its records for long enough, or the pod would say so and defer nothing.
+    let pod = Pod::start(&config);
+    wait_until("tasks can be deferred", LONG, || !pod.events("tasks can be deferred").is_empty());
+    assert!(pod.terminate(EXIT).success(), "{}", pod.log_tail(20));
+}

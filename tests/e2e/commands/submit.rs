@@ -80,6 +80,41 @@ fn a_local_tree_goes_up_and_one_file_under_another_name() {
 
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
+fn what_is_at_the_destination_already_is_left_out_if_asked_for() {
+    let stage = Stage::new("submit-missing");
+    for (name, content) in [("pub/a", "one"), ("pub/deep/b", "two"), ("pub/grows", "1")] {
+        stage.server.put(name, content.as_bytes());
+    }
+    let config = stage.config();
+    let _pod = Pod::start(&config);
+    let shell = Shell::new(&config);
+    let submit = |from: &str, to: &str| {
+        let ran = shell.run(&["submit", from, to, "-r", "--skip-existing", "--wait", "--timeout", "2m"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran
+    };
+    let first = submit("remote:pub", "local:in");
+    assert!(first.stdout.contains("completed  3 "), "{first:?}");
+    let second = submit("remote:pub", "local:in");
+    assert!(second.stderr.contains("3 files left out: there already, with the same size"), "{second:?}");
+    assert!(second.stderr.contains("no tasks: nothing was sent"), "{second:?}");
+
+    stage.server.put("pub/grows", b"12");
+    let third = submit("remote:pub", "local:in");
+    assert!(third.stdout.contains("completed  1 "), "{third:?}");
+    assert_eq!(stage.get_local("in/grows").unwrap(), b"12");
+
+    // The other way round, and one file under another name.
+    assert!(submit("local:in", "remote:back").stdout.contains("completed  3 "));
+    assert!(submit("local:in", "remote:back/").stderr.contains("3 files left out"));
+    assert!(submit("local:in/a", "remote:back/").stderr.contains("1 file left out"));
+    assert!(submit("local:in/a", "remote:back/a2").stdout.contains("completed  1 "));
+    assert!(submit("local:in/a", "remote:back/a2").stderr.contains("1 file left out"));
+    assert_eq!(stage.answers().wait_for(8, LONG).all.len(), 8);
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
 fn failures_are_told_and_make_the_exit_code() {
     let stage = Stage::new("submit-fail");
     stage.server.put("there", b"x");

@@ -1,0 +1,93 @@
+//! `ftp-pooler topics`: makes the topics that are not there.
+
+// The documentation comments here are the help on the terminal, where backticks would only be noise.
+#![allow(clippy::doc_markdown)]
+
+use serde::Serialize;
+
+use super::args::Files;
+use super::output::{Output, Table, print, print_json};
+use super::{EXIT_OK, Failure};
+use crate::client::{Made, NewTopic, Topics};
+use crate::config::Config;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
+pub struct TopicsArgs {
+    #[command(flatten)]
+    pub files: Files,
+
+    /// How many partitions a topic that is made has: as many pods as that can share the tasks
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub partitions: i32,
+
+    /// How many replicas it has [default: as the brokers have it]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub replication_factor: Option<i32>,
+
+    /// How they are printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Output,
+}
+
+const EXAMPLES: &str = "\
+The topics are those of the configuration: kafka.input_topic, result_topic, fail_topic, and with retry.enabled
+retry_topic, which keeps its records for longer than tasks are deferred. One that is there stays as it is. Needs
+the right to create topics; where you have not got it, give whoever has the names that this prints.
+
+Examples:
+  ftp-pooler topics
+  ftp-pooler topics --partitions 48 --replication-factor 3
+
+Exit codes:
+   0  all are there
+  69  Kafka is not there, or refuses
+  78  the configuration is wrong";
+
+#[derive(Debug, Serialize)]
+struct Row {
+    topic: String,
+    partitions: i64,
+    /// False where it was there before.
+    made: bool,
+}
+
+/// Makes what is missing, in the order of the configuration.
+pub(super) fn topics(args: &TopicsArgs) -> Result<u8, Failure> {
+    let config = Config::load(&args.files.elsewhere())?;
+    let kafka = &config.kafka;
+    let new = |name: &str| NewTopic {
+        name: name.to_owned(),
+        partitions: args.partitions,
+        replicas: args.replication_factor,
+        settings: Vec::new(),
+    };
+    let mut wanted: Vec<NewTopic> =
+        [&kafka.input_topic, &kafka.result_topic, &kafka.fail_topic].map(|name| new(name)).into();
+    let cluster = Topics::new(kafka)?;
+    if config.retry.enabled {
+        wanted.push(new(&kafka.retry_topic).for_retries(&config.retry));
+    }
+    let mut rows = Vec::new();
+    for topic in &wanted {
+        let (partitions, made) = match cluster.make(topic)? {
+            Made::Now => (i64::from(topic.partitions), true),
+            Made::WasThere { partitions } => (i64::try_from(partitions).unwrap_or(i64::MAX), false),
+        };
+        rows.push(Row { topic: topic.name.clone(), partitions, made });
+    }
+    match args.output {
+        Output::Json => print_json(&serde_json::json!({ "topics": rows })),
+        Output::Table => print(&table(&rows)),
+    }
+    Ok(EXIT_OK)
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut table = Table::new(["topic", "partitions", ""]);
+    for row in rows {
+        let what = if row.made { "made" } else { "was there" };
+        table.row([row.topic.clone(), row.partitions.to_string(), what.to_owned()]);
+    }
+    table.render()
+}

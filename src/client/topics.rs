@@ -1,0 +1,111 @@
+//! Makes topics that are not there.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic as ToMake, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::{ClientError, Cluster, sending};
+use crate::config::{Kafka, Retry};
+use crate::consume::{retry_topic_settings, without_value};
+
+/// One request to the cluster.
+const REQUEST: Duration = Duration::from_secs(10);
+/// A topic that is made is known to each broker a moment later.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
+const DEFAULTS: &[(&str, &str)] = &[("socket.timeout.ms", "10000"), ("reconnect.backoff.max.ms", "2000")];
+
+/// A topic to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    pub name: String,
+    pub partitions: i32,
+    /// The brokers' own default where nobody says.
+    pub replicas: Option<i32>,
+    /// Settings such as `retention.ms`; else the brokers' own.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+impl NewTopic {
+    /// With the settings that a retry topic needs.
+    #[must_use]
+    pub fn for_retries(self, retry: &Retry) -> NewTopic {
+        NewTopic { settings: retry_topic_settings(retry).into(), ..self }
+    }
+}
+
+/// What has become of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    Now,
+    /// It was there, with so many partitions, and is as it was.
+    WasThere {
+        partitions: usize,
+    },
+}
+
+/// An admin client. Its calls block, for 10 s each at most.
+pub struct Topics {
+    admin: AdminClient<DefaultClientContext>,
+    /// Says what is there, and why nobody answers.
+    cluster: Cluster,
+}
+
+impl std::fmt::Debug for Topics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Topics").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+impl Topics {
+    /// The cluster of the configuration. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// A property that librdkafka does not take.
+    pub fn new(kafka: &Kafka) -> Result<Topics, ClientError> {
+        let admin = sending(kafka, DEFAULTS).create().map_err(without_value);
+        Ok(Topics {
+            admin: admin.map_err(ClientError::at("kafka.properties"))?,
+            cluster: Cluster::new(kafka)?,
+        })
+    }
+
+    /// Makes a topic where it is not there, and waits until it is known.
+    ///
+    /// # Errors
+    /// The brokers do not answer, or refuse.
+    pub fn make(&self, topic: &NewTopic) -> Result<Made, ClientError> {
+        if let Some(partitions) = self.cluster.partitions(&topic.name)? {
+            return Ok(Made::WasThere { partitions: partitions.len() });
+        }
+        let doing = || format!("making topic {}", topic.name);
+        let failed = |error: KafkaError| ClientError::at(doing())(error);
+        let replicas = TopicReplication::Fixed(topic.replicas.unwrap_or(-1));
+        let new = ToMake::new(&topic.name, topic.partitions, replicas);
+        let new = topic.settings.iter().fold(new, |new, (key, value)| new.set(key, value));
+        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| ClientError::Stalled(format!("{}: {error}", doing())))?;
+        let answered = runtime.block_on(self.admin.create_topics([&new], &options)).map_err(failed)?;
+        match answered.into_iter().next() {
+            // Somebody else was faster.
+            Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
+            Some(Err((_, code))) => return Err(failed(KafkaError::AdminOp(code))),
+            None => return Err(failed(KafkaError::AdminOp(RDKafkaErrorCode::Fail))),
+        }
+        let begun = Instant::now();
+        while self.cluster.partitions(&topic.name)?.is_none() {
+            if begun.elapsed() > KNOWN_WITHIN {
+                return Err(ClientError::Stalled(format!(
+                    "topic {} was made, and after {} s the brokers do not know it yet",
+                    topic.name,
+                    KNOWN_WITHIN.as_secs()
+                )));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(Made::Now)
+    }
+}

@@ -1,0 +1,72 @@
+// Stands between the page and its pod: the page's stream says what the test pushes, a snapshot of as many connections
+// and transfers as it likes. All else goes to the pod.
+(() => {
+  const to_pod = window.fetch, encoder = new TextEncoder();
+  let streams = [];
+  window.fetch = async (path, options) => {
+    if (path !== "/api/v1/events") return to_pod(path, options);
+    const body = new ReadableStream({ start: (stream) => {
+      streams.push(stream);
+      options.signal.addEventListener("abort", () => {
+        streams = streams.filter((other) => other !== stream);
+        try { stream.error(new DOMException("aborted", "AbortError")); } catch { /* it has ended */ }
+      });
+    } });
+    return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
+  };
+  const begun = Date.UTC(2026, 0, 31, 12, 0, 0), iso = (time) => new Date(time).toISOString();
+
+  const totals = (n, tick) => ({ completed: 100 * n + 3 * tick, failed: n % 5, downloaded_bytes: 1e9 * n + 7e5 * tick,
+    uploaded_bytes: 1e8 * n + 1e5 * tick, sessions_opened: n });
+  const breakers = (n) => (n % 40 === 7 ? "open" : n % 40 === 8 ? "half-open" : "closed");
+  const connection = (n, tick) => ({ name: `server-${String(n).padStart(3, "0")}`, server: `ftp${n}.example.com:21`,
+    tls: ["off", "explicit", "implicit"][n % 3], breaker: breakers(n),
+    breaker_until: breakers(n) === "open" ? iso(begun + 1e6) : null,
+    last_error: n % 40 === 7 ? { at: iso(begun), code: "connect_failed", message: "connection refused" } : null,
+    limit: n % 4 === 1 ? 6 : 10, max_sessions: 10, sessions: { idle: n % 3, busy: n % 7, connecting: n % 2 },
+    tasks: { waiting: n * 3, delayed: n % 2, in_flight: n % 7 }, totals: totals(n, tick) });
+  const transfer = (n, tick) => ({ task_id: `task-${n}`, connection: "server-001",
+    operation: n % 2 ? "upload" : "download", remote_path: `/pub/2026/a-rather-long-name-without-any-blank-${n}.csv`,
+    local_path: `/in/${n}.csv`, attempt: 1 + (n % 3), phase: ["transfer", "finish"][n % 2], since: iso(begun - 1000 * (20000 - n)),
+    bytes: 1e5 * (1 + (tick % 50)), size: n % 10 === 3 ? null : 1e7, bytes_per_second: 1e5 });
+  const failure = (n) => ({ at: iso(begun - 1000 * n), task_id: n % 9 === 4 ? null : `failed-${n}`, connection: "server-007",
+    operation: "download", remote_path: `/pub/${n}.csv`, local_path: `/in/${n}.csv`, code: "connect_failed",
+    message: "cannot connect to ftp7.example.com:21: connection refused", advice: "Look whether the server is up.",
+    attempts: 4, ftp_code: null });
+  const partition = (n) => ({ topic: "ftp-tasks", partition: n, committed: 5, position: 9, end: 12, lag: 7, unanswered: 4,
+    paused: n === 1, halted: n === 2 ? "offset 5 is out of range: the partition holds 7 to 12" : null });
+  const many = (n, of, tick) => Array.from({ length: n }, (_, at) => of(at, tick));
+
+  // The second that is drawn now, by what the page shows of `totals(1000, tick)`.
+  window.shownAt = () => {
+    const answered = document.querySelector("#now > div:nth-child(7) dd")?.textContent.replaceAll(",", "");
+    return (Number(answered) - 100000) / 3;
+  };
+
+  window.feed = {
+    last: {},
+    push(name, data) {
+      this.last[name] = data;
+      const text = encoder.encode(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
+      streams = streams.filter((stream) => { try { stream.enqueue(text); return true; } catch { return false; } });
+      return streams.length;
+    },
+    close() { streams.forEach((stream) => stream.close()); streams = []; },
+    // A pod lists the 50 longest transfers; `listed` is for one that lists more.
+    snapshot(tick, connections, transfers, listed = 50) {
+      const status = { version: "0.1.0", pod: "pod-0", group: "pool", now: iso(begun + 1000 * tick), healthy: true,
+        stuck: [], loops: [], ready: false, reasons: ["ftp-tasks 2 halted: offset 5 is out of range"], draining: true,
+        started_at: begun / 1000 - 9000, held_tasks: 11, held_bytes: 2222, assigned_partitions: 4, paused_partitions: 1,
+        lag_records: 28, committed_answers: 5, tasks: { waiting: 9, delayed: 2, in_flight: transfers },
+        sessions: { idle: 1, busy: transfers, connecting: 1 }, totals: totals(1000, tick), connections: [] };
+      return this.push("snapshot", { status, connections: many(connections, connection, tick),
+        transfers: { total: transfers, transfers: many(Math.min(transfers, listed), transfer, tick) },
+        failures: many(20, failure), partitions: many(4, partition) });
+    },
+    history() {
+      const line = (top) => Array.from({ length: 200 }, (_, n) => Math.round(top * (1 + Math.sin(n / 20))));
+      return this.push("history", { step_seconds: 10, end: iso(begun), bytes_down: line(5e7), bytes_up: line(2e7),
+        completed: line(200), failed: line(3) });
+    },
+  };
+})();
