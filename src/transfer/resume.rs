@@ -1,6 +1,6 @@
 //! What of a transfer that broke off the next try goes on from, and whether it may.
 //!
-//! It may only where the source is provably the same: a server's file by SIZE and MDTM, a local one by size, time and
+//! It may only where the source is provably the same: a server's file by SIZE and MDTM, a local one by size, times and
 //! inode. What goes on is verified as any other file is.
 
 use std::sync::Arc;

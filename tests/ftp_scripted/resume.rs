@@ -292,7 +292,11 @@ mod uploads {
         let mut session = rig.session().await;
         failed(rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await);
         let new: Vec<u8> = some_bytes(SIZE).into_iter().rev().collect();
+        let path = rig.directory.path().join("f");
+        let before = std::fs::metadata(&path).unwrap().modified().unwrap();
         rig.local("f", &new);
+        // With the same time, as `cp -p` or `touch -d` make it.
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
         let mut session = rig.session().await;
         let done =
             rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
