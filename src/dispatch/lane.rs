@@ -104,8 +104,11 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
 
     async fn log_in(&mut self, vacancy: Vacancy<C>, entry: Box<Entry>) {
         let version = vacancy.version();
-        let login = catch_panic(vacancy.open());
-        match self.unless_cancelled(&entry.job.record.lease.clone(), login).await {
+        let login = {
+            let login = pin!(vacancy.open());
+            self.unless_cancelled(&entry.job.record.lease, catch_panic(login)).await
+        };
+        match login {
             Err(Cancelled) => self.forget(entry),
             Ok(Ok(session)) => {
                 if !version.is_outdated() {
@@ -162,12 +165,12 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     /// The next task for this session. While there is none, the session is put to what else is due on it.
     async fn next_on(&mut self, session: &mut Leased<C>) -> Option<Box<Entry>> {
         let shared = Arc::clone(&self.shared);
-        shared.unless_cut_off(shared.carrier.tidy_at_once(session)).await;
+        shared.unless_cut_off(pin!(shared.carrier.tidy_at_once(session))).await;
         while session.is_sound() && !session.yields() {
             if let Some(entry) = self.next_task() {
                 return Some(entry);
             }
-            if !shared.unless_cut_off(shared.carrier.tidy(session)).await {
+            if !shared.unless_cut_off(pin!(shared.carrier.tidy(session))).await {
                 break;
             }
         }
@@ -185,15 +188,13 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
             let (task, record, lease) = (&**task, &**record, &record.lease);
             let Row { open, next, before, .. } = &mut *row;
             let mut beside = Beside { shared: &shared, duty: &mut self.duty, may_go_on, next, before };
-            let carried = catch_panic(shared.carrier.carry(
-                session,
-                open,
-                (task, record, &gauge),
-                kept,
-                &mut beside,
-                &shared.cut_off,
-            ));
-            until_cut_off(&shared.cut_off, lease, carried).await
+            let try_at = (task, record, &*gauge);
+            let cut_off = &shared.cut_off;
+            // Pinned here, and lent: a future is large, and each function that takes it whole copies it, and
+            // has room for it twice.
+            let carried = pin!(shared.carrier.carry(session, open, try_at, kept, &mut beside, cut_off));
+            let caught = pin!(catch_panic(carried));
+            until_cut_off(cut_off, lease, caught).await
         };
         self.before_ended(row);
         let result = match ended {

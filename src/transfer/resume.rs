@@ -44,7 +44,7 @@ struct Ends {
 #[derive(Debug)]
 enum What {
     Download(Box<TempFile>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
-    Upload(Sent, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+    Upload(Box<Sent>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
 }
 
 /// Room for what is kept.
@@ -85,7 +85,7 @@ impl Kept {
     /// What an earlier try of this process has sent of this source.
     pub(super) fn upload(&mut self, source: &SourceFile) -> Option<Sent> {
         match self.what.take()? {
-            What::Upload(sent, _) if sent.source == source.identity() => Some(sent),
+            What::Upload(sent, _) if sent.source == source.identity() => Some(*sent),
             _ => None,
         }
     }
@@ -117,7 +117,7 @@ impl Kept {
         let (strays, directory) = (job.strays.clone(), part.directory.to_owned());
         let (temp, writers) = (Some(part.temp.clone()), part.writers);
         let sent = Sent { strays, directory, temp, source: source.identity(), writers };
-        self.what = Some(What::Upload(sent, place));
+        self.what = Some(What::Upload(Box::new(sent), place));
         true
     }
 }
