@@ -185,7 +185,8 @@ pub const RESUME: Key = key(
     Kind::Flag,
     Is("true"),
     "A transfer that broke off goes on where it was (REST), if size and time of its source are the same as before \
-     (a download with `verify: none` asks for neither, and begins anew). \
+     (a download with `verify: none` asks for neither, and begins anew), also in the pod that takes its task over: for \
+     that an upload's directory is listed before the first file of 4 MiB or more that goes there in an assignment. \
      `false` begins each try with the first byte, as a task can ask with `options.resume`.",
 );
 pub const MAX_FILE_SIZE: Key = key(

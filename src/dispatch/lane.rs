@@ -103,6 +103,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     async fn log_in(&mut self, vacancy: Vacancy<C>, entry: Box<Entry>) {
+        let version = vacancy.version();
         let login = {
             let login = pin!(vacancy.open());
             self.unless_cancelled(&entry.job.record.lease, catch_panic(login)).await
@@ -110,11 +111,15 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         match login {
             Err(Cancelled) => self.forget(entry),
             Ok(Ok(session)) => {
-                self.duty.line().login_succeeded();
+                if !version.is_outdated() {
+                    self.duty.line().login_succeeded();
+                }
                 self.duty.got_session();
                 self.shared.staff(self.duty.line());
                 self.work(session, entry).await;
             }
+            // The connection has other settings since: the task is tried with those.
+            Ok(Err(error)) if version.is_outdated() => self.probed(entry, &error),
             Ok(Err(error)) => {
                 let was_closed = self.duty.line().breaker(Instant::now()) == breaker::State::Closed;
                 self.duty.line().login_failed(&error, Instant::now(), rand::random());
@@ -153,7 +158,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     fn break_off(&mut self, row: Row<T::Row>) {
         if let Some(mut next) = row.next {
             next.tries.take_back();
-            self.duty.give_back(next, None);
+            self.give_back(next, None, None);
         }
     }
 
@@ -204,8 +209,11 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
                 return false;
             }
         };
-        self.duty.line().tried(result.as_ref().err(), Instant::now(), rand::random());
-        if result.as_ref().is_err_and(|error| error.remedy == Remedy::LowerLimit) {
+        let is_outdated = session.is_outdated();
+        if !is_outdated {
+            self.duty.line().tried(result.as_ref().err(), Instant::now(), rand::random());
+        }
+        if !is_outdated && result.as_ref().is_err_and(|error| error.remedy == Remedy::LowerLimit) {
             self.shared.pool.lower_limit(&self.duty.line().connection);
         }
         let is_doubtful = result
@@ -247,7 +255,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         entry.tries.take_back();
         entry.notes.try_failed(error.failure.code.as_str());
         report::retried(&self.shared.metrics, &entry, error, None);
-        self.duty.give_back(entry, None);
+        self.give_back(entry, None, Some(&error.failure));
     }
 
     /// The try is over: the task is answered, or will be tried again.
@@ -278,7 +286,15 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
             return self.finish(entry, Err(failure));
         }
         report::retried(&self.shared.metrics, &entry, &error, due);
-        self.duty.give_back(entry, due.map(|wait| Instant::now() + wait));
+        self.give_back(entry, due.map(|wait| Instant::now() + wait), Some(&error.failure));
+    }
+
+    /// The task waits for its next try; where its connection is no more it is answered, `last` being what came of its
+    /// last one.
+    fn give_back(&mut self, entry: Box<Entry>, due: Option<Instant>, last: Option<&Failure>) {
+        if let Some(entry) = self.duty.give_back(entry, due) {
+            self.shared.refuse(entry, last);
+        }
     }
 
     /// Without an answer.

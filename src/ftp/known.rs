@@ -1,6 +1,6 @@
 //! What the sessions of one connection have found out about its server, so that the next need not.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -14,22 +14,7 @@ use super::features::Features;
 use super::restart::Restarts;
 use super::trust::Verifier;
 
-/// What is known of every connection's server; clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Servers {
-    by_connection: Arc<Mutex<BTreeMap<String, Arc<Known>>>>,
-}
-
-impl Servers {
-    /// What is known of one connection's server.
-    #[must_use]
-    pub fn of(&self, connection: &str) -> Arc<Known> {
-        let mut servers = self.by_connection.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(servers.entry(connection.to_owned()).or_default())
-    }
-}
-
-/// What is known of one connection's server.
+/// What is known of one connection's server, as long as its settings are the same.
 #[derive(Debug, Default)]
 pub struct Known {
     verifier: OnceLock<Arc<Verifier>>,
@@ -41,8 +26,8 @@ pub struct Known {
     /// It does not begin in the middle of a file that it sends, or of one that it is sent.
     refuses_rest_to_send: AtomicBool,
     refuses_rest_to_store: AtomicBool,
-    /// What STOR does behind REST, once it was tried.
-    restarts: OnceLock<Restarts>,
+    /// What STOR does behind REST, when that was tried last.
+    restarts: Mutex<Option<(Restarts, Instant)>>,
     /// It did not bear a command ahead of its turn.
     objection: Mutex<Option<Objection>>,
     is_near: bool,
@@ -63,6 +48,10 @@ struct Objection {
 const FIRST_OBJECTION: Duration = Duration::from_secs(600);
 /// Of doublings: ten minutes become 21 hours.
 const MAX_DOUBLINGS: u32 = 7;
+
+/// For so long it is believed that STOR behind REST does what it did when it was tried: another server may stand
+/// behind the name some day.
+const TRIED_FOR: Duration = Duration::from_secs(600);
 
 /// Directories of one server that are remembered.
 const DIRECTORIES: usize = 10_000;
@@ -154,11 +143,12 @@ impl Known {
     }
 
     pub(super) fn restarts(&self) -> Option<Restarts> {
-        self.restarts.get().copied()
+        let tried = *self.restarts.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.filter(|(_, at)| at.elapsed() < TRIED_FOR).map(|(seen, _)| seen)
     }
 
     pub(super) fn does_restart(&self, seen: Restarts) {
-        let _ = self.restarts.set(seen); // another session has seen it as well
+        *self.restarts.lock().unwrap_or_else(PoisonError::into_inner) = Some((seen, Instant::now()));
     }
 
     fn rest(&self, step: Step) -> &AtomicBool {

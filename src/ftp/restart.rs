@@ -23,18 +23,18 @@ pub enum Restarts {
 const TRIED: &[u8] = b"abc";
 
 impl Session {
-    /// What STOR does behind REST on this server. It is tried once, with a file of three bytes of which one is sent
-    /// again; `scratch` is where, and stands afterwards only where an error is returned.
+    /// What STOR does behind REST on this server, where that was tried a while ago at most.
+    #[must_use]
+    pub fn known_restarts(&self) -> Option<Restarts> {
+        if self.may_restart_store() { self.known.restarts() } else { Some(Restarts::Otherwise) }
+    }
+
+    /// Tries what STOR does behind REST: with a file of three bytes, of which one is sent again. `scratch` is where, and
+    /// may stand afterwards.
     ///
     /// # Errors
-    /// As of STOR, SIZE and DELE.
-    pub async fn restarts(&mut self, scratch: &str) -> Result<Restarts, TryError> {
-        if !self.may_restart_store() {
-            return Ok(Restarts::Otherwise);
-        }
-        if let Some(known) = self.known.restarts() {
-            return Ok(known);
-        }
+    /// As of STOR and SIZE.
+    pub async fn try_restarts(&mut self, scratch: &str) -> Result<Restarts, TryError> {
         let (first, rest) = TRIED.split_at(1);
         self.store(scratch).await?.send(TRIED).await?;
         let whole = self.size(scratch).await?;
@@ -45,7 +45,6 @@ impl Session {
             }
             None => Size::Unsupported,
         };
-        self.delete(scratch).await?;
         let length = TRIED.len() as u64;
         let seen = match (whole, again) {
             (Size::Bytes(whole), Size::Bytes(again)) if whole == length && again == length => {

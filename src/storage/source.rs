@@ -35,7 +35,10 @@ pub struct SourceFile {
 
 /// Tells one content of one file from every other, as far as the file system does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity(Seen);
+pub struct Identity {
+    seen: Seen,
+    touched: (i64, u64),
+}
 
 /// What a file was when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +108,7 @@ impl SourceFile {
     /// Which file it was when it was opened: another one, or another content, has another identity.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        Identity(self.seen)
+        Identity { seen: self.seen, touched: self.touched }
     }
 
     /// All that tells this content of this file from any other one, to other processes too: the same bytes are the

@@ -190,18 +190,19 @@ pub(super) async fn restarts(
     job: &Job<'_>,
     directory: &str,
 ) -> Result<Restarts, Stopped> {
+    if let Some(known) = session.known_restarts() {
+        return Ok(known);
+    }
     let scratch = new_name(job);
     let (leftover, path) = (Leftover::of(&job.strays, directory, &scratch), format!("{directory}{scratch}"));
-    match job.stop.or_soon(session.restarts(&path)).await {
-        Ok(restarts) => {
-            leftover.gone();
-            Ok(restarts)
-        }
+    let tried = job.stop.or_soon(session.try_restarts(&path)).await;
+    remove(session, directory, &scratch, leftover).await;
+    match tried {
         Err(Stopped::Failed(error)) if session.is_sound() => {
             tracing::debug!(%error, "not tried whether the server goes on in the middle of a file");
             Ok(Restarts::Otherwise)
         }
-        Err(stopped) => Err(stopped),
+        tried => tried,
     }
 }
 
