@@ -32,7 +32,7 @@ pub struct Kept(Option<What>);
 #[derive(Debug)]
 enum What {
     Download(Box<TempFile>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
-    Upload(Sent, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+    Upload(Box<Sent>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
 }
 
 /// Room for what is kept.
@@ -57,7 +57,7 @@ impl Kept {
     /// What an earlier try of this process has sent of this source.
     pub(super) fn upload(&mut self, source: &SourceFile) -> Option<Sent> {
         match self.0.take()? {
-            What::Upload(sent, _) if sent.source == source.identity() => Some(sent),
+            What::Upload(sent, _) if sent.source == source.identity() => Some(*sent),
             _ => None,
         }
     }
@@ -87,7 +87,7 @@ impl Kept {
         let (strays, directory) = (job.strays.clone(), part.directory.to_owned());
         let (temp, writers) = (Some(part.temp.clone()), part.writers);
         let sent = Sent { strays, directory, temp, source: source.identity(), writers };
-        self.0 = Some(What::Upload(sent, place));
+        self.0 = Some(What::Upload(Box::new(sent), place));
         true
     }
 }
