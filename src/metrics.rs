@@ -5,6 +5,7 @@
 
 mod connection;
 mod declare;
+mod forget;
 mod process;
 mod record;
 mod snapshot;
@@ -17,6 +18,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::config::ReloadResult;
 use connection::Connections;
 pub use connection::{BreakerState, Closed, UNKNOWN_CONNECTION};
 use declare::declare_metrics;
@@ -69,7 +71,8 @@ declare_metrics! {
     session_limit: IntGaugeVec = "ftp_pooler_session_limit", ["connection"];
     /// Sessions logged in.
     sessions_opened: IntCounterVec = "ftp_pooler_sessions_opened_total", ["connection"];
-    /// Sessions closed, by reason: idle for too long, room made for another connection, in doubt, dead, shutdown.
+    /// Sessions closed, by reason: idle for too long, room made for another connection, in doubt, dead, replaced since
+    /// their connection has changed, shutdown.
     sessions_closed: IntCounterVec = "ftp_pooler_sessions_closed_total", ["connection", "reason"];
 
     /// Records of a partition not yet answered and committed: log end offset - low-water mark.
@@ -102,6 +105,14 @@ declare_metrics! {
     fenced: IntCounter = "ftp_pooler_fenced_total", [];
     /// Errors that Kafka's client reported, by what was tried (consume, produce, commit, ...).
     kafka_errors: IntCounterVec = "ftp_pooler_kafka_errors_total", ["operation"];
+
+    /// Times that the connections' configuration was read again, by result (applied, unchanged, refused).
+    reloads: IntCounterVec = "ftp_pooler_config_reloads_total", ["result"];
+    /// 1 where the configuration was right when it was read last; 0 where a mistake keeps what is in the files from
+    /// being taken over.
+    config_valid: IntGauge = "ftp_pooler_config_valid", [];
+    /// When the connections' configuration was found right: at the start, or at its last change; seconds since the epoch.
+    config_read: IntGauge = "ftp_pooler_config_last_success_timestamp_seconds", [];
 
     /// 1 while every loop of the pod is alive, as /health says.
     healthy: IntGauge = "ftp_pooler_healthy", [];
@@ -155,6 +166,23 @@ impl Metrics {
         self.inner.connections.introduce(connection, &self.inner.series);
     }
 
+    /// The connection is no more: its series end, whatever their other labels.
+    pub fn forget_connection(&self, connection: &str) {
+        let series = &self.inner.series;
+        self.inner.connections.forget(connection);
+        for counters in [&series.answered, &series.failures, &series.bytes, &series.retries, &series.deferred]
+        {
+            forget::forget(counters, connection);
+        }
+        forget::forget(&series.sessions_opened, connection);
+        forget::forget(&series.sessions_closed, connection);
+        forget::forget(&series.duration, connection);
+        forget::forget(&series.wait, connection);
+        for gauges in [&series.tasks, &series.breaker, &series.sessions, &series.session_limit] {
+            forget::forget(gauges, connection);
+        }
+    }
+
     /// All series in Prometheus' text format 0.0.4; the process's own are read now.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -172,6 +200,11 @@ impl Metrics {
         let series = Series::register(&registry).expect("metrics are declared rightly");
         series.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         series.process_start.set(process::now_seconds());
+        for result in ReloadResult::ALL {
+            series.reloads.with_label_values(&[result.as_str()]).reset();
+        }
+        series.config_valid.set(1);
+        series.config_read.set(process::now_seconds());
         for event in Rebalanced::ALL {
             series.rebalanced.with_label_values(&[event.as_str()]).reset();
         }

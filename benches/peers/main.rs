@@ -49,11 +49,15 @@ const FAR: Duration = Duration::from_millis(20);
 /// Sessions that each contestant may have open.
 const SESSIONS: usize = 10;
 const ROUNDS: usize = 3;
+/// One that takes so many times as long as the pooler is not run again: its figures are of one round.
+const SLOW: u32 = 2;
+/// What takes less than this is run again in any case.
+const QUICK: Duration = Duration::from_secs(5);
 
 const HELP: &str = "make bench ARGS=\"…\": the pooler beside a worker in Python, rclone, lftp and curl -Z
 
   --quick        one round, and a fifth of the files
-  --rounds N     instead of 3
+  --rounds N     instead of 3; who takes twice as long as the pooler runs once in any case
   --only WORDS   only cases whose name has one of these words: --only '4 KiB,upload'
   --alone        the pooler without the others
   --loopback     without the link of 20 ms";
@@ -117,7 +121,7 @@ fn measure(wanted: &Wanted) {
     let peers = if wanted.alone { Vec::new() } else { Peer::found() };
     println!(
         "On {} cores; {SESSIONS} sessions each; destinations in memory (/dev/shm), where fsync is free.\n\
-         {} round(s), medians. The pooler: {}.",
+         {} round(s), medians; one that takes {SLOW} times as long as the pooler runs once. The pooler: {}.",
         std::thread::available_parallelism().map_or(0, usize::from),
         wanted.rounds,
         pooler::version(),
@@ -136,12 +140,16 @@ fn measure(wanted: &Wanted) {
             wanted.only.is_empty() || wanted.only.iter().any(|word| name.contains(word.as_str()))
         };
         for case in cases.into_iter().filter(chosen) {
+            let mut beside: Vec<&Peer> = peers.iter().collect();
             for round in 1..=wanted.rounds {
                 eprintln!("{}: {case}, round {round} of {}", ground.name, wanted.rounds);
-                table.add(&case, "pooler", fed::run(kafka, ground, &case, pooler::start));
-                for peer in &peers {
-                    table.add(&case, peer.name(), peer.run(kafka, ground, &case));
-                }
+                let ours = fed::run(kafka, ground, &case, pooler::start);
+                table.add(&case, "pooler", ours);
+                beside.retain(|peer| {
+                    let theirs = peer.run(kafka, ground, &case);
+                    table.add(&case, peer.name(), theirs);
+                    theirs.elapsed < QUICK || theirs.elapsed < ours.elapsed * SLOW
+                });
             }
         }
         println!("\n{table}");

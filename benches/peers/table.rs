@@ -86,9 +86,12 @@ impl fmt::Display for Table {
                 Some((best, least)) => (format!("{:.2}", seconds / best), format!("{:.2}", cpu_ms / least)),
                 None => (String::new(), String::new()),
             };
+            let most =
+                self.rows.iter().filter(|other| other.case == row.case).map(|other| other.runs.len()).max();
+            let once = if Some(row.runs.len()) == most { "" } else { " (one round)" };
             writeln!(
                 f,
-                "| {} | {} | {seconds:.2} | {:.0} | {trips} | {cpu_ms:.2} | {peak_mib:.0} | {by_seconds} | {by_cpu} |",
+                "| {} | {}{once} | {seconds:.2} | {:.0} | {trips} | {cpu_ms:.2} | {peak_mib:.0} | {by_seconds} | {by_cpu} |",
                 row.case,
                 row.who,
                 files / seconds,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::config::Connections;
+use crate::config::Current;
 use crate::consume::Downstream;
 use crate::dispatch::{Admission, Answered, Dispatcher, Job, Whereabouts};
 use crate::insight::{Failed, Failures};
@@ -19,7 +19,8 @@ use crate::traces::Traces;
 
 /// The consuming thread's side of dispatch and publish.
 pub(super) struct Front {
-    pub connections: Arc<Connections>,
+    /// Which connections there are.
+    pub current: Arc<Current>,
     pub dispatcher: Dispatcher,
     pub traces: Traces,
     /// Holds at least as many answers as the budget admits tasks.
@@ -31,7 +32,8 @@ pub(super) struct Front {
 impl Downstream for Front {
     fn accept(&self, record: Box<Record>, admission: Admission) {
         let hop = Hop::read(&record.headers);
-        match decode(record.payload.as_deref(), &self.connections) {
+        let config = self.current.config();
+        match decode(record.payload.as_deref(), &config.connections) {
             Ok(task) => self.dispatcher.submit(Job { record, task: Arc::new(task), hop, admission }),
             Err(rejected) => {
                 // A deferred task may be one no more: the connections are others since.

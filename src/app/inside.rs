@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Current, LastReload};
 use crate::dispatch::Dispatcher;
 use crate::insight::{ConnectionState, Failed, Failures, Insight, Partition, Partitions, Query, Transfers};
 
@@ -10,7 +10,7 @@ use crate::insight::{ConnectionState, Failed, Failures, Insight, Partition, Part
 pub(super) struct Inside {
     pub pod: String,
     pub group: String,
-    pub config: Arc<dyn Fn() -> Arc<Config> + Send + Sync>,
+    pub current: Arc<Current>,
     pub dispatcher: Dispatcher,
     pub failures: Failures,
     pub partitions: Partitions,
@@ -26,7 +26,7 @@ impl Insight for Inside {
     }
 
     fn connections(&self) -> Vec<ConnectionState> {
-        let config = (self.config)();
+        let config = self.current.config();
         let configured = config.connections.ftp.values();
         configured.filter_map(|connection| self.dispatcher.connection(connection)).collect()
     }
@@ -44,6 +44,10 @@ impl Insight for Inside {
     }
 
     fn config(&self) -> String {
-        (self.config)().to_yaml_redacted()
+        self.current.config().to_yaml_redacted()
+    }
+
+    fn last_reload(&self) -> LastReload {
+        self.current.last_reload()
     }
 }

@@ -4,30 +4,31 @@ mod deferral;
 mod error;
 mod front;
 mod inside;
+mod reload;
 mod shared;
 mod signals;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, Current, Sources};
 use crate::consume;
 use crate::dispatch::{Budget, Dispatcher};
 use crate::health::Health;
 use crate::pool::Pool;
 use crate::publish;
 use crate::sidecar::Sidecar;
-use crate::storage::Storage;
 use crate::traces::Traces;
+use crate::transfer::Storages;
 pub use error::Error;
+use reload::{Files, OpenStorages, Reloader};
 use shared::Shared;
 use signals::{Asked, Signals};
 
@@ -50,10 +51,11 @@ const LAST_TASKS: Duration = Duration::from_secs(4);
 pub const AFTER_DRAIN: Duration =
     SETTLE_STORAGE.saturating_add(LAST_ANSWERS).saturating_add(LEAVE).saturating_add(LAST_TASKS);
 
-/// Runs a pod until it is told to stop (SIGTERM or SIGINT; a second one aborts at once).
-pub fn run(config: Config) -> Result<(), Error> {
+/// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
+/// once).
+pub fn run(config: Config, sources: Sources) -> Result<(), Error> {
     let runtime = runtime().map_err(Error::Start)?;
-    let result = runtime.block_on(run_until_stopped(config));
+    let result = runtime.block_on(run_until_stopped(config, sources));
     runtime.shutdown_background(); // a disk that does not answer must not hold up the exit
     result
 }
@@ -65,10 +67,10 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
 }
 
-async fn run_until_stopped(config: Config) -> Result<(), Error> {
+async fn run_until_stopped(config: Config, sources: Sources) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(Error::Start)?;
     let mut app = tokio::select! {
-        started = App::start(config) => started?,
+        started = App::start(config, sources) => started?,
         () = signals.stop() => return Ok(()),
     };
     let cause = loop {
@@ -93,17 +95,20 @@ async fn run_until_stopped(config: Config) -> Result<(), Error> {
 /// A running pod.
 #[derive(Debug)]
 pub struct App {
-    config: Config,
+    current: Arc<Current>,
     api_addr: SocketAddr,
     metrics_addr: SocketAddr,
     health: Arc<Health>,
     budget: Budget,
     dispatcher: Dispatcher,
     pool: Pool,
-    storages: Vec<Storage>,
+    storages: Storages,
     consume: consume::Handle,
     publish: publish::Handle,
     finish_publishing: CancellationToken,
+    /// Told where the configuration is to be read again.
+    reload: Arc<Notify>,
+    stop_reloading: CancellationToken,
     stop_sweeping: CancellationToken,
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
@@ -123,12 +128,13 @@ pub struct Stopped {
 
 impl App {
     /// Binds, opens, connects and starts everything, in this order: what can fail, fails before the group
-    /// is joined.
-    pub async fn start(config: Config) -> Result<App, Error> {
+    /// is joined. What `sources` says later on is taken over.
+    pub async fn start(config: Config, sources: Sources) -> Result<App, Error> {
+        let current = Current::new(config.clone());
         let shared = Shared::new(&config)?;
         let sidecar = Sidecar::bind(&config.api, &config.metrics).await?;
         let (api_addr, metrics_addr) = addresses(&sidecar)?;
-        let storages = open_storages(&config)?;
+        let storages = reload::open_all(&config.connections, config.sweep.every)?;
         let (answers_in, answers) = shared.answers();
 
         let (group, producer) = shared.kafka_clients()?;
@@ -142,34 +148,45 @@ impl App {
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
         let publish = publish.spawn(Handle::current()).map_err(Error::Start)?;
         shared.keep_beating()?;
-        let consume = shared.consume(group, dispatcher.clone(), answers_in);
+        let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
         let consume = consume.spawn().map_err(Error::Kafka)?;
 
-        let stop_sweeping = CancellationToken::new();
-        for storage in storages.values() {
-            tasks.spawn(storage.clone().sweep(names.clone(), stop_sweeping.clone()));
-        }
-        let view = shared.view(&dispatcher);
+        let (stop_sweeping, stop_reloading) = (CancellationToken::new(), CancellationToken::new());
+        let reload = Arc::new(Notify::new());
+        let reloader = Reloader {
+            sources,
+            current: current.clone(),
+            pool: pool.clone(),
+            dispatcher: dispatcher.clone(),
+            storages: OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_sweeping.clone()),
+            metrics: shared.metrics.clone(),
+            asked: reload.clone(),
+            files: Files::default(),
+        };
+        tasks.spawn(reloader.run(stop_reloading.clone()));
+        let view = shared.view(&dispatcher, &current);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Shared { health, budget, traces, .. } = shared;
         tracing::info!(what = "api", addr = %api_addr, "listening");
         tracing::info!(what = "metrics", addr = %metrics_addr, "listening");
         Ok(App {
+            current,
             api_addr,
             metrics_addr,
             health,
             budget,
             dispatcher,
             pool,
-            storages: storages.into_values().collect(),
+            storages,
             consume,
             publish,
             finish_publishing,
+            reload,
+            stop_reloading,
             stop_sweeping,
             close_sidecar,
             tasks,
             traces,
-            config,
         })
     }
 
@@ -197,23 +214,23 @@ impl App {
         }
     }
 
-    /// SIGHUP asks for the configuration to be read again. It is read at the start only.
-    #[expect(clippy::unused_self, reason = "where a reload begins, once there is one")]
+    /// SIGHUP asks for the configuration to be read again, at once.
     fn reload(&self) {
-        tracing::warn!("the configuration is read at the start only: SIGHUP changes nothing");
+        self.reload.notify_one();
     }
 
     /// Not ready, no intake, drain, last answers, leave. Takes `shutdown.drain_seconds` and the bounds above at
     /// most, whether Kafka is there or not: 17 seconds more, where everything hangs.
     pub async fn stop(mut self) -> Stopped {
-        let drain = self.config.shutdown.drain;
+        let drain = self.current.config().shutdown.drain;
+        self.stop_reloading.cancel();
         tracing::info!(drain_seconds = drain.as_secs_f64(), "stopping: no more tasks are taken in");
         self.health.set_draining();
         self.consume.hold();
         let left = self.dispatcher.drain(Instant::now() + drain).await;
         self.stop_sweeping.cancel();
         let settling = async {
-            for storage in &self.storages {
+            for storage in self.storages.all().values() {
                 storage.settled(SETTLE_STORAGE).await;
             }
         };
@@ -263,16 +280,6 @@ impl Stopped {
 fn addresses(sidecar: &Sidecar) -> Result<(SocketAddr, SocketAddr), Error> {
     let both = || Ok((sidecar.api_address()?, sidecar.metrics_address()?));
     both().map_err(Error::Start)
-}
-
-fn open_storages(config: &Config) -> Result<BTreeMap<String, Storage>, Error> {
-    let mut storages = BTreeMap::new();
-    for (name, connection) in &config.connections.local {
-        let storage = Storage::open(connection)
-            .map_err(|error| Error::Storage { connection: name.clone(), reason: error.to_string() })?;
-        storages.insert(name.clone(), storage.sweeping_every(config.sweep.every));
-    }
-    Ok(storages)
 }
 
 #[cfg(test)]

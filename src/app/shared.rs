@@ -1,6 +1,5 @@
 //! Makes the parts out of the configuration and of what they share. `App::start` joins them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -9,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::front::Front;
 use super::inside::Inside;
+use super::reload::roots;
 use super::{Error, deferral};
-use crate::config::{Config, Delivery, LocalConnection};
+use crate::config::{Config, Current, Delivery};
 use crate::consume::{self, Consume, Group, consumer_properties};
 use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
 use crate::health::Health;
@@ -20,9 +20,9 @@ use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::sidecar::View;
-use crate::storage::{Names, Storage, Target};
+use crate::storage::{Names, Target};
 use crate::traces::Traces;
-use crate::transfer::Transfer;
+use crate::transfer::{Storages, Transfer};
 
 /// What several parts hold.
 pub(super) struct Shared<'a> {
@@ -81,26 +81,25 @@ impl<'a> Shared<'a> {
 
     pub fn pool(&self) -> Pool {
         let connections = self.config.connections.ftp.values().cloned();
-        Pool::new(&self.config.pool, connections, Ftp::default(), &self.metrics)
+        Pool::new(&self.config.pool, connections, Ftp, &self.metrics)
     }
 
     pub fn dispatcher(
         &self,
         pool: &Pool,
-        storages: &BTreeMap<String, Storage>,
+        storages: &Storages,
         names: Names,
         answers: mpsc::Sender<Answered>,
         deferral: Deferral,
     ) -> Dispatcher {
         let connections = &self.config.connections;
-        let root = |local: &Arc<LocalConnection>| (local.name.clone(), local.base_path.clone());
         Dispatcher::new(Wiring {
             pool: pool.clone(),
             carrier: Transfer::new(storages.clone(), names, self.metrics.clone())
                 .hashing(self.config.transfer.hash)
                 .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),
-            roots: connections.local.values().map(root).collect(),
+            roots: roots(connections),
             resolve: |root, path| Some(root.join(Target::resolve(root, path).ok()?.relative())),
             deferral,
             budget: self.budget.clone(),
@@ -112,19 +111,18 @@ impl<'a> Shared<'a> {
     }
 
     /// What the sidecar shows.
-    pub fn view(&self, dispatcher: &Dispatcher) -> View {
-        let held = Arc::new(self.config.clone());
-        let config = move || Arc::clone(&held);
+    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<Current>) -> View {
         let inside = Inside {
             pod: self.config.pod.name.clone(),
             group: self.config.kafka.consumer_group.clone(),
-            config: Arc::new(config.clone()),
+            current: Arc::clone(current),
             dispatcher: dispatcher.clone(),
             failures: self.failures.clone(),
             partitions: self.partitions.clone(),
         };
         let view = View::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
-        view.with_token(move || config().api_token.clone())
+        let current = Arc::clone(current);
+        view.with_token(move || current.config().api_token.clone())
     }
 
     pub fn publish(
@@ -152,9 +150,15 @@ impl<'a> Shared<'a> {
         }
     }
 
-    pub fn consume(&self, group: Group, dispatcher: Dispatcher, answers: mpsc::Sender<Answered>) -> Consume {
+    pub fn consume(
+        &self,
+        group: Group,
+        dispatcher: Dispatcher,
+        answers: mpsc::Sender<Answered>,
+        current: Arc<Current>,
+    ) -> Consume {
         let front = Front {
-            connections: Arc::new(self.config.connections.clone()),
+            current,
             dispatcher,
             traces: self.traces.clone(),
             answers,

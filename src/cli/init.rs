@@ -54,8 +54,9 @@ pub(super) fn init(args: &InitArgs) -> Result<u8, Failure> {
         .collect();
     if !args.force && !in_the_way.is_empty() {
         return Err(Failure::Other(format!(
-            "{} is there already; --force replaces it",
-            in_the_way.join(" and ")
+            "{} already; --force replaces {}",
+            in_the_way.join(" and ") + if in_the_way.len() > 1 { " are there" } else { " is there" },
+            if in_the_way.len() > 1 { "them" } else { "it" }
         )));
     }
     let failed = |path: &Path, error: io::Error| Failure::Other(format!("{}: {error}", path.display()));

@@ -91,9 +91,10 @@ pub fn run(args: Args) -> ExitCode {
 /// Runs a pod. What ends it is logged, like everything else that a pod has to say.
 fn run_pod(files: Files, log: &Log) -> Result<u8, Failure> {
     let filter = log.filter()?;
-    let config = Config::load(&files.sources())?;
+    let sources = files.sources();
+    let config = Config::load(&sources)?;
     let _guard = logging::init(log.log_format, &filter)?;
-    match app::run(config) {
+    match app::run(config, sources) {
         Ok(()) => Ok(EXIT_OK),
         Err(error) => {
             tracing::error!(%error, "the pod has failed");

@@ -90,6 +90,11 @@ files, the environment. `ftp-pooler check` prints what holds, without the secret
 Every mistake in both files and the environment is reported at once, a line each, with the file, the key
 and what would be right; then the exit code is 78 and nothing has been started.
 
+**What is taken over while a pod runs**: connections.ini, the files that its keys name (`pass_file`, `tls_ca`), and that of
+`api.token_file`. They are looked at every `reload.every`, and at once on SIGHUP; a mistake in them changes nothing. config.yaml and the environment,
+connections' variables included, are read at the start: a change there wants a restart, and SIGHUP logs the names of such
+keys. The rest is in [OPERATIONS.md](OPERATIONS.md#changing-connections).
+
 - **Durations** are written as rclone does: `300ms`, `1m30s`, `2h`. A plain number is seconds.
 - **Sizes** are written as rclone does: `64Mi`, `1.5Gi`. A plain number is bytes.
 - **Truths** are `true` or `false`.

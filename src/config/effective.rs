@@ -39,6 +39,8 @@ impl Config {
         }
         yaml.section("shutdown");
         yaml.plain("drain_seconds", seconds(self.shutdown.drain));
+        yaml.section("reload");
+        yaml.plain("every", duration::show(self.reload.every.unwrap_or_default()));
         yaml.section("sweep");
         yaml.plain("every", duration::show(self.sweep.every));
         yaml.section("traces");

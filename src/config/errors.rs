@@ -1,6 +1,7 @@
 //! Every mistake in the configuration, found in one go. No message repeats a secret.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// What is wrong with the configuration, a line each; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,10 +71,11 @@ pub enum Place {
     Environment,
 }
 
-/// Collects mistakes while the configuration is read.
+/// Collects mistakes while the configuration is read, and which files it is read from.
 #[derive(Debug, Default)]
 pub(super) struct Mistakes {
     found: Vec<Mistake>,
+    files: Vec<PathBuf>,
 }
 
 impl Mistakes {
@@ -83,6 +85,19 @@ impl Mistakes {
 
     pub fn in_file(&mut self, path: &str, line: Option<usize>, problem: impl Into<String>) {
         self.add(Place::File { path: path.to_owned(), line }, "", problem);
+    }
+
+    /// This file is read, or should have been: what is wrong may be put right by a change of it.
+    pub fn reads(&mut self, file: &Path) {
+        self.files.push(file.to_owned());
+    }
+
+    /// Every file that was to be read, once.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.files.clone();
+        files.sort_unstable();
+        files.dedup();
+        files
     }
 
     /// `value` if nothing was wrong, else everything that was.

@@ -180,6 +180,14 @@ pub const DRAIN: Key = key(
     Is("10"),
     "How long transfers in flight may go on after SIGTERM.",
 );
+pub const RELOAD_EVERY: Key = key(
+    "reload.every",
+    Kind::Time { min: Duration::ZERO, max: Duration::from_secs(3600) },
+    Is("2s"),
+    "How often connections.ini and the secrets in files of their own (`pass_file`, `tls_ca`, `api.token_file`) are looked \
+     at for changes. What has changed is taken over without a restart once it has stood still for a second; a mistake changes nothing. 0 never \
+     looks: then only SIGHUP has them read again.",
+);
 pub const SWEEP_EVERY: Key = key(
     "sweep.every",
     Kind::Time { min: Duration::from_secs(1), max: Duration::from_secs(86_400) },
@@ -244,6 +252,7 @@ pub const ALL: &[&Key] = &[
     &METRICS_HOST,
     &METRICS_PORT,
     &DRAIN,
+    &RELOAD_EVERY,
     &SWEEP_EVERY,
     &TRACES_ENDPOINT,
     &TRACES_PERCENT,

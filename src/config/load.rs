@@ -13,8 +13,8 @@ use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
 use super::reading::Reading;
 use super::{
-    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Retry, Shutdown, Sweep, Traces, Transfers, keys,
-    properties, token, yaml,
+    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Reload, Retry, Shutdown, Sweep, Traces,
+    Transfers, keys, properties, token, yaml,
 };
 use crate::digest::Algorithm;
 
@@ -50,6 +50,11 @@ impl Sources {
     ) -> Self {
         let environment = std::env::vars_os().collect();
         Sources { config, connections, environment, property, needs_directories: true }
+    }
+
+    /// Where connections.ini is, or should be.
+    pub(super) fn connections_file(&self) -> PathBuf {
+        self.connections.clone().unwrap_or_else(|| self.config.with_file_name(CONNECTIONS_FILE))
     }
 
     /// For a process that touches no local file.
@@ -125,6 +130,7 @@ fn settings_of(
         api_token: token::take(&mut reading).map(Arc::new),
         metrics: Listen { host: reading.text(&keys::METRICS_HOST), port: reading.port(&keys::METRICS_PORT) },
         shutdown: Shutdown { drain: reading.time(&keys::DRAIN) },
+        reload: Reload { every: Some(reading.time(&keys::RELOAD_EVERY)).filter(|every| !every.is_zero()) },
         sweep: Sweep { every: reading.time(&keys::SWEEP_EVERY) },
         traces: Traces {
             endpoint: reading.text_if_set(&keys::TRACES_ENDPOINT),
@@ -187,14 +193,15 @@ impl Lines {
     }
 }
 
-fn read_connections(
+pub(super) fn read_connections(
     sources: &Sources,
     variables: Vec<environment::ConnectionVariable>,
     config: &Config,
     mistakes: &mut Mistakes,
 ) -> Connections {
-    let path = sources.connections.clone().unwrap_or_else(|| sources.config.with_file_name(CONNECTIONS_FILE));
+    let path = sources.connections_file();
     let may_be_missing = sources.connections.is_none() && !variables.is_empty() && !path.exists();
+    mistakes.reads(&path);
     let text = if may_be_missing { None } else { read_file(&path, "--connections", mistakes) };
     let shown = path.display().to_string();
     let needs_directories = sources.needs_directories;

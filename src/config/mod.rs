@@ -10,8 +10,10 @@
 //! text means. That is why no general configuration crate merges them: it would give types to values before
 //! their keys are known, forget lines and variables, and stop at the first mistake.
 
+mod changes;
 mod connection_keys;
 mod connections;
+mod current;
 mod document;
 pub(crate) mod duration;
 mod effective;
@@ -30,13 +32,17 @@ mod password;
 mod properties;
 mod rclone;
 mod reading;
+mod reread;
 mod seed;
 mod size;
 mod tls;
 mod token;
+mod watch;
 mod way;
 mod yaml;
 
+pub use changes::{Change, Changes};
+pub use current::{Current, LastReload, ReloadResult};
 pub use document::configuration_md;
 pub use duration::{parse as parse_duration, show as show_duration};
 pub use encoding::Encoding;
@@ -44,10 +50,12 @@ pub use errors::{ConfigErrors, Mistake, Place};
 pub use load::Sources;
 pub use obscure::{NotObscured, reveal};
 pub use rclone::{Imported, NotImported, import_rclone, section_names};
+pub use reread::Reread;
 pub use seed::{config_yaml, connections_ini};
 pub use size::parse as parse_size;
 pub use tls::{Pin, Tls, TlsMode, Trust};
 pub use token::Token;
+pub use watch::{Look, Stamps, Watch};
 pub use way::{Data, Proxy, ProxyKind, Way};
 
 use std::collections::BTreeMap;
@@ -70,6 +78,7 @@ pub struct Config {
     pub api_token: Option<Arc<Token>>,
     pub metrics: Listen,
     pub shutdown: Shutdown,
+    pub reload: Reload,
     pub sweep: Sweep,
     pub traces: Traces,
     pub pod: Pod,
@@ -137,6 +146,13 @@ pub struct Listen {
 pub struct Shutdown {
     /// How long transfers in flight may go on after SIGTERM.
     pub drain: Duration,
+}
+
+/// How changes of connections.ini are found.
+#[derive(Debug, Clone, Copy)]
+pub struct Reload {
+    /// Its files are looked at after this time each; `None` is never.
+    pub every: Option<Duration>,
 }
 
 /// How temp files of dead pods are found.
@@ -281,7 +297,7 @@ pub enum RenameOver {
 }
 
 /// How fast a data connection must be, so that a server which drips does not hold a session for ever.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MinRate {
     /// 0 bears any rate.
     pub bytes_per_second: u64,
@@ -290,7 +306,7 @@ pub struct MinRate {
 }
 
 /// The deadlines of one session. Each wait has one of these.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// TCP connect, control and data.
     pub connect: Duration,
@@ -344,7 +360,7 @@ impl Timeouts {
 }
 
 /// A directory on a file system that all pods share.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalConnection {
     pub name: String,
     pub base_path: PathBuf,

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -46,6 +47,9 @@ pub(super) fn take(reading: &mut Reading<'_>) -> SecretString {
         reading.entries.remove(key.path);
     }
     let Some(text) = reading.text_if_set(way) else { return SecretString::default() };
+    if way.path == PASS_FILE.path {
+        reading.mistakes.reads(Path::new(&text));
+    }
     match password(way, &text) {
         Ok(password) => password,
         Err(problem) => {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -11,7 +12,7 @@ use super::connection_keys as keys;
 use super::reading::Reading;
 
 /// TLS of one connection (RFC 4217).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     pub mode: TlsMode,
     pub trust: Trust,
@@ -31,7 +32,7 @@ pub enum TlsMode {
 }
 
 /// Which servers' certificates are accepted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Trust {
     /// Issued by an authority that this system trusts.
     #[default]
@@ -91,6 +92,9 @@ fn read_with<T>(
 ) -> Option<T> {
     let entry = reading.entries.get(key.path).cloned();
     let text = reading.text_if_set(key)?;
+    if key.path == keys::TLS_CA.path {
+        reading.mistakes.reads(Path::new(&text));
+    }
     match read(&text) {
         Ok(value) => Some(value),
         Err(problem) => {

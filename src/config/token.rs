@@ -1,12 +1,15 @@
 //! The API's token: who has it may look at the pod.
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 use hyper::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::errors::{Mistakes, Place};
 use super::keys::{API_TOKEN, API_TOKEN_FILE};
 use super::password::from_file;
 use super::reading::Reading;
@@ -48,6 +51,17 @@ impl Token {
         is_bearer & bool::from(digest.ct_eq(&self.digest))
     }
 
+    /// Whether the other is the same.
+    #[must_use]
+    pub(super) fn is(&self, other: &Token) -> bool {
+        self.digest == other.digest
+    }
+
+    /// Whether a token that stands in no file of its own has become another: that takes a restart.
+    pub(super) fn needs_restart_for(&self, new: Option<&Token>) -> bool {
+        self.file.is_none() && new.is_some_and(|new| new.file.is_none() && !self.is(new))
+    }
+
     /// The `Authorization` of one who asks.
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
@@ -65,6 +79,26 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Reads a token's file.
+fn read(file: &str) -> Result<Token, String> {
+    let token = Token::new(from_file(file)?).map_err(|problem| format!("the token {problem}"))?;
+    Ok(Token { file: Some(file.to_owned()), ..token })
+}
+
+/// The token as its file has it now, where it has one.
+pub(super) fn reread(token: &Arc<Token>, mistakes: &mut Mistakes) -> Arc<Token> {
+    let Some(file) = &token.file else { return Arc::clone(token) };
+    mistakes.reads(Path::new(file));
+    match read(file) {
+        Ok(new) if new.is(token) => Arc::clone(token),
+        Ok(new) => Arc::new(new),
+        Err(problem) => {
+            mistakes.add(Place::File { path: file.clone(), line: None }, API_TOKEN_FILE.path, problem);
+            Arc::clone(token)
+        }
+    }
+}
+
 /// Takes the token from whichever of the two keys is set; the environment's overrides the file's. Empty is none.
 pub(super) fn take(reading: &mut Reading<'_>) -> Option<Token> {
     for (key, other) in [(API_TOKEN, API_TOKEN_FILE), (API_TOKEN_FILE, API_TOKEN)] {
@@ -75,23 +109,20 @@ pub(super) fn take(reading: &mut Reading<'_>) -> Option<Token> {
     let entries = [API_TOKEN, API_TOKEN_FILE].map(|key| reading.entries.get(key.path).cloned());
     let (text, file) = (reading.text_if_set(&API_TOKEN), reading.text_if_set(&API_TOKEN_FILE));
     let [of_text, of_file] = entries;
-    let (key, entry, secret) = match (text.filter(|text| !text.is_empty()), &file) {
+    let (key, entry, token) = match (text.filter(|text| !text.is_empty()), &file) {
         (Some(_), Some(_)) => {
             let problem = format!("{} is set as well; expected one of them", API_TOKEN.path);
             reading.wrong(API_TOKEN_FILE.path, of_file.as_ref(), problem);
             return None;
         }
-        (Some(text), None) => (API_TOKEN, of_text, Ok(SecretString::from(text))),
-        (None, Some(file)) => (API_TOKEN_FILE, of_file, from_file(file)),
+        (Some(text), None) => {
+            let token = Token::new(SecretString::from(text));
+            (API_TOKEN, of_text, token.map_err(|problem| format!("the token {problem}")))
+        }
+        (None, Some(file)) => (API_TOKEN_FILE, of_file, read(file)),
         (None, None) => return None,
     };
-    match secret.and_then(|secret| Token::new(secret).map_err(|problem| format!("the token {problem}"))) {
-        Ok(token) => Some(Token { file, ..token }),
-        Err(problem) => {
-            reading.wrong(key.path, entry.as_ref(), problem);
-            None
-        }
-    }
+    token.map_err(|problem| reading.wrong(key.path, entry.as_ref(), problem)).ok()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::kind::quoted;
 use super::reading::Reading;
 
 /// How control and data connections come about.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Way {
     pub data: Data,
     /// The data connection goes to the address that PASV names, not to the control connection's.

@@ -132,7 +132,8 @@ async fn start(site: &Site, addresses: &Addresses<'_>) -> Result<App> {
         property: |_, _| None, // it sets none
         needs_directories: true,
     };
-    Ok(App::start(Config::load(&sources)?).await?)
+    let config = Config::load(&sources)?;
+    Ok(App::start(config, sources).await?)
 }
 
 fn is_port_taken(error: &anyhow::Error) -> bool {

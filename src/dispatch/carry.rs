@@ -48,6 +48,9 @@ pub trait Carry<S>: Send + Sync + 'static {
         std::future::ready(false)
     }
 
+    /// The connection is no more.
+    fn forget(&self, _connection: &str) {}
+
     /// Whether [`Carry::tidy`] has something to do on this connection's server.
     fn is_untidy(&self, _connection: &str) -> bool {
         false
@@ -79,6 +82,10 @@ impl Carry<Session> for Transfer {
 
     async fn tidy_at_once(&self, session: &mut Session) -> bool {
         Transfer::tidy_at_once(self, session).await
+    }
+
+    fn forget(&self, connection: &str) {
+        Transfer::forget(self, connection);
     }
 
     fn is_untidy(&self, connection: &str) -> bool {

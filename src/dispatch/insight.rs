@@ -18,7 +18,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     #[must_use]
     pub fn transfers(&self, query: &Query) -> Transfers {
         let mut longest = Longest::new(query);
-        for line in self.shared.lines.values() {
+        for line in self.shared.lines().values() {
             if query.connection.as_ref().is_none_or(|connection| *connection == *line.connection) {
                 line.show(&mut longest);
             }
@@ -35,7 +35,8 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// What is known of this connection's server; `None` where the dispatcher has none of this name.
     #[must_use]
     pub fn connection(&self, configured: &FtpConnection) -> Option<ConnectionState> {
-        let line = self.shared.lines.get(&*configured.name)?;
+        let lines = self.shared.lines();
+        let line = lines.get(&*configured.name)?;
         let (now, wall) = (Instant::now(), Timestamp::now());
         let (breaker, until, last_error) = line.standing(now);
         let host = &configured.host;

@@ -103,15 +103,23 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     async fn log_in(&mut self, vacancy: Vacancy<C>, entry: Box<Entry>) {
-        let login = catch_panic(vacancy.open());
-        match self.unless_cancelled(&entry.job.record.lease.clone(), login).await {
+        let version = vacancy.version();
+        let login = {
+            let login = pin!(vacancy.open());
+            self.unless_cancelled(&entry.job.record.lease, catch_panic(login)).await
+        };
+        match login {
             Err(Cancelled) => self.forget(entry),
             Ok(Ok(session)) => {
-                self.duty.line().login_succeeded();
+                if !version.is_outdated() {
+                    self.duty.line().login_succeeded();
+                }
                 self.duty.got_session();
                 self.shared.staff(self.duty.line());
                 self.work(session, entry).await;
             }
+            // The connection has other settings since: the task is tried with those.
+            Ok(Err(error)) if version.is_outdated() => self.probed(entry, &error),
             Ok(Err(error)) => {
                 let was_closed = self.duty.line().breaker(Instant::now()) == breaker::State::Closed;
                 self.duty.line().login_failed(&error, Instant::now(), rand::random());
@@ -150,19 +158,19 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     fn break_off(&mut self, row: Row<T::Row>) {
         if let Some(mut next) = row.next {
             next.tries.take_back();
-            self.duty.give_back(next, None);
+            self.give_back(next, None, None);
         }
     }
 
     /// The next task for this session. While there is none, the session is put to what else is due on it.
     async fn next_on(&mut self, session: &mut Leased<C>) -> Option<Box<Entry>> {
         let shared = Arc::clone(&self.shared);
-        shared.unless_cut_off(shared.carrier.tidy_at_once(session)).await;
+        shared.unless_cut_off(pin!(shared.carrier.tidy_at_once(session))).await;
         while session.is_sound() && !session.yields() {
             if let Some(entry) = self.next_task() {
                 return Some(entry);
             }
-            if !shared.unless_cut_off(shared.carrier.tidy(session)).await {
+            if !shared.unless_cut_off(pin!(shared.carrier.tidy(session))).await {
                 break;
             }
         }
@@ -180,15 +188,13 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
             let (task, record, lease) = (&**task, &**record, &record.lease);
             let Row { open, next, before, .. } = &mut *row;
             let mut beside = Beside { shared: &shared, duty: &mut self.duty, may_go_on, next, before };
-            let carried = catch_panic(shared.carrier.carry(
-                session,
-                open,
-                (task, record, &gauge),
-                kept,
-                &mut beside,
-                &shared.cut_off,
-            ));
-            until_cut_off(&shared.cut_off, lease, carried).await
+            let try_at = (task, record, &*gauge);
+            let cut_off = &shared.cut_off;
+            // Pinned here, and lent: a future is large, and each function that takes it whole copies it, and
+            // has room for it twice.
+            let carried = pin!(shared.carrier.carry(session, open, try_at, kept, &mut beside, cut_off));
+            let caught = pin!(catch_panic(carried));
+            until_cut_off(cut_off, lease, caught).await
         };
         self.before_ended(row);
         let result = match ended {
@@ -203,8 +209,11 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
                 return false;
             }
         };
-        self.duty.line().tried(result.as_ref().err(), Instant::now(), rand::random());
-        if result.as_ref().is_err_and(|error| error.remedy == Remedy::LowerLimit) {
+        let is_outdated = session.is_outdated();
+        if !is_outdated {
+            self.duty.line().tried(result.as_ref().err(), Instant::now(), rand::random());
+        }
+        if !is_outdated && result.as_ref().is_err_and(|error| error.remedy == Remedy::LowerLimit) {
             self.shared.pool.lower_limit(&self.duty.line().connection);
         }
         let is_doubtful = result
@@ -246,7 +255,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         entry.tries.take_back();
         entry.notes.try_failed(error.failure.code.as_str());
         report::retried(&self.shared.metrics, &entry, error, None);
-        self.duty.give_back(entry, None);
+        self.give_back(entry, None, Some(&error.failure));
     }
 
     /// The try is over: the task is answered, or will be tried again.
@@ -277,7 +286,15 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
             return self.finish(entry, Err(failure));
         }
         report::retried(&self.shared.metrics, &entry, &error, due);
-        self.duty.give_back(entry, due.map(|wait| Instant::now() + wait));
+        self.give_back(entry, due.map(|wait| Instant::now() + wait), Some(&error.failure));
+    }
+
+    /// The task waits for its next try; where its connection is no more it is answered, `last` being what came of its
+    /// last one.
+    fn give_back(&mut self, entry: Box<Entry>, due: Option<Instant>, last: Option<&Failure>) {
+        if let Some(entry) = self.duty.give_back(entry, due) {
+            self.shared.refuse(entry, last);
+        }
     }
 
     /// Without an answer.

@@ -53,6 +53,8 @@ struct State {
     numbers: u64,
     /// Nothing is begun any more.
     stopped: bool,
+    /// The connection is no more: what is in flight may finish.
+    removed: bool,
 }
 
 /// How many tasks of the connection are where.
@@ -94,27 +96,67 @@ impl Line {
         }
     }
 
-    /// Adds a new task; drops it if nothing is begun any more.
-    pub fn enqueue(&self, entry: Box<Entry>) {
-        let mut state = self.state();
-        if !state.stopped {
-            state.queue.push_back(entry);
-        }
+    /// Adds a new task; drops it if nothing is begun any more. The task back where the connection is no more.
+    pub fn enqueue(&self, entry: Box<Entry>) -> Option<Box<Entry>> {
+        self.put(entry, Queue::push_back)
     }
 
-    /// Adds a task that has waited for its turn elsewhere; drops it if nothing is begun any more.
-    pub fn enqueue_first(&self, entry: Box<Entry>) {
+    /// The same with a task that has waited for its turn elsewhere.
+    pub fn enqueue_first(&self, entry: Box<Entry>) -> Option<Box<Entry>> {
+        self.put(entry, Queue::push_front)
+    }
+
+    fn put(&self, entry: Box<Entry>, push: fn(&mut Queue, Box<Entry>)) -> Option<Box<Entry>> {
         let mut state = self.state();
-        if !state.stopped {
-            state.queue.push_front(entry);
+        if state.removed {
+            return Some(entry);
         }
+        if !state.stopped {
+            push(&mut state.queue, entry);
+        }
+        None
+    }
+
+    /// The connection has other settings, or is there again: nothing is held against its server, and the next tries
+    /// are due now.
+    pub fn renew(&self) {
+        {
+            let mut state = self.state();
+            state.breaker = Breaker::default();
+            state.last_error = None;
+            state.queue.promote_all();
+            state.removed = false;
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The connection is no more. Takes out all tasks that wait, to be answered; what is in flight may finish.
+    pub fn remove(&self) -> Vec<Box<Entry>> {
+        let waiting = {
+            let mut state = self.state();
+            state.removed = true;
+            state.queue.clear()
+        };
+        self.changed.notify_waiters();
+        waiting
+    }
+
+    /// Whether the connection is no more, and nothing of it is left here.
+    pub fn is_over(&self) -> bool {
+        let state = self.state();
+        state.removed && state.lanes == 0
+    }
+
+    /// Takes out all waiting tasks that `leave`.
+    pub fn take_if(&self, leave: impl Fn(&Entry) -> bool) -> Vec<Box<Entry>> {
+        self.state().queue.take_if(leave)
     }
 
     /// Lanes to be spawned now, one [`Duty`] each: as many as there are tasks without one, up to the
     /// connection's limit; only one that has no session yet, as long as the server is unproven.
     pub fn staff(self: &Arc<Self>, limit: impl FnOnce() -> usize) -> Vec<Duty> {
         let mut state = self.state();
-        if state.stopped || state.queue.ready() <= state.free() {
+        if state.stopped || state.removed || state.queue.ready() <= state.free() {
             return Vec::new();
         }
         let limit = limit();

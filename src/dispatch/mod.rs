@@ -15,6 +15,7 @@ mod lane;
 mod line;
 mod order;
 mod queue;
+mod reconfigure;
 mod report;
 mod retry;
 mod row;
@@ -25,7 +26,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -45,10 +46,12 @@ use line::{Line, Overdue};
 pub use order::Resolve;
 use order::{Order, Place};
 use queue::Entry;
+pub use reconfigure::Reconfiguration;
+use reconfigure::unknown;
 pub use whereabouts::{WaitsFor, Whereabouts};
 
 use crate::config::FtpConnection;
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::insight::Failures;
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
@@ -134,7 +137,8 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         let shared = Arc::new(Shared {
             pool,
             carrier,
-            lines: connections.iter().map(line).collect(),
+            lines: RwLock::new(Arc::new(connections.iter().map(line).collect())),
+            changing: RwLock::default(),
             order: Order::new(roots, resolve),
             deferral,
             surplus: Surplus::default(),
@@ -156,6 +160,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// is dropped, and done by the next owner of its partition.
     pub fn submit(&self, job: Job) {
         let shared = &self.shared;
+        let _unchanged = shared.changing.read().unwrap_or_else(PoisonError::into_inner);
         let place = shared.order.place(&job);
         let mut entry = Entry::new(job, place, Instant::now());
         let refusal = shared.carrier.unsupported(&entry.job.task);
@@ -163,19 +168,16 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {
             return shared.hand_over(entry, Err(failure));
         }
-        let Some(line) = shared.lines.get(&*entry.job.task.remote) else {
-            let message = format!("no FTP connection is named {:?}", entry.job.task.remote);
-            return shared.hand_over(entry, Err(Failure::new(Code::UnknownConnection, message)));
+        let lines = shared.lines();
+        let Some(line) = lines.get(&*entry.job.task.remote) else {
+            let failure = unknown(&entry, None);
+            return shared.hand_over(entry, Err(failure));
         };
         if shared.is_surplus(line, &entry) {
             return shared.pass_on(entry, Why::Surplus);
         }
         entry.held = Some(Held::in_count(&line.held));
-        // From here on the task has a place: every way out gives it up.
-        if let Some(entry) = shared.order.enter(entry) {
-            line.enqueue(entry);
-            shared.staff(line);
-        }
+        shared.enter(line, entry);
     }
 
     /// Drops all waiting tasks whose leases let nothing begin any more. Says where those stood whose leases
@@ -185,7 +187,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         for entry in self.shared.order.withdraw() {
             self.shared.drop_withdrawn(entry);
         }
-        for line in self.shared.lines.values() {
+        for line in self.shared.lines().values() {
             for entry in line.withdraw() {
                 self.shared.withdrawn(entry);
             }
@@ -197,12 +199,13 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// here and may wait in the retry topic are sent there; of a server that is away, all of the partition's are.
     pub fn relieve(&self, stuck: &[(TopicPartition, i64)]) {
         let shared = &self.shared;
-        if shared.lines.len() < 2 {
+        let lines = shared.lines();
+        if lines.len() < 2 {
             return; // nobody else's tasks stand behind
         }
         let wall = Timestamp::now();
         let may = |entry: &Entry| shared.deferral.outlook(entry, wall) == Outlook::Possible;
-        for line in shared.lines.values() {
+        for line in lines.values() {
             // A task that leaves lets the next one with its destination in.
             for _ in 0..SWEEP_ROUNDS {
                 let in_the_way = line.in_the_way(stuck, may);
@@ -220,10 +223,11 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// and is cut off then, without an answer. Returns soon after the deadline at the latest.
     pub async fn drain(&self, deadline: Instant) -> Left {
         let shared = &self.shared;
-        let waiting = shared.order.stop() + shared.lines.values().map(|line| line.stop()).sum::<usize>();
+        let lines = shared.lines();
+        let waiting = shared.order.stop() + lines.values().map(|line| line.stop()).sum::<usize>();
         shared.lanes.close();
         let is_done = timeout_at(deadline, shared.lanes.wait()).await.is_ok();
-        let cut_off = shared.lines.values().map(|line| line.counts().in_flight).sum();
+        let cut_off = lines.values().map(|line| line.counts().in_flight).sum();
         shared.cut_off.cancel();
         if !is_done && timeout(CUT_OFF_BOUND, shared.lanes.wait()).await.is_err() {
             tracing::warn!("transfers did not end when they were cut off");
@@ -240,14 +244,19 @@ impl<C: Connect, T> Clone for Dispatcher<C, T> {
 
 impl<C: Connect, T> fmt::Debug for Dispatcher<C, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dispatcher").field("lines", &self.shared.lines).finish_non_exhaustive()
+        f.debug_struct("Dispatcher").field("lines", &self.shared.lines()).finish_non_exhaustive()
     }
 }
+
+type Lines = HashMap<Arc<str>, Arc<Line>>;
 
 struct Shared<C: Connect, T> {
     pool: Pool<C>,
     carrier: T,
-    lines: HashMap<Arc<str>, Arc<Line>>,
+    /// Replaced as a whole where connections come and go: see `reconfigure`.
+    lines: RwLock<Arc<Lines>>,
+    /// Held by whoever changes them, so that no task comes in between.
+    changing: RwLock<()>,
     order: Order,
     deferral: Deferral,
     surplus: Surplus,
@@ -319,7 +328,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     /// take a third each, and there is always room for the others'. What is above goes on to the retry topic:
     /// of a server that is away all of it, else little by little.
     fn is_surplus(&self, line: &Line, entry: &Entry) -> bool {
-        let is_over = self.lines.len() > 1 && line.held.load(Ordering::Relaxed) >= self.budget.room();
+        let is_over = self.lines().len() > 1 && line.held.load(Ordering::Relaxed) >= self.budget.room();
         is_over
             && self.deferral.outlook(entry, Timestamp::now()) == Outlook::Possible
             && (line.breaker(Instant::now()) != breaker::State::Closed || self.surplus.take())
@@ -332,9 +341,17 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
                 self.drop_withdrawn(entry);
                 continue;
             }
-            if let Some(line) = self.lines.get(&*entry.job.task.remote) {
-                line.enqueue_first(entry);
-                return self.staff(line);
+            let lines = self.lines();
+            let refused = match lines.get(&*entry.job.task.remote) {
+                Some(line) => match line.enqueue_first(entry) {
+                    None => return self.staff(line),
+                    refused => refused,
+                },
+                None => Some(entry),
+            };
+            if let Some(entry) = refused {
+                let failure = unknown(&entry, None);
+                self.hand_over(entry, Err(failure)); // its place goes to the next one
             }
         }
     }
@@ -372,7 +389,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
 
     fn promote_and_staff(self: &Arc<Self>) {
         let now = Instant::now();
-        for line in self.lines.values() {
+        for line in self.lines().values() {
             line.promote(now);
             self.staff(line);
         }
@@ -397,7 +414,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     fn sweep_and_report(self: &Arc<Self>) {
         let (now, wall) = (Instant::now(), Timestamp::now());
         let behind = self.order.behind();
-        for line in self.lines.values() {
+        for line in self.lines().values() {
             self.sweep(line, now, wall);
             let counts = line.counts();
             let waiting = counts.waiting + behind.get(&*line.connection).copied().unwrap_or_default();
@@ -422,6 +439,7 @@ async fn keep<C: Connect, T: Carry<C::Session>>(shared: Weak<Shared<C, T>>) {
         if last_sweep.elapsed() >= SWEEP {
             last_sweep = Instant::now();
             shared.sweep_and_report();
+            shared.forget_removed();
         }
     }
 }

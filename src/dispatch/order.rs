@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::Job;
 use super::queue::Entry;
@@ -25,7 +25,7 @@ pub(super) struct Place(u64);
 #[derive(Debug)]
 pub(super) struct Order {
     /// The local connections' `base_path`s, by name.
-    roots: HashMap<String, PathBuf>,
+    roots: RwLock<HashMap<String, PathBuf>>,
     resolve: Resolve,
     hash: RandomState,
     state: Mutex<State>,
@@ -40,7 +40,12 @@ struct State {
 
 impl Order {
     pub fn new(roots: HashMap<String, PathBuf>, resolve: Resolve) -> Self {
-        Order { roots, resolve, hash: RandomState::new(), state: Mutex::default() }
+        Order { roots: RwLock::new(roots), resolve, hash: RandomState::new(), state: Mutex::default() }
+    }
+
+    /// From now on the local connections lie there.
+    pub fn move_roots(&self, roots: HashMap<String, PathBuf>) {
+        *self.roots.write().unwrap_or_else(PoisonError::into_inner) = roots;
     }
 
     /// The place of a task's destination. Purely lexical: symlinks, and what a server takes for the same
@@ -80,17 +85,20 @@ impl Order {
 
     /// Takes out those behind others whose lease lets nothing begin any more.
     pub fn withdraw(&self) -> Vec<Box<Entry>> {
-        let mut withdrawn = Vec::new();
+        self.take_if(|entry| !entry.job.record.lease.may_begin())
+    }
+
+    /// Takes out those behind others that `leave`.
+    pub fn take_if(&self, leave: impl Fn(&Entry) -> bool) -> Vec<Box<Entry>> {
+        let mut taken = Vec::new();
         for behind in self.state().behind.values_mut() {
-            let may_stay = |entry: &Entry| entry.job.record.lease.may_begin();
-            if !behind.iter().all(|entry| may_stay(entry)) {
-                let (stay, go): (VecDeque<_>, VecDeque<_>) =
-                    behind.drain(..).partition(|entry| may_stay(entry));
+            if behind.iter().any(|entry| leave(entry)) {
+                let (go, stay): (VecDeque<_>, VecDeque<_>) = behind.drain(..).partition(|entry| leave(entry));
                 *behind = stay;
-                withdrawn.extend(go);
+                taken.extend(go);
             }
         }
-        withdrawn
+        taken
     }
 
     /// From now on nothing is begun; drops those behind others and says how many.
@@ -123,7 +131,8 @@ impl Order {
     fn hash_destination(&self, task: &Task, hasher: &mut impl Hasher) {
         match task.operation {
             Operation::Download => {
-                let root = self.roots.get(&task.local);
+                let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
+                let root = roots.get(&task.local);
                 match root.and_then(|root| (self.resolve)(root, &task.local_path)) {
                     // Without the connection's name: two may have the same directory.
                     Some(path) => path.hash(hasher),

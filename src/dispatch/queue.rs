@@ -110,6 +110,13 @@ impl Queue {
         }
     }
 
+    /// Makes all ready.
+    pub fn promote_all(&mut self) {
+        if let Some(((last, _), _)) = self.delayed.last_key_value() {
+            self.promote(*last);
+        }
+    }
+
     /// How many are ahead of the one at `origin`, if it is ready; when it is due, if it is delayed.
     pub fn find(&self, origin: &Origin) -> Option<(&Entry, Turn)> {
         let is_it = |entry: &Entry| entry.job.record.origin == *origin;

@@ -84,7 +84,8 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     /// way to Kafka.
     pub fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts> {
         let now = Instant::now();
-        let lines = || self.shared.lines.values();
+        let lines = self.shared.lines();
+        let lines = || lines.values();
         if let Some(found) = lines().find_map(|line| line.whereabouts(origin, now)) {
             return Some(found);
         }

@@ -1,6 +1,6 @@
 //! What the sessions of one connection have found out about its server, so that the next need not.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -14,22 +14,7 @@ use super::features::Features;
 use super::restart::Restarts;
 use super::trust::Verifier;
 
-/// What is known of every connection's server; clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Servers {
-    by_connection: Arc<Mutex<BTreeMap<String, Arc<Known>>>>,
-}
-
-impl Servers {
-    /// What is known of one connection's server.
-    #[must_use]
-    pub fn of(&self, connection: &str) -> Arc<Known> {
-        let mut servers = self.by_connection.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(servers.entry(connection.to_owned()).or_default())
-    }
-}
-
-/// What is known of one connection's server.
+/// What is known of one connection's server, as long as its settings are the same.
 #[derive(Debug, Default)]
 pub struct Known {
     verifier: OnceLock<Arc<Verifier>>,

@@ -67,7 +67,7 @@ pub use directory::{Entry, EntryKind, Told};
 pub use ending::{Ended, Row};
 pub use files::{Deleted, Renamed, Size};
 pub use hash::ServerHash;
-pub use known::{Known, Servers};
+pub use known::Known;
 pub use mtime::{Modified, SetModified};
 pub use restart::Restarts;
 pub use session::Session;

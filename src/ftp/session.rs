@@ -206,7 +206,9 @@ impl Session {
         &self.connection
     }
 
-    pub(super) fn connection_handle(&self) -> Arc<FtpConnection> {
+    /// The same, to be kept.
+    #[must_use]
+    pub fn connection_handle(&self) -> Arc<FtpConnection> {
         Arc::clone(&self.connection)
     }
 

@@ -10,6 +10,7 @@ mod partitions;
 mod time;
 mod transfers;
 
+use crate::config::LastReload;
 pub use connections::{ConnectionState, LastError, tls_name};
 pub use failures::{Failed, Failures, MAX_FAILURES};
 pub use gauge::{Gauge, Phase};
@@ -39,4 +40,7 @@ pub trait Insight: Send + Sync {
 
     /// The configuration that holds now, without its secrets, as YAML.
     fn config(&self) -> String;
+
+    /// What came of reading its files the last time.
+    fn last_reload(&self) -> LastReload;
 }

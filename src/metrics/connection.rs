@@ -21,6 +21,7 @@ pub enum Closed {
     MadeRoom,
     InDoubt,
     Dead,
+    Replaced,
     Shutdown,
 }
 
@@ -34,6 +35,7 @@ impl Closed {
             Closed::MadeRoom => "made_room",
             Closed::InDoubt => "in_doubt",
             Closed::Dead => "dead",
+            Closed::Replaced => "replaced",
             Closed::Shutdown => "shutdown",
         }
     }
@@ -101,6 +103,10 @@ impl Connections {
         let connection =
             by_name.entry(name.to_owned()).or_insert_with(|| Arc::new(Connection::new(name, series)));
         Arc::clone(connection)
+    }
+
+    pub(super) fn forget(&self, name: &str) {
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// The connection's series, or those of [`UNKNOWN_CONNECTION`].

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::{BreakerState, Closed, Metrics};
+use crate::config::ReloadResult;
 use crate::failure::Code;
 
 /// What a rebalance does to a partition (label `event`).
@@ -186,6 +187,17 @@ impl Metrics {
     /// Kafka said no: `what` is `produce`, `commit`, `consume`, … (a word of the code, not of a message).
     pub fn kafka_error(&self, what: &'static str) {
         self.inner.series.kafka_errors.with_label_values(&[what]).inc();
+    }
+
+    /// The connections' configuration was read again.
+    pub fn reloaded(&self, result: ReloadResult) {
+        let series = &self.inner.series;
+        series.reloads.with_label_values(&[result.as_str()]).inc();
+        let is_right = result != ReloadResult::Refused;
+        series.config_valid.set(is_right.into());
+        if is_right {
+            series.config_read.set(super::process::now_seconds());
+        }
     }
 
     /// What the health endpoints say now.

@@ -1,6 +1,8 @@
 //! How a session is opened, judged and closed: all that the pool needs to know of one.
 
+use std::fmt::Debug;
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::config::FtpConnection;
 use crate::failure::TryError;
@@ -10,10 +12,15 @@ use crate::ftp;
 pub trait Connect: Send + Sync + 'static {
     type Session: Send + 'static;
 
+    /// What the sessions of one connection find out about its server and tell each other. It ends with the settings
+    /// that they were opened with.
+    type Known: Debug + Default + Send + Sync + 'static;
+
     /// Connects and logs in. May be dropped at any time; its socket is closed then.
     fn open(
         &self,
         connection: &FtpConnection,
+        known: &Arc<Self::Known>,
     ) -> impl Future<Output = Result<Self::Session, TryError>> + Send;
 
     /// False once an exchange was left unfinished: the session is thrown away. No round trip.
@@ -29,17 +36,20 @@ pub trait Connect: Send + Sync + 'static {
     fn close(&self, session: Self::Session) -> impl Future<Output = ()> + Send;
 }
 
-/// Sessions on real servers, and what is known of these.
-#[derive(Clone, Debug, Default)]
-pub struct Ftp {
-    servers: ftp::Servers,
-}
+/// Sessions on real servers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ftp;
 
 impl Connect for Ftp {
     type Session = ftp::Session;
+    type Known = ftp::Known;
 
-    async fn open(&self, connection: &FtpConnection) -> Result<ftp::Session, TryError> {
-        ftp::Session::open_knowing(connection, &self.servers.of(&connection.name)).await
+    async fn open(
+        &self,
+        connection: &FtpConnection,
+        known: &Arc<ftp::Known>,
+    ) -> Result<ftp::Session, TryError> {
+        ftp::Session::open_knowing(connection, known).await
     }
 
     fn is_sound(&self, session: &ftp::Session) -> bool {

@@ -95,8 +95,32 @@ impl Desk {
     }
 
     /// See [`Room::yields`].
-    pub fn yields(self: &Arc<Self>, permit: &Permit, held: Duration) -> bool {
+    pub fn yields(self: &Arc<Self>, permit: &Permit, held: Duration) -> Option<Closed> {
         self.change(&permit.connection, |state| state.room.yields(permit.session, held))
+    }
+
+    /// See [`Room::set_limits`].
+    pub fn set_limits(self: &Arc<Self>, connection: &Arc<str>, cap: usize, idle_timeout: Option<Duration>) {
+        self.change(connection, |state| state.room.set_limits(connection, cap, idle_timeout, Instant::now()));
+    }
+
+    /// See [`Room::replace`].
+    pub fn replace(self: &Arc<Self>, connection: &str) {
+        self.change(connection, |state| state.room.replace(connection, Instant::now()));
+    }
+
+    /// See [`Room::remove`].
+    pub fn remove(self: &Arc<Self>, connection: &str) {
+        let waiters: Vec<_> = self.change(connection, |state| {
+            let waiting = state.room.remove(connection);
+            waiting.iter().filter_map(|ticket| state.waiters.remove(ticket)).collect()
+        });
+        drop(waiters); // they learn it by their sender's end
+    }
+
+    /// See [`Room::knows`].
+    pub fn knows(self: &Arc<Self>, connection: &str) -> bool {
+        self.update(|state| state.room.knows(connection))
     }
 
     /// Closes what has been idle too long, and lets lowered limits rise.

@@ -120,14 +120,23 @@ pub(crate) struct FakeSession {
     pub number: usize,
     pub sound: bool,
     pub expired: bool,
+    /// Whom it was logged in as.
+    pub user: String,
+    /// The numbers of all sessions that were opened with the same settings.
+    pub known: Arc<Mutex<Vec<usize>>>,
     alive: Arc<AtomicBool>,
     _socket: Socket,
 }
 
 impl Connect for FakeServers {
     type Session = FakeSession;
+    type Known = Mutex<Vec<usize>>;
 
-    async fn open(&self, connection: &FtpConnection) -> Result<FakeSession, TryError> {
+    async fn open(
+        &self,
+        connection: &FtpConnection,
+        known: &Arc<Mutex<Vec<usize>>>,
+    ) -> Result<FakeSession, TryError> {
         let (socket, login) = self.connect(&connection.name);
         tokio::time::sleep(Duration::from_millis(10)).await;
         match login {
@@ -145,7 +154,9 @@ impl Connect for FakeServers {
             server.logins += 1;
             server.logins
         });
-        Ok(FakeSession { number, sound: true, expired: false, alive, _socket: socket })
+        known.lock().unwrap().push(number);
+        let (user, known) = (connection.user.clone(), Arc::clone(known));
+        Ok(FakeSession { number, sound: true, expired: false, user, known, alive, _socket: socket })
     }
 
     fn is_sound(&self, session: &FakeSession) -> bool {

@@ -34,14 +34,19 @@ impl<C: Connect> Leased<C> {
     }
 
     /// Whether the session must be given up now, between two files: another connection waits for room
-    /// and would have fewer sessions, or the server bears no more of them. If so it is promised to the
-    /// waiter: drop it at once.
+    /// and would have fewer sessions, the server bears no more of them, or its connection has other settings
+    /// by now. If so it is promised to the waiter: drop it at once.
     pub fn yields(&mut self) -> bool {
-        let yields = self.desk.yields(self.pooled().permit(), self.since.elapsed());
-        if yields {
-            self.fate = Some(Closed::MadeRoom);
-        }
-        yields
+        let reason = self.desk.yields(self.pooled().permit(), self.since.elapsed());
+        let reason = reason.or(self.is_outdated().then_some(Closed::Replaced));
+        self.fate = self.fate.or(reason);
+        reason.is_some()
+    }
+
+    /// Its connection has other settings by now, or is no more: what happens on it tells nothing of these.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.pooled().version().is_outdated()
     }
 
     /// Closes the session, whatever it says of itself.
@@ -70,6 +75,9 @@ impl<C: Connect> Leased<C> {
         }
         if self.connect.is_expired(self) {
             return Some(Closed::Aged);
+        }
+        if self.is_outdated() {
+            return Some(Closed::Replaced);
         }
         let permit = self.pooled().permit();
         let (connection, session) = (Arc::clone(permit.connection()), permit.session());

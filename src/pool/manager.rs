@@ -1,7 +1,7 @@
 //! What deadpool asks of us: opening a session, and judging an idle one before it is used again.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{self, RecycleError, RecycleResult};
@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::connect::Connect;
 use super::desk::{Desk, Permit};
 use super::room::SessionId;
+use super::settings::{Settings, Version};
 use crate::config::FtpConnection;
 use crate::failure::{Remedy, TryError};
 use crate::metrics::{Closed, Metrics};
@@ -24,12 +25,29 @@ tokio::task_local! {
 }
 
 /// Opens and judges the sessions of one connection.
-#[derive(Debug)]
-pub(super) struct Manager<C> {
-    pub connect: Arc<C>,
-    pub connection: Arc<FtpConnection>,
-    pub desk: Arc<Desk>,
-    pub metrics: Metrics,
+pub(super) struct Manager<C: Connect> {
+    connect: Arc<C>,
+    settings: Mutex<Arc<Settings<C::Known>>>,
+    desk: Arc<Desk>,
+    metrics: Metrics,
+}
+
+impl<C: Connect> Manager<C> {
+    pub fn new(connect: Arc<C>, connection: Arc<FtpConnection>, desk: Arc<Desk>, metrics: Metrics) -> Self {
+        Manager { connect, settings: Mutex::new(Settings::new(connection)), desk, metrics }
+    }
+
+    /// What sessions are opened with now.
+    pub fn settings(&self) -> Arc<Settings<C::Known>> {
+        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on sessions are opened with these; nothing that the earlier ones found out is known to them.
+    pub fn replace(&self, connection: Arc<FtpConnection>) {
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        settings.version().outdate();
+        *settings = Settings::new(connection);
+    }
 }
 
 /// Why there is no session.
@@ -47,19 +65,21 @@ impl<C: Connect> managed::Manager for Manager<C> {
     async fn create(&self) -> Result<Pooled<C>, CreateError> {
         // Declared before the session and so dropped after it, also when this future is dropped.
         let permit = PERMIT.try_with(Cell::take).ok().flatten().ok_or(CreateError::NoPermit)?;
-        let session = match self.connect.open(&self.connection).await {
+        let settings = self.settings();
+        let session = match self.connect.open(settings.connection(), settings.known()).await {
             Ok(session) => session,
             Err(error) => {
-                if error.remedy == Remedy::LowerLimit {
-                    self.desk.lower_limit(&self.connection.name);
+                if error.remedy == Remedy::LowerLimit && !settings.version().is_outdated() {
+                    self.desk.lower_limit(permit.connection());
                 }
                 return Err(CreateError::Try(error));
             }
         };
         self.desk.opened(&permit);
-        self.metrics.session_opened(&self.connection.name);
+        self.metrics.session_opened(permit.connection());
         Ok(Pooled {
             open: Some(Open { session, permit }),
+            version: settings.version().clone(),
             close_reason: Closed::MadeRoom,
             connect: Arc::clone(&self.connect),
             metrics: self.metrics.clone(),
@@ -76,6 +96,11 @@ impl<C: Connect> managed::Manager for Manager<C> {
             pooled.close_reason = Closed::Dead;
             return Err(RecycleError::message("ended by the server"));
         }
+        if pooled.version.is_outdated() {
+            self.desk.doom(&open.permit);
+            pooled.close_reason = Closed::Replaced;
+            return Err(RecycleError::message("of other settings"));
+        }
         if self.connect.is_expired(&open.session) {
             self.desk.doom(&open.permit);
             pooled.close_reason = Closed::Aged;
@@ -88,6 +113,7 @@ impl<C: Connect> managed::Manager for Manager<C> {
 /// A session as deadpool keeps it. Dropped, it is closed in a task of its own, which is bounded.
 pub(super) struct Pooled<C: Connect> {
     open: Option<Open<C::Session>>,
+    version: Version,
     close_reason: Closed,
     connect: Arc<C>,
     metrics: Metrics,
@@ -114,6 +140,11 @@ impl<C: Connect> Pooled<C> {
     /// Drops the session, which closes it.
     pub fn close_for(mut self, reason: Closed) {
         self.close_reason = reason;
+    }
+
+    /// Of the settings that it was opened with.
+    pub fn version(&self) -> &Version {
+        &self.version
     }
 
     pub fn permit(&self) -> &Permit {

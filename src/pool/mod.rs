@@ -12,11 +12,12 @@ pub(crate) mod fake;
 mod leased;
 mod manager;
 mod room;
+mod settings;
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use deadpool::Runtime;
@@ -30,10 +31,11 @@ use desk::{Desk, Eviction, Grant, Permit};
 pub use leased::Leased;
 use manager::{CreateError, Manager, PERMIT};
 use room::Room;
+pub use settings::Version;
 
 use crate::config::{self, FtpConnection};
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::metrics::Metrics;
+use crate::metrics::{Closed, Metrics};
 
 /// How often idle sessions are looked through for those past their time.
 const TICK: Duration = Duration::from_secs(1);
@@ -70,39 +72,82 @@ impl<C: Connect> Pool<C> {
         connect: C,
         metrics: &Metrics,
     ) -> Self {
-        let connections: Vec<_> = connections.into_iter().map(|c| (Arc::<str>::from(&*c.name), c)).collect();
-        let caps = connections.iter().map(|(name, connection)| (Arc::clone(name), connection.max_sessions));
-        let mut room = Room::new(limits.max_sessions_per_pod, caps, Instant::now());
-        for (name, connection) in &connections {
-            match connection.idle_timeout {
-                Some(Duration::ZERO) => room.keep_idle(name, Duration::MAX),
-                Some(timeout) => room.keep_idle(name, timeout),
-                None => {}
-            }
-        }
+        let room = Room::new(limits.max_sessions_per_pod, [], Instant::now());
         let (desk, evicted) = Desk::new(room, metrics.clone(), Handle::current());
-        let connect = Arc::new(connect);
-        let shelf = |(name, connection): (Arc<str>, Arc<FtpConnection>)| {
-            let (connect, desk) = (Arc::clone(&connect), Arc::clone(&desk));
-            let manager = Manager { connect, connection, desk, metrics: metrics.clone() };
-            (Arc::clone(&name), Shelf { name, idle: idle_sessions(manager) })
-        };
-        let shelves = connections.into_iter().map(shelf).collect();
-        let shared = Arc::new(Shared { shelves, desk, connect });
+        let (connect, metrics) = (Arc::new(connect), metrics.clone());
+        let shared = Arc::new(Shared { shelves: RwLock::default(), desk, connect, metrics });
         tokio::spawn(keep(Arc::downgrade(&shared), evicted, limits.session_timeout));
-        Pool { shared }
+        let pool = Pool { shared };
+        for connection in connections {
+            pool.add(connection);
+        }
+        pool
+    }
+
+    /// Adds a connection, or one that was removed.
+    pub fn add(&self, connection: Arc<FtpConnection>) {
+        let shared = &self.shared;
+        let name: Arc<str> = Arc::from(&*connection.name);
+        self.set_limits(&connection);
+        let (connect, desk, metrics) = (&shared.connect, &shared.desk, &shared.metrics);
+        let manager = Manager::new(Arc::clone(connect), connection, Arc::clone(desk), metrics.clone());
+        let shelf = Arc::new(Shelf { name: Arc::clone(&name), idle: idle_sessions(manager) });
+        shared.shelves.write().unwrap_or_else(PoisonError::into_inner).insert(name, shelf);
+    }
+
+    /// Sessions of this connection are opened with these settings from now on. Idle ones with others are closed, those
+    /// in use when they come back.
+    pub fn replace(&self, connection: Arc<FtpConnection>) {
+        let Some(shelf) = self.shared.shelf(&connection.name) else { return };
+        self.set_limits(&connection);
+        // The settings first: what the room lets in afterwards is opened with them.
+        shelf.idle.manager().replace(connection);
+        self.shared.desk.replace(&shelf.name);
+    }
+
+    /// How many sessions the connection may have, and for how long they may be idle, is what it says here from now on;
+    /// its sessions stay.
+    pub fn set_limits(&self, connection: &FtpConnection) {
+        let idle_timeout = match connection.idle_timeout {
+            Some(Duration::ZERO) => Some(Duration::MAX),
+            other => other,
+        };
+        if let Some(shelf) = self.shared.shelf(&connection.name)
+            && shelf.idle.status().max_size < connection.max_sessions
+        {
+            shelf.idle.resize(connection.max_sessions);
+        }
+        self.shared.desk.set_limits(&Arc::from(&*connection.name), connection.max_sessions, idle_timeout);
+    }
+
+    /// Nothing can be reserved of this connection any more. Its idle sessions are closed, those in use when they come
+    /// back.
+    pub fn remove(&self, connection: &str) {
+        let shelf = self.shared.shelves.write().unwrap_or_else(PoisonError::into_inner).remove(connection);
+        let Some(shelf) = shelf else { return };
+        shelf.idle.manager().settings().version().outdate();
+        self.shared.desk.remove(connection);
+        for pooled in shelf.idle.retain(|_, _| false).removed {
+            pooled.close_for(Closed::Replaced);
+        }
+    }
+
+    /// Whether the connection is there, or was and still has open sessions.
+    #[must_use]
+    pub fn knows(&self, connection: &str) -> bool {
+        self.shared.desk.knows(connection)
     }
 
     /// Waits for an idle session of the connection, or for room to open one. Holds nothing while it
     /// waits; dropped, it leaves the line.
     pub async fn reserve(&self, connection: &str) -> Result<Reservation<C>, ReserveError> {
-        let shelf = self.shared.shelves.get(connection).ok_or(ReserveError::UnknownConnection)?;
+        let shelf = self.shared.shelf(connection).ok_or(ReserveError::UnknownConnection)?;
         let mut place = None;
         loop {
             match self.shared.desk.wait(&shelf.name, &mut place).await.ok_or(ReserveError::Closed)? {
                 Grant::Vacant(permit) => {
-                    let (shared, name) = (Arc::clone(&self.shared), Arc::clone(&shelf.name));
-                    return Ok(Reservation::Vacant(Vacancy { permit, shared, name }));
+                    let shared = Arc::clone(&self.shared);
+                    return Ok(Reservation::Vacant(Vacancy { permit, shared, shelf }));
                 }
                 Grant::Warm(_kept) => {
                     // The idle one may turn out to be dead: then it is the line again, at the same place.
@@ -157,18 +202,23 @@ impl<C: Connect> fmt::Debug for Pool<C> {
 pub struct Vacancy<C: Connect> {
     permit: Permit,
     shared: Arc<Shared<C>>,
-    name: Arc<str>,
+    shelf: Arc<Shelf<C>>,
 }
 
 impl<C: Connect> Vacancy<C> {
+    /// Of the settings that the session will have: ask before it is opened.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.shelf.idle.manager().settings().version().clone()
+    }
+
     /// Connects and logs in; or takes a session that has become idle meanwhile. Dropped, the socket is
     /// closed and the room given back.
     ///
     /// # Errors
     /// See [`Connect::open`].
     pub async fn open(self) -> Result<Leased<C>, TryError> {
-        let Vacancy { permit, shared, name } = self;
-        let Some(shelf) = shared.shelves.get(&name) else { return Err(lost()) };
+        let Vacancy { permit, shared, shelf } = self;
         match PERMIT.scope(Cell::new(Some(permit)), shelf.idle.get()).await {
             Ok(object) => Ok(shared.lease(object)),
             Err(PoolError::Backend(CreateError::Try(error))) => Err(error),
@@ -179,14 +229,15 @@ impl<C: Connect> Vacancy<C> {
 
 impl<C: Connect> fmt::Debug for Vacancy<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vacancy").field("connection", &self.name).finish_non_exhaustive()
+        f.debug_struct("Vacancy").field("connection", &self.shelf.name).finish_non_exhaustive()
     }
 }
 
 struct Shared<C: Connect> {
-    shelves: HashMap<Arc<str>, Shelf<C>>,
+    shelves: RwLock<HashMap<Arc<str>, Arc<Shelf<C>>>>,
     desk: Arc<Desk>,
     connect: Arc<C>,
+    metrics: Metrics,
 }
 
 /// The idle sessions of one connection.
@@ -196,13 +247,17 @@ struct Shelf<C: Connect> {
 }
 
 impl<C: Connect> Shared<C> {
+    fn shelf(&self, connection: &str) -> Option<Arc<Shelf<C>>> {
+        self.shelves.read().unwrap_or_else(PoisonError::into_inner).get(connection).cloned()
+    }
+
     fn lease(&self, object: managed::Object<Manager<C>>) -> Leased<C> {
         Leased::new(object, Arc::clone(&self.connect), Arc::clone(&self.desk))
     }
 
     /// Closes an idle session. Where a `get` has just taken it off the shelf, that one closes it.
     fn evict(&self, eviction: &Eviction) {
-        let Some(shelf) = self.shelves.get(&eviction.connection) else { return };
+        let Some(shelf) = self.shelf(&eviction.connection) else { return };
         for pooled in shelf.idle.retain(|pooled, _| pooled.id() != eviction.session).removed {
             pooled.close_for(eviction.reason);
         }
@@ -212,7 +267,7 @@ impl<C: Connect> Shared<C> {
 /// The newest idle session is used first, so that the oldest can go. No timeouts: the session's own
 /// deadlines end every wait. The size is no cap (the desk has that), but never less than the cap.
 fn idle_sessions<C: Connect>(manager: Manager<C>) -> managed::Pool<Manager<C>> {
-    let max_size = manager.connection.max_sessions.max(1);
+    let max_size = manager.settings().connection().max_sessions.max(1);
     let builder = managed::Pool::builder(manager).max_size(max_size).queue_mode(QueueMode::Lifo);
     match builder.runtime(Runtime::Tokio1).build() {
         Ok(pool) => pool,

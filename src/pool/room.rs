@@ -6,6 +6,9 @@
 //! goes to the connection with the fewest open sessions, then to whoever came first; and where the pod
 //! is full, the longest-idle session of another connection is closed for it.
 
+mod change;
+mod limit;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +16,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::metrics::Closed;
+use limit::LIMIT_RISES_AFTER;
 
-/// A connection whose limit fell gets one session more after this time, the next one after half of it, and so on.
-pub(super) const LIMIT_RISES_AFTER: Duration = Duration::from_secs(60);
-const LIMIT_RISES_AFTER_LEAST: Duration = Duration::from_secs(5);
-/// Where the server refuses the one session more, the next is tried twice as late, and so on up to this.
-const LIMIT_RISES_AFTER_MOST: Duration = Duration::from_secs(300);
 /// How long a lane keeps a session while another connection has none and the pod is full.
 pub(super) const QUANTUM: Duration = Duration::from_secs(1);
 
@@ -94,7 +93,7 @@ impl Room {
             return None;
         }
         let ticket = earlier.unwrap_or_else(|| Ticket(self.number()));
-        let seats = self.connections.get_mut(connection)?;
+        let seats = self.connections.get_mut(connection).filter(|seats| !seats.is_removed)?;
         self.waiters += usize::from(seats.waiting.insert(ticket));
         self.serve();
         Some(ticket)
@@ -130,6 +129,9 @@ impl Room {
         if self.closed {
             return Some(Closed::Shutdown);
         }
+        if self.is_outdated(&name, session) {
+            return Some(Closed::Replaced);
+        }
         if self.is_over_limit(&name) {
             return Some(Closed::MadeRoom);
         }
@@ -155,27 +157,25 @@ impl Room {
         if let Some(seats) = self.connections.get_mut(&name) {
             seats.counts.closing -= 1;
         }
+        self.forget_removed(&name);
         self.serve();
     }
 
-    /// Whether the holder must give its session up, `held` after it got it, since another connection
-    /// waits for room and would have fewer; or since its own connection is over its limit. If so, the
+    /// Why the holder must give its session up, `held` after it got it, if it must: another connection
+    /// waits for room and would have fewer; its own is over its limit, or has changed. If so, the
     /// session counts as closing already, so that no two holders make room for one waiter.
-    pub fn yields(&mut self, session: SessionId, held: Duration) -> bool {
-        let Some((name, State::Busy)) = self.sessions.get(&session) else { return false };
+    pub fn yields(&mut self, session: SessionId, held: Duration) -> Option<Closed> {
+        let Some((name, State::Busy)) = self.sessions.get(&session) else { return None };
         let name = Arc::clone(name);
-        let yields = self.is_over_limit(&name) || self.is_outwaited(&name, held);
-        if yields {
-            self.turn(session, State::Busy, State::Closing);
-        }
-        yields
-    }
-
-    /// The connection's sessions may be idle for this long, whatever holds for the others.
-    pub fn keep_idle(&mut self, connection: &str, timeout: Duration) {
-        if let Some(seats) = self.connections.get_mut(connection) {
-            seats.idle_timeout = Some(timeout);
-        }
+        let reason = if self.is_outdated(&name, session) {
+            Closed::Replaced
+        } else if self.is_over_limit(&name) || self.is_outwaited(&name, held) {
+            Closed::MadeRoom
+        } else {
+            return None;
+        };
+        self.turn(session, State::Busy, State::Closing);
+        Some(reason)
     }
 
     /// Closes what has been idle for `timeout` or longer, or for its connection's own time.
@@ -187,33 +187,9 @@ impl Room {
         }
     }
 
-    /// The server bears no more: the connection's limit falls to one less than it has now, at least 1.
-    pub fn lower_limit(&mut self, connection: &str, now: Instant) {
-        let Some(seats) = self.connections.get_mut(connection) else { return };
-        seats.limit = seats.limit.min(seats.live().saturating_sub(1)).max(1);
-        let next =
-            if std::mem::take(&mut seats.has_risen) { seats.rises_after * 4 } else { seats.rises_after };
-        seats.rises_after = next.clamp(LIMIT_RISES_AFTER, LIMIT_RISES_AFTER_MOST);
-        seats.limit_changed = now;
-    }
-
-    /// Lets the limits that fell rise again, one by one.
-    pub fn raise_limits(&mut self, now: Instant) {
-        for seats in self.connections.values_mut() {
-            let is_due = now.duration_since(seats.limit_changed) >= seats.rises_after;
-            if seats.limit < seats.cap && is_due {
-                seats.limit += 1;
-                seats.has_risen = true;
-                seats.rises_after = (seats.rises_after / 2).max(LIMIT_RISES_AFTER_LEAST);
-                seats.limit_changed = now;
-            }
-        }
-        self.serve();
-    }
-
     /// Sessions the connection may have now; 0 if it is unknown.
     pub fn limit(&self, connection: &str) -> usize {
-        self.connections.get(connection).map_or(0, |seats| seats.limit)
+        self.connections.get(connection).filter(|seats| !seats.is_removed).map_or(0, |seats| seats.limit)
     }
 
     /// The same of each connection.
@@ -375,6 +351,10 @@ struct Seats {
     waiting: BTreeSet<Ticket>,
     /// How long a session may be idle, where that is not the pod's time.
     idle_timeout: Option<Duration>,
+    /// Sessions before this one were opened with other settings.
+    oldest: SessionId,
+    /// What is left are sessions in use, and those that are closing.
+    is_removed: bool,
 }
 
 impl Seats {
@@ -390,6 +370,8 @@ impl Seats {
             looking: 0,
             waiting: BTreeSet::new(),
             idle_timeout: None,
+            oldest: SessionId(0),
+            is_removed: false,
         }
     }
 
@@ -445,5 +427,7 @@ impl Seats {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

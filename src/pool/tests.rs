@@ -260,6 +260,103 @@ async fn an_unknown_connection_is_an_error() {
     assert_eq!(pool.reserve("x").await.unwrap_err(), ReserveError::UnknownConnection);
 }
 
+fn named(name: &str, user: &str, max_sessions: usize) -> Arc<FtpConnection> {
+    let connection = FtpConnection { user: user.to_owned(), ..(*connection(name, max_sessions)).clone() };
+    Arc::new(connection)
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_of_a_changed_connection_are_replaced_as_they_become_idle() {
+    let (pool, servers) = pool(5, &[("a", 5), ("b", 5)]);
+    let (mut busy, returning, idle) = (get(&pool, "a").await, get(&pool, "a").await, get(&pool, "a").await);
+    let other = get(&pool, "b").await;
+    drop(idle);
+    pool.replace(named("a", "new", 5));
+    settle().await;
+    assert_eq!((servers.open("a"), servers.open("b")), (2, 1), "the idle one is closed, nobody else's is");
+    assert!(busy.is_outdated() && busy.is_sound() && busy.yields() && !other.is_outdated());
+    drop(busy);
+    drop(returning);
+    settle().await;
+    assert_eq!(servers.open("a"), 0);
+    let new = get(&pool, "a").await;
+    assert_eq!((new.user.as_str(), new.is_outdated()), ("new", false));
+    assert_eq!(*new.known.lock().unwrap(), [new.number], "what the others found out is not known to it");
+    let number = new.number;
+    drop(new);
+    assert_eq!(get(&pool, "a").await.number, number, "and it is pooled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_a_change_overtakes_is_used_once() {
+    let (pool, _) = pool(5, &[("a", 5)]);
+    let Reservation::Vacant(vacancy) = pool.reserve("a").await.unwrap() else { panic!("nothing is idle") };
+    let version = vacancy.version();
+    let login = tokio::spawn(vacancy.open());
+    tokio::task::yield_now().await;
+    pool.replace(named("a", "new", 5));
+    let session = login.await.unwrap().unwrap();
+    assert_eq!(session.user, "user");
+    assert!(version.is_outdated() && session.is_outdated());
+    drop(session);
+    settle().await;
+    assert_eq!((pool.open_sessions(), get(&pool, "a").await.user.as_str()), (0, "new"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_goes_on_to_wait_through_a_change_and_gets_the_new_settings() {
+    let (pool, _) = pool(1, &[("a", 1)]);
+    let held = get(&pool, "a").await;
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { get(&pool, "a").await }
+    });
+    tokio::task::yield_now().await;
+    pool.replace(named("a", "new", 1));
+    drop(held);
+    assert_eq!(waiting.await.unwrap().user, "new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_change_without_a_login() {
+    let (pool, servers) = pool(9, &[("a", 1)]);
+    let first = get(&pool, "a").await;
+    assert!(is_kept_waiting(&pool, "a").await);
+    pool.set_limits(&named("a", "user", 3));
+    let more = [get(&pool, "a").await, get(&pool, "a").await];
+    assert!(is_kept_waiting(&pool, "a").await);
+    pool.set_limits(&named("a", "user", 1));
+    drop(more);
+    settle().await;
+    assert_eq!((servers.open("a"), servers.logins("a"), first.is_outdated()), (1, 3, false));
+    drop(first);
+    assert_eq!(get(&pool, "a").await.number, 1);
+    assert_eq!(pool.limit("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_connection_lets_nobody_in_and_may_come_back() {
+    let (pool, servers) = pool(2, &[("a", 1)]);
+    let held = get(&pool, "a").await;
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.reserve("a").await }
+    });
+    tokio::task::yield_now().await;
+    pool.remove("a");
+    assert!(waiting.await.unwrap().is_err(), "nobody waits for what is gone");
+    assert_eq!(pool.reserve("a").await.unwrap_err(), ReserveError::UnknownConnection);
+    assert!(pool.knows("a") && held.is_outdated());
+    pool.add(named("a", "new", 2));
+    assert_eq!(get(&pool, "a").await.user, "new");
+    drop(held);
+    settle().await;
+    assert_eq!(servers.open("a"), 1, "the old one is closed");
+    pool.remove("a");
+    settle().await;
+    assert!(!pool.knows("a") && servers.open("a") == 0);
+}
+
 /// Lanes of three connections on real threads, with every kind of end a session can have.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn caps_hold_on_many_threads_and_all_lanes_finish() {

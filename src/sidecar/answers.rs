@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::config::LastReload;
 use crate::health::{LoopState, Verdict};
 use crate::insight::{ConnectionState, Failed, Insight, Partition, Transfers, rfc3339};
 use crate::metrics::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
@@ -20,8 +21,32 @@ pub(super) struct Status {
     ready: bool,
     reasons: Vec<String>,
     draining: bool,
+    configuration: Configuration,
     #[serde(flatten)]
     figures: Snapshot,
+}
+
+/// What came of reading the configuration's files the last time.
+#[derive(Debug, Serialize)]
+struct Configuration {
+    /// `applied`, `unchanged` or `refused`.
+    result: &'static str,
+    at: String,
+    /// Of a refusal: every mistake, a line each.
+    reason: Option<String>,
+    /// When what holds now was read.
+    in_force_since: String,
+}
+
+impl From<LastReload> for Configuration {
+    fn from(last: LastReload) -> Self {
+        Configuration {
+            result: last.result.as_str(),
+            at: rfc3339(last.at),
+            reason: last.reason,
+            in_force_since: rfc3339(last.in_force_since),
+        }
+    }
 }
 
 impl Status {
@@ -35,6 +60,7 @@ impl Status {
             stuck: verdict.stuck(),
             ready: verdict.is_ready(),
             draining: verdict.draining,
+            configuration: insight.last_reload().into(),
             loops: verdict.loops,
             reasons: verdict.reasons,
             figures,

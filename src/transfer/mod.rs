@@ -13,6 +13,7 @@ mod mtime;
 mod resume;
 mod row;
 mod stop;
+mod storages;
 mod tidy;
 mod upload;
 mod verify;
@@ -38,6 +39,7 @@ use resume::Shelf;
 use row::{Alone, Place};
 pub use row::{Neighbours, Progress, Row};
 use stop::Stop;
+pub use storages::Storages;
 
 /// What a try that succeeded did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,7 +66,7 @@ pub enum Stopped {
 /// Carries out tasks between sessions and local storage.
 #[derive(Clone, Debug)]
 pub struct Transfer {
-    storages: BTreeMap<String, Storage>,
+    storages: Storages,
     names: Names,
     metrics: Metrics,
     /// Of each file, for its result.
@@ -77,9 +79,9 @@ pub struct Transfer {
 
 impl Transfer {
     /// `storages` by the local connections' names; `names` are for temp files.
-    pub fn new(storages: BTreeMap<String, Storage>, names: Names, metrics: Metrics) -> Transfer {
+    pub fn new(storages: impl Into<Storages>, names: Names, metrics: Metrics) -> Transfer {
         Transfer {
-            storages,
+            storages: storages.into(),
             names,
             metrics,
             hash: None,
@@ -166,8 +168,10 @@ impl Transfer {
             return Err(row::again("the session was lost before the try began").into());
         }
         session.begin_task();
+        let storage = self.storage(&task.local)?;
+        kept.drop_unless_of(session, &storage);
         let job = Job {
-            storage: self.storage(&task.local)?,
+            storage: &storage,
             task,
             path,
             hash: self.hash,
@@ -185,12 +189,18 @@ impl Transfer {
         if !matches!(ended, Ok(Progress::Due)) {
             place.settle(session, &job).await;
         }
+        kept.belongs_to(session, &storage);
         // What fails while the try is being stopped is nobody's answer.
         let mut ended = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
         if let Progress::Done(done) = &mut ended {
             done.facts.connection.clone_from(&task.remote);
         }
         Ok(ended)
+    }
+
+    /// The FTP connection is no more: what stands on its server is left to whoever comes to it again.
+    pub fn forget(&self, connection: &str) {
+        self.strays.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
     }
 
     fn strays_at(&self, connection: &str) -> SharedStrays {
@@ -204,7 +214,7 @@ impl Transfer {
         }
     }
 
-    fn storage(&self, name: &str) -> Result<&Storage, TryError> {
+    fn storage(&self, name: &str) -> Result<Arc<Storage>, TryError> {
         self.storages.get(name).ok_or_else(|| {
             give_up(Code::UnknownConnection, format!("there is no local connection called {name:?}"))
         })

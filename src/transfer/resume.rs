@@ -12,7 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::FtpConnection;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{Modified, Restarts, Session, Size};
-use crate::storage::{Earlier, Identity, Place, SharedStrays, SourceFile, SourceStamp, TempFile, TempName};
+use crate::storage::{
+    Earlier, Identity, Place, SharedStrays, SourceFile, SourceStamp, Storage, TempFile, TempName,
+};
 
 use super::{Job, Stopped};
 
@@ -27,7 +29,17 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// What a try that failed leaves for the next one at the same task. Dropped, it is removed.
 #[derive(Debug, Default)]
-pub struct Kept(Option<What>);
+pub struct Kept {
+    what: Option<What>,
+    of: Option<Ends>,
+}
+
+/// Between which server and which directory the try was.
+#[derive(Debug)]
+struct Ends {
+    server: Arc<FtpConnection>,
+    storage: Arc<Storage>,
+}
 
 #[derive(Debug)]
 enum What {
@@ -46,9 +58,25 @@ impl Default for Shelf {
 }
 
 impl Kept {
+    /// What a try between other ends has left is of no use to this one: their connections' settings have changed.
+    pub(super) fn drop_unless_of(&mut self, session: &Session, storage: &Arc<Storage>) {
+        let is_elsewhere = |of: &Ends| {
+            !Arc::ptr_eq(&of.storage, storage) || !session.connection().has_the_files_of(&of.server)
+        };
+        if self.what.is_some() && self.of.as_ref().is_some_and(is_elsewhere) {
+            *self = Kept::default();
+        }
+    }
+
+    /// The try was between these ends.
+    pub(super) fn belongs_to(&mut self, session: &Session, storage: &Arc<Storage>) {
+        let ends = || Ends { server: session.connection_handle(), storage: Arc::clone(storage) };
+        self.of = self.what.is_some().then(ends);
+    }
+
     /// The file that an earlier try has begun.
     pub(super) fn download(&mut self) -> Option<TempFile> {
-        match self.0.take()? {
+        match self.what.take()? {
             What::Download(file, _) => Some(*file),
             What::Upload(..) => None,
         }
@@ -56,7 +84,7 @@ impl Kept {
 
     /// What an earlier try of this process has sent of this source.
     pub(super) fn upload(&mut self, source: &SourceFile) -> Option<Sent> {
-        match self.0.take()? {
+        match self.what.take()? {
             What::Upload(sent, _) if sent.source == source.identity() => Some(*sent),
             _ => None,
         }
@@ -67,7 +95,9 @@ impl Kept {
         let is_of_use = is_broken(why) && file.earlier().is_some_and(|earlier| earlier.bytes >= KEPT_FROM);
         let place = if is_of_use { Arc::clone(&job.shelf.0).try_acquire_owned().ok() } else { None };
         match place {
-            Some(place) if file.rest().await.is_ok() => self.0 = Some(What::Download(Box::new(file), place)),
+            Some(place) if file.rest().await.is_ok() => {
+                self.what = Some(What::Download(Box::new(file), place));
+            }
             _ => file.discard().await,
         }
     }
@@ -87,7 +117,7 @@ impl Kept {
         let (strays, directory) = (job.strays.clone(), part.directory.to_owned());
         let (temp, writers) = (Some(part.temp.clone()), part.writers);
         let sent = Sent { strays, directory, temp, source: source.identity(), writers };
-        self.0 = Some(What::Upload(Box::new(sent), place));
+        self.what = Some(What::Upload(Box::new(sent), place));
         true
     }
 }

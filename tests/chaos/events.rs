@@ -26,10 +26,12 @@ pub enum Event {
     Add,
     /// One pod fewer, by SIGTERM.
     Remove,
+    /// Another connections.ini for a pod while it works: other settings, other limits, or a broken file.
+    Reload,
 }
 
 /// One of each; the more likely ones more than once.
-pub const DECK: [Event; 12] = [
+pub const DECK: [Event; 14] = [
     Event::Kill,
     Event::Kill,
     Event::Kill,
@@ -42,6 +44,8 @@ pub const DECK: [Event; 12] = [
     Event::RestartServer,
     Event::Add,
     Event::Remove,
+    Event::Reload,
+    Event::Reload,
 ];
 
 /// Deals events, deck after shuffled deck: within one each kind comes.

@@ -150,6 +150,22 @@ impl<'a> Fleet<'a> {
         Some(name)
     }
 
+    /// Other settings for the connections of any pod, other limits, or a file that is none.
+    pub fn reload_any(&mut self, rng: &mut StdRng) -> Option<String> {
+        let Member { name, pod, .. } = &self.members[self.any_awake(rng)?];
+        let config = self.site.pod_config(name, self.delivery);
+        let (timeout, sessions) = (rng.random_range(20..40), rng.random_range(1..=4));
+        let (what, more) = match rng.random_range(0..4) {
+            0 => ("a mistake", "hots = none".to_owned()),
+            1 => ("limits", format!("max_sessions = {sessions}")),
+            2 => ("settings", format!("reply_timeout = {timeout}s")),
+            _ => ("both", format!("reply_timeout = {timeout}s\nmax_sessions = {sessions}")),
+        };
+        let section = "type = ftp\n";
+        pod.rewrite_connections(&config.connections().replace(section, &format!("{section}{more}\n")));
+        Some(format!("{name}: {what}"))
+    }
+
     /// SIGTERM of any pod, but for the last one; its end comes in its own time.
     pub fn remove_any(&mut self, rng: &mut StdRng) -> Option<String> {
         if self.members.len() < 2 {

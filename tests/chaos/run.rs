@@ -202,6 +202,7 @@ impl Story<'_, '_, '_> {
             }
             Event::Add => Some(fleet.add()),
             Event::Remove => fleet.remove_any(rng),
+            Event::Reload => fleet.reload_any(rng),
         };
         let at = self.begun.elapsed().as_secs_f64();
         eprintln!("  {at:6.1} s, {answered} answered: {event:?} {}", to.unwrap_or_default());

@@ -36,6 +36,7 @@ mod page;
 mod quick_start;
 mod rebalance;
 mod redo;
+mod reload;
 mod resume;
 mod retries;
 mod selftest;

@@ -326,7 +326,7 @@ impl Pod {
         let (sender, answers) = mpsc::channel(100);
         let budget = Budget::new(100, 1 << 20);
         let dispatcher = Dispatcher::new(Wiring {
-            pool: Pool::new(&limits, connections.clone(), Ftp::default(), &metrics),
+            pool: Pool::new(&limits, connections.clone(), Ftp, &metrics),
             traces: ftp_pooler::traces::Traces::default(),
             carrier: Transfer::new(storages, names(), metrics.clone()),
             connections,

@@ -316,3 +316,38 @@ mod uploads {
         assert!(rig.server.paths().is_empty(), "{:?}", rig.server.paths());
     }
 }
+
+#[tokio::test]
+async fn what_came_from_another_server_or_went_to_another_directory_is_not_gone_on_with() {
+    // The connections' settings change between two tries at a task; size and time are the same everywhere.
+    let other: Vec<u8> = some_bytes(SIZE).into_iter().rev().collect();
+    for moves in ["server", "directory", "nothing"] {
+        let rig = Rig::with(breaks_once()).await;
+        let elsewhere = Rig::with(Script::new().file("/f", &other).modified("/f", MODIFIED)).await;
+        let storages = BTreeMap::from([("local".to_owned(), rig.storage.clone())]);
+        let storages = Storages::from(storages);
+        let transfer = Transfer::new(storages.clone(), names(), Metrics::default());
+        let (task, mut kept, record) = (download("/f", "/f"), Kept::default(), record(7, rig.lease.clone()));
+        let mut session = rig.session().await;
+        failed(transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await);
+        assert!(!rig.local_files().is_empty(), "the half is kept");
+
+        let mut session = if moves == "server" { elsewhere.session().await } else { rig.session().await };
+        if moves == "directory" {
+            let there = Arc::new(elsewhere.storage.clone());
+            storages.replace(BTreeMap::from([("local".to_owned(), there)]));
+        }
+        let done = transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
+        let expected = (moves == "nothing").then_some(HALF as u64);
+        assert_eq!(done.facts.resumed_from, expected, "{moves}");
+        match moves {
+            "server" => assert!(rig.content("f") == other),
+            "directory" => {
+                assert!(elsewhere.content("f") == some_bytes(SIZE));
+                assert!(rig.storage.settled(PATIENCE).await);
+                assert!(rig.local_files().is_empty(), "{:?}", rig.local_files());
+            }
+            _ => assert!(rig.content("f") == some_bytes(SIZE)),
+        }
+    }
+}

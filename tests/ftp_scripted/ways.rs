@@ -104,7 +104,7 @@ async fn works(way: Way, direction: Direction, rig: &Rig, known: &Arc<Known>, se
         assert!(ended[&path].is_ok(), "{at}: {path}: {:?}\n{:#?}", ended[&path], rig.server.commands());
         match direction {
             Direction::Down => {
-                assert!(rig.content(&format!("local-{file}")) == content(file), "{at}: {path}")
+                assert!(rig.content(&format!("local-{file}")) == content(file), "{at}: {path}");
             }
             Direction::Up => assert!(rig.server.content(&path) == Some(content(file)), "{at}: {path}"),
         }

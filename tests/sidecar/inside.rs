@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use ftp_pooler::config::{LastReload, ReloadResult};
 use ftp_pooler::failure::{Code, Failure};
 use ftp_pooler::insight::{
     ConnectionState, Failed, Failures, Gauge, Insight, LastError, Longest, Partition, Partitions, Query,
@@ -53,6 +54,11 @@ impl Insight for Inside {
 
     fn config(&self) -> String {
         "api:\n  token: (set)\n".to_owned()
+    }
+
+    fn last_reload(&self) -> LastReload {
+        let reason = Some("connections.ini: [far] hots: unknown key".to_owned());
+        LastReload { result: ReloadResult::Refused, reason, ..LastReload::at_the_start() }
     }
 }
 

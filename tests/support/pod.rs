@@ -94,6 +94,12 @@ impl PodConfig {
         self
     }
 
+    /// What connections.ini says.
+    #[must_use]
+    pub fn connections(&self) -> &str {
+        &self.ini
+    }
+
     /// Writes both files into a directory; returns config.yaml's path.
     ///
     /// # Panics
@@ -268,6 +274,22 @@ impl Pod {
 
     pub fn peak_rss_bytes(&self) -> u64 {
         self.process.peak_rss_bytes()
+    }
+
+    /// Writes other files in the place of those that the pod was started with.
+    ///
+    /// # Panics
+    /// Where the directory refuses.
+    pub fn rewrite(&self, config: &PodConfig) {
+        config.write(self.scratch.path());
+    }
+
+    /// Writes another connections.ini, whatever is in it.
+    ///
+    /// # Panics
+    /// Where the directory refuses.
+    pub fn rewrite_connections(&self, ini: &str) {
+        fs::write(self.scratch.path().join("connections.ini"), ini).expect("connections.ini");
     }
 
     pub fn config_file(&self) -> PathBuf {

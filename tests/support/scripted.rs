@@ -220,15 +220,12 @@ async fn accept_all(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(socket: TcpStream, shared: &Arc<Shared>) -> Result<(), Gone> {
-    let (reader, writer): (Reading, Writing) = match &shared.tls {
-        Some(tls) => {
-            let (reader, writer) = tokio::io::split(tls.accept(socket).await?);
-            (Box::new(reader), Box::new(writer))
-        }
-        None => {
-            let (reader, writer) = socket.into_split();
-            (Box::new(reader), Box::new(writer))
-        }
+    let (reader, writer): (Reading, Writing) = if let Some(tls) = &shared.tls {
+        let (reader, writer) = tokio::io::split(tls.accept(socket).await?);
+        (Box::new(reader), Box::new(writer))
+    } else {
+        let (reader, writer) = socket.into_split();
+        (Box::new(reader), Box::new(writer))
     };
     let shared = Arc::clone(shared);
     let peer = Peer { shared, writer, data: None, renaming: None, from: 0 };

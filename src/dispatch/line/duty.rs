@@ -70,15 +70,18 @@ impl Duty {
         self.line.state().put_down(self.number, entry);
     }
 
-    /// The task is to be tried again: at once, or when it is due. Where nothing is begun any more it is dropped.
-    pub fn give_back(&mut self, entry: Box<Entry>, due: Option<Instant>) {
+    /// The task is to be tried again: at once, or when it is due. Where nothing is begun any more it is dropped. The
+    /// task back where its connection is no more: it is to be answered.
+    pub fn give_back(&mut self, entry: Box<Entry>, due: Option<Instant>) -> Option<Box<Entry>> {
         let mut state = self.line.state();
         state.put_down(self.number, &entry);
         match due {
             _ if state.stopped => {}
+            _ if state.removed => return Some(entry),
             None => state.queue.push_front(entry),
             Some(due) => state.queue.delay(entry, due),
         }
+        None
     }
 
     /// The task's transfer begins, and writes to this gauge; until then it is tried with a login.

@@ -5,6 +5,7 @@ mod failing;
 mod fairness;
 mod insight;
 mod order;
+mod reconfiguring;
 mod rig;
 mod stopping;
 mod tidying;
@@ -12,6 +13,7 @@ mod whereabouts;
 
 use std::collections::HashSet;
 
+use crate::failure::Code;
 use rig::{Rig, Step};
 use tokio::time::sleep;
 

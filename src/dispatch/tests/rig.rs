@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::*;
-use crate::failure::Remedy;
+use crate::failure::{Code, Remedy};
 use crate::insight::Gauge;
 use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
@@ -175,7 +175,7 @@ impl Rig {
             carrier: carrier.clone(),
             connections,
             roots: HashMap::new(),
-            resolve: |_, _| None,
+            resolve: |root, path| Some(root.join(path.trim_start_matches('/'))),
             deferral: deferral.clone(),
             budget: budget.clone(),
             answers: sender,

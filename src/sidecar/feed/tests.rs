@@ -6,6 +6,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::{advance, sleep};
 
 use super::*;
+use crate::config::LastReload;
 use crate::health::Health;
 use crate::insight::{ConnectionState, Failed, Insight, Partition, Query, Transfers};
 use crate::metrics::Metrics;
@@ -50,6 +51,10 @@ impl Insight for Looked {
 
     fn config(&self) -> String {
         String::new()
+    }
+
+    fn last_reload(&self) -> LastReload {
+        LastReload::at_the_start()
     }
 }
 

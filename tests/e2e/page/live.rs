@@ -92,6 +92,24 @@ fn figures_move_while_tasks_run_and_a_dead_server_turns_red() {
 
 #[test]
 #[ignore = "needs Kafka, vsftpd and Chromium: make test"]
+fn a_configuration_that_is_not_taken_over_is_told_until_it_is_mended() {
+    let stage = Stage::new("page-refused");
+    let config = stage.config().set("reload.every", json!("200ms"));
+    let pod = Pod::start(&config);
+    let browser = Browser::start();
+    let b = &browser;
+    open(b, &pod);
+    b.wait("the figures", "document.getElementById('contact').textContent === 'live'");
+    pod.rewrite_connections(&config.connections().replace("host", "hots"));
+    b.wait("the mistake", "/Not taken over: .*hots/.test(document.getElementById('reasons').textContent)");
+    assert_eq!((b.text("#health").as_str(), b.text("#ready").as_str()), ("healthy", "ready"));
+    pod.rewrite(&config);
+    b.wait("it to go away", "document.getElementById('reasons').hidden");
+    assert_eq!(b.complaints(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and Chromium: make test"]
 fn a_pod_that_is_gone_leaves_grey_figures_and_the_page_finds_the_next_one() {
     let stage = Stage::new("page-gone");
     let config = on_port(stage.config(), free_port());

@@ -40,6 +40,9 @@ function showFigures({ status, transfers }) {
   set("held", count(status.held_tasks), "", bytes(status.held_bytes));
 }
 
+// What stands in the configuration's files is wrong: the pod goes on with what it had.
+const isRefused = (status) => status.configuration?.result === "refused";
+
 function showHead({ status }, broken) {
   const pod = status.pod || "FTP Pooler";
   say(byId("pod"), pod);
@@ -49,7 +52,9 @@ function showHead({ status }, broken) {
   mark("ready", status.ready, "ready", "not ready");
   show(byId("draining"), status.draining);
   const stuck = status.stuck.map((loop) => `The loop “${loop}” is silent.`);
-  const reasons = [...stuck, ...status.reasons.map((reason) => `Not ready: ${reason}.`)];
+  const mistakes = isRefused(status) ? status.configuration.reason.split("\n") : [];
+  const reasons = [...stuck, ...status.reasons.map((reason) => `Not ready: ${reason}.`),
+    ...mistakes.map((mistake) => `Not taken over: ${mistake}`)];
   if (reasons.join("\n") !== showHead.reasons) {
     showHead.reasons = reasons.join("\n");
     byId("reasons").replaceChildren(...reasons.map((reason) => make("li", {}, reason)));
@@ -65,19 +70,22 @@ function announce(text) {
   say(byId("news"), text);
 }
 
-const told = { ready: null, healthy: null, breakers: new Map() };
+const told = { ready: null, healthy: null, refused: null, breakers: new Map() };
 
 function announceChanges({ status, connections }) {
   const news = [];
   if (status.healthy !== told.healthy) news.push(status.healthy ? "The pod is healthy." : "The pod is stuck.");
   if (status.ready !== told.ready) news.push(status.ready ? "The pod is ready." : "The pod is not ready.");
+  if (isRefused(status) !== told.refused) {
+    if (told.refused !== null || isRefused(status)) news.push(`The configuration's files are ${isRefused(status) ? "wrong" : "right again"}.`);
+  }
   for (const { name, breaker } of connections) {
     const before = told.breakers.get(name) ?? "closed";
     if (breaker === "open" && before === "closed") news.push(`Connection ${name} is down.`);
     if (breaker === "closed" && before !== "closed") news.push(`Connection ${name} is back.`);
     told.breakers.set(name, breaker);
   }
-  Object.assign(told, { ready: status.ready, healthy: status.healthy });
+  Object.assign(told, { ready: status.ready, healthy: status.healthy, refused: isRefused(status) });
   if (news.length > 3) news.splice(3, news.length, `And ${news.length - 3} more changes.`);
   if (news.length) announce(news.join(" "));
 }

@@ -1,0 +1,290 @@
+//! Reads connections.ini and the secrets in files again, when one has changed, and when SIGHUP asks for it; and has every
+//! part take over what has changed. A mistake in it changes nothing, and says why.
+
+mod storages;
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{
+    Change, Changes, Config, ConfigErrors, Connections, Current, Look, ReloadResult, Sources, Stamps, Watch,
+};
+use crate::dispatch::{Dispatcher, Reconfiguration};
+use crate::metrics::Metrics;
+use crate::pool::Pool;
+use crate::storage::Storage;
+pub(super) use storages::{OpenStorages, open, open_all};
+
+/// What has changed is read once it has stood still for so long.
+const STANDS_STILL: Duration = Duration::from_secs(1);
+/// Between two looks at least, whatever `reload.every` says.
+const LOOKS_APART: Duration = Duration::from_millis(100);
+/// Files on a mount that does not answer are given up after this, and looked at again once they have answered.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+/// Mistakes that are told; the others are counted.
+const MISTAKES_TOLD: usize = 20;
+
+/// The parts that know of connections. All changes go through here, one after the other.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    pub sources: Sources,
+    pub current: Arc<Current>,
+    pub pool: Pool,
+    pub dispatcher: Dispatcher,
+    pub storages: OpenStorages,
+    pub metrics: Metrics,
+    /// Told by SIGHUP.
+    pub asked: Arc<Notify>,
+    pub files: Files,
+}
+
+/// What is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    watch: Watch,
+    /// connections.ini, and what it names.
+    paths: Vec<PathBuf>,
+    /// A look that has not come back.
+    hung: Option<AbortHandle>,
+}
+
+/// Why the files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// To know which files there are; it is what the pod has just been started with.
+    Start,
+    /// They have changed.
+    Changed,
+    /// It is time to look into them.
+    Due,
+    /// SIGHUP.
+    Asked,
+}
+
+/// What was read, and differs.
+#[derive(Debug)]
+struct Found {
+    config: Config,
+    changes: Changes,
+    /// New local connections, and those that lie elsewhere now.
+    opened: BTreeMap<String, Arc<Storage>>,
+}
+
+/// Every mistake, a line each.
+#[derive(Debug)]
+struct Wrong(Vec<String>);
+
+impl Reloader {
+    /// Runs until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let every = self.current.config().reload.every.map(|every| every.max(LOOKS_APART));
+        let mut pause = every;
+        if every.is_some() {
+            self.read(Why::Start).await;
+        }
+        loop {
+            let asked = Arc::clone(&self.asked);
+            let why = tokio::select! {
+                () = stop.cancelled() => return,
+                () = asked.notified() => Some(Why::Asked),
+                () = after(pause) => match self.look().await {
+                    Look::Changed => Some(Why::Changed),
+                    Look::Due => Some(Why::Due),
+                    Look::Same => None,
+                    Look::Unsettled => {
+                        pause = every.map(|every| every.min(STANDS_STILL));
+                        continue;
+                    }
+                },
+            };
+            pause = every;
+            if let Some(why) = why {
+                self.read(why).await;
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Look {
+        let paths = self.files.paths.clone();
+        match self.files.blocking(move || Stamps::of(&paths)).await {
+            Some(stamps) => self.files.watch.look(stamps),
+            None => Look::Due, // reading them will say so
+        }
+    }
+
+    async fn read(&mut self, why: Why) {
+        let (config, sources) = (self.current.config(), self.sources.clone());
+        let read = move || {
+            let restart = if why == Why::Asked { not_reloadable(&config, &sources) } else { Ok(Vec::new()) };
+            let reread = config.reread(&sources);
+            let found = restart.and_then(|keys| Ok((keys, found(&config, reread.config?)?)));
+            (found, reread.files, reread.stamps)
+        };
+        let Some((found, paths, stamps)) = self.files.blocking(read).await else {
+            let seconds = READ_WITHIN.as_secs();
+            let wrong = Wrong(vec![format!("the files did not answer within {seconds} s")]);
+            return self.refuse(&wrong, why);
+        };
+        self.files.paths = paths;
+        self.files.watch.read(stamps);
+        match found {
+            Err(wrong) => self.refuse(&wrong, why),
+            Ok((keys, found)) => {
+                if !keys.is_empty() {
+                    let keys = keys.join(", ");
+                    tracing::warn!(
+                        keys,
+                        "changed in config.yaml, which is read at the start only: restart for them"
+                    );
+                }
+                self.take_over(found, why);
+            }
+        }
+    }
+
+    /// Told once, and again to who asks.
+    fn refuse(&self, wrong: &Wrong, why: Why) {
+        let Wrong(mistakes) = wrong;
+        let mut told: Vec<String> = mistakes.iter().take(MISTAKES_TOLD).cloned().collect();
+        if mistakes.len() > MISTAKES_TOLD {
+            told.push(format!("and {} mistakes more", mistakes.len() - MISTAKES_TOLD));
+        }
+        if self.current.refuse(&told.join("\n")) || why == Why::Asked {
+            self.metrics.reloaded(ReloadResult::Refused);
+            for mistake in told {
+                tracing::error!(
+                    mistake,
+                    "the configuration is wrong and was not taken over: all stays as it was"
+                );
+            }
+        }
+    }
+
+    fn take_over(&mut self, found: Found, why: Why) {
+        if found.changes.is_empty() {
+            let was_wrong = self.current.last_reload().result == ReloadResult::Refused;
+            if was_wrong || matches!(why, Why::Changed | Why::Asked) {
+                self.current.unchanged();
+                self.metrics.reloaded(ReloadResult::Unchanged);
+                tracing::info!("the connections' configuration was read again: it says what holds already");
+            }
+            return;
+        }
+        let names = |change: Change| found.changes.names(change).join(", ");
+        let (added, changed, removed) =
+            (names(Change::Added), names(Change::Changed), names(Change::Removed));
+        let limits = names(Change::Limits);
+        let token = found.changes.token;
+        self.apply(&found);
+        self.current.apply(found.config);
+        self.metrics.reloaded(ReloadResult::Applied);
+        tracing::info!(
+            added,
+            changed,
+            limits,
+            removed,
+            token,
+            "the connections' configuration was taken over"
+        );
+    }
+
+    /// What is new is there before a task can name it; what is gone goes once none can.
+    fn apply(&mut self, found: &Found) {
+        let Found { config: Config { connections, .. }, changes, opened } = found;
+        self.storages.change(&changes.local, opened);
+        for (name, change) in &changes.ftp {
+            let Some(connection) = connections.ftp.get(name) else { continue };
+            match change {
+                Change::Added => {
+                    self.metrics.introduce(name);
+                    self.pool.add(Arc::clone(connection));
+                }
+                Change::Changed => self.pool.replace(Arc::clone(connection)),
+                Change::Limits => self.pool.set_limits(connection),
+                Change::Removed => {}
+            }
+        }
+        self.dispatcher.reconfigure(&reconfiguration(connections, changes));
+        for (name, change) in &changes.ftp {
+            if *change == Change::Removed {
+                self.pool.remove(name);
+            }
+        }
+    }
+}
+
+impl Files {
+    /// Off the runtime's threads; `None` where it takes too long, or an earlier one still does.
+    async fn blocking<R: Send + 'static>(&mut self, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+        if self.hung.as_ref().is_some_and(|hung| !hung.is_finished()) {
+            return None;
+        }
+        let running = spawn_blocking(work);
+        let handle = running.abort_handle();
+        let done = timeout(READ_WITHIN, running).await;
+        self.hung = done.is_err().then_some(handle);
+        done.ok()?.ok()
+    }
+}
+
+/// Never, where there is no time.
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => pending().await,
+    }
+}
+
+/// The keys of config.yaml that are others now, and hold after a restart only.
+fn not_reloadable(config: &Config, sources: &Sources) -> Result<Vec<String>, Wrong> {
+    Ok(config.differing_keys(&Config::load(sources)?))
+}
+
+fn found(now: &Config, config: Config) -> Result<Found, Wrong> {
+    let (changes, connections) = (now.changes_to(&config), &config.connections);
+    let is_there = |name: &&String| changes.local.get(*name).is_some_and(|became| *became != Change::Removed);
+    let mut opened = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for name in connections.local.keys().filter(is_there) {
+        match connections.local.get(name).map(|connection| open(connection, config.sweep.every)) {
+            Some(Ok(storage)) => drop(opened.insert(name.clone(), Arc::new(storage))),
+            Some(Err(error)) => wrong.push(format!("[{name}] base_path: {error}")),
+            None => {}
+        }
+    }
+    if wrong.is_empty() { Ok(Found { config, changes, opened }) } else { Err(Wrong(wrong)) }
+}
+
+fn reconfiguration(connections: &Connections, changes: &Changes) -> Reconfiguration {
+    let names = |change: Change| {
+        let became = changes.ftp.iter().filter(|(_, became)| **became == change);
+        became.map(|(name, _)| name.clone()).collect()
+    };
+    let moved = changes.local.iter().filter(|(_, became)| **became != Change::Added);
+    Reconfiguration {
+        added: names(Change::Added),
+        changed: names(Change::Changed),
+        removed: names(Change::Removed),
+        moved: moved.map(|(name, _)| name.clone()).collect(),
+        roots: roots(connections),
+    }
+}
+
+/// Where the local connections lie.
+pub(super) fn roots(connections: &Connections) -> HashMap<String, PathBuf> {
+    connections.local.iter().map(|(name, local)| (name.clone(), local.base_path.clone())).collect()
+}
+
+impl From<ConfigErrors> for Wrong {
+    fn from(errors: ConfigErrors) -> Self {
+        Wrong(errors.mistakes().iter().map(ToString::to_string).collect())
+    }
+}
