@@ -127,7 +127,8 @@ pub const SESSION_TIMEOUT: Key = key(
     "pool.session_timeout_seconds",
     Kind::Time { min: Duration::from_secs(1), max: DAY },
     Is("300"),
-    "An idle session is closed after this time.",
+    "An idle session is closed after this time; after 10 s while its server has said that it bears no more, since \
+     another pod may want it.",
 );
 pub const MAX_WAITING_TASKS: Key = key(
     "pool.max_waiting_tasks",

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::metrics::Closed;
-use limit::LIMIT_RISES_AFTER;
+use limit::{IDLE_WHILE_SCARCE, LIMIT_RISES_AFTER};
 
 /// How long a lane keeps a session while another connection has none and the pod is full.
 pub(super) const QUANTUM: Duration = Duration::from_secs(1);
@@ -406,7 +406,8 @@ impl Seats {
 
     fn expired(&self, now: Instant, timeout: Duration) -> impl Iterator<Item = SessionId> {
         let spare = self.idle.len().saturating_sub(self.looking);
-        let timeout = self.idle_timeout.unwrap_or(timeout);
+        let most = if self.limit < self.cap { IDLE_WHILE_SCARCE } else { Duration::MAX };
+        let timeout = self.idle_timeout.unwrap_or(timeout.min(most));
         let is_expired = move |since: Instant| now.duration_since(since) >= timeout;
         self.idle.iter().take(spare).filter(move |(_, since)| is_expired(*since)).map(|(session, _)| *session)
     }

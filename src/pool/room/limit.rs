@@ -11,6 +11,8 @@ pub(in super::super) const LIMIT_RISES_AFTER: Duration = Duration::from_secs(60)
 const LIMIT_RISES_AFTER_LEAST: Duration = Duration::from_secs(5);
 /// Where the server refuses the one session more, the next is tried twice as late, and so on up to this.
 const LIMIT_RISES_AFTER_MOST: Duration = Duration::from_secs(300);
+/// While a limit is lowered, a session may be idle for this long: another pod may be the one that it is refused to.
+pub(super) const IDLE_WHILE_SCARCE: Duration = Duration::from_secs(10);
 
 impl Room {
     /// The server bears no more: the connection's limit falls to one less than it has now, at least 1.

@@ -1,5 +1,6 @@
 #![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
+use super::limit::IDLE_WHILE_SCARCE;
 use super::*;
 
 pub(super) const POD: usize = 5;
@@ -167,6 +168,28 @@ fn a_server_that_is_free_again_is_soon_used_again_and_one_that_stays_full_is_sel
         }
     }
     assert_eq!(asked, [60, 180, 420, 720, 1020, 1320]);
+}
+
+#[test]
+fn where_sessions_are_scarce_idle_ones_are_closed_soon() {
+    let (long, soon) = (Duration::from_secs(300), IDLE_WHILE_SCARCE);
+    let rested = |scarce: bool, own: Option<Duration>| {
+        let (mut room, now) = room(9, &[("a", 4)]);
+        let sessions = [busy(&mut room, "a"), busy(&mut room, "a")];
+        if let Some(own) = own {
+            room.set_limits(&"a".into(), 4, Some(own), now);
+        }
+        if scarce {
+            room.lower_limit("a", now);
+            room.released(sessions[1]);
+        }
+        assert_eq!(room.rest(sessions[0], now), None);
+        room.expire(now + soon, long);
+        room.counts("a").closing
+    };
+    assert_eq!(rested(true, None), 1);
+    assert_eq!(rested(false, None), 0);
+    assert_eq!(rested(true, Some(long)), 0, "the connection's own time is what was asked for");
 }
 
 #[test]
