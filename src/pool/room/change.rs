@@ -18,7 +18,8 @@ impl Room {
         let seats = self.connections.entry(Arc::clone(name)).or_insert_with(|| Seats::new(cap, now));
         seats.limit = if seats.limit == seats.cap { cap } else { seats.limit.min(cap) };
         (seats.cap, seats.idle_timeout, seats.is_removed) = (cap, idle_timeout, false);
-        let above = seats.live().saturating_sub(seats.limit);
+        let spare = seats.idle.len().saturating_sub(seats.looking); // the others are promised to waiters
+        let above = seats.live().saturating_sub(seats.limit).min(spare);
         let surplus: Vec<_> = seats.idle.iter().take(above).map(|(session, _)| *session).collect();
         for session in surplus {
             self.evict(session, Closed::MadeRoom);
