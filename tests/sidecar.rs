@@ -12,6 +12,8 @@
 mod api;
 #[path = "sidecar/inside.rs"]
 mod inside;
+#[path = "sidecar/silent.rs"]
+mod silent;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
