@@ -9,7 +9,7 @@
     reason = "in a test a panic is the answer"
 )]
 
-#[path = "../support/scripted.rs"]
+#[path = "../support/scripted/mod.rs"]
 mod scripted;
 
 mod rig;
