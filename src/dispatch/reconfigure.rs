@@ -1,8 +1,9 @@
 //! Connections that come, change and go while tasks wait and are in flight.
 //!
 //! A change has the effect that a restart with the new configuration would have, but for what is in flight, which
-//! finishes as it began. A task that waits meets the new settings at its next try. One whose connection is no more is
-//! answered `unknown_connection`, as it would be if it came now: each once, wherever it waits.
+//! finishes as it began. A task that waits meets the new settings at its next try; only its local directory stays the
+//! same from its first try to its last, since what one has done is not to be found in another directory. One whose
+//! connection is no more is answered `unknown_connection`, as it would be if it came now: each once, wherever it waits.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::carry::Carry;
 use super::line::Line;
+use super::order::Root;
 use super::queue::Entry;
 use super::{Dispatcher, Lines, Shared};
 use crate::failure::{Code, Failure};
@@ -52,7 +54,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
                 shared.refuse(entry, None);
             }
         }
-        shared.order.move_roots(change.roots.clone());
+        shared.order.move_roots(roots(&shared.carrier, change.roots.clone()));
         shared.move_tasks(&lines, &change.moved);
         for line in lines.values() {
             shared.staff(line);
@@ -106,13 +108,13 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         line.is_over() && !self.pool.knows(&line.connection)
     }
 
-    /// Waiting tasks whose local connection lies elsewhere now have another destination: each gets its new place, in
-    /// the topic's order. One whose local connection is no more is answered when it is tried.
+    /// Waiting tasks whose local connection lies elsewhere now have another destination, but for those that were tried
+    /// already: each gets its new place, in the topic's order. One whose local connection is no more is answered when it is tried.
     fn move_tasks(self: &Arc<Self>, lines: &Lines, moved: &BTreeSet<String>) {
         if moved.is_empty() {
             return;
         }
-        let is_moved = |entry: &Entry| moved.contains(&entry.job.task.local);
+        let is_moved = |entry: &Entry| moved.contains(&entry.job.task.local) && !entry.is_bound;
         // Those behind others first: none of them takes over a place that is given up.
         let mut taken = self.order.take_if(is_moved);
         let with_places = lines.values().flat_map(|line| line.take_if(is_moved)).collect::<Vec<_>>();
@@ -128,7 +130,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
             at(a).cmp(&at(b))
         });
         for mut entry in taken {
-            entry.place = self.order.place(&entry.job);
+            (entry.place, entry.files) = (self.order.place(&entry.job), self.order.files(&entry.job.task));
             if let Some(line) = lines.get(&*entry.job.task.remote) {
                 self.enter(line, entry);
             } else {
@@ -137,6 +139,15 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
             }
         }
     }
+}
+
+/// What the carrier has at these `base_path`s: the dispatcher changes both in one step.
+pub(super) fn roots<S, T: Carry<S>>(carrier: &T, paths: HashMap<String, PathBuf>) -> HashMap<String, Root> {
+    let root = |(name, path): (String, PathBuf)| {
+        let files = carrier.files(&name);
+        (name, Root { path, files })
+    };
+    paths.into_iter().map(root).collect()
 }
 
 /// The answer of a task whose connection is not there; `last` is what its last try came to.
