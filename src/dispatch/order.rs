@@ -116,6 +116,11 @@ impl Order {
         taken
     }
 
+    /// Changes those behind others, but not their places.
+    pub fn for_each(&self, change: impl Fn(&mut Entry)) {
+        self.state().behind.values_mut().flatten().for_each(|entry| change(entry));
+    }
+
     /// From now on nothing is begun; drops those behind others and says how many.
     pub fn stop(&self) -> usize {
         let dropped = {

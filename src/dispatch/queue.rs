@@ -142,6 +142,11 @@ impl Queue {
         self.ready.iter().chain(self.delayed.values()).map(|entry| &**entry)
     }
 
+    /// Changes all.
+    pub fn for_each(&mut self, change: impl Fn(&mut Entry)) {
+        self.ready.iter_mut().chain(self.delayed.values_mut()).for_each(|entry| change(entry));
+    }
+
     /// Takes out all that are ready, in their order.
     pub fn take_ready(&mut self) -> Vec<Box<Entry>> {
         std::mem::take(&mut self.ready).into()

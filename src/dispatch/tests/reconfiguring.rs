@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::failure::Remedy;
 use crate::pool::fake::{Login, connection, try_error};
+use crate::task::Operation;
 
 impl Rig {
     fn add(&self, name: &str) {
@@ -27,14 +28,19 @@ impl Rig {
 
     /// These local connections lie there now, and no others.
     fn lie(&self, at: &[(&str, &str)]) {
+        self.lie_anew(&["local"], at);
+    }
+
+    /// The same, where these are what has changed.
+    fn lie_anew(&self, changed: &[&str], at: &[(&str, &str)]) {
         self.has_files(at);
-        self.told(at);
+        self.told(changed, at);
     }
 
     /// The dispatcher is told so.
-    fn told(&self, at: &[(&str, &str)]) {
+    fn told(&self, changed: &[&str], at: &[(&str, &str)]) {
         let roots = at.iter().map(|(name, path)| ((*name).to_owned(), PathBuf::from(path))).collect();
-        let moved = ["local", "local1", "local2"].map(str::to_owned).into();
+        let moved = changed.iter().map(|name| (*name).to_owned()).collect();
         self.dispatcher.reconfigure(&Reconfiguration { moved, roots, ..Reconfiguration::default() });
     }
 
@@ -262,8 +268,77 @@ async fn a_task_that_comes_while_the_change_is_taken_over_works_where_its_place_
     while rig.tries().is_empty() {
         sleep(Duration::from_millis(1)).await;
     }
-    rig.told(&[("local", "/new")]);
+    rig.told(&["local"], &[("local", "/new")]);
     rig.submit_with("a", 1..2, to("/x", 11));
     rig.answers(2).await;
     assert_eq!(rig.worked_in(), [works_in("a-0", "/old"), works_in("a-1", "/new")]);
+}
+
+/// Where three local connections lie.
+type Three = [(&'static str, &'static str); 3];
+
+/// One session, which is busy; then these tasks come, each from its local connection to the same path. Meanwhile
+/// `local1` changes. What is tried then, and where.
+async fn changes_while_they_wait(
+    [before, after]: [Three; 2],
+    busy_with: &'static str,
+    operation: Operation,
+    tasks: [&'static str; 3],
+) -> Vec<(String, Option<String>)> {
+    let mut rig = Rig::new(9, &[("a", 1)]);
+    rig.lie_anew(&["local", "local1", "local2"], &before);
+    let task = |local: &'static str, path: &'static str, offset: i64| {
+        move |job: &mut Job| {
+            to(path, offset)(job);
+            let task = job.task_mut();
+            (task.operation, task.local) = (operation, local.to_owned());
+            task.remote_path = path.to_owned();
+        }
+    };
+    rig.submit_with("a", 0..1, task("local", busy_with, 0));
+    while rig.tries().is_empty() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    for (n, local) in (1..).zip(tasks) {
+        rig.submit_with("a", n..n + 1, task(local, "/f", n.try_into().unwrap()));
+    }
+    rig.lie_anew(&["local1"], &after);
+    assert!(rig.answers(4).await.iter().all(|answer| answer.code.is_none()));
+    rig.worked_in().split_off(1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_keep_their_places_where_the_directories_move_that_they_come_from() {
+    let before = [("local", "/own"), ("local1", "/old"), ("local2", "/other")];
+    let after = [("local", "/own"), ("local1", "/new"), ("local2", "/other")];
+    for busy_with in ["/another", "/f"] {
+        let tasks = ["local1", "local2", "local1"];
+        let tried = changes_while_they_wait([before, after], busy_with, Operation::Upload, tasks).await;
+        let expected = [works_in("a-1", "/new"), works_in("a-2", "/other"), works_in("a-3", "/new")];
+        assert_eq!(tried, expected, "behind one to {busy_with}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn downloads_keep_their_places_where_their_connection_changes_and_its_directory_does_not() {
+    let lie = [("local", "/same"), ("local1", "/same"), ("local2", "/same")];
+    for busy_with in ["/another", "/f"] {
+        let tasks = ["local1", "local2", "local1"];
+        let tried = changes_while_they_wait([lie, lie], busy_with, Operation::Download, tasks).await;
+        let expected = [works_in("a-1", "/same"), works_in("a-2", "/same"), works_in("a-3", "/same")];
+        assert_eq!(tried, expected, "behind one to {busy_with}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn downloads_that_move_are_in_the_topics_order_with_those_that_are_there_already() {
+    let before = [("local", "/own"), ("local1", "/old"), ("local2", "/new")];
+    let after = [("local", "/own"), ("local1", "/new"), ("local2", "/new")];
+    for tasks in
+        [["local1", "local2", "local2"], ["local2", "local1", "local2"], ["local2", "local2", "local1"]]
+    {
+        let tried = changes_while_they_wait([before, after], "/f", Operation::Download, tasks).await;
+        let expected = ["a-1", "a-2", "a-3"].map(|task_id| works_in(task_id, "/new"));
+        assert_eq!(tried, expected, "{tasks:?}");
+    }
 }
