@@ -10,9 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::insight::Gauge;
-use crate::record::Record;
 use crate::task::Task;
-use crate::transfer::{Kept, Neighbours, Progress, Row, Stopped, Transfer};
+use crate::transfer::{Errand, Files, Kept, Neighbours, Progress, Row, Stopped, Transfer};
 
 /// Carries out tasks on sessions of type `S`. The dispatcher knows transfers only through this.
 pub trait Carry<S>: Send + Sync + 'static {
@@ -26,11 +25,14 @@ pub trait Carry<S>: Send + Sync + 'static {
         &self,
         session: &mut S,
         row: &mut Self::Row,
-        task: (&Task, &Record, &Gauge),
+        errand: (Errand<'_>, &Gauge),
         kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
     ) -> impl Future<Output = Result<Progress, Stopped>> + Send;
+
+    /// A local connection's files as they lie now.
+    fn files(&self, local: &str) -> Files;
 
     /// The failure of a task that cannot be carried out rightly here, whatever its server says.
     fn unsupported(&self, _task: &Task) -> Option<Failure> {
@@ -64,12 +66,16 @@ impl Carry<Session> for Transfer {
         &self,
         session: &mut Session,
         row: &mut Row,
-        task: (&Task, &Record, &Gauge),
+        errand: (Errand<'_>, &Gauge),
         kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
     ) -> Result<Progress, Stopped> {
-        self.run_in_row(session, row, task, kept, beside, cancel).await
+        self.run_in_row(session, row, errand, kept, beside, cancel).await
+    }
+
+    fn files(&self, local: &str) -> Files {
+        Transfer::files(self, local)
     }
 
     fn unsupported(&self, task: &Task) -> Option<Failure> {

@@ -22,7 +22,7 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
 use crate::outcome::Completed;
 use crate::pool::{Connect, Leased, Reservation, Vacancy};
-use crate::transfer::{Progress, Stopped, Transferred};
+use crate::transfer::{Errand, Progress, Stopped, Transferred};
 
 pub(super) struct Lane<C: Connect, T> {
     shared: Arc<Shared<C, T>>,
@@ -184,11 +184,12 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         // Asked before each file: one that is begun ahead is carried in any case.
         let may_go_on = !session.yields() && entry.tries.is_first();
         let ended = {
-            let Entry { job: Job { record, task, .. }, kept, .. } = &mut *entry;
-            let (task, record, lease) = (&**task, &**record, &record.lease);
+            entry.is_bound = true;
+            let Entry { job: Job { record, task, .. }, files, kept, .. } = &mut *entry;
+            let (errand, lease) = (Errand { task, record, files }, &record.lease);
             let Row { open, next, before, .. } = &mut *row;
             let mut beside = Beside { shared: &shared, duty: &mut self.duty, may_go_on, next, before };
-            let try_at = (task, record, &*gauge);
+            let try_at = (errand, &*gauge);
             let cut_off = &shared.cut_off;
             // Pinned here, and lent: a future is large, and each function that takes it whole copies it, and
             // has room for it twice.

@@ -152,6 +152,11 @@ impl Line {
         self.state().queue.take_if(leave)
     }
 
+    /// Changes all waiting tasks, but not their places.
+    pub fn for_each_waiting(&self, change: impl Fn(&mut Entry)) {
+        self.state().queue.for_each(change);
+    }
+
     /// Lanes to be spawned now, one [`Duty`] each: as many as there are tasks without one, up to the
     /// connection's limit; only one that has no session yet, as long as the server is unproven.
     pub fn staff(self: &Arc<Self>, limit: impl FnOnce() -> usize) -> Vec<Duty> {

@@ -136,10 +136,10 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
         };
         let shared = Arc::new(Shared {
             pool,
-            carrier,
             lines: RwLock::new(Arc::new(connections.iter().map(line).collect())),
             changing: RwLock::default(),
-            order: Order::new(roots, resolve),
+            order: Order::new(reconfigure::roots(&carrier, roots), resolve),
+            carrier,
             deferral,
             surplus: Surplus::default(),
             budget,
@@ -161,8 +161,8 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     pub fn submit(&self, job: Job) {
         let shared = &self.shared;
         let _unchanged = shared.changing.read().unwrap_or_else(PoisonError::into_inner);
-        let place = shared.order.place(&job);
-        let mut entry = Entry::new(job, place, Instant::now());
+        let ends = (shared.order.place(&job), shared.order.files(&job.task));
+        let mut entry = Entry::new(job, ends, Instant::now());
         let refusal = shared.carrier.unsupported(&entry.job.task);
         entry.notes = shared.traces.notes();
         if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {

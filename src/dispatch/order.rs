@@ -13,6 +13,7 @@ use super::queue::Entry;
 use super::whereabouts::{WaitsFor, Whereabouts};
 use crate::record::Origin;
 use crate::task::{Operation, Task};
+use crate::transfer::Files;
 
 /// What a task's local path means beneath its connection's `base_path`; `None` if nothing.
 pub type Resolve = fn(&Path, &str) -> Option<PathBuf>;
@@ -21,11 +22,19 @@ pub type Resolve = fn(&Path, &str) -> Option<PathBuf>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place(u64);
 
+/// Where a local connection lies.
+#[derive(Clone, Debug)]
+pub(super) struct Root {
+    /// Its `base_path`.
+    pub path: PathBuf,
+    pub files: Files,
+}
+
 /// Who has which place. Its lock is never held across an await, nor together with a line's.
 #[derive(Debug)]
 pub(super) struct Order {
-    /// The local connections' `base_path`s, by name.
-    roots: RwLock<HashMap<String, PathBuf>>,
+    /// The local connections, by name.
+    roots: RwLock<HashMap<String, Root>>,
     resolve: Resolve,
     hash: RandomState,
     state: Mutex<State>,
@@ -39,12 +48,12 @@ struct State {
 }
 
 impl Order {
-    pub fn new(roots: HashMap<String, PathBuf>, resolve: Resolve) -> Self {
+    pub fn new(roots: HashMap<String, Root>, resolve: Resolve) -> Self {
         Order { roots: RwLock::new(roots), resolve, hash: RandomState::new(), state: Mutex::default() }
     }
 
     /// From now on the local connections lie there.
-    pub fn move_roots(&self, roots: HashMap<String, PathBuf>) {
+    pub fn move_roots(&self, roots: HashMap<String, Root>) {
         *self.roots.write().unwrap_or_else(PoisonError::into_inner) = roots;
     }
 
@@ -56,6 +65,12 @@ impl Order {
         (&origin.topic, origin.partition, lease.epoch()).hash(&mut hasher);
         self.hash_destination(&job.task, &mut hasher);
         Place(hasher.finish())
+    }
+
+    /// Where a task's tries are to work: place and files agree, as long as no roots are moved between.
+    pub fn files(&self, task: &Task) -> Files {
+        let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
+        roots.get(&task.local).map(|root| root.files.clone()).unwrap_or_default()
     }
 
     /// The task back if it has its place now; `None` if it stands behind another, or is dropped because
@@ -101,6 +116,11 @@ impl Order {
         taken
     }
 
+    /// Changes those behind others, but not their places.
+    pub fn for_each(&self, change: impl Fn(&mut Entry)) {
+        self.state().behind.values_mut().flatten().for_each(|entry| change(entry));
+    }
+
     /// From now on nothing is begun; drops those behind others and says how many.
     pub fn stop(&self) -> usize {
         let dropped = {
@@ -133,7 +153,7 @@ impl Order {
             Operation::Download => {
                 let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
                 let root = roots.get(&task.local);
-                match root.and_then(|root| (self.resolve)(root, &task.local_path)) {
+                match root.and_then(|root| (self.resolve)(&root.path, &task.local_path)) {
                     // Without the connection's name: two may have the same directory.
                     Some(path) => path.hash(hasher),
                     None => (&task.local, &task.local_path).hash(hasher),

@@ -13,7 +13,7 @@ use super::retry::Tries;
 use super::whereabouts::{WaitsFor, Whereabouts};
 use crate::record::Origin;
 use crate::traces::Notes;
-use crate::transfer::Kept;
+use crate::transfer::{Errand, Files, Kept};
 
 /// A job on its way through the dispatcher.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub(super) struct Entry {
     pub tries: Tries,
     /// Its destination's.
     pub place: Place,
+    /// Where its tries work: what they do agrees with its place, whatever becomes of the local connection.
+    pub files: Files,
+    /// A try may have done its work there: it stays with them.
+    pub is_bound: bool,
     pub queued: Instant,
     /// When its first try began, in this pod or in another.
     pub begun: Option<Instant>,
@@ -35,17 +39,22 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Boxed, as it is everywhere: queues grow by copying what they hold, and then hold it twice.
-    pub fn new(job: Job, place: Place, now: Instant) -> Box<Self> {
+    pub fn new(job: Job, (place, files): (Place, Files), now: Instant) -> Box<Self> {
         let tries = Tries::new(job.hop.as_ref().map_or(0, |hop| hop.attempts));
         let begun = job.hop.as_ref().and_then(|hop| hop.begun);
         let ago = begun.map(|begun| Timestamp::now().duration_since(begun));
         let begun = ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now));
         let (notes, kept) = (Notes::default(), Kept::default());
-        Box::new(Entry { job, tries, place, queued: now, begun, notes, held: None, kept })
+        let (is_bound, held) = (false, None);
+        Box::new(Entry { job, tries, place, files, is_bound, queued: now, begun, notes, held, kept })
     }
 }
 
 impl Entry {
+    pub fn errand(&self) -> Errand<'_> {
+        Errand { task: &self.job.task, record: &self.job.record, files: &self.files }
+    }
+
     pub fn whereabouts(&self, waits_for: WaitsFor) -> Whereabouts {
         let (task, attempts) = (&self.job.task, self.tries.attempts);
         Whereabouts { task_id: task.task_id.clone(), connection: task.remote.clone(), attempts, waits_for }
@@ -131,6 +140,11 @@ impl Queue {
     /// All, those that are ready first.
     pub fn waiting(&self) -> impl Iterator<Item = &Entry> {
         self.ready.iter().chain(self.delayed.values()).map(|entry| &**entry)
+    }
+
+    /// Changes all.
+    pub fn for_each(&mut self, change: impl Fn(&mut Entry)) {
+        self.ready.iter_mut().chain(self.delayed.values_mut()).for_each(|entry| change(entry));
     }
 
     /// Takes out all that are ready, in their order.

@@ -1,15 +1,17 @@
 //! Connections that come, change and go while tasks wait and are in flight.
 //!
 //! A change has the effect that a restart with the new configuration would have, but for what is in flight, which
-//! finishes as it began. A task that waits meets the new settings at its next try. One whose connection is no more is
-//! answered `unknown_connection`, as it would be if it came now: each once, wherever it waits.
+//! finishes as it began. A task that waits meets the new settings at its next try; only its local directory stays the
+//! same from its first try to its last, since what one has done is not to be found in another directory. One whose
+//! connection is no more is answered `unknown_connection`, as it would be if it came now: each once, wherever it waits.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::carry::Carry;
 use super::line::Line;
+use super::order::Root;
 use super::queue::Entry;
 use super::{Dispatcher, Lines, Shared};
 use crate::failure::{Code, Failure};
@@ -25,7 +27,7 @@ pub struct Reconfiguration {
     pub changed: Vec<String>,
     /// Those that are no more.
     pub removed: Vec<String>,
-    /// Local connections that are no more, or lie elsewhere.
+    /// Local connections that are no more, or are others now: most lie elsewhere.
     pub moved: BTreeSet<String>,
     /// Where all local connections lie now.
     pub roots: HashMap<String, PathBuf>,
@@ -52,7 +54,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
                 shared.refuse(entry, None);
             }
         }
-        shared.order.move_roots(change.roots.clone());
+        shared.order.move_roots(roots(&shared.carrier, change.roots.clone()));
         shared.move_tasks(&lines, &change.moved);
         for line in lines.values() {
             shared.staff(line);
@@ -106,29 +108,35 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         line.is_over() && !self.pool.knows(&line.connection)
     }
 
-    /// Waiting tasks whose local connection lies elsewhere now have another destination: each gets its new place, in
-    /// the topic's order. One whose local connection is no more is answered when it is tried.
-    fn move_tasks(self: &Arc<Self>, lines: &Lines, moved: &BTreeSet<String>) {
-        if moved.is_empty() {
+    /// Waiting tasks whose local connection has changed work in what it is now, but for those that were tried already.
+    /// Where that gives one another destination it gets its new place, in the topic's order with those that have this
+    /// place already. One whose local connection is no more is answered when it is tried.
+    fn move_tasks(self: &Arc<Self>, lines: &Lines, changed: &BTreeSet<String>) {
+        if changed.is_empty() {
             return;
         }
-        let is_moved = |entry: &Entry| moved.contains(&entry.job.task.local);
-        // Those behind others first: none of them takes over a place that is given up.
-        let mut taken = self.order.take_if(is_moved);
-        let with_places = lines.values().flat_map(|line| line.take_if(is_moved)).collect::<Vec<_>>();
-        for entry in &with_places {
-            self.give_up(entry.place);
-        }
-        taken.extend(with_places);
-        taken.sort_by(|a, b| {
-            let at = |entry: &Entry| {
-                let origin = &entry.job.record.origin;
-                (Arc::clone(&origin.topic), origin.partition, origin.offset)
-            };
-            at(a).cmp(&at(b))
-        });
-        for mut entry in taken {
+        let is_free = |entry: &Entry| changed.contains(&entry.job.task.local) && !entry.is_bound;
+        // An upload's destination is the same wherever it comes from, and a download's may be.
+        let is_moved = |entry: &Entry| is_free(entry) && self.order.place(&entry.job) != entry.place;
+        let mut taken = self.take_out(lines, is_moved);
+        for entry in &mut taken {
             entry.place = self.order.place(&entry.job);
+        }
+        let places: HashSet<_> = taken.iter().map(|entry| entry.place).collect();
+        taken.extend(self.take_out(lines, |entry| places.contains(&entry.place)));
+        let work_elsewhere = |entry: &mut Entry| {
+            if is_free(entry) {
+                entry.files = self.order.files(&entry.job.task);
+            }
+        };
+        taken.iter_mut().for_each(|entry| work_elsewhere(entry));
+        self.order.for_each(work_elsewhere);
+        lines.values().for_each(|line| line.for_each_waiting(work_elsewhere));
+        taken.sort_by(|a, b| {
+            let [a, b] = [a, b].map(|entry| &entry.job.record.origin);
+            (&a.topic, a.partition, a.offset).cmp(&(&b.topic, b.partition, b.offset))
+        });
+        for entry in taken {
             if let Some(line) = lines.get(&*entry.job.task.remote) {
                 self.enter(line, entry);
             } else {
@@ -137,6 +145,27 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
             }
         }
     }
+
+    /// Takes out the waiting tasks that `leave`, and gives up their places.
+    fn take_out(self: &Arc<Self>, lines: &Lines, leave: impl Fn(&Entry) -> bool) -> Vec<Box<Entry>> {
+        // Those behind others first: none of them takes over a place that is given up.
+        let mut taken = self.order.take_if(&leave);
+        let with_places: Vec<_> = lines.values().flat_map(|line| line.take_if(&leave)).collect();
+        for entry in &with_places {
+            self.give_up(entry.place);
+        }
+        taken.extend(with_places);
+        taken
+    }
+}
+
+/// What the carrier has at these `base_path`s: the dispatcher changes both in one step.
+pub(super) fn roots<S, T: Carry<S>>(carrier: &T, paths: HashMap<String, PathBuf>) -> HashMap<String, Root> {
+    let root = |(name, path): (String, PathBuf)| {
+        let files = carrier.files(&name);
+        (name, Root { path, files })
+    };
+    paths.into_iter().map(root).collect()
 }
 
 /// The answer of a task whose connection is not there; `last` is what its last try came to.

@@ -11,9 +11,7 @@ use super::line::Duty;
 use super::queue::Entry;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::pool::Connect;
-use crate::record::Record;
-use crate::task::Task;
-use crate::transfer::{Neighbours, Stopped, Transferred};
+use crate::transfer::{Errand, Neighbours, Stopped, Transferred};
 
 /// What stands open on a lane's session, beside the task that is carried.
 pub(super) struct Row<R> {
@@ -48,14 +46,14 @@ impl<C: Connect, T: Carry<C::Session>> Neighbours for Beside<'_, C, T> {
         self.may_go_on
     }
 
-    fn next(&mut self) -> Option<(&Task, &Record)> {
+    fn next(&mut self) -> Option<Errand<'_>> {
         if !self.may_go_on || self.next.is_some() {
             return None;
         }
         *self.next = self.shared.take_for(self.duty);
         // One that is tried again is carried by itself.
         let entry = self.next.as_ref().filter(|entry| entry.tries.is_first())?;
-        Some((&entry.job.task, &entry.job.record))
+        Some(entry.errand())
     }
 
     fn before_ended(&mut self, ended: Result<Transferred, Stopped>) {

@@ -37,9 +37,9 @@ use crate::task::{Operation, Task};
 pub use resume::Kept;
 use resume::Shelf;
 use row::{Alone, Place};
-pub use row::{Neighbours, Progress, Row};
+pub use row::{Errand, Neighbours, Progress, Row};
 use stop::Stop;
-pub use storages::Storages;
+pub use storages::{Files, Storages};
 
 /// What a try that succeeded did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,8 +133,9 @@ impl Transfer {
     ) -> Result<Transferred, Stopped> {
         let mut row = Row::default();
         let gauge = Gauge::default();
-        let task = (task, record, &gauge);
-        match self.run_in_row(session, &mut row, task, kept, &mut Alone, cancel).await? {
+        let files = self.files(&task.local);
+        let errand = Errand { task, record, files: &files };
+        match self.run_in_row(session, &mut row, (errand, &gauge), kept, &mut Alone, cancel).await? {
             Progress::Done(transferred) => Ok(transferred),
             Progress::Due => Err(give_up(Code::Internal, "a task by itself was left due".to_owned()).into()),
         }
@@ -155,11 +156,12 @@ impl Transfer {
         &self,
         session: &mut Session,
         row: &mut Row,
-        (task, record, gauge): (&Task, &Record, &Gauge),
+        (errand, gauge): (Errand<'_>, &Gauge),
         kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
     ) -> Result<Progress, Stopped> {
+        let Errand { task, record, files } = errand;
         let stop = Stop::new(&record.lease, cancel);
         stop.check()?;
         let path = on_server(session, &task.remote_path)?;
@@ -168,10 +170,10 @@ impl Transfer {
             return Err(row::again("the session was lost before the try began").into());
         }
         session.begin_task();
-        let storage = self.storage(&task.local)?;
-        kept.drop_unless_of(session, &storage);
+        let storage = files.storage(&task.local)?;
+        kept.drop_unless_of(session, storage);
         let job = Job {
-            storage: &storage,
+            storage,
             task,
             path,
             hash: self.hash,
@@ -189,7 +191,7 @@ impl Transfer {
         if !matches!(ended, Ok(Progress::Due)) {
             place.settle(session, &job).await;
         }
-        kept.belongs_to(session, &storage);
+        kept.belongs_to(session, storage);
         // What fails while the try is being stopped is nobody's answer.
         let mut ended = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
         if let Progress::Done(done) = &mut ended {
@@ -214,10 +216,10 @@ impl Transfer {
         }
     }
 
-    fn storage(&self, name: &str) -> Result<Arc<Storage>, TryError> {
-        self.storages.get(name).ok_or_else(|| {
-            give_up(Code::UnknownConnection, format!("there is no local connection called {name:?}"))
-        })
+    /// What the tries of a task work in that gets its place now.
+    #[must_use]
+    pub fn files(&self, local: &str) -> Files {
+        self.storages.files(local)
     }
 }
 

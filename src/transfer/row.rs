@@ -16,7 +16,7 @@ use crate::task::{After, Operation, Task, Verify};
 
 use super::tidy::Leftover;
 use super::upload::{self, Begun};
-use super::{Job, Stopped, Transfer, Transferred};
+use super::{Files, Job, Stopped, Transfer, Transferred};
 
 /// A larger file is not begun while the one before it is due: that one's answer would wait for too long.
 const LARGEST: u64 = 1 << 20;
@@ -30,13 +30,22 @@ pub enum Progress {
     Due,
 }
 
+/// A task to be tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Errand<'a> {
+    pub task: &'a Task,
+    pub record: &'a Record,
+    /// Where all its tries work: what an earlier one has done is there.
+    pub files: &'a Files,
+}
+
 /// The tasks before and behind the one that is carried, on the same session.
 pub trait Neighbours: Send {
     /// Whether the task that is carried may be due for a while.
     fn may_wait(&self) -> bool;
 
     /// Takes the next task, which is then the next that is carried; `None` where there is none for the row.
-    fn next(&mut self) -> Option<(&Task, &Record)>;
+    fn next(&mut self) -> Option<Errand<'_>>;
 
     /// The task before, which was due, has come to its end.
     fn before_ended(&mut self, ended: Result<Transferred, Stopped>);
@@ -50,7 +59,7 @@ impl Neighbours for Alone {
         false
     }
 
-    fn next(&mut self) -> Option<(&Task, &Record)> {
+    fn next(&mut self) -> Option<Errand<'_>> {
         None
     }
 
@@ -166,21 +175,20 @@ impl Place<'_> {
 
     /// Takes the next task; its path on the server, where it is a download for the row.
     fn next_download(&mut self, retrieve: &Retrieve<'_>) -> Option<String> {
-        let (task, record) = self.beside.next()?;
+        let Errand { task, record, .. } = self.beside.next()?;
         let path = retrieve.connection().on_server(&task.remote_path)?;
         (is_plain_download(task) && record.lease.is_live() && path.is_ascii()).then_some(path)
     }
 
     /// Takes the next task, and opens its source; `None` where it is not one for the row.
     async fn open_next(&mut self, store: &Store<'_>, job: &Job<'_>) -> Result<Option<Next>, Stopped> {
-        let Some((task, record)) = self.beside.next() else { return Ok(None) };
+        let Some(Errand { task, record, files }) = self.beside.next() else { return Ok(None) };
         let Some(path) = store.connection().on_server(&task.remote_path) else { return Ok(None) };
         let Ok(directory) = upload::directory_of(&path) else { return Ok(None) };
         let owner = Owner::of(record, &self.transfer.names);
         let temp = format!("{directory}{}", owner.temp);
         let may_follow = is_plain(task) && record.lease.is_live() && store.may_be_followed_by(&temp);
-        let (true, true, Ok(storage)) = (may_follow, path.is_ascii(), self.transfer.storage(&task.local))
-        else {
+        let (true, true, Ok(storage)) = (may_follow, path.is_ascii(), files.storage(&task.local)) else {
             return Ok(None);
         };
         // What is wrong with it is told when it is carried.

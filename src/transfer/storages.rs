@@ -3,11 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::give_up;
+use crate::failure::{Code, TryError};
 use crate::storage::Storage;
 
 /// Clones share what is in it, and each change of it. Whoever has a storage goes on with it.
 #[derive(Clone, Debug, Default)]
 pub struct Storages(Arc<RwLock<BTreeMap<String, Arc<Storage>>>>);
+
+/// A local connection's files as they lay when they were asked for, whatever becomes of the connection since; nothing
+/// where there was none.
+#[derive(Clone, Debug, Default)]
+pub struct Files(Option<Arc<Storage>>);
+
+impl Files {
+    /// # Errors
+    /// `unknown_connection`, where there was none called `name`.
+    pub(super) fn storage(&self, name: &str) -> Result<&Arc<Storage>, TryError> {
+        self.0.as_ref().ok_or_else(|| {
+            give_up(Code::UnknownConnection, format!("there is no local connection called {name:?}"))
+        })
+    }
+}
 
 impl Storages {
     #[must_use]
@@ -15,7 +32,13 @@ impl Storages {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// Tries that begin from now on find these.
+    /// A connection's files as they lie now.
+    #[must_use]
+    pub fn files(&self, name: &str) -> Files {
+        Files(self.get(name))
+    }
+
+    /// Whoever asks from now on finds these.
     pub fn replace(&self, storages: BTreeMap<String, Arc<Storage>>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = storages;
     }
@@ -31,5 +54,19 @@ impl From<BTreeMap<String, Storage>> for Storages {
     fn from(storages: BTreeMap<String, Storage>) -> Self {
         let shared = storages.into_iter().map(|(name, storage)| (name, Arc::new(storage)));
         Storages(Arc::new(RwLock::new(shared.collect())))
+    }
+}
+
+/// Files without a purpose but to be told from others.
+#[cfg(test)]
+impl Files {
+    pub fn called(name: &str) -> Files {
+        let base_path = std::env::temp_dir();
+        let connection = crate::config::LocalConnection { name: name.to_owned(), base_path };
+        Files(Some(Arc::new(Storage::open(&connection).unwrap())))
+    }
+
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_ref().map(|storage| storage.name())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ftp_pooler::insight::Gauge;
-use ftp_pooler::transfer::{Kept, Neighbours, Progress, Row};
+use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row};
 
 use super::*;
 
@@ -15,6 +15,7 @@ const TRIES: usize = 4;
 /// The rest of a row, and what became of those before.
 struct Beside<'a> {
     waiting: &'a mut VecDeque<Entry>,
+    files: &'a Files,
     next: Option<Entry>,
     ended: Option<Result<Transferred, Stopped>>,
     may_wait: bool,
@@ -32,11 +33,12 @@ impl Neighbours for Beside<'_> {
         self.may_wait
     }
 
-    fn next(&mut self) -> Option<(&Task, &Record)> {
+    fn next(&mut self) -> Option<Errand<'_>> {
         if self.may_wait && self.waiting.front().is_some_and(|entry| entry.tries == 0) {
             self.next = self.waiting.pop_front();
         }
-        self.next.as_ref().map(|entry| (&entry.task, &entry.record))
+        let files = self.files;
+        self.next.as_ref().map(|entry| Errand { task: &entry.task, record: &entry.record, files })
     }
 
     fn before_ended(&mut self, ended: Result<Transferred, Stopped>) {
@@ -64,12 +66,13 @@ impl Lane<'_> {
             }
             let may_wait = entry.tries == 0;
             entry.tries += 1;
-            let mut beside = Beside { waiting: &mut self.waiting, next: None, ended: None, may_wait };
+            let files = &self.rig.transfer.files("local");
+            let mut beside = Beside { waiting: &mut self.waiting, files, next: None, ended: None, may_wait };
             let gauge = Gauge::default();
             let run = self.rig.transfer.run_in_row(
                 &mut session,
                 &mut row,
-                (&entry.task, &entry.record, &gauge),
+                (Errand { task: &entry.task, record: &entry.record, files }, &gauge),
                 &mut entry.kept,
                 &mut beside,
                 &self.rig.cancel,

@@ -20,7 +20,7 @@ use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{Names, Storage};
 use ftp_pooler::task::{Operation, Options, Task};
-use ftp_pooler::transfer::{Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred};
+use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
@@ -256,10 +256,11 @@ impl Rig {
         let mut tasks: VecDeque<_> = tasks.into_iter().map(|task| (task, record(next_offset()))).collect();
         let (mut row, mut ended, mut next) = (Row::default(), Vec::new(), tasks.pop_front());
         while let Some((task, record)) = next {
-            let mut beside = Beside { tasks: &mut tasks, next: None, ended: &mut ended };
+            let files = self.transfer.files("local");
+            let mut beside = Beside { tasks: &mut tasks, files: &files, next: None, ended: &mut ended };
             let cancel = CancellationToken::new();
             let (gauge, mut kept) = (Gauge::default(), Kept::default());
-            let this = (&task, &record, &gauge);
+            let this = (Errand { task: &task, record: &record, files: &files }, &gauge);
             let run =
                 self.transfer.run_in_row(session, &mut row, this, &mut kept, &mut beside, &cancel).await;
             next = beside.next.take();
@@ -411,6 +412,7 @@ fn next_offset() -> i64 {
 /// The rest of a row.
 struct Beside<'a> {
     tasks: &'a mut VecDeque<(Task, Record)>,
+    files: &'a Files,
     next: Option<(Task, Record)>,
     ended: &'a mut Vec<Result<Transferred, Stopped>>,
 }
@@ -420,9 +422,9 @@ impl Neighbours for Beside<'_> {
         true
     }
 
-    fn next(&mut self) -> Option<(&Task, &Record)> {
+    fn next(&mut self) -> Option<Errand<'_>> {
         self.next = self.tasks.pop_front();
-        self.next.as_ref().map(|(task, record)| (task, record))
+        self.next.as_ref().map(|(task, record)| Errand { task, record, files: self.files })
     }
 
     fn before_ended(&mut self, ended: Result<Transferred, Stopped>) {

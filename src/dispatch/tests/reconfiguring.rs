@@ -1,11 +1,11 @@
 //! Connections come, change and go: each task is answered once, and none with what holds no more.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::*;
 use crate::failure::Remedy;
 use crate::pool::fake::{Login, connection, try_error};
+use crate::task::Operation;
 
 impl Rig {
     fn add(&self, name: &str) {
@@ -26,9 +26,47 @@ impl Rig {
         self.pool.remove(name);
     }
 
+    /// These local connections lie there now, and no others.
+    fn lie(&self, at: &[(&str, &str)]) {
+        self.lie_anew(&["local"], at);
+    }
+
+    /// The same, where these are what has changed.
+    fn lie_anew(&self, changed: &[&str], at: &[(&str, &str)]) {
+        self.has_files(at);
+        self.told(changed, at);
+    }
+
+    /// The dispatcher is told so.
+    fn told(&self, changed: &[&str], at: &[(&str, &str)]) {
+        let roots = at.iter().map(|(name, path)| ((*name).to_owned(), PathBuf::from(path))).collect();
+        let moved = changed.iter().map(|name| (*name).to_owned()).collect();
+        self.dispatcher.reconfigure(&Reconfiguration { moved, roots, ..Reconfiguration::default() });
+    }
+
+    /// All tries, each with what it worked in.
+    fn worked_in(&self) -> Vec<(String, Option<String>)> {
+        self.tries().into_iter().map(|one| (one.task_id, one.files)).collect()
+    }
+
+    fn delayed(&self, connection: &str) -> usize {
+        self.dispatcher.shared.lines()[connection].counts().delayed
+    }
+
     fn lines(&self) -> usize {
         self.dispatcher.shared.lines().len()
     }
+}
+
+fn to(path: &'static str, offset: i64) -> impl Fn(&mut Job) {
+    move |job| {
+        job.task_mut().local_path = path.to_owned();
+        job.record.origin.offset = offset;
+    }
+}
+
+fn works_in(task_id: &str, files: &str) -> (String, Option<String>) {
+    (task_id.to_owned(), Some(files.to_owned()))
 }
 
 fn refuse(code: Code) -> Login {
@@ -159,24 +197,148 @@ async fn a_task_that_waits_for_its_next_try_is_tried_with_the_new_settings_at_on
 async fn tasks_of_a_local_connection_that_moves_keep_their_order_with_those_that_come_later() {
     let mut rig = Rig::new(9, &[("a", 3), ("b", 3)]);
     rig.file_takes(Duration::from_secs(1));
-    let to = |path: &'static str, offset: i64| {
-        move |job: &mut Job| {
-            job.task_mut().local_path = path.to_owned();
-            job.record.origin.offset = offset;
-        }
-    };
     // All lanes of `a` are busy; then one that waits, and one behind it.
     rig.submit("a", 0..3);
     sleep(Duration::from_millis(500)).await;
     rig.submit_with("a", 3..4, to("/same", 10));
     rig.submit_with("b", 0..1, to("/same", 11));
-    rig.dispatcher.reconfigure(&Reconfiguration {
-        moved: BTreeSet::from(["local".to_owned()]),
-        roots: HashMap::from([("local".to_owned(), PathBuf::from("/elsewhere"))]),
-        ..Reconfiguration::default()
-    });
+    rig.lie(&[("local", "/elsewhere")]);
     rig.submit_with("b", 1..2, to("/same", 12));
     assert!(rig.answers(6).await.iter().all(|answer| answer.code.is_none()));
     let order: Vec<_> = rig.tries().into_iter().skip(3).map(|one| one.task_id).collect();
     assert_eq!(order, ["a-3", "b-0", "b-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_in_flight_is_tried_again_where_it_was_and_those_behind_it_go_where_its_connection_lies_now() {
+    for waits_for_its_next_try in [false, true] {
+        let mut rig = Rig::new(9, &[("a", 3)]);
+        rig.lie(&[("local", "/old")]);
+        rig.script("a-0", vec![Step::Break(Code::Timeout, Remedy::Wait); 3]);
+        rig.submit_with("a", 0..1, to("/x", 10));
+        rig.submit_with("a", 1..2, to("/x", 11));
+        while rig.tries().is_empty() || (waits_for_its_next_try && rig.delayed("a") == 0) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        rig.lie(&[("local", "/new")]);
+        assert!(rig.answers(2).await.iter().all(|answer| answer.code.is_none()));
+        let mut tries = rig.worked_in();
+        tries.sort();
+        assert_eq!(tries.pop(), Some(works_in("a-1", "/new")));
+        assert_eq!(tries, vec![works_in("a-0", "/old"); 4]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_in_flight_is_tried_again_where_it_was_although_its_local_connection_is_gone() {
+    let mut rig = Rig::new(9, &[("a", 1)]);
+    rig.lie(&[("local", "/old")]);
+    rig.script("a-0", [Step::Break(Code::Timeout, Remedy::FreshSession)]);
+    rig.submit("a", 0..2);
+    while rig.tries().is_empty() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    rig.lie(&[]);
+    rig.answers(2).await;
+    let nowhere = ("a-1".to_owned(), None);
+    assert_eq!(rig.worked_in(), [works_in("a-0", "/old"), works_in("a-0", "/old"), nowhere]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_logging_in_works_where_its_place_is() {
+    let mut rig = Rig::new(9, &[("a", 2)]);
+    rig.lie(&[("local", "/old")]);
+    rig.submit_with("a", 0..1, to("/x", 10));
+    rig.submit_with("a", 1..2, to("/x", 11));
+    sleep(Duration::from_millis(5)).await;
+    assert_eq!((rig.servers.connects("a"), rig.tries().len()), (1, 0), "its login is under way");
+    rig.lie(&[("local", "/new")]);
+    rig.answers(2).await;
+    let mut tries = rig.worked_in();
+    tries.sort();
+    assert_eq!(tries, [works_in("a-0", "/old"), works_in("a-1", "/new")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_comes_while_the_change_is_taken_over_works_where_its_place_is() {
+    let mut rig = Rig::new(9, &[("a", 2)]);
+    rig.lie(&[("local", "/old")]);
+    rig.has_files(&[("local", "/new")]);
+    rig.submit_with("a", 0..1, to("/x", 10));
+    while rig.tries().is_empty() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    rig.told(&["local"], &[("local", "/new")]);
+    rig.submit_with("a", 1..2, to("/x", 11));
+    rig.answers(2).await;
+    assert_eq!(rig.worked_in(), [works_in("a-0", "/old"), works_in("a-1", "/new")]);
+}
+
+/// Where three local connections lie.
+type Three = [(&'static str, &'static str); 3];
+
+/// One session, which is busy; then these tasks come, each from its local connection to the same path. Meanwhile
+/// `local1` changes. What is tried then, and where.
+async fn changes_while_they_wait(
+    [before, after]: [Three; 2],
+    busy_with: &'static str,
+    operation: Operation,
+    tasks: [&'static str; 3],
+) -> Vec<(String, Option<String>)> {
+    let mut rig = Rig::new(9, &[("a", 1)]);
+    rig.lie_anew(&["local", "local1", "local2"], &before);
+    let task = |local: &'static str, path: &'static str, offset: i64| {
+        move |job: &mut Job| {
+            to(path, offset)(job);
+            let task = job.task_mut();
+            (task.operation, task.local) = (operation, local.to_owned());
+            task.remote_path = path.to_owned();
+        }
+    };
+    rig.submit_with("a", 0..1, task("local", busy_with, 0));
+    while rig.tries().is_empty() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    for (n, local) in (1..).zip(tasks) {
+        rig.submit_with("a", n..n + 1, task(local, "/f", n.try_into().unwrap()));
+    }
+    rig.lie_anew(&["local1"], &after);
+    assert!(rig.answers(4).await.iter().all(|answer| answer.code.is_none()));
+    rig.worked_in().split_off(1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_keep_their_places_where_the_directories_move_that_they_come_from() {
+    let before = [("local", "/own"), ("local1", "/old"), ("local2", "/other")];
+    let after = [("local", "/own"), ("local1", "/new"), ("local2", "/other")];
+    for busy_with in ["/another", "/f"] {
+        let tasks = ["local1", "local2", "local1"];
+        let tried = changes_while_they_wait([before, after], busy_with, Operation::Upload, tasks).await;
+        let expected = [works_in("a-1", "/new"), works_in("a-2", "/other"), works_in("a-3", "/new")];
+        assert_eq!(tried, expected, "behind one to {busy_with}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn downloads_keep_their_places_where_their_connection_changes_and_its_directory_does_not() {
+    let lie = [("local", "/same"), ("local1", "/same"), ("local2", "/same")];
+    for busy_with in ["/another", "/f"] {
+        let tasks = ["local1", "local2", "local1"];
+        let tried = changes_while_they_wait([lie, lie], busy_with, Operation::Download, tasks).await;
+        let expected = [works_in("a-1", "/same"), works_in("a-2", "/same"), works_in("a-3", "/same")];
+        assert_eq!(tried, expected, "behind one to {busy_with}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn downloads_that_move_are_in_the_topics_order_with_those_that_are_there_already() {
+    let before = [("local", "/own"), ("local1", "/old"), ("local2", "/new")];
+    let after = [("local", "/own"), ("local1", "/new"), ("local2", "/new")];
+    for tasks in
+        [["local1", "local2", "local2"], ["local2", "local1", "local2"], ["local2", "local2", "local1"]]
+    {
+        let tried = changes_while_they_wait([before, after], "/f", Operation::Download, tasks).await;
+        let expected = ["a-1", "a-2", "a-3"].map(|task_id| works_in(task_id, "/new"));
+        assert_eq!(tried, expected, "{tasks:?}");
+    }
 }

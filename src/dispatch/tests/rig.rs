@@ -14,7 +14,7 @@ use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{Operation, Options, Verify};
-use crate::transfer::{Kept, Neighbours, Progress, Stopped, Transferred};
+use crate::transfer::{Errand, Files, Kept, Neighbours, Progress, Stopped, Transferred};
 
 /// What one try comes to.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Try {
     pub task_id: String,
     pub session: usize,
     pub at: Instant,
+    /// What it works in.
+    pub files: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ struct State {
     tries: Vec<Try>,
     file_takes: Duration,
     undone: usize,
+    /// The local connections', by name.
+    files: HashMap<String, Files>,
     /// Errands on the servers that are still to be run.
     litter: usize,
 }
@@ -60,11 +64,15 @@ impl Carry<FakeSession> for FakeCarrier {
         is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
     }
 
+    fn files(&self, local: &str) -> Files {
+        self.state.lock().unwrap().files.get(local).cloned().unwrap_or_default()
+    }
+
     async fn carry(
         &self,
         session: &mut FakeSession,
         (): &mut (),
-        (task, record, gauge): (&Task, &Record, &Gauge),
+        (Errand { task, record, files }, gauge): (Errand<'_>, &Gauge),
         _: &mut Kept,
         _: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -73,7 +81,8 @@ impl Carry<FakeSession> for FakeCarrier {
         let (step, file_takes) = {
             let mut state = self.state.lock().unwrap();
             let (task_id, at) = (task.task_id.clone(), Instant::now());
-            state.tries.push(Try { task_id, session: session.number, at });
+            let files = files.name().map(str::to_owned);
+            state.tries.push(Try { task_id, session: session.number, at, files });
             let step = state.scripts.get_mut(&task.task_id).and_then(VecDeque::pop_front);
             (step.unwrap_or(Step::Done), state.file_takes)
         };
@@ -159,6 +168,7 @@ impl Rig {
             tries: Vec::new(),
             file_takes: Duration::from_millis(100),
             undone: 0,
+            files: HashMap::new(),
             litter: 0,
         };
         let carrier = FakeCarrier { state: Arc::new(Mutex::new(state)) };
@@ -193,6 +203,12 @@ impl Rig {
 
     pub fn file_takes(&self, time: Duration) {
         self.carrier.state.lock().unwrap().file_takes = time;
+    }
+
+    /// The carrier has these local connections' files from now on, which the dispatcher is not told.
+    pub fn has_files(&self, names: &[(&str, &str)]) {
+        let files = names.iter().map(|(local, path)| ((*local).to_owned(), Files::called(path)));
+        self.carrier.state.lock().unwrap().files = files.collect();
     }
 
     /// From now on there are so many errands to be run.

@@ -40,7 +40,7 @@ impl Pod {
             traces: ftp_pooler::traces::Traces::default(),
             carrier: Transfer::new(storages, names(), metrics.clone()),
             connections,
-            roots: HashMap::new(),
+            roots: HashMap::from([("local".to_owned(), directory.path().to_owned())]),
             resolve: |_, _| None,
             deferral: Deferral {
                 group: "group".into(),
