@@ -166,21 +166,9 @@ impl Metrics {
         self.inner.connections.introduce(connection, &self.inner.series);
     }
 
-    /// The connection is no more: its series end, whatever their other labels.
+    /// The connection is no more: its series end, and the pod's totals keep what it has done.
     pub fn forget_connection(&self, connection: &str) {
-        let series = &self.inner.series;
-        self.inner.connections.forget(connection);
-        for counters in [&series.answered, &series.failures, &series.bytes, &series.retries, &series.deferred]
-        {
-            forget::forget(counters, connection);
-        }
-        forget::forget(&series.sessions_opened, connection);
-        forget::forget(&series.sessions_closed, connection);
-        forget::forget(&series.duration, connection);
-        forget::forget(&series.wait, connection);
-        for gauges in [&series.tasks, &series.breaker, &series.sessions, &series.session_limit] {
-            forget::forget(gauges, connection);
-        }
+        self.inner.connections.forget(connection, &self.inner.series);
     }
 
     /// All series in Prometheus' text format 0.0.4; the process's own are read now.

@@ -41,6 +41,11 @@ const MAX_LINES: usize = 450;
 const SOURCES: &[&str] = &["rs", "js", "css", "html"];
 
 fn sources() -> Vec<(String, String)> {
+    files_beneath("src")
+}
+
+/// Each file of the languages above, by its path beneath this directory, with its text.
+fn files_beneath(directory: &str) -> Vec<(String, String)> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -54,7 +59,7 @@ fn sources() -> Vec<(String, String)> {
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
     let mut paths = Vec::new();
     walk(&root, &mut paths);
     let name = |path: &Path| path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
@@ -88,12 +93,15 @@ fn each_part_is_named_only_where_it_may_be() {
 
 #[test]
 fn files_stay_short() {
-    let long: Vec<_> = sources()
-        .into_iter()
-        .map(|(file, text)| (file, text.lines().count()))
-        .filter(|(_, lines)| *lines > MAX_LINES)
-        .map(|(file, lines)| format!("src/{file}: {lines} lines; at most {MAX_LINES}"))
-        .collect();
+    let mut long = Vec::new();
+    for place in ["src", "tests", "benches"] {
+        for (file, text) in files_beneath(place) {
+            let lines = text.lines().count();
+            if lines > MAX_LINES {
+                long.push(format!("{place}/{file}: {lines} lines; at most {MAX_LINES}"));
+            }
+        }
+    }
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
 

@@ -344,6 +344,12 @@ fn rclones_remotes_are_printed_and_chosen() {
     assert!(ran.stderr.contains("no FTP remote drive"), "{}", ran.stderr);
     let ran = Ran::of(program().args(["import-rclone", "/nowhere/rclone.conf"]));
     assert_eq!(ran.code, 1);
+    let broken = place.write("broken.conf", &RCLONE.replace("YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ", "hunter2"));
+    let ran = Ran::of(program().args(["import-rclone", &broken]));
+    assert_eq!(ran.code, 65, "not all of it is taken over");
+    assert!(ran.stdout.contains("[remote-ftp]") && !ran.stdout.contains("[customer-a]"), "{}", ran.stdout);
+    let ran = Ran::of(program().args(["import-rclone", &broken, "--only", "remote-ftp"]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
     let encrypted =
         place.write("secret.conf", "# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nxx\n");
     let ran = Ran::of(program().args(["import-rclone", &encrypted]));

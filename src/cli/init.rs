@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::output::{count, note, one_line, print};
-use super::{EXIT_OK, Failure};
+use super::{EXIT_DATA, EXIT_OK, Failure};
 use crate::config::{config_yaml, connections_ini, import_rclone, section_names};
 
 /// Bytes of an rclone.conf or a connections.ini at most.
@@ -112,7 +112,8 @@ Examples:
 Exit codes:
    0  all is well
    1  a file cannot be read or written
-  65  rclone.conf is encrypted or broken, or --only names a remote that cannot be taken over";
+  65  rclone.conf is encrypted or broken, an FTP remote in it has a mistake (the others are taken over), or --only
+      names one that cannot be taken over";
 
 /// Takes rclone's FTP remotes over.
 pub(super) fn import(args: &ImportArgs) -> Result<u8, Failure> {
@@ -145,7 +146,8 @@ pub(super) fn import(args: &ImportArgs) -> Result<u8, Failure> {
         None => print_sections(&imported.sections),
         Some(into) => add(&imported.sections, into)?,
     }
-    Ok(EXIT_OK)
+    let refused = imported.refused.iter().any(|name| args.only.is_empty() || args.only.contains(name));
+    Ok(if refused { EXIT_DATA } else { EXIT_OK })
 }
 
 fn print_sections(sections: &[(String, String)]) {

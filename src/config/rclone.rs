@@ -33,12 +33,15 @@ pub struct Imported {
     pub sections: Vec<(String, String)>,
     /// What was left out, and why; a line each, without secrets.
     pub notes: Vec<String>,
+    /// FTP remotes with mistakes: no sections were made of them.
+    pub refused: Vec<String>,
 }
 
 impl std::fmt::Debug for Imported {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.sections.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Imported").field("sections", &names).field("notes", &self.notes).finish()
+        let mut shown = f.debug_struct("Imported");
+        shown.field("sections", &names).field("notes", &self.notes).field("refused", &self.refused).finish()
     }
 }
 
@@ -84,6 +87,7 @@ fn take(name: &str, section: &Section, path: &str, user: &str, imported: &mut Im
                 .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
                 .collect();
             imported.notes.push(format!("[{name}] is left out: {}", whys.join("; ")));
+            imported.refused.push(name.to_owned());
         }
     }
 }

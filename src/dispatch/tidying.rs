@@ -41,9 +41,11 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
         let mut session = match reserve.await {
             Ok(Ok(Reservation::Warm(session))) => session,
             Ok(Ok(Reservation::Vacant(vacancy))) => {
+                let version = vacancy.version();
                 let login = async { Some(vacancy.open().await) };
                 match self.unless_cut_off_or(login, None).await {
                     Some(Ok(session)) => session,
+                    Some(Err(_)) if version.is_outdated() => return, // other settings hold by now
                     // It counts as any other: an account must not be locked for the sake of some litter.
                     Some(Err(error)) => return line.login_failed(&error, Instant::now(), rand::random()),
                     None => return,

@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use super::Series;
+use super::snapshot::{Totals, sum};
+use super::{Series, forget};
 
 /// The label under which names are counted that are no connection's.
 pub const UNKNOWN_CONNECTION: &str = "(unknown)";
@@ -82,38 +83,53 @@ impl BreakerState {
 
 /// All connections' series by name.
 pub(super) struct Connections {
-    by_name: RwLock<HashMap<String, Arc<Connection>>>,
+    known: RwLock<Known>,
     /// New names that may still be added by their first use.
     open: usize,
+}
+
+#[derive(Default)]
+struct Known {
+    by_name: HashMap<String, Arc<Connection>>,
+    /// What those that are no more had done.
+    retired: Totals,
 }
 
 impl Connections {
     /// Names are added by [`Connections::introduce`] only.
     pub(super) fn closed() -> Self {
-        Connections { by_name: RwLock::default(), open: 0 }
+        Connections { known: RwLock::default(), open: 0 }
     }
 
     /// Names are added by their first use, up to [`MAX_OPEN_SET`].
     pub(super) fn open() -> Self {
-        Connections { by_name: RwLock::default(), open: MAX_OPEN_SET }
+        Connections { known: RwLock::default(), open: MAX_OPEN_SET }
     }
 
     pub(super) fn introduce(&self, name: &str, series: &Series) -> Arc<Connection> {
-        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let connection =
-            by_name.entry(name.to_owned()).or_insert_with(|| Arc::new(Connection::new(name, series)));
+            known.by_name.entry(name.to_owned()).or_insert_with(|| Arc::new(Connection::new(name, series)));
         Arc::clone(connection)
     }
 
-    pub(super) fn forget(&self, name: &str) {
-        self.by_name.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    /// Ends a connection's series, whatever their other labels. What it has done stays in the pod's totals.
+    ///
+    /// All under one lock: neither is it counted twice in between, nor does one of the same name that comes back find
+    /// the old counters.
+    pub(super) fn forget(&self, name: &str, series: &Series) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = known.by_name.remove(name) {
+            known.retired += connection.totals();
+        }
+        forget::connection(series, name);
     }
 
     /// The connection's series, or those of [`UNKNOWN_CONNECTION`].
     pub(super) fn get(&self, name: &str, series: &Series) -> Arc<Connection> {
         let (found, known) = {
-            let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-            (by_name.get(name).map(Arc::clone), by_name.len())
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            (known.by_name.get(name).map(Arc::clone), known.by_name.len())
         };
         match found {
             Some(connection) => connection,
@@ -122,12 +138,12 @@ impl Connections {
         }
     }
 
-    /// All of them, by name.
-    pub(super) fn sorted(&self) -> Vec<Arc<Connection>> {
-        let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = by_name.values().map(Arc::clone).collect();
+    /// All of them, by name, and what those that are no more had done.
+    pub(super) fn sorted(&self) -> (Vec<Arc<Connection>>, Totals) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = known.by_name.values().map(Arc::clone).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
+        (all, known.retired)
     }
 }
 
@@ -155,6 +171,17 @@ impl Connection {
             sessions: Sessions::new(name, series),
             tasks: Tasks::new(name, series),
             breaker: series.breaker.with_label_values(&[name]),
+        }
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let (download, upload) = (&self.download, &self.upload);
+        Totals {
+            completed: sum([&download.completed, &upload.completed].map(IntCounter::get)),
+            failed: sum([&download.failed, &upload.failed, &self.invalid].map(IntCounter::get)),
+            downloaded_bytes: download.bytes.get(),
+            uploaded_bytes: upload.bytes.get(),
+            sessions_opened: self.sessions.opened.get(),
         }
     }
 

@@ -4,8 +4,24 @@ use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 
+use super::Series;
+
+/// Ends a connection's series, whatever their other labels.
+pub(super) fn connection(series: &Series, name: &str) {
+    for counters in [&series.answered, &series.failures, &series.bytes, &series.retries, &series.deferred] {
+        forget(counters, name);
+    }
+    forget(&series.sessions_opened, name);
+    forget(&series.sessions_closed, name);
+    forget(&series.duration, name);
+    forget(&series.wait, name);
+    for gauges in [&series.tasks, &series.breaker, &series.sessions, &series.session_limit] {
+        forget(gauges, name);
+    }
+}
+
 /// Removes every series whose label `connection` has this value.
-pub(super) fn forget<B: MetricVecBuilder>(series: &MetricVec<B>, connection: &str) {
+fn forget<B: MetricVecBuilder>(series: &MetricVec<B>, connection: &str) {
     for family in series.collect() {
         for metric in family.get_metric() {
             let labels: HashMap<&str, &str> =

@@ -2,8 +2,8 @@
 
 use std::ops::AddAssign;
 
+use prometheus::IntGauge;
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntGauge};
 use serde::Serialize;
 
 use super::Metrics;
@@ -23,6 +23,7 @@ pub struct Snapshot {
     pub committed_answers: u64,
     pub tasks: TaskCounts,
     pub sessions: SessionCounts,
+    /// Those of connections that are no more included.
     pub totals: Totals,
     /// By name.
     pub connections: Vec<ConnectionSnapshot>,
@@ -69,8 +70,8 @@ impl Metrics {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let series = &self.inner.series;
-        let connections: Vec<_> =
-            self.inner.connections.sorted().iter().map(|connection| connection.snapshot()).collect();
+        let (connections, retired) = self.inner.connections.sorted();
+        let connections: Vec<_> = connections.iter().map(|connection| connection.snapshot()).collect();
         Snapshot {
             started_at: series.process_start.get(),
             held_tasks: now(&series.held_tasks),
@@ -81,7 +82,7 @@ impl Metrics {
             committed_answers: series.committed.get(),
             tasks: sum(connections.iter().map(|connection| connection.tasks)),
             sessions: sum(connections.iter().map(|connection| connection.sessions)),
-            totals: sum(connections.iter().map(|connection| connection.totals)),
+            totals: sum(connections.iter().map(|connection| connection.totals).chain([retired])),
             connections,
         }
     }
@@ -102,7 +103,6 @@ impl Metrics {
 
 impl Connection {
     fn snapshot(&self) -> ConnectionSnapshot {
-        let (download, upload) = (&self.download, &self.upload);
         ConnectionSnapshot {
             name: self.name.clone(),
             breaker: BreakerState::name_of(self.breaker.get()),
@@ -116,13 +116,7 @@ impl Connection {
                 busy: now(&self.sessions.busy),
                 connecting: now(&self.sessions.connecting),
             },
-            totals: Totals {
-                completed: sum([&download.completed, &upload.completed].map(IntCounter::get)),
-                failed: sum([&download.failed, &upload.failed, &self.invalid].map(IntCounter::get)),
-                downloaded_bytes: download.bytes.get(),
-                uploaded_bytes: upload.bytes.get(),
-                sessions_opened: self.sessions.opened.get(),
-            },
+            totals: self.totals(),
         }
     }
 }
@@ -131,7 +125,7 @@ fn now(gauge: &IntGauge) -> u64 {
     u64::try_from(gauge.get()).unwrap_or(0)
 }
 
-fn sum<T: Default + AddAssign>(parts: impl IntoIterator<Item = T>) -> T {
+pub(super) fn sum<T: Default + AddAssign>(parts: impl IntoIterator<Item = T>) -> T {
     parts.into_iter().fold(T::default(), |mut total, part| {
         total += part;
         total

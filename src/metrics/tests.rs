@@ -249,6 +249,24 @@ fn the_snapshot_sums_the_connections() {
 }
 
 #[test]
+fn totals_do_not_fall_with_a_connection_that_is_gone() {
+    let metrics = told();
+    let before = metrics.snapshot().totals;
+    metrics.forget_connection("far");
+    let after = metrics.snapshot();
+    assert_eq!(after.totals, before);
+    assert!(after.connections.iter().all(|connection| connection.name != "far"));
+    assert_eq!(value(&metrics, r#"ftp_pooler_sessions_opened_total{connection="far"}"#), None);
+
+    metrics.introduce("far");
+    assert_eq!(metrics.snapshot().totals, before, "who comes back begins at zero, and is not counted twice");
+    metrics.bytes("download", "far", 5);
+    metrics.forget_connection("far");
+    metrics.forget_connection("far");
+    assert_eq!(metrics.snapshot().totals.downloaded_bytes, before.downloaded_bytes + 5);
+}
+
+#[test]
 fn counting_from_many_threads_loses_nothing() {
     let metrics = Metrics::new(["far"]);
     std::thread::scope(|scope| {

@@ -1,7 +1,7 @@
 //! Server-Sent Events: one snapshot a second for all who listen, and none where nobody does.
 //!
 //! A stream sends the newest snapshot and then waits for a newer one: who reads slowly misses some, and who does not
-//! read at all is dropped. So a stream holds no more than the snapshot it sends, which all of them share.
+//! read at all is dropped once its own system's buffer is full (`socket.rs` bounds ours). So a stream holds no more than the snapshot it sends, which all of them share.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub const MAX_STREAMS: usize = 32;
 pub const COME_AGAIN: Duration = Duration::from_secs(10);
 /// Between two snapshots.
 const EVERY: Duration = Duration::from_secs(1);
-/// A client that takes nothing for this long is dropped.
+/// A client whose system takes nothing for this long is dropped.
 pub const SLOWEST: Duration = Duration::from_secs(10);
 /// What a client waits before it comes again, in milliseconds.
 const RETRY: &str = "retry: 2000\n\n";

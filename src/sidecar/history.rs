@@ -62,7 +62,7 @@ impl History {
     pub fn note(&self, totals: Totals, end: Timestamp) {
         let mut state = self.state();
         let last = std::mem::replace(&mut state.last, totals);
-        // A connection that is gone takes its totals with it: less than before is nothing.
+        // They never fall, a connection that is gone included; if they did, that would be nothing, not a wrap.
         let step = Step {
             down: totals.downloaded_bytes.saturating_sub(last.downloaded_bytes),
             up: totals.uploaded_bytes.saturating_sub(last.uploaded_bytes),
@@ -136,6 +136,20 @@ mod tests {
             history.note(totals(bytes), end);
         }
         assert_eq!((history.hour().bytes_down.len(), history.count()), (MAX_STEPS, 1_004));
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_takes_nothing_of_the_others_step_with_it() {
+        let metrics = Metrics::new(["far", "near"]);
+        metrics.bytes("download", "near", 1_000);
+        let history = History::new(metrics.snapshot().totals);
+        metrics.bytes("download", "far", 7);
+        metrics.bytes("download", "near", 20);
+        metrics.forget_connection("near");
+        history.note(metrics.snapshot().totals, Timestamp::UNIX_EPOCH);
+        metrics.bytes("download", "far", 3);
+        history.note(metrics.snapshot().totals, Timestamp::UNIX_EPOCH);
+        assert_eq!(history.hour().bytes_down, [27, 3]);
     }
 
     #[tokio::test(start_paused = true)]

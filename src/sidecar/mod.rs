@@ -13,6 +13,7 @@ mod page;
 mod query;
 mod routes;
 mod serve;
+mod socket;
 mod view;
 
 use std::io;

@@ -19,6 +19,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::socket;
+
 /// A client has this long to send a request's head, the first as well as the next one.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// No connection lasts longer, also where its client reads its reply slowly.
@@ -52,7 +54,12 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
                 }
             }
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => connections.begin(converse(socket, router.clone(), shutdown.clone())),
+                Ok((client, _)) => {
+                    if let Err(error) = socket::bound(&client) {
+                        tracing::debug!(%error, "a client's socket keeps the system's bounds");
+                    }
+                    connections.begin(converse(client, router.clone(), shutdown.clone()));
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "the sidecar cannot accept connections");

@@ -23,14 +23,22 @@ impl OnTerminal {
     ///
     /// # Panics
     /// Where the system has no pseudo-terminals, or the command cannot be started.
-    pub fn start(mut command: Command) -> OnTerminal {
+    pub fn start(command: Command) -> OnTerminal {
+        OnTerminal::with_rows(command, 40)
+    }
+
+    /// Where the terminal has this many rows.
+    ///
+    /// # Panics
+    /// As [`OnTerminal::start`] does.
+    pub fn with_rows(mut command: Command, rows: u16) -> OnTerminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
         grantpt(&master).expect("a pseudo-terminal");
         unlockpt(&master).expect("a pseudo-terminal");
         let name = ptsname(&master, Vec::new()).expect("a pseudo-terminal's name");
         let terminal = File::options().read(true).write(true).open(name.to_str().expect("a path"));
         let terminal = terminal.expect("the terminal's other end");
-        let size = Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: rows, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&terminal, size).expect("a size");
         let end = || OwnedFd::from(terminal.try_clone().expect("a descriptor"));
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("the command");

@@ -3,6 +3,7 @@
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
 
+mod picture;
 mod scrape;
 mod state;
 mod view;
@@ -54,7 +55,8 @@ pub struct WatchArgs {
 }
 
 const EXAMPLES: &str = "\
-On a terminal the picture is drawn anew each time; in a pipe there is a line each time.
+On a terminal the picture is drawn anew each time, with as many connections as fit, broken ones first;
+in a pipe there is a line each time.
 
 Examples:
   ftp-pooler watch

@@ -2,18 +2,16 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::picture::picture;
 use super::state::{Last, Rates, State};
-use crate::cli::output::{Output, Table, bytes, one_line, print, time};
+use crate::cli::output::{Output, bytes, one_line, print};
 
-/// Columns where the terminal does not say how many it has.
-const COLUMNS: usize = 100;
-/// Connections in the picture.
-const MAX_ROWS: usize = 30;
+/// Columns and rows where the terminal does not say how many it has.
+const SIZE: (usize, usize) = (100, 24);
 
 #[derive(Debug)]
 pub(super) struct View {
@@ -31,109 +29,48 @@ impl View {
     pub fn show(&mut self, state: &State, group: &str) {
         match self.output {
             Output::Json => print(&json_line(state)),
-            Output::Table if self.is_drawn => self.draw(&picture(state, group)),
+            Output::Table if self.is_drawn => {
+                let (columns, rows) = size();
+                // The cursor stands in the last row.
+                let picture = picture(state, group, rows.saturating_sub(1));
+                let frame = self.frame(&picture, columns);
+                let mut stdout = io::stdout().lock();
+                let _ = stdout.write_all(frame.as_bytes()).and_then(|()| stdout.flush());
+            }
             Output::Table => print(&line(state)),
         }
     }
 
-    /// Puts a picture in the place of the last one.
-    fn draw(&mut self, picture: &str) {
-        let columns = columns();
+    /// What puts a picture in the place of the last one.
+    fn frame(&mut self, picture: &[String], columns: usize) -> String {
         let mut out = String::new();
         if self.lines > 0 {
             // Up to the picture's first line, and clear what is below.
             let _ = write!(out, "\x1b[{}A\r\x1b[J", self.lines);
         }
-        self.lines = 0;
-        for line in picture.lines() {
+        for line in picture {
             // A line that wrapped would be two.
-            let cut: String = line.chars().take(columns.saturating_sub(1)).collect();
-            out.push_str(&cut);
+            out.extend(line.chars().take(columns.saturating_sub(1)));
             out.push('\n');
-            self.lines += 1;
         }
-        let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush());
+        self.lines = picture.len();
+        out
     }
 }
 
-fn columns() -> usize {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).map(|size| usize::from(size.ws_col));
-    size.ok().filter(|columns| *columns > 0).unwrap_or(COLUMNS)
+/// The terminal's columns and rows.
+fn size() -> (usize, usize) {
+    let Ok(size) = rustix::termios::tcgetwinsize(io::stdout()) else { return SIZE };
+    let or = |told: u16, other| if told > 0 { usize::from(told) } else { other };
+    (or(size.ws_col, SIZE.0), or(size.ws_row, SIZE.1))
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
-fn bytes_rate(rate: f64) -> String {
+pub(super) fn bytes_rate(rate: f64) -> String {
     format!("{}/s", bytes(rate as u64))
 }
 
-fn picture(state: &State, group: &str) -> String {
-    let mut out = format!(
-        "{:.0}  group {group}, watching for {}\n\n",
-        Timestamp::now(),
-        time(Duration::from_secs(state.now.duration_since(state.begun).as_secs()))
-    );
-    let (now, late, all) = (state.rates_now(), state.rates_of_late(), state.rates());
-    let mut table = Table::new(["", "now", "10 s", "average", "total"]);
-    let mut row = |name: &str, of: fn(Rates) -> String, total: String| {
-        table.row([name.to_owned(), of(now), of(late), of(all), total]);
-    };
-    row("completed", |rates| format!("{:.1}/s", rates.completed), state.sums.completed.to_string());
-    row("failed", |rates| format!("{:.1}/s", rates.failed), state.sums.failed.to_string());
-    row("bytes", |rates| bytes_rate(rates.bytes), bytes(state.sums.bytes));
-    out.push_str(&table.render());
-    connections(&mut out, state);
-    if !state.last_failures.is_empty() {
-        out.push_str("\nlast failures\n");
-        for Last { at, code, connection, task_id, message } in &state.last_failures {
-            let _ =
-                writeln!(out, "{}", one_line(&format!("{at}  {code}  {connection}  {task_id}: {message}")));
-        }
-    }
-    out
-}
-
-fn connections(out: &mut String, state: &State) {
-    let failed = |name: &str| state.failed_by_connection.get(name).copied().unwrap_or(0);
-    let Some(pods) = &state.pods else {
-        if !state.failed_by_connection.is_empty() {
-            let mut table = Table::new(["connection", "failed"]);
-            for (name, number) in state.failed_by_connection.iter().take(MAX_ROWS) {
-                table.row([name.clone(), number.to_string()]);
-            }
-            let _ = write!(out, "\n{}", table.render());
-        }
-        return;
-    };
-    let mut table = Table::new([
-        "connection",
-        "tasks/s",
-        "in flight",
-        "waiting",
-        "delayed",
-        "sessions",
-        "breaker",
-        "failed",
-    ]);
-    for (name, of) in pods.connections.iter().take(MAX_ROWS) {
-        table.row([
-            name.clone(),
-            state.answered_rate(name).map(|rate| format!("{rate:.1}")).unwrap_or_default(),
-            of.in_flight.to_string(),
-            of.waiting.to_string(),
-            of.delayed.to_string(),
-            format!("{} busy, {} idle", of.busy, of.idle),
-            breaker(of.breaker).to_owned(),
-            failed(name).to_string(),
-        ]);
-    }
-    let _ = write!(out, "\n{}", table.render());
-    for silent in &pods.silent {
-        let _ = writeln!(out, "{}", one_line(silent));
-    }
-}
-
-fn breaker(state: f64) -> &'static str {
+pub(super) fn breaker(state: f64) -> &'static str {
     match state {
         state if state >= 2.0 => "open",
         state if state >= 1.0 => "half-open",
@@ -206,4 +143,18 @@ fn json_line(state: &State) -> String {
         look.insert("connections".to_owned(), connections.into());
     }
     look.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_takes_the_place_of_the_last_one() {
+        let mut view = View::new(Output::Table, true);
+        let picture = ["one", "a long line"].map(str::to_owned);
+        assert_eq!(view.frame(&picture, 7), "one\na long\n");
+        assert_eq!(view.frame(&picture[..1], 80), "\x1b[2A\r\x1b[Jone\n");
+        assert_eq!(view.frame(&[], 80), "\x1b[1A\r\x1b[J");
+    }
 }

@@ -46,12 +46,20 @@ struct Empty {
     end: i64,
 }
 
+/// What a reading has found.
+#[derive(Debug, Default)]
+struct Found {
+    empty: Vec<Empty>,
+    /// Time was too short for these.
+    unread: Vec<TopicPartition>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Trailing {
     /// What stood still at the last look, and whether it has been read since.
     still: HashMap<TopicPartition, (Still, bool)>,
     last_look: Option<Instant>,
-    reading: Option<Receiver<KafkaResult<Vec<Empty>>>>,
+    reading: Option<Receiver<KafkaResult<Found>>>,
 }
 
 impl Loop {
@@ -87,7 +95,10 @@ impl Trailing {
         let Some(reading) = &self.reading else { return Vec::new() };
         let found = match reading.try_recv() {
             Err(TryRecvError::Empty) => return Vec::new(),
-            Ok(Ok(found)) => found,
+            Ok(Ok(Found { empty, unread })) => {
+                self.still.retain(|at, _| !unread.contains(at));
+                empty
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "reading partitions to their ends; trying again");
                 self.still.clear();
@@ -136,7 +147,7 @@ impl Trailing {
 }
 
 /// Reads these partitions until each has come to its end or shown a record.
-fn read(mut properties: ClientConfig, asked: &[(TopicPartition, Still)]) -> KafkaResult<Vec<Empty>> {
+fn read(mut properties: ClientConfig, asked: &[(TopicPartition, Still)]) -> KafkaResult<Found> {
     // With the group's name, without which librdkafka assigns nothing; who does not subscribe does not join.
     for of_members in ["group.instance.id", "group.protocol", "statistics.interval.ms"] {
         properties.remove(of_members);
@@ -155,7 +166,7 @@ fn read(mut properties: ClientConfig, asked: &[(TopicPartition, Still)]) -> Kafk
     }
     reader.assign(&list)?;
     let begun = Instant::now();
-    let mut found = Vec::new();
+    let mut empty = Vec::new();
     while !open.is_empty() && begun.elapsed() < DEADLINE {
         match reader.poll(POLL) {
             Some(Ok(message)) => {
@@ -175,9 +186,9 @@ fn read(mut properties: ClientConfig, asked: &[(TopicPartition, Still)]) -> Kafk
             let position = positions.find_partition(&empty.at.topic, empty.at.partition);
             matches!(position.map(|found| found.offset()), Some(Offset::Offset(at)) if at >= empty.end)
         };
-        found.extend(open.extract_if(.., |empty| is_at_end(empty)));
+        empty.extend(open.extract_if(.., |empty| is_at_end(empty)));
     }
-    Ok(found)
+    Ok(Found { empty, unread: open.into_iter().map(|unread| unread.at).collect() })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ impl Rig {
         self.dispatcher.reconfigure(&Reconfiguration { added, ..Reconfiguration::default() });
     }
 
-    fn change(&self, name: &str) {
+    pub fn change(&self, name: &str) {
         self.pool.replace(connection(name, self.pool.limit(name)));
         let changed = vec![name.to_owned()];
         self.dispatcher.reconfigure(&Reconfiguration { changed, ..Reconfiguration::default() });

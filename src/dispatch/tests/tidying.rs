@@ -34,6 +34,21 @@ async fn a_server_that_lets_nobody_in_is_not_asked_again_and_again_for_the_sake_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_login_for_the_sake_of_litter_tells_nothing_of_settings_that_hold_since() {
+    let mut rig = Rig::new(5, &[("a", 4)]);
+    rig.servers.on_login("a", Login::Refuse(try_error(Code::AuthFailed, Remedy::OpenBreaker)));
+    rig.litter(1);
+    while rig.servers.connects("a") == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    rig.servers.on_login("a", Login::Accept); // for the next one: this one is refused already
+    rig.change("a");
+    sleep(Duration::from_millis(50)).await;
+    rig.submit("a", 0..1);
+    assert_eq!(rig.answer().await.code, None, "the new password has been tried");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_tidies_up_does_not_hold_up_a_stop() {
     let rig = Rig::new(5, &[("a", 4)]);
     rig.litter(100_000);

@@ -16,6 +16,9 @@ impl Room {
     pub fn set_limits(&mut self, name: &Arc<str>, cap: usize, idle_timeout: Option<Duration>, now: Instant) {
         let cap = cap.max(1);
         let seats = self.connections.entry(Arc::clone(name)).or_insert_with(|| Seats::new(cap, now));
+        if seats.is_removed {
+            seats.forget_limit(now); // it may be another server now
+        }
         seats.limit = if seats.limit == seats.cap { cap } else { seats.limit.min(cap) };
         (seats.cap, seats.idle_timeout, seats.is_removed) = (cap, idle_timeout, false);
         let spare = seats.idle.len().saturating_sub(seats.looking); // the others are promised to waiters
@@ -32,8 +35,7 @@ impl Room {
     pub fn replace(&mut self, name: &str, now: Instant) {
         self.outdate(name);
         if let Some(seats) = self.connections.get_mut(name) {
-            (seats.limit, seats.limit_changed) = (seats.cap, now);
-            (seats.rises_after, seats.has_risen) = (LIMIT_RISES_AFTER, false);
+            seats.forget_limit(now);
         }
         self.serve();
     }
@@ -74,6 +76,14 @@ impl Room {
         for session in idle {
             self.evict(session, Closed::Replaced);
         }
+    }
+}
+
+impl Seats {
+    /// What a server has said of its limit was said of another one.
+    fn forget_limit(&mut self, now: Instant) {
+        (self.limit, self.limit_changed) = (self.cap, now);
+        (self.rises_after, self.has_risen) = (LIMIT_RISES_AFTER, false);
     }
 }
 
@@ -124,6 +134,17 @@ mod tests {
         assert_eq!((room.yields(b[0], QUANTUM), room.rest(b[0], now)), (None, None));
         let new = open(&mut room, "a", 1);
         assert_eq!((room.yields(new[0], QUANTUM), room.rest(new[0], now)), (None, None));
+    }
+
+    #[test]
+    fn a_connection_that_comes_again_while_it_has_sessions_has_its_whole_limit() {
+        let (mut room, now) = (room(&[("a", 4)]), Instant::now());
+        let old = open(&mut room, "a", 2);
+        room.lower_limit("a", now);
+        assert_eq!(room.limit("a"), 1);
+        room.remove("a");
+        room.set_limits(&"a".into(), 4, None, now);
+        assert_eq!((room.limit("a"), room.counts("a").busy), (4, old.len()));
     }
 
     #[test]

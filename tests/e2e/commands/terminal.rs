@@ -45,9 +45,11 @@ fn a_bar_is_drawn_on_a_terminal_and_not_in_a_pipe() {
 fn watch_draws_its_picture_anew_on_a_terminal() {
     let stage = Stage::new("watch-terminal");
     let shell = Shell::new(&stage.config());
-    let watch = OnTerminal::start(shell.command(&["watch", "--every", "200ms"]));
+    // Fewer rows than the picture has lines, and one is the cursor's.
+    let watch = OnTerminal::with_rows(shell.command(&["watch", "--every", "200ms"]), 5);
     wait_until("a second picture", LONG, || watch.seen().matches("average").count() >= 2);
-    assert!(watch.seen().contains("\x1b["), "{:?}", watch.seen());
+    assert!(watch.seen().contains("\x1b[4A\r\x1b[J"), "{:?}", watch.seen());
+    assert!(!watch.seen().contains("bytes"), "the row that does not fit: {:?}", watch.seen());
     let pid = rustix::process::Pid::from_raw(i32::try_from(watch.pid()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let (status, seen) = watch.end();

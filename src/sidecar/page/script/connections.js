@@ -71,7 +71,7 @@ function showConnections({ status, connections }) {
   connectionsNow = status.now;
   allConnections = [...connections].sort((a, b) =>
     (ORDER[a.breaker] ?? 2) - (ORDER[b.breaker] ?? 2) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-  const down = connections.filter(({ breaker }) => breaker === "open").length;
+  const down = connections.filter(({ breaker }) => breaker !== "closed").length;
   say(byId("n-connections"), down ? `${count(connections.length)}, ${count(down)} down` : count(connections.length));
   look(byId("n-connections"), down ? "n bad" : "n");
   show(byId("filter-label"), connections.length > FILTER_FROM);

@@ -81,7 +81,7 @@ function announceChanges({ status, connections }) {
   }
   for (const { name, breaker } of connections) {
     const before = told.breakers.get(name) ?? "closed";
-    if (breaker === "open" && before === "closed") news.push(`Connection ${name} is down.`);
+    if (breaker !== "closed" && before === "closed") news.push(`Connection ${name} is down.`);
     if (breaker === "closed" && before !== "closed") news.push(`Connection ${name} is back.`);
     told.breakers.set(name, breaker);
   }

@@ -1,0 +1,173 @@
+//! What the program says of a configuration, and how it ends; and that no secret is in it.
+
+use std::fmt::Write;
+use std::process::Stdio;
+
+use ftp_pooler::config::Sources;
+
+use crate::files::{Files, RIGHT_CONNECTIONS, loaded, program};
+
+#[test]
+fn a_command_line_that_is_wrong_ends_with_2_and_help_tells_the_exit_codes() {
+    for args in [vec![], vec!["rnu"], vec!["run", "--log-level", "a=b=c"], vec!["run", "--log-format", "xml"]]
+    {
+        assert_eq!(program().args(args).output().unwrap().status.code(), Some(2));
+    }
+    let files = Files::new("", RIGHT_CONNECTIONS);
+    assert_eq!(files.check(&[("RUST_LOG", "a=b=c")]).status.code(), Some(2));
+    let help = program().arg("--help").output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    assert!(String::from_utf8(help.stdout).unwrap().contains("78  the configuration is wrong"));
+}
+
+const EFFECTIVE: &str = "\
+kafka:
+  bootstrap_servers: [\"127.0.0.1:1\"]
+  consumer_group: \"yes\"
+  input_topic: ftp-tasks
+  result_topic: ftp-results
+  fail_topic: ftp-failures
+  retry_topic: ftp-tasks-retry
+  delivery: exactly_once
+  static_membership: false
+  properties:
+    sasl.password: (set)
+retry:
+  enabled: true
+  delay: 30s
+  max_deferral: 24h
+pool:
+  max_sessions_per_pod: 100
+  max_sessions_per_connection: 10
+  session_timeout_seconds: 300
+  max_waiting_tasks: 20000
+  max_waiting_bytes: 64Mi
+  slow_task: 5m
+api:
+  host: \"0.0.0.0\"
+  port: 8181
+  token: (empty)
+  token_file: null
+metrics:
+  host: \"0.0.0.0\"
+  port: 9090
+shutdown:
+  drain_seconds: 10
+reload:
+  every: 2s
+sweep:
+  every: 1h
+traces:
+  endpoint: null
+  percent: 100
+pod:
+  name: pod-0
+transfer:
+  hash: none
+connections:
+  remote-ftp:
+    type: ftp
+    host: \"127.0.0.1\"
+    port: 1
+    user: u
+    pass: (set)
+    tls: false
+    explicit_tls: false
+    disable_tls13: false
+    trusted: \"the system's authorities\"
+    passive: true
+    pasv_address: control
+    socks_proxy: null
+    http_proxy: null
+    source_address: null
+    keepalive: 1m
+    path_root: null
+    disable_epsv: false
+    disable_utf8: false
+    charset: utf-8
+    encoding: null
+    writing_mdtm: false
+    max_sessions: 10
+    idle_timeout: null
+    max_session_age: null
+    rename_over: auto
+    max_session_transfers: 0
+    resume: true
+    max_file_size: 1Ti
+    min_rate: 64
+    min_rate_window: 2m
+    connect_timeout: 30s
+    greeting_timeout: 30s
+    login_timeout: 30s
+    reply_timeout: 30s
+    first_byte_timeout: 1m
+    stall_timeout: 1m
+    close_timeout: 1m
+    shut_timeout: 1m
+    hash_timeout: 10m
+";
+
+#[test]
+fn check_prints_what_holds_without_secrets() {
+    // Nobody listens on port 1: what is tried fails, and the exit code says so.
+    let yaml = "kafka:\n  bootstrap_servers: ['127.0.0.1:1']\n  consumer_group: 'yes'\n  \
+                properties: {sasl.password: hunter2}\n";
+    let output = Files::new(yaml, RIGHT_CONNECTIONS).check(&[
+        ("FTP_POOLER__API__PORT", "8181"),
+        ("FTP_POOLER__CONNECTIONS__REMOTE_FTP__HOST", "127.0.0.1"),
+        ("FTP_POOLER__CONNECTIONS__REMOTE_FTP__PORT", "1"),
+    ]);
+    assert_eq!(output.status.code(), Some(69));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let table = printed.strip_prefix(EFFECTIVE).unwrap_or_else(|| panic!("{printed}"));
+    let refused = "127.0.0.1:1  no broker answers (Connect to ipv4#127.0.0.1:1 failed: Connection refused)";
+    assert!(table.contains(&format!("FAIL  kafka  {refused}")), "{table}");
+    assert!(table.contains("FAIL  ftp    remote-ftp   connect_failed"), "{table}");
+    assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn a_property_that_librdkafka_does_not_take_is_a_mistake_like_any_other_and_its_value_is_not_shown() {
+    let yaml = "kafka: {properties: {sasl.pasword: hunter2, security.protocol: hunter2}}\nfoo: 1";
+    let output = Files::new(yaml, RIGHT_CONNECTIONS).check(&[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    for line in [
+        "kafka.properties.sasl.pasword: is no property of librdkafka's",
+        "kafka.properties.security.protocol: has a value that",
+        "foo: unknown key",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn the_configurations_debug_form_shows_no_secret() {
+    let yaml = "kafka: {properties: {sasl.password: hunter2}}";
+    let config = loaded(yaml, RIGHT_CONNECTIONS, &[]);
+    let mut shown = format!("{config:?}");
+    let sources = Sources {
+        config: "c".into(),
+        connections: None,
+        environment: vec![("K".into(), "hunter2".into())],
+        property: |_, _| None,
+        needs_directories: true,
+    };
+    write!(shown, "{sources:?}").unwrap();
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_closed_stderr_changes_the_exit_code_of_nothing() {
+    let files = Files::new("wrong: 1", RIGHT_CONNECTIONS);
+    let mut child = program()
+        .args(["run", "--config"])
+        .arg(files.config())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(78));
+}

@@ -1,0 +1,180 @@
+//! Every mistake at once, each with its place and what would be right.
+
+use tempfile::TempDir;
+
+use crate::files::{Files, RIGHT_CONNECTIONS, mistakes, program};
+
+const WRONG_YAML: &str = "\
+kafka:
+  bootstrap_server: [a:9092]
+  delivery: sometimes
+  result_topic: ftp-tasks
+  properties:
+    isolation.level: read_uncommitted
+    topic.acks: 0
+    sasl.password: hunter2
+pool:
+  max_sessions_per_pod: lots
+  session_timeout_seconds: 2d
+  max_waiting_bytes: 64Q
+  max_sessions_per_pod: 7
+api:
+  port: 70000
+  host:
+metrics: 9090
+colour: red
+";
+
+const WRONG_INI: &str = "\
+[remote-ftp]
+type = ftp
+hots = ftp.example.com
+user = u
+pass = hunter2
+pass_file = hunter2
+passive = false
+socks_proxy = proxy:1080
+port = twenty-one
+stall_timeout = 0
+hunter2
+[sftp]
+type = sftp
+pass = hunter2
+[local]
+type = local
+base_path = data
+[gone]
+type = local
+base_path = /nonexistent/directory
+[remote_ftp]
+host = x
+";
+
+const WRONG_ENVIRONMENT: [(&str, &str); 8] = [
+    ("FTP_POOLER__KAFKA__CONSUMER_GRUOP", "g"),
+    ("FTP_POOLER__POD__NAME", ""),
+    ("FTP_POOLER__CONNECTIONS__REMOTE_FTP__PORT", "1"),
+    ("FTP_POOLER__CONNECTIONS__LOCLA__BASE_PATH", "/x"),
+    ("FTP_POOLER__CONNECTIONS__NEW__TYPE", "ftp"),
+    ("FTP_POOLER__CONNECTIONS__NEW__PASS", "hunter2\r\nDELE x"),
+    ("FTP_POOLER__CONNECTIONS__NEW__USER", "u"),
+    ("FTP_POOLER__CONNECTIONS__LOCAL__BASE_PAHT", "/x"),
+];
+
+const EVERY_MISTAKE: &str = "\
+config.yaml: kafka.bootstrap_server: unknown key; did you mean bootstrap_servers? (line 2)
+config.yaml: kafka.delivery: found `sometimes`; expected exactly_once or at_least_once (line 3)
+config.yaml: kafka.result_topic: is the same topic as kafka.input_topic; each needs its own (line 4)
+config.yaml: kafka.properties.isolation.level: may not be set: tasks of aborted transactions would be carried out (line 6)
+config.yaml: kafka.properties.topic.acks: may not be set: an answer counts when every in-sync replica has it (line 7)
+config.yaml: pool.max_sessions_per_pod: found `lots`; expected a number from 1 to 10000 (line 10)
+config.yaml: pool.session_timeout_seconds: found `2d`; expected a duration from 1s to 24h (such as 90, 1m30s or 300ms; a plain number is seconds) (line 11)
+config.yaml: pool.max_waiting_bytes: found `64Q`; expected a size from 1Mi to 1Ti (such as 64Mi; a plain number is bytes) (line 12)
+config.yaml: pool.max_sessions_per_pod: is set twice (line 13)
+config.yaml: api.port: found `70000`; expected a number from 0 to 65535 (line 15)
+config.yaml: api.host: has no value; expected a host's name or address (line 16)
+config.yaml: metrics: is a section; expected keys beneath it (line 17)
+config.yaml: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, reload, sweep, traces, pod, transfer (line 18)
+connections.ini: [remote-ftp] host: is missing; expected a host's name or address (line 1)
+connections.ini: [remote-ftp] hots: unknown key; did you mean host? (line 3)
+connections.ini: [remote-ftp] pass_file: pass is set as well; expected one of them (line 6)
+connections.ini: [remote-ftp] passive: a server cannot open connections through a proxy; expected true (line 7)
+connections.ini: [remote-ftp] port: found `twenty-one`; expected a number from 1 to 65535 (line 9)
+connections.ini: [remote-ftp] stall_timeout: found `0`; expected a duration from 1ms to 1h (such as 90, 1m30s or 300ms; a plain number is seconds) (line 10)
+connections.ini: is neither `[name]` nor `key = value` (line 11)
+connections.ini: [sftp] type: found `sftp`; expected ftp or local (line 13)
+connections.ini: [local] base_path: is not an absolute path; expected one such as /data/storage (line 17)
+connections.ini: [gone] base_path: `/nonexistent/directory`: No such file or directory (os error 2); expected a directory that is there (line 20)
+connections.ini: [remote_ftp] type: is missing; expected ftp or local (line 21)
+environment: FTP_POOLER__CONNECTIONS__REMOTE_FTP__PORT: means [remote-ftp] as well as [remote_ftp]; rename one of them
+environment: FTP_POOLER__KAFKA__CONSUMER_GRUOP: unknown key; did you mean FTP_POOLER__KAFKA__CONSUMER_GROUP?
+environment: FTP_POOLER__POD__NAME: is empty
+environment: FTP_POOLER__CONNECTIONS__LOCAL__BASE_PAHT: unknown key; did you mean FTP_POOLER__CONNECTIONS__LOCAL__BASE_PATH?
+environment: FTP_POOLER__CONNECTIONS__LOCLA__BASE_PATH: no section has this name, and a new connection needs its TYPE; did you mean [local]?
+environment: FTP_POOLER__CONNECTIONS__NEW__PASS: holds a line break
+environment: FTP_POOLER__CONNECTIONS__NEW__HOST: is missing; expected a host's name or address";
+
+#[test]
+fn every_mistake_is_reported_at_once_each_with_its_place_and_what_would_be_right() {
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let files = Files::new(WRONG_YAML, WRONG_INI);
+    assert_eq!(sorted(&files.load(&WRONG_ENVIRONMENT).unwrap_err()), sorted(EVERY_MISTAKE));
+
+    for command in ["run", "check"] {
+        let output = program()
+            .args([command, "--config"])
+            .arg(files.config())
+            .envs(WRONG_ENVIRONMENT)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        assert!(output.stdout.is_empty());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.lines().count(), EVERY_MISTAKE.lines().count(), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
+fn mistakes_of_one_file_are_in_the_order_of_its_lines() {
+    let text = mistakes("pool:\n  x: 1\n  a: 1\nkafka:\n  b: 1\n", RIGHT_CONNECTIONS, &[]);
+    let lines: Vec<&str> = text.lines().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(lines, ["pool.x:", "pool.a:", "kafka.b:"]);
+}
+
+#[test]
+fn a_missing_file_is_named_with_the_flag_that_says_where_it_is() {
+    let dir = TempDir::new().unwrap();
+    for (args, file, flag) in [
+        (vec!["run"], "config/config.yaml", "--config"),
+        (vec!["run"], "config/connections.ini", "--connections"),
+        (vec!["check", "--config", "a/b.yaml"], "a/b.yaml", "--config"),
+        (vec!["check", "--config", "a/b.yaml"], "a/connections.ini", "--connections"),
+        (vec!["check", "--connections", "c.ini"], "c.ini", "--connections"),
+    ] {
+        let output = program().current_dir(dir.path()).args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let expected =
+            format!("{file}: is not there; {flag} FILE says where it is, `ftp-pooler init` writes one");
+        assert!(said.lines().any(|line| line == expected), "{said}");
+        assert_eq!(output.status.code(), Some(78));
+    }
+}
+
+#[test]
+fn an_unknown_key_tells_where_it_belongs() {
+    for (yaml, expected) in [
+        ("max_sessions_per_pod: 1", "did you mean pool.max_sessions_per_pod?"),
+        ("kafak: {input_topic: a}", "did you mean kafka.input_topic?"),
+        ("kafka: {properties: {}, drain_seconds: 1}", "did you mean shutdown.drain_seconds?"),
+        ("api: {port: {number: 1}}", "api.port takes a number from 0 to 65535, not a section"),
+        ("api: {address: x}", "expected one of host, port"),
+        ("connections: {a: {type: ftp}}", "connections are in connections.ini"),
+    ] {
+        let text = mistakes(yaml, RIGHT_CONNECTIONS, &[]);
+        assert!(text.contains("unknown key; ") && text.contains(expected), "{yaml}: {text}");
+    }
+    let text = mistakes("", RIGHT_CONNECTIONS, &[("FTP_POOLER__CONNECTIONS__PASS", "hunter2")]);
+    assert_eq!(
+        text,
+        "environment: FTP_POOLER__CONNECTIONS__PASS: unknown key; expected FTP_POOLER__CONNECTIONS__NAME__KEY"
+    );
+}
+
+#[test]
+fn broken_yaml_is_named_with_its_line() {
+    let text = mistakes("kafka:\n  consumer_group: [a\n", RIGHT_CONNECTIONS, &[]);
+    assert!(text.starts_with("config.yaml: is no YAML here: ") && text.contains("(line "), "{text}");
+}
+
+#[test]
+fn a_file_without_a_connection_is_a_mistake() {
+    assert_eq!(
+        mistakes("", "# nothing yet\n", &[]),
+        "connections.ini: has no connection; expected sections such as [remote-ftp]"
+    );
+}

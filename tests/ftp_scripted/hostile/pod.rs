@@ -1,0 +1,82 @@
+//! Dispatcher, pool and transfers together, without Kafka.
+
+use std::collections::HashMap;
+
+use ftp_pooler::config::Pool as Limits;
+use ftp_pooler::dispatch::{Answered, Budget, Deferral, Dispatcher, Job, Wiring};
+use ftp_pooler::outcome::Verdict;
+use ftp_pooler::pool::{Ftp, Pool};
+use tokio::sync::mpsc;
+
+use super::*;
+
+/// One pod, with the hostile connection and a healthy one.
+pub struct Pod {
+    dispatcher: Dispatcher,
+    answers: mpsc::Receiver<Answered>,
+    budget: Budget,
+    pub directory: tempfile::TempDir,
+    offset: i64,
+}
+
+impl Pod {
+    pub fn new(connections: Vec<Arc<FtpConnection>>) -> Pod {
+        let directory = tempfile::tempdir().unwrap();
+        let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
+        let storages = BTreeMap::from([("local".to_owned(), Storage::open(&local).unwrap())]);
+        let limits = Limits {
+            max_sessions_per_pod: 10,
+            max_sessions_per_connection: 10,
+            session_timeout: IN_TIME,
+            max_waiting_tasks: 100,
+            max_waiting_bytes: 1 << 20,
+            slow_task: IN_TIME,
+        };
+        let metrics = Metrics::default();
+        let (sender, answers) = mpsc::channel(100);
+        let budget = Budget::new(100, 1 << 20);
+        let dispatcher = Dispatcher::new(Wiring {
+            pool: Pool::new(&limits, connections.clone(), Ftp, &metrics),
+            traces: ftp_pooler::traces::Traces::default(),
+            carrier: Transfer::new(storages, names(), metrics.clone()),
+            connections,
+            roots: HashMap::new(),
+            resolve: |_, _| None,
+            deferral: Deferral {
+                group: "group".into(),
+                delay: IN_TIME,
+                limit: IN_TIME,
+                is_possible: Arc::default(),
+            },
+            budget: budget.clone(),
+            answers: sender,
+            metrics,
+            failures: ftp_pooler::insight::Failures::default(),
+        });
+        Pod { dispatcher, answers, budget, directory, offset: 0 }
+    }
+
+    pub fn submit(&mut self, task_id: &str, connection: &str, mut task: Task) {
+        self.offset += 1;
+        (task.task_id, task.remote) = (task_id.into(), connection.into());
+        task.options.retry_count = 0;
+        let (record, admission) = (Box::new(record(self.offset, Lease::default())), self.budget.admit(10));
+        self.dispatcher.submit(Job { record, task: Arc::new(task), hop: None, admission });
+    }
+
+    /// The next answer: whose, the failure's code, and its message.
+    pub async fn answer(&mut self) -> Result<(String, Option<Code>, String), String> {
+        let answered = tokio::time::timeout(IN_TIME, self.answers.recv()).await;
+        let Ok(Some(Answered { outcome, .. })) = answered else { return Err(text("no answer in time")) };
+        let task_id = outcome.task_id.unwrap_or_default();
+        match outcome.verdict {
+            Verdict::Completed(_) => Ok((task_id, None, String::new())),
+            Verdict::Failed(failure) => Ok((task_id, Some(failure.code), failure.message)),
+            Verdict::Deferred(_) => Err(text("deferred")),
+        }
+    }
+
+    pub fn file(&self, name: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.directory.path().join(name)).ok()
+    }
+}

@@ -1,0 +1,103 @@
+//! From the connect to the login: which fault has which code, and what it costs.
+
+use super::*;
+
+async fn refused(script: Script) -> TryError {
+    let server = script.start().await;
+    let begin = Instant::now();
+    let error = Session::open(&connection(server.address)).await.expect_err("must fail");
+    assert!(begin.elapsed() < PATIENCE);
+    error
+}
+
+#[tokio::test]
+async fn each_fault_until_the_login_has_its_code_and_its_remedy() {
+    use Code::*;
+    use Remedy::*;
+    for (command, act, code, remedy, ftp_code) in [
+        ("GREETING", Act::Hang, Timeout, OpenBreaker, None),
+        ("GREETING", Act::Mutter(text("220-half a")), Timeout, OpenBreaker, None),
+        ("GREETING", Act::Mutter(text("220-a line\r\n")), Timeout, OpenBreaker, None),
+        ("GREETING", Act::Close, ConnectFailed, OpenBreaker, None),
+        ("GREETING", say("SSH-2.0-OpenSSH_9.2p1"), ProtocolError, OpenBreaker, None),
+        ("GREETING", say("HTTP/1.1 400 Bad Request"), ProtocolError, OpenBreaker, None),
+        ("GREETING", say("421 Too many connections"), ServerBusy, LowerLimit, Some(421)),
+        ("GREETING", Act::SayAndClose(text("421 Closed")), ServerBusy, LowerLimit, Some(421)),
+        ("GREETING", say("500 OOPS: could not bind"), ConnectFailed, OpenBreaker, Some(500)),
+        ("USER", Act::Hang, Timeout, OpenBreaker, None),
+        ("USER", Act::Close, ConnectFailed, OpenBreaker, None),
+        ("USER", say("421 Too many users"), ServerBusy, LowerLimit, Some(421)),
+        ("USER", say("530 Permission denied."), AuthFailed, OpenBreaker, Some(530)),
+        ("USER", say("garbage"), ProtocolError, OpenBreaker, None),
+        ("PASS", Act::Hang, Timeout, OpenBreaker, None),
+        ("PASS", Act::Close, ConnectFailed, OpenBreaker, None),
+        ("PASS", say("530 Login incorrect."), AuthFailed, OpenBreaker, Some(530)),
+        ("PASS", say("530 Sorry, the maximum number of clients"), ServerBusy, LowerLimit, Some(530)),
+        ("TYPE", Act::Hang, Timeout, OpenBreaker, None),
+        ("TYPE", Act::Close, ConnectFailed, OpenBreaker, None),
+        ("TYPE", say("421 Going down"), ServerBusy, LowerLimit, Some(421)),
+        ("FEAT", Act::Hang, Timeout, OpenBreaker, None),
+        ("FEAT", say("421 Going down"), ServerBusy, LowerLimit, Some(421)),
+    ] {
+        let at = format!("{command} {act:?}");
+        let error = refused(Script::new().on(command, act)).await;
+        assert_eq!(
+            (error.failure.code, error.remedy, error.failure.ftp_code),
+            (code, remedy, ftp_code),
+            "{at}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_says_what_was_waited_for_how_long_and_which_key_sets_it() {
+    let error = refused(Script::new().on("GREETING", Act::Hang)).await;
+    assert!(
+        error.failure.message.ends_with("timed out after 300ms waiting for the greeting (greeting_timeout)")
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_on_feat_costs_one_login_and_is_not_asked_again() {
+    let server = Script::new().on("FEAT", Act::Hang).start().await;
+    let (connection, known) = (connection(server.address), Arc::default());
+    assert!(Session::open_knowing(&connection, &known).await.is_err());
+    for _ in 0..2 {
+        assert!(Session::open_knowing(&connection, &known).await.unwrap().is_sound());
+    }
+    assert_eq!(server.verbs().iter().filter(|verb| *verb == "FEAT").count(), 1);
+}
+
+#[tokio::test]
+async fn a_connections_sessions_ask_for_features_once() {
+    let server = Script::new().say("FEAT", "500 What?").start().await;
+    let (connection, known) = (connection(server.address), Arc::default());
+    for _ in 0..3 {
+        Session::open_knowing(&connection, &known).await.unwrap();
+    }
+    assert_eq!(server.verbs().iter().filter(|verb| *verb == "FEAT").count(), 1);
+}
+
+#[tokio::test]
+async fn the_password_is_not_shown_even_if_the_server_repeats_it() {
+    let error = refused(Script::new().say("PASS", "530 s3cret is not the password of anna")).await;
+    assert!(error.failure.message.ends_with("530 *** is not the password of anna"), "{error}");
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_connect_failed() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = Session::open(&connection(port)).await.expect_err("must fail");
+    assert_eq!((error.failure.code, error.remedy), (Code::ConnectFailed, Remedy::OpenBreaker));
+}
+
+#[tokio::test]
+async fn a_password_that_is_not_needed_or_superfluous_is_no_error() {
+    for reply in ["230 welcome", "202 superfluous", "232 logged in"] {
+        let server = Script::new().say("PASS", reply).start().await;
+        assert!(Session::open(&connection(server.address)).await.unwrap().is_sound());
+    }
+    let server = Script::new().say("USER", "230 no password needed").start().await;
+    assert!(Session::open(&connection(server.address)).await.unwrap().is_sound());
+    assert_eq!(server.verbs(), ["USER", "TYPE", "FEAT"]);
+}
