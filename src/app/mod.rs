@@ -28,7 +28,7 @@ use crate::sidecar::Sidecar;
 use crate::traces::Traces;
 use crate::transfer::Storages;
 pub use error::Error;
-use reload::{Files, OpenStorages, Reloader};
+use reload::{Files, OpenStorages, Reloader, Replaced};
 use shared::Shared;
 use signals::{Asked, Signals};
 
@@ -103,6 +103,7 @@ pub struct App {
     dispatcher: Dispatcher,
     pool: Pool,
     storages: Storages,
+    replaced: Replaced,
     consume: consume::Handle,
     publish: publish::Handle,
     finish_publishing: CancellationToken,
@@ -153,12 +154,14 @@ impl App {
 
         let (stop_sweeping, stop_reloading) = (CancellationToken::new(), CancellationToken::new());
         let reload = Arc::new(Notify::new());
+        let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_sweeping.clone());
+        let replaced = open.replaced();
         let reloader = Reloader {
             sources,
             current: current.clone(),
             pool: pool.clone(),
             dispatcher: dispatcher.clone(),
-            storages: OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_sweeping.clone()),
+            storages: open,
             metrics: shared.metrics.clone(),
             asked: reload.clone(),
             files: Files::default(),
@@ -178,6 +181,7 @@ impl App {
             dispatcher,
             pool,
             storages,
+            replaced,
             consume,
             publish,
             finish_publishing,
@@ -229,12 +233,7 @@ impl App {
         self.consume.hold();
         let left = self.dispatcher.drain(Instant::now() + drain).await;
         self.stop_sweeping.cancel();
-        let settling = async {
-            for storage in self.storages.all().values() {
-                storage.settled(SETTLE_STORAGE).await;
-            }
-        };
-        let _ = timeout(SETTLE_STORAGE, settling).await;
+        self.replaced.settle_with(self.storages.all(), SETTLE_STORAGE).await;
         self.finish_publishing.cancel();
         let unanswered = match end_of(&mut self.publish.ended, LAST_ANSWERS).await {
             Some(Ok(left)) => left,

@@ -1,6 +1,7 @@
 //! Reads connections.ini and the secrets in files again, when one has changed, and when SIGHUP asks for it; and has every
 //! part take over what has changed. A mistake in it changes nothing, and says why.
 
+mod replaced;
 mod storages;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,7 @@ use crate::dispatch::{Dispatcher, Reconfiguration};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::storage::Storage;
+pub(super) use replaced::Replaced;
 pub(super) use storages::{OpenStorages, open, open_all};
 
 /// What has changed is read once it has stood still for so long.

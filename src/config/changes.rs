@@ -235,6 +235,7 @@ mod tests {
         Connections {
             ftp: ftp.iter().map(|one| (one.name.clone(), Arc::new(one.clone()))).collect(),
             local: locals.iter().map(local).collect(),
+            in_file: true,
         }
     }
 

@@ -26,6 +26,9 @@ const TLS_SESSION_AGE: Duration = Duration::from_secs(270);
 pub(super) struct File<'a> {
     pub path: &'a str,
     pub text: Option<&'a str>,
+    /// When it was read last: then it must have some still, whatever the environment adds. A file that is cut short, or
+    /// that a mount shows empty for a moment, must not remove them all.
+    pub had_connections: bool,
     /// Every `base_path` has to be a directory here.
     pub needs_directories: bool,
 }
@@ -38,11 +41,12 @@ pub(super) fn read(
     mistakes: &mut Mistakes,
 ) -> Connections {
     let mut sections = file.text.map(|text| ini::read(text, file.path, mistakes)).unwrap_or_default();
-    if file.text.is_some() && sections.is_empty() && variables.is_empty() {
+    let in_file = !sections.is_empty();
+    if file.text.is_some() && !in_file && (file.had_connections || variables.is_empty()) {
         mistakes.in_file(file.path, None, "has no connection; expected sections such as [remote-ftp]");
     }
     let only_variables = override_sections(&mut sections, variables, mistakes);
-    let mut connections = Connections::default();
+    let mut connections = Connections { in_file, ..Connections::default() };
     for (name, section) in sections {
         let line = (!only_variables.contains_key(&name)).then_some(section.line);
         let scope = Scope { name: &name, line };

@@ -16,7 +16,8 @@ pub fn connections_ini(bytes: &[u8]) {
         return;
     }
     let mut mistakes = Mistakes::default();
-    let file = File { path: "connections.ini", text: Some(text), needs_directories: true };
+    let file =
+        File { path: "connections.ini", text: Some(text), had_connections: false, needs_directories: true };
     let connections = connections::read(&file, Vec::new(), 10, &mut mistakes);
     match mistakes.or(connections) {
         Ok(connections) => {

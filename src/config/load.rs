@@ -193,6 +193,7 @@ impl Lines {
     }
 }
 
+/// `config` is what holds: nothing yet at the start, and what was read last whenever it is read again.
 pub(super) fn read_connections(
     sources: &Sources,
     variables: Vec<environment::ConnectionVariable>,
@@ -200,12 +201,25 @@ pub(super) fn read_connections(
     mistakes: &mut Mistakes,
 ) -> Connections {
     let path = sources.connections_file();
-    let may_be_missing = sources.connections.is_none() && !variables.is_empty() && !path.exists();
+    let had_connections = config.connections.in_file;
+    let may_be_missing = sources.connections.is_none() && !variables.is_empty() && !had_connections;
     mistakes.reads(&path);
-    let text = if may_be_missing { None } else { read_file(&path, "--connections", mistakes) };
     let shown = path.display().to_string();
+    let text = match read_bounded(&path) {
+        Ok(text) => Some(text),
+        // Nothing else is taken for a file that is not there: a mount that hiccups has others' reasons.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_missing => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && had_connections => {
+            mistakes.in_file(&shown, None, "is not there, and had connections when it was last read");
+            None
+        }
+        Err(error) => {
+            cannot_be_read(&path, "--connections", &error, mistakes);
+            None
+        }
+    };
     let needs_directories = sources.needs_directories;
-    let file = connections::File { path: &shown, text: text.as_deref(), needs_directories };
+    let file = connections::File { path: &shown, text: text.as_deref(), had_connections, needs_directories };
     connections::read(&file, variables, config.pool.max_sessions_per_connection, mistakes)
 }
 
@@ -213,16 +227,20 @@ fn read_file(path: &Path, flag: &str, mistakes: &mut Mistakes) -> Option<String>
     match read_bounded(path) {
         Ok(text) => Some(text),
         Err(error) => {
-            let problem = match error.kind() {
-                io::ErrorKind::NotFound => {
-                    format!("is not there; {flag} FILE says where it is, `ftp-pooler init` writes one")
-                }
-                _ => format!("cannot be read: {error}"),
-            };
-            mistakes.in_file(&path.display().to_string(), None, problem);
+            cannot_be_read(path, flag, &error, mistakes);
             None
         }
     }
+}
+
+fn cannot_be_read(path: &Path, flag: &str, error: &io::Error, mistakes: &mut Mistakes) {
+    let problem = match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("is not there; {flag} FILE says where it is, `ftp-pooler init` writes one")
+        }
+        _ => format!("cannot be read: {error}"),
+    };
+    mistakes.in_file(&path.display().to_string(), None, problem);
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {

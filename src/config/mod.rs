@@ -188,6 +188,8 @@ pub struct Pod {
 pub struct Connections {
     pub ftp: BTreeMap<String, Arc<FtpConnection>>,
     pub local: BTreeMap<String, Arc<LocalConnection>>,
+    /// Some of them are of the file; else the environment has defined all.
+    pub in_file: bool,
 }
 
 /// An FTP server and the account on it.

@@ -76,7 +76,7 @@ fn take(name: &str, section: &Section, path: &str, user: &str, imported: &mut Im
     let text = ftp(name, section, user, &mut imported.notes);
     // What a pod would refuse at its start is not put into its file.
     let mut mistakes = Mistakes::default();
-    let file = File { path, text: Some(&text), needs_directories: true };
+    let file = File { path, text: Some(&text), had_connections: false, needs_directories: true };
     connections::read(&file, Vec::new(), MAX_SESSIONS, &mut mistakes);
     match mistakes.or(()) {
         Ok(()) => imported.sections.push((name.to_owned(), text)),

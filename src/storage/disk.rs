@@ -87,6 +87,11 @@ impl Disk {
         }
     }
 
+    /// Whether no call is under way, nor any removal.
+    pub fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
     /// True once no call is under way, removals included; false if that is not so `within` that time.
     pub async fn settled(&self, within: Duration) -> bool {
         self.under_way.close();

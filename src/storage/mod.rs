@@ -59,6 +59,9 @@ use error::{Doing, Side};
 use mark::Remembered;
 use part::Parts;
 
+/// Who has a storage in which nobody works.
+const OWNER_AND_SWEEP: usize = 2;
+
 /// The files of one local connection. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Storage {
@@ -212,6 +215,13 @@ impl Storage {
     /// included; false if that takes longer than `within`. For the end of a pod, when no task is left.
     pub async fn settled(&self, within: Duration) -> bool {
         self.disk.settled(within).await
+    }
+
+    /// Whether somebody besides its owner and its sweep has a file of it, or a call into the file system is under way.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        // A file has a clone of the storage.
+        Arc::strong_count(&self.beneath) > OWNER_AND_SWEEP || !self.disk.is_idle()
     }
 
     fn beneath(&self) -> Arc<Beneath> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ftp_pooler::config::{Change, Config};
+use ftp_pooler::config::{Change, Config, Sources};
 use secrecy::ExposeSecret;
 
 use crate::files::{Files, RIGHT_CONNECTIONS, loaded};
@@ -69,6 +69,75 @@ fn what_is_wrong_when_it_is_read_again_has_its_line_and_the_files_that_may_mend_
     fs::remove_file(files.connections()).unwrap();
     let reread = before.reread(&sources);
     assert!(reread.config.is_err() && reread.files == [files.connections()]);
+}
+
+/// A connection of the environment's own: with it the file need not be there, at the start.
+fn with_variables(files: &Files) -> Sources {
+    let data = files.data().display().to_string();
+    files.sources(&[
+        ("FTP_POOLER__CONNECTIONS__LOCAL__TYPE", "local"),
+        ("FTP_POOLER__CONNECTIONS__LOCAL__BASE_PATH", &data),
+    ])
+}
+
+#[test]
+fn a_file_that_had_connections_must_have_some_whatever_the_environment_defines() {
+    let files = Files::new("", RIGHT_CONNECTIONS);
+    let (sources, file) = (with_variables(&files), files.connections());
+    let before = Config::load(&sources).unwrap();
+    let refused = || {
+        let reread = before.reread(&sources);
+        assert_eq!(reread.files, [files.connections()], "what may mend it is looked at");
+        reread.config.expect_err("nothing is taken over").to_string()
+    };
+    fs::remove_file(&file).unwrap();
+    let path = file.display();
+    assert_eq!(refused(), format!("{path}: is not there, and had connections when it was last read"));
+    for empty in ["", "\n", "# [remote-ftp]\n"] {
+        fs::write(&file, empty).unwrap();
+        let expected = format!("{path}: has no connection; expected sections such as [remote-ftp]");
+        assert_eq!(refused(), expected, "{empty:?}");
+    }
+    // What nobody can look at, root included, as of a mount that does not work: no such thing as "not there".
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("connections.ini", &file).unwrap();
+    let problem = refused();
+    assert!(problem.starts_with(&format!("{path}: cannot be read: ")), "{problem}");
+    assert_eq!(Config::load(&sources).unwrap_err().to_string(), problem, "neither at the start");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(refused().starts_with(&format!("{path}: cannot be read: ")));
+    // Others, and others again.
+    fs::remove_dir(&file).unwrap();
+    fs::write(&file, RIGHT_CONNECTIONS.replace("remote-ftp", "other")).unwrap();
+    let after = before.reread(&sources).config.unwrap();
+    let changes = before.changes_to(&after);
+    assert_eq!(
+        (changes.names(Change::Added), changes.names(Change::Removed)),
+        (vec!["other"], vec!["remote-ftp"])
+    );
+    fs::remove_file(&file).unwrap();
+    assert!(after.reread(&sources).config.is_err());
+}
+
+#[test]
+fn a_file_that_has_had_no_connection_need_not_be_there_until_it_has_one() {
+    let files = Files::new("", "");
+    let (sources, file) = (with_variables(&files), files.connections());
+    for empty in [false, true] {
+        if empty {
+            fs::write(&file, "# none yet\n").unwrap();
+        } else {
+            fs::remove_file(&file).unwrap();
+        }
+        let before = Config::load(&sources).unwrap();
+        assert!(before.changes_to(&before.reread(&sources).config.unwrap()).is_empty());
+        fs::write(&file, RIGHT_CONNECTIONS).unwrap();
+        let after = before.reread(&sources).config.unwrap();
+        assert_eq!(before.changes_to(&after).names(Change::Added), ["remote-ftp"]);
+        fs::remove_file(&file).unwrap();
+        assert!(after.reread(&sources).config.is_err());
+    }
 }
 
 #[test]

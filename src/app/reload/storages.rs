@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::Error;
+use super::replaced::Replaced;
 use crate::config::{Change, Connections, LocalConnection};
 use crate::storage::{Names, Storage, StorageError};
 use crate::transfer::Storages;
@@ -44,35 +45,47 @@ pub(in super::super) struct OpenStorages {
     stop: CancellationToken,
     /// Ends one.
     sweeps: BTreeMap<String, CancellationToken>,
+    replaced: Replaced,
 }
 
 impl OpenStorages {
     /// Begins to sweep them, until `stop`.
     pub fn sweep(storages: Storages, names: Names, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        let mut open = OpenStorages { storages, names, tasks, stop, sweeps: BTreeMap::new() };
+        let (sweeps, replaced) = (BTreeMap::new(), Replaced::default());
+        let mut open = OpenStorages { storages, names, tasks, stop, sweeps, replaced };
         for (name, storage) in open.storages.all() {
             open.begin(name, &storage);
         }
         open
     }
 
+    /// Those that tries which began earlier still have.
+    pub fn replaced(&self) -> Replaced {
+        self.replaced.clone()
+    }
+
     /// Tries that begin from now on find what is in `opened`, and nothing of what is removed; those that are under way
-    /// go on with what they have.
+    /// go on with what they have, which is swept until the last of them has ended.
     pub fn change(&mut self, changes: &BTreeMap<String, Change>, opened: &BTreeMap<String, Arc<Storage>>) {
         let mut storages = self.storages.all();
+        let mut replaced = Vec::new();
         for name in changes.keys() {
-            if let Some(sweep) = self.sweeps.remove(name) {
-                sweep.cancel();
-            }
-            match opened.get(name) {
-                Some(storage) => {
-                    storages.insert(name.clone(), Arc::clone(storage));
-                    self.begin(name.clone(), storage);
-                }
-                None => drop(storages.remove(name)),
+            let before = match opened.get(name) {
+                Some(storage) => storages.insert(name.clone(), Arc::clone(storage)),
+                None => storages.remove(name),
+            };
+            replaced.extend(before.zip(self.sweeps.remove(name)));
+            if let Some(storage) = opened.get(name) {
+                self.begin(name.clone(), storage);
             }
         }
         self.storages.replace(storages);
+        self.replaced.look();
+        for (storage, sweep) in replaced {
+            if self.replaced.keep(storage, sweep) {
+                self.tasks.spawn(self.replaced.clone().watch(self.stop.clone()));
+            }
+        }
     }
 
     fn begin(&mut self, name: String, storage: &Arc<Storage>) {

@@ -118,6 +118,38 @@ fn a_broken_file_changes_nothing_and_says_why_until_it_is_mended() {
 
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
+fn a_file_that_vanishes_or_is_empty_removes_nothing_although_the_environment_defines_a_connection() {
+    let stage = Stage::new("reload-vanished");
+    stage.server.put("f", b"content");
+    let config = watching(
+        PodConfig::new(stage.kafka, &stage.topics)
+            .ftp("remote", stage.server.addr(), &[])
+            .env("FTP_POOLER__CONNECTIONS__LOCAL__TYPE", "local")
+            .env("FTP_POOLER__CONNECTIONS__LOCAL__BASE_PATH", &stage.base().display().to_string()),
+    );
+    let pod = Pod::start(&config);
+    let file = pod.config_file().with_file_name("connections.ini");
+    let wait_until_refused = |why: &str| {
+        let says = |event: &Value| event["mistake"].as_str().is_some_and(|mistake| mistake.contains(why));
+        wait_until(why, LONG, || pod.events(REFUSED).iter().any(says));
+    };
+    fs::remove_file(&file).unwrap();
+    wait_until_refused("connections.ini: is not there");
+    let refused = reloads(&pod, "refused");
+    pod.signal(Signal::HUP);
+    wait_until("who asks is told", LONG, || reloads(&pod, "refused") > refused);
+    fs::write(&file, "").unwrap();
+    wait_until_refused("connections.ini: has no connection");
+
+    stage.send([download("meanwhile", "remote", "f", "meanwhile")]);
+    stage.answers().wait_for(1, LONG).assert_all_completed();
+    pod.rewrite(&config);
+    wait_until("it is right again", LONG, || pod.metrics().get("ftp_pooler_config_valid") > 0.0);
+    assert!(pod.events(TAKEN_OVER).is_empty(), "nothing has changed in between");
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
 fn sighup_reads_the_files_and_names_what_needs_a_restart() {
     let stage = Stage::new("reload-hangup");
     stage.server.put("f", b"content");

@@ -1,0 +1,80 @@
+//! Storages that no new try finds any more, and in which some that began earlier still work.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::storage::Storage;
+
+/// Between two looks at who still works in them.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Kept at most, each with a descriptor and a sweep: the one that was replaced first goes without.
+const MAX_REPLACED: usize = 64;
+
+/// They are swept as long as somebody has them, and settled at the end as the present ones are. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Replaced(Arc<Mutex<VecDeque<One>>>);
+
+#[derive(Debug)]
+struct One {
+    storage: Arc<Storage>,
+    /// Ends its sweep.
+    sweep: CancellationToken,
+}
+
+impl Replaced {
+    /// Keeps it, until nobody else has it. True where there was none before: [`Replaced::watch`] them.
+    pub(super) fn keep(&self, storage: Arc<Storage>, sweep: CancellationToken) -> bool {
+        let mut kept = self.lock();
+        let was_empty = kept.is_empty();
+        kept.push_back(One { storage, sweep });
+        if kept.len() > MAX_REPLACED
+            && let Some(One { storage, sweep }) = kept.pop_front()
+        {
+            let connection = storage.name();
+            tracing::warn!(connection, "tries in too many directories of before: one is not swept any more");
+            sweep.cancel();
+        }
+        was_empty
+    }
+
+    /// Lets each go once nobody has it, until there is none, or until `stop`.
+    pub(super) async fn watch(self, stop: CancellationToken) {
+        while self.look() && stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {}
+    }
+
+    /// Lets those go that nobody has; false where none is left.
+    pub(super) fn look(&self) -> bool {
+        let mut kept = self.lock();
+        kept.retain(|One { storage, sweep }| {
+            let is_in_use = Arc::strong_count(storage) > 1 || storage.is_in_use();
+            if !is_in_use {
+                sweep.cancel(); // it does what is due
+            }
+            is_in_use
+        });
+        !kept.is_empty()
+    }
+
+    /// Waits until nothing is under way in any of them, nor in any of `present`; each for so long at most, all at once.
+    pub async fn settle_with(&self, present: BTreeMap<String, Arc<Storage>>, within: Duration) {
+        let mut settling = JoinSet::new();
+        let replaced: Vec<_> = self.lock().iter().map(|one| Arc::clone(&one.storage)).collect();
+        for storage in present.into_values().chain(replaced) {
+            settling.spawn(async move { storage.settled(within).await });
+        }
+        while settling.join_next().await.is_some() {}
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<One>> {
+        // Nothing panics while it holds the lock; at worst a storage is kept for longer.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
