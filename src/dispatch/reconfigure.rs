@@ -129,9 +129,13 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
                 entry.files = self.order.files(&entry.job.task);
             }
         };
-        taken.iter_mut().for_each(|entry| work_elsewhere(entry));
+        for entry in &mut taken {
+            work_elsewhere(entry);
+        }
         self.order.for_each(work_elsewhere);
-        lines.values().for_each(|line| line.for_each_waiting(work_elsewhere));
+        for line in lines.values() {
+            line.for_each_waiting(work_elsewhere);
+        }
         taken.sort_by(|a, b| {
             let [a, b] = [a, b].map(|entry| &entry.job.record.origin);
             (&a.topic, a.partition, a.offset).cmp(&(&b.topic, b.partition, b.offset))
