@@ -54,7 +54,7 @@ use scripted::{Act, End, Script, Server};
 use tokio_util::sync::CancellationToken;
 
 /// The deadline of each wait in these tests.
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_millis(700);
 
 /// Longer than any try here may take: some waits with their deadlines, and the two seconds of an abort.
 const PATIENCE: Duration = Duration::from_secs(6);

@@ -53,7 +53,7 @@ async fn each_fault_until_the_login_has_its_code_and_its_remedy() {
 async fn a_timeout_says_what_was_waited_for_how_long_and_which_key_sets_it() {
     let error = refused(Script::new().on("GREETING", Act::Hang)).await;
     assert!(
-        error.failure.message.ends_with("timed out after 300ms waiting for the greeting (greeting_timeout)")
+        error.failure.message.ends_with("timed out after 700ms waiting for the greeting (greeting_timeout)")
     );
 }
 
