@@ -108,6 +108,16 @@ pub fn consumer_properties(kafka: &Kafka, pod: &str) -> ClientConfig {
     client
 }
 
+/// The same for a reader that is no member of the group. It keeps the group's name, without which librdkafka assigns
+/// nothing; who does not subscribe does not join.
+pub fn reader_properties(members: &ClientConfig) -> ClientConfig {
+    let mut client = members.clone();
+    for of_members in ["group.instance.id", "group.protocol", "statistics.interval.ms"] {
+        client.remove(of_members);
+    }
+    client
+}
+
 /// After so long without a heartbeat the coordinator may have given this pod's partitions to others: two
 /// thirds of the session's timeout, since the last heartbeat may have been a third of it ago already.
 pub fn standstill(kafka: &Kafka) -> Duration {

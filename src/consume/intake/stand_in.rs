@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::super::properties::without_value;
+use super::super::properties::{reader_properties, without_value};
 use super::super::rebalance::list_of;
 use super::{BURST, Halts, Loop, Phase};
 use crate::offsets::{PartitionState, TopicPartition};
@@ -30,12 +30,8 @@ pub(super) struct StandIn {
 impl StandIn {
     /// Reads these partitions on; `properties` are the member's.
     pub fn start(properties: &ClientConfig, staying: &[PartitionState]) -> KafkaResult<StandIn> {
-        let mut properties = properties.clone();
-        // With the group's name, without which librdkafka assigns nothing; who does not subscribe does not join.
-        for of_members in ["group.instance.id", "group.protocol", "statistics.interval.ms"] {
-            properties.remove(of_members);
-        }
-        let reader: BaseConsumer<DefaultConsumerContext> = properties.create().map_err(without_value)?;
+        let reader: BaseConsumer<DefaultConsumerContext> =
+            reader_properties(properties).create().map_err(without_value)?;
         let mut list = TopicPartitionList::with_capacity(staying.len());
         for state in staying {
             let start = state.position.map_or(Offset::Beginning, Offset::Offset);

@@ -15,7 +15,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, Message as _};
 
-use super::super::properties::without_value;
+use super::super::properties::{reader_properties, without_value};
 use super::super::rebalance::list_of;
 use super::{Loop, Phase};
 use crate::offsets::{PartitionState, TopicId, TopicPartition};
@@ -121,7 +121,7 @@ impl Trailing {
         if due.is_empty() {
             return;
         }
-        let properties = properties.clone();
+        let properties = reader_properties(properties);
         let (tell, told) = sync_channel(1);
         let read = move || {
             let _ = tell.send(read(properties, &due)); // nobody listens after the end
@@ -148,10 +148,6 @@ impl Trailing {
 
 /// Reads these partitions until each has come to its end or shown a record.
 fn read(mut properties: ClientConfig, asked: &[(TopicPartition, Still)]) -> KafkaResult<Found> {
-    // With the group's name, without which librdkafka assigns nothing; who does not subscribe does not join.
-    for of_members in ["group.instance.id", "group.protocol", "statistics.interval.ms"] {
-        properties.remove(of_members);
-    }
     properties.set("auto.offset.reset", "error").set("fetch.message.max.bytes", FETCH_BYTES);
     let reader: BaseConsumer<DefaultConsumerContext> = properties.create().map_err(without_value)?;
     let mut open = Vec::new();
