@@ -1,7 +1,14 @@
-//! Texts that people read: cut to a bound, and compared with what may have been meant.
+//! Texts that people read: cut to a bound, and compared with what may have been meant; and times as all of them show it.
+
+use jiff::Timestamp;
 
 /// Longer texts are no slip of the pen, and comparing them would cost time: some come from strangers.
 const MAX_COMPARED_CHARS: usize = 64;
+
+/// RFC 3339 in UTC with milliseconds: `2025-01-15T10:30:00.123Z`.
+pub(crate) fn rfc3339(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
 
 /// Cuts `text` to `max` bytes at most, between two characters; where it was cut it ends in `…`.
 pub(crate) fn shorten(text: &mut String, max: usize) {
@@ -48,6 +55,12 @@ fn comparable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_has_three_digits_of_a_second() {
+        assert_eq!(rfc3339("2025-01-15T10:30:00Z".parse().unwrap()), "2025-01-15T10:30:00.000Z");
+        assert_eq!(rfc3339("2025-01-15T10:30:00.1239Z".parse().unwrap()), "2025-01-15T10:30:00.123Z");
+    }
 
     #[test]
     fn any_bound_is_kept() {

@@ -15,7 +15,6 @@ pub use connections::{ConnectionState, LastError, tls_name};
 pub use failures::{Failed, Failures, MAX_FAILURES};
 pub use gauge::{Gauge, Phase};
 pub use partitions::{Partition, Partitions};
-pub use time::rfc3339;
 pub use transfers::{Longest, MAX_TRANSFERS, Query, Transfer, Transfers};
 
 /// A pod, as the sidecar asks about it. Each call looks at what holds now, and is cheap enough for once a second.

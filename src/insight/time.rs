@@ -3,14 +3,10 @@
 use jiff::Timestamp;
 use serde::Serializer;
 
-/// RFC 3339 in UTC, with milliseconds: `2025-01-15T10:30:00.000Z`.
-#[must_use]
-pub fn rfc3339(at: Timestamp) -> String {
-    format!("{at:.3}")
-}
+use crate::text::rfc3339;
 
 pub(super) fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{at:.3}"))
+    serializer.serialize_str(&rfc3339(*at))
 }
 
 /// The same, or null.
@@ -23,16 +19,5 @@ pub(super) mod option {
             Some(at) => super::serialize(at, serializer),
             None => serializer.serialize_none(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_has_three_digits_of_a_second() {
-        assert_eq!(rfc3339("2025-01-15T10:30:00Z".parse().unwrap()), "2025-01-15T10:30:00.000Z");
-        assert_eq!(rfc3339("2025-01-15T10:30:00.1239Z".parse().unwrap()), "2025-01-15T10:30:00.123Z");
     }
 }

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
-
 use super::envelope::Envelope;
 use super::facts::MAX_FACTS_BYTES;
 use super::json::{fitting, push_string, string_len};
@@ -11,7 +9,7 @@ use super::original::Original;
 use super::{Completed, Hop, Outcome, Verdict};
 use crate::failure::{Code, Failure, MAX_MESSAGE_BYTES};
 use crate::record::Header;
-use crate::text::char_boundary;
+use crate::text::{char_boundary, rfc3339};
 
 /// In this size every required field has room, also with a `task_id` of which each byte takes six as JSON, and of a
 /// failure some of its message and its original.
@@ -194,9 +192,4 @@ fn push_nullable(out: &mut String, text: Option<&str>) {
         Some(text) => push_string(out, text),
         None => out.push_str("null"),
     }
-}
-
-/// RFC 3339 in UTC with milliseconds: `2025-01-15T10:30:00.123Z`.
-fn rfc3339(at: Timestamp) -> String {
-    format!("{at:.3}")
 }

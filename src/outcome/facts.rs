@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::json::push_string;
 use crate::digest::FileHash;
+use crate::text::rfc3339;
 
 /// Bytes that the facts of a result have at most; where there are more, they are left out.
 pub(super) const MAX_FACTS_BYTES: usize = 2048;
@@ -59,7 +60,7 @@ impl Facts {
         };
         text("connection", Some(&self.connection));
         text("verified_by", self.verified_by);
-        text("source_mtime", self.source_mtime.map(|at| format!("{at:.3}")).as_deref());
+        text("source_mtime", self.source_mtime.map(rfc3339).as_deref());
         text("after", self.after.map(Became::as_str));
         if let Some(from) = self.resumed_from {
             push_name(&mut out, "resumed_from");

@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use crate::config::LastReload;
 use crate::health::{LoopState, Verdict};
-use crate::insight::{ConnectionState, Failed, Insight, Partition, Transfers, rfc3339};
+use crate::insight::{ConnectionState, Failed, Insight, Partition, Transfers};
 use crate::metrics::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
+use crate::text::rfc3339;
 
 /// The pod now. Names are part of the API: fields are added, never renamed.
 #[derive(Debug, Serialize)]

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::insight::rfc3339;
 use crate::metrics::{Metrics, Totals};
+use crate::text::rfc3339;
 
 /// A step's length.
 pub(super) const STEP: Duration = Duration::from_secs(10);

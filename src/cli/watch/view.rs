@@ -9,6 +9,7 @@ use serde_json::json;
 use super::picture::picture;
 use super::state::{Last, Rates, State};
 use crate::cli::output::{Output, bytes, one_line, print};
+use crate::text::rfc3339;
 
 /// Columns and rows where the terminal does not say how many it has.
 const SIZE: (usize, usize) = (100, 24);
@@ -120,7 +121,7 @@ fn json_line(state: &State) -> String {
         })
         .collect();
     let mut look = json!({
-        "at": format!("{:.3}", Timestamp::now()),
+        "at": rfc3339(Timestamp::now()),
         "seconds": state.now.duration_since(state.begun).as_secs_f64(),
         "completed": state.sums.completed, "failed": state.sums.failed, "bytes": state.sums.bytes,
         "per_second": rates(state.rates_now()), "per_second_of_late": rates(state.rates_of_late()),
