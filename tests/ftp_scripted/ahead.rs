@@ -102,18 +102,10 @@ async fn a_directory_that_has_gone_is_made_again_although_bytes_had_followed_sto
 async fn no_fault_makes_a_wrong_file_or_a_session_that_lies() {
     let acts = || {
         let end = |text: &str| End::Close(text.to_owned());
-        vec![
-            Act::Hang,
-            Act::Close,
-            Act::SayAndClose(text("421 Bye")),
-            say("garbage"),
-            say("226 not asked for"),
+        faults([
             say("213 3"),
-            say("450 Busy"),
-            say("500 What?"),
             say("550 No such file"),
             say("226 a\r\n226 b"),
-            say("500 a\r\n226 b"),
             Act::Send(b"abc".to_vec(), end("426 Broken")),
             Act::Send(b"abc".to_vec(), end("500 What?\r\n226 done")),
             Act::Send(b"ab".to_vec(), end("226 done")),
@@ -122,7 +114,7 @@ async fn no_fault_makes_a_wrong_file_or_a_session_that_lies() {
             Act::Take(usize::MAX, end("452 Full")),
             Act::Take(usize::MAX, end("450 Busy\r\n226 done")),
             Act::DeadPort,
-        ]
+        ])
     };
     for command in ["EPSV", "SIZE", "RETR", "STOR", "RNFR", "RNTO"] {
         let mut cases = tokio::task::JoinSet::new();

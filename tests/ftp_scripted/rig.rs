@@ -194,3 +194,19 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// What a server may do in any command's turn, and `more`.
+pub fn faults(more: impl IntoIterator<Item = Act>) -> Vec<Act> {
+    let mut faults = vec![
+        Act::Hang,
+        Act::Close,
+        Act::SayAndClose(text("421 Bye")),
+        say("garbage"),
+        say("226 not asked for"),
+        say("450 Busy"),
+        say("500 What?"),
+        say("500 a\r\n226 b"),
+    ];
+    faults.extend(more);
+    faults
+}

@@ -266,23 +266,15 @@ async fn a_source_that_is_missing_does_not_disturb_its_row() {
 #[tokio::test]
 async fn a_fault_anywhere_in_a_row_costs_no_file() {
     let acts = || {
-        [
-            Act::Hang,
-            Act::Close,
-            Act::SayAndClose(text("421 Bye")),
-            say("garbage"),
-            say("226 not asked for"),
+        faults([
             say("213 3"),
-            say("450 Busy"),
-            say("500 What?"),
             say("425 No data connection"),
             say("226 a\r\n226 b"),
-            say("500 a\r\n226 b"),
             Act::Take(100, End::Close(text("426 Broken"))),
             Act::Take(100, End::Reset(text("451 Broken"))),
             Act::Take(3, End::Close(text("226 stored"))),
             Act::DeadPort,
-        ]
+        ])
     };
     for command in ["EPSV", "STOR", "SIZE", "RNFR", "RNTO"] {
         let mut cases = tokio::task::JoinSet::new();

@@ -148,20 +148,12 @@ async fn replies_that_come_byte_by_byte_are_replies() {
 }
 
 fn acts() -> Vec<Act> {
-    vec![
-        Act::Hang,
-        Act::Close,
-        Act::SayAndClose(text("421 Bye")),
-        say("garbage"),
+    faults([
         say("213 99"),
-        say("226 not asked for"),
-        say("450 Busy"),
-        say("500 What?"),
         say("425 No data connection"),
-        say("500 a\r\n226 b"),
         Act::Torn(text("500 What?")),
         Act::Mutter(text("213")),
-    ]
+    ])
 }
 
 /// What is true of the server, and no fault on the way: the file is refused, or SIZE names another one's.
