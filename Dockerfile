@@ -21,7 +21,7 @@ ARG TARGETARCH
 # The caches make a second build quick; what is needed is copied out, since a cache is no part of the image.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=ftp-pooler-target-${TARGETARCH} \
-    cargo build --release --locked --no-default-features --bin ftp-pooler \
+    cargo build --release --locked --no-default-features -p ftp-pooler --bin ftp-pooler \
  && install -D --strip target/release/ftp-pooler /out/usr/local/bin/ftp-pooler
 # The final image has glibc, libgcc and OpenSSL, but no zlib; what it lacks beyond that is found out here.
 RUN install --directory /out/data/storage /out/app /out/usr/local/lib/ftp-pooler \

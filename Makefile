@@ -10,8 +10,8 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build-deps ## Watch files move: broker and FTP server in one process, nothing to set up
-	@cargo build --locked
-	@cargo run --locked --quiet -- demo $(ARGS)
+	@cargo build --locked -p ftp-pooler
+	@cargo run --locked --quiet -p ftp-pooler -- demo $(ARGS)
 
 test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both the first time
 	@scripts/test.sh

@@ -40,8 +40,12 @@ pub mod publish;
 
 pub mod health;
 pub mod insight;
-pub mod logging;
 pub mod metrics;
 pub mod sidecar;
 mod text;
 pub mod traces;
+
+/// What the pool adds to the rules of its log: suppaftp logs whole command lines, `PASS` included, and tasks are
+/// answered by the thousand.
+pub const LOG_POLICY: service_kit::logging::Policy =
+    service_kit::logging::Policy { sealed: &["suppaftp"], batched: Some("ftp_pooler::task") };

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::thread;
 
-use ftp_pooler::logging::{self, Format};
+use service_kit::logging::{self, Format};
 use suppaftp::tokio::AsyncFtpStream;
 
 /// Set in the process that logs; the other one reads what it said.
@@ -30,7 +30,7 @@ fn a_login_at_the_loudest_level_leaves_no_password_in_the_log() {
 
 fn log_in_with_everything_logged() {
     let filter = "trace,suppaftp=trace,log=trace".parse().unwrap();
-    let guard = logging::init(Some(Format::Json), &filter).unwrap();
+    let guard = logging::init(Some(Format::Json), &filter, ftp_pooler::LOG_POLICY).unwrap();
     let server = server_that_takes_any_password();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut session = AsyncFtpStream::connect(server).await.unwrap();

@@ -19,7 +19,7 @@ use super::topics::TopicsArgs;
 use super::watch::WatchArgs;
 use crate::config::{Sources, duration};
 use crate::consume::property_problem;
-use crate::logging::{Filter, Format, InvalidFilter};
+use service_kit::logging::{Filter, Format, InvalidFilter};
 
 /// Moves files between FTP servers and local storage: tasks come from Kafka, and each is answered there.
 #[derive(Debug, Parser)]

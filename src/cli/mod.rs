@@ -32,7 +32,7 @@ use submit::WalkError;
 use crate::app;
 use crate::client::ClientError;
 use crate::config::{Config, ConfigErrors};
-use crate::logging;
+use service_kit::logging;
 
 /// All is well.
 pub const EXIT_OK: u8 = 0;
@@ -93,7 +93,7 @@ fn run_pod(files: Files, log: &Log) -> Result<u8, Failure> {
     let filter = log.filter()?;
     let sources = files.sources();
     let config = Config::load(&sources)?;
-    let _guard = logging::init(log.log_format, &filter)?;
+    let _guard = logging::init(log.log_format, &filter, crate::LOG_POLICY)?;
     match app::run(config, sources) {
         Ok(()) => Ok(EXIT_OK),
         Err(error) => {

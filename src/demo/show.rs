@@ -20,7 +20,7 @@ use super::verify::{Verifier, compare_files};
 use super::watchdog::Watchdog;
 use super::{Ending, INTERRUPTED, Options};
 use crate::app::Stopped;
-use crate::logging;
+use service_kit::logging;
 
 /// For broker, FTP server, files and pod to be there.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ pub fn show(options: &Options) -> Result<Ending> {
     let screen = Screen::new(options.verbose);
     // Failures on purpose are warnings: they would only alarm.
     let filter = if options.verbose { "ftp_pooler=info" } else { "ftp_pooler=error" };
-    let _log = logging::init(Some(logging::Format::Human), &filter.parse()?)?;
+    let _log = logging::init(Some(logging::Format::Human), &filter.parse()?, crate::LOG_POLICY)?;
     let watchdog = Watchdog::start()?;
     let runtime = Runtime::new()?;
     let ending = runtime.block_on(demo(options, screen, &watchdog));

@@ -12,11 +12,9 @@ use super::Format;
 
 /// Lines waiting for stderr at most. A stderr that nobody reads costs lines, and never a transfer's time.
 const QUEUED_LINES: usize = 4_096;
-/// What is said of each task waits so long at most for others to be written with it: to wake the thread costs more
-/// than the line. Everything else is written at once, with what waits.
+/// Lines of the batched target wait so long at most for others to be written with them: to wake the thread costs
+/// more than the line. Everything else is written at once, with what waits.
 const GATHER: Duration = Duration::from_millis(50);
-/// The target of what is said of each task.
-const TASKS: &str = "ftp_pooler::task";
 /// So many do not wait.
 const MANY_LINES: usize = QUEUED_LINES / 4;
 
@@ -110,13 +108,19 @@ impl Queue {
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
     queue: Arc<Queue>,
+    /// The target whose lines may wait.
+    batched: Option<&'static str>,
 }
 
 impl Lines {
     /// Starts the thread that writes to `out`.
-    pub fn to(out: impl Write + Send + 'static, format: Format) -> io::Result<Lines> {
+    pub fn to(
+        out: impl Write + Send + 'static,
+        format: Format,
+        batched: Option<&'static str>,
+    ) -> io::Result<Lines> {
         let queue = Arc::new(Queue::default());
-        let lines = Lines { queue: Arc::clone(&queue) };
+        let lines = Lines { queue: Arc::clone(&queue), batched };
         thread::Builder::new().name("log".to_owned()).spawn(move || write_all(out, &queue, format))?;
         Ok(lines)
     }
@@ -160,7 +164,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
     fn make_writer_for(&'a self, about: &Metadata<'_>) -> Line {
         let mut line = self.make_writer();
-        line.may_wait = about.target() == TASKS;
+        line.may_wait = self.batched == Some(about.target());
         line
     }
 }
@@ -232,7 +236,7 @@ mod tests {
     #[test]
     fn lines_that_come_together_are_written_together_and_a_last_one_is_not_left() {
         let (tell, told) = channel();
-        let lines = Lines::to(Told(tell), Format::Human).unwrap();
+        let lines = Lines::to(Told(tell), Format::Human, Some("ftp_pooler::task")).unwrap();
         for number in 0..100 {
             lines.queue.add(format!("{number}\n").as_bytes(), true);
         }
@@ -262,7 +266,9 @@ mod tests {
     fn an_output_that_is_stuck_costs_lines_and_holds_up_nobody() {
         let (go_on, is_going) = channel();
         let out = Captured::default();
-        let lines = Lines::to(Stuck { go_on: is_going, out: out.clone() }, Format::Human).unwrap();
+        let lines =
+            Lines::to(Stuck { go_on: is_going, out: out.clone() }, Format::Human, Some("ftp_pooler::task"))
+                .unwrap();
         for _ in 0..QUEUED_LINES + 100 {
             lines.make_writer().write_all(b"line\n").unwrap();
         }

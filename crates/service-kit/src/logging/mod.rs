@@ -1,7 +1,6 @@
-//! Log lines on stderr, JSON or for humans. No password can get into them through a library.
-//!
-//! suppaftp logs whole command lines, `PASS` included, through the `log` crate at trace. That crate's records
-//! are not bridged into `tracing` here, and [`SEALED`] targets are held back whatever the filter says.
+//! Log lines on stderr, JSON or human-readable. No password can get into them through a library: records of the
+//! `log` crate are not bridged into `tracing`, and the crates that a process names as [`Policy::sealed`] are never
+//! logged, whatever the filter says.
 
 mod lines;
 
@@ -26,6 +25,15 @@ pub enum Format {
     Human,
 }
 
+/// What a process adds to the rules of its log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Policy {
+    /// Crates whose lines are never written, whatever the filter says: their lines hold secrets.
+    pub sealed: &'static [&'static str],
+    /// A target that writes so many lines that they may wait up to 50 ms to be written together.
+    pub batched: Option<&'static str>,
+}
+
 /// Which lines are written: a level (`info`), or levels by module (`info,ftp_pooler::pool=debug`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter(String);
@@ -46,7 +54,7 @@ impl Filter {
 /// A text that is no [`Filter`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no log filter: {0}; expected error, warn, info, debug, trace, or such as info,ftp_pooler::pool=debug"
+    "invalid log filter: {0}; expected error, warn, info, debug, trace, or levels by module (info,hyper=debug)"
 )]
 pub struct InvalidFilter(String);
 
@@ -78,23 +86,22 @@ pub enum InitError {
 ///
 /// # Errors
 /// See [`InitError`].
-pub fn init(format: Option<Format>, filter: &Filter) -> Result<Guard, InitError> {
+pub fn init(format: Option<Format>, filter: &Filter, policy: Policy) -> Result<Guard, InitError> {
     let is_terminal = io::stderr().is_terminal();
     let format = format.unwrap_or(if is_terminal { Format::Human } else { Format::Json });
     let colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = Lines::to(io::stderr(), format)?;
+    let lines = Lines::to(io::stderr(), format, policy.batched)?;
     let guard = lines.guard();
     // Not `init()`, which would bridge the `log` crate.
-    tracing::subscriber::set_global_default(subscriber(lines, format, colours, filter))?;
+    tracing::subscriber::set_global_default(subscriber(lines, format, colours, filter, policy))?;
     Ok(guard)
 }
 
-/// Targets that are never logged: their lines hold commands as they go over the wire.
-const SEALED: [&str; 2] = ["suppaftp", "log"];
-
-fn is_open(metadata: &Metadata<'_>) -> bool {
+/// Whether lines of this target may be written. `log` is the target of records that another subscriber's bridge
+/// hands over.
+fn is_open(metadata: &Metadata<'_>, sealed: &[&str]) -> bool {
     let crate_name = metadata.target().split("::").next().unwrap_or_default();
-    !SEALED.contains(&crate_name)
+    crate_name != "log" && !sealed.contains(&crate_name)
 }
 
 fn subscriber<W>(
@@ -102,6 +109,7 @@ fn subscriber<W>(
     format: Format,
     colours: bool,
     filter: &Filter,
+    policy: Policy,
 ) -> impl Subscriber + Send + Sync + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -113,7 +121,8 @@ where
         Format::Human => Box::new(layer.with_ansi(colours)),
     };
     let chosen = EnvFilter::new(&filter.0);
-    tracing_subscriber::registry().with(layer.with_filter(chosen.and(filter_fn(is_open))))
+    tracing_subscriber::registry()
+        .with(layer.with_filter(chosen.and(filter_fn(move |metadata| is_open(metadata, policy.sealed)))))
 }
 
 #[cfg(test)]
@@ -124,6 +133,8 @@ mod tests {
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
+
+    const POLICY: Policy = Policy { sealed: &["suppaftp"], batched: None };
 
     /// An output that is kept.
     #[derive(Clone, Default)]
@@ -156,7 +167,7 @@ mod tests {
     fn logged(format: Format, filter: &str, log: impl FnOnce()) -> String {
         let captured = Captured::default();
         let filter = filter.parse().unwrap();
-        tracing::subscriber::with_default(subscriber(captured.clone(), format, false, &filter), log);
+        tracing::subscriber::with_default(subscriber(captured.clone(), format, false, &filter, POLICY), log);
         captured.text()
     }
 
@@ -216,10 +227,10 @@ mod tests {
 
     #[test]
     fn an_output_that_is_closed_is_no_reason_to_panic() {
-        let lines = Lines::to(Closed, Format::Json).unwrap();
+        let lines = Lines::to(Closed, Format::Json, None).unwrap();
         let guard = lines.guard();
         let filter = "info".parse().unwrap();
-        tracing::subscriber::with_default(subscriber(lines, Format::Json, false, &filter), || {
+        tracing::subscriber::with_default(subscriber(lines, Format::Json, false, &filter, POLICY), || {
             tracing::info!("into nowhere");
         });
         drop(guard);
