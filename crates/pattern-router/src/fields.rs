@@ -34,11 +34,16 @@ pub struct HopByHop {
 /// Which groups of fields a head has: found in one pass, since most have none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FieldGroups {
+    /// Any hop-by-hop field, those below among them.
     pub hop_by_hop: bool,
+    pub transfer_encoding: bool,
+    pub upgrade: bool,
     pub forwarded: bool,
     pub auth: bool,
     pub cookie: bool,
     pub expect: bool,
+    /// A name with an underscore.
+    pub underscored: bool,
 }
 
 impl FieldGroups {
@@ -51,11 +56,16 @@ impl FieldGroups {
                 groups.expect = true;
             } else if is_hop_by_hop(name) {
                 groups.hop_by_hop = true;
-            } else if name.as_str().starts_with("x-") {
-                groups.forwarded |= is_about_the_client(name);
-                groups.auth |= name.as_str().starts_with(AUTH_PREFIX);
+                groups.transfer_encoding |= *name == header::TRANSFER_ENCODING;
+                groups.upgrade |= *name == header::UPGRADE;
             } else if *name == FORWARDED {
                 groups.forwarded = true;
+            } else if name.as_str().starts_with('x') {
+                groups.forwarded |= is_about_the_client(name);
+                groups.auth |= name.as_str().starts_with(AUTH_PREFIX);
+                groups.underscored |= name.as_str().contains('_');
+            } else {
+                groups.underscored |= name.as_str().contains('_');
             }
         }
         groups
@@ -100,6 +110,10 @@ fn is_protected(name: &HeaderName) -> bool {
 /// Takes the hop-by-hop fields away, those that `Connection` names among them.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
     let mut asked = HopByHop::default();
+    if only_keep_alive(headers) {
+        headers.remove(header::CONNECTION);
+        return asked;
+    }
     let mut upgrade = false;
     let connection: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
     for name in connection.iter().flat_map(|line| line.as_bytes().split(|b| *b == b',')) {
@@ -140,6 +154,16 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
     asked
 }
 
+/// `Connection: keep-alive` or `close`, and nothing else that is hop-by-hop: what most heads have.
+fn only_keep_alive(headers: &HeaderMap) -> bool {
+    let others = headers.keys().filter(|name| **name != header::CONNECTION).any(is_hop_by_hop);
+    let mut lines = headers.get_all(header::CONNECTION).iter();
+    let plain = |line: &HeaderValue| {
+        line.as_bytes().eq_ignore_ascii_case(b"keep-alive") || line.as_bytes().eq_ignore_ascii_case(b"close")
+    };
+    !others && lines.next().is_some_and(plain) && lines.next().is_none()
+}
+
 /// `Transfer-Encoding` is absent, or `chunked` alone and once.
 pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
@@ -152,9 +176,6 @@ pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
 
 /// Fields whose name some pods' servers (CGI, WSGI) take for another's: `X_Forwarded_For`. As nginx does, they go.
 pub fn strip_underscored(headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| name.as_str().contains('_')) {
-        return;
-    }
     let names: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
     for name in names {
         let same = name.as_str().replace('_', "-");

@@ -10,8 +10,8 @@ fn map(lines: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
-const PEER: HeaderValue = HeaderValue::from_static("203.0.113.7");
-const HOST: HeaderValue = HeaderValue::from_static("3000-ws.pool.test");
+static PEER: HeaderValue = HeaderValue::from_static("203.0.113.7");
+static HOST: HeaderValue = HeaderValue::from_static("3000-ws.pool.test");
 
 fn client(trusted: bool) -> ForwardedClient<'static> {
     ForwardedClient { peer: &PEER, trusted, https: true, host: &HOST, port: 443 }

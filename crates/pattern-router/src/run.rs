@@ -1,5 +1,6 @@
 //! The process: workers, a control thread beside them, signals, drain.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,11 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     let state = assemble(settings, None)?;
     let settings = state.settings.clone();
     let router = Arc::new(Router::new(state, Metrics::new()?));
-    let listeners = (0..settings.workers).map(|_| bind(settings.listen)).collect::<Result<Vec<_>, _>>()?;
+    // Port 0 is one that the system picks: the others share the first one's.
+    let first = bind(settings.listen)?;
+    let listen = first.local_addr()?;
+    let others = (1..settings.workers).map(|_| bind(listen));
+    let listeners = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
     let mut threads = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let (router, drain) = (Arc::clone(&router), settings.drain + CLOSE_STREAMS);
@@ -51,7 +56,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
         threads.push(thread.spawn(move || worker.block_on(run_worker(listener, router, drain)))?);
     }
     drop(guard);
-    let outcome = runtime.block_on(control(path.to_owned(), Arc::clone(&router)));
+    let outcome = runtime.block_on(control(path.to_owned(), Arc::clone(&router), listen));
     for thread in threads {
         let _ = thread.join();
     }
@@ -60,11 +65,11 @@ pub fn run(path: &Path) -> Result<(), RunError> {
 }
 
 /// Waits for the end, and makes it orderly.
-async fn control(_path: PathBuf, router: Arc<Router>) -> Result<(), RunError> {
+async fn control(_path: PathBuf, router: Arc<Router>, listen: SocketAddr) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let state = router.state();
-    tracing::info!(listen = %state.settings.listen, domain = state.settings.domain.name(), workers = state.settings.workers, "listening");
+    tracing::info!(%listen, domain = state.settings.domain.name(), workers = state.settings.workers, "listening");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

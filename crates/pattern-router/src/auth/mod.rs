@@ -8,6 +8,7 @@ mod session;
 use std::sync::Arc;
 
 use hyper::Method;
+use hyper::header::HeaderName;
 use hyper::http::request::Parts;
 
 pub use forward::ForwardAuth;
@@ -15,6 +16,7 @@ pub use origin::{OriginVerdict, check_origin};
 pub use session::SessionAuth;
 
 use crate::error::{ErrorCode, RouterError};
+use crate::fields::FieldGroups;
 use crate::proxy::{ClientLink, OwnAnswer, Route};
 use crate::router::RouterState;
 
@@ -49,6 +51,7 @@ impl Authenticator {
     pub async fn decide(
         &self,
         request: &mut Parts,
+        groups: FieldGroups,
         link: &ClientLink,
         state: &Arc<RouterState>,
         route: &Arc<Route>,
@@ -57,7 +60,9 @@ impl Authenticator {
         if matches!(self, Authenticator::None) {
             return Access::Pass { user: None };
         }
-        strip_auth_fields(request);
+        if groups.auth {
+            strip_auth_fields(request);
+        }
         if let Authenticator::Session(session) = self
             && let Some(answer) = session.own_path(request, link, state, route)
         {
@@ -88,12 +93,10 @@ fn is_preflight(request: &Parts) -> bool {
 
 /// `X-Auth-*` come from the application alone.
 fn strip_auth_fields(request: &mut Parts) {
-    let is_auth = |name: &str| name.starts_with(crate::fields::AUTH_PREFIX);
-    if request.headers.keys().any(|name| is_auth(name.as_str())) {
-        let names: Vec<_> = request.headers.keys().filter(|name| is_auth(name.as_str())).cloned().collect();
-        for name in names {
-            request.headers.remove(name);
-        }
+    let is_auth = |name: &&HeaderName| name.as_str().starts_with(crate::fields::AUTH_PREFIX);
+    let names: Vec<HeaderName> = request.headers.keys().filter(is_auth).cloned().collect();
+    for name in names {
+        request.headers.remove(name);
     }
 }
 

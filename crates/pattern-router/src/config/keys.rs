@@ -107,7 +107,7 @@ pub const KEYS: &[ConfigKey] = &[
     ),
     key("log_format", "json", "`json` or `human`"),
     key("admin_host", "127.0.0.1", "Address of `/health`, `/ready`, `/metrics` and the status page"),
-    key("admin_port", "8001", "Their port; 0: none"),
+    key("admin_port", "8001", "Their port; `off`: none"),
     key(
         "admin_token",
         "",

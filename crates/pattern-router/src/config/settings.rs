@@ -35,7 +35,11 @@ pub fn settings_from(
     let domain = domain(&mut reader);
     let settings = Settings {
         listen: socket(&mut reader, "host", "port"),
-        admin: Some(socket(&mut reader, "admin_host", "admin_port")).filter(|address| address.port() != 0),
+        admin: if reader.text("admin_port") == "off" {
+            None
+        } else {
+            Some(socket(&mut reader, "admin_host", "admin_port"))
+        },
         admin_token: reader.secret("admin_token"),
         admin_token_file: existing(&mut reader, "admin_token_file"),
         workers: workers(&mut reader),

@@ -85,7 +85,7 @@ impl Connector {
         let attempt = async {
             let socket = self.dial(key.address).await?;
             match key.protocol {
-                UpstreamProtocol::Http1 => http1(socket).await.map(Opened::Http1),
+                UpstreamProtocol::Http1 => http1(socket, websocket).await.map(Opened::Http1),
                 UpstreamProtocol::Http2 => http2(socket).await.map(Opened::Http2),
                 UpstreamProtocol::Tls => self.tls(socket, key.address.ip(), host, websocket).await,
             }
@@ -122,7 +122,7 @@ impl Connector {
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             return http2(stream).await.map(Opened::Http2);
         }
-        http1(stream).await.map(Opened::Http1)
+        http1(stream, websocket).await.map(Opened::Http1)
     }
 }
 
@@ -134,12 +134,13 @@ pub fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))
 }
 
-async fn http1<S>(socket: S) -> Result<Http1Sender, ConnectError>
+/// Some WebSocket servers compare names with their case: `Sec-Websocket-Key` is nearer to what they know.
+async fn http1<S>(socket: S, title_case: bool) -> Result<Http1Sender, ConnectError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
-    builder.title_case_headers(true).max_headers(MAX_ANSWER_FIELDS).max_buf_size(MAX_ANSWER_HEAD);
+    builder.title_case_headers(title_case).max_headers(MAX_ANSWER_FIELDS).max_buf_size(MAX_ANSWER_HEAD);
     let (sender, connection) =
         builder.handshake(TokioIo::new(socket)).await.map_err(ConnectError::Handshake)?;
     tokio::spawn(async move {

@@ -132,6 +132,13 @@ impl PodPool {
         OpenSlot { pool: Some(Arc::clone(self)) }
     }
 
+    /// The right to open a connection for a WebSocket, if there is a place.
+    pub fn acquire_stream(self: &Arc<PodPool>) -> Result<OpenSlot, QueueFull> {
+        let discarded = self.state.lock().take_slot_within(&self.bounds).ok_or(QueueFull)?;
+        drop(discarded);
+        Ok(OpenSlot { pool: Some(Arc::clone(self)) })
+    }
+
     fn lend(self: &Arc<PodPool>, sender: Http1Sender, now: Instant, reused: bool) -> LentConnection {
         let slot = OpenSlot { pool: Some(Arc::clone(self)) };
         LentConnection { sender: Some(sender), slot, since: now, reused, finished: false }

@@ -102,6 +102,12 @@ impl<C, W> PodConnections<C, W> {
         Some(self.idle.remove(0).0)
     }
 
+    /// The same for a connection that becomes a WebSocket, which keeps it for long: the hard bound holds.
+    pub fn take_slot_within(&mut self, bounds: &PoolBounds) -> Option<Option<C>> {
+        let fits = !self.idle.is_empty() || self.open + self.streams < bounds.hard;
+        fits.then(|| self.take_slot())
+    }
+
     /// Joins the queue; false if that is full.
     pub fn wait(&mut self, waiter: W, now: Instant) -> bool {
         let fits = self.waiting.len() < MAX_WAITING;
@@ -310,6 +316,19 @@ mod tests {
         assert_eq!(pool.note_connect(true, now + Duration::from_secs(2)), Duration::from_secs(2));
         pool.note_connect(false, now);
         assert_eq!(pool.note_connect(true, now + Duration::from_secs(3)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_websocket_gets_no_place_above_the_hard_bound() {
+        let mut pool = Pool::default();
+        for _ in 0..BOUNDS.hard {
+            assert_eq!(pool.take_slot_within(&BOUNDS), Some(None));
+            pool.detach(&BOUNDS);
+        }
+        assert_eq!(pool.take_slot_within(&BOUNDS), None);
+        assert_eq!(pool.acquire(Instant::now(), &BOUNDS), Acquired::Wait);
+        pool.close_stream(&BOUNDS);
+        assert_eq!(pool.take_slot_within(&BOUNDS), Some(None));
     }
 
     #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use super::route::{Route, find_route};
 use super::{Admitted, OwnAnswer};
 use crate::auth::Access;
 use crate::error::{ErrorCode, RouterError};
-use crate::fields;
+use crate::fields::{self, FieldGroups};
 use crate::router::RouterState;
 
 /// The longest path with its query, in bytes.
@@ -26,17 +26,18 @@ pub async fn admit(
     state: &Arc<RouterState>,
     record: &mut ExchangeRecord,
 ) -> Result<Admitted, OwnAnswer> {
-    check_form(&request, state)?;
+    let groups = FieldGroups::of(request.headers());
+    check_form(&request, groups, state)?;
     let extended_connect = is_websocket_connect(&request);
     check_method(&request, extended_connect)?;
     let route = find_route(link, state, host_of(&request)?, false, record.started).await?;
     if let Some(limit) = &state.settings.limits.rate {
         check_rate(link, state, &route, request.headers(), limit, record.started)?;
     }
-    let upgrade = extended_connect || request.headers().contains_key(header::UPGRADE);
+    let upgrade = extended_connect || groups.upgrade;
     let websocket = upgrade.then(|| hyper::upgrade::on(&mut request));
     let (mut request, body) = request.into_parts();
-    match state.authenticator.decide(&mut request, link, state, &route, extended_connect).await {
+    match state.authenticator.decide(&mut request, groups, link, state, &route, extended_connect).await {
         Access::Pass { user } => {
             if let Some(line) = record.line.as_mut() {
                 line.user = user;
@@ -44,7 +45,7 @@ pub async fn admit(
         }
         Access::Answer(answer) => return Err(answer),
     }
-    Ok(Admitted { route, websocket, extended_connect, request, body })
+    Ok(Admitted { route, groups, websocket, extended_connect, request, body })
 }
 
 /// RFC 8441: `:protocol` is `websocket`.
@@ -68,14 +69,18 @@ fn check_method(request: &Request<Incoming>, extended_connect: bool) -> Result<(
 }
 
 /// What other servers could read differently is refused, rather than passed on in the hope that they do not.
-fn check_form(request: &Request<Incoming>, state: &RouterState) -> Result<(), RouterError> {
+fn check_form(
+    request: &Request<Incoming>,
+    groups: FieldGroups,
+    state: &RouterState,
+) -> Result<(), RouterError> {
     let malformed = |detail: &str| Err(RouterError::new(ErrorCode::BadRequest, detail));
     let headers = request.headers();
-    if !fields::is_plainly_framed(headers) {
+    if groups.transfer_encoding && !fields::is_plainly_framed(headers) {
         let detail = "Only chunked, alone and once, is supported as Transfer-Encoding.";
         return Err(RouterError::new(ErrorCode::TransferCoding, detail));
     }
-    if request.version() < Version::HTTP_11 && headers.contains_key(header::TRANSFER_ENCODING) {
+    if groups.transfer_encoding && request.version() < Version::HTTP_11 {
         return malformed("HTTP/1.0 has no Transfer-Encoding.");
     }
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());

@@ -70,8 +70,8 @@ pub async fn forward(
     state: &Arc<RouterState>,
     record: &mut ExchangeRecord,
 ) -> Result<Answered, OwnAnswer> {
-    let Admitted { route, websocket, extended_connect, mut request, body } = admitted;
-    let kind = rewrite::rewrite_request(&mut request, link, state, &route, extended_connect)?;
+    let Admitted { route, groups, websocket, extended_connect, mut request, body } = admitted;
+    let kind = rewrite::rewrite_request(&mut request, groups, link, state, &route, extended_connect)?;
     let (limits, timeouts) = (&state.settings.limits, &state.settings.timeouts);
     let (body, upload) = if kind.websocket {
         (UpstreamBody::Empty, None)
@@ -144,7 +144,10 @@ impl Attempt<'_> {
             if shares && let Some(sender) = self.route.upstream.shared() {
                 return Ok(Connection::Http2(sender));
             }
-            let slot = if self.fresh {
+            // A WebSocket keeps its connection: one is opened for it.
+            let slot = if self.websocket {
+                self.route.upstream.acquire_stream().map_err(|_| self.all_in_use())?
+            } else if self.fresh {
                 self.route.upstream.acquire_fresh()
             } else {
                 match self.grant().await? {
@@ -164,11 +167,13 @@ impl Attempt<'_> {
         let acquire = self.route.upstream.acquire(&self.link.worker.router.metrics.pool_waits);
         match self.timer.limit(|| by, acquire).await {
             Some(Ok(grant)) => Ok(grant),
-            Some(Err(_)) | None => {
-                let detail = format!("Every connection to {} is in use.", self.route.name);
-                Err(RouterError::new(ErrorCode::Full, detail).retry_after(Duration::from_secs(1)))
-            }
+            Some(Err(_)) | None => Err(self.all_in_use()),
         }
+    }
+
+    fn all_in_use(&self) -> RouterError {
+        let detail = format!("Every connection to {} is in use.", self.route.name);
+        RouterError::new(ErrorCode::Full, detail).retry_after(Duration::from_secs(1))
     }
 
     async fn connect(&mut self, slot: OpenSlot) -> Result<Connection, ConnectError> {

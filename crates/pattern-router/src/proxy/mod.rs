@@ -26,6 +26,7 @@ pub use record::{AccessLine, ExchangeRecord};
 pub use route::Route;
 
 use crate::error::RouterError;
+use crate::fields::FieldGroups;
 use crate::metrics::ClientProtocol;
 use crate::pool::UpstreamPool;
 use crate::router::{Router, RouterState};
@@ -62,6 +63,7 @@ impl From<RouterError> for OwnAnswer {
 #[derive(Debug)]
 pub struct Admitted {
     pub route: Arc<Route>,
+    pub groups: FieldGroups,
     /// The upgrade of the client's side, if it asks for a WebSocket.
     pub websocket: Option<hyper::upgrade::OnUpgrade>,
     /// RFC 8441: a WebSocket on a stream of HTTP/2.

@@ -27,16 +27,18 @@ pub struct RequestKind {
 /// Makes a client's head one for the pod.
 pub fn rewrite_request(
     parts: &mut Parts,
+    groups: FieldGroups,
     link: &ClientLink,
     state: &RouterState,
     route: &Route,
     extended_connect: bool,
 ) -> Result<RequestKind, RouterError> {
     let headers = &mut parts.headers;
-    let groups = FieldGroups::of(headers);
     let asked = if groups.hop_by_hop { fields::strip_hop_by_hop(headers) } else { HopByHop::default() };
     let websocket = extended_connect || (asked.websocket && parts.method == Method::GET);
-    fields::strip_underscored(headers);
+    if groups.underscored {
+        fields::strip_underscored(headers);
+    }
     if groups.cookie {
         cookies::clean_request(headers);
     }
