@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::noise::Noise;
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
 
@@ -34,7 +34,7 @@ pub enum Rebalance {
 pub struct Context {
     pub offsets: Arc<Offsets>,
     pub metrics: Metrics,
-    health: Arc<Health>,
+    health: Arc<PodHealth>,
     noise: Noise,
     rebalances: Mutex<VecDeque<Rebalance>>,
     /// While the consumer is closing, rebalances are answered in the callback: nobody polls for them.
@@ -42,7 +42,7 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(offsets: Arc<Offsets>, health: Arc<Health>, metrics: Metrics) -> Self {
+    pub fn new(offsets: Arc<Offsets>, health: Arc<PodHealth>, metrics: Metrics) -> Self {
         Context {
             offsets,
             metrics,

@@ -12,7 +12,7 @@ use super::commit_error::CommitError;
 use super::context::Context;
 use super::properties::without_value;
 use super::topic_ids::Answering;
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::metrics::Metrics;
 use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
 
@@ -56,7 +56,7 @@ impl Group {
     pub fn create(
         properties: &ClientConfig,
         offsets: Arc<Offsets>,
-        health: Arc<Health>,
+        health: Arc<PodHealth>,
         metrics: Metrics,
     ) -> KafkaResult<Group> {
         let context = Context::new(offsets, health, metrics);

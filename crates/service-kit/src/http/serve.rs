@@ -4,10 +4,12 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,66 +23,68 @@ use tokio_util::sync::CancellationToken;
 
 use super::socket;
 
-/// A client has this long to send a request's head, the first as well as the next one.
+/// The time that a client has to send a request's head, of the first request and of each further one.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// No connection lasts longer, also where its client reads its reply slowly.
+/// No connection lasts longer, even if its client is still reading a response.
 pub const CONNECTION_LIFE: Duration = Duration::from_secs(300);
-/// Connections of a listener; one more ends the oldest, so that a probe is always heard.
+/// Connections of a listener; one more closes the oldest, so that a probe is always answered.
 pub const MAX_CONNECTIONS: usize = 128;
-/// What is being answered at the end may be answered for this long.
+/// How long a response may continue after shutdown.
 pub const GRACE: Duration = Duration::from_secs(2);
 
-/// A stream ends by itself this long after its connection began, so that its client sees it end in order.
+/// An endless response (Server-Sent Events) has to end this long after its connection was accepted, so that its client
+/// sees a complete response instead of a reset at [`CONNECTION_LIFE`].
 pub const STREAM_LIFE: Duration = Duration::from_secs(240);
 
-/// When streams of a request's connection end.
+/// An extension of each request: when endless responses on its connection have to end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct EndsAt(pub Instant);
+pub struct StreamDeadline(pub Instant);
 
-/// The head of a request, and what is buffered of its reply, in bytes.
+/// The head of a request, and the buffered part of its response, in bytes.
 const MAX_BUFFER: usize = 16 * 1_024;
 /// After an error that the next accept would meet as well (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves until `shutdown`, then ends its connections, within twice [`GRACE`] at the very most.
+/// Serves until `shutdown`, then closes its connections, within twice [`GRACE`] at most. Each request carries its
+/// client's address ([`ConnectInfo`]) and its [`StreamDeadline`] as extensions.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let mut connections = Connections::default();
+    let mut connections = OpenConnections::default();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(ended) = connections.tasks.join_next() => {
                 if let Err(error) = ended && error.is_panic() {
-                    tracing::error!(%error, "a request of the sidecar failed");
+                    tracing::error!(event = "http_handler_panicked", %error, "HTTP handler panicked");
                 }
             }
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
-                    if let Err(error) = socket::bound(&client) {
-                        tracing::debug!(%error, "a client's socket keeps the system's bounds");
+                Ok((client, address)) => {
+                    if let Err(error) = socket::limit_buffers(&client) {
+                        tracing::debug!(event = "socket_not_limited", %error, "could not limit the client's socket buffers");
                     }
-                    connections.begin(converse(client, router.clone(), shutdown.clone()));
+                    connections.spawn(serve_connection(client, address, router.clone(), shutdown.clone()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "the sidecar cannot accept connections");
+                    tracing::warn!(event = "accept_failed", %error, "cannot accept HTTP connections");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
         }
     }
     drop(listener);
-    connections.end().await;
+    connections.close().await;
 }
 
 /// The open connections, oldest first.
 #[derive(Default)]
-struct Connections {
+struct OpenConnections {
     tasks: JoinSet<()>,
     order: VecDeque<AbortHandle>,
 }
 
-impl Connections {
-    fn begin(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+impl OpenConnections {
+    fn spawn(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
         if self.order.len() >= MAX_CONNECTIONS {
             self.order.retain(|task| !task.is_finished());
         }
@@ -92,20 +96,26 @@ impl Connections {
         self.order.push_back(self.tasks.spawn(connection));
     }
 
-    /// Waits for those that are still being answered; what is left then is dropped.
-    async fn end(mut self) {
+    /// Waits for responses under way; connections that are left after that are dropped.
+    async fn close(mut self) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = timeout(GRACE * 2, all).await;
     }
 }
 
 /// One connection, from its first request to its end.
-async fn converse(socket: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn serve_connection(
+    socket: TcpStream,
+    address: SocketAddr,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(MAX_BUFFER);
-    let (router, end) = (TowerToHyperService::new(router), EndsAt(Instant::now() + STREAM_LIFE));
+    let (router, deadline) = (TowerToHyperService::new(router), StreamDeadline(Instant::now() + STREAM_LIFE));
     let service = service_fn(|mut request: Request<Incoming>| {
-        request.extensions_mut().insert(end);
+        request.extensions_mut().insert(deadline);
+        request.extensions_mut().insert(ConnectInfo(address));
         router.call(request)
     });
     let connection = http.serve_connection(TokioIo::new(socket), service);
@@ -120,7 +130,7 @@ async fn converse(socket: TcpStream, router: Router, shutdown: CancellationToken
     let _ = timeout(GRACE, connection).await;
 }
 
-/// The client was gone before its connection was accepted; the next accept is another's.
+/// The client left before its connection was accepted; that says nothing about the next accept.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

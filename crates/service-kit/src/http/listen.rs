@@ -14,7 +14,7 @@ const BIND_DEADLINE: Duration = Duration::from_secs(10);
 #[error("{key} {port}: cannot listen on {address}: {reason}")]
 pub struct BindError {
     /// The key in the configuration, as `api.port`.
-    pub key: &'static str,
+    pub key: String,
     pub port: u16,
     /// Host and port, an IPv6 address in brackets.
     pub address: String,
@@ -22,13 +22,21 @@ pub struct BindError {
     pub reason: String,
 }
 
-/// Binds and listens. `key` is the key in the configuration that holds the port.
-pub async fn bind(key: &'static str, host: &str, port: u16) -> Result<TcpListener, BindError> {
+/// Binds and listens; port 0 lets the system choose. `key` is the key in the configuration that holds the port.
+///
+/// # Errors
+/// Names the key, the address and the system's reason.
+pub async fn bind(key: &str, host: &str, port: u16) -> Result<TcpListener, BindError> {
     let bound = match timeout(BIND_DEADLINE, TcpListener::bind((bare(host), port))).await {
         Ok(bound) => bound,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "its name could not be looked up in 10 s")),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "host name not resolved within 10 s")),
     };
-    bound.map_err(|error| BindError { key, port, address: address(host, port), reason: words(&error) })
+    bound.map_err(|error| BindError {
+        key: key.to_owned(),
+        port,
+        address: address(host, port),
+        reason: words(&error),
+    })
 }
 
 /// Without the brackets that some write around an IPv6 address.
@@ -54,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv6_host_stands_in_brackets() {
+    fn an_ipv6_host_is_put_in_brackets() {
         assert_eq!(address("::1", 80), "[::1]:80");
         assert_eq!(address("[::1]", 80), "[::1]:80");
         assert_eq!(address("0.0.0.0", 80), "0.0.0.0:80");
