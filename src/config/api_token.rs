@@ -6,24 +6,24 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use service_kit::http::token::BearerToken;
 
-use super::errors::{Mistakes, Place};
+use super::errors::{Mistakes, SourceLocation};
 use super::keys::{API_TOKEN, API_TOKEN_FILE};
 use super::password::from_file;
-use super::reading::Reading;
+use super::section_reader::Reading;
 
 /// The API's bearer token, and where it comes from.
 #[derive(Clone, Debug)]
-pub struct Token {
+pub struct ApiToken {
     bearer: Arc<BearerToken>,
     /// The file that it was read from, unless its text is in the configuration.
     pub(super) file: Option<String>,
 }
 
-impl Token {
+impl ApiToken {
     /// # Errors
     /// It cannot be sent in a header; the error does not show it.
-    pub fn new(secret: SecretString) -> Result<Token, &'static str> {
-        Ok(Token { bearer: Arc::new(BearerToken::new(secret)?), file: None })
+    pub fn new(secret: SecretString) -> Result<ApiToken, &'static str> {
+        Ok(ApiToken { bearer: Arc::new(BearerToken::new(secret)?), file: None })
     }
 
     #[must_use]
@@ -33,38 +33,42 @@ impl Token {
 
     /// Whether both have the same text.
     #[must_use]
-    pub(super) fn is(&self, other: &Token) -> bool {
+    pub(super) fn is(&self, other: &ApiToken) -> bool {
         self.bearer == other.bearer
     }
 
     /// Whether a token that is not in a file of its own was replaced: that takes a restart.
-    pub(super) fn needs_restart_for(&self, new: Option<&Token>) -> bool {
+    pub(super) fn needs_restart_for(&self, new: Option<&ApiToken>) -> bool {
         self.file.is_none() && new.is_some_and(|new| new.file.is_none() && !self.is(new))
     }
 }
 
 /// Reads a token's file.
-fn read(file: &str) -> Result<Token, String> {
-    let token = Token::new(from_file(file)?).map_err(|problem| format!("the token {problem}"))?;
-    Ok(Token { file: Some(file.to_owned()), ..token })
+fn read(file: &str) -> Result<ApiToken, String> {
+    let token = ApiToken::new(from_file(file)?).map_err(|problem| format!("the token {problem}"))?;
+    Ok(ApiToken { file: Some(file.to_owned()), ..token })
 }
 
 /// The token as its file has it now, where it has one.
-pub(super) fn reread(token: &Arc<Token>, mistakes: &mut Mistakes) -> Arc<Token> {
+pub(super) fn reread(token: &Arc<ApiToken>, mistakes: &mut Mistakes) -> Arc<ApiToken> {
     let Some(file) = &token.file else { return Arc::clone(token) };
     mistakes.reads(Path::new(file));
     match read(file) {
         Ok(new) if new.is(token) => Arc::clone(token),
         Ok(new) => Arc::new(new),
         Err(problem) => {
-            mistakes.add(Place::File { path: file.clone(), line: None }, API_TOKEN_FILE.path, problem);
+            mistakes.add(
+                SourceLocation::File { path: file.clone(), line: None },
+                API_TOKEN_FILE.path,
+                problem,
+            );
             Arc::clone(token)
         }
     }
 }
 
 /// Takes the token from whichever of the two keys is set; the environment's overrides the file's. Empty is none.
-pub(super) fn take(reading: &mut Reading<'_>) -> Option<Token> {
+pub(super) fn take(reading: &mut Reading<'_>) -> Option<ApiToken> {
     for (key, other) in [(API_TOKEN, API_TOKEN_FILE), (API_TOKEN_FILE, API_TOKEN)] {
         if reading.is_from_environment(&key) && !reading.is_from_environment(&other) {
             reading.entries.remove(other.path);
@@ -80,7 +84,7 @@ pub(super) fn take(reading: &mut Reading<'_>) -> Option<Token> {
             return None;
         }
         (Some(text), None) => {
-            let token = Token::new(SecretString::from(text));
+            let token = ApiToken::new(SecretString::from(text));
             (API_TOKEN, of_text, token.map_err(|problem| format!("the token {problem}")))
         }
         (None, Some(file)) => (API_TOKEN_FILE, of_file, read(file)),
