@@ -20,7 +20,7 @@ use crate::config::{
 };
 use crate::dispatch::{Dispatcher, Reconfiguration};
 use crate::metrics::Metrics;
-use crate::pool::Pool;
+use crate::pool::SessionPool;
 use crate::storage::Storage;
 pub(super) use replaced::Replaced;
 pub(super) use storages::{OpenStorages, open, open_all};
@@ -39,7 +39,7 @@ const MISTAKES_TOLD: usize = 20;
 pub(super) struct Reloader {
     pub sources: Sources,
     pub current: Arc<Current>,
-    pub pool: Pool,
+    pub pool: SessionPool,
     pub dispatcher: Dispatcher,
     pub storages: OpenStorages,
     pub metrics: Metrics,

@@ -17,7 +17,7 @@ use crate::health::Health;
 use crate::insight::{Failures, Partitions};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
-use crate::pool::{Ftp, Pool};
+use crate::pool::{FtpConnector, SessionPool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::sidecar::View;
 use crate::storage::{Names, Target};
@@ -79,14 +79,14 @@ impl<'a> Shared<'a> {
         Names::new(group.witness(), &kafka.consumer_group, topics).map_err(Error::Random)
     }
 
-    pub fn pool(&self) -> Pool {
+    pub fn pool(&self) -> SessionPool {
         let connections = self.config.connections.ftp.values().cloned();
-        Pool::new(&self.config.pool, connections, Ftp, &self.metrics)
+        SessionPool::new(&self.config.pool, connections, FtpConnector, &self.metrics)
     }
 
     pub fn dispatcher(
         &self,
-        pool: &Pool,
+        pool: &SessionPool,
         storages: &Storages,
         names: Names,
         answers: mpsc::Sender<Answered>,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ftp_pooler::config::Pool as Limits;
 use ftp_pooler::dispatch::{Answered, Budget, Deferral, Dispatcher, Job, Wiring};
 use ftp_pooler::outcome::Verdict;
-use ftp_pooler::pool::{Ftp, Pool};
+use ftp_pooler::pool::{FtpConnector, SessionPool};
 use tokio::sync::mpsc;
 
 use super::*;
@@ -36,7 +36,7 @@ impl Pod {
         let (sender, answers) = mpsc::channel(100);
         let budget = Budget::new(100, 1 << 20);
         let dispatcher = Dispatcher::new(Wiring {
-            pool: Pool::new(&limits, connections.clone(), Ftp, &metrics),
+            pool: SessionPool::new(&limits, connections.clone(), FtpConnector, &metrics),
             traces: ftp_pooler::traces::Traces::default(),
             carrier: Transfer::new(storages, names(), metrics.clone()),
             connections,

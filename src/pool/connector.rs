@@ -1,4 +1,4 @@
-//! How a session is opened, judged and closed: all that the pool needs to know of one.
+//! How a session is opened, checked and closed: all that the pool needs to know about one.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -8,22 +8,22 @@ use crate::config::FtpConnection;
 use crate::failure::TryError;
 use crate::ftp;
 
-/// Opens and closes sessions. The pool knows sessions only through this, so that tests can do without a server.
-pub trait Connect: Send + Sync + 'static {
+/// Opens and closes sessions. The pool knows sessions only through this, so tests need no server.
+pub trait SessionConnector: Send + Sync + 'static {
     type Session: Send + 'static;
 
-    /// What the sessions of one connection find out about its server and tell each other. It ends with the settings
-    /// that they were opened with.
-    type Known: Debug + Default + Send + Sync + 'static;
+    /// What the sessions of one connection learn about its server and share. It is discarded with the settings that
+    /// they were opened with.
+    type ServerProfile: Debug + Default + Send + Sync + 'static;
 
-    /// Connects and logs in. May be dropped at any time; its socket is closed then.
+    /// Connects and logs in. Cancel-safe: when dropped, the socket is closed.
     fn open(
         &self,
         connection: &FtpConnection,
-        known: &Arc<Self::Known>,
+        server_profile: &Arc<Self::ServerProfile>,
     ) -> impl Future<Output = Result<Self::Session, TryError>> + Send;
 
-    /// False once an exchange was left unfinished: the session is thrown away. No round trip.
+    /// False once an exchange was left unfinished: the session must be closed. No round trip.
     fn is_sound(&self, session: &Self::Session) -> bool;
 
     /// False if the server has ended an idle session. No round trip.
@@ -32,24 +32,24 @@ pub trait Connect: Send + Sync + 'static {
     /// True once an idle session is too old to be used again. No round trip.
     fn is_expired(&self, session: &Self::Session) -> bool;
 
-    /// Says goodbye where that is possible; the socket is closed when this returns or is dropped.
+    /// Sends QUIT if possible; the socket is closed when this returns or is dropped.
     fn close(&self, session: Self::Session) -> impl Future<Output = ()> + Send;
 }
 
 /// Sessions on real servers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ftp;
+pub struct FtpConnector;
 
-impl Connect for Ftp {
+impl SessionConnector for FtpConnector {
     type Session = ftp::Session;
-    type Known = ftp::Known;
+    type ServerProfile = ftp::Known;
 
     async fn open(
         &self,
         connection: &FtpConnection,
-        known: &Arc<ftp::Known>,
+        server_profile: &Arc<ftp::Known>,
     ) -> Result<ftp::Session, TryError> {
-        ftp::Session::open_knowing(connection, known).await
+        ftp::Session::open_knowing(connection, server_profile).await
     }
 
     fn is_sound(&self, session: &ftp::Session) -> bool {
