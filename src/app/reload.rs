@@ -21,7 +21,7 @@ use crate::config::{
 use crate::dispatch::{Dispatcher, Reconfiguration};
 use crate::metrics::Metrics;
 use crate::pool::SessionPool;
-use crate::storage::Storage;
+use crate::storage::LocalStorage;
 pub(super) use replaced::Replaced;
 pub(super) use storages::{OpenStorages, open, open_all};
 
@@ -77,7 +77,7 @@ struct Found {
     config: Config,
     changes: Changes,
     /// New local connections, and those that lie elsewhere now.
-    opened: BTreeMap<String, Arc<Storage>>,
+    opened: BTreeMap<String, Arc<LocalStorage>>,
 }
 
 /// Every mistake, a line each.

@@ -20,14 +20,15 @@ async fn the_next_owner_of_a_record_removes_its_last_owners_temp_file() {
             for name in [dead.as_str(), others.as_str(), ".ftp-pooler-notes", "file"] {
                 std::fs::write(place.base.join(directory).join(name), "part").unwrap();
             }
-            let mine = Owner::of(&record(7), &place.names);
+            let mine = FileOwner::of(&record(7), &place.names);
             let target = place.storage.resolve(&format!("/{directory}x")).unwrap();
-            let Begun::Now(mut file) = place.storage.create(&target, mine, true).await.unwrap() else {
+            let DownloadStart::Now(mut file) = place.storage.create(&target, mine, true).await.unwrap()
+            else {
                 panic!()
             };
             file.write(&pattern(3 * CHUNK)).await.unwrap();
             sweep(&place).await;
-            file.publish(Finish::default(), || true).await.unwrap();
+            file.publish(PublishMetadata::default(), || true).await.unwrap();
 
             assert!(!place.base.join(directory).join(dead.as_str()).exists());
             for name in [others.as_str(), ".ftp-pooler-notes", "file", "x"] {
@@ -45,7 +46,7 @@ async fn a_directory_that_is_not_there_or_leads_out_is_left_alone() {
         std::os::unix::fs::symlink(&place.outside, place.base.join("out")).unwrap();
         for path in ["/new/x", "/out/x"] {
             let target = place.storage.resolve(path).unwrap();
-            let mine = Owner::of(&record(7), &place.names);
+            let mine = FileOwner::of(&record(7), &place.names);
             let _ = place.storage.create(&target, mine, true).await;
         }
         sweep(&place).await;

@@ -6,14 +6,14 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, SeekFrom};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::beneath::{self, Beneath};
-use super::error::{Doing, Side, StorageError};
-use super::finish::Finish;
-use super::mark::Remembered;
-use super::owner::Owner;
-use super::part::{self, Part, Parts, Place, Stamp};
+use super::confined_dir::{self, ConfinedDir};
+use super::error::{OperationContext, PathRole, StorageError};
+use super::file_owner::FileOwner;
+use super::origin_mark::MarkedFile;
+use super::partial_download::{self, PartialDownload, PartialDownloads, RemoteSourceId, SourceStamp};
+use super::publish_metadata::PublishMetadata;
 use super::source::fill;
-use super::target::Target;
+use super::target::LocalTarget;
 use super::temp_file::CHUNK;
 
 /// Written bytes after which they are sent to the disk without being asked for yet, so that the last sync
@@ -22,26 +22,26 @@ const SYNC_EVERY: u64 = 64 << 20;
 
 /// Where a download goes, and under which name until it is whole.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub target: Target,
-    pub owner: Owner,
+pub(super) struct TempFilePlan {
+    pub target: LocalTarget,
+    pub owner: FileOwner,
     pub overwrite: bool,
     /// What it is a part of until it is whole, where that is known.
-    pub source: Option<Stamp>,
+    pub source: Option<SourceStamp>,
 }
 
 /// What a look at the target has found.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(super) enum TargetProbe {
     /// The file that is to be made is there, with so many bytes.
-    Before(Remembered),
+    Before(MarkedFile),
     /// It is to be made; an earlier owner of the record may have brought a part of it.
-    Now(Option<Part>),
+    Now(Option<PartialDownload>),
 }
 
-impl Plan {
-    pub fn doing(&self, what: &'static str) -> Doing<'_> {
-        Doing { what, path: self.target.as_written(), side: Side::Destination }
+impl TempFilePlan {
+    pub fn doing(&self, what: &'static str) -> OperationContext<'_> {
+        OperationContext { what, path: self.target.as_written(), side: PathRole::Destination }
     }
 
     /// Looks at the target before a byte is fetched, without changing anything: what the file that is there
@@ -50,18 +50,22 @@ impl Plan {
     ///
     /// # Errors
     /// The target is there and must not be replaced, is a directory, or stands where nothing may be written.
-    pub fn look(&self, beneath: &Beneath, sought: Option<(&Parts, &Place)>) -> Result<Look, StorageError> {
+    pub fn probe(
+        &self,
+        confined_dir: &ConfinedDir,
+        sought: Option<(&PartialDownloads, &RemoteSourceId)>,
+    ) -> Result<TargetProbe, StorageError> {
         let doing = self.doing("create");
         let failed = |errno| doing.failed(errno);
-        let (dir, missing) = beneath.nearest(self.target.parent()).map_err(failed)?;
+        let (dir, missing) = confined_dir.nearest(self.target.parent()).map_err(failed)?;
         if missing.is_empty() {
-            match beneath::look_at(&dir, self.target.name()).map_err(failed)? {
-                Some(stat) if beneath::is_dir(&stat) => return Err(failed(Errno::ISDIR)),
-                Some(stat) if beneath::is_file(&stat) => {
+            match confined_dir::look_at(&dir, self.target.name()).map_err(failed)? {
+                Some(stat) if confined_dir::is_dir(&stat) => return Err(failed(Errno::ISDIR)),
+                Some(stat) if confined_dir::is_file(&stat) => {
                     if let Some(remembered) = self.owner.mark.on(&dir, self.target.name()) {
                         // Who published it may have died before its directory was synced.
-                        beneath::sync_dir(&dir).map_err(failed)?;
-                        return Ok(Look::Before(remembered));
+                        confined_dir::sync_dir(&dir).map_err(failed)?;
+                        return Ok(TargetProbe::Before(remembered));
                     }
                     if !self.overwrite {
                         return Err(self.exists());
@@ -71,11 +75,12 @@ impl Plan {
                 _ => {}
             }
         }
-        beneath::may_write(&dir).map_err(failed)?;
+        confined_dir::may_write(&dir).map_err(failed)?;
         let sought = sought.filter(|_| missing.is_empty());
-        let find =
-            |(parts, place): (&Parts, &Place)| parts.find(&dir, self.target.parent(), &self.owner, place);
-        Ok(Look::Now(sought.and_then(find)))
+        let find = |(parts, place): (&PartialDownloads, &RemoteSourceId)| {
+            parts.find(&dir, self.target.parent(), &self.owner, place)
+        };
+        Ok(TargetProbe::Now(sought.and_then(find)))
     }
 
     fn temp(&self) -> &str {
@@ -89,9 +94,9 @@ impl Plan {
 
 /// A temp file beside its target. Dropped unpublished, it removes itself.
 #[derive(Debug)]
-pub(super) struct Draft {
-    beneath: Arc<Beneath>,
-    plan: Plan,
+pub(super) struct TempFileHandle {
+    confined_dir: Arc<ConfinedDir>,
+    plan: TempFilePlan,
     parent: OwnedFd,
     file: OwnedFd,
     size: u64,
@@ -100,17 +105,20 @@ pub(super) struct Draft {
     stands: bool,
 }
 
-impl Draft {
+impl TempFileHandle {
     /// Makes the target's parents, durably, and an empty temp file in the last one.
-    pub fn create(beneath: Arc<Beneath>, plan: Plan) -> Result<Draft, StorageError> {
-        let parent = beneath
+    pub fn create(
+        confined_dir: Arc<ConfinedDir>,
+        plan: TempFilePlan,
+    ) -> Result<TempFileHandle, StorageError> {
+        let parent = confined_dir
             .make(plan.target.parent())
             .map_err(|errno| plan.doing("make the directories of").failed(errno))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
         let file = retry_on_intr(|| rustix::fs::openat(&parent, plan.temp(), flags, mode))
             .map_err(|errno| plan.doing("create a temp file beside").failed(errno))?;
-        Ok(Draft { beneath, plan, parent, file, size: 0, unsynced: 0, stands: true })
+        Ok(TempFileHandle { confined_dir, plan, parent, file, size: 0, unsynced: 0, stands: true })
     }
 
     /// Writes all of `data` at the end.
@@ -137,7 +145,7 @@ impl Draft {
     /// Makes the file remember what it is a part of, where that is known; so many bytes of it are durable.
     pub fn remember(&self, durable: u64) {
         let Some(source) = &self.plan.source else { return };
-        if let Err(errno) = part::remember(&self.file, &self.plan.owner.mark, source, durable) {
+        if let Err(errno) = partial_download::remember(&self.file, &self.plan.owner.mark, source, durable) {
             let path = self.plan.target.as_written();
             tracing::debug!(path, error = %errno, "the temp file does not remember what it is a part of");
         }
@@ -182,10 +190,14 @@ impl Draft {
 
     /// Marks the file, makes it durable, renames it to its target, and makes that durable too. `still_ours`
     /// is asked as late as can be.
-    pub fn publish(mut self, finish: &Finish, still_ours: impl FnOnce() -> bool) -> Result<(), StorageError> {
+    pub fn publish(
+        mut self,
+        finish: &PublishMetadata,
+        still_ours: impl FnOnce() -> bool,
+    ) -> Result<(), StorageError> {
         finish.apply(&self.plan, &self.file, self.size)?;
         if self.plan.source.is_some()
-            && let Err(errno) = part::forget(&self.file)
+            && let Err(errno) = partial_download::forget(&self.file)
         {
             let path = self.plan.target.as_written();
             tracing::debug!(path, error = %errno, "the file still says that it is a part of one");
@@ -197,7 +209,7 @@ impl Draft {
             return Err(StorageError::LeaseEnded);
         }
         if self.plan.overwrite { self.place_over() } else { self.place_new() }?;
-        beneath::sync_dir(&self.parent)
+        confined_dir::sync_dir(&self.parent)
             .map_err(|errno| self.plan.doing("sync the directory of").failed(errno))
     }
 
@@ -206,7 +218,7 @@ impl Draft {
     fn parent_is_in_its_place(&self) -> Result<(), StorageError> {
         let doing = self.plan.doing("publish");
         let failed = |errno| doing.failed(errno);
-        let now = self.beneath.dir(self.plan.target.parent()).map_err(failed)?;
+        let now = self.confined_dir.dir(self.plan.target.parent()).map_err(failed)?;
         if same_file(&now, &self.parent).map_err(failed)? {
             return Ok(());
         }
@@ -261,7 +273,7 @@ impl Draft {
 
     fn stands_at(&self, name: &str) -> bool {
         let (Ok(Some(there)), Ok(ours)) =
-            (beneath::look_at(&self.parent, name), rustix::fs::fstat(&self.file))
+            (confined_dir::look_at(&self.parent, name), rustix::fs::fstat(&self.file))
         else {
             return false;
         };
@@ -281,7 +293,7 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
+impl Drop for TempFileHandle {
     fn drop(&mut self) {
         if self.stands {
             self.remove();
@@ -321,10 +333,10 @@ mod tests {
     use super::*;
     use crate::storage::tests::owner;
 
-    fn draft(base: &Path) -> Draft {
-        let target = Target::resolve(base, "/x").unwrap();
-        let plan = Plan { target, owner: owner(0), overwrite: false, source: None };
-        let mut draft = Draft::create(Arc::new(Beneath::open(base).unwrap()), plan).unwrap();
+    fn draft(base: &Path) -> TempFileHandle {
+        let target = LocalTarget::resolve(base, "/x").unwrap();
+        let plan = TempFilePlan { target, owner: owner(0), overwrite: false, source: None };
+        let mut draft = TempFileHandle::create(Arc::new(ConfinedDir::open(base).unwrap()), plan).unwrap();
         draft.append(b"new").unwrap();
         draft
     }

@@ -15,8 +15,8 @@ use rustix::fs::{Dir, Mode, OFlags, XattrFlags};
 use rustix::io::{Errno, retry_on_intr};
 use sha2::{Digest, Sha256};
 
-use super::mark::Mark;
-use super::owner::Owner;
+use super::file_owner::FileOwner;
+use super::origin_mark::OriginMark;
 
 /// The extended attribute's name.
 const NAME: &str = "user.ftp-pooler.part";
@@ -38,25 +38,25 @@ static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
 
 /// Where a source stands: a server, an account, a path. Only its hash is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place(String);
+pub struct RemoteSourceId(String);
 
-impl Place {
+impl RemoteSourceId {
     #[must_use]
-    pub fn new(host: &str, port: u16, user: &str, path: &str) -> Place {
+    pub fn new(host: &str, port: u16, user: &str, path: &str) -> RemoteSourceId {
         let mut hash = Sha256::new();
         for part in [host, &port.to_string(), user, path] {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
         let hex = |text: String, byte: &u8| format!("{text}{byte:02x}");
-        Place(hash.finalize().iter().take(16).fold(String::new(), hex))
+        RemoteSourceId(hash.finalize().iter().take(16).fold(String::new(), hex))
     }
 }
 
 /// A source, as its server described it when a transfer began.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    pub place: Place,
+pub struct SourceStamp {
+    pub place: RemoteSourceId,
     /// In bytes.
     pub size: u64,
     pub modified: Timestamp,
@@ -64,16 +64,21 @@ pub struct Stamp {
 
 /// The first bytes of a source, as another owner of the record has brought them.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PartialDownload {
     pub file: OwnedFd,
-    pub source: Stamp,
+    pub source: SourceStamp,
     /// So many that can be relied on.
     pub bytes: u64,
 }
 
 /// Makes a temp file remember what it is a part of; `durable` bytes of it have been synced.
-pub(super) fn remember(file: &OwnedFd, mark: &Mark, source: &Stamp, durable: u64) -> Result<(), Errno> {
-    let Stamp { place, size, modified } = source;
+pub(super) fn remember(
+    file: &OwnedFd,
+    mark: &OriginMark,
+    source: &SourceStamp,
+    durable: u64,
+) -> Result<(), Errno> {
+    let SourceStamp { place, size, modified } = source;
     let (modified, boot) = (modified.as_nanosecond(), BOOT.as_deref().unwrap_or("-"));
     let value = format!("{mark} {size} {modified} {} {boot} {durable}", place.0);
     retry_on_intr(|| rustix::fs::fsetxattr(file, NAME, value.as_bytes(), XattrFlags::empty()))
@@ -89,42 +94,48 @@ pub(super) fn forget(file: &OwnedFd) -> Result<(), Errno> {
 
 /// The parts that stand in the directories of one storage, as found by the latest look into each. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Parts(Arc<Mutex<HashMap<Arc<str>, Looked>>>);
+pub(super) struct PartialDownloads(Arc<Mutex<HashMap<Arc<str>, DirectoryScan>>>);
 
 #[derive(Debug)]
-struct Looked {
+struct DirectoryScan {
     at: Instant,
     /// Names, by what the files remember before their sizes: their records.
     names: HashMap<String, String>,
 }
 
 /// What the latest look into a directory tells of a record.
-enum Known {
+enum ScanResult {
     /// The name of its part.
-    Part(String),
+    PartialDownload(String),
     None,
     /// The directory has to be read.
     NotYet,
 }
 
-impl Parts {
+impl PartialDownloads {
     /// What an earlier owner of the record has left of `place` in `dir`, which is `directory`. The directory is read
     /// once in an assignment: a part that comes into being later is not another owner's. Blocks.
-    pub fn find(&self, dir: &OwnedFd, directory: &str, owner: &Owner, place: &Place) -> Option<Part> {
+    pub fn find(
+        &self,
+        dir: &OwnedFd,
+        directory: &str,
+        owner: &FileOwner,
+        place: &RemoteSourceId,
+    ) -> Option<PartialDownload> {
         let mark = owner.mark.to_string();
         let name = match self.known(directory, owner.lease.since(), &mark) {
-            Known::Part(name) => name,
-            Known::None => return None,
-            Known::NotYet => self.look(dir, directory, &mark)?,
+            ScanResult::PartialDownload(name) => name,
+            ScanResult::None => return None,
+            ScanResult::NotYet => self.look(dir, directory, &mark)?,
         };
         open(dir, &name, &mark).filter(|part| part.source.place == *place && part.bytes > 0)
     }
 
-    fn known(&self, directory: &str, since: Instant, mark: &str) -> Known {
+    fn known(&self, directory: &str, since: Instant, mark: &str) -> ScanResult {
         let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match looked.get_mut(directory).filter(|known| known.at >= since) {
-            Some(known) => known.names.remove(mark).map_or(Known::None, Known::Part),
-            None => Known::NotYet,
+            Some(known) => known.names.remove(mark).map_or(ScanResult::None, ScanResult::PartialDownload),
+            None => ScanResult::NotYet,
         }
     }
 
@@ -136,7 +147,7 @@ impl Parts {
         if looked.len() >= MAX_DIRECTORIES {
             looked.clear();
         }
-        looked.insert(directory.into(), Looked { at, names });
+        looked.insert(directory.into(), DirectoryScan { at, names });
         found
     }
 }
@@ -162,13 +173,13 @@ fn read(dir: &OwnedFd) -> Result<HashMap<String, String>, Errno> {
     Ok(names)
 }
 
-fn open(dir: &OwnedFd, name: &str, mark: &str) -> Option<Part> {
+fn open(dir: &OwnedFd, name: &str, mark: &str) -> Option<PartialDownload> {
     let (file, value) = open_any(dir, name)?;
-    let (_, Remembered { source, boot, durable }) = split(&value).filter(|(whose, _)| whose == mark)?;
+    let (_, PartialMark { source, boot, durable }) = split(&value).filter(|(whose, _)| whose == mark)?;
     let size = u64::try_from(rustix::fs::fstat(&file).ok()?.st_size).ok()?;
     let is_this_boot = BOOT.as_ref().is_some_and(|this| *this == boot);
     let bytes = if is_this_boot { size } else { durable.min(size) };
-    Some(Part { file, bytes: bytes.min(source.size), source })
+    Some(PartialDownload { file, bytes: bytes.min(source.size), source })
 }
 
 fn open_any(dir: &OwnedFd, name: &str) -> Option<(OwnedFd, String)> {
@@ -181,20 +192,20 @@ fn open_any(dir: &OwnedFd, name: &str) -> Option<(OwnedFd, String)> {
 }
 
 /// What stands behind the mark.
-struct Remembered {
-    source: Stamp,
+struct PartialMark {
+    source: SourceStamp,
     boot: String,
     durable: u64,
 }
 
 /// Takes a value apart: the mark, and the rest.
-fn split(value: &str) -> Option<(String, Remembered)> {
+fn split(value: &str) -> Option<(String, PartialMark)> {
     let mut fields = value.rsplitn(6, ' ');
     let durable = fields.next()?.parse().ok()?;
     let boot = fields.next()?.to_owned();
-    let place = Place(fields.next()?.to_owned());
+    let place = RemoteSourceId(fields.next()?.to_owned());
     let modified = Timestamp::from_nanosecond(fields.next()?.parse().ok()?).ok()?;
     let size = fields.next()?.parse().ok()?;
     let mark = fields.next()?.to_owned();
-    Some((mark, Remembered { source: Stamp { place, size, modified }, boot, durable }))
+    Some((mark, PartialMark { source: SourceStamp { place, size, modified }, boot, durable }))
 }

@@ -20,20 +20,20 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::owner::Owner;
+use super::file_owner::FileOwner;
 use super::temp_name::{Incarnation, TempName};
 use crate::offsets::Lease;
 use crate::record::Origin;
 
-mod claims;
+mod adoption;
 
-pub use claims::Search;
+pub use adoption::AdoptionSearch;
 
 /// Another installation's stray has stood unchanged for so long. The longest stall that can be configured
 /// is an hour.
 const DEAD_AFTER: Duration = Duration::from_secs(2 * 3600);
 /// Directories are looked at again after so long, unless it is configured.
-pub const LOOK_EVERY: Duration = Duration::from_secs(3600);
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// A directory is kept in mind for so long after its last task.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 /// A look in vain is repeated after this, or sooner where looks are more frequent.
@@ -59,22 +59,22 @@ const MAX_RECORDS: usize = 16_384;
 const MAX_DOOMED: usize = 10_000;
 
 /// A temp file's size and time of change, as far as told.
-pub type Stamp = Option<(u64, i64)>;
+pub type TempFileStamp = Option<(u64, i64)>;
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Errand {
-    /// Where that fails: [`Strays::stands`].
+pub enum CleanupAction {
+    /// Where that fails: [`OrphanTracker::stands`].
     Remove { directory: Arc<str>, temp: TempName, tries: u8 },
-    /// Ends with [`Strays::looked`], [`Strays::not_looked`] or [`Strays::forget`].
+    /// Ends with [`OrphanTracker::looked`], [`OrphanTracker::not_looked`] or [`OrphanTracker::forget`].
     Look { directory: Arc<str> },
 }
 
 /// What is known about the directories of one storage, or of one server.
 #[derive(Debug)]
-pub struct Strays {
+pub struct OrphanTracker {
     look_every: Duration,
-    directories: HashMap<Arc<str>, Directory>,
+    directories: HashMap<Arc<str>, TrackedDirectory>,
     /// When directories are due.
     agenda: BTreeSet<(Instant, Arc<str>)>,
     /// Directories whose look is urgent.
@@ -85,14 +85,14 @@ pub struct Strays {
     records: HashMap<Origin, Lease>,
     latest: VecDeque<Origin>,
     /// What was found of records whose owners go on with it: see [`claims`].
-    expected: HashMap<Origin, Vec<(TempName, Stamp)>>,
-    doomed: VecDeque<Doomed>,
+    expected: HashMap<Origin, Vec<(TempName, TempFileStamp)>>,
+    doomed: VecDeque<PendingRemoval>,
     /// Removals that failed, which stand in the order of their next tries.
-    spared: VecDeque<(Instant, Doomed)>,
+    spared: VecDeque<(Instant, PendingRemoval)>,
 }
 
 #[derive(Debug)]
-struct Doomed {
+struct PendingRemoval {
     directory: Arc<str>,
     temp: TempName,
     /// Removals in vain.
@@ -102,7 +102,7 @@ struct Doomed {
 }
 
 #[derive(Debug)]
-struct Directory {
+struct TrackedDirectory {
     /// When the last look began.
     looked: Option<Instant>,
     /// No look before this.
@@ -112,13 +112,13 @@ struct Directory {
     /// On the agenda for then; `None` while it is looked at.
     due: Option<Instant>,
     last_task: Instant,
-    seen: HashMap<TempName, (Stamp, Instant)>,
+    seen: HashMap<TempName, (TempFileStamp, Instant)>,
 }
 
-impl Strays {
+impl OrphanTracker {
     /// Directories are looked at again after `look_every`.
-    pub fn new(look_every: Duration) -> Strays {
-        Strays {
+    pub fn new(look_every: Duration) -> OrphanTracker {
+        OrphanTracker {
             look_every,
             directories: HashMap::new(),
             agenda: BTreeSet::new(),
@@ -133,7 +133,7 @@ impl Strays {
     }
 
     /// A try begins whose temp file will stand in `directory`.
-    pub fn begun(&mut self, directory: &str, owner: &Owner, now: Instant) {
+    pub fn begun(&mut self, directory: &str, owner: &FileOwner, now: Instant) {
         let Some(record) = owner.temp.origin().cloned() else { return };
         self.remember(&record, &owner.lease);
         let assigned = owner.lease.since();
@@ -155,7 +155,7 @@ impl Strays {
             self.agenda.insert((now, Arc::clone(&name)));
             let (looked, seen) = (None, HashMap::new());
             let due = Some(now);
-            let known = Directory { looked, rests_until: now, assigned, due, last_task: now, seen };
+            let known = TrackedDirectory { looked, rests_until: now, assigned, due, last_task: now, seen };
             self.directories.insert(name, known);
         }
         if is_fresh
@@ -171,10 +171,10 @@ impl Strays {
         self.doom(directory, [(temp, None)]);
     }
 
-    /// What earlier tries of this process at this record have left; to be removed now, or [`Strays::left`] again.
-    pub fn take_left(&mut self, directory: &str, owner: &Owner) -> Vec<TempName> {
+    /// What earlier tries of this process at this record have left; to be removed now, or [`OrphanTracker::left`] again.
+    pub fn take_left(&mut self, directory: &str, owner: &FileOwner) -> Vec<TempName> {
         let mut taken = Vec::new();
-        let mut is_left = |doomed: &Doomed| {
+        let mut is_left = |doomed: &PendingRemoval| {
             let is_left = *doomed.directory == *directory
                 && doomed.temp.origin() == owner.temp.origin()
                 && doomed.temp.incarnation() == owner.temp.incarnation();
@@ -187,7 +187,7 @@ impl Strays {
     }
 
     /// What is to be done now, if anything is.
-    pub fn next(&mut self, now: Instant) -> Option<Errand> {
+    pub fn next(&mut self, now: Instant) -> Option<CleanupAction> {
         self.removal(now).or_else(|| {
             self.agenda.first().filter(|(due, _)| *due <= now)?;
             let (_, directory) = self.agenda.pop_first()?;
@@ -195,8 +195,8 @@ impl Strays {
         })
     }
 
-    /// What is not to wait until a session has nothing else to do. Ends with [`Strays::rest`].
-    pub fn next_urgent(&mut self, now: Instant) -> Option<Errand> {
+    /// What is not to wait until a session has nothing else to do. Ends with [`OrphanTracker::rest`].
+    pub fn next_urgent(&mut self, now: Instant) -> Option<CleanupAction> {
         if self.rests_until.is_some_and(|until| now < until) {
             return None;
         }
@@ -228,7 +228,7 @@ impl Strays {
         self.rests_until = Some(now + now.saturating_duration_since(begun) * (URGENT_SHARE - 1));
     }
 
-    /// Whether [`Strays::next`] has something.
+    /// Whether [`OrphanTracker::next`] has something.
     pub fn has_errand(&self, now: Instant) -> bool {
         !self.doomed.is_empty()
             || self.spared.front().is_some_and(|(due, _)| *due <= now)
@@ -236,11 +236,11 @@ impl Strays {
     }
 
     /// A look has ended: these are the temp files in the directory. Returns those of which it must be asked
-    /// whether their records are done with: [`Strays::judged`].
+    /// whether their records are done with: [`OrphanTracker::judged`].
     pub fn looked(
         &mut self,
         directory: &str,
-        found: impl IntoIterator<Item = (TempName, Stamp)>,
+        found: impl IntoIterator<Item = (TempName, TempFileStamp)>,
         ours: Incarnation,
         now: Instant,
     ) -> Vec<TempName> {
@@ -306,24 +306,25 @@ impl Strays {
         let tries = tries + 1;
         let is_tried_again = tries < REMOVALS && self.spared.len() < MAX_DOOMED;
         if is_tried_again {
-            self.spared.push_back((now + REMOVE_AGAIN, Doomed { directory, temp, tries, lease: None }));
+            self.spared
+                .push_back((now + REMOVE_AGAIN, PendingRemoval { directory, temp, tries, lease: None }));
         }
         is_tried_again
     }
 
-    fn removal(&mut self, now: Instant) -> Option<Errand> {
+    fn removal(&mut self, now: Instant) -> Option<CleanupAction> {
         let is_due = self.spared.front().is_some_and(|(due, _)| *due <= now);
         let again = if is_due { self.spared.pop_front().map(|(_, doomed)| doomed) } else { None };
-        let is_wanted = |doomed: &Doomed| doomed.lease.as_ref().is_none_or(Lease::is_live);
+        let is_wanted = |doomed: &PendingRemoval| doomed.lease.as_ref().is_none_or(Lease::is_live);
         let first = || std::iter::from_fn(|| self.doomed.pop_front()).find(is_wanted);
-        let Doomed { directory, temp, tries, .. } = again.or_else(first)?;
-        Some(Errand::Remove { directory, temp, tries })
+        let PendingRemoval { directory, temp, tries, .. } = again.or_else(first)?;
+        Some(CleanupAction::Remove { directory, temp, tries })
     }
 
-    fn look(&mut self, directory: Arc<str>, now: Instant) -> Option<Errand> {
+    fn look(&mut self, directory: Arc<str>, now: Instant) -> Option<CleanupAction> {
         let known = self.directories.get_mut(&directory)?;
         (known.looked, known.due) = (Some(now), None);
-        Some(Errand::Look { directory })
+        Some(CleanupAction::Look { directory })
     }
 
     fn put_on_agenda(&mut self, directory: &str, now: Instant) {
@@ -362,7 +363,7 @@ impl Strays {
     fn doom(&mut self, directory: &str, dead: impl IntoIterator<Item = (TempName, Option<Lease>)>) {
         for (temp, lease) in dead {
             if self.doomed.len() < MAX_DOOMED {
-                self.doomed.push_back(Doomed { directory: directory.into(), temp, tries: 0, lease });
+                self.doomed.push_back(PendingRemoval { directory: directory.into(), temp, tries: 0, lease });
             }
         }
     }

@@ -11,8 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::error::{Doing, Side, StorageError};
-use super::target::Target;
+use super::error::{OperationContext, PathRole, StorageError};
+use super::target::LocalTarget;
 
 /// Calls of one storage under way at most. A file system that hangs must not take all of the runtime's
 /// blocking threads (512) with it; more than the sessions of a pod, so that nobody waits for a sound one.
@@ -22,51 +22,53 @@ pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where the calls of one storage go. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Disk {
+pub(super) struct DiskExecutor {
     calls: Arc<Semaphore>,
     deadline: Duration,
     /// Every call, and every removal of what a cancelled task left.
     under_way: TaskTracker,
 }
 
-impl Disk {
-    pub fn new(calls: usize, deadline: Duration) -> Disk {
-        Disk { calls: Arc::new(Semaphore::new(calls)), deadline, under_way: TaskTracker::new() }
+impl DiskExecutor {
+    pub fn new(calls: usize, deadline: Duration) -> DiskExecutor {
+        DiskExecutor { calls: Arc::new(Semaphore::new(calls)), deadline, under_way: TaskTracker::new() }
     }
 
     /// Does `work` on a blocking thread and waits for it.
-    pub async fn call<T, W>(&self, job: Job, work: W) -> Result<T, StorageError>
+    pub async fn call<T, W>(&self, operation: DiskOperation, work: W) -> Result<T, StorageError>
     where
         T: Send + 'static,
-        W: FnOnce(&Abandoned<'_>) -> Result<T, StorageError> + Send + 'static,
+        W: FnOnce(&IsAbandoned<'_>) -> Result<T, StorageError> + Send + 'static,
     {
-        let turn = self.turn(&job).await?;
-        self.start(turn, job, work).wait().await
+        let turn = self.turn(&operation).await?;
+        self.start(turn, operation, work).wait().await
     }
 
     /// Waits for room for one call.
-    pub async fn turn(&self, job: &Job) -> Result<Turn, StorageError> {
+    pub async fn turn(&self, operation: &DiskOperation) -> Result<CallSlot, StorageError> {
         let until = Instant::now() + self.deadline;
         match tokio::time::timeout_at(until, Arc::clone(&self.calls).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn { permit, until }),
-            Ok(Err(_)) => Err(StorageError::Fault(job.doing().says("the storage's semaphore is closed"))),
-            Err(_) => Err(job.timed_out(self.deadline)),
+            Ok(Ok(permit)) => Ok(CallSlot { permit, until }),
+            Ok(Err(_)) => {
+                Err(StorageError::Fault(operation.doing().says("the storage's semaphore is closed")))
+            }
+            Err(_) => Err(operation.timed_out(self.deadline)),
         }
     }
 
     /// Room for one call, if there is some now.
-    pub fn turn_now(&self) -> Option<Turn> {
+    pub fn turn_now(&self) -> Option<CallSlot> {
         let permit = Arc::clone(&self.calls).try_acquire_owned().ok()?;
-        Some(Turn { permit, until: Instant::now() + self.deadline })
+        Some(CallSlot { permit, until: Instant::now() + self.deadline })
     }
 
-    /// Starts `work`; it runs whether waited for or not, unless the [`Call`] is dropped before it begins.
-    pub fn start<T, W>(&self, turn: Turn, job: Job, work: W) -> Call<T>
+    /// Starts `work`; it runs whether waited for or not, unless the [`PendingCall`] is dropped before it begins.
+    pub fn start<T, W>(&self, turn: CallSlot, operation: DiskOperation, work: W) -> PendingCall<T>
     where
         T: Send + 'static,
-        W: FnOnce(&Abandoned<'_>) -> Result<T, StorageError> + Send + 'static,
+        W: FnOnce(&IsAbandoned<'_>) -> Result<T, StorageError> + Send + 'static,
     {
-        let Turn { permit, until } = turn;
+        let CallSlot { permit, until } = turn;
         let (give, outcome) = oneshot::channel();
         drop(self.under_way.spawn_blocking(move || {
             let _permit = permit;
@@ -76,7 +78,7 @@ impl Disk {
                 drop(give.send(outcome));
             }
         }));
-        Call { outcome: Some(outcome), until, job, disk: self.clone() }
+        PendingCall { outcome: Some(outcome), until, operation, disk: self.clone() }
     }
 
     /// Drops `thing` where it may block.
@@ -101,15 +103,15 @@ impl Disk {
 
 /// What a call does to which target.
 #[derive(Clone, Debug)]
-pub(super) struct Job {
+pub(super) struct DiskOperation {
     pub what: &'static str,
-    pub target: Target,
-    pub side: Side,
+    pub target: LocalTarget,
+    pub side: PathRole,
 }
 
-impl Job {
-    pub fn doing(&self) -> Doing<'_> {
-        Doing { what: self.what, path: self.target.as_written(), side: self.side }
+impl DiskOperation {
+    pub fn doing(&self) -> OperationContext<'_> {
+        OperationContext { what: self.what, path: self.target.as_written(), side: self.side }
     }
 
     fn timed_out(&self, deadline: Duration) -> StorageError {
@@ -120,37 +122,37 @@ impl Job {
 
 /// Room for one call, held until its work has returned.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct CallSlot {
     permit: OwnedSemaphorePermit,
     until: Instant,
 }
 
 /// Tells a call's work whether nobody waits for it any more.
-pub(super) type Abandoned<'a> = dyn Fn() -> bool + 'a;
+pub(super) type IsAbandoned<'a> = dyn Fn() -> bool + 'a;
 
 /// A call under way. Dropped, it is abandoned: its work ends by itself, and its outcome is dropped.
 #[derive(Debug)]
-pub(super) struct Call<T: Send + 'static> {
+pub(super) struct PendingCall<T: Send + 'static> {
     outcome: Option<oneshot::Receiver<Result<T, StorageError>>>,
     until: Instant,
-    job: Job,
-    disk: Disk,
+    operation: DiskOperation,
+    disk: DiskExecutor,
 }
 
-impl<T: Send + 'static> Call<T> {
+impl<T: Send + 'static> PendingCall<T> {
     /// The work's outcome. Cancel-safe: dropped, it can be waited for again.
     pub async fn wait(&mut self) -> Result<T, StorageError> {
-        let fault = |why: &str| Err(StorageError::Fault(self.job.doing().says(why)));
+        let fault = |why: &str| Err(StorageError::Fault(self.operation.doing().says(why)));
         let Some(outcome) = &mut self.outcome else { return fault("waited for twice") };
         let Ok(ended) = tokio::time::timeout_at(self.until, outcome).await else {
-            return Err(self.job.timed_out(self.disk.deadline));
+            return Err(self.operation.timed_out(self.disk.deadline));
         };
         self.outcome = None;
         ended.unwrap_or_else(|_| fault("ended without an outcome"))
     }
 }
 
-impl<T: Send + 'static> Drop for Call<T> {
+impl<T: Send + 'static> Drop for PendingCall<T> {
     fn drop(&mut self) {
         let Some(mut outcome) = self.outcome.take() else { return };
         outcome.close();
@@ -168,15 +170,15 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    fn job() -> Job {
-        let target = Target::resolve(Path::new("/base"), "/x").unwrap();
-        Job { what: "write", target, side: Side::Destination }
+    fn operation() -> DiskOperation {
+        let target = LocalTarget::resolve(Path::new("/base"), "/x").unwrap();
+        DiskOperation { what: "write", target, side: PathRole::Destination }
     }
 
     /// Tells when it is dropped, and on which thread.
-    struct Tells(mpsc::Sender<std::thread::ThreadId>);
+    struct DropReporter(mpsc::Sender<std::thread::ThreadId>);
 
-    impl Drop for Tells {
+    impl Drop for DropReporter {
         fn drop(&mut self) {
             let _ = self.0.send(std::thread::current().id());
         }
@@ -184,36 +186,36 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_system_that_hangs_is_an_error_and_keeps_its_turn_until_it_answers() {
-        let disk = Disk::new(1, Duration::from_millis(50));
+        let disk = DiskExecutor::new(1, Duration::from_millis(50));
         let (answer, hangs) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
-        let hung = disk.call(job(), move |abandoned| {
+        let hung = disk.call(operation(), move |abandoned| {
             let _ = hangs.recv();
             assert!(abandoned());
-            Ok(Tells(tell))
+            Ok(DropReporter(tell))
         });
         let error = hung.await.err().unwrap();
         assert!(matches!(&error, StorageError::TimedOut(text) if text.contains("/x")), "{error}");
 
         // Nobody else's call takes a thread meanwhile.
-        let next = disk.call(job(), |_| Ok(())).await;
+        let next = disk.call(operation(), |_| Ok(())).await;
         assert!(matches!(next, Err(StorageError::TimedOut(_))));
 
         answer.send(()).unwrap();
         assert!(disk.settled(LONG).await);
         assert_ne!(told.try_recv().unwrap(), std::thread::current().id());
-        disk.call(job(), |_| Ok(())).await.unwrap();
+        disk.call(operation(), |_| Ok(())).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_a_call_had_ready_when_it_was_dropped_is_dropped_off_the_runtimes_threads() {
-        let disk = Disk::new(4, LONG);
+        let disk = DiskExecutor::new(4, LONG);
         let (tell, told) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
-        let turn = disk.turn(&job()).await.unwrap();
-        let call = disk.start(turn, job(), move |_| {
+        let turn = disk.turn(&operation()).await.unwrap();
+        let call = disk.start(turn, operation(), move |_| {
             ready.send(()).unwrap();
-            Ok(Tells(tell))
+            Ok(DropReporter(tell))
         });
         is_ready.recv().unwrap();
         drop(call);
@@ -223,9 +225,9 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_a_fault_and_gives_its_turn_back() {
-        let disk = Disk::new(1, LONG);
-        let fault = disk.call(job(), |_| -> Result<(), _> { panic!("on purpose") }).await;
+        let disk = DiskExecutor::new(1, LONG);
+        let fault = disk.call(operation(), |_| -> Result<(), _> { panic!("on purpose") }).await;
         assert!(matches!(fault, Err(StorageError::Fault(_))));
-        disk.call(job(), |_| Ok(())).await.unwrap();
+        disk.call(operation(), |_| Ok(())).await.unwrap();
     }
 }

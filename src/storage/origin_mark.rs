@@ -21,14 +21,14 @@ const MEMORY_MAX: usize = 512;
 ///
 /// The record's time is part of it: where a topic was made anew, its offsets come again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark(Arc<str>);
+pub struct OriginMark(Arc<str>);
 
-impl Mark {
+impl OriginMark {
     #[must_use]
-    pub fn of(record: &Record) -> Mark {
+    pub fn of(record: &Record) -> OriginMark {
         let (origin, time) = record.first();
         let time = time.map_or_else(|| "-".to_owned(), |time| time.to_string());
-        Mark(format!("1 {}/{}/{} {time}", origin.topic, origin.partition, origin.offset).into())
+        OriginMark(format!("1 {}/{}/{} {time}", origin.topic, origin.partition, origin.offset).into())
     }
 
     /// Marks a file that has its whole content of `size` bytes; `memory` is kept with it.
@@ -43,7 +43,7 @@ impl Mark {
 
     /// The size and memory of the regular file at `name` if it carries this mark, and still has the size that
     /// it was published with. A file that cannot be read is not known again.
-    pub(super) fn on(&self, dir: &OwnedFd, name: &str) -> Option<Remembered> {
+    pub(super) fn on(&self, dir: &OwnedFd, name: &str) -> Option<MarkedFile> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = retry_on_intr(|| rustix::fs::openat(dir, name, flags, Mode::empty())).ok()?;
         let size = u64::try_from(rustix::fs::fstat(&file).ok()?.st_size).ok()?;
@@ -55,7 +55,7 @@ impl Mark {
             [b' ', memory @ ..] => String::from_utf8(memory.to_vec()).ok()?,
             _ => return None,
         };
-        Some(Remembered { size, memory })
+        Some(MarkedFile { size, memory })
     }
 
     fn value(&self, size: u64) -> String {
@@ -63,7 +63,7 @@ impl Mark {
     }
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for OriginMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -71,7 +71,7 @@ impl fmt::Display for Mark {
 
 /// What a published file tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Remembered {
+pub(super) struct MarkedFile {
     pub size: u64,
     /// What its maker wanted to know again; empty where that was nothing.
     pub memory: String,

@@ -1,16 +1,16 @@
 //! See [`super`].
 
 use super::*;
-use crate::storage::Names;
+use crate::storage::TempNames;
 use crate::storage::tests::{names, record};
 
 const HOUR: Duration = Duration::from_secs(3600);
-const STAMP: Stamp = Some((17, 42));
+const STAMP: TempFileStamp = Some((17, 42));
 
 /// One pod's view.
 struct Pod {
-    strays: Strays,
-    names: Names,
+    strays: OrphanTracker,
+    names: TempNames,
     lease: Lease,
     now: Instant,
 }
@@ -18,32 +18,32 @@ struct Pod {
 impl Pod {
     fn new() -> Pod {
         let (names, lease) = (names(), Lease::new(1));
-        Pod { strays: Strays::new(HOUR), names, lease, now: Instant::now() }
+        Pod { strays: OrphanTracker::new(HOUR), names, lease, now: Instant::now() }
     }
 
-    fn begins(&mut self, directory: &str, offset: i64) -> Owner {
+    fn begins(&mut self, directory: &str, offset: i64) -> FileOwner {
         let mut record = record(offset);
         record.lease = self.lease.clone();
-        let owner = Owner::of(&record, &self.names);
+        let owner = FileOwner::of(&record, &self.names);
         self.strays.begun(directory, &owner, self.now);
         owner
     }
 
-    fn next(&mut self) -> Option<Errand> {
+    fn next(&mut self) -> Option<CleanupAction> {
         self.strays.next(self.now)
     }
 
     fn is_sent_to(&mut self, directory: &str) {
-        assert_eq!(self.next(), Some(Errand::Look { directory: directory.into() }));
+        assert_eq!(self.next(), Some(CleanupAction::Look { directory: directory.into() }));
     }
 
-    fn finds(&mut self, directory: &str, found: &[(&TempName, Stamp)]) -> Vec<TempName> {
+    fn finds(&mut self, directory: &str, found: &[(&TempName, TempFileStamp)]) -> Vec<TempName> {
         let found = found.iter().map(|(temp, stamp)| ((*temp).clone(), *stamp));
         self.strays.looked(directory, found, self.names.incarnation(), self.now)
     }
 
     fn removes(&mut self, directory: &str, temp: &TempName) {
-        let remove = Errand::Remove { directory: directory.into(), temp: temp.clone(), tries: 0 };
+        let remove = CleanupAction::Remove { directory: directory.into(), temp: temp.clone(), tries: 0 };
         assert_eq!(self.next(), Some(remove));
     }
 }
@@ -53,8 +53,8 @@ fn of_another(offset: i64) -> TempName {
     crate::storage::tests::owner(offset).temp
 }
 
-fn of_another_installation(names: &Names) -> TempName {
-    let theirs = Names::new(Arc::new(()), "another group", ["ftp-tasks".into()]).unwrap();
+fn of_another_installation(names: &TempNames) -> TempName {
+    let theirs = TempNames::new(Arc::new(()), "another group", ["ftp-tasks".into()]).unwrap();
     names.read(theirs.name_for(&record(1).origin).as_str()).unwrap()
 }
 
@@ -142,7 +142,7 @@ fn a_removal_in_vain_is_repeated_some_times() {
     pod.finds("d", &[]);
     pod.strays.left("d", owner.temp.clone());
     let mut removals = 0;
-    while let Some(Errand::Remove { directory, temp, tries }) = pod.next() {
+    while let Some(CleanupAction::Remove { directory, temp, tries }) = pod.next() {
         removals += 1;
         pod.strays.stands(directory, temp, tries, pod.now);
         assert_eq!(pod.next(), None, "not at once");
@@ -172,14 +172,14 @@ fn after_an_assignment_a_look_is_urgent_and_later_it_waits_for_idleness() {
     pod.begins("d", 1);
     pod.begins("e", 2);
     let urgent = |pod: &mut Pod| pod.strays.next_urgent(pod.now);
-    assert_eq!(urgent(&mut pod), Some(Errand::Look { directory: "d".into() }));
+    assert_eq!(urgent(&mut pod), Some(CleanupAction::Look { directory: "d".into() }));
     let begun = pod.now;
     pod.now += Duration::from_secs(1);
     pod.finds("d", &[]);
     pod.strays.rest(begun, pod.now);
     assert_eq!(urgent(&mut pod), None, "it takes a fifth of the time at most");
     pod.now += Duration::from_secs(4);
-    assert_eq!(urgent(&mut pod), Some(Errand::Look { directory: "e".into() }));
+    assert_eq!(urgent(&mut pod), Some(CleanupAction::Look { directory: "e".into() }));
     pod.finds("e", &[]);
     pod.now += FRESH;
     pod.begins("f", 3);
@@ -277,15 +277,15 @@ fn what_a_record_expects_is_kept_for_it_whoever_finds_it() {
     pod.finds("d", &[(&before, STAMP), (&others, STAMP)]);
     let mut record = record(1);
     record.lease = pod.lease.clone();
-    let owner = Owner::of(&record, &pod.names);
+    let owner = FileOwner::of(&record, &pod.names);
     pod.strays.expect("d", &owner);
     pod.strays.begun("d", &owner, pod.now);
     assert_eq!(pod.next(), None, "it is not removed");
-    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::Over);
+    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::Over);
     // Found by somebody else while it is expected.
     pod.now += HOUR;
     pod.is_sent_to("d");
-    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::UnderWay);
+    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::UnderWay);
     let meanwhile = of_another(1);
     pod.finds("d", &[(&before, STAMP), (&meanwhile, STAMP), (&others, STAMP)]);
     let found: Vec<TempName> = pod.strays.take_expected(&owner).into_iter().map(|(temp, _)| temp).collect();
@@ -316,20 +316,20 @@ fn what_is_about_to_be_removed_can_still_be_expected() {
 fn a_directory_is_searched_by_one_and_once_in_an_assignment() {
     let mut pod = Pod::new();
     let owner = pod.begins("d", 1);
-    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::Look);
-    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::UnderWay);
+    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::Look);
+    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::UnderWay);
     assert_eq!(pod.next(), None, "it is the sweep's look too");
     pod.finds("d", &[]);
-    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::Over);
+    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::Over);
     // Another assignment.
     pod.now += MIN_REST;
     pod.lease = Lease::new(2);
     let owner = pod.begins("d", 1);
     let search = pod.strays.search("d", &owner, pod.now);
-    assert_eq!(search, Search::Look);
+    assert_eq!(search, AdoptionSearch::Look);
     // One that fails is repeated later.
     pod.strays.not_looked("d", pod.now);
-    assert_eq!(pod.strays.search("d", &owner, pod.now), Search::Over);
+    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::Over);
     pod.now += LOOK_AGAIN;
     pod.is_sent_to("d");
 }

@@ -33,7 +33,7 @@ pub enum Confinement {
 /// An open `base_path`. It stays the directory that was opened for as long as that is there; where it was removed
 /// (or its file system is gone), the one that has its name by then takes its place.
 #[derive(Debug)]
-pub(super) struct Beneath {
+pub(super) struct ConfinedDir {
     path: PathBuf,
     root: RwLock<Arc<Root>>,
 }
@@ -46,20 +46,20 @@ pub(super) struct Root {
     cap: Option<Dir>,
 }
 
-impl Beneath {
+impl ConfinedDir {
     /// Opens `base_path`, which may itself be a symlink, and finds out what there is to confine with.
-    pub fn open(base_path: &Path) -> Result<Beneath, Errno> {
+    pub fn open(base_path: &Path) -> Result<ConfinedDir, Errno> {
         let base = rustix::fs::open(base_path, DIRECTORY, Mode::empty())?;
         match rustix::fs::openat2(&base, ".", DIRECTORY, Mode::empty(), RESOLVE) {
-            Ok(_) => Beneath::open_by(base_path, Confinement::Openat2),
-            Err(_) => Beneath::open_by(base_path, Confinement::CapStd),
+            Ok(_) => ConfinedDir::open_by(base_path, Confinement::Openat2),
+            Err(_) => ConfinedDir::open_by(base_path, Confinement::CapStd),
         }
     }
 
     /// Opens `base_path` for the given means.
-    pub fn open_by(base_path: &Path, confinement: Confinement) -> Result<Beneath, Errno> {
+    pub fn open_by(base_path: &Path, confinement: Confinement) -> Result<ConfinedDir, Errno> {
         let root = RwLock::new(Arc::new(Root::open(base_path, confinement)?));
-        Ok(Beneath { path: base_path.to_owned(), root })
+        Ok(ConfinedDir { path: base_path.to_owned(), root })
     }
 
     pub fn confinement(&self) -> Confinement {
@@ -78,7 +78,7 @@ impl Beneath {
         self.anew_if_gone(|root| root.dir(path))
     }
 
-    /// Opens what is at `path` for reading; symlinks as in [`Beneath::dir`]. It may be anything.
+    /// Opens what is at `path` for reading; symlinks as in [`ConfinedDir::dir`]. It may be anything.
     pub fn source(&self, path: &str) -> Result<OwnedFd, Errno> {
         self.anew_if_gone(|root| root.source(path))
     }

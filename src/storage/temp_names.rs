@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::temp_name::{Incarnation, Realm, TempName};
+use super::temp_name::{Incarnation, TempName, TempNamespace};
 use crate::offsets::Witness;
 use crate::record::Origin;
 
@@ -16,22 +16,22 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// This process's temp names. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Names {
-    shared: Arc<Shared>,
+pub struct TempNames {
+    shared: Arc<TempNamesInner>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct TempNamesInner {
     incarnation: Incarnation,
     witness: Arc<dyn Witness>,
     group: String,
     topics: Vec<Arc<str>>,
-    realm: OnceLock<Realm>,
+    namespace: OnceLock<TempNamespace>,
     /// Kafka gave no answer a moment ago.
     silent_until: Mutex<Option<Instant>>,
 }
 
-impl Names {
+impl TempNames {
     /// For the records of `topics`, as this consumer group reads them.
     ///
     /// # Errors
@@ -40,11 +40,13 @@ impl Names {
         witness: Arc<dyn Witness>,
         group: &str,
         topics: impl IntoIterator<Item = Arc<str>>,
-    ) -> Result<Names, getrandom::Error> {
+    ) -> Result<TempNames, getrandom::Error> {
         let (group, topics) = (group.to_owned(), topics.into_iter().collect());
-        let (incarnation, realm) = (Incarnation::random()?, OnceLock::new());
+        let (incarnation, namespace) = (Incarnation::random()?, OnceLock::new());
         let silent_until = Mutex::default();
-        Ok(Names { shared: Arc::new(Shared { incarnation, witness, group, topics, realm, silent_until }) })
+        Ok(TempNames {
+            shared: Arc::new(TempNamesInner { incarnation, witness, group, topics, namespace, silent_until }),
+        })
     }
 
     /// This process's.
@@ -56,19 +58,19 @@ impl Names {
     /// A new name for a try at this record.
     #[must_use]
     pub fn name_for(&self, record: &Origin) -> TempName {
-        TempName::new(record, self.shared.incarnation, self.realm())
+        TempName::new(record, self.shared.incarnation, self.namespace())
     }
 
     /// The same name, which also tells of which source the file is a part: see [`TempName::is_of_same_source`].
     #[must_use]
     pub fn part_of(&self, temp: &TempName, source: &[u8]) -> TempName {
-        temp.part_of(source, self.realm())
+        temp.part_of(source, self.namespace())
     }
 
     /// Reads a name found in a directory; `None` where it is not one of the pooler's.
     #[must_use]
     pub fn read(&self, name: &str) -> Option<TempName> {
-        TempName::parse(name, self.realm())
+        TempName::parse(name, self.namespace())
     }
 
     /// Those of the given whose records are done with, by what the group has committed. `None` where Kafka does not
@@ -102,15 +104,15 @@ impl Names {
         self.shared.silent_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn realm(&self) -> &Realm {
-        let Shared { incarnation, witness, group, topics, realm, .. } = &*self.shared;
-        realm.get_or_init(|| {
+    fn namespace(&self) -> &TempNamespace {
+        let TempNamesInner { incarnation, witness, group, topics, namespace, .. } = &*self.shared;
+        namespace.get_or_init(|| {
             let cluster = witness.cluster().unwrap_or_else(|| {
                 // Then nobody else can read our names, nor we theirs: what we leave stands until it is old.
                 tracing::warn!("the Kafka cluster has no id: temp files of dead pods stand for two hours");
                 format!("{incarnation} {}", std::process::id())
             });
-            Realm::new(cluster.as_bytes(), group, topics)
+            TempNamespace::new(cluster.as_bytes(), group, topics)
         })
     }
 }
@@ -123,13 +125,13 @@ mod tests {
 
     /// A group that has committed `low` in every partition; `None`: Kafka is away.
     #[derive(Debug, Default)]
-    struct Committed {
+    struct FakeCommitted {
         cluster: Option<String>,
         low: Option<i64>,
         asked: AtomicUsize,
     }
 
-    impl Witness for Committed {
+    impl Witness for FakeCommitted {
         fn cluster(&self) -> Option<String> {
             self.cluster.clone()
         }
@@ -141,12 +143,15 @@ mod tests {
         }
     }
 
-    fn names(witness: Committed) -> (Names, Arc<Committed>) {
+    fn names(witness: FakeCommitted) -> (TempNames, Arc<FakeCommitted>) {
         let witness = Arc::new(witness);
-        (Names::new(Arc::<Committed>::clone(&witness), "group", ["ftp-tasks".into()]).unwrap(), witness)
+        (
+            TempNames::new(Arc::<FakeCommitted>::clone(&witness), "group", ["ftp-tasks".into()]).unwrap(),
+            witness,
+        )
     }
 
-    fn temps(names: &Names) -> Vec<TempName> {
+    fn temps(names: &TempNames) -> Vec<TempName> {
         let at = |offset| Origin { topic: "ftp-tasks".into(), partition: 1, offset };
         [4, 5, 6].map(|offset| names.name_for(&at(offset))).into()
     }
@@ -154,14 +159,14 @@ mod tests {
     #[tokio::test]
     async fn those_are_told_whose_records_are_done() {
         let cluster = Some("cluster".to_owned());
-        let (names, _) = names(Committed { cluster, low: Some(6), asked: AtomicUsize::new(0) });
+        let (names, _) = names(FakeCommitted { cluster, low: Some(6), asked: AtomicUsize::new(0) });
         let temps = temps(&names);
         assert_eq!(names.of_done_records(temps.clone()).await.unwrap(), temps[..2]);
     }
 
     #[tokio::test]
     async fn where_kafka_does_not_say_nothing_is_told_and_it_is_left_in_peace_for_a_while() {
-        let (names, kafka) = names(Committed::default());
+        let (names, kafka) = names(FakeCommitted::default());
         for _ in 0..3 {
             assert_eq!(names.of_done_records(temps(&names)).await, None);
         }
@@ -170,8 +175,8 @@ mod tests {
 
     #[test]
     fn without_a_clusters_id_nobody_else_reads_our_names() {
-        let (ours, _) = names(Committed::default());
-        let (theirs, _) = names(Committed::default());
+        let (ours, _) = names(FakeCommitted::default());
+        let (theirs, _) = names(FakeCommitted::default());
         let temp = &temps(&ours)[0];
         assert!(ours.read(temp.as_str()).unwrap().origin().is_some());
         assert!(theirs.read(temp.as_str()).unwrap().origin().is_none());

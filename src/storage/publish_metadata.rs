@@ -5,13 +5,13 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::retry_on_intr;
 
-use super::draft::Plan;
 use super::error::StorageError;
+use super::temp_file_handle::TempFilePlan;
 
 /// What a published file carries beside its content.
 #[derive(Clone, Debug, Default)]
-pub struct Finish {
-    /// Text that [`Storage::create`](super::Storage::create) gives back where the record is done again: at
+pub struct PublishMetadata {
+    /// Text that [`LocalStorage::create`](super::Storage::create) gives back where the record is done again: at
     /// most 512 bytes, else it is not kept.
     pub memory: String,
     /// The file is worth nothing without its memory.
@@ -20,8 +20,8 @@ pub struct Finish {
     pub modified: Option<Timestamp>,
 }
 
-impl Finish {
-    pub(super) fn apply(&self, plan: &Plan, file: &OwnedFd, size: u64) -> Result<(), StorageError> {
+impl PublishMetadata {
+    pub(super) fn apply(&self, plan: &TempFilePlan, file: &OwnedFd, size: u64) -> Result<(), StorageError> {
         let doing = plan.doing("publish");
         if let Err(errno) = plan.owner.mark.put(file, size, &self.memory) {
             if self.must_remember {
@@ -54,7 +54,7 @@ mod tests {
     use rustix::fs::{Mode, OFlags};
 
     use super::*;
-    use crate::storage::target::Target;
+    use crate::storage::target::LocalTarget;
     use crate::storage::tests::owner;
 
     #[test]
@@ -63,9 +63,11 @@ mod tests {
         std::fs::write(base.path().join("x"), "abc").unwrap();
         // No attribute can be set by way of such a descriptor.
         let file = rustix::fs::open(base.path().join("x"), OFlags::PATH, Mode::empty()).unwrap();
-        let target = Target::resolve(base.path(), "/x").unwrap();
-        let plan = Plan { target, owner: owner(0), overwrite: true, source: None };
-        let publish = |must_remember| Finish { must_remember, ..Finish::default() }.apply(&plan, &file, 3);
+        let target = LocalTarget::resolve(base.path(), "/x").unwrap();
+        let plan = TempFilePlan { target, owner: owner(0), overwrite: true, source: None };
+        let publish = |must_remember| {
+            PublishMetadata { must_remember, ..PublishMetadata::default() }.apply(&plan, &file, 3)
+        };
         assert_eq!(publish(false), Ok(()));
         assert!(matches!(publish(true), Err(StorageError::Unsupported(_))));
     }
