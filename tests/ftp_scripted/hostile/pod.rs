@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ftp_pooler::config::Pool as Limits;
+use ftp_pooler::config::PoolConfig as Limits;
 use ftp_pooler::dispatch::{Answered, Budget, Deferral, Dispatcher, Job, Wiring};
 use ftp_pooler::outcome::Verdict;
 use ftp_pooler::pool::{FtpConnector, SessionPool};
@@ -23,7 +23,7 @@ impl Pod {
     pub fn new(connections: Vec<Arc<FtpConnection>>) -> Pod {
         let directory = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
-        let storages = BTreeMap::from([("local".to_owned(), Storage::open(&local).unwrap())]);
+        let storages = BTreeMap::from([("local".to_owned(), LocalStorage::open(&local).unwrap())]);
         let limits = Limits {
             max_sessions_per_pod: 10,
             max_sessions_per_connection: 10,
