@@ -13,17 +13,18 @@
 //! the connection with the fewest open sessions, then to the waiter that came first; and if the pod is full, the
 //! longest-idle session of another connection is closed to make room.
 
+mod account; // one connection's share
 mod connections; // added, changed and removed
 mod limit; // what the server allows: lowered, raised again
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::metrics::Closed;
-use limit::{IDLE_WHILE_SCARCE, LIMIT_RISES_AFTER};
+use account::ConnectionAccount;
 
 /// How long a worker keeps a session while another connection has none and the pod is full.
 pub(super) const QUANTUM: Duration = Duration::from_secs(1);
@@ -356,102 +357,6 @@ impl SessionAccounting {
     fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
-    }
-}
-
-/// One connection's sessions, waiters and limits.
-#[derive(Debug)]
-struct ConnectionAccount {
-    cap: usize,
-    limit: usize,
-    limit_changed: Instant,
-    /// The limit rises this long after it last changed.
-    rises_after: Duration,
-    /// The last change was a rise, which the server has not refused yet.
-    has_risen: bool,
-    /// Except for `idle`, which is derived from the list below.
-    counts: SessionCounts,
-    /// The longest idle first.
-    idle: VecDeque<(SessionId, Instant)>,
-    /// Idle sessions held for waiters that are about to take one.
-    held_idle: usize,
-    waiting: BTreeSet<WaiterId>,
-    /// How long a session may be idle, if that differs from the pod's `session_timeout`.
-    idle_timeout: Option<Duration>,
-    /// Older sessions were opened with previous settings.
-    oldest_current: SessionId,
-    /// Only sessions that are busy or closing are left.
-    is_removed: bool,
-}
-
-impl ConnectionAccount {
-    fn new(cap: usize, now: Instant) -> Self {
-        ConnectionAccount {
-            cap,
-            limit: cap,
-            limit_changed: now,
-            rises_after: LIMIT_RISES_AFTER,
-            has_risen: false,
-            counts: SessionCounts::default(),
-            idle: VecDeque::new(),
-            held_idle: 0,
-            waiting: BTreeSet::new(),
-            idle_timeout: None,
-            oldest_current: SessionId(0),
-            is_removed: false,
-        }
-    }
-
-    fn counts(&self) -> SessionCounts {
-        SessionCounts { idle: self.idle.len(), ..self.counts }
-    }
-
-    /// All sessions except the closing ones.
-    fn live(&self) -> usize {
-        self.idle.len() + self.counts.busy + self.counts.connecting
-    }
-
-    fn open(&self) -> usize {
-        self.live() + self.counts.closing
-    }
-
-    /// Waiters that could connect if the pod had room.
-    fn admissible(&self) -> usize {
-        self.waiting.len().min(self.limit.saturating_sub(self.open()))
-    }
-
-    /// Those waiters, each with the number of sessions that its connection has once those before it are served.
-    fn waiters_in_order<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (usize, WaiterId, &'a str)> {
-        let open = self.open();
-        let waiters = self.waiting.iter().take(self.admissible()).enumerate();
-        waiters.map(move |(before, waiter)| (open + before, *waiter, name))
-    }
-
-    fn has_spare_idle(&self) -> bool {
-        self.idle.len() > self.held_idle
-    }
-
-    fn expired(&self, now: Instant, timeout: Duration) -> impl Iterator<Item = SessionId> {
-        let spare = self.idle.len().saturating_sub(self.held_idle);
-        let most = if self.limit < self.cap { IDLE_WHILE_SCARCE } else { Duration::MAX };
-        let timeout = self.idle_timeout.unwrap_or(timeout.min(most));
-        let is_expired = move |since: Instant| now.duration_since(since) >= timeout;
-        self.idle.iter().take(spare).filter(move |(_, since)| is_expired(*since)).map(|(session, _)| *session)
-    }
-
-    fn transition(&mut self, session: SessionId, from: SessionState, to: SessionState) {
-        match from {
-            SessionState::Connecting => self.counts.connecting -= 1,
-            SessionState::Busy => self.counts.busy -= 1,
-            SessionState::Closing => self.counts.closing -= 1,
-            SessionState::Idle => self.idle.retain(|(id, _)| *id != session),
-        }
-        match to {
-            SessionState::Connecting => self.counts.connecting += 1,
-            SessionState::Busy => self.counts.busy += 1,
-            SessionState::Closing => self.counts.closing += 1,
-            SessionState::Idle => {} // Room::rest lists it, with the time
-        }
     }
 }
 

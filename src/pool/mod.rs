@@ -4,6 +4,7 @@
 //! connector          how a session is opened, checked and closed: the seam to `ftp`
 //! settings           what sessions are opened with, until a connection is reconfigured
 //! accounting         who may open a session, who waits, which idle session makes room: pure
+//!   account          one connection's sessions, waiters and limits
 //!   connections      connections that are added, reconfigured and removed
 //!   limit            how many sessions a server accepts: lowered, raised again
 //! shared_accounting  the accounting behind its lock: grants, permits, evictions

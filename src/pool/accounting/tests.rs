@@ -1,6 +1,6 @@
 #![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
-use super::limit::IDLE_WHILE_SCARCE;
+use super::limit::{IDLE_WHILE_SCARCE, LIMIT_RISES_AFTER};
 use super::*;
 
 pub(super) const POD: usize = 5;
