@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::config::{Kafka, Retry};
+use crate::config::{KafkaConfig, RetryConfig};
 use crate::kafka::{
     GroupDescription, LastConnectionError, consumer_properties, is_unanswered, partition_count,
     too_few_partitions, without_value,
@@ -35,7 +35,7 @@ type Client = BaseConsumer<LastConnectionError>;
 ///
 /// # Errors
 /// What is wrong where no topic could be asked for: no broker answers, or a property is none.
-pub fn probe(kafka: &Kafka, retry: &Retry, pod: &str) -> Result<Vec<TopicState>, String> {
+pub fn probe(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Result<Vec<TopicState>, String> {
     let mut properties = consumer_properties(kafka, pod);
     properties.remove("group.id"); // it asks, and never joins
     let client: Client = properties

@@ -9,7 +9,7 @@ use rdkafka::types::RDKafkaConfRes;
 use secrecy::ExposeSecret as _;
 
 use super::client_kind::ClientKind;
-use crate::config::Kafka;
+use crate::config::KafkaConfig;
 
 /// Defaults that `kafka.properties` may override. librdkafka would prefetch 100,000 messages or 64 MB a
 /// partition; the pod holds its backlog itself, decoded, so that one connection cannot hide the others.
@@ -70,7 +70,7 @@ pub fn property_problem(name: &str, value: &str) -> Option<&'static str> {
 
 /// What every client of this pod shares, and those of `kafka.properties` that a client of this kind takes.
 pub fn client_properties(
-    kafka: &Kafka,
+    kafka: &KafkaConfig,
     pod: &str,
     kind: ClientKind,
     defaults: &[(&str, &str)],
@@ -102,7 +102,7 @@ fn allow_large_messages(client: &mut ClientConfig) {
 }
 
 /// The consumer's properties. Holds secrets: never to be logged.
-pub fn consumer_properties(kafka: &Kafka, pod: &str) -> ClientConfig {
+pub fn consumer_properties(kafka: &KafkaConfig, pod: &str) -> ClientConfig {
     let mut client = client_properties(kafka, pod, ClientKind::Consumer, DEFAULTS);
     client.set("group.id", &kafka.consumer_group);
     if kafka.static_membership {
@@ -131,7 +131,7 @@ pub fn reader_properties(members: &ClientConfig) -> ClientConfig {
 
 /// After so long without a heartbeat the coordinator may have given this pod's partitions to others: two
 /// thirds of the session's timeout, since the last heartbeat may have been a third of it ago already.
-pub fn suspension_limit(kafka: &Kafka) -> Duration {
+pub fn suspension_limit(kafka: &KafkaConfig) -> Duration {
     let properties = consumer_properties(kafka, "");
     let configured = properties.get("session.timeout.ms").and_then(|timeout| timeout.parse().ok());
     configured.map_or(BROKERS_SESSION_TIMEOUT, Duration::from_millis) * 2 / 3
@@ -144,18 +144,18 @@ mod tests {
     use rdkafka::consumer::BaseConsumer;
 
     use super::*;
-    use crate::config::Delivery;
+    use crate::config::DeliveryGuarantee;
 
-    fn kafka(properties: &[(&str, &str)]) -> Kafka {
+    fn kafka(properties: &[(&str, &str)]) -> KafkaConfig {
         let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).into());
-        Kafka {
+        KafkaConfig {
             bootstrap_servers: vec!["127.0.0.1:1".into()],
             consumer_group: "g".into(),
             input_topic: "i".into(),
             result_topic: "r".into(),
             fail_topic: "f".into(),
             retry_topic: String::new(),
-            delivery: Delivery::AtLeastOnce,
+            delivery: DeliveryGuarantee::AtLeastOnce,
             static_membership: false,
             properties: properties.iter().map(own).collect::<BTreeMap<_, _>>(),
         }
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_static_member_is_known_by_its_group_and_its_pod() {
-        let static_one = Kafka { static_membership: true, ..kafka(&[]) };
+        let static_one = KafkaConfig { static_membership: true, ..kafka(&[]) };
         assert_eq!(consumer_properties(&static_one, "pod-3").get("group.instance.id"), Some("g-pod-3"));
         assert_eq!(consumer_properties(&kafka(&[]), "pod-3").get("group.instance.id"), None);
     }

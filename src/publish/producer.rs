@@ -13,7 +13,7 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use super::patience::Patience;
-use crate::config::{Delivery, Kafka};
+use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::kafka::{
     ClientKind, LogThrottle, client_properties, log_error, log_line, partition_count, to_headers,
     without_value,
@@ -113,8 +113,8 @@ impl std::fmt::Debug for Producer {
 impl Producer {
     /// A producer for `kafka.delivery`; a transactional one is `<group>-<pod>` to its brokers, so that a pod's
     /// next process fences this one.
-    pub fn create(kafka: &Kafka, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
-        let is_transactional = kafka.delivery == Delivery::ExactlyOnce;
+    pub fn create(kafka: &KafkaConfig, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
+        let is_transactional = kafka.delivery == DeliveryGuarantee::ExactlyOnce;
         let mut properties = client_properties(kafka, pod, ClientKind::Producer, DEFAULTS);
         for (key, value) in FIXED.iter().chain(if is_transactional { TRANSACTION } else { &[] }) {
             properties.set(*key, *value);
