@@ -10,11 +10,12 @@ use super::front::Front;
 use super::inside::Inside;
 use super::reload::roots;
 use super::{Error, deferral};
-use crate::config::{Config, Current, Delivery};
-use crate::consume::{self, Consume, Group, consumer_properties};
+use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
+use crate::consume::{self, Consume, Group};
 use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
 use crate::health::Health;
 use crate::insight::{Failures, Partitions};
+use crate::kafka::{consumer_properties, suspension_limit};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
@@ -43,7 +44,7 @@ impl<'a> Shared<'a> {
         Ok(Shared {
             traces,
             config,
-            offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
+            offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
             failures: Failures::default(),
@@ -111,7 +112,7 @@ impl<'a> Shared<'a> {
     }
 
     /// What the sidecar shows.
-    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<Current>) -> View {
+    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<CurrentConfig>) -> View {
         let inside = Inside {
             pod: self.config.pod.name.clone(),
             group: self.config.kafka.consumer_group.clone(),
@@ -155,7 +156,7 @@ impl<'a> Shared<'a> {
         group: Group,
         dispatcher: Dispatcher,
         answers: mpsc::Sender<Answered>,
-        current: Arc<Current>,
+        current: Arc<CurrentConfig>,
     ) -> Consume {
         let front = Front {
             current,
@@ -180,9 +181,9 @@ impl<'a> Shared<'a> {
     }
 }
 
-fn committer(delivery: Delivery, group: Group) -> Box<dyn Committer> {
+fn committer(delivery: DeliveryGuarantee, group: Group) -> Box<dyn Committer> {
     match delivery {
-        Delivery::AtLeastOnce => Box::new(AtLeastOnce::new(group)),
-        Delivery::ExactlyOnce => Box::new(ExactlyOnce::new(group)),
+        DeliveryGuarantee::AtLeastOnce => Box::new(AtLeastOnce::new(group)),
+        DeliveryGuarantee::ExactlyOnce => Box::new(ExactlyOnce::new(group)),
     }
 }

@@ -7,9 +7,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::properties::{client_properties, without_value};
-use super::scope::Role;
-use crate::config::{Kafka, Retry};
+use super::{ClientKind, client_properties, partition_count, without_value};
+use crate::config::{KafkaConfig, RetryConfig};
 
 /// One request to the cluster.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -37,8 +36,13 @@ impl From<KafkaError> for Unprepared {
 
 /// Looks at the retry topic, and makes it if it is missing: with the input topic's partitions, and the
 /// brokers' default of replicas.
-pub async fn prepare_retry_topic(kafka: &Kafka, retry: &Retry, pod: &str) -> Result<(), Unprepared> {
-    let admin: Admin = client_properties(kafka, pod, Role::Producer, &[]).create().map_err(without_value)?;
+pub async fn prepare_retry_topic(
+    kafka: &KafkaConfig,
+    retry: &RetryConfig,
+    pod: &str,
+) -> Result<(), Unprepared> {
+    let admin: Admin =
+        client_properties(kafka, pod, ClientKind::Producer, &[]).create().map_err(without_value)?;
     let admin = Arc::new(admin);
     if partitions_of(&admin, &kafka.retry_topic).await?.is_some() {
         return check(&admin, &kafka.retry_topic, retry).await;
@@ -52,23 +56,18 @@ pub async fn prepare_retry_topic(kafka: &Kafka, retry: &Retry, pod: &str) -> Res
 /// How many partitions a topic has; `None` where it is not there.
 async fn partitions_of(admin: &Arc<Admin>, topic: &str) -> Result<Option<i32>, Unprepared> {
     let (admin, name) = (Arc::clone(admin), topic.to_owned());
-    let asked = tokio::task::spawn_blocking(move || {
-        let metadata = admin.inner().fetch_metadata(Some(&name), DEADLINE)?;
-        let found = metadata.topics().iter().find(|found| found.name() == name);
-        Ok(found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())))
-    });
+    let asked = tokio::task::spawn_blocking(move || partition_count(admin.inner(), &name, DEADLINE));
     let found = asked.await.map_err(|panic| Unprepared::Unusable(panic.to_string()))?;
-    match found.map_err(Unprepared::NotNow)? {
-        None | Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _) | (None, 0)) => Ok(None),
-        Some((None, partitions)) => Ok(Some(i32::try_from(partitions).unwrap_or(i32::MAX))),
-        Some((Some(RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
+    match found {
+        Ok(count) => Ok(count.map(|count| i32::try_from(count).unwrap_or(i32::MAX))),
+        Err(KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
             Err(Unprepared::Unusable(format!("topic {topic}: this user may not see it")))
         }
-        Some((Some(code), _)) => Err(Unprepared::NotNow(KafkaError::MetadataFetch(code))),
+        Err(error) => Err(Unprepared::NotNow(error)),
     }
 }
 
-async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &Retry) -> Result<(), Unprepared> {
+async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &RetryConfig) -> Result<(), Unprepared> {
     let settings = retry_topic_settings(retry);
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
     let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
@@ -90,13 +89,13 @@ async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &Retry) -> R
 
 /// What a retry topic is made with: it keeps every task for longer than it is deferred, those with one key too.
 #[must_use]
-pub fn retry_topic_settings(retry: &Retry) -> [(&'static str, String); 2] {
+pub fn retry_topic_settings(retry: &RetryConfig) -> [(&'static str, String); 2] {
     let retention = needed(retry).max(RETENTION).as_millis().to_string();
     [("cleanup.policy", "delete".to_owned()), ("retention.ms", retention)]
 }
 
 /// A record that the topic drops before it is read again is a task without an answer.
-async fn check(admin: &Admin, topic: &str, retry: &Retry) -> Result<(), Unprepared> {
+async fn check(admin: &Admin, topic: &str, retry: &RetryConfig) -> Result<(), Unprepared> {
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
     let config = match described.map(|topics| topics.into_iter().next()) {
         Ok(Some(Ok(config))) => config,
@@ -125,7 +124,7 @@ async fn check(admin: &Admin, topic: &str, retry: &Retry) -> Result<(), Unprepar
     }
 }
 
-fn needed(retry: &Retry) -> Duration {
+fn needed(retry: &RetryConfig) -> Duration {
     retry.max_deferral + retry.delay
 }
 
