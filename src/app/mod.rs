@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigSources, CurrentConfig};
 use crate::consume;
 use crate::dispatch::{Budget, Dispatcher};
 use crate::health::PodHealth;
-use crate::pool::Pool;
+use crate::pool::SessionPool;
 use crate::publish;
 use crate::sidecar::Sidecar;
 use crate::traces::Traces;
@@ -84,7 +84,7 @@ pub struct App {
     health: Arc<PodHealth>,
     budget: Budget,
     dispatcher: Dispatcher,
-    pool: Pool,
+    pool: SessionPool,
     storages: Storages,
     replaced: Replaced,
     consume: consume::Handle,
