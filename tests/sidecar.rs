@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ftp_pooler::config::{Listen, Token};
+use ftp_pooler::config::{ApiToken, ListenAddress};
 use ftp_pooler::health::Health;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::sidecar::{GRACE, HEAD_DEADLINE, MAX_CONNECTIONS, MAX_STREAMS, Sidecar, View, bind};
@@ -58,7 +58,7 @@ impl Pod {
     /// One that shows itself to those who have this token.
     async fn with_token(token: Option<&str>) -> Pod {
         let sidecar = Sidecar::bind(&listen(0), &listen(0)).await.expect("the system has ports");
-        let token = token.map(|token| Arc::new(Token::new(token.into()).expect("a token")));
+        let token = token.map(|token| Arc::new(ApiToken::new(token.into()).expect("a token")));
         Pod::run_guarded(sidecar, token)
     }
 
@@ -66,7 +66,7 @@ impl Pod {
         Pod::run_guarded(sidecar, None)
     }
 
-    fn run_guarded(sidecar: Sidecar, token: Option<Arc<Token>>) -> Pod {
+    fn run_guarded(sidecar: Sidecar, token: Option<Arc<ApiToken>>) -> Pod {
         let (health, metrics) = (Health::new(), Metrics::new(["far", "near"]));
         let ahead = Arc::new(AtomicU64::new(0));
         let offset = Arc::clone(&ahead);
@@ -104,8 +104,8 @@ impl Pod {
     }
 }
 
-fn listen(port: u16) -> Listen {
-    Listen { host: "127.0.0.1".to_owned(), port }
+fn listen(port: u16) -> ListenAddress {
+    ListenAddress { host: "127.0.0.1".to_owned(), port }
 }
 
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Current, Sources};
+use crate::config::{Config, ConfigSources, CurrentConfig};
 use crate::consume;
 use crate::dispatch::{Budget, Dispatcher};
 use crate::health::Health;
@@ -53,7 +53,7 @@ pub const AFTER_DRAIN: Duration =
 
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
 /// once).
-pub fn run(config: Config, sources: Sources) -> Result<(), Error> {
+pub fn run(config: Config, sources: ConfigSources) -> Result<(), Error> {
     let runtime = runtime().map_err(Error::Start)?;
     let result = runtime.block_on(run_until_stopped(config, sources));
     runtime.shutdown_background(); // a disk that does not answer must not hold up the exit
@@ -67,7 +67,7 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
 }
 
-async fn run_until_stopped(config: Config, sources: Sources) -> Result<(), Error> {
+async fn run_until_stopped(config: Config, sources: ConfigSources) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(Error::Start)?;
     let mut app = tokio::select! {
         started = App::start(config, sources) => started?,
@@ -95,7 +95,7 @@ async fn run_until_stopped(config: Config, sources: Sources) -> Result<(), Error
 /// A running pod.
 #[derive(Debug)]
 pub struct App {
-    current: Arc<Current>,
+    current: Arc<CurrentConfig>,
     api_addr: SocketAddr,
     metrics_addr: SocketAddr,
     health: Arc<Health>,
@@ -130,8 +130,8 @@ pub struct Stopped {
 impl App {
     /// Binds, opens, connects and starts everything, in this order: what can fail, fails before the group
     /// is joined. What `sources` says later on is taken over.
-    pub async fn start(config: Config, sources: Sources) -> Result<App, Error> {
-        let current = Current::new(config.clone());
+    pub async fn start(config: Config, sources: ConfigSources) -> Result<App, Error> {
+        let current = CurrentConfig::new(config.clone());
         let shared = Shared::new(&config)?;
         let sidecar = Sidecar::bind(&config.api, &config.metrics).await?;
         let (api_addr, metrics_addr) = addresses(&sidecar)?;

@@ -10,7 +10,7 @@ use super::front::Front;
 use super::inside::Inside;
 use super::reload::roots;
 use super::{Error, deferral};
-use crate::config::{Config, Current, Delivery};
+use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, Group, consumer_properties};
 use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
 use crate::health::Health;
@@ -111,7 +111,7 @@ impl<'a> Shared<'a> {
     }
 
     /// What the sidecar shows.
-    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<Current>) -> View {
+    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<CurrentConfig>) -> View {
         let inside = Inside {
             pod: self.config.pod.name.clone(),
             group: self.config.kafka.consumer_group.clone(),
@@ -155,7 +155,7 @@ impl<'a> Shared<'a> {
         group: Group,
         dispatcher: Dispatcher,
         answers: mpsc::Sender<Answered>,
-        current: Arc<Current>,
+        current: Arc<CurrentConfig>,
     ) -> Consume {
         let front = Front {
             current,
@@ -180,9 +180,9 @@ impl<'a> Shared<'a> {
     }
 }
 
-fn committer(delivery: Delivery, group: Group) -> Box<dyn Committer> {
+fn committer(delivery: DeliveryGuarantee, group: Group) -> Box<dyn Committer> {
     match delivery {
-        Delivery::AtLeastOnce => Box::new(AtLeastOnce::new(group)),
-        Delivery::ExactlyOnce => Box::new(ExactlyOnce::new(group)),
+        DeliveryGuarantee::AtLeastOnce => Box::new(AtLeastOnce::new(group)),
+        DeliveryGuarantee::ExactlyOnce => Box::new(ExactlyOnce::new(group)),
     }
 }

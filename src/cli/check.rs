@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::config::{Config, FtpConnection, Kafka, LocalConnection, Retry};
+use crate::config::{Config, FtpConnection, KafkaConfig, LocalConnection, RetryConfig};
 use crate::consume::probe;
 use crate::ftp::Session;
 use crate::storage::Storage;
@@ -37,7 +37,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn kafka_findings(kafka: &Kafka, retry: &Retry, pod: &str) -> Vec<Finding> {
+fn kafka_findings(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Vec<Finding> {
     let begun = Instant::now();
     let brokers = kafka.bootstrap_servers.join(",");
     match probe(kafka, retry, pod) {

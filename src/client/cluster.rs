@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{ClientError, reading, sending};
-use crate::config::Kafka;
+use crate::config::KafkaConfig;
 use crate::consume::{LastWord, metadata_of, without_value};
 
 /// One request to the cluster.
@@ -62,7 +62,7 @@ impl Cluster {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(kafka: &Kafka) -> Result<Cluster, ClientError> {
+    pub fn new(kafka: &KafkaConfig) -> Result<Cluster, ClientError> {
         let mut properties = reading(kafka, DEFAULTS);
         // The ends that are wanted are those of all records, also of transactions that are still open.
         properties.set("isolation.level", "read_uncommitted");

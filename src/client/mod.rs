@@ -24,14 +24,14 @@ pub use topics::{Made, NewTopic, Topics};
 
 use rdkafka::ClientConfig;
 
-use crate::config::Kafka;
+use crate::config::KafkaConfig;
 use crate::consume::{Role, client_properties};
 
 /// What these clients are called at the brokers, behind `ftp-pooler-`.
 const NAME: &str = "tools";
 
 /// The configuration's properties for a client that reads and never joins. Holds secrets: never to be logged.
-fn reading(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
+fn reading(kafka: &KafkaConfig, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut properties = client_properties(kafka, NAME, Role::Consumer, defaults);
     // What is only about being a member, and may not fit together without the rest of it.
     for member in ["group.protocol", "group.remote.assignor", "session.timeout.ms", "heartbeat.interval.ms"] {
@@ -45,6 +45,6 @@ fn reading(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
 }
 
 /// The same for a client that sends.
-fn sending(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
+fn sending(kafka: &KafkaConfig, defaults: &[(&str, &str)]) -> ClientConfig {
     client_properties(kafka, NAME, Role::Producer, defaults)
 }

@@ -10,7 +10,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{ClientError, reading};
-use crate::config::Kafka;
+use crate::config::KafkaConfig;
 use crate::consume::without_value;
 use crate::record::Header;
 
@@ -79,7 +79,7 @@ impl Reader {
     /// # Errors
     /// A property that librdkafka does not take.
     pub fn open(
-        kafka: &Kafka,
+        kafka: &KafkaConfig,
         from: impl IntoIterator<Item = (Arc<str>, i32, i64)>,
     ) -> Result<Reader, ClientError> {
         let failed = || ClientError::at("reading from Kafka");
@@ -139,7 +139,7 @@ impl Reader {
     /// [`ClientError::Stalled`] where nothing moves for 30 s: the brokers are away, or somebody's transaction
     /// is open. What `take` had until then it had.
     pub fn read_all(
-        kafka: &Kafka,
+        kafka: &KafkaConfig,
         ranges: &[Range],
         mut take: impl FnMut(Message) -> bool,
     ) -> Result<(), ClientError> {

@@ -10,7 +10,7 @@ use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 use super::{ClientError, sending};
-use crate::config::Kafka;
+use crate::config::KafkaConfig;
 use crate::consume::without_value;
 
 /// Defaults that `kafka.properties` may override: some throughput, and a bound on memory.
@@ -96,7 +96,7 @@ impl Sender {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn open(kafka: &Kafka) -> Result<Sender, ClientError> {
+    pub fn open(kafka: &KafkaConfig) -> Result<Sender, ClientError> {
         Sender::with(kafka, None)
     }
 
@@ -105,7 +105,7 @@ impl Sender {
     ///
     /// # Errors
     /// The brokers do not answer, or refuse the id.
-    pub fn open_transactional(kafka: &Kafka, id: &str) -> Result<Sender, ClientError> {
+    pub fn open_transactional(kafka: &KafkaConfig, id: &str) -> Result<Sender, ClientError> {
         let sender = Sender::with(kafka, Some(id))?;
         again(|| sender.producer.init_transactions(CALL))
             .map_err(ClientError::at(format!("beginning as the transactional producer {id}")))?;
@@ -115,13 +115,13 @@ impl Sender {
     /// Bytes of a record's value that may be sent: librdkafka's `message.max.bytes`, which the configuration may
     /// set, less what a key and headers take.
     #[must_use]
-    pub fn max_value_bytes(kafka: &Kafka) -> usize {
+    pub fn max_value_bytes(kafka: &KafkaConfig) -> usize {
         let properties = sending(kafka, DEFAULTS);
         let most = properties.get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
         most.unwrap_or(MESSAGE_MAX_BYTES).saturating_sub(ENVELOPE_BYTES)
     }
 
-    fn with(kafka: &Kafka, id: Option<&str>) -> Result<Sender, ClientError> {
+    fn with(kafka: &KafkaConfig, id: Option<&str>) -> Result<Sender, ClientError> {
         let mut properties = sending(kafka, DEFAULTS);
         for (key, value) in FIXED.iter().chain(id.map_or(&[][..], |_| TRANSACTION)) {
             properties.set(*key, *value);

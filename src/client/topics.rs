@@ -7,7 +7,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{ClientError, Cluster, sending};
-use crate::config::{Kafka, Retry};
+use crate::config::{KafkaConfig, RetryConfig};
 use crate::consume::{retry_topic_settings, without_value};
 
 /// One request to the cluster.
@@ -31,7 +31,7 @@ pub struct NewTopic {
 impl NewTopic {
     /// With the settings that a retry topic needs.
     #[must_use]
-    pub fn for_retries(self, retry: &Retry) -> NewTopic {
+    pub fn for_retries(self, retry: &RetryConfig) -> NewTopic {
         NewTopic { settings: retry_topic_settings(retry).into(), ..self }
     }
 }
@@ -64,7 +64,7 @@ impl Topics {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(kafka: &Kafka) -> Result<Topics, ClientError> {
+    pub fn new(kafka: &KafkaConfig) -> Result<Topics, ClientError> {
         let admin = sending(kafka, DEFAULTS).create().map_err(without_value);
         Ok(Topics {
             admin: admin.map_err(ClientError::at("kafka.properties"))?,

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::entry::{Entry, Said};
 use super::keys::PROPERTIES;
-use super::reading::Reading;
+use super::section_reader::Reading;
 
 /// Properties that may not be set, with the reason. Names as in librdkafka's CONFIGURATION.md.
 pub const REFUSED: &[(&[&str], &str)] = &[

@@ -7,7 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::last_word::{LastWord, is_nobodys};
 use super::properties::{consumer_properties, without_value};
-use crate::config::{Kafka, Retry};
+use crate::config::{KafkaConfig, RetryConfig};
 
 /// One request to the cluster.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub struct TopicState {
 ///
 /// # Errors
 /// What is wrong where no topic could be asked for: no broker answers, or a property is none.
-pub fn probe(kafka: &Kafka, retry: &Retry, pod: &str) -> Result<Vec<TopicState>, String> {
+pub fn probe(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Result<Vec<TopicState>, String> {
     let mut properties = consumer_properties(kafka, pod);
     properties.remove("group.id"); // a look, not a member
     let client: BaseConsumer<LastWord> = properties

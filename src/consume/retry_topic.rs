@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::properties::{client_properties, without_value};
 use super::scope::Role;
-use crate::config::{Kafka, Retry};
+use crate::config::{KafkaConfig, RetryConfig};
 
 /// One request to the cluster.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -37,7 +37,11 @@ impl From<KafkaError> for Unprepared {
 
 /// Looks at the retry topic, and makes it if it is missing: with the input topic's partitions, and the
 /// brokers' default of replicas.
-pub async fn prepare_retry_topic(kafka: &Kafka, retry: &Retry, pod: &str) -> Result<(), Unprepared> {
+pub async fn prepare_retry_topic(
+    kafka: &KafkaConfig,
+    retry: &RetryConfig,
+    pod: &str,
+) -> Result<(), Unprepared> {
     let admin: Admin = client_properties(kafka, pod, Role::Producer, &[]).create().map_err(without_value)?;
     let admin = Arc::new(admin);
     if partitions_of(&admin, &kafka.retry_topic).await?.is_some() {
@@ -68,7 +72,7 @@ async fn partitions_of(admin: &Arc<Admin>, topic: &str) -> Result<Option<i32>, U
     }
 }
 
-async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &Retry) -> Result<(), Unprepared> {
+async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &RetryConfig) -> Result<(), Unprepared> {
     let settings = retry_topic_settings(retry);
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
     let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
@@ -90,13 +94,13 @@ async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &Retry) -> R
 
 /// What a retry topic is made with: it keeps every task for longer than it is deferred, those with one key too.
 #[must_use]
-pub fn retry_topic_settings(retry: &Retry) -> [(&'static str, String); 2] {
+pub fn retry_topic_settings(retry: &RetryConfig) -> [(&'static str, String); 2] {
     let retention = needed(retry).max(RETENTION).as_millis().to_string();
     [("cleanup.policy", "delete".to_owned()), ("retention.ms", retention)]
 }
 
 /// A record that the topic drops before it is read again is a task without an answer.
-async fn check(admin: &Admin, topic: &str, retry: &Retry) -> Result<(), Unprepared> {
+async fn check(admin: &Admin, topic: &str, retry: &RetryConfig) -> Result<(), Unprepared> {
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
     let config = match described.map(|topics| topics.into_iter().next()) {
         Ok(Some(Ok(config))) => config,
@@ -125,7 +129,7 @@ async fn check(admin: &Admin, topic: &str, retry: &Retry) -> Result<(), Unprepar
     }
 }
 
-fn needed(retry: &Retry) -> Duration {
+fn needed(retry: &RetryConfig) -> Duration {
     retry.max_deferral + retry.delay
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::Connect;
-use crate::config::{self, FtpConnection, Timeouts};
+use crate::config::{self, FtpConnection, SessionTimeouts};
 use crate::failure::{Code, Failure, Remedy, TryError};
 
 /// What a login does.
@@ -184,7 +184,7 @@ pub(crate) fn try_error(code: Code, remedy: Remedy) -> TryError {
 
 pub(crate) fn connection(name: &str, max_sessions: usize) -> Arc<FtpConnection> {
     let second = Duration::from_secs(1);
-    let timeouts = Timeouts { login: 20 * second, ..Timeouts::all(second) };
+    let timeouts = SessionTimeouts { login: 20 * second, ..SessionTimeouts::all(second) };
     Arc::new(FtpConnection {
         name: name.to_owned(),
         host: "ftp.example.com".to_owned(),
@@ -197,8 +197,8 @@ pub(crate) fn connection(name: &str, max_sessions: usize) -> Arc<FtpConnection> 
     })
 }
 
-pub(crate) fn limits(max_sessions_per_pod: usize) -> config::Pool {
-    config::Pool {
+pub(crate) fn limits(max_sessions_per_pod: usize) -> config::PoolConfig {
+    config::PoolConfig {
         max_sessions_per_pod,
         max_sessions_per_connection: 10,
         session_timeout: Duration::from_secs(300),

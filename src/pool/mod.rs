@@ -67,7 +67,7 @@ impl<C: Connect> Pool<C> {
     /// A pool for these connections; its caps are `limits.max_sessions_per_pod` and each connection's
     /// `max_sessions`. Call it within a tokio runtime, on which sessions will be closed.
     pub fn new(
-        limits: &config::Pool,
+        limits: &config::PoolConfig,
         connections: impl IntoIterator<Item = Arc<FtpConnection>>,
         connect: C,
         metrics: &Metrics,

@@ -13,7 +13,7 @@ use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use super::patience::Patience;
-use crate::config::{Delivery, Kafka};
+use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::consume::{Noise, Role, client_properties, complain, log, without_value};
 use crate::metrics::Metrics;
 use crate::record::Header;
@@ -110,8 +110,8 @@ impl std::fmt::Debug for Producer {
 impl Producer {
     /// A producer for `kafka.delivery`; a transactional one is `<group>-<pod>` to its brokers, so that a pod's
     /// next process fences this one.
-    pub fn create(kafka: &Kafka, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
-        let is_transactional = kafka.delivery == Delivery::ExactlyOnce;
+    pub fn create(kafka: &KafkaConfig, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
+        let is_transactional = kafka.delivery == DeliveryGuarantee::ExactlyOnce;
         let mut properties = client_properties(kafka, pod, Role::Producer, DEFAULTS);
         for (key, value) in FIXED.iter().chain(if is_transactional { TRANSACTION } else { &[] }) {
             properties.set(*key, *value);

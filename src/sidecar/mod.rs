@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Listen;
+use crate::config::ListenAddress;
 pub use feed::{COME_AGAIN, MAX_STREAMS, SLOWEST};
 pub use listen::{BindError, bind};
 pub use routes::{api_routes, metrics_routes};
@@ -42,7 +42,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// Names the key and the address that could not be bound, with the system's reason.
-    pub async fn bind(api: &Listen, metrics: &Listen) -> Result<Self, BindError> {
+    pub async fn bind(api: &ListenAddress, metrics: &ListenAddress) -> Result<Self, BindError> {
         let shared = api.port != 0 && (&api.host, api.port) == (&metrics.host, metrics.port);
         Ok(Sidecar {
             api: bind("api.port", &api.host, api.port).await?,

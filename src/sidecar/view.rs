@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::answers::{Connection, Everything, Status};
 use super::feed::Feed;
 use super::history::History;
-use crate::config::Token;
+use crate::config::ApiToken;
 use crate::health::{Health, Verdict};
 use crate::insight::{Insight, Query};
 use crate::metrics::Metrics;
@@ -23,7 +23,7 @@ pub struct View {
     pub(super) health: Arc<Health>,
     pub(super) metrics: Metrics,
     pub(super) insight: Arc<dyn Insight>,
-    token: Arc<dyn Fn() -> Option<Arc<Token>> + Send + Sync>,
+    token: Arc<dyn Fn() -> Option<Arc<ApiToken>> + Send + Sync>,
     clock: Arc<dyn Fn() -> Instant + Send + Sync>,
     pub(super) history: Arc<History>,
     pub(super) feed: Arc<Feed>,
@@ -44,7 +44,7 @@ impl View {
 
     /// Shown to those alone who have the token that holds at the time, where there is one.
     #[must_use]
-    pub fn with_token(self, token: impl Fn() -> Option<Arc<Token>> + Send + Sync + 'static) -> Self {
+    pub fn with_token(self, token: impl Fn() -> Option<Arc<ApiToken>> + Send + Sync + 'static) -> Self {
         View { token: Arc::new(token), ..self }
     }
 
@@ -58,7 +58,7 @@ impl View {
         self.health.verdict((self.clock)())
     }
 
-    pub(super) fn token(&self) -> Option<Arc<Token>> {
+    pub(super) fn token(&self) -> Option<Arc<ApiToken>> {
         (self.token)()
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use ftp_pooler::app::AFTER_DRAIN;
-use ftp_pooler::config::{Config, Sources};
+use ftp_pooler::config::{Config, ConfigSources};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -34,7 +34,7 @@ fn loaded(kustomization: &str, secret: &str, pod: &str) -> Config {
         fs::write(dir.path().join(name), content).unwrap();
     }
     let environment = environment(secret, pod).into_iter().map(|(key, value)| (key.into(), value.into()));
-    let sources = Sources {
+    let sources = ConfigSources {
         config: dir.path().join("config.yaml"),
         connections: None,
         environment: environment.collect(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ftp_pooler::config::{Delivery, Kafka};
+use ftp_pooler::config::{DeliveryGuarantee, KafkaConfig};
 use ftp_pooler::consume::{self, CommitError, Consume, Downstream, Group, KafkaError, consumer_properties};
 use ftp_pooler::dispatch::{Admission, Answered, Budget, Whereabouts};
 use ftp_pooler::health::Health;
@@ -108,15 +108,15 @@ impl Committer for Doubtful {
     }
 }
 
-fn kafka(broker: &Broker, topics: &Topics) -> Kafka {
-    Kafka {
+fn kafka(broker: &Broker, topics: &Topics) -> KafkaConfig {
+    KafkaConfig {
         bootstrap_servers: vec![broker.bootstrap().to_owned()],
         consumer_group: topics.group.clone(),
         input_topic: topics.tasks.clone(),
         result_topic: topics.results.clone(),
         fail_topic: topics.failures.clone(),
         retry_topic: String::new(),
-        delivery: Delivery::ExactlyOnce,
+        delivery: DeliveryGuarantee::ExactlyOnce,
         static_membership: false,
         properties: std::iter::empty().collect(),
     }

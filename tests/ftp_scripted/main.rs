@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use ftp_pooler::config::{FtpConnection, LocalConnection, RenameOver, Timeouts};
+use ftp_pooler::config::{FtpConnection, LocalConnection, RenameOver, SessionTimeouts};
 use ftp_pooler::failure::{Code, Remedy, TryError};
 use ftp_pooler::ftp::{Known, Session};
 use ftp_pooler::metrics::Metrics;

@@ -134,7 +134,7 @@ pub fn connection(address: SocketAddr) -> FtpConnection {
         user: "anna".into(),
         pass: "s3cret".to_owned().into(),
         max_sessions: 10,
-        timeouts: Timeouts::all(SHORT),
+        timeouts: SessionTimeouts::all(SHORT),
         ..FtpConnection::default()
     }
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ftp_pooler::config::{FtpConnection, LocalConnection, Timeouts, Tls, TlsMode, Trust};
+use ftp_pooler::config::{
+    CertificateTrust, FtpConnection, LocalConnection, SessionTimeouts, TlsMode, TlsOptions,
+};
 use ftp_pooler::failure::{Remedy, TryError};
 use ftp_pooler::ftp::{Known, Session};
 use ftp_pooler::insight::Gauge;
@@ -79,10 +81,10 @@ fn given(server: &str) -> Rig {
     Rig::with(connection, remote)
 }
 
-fn timeouts() -> Timeouts {
+fn timeouts() -> SessionTimeouts {
     let seconds = Duration::from_secs;
     // Pure-FTPd takes its time over passwords.
-    Timeouts { connect: seconds(5), login: seconds(30), ..Timeouts::all(seconds(10)) }
+    SessionTimeouts { connect: seconds(5), login: seconds(30), ..SessionTimeouts::all(seconds(10)) }
 }
 
 /// Those of a process of its own.
@@ -124,7 +126,11 @@ fn connection(addr: SocketAddr, security: Security, certificate: &Certificate) -
         user: USER.into(),
         pass: PASSWORD.to_owned().into(),
         timeouts: timeouts(),
-        tls: Tls { mode, trust: Trust::Authorities(Arc::new(authorities)), tls12_only: false },
+        tls: TlsOptions {
+            mode,
+            trust: CertificateTrust::Authorities(Arc::new(authorities)),
+            tls12_only: false,
+        },
         ..FtpConnection::default()
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::Error;
 use super::replaced::Replaced;
-use crate::config::{Change, Connections, LocalConnection};
+use crate::config::{ConfiguredConnections, ConnectionChange, LocalConnection};
 use crate::storage::{Names, Storage, StorageError};
 use crate::transfer::Storages;
 
@@ -23,7 +23,7 @@ pub(in super::super) fn open(
 
 /// Opens all of them.
 pub(in super::super) fn open_all(
-    connections: &Connections,
+    connections: &ConfiguredConnections,
     sweep_every: Duration,
 ) -> Result<Storages, Error> {
     let mut storages = BTreeMap::new();
@@ -66,7 +66,11 @@ impl OpenStorages {
 
     /// Tries that begin from now on find what is in `opened`, and nothing of what is removed; those that are under way
     /// go on with what they have, which is swept until the last of them has ended.
-    pub fn change(&mut self, changes: &BTreeMap<String, Change>, opened: &BTreeMap<String, Arc<Storage>>) {
+    pub fn change(
+        &mut self,
+        changes: &BTreeMap<String, ConnectionChange>,
+        opened: &BTreeMap<String, Arc<Storage>>,
+    ) {
         let mut storages = self.storages.all();
         let mut replaced = Vec::new();
         for name in changes.keys() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ftp_pooler::config::Pool as Limits;
+use ftp_pooler::config::PoolConfig as Limits;
 use ftp_pooler::dispatch::{Answered, Budget, Deferral, Dispatcher, Job, Wiring};
 use ftp_pooler::outcome::Verdict;
 use ftp_pooler::pool::{Ftp, Pool};

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::storages::{OpenStorages, open};
 use super::*;
-use crate::config::{Change, LocalConnection};
+use crate::config::{ConnectionChange, LocalConnection};
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
 use crate::storage::{Begun, CHUNK, Names, Owner, TempFile};
@@ -50,8 +50,8 @@ impl Place {
     }
 
     /// The connection lies in the other directory, or is gone.
-    fn change(&mut self, change: Change) {
-        let opened = (change == Change::Changed).then(|| Arc::new(storage(self.dirs[1].path())));
+    fn change(&mut self, change: ConnectionChange) {
+        let opened = (change == ConnectionChange::Changed).then(|| Arc::new(storage(self.dirs[1].path())));
         let opened = opened.map(|storage| ("local".to_owned(), storage)).into_iter().collect();
         self.open.change(&BTreeMap::from([("local".to_owned(), change)]), &opened);
     }
@@ -99,7 +99,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_directory_is_swept_as_long_as_a_try_that_began_in_it_lasts() {
-    for change in [Change::Changed, Change::Removed] {
+    for change in [ConnectionChange::Changed, ConnectionChange::Removed] {
         let mut place = Place::new();
         let (old, replaced) = (place.get(), place.open.replaced());
         place.change(change);
@@ -124,7 +124,7 @@ async fn a_directory_is_swept_as_long_as_a_try_that_began_in_it_lasts() {
 async fn what_nobody_works_in_is_let_go_at_once_and_its_sweep_ends() {
     let mut place = Place::new();
     let old = Arc::downgrade(&place.get());
-    place.change(Change::Removed);
+    place.change(ConnectionChange::Removed);
     until("it is let go", || old.strong_count() == 0).await;
     assert_kept(&place.open.replaced(), 0);
     place.tasks.close();
@@ -154,7 +154,7 @@ fn what_is_removed_from_a_replaced_directory_at_the_end_is_waited_for() {
         let mut file = place.begin(&old).await;
         file.write(&vec![7; 3 * CHUNK]).await.unwrap();
         until("a temp file stands", || place.files() == 1).await;
-        place.change(Change::Changed);
+        place.change(ConnectionChange::Changed);
         place.stop.cancel();
         place.tasks.close();
         tokio::time::timeout(LONG, place.tasks.wait()).await.expect("the sweeps end");

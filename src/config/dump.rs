@@ -8,8 +8,9 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::digest::Algorithm;
 
 use super::{
-    Config, Connections, Data, Delivery, FtpConnection, Kafka, LocalConnection, ProxyKind, RenameOver, Tls,
-    TlsMode, Token, Trust, Way, duration, size,
+    ApiToken, CertificateTrust, Config, ConfiguredConnections, DataConnectionMode, DeliveryGuarantee,
+    FtpConnection, KafkaConfig, LocalConnection, NetworkOptions, ProxyKind, RenameOver, TlsMode, TlsOptions,
+    duration, size,
 };
 
 impl Config {
@@ -66,7 +67,7 @@ struct Yaml {
 }
 
 impl Yaml {
-    fn kafka(&mut self, kafka: &Kafka) {
+    fn kafka(&mut self, kafka: &KafkaConfig) {
         self.section("kafka");
         let servers: Vec<String> = kafka.bootstrap_servers.iter().map(|server| quoted(server)).collect();
         self.plain("bootstrap_servers", format_args!("[{}]", servers.join(", ")));
@@ -76,8 +77,8 @@ impl Yaml {
         self.text("fail_topic", &kafka.fail_topic);
         self.text("retry_topic", &kafka.retry_topic);
         let delivery = match kafka.delivery {
-            Delivery::AtLeastOnce => "at_least_once",
-            Delivery::ExactlyOnce => "exactly_once",
+            DeliveryGuarantee::AtLeastOnce => "at_least_once",
+            DeliveryGuarantee::ExactlyOnce => "exactly_once",
         };
         self.text("delivery", delivery);
         self.plain("static_membership", kafka.static_membership);
@@ -91,7 +92,7 @@ impl Yaml {
         self.close();
     }
 
-    fn token(&mut self, token: Option<&Token>) {
+    fn token(&mut self, token: Option<&ApiToken>) {
         self.plain("token", if token.is_some() { "(set)" } else { "(empty)" });
         match token.and_then(|token| token.file.as_deref()) {
             Some(file) => self.text("token_file", file),
@@ -99,7 +100,7 @@ impl Yaml {
         }
     }
 
-    fn connections(&mut self, connections: &Connections) {
+    fn connections(&mut self, connections: &ConfiguredConnections) {
         self.section("connections");
         for (name, ftp) in &connections.ftp {
             self.open(&scalar(name));
@@ -120,7 +121,7 @@ impl Yaml {
         self.text("user", &ftp.user);
         self.plain("pass", redacted(&ftp.pass));
         self.tls(&ftp.tls);
-        self.way(&ftp.way);
+        self.way(&ftp.network);
         match &ftp.path_root {
             Some(root) => self.text("path_root", root),
             None => self.plain("path_root", "null"),
@@ -168,22 +169,24 @@ impl Yaml {
         self.plain("hash_timeout", duration::show(ftp.timeouts.hash));
     }
 
-    fn tls(&mut self, tls: &Tls) {
+    fn tls(&mut self, tls: &TlsOptions) {
         self.plain("tls", tls.mode == TlsMode::Implicit);
         self.plain("explicit_tls", tls.mode == TlsMode::Explicit);
         self.plain("disable_tls13", tls.tls12_only);
         let trust = match &tls.trust {
-            Trust::System => "the system's authorities".to_owned(),
-            Trust::Authorities(authorities) => format!("{} authorities of tls_ca", authorities.len()),
-            Trust::Pinned(pins) => format!("{} pinned certificates", pins.len()),
-            Trust::Anything => "any certificate".to_owned(),
+            CertificateTrust::System => "the system's authorities".to_owned(),
+            CertificateTrust::Authorities(authorities) => {
+                format!("{} authorities of tls_ca", authorities.len())
+            }
+            CertificateTrust::Pinned(pins) => format!("{} pinned certificates", pins.len()),
+            CertificateTrust::Anything => "any certificate".to_owned(),
         };
         self.text("trusted", &trust);
     }
 
-    fn way(&mut self, way: &Way) {
-        self.plain("passive", way.data == Data::Passive);
-        if let Data::Active { announced, ports } = &way.data {
+    fn way(&mut self, way: &NetworkOptions) {
+        self.plain("passive", way.data == DataConnectionMode::Passive);
+        if let DataConnectionMode::Active { announced, ports } = &way.data {
             match announced {
                 Some(address) => self.text("active_address", &address.to_string()),
                 None => self.plain("active_address", "null"),

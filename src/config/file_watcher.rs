@@ -12,10 +12,10 @@ const READ_ANYWAY_AFTER: u32 = 15;
 
 /// What the file system says of some files, links followed. Two that are equal mean that probably nothing has changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stamps(Vec<(PathBuf, Option<Stamp>)>);
+pub struct FileVersions(Vec<(PathBuf, Option<FileVersion>)>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
+struct FileVersion {
     device: u64,
     inode: u64,
     size: u64,
@@ -23,13 +23,13 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamps {
+impl FileVersions {
     /// As the files are now; one that is not there, or that may not be looked at, has none. Blocks.
     #[must_use]
-    pub fn of(files: &[PathBuf]) -> Stamps {
+    pub fn of(files: &[PathBuf]) -> FileVersions {
         let stamp = |file: &PathBuf| {
             let found = std::fs::metadata(file).ok()?;
-            Some(Stamp {
+            Some(FileVersion {
                 device: found.dev(),
                 inode: found.ino(),
                 size: found.size(),
@@ -37,13 +37,13 @@ impl Stamps {
                 changed: (found.ctime(), found.ctime_nsec()),
             })
         };
-        Stamps(files.iter().map(|file| (file.clone(), stamp(file))).collect())
+        FileVersions(files.iter().map(|file| (file.clone(), stamp(file))).collect())
     }
 }
 
 /// What a look at the files comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum WatchDecision {
     /// They are as they were when they were read.
     Same,
     /// They are others, and may still be written: look again soon.
@@ -56,35 +56,35 @@ pub enum Look {
 
 /// Decides when files are read: pure. A file that is half written is not read as long as it changes.
 #[derive(Debug, Default)]
-pub struct Watch {
-    read: Option<Stamps>,
-    seen: Option<Stamps>,
+pub struct FileWatcher {
+    read: Option<FileVersions>,
+    seen: Option<FileVersions>,
     quiet: u32,
 }
 
-impl Watch {
-    pub fn look(&mut self, now: Stamps) -> Look {
+impl FileWatcher {
+    pub fn look(&mut self, now: FileVersions) -> WatchDecision {
         if self.read.as_ref() == Some(&now) {
             self.seen = None;
             self.quiet += 1;
             if self.quiet < READ_ANYWAY_AFTER {
-                return Look::Same;
+                return WatchDecision::Same;
             }
             self.quiet = 0;
-            return Look::Due;
+            return WatchDecision::Due;
         }
         if self.seen.as_ref() != Some(&now) {
             self.seen = Some(now);
-            return Look::Unsettled;
+            return WatchDecision::Unsettled;
         }
         self.seen = None;
         self.quiet = 0;
         self.read = Some(now);
-        Look::Changed
+        WatchDecision::Changed
     }
 
     /// The files were read right after they were like this.
-    pub fn read(&mut self, stamps: Stamps) {
+    pub fn read(&mut self, stamps: FileVersions) {
         (self.read, self.seen, self.quiet) = (Some(stamps), None, 0);
     }
 }
@@ -93,53 +93,53 @@ impl Watch {
 mod tests {
     use std::fs;
 
-    use super::Look::{Changed, Same, Unsettled};
+    use super::WatchDecision::{Changed, Same, Unsettled};
     use super::*;
 
-    fn stamps(size: u64) -> Stamps {
-        let stamp = Stamp { device: 1, inode: 1, size, modified: (0, 0), changed: (0, 0) };
-        Stamps(vec![(PathBuf::from("connections.ini"), Some(stamp))])
+    fn stamps(size: u64) -> FileVersions {
+        let stamp = FileVersion { device: 1, inode: 1, size, modified: (0, 0), changed: (0, 0) };
+        FileVersions(vec![(PathBuf::from("connections.ini"), Some(stamp))])
     }
 
     #[test]
     fn files_are_read_once_they_have_stood_still() {
-        let mut watch = Watch::default();
+        let mut watch = FileWatcher::default();
         let looks = [1, 1, 1, 2, 3, 3, 3].map(|size| watch.look(stamps(size)));
         assert_eq!(looks, [Unsettled, Changed, Same, Unsettled, Unsettled, Changed, Same]);
     }
 
     #[test]
     fn a_file_that_is_as_it_was_again_has_not_changed() {
-        let mut watch = Watch::default();
+        let mut watch = FileWatcher::default();
         let looks = [1, 1, 2, 1, 2, 1].map(|size| watch.look(stamps(size)));
         assert_eq!(looks, [Unsettled, Changed, Unsettled, Same, Unsettled, Same]);
     }
 
     #[test]
     fn what_was_read_when_somebody_asked_is_not_read_again() {
-        let mut watch = Watch::default();
+        let mut watch = FileWatcher::default();
         watch.read(stamps(1));
-        assert_eq!(watch.look(stamps(1)), Look::Same);
-        assert_eq!(watch.look(stamps(2)), Look::Unsettled);
+        assert_eq!(watch.look(stamps(1)), WatchDecision::Same);
+        assert_eq!(watch.look(stamps(2)), WatchDecision::Unsettled);
         watch.read(stamps(2));
-        assert_eq!(watch.look(stamps(2)), Look::Same);
+        assert_eq!(watch.look(stamps(2)), WatchDecision::Same);
     }
 
     #[test]
     fn what_the_file_system_does_not_tell_is_found_by_reading_once_in_a_while() {
-        let mut watch = Watch::default();
+        let mut watch = FileWatcher::default();
         let looks: Vec<_> = (0..40).map(|_| watch.look(stamps(1))).collect();
-        assert_eq!(looks.iter().filter(|look| **look == Look::Due).count(), 2);
-        assert!(!looks.iter().skip(2).any(|look| *look == Look::Changed));
+        assert_eq!(looks.iter().filter(|look| **look == WatchDecision::Due).count(), 2);
+        assert!(!looks.iter().skip(2).any(|look| *look == WatchDecision::Changed));
     }
 
     #[test]
     fn a_file_is_another_after_any_kind_of_change() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("connections.ini");
-        let mut seen = vec![Stamps::of(std::slice::from_ref(&file))];
+        let mut seen = vec![FileVersions::of(std::slice::from_ref(&file))];
         let mut now = || {
-            let stamps = Stamps::of(std::slice::from_ref(&file));
+            let stamps = FileVersions::of(std::slice::from_ref(&file));
             assert!(!seen.contains(&stamps), "not seen: {stamps:?}");
             seen.push(stamps);
         };

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Config, Connections, FtpConnection, Proxy};
+use super::{Config, ConfiguredConnections, FtpConnection, ProxyServer};
 
 /// What became of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum ConnectionChange {
     Added,
     /// Its sessions are of no use any more.
     Changed,
@@ -20,14 +20,14 @@ pub enum Change {
 
 /// What differs, by the connections' names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct ConfigDiff {
     /// The API's token has another value.
     pub token: bool,
-    pub ftp: BTreeMap<String, Change>,
-    pub local: BTreeMap<String, Change>,
+    pub ftp: BTreeMap<String, ConnectionChange>,
+    pub local: BTreeMap<String, ConnectionChange>,
 }
 
-impl Changes {
+impl ConfigDiff {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ftp.is_empty() && self.local.is_empty() && !self.token
@@ -35,7 +35,7 @@ impl Changes {
 
     /// The names of all connections of which this became, FTP servers first.
     #[must_use]
-    pub fn names(&self, change: Change) -> Vec<&str> {
+    pub fn names(&self, change: ConnectionChange) -> Vec<&str> {
         let both = self.ftp.iter().chain(&self.local);
         both.filter(|(_, became)| **became == change).map(|(name, _)| name.as_str()).collect()
     }
@@ -44,23 +44,25 @@ impl Changes {
 impl Config {
     /// What differs of that which may change while a pod runs.
     #[must_use]
-    pub fn changes_to(&self, new: &Config) -> Changes {
+    pub fn changes_to(&self, new: &Config) -> ConfigDiff {
         let token = match (&self.api_token, &new.api_token) {
             (Some(old), Some(new)) => !old.is(new),
             (old, new) => old.is_some() != new.is_some(),
         };
-        Changes { token, ..self.connections.changes_to(&new.connections) }
+        ConfigDiff { token, ..self.connections.changes_to(&new.connections) }
     }
 }
 
-impl Connections {
+impl ConfiguredConnections {
     /// What became of these connections.
     #[must_use]
-    pub fn changes_to(&self, new: &Connections) -> Changes {
-        Changes {
+    pub fn changes_to(&self, new: &ConfiguredConnections) -> ConfigDiff {
+        ConfigDiff {
             token: false,
             ftp: differences(&self.ftp, &new.ftp, |old, new| old.change_to(new)),
-            local: differences(&self.local, &new.local, |old, new| (old != new).then_some(Change::Changed)),
+            local: differences(&self.local, &new.local, |old, new| {
+                (old != new).then_some(ConnectionChange::Changed)
+            }),
         }
     }
 }
@@ -68,24 +70,25 @@ impl Connections {
 fn differences<T>(
     old: &BTreeMap<String, T>,
     new: &BTreeMap<String, T>,
-    change: impl Fn(&T, &T) -> Option<Change>,
-) -> BTreeMap<String, Change> {
-    let removed = old.keys().filter(|name| !new.contains_key(*name)).map(|name| (name, Change::Removed));
+    change: impl Fn(&T, &T) -> Option<ConnectionChange>,
+) -> BTreeMap<String, ConnectionChange> {
+    let removed =
+        old.keys().filter(|name| !new.contains_key(*name)).map(|name| (name, ConnectionChange::Removed));
     let there = new.iter().filter_map(|(name, new)| match old.get(name) {
-        None => Some((name, Change::Added)),
+        None => Some((name, ConnectionChange::Added)),
         Some(old) => Some((name, change(old, new)?)),
     });
     removed.chain(there).map(|(name, change)| (name.clone(), change)).collect()
 }
 
 impl FtpConnection {
-    fn change_to(&self, new: &FtpConnection) -> Option<Change> {
+    fn change_to(&self, new: &FtpConnection) -> Option<ConnectionChange> {
         if self == new {
             return None;
         }
         let limits =
             FtpConnection { max_sessions: new.max_sessions, idle_timeout: new.idle_timeout, ..self.clone() };
-        Some(if limits == *new { Change::Limits } else { Change::Changed })
+        Some(if limits == *new { ConnectionChange::Limits } else { ConnectionChange::Changed })
     }
 
     /// Whether the files beneath a path of the one are those of the other, as far as their keys tell.
@@ -112,7 +115,7 @@ impl PartialEq for FtpConnection {
             max_session_age,
             max_session_transfers,
             tls,
-            way,
+            network,
             path_root,
             disable_epsv,
             disable_utf8,
@@ -135,7 +138,7 @@ impl PartialEq for FtpConnection {
             && *max_session_age == other.max_session_age
             && *max_session_transfers == other.max_session_transfers
             && *tls == other.tls
-            && *way == other.way
+            && *network == other.network
             && *path_root == other.path_root
             && *disable_epsv == other.disable_epsv
             && *disable_utf8 == other.disable_utf8
@@ -151,9 +154,9 @@ impl PartialEq for FtpConnection {
     }
 }
 
-impl PartialEq for Proxy {
-    fn eq(&self, other: &Proxy) -> bool {
-        let Proxy { kind, host, port, user } = self;
+impl PartialEq for ProxyServer {
+    fn eq(&self, other: &ProxyServer) -> bool {
+        let ProxyServer { kind, host, port, user } = self;
         let is_same_user = match (user, &other.user) {
             (Some((user, pass)), Some((name, word))) => user == name && is_same(pass, word),
             (None, None) => true,
@@ -164,7 +167,7 @@ impl PartialEq for Proxy {
 }
 
 impl Eq for FtpConnection {}
-impl Eq for Proxy {}
+impl Eq for ProxyServer {}
 
 /// Both are ours, from our own files: nothing is told by how long this takes.
 fn is_same(secret: &SecretString, other: &SecretString) -> bool {
@@ -197,7 +200,7 @@ impl Config {
 
 /// The effective configuration's values by key, but for the connections.
 fn values(config: &Config) -> BTreeMap<String, String> {
-    let yaml = Config { connections: Connections::default(), ..config.clone() }.to_yaml_redacted();
+    let yaml = Config { connections: ConfiguredConnections::default(), ..config.clone() }.to_yaml_redacted();
     let mut sections: Vec<&str> = Vec::new();
     let mut values = BTreeMap::new();
     for line in yaml.lines() {
@@ -216,7 +219,7 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
 
-    use super::super::{LocalConnection, ProxyKind, Tls, TlsMode, Way};
+    use super::super::{LocalConnection, NetworkOptions, ProxyKind, TlsMode, TlsOptions};
     use super::*;
 
     fn ftp(name: &str) -> FtpConnection {
@@ -227,12 +230,12 @@ mod tests {
         }
     }
 
-    fn connections(ftp: &[FtpConnection], locals: &[(&str, &str)]) -> Connections {
+    fn connections(ftp: &[FtpConnection], locals: &[(&str, &str)]) -> ConfiguredConnections {
         let local = |(name, path): &(&str, &str)| {
             let connection = LocalConnection { name: (*name).to_owned(), base_path: PathBuf::from(path) };
             (connection.name.clone(), Arc::new(connection))
         };
-        Connections {
+        ConfiguredConnections {
             ftp: ftp.iter().map(|one| (one.name.clone(), Arc::new(one.clone()))).collect(),
             local: locals.iter().map(local).collect(),
             in_file: true,
@@ -245,9 +248,9 @@ mod tests {
         let mended = FtpConnection { pass: SecretString::from("right"), ..ftp("wrong") };
         let new = connections(&[ftp("same"), mended, ftp("new")], &[("in", "/in"), ("out", "/elsewhere")]);
         let changes = old.changes_to(&new);
-        assert_eq!(changes.names(Change::Added), ["new"]);
-        assert_eq!(changes.names(Change::Changed), ["wrong", "out"]);
-        assert_eq!(changes.names(Change::Removed), ["gone"]);
+        assert_eq!(changes.names(ConnectionChange::Added), ["new"]);
+        assert_eq!(changes.names(ConnectionChange::Changed), ["wrong", "out"]);
+        assert_eq!(changes.names(ConnectionChange::Removed), ["gone"]);
         assert!(old.changes_to(&old.clone()).is_empty());
     }
 
@@ -255,7 +258,10 @@ mod tests {
     fn a_connection_that_becomes_another_kind_is_gone_and_new() {
         let old = connections(&[ftp("it")], &[]);
         let changes = old.changes_to(&connections(&[], &[("it", "/it")]));
-        assert_eq!((changes.ftp["it"], changes.local["it"]), (Change::Removed, Change::Added));
+        assert_eq!(
+            (changes.ftp["it"], changes.local["it"]),
+            (ConnectionChange::Removed, ConnectionChange::Added)
+        );
     }
 
     #[test]
@@ -263,27 +269,33 @@ mod tests {
         let old = ftp("it");
         let more =
             FtpConnection { max_sessions: 20, idle_timeout: Some(std::time::Duration::ZERO), ..ftp("it") };
-        assert_eq!(old.change_to(&more), Some(Change::Limits));
+        assert_eq!(old.change_to(&more), Some(ConnectionChange::Limits));
         for other in [
             FtpConnection { host: "other".to_owned(), ..more.clone() },
             FtpConnection { pass: SecretString::from("other"), ..more.clone() },
-            FtpConnection { tls: Tls { mode: TlsMode::Explicit, ..Tls::default() }, ..more.clone() },
-            FtpConnection { way: Way { trusts_pasv: true, ..Way::default() }, ..more },
+            FtpConnection {
+                tls: TlsOptions { mode: TlsMode::Explicit, ..TlsOptions::default() },
+                ..more.clone()
+            },
+            FtpConnection {
+                network: NetworkOptions { trusts_pasv: true, ..NetworkOptions::default() },
+                ..more
+            },
         ] {
-            assert_eq!(old.change_to(&other), Some(Change::Changed));
+            assert_eq!(old.change_to(&other), Some(ConnectionChange::Changed));
         }
         assert_eq!(old.change_to(&ftp("it")), None);
     }
 
     #[test]
     fn a_proxys_password_counts() {
-        let proxy = |pass: &str| Proxy {
+        let proxy = |pass: &str| ProxyServer {
             kind: ProxyKind::Socks5,
             host: "proxy".to_owned(),
             port: 1080,
             user: Some(("anna".to_owned(), SecretString::from(pass))),
         };
         assert!(proxy("a") == proxy("a") && proxy("a") != proxy("b"));
-        assert!(proxy("a") != Proxy { user: None, ..proxy("a") });
+        assert!(proxy("a") != ProxyServer { user: None, ..proxy("a") });
     }
 }

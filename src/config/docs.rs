@@ -106,7 +106,7 @@ case is the same. A list is written with commas: `FTP_POOLER__KAFKA__BOOTSTRAP_S
 
 - **librdkafka's properties**: `_` stands for the dot: `FTP_POOLER__KAFKA__PROPERTIES__SASL_PASSWORD` is
   `sasl.password`.
-- **Connections**: `FTP_POOLER__CONNECTIONS__REMOTE_FTP__PASS` is `pass` of `[remote-ftp]`. In a variable
+- **ConfiguredConnections**: `FTP_POOLER__CONNECTIONS__REMOTE_FTP__PASS` is `pass` of `[remote-ftp]`. In a variable
   every character of the name that is neither letter nor digit is `_`. A name that no section has makes a
   new connection, in lower case and with `-` for `_`: `FTP_POOLER__CONNECTIONS__NEW_FTP__TYPE=ftp` and so on
   make `new-ftp`. A password from the environment overrides the file's, in whichever of the three ways

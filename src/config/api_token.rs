@@ -9,17 +9,17 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::errors::{Mistakes, Place};
+use super::errors::{Mistakes, SourceLocation};
 use super::keys::{API_TOKEN, API_TOKEN_FILE};
 use super::password::from_file;
-use super::reading::Reading;
+use super::section_reader::Reading;
 
 /// The scheme of RFC 6750; its case does not matter.
 const SCHEME: &str = "Bearer";
 
 /// A bearer token (RFC 6750).
 #[derive(Clone)]
-pub struct Token {
+pub struct ApiToken {
     secret: SecretString,
     /// SHA-256: what is compared has one length, whatever was sent.
     digest: [u8; 32],
@@ -27,10 +27,10 @@ pub struct Token {
     pub(super) file: Option<String>,
 }
 
-impl Token {
+impl ApiToken {
     /// # Errors
     /// It is empty, or has a character that RFC 6750 lets no token have; the error does not show it.
-    pub fn new(secret: SecretString) -> Result<Token, &'static str> {
+    pub fn new(secret: SecretString) -> Result<ApiToken, &'static str> {
         let is_of_tokens = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
         let bare = secret.expose_secret().trim_end_matches('=');
         if bare.is_empty() || !bare.chars().all(is_of_tokens) {
@@ -39,7 +39,7 @@ impl Token {
             );
         }
         let digest = Sha256::digest(secret.expose_secret()).into();
-        Ok(Token { secret, digest, file: None })
+        Ok(ApiToken { secret, digest, file: None })
     }
 
     /// Whether a request with this `Authorization` may look. Takes the same time wherever a wrong token differs.
@@ -53,12 +53,12 @@ impl Token {
 
     /// Whether the other is the same.
     #[must_use]
-    pub(super) fn is(&self, other: &Token) -> bool {
+    pub(super) fn is(&self, other: &ApiToken) -> bool {
         self.digest == other.digest
     }
 
     /// Whether a token that stands in no file of its own has become another: that takes a restart.
-    pub(super) fn needs_restart_for(&self, new: Option<&Token>) -> bool {
+    pub(super) fn needs_restart_for(&self, new: Option<&ApiToken>) -> bool {
         self.file.is_none() && new.is_some_and(|new| new.file.is_none() && !self.is(new))
     }
 
@@ -73,34 +73,38 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for ApiToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token").finish_non_exhaustive()
     }
 }
 
 /// Reads a token's file.
-fn read(file: &str) -> Result<Token, String> {
-    let token = Token::new(from_file(file)?).map_err(|problem| format!("the token {problem}"))?;
-    Ok(Token { file: Some(file.to_owned()), ..token })
+fn read(file: &str) -> Result<ApiToken, String> {
+    let token = ApiToken::new(from_file(file)?).map_err(|problem| format!("the token {problem}"))?;
+    Ok(ApiToken { file: Some(file.to_owned()), ..token })
 }
 
 /// The token as its file has it now, where it has one.
-pub(super) fn reread(token: &Arc<Token>, mistakes: &mut Mistakes) -> Arc<Token> {
+pub(super) fn reread(token: &Arc<ApiToken>, mistakes: &mut Mistakes) -> Arc<ApiToken> {
     let Some(file) = &token.file else { return Arc::clone(token) };
     mistakes.reads(Path::new(file));
     match read(file) {
         Ok(new) if new.is(token) => Arc::clone(token),
         Ok(new) => Arc::new(new),
         Err(problem) => {
-            mistakes.add(Place::File { path: file.clone(), line: None }, API_TOKEN_FILE.path, problem);
+            mistakes.add(
+                SourceLocation::File { path: file.clone(), line: None },
+                API_TOKEN_FILE.path,
+                problem,
+            );
             Arc::clone(token)
         }
     }
 }
 
 /// Takes the token from whichever of the two keys is set; the environment's overrides the file's. Empty is none.
-pub(super) fn take(reading: &mut Reading<'_>) -> Option<Token> {
+pub(super) fn take(reading: &mut Reading<'_>) -> Option<ApiToken> {
     for (key, other) in [(API_TOKEN, API_TOKEN_FILE), (API_TOKEN_FILE, API_TOKEN)] {
         if reading.is_from_environment(&key) && !reading.is_from_environment(&other) {
             reading.entries.remove(other.path);
@@ -116,7 +120,7 @@ pub(super) fn take(reading: &mut Reading<'_>) -> Option<Token> {
             return None;
         }
         (Some(text), None) => {
-            let token = Token::new(SecretString::from(text));
+            let token = ApiToken::new(SecretString::from(text));
             (API_TOKEN, of_text, token.map_err(|problem| format!("the token {problem}")))
         }
         (None, Some(file)) => (API_TOKEN_FILE, of_file, read(file)),
@@ -131,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_request_is_admitted_with_the_token_and_nothing_else() {
-        let token = Token::new("s3cret-Token.==".into()).unwrap();
+        let token = ApiToken::new("s3cret-Token.==".into()).unwrap();
         for right in ["Bearer s3cret-Token.==", "bearer  s3cret-Token.==", "BEARER s3cret-Token.== "] {
             assert!(token.admits(right.as_bytes()), "{right}");
         }
@@ -159,7 +163,7 @@ mod tests {
     #[test]
     fn what_no_header_could_carry_is_no_token_and_is_not_shown() {
         for wrong in ["", "=", "hunter2 x", "hunter2\n", "hünter2", "hunter2=x", "\"hunter2\""] {
-            let problem = Token::new(wrong.into()).unwrap_err();
+            let problem = ApiToken::new(wrong.into()).unwrap_err();
             assert!(problem.starts_with("is none") && !problem.contains("hunter2"), "{problem}");
         }
     }

@@ -16,7 +16,7 @@ const MAX_SESSIONS: usize = 10;
 
 /// Why nothing could be taken over.
 #[derive(Debug, thiserror::Error)]
-pub enum NotImported {
+pub enum ImportError {
     #[error(
         "{0} is encrypted: `rclone config show > plain.conf` asks for its password and writes what can be \
          imported (remove that file afterwards)"
@@ -28,7 +28,7 @@ pub enum NotImported {
 
 /// What was taken over.
 #[derive(Default, PartialEq, Eq)]
-pub struct Imported {
+pub struct RcloneImport {
     /// Name and text, in the order of rclone.conf. The text may hold passwords, obscured.
     pub sections: Vec<(String, String)>,
     /// What was left out, and why; a line each, without secrets.
@@ -37,7 +37,7 @@ pub struct Imported {
     pub refused: Vec<String>,
 }
 
-impl std::fmt::Debug for Imported {
+impl std::fmt::Debug for RcloneImport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.sections.iter().map(|(name, _)| name.as_str()).collect();
         let mut shown = f.debug_struct("Imported");
@@ -50,22 +50,22 @@ impl std::fmt::Debug for Imported {
 ///
 /// # Errors
 /// The file is encrypted, or is no INI file.
-pub fn import_rclone(text: &str, path: &str, user: &str) -> Result<Imported, NotImported> {
+pub fn import_rclone(text: &str, path: &str, user: &str) -> Result<RcloneImport, ImportError> {
     if text.lines().any(|line| line.trim_start().starts_with(ENCRYPTED)) {
-        return Err(NotImported::Encrypted(path.to_owned()));
+        return Err(ImportError::Encrypted(path.to_owned()));
     }
     let mut mistakes = Mistakes::default();
     let mut sections: Vec<(String, Section)> = ini::read(text, path, &mut mistakes).into_iter().collect();
     mistakes.or(())?;
     sections.sort_by_key(|(_, section)| section.line);
-    let mut imported = Imported::default();
+    let mut imported = RcloneImport::default();
     for (name, section) in sections {
         take(&name, &section, path, user, &mut imported);
     }
     Ok(imported)
 }
 
-fn take(name: &str, section: &Section, path: &str, user: &str, imported: &mut Imported) {
+fn take(name: &str, section: &Section, path: &str, user: &str, imported: &mut RcloneImport) {
     match value(section, TYPE.path) {
         Some("ftp") => {}
         Some(other) => {
@@ -159,7 +159,7 @@ pub fn section_names(text: &str, path: &str) -> Result<Vec<String>, ConfigErrors
 mod tests {
     use super::*;
 
-    fn import(text: &str) -> Imported {
+    fn import(text: &str) -> RcloneImport {
         import_rclone(text, "rclone.conf", "alice").unwrap()
     }
 

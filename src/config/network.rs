@@ -9,31 +9,37 @@ use secrecy::SecretString;
 use super::connection_keys as keys;
 use super::keys::Key;
 use super::kind::quoted;
-use super::reading::Reading;
+use super::section_reader::Reading;
 
 /// How control and data connections come about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Way {
-    pub data: Data,
+pub struct NetworkOptions {
+    pub data: DataConnectionMode,
     /// The data connection goes to the address that PASV names, not to the control connection's.
     pub trusts_pasv: bool,
-    pub proxy: Option<Proxy>,
+    pub proxy: Option<ProxyServer>,
     /// The address of this pod that connections begin at.
     pub source: Option<IpAddr>,
     /// Silence after which TCP asks whether the server is still there; `None` never does.
     pub keepalive: Option<Duration>,
 }
 
-impl Default for Way {
+impl Default for NetworkOptions {
     fn default() -> Self {
         let keepalive = Some(Duration::from_secs(60));
-        Way { data: Data::Passive, trusts_pasv: false, proxy: None, source: None, keepalive }
+        NetworkOptions {
+            data: DataConnectionMode::Passive,
+            trusts_pasv: false,
+            proxy: None,
+            source: None,
+            keepalive,
+        }
     }
 }
 
 /// Who opens the data connections.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Data {
+pub enum DataConnectionMode {
     #[default]
     Passive,
     /// The server does.
@@ -47,7 +53,7 @@ pub enum Data {
 
 /// A proxy for control and data connections.
 #[derive(Debug, Clone)]
-pub struct Proxy {
+pub struct ProxyServer {
     pub kind: ProxyKind,
     pub host: String,
     pub port: u16,
@@ -66,12 +72,16 @@ pub enum ProxyKind {
 const MAX_CREDENTIAL_BYTES: usize = 255;
 
 /// Takes the keys about the way.
-pub(super) fn take(reading: &mut Reading<'_>) -> Way {
+pub(super) fn take(reading: &mut Reading<'_>) -> NetworkOptions {
     let announced = address(reading, &keys::ACTIVE_ADDRESS);
     let ports = read_with(reading, &keys::ACTIVE_PORTS, ports);
     let active = reading.entries.get(keys::PASSIVE.path).cloned();
     // A value that is no truth at all is a mistake, and reads as false.
-    let data = if reading.flag(&keys::PASSIVE) { Data::Passive } else { Data::Active { announced, ports } };
+    let data = if reading.flag(&keys::PASSIVE) {
+        DataConnectionMode::Passive
+    } else {
+        DataConnectionMode::Active { announced, ports }
+    };
     let socks = read_with(reading, &keys::SOCKS_PROXY, |text| proxy(ProxyKind::Socks5, text));
     let http_entry = reading.entries.get(keys::HTTP_PROXY.path).cloned();
     let http = read_with(reading, &keys::HTTP_PROXY, |text| proxy(ProxyKind::Http, text));
@@ -83,12 +93,12 @@ pub(super) fn take(reading: &mut Reading<'_>) -> Way {
         );
     }
     let proxy = socks.flatten().or(http.flatten());
-    if proxy.is_some() && data != Data::Passive {
+    if proxy.is_some() && data != DataConnectionMode::Passive {
         let problem = "a server cannot open connections through a proxy; expected true";
         reading.wrong(keys::PASSIVE.path, active.as_ref(), problem);
     }
     let keepalive = Some(reading.time(&keys::KEEPALIVE)).filter(|time| !time.is_zero());
-    Way {
+    NetworkOptions {
         data,
         trusts_pasv: reading.text(&keys::PASV_ADDRESS) == "server",
         proxy,
@@ -128,7 +138,7 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 }
 
 /// `[user[:password]@]host:port`, for HTTP with `http://` before it. Nothing of it is ever shown.
-fn proxy(kind: ProxyKind, text: &str) -> Result<Option<Proxy>, String> {
+fn proxy(kind: ProxyKind, text: &str) -> Result<Option<ProxyServer>, String> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -154,7 +164,7 @@ fn proxy(kind: ProxyKind, text: &str) -> Result<Option<Proxy>, String> {
         return Err(expected.to_owned());
     }
     let user = user.map(|(user, pass)| (user.to_owned(), SecretString::from(pass)));
-    Ok(Some(Proxy { kind, host: host.to_owned(), port, user }))
+    Ok(Some(ProxyServer { kind, host: host.to_owned(), port, user }))
 }
 
 #[cfg(test)]

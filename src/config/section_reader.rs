@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::entry::{At, Entry, Said};
 use super::environment::{connection_variable, variable};
-use super::errors::{Mistakes, Place};
+use super::errors::{Mistakes, SourceLocation};
 use super::keys::{Key, Standard};
 use super::kind::Value;
 use crate::text::nearest;
@@ -105,10 +105,14 @@ impl Reading<'_> {
     pub fn wrong(&mut self, key: &str, entry: Option<&Entry>, problem: impl Into<String>) {
         let line = match (entry.map(|entry| &entry.at), self.connection) {
             (Some(At::Variable(name)), _) => {
-                return self.mistakes.add(Place::Environment, name.as_str(), problem);
+                return self.mistakes.add(SourceLocation::Environment, name.as_str(), problem);
             }
             (None, Some(Scope { name, line: None })) => {
-                return self.mistakes.add(Place::Environment, connection_variable(name, key), problem);
+                return self.mistakes.add(
+                    SourceLocation::Environment,
+                    connection_variable(name, key),
+                    problem,
+                );
             }
             (Some(At::Line(line)), _) => Some(*line),
             (None, scope) => scope.and_then(|scope| scope.line),
@@ -117,7 +121,7 @@ impl Reading<'_> {
             Some(Scope { name, .. }) => format!("[{name}] {key}"),
             None => key.to_owned(),
         };
-        self.mistakes.add(Place::File { path: self.file.to_owned(), line }, label, problem);
+        self.mistakes.add(SourceLocation::File { path: self.file.to_owned(), line }, label, problem);
     }
 
     /// Everything that was not taken is a mistake; `known` are the keys that could have been meant.
