@@ -1,6 +1,6 @@
 //! Why a pod could not start, or not go on, and the exit code that says so.
 
-use crate::consume::{CommitError, KafkaError};
+use crate::kafka::{CommitError, KafkaError};
 use crate::sidecar::BindError;
 
 /// Why a pod ended other than by being told to.

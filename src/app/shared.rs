@@ -11,10 +11,11 @@ use super::inside::Inside;
 use super::reload::roots;
 use super::{Error, deferral};
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
-use crate::consume::{self, Consume, Group, consumer_properties};
+use crate::consume::{self, Consume, Group};
 use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
 use crate::health::Health;
 use crate::insight::{Failures, Partitions};
+use crate::kafka::{consumer_properties, suspension_limit};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{Ftp, Pool};
@@ -43,7 +44,7 @@ impl<'a> Shared<'a> {
         Ok(Shared {
             traces,
             config,
-            offsets: Arc::new(Offsets::new(consume::standstill(&config.kafka))),
+            offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
             failures: Failures::default(),

@@ -7,8 +7,8 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::client::probe;
 use crate::config::{Config, FtpConnection, KafkaConfig, LocalConnection, RetryConfig};
-use crate::consume::probe;
 use crate::ftp::Session;
 use crate::storage::Storage;
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::Consumer as _;
 
 use super::group::Group;
-use super::topic_ids::Asked;
 use crate::health::Health;
+use crate::kafka::TopicIdQuery;
 use crate::offsets::{Offsets, TopicId, TopicPartition};
 
 /// Between two questions for the topics' ids.
@@ -35,7 +35,7 @@ pub(super) struct Halts {
     suspects: VecDeque<TopicPartition>,
     /// Not looked at before this.
     next_look: Option<Instant>,
-    asked: Option<Asked>,
+    asked: Option<TopicIdQuery>,
     last_asked: Option<Instant>,
 }
 
@@ -157,7 +157,7 @@ impl Halts {
         let topics: BTreeSet<&str> = owned.iter().map(|state| &*state.at.topic).collect();
         if !topics.is_empty() {
             self.last_asked = Some(Instant::now());
-            self.asked = Some(Asked::about(group, topics, IDS_DEADLINE));
+            self.asked = Some(group.ask_for_ids(topics, IDS_DEADLINE));
         }
     }
 }

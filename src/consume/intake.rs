@@ -412,7 +412,7 @@ impl Loop {
                     %error, "a topic is not there; waiting for it"
                 );
             }
-            _ => self.parts.group.member.context().complain(error),
+            _ => self.parts.group.member.context().log_error(error),
         }
     }
 }

@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::config::{DeliveryGuarantee, KafkaConfig};
-use crate::consume::{self, CommitError, Consume, Downstream, Group, consumer_properties};
+use crate::consume::{self, Consume, Downstream, Group};
 use crate::dispatch::{Admission, Answered, Budget, Whereabouts};
 use crate::health::Health;
 use crate::insight::Partitions;
+use crate::kafka::{CommitError, consumer_properties};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
 use crate::outcome::{Completed, Outcome, Verdict};

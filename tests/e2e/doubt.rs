@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ftp_pooler::config::{DeliveryGuarantee, KafkaConfig};
-use ftp_pooler::consume::{self, CommitError, Consume, Downstream, Group, KafkaError, consumer_properties};
+use ftp_pooler::consume::{self, Consume, Downstream, Group};
 use ftp_pooler::dispatch::{Admission, Answered, Budget, Whereabouts};
 use ftp_pooler::health::Health;
 use ftp_pooler::insight::Partitions;
+use ftp_pooler::kafka::{CommitError, KafkaError, consumer_properties};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
 use ftp_pooler::outcome::{Completed, Facts, Outcome, Verdict};

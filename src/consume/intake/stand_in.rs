@@ -14,9 +14,9 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::super::properties::{reader_properties, without_value};
 use super::super::rebalance::list_of;
 use super::{BURST, Halts, Loop, Phase};
+use crate::kafka::{reader_properties, without_value};
 use crate::offsets::{PartitionState, TopicPartition};
 
 /// A rebalance that is answered sooner needs no other reader.

@@ -7,8 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::properties::{client_properties, without_value};
-use super::scope::Role;
+use super::{ClientKind, client_properties, partition_count, without_value};
 use crate::config::{KafkaConfig, RetryConfig};
 
 /// One request to the cluster.
@@ -42,7 +41,8 @@ pub async fn prepare_retry_topic(
     retry: &RetryConfig,
     pod: &str,
 ) -> Result<(), Unprepared> {
-    let admin: Admin = client_properties(kafka, pod, Role::Producer, &[]).create().map_err(without_value)?;
+    let admin: Admin =
+        client_properties(kafka, pod, ClientKind::Producer, &[]).create().map_err(without_value)?;
     let admin = Arc::new(admin);
     if partitions_of(&admin, &kafka.retry_topic).await?.is_some() {
         return check(&admin, &kafka.retry_topic, retry).await;
@@ -56,19 +56,14 @@ pub async fn prepare_retry_topic(
 /// How many partitions a topic has; `None` where it is not there.
 async fn partitions_of(admin: &Arc<Admin>, topic: &str) -> Result<Option<i32>, Unprepared> {
     let (admin, name) = (Arc::clone(admin), topic.to_owned());
-    let asked = tokio::task::spawn_blocking(move || {
-        let metadata = admin.inner().fetch_metadata(Some(&name), DEADLINE)?;
-        let found = metadata.topics().iter().find(|found| found.name() == name);
-        Ok(found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())))
-    });
+    let asked = tokio::task::spawn_blocking(move || partition_count(admin.inner(), &name, DEADLINE));
     let found = asked.await.map_err(|panic| Unprepared::Unusable(panic.to_string()))?;
-    match found.map_err(Unprepared::NotNow)? {
-        None | Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _) | (None, 0)) => Ok(None),
-        Some((None, partitions)) => Ok(Some(i32::try_from(partitions).unwrap_or(i32::MAX))),
-        Some((Some(RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
+    match found {
+        Ok(count) => Ok(count.map(|count| i32::try_from(count).unwrap_or(i32::MAX))),
+        Err(KafkaError::MetadataFetch(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
             Err(Unprepared::Unusable(format!("topic {topic}: this user may not see it")))
         }
-        Some((Some(code), _)) => Err(Unprepared::NotNow(KafkaError::MetadataFetch(code))),
+        Err(error) => Err(Unprepared::NotNow(error)),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What librdkafka has said last about a connection that failed: its errors name only their kind, and whoever
-//! sits before a terminal wants to know which host does not resolve, or which port refuses.
+//! librdkafka's last message about a connection that failed: its errors name only their kind, and a user at a
+//! terminal wants to know which host does not resolve, or which port refuses.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// librdkafka's lines about connections that end, and attempts at one that fail.
-const CONNECTIONS: &str = "FAIL";
+use super::logging::CONNECTIONS;
+
 /// For the lines that wait.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Errors among them that are passed over.
@@ -18,13 +18,13 @@ const MOST_ERRORS: usize = 20;
 
 /// A client's context that keeps the last reason, and is silent otherwise.
 #[derive(Debug, Default)]
-pub struct LastWord(Mutex<Option<String>>);
+pub struct LastConnectionError(Mutex<Option<String>>);
 
-impl LastWord {
+impl LastConnectionError {
     /// ` (Connect to ipv4#127.0.0.1:1 failed: Connection refused)`; empty where nothing was said. For a client
     /// that is assigned nothing: what librdkafka has said waits in its queue, which is emptied here.
     #[must_use]
-    pub fn of(client: &BaseConsumer<LastWord>) -> String {
+    pub fn of(client: &BaseConsumer<LastConnectionError>) -> String {
         for _ in 0..MOST_ERRORS {
             if client.poll(PATIENCE).is_none() {
                 break;
@@ -39,7 +39,7 @@ impl LastWord {
     }
 }
 
-impl ClientContext for LastWord {
+impl ClientContext for LastConnectionError {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == CONNECTIONS {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason(message).to_owned());
@@ -49,15 +49,15 @@ impl ClientContext for LastWord {
     fn error(&self, _: KafkaError, _: &str) {}
 }
 
-impl ConsumerContext for LastWord {}
+impl ConsumerContext for LastConnectionError {}
 
 /// Whether an error says that no broker has answered, as far as librdkafka tells.
 #[must_use]
-pub fn is_nobodys(error: &KafkaError) -> bool {
+pub fn is_unanswered(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
-    let nobodys =
+    let unanswered =
         [Code::BrokerTransportFailure, Code::AllBrokersDown, Code::Resolve, Code::OperationTimedOut];
-    error.rdkafka_error_code().is_some_and(|code| nobodys.contains(&code))
+    error.rdkafka_error_code().is_some_and(|code| unanswered.contains(&code))
 }
 
 /// The reason alone, of `[thrd:…]: broker:9092/bootstrap: reason (after 0ms in state CONNECT, …)`.
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_last_reason_is_kept_without_what_is_librdkafkas_own() {
-        let word = LastWord::default();
+        let word = LastConnectionError::default();
         assert_eq!(word.in_brackets(), "");
         let say = |message| word.log(RDKafkaLogLevel::Error, "FAIL", message);
         say(

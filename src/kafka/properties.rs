@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use secrecy::ExposeSecret as _;
 
-use super::scope::Role;
+use super::client_kind::ClientKind;
 use crate::config::KafkaConfig;
 
 /// Defaults that `kafka.properties` may override. librdkafka would prefetch 100,000 messages or 64 MB a
@@ -29,6 +29,10 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
+/// Defaults of every client. A broker that moved leaves its old address without an answer: librdkafka would wait 30 s
+/// for it.
+const SHARED_DEFAULTS: &[(&str, &str)] = &[("socket.connection.setup.timeout.ms", "5000")];
+
 /// KIP-848 leaves it to the broker, whose default this is.
 const BROKERS_SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 
@@ -40,7 +44,6 @@ const FIXED: &[(&str, &str)] = &[
     ("auto.offset.reset", "error"),
     ("isolation.level", "read_committed"),
     ("partition.assignment.strategy", "cooperative-sticky"),
-    ("allow.auto.create.topics", "false"),
     ("statistics.interval.ms", "5000"),
 ];
 
@@ -69,19 +72,22 @@ pub fn property_problem(name: &str, value: &str) -> Option<&'static str> {
 pub fn client_properties(
     kafka: &KafkaConfig,
     pod: &str,
-    role: Role,
+    kind: ClientKind,
     defaults: &[(&str, &str)],
 ) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set_log_level(RDKafkaLogLevel::Info);
     client.set("client.id", format!("ftp-pooler-{pod}"));
-    for (key, value) in defaults {
+    for (key, value) in SHARED_DEFAULTS.iter().chain(defaults) {
         client.set(*key, *value);
     }
-    for (key, value) in kafka.properties.iter().filter(|(key, _)| role.takes(key)) {
+    for (key, value) in kafka.properties.iter().filter(|(key, _)| kind.takes(key)) {
         client.set(key, value.expose_secret());
     }
     client.set("bootstrap.servers", kafka.bootstrap_servers.join(","));
+    // For producers and admin clients librdkafka's default is true: any question about a topic would create it, with
+    // the brokers' number of partitions and retention.
+    client.set("allow.auto.create.topics", "false");
     client
 }
 
@@ -97,7 +103,7 @@ fn allow_large_messages(client: &mut ClientConfig) {
 
 /// The consumer's properties. Holds secrets: never to be logged.
 pub fn consumer_properties(kafka: &KafkaConfig, pod: &str) -> ClientConfig {
-    let mut client = client_properties(kafka, pod, Role::Consumer, DEFAULTS);
+    let mut client = client_properties(kafka, pod, ClientKind::Consumer, DEFAULTS);
     client.set("group.id", &kafka.consumer_group);
     if kafka.static_membership {
         client.set("group.instance.id", format!("{}-{pod}", kafka.consumer_group));
@@ -125,7 +131,7 @@ pub fn reader_properties(members: &ClientConfig) -> ClientConfig {
 
 /// After so long without a heartbeat the coordinator may have given this pod's partitions to others: two
 /// thirds of the session's timeout, since the last heartbeat may have been a third of it ago already.
-pub fn standstill(kafka: &KafkaConfig) -> Duration {
+pub fn suspension_limit(kafka: &KafkaConfig) -> Duration {
     let properties = consumer_properties(kafka, "");
     let configured = properties.get("session.timeout.ms").and_then(|timeout| timeout.parse().ok());
     configured.map_or(BROKERS_SESSION_TIMEOUT, Duration::from_millis) * 2 / 3
@@ -192,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_standstill_is_shorter_than_the_session_by_a_heartbeat() {
-        let of = |properties: &[_]| standstill(&kafka(properties)).as_millis();
+        let of = |properties: &[_]| suspension_limit(&kafka(properties)).as_millis();
         assert_eq!(of(&[]), 10_000);
         assert_eq!(of(&[("session.timeout.ms", "6000")]), 4_000);
         assert_eq!(of(&[("group.protocol", "consumer")]), 30_000);

@@ -45,19 +45,19 @@ const PRODUCERS: &[&str] = &[
 
 /// A kind of client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ClientKind {
     Consumer,
     Producer,
 }
 
-impl Role {
+impl ClientKind {
     /// Whether this client takes the property, as far as is known: one that both take, or that nobody knows, it does.
     pub fn takes(self, property: &str) -> bool {
         // librdkafka takes a topic's properties with this prefix, too.
         let name = property.strip_prefix("topic.").unwrap_or(property);
         let others = match self {
-            Role::Consumer => PRODUCERS,
-            Role::Producer => CONSUMERS,
+            ClientKind::Consumer => PRODUCERS,
+            ClientKind::Producer => CONSUMERS,
         };
         !others.contains(&name)
     }
@@ -70,11 +70,17 @@ mod tests {
 
     #[test]
     fn each_client_takes_its_own_and_what_all_share() {
-        for role in [Role::Consumer, Role::Producer] {
-            assert!(role.takes("sasl.password") && role.takes("message.max.bytes") && role.takes("debug"));
+        for kind in [ClientKind::Consumer, ClientKind::Producer] {
+            assert!(kind.takes("sasl.password") && kind.takes("message.max.bytes") && kind.takes("debug"));
         }
-        assert!(Role::Consumer.takes("session.timeout.ms") && !Role::Producer.takes("session.timeout.ms"));
-        assert!(Role::Producer.takes("compression.type") && !Role::Consumer.takes("topic.compression.type"));
+        assert!(
+            ClientKind::Consumer.takes("session.timeout.ms")
+                && !ClientKind::Producer.takes("session.timeout.ms")
+        );
+        assert!(
+            ClientKind::Producer.takes("compression.type")
+                && !ClientKind::Consumer.takes("topic.compression.type")
+        );
     }
 
     #[test]
