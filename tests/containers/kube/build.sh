@@ -8,7 +8,7 @@ set -euo pipefail
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 version=1.33.0
 export CGO_ENABLED=0 GOFLAGS=-mod=mod
-kubernetes=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)
+kubernetes=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 
 # A module of this name that only imports the packages, in the current folder.
 wrapper_module() {
