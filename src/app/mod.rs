@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigSources, CurrentConfig};
 use crate::consume;
 use crate::dispatch::{Budget, Dispatcher};
 use crate::health::Health;
-use crate::pool::Pool;
+use crate::pool::SessionPool;
 use crate::publish;
 use crate::sidecar::Sidecar;
 use crate::traces::Traces;
@@ -101,7 +101,7 @@ pub struct App {
     health: Arc<Health>,
     budget: Budget,
     dispatcher: Dispatcher,
-    pool: Pool,
+    pool: SessionPool,
     storages: Storages,
     replaced: Replaced,
     consume: consume::Handle,

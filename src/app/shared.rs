@@ -18,10 +18,10 @@ use crate::insight::{Failures, Partitions};
 use crate::kafka::{consumer_properties, suspension_limit};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
-use crate::pool::{Ftp, Pool};
+use crate::pool::{FtpConnector, SessionPool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::sidecar::View;
-use crate::storage::{Names, Target};
+use crate::storage::{LocalTarget, TempNames};
 use crate::traces::Traces;
 use crate::transfer::{Storages, Transfer};
 
@@ -74,22 +74,22 @@ impl<'a> Shared<'a> {
     }
 
     /// The names of this process's temp files.
-    pub fn names(&self, group: &Group) -> Result<Names, Error> {
+    pub fn names(&self, group: &Group) -> Result<TempNames, Error> {
         let kafka = &self.config.kafka;
         let topics = [&kafka.input_topic, &kafka.retry_topic].map(|topic| Arc::from(&**topic));
-        Names::new(group.witness(), &kafka.consumer_group, topics).map_err(Error::Random)
+        TempNames::new(group.witness(), &kafka.consumer_group, topics).map_err(Error::Random)
     }
 
-    pub fn pool(&self) -> Pool {
+    pub fn pool(&self) -> SessionPool {
         let connections = self.config.connections.ftp.values().cloned();
-        Pool::new(&self.config.pool, connections, Ftp, &self.metrics)
+        SessionPool::new(&self.config.pool, connections, FtpConnector, &self.metrics)
     }
 
     pub fn dispatcher(
         &self,
-        pool: &Pool,
+        pool: &SessionPool,
         storages: &Storages,
-        names: Names,
+        names: TempNames,
         answers: mpsc::Sender<Answered>,
         deferral: Deferral,
     ) -> Dispatcher {
@@ -101,7 +101,7 @@ impl<'a> Shared<'a> {
                 .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),
             roots: roots(connections),
-            resolve: |root, path| Some(root.join(Target::resolve(root, path).ok()?.relative())),
+            resolve: |root, path| Some(root.join(LocalTarget::resolve(root, path).ok()?.relative())),
             deferral,
             budget: self.budget.clone(),
             answers,
