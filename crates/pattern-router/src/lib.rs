@@ -8,13 +8,16 @@
 //! - [`rate`], [`rates`], [`limits`]: how much a client may have.
 //! - [`pool`]: connections to pods.
 //! - [`fields`], [`error`]: header fields, and the answers of the router itself.
-//! - [`config`], [`assemble`], [`run`]: from `router.yaml` to a running process.
+//! - [`config`], [`assemble`], [`run`], [`reload`], [`check`]: from `router.yaml` to a running process.
+//! - [`admin`]: health, metrics and the status page.
 //! - [`settings`], [`router`], [`metrics`], [`busiest`], [`clock`], [`http_client`]: what all of them use.
 
 pub mod address;
+pub mod admin;
 pub mod assemble;
 pub mod auth;
 pub mod busiest;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod cookies;
@@ -29,6 +32,7 @@ pub mod ports;
 pub mod proxy;
 pub mod rate;
 pub mod rates;
+pub mod reload;
 pub mod resolve;
 pub mod router;
 pub mod run;

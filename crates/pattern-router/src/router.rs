@@ -1,10 +1,11 @@
 //! What all workers share, and what a reload replaces as one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,7 @@ use crate::busiest::BusiestNames;
 use crate::limits::ConnectionLimits;
 use crate::metrics::Metrics;
 use crate::pool::Connector;
+use crate::proxy::Worker;
 use crate::rates::RateTable;
 use crate::resolve::Directory;
 use crate::server::ClientTls;
@@ -46,6 +48,7 @@ pub struct Router {
     /// Tell WebSockets that the router goes away, now.
     pub close_streams: CancellationToken,
     draining: AtomicBool,
+    workers: Mutex<Vec<Weak<Worker>>>,
     log_counter: AtomicU64,
     epoch: Instant,
 }
@@ -61,6 +64,7 @@ impl Router {
             drain: CancellationToken::new(),
             close_streams: CancellationToken::new(),
             draining: AtomicBool::new(false),
+            workers: Mutex::default(),
             log_counter: AtomicU64::new(0),
             epoch: Instant::now(),
         }
@@ -82,6 +86,23 @@ impl Router {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    pub fn add_worker(&self, worker: &Arc<Worker>) {
+        self.workers.lock().push(Arc::downgrade(worker));
+    }
+
+    /// Connections to pods that are in use and idle, and requests that wait for one, of all workers.
+    pub fn pod_connections(&self) -> (usize, usize, usize) {
+        let workers: Vec<_> = self.workers.lock().iter().filter_map(Weak::upgrade).collect();
+        workers
+            .iter()
+            .map(|worker| worker.pool.counts())
+            .fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2))
+    }
+
+    pub fn uptime(&self) -> Duration {
+        self.epoch.elapsed()
     }
 
     /// Nanoseconds since the router started: the rates' clock.

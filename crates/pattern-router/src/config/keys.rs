@@ -1,5 +1,7 @@
 //! Every key with its default and meaning: what `router.yaml`, the guide and the mistakes are made from.
 
+use std::fmt::Write as _;
+
 /// A key of the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigKey {
@@ -126,4 +128,66 @@ pub fn find(name: &str) -> Option<&'static ConfigKey> {
 pub fn closest(name: &str) -> Option<&'static str> {
     let scored = KEYS.iter().map(|key| (strsim::jaro_winkler(name, key.name), key.name));
     scored.filter(|(score, _)| *score > 0.85).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+}
+
+/// `config/router.yaml`: every key with its meaning and default, all of them commented out but the first.
+pub fn template() -> String {
+    let mut text = String::from(
+        "# The pattern router: {port}-{id}.domain is that port of that pod. docs/router/README.md is the guide;\n\
+         # `pattern-router check` tells what is wrong. Each key can be set by a variable: PATTERN_ROUTER__DOMAIN.\n\n",
+    );
+    for key in KEYS {
+        let value = match (key.name, key.default) {
+            ("domain", _) => "domain: pool.example.com\n\n".to_owned(),
+            ("name", _) => "name: \"{id}.ftp-pooler\"\n\n".to_owned(),
+            (name, "") => format!("# {name}:\n\n"),
+            (name, default) => format!("# {name}: {default}\n\n"),
+        };
+        let _ = write!(text, "# {}\n{value}", key.meaning);
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+/// The table of all keys in the guide.
+pub fn table() -> String {
+    let mut text = String::from("| Key | Default | Meaning |\n|---|---|---|\n");
+    for key in KEYS {
+        let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+        let _ = writeln!(text, "| `{}` | {default} | {} |", key.name, key.meaning.replace('|', "\\|"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compares a file with what it is made from; `UPDATE_DOCUMENTS=1` writes it.
+    fn is_current(file: &str, made: &str) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+        if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+            std::fs::write(&path, made).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == made, "{file} is out of date: run with UPDATE_DOCUMENTS=1");
+    }
+
+    #[test]
+    fn the_template_and_the_reference_have_every_key() {
+        is_current("config/router.yaml", &template());
+        let reference = format!(
+            "# Configuration of the pattern router\n\nMade from the source; `config/router.yaml` has the same keys. Durations: `10s`, `1m30s`, `2h`, a plain number is\nseconds. Sizes: `4096`, `32Ki`, `1Mi`. Lists: `[a, b]` or `a, b`. A variable `PATTERN_ROUTER__KEY` overrides `key`.\n\n{}",
+            table()
+        );
+        is_current("docs/router/CONFIGURATION.md", &reference);
+    }
+
+    #[test]
+    fn the_template_is_a_configuration() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/router.yaml");
+        let settings = crate::config::load(&path, std::iter::empty()).unwrap();
+        assert_eq!(settings.domain.name(), "pool.example.com");
+    }
 }

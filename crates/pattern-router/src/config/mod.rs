@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-pub use keys::{ConfigKey, KEYS};
+pub use keys::{ConfigKey, KEYS, table, template};
 pub use settings::settings_from;
 
 use crate::settings::Settings;

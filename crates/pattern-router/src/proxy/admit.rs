@@ -1,6 +1,7 @@
 //! The checks before a request is passed on: its form, its name, the client's rate, and the right to pass.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hyper::body::{Body as _, Incoming};
@@ -31,6 +32,7 @@ pub async fn admit(
     let extended_connect = is_websocket_connect(&request);
     check_method(&request, extended_connect)?;
     let route = find_route(link, state, host_of(&request)?, false, record.started).await?;
+    route.requests.fetch_add(1, Ordering::Relaxed);
     if let Some(limit) = &state.settings.limits.rate {
         check_rate(link, state, &route, request.headers(), limit, record.started)?;
     }

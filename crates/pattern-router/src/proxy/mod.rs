@@ -20,6 +20,8 @@ use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, Version};
 
+use tokio_util::task::TaskTracker;
+
 pub use body::{BodyError, ClientBody, PodBody, ProxyBody, Upload, UploadFault, UpstreamBody};
 pub use link::{ClientLink, ClockLimits, ConnectionClock, KnownSession};
 pub use record::{AccessLine, ExchangeRecord};
@@ -37,11 +39,15 @@ use crate::settings::AccessLog;
 pub struct Worker {
     pub router: Arc<Router>,
     pub pool: UpstreamPool,
+    /// Connections and WebSockets: a drain waits for them.
+    pub tasks: TaskTracker,
 }
 
 impl Worker {
     pub fn new(router: Arc<Router>) -> Arc<Worker> {
-        Arc::new(Worker { router, pool: UpstreamPool::default() })
+        let worker = Arc::new(Worker { router, pool: UpstreamPool::default(), tasks: TaskTracker::new() });
+        worker.router.add_worker(&worker);
+        worker
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use hyper::header::HeaderValue;
@@ -12,7 +13,7 @@ use crate::name::{NameError, PodName};
 use crate::pool::{PodPool, UpstreamKey, UpstreamProtocol};
 use crate::rate::RateBucket;
 use crate::resolve::{LookupError, PodPort, PodRecord};
-use crate::router::RouterState;
+use crate::router::{Router, RouterState};
 use crate::settings::{HostHeader, Settings};
 
 /// Where the requests for one host of one client's connection go.
@@ -32,6 +33,15 @@ pub struct Route {
     pub pod_host: Option<HeaderValue>,
     /// The client's rate, if it is the connection's peer.
     pub bucket: Option<Arc<RateBucket>>,
+    /// Requests that went this way; counted as the name's once the route is forgotten.
+    pub requests: AtomicU64,
+    router: Arc<Router>,
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        self.router.busiest.add(&self.name, self.requests.load(Ordering::Relaxed));
+    }
 }
 
 impl Route {
@@ -99,6 +109,8 @@ pub async fn find_route(
         public: listed.is_some_and(|port| port.public),
         pod_host,
         bucket,
+        requests: AtomicU64::new(0),
+        router: Arc::clone(router),
     });
     link.set_route(&route);
     Ok(route)

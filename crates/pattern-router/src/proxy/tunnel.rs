@@ -45,7 +45,8 @@ pub fn spawn(
     let gauge = link.worker.router.metrics.open.websocket.clone();
     // A stream of HTTP/2 keeps its connection from being idle.
     link.clock.begin_request(false);
-    tokio::spawn(async move {
+    let tasks = link.worker.tasks.clone();
+    tasks.spawn(async move {
         gauge.inc();
         let both = async { tokio::try_join!(client, pod) };
         if let Ok(Ok((client, pod))) = tokio::time::timeout(UPGRADE_WITHIN, both).await {

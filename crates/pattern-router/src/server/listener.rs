@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
 
 use super::connection;
 use crate::proxy::Worker;
@@ -26,12 +25,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct ListenError {
     pub address: SocketAddr,
     pub source: io::Error,
-}
-
-/// A worker's thread.
-#[derive(Debug)]
-pub struct WorkerHandle {
-    pub thread: std::thread::JoinHandle<()>,
 }
 
 /// A listener that shares its port with those of the other workers.
@@ -57,7 +50,7 @@ pub async fn run_worker(listener: std::net::TcpListener, router: Arc<Router>, dr
         Err(error) => return tracing::error!(%error, "a worker cannot use its listener"),
     };
     let worker = Worker::new(Arc::clone(&router));
-    let connections = TaskTracker::new();
+    let tasks = worker.tasks.clone();
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         tokio::select! {
@@ -65,7 +58,7 @@ pub async fn run_worker(listener: std::net::TcpListener, router: Arc<Router>, dr
             () = router.drain.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    connections.spawn(connection::serve(socket, peer, Arc::clone(&worker)));
+                    tasks.spawn(connection::serve(socket, peer, Arc::clone(&worker)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
@@ -76,6 +69,6 @@ pub async fn run_worker(listener: std::net::TcpListener, router: Arc<Router>, dr
         }
     }
     drop(listener);
-    connections.close();
-    let _ = tokio::time::timeout(drain, connections.wait()).await;
+    tasks.close();
+    let _ = tokio::time::timeout(drain, tasks.wait()).await;
 }

@@ -6,5 +6,5 @@ mod listener;
 mod proxy_protocol;
 mod tls;
 
-pub use listener::{ListenError, WorkerHandle, bind, run_worker};
+pub use listener::{ListenError, bind, run_worker};
 pub use tls::{CertificateError, CertificateStore, ClientTls, load_client_tls};

@@ -8,7 +8,8 @@ use pattern_router::ticket::{TicketClaims, TicketKey, TicketPort, TicketUse};
 use crate::support::{Answer, Client, Pod, RouterProcess};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-const SESSION: &str = "auth: session\nsecret: 0123456789abcdef0123456789abcdef\nlogin_url: https://app.example/login\n";
+const SESSION: &str =
+    "auth: session\nsecret: 0123456789abcdef0123456789abcdef\nlogin_url: https://app.example/login\n";
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -32,7 +33,8 @@ fn sign(claims: &TicketClaims) -> String {
 
 /// What a browser would send back of a Set-Cookie.
 fn cookie_of(answer: &Answer, name: &str) -> String {
-    let line = answer.fields("set-cookie").into_iter().find(|line| line.starts_with(&format!("{name}="))).unwrap();
+    let line =
+        answer.fields("set-cookie").into_iter().find(|line| line.starts_with(&format!("{name}="))).unwrap();
     assert!(line.contains("Secure") && line.contains("HttpOnly") && line.contains("Path=/"), "{line}");
     assert!(!line.to_lowercase().contains("domain"), "{line}");
     line.split(';').next().unwrap().to_owned()
@@ -48,7 +50,12 @@ async fn sign_in(router: &RouterProcess, pod: &Pod, id: &str) -> String {
     let value = nonce.split_once('=').unwrap().1;
     let enter = format!("/.router/enter?ticket={}&path=%2Fdeep%3Fx%3D1", sign(&ticket(id, pod.port, value)));
     let entered = client.get(&host, &enter, &format!("Cookie: {nonce}\r\n")).await;
-    assert_eq!((entered.status, entered.field("location").as_deref()), (303, Some("/deep?x=1")), "{}", entered.text());
+    assert_eq!(
+        (entered.status, entered.field("location").as_deref()),
+        (303, Some("/deep?x=1")),
+        "{}",
+        entered.text()
+    );
     cookie_of(&entered, "__Host-pattern-router")
 }
 
@@ -68,7 +75,11 @@ async fn a_browser_signs_in_once_and_the_pod_never_sees_the_session() {
     ] {
         let answer = client.get(&pod.host(), "/", &fields).await;
         assert_eq!(answer.status, 200);
-        assert!(!answer.text().contains("pattern-router") && !answer.text().contains("v1."), "{}", answer.text());
+        assert!(
+            !answer.text().contains("pattern-router") && !answer.text().contains("v1."),
+            "{}",
+            answer.text()
+        );
     }
     assert!(pod.received().iter().all(|bytes| !String::from_utf8_lossy(bytes).contains("pattern-router")));
 }
@@ -95,9 +106,17 @@ async fn tickets_that_do_not_hold_are_refused() {
     let cookie = "Cookie: __Host-pattern-router-nonce=AAAAAAAAAAAAAAAAAAAAAA\r\n";
     let forged = TicketKey::new(vec![9; 32]).unwrap().sign(&good).unwrap();
     for (what, ticket, cookie) in [
-        ("another browser's nonce", sign(&good), "Cookie: __Host-pattern-router-nonce=BBBBBBBBBBBBBBBBBBBBBB\r\n"),
+        (
+            "another browser's nonce",
+            sign(&good),
+            "Cookie: __Host-pattern-router-nonce=BBBBBBBBBBBBBBBBBBBBBB\r\n",
+        ),
         ("no nonce (login CSRF)", sign(&good), ""),
-        ("an empty nonce", sign(&TicketClaims { nonce: String::new(), ..good.clone() }), "Cookie: __Host-pattern-router-nonce=\r\n"),
+        (
+            "an empty nonce",
+            sign(&TicketClaims { nonce: String::new(), ..good.clone() }),
+            "Cookie: __Host-pattern-router-nonce=\r\n",
+        ),
         ("another pod", sign(&TicketClaims { id: "ws2".into(), ..good.clone() }), cookie),
         ("another port", sign(&TicketClaims { port: TicketPort::One(1), ..good.clone() }), cookie),
         ("expired", sign(&TicketClaims { expires: now() - 1, ..good.clone() }), cookie),
@@ -194,7 +213,10 @@ async fn application(answer: impl Fn(&str) -> String + Send + Sync + 'static) ->
 async fn forward_asks_the_application_and_adds_what_it_says() {
     let application = application(|head| {
         let head = head.to_lowercase();
-        if head.contains("cookie: who=alice") && head.contains("x-pod-id: ws1") && head.contains("x-forwarded-uri: /a") {
+        if head.contains("cookie: who=alice")
+            && head.contains("x-pod-id: ws1")
+            && head.contains("x-forwarded-uri: /a")
+        {
             "HTTP/1.1 200 OK\r\nX-Auth-User: alice\r\nX-Other: no\r\nContent-Length: 0\r\n\r\n".into()
         } else if head.contains("accept: text/html") {
             "HTTP/1.1 302 Found\r\nLocation: https://app.example/login\r\nContent-Length: 0\r\n\r\n".into()
@@ -208,7 +230,10 @@ async fn forward_asks_the_application_and_adds_what_it_says() {
     let mut client = Client::connect(router.address).await;
     let fields = "Cookie: who=alice\r\nX-Auth-User: root\r\nX_Auth_User: root\r\n";
     let seen = client.get(&pod.host(), "/a", fields).await.text().to_lowercase();
-    assert!(seen.contains("x-auth-user: alice") && !seen.contains("root") && !seen.contains("x-other"), "{seen}");
+    assert!(
+        seen.contains("x-auth-user: alice") && !seen.contains("root") && !seen.contains("x-other"),
+        "{seen}"
+    );
     let away = client.get(&pod.host(), "/", "Accept: text/html\r\n").await;
     assert_eq!((away.status, away.field("location").as_deref()), (302, Some("https://app.example/login")));
     let answer = client.get(&pod.host(), "/", "").await;
@@ -225,7 +250,9 @@ async fn the_applications_answer_names_ports_users_and_roles() {
     let port = pod.port;
     let application = application(move |head| {
         let json = match head.split(' ').nth(1) {
-            Some("/pods/open") => format!(r#"{{"address":"127.0.0.1","ports":[{{"port":{port},"public":true}}]}}"#),
+            Some("/pods/open") => {
+                format!(r#"{{"address":"127.0.0.1","ports":[{{"port":{port},"public":true}}]}}"#)
+            }
             Some("/pods/bobs") => r#"{"address":"127.0.0.1","users":["bob"]}"#.to_owned(),
             Some("/pods/team") => r#"{"address":"127.0.0.1","roles":["dev"],"users":["alice"]}"#.to_owned(),
             Some("/pods/meta") => r#"{"address":"169.254.169.254"}"#.to_owned(),
@@ -234,7 +261,8 @@ async fn the_applications_answer_names_ports_users_and_roles() {
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{json}", json.len())
     })
     .await;
-    let lookup = format!("{SESSION}pods: http\nlookup_url: http://127.0.0.1:{}/pods/{{id}}\n", application.port);
+    let lookup =
+        format!("{SESSION}pods: http\nlookup_url: http://127.0.0.1:{}/pods/{{id}}\n", application.port);
     let router = RouterProcess::start(&lookup);
     let mut client = Client::connect(router.address).await;
     let get = async |client: &mut Client, id: &str, fields: &str| {

@@ -124,7 +124,9 @@ async fn an_upload_that_takes_longer_than_the_answer_may_is_not_cut() {
 
 #[tokio::test]
 async fn slow_clients_lose_their_connection() {
-    let router = RouterProcess::start("head_timeout: 300ms\nidle_timeout: 300ms\nbody_timeout: 300ms\nsend_timeout: 300ms\n");
+    let router = RouterProcess::start(
+        "head_timeout: 300ms\nidle_timeout: 300ms\nbody_timeout: 300ms\nsend_timeout: 300ms\n",
+    );
     let pod = Pod::echo().await;
     let mut head = Client::connect(router.address).await;
     head.write("GET / HTTP/1.1\r\nHost: ").await;

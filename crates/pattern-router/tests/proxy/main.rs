@@ -4,6 +4,7 @@
 
 mod access;
 mod failures;
+mod operation;
 mod passing_on;
 mod smuggling;
 mod support;

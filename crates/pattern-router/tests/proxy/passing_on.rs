@@ -30,12 +30,14 @@ async fn every_method_of_a_browser_passes_and_the_pods_status_is_kept() {
     let (router, pod) = (RouterProcess::start(""), Pod::echo().await);
     let mut client = Client::connect(router.address).await;
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT"] {
-        let answer = client.request(&format!("{method} /m"), &pod.host(), "Content-Length: 2\r\n", "hi").await;
+        let answer =
+            client.request(&format!("{method} /m"), &pod.host(), "Content-Length: 2\r\n", "hi").await;
         assert!(answer.text().starts_with(&format!("{method} /m ")), "{method}: {}", answer.text());
     }
     let preflight = "Origin: http://x\r\nAccess-Control-Request-Method: PUT\r\n";
     assert_eq!(client.request("OPTIONS /m", &pod.host(), preflight, "").await.status, 200);
-    let missing = Pod::fixed("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\nX-Router-Error: forged\r\n\r\nmine").await;
+    let missing =
+        Pod::fixed("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\nX-Router-Error: forged\r\n\r\nmine").await;
     let answer = get(router.address, &missing.host(), "/").await;
     assert_eq!((answer.status, answer.text().as_str(), answer.error().as_str()), (404, "mine", ""));
 }
@@ -130,7 +132,10 @@ async fn trailers_pass_both_ways() {
 async fn an_expectation_is_answered_and_the_body_follows() {
     let (router, pod) = (RouterProcess::start(""), Pod::echo().await);
     let mut client = Client::connect(router.address).await;
-    let head = format!("POST / HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", pod.host());
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        pod.host()
+    );
     client.write(head).await;
     assert_eq!(client.answer().await.status, 100);
     client.write(b"hello").await;

@@ -77,7 +77,10 @@ async fn a_websocket_over_http2_is_one_of_http11_to_the_pod() {
     stream.read_exact(&mut back).await.unwrap();
     assert_eq!(back, frame("over h2"));
     let head = String::from_utf8_lossy(&pod.received()[0]).into_owned();
-    assert!(head.starts_with("GET /ws HTTP/1.1") && head.to_lowercase().contains("sec-websocket-key: "), "{head}");
+    assert!(
+        head.starts_with("GET /ws HTTP/1.1") && head.to_lowercase().contains("sec-websocket-key: "),
+        "{head}"
+    );
 }
 
 #[tokio::test]
@@ -154,7 +157,8 @@ async fn a_drain_closes_websockets_with_1001_and_lets_requests_end() {
     waiting.write(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", slow.host())).await;
     until("the slow pod is asked", async || slow.connections() == 1).await;
     router.signal("-TERM");
-    until("nothing is accepted", async || tokio::net::TcpStream::connect(router.address).await.is_err()).await;
+    until("nothing is accepted", async || tokio::net::TcpStream::connect(router.address).await.is_err())
+        .await;
     finish.send(true).unwrap();
     let answer = waiting.answer().await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "late"));

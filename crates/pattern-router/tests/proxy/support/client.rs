@@ -1,7 +1,6 @@
 //! A client that writes raw bytes and reads one answer at a time.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -29,7 +28,10 @@ impl Answer {
 
     pub fn fields(&self, name: &str) -> Vec<String> {
         let lines = self.head.lines().filter_map(|line| line.split_once(':'));
-        lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).collect()
+        lines
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim().to_owned())
+            .collect()
     }
 
     pub fn text(&self) -> String {
@@ -101,7 +103,8 @@ impl Client {
 
     async fn fill(&mut self) -> bool {
         let mut chunk = vec![0; 64 * 1024];
-        let read = tokio::time::timeout(PATIENCE, self.socket.read(&mut chunk)).await.expect("bytes or an end");
+        let read =
+            tokio::time::timeout(PATIENCE, self.socket.read(&mut chunk)).await.expect("bytes or an end");
         let read = read.unwrap_or(0);
         self.buffer.extend_from_slice(&chunk[..read]);
         read > 0
@@ -152,9 +155,4 @@ impl Client {
 /// One GET over a connection of its own.
 pub async fn get(address: SocketAddr, host: &str, path: &str) -> Answer {
     Client::connect(address).await.get(host, path, "").await
-}
-
-/// A pause that only widens a race that the test is about; nothing depends on its length.
-pub async fn a_moment() {
-    tokio::time::sleep(Duration::from_millis(30)).await;
 }

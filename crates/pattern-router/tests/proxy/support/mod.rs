@@ -4,4 +4,4 @@ pub mod router;
 
 pub use client::{Answer, Client, get};
 pub use pod::{Pod, PodConnection};
-pub use router::{PATIENCE, RouterProcess, until};
+pub use router::{RouterProcess, until};

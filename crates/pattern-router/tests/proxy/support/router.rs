@@ -74,7 +74,8 @@ impl RouterProcess {
                 lines.lock().unwrap().push(line);
             }
         });
-        let mut router = RouterProcess { child, address: ([127, 0, 0, 1], 0).into(), admin: None, directory, log };
+        let mut router =
+            RouterProcess { child, address: ([127, 0, 0, 1], 0).into(), admin: None, directory, log };
         router.await_listening();
         router
     }
