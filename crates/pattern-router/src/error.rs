@@ -89,6 +89,7 @@ impl RouterError {
         RouterError { code, detail: detail.into(), retry_after: None }
     }
 
+    #[must_use]
     pub fn retry_after(self, wait: Duration) -> RouterError {
         RouterError { retry_after: Some(wait), ..self }
     }

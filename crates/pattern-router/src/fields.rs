@@ -33,6 +33,7 @@ pub struct HopByHop {
 
 /// Which groups of fields a head has: found in one pass, since most have none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a group of its own")]
 pub struct FieldGroups {
     /// Any hop-by-hop field, those below among them.
     pub hop_by_hop: bool,
@@ -110,10 +111,6 @@ fn is_protected(name: &HeaderName) -> bool {
 /// Takes the hop-by-hop fields away, those that `Connection` names among them.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
     let mut asked = HopByHop::default();
-    if only_keep_alive(headers) {
-        headers.remove(header::CONNECTION);
-        return asked;
-    }
     let mut upgrade = false;
     let connection: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
     for name in connection.iter().flat_map(|line| line.as_bytes().split(|b| *b == b',')) {
@@ -154,14 +151,13 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
     asked
 }
 
-/// `Connection: keep-alive` or `close`, and nothing else that is hop-by-hop: what most heads have.
-fn only_keep_alive(headers: &HeaderMap) -> bool {
-    let others = headers.keys().filter(|name| **name != header::CONNECTION).any(is_hop_by_hop);
+/// `Connection` once, and `keep-alive` or `close`: it names no field.
+pub fn is_plain_connection(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(header::CONNECTION).iter();
     let plain = |line: &HeaderValue| {
         line.as_bytes().eq_ignore_ascii_case(b"keep-alive") || line.as_bytes().eq_ignore_ascii_case(b"close")
     };
-    !others && lines.next().is_some_and(plain) && lines.next().is_none()
+    lines.next().is_some_and(plain) && lines.next().is_none()
 }
 
 /// `Transfer-Encoding` is absent, or `chunked` alone and once.
@@ -201,7 +197,7 @@ pub struct ForwardedClient<'a> {
     pub https: bool,
     pub host: &'a HeaderValue,
     /// The port in the address bar, if it is not in `host`.
-    pub port: u16,
+    pub port: &'a HeaderValue,
 }
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
@@ -233,7 +229,7 @@ pub fn set_forwarded(headers: &mut HeaderMap, groups: FieldGroups, client: Forwa
     headers.insert(X_FORWARDED_FOR, client.peer.clone());
     headers.insert(X_FORWARDED_HOST, client.host.clone());
     headers.insert(X_FORWARDED_PROTO, if client.https { HTTPS } else { HTTP });
-    headers.insert(X_FORWARDED_PORT, HeaderValue::from(client.port));
+    headers.insert(X_FORWARDED_PORT, client.port.clone());
 }
 
 fn append_for(headers: &mut HeaderMap, peer: &HeaderValue) {

@@ -11,10 +11,11 @@ fn map(lines: &[(&str, &str)]) -> HeaderMap {
 }
 
 static PEER: HeaderValue = HeaderValue::from_static("203.0.113.7");
+static PORT: HeaderValue = HeaderValue::from_static("443");
 static HOST: HeaderValue = HeaderValue::from_static("3000-ws.pool.test");
 
 fn client(trusted: bool) -> ForwardedClient<'static> {
-    ForwardedClient { peer: &PEER, trusted, https: true, host: &HOST, port: 443 }
+    ForwardedClient { peer: &PEER, trusted, https: true, host: &HOST, port: &PORT }
 }
 
 #[test]

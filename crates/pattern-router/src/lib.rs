@@ -1,7 +1,7 @@
 //! Routes `{port}-{id}.domain` to that port of that pod. In the order in which a request meets them:
 //!
 //! - [`server`]: clients' connections: workers, TLS, PROXY protocol, deadlines, drain.
-//! - [`proxy`]: one request: its checks, its way to the pod and back, WebSockets.
+//! - [`proxy`]: one request: its checks, its way to the pod and back, `WebSockets`.
 //! - [`name`], [`ports`], [`address`]: which name means what, and what may be reached at all.
 //! - [`resolve`]: where a pod is: a list, DNS, Kubernetes, or the application.
 //! - [`auth`], [`ticket`], [`cookies`]: who may pass; sessions shared with the application.

@@ -45,7 +45,7 @@ pub struct Router {
     pub busiest: BusiestNames,
     /// Stop accepting, end connections after their requests.
     pub drain: CancellationToken,
-    /// Tell WebSockets that the router goes away, now.
+    /// Tell `WebSockets` that the router goes away, now.
     pub close_streams: CancellationToken,
     draining: AtomicBool,
     workers: Mutex<Vec<Weak<Worker>>>,

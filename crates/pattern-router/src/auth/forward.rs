@@ -1,4 +1,4 @@
-//! `forward`: the application is asked about each request, as by nginx's `auth_request` or Traefik's ForwardAuth: method,
+//! `forward`: the application is asked about each request, as by nginx's `auth_request` or Traefik's `ForwardAuth`: method,
 //! name, path and cookies go to `auth_url`; 2xx passes and may add `X-Auth-*`, everything else is the answer.
 
 use std::sync::Arc;
@@ -139,7 +139,7 @@ fn conclude(request: &mut Parts, answer: &HttpAnswer) -> Access {
         for (name, value) in added {
             request.headers.insert(name.clone(), value.clone());
         }
-        let user = answer.headers.get(X_AUTH_USER).and_then(|user| user.to_str().ok()).map(str::to_owned);
+        let user = answer.headers.get(X_AUTH_USER).and_then(|user| user.to_str().ok()).map(Arc::from);
         return Access::Pass { user };
     }
     if answer.status == StatusCode::UNAUTHORIZED && answer.body.is_empty() {

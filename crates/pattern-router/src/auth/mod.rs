@@ -27,6 +27,7 @@ pub const LEAVE_PATH: &str = "/.router/leave";
 
 /// Decides about access.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Authenticator {
     None,
     Session(SessionAuth),
@@ -36,7 +37,7 @@ pub enum Authenticator {
 /// A decision.
 #[derive(Debug)]
 pub enum Access {
-    Pass { user: Option<String> },
+    Pass { user: Option<Arc<str>> },
     Answer(OwnAnswer),
 }
 
@@ -102,7 +103,7 @@ fn strip_auth_fields(request: &mut Parts) {
 
 /// A browser that shows a page: it may be sent elsewhere to sign in. Everything else is answered 401.
 fn is_navigation(request: &Parts) -> bool {
-    let mode = request.headers.get("sec-fetch-mode").map(|mode| mode.as_bytes());
+    let mode = request.headers.get("sec-fetch-mode").map(axum::http::HeaderValue::as_bytes);
     let navigates =
         mode.map_or_else(|| crate::error::wants_html(&request.headers), |mode| mode == b"navigate");
     navigates && (request.method == Method::GET || request.method == Method::HEAD)

@@ -12,7 +12,7 @@ pub enum OriginVerdict {
     Foreign,
 }
 
-/// Looks at WebSockets and methods that may change something.
+/// Looks at `WebSockets` and methods that may change something.
 pub fn check_origin(
     request: &Parts,
     domain: &RoutedDomain,
@@ -29,7 +29,7 @@ pub fn check_origin(
         (Some(origin), None) if is_own_origin(origin.as_bytes(), domain, name) => OriginVerdict::Own,
         (Some(_), _) => OriginVerdict::Foreign,
         (None, _) => {
-            let site = request.headers.get("sec-fetch-site").map(|site| site.as_bytes());
+            let site = request.headers.get("sec-fetch-site").map(axum::http::HeaderValue::as_bytes);
             if matches!(site, Some(b"cross-site")) { OriginVerdict::Foreign } else { OriginVerdict::Own }
         }
     }

@@ -80,7 +80,7 @@ impl SessionAuth {
         let line = one_cookie_line(&request.headers);
         if let Some(known) = link.session().filter(|known| is_same(known, line, route)) {
             replace_cookie(&mut request.headers, known.cleaned.clone());
-            return Access::Pass { user: Some(known.user.clone()) };
+            return Access::Pass { user: Some(Arc::clone(&known.user)) };
         }
         let claims = cookies::find(&request.headers, SESSION_COOKIE)
             .ok_or(None)
@@ -99,8 +99,8 @@ impl SessionAuth {
             }
             Ok(claims) => {
                 metrics.auth.with_label_values(&["session"]).inc();
-                let user = claims.user.clone();
-                remember(request, link, route, claims);
+                let user: Arc<str> = claims.user.as_str().into();
+                remember(request, link, route, &claims, &user);
                 Access::Pass { user: Some(user) }
             }
             Err(_) => {
@@ -225,7 +225,13 @@ fn is_same(known: &KnownSession, line: Option<&HeaderValue>, route: &Arc<Route>)
     line == Some(&known.cookie) && Arc::ptr_eq(&known.route, route) && Instant::now() < known.until
 }
 
-fn remember(request: &mut Parts, link: &ClientLink, route: &Arc<Route>, claims: TicketClaims) {
+fn remember(
+    request: &mut Parts,
+    link: &ClientLink,
+    route: &Arc<Route>,
+    claims: &TicketClaims,
+    user: &Arc<str>,
+) {
     let line = one_cookie_line(&request.headers).cloned();
     cookies::clean_request(&mut request.headers);
     let Some(cookie) = line else { return };
@@ -234,7 +240,7 @@ fn remember(request: &mut Parts, link: &ClientLink, route: &Arc<Route>, claims: 
         cookie,
         cleaned: request.headers.get(header::COOKIE).cloned(),
         route: Arc::clone(route),
-        user: claims.user,
+        user: Arc::clone(user),
         until: Instant::now() + left.min(REMEMBER_FOR),
     }));
 }

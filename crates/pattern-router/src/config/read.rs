@@ -120,12 +120,11 @@ impl ValueReader {
             .iter()
             .find_map(|(name, unit)| text.strip_suffix(name).map(|number| (number, *unit)))
             .unwrap_or((text.as_str(), 1));
-        match number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
-            Some(bytes) => bytes,
-            None => {
-                self.mistake(key, "expected a size such as 4096, 32Ki, 1Mi or 2Gi");
-                0
-            }
+        if let Some(bytes) = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
+            bytes
+        } else {
+            self.mistake(key, "expected a size such as 4096, 32Ki, 1Mi or 2Gi");
+            0
         }
     }
 
@@ -164,13 +163,12 @@ impl ValueReader {
     /// One of several words.
     pub fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)], fallback: T) -> T {
         let text = self.text(key);
-        match choices.iter().find(|(name, _)| *name == text) {
-            Some((_, value)) => *value,
-            None => {
-                let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-                self.mistake(key, format!("expected one of {}", names.join(", ")));
-                fallback
-            }
+        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
+            *value
+        } else {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            self.mistake(key, format!("expected one of {}", names.join(", ")));
+            fallback
         }
     }
 }

@@ -2,6 +2,7 @@
 //! (`080` is not 80), and every duplicate is found.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{ScanError, TScalarStyle};
@@ -96,14 +97,14 @@ impl YamlReader<'_> {
                 _ => return Err(Stop::Shape(marker.line(), "expected a value or a list of values")),
             };
             let source = ValueSource::File { path: self.path.to_owned(), line };
-            if self.values.contains_key(&key) {
-                self.mistakes.push(ConfigMistake {
-                    source: Some(source),
-                    key,
-                    problem: "is set twice".to_owned(),
-                });
-            } else {
-                self.values.insert(key, RawValue { values, source });
+            match self.values.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(RawValue { values, source });
+                }
+                Entry::Occupied(place) => {
+                    let (key, problem) = (place.key().clone(), "is set twice".to_owned());
+                    self.mistakes.push(ConfigMistake { source: Some(source), key, problem });
+                }
             }
         }
     }

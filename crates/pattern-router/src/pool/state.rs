@@ -49,7 +49,7 @@ pub struct PodConnections<C, W> {
     idle: Vec<(C, Instant)>,
     /// Idle, lent or being opened.
     open: usize,
-    /// Connections that have become WebSockets: they count for the hard bound alone.
+    /// Connections that have become `WebSockets`: they count for the hard bound alone.
     streams: usize,
     waiting: VecDeque<(W, Instant)>,
     last_release: Option<Instant>,

@@ -112,7 +112,7 @@ pub fn too_large(limit: u64) -> RouterError {
 fn host_of(request: &Request<Incoming>) -> Result<&[u8], RouterError> {
     let malformed = |detail: &str| RouterError::new(ErrorCode::BadRequest, detail);
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (host, second) = (hosts.next().map(|host| host.as_bytes()), hosts.next());
+    let (host, second) = (hosts.next().map(axum::http::HeaderValue::as_bytes), hosts.next());
     if second.is_some() {
         return Err(malformed("A request has one Host."));
     }

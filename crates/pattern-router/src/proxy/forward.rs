@@ -71,7 +71,7 @@ pub async fn forward(
     record: &mut ExchangeRecord,
 ) -> Result<Answered, OwnAnswer> {
     let Admitted { route, groups, websocket, extended_connect, mut request, body } = admitted;
-    let kind = rewrite::rewrite_request(&mut request, groups, link, state, &route, extended_connect)?;
+    let kind = rewrite::rewrite_request(&mut request, groups, link, &route, extended_connect)?;
     let (limits, timeouts) = (&state.settings.limits, &state.settings.timeouts);
     let (body, upload) = if kind.websocket {
         (UpstreamBody::Empty, None)

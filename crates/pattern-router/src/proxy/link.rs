@@ -43,7 +43,7 @@ pub struct KnownSession {
     pub cleaned: Option<HeaderValue>,
     /// The route that it was verified for.
     pub route: Arc<Route>,
-    pub user: String,
+    pub user: Arc<str>,
     pub until: Instant,
 }
 

@@ -39,7 +39,7 @@ use crate::settings::AccessLog;
 pub struct Worker {
     pub router: Arc<Router>,
     pub pool: UpstreamPool,
-    /// Connections and WebSockets: a drain waits for them.
+    /// Connections and `WebSockets`: a drain waits for them.
     pub tasks: TaskTracker,
 }
 
@@ -141,7 +141,12 @@ fn access_line(
         return None;
     }
     let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let host = request.uri().authority().map(|a| a.as_str()).or_else(|| text("host")).unwrap_or_default();
+    let host = request
+        .uri()
+        .authority()
+        .map(axum::http::uri::Authority::as_str)
+        .or_else(|| text("host"))
+        .unwrap_or_default();
     Some(Box::new(AccessLine {
         method: request.method().clone(),
         host: host.to_owned(),

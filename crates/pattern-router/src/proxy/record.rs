@@ -35,7 +35,7 @@ pub struct AccessLine {
     /// Without its query, which may hold secrets.
     pub path: String,
     pub client: std::net::IpAddr,
-    pub user: Option<String>,
+    pub user: Option<Arc<str>>,
     pub traceparent: Option<String>,
 }
 
@@ -84,7 +84,7 @@ impl AccessLine {
             bytes = record.bytes,
             ms = format_args!("{millis:.1}"),
             client = %self.client,
-            user = self.user,
+            user = self.user.as_deref(),
             error,
             broke_off = record.broke_off,
             traceparent = self.traceparent,

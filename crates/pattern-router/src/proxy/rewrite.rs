@@ -11,7 +11,6 @@ use crate::cookies;
 use crate::error::{ErrorCode, RouterError};
 use crate::fields::{self, FieldGroups, ForwardedClient, HopByHop};
 use crate::pool::UpstreamProtocol;
-use crate::router::RouterState;
 
 const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -29,7 +28,6 @@ pub fn rewrite_request(
     parts: &mut Parts,
     groups: FieldGroups,
     link: &ClientLink,
-    state: &RouterState,
     route: &Route,
     extended_connect: bool,
 ) -> Result<RequestKind, RouterError> {
@@ -51,7 +49,7 @@ pub fn rewrite_request(
         trusted: link.trusted,
         https: link.https,
         host: &route.host,
-        port: route.public_port(state, link.https),
+        port: &route.public_port,
     };
     fields::set_forwarded(headers, groups, client);
     if let Some(host) = &route.pod_host {
@@ -100,17 +98,18 @@ fn websocket_key() -> Result<HeaderValue, RouterError> {
 
 /// The target's form: a path for HTTP/1.1, with authority and scheme for HTTP/2.
 fn address_to_pod(parts: &mut Parts, route: &Route) {
-    let host = route.pod_host.as_ref().unwrap_or(&route.host).clone();
-    if route.upstream.key.protocol == UpstreamProtocol::Http1 {
-        if parts.uri.authority().is_some() {
-            let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-            parts.uri = Uri::from(path);
-        }
-        parts.headers.insert(header::HOST, host);
-        return;
+    // An HTTP/1.1 request in the usual form has named the pod by its Host, which stays.
+    let usual = parts.uri.authority().is_none();
+    match &route.pod_host {
+        Some(host) => drop(parts.headers.insert(header::HOST, host.clone())),
+        None if usual => {}
+        None => drop(parts.headers.insert(header::HOST, route.host.clone())),
     }
-    // Whether it is HTTP/1.1 or HTTP/2 is known once the connection is there: both forms are made ready.
-    parts.headers.insert(header::HOST, host);
+    // Behind TLS it may turn out to be HTTP/2: the form is made once the connection is there.
+    if !usual && route.upstream.key.protocol == UpstreamProtocol::Http1 {
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        parts.uri = Uri::from(path);
+    }
 }
 
 /// The head as HTTP/2 has it: authority instead of `Host`.
@@ -139,14 +138,21 @@ pub fn frame_unknown_length(parts: &mut Parts) {
 
 /// Makes a pod's head one for the client.
 pub fn rewrite_response(headers: &mut HeaderMap) {
-    let (mut hop_by_hop, mut set_cookie, mut forged) = (false, false, false);
+    let (mut connection, mut others, mut set_cookie, mut forged) = (false, false, false, false);
     for name in headers.keys() {
-        hop_by_hop |= *name == header::CONNECTION || fields::is_hop_by_hop(name);
-        set_cookie |= *name == header::SET_COOKIE;
-        forged |= *name == fields::X_ROUTER_ERROR;
+        if *name == header::CONNECTION {
+            connection = true;
+        } else if *name == header::SET_COOKIE {
+            set_cookie = true;
+        } else {
+            others |= fields::is_hop_by_hop(name);
+            forged |= *name == fields::X_ROUTER_ERROR;
+        }
     }
-    if hop_by_hop {
+    if others || (connection && !fields::is_plain_connection(headers)) {
         fields::strip_hop_by_hop(headers);
+    } else if connection {
+        headers.remove(header::CONNECTION);
     }
     if set_cookie {
         cookies::clean_response(headers);

@@ -29,6 +29,8 @@ pub struct Route {
     pub upstream: Arc<PodPool>,
     /// Reached without a session.
     pub public: bool,
+    /// `X-Forwarded-Port`.
+    pub public_port: HeaderValue,
     /// What the pod sees as `Host`, if not `host`.
     pub pod_host: Option<HeaderValue>,
     /// The client's rate, if it is the connection's peer.
@@ -49,14 +51,14 @@ impl Route {
     pub fn holds(&self, host: &[u8], state: &RouterState, now: Instant) -> bool {
         self.host.as_bytes() == host && self.generation == state.generation && now < self.valid_until
     }
+}
 
-    /// The port that a browser shows, or would show were it not the default one.
-    pub fn public_port(&self, state: &RouterState, https: bool) -> u16 {
-        let host = self.host.as_bytes();
-        let given = host.iter().position(|b| *b == b':').and_then(|colon| host.get(colon + 1..));
-        let given = given.and_then(crate::name::plain_port);
-        given.or(state.settings.domain.public_port()).unwrap_or(if https { 443 } else { 80 })
-    }
+/// The port that a browser shows, or would show were it not the default one: in the host, else the domain's, else the
+/// scheme's.
+fn public_port(host: &[u8], state: &RouterState, https: bool) -> u16 {
+    let given = host.iter().position(|b| *b == b':').and_then(|colon| host.get(colon + 1..));
+    let given = given.and_then(crate::name::plain_port);
+    given.or(state.settings.domain.public_port()).unwrap_or(if https { 443 } else { 80 })
 }
 
 /// The route of a host: the connection's last one if it holds, else by the resolver. `refresh`: its address refused.
@@ -107,6 +109,7 @@ pub async fn find_route(
         pod,
         upstream: link.worker.pool.pod(key, state.settings.pool),
         public: listed.is_some_and(|port| port.public),
+        public_port: HeaderValue::from(public_port(host, state, link.https)),
         pod_host,
         bucket,
         requests: AtomicU64::new(0),

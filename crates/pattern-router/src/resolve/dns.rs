@@ -37,8 +37,8 @@ impl DnsResolver {
     }
 }
 
-/// The standard library gives `getaddrinfo`'s error as text: EAI_NONAME and EAI_NODATA say that there is no such name,
-/// EAI_AGAIN that nobody could be asked.
+/// The standard library gives `getaddrinfo`'s error as text: `EAI_NONAME` and `EAI_NODATA` say that there is no such name,
+/// `EAI_AGAIN` that nobody could be asked.
 fn is_no_such_name(error: &std::io::Error) -> bool {
     let text = error.to_string();
     text.contains("not known") || text.contains("No address associated")

@@ -65,6 +65,7 @@ pub enum LookupError {
 
 /// Who knows where pods are.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Resolver {
     List(std::collections::HashMap<String, IpAddr>),
     Dns(DnsResolver),

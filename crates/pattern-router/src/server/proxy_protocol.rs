@@ -1,4 +1,4 @@
-//! PROXY protocol, versions 1 and 2 (HAProxy's proxy-protocol.txt): a trusted load balancer says who the client is.
+//! PROXY protocol, versions 1 and 2 (`HAProxy`'s proxy-protocol.txt): a trusted load balancer says who the client is.
 
 use std::net::IpAddr;
 
