@@ -1,4 +1,4 @@
-//! WebSockets over HTTP/1.1 and HTTP/2 (RFC 8441), and their end.
+//! `WebSocket` connections over HTTP/1.1 and HTTP/2 (RFC 8441), and their end.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
