@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use crate::server_settings::{Authentication, SecretError, ServerAddress, ServerSettings};
@@ -106,7 +106,7 @@ fn transport(settings: &ServerSettings) -> Value {
     transport.insert("dialServerTimeout".into(), json!(settings.dial_timeout.as_secs().max(1)));
     transport.insert("tcpMuxKeepaliveInterval".into(), json!(settings.keepalive.as_secs().max(1)));
     transport.insert("poolCount".into(), json!(settings.pool_count));
-    let proxy_url = settings.proxy_url.as_ref().map(|url| url.expose_secret());
+    let proxy_url = settings.proxy_url.as_ref().map(ExposeSecret::expose_secret);
     insert(&mut transport, "proxyURL", proxy_url);
     transport.insert("tls".into(), Value::Object(rendered));
     Value::Object(transport)

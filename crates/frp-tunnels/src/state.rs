@@ -52,9 +52,11 @@ impl TunnelState {
         use TunnelState::{Closed, Connected, Connecting, Disconnected, Failed, Pending};
         match (self, next) {
             (Closed, _) | (_, Pending) => false,
-            (_, Closed) | (Pending | Disconnected(_), Connecting | Failed(_)) => true,
-            (Connecting, Connected | Failed(_)) | (Connected, Disconnected(_)) => true,
-            (Failed(_), Connecting) => true,
+            (_, Closed)
+            | (Pending | Disconnected(_), Connecting | Failed(_))
+            | (Connecting, Connected | Failed(_))
+            | (Connected, Disconnected(_))
+            | (Failed(_), Connecting) => true,
             // another reason for the same state
             (Failed(a), Failed(b)) | (Disconnected(a), Disconnected(b)) => a != b,
             _ => false,

@@ -381,12 +381,14 @@ fn log(line: &LogLine) {
 
 fn log_event(event: &TunnelEvent) {
     match &event.kind {
-        TunnelEventKind::StateChanged { tunnel, from, to } => match to.failure() {
-            Some(failure) => {
-                tracing::warn!(tunnel, from = from.label(), to = to.label(), class = %failure.class, "{failure}");
+        TunnelEventKind::StateChanged { tunnel, from, to } => {
+            let (from, state) = (from.label(), to.label());
+            if let Some(failure) = to.failure() {
+                tracing::warn!(tunnel, from, state, class = %failure.class, "{failure}");
+            } else {
+                tracing::info!(tunnel, from, state, "tunnel");
             }
-            None => tracing::info!(tunnel, from = from.label(), to = to.label(), "tunnel"),
-        },
+        }
         TunnelEventKind::ProcessStarted { pid, server } => tracing::info!(pid, server, "frpc started"),
         TunnelEventKind::ProcessStopped { reason, failure } => {
             let failure = failure.as_ref().map(ToString::to_string);
@@ -395,7 +397,7 @@ fn log_event(event: &TunnelEvent) {
         TunnelEventKind::SessionEstablished => tracing::info!("session with frps established"),
         TunnelEventKind::SessionLost => tracing::warn!("session with frps lost"),
         TunnelEventKind::ConfigurationRefused { message } => {
-            tracing::error!(message, "configuration refused")
+            tracing::error!(message, "configuration refused");
         }
         TunnelEventKind::Created { tunnel, kind } => tracing::info!(tunnel, kind, "tunnel created"),
         TunnelEventKind::Removed { tunnel } => tracing::info!(tunnel, "tunnel removed"),

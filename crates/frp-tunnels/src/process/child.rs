@@ -157,14 +157,13 @@ async fn watch_over(
     let reason = loop {
         tokio::select! {
             status = child.wait() => break status.map_or(ExitReason::Unknown, ExitReason::from),
-            signal = signals.recv() => match signal {
-                Some(signal) => send(signal),
-                None => {
-                    // nobody holds the process any more
-                    send(Signal::KILL);
+            signal = signals.recv() => {
+                // nobody holds the process any more: it ends
+                send(signal.unwrap_or(Signal::KILL));
+                if signal.is_none() {
                     break child.wait().await.map_or(ExitReason::Unknown, ExitReason::from);
                 }
-            },
+            }
         }
     };
     let _ = exit.send(Some(reason));

@@ -67,7 +67,7 @@ fn places(tunnel: &TunnelSpec) -> Vec<String> {
             places.extend(ports.remote_port.map(|port| format!("the remote port {port}/udp")));
         }
         TunnelKind::Https(https) => {
-            places.extend(hosts("https", &https.domains, https.subdomain.as_ref(), None))
+            places.extend(hosts("https", &https.domains, https.subdomain.as_ref(), None));
         }
         TunnelKind::TcpMux(mux) => {
             let (domains, user) = (&mux.domains, mux.route_by_user.as_ref());

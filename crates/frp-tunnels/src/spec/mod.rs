@@ -299,7 +299,7 @@ pub struct XtcpVisitor {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum HolePunching {
     /// frp's own default opens its stream only when the visitor sends first: a protocol whose server speaks
-    /// first (FTP, SSH, SMTP, MySQL) hangs. KCP has no such condition.
+    /// first (FTP, SSH, SMTP) hangs. KCP has no such condition.
     Quic,
     #[default]
     Kcp,

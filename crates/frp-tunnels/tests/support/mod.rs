@@ -95,10 +95,10 @@ impl Frps {
             match process.next_line().await {
                 Some(line) if line.contains("frps started successfully") => break,
                 Some(line) => lines.push(line),
-                None => {
-                    eprintln!("frps: {lines:#?}");
+                None if lines.iter().any(|line: &String| line.contains("address already in use")) => {
                     return false;
                 }
+                None => panic!("frps: {lines:#?}"),
             }
         }
         self.process = Some(process.pid());

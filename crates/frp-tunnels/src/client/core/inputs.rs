@@ -117,7 +117,7 @@ impl ClientCore {
             LineMeaning::LoggedIn => self.logged_in(now),
             LineMeaning::Started(name) => self.accepted(&name, now),
             LineMeaning::StartFailed { tunnel, reason } => {
-                self.start_failed(&tunnel, Failure::of_words(&reason), now)
+                self.start_failed(&tunnel, Failure::of_words(&reason), now);
             }
             LineMeaning::VisitorsAdded(names) => self.visitors_added(&names, now),
             LineMeaning::VisitorTried(name) => self.tried_visitor = Some(name),

@@ -101,6 +101,7 @@ enum Session {
 
 /// One tunnel and what is known of it.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "five independent facts, each set and read by itself")]
 pub struct Tracked {
     pub spec: TunnelSpec,
     pub status: TunnelStatus,

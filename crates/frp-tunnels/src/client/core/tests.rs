@@ -335,7 +335,6 @@ proptest! {
             let now = bench.now();
             match step {
                 Step::Add(name) if !bench.core.tunnels().contains_key(&format!("t{name}")) => bench.add(&format!("t{name}")),
-                Step::Add(_) => {}
                 Step::Remove(name) => drop(bench.core.remove(&format!("t{name}"), now)),
                 Step::Line(meaning) if is_process_wanted => bench.core.line(meaning, now),
                 Step::Started if is_process_wanted => bench.started(),
@@ -359,7 +358,7 @@ proptest! {
                 }
                 Step::StatusFailed => bench.core.status_failed(),
                 Step::Wait(millis) => bench.millis += millis,
-                Step::Line(_) | Step::Started | Step::Ended(_) => {}
+                Step::Add(_) | Step::Line(_) | Step::Started | Step::Ended(_) => {}
             }
             for action in bench.after(0) {
                 if let Action::Start { server } = action {
