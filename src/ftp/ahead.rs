@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::Data;
+use crate::config::DataConnectionMode;
 
 use super::active::Listening;
 use super::fault::{CONTROL, Fault, Step, Wait, within};
@@ -155,20 +155,20 @@ impl Session {
 
     /// Whether the next file's port may be asked for before that file is known.
     pub(super) fn may_send_epsv_ahead(&self) -> bool {
-        self.may_hurry() && !self.lacks.epsv && self.connection().way.data == Data::Passive
+        self.may_hurry() && !self.lacks.epsv && self.connection().network.data == DataConnectionMode::Passive
     }
 
     /// Whether a data connection can be announced in one burst with the command that uses it: not by PASV, whose
     /// reply the command may have to wait for where it comes from elsewhere.
     pub(super) fn announces_ahead(&self) -> bool {
-        match self.connection().way.data {
-            Data::Passive => !self.lacks.epsv,
-            Data::Active { .. } => true,
+        match self.connection().network.data {
+            DataConnectionMode::Passive => !self.lacks.epsv,
+            DataConnectionMode::Active { .. } => true,
         }
     }
 
     pub(super) fn is_active(&self) -> bool {
-        matches!(self.connection().way.data, Data::Active { .. })
+        matches!(self.connection().network.data, DataConnectionMode::Active { .. })
     }
 
     /// Whether RETR or STOR of this path went out with the end of the file before.
@@ -178,11 +178,11 @@ impl Session {
 
     /// What announces the next data connection.
     pub(super) async fn announce_ahead(&mut self) -> Result<Announced, Fault> {
-        match self.connection().way.data.clone() {
-            Data::Passive => {
+        match self.connection().network.data.clone() {
+            DataConnectionMode::Passive => {
                 Ok(Announced { line: Step::Epsv.verb().to_owned(), step: Step::Epsv, listening: None })
             }
-            Data::Active { announced, ports } => {
+            DataConnectionMode::Active { announced, ports } => {
                 let (listening, step, line) = self.listen(announced, ports).await?;
                 Ok(Announced { line, step, listening: Some(listening) })
             }

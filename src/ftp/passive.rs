@@ -10,7 +10,7 @@ use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
 use suppaftp::types::Response;
 use tokio::net::TcpStream;
 
-use crate::config::{Data, FtpConnection, Proxy};
+use crate::config::{DataConnectionMode, FtpConnection, ProxyServer};
 
 use super::active::Listening;
 use super::connect;
@@ -104,7 +104,7 @@ impl Session {
         let before = size.iter().chain(&modified).map(String::as_str);
         let lines: Vec<&str> = before.chain([line.as_str()]).collect();
         let sent = Sent { size: size.is_some(), modified: asks_time, ..Sent::default() };
-        let is_active = matches!(self.connection().way.data, Data::Active { .. });
+        let is_active = matches!(self.connection().network.data, DataConnectionMode::Active { .. });
         if self.may_hurry() && is_active && !matches!(manner, Manner::From(_)) {
             return self.open_announced(step, &lines, sent).await;
         }
@@ -291,10 +291,10 @@ impl Session {
 
     /// Where the next data connection comes about; `port` is the server's, where it was asked for ahead.
     async fn data_end(&mut self, port: Option<u16>) -> Result<End, StepFault> {
-        match (port, self.connection().way.data.clone()) {
+        match (port, self.connection().network.data.clone()) {
             (Some(port), _) => Ok(self.at_peer(port)),
-            (None, Data::Passive) => self.passive_end().await,
-            (None, Data::Active { announced, ports }) => {
+            (None, DataConnectionMode::Passive) => self.passive_end().await,
+            (None, DataConnectionMode::Active { announced, ports }) => {
                 Ok(End::Here(self.listen_and_say(announced, ports).await?))
             }
         }
@@ -313,14 +313,14 @@ impl Session {
         }
         let reply = self.passive_reply(Step::Pasv).await?;
         match (reply.code, reply.passive_address()) {
-            (227, Some(address)) if self.connection().way.trusts_pasv => Ok(End::At(address.into())),
+            (227, Some(address)) if self.connection().network.trusts_pasv => Ok(End::At(address.into())),
             (227, Some(address)) => Ok(self.at_peer(address.port())),
             _ => Err(StepFault::new(Step::Pasv, Fault::Reply(reply))),
         }
     }
 
     pub(super) fn at_peer(&self, port: u16) -> End {
-        match &self.connection().way.proxy {
+        match &self.connection().network.proxy {
             Some(proxy) => End::Beyond(proxy.clone(), port),
             None => End::At(SocketAddr::new(self.peer().ip(), port)),
         }
@@ -336,7 +336,7 @@ impl Session {
 pub(super) enum End {
     At(SocketAddr),
     /// A port of the server, which only the proxy can find.
-    Beyond(Proxy, u16),
+    Beyond(ProxyServer, u16),
     Here(Listening),
 }
 

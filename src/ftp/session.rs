@@ -15,7 +15,7 @@ use socket2::SockRef;
 use suppaftp::FtpError;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Data, FtpConnection};
+use crate::config::{DataConnectionMode, FtpConnection};
 use crate::digest::Algorithm;
 use crate::failure::{Remedy, TryError};
 
@@ -215,9 +215,9 @@ impl Session {
     /// The command beyond RFC 959 by which data connections come about, where it is one.
     #[must_use]
     pub fn data_command(&self) -> Option<&'static str> {
-        match self.connection.way.data {
-            Data::Passive => (!self.lacks.epsv).then_some("EPSV"),
-            Data::Active { .. } => (!self.lacks.eprt).then_some("EPRT"),
+        match self.connection.network.data {
+            DataConnectionMode::Passive => (!self.lacks.epsv).then_some("EPSV"),
+            DataConnectionMode::Active { .. } => (!self.lacks.eprt).then_some("EPRT"),
         }
     }
 
