@@ -136,10 +136,16 @@ async fn up_follows_its_file_and_shows_its_tunnels() {
             frps.token_file().display()
         );
         for (name, port) in tunnels {
-            text += &format!(
-                "[[tunnel]]\nname = \"{name}\"\ntype = \"tcp\"\nlocal = \"{}\"\nremote_port = {port}\n",
-                service.port
-            );
+            let local = service.port;
+            let tunnel = [
+                "[[tunnel]]",
+                &format!("name = \"{name}\""),
+                "type = \"tcp\"",
+                &format!("local = \"{local}\""),
+                &format!("remote_port = {port}"),
+            ];
+            text += &tunnel.join("\n");
+            text.push('\n');
         }
         std::fs::write(directory.path().join("new"), text).unwrap();
         std::fs::rename(directory.path().join("new"), &path).unwrap();

@@ -21,7 +21,7 @@ pub(crate) struct Cli {
     /// Of results on standard output
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
     pub(crate) output: OutputFormat,
-    /// Which log lines are written to standard error, such as info or frpc=debug (default: RUST_LOG, else info)
+    /// Which log lines are written to standard error, such as info or frpc=debug (default: `RUST_LOG`, else info)
     #[arg(long, global = true)]
     pub(crate) log: Option<logging::Filter>,
     /// How log lines look (default: human on a terminal, else json)
@@ -98,7 +98,7 @@ pub(crate) struct ConnectionArgs {
     /// tcp, kcp, quic, websocket or wss
     #[arg(long, default_value = "tcp")]
     pub(crate) protocol: TransportProtocol,
-    /// frpc's path (default: FRP_TUNNELS_FRPC, beside this program, PATH, /usr/local/bin, /opt/frp, ~/bin)
+    /// frpc's path (default: `FRP_TUNNELS_FRPC`, beside this program, PATH, /usr/local/bin, /opt/frp, ~/bin)
     #[arg(long)]
     pub(crate) frpc: Option<PathBuf>,
     /// The host under which others reach the server's ports
@@ -137,7 +137,7 @@ pub(crate) struct TunnelArgs {
     /// The tunnel's name (default: from type and target)
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// What shows that it works: accepted, local, open, greeting[:TEXT] or http:PATH[=STATUS]
+    /// What shows that it works: accepted, local, open, `greeting[:TEXT]` or `http:PATH[=STATUS]`
     #[arg(long)]
     pub(crate) probe: Option<Probe>,
     /// End with exit code 69 when the tunnel cannot be connected, instead of trying on
@@ -331,7 +331,7 @@ pub(crate) struct ServerInitArgs {
 pub(crate) struct ServerRunArgs {
     #[arg(long, default_value = "frps.toml")]
     pub(crate) config: PathBuf,
-    /// frps' path (default: FRP_TUNNELS_FRPS, beside this program, PATH, /usr/local/bin, /opt/frp, ~/bin)
+    /// frps' path (default: `FRP_TUNNELS_FRPS`, beside this program, PATH, /usr/local/bin, /opt/frp, ~/bin)
     #[arg(long)]
     pub(crate) frps: Option<PathBuf>,
 }

@@ -9,7 +9,7 @@ use crate::render::{RenderedTunnel, render_for_frpc};
 use crate::spec::{IdStrategy, choose_identifier};
 use crate::tunnel_file::read_tunnel_file;
 
-pub(super) fn config(args: &ConfigArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) fn config(args: &ConfigArgs, output: Output) -> Result<(), CommandError> {
     let wrong = |error: &dyn std::fmt::Display| CommandError::new(CommandExit::Configuration, error);
     let file = read_tunnel_file(&args.file).map_err(|error| wrong(&error))?;
     let mut taken = std::collections::BTreeSet::new();

@@ -18,14 +18,14 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Clears a terminal and goes to its first column.
 const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
-pub(super) async fn list(args: ApiArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) async fn list(args: ApiArgs, output: Output) -> Result<(), CommandError> {
     let tunnels = tunnels(&args).await?;
     print(&tunnels, "", output);
     Ok(())
 }
 
 /// Again and again on a terminal; elsewhere, whenever something has changed.
-pub(super) async fn status(args: StatusArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) async fn status(args: StatusArgs, output: Output) -> Result<(), CommandError> {
     let mut signals = signals()?;
     let mut last = None;
     let is_terminal = std::io::stdout().is_terminal() && !output.is_json() && !args.once;
@@ -84,7 +84,7 @@ fn text(tunnel: &Value, key: &str) -> String {
     tunnel.get(key).and_then(Value::as_str).unwrap_or("-").to_owned()
 }
 
-fn print(tunnels: &[Value], before: &str, output: &Output) {
+fn print(tunnels: &[Value], before: &str, output: Output) {
     if output.is_json() {
         for tunnel in tunnels {
             output.result("", tunnel);

@@ -22,15 +22,15 @@ use output::Output;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandExit {
     Ok = 0,
-    /// EX_USAGE
+    /// `EX_USAGE`
     Usage = 64,
-    /// EX_UNAVAILABLE
+    /// `EX_UNAVAILABLE`
     Unavailable = 69,
-    /// EX_SOFTWARE
+    /// `EX_SOFTWARE`
     Software = 70,
-    /// EX_IOERR
+    /// `EX_IOERR`
     Io = 74,
-    /// EX_CONFIG
+    /// `EX_CONFIG`
     Configuration = 78,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct CommandError {
 }
 
 impl CommandError {
-    fn new(exit: CommandExit, message: impl ToString) -> Self {
+    fn new(exit: CommandExit, message: impl std::fmt::Display) -> Self {
         Self { exit, message: message.to_string() }
     }
 }
@@ -53,30 +53,30 @@ pub fn main() -> ExitCode {
     let output = Output::new(cli.output);
     let filter = match cli.log.clone().map_or_else(logging::Filter::from_environment, Ok) {
         Ok(filter) => filter,
-        Err(error) => return fail(&output, &CommandError::new(CommandExit::Usage, error)),
+        Err(error) => return fail(output, &CommandError::new(CommandExit::Usage, error)),
     };
     let _guard = match logging::init(cli.log_format, &filter, logging::Policy::default()) {
         Ok(guard) => guard,
-        Err(error) => return fail(&output, &CommandError::new(CommandExit::Software, error)),
+        Err(error) => return fail(output, &CommandError::new(CommandExit::Software, error)),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&output, &CommandError::new(CommandExit::Software, error)),
+        Err(error) => return fail(output, &CommandError::new(CommandExit::Software, error)),
     };
-    let result = runtime.block_on(run_command(cli, &output));
+    let result = runtime.block_on(run_command(cli, output));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&output, &error),
+        Err(error) => fail(output, &error),
     }
 }
 
-fn fail(output: &Output, error: &CommandError) -> ExitCode {
+fn fail(output: Output, error: &CommandError) -> ExitCode {
     output.error(&error.message);
     ExitCode::from(error.exit as u8)
 }
 
-async fn run_command(cli: Cli, output: &Output) -> Result<(), CommandError> {
+async fn run_command(cli: Cli, output: Output) -> Result<(), CommandError> {
     match cli.command {
         Command::Tcp(args) => run::tcp(args, output).await,
         Command::Udp(args) => run::udp(args, output).await,
@@ -87,7 +87,7 @@ async fn run_command(cli: Cli, output: &Output) -> Result<(), CommandError> {
         Command::Ls(args) => listing::list(args, output).await,
         Command::Status(args) => listing::status(args, output).await,
         Command::Config(args) => config_command::config(&args, output),
-        Command::Server(ServerCommand::Init(args)) => server_commands::init(args, output).await,
+        Command::Server(ServerCommand::Init(args)) => server_commands::init(&args, output),
         Command::Server(ServerCommand::Run(args)) => server_commands::run(args, output).await,
         Command::Server(ServerCommand::Status(args)) => server_commands::status(args, output).await,
         Command::Server(ServerCommand::Plugin(args)) => server_commands::plugin(args, output).await,
@@ -98,14 +98,13 @@ async fn run_command(cli: Cli, output: &Output) -> Result<(), CommandError> {
             Ok(())
         }
         Command::Man { directory } => {
-            let made = match &directory {
-                Some(directory) => clap_mangen::generate_to(Cli::command(), directory),
-                None => {
-                    let mut text = Vec::new();
-                    let made = clap_mangen::Man::new(Cli::command()).render(&mut text);
-                    output.raw(&text);
-                    made
-                }
+            let made = if let Some(directory) = &directory {
+                clap_mangen::generate_to(Cli::command(), directory)
+            } else {
+                let mut text = Vec::new();
+                let made = clap_mangen::Man::new(Cli::command()).render(&mut text);
+                output.raw(&text);
+                made
             };
             made.map_err(|error| CommandError::new(CommandExit::Io, error))
         }

@@ -16,26 +16,27 @@ impl Output {
         Self { format }
     }
 
-    pub(crate) fn is_json(&self) -> bool {
+    pub(crate) fn is_json(self) -> bool {
         self.format == OutputFormat::Json
     }
 
     /// A result, in the form that was asked for.
-    pub(crate) fn result(&self, text: &str, value: &Value) {
+    pub(crate) fn result(self, text: &str, value: &Value) {
         match self.format {
             OutputFormat::Text => self.raw(format!("{text}\n").as_bytes()),
             OutputFormat::Json => self.raw(format!("{value}\n").as_bytes()),
         }
     }
 
-    /// Bytes as they are. A closed pipe ends nothing: the next signal does.
-    pub(crate) fn raw(&self, bytes: &[u8]) {
+    /// Bytes as they are, whatever the form. A closed pipe ends nothing: the next signal does.
+    #[allow(clippy::unused_self, reason = "all output goes through one value")]
+    pub(crate) fn raw(self, bytes: &[u8]) {
         let mut out = io::stdout().lock();
         let _ = out.write_all(bytes).and_then(|()| out.flush());
     }
 
     /// Why the command failed.
-    pub(crate) fn error(&self, message: &str) {
+    pub(crate) fn error(self, message: &str) {
         let mut out = io::stderr().lock();
         let _ = match self.format {
             OutputFormat::Text => writeln!(out, "frp-tunnels: {message}"),

@@ -11,17 +11,17 @@ use crate::server_settings::SecretSource;
 use crate::spec::{BasicAuth, HttpTunnel, PortTunnel, TunnelKind, TunnelSpec, Visitor};
 use crate::state::TunnelState;
 
-pub(super) async fn tcp(args: PortArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) async fn tcp(args: PortArgs, output: Output) -> Result<(), CommandError> {
     let kind = TunnelKind::Tcp(PortTunnel { local: args.local, remote_port: args.remote_port });
     one(kind, &args.tunnel, &args.connection, output).await
 }
 
-pub(super) async fn udp(args: PortArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) async fn udp(args: PortArgs, output: Output) -> Result<(), CommandError> {
     let kind = TunnelKind::Udp(PortTunnel { local: args.local, remote_port: args.remote_port });
     one(kind, &args.tunnel, &args.connection, output).await
 }
 
-pub(super) async fn http(args: HttpArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) async fn http(args: HttpArgs, output: Output) -> Result<(), CommandError> {
     let mut http = HttpTunnel::new(args.local, args.domain);
     http.subdomain = args.subdomain;
     http.paths = args.path;
@@ -33,7 +33,7 @@ pub(super) async fn http(args: HttpArgs, output: &Output) -> Result<(), CommandE
     one(TunnelKind::Http(http), &args.tunnel, &args.connection, output).await
 }
 
-pub(super) async fn visit(args: VisitArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) async fn visit(args: VisitArgs, output: Output) -> Result<(), CommandError> {
     let secret_key = secret(args.secret_file)?;
     let VisitArgs { server_name, server_user, bind, tunnel, connection, .. } = args;
     let kind = TunnelKind::StcpVisitor(Visitor { server_name, server_user, secret_key, bind });
@@ -69,7 +69,7 @@ async fn one(
     kind: TunnelKind,
     args: &TunnelArgs,
     connection: &ConnectionArgs,
-    output: &Output,
+    output: Output,
 ) -> Result<(), CommandError> {
     let mut signals = signals()?;
     let mut spec = TunnelSpec::new(kind);
@@ -88,7 +88,7 @@ async fn watch(
     tunnel: &mut Tunnel,
     exit_on_failure: bool,
     signals: &mut Signals,
-    output: &Output,
+    output: Output,
 ) -> Result<(), CommandError> {
     loop {
         let state = tokio::select! {
@@ -109,7 +109,7 @@ async fn watch(
     }
 }
 
-fn report(tunnel: &Tunnel, state: &TunnelState, output: &Output) {
+fn report(tunnel: &Tunnel, state: &TunnelState, output: Output) {
     let (name, address) = (tunnel.name(), tunnel.address());
     let at = match (&address, state) {
         (Some(address), TunnelState::Connected) => format!(" at {address}"),

@@ -9,7 +9,7 @@ use crate::client::TunnelStack;
 use crate::far_side::{FtpConnectProxy, FtpFarSide, MAX_PASSIVE_PORTS};
 use crate::spec::LocalService;
 
-pub(super) async fn serve(args: ServeArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) async fn serve(args: ServeArgs, output: Output) -> Result<(), CommandError> {
     let mut signals = signals()?;
     let server = far_side(&args)?;
     let mut proxy = None;

@@ -28,7 +28,7 @@ const API_PORT: u16 = 7500;
 const LOG_DAYS: u32 = 14;
 const MAX_PORTS_PER_CLIENT: u32 = 50;
 
-fn configuration(error: impl ToString) -> CommandError {
+fn configuration(error: impl std::fmt::Display) -> CommandError {
     CommandError::new(CommandExit::Configuration, error)
 }
 
@@ -53,7 +53,7 @@ fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
     std::path::absolute(path).map_err(io(path))
 }
 
-pub(super) async fn init(args: ServerInitArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) fn init(args: &ServerInitArgs, output: Output) -> Result<(), CommandError> {
     std::fs::create_dir_all(&args.directory).map_err(io(&args.directory))?;
     let directory = absolute(&args.directory)?;
     let (token_file, config) = (directory.join("token"), directory.join("frps.toml"));
@@ -99,7 +99,7 @@ pub(super) async fn init(args: ServerInitArgs, output: &Output) -> Result<(), Co
     Ok(())
 }
 
-pub(super) async fn run(args: ServerRunArgs, _output: &Output) -> Result<(), CommandError> {
+pub(super) async fn run(args: ServerRunArgs, _output: Output) -> Result<(), CommandError> {
     let mut signals = signals()?;
     let started = FrpsSupervisor::start(&args.config, args.frps.as_deref()).await;
     let mut frps = started.map_err(|error| match error {
@@ -120,7 +120,7 @@ pub(super) async fn run(args: ServerRunArgs, _output: &Output) -> Result<(), Com
     Ok(())
 }
 
-pub(super) async fn status(args: ServerStatusArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) async fn status(args: ServerStatusArgs, output: Output) -> Result<(), CommandError> {
     let found = FrpsConfiguration::read(&args.config).map_err(configuration)?;
     let status =
         ask_status(&found).await.map_err(|error| CommandError::new(CommandExit::Unavailable, error))?;
@@ -226,7 +226,7 @@ impl RulesFile {
     }
 }
 
-pub(super) async fn plugin(args: ServerPluginArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) async fn plugin(args: ServerPluginArgs, output: Output) -> Result<(), CommandError> {
     let mut signals = signals()?;
     let rules = read_client_rules(&args.clients).map_err(configuration)?;
     let modified = std::fs::metadata(&args.clients).and_then(|found| found.modified()).ok();
@@ -241,7 +241,7 @@ pub(super) async fn plugin(args: ServerPluginArgs, output: &Output) -> Result<()
         }
         None => None,
     };
-    let (asked, output) = (rules.clone(), *output);
+    let asked = rules.clone();
     let handler = move |Json(request): Json<PluginRequest>| async move {
         let (decision, record) = decide(&asked.rules(), &request, jiff::Timestamp::now());
         let line = format!("{}\n", record.0);

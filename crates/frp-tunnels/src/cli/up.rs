@@ -38,7 +38,7 @@ fn read(path: &Path) -> Result<TunnelFile, CommandError> {
     read_tunnel_file(path).map_err(|error| CommandError::new(CommandExit::Configuration, error))
 }
 
-pub(super) async fn up(args: UpArgs, output: &Output) -> Result<(), CommandError> {
+pub(super) async fn up(args: UpArgs, output: Output) -> Result<(), CommandError> {
     let file = read(&args.file)?;
     for warning in &file.warnings {
         tracing::warn!("{}: {warning}", args.file.display());
@@ -99,9 +99,8 @@ impl FileTunnels {
             }
         }
         for (key, (print, spec)) in wanted {
-            if !self.tunnels.contains_key(&key) {
-                let tunnel = client.add(spec.clone()).await?;
-                self.tunnels.insert(key, (print, tunnel));
+            if let std::collections::btree_map::Entry::Vacant(place) = self.tunnels.entry(key) {
+                place.insert((print, client.add(spec.clone()).await?));
             }
         }
         Ok(())
@@ -161,7 +160,7 @@ impl Monitor {
         mut self,
         client: &TunnelClient,
         signals: &mut Signals,
-        output: &Output,
+        output: Output,
         mut file: Option<&mut FileTunnels>,
     ) -> Result<(), CommandError> {
         let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
@@ -205,7 +204,7 @@ impl Monitor {
         Ok(())
     }
 
-    fn event(&self, event: &TunnelEvent, output: &Output) {
+    fn event(&self, event: &TunnelEvent, output: Output) {
         self.exposition.event(event);
         if output.is_json() {
             output.result("", &event_json(event));

@@ -75,7 +75,7 @@ fn figures(pid: i32) -> Option<ProcessFigures> {
         name: field("Name:").unwrap_or_default(),
         resident_bytes: number("VmRSS:").saturating_mul(1024),
         cpu_seconds,
-        open_files: fs::read_dir(format!("/proc/{pid}/fd")).map(Iterator::count).unwrap_or(0),
+        open_files: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count),
         threads: number("Threads:"),
     })
 }

@@ -38,7 +38,7 @@ fn quoted(text: &str) -> String {
                 quoted.push(c);
             }
             '{' => quoted.push_str("\\u007b"),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if c.is_control() => quoted.extend(format!("\\u{:04x}", u32::from(c)).chars()),
             c => quoted.push(c),
         }
     }
@@ -132,7 +132,7 @@ fn tls(template: &FrpsTemplate, lines: &mut Vec<String>) {
 fn ports(template: &FrpsTemplate, lines: &mut Vec<String>) {
     match template.allow_ports.as_deref() {
         None => {
-            lines.push("# Clients may take any port: set allowPorts before others get the token.".to_owned())
+            lines.push("# Clients may take any port: set allowPorts before others get the token.".to_owned());
         }
         Some([]) => {
             // an empty list would allow all
@@ -195,10 +195,7 @@ mod tests {
         let text = render_template(&template());
         let text = text.expose_secret();
         assert!(!text.contains("{{"), "{text}");
-        let value: toml::Value = text
-            .parse::<toml::Table>()
-            .map(toml::Value::Table)
-            .unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let value: toml::Table = text.parse().unwrap();
         assert_eq!(value["auth"]["tokenSource"]["file"]["path"].as_str(), Some("/etc/frp/to{{ken"));
         assert_eq!(value["webServer"]["password"].as_str(), Some("p{{ .Envs.HOME }}'\""));
         assert_eq!(value["allowPorts"][0]["end"].as_integer(), Some(6009));

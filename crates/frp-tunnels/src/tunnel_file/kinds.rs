@@ -17,7 +17,7 @@ const KINDS: &str =
     "tcp, udp, http, https, tcpmux, stcp, sudp, xtcp, stcp-visitor, sudp-visitor, xtcp-visitor";
 
 /// `None`: what is wrong was said.
-pub(super) fn read<'t>(reader: &mut Reader<'_>, section: &Section<'t>) -> Option<TunnelSpec> {
+pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<TunnelSpec> {
     // read first, so that an unknown type does not make its keys unknown
     let name = reader.text(section, "name");
     let kind = kind(reader, section);

@@ -171,7 +171,7 @@ impl<'t> Reader<'_> {
             return BTreeMap::new();
         };
         let mut map = BTreeMap::new();
-        for (name, item) in table.iter() {
+        for (name, item) in table {
             match item.get_ref() {
                 DeValue::String(text) => {
                     map.insert(name.get_ref().clone().into_owned(), text.clone().into_owned());
@@ -237,7 +237,7 @@ impl<'t> Reader<'_> {
     /// Every key that nobody asked for is a mistake, with the one that may be meant.
     pub(super) fn unknown_keys(&mut self, section: &Section<'t>) {
         let asked = section.asked.borrow().clone();
-        for (key, _) in section.table.iter() {
+        for (key, _) in section.table {
             let name = key.get_ref().as_ref();
             if asked.contains(name) {
                 continue;

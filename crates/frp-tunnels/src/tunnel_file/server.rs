@@ -10,7 +10,7 @@ use super::Reader;
 use super::section::Section;
 
 /// `None`: it says wrong what nothing works without.
-pub(super) fn read<'t>(reader: &mut Reader<'_>, section: &Section<'t>) -> Option<ClientSettings> {
+pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<ClientSettings> {
     let servers = addresses(reader, section);
     let mut server = ServerSettings::new(servers.first().cloned()?);
     server.servers = servers;

@@ -37,7 +37,7 @@ pub struct PluginContent {
     remote_port: Option<u16>,
     custom_domains: Option<Vec<String>>,
     subdomain: Option<String>,
-    /// At NewUserConn.
+    /// At `NewUserConn`.
     remote_addr: Option<String>,
 }
 
