@@ -72,7 +72,7 @@ pub enum Command {
     Health(HealthArgs),
     /// See it work: a broker, an FTP server and a pod in one process, and some hundred files
     #[cfg(feature = "demo")]
-    Demo(crate::demo::DemoArgs),
+    Demo(ftp_pooler_demo::DemoArgs),
 }
 
 /// Where the configuration is.

@@ -3,6 +3,8 @@
 mod answer;
 mod args;
 mod check;
+#[cfg(feature = "demo")]
+mod demo;
 mod failures;
 mod given;
 mod http;
@@ -77,7 +79,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Man(args) => reference::man(&args),
         Command::Health(args) => health(args),
         #[cfg(feature = "demo")]
-        Command::Demo(args) => return crate::demo::run(&args),
+        Command::Demo(args) => return ftp_pooler_demo::run::<app::App>(&args),
     };
     match ended {
         Ok(code) => ExitCode::from(code),

@@ -6,11 +6,11 @@ use anyhow::Result;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::Kind;
-use super::broker::{self, FAILURES, RESULTS};
-use super::reader::Reader;
-use super::screen::Screen;
-use super::{Ending, SendArgs};
+use crate::answer::Kind;
+use crate::broker::{self, FAILURES, RESULTS};
+use crate::reader::Reader;
+use crate::screen::Screen;
+use crate::{Ending, SendArgs};
 
 /// Shows each answer as it arrives, until the user has enough.
 pub async fn until(interrupted: &CancellationToken, reader: &mut Reader, screen: &Screen) {

@@ -14,8 +14,8 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use super::answer::{Answer, Kind};
-use super::broker::{FAILURES, PARTITIONS, Quiet, RESULTS};
+use crate::answer::{Answer, Kind};
+use crate::broker::{FAILURES, PARTITIONS, Quiet, RESULTS};
 
 /// Answers read and not yet taken.
 const CHANNEL: usize = 1_000;

@@ -8,6 +8,7 @@ mod broker;
 mod files;
 mod plan;
 mod play;
+mod pod;
 mod reader;
 mod refusals;
 mod report;
@@ -24,6 +25,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::RangedU64ValueParser;
+
+pub use pod::{DemoPod, PodStartError};
 
 /// The broker keeps the last 5 MiB of a partition: so many files' records fit with room to spare.
 const MAX_FILES: u64 = 10_000;
@@ -83,13 +86,13 @@ enum Ending {
     Interrupted,
 }
 
-/// Runs the demo. The exit code is 0 only if every record was answered once and rightly, and every file is
-/// right to the byte; 130 after Ctrl-C before that was known.
+/// Runs the demo with a pod of this kind. The exit code is 0 only if every record was answered once and correctly, and
+/// every file is right to the byte; 130 after Ctrl-C before that was known.
 #[must_use]
-pub fn run(args: &DemoArgs) -> ExitCode {
+pub fn run<P: DemoPod>(args: &DemoArgs) -> ExitCode {
     let ended = match &args.command {
         Some(Command::Send(task)) => play::send(task),
-        None => show::show(&args.options),
+        None => show::show::<P>(&args.options),
     };
     match ended {
         Ok(Ending::AllRight) => ExitCode::SUCCESS,

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use super::plan;
-use super::server::{PASSWORD, USER};
+use crate::plan;
+use crate::server::{PASSWORD, USER};
 
 /// FTP sessions that the demo's configuration allows.
 pub const MAX_SESSIONS: usize = 8;

@@ -3,11 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::files::DemoFile;
-use super::refusals::{download, refusals, upload};
-use super::site::Site;
-use crate::failure::Code;
-use crate::task::Operation;
+use crate::files::DemoFile;
+use crate::refusals::{download, refusals, upload};
+use crate::site::Site;
 
 /// The demo's connections.
 pub const SERVER: &str = "demo-ftp";
@@ -22,6 +20,13 @@ pub const SOURCE: &str = "source.txt";
 /// A symbolic link in `base_path` that leads out of it, to a directory with this file.
 pub const WAY_OUT: &str = "way out";
 pub const SECRET: &str = "secret.txt";
+
+/// The two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Download,
+    Upload,
+}
 
 /// A record, and its only right answer.
 #[derive(Debug)]
@@ -42,12 +47,20 @@ pub enum Expected {
 /// A failure on purpose.
 #[derive(Debug)]
 pub struct Refusal {
-    pub code: Code,
+    /// As the failure's `code` has it.
+    pub code: &'static str,
     /// Whether a try is begun before it is refused.
     pub is_begun: bool,
     /// Whether the record tells a `task_id`.
     pub has_id: bool,
     pub why: &'static str,
+}
+
+impl Refusal {
+    /// Whether the failure says that its task may succeed later: of the demo's codes, one does.
+    pub fn is_retryable(&self) -> bool {
+        self.code == "connect_failed"
+    }
 }
 
 /// All records, in the order in which they are sent, and the files that must be as they were.

@@ -13,8 +13,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{ClientContext, bindings};
 
-use super::answer::HEADER;
-use super::plan::Planned;
+use crate::answer::HEADER;
+use crate::plan::Planned;
 
 pub const TASKS: &str = "ftp-tasks";
 pub const RESULTS: &str = "ftp-results";

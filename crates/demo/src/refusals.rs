@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::plan::{
+use crate::plan::{
     EXISTING, Expected, LOCAL, NOBODY, Planned, Refusal, SECRET, SERVER, SOURCE, WAY_OUT, WRONG_PASSWORD,
 };
-use crate::failure::Code;
 
 /// A task that downloads.
 pub fn download(id: &str, connection: &str, from: &str, to: &str) -> Value {
@@ -30,37 +29,37 @@ fn tried() -> Vec<Planned> {
     let way_out = format!("{WAY_OUT}/{SECRET}");
     vec![
         refused(
-            Code::SourceNotFound,
+            "source_not_found",
             "not on the server",
             download("fail-not-there", SERVER, "no such file", "not there"),
         ),
         refused(
-            Code::SourceNotFound,
+            "source_not_found",
             "not in the storage",
             upload("fail-not-here", SERVER, "no such file", "not here"),
         ),
         refused(
-            Code::DestinationExists,
+            "destination_exists",
             "overwrite is false",
             with(download("fail-exists-here", SERVER, SOURCE, EXISTING), "options", cautious.clone()),
         ),
         refused(
-            Code::DestinationExists,
+            "destination_exists",
             "overwrite is false",
             with(upload("fail-exists-there", SERVER, SOURCE, EXISTING), "options", cautious),
         ),
         refused(
-            Code::PathNotAllowed,
+            "path_not_allowed",
             "a symlink leads out of base_path",
             upload("fail-symlink", SERVER, &way_out, "stolen"),
         ),
         refused(
-            Code::AuthFailed,
+            "auth_failed",
             "wrong password",
             with(download("fail-password", WRONG_PASSWORD, SOURCE, "no password"), "options", once.clone()),
         ),
         refused(
-            Code::ConnectFailed,
+            "connect_failed",
             "nobody listens there",
             with(download("fail-nobody", NOBODY, SOURCE, "nobody"), "options", once),
         ),
@@ -72,27 +71,27 @@ fn untried() -> Vec<Planned> {
     let refused = |code, why, task: Value| refuse(&task, code, false, why);
     vec![
         refused(
-            Code::UnknownConnection,
+            "unknown_connection",
             "not in connections.ini",
             download("fail-connection", "no-such-server", SOURCE, "no server"),
         ),
         refused(
-            Code::PathNotAllowed,
+            "path_not_allowed",
             "`..` in a local path",
             download("fail-escape-here", SERVER, SOURCE, "../outside/escaped"),
         ),
         refused(
-            Code::PathNotAllowed,
+            "path_not_allowed",
             "`..` in a remote path",
             upload("fail-escape-there", SERVER, SOURCE, "inbox/../../escaped"),
         ),
         refused(
-            Code::InvalidTask,
+            "invalid_task",
             "an operation that does not exist",
             with(download("fail-operation", SERVER, SOURCE, "no operation"), "operation", json!("teleport")),
         ),
         refused(
-            Code::InvalidTask,
+            "invalid_task",
             "both sides remote",
             with(
                 download("fail-both-remote", SERVER, SOURCE, "remote"),
@@ -106,7 +105,7 @@ fn untried() -> Vec<Planned> {
 /// Without a `task_id`: their answers are found by the records' keys.
 fn malformed() -> Vec<Planned> {
     let planned = |key: &str, payload: Option<&str>, why| {
-        let refusal = Refusal { code: Code::InvalidTask, is_begun: false, has_id: false, why };
+        let refusal = Refusal { code: "invalid_task", is_begun: false, has_id: false, why };
         Planned {
             key: key.to_owned(),
             payload: payload.map(str::to_owned),
@@ -119,7 +118,7 @@ fn malformed() -> Vec<Planned> {
     ]
 }
 
-fn refuse(task: &Value, code: Code, is_begun: bool, why: &'static str) -> Planned {
+fn refuse(task: &Value, code: &'static str, is_begun: bool, why: &'static str) -> Planned {
     let key = task.get("task_id").and_then(Value::as_str).unwrap_or_default().to_owned();
     let refusal = Refusal { code, is_begun, has_id: true, why };
     Planned { key, payload: Some(task.to_string()), expected: Expected::Refused(refusal) }

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
 
-use super::answer::{Answer, Kind};
-use super::plan::{Expected, Plan, Planned};
-use super::site::Site;
-use crate::task::Operation;
+use crate::answer::{Answer, Kind};
+use crate::plan::{Expected, Operation, Plan, Planned};
+use crate::site::Site;
 
 /// Files and bytes moved one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,8 +168,8 @@ fn files_beneath(root: &Path) -> io::Result<Vec<PathBuf>> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::answer::HEADER;
     use super::*;
+    use crate::answer::HEADER;
 
     fn demo(files: usize) -> (Site, Plan) {
         let site = Site::create(None).unwrap();
@@ -199,8 +198,8 @@ mod tests {
                     .as_deref()
                     .map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!({"raw": text})));
                 let error = json!({
-                    "code": refusal.code.as_str(), "message": "because", "ftp_code": null,
-                    "retryable": refusal.code.is_retryable()
+                    "code": refusal.code, "message": "because", "ftp_code": null,
+                    "retryable": refusal.is_retryable()
                 });
                 let message = json!({
                     "task_id": refusal.has_id.then_some(&planned.key), "status": "failed", "error": error,

@@ -10,16 +10,16 @@ use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::Plan;
-use super::play;
-use super::report::{Report, verdict};
-use super::screen::Screen;
-use super::site::{MAX_SESSIONS, Site};
-use super::stage::Stage;
-use super::verify::{Verifier, compare_files};
-use super::watchdog::Watchdog;
-use super::{Ending, INTERRUPTED, Options};
-use crate::app::Stopped;
+use crate::plan::Plan;
+use crate::play;
+use crate::pod::DemoPod;
+use crate::report::{Report, verdict};
+use crate::screen::Screen;
+use crate::site::{MAX_SESSIONS, Site};
+use crate::stage::Stage;
+use crate::verify::{Verifier, compare_files};
+use crate::watchdog::Watchdog;
+use crate::{Ending, INTERRUPTED, Options};
 use service_kit::logging;
 
 /// For broker, FTP server, files and pod to be there.
@@ -37,25 +37,29 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 const RUNTIME_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs the demo in a runtime of its own.
-pub fn show(options: &Options) -> Result<Ending> {
+pub fn show<P: DemoPod>(options: &Options) -> Result<Ending> {
     let screen = Screen::new(options.verbose);
     // Failures on purpose are warnings: they would only alarm.
-    let filter = if options.verbose { "ftp_pooler=info" } else { "ftp_pooler=error" };
-    let _log = logging::init(Some(logging::Format::Human), &filter.parse()?, crate::LOG_POLICY)?;
+    let filter = if options.verbose {
+        "ftp_pooler=info,ftp_pooler_demo=info"
+    } else {
+        "ftp_pooler=error,ftp_pooler_demo=error"
+    };
+    let _log = logging::init(Some(logging::Format::Human), &filter.parse()?, P::LOG_POLICY)?;
     let watchdog = Watchdog::start()?;
     let runtime = Runtime::new()?;
-    let ending = runtime.block_on(demo(options, screen, &watchdog));
+    let ending = runtime.block_on(demo::<P>(options, screen, &watchdog));
     watchdog.stage("the end of what runs in the background", STOP_LIMIT);
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     ending
 }
 
-async fn demo(options: &Options, mut screen: Screen, watchdog: &Watchdog) -> Result<Ending> {
+async fn demo<P: DemoPod>(options: &Options, mut screen: Screen, watchdog: &Watchdog) -> Result<Ending> {
     let interrupted = interruption()?;
     watchdog.stage("the start of broker, FTP server and pod", START_LIMIT);
     let site = Site::create(options.dir.as_deref())?;
     let plan = Plan::new(options.files, &site);
-    let (mut app, mut stage) = Stage::set(site, &plan).await?;
+    let (mut pod, mut stage) = Stage::set::<P>(site, &plan).await?;
     screen.say(stage.introduction(&plan));
 
     let mut verifier = Verifier::new(&plan);
@@ -63,7 +67,7 @@ async fn demo(options: &Options, mut screen: Screen, watchdog: &Watchdog) -> Res
     tokio::select! {
         () = interrupted.cancelled() => {}
         sent = answers(&mut stage, &plan, &mut verifier, &mut screen, watchdog) => sent?,
-        cause = app.failed() => return Err(cause).context("the pod has failed"),
+        cause = pod.failed() => return Err(anyhow::Error::from_boxed(cause)).context("the pod has failed"),
     }
     let elapsed = begun.elapsed();
     screen.end();
@@ -79,7 +83,7 @@ async fn demo(options: &Options, mut screen: Screen, watchdog: &Watchdog) -> Res
         play::until(&interrupted, &mut stage.reader, &screen).await;
     }
     watchdog.stage("the pod's stop", STOP_LIMIT);
-    let stopped = app.stop().await;
+    let stop_problem = pod.stop().await;
     if is_interrupted {
         screen.say(format!(
             "Interrupted: {} of {} records answered.",
@@ -90,9 +94,7 @@ async fn demo(options: &Options, mut screen: Screen, watchdog: &Watchdog) -> Res
         watchdog.stage("the last answers and the comparison of the files", STOP_LIMIT);
         stage.reader.close();
         rest(&mut stage, &mut verifier, STOP_LIMIT).await;
-        verifier
-            .problems
-            .extend((stopped != Stopped::default()).then(|| format!("the pod's stop: {stopped:?}")));
+        verifier.problems.extend(stop_problem.map(|problem| format!("the pod's stop: {problem}")));
         ending = judge(&stage, &plan, &mut verifier, elapsed, &screen, false)?;
     }
     Ok(ending)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 
-use super::verify::{Moved, Verifier};
+use crate::verify::{Moved, Verifier};
 
 /// Problems shown one by one; of more, the number.
 const SHOWN_PROBLEMS: usize = 20;

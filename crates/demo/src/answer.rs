@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::plan::{Expected, Planned, Refusal};
+use crate::plan::{Expected, Planned, Refusal};
 
 /// Each record carries this header, with its key as the value; its answer must carry it back.
 pub const HEADER: &str = "demo-record";
@@ -60,13 +60,13 @@ fn check_result(message: &Value, key: &str, bytes: usize) -> Result<(), String> 
 }
 
 fn check_failure(message: &Value, planned: &Planned, refusal: &Refusal) -> Result<(), String> {
-    if message.pointer("/error/code") != Some(&json!(refusal.code.as_str())) {
+    if message.pointer("/error/code") != Some(&json!(refusal.code)) {
         return Err(format!("failed with another code than {}: {}", refusal.code, told(message)));
     }
     let id = refusal.has_id.then_some(&planned.key);
     expect(message, "/task_id", &json!(id))?;
     expect(message, "/status", &json!("failed"))?;
-    expect(message, "/error/retryable", &json!(refusal.code.is_retryable()))?;
+    expect(message, "/error/retryable", &json!(refusal.is_retryable()))?;
     expect(message, "/task", &original(planned.payload.as_deref()))?;
     holds(message, "/error/message", "a text", |text| text.as_str().is_some_and(|text| !text.is_empty()))?;
     holds(message, "/error/ftp_code", "a reply code or null", |code| code.is_null() || code.is_u64())?;

@@ -9,13 +9,12 @@ use anyhow::{Context as _, Result};
 use indicatif::HumanBytes;
 use tokio::task::block_in_place;
 
-use super::broker::Broker;
-use super::plan::{LOCAL, Plan, SERVER};
-use super::reader::Reader;
-use super::server::{FtpServer, USER};
-use super::site::{Addresses, Site};
-use crate::app::{self, App};
-use crate::config::{Config, ConfigSources};
+use crate::broker::Broker;
+use crate::plan::{LOCAL, Plan, SERVER};
+use crate::pod::{DemoPod, PodStartError};
+use crate::reader::Reader;
+use crate::server::{FtpServer, USER};
+use crate::site::{Addresses, Site};
 
 /// All but the pod, which must be stopped before any of this ends. Ends in this order.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ pub struct Stage {
 
 impl Stage {
     /// Starts everything.
-    pub async fn set(site: Site, plan: &Plan) -> Result<(App, Stage)> {
+    pub async fn set<P: DemoPod>(site: Site, plan: &Plan) -> Result<(P, Stage)> {
         block_in_place(|| plan.prepare(&site)).context("cannot make the demo's files")?;
         let broker = Broker::start()?;
         let server = FtpServer::start(site.server()).await?;
@@ -42,14 +41,16 @@ impl Stage {
             api_port: 8080,
             metrics_port: 9090,
         };
-        let mut app = start(&site, &addresses).await;
-        if app.as_ref().is_err_and(is_port_taken) {
+        site.configure(&addresses)?;
+        let mut pod = P::start(&site.config()).await;
+        if matches!(pod, Err(PodStartError::PortTaken(_))) {
             (addresses.api_port, addresses.metrics_port) = (0, 0); // the system gives free ones
-            app = start(&site, &addresses).await;
+            site.configure(&addresses)?;
+            pod = P::start(&site.config()).await;
         }
-        let app = app?;
-        let (page, metrics) = (app.api_addr(), app.metrics_addr());
-        Ok((app, Stage { reader, server, broker, site, page, metrics }))
+        let pod = pod.map_err(PodStartError::into_error)?;
+        let (page, metrics) = (pod.api_address(), pod.metrics_address());
+        Ok((pod, Stage { reader, server, broker, site, page, metrics }))
     }
 
     /// What is there, and where.
@@ -119,25 +120,6 @@ impl Stage {
         writeln!(text, "Answers show here as they arrive.")?;
         Ok(text)
     }
-}
-
-/// Starts the pod as `ftp-pooler run` would, from files that are written for it.
-async fn start(site: &Site, addresses: &Addresses<'_>) -> Result<App> {
-    site.configure(addresses)?;
-    // The user's environment is for the user's pods.
-    let sources = ConfigSources {
-        config: site.config(),
-        connections: None,
-        environment: Vec::new(),
-        property: |_, _| None, // it sets none
-        needs_directories: true,
-    };
-    let config = Config::load(&sources)?;
-    Ok(App::start(config, sources).await?)
-}
-
-fn is_port_taken(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(app::Error::Bind(_)))
 }
 
 /// As the user may type it: relative to where they are, if it is beneath.
