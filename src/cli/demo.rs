@@ -7,7 +7,7 @@ use std::path::Path;
 use ftp_pooler_demo::{DemoPod, PodStartError};
 use service_kit::logging;
 
-use crate::app::{self, App, Stopped};
+use crate::app::{self, App, StopSummary};
 use crate::config::{Config, ConfigSources};
 
 impl DemoPod for App {
@@ -23,7 +23,7 @@ impl DemoPod for App {
         };
         let config = Config::load(&sources).map_err(|errors| PodStartError::Other(errors.into()))?;
         App::start(config, sources).await.map_err(|error| match error {
-            app::Error::Bind(_) => PodStartError::PortTaken(error.into()),
+            app::AppError::Bind(_) => PodStartError::PortTaken(error.into()),
             _ => PodStartError::Other(error.into()),
         })
     }
@@ -42,6 +42,6 @@ impl DemoPod for App {
 
     async fn stop(self) -> Option<String> {
         let stopped = App::stop(self).await;
-        (stopped != Stopped::default()).then(|| format!("{stopped:?}"))
+        (stopped != StopSummary::default()).then(|| format!("{stopped:?}"))
     }
 }

@@ -9,15 +9,17 @@ use super::Dispatcher;
 use super::carry::Carry;
 use super::line::Carried;
 use crate::config::FtpConnection;
-use crate::insight::{ConnectionState, Longest, Query, Transfer, Transfers, tls_name};
+use crate::insight::{
+    ActiveTransfer, ConnectionState, LongestRunning, TransferList, TransferQuery, tls_name,
+};
 use crate::pool::SessionConnector;
 
 impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
     /// The tasks in flight, those first that have been so for the longest. Each line's lock is held for as long as it
     /// takes to look at when its tasks began; what is shown is put together after that.
     #[must_use]
-    pub fn transfers(&self, query: &Query) -> Transfers {
-        let mut longest = Longest::new(query);
+    pub fn transfers(&self, query: &TransferQuery) -> TransferList {
+        let mut longest = LongestRunning::new(query);
         for line in self.shared.lines().values() {
             if query.connection.as_ref().is_none_or(|connection| *connection == *line.connection) {
                 line.show(&mut longest);
@@ -27,9 +29,9 @@ impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
         let (total, carried) = longest.of(query);
         let show = |Carried { task, attempts, since, gauge, .. }: &Carried| {
             let began = before(wall, now.saturating_duration_since(*since));
-            Transfer::new(task, *attempts, (began, since.into_std()), gauge, now.into_std())
+            ActiveTransfer::new(task, *attempts, (began, since.into_std()), gauge, now.into_std())
         };
-        Transfers { total, transfers: carried.iter().map(show).collect() }
+        TransferList { total, transfers: carried.iter().map(show).collect() }
     }
 
     /// What is known of this connection's server; `None` where the dispatcher has none of this name.

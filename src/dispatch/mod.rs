@@ -52,14 +52,14 @@ pub use whereabouts::{WaitsFor, Whereabouts};
 
 use crate::config::FtpConnection;
 use crate::failure::Failure;
-use crate::insight::Failures;
+use crate::insight::RecentFailures;
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::{Completed, Hop, Outcome, Verdict};
 use crate::pool::{FtpConnector, SessionConnector, SessionPool};
 use crate::record::{Origin, Record};
 use crate::task::Task;
-use crate::traces::{End, Traces};
+use crate::traces::{SpanEnd, Traces};
 use crate::transfer::Transfer;
 
 /// How often retries that have come due are looked for.
@@ -107,7 +107,7 @@ pub struct Wiring<C: SessionConnector, T> {
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
     /// Those that are answered here.
-    pub failures: Failures,
+    pub failures: RecentFailures,
     pub traces: Traces,
 }
 
@@ -263,7 +263,7 @@ struct Shared<C: SessionConnector, T> {
     budget: Budget,
     answers: mpsc::Sender<Answered>,
     metrics: Metrics,
-    failures: Failures,
+    failures: RecentFailures,
     traces: Traces,
     lanes: TaskTracker,
     /// Ends every try in flight.
@@ -370,7 +370,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
         if entry.job.record.lease.is_live() {
             let hop = self.deferral.hop(&entry, Timestamp::now());
             report::deferred(&self.metrics, &entry, &hop, why);
-            report::traced(&self.traces, &mut entry, End::Deferred(why.as_str()));
+            report::traced(&self.traces, &mut entry, SpanEnd::Deferred(why.as_str()));
             self.send(entry, Verdict::Deferred(vec![hop.compact()]));
         }
     }

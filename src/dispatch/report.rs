@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::deferral::Why;
 use super::queue::Entry;
 use crate::failure::{Code, Failure, TryError};
-use crate::insight::{Failed, Failures};
+use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
 use crate::outcome::{Completed, Hop};
 use crate::task::Operation;
-use crate::traces::{About, End, Traces};
+use crate::traces::{SpanEnd, TaskAttributes, Traces};
 
 impl Entry {
     /// Since its first try began; zero if none has.
@@ -40,12 +40,12 @@ pub(super) fn waited(metrics: &Metrics, entry: &Entry) {
 /// The one line of a task, and its place among the last failures where it is one.
 pub(super) fn answered(
     metrics: &Metrics,
-    failures: &Failures,
+    failures: &RecentFailures,
     entry: &Entry,
     verdict: &Result<Completed, Failure>,
 ) {
     if let Err(failure) = verdict {
-        failures.add(Failed::of(Timestamp::now(), &entry.job.task, entry.tries.attempts, failure));
+        failures.add(FailureEntry::of(Timestamp::now(), &entry.job.task, entry.tries.attempts, failure));
     }
     let task = &entry.job.task;
     let operation = operation(task.operation);
@@ -99,10 +99,10 @@ pub(super) fn retried(metrics: &Metrics, entry: &Entry, error: &TryError, wait: 
 }
 
 /// The task has left this pod.
-pub(super) fn traced(traces: &Traces, entry: &mut Entry, end: End<'_>) {
+pub(super) fn traced(traces: &Traces, entry: &mut Entry, end: SpanEnd<'_>) {
     let notes = std::mem::take(&mut entry.notes);
     let task = &entry.job.task;
-    let about = About {
+    let about = TaskAttributes {
         record: &entry.job.record,
         task_id: &task.task_id,
         operation: operation(task.operation),
@@ -114,10 +114,10 @@ pub(super) fn traced(traces: &Traces, entry: &mut Entry, end: End<'_>) {
 }
 
 /// How an answer ends a trace.
-pub(super) fn end(verdict: &Result<Completed, Failure>) -> End<'static> {
+pub(super) fn end(verdict: &Result<Completed, Failure>) -> SpanEnd<'static> {
     match verdict {
-        Ok(completed) => End::Completed { bytes: completed.bytes_transferred },
-        Err(failure) => End::Failed(failure.code.as_str()),
+        Ok(completed) => SpanEnd::Completed { bytes: completed.bytes_transferred },
+        Err(failure) => SpanEnd::Failed(failure.code.as_str()),
     }
 }
 

@@ -16,13 +16,15 @@ use ftp_pooler::config::{
 };
 use ftp_pooler::failure::{Remedy, TryError};
 use ftp_pooler::ftp::{Known, Session};
-use ftp_pooler::insight::Gauge;
+use ftp_pooler::insight::ProgressGauge;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{LocalStorage, TempNames};
 use ftp_pooler::task::{Operation, Options, Task};
-use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred};
+use ftp_pooler::transfer::{
+    ConfigFiles, Errand, Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred,
+};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
@@ -265,7 +267,7 @@ impl Rig {
             let files = self.transfer.files("local");
             let mut beside = Beside { tasks: &mut tasks, files: &files, next: None, ended: &mut ended };
             let cancel = CancellationToken::new();
-            let (gauge, mut kept) = (Gauge::default(), Kept::default());
+            let (gauge, mut kept) = (ProgressGauge::default(), Kept::default());
             let this = (Errand { task: &task, record: &record, files: &files }, &gauge);
             let run =
                 self.transfer.run_in_row(session, &mut row, this, &mut kept, &mut beside, &cancel).await;
@@ -418,7 +420,7 @@ fn next_offset() -> i64 {
 /// The rest of a row.
 struct Beside<'a> {
     tasks: &'a mut VecDeque<(Task, Record)>,
-    files: &'a Files,
+    files: &'a ConfigFiles,
     next: Option<(Task, Record)>,
     ended: &'a mut Vec<Result<Transferred, Stopped>>,
 }

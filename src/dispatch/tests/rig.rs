@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::*;
 use crate::failure::{Code, Remedy};
-use crate::insight::Gauge;
+use crate::insight::ProgressGauge;
 use crate::offsets::Lease;
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
@@ -72,7 +72,7 @@ impl Carry<FakeSession> for FakeCarrier {
         &self,
         session: &mut FakeSession,
         (): &mut (),
-        (Errand { task, record, files }, gauge): (Errand<'_>, &Gauge),
+        (Errand { task, record, files }, gauge): (Errand<'_>, &ProgressGauge),
         _: &mut Kept,
         _: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -135,7 +135,7 @@ pub struct Rig {
     pub servers: FakeServers,
     pub budget: Budget,
     pub deferral: Deferral,
-    pub failures: Failures,
+    pub failures: RecentFailures,
     carrier: FakeCarrier,
     answers: mpsc::Receiver<Answered>,
 }
@@ -179,7 +179,7 @@ impl Rig {
             limit: Duration::from_secs(86_400),
             is_possible: Arc::default(),
         };
-        let failures = Failures::default();
+        let failures = RecentFailures::default();
         let dispatcher = Dispatcher::new(Wiring {
             pool: pool.clone(),
             carrier: carrier.clone(),

@@ -8,10 +8,10 @@ use service_kit::health::{HealthReport, ReportHealth};
 use service_kit::http::token::{BearerToken, TokenGuard};
 use service_kit::metrics::EncodeMetrics;
 
-use super::answers::{Connection, Everything, Status};
-use super::feed::Feed;
-use super::history::History;
-use crate::insight::{Insight, Query};
+use super::answers::{ConnectionAnswer, SnapshotEvent, StatusAnswer};
+use super::event_feed::EventFeed;
+use super::history::ThroughputHistory;
+use crate::insight::{PodInsight, TransferQuery};
 use crate::metrics::Metrics;
 
 /// The longest transfers that an event holds.
@@ -21,19 +21,19 @@ const LAST: usize = 20;
 
 /// What the sidecar shows. Cheap to clone.
 #[derive(Clone)]
-pub struct View {
+pub struct PodView {
     health: Arc<dyn ReportHealth>,
     pub(super) metrics: Metrics,
-    pub(super) insight: Arc<dyn Insight>,
+    pub(super) insight: Arc<dyn PodInsight>,
     guard: Arc<TokenGuard>,
-    pub(super) history: Arc<History>,
-    pub(super) feed: Arc<Feed>,
+    pub(super) history: Arc<ThroughputHistory>,
+    pub(super) feed: Arc<EventFeed>,
 }
 
-impl View {
-    pub fn new(health: Arc<dyn ReportHealth>, metrics: Metrics, insight: Arc<dyn Insight>) -> Self {
-        View {
-            history: Arc::new(History::new(metrics.snapshot().totals)),
+impl PodView {
+    pub fn new(health: Arc<dyn ReportHealth>, metrics: Metrics, insight: Arc<dyn PodInsight>) -> Self {
+        PodView {
+            history: Arc::new(ThroughputHistory::new(metrics.snapshot().totals)),
             health,
             metrics,
             insight,
@@ -45,7 +45,7 @@ impl View {
     /// Shown only to clients that have the token which is valid at the time, if there is one.
     #[must_use]
     pub fn with_token(self, token: impl Fn() -> Option<Arc<BearerToken>> + Send + Sync + 'static) -> Self {
-        View { guard: guard(token), ..self }
+        PodView { guard: guard(token), ..self }
     }
 
     pub(super) fn guard(&self) -> Arc<TokenGuard> {
@@ -56,21 +56,21 @@ impl View {
         self.health.report(Instant::now())
     }
 
-    pub(super) fn status(&self) -> Status {
-        Status::new(&*self.insight, self.health_report(), self.metrics.snapshot())
+    pub(super) fn status(&self) -> StatusAnswer {
+        StatusAnswer::new(&*self.insight, self.health_report(), self.metrics.snapshot())
     }
 
-    pub(super) fn connections(&self) -> Vec<Connection> {
-        Connection::all(&*self.insight, &self.metrics.snapshot().connections)
+    pub(super) fn connections(&self) -> Vec<ConnectionAnswer> {
+        ConnectionAnswer::all(&*self.insight, &self.metrics.snapshot().connections)
     }
 
     /// What an event `snapshot` holds.
-    pub(super) fn everything(&self) -> Everything {
+    pub(super) fn everything(&self) -> SnapshotEvent {
         let figures = self.metrics.snapshot();
-        let connections = Connection::all(&*self.insight, &figures.connections);
-        let query = Query { limit: LONGEST, offset: 0, connection: None };
-        Everything {
-            status: Status::new(&*self.insight, self.health_report(), figures),
+        let connections = ConnectionAnswer::all(&*self.insight, &figures.connections);
+        let query = TransferQuery { limit: LONGEST, offset: 0, connection: None };
+        SnapshotEvent {
+            status: StatusAnswer::new(&*self.insight, self.health_report(), figures),
             connections,
             transfers: self.insight.transfers(&query),
             failures: self.insight.failures(LAST),
@@ -79,13 +79,13 @@ impl View {
     }
 }
 
-impl ReportHealth for View {
+impl ReportHealth for PodView {
     fn report(&self, now: Instant) -> HealthReport {
         self.health.report(now)
     }
 }
 
-impl EncodeMetrics for View {
+impl EncodeMetrics for PodView {
     fn encode(&self) -> String {
         let report = self.health_report();
         self.metrics.health(report.is_healthy(), report.is_ready());
@@ -97,7 +97,7 @@ fn guard(token: impl Fn() -> Option<Arc<BearerToken>> + Send + Sync + 'static) -
     TokenGuard::new("ftp-pooler", "api.token", token)
 }
 
-impl fmt::Debug for View {
+impl fmt::Debug for PodView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View").field("health", &self.health).finish_non_exhaustive()
     }

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::view::View;
+use super::pod_view::PodView;
 
 /// Streams at once; one more is refused.
 pub const MAX_STREAMS: usize = 32;
@@ -29,8 +29,8 @@ const RETRY: &str = "retry: 2000\n\n";
 
 /// What is told to all streams.
 #[derive(Debug)]
-pub(super) struct Feed {
-    frames: watch::Sender<Option<Frames>>,
+pub(super) struct EventFeed {
+    frames: watch::Sender<Option<LatestEvents>>,
     /// Somebody listens who has nothing yet.
     wanted: Notify,
     places: Arc<Semaphore>,
@@ -39,16 +39,16 @@ pub(super) struct Feed {
 
 /// The newest events, as they are sent.
 #[derive(Clone, Debug)]
-struct Frames {
+struct LatestEvents {
     snapshot: Bytes,
     history: Bytes,
     /// The history's steps.
     steps: u64,
 }
 
-impl Default for Feed {
+impl Default for EventFeed {
     fn default() -> Self {
-        Feed {
+        EventFeed {
             frames: watch::Sender::new(None),
             wanted: Notify::new(),
             places: Arc::new(Semaphore::new(MAX_STREAMS)),
@@ -57,9 +57,9 @@ impl Default for Feed {
     }
 }
 
-impl Feed {
+impl EventFeed {
     /// Tells all streams what there is, until `shutdown`; then they end.
-    pub async fn run(&self, view: &View, shutdown: &CancellationToken) {
+    pub async fn run(&self, view: &PodView, shutdown: &CancellationToken) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut number = 0;
@@ -79,7 +79,7 @@ impl Feed {
                 continue;
             }
             let last = self.frames.borrow().clone();
-            let frames = Frames::of(view, &mut number, last);
+            let frames = LatestEvents::of(view, &mut number, last);
             self.frames.send_replace(Some(frames));
         }
         self.closed.cancel();
@@ -89,22 +89,22 @@ impl Feed {
     pub fn stream(&self, end: Instant) -> Option<Body> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let (sender, events) = mpsc::channel(1);
-        let stream = Stream { frames: self.frames.subscribe(), sender, closed: self.closed.clone() };
+        let stream = EventStream { frames: self.frames.subscribe(), sender, closed: self.closed.clone() };
         self.wanted.notify_one();
         tokio::spawn(stream.run(end, place));
-        Some(Body::new(Events(events)))
+        Some(Body::new(EventBody(events)))
     }
 }
 
-impl Frames {
+impl LatestEvents {
     /// The events of now. The history's is made anew only where it has a step more.
-    fn of(view: &View, number: &mut u64, last: Option<Frames>) -> Frames {
+    fn of(view: &PodView, number: &mut u64, last: Option<LatestEvents>) -> LatestEvents {
         let steps = view.history.count();
         let history = match last {
             Some(last) if last.steps == steps => last.history,
             _ => event("history", number, &view.history.hour()),
         };
-        Frames { snapshot: event("snapshot", number, &view.everything()), history, steps }
+        LatestEvents { snapshot: event("snapshot", number, &view.everything()), history, steps }
     }
 }
 
@@ -121,13 +121,13 @@ fn event(name: &str, number: &mut u64, data: &impl Serialize) -> Bytes {
 }
 
 /// One client's stream.
-struct Stream {
-    frames: watch::Receiver<Option<Frames>>,
+struct EventStream {
+    frames: watch::Receiver<Option<LatestEvents>>,
     sender: mpsc::Sender<Bytes>,
     closed: CancellationToken,
 }
 
-impl Stream {
+impl EventStream {
     /// Until its end, the client's, or the sidecar's.
     async fn run(mut self, end: Instant, _place: OwnedSemaphorePermit) {
         let closed = self.closed.clone();
@@ -162,9 +162,9 @@ impl Stream {
 }
 
 /// A body of events: one at a time.
-struct Events(mpsc::Receiver<Bytes>);
+struct EventBody(mpsc::Receiver<Bytes>);
 
-impl HttpBody for Events {
+impl HttpBody for EventBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 

@@ -6,45 +6,45 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::args::{AfterArg, IdFrom, TaskOptions, VerifyArg};
-use super::filter::Found;
-use super::ids::{self, Content};
+use super::filter::ListedSource;
+use super::task_ids::{self, TaskContent};
 use crate::config::{ConfiguredConnections, FtpConnection, LocalConnection};
 use crate::text::nearest;
 
 /// Where files come from or go to.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub connection: Connection,
+pub(super) struct Location {
+    pub connection: LocationConnection,
     pub path: String,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Connection {
+pub(super) enum LocationConnection {
     Ftp(Arc<FtpConnection>),
     Local(Arc<LocalConnection>),
 }
 
-impl Connection {
+impl LocationConnection {
     pub fn name(&self) -> &str {
         match self {
-            Connection::Ftp(ftp) => &ftp.name,
-            Connection::Local(local) => &local.name,
+            LocationConnection::Ftp(ftp) => &ftp.name,
+            LocationConnection::Local(local) => &local.name,
         }
     }
 }
 
-impl Place {
+impl Location {
     /// Reads `CONNECTION:PATH`.
     ///
     /// # Errors
     /// What is wrong with it, and what would be right.
-    pub fn parse(text: &str, connections: &ConfiguredConnections) -> Result<Place, String> {
+    pub fn parse(text: &str, connections: &ConfiguredConnections) -> Result<Location, String> {
         let Some((name, path)) = text.split_once(':') else {
             return Err(format!("'{text}' is no place; expected CONNECTION:PATH, such as remote-ftp:/pub/"));
         };
         let connection = match (connections.ftp.get(name), connections.local.get(name)) {
-            (Some(ftp), _) => Connection::Ftp(Arc::clone(ftp)),
-            (_, Some(local)) => Connection::Local(Arc::clone(local)),
+            (Some(ftp), _) => LocationConnection::Ftp(Arc::clone(ftp)),
+            (_, Some(local)) => LocationConnection::Local(Arc::clone(local)),
             (None, None) => {
                 let known: Vec<&str> =
                     connections.ftp.keys().chain(connections.local.keys()).map(String::as_str).collect();
@@ -55,7 +55,7 @@ impl Place {
                 return Err(format!("there is no connection '{name}'{meant} (there are: {there})"));
             }
         };
-        Ok(Place { connection, path: path.to_owned() })
+        Ok(Location { connection, path: path.to_owned() })
     }
 
     /// The name says that it is a directory.
@@ -79,10 +79,10 @@ pub(super) fn beneath(directory: &str, relative: &str) -> String {
 
 /// Makes tasks of files.
 #[derive(Debug)]
-pub(super) struct Maker<'a> {
+pub(super) struct TaskBuilder<'a> {
     operation: &'static str,
-    source: &'a Place,
-    destination: &'a Place,
+    source: &'a Location,
+    destination: &'a Location,
     options: Map<String, Value>,
     move_to: Option<String>,
     id_from: IdFrom,
@@ -90,21 +90,22 @@ pub(super) struct Maker<'a> {
     is_single: bool,
 }
 
-impl<'a> Maker<'a> {
+impl<'a> TaskBuilder<'a> {
     /// # Errors
     /// Both places are of one kind.
     pub fn new(
-        source: &'a Place,
-        destination: &'a Place,
+        source: &'a Location,
+        destination: &'a Location,
         options: &TaskOptions,
         id_from: IdFrom,
         now: Timestamp,
-    ) -> Result<Maker<'a>, String> {
+    ) -> Result<TaskBuilder<'a>, String> {
         let operation = match (&source.connection, &destination.connection) {
-            (Connection::Ftp(_), Connection::Local(_)) => "download",
-            (Connection::Local(_), Connection::Ftp(_)) => "upload",
+            (LocationConnection::Ftp(_), LocationConnection::Local(_)) => "download",
+            (LocationConnection::Local(_), LocationConnection::Ftp(_)) => "upload",
             (one, other) => {
-                let kind = if matches!(one, Connection::Ftp(_)) { "FTP connections" } else { "local" };
+                let kind =
+                    if matches!(one, LocationConnection::Ftp(_)) { "FTP connections" } else { "local" };
                 let both = format!("'{}' and '{}' are both {kind}", one.name(), other.name());
                 return Err(format!("{both}; a task goes from FTP to local or from local to FTP"));
             }
@@ -114,7 +115,7 @@ impl<'a> Maker<'a> {
             _ => None,
         };
         let options = options_of(options, now);
-        Ok(Maker { operation, source, destination, options, move_to, id_from, is_single: false })
+        Ok(TaskBuilder { operation, source, destination, options, move_to, id_from, is_single: false })
     }
 
     /// The source has turned out to be a file.
@@ -126,7 +127,7 @@ impl<'a> Maker<'a> {
     ///
     /// # Errors
     /// The system has no randomness.
-    pub fn task(&self, found: &Found) -> Result<String, std::io::Error> {
+    pub fn task(&self, found: &ListedSource) -> Result<String, std::io::Error> {
         let (source, destination) = if self.is_single {
             let name = self.source.path.rsplit('/').next().unwrap_or_default();
             let to = if self.destination.is_directory() {
@@ -140,8 +141,8 @@ impl<'a> Maker<'a> {
         };
         let (from, to) = (self.source.connection.name(), self.destination.connection.name());
         let task_id = match self.id_from {
-            IdFrom::Random => ids::random()?,
-            IdFrom::Content => ids::of_content(&Content {
+            IdFrom::Random => task_ids::random()?,
+            IdFrom::Content => task_ids::of_content(&TaskContent {
                 operation: self.operation,
                 source: (from, &source),
                 destination: (to, &destination),
@@ -224,13 +225,14 @@ mod tests {
 
     fn task(from: &str, to: &str, options: &TaskOptions, is_single: bool) -> Value {
         let connections = connections();
-        let (from, to) = (Place::parse(from, &connections).unwrap(), Place::parse(to, &connections).unwrap());
+        let (from, to) =
+            (Location::parse(from, &connections).unwrap(), Location::parse(to, &connections).unwrap());
         let now = "2025-01-15T10:30:00.5Z".parse().unwrap();
-        let mut maker = Maker::new(&from, &to, options, IdFrom::Content, now).unwrap();
+        let mut maker = TaskBuilder::new(&from, &to, options, IdFrom::Content, now).unwrap();
         if is_single {
             maker.single();
         }
-        let found = Found { path: "x/a.csv".into(), size: Some(1), modified: None, is_exact: false };
+        let found = ListedSource { path: "x/a.csv".into(), size: Some(1), modified: None, is_exact: false };
         serde_json::from_str(&maker.task(&found).unwrap()).unwrap()
     }
 
@@ -265,7 +267,7 @@ mod tests {
             retry_count: Some(9),
             verify: Some(VerifyArg::Auto),
             after: Some(AfterArg::MoveTo("/done".into())),
-            deadline: Some(super::super::super::given::moment("1h").unwrap()),
+            deadline: Some(super::super::super::arg_parsers::moment("1h").unwrap()),
             no_defer: true,
             ..no_options()
         };
@@ -277,11 +279,11 @@ mod tests {
     #[test]
     fn a_place_that_is_none_says_what_would_be_one() {
         let connections = connections();
-        let problem = |text: &str| Place::parse(text, &connections).unwrap_err();
+        let problem = |text: &str| Location::parse(text, &connections).unwrap_err();
         assert!(problem("/pub").contains("CONNECTION:PATH"));
         assert!(problem("remte:/pub").contains("did you mean 'remote'?"));
-        let place = Place::parse("remote:/a", &connections).unwrap();
-        let both = Maker::new(&place, &place, &no_options(), IdFrom::Random, Timestamp::UNIX_EPOCH);
+        let place = Location::parse("remote:/a", &connections).unwrap();
+        let both = TaskBuilder::new(&place, &place, &no_options(), IdFrom::Random, Timestamp::UNIX_EPOCH);
         assert!(both.unwrap_err().contains("both FTP"));
     }
 }

@@ -6,49 +6,49 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::front::Front;
-use super::inside::Inside;
+use super::pod_status::PodStatus;
+use super::record_intake::RecordIntake;
 use super::reload::roots;
-use super::{Error, deferral};
+use super::{AppError, deferral};
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, Group};
 use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
 use crate::health::PodHealth;
-use crate::insight::{Failures, Partitions};
+use crate::insight::{PartitionBoard, RecentFailures};
 use crate::kafka::{consumer_properties, suspension_limit};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
 use crate::pool::{FtpConnector, SessionPool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
-use crate::sidecar::View;
+use crate::sidecar::PodView;
 use crate::storage::{LocalTarget, TempNames};
 use crate::traces::Traces;
 use crate::transfer::{Storages, Transfer};
 
 /// What several parts hold.
-pub(super) struct Shared<'a> {
+pub(super) struct Parts<'a> {
     config: &'a Config,
     offsets: Arc<Offsets>,
     pub budget: Budget,
     pub health: Arc<PodHealth>,
     pub metrics: Metrics,
-    pub failures: Failures,
-    pub partitions: Partitions,
+    pub failures: RecentFailures,
+    pub partitions: PartitionBoard,
     pub traces: Traces,
 }
 
-impl<'a> Shared<'a> {
-    pub fn new(config: &'a Config) -> Result<Self, Error> {
+impl<'a> Parts<'a> {
+    pub fn new(config: &'a Config) -> Result<Self, AppError> {
         let (pod, group) = (&config.pod.name, &config.kafka.consumer_group);
-        let traces = Traces::start(&config.traces, pod, group, Handle::current()).map_err(Error::Start)?;
-        Ok(Shared {
+        let traces = Traces::start(&config.traces, pod, group, Handle::current()).map_err(AppError::Start)?;
+        Ok(Parts {
             traces,
             config,
             offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: PodHealth::new(),
-            failures: Failures::default(),
-            partitions: Partitions::default(),
+            failures: RecentFailures::default(),
+            partitions: PartitionBoard::default(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
         })
     }
@@ -59,25 +59,25 @@ impl<'a> Shared<'a> {
     }
 
     /// Has the process notice when it stood still.
-    pub fn keep_beating(&self) -> Result<(), Error> {
-        keep_beating(&self.offsets).map_err(Error::Start)
+    pub fn keep_beating(&self) -> Result<(), AppError> {
+        keep_beating(&self.offsets).map_err(AppError::Start)
     }
 
     /// Both clients at once, so that a property which one of them refuses is found before anything runs.
-    pub fn kafka_clients(&self) -> Result<(Group, Producer), Error> {
+    pub fn kafka_clients(&self) -> Result<(Group, Producer), AppError> {
         let (kafka, pod) = (&self.config.kafka, &self.config.pod.name);
         let properties = consumer_properties(kafka, pod);
         let (offsets, health) = (self.offsets.clone(), self.health.clone());
         let group = Group::create(&properties, offsets, health, self.metrics.clone());
         let producer = Producer::create(kafka, pod, self.metrics.clone());
-        Ok((group.map_err(Error::Kafka)?, producer.map_err(Error::Kafka)?))
+        Ok((group.map_err(AppError::Kafka)?, producer.map_err(AppError::Kafka)?))
     }
 
     /// The names of this process's temp files.
-    pub fn names(&self, group: &Group) -> Result<TempNames, Error> {
+    pub fn names(&self, group: &Group) -> Result<TempNames, AppError> {
         let kafka = &self.config.kafka;
         let topics = [&kafka.input_topic, &kafka.retry_topic].map(|topic| Arc::from(&**topic));
-        TempNames::new(group.witness(), &kafka.consumer_group, topics).map_err(Error::Random)
+        TempNames::new(group.witness(), &kafka.consumer_group, topics).map_err(AppError::Random)
     }
 
     pub fn pool(&self) -> SessionPool {
@@ -112,8 +112,8 @@ impl<'a> Shared<'a> {
     }
 
     /// What the sidecar shows.
-    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<CurrentConfig>) -> View {
-        let inside = Inside {
+    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<CurrentConfig>) -> PodView {
+        let inside = PodStatus {
             pod: self.config.pod.name.clone(),
             group: self.config.kafka.consumer_group.clone(),
             current: Arc::clone(current),
@@ -121,7 +121,7 @@ impl<'a> Shared<'a> {
             failures: self.failures.clone(),
             partitions: self.partitions.clone(),
         };
-        let view = View::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
+        let view = PodView::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
         let current = Arc::clone(current);
         view.with_token(move || current.config().api_token.as_ref().map(|token| token.bearer()))
     }
@@ -158,7 +158,7 @@ impl<'a> Shared<'a> {
         answers: mpsc::Sender<Answered>,
         current: Arc<CurrentConfig>,
     ) -> Consume {
-        let front = Front {
+        let front = RecordIntake {
             current,
             dispatcher,
             traces: self.traces.clone(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::cli::answer::{Answer, Verdict};
+use crate::cli::answer::{AnswerStatus, ReadAnswer};
 
 /// Tasks that one run may wait for: 40 bytes each are held.
 pub(super) const MAX_AWAITED: u64 = 5_000_000;
@@ -14,7 +14,7 @@ const NAMED: usize = 100;
 
 /// A failure, in a few words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Named {
+pub(super) struct FailureLine {
     pub task_id: String,
     pub code: String,
     pub message: String,
@@ -23,7 +23,7 @@ pub(super) struct Named {
 
 /// What became of a run's tasks.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct AnswerTally {
     /// Hashes of ids, with how many tasks have the id.
     open: HashMap<u128, u32>,
     open_count: u64,
@@ -31,10 +31,10 @@ pub(super) struct Tally {
     pub failed: u64,
     pub bytes: u64,
     pub by_code: BTreeMap<String, u64>,
-    pub named: Vec<Named>,
+    pub named: Vec<FailureLine>,
 }
 
-impl Tally {
+impl AnswerTally {
     /// A task that will be answered.
     pub fn await_answer(&mut self, task_id: &str) {
         *self.open.entry(hash(task_id)).or_default() += 1;
@@ -42,7 +42,7 @@ impl Tally {
     }
 
     /// Takes an answer; false where it is nobody's here, or the second one to a task.
-    pub fn take(&mut self, answer: Answer) -> bool {
+    pub fn take(&mut self, answer: ReadAnswer) -> bool {
         let Some(task_id) = answer.task_id else { return false };
         let key = hash(&task_id);
         let Some(left) = self.open.get_mut(&key) else { return false };
@@ -52,16 +52,16 @@ impl Tally {
         }
         self.open_count -= 1;
         match answer.verdict {
-            Verdict::Completed { bytes } => {
+            AnswerStatus::Completed { bytes } => {
                 self.completed += 1;
                 self.bytes += bytes;
             }
-            Verdict::Failed(failed) => {
+            AnswerStatus::Failed(failed) => {
                 self.failed += 1;
                 *self.by_code.entry(failed.code.clone()).or_default() += 1;
                 if self.named.len() < NAMED {
                     let (code, message, retryable) = (failed.code, failed.message, failed.is_retryable);
-                    self.named.push(Named { task_id, code, message, retryable });
+                    self.named.push(FailureLine { task_id, code, message, retryable });
                 }
             }
         }
@@ -93,7 +93,7 @@ fn hash(task_id: &str) -> u128 {
 mod tests {
     use super::*;
 
-    fn answer(task_id: &str, failed: bool) -> Answer {
+    fn answer(task_id: &str, failed: bool) -> ReadAnswer {
         let json = if failed {
             format!(
                 r#"{{"task_id":"{task_id}","status":"failed","error":{{"code":"timeout","message":"m","retryable":true}}}}"#
@@ -101,12 +101,12 @@ mod tests {
         } else {
             format!(r#"{{"task_id":"{task_id}","status":"completed","bytes_transferred":5}}"#)
         };
-        Answer::read(Some(json.as_bytes())).unwrap()
+        ReadAnswer::read(Some(json.as_bytes())).unwrap()
     }
 
     #[test]
     fn two_tasks_with_one_id_have_two_answers_and_no_third() {
-        let mut tally = Tally::default();
+        let mut tally = AnswerTally::default();
         for id in ["a", "a", "b"] {
             tally.await_answer(id);
         }

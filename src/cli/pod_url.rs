@@ -19,18 +19,18 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// A page of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct PodUrl {
     /// `host:port`.
     pub authority: String,
     path: String,
 }
 
-impl Page {
+impl PodUrl {
     /// Reads `host:port`, `http://host[:port]` or `http://host[:port]/path`; without a path it is `standard`.
     ///
     /// # Errors
     /// What would be right, for the terminal.
-    pub fn parse(text: &str, standard: &str) -> Result<Page, String> {
+    pub fn parse(text: &str, standard: &str) -> Result<PodUrl, String> {
         let wrong = || format!("expected HOST:PORT or http://HOST:PORT{standard}");
         let bare = text.strip_prefix("http://");
         let rest = bare.unwrap_or(text);
@@ -52,11 +52,11 @@ impl Page {
             return Err(wrong());
         }
         let path = if path.len() <= 1 { standard } else { path };
-        Ok(Page { authority: format!("{host}:{port}"), path: path.to_owned() })
+        Ok(PodUrl { authority: format!("{host}:{port}"), path: path.to_owned() })
     }
 
     /// That of the pod on this machine that listens here.
-    pub fn here(api: &ListenAddress, path: &str) -> Page {
+    pub fn here(api: &ListenAddress, path: &str) -> PodUrl {
         // Who listens everywhere listens here; a socket connects to no wildcard on every system.
         let host = match api.host.as_str() {
             "0.0.0.0" => "127.0.0.1",
@@ -64,7 +64,7 @@ impl Page {
             host => host,
         };
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        Page { authority: format!("{host}:{}", api.port), path: path.to_owned() }
+        PodUrl { authority: format!("{host}:{}", api.port), path: path.to_owned() }
     }
 
     /// Its status and its text; connect, request and all end within `deadline`.
@@ -101,7 +101,7 @@ impl Page {
     }
 }
 
-impl fmt::Display for Page {
+impl fmt::Display for PodUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}{}", self.authority, self.path)
     }
@@ -117,13 +117,13 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     fn page(text: &str) -> String {
-        Page::parse(text, "/health").map_or_else(|problem| problem, |page| page.to_string())
+        PodUrl::parse(text, "/health").map_or_else(|problem| problem, |page| page.to_string())
     }
 
     /// A server that answers one request with this, then closes.
-    async fn server(answer: &'static str) -> Page {
+    async fn server(answer: &'static str) -> PodUrl {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let page = Page::parse(&listener.local_addr().unwrap().to_string(), "/health").unwrap();
+        let page = PodUrl::parse(&listener.local_addr().unwrap().to_string(), "/health").unwrap();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 1024];
@@ -154,13 +154,14 @@ mod tests {
         ] {
             assert_eq!(page(wrong), "expected HOST:PORT or http://HOST:PORT/health", "{wrong}");
         }
-        assert!(Page::parse("http://pod/\r\nX: y", "/").is_err(), "no header is slipped in");
+        assert!(PodUrl::parse("http://pod/\r\nX: y", "/").is_err(), "no header is slipped in");
     }
 
     #[test]
     fn a_pod_that_listens_everywhere_is_asked_here() {
-        let at =
-            |host: &str| Page::here(&ListenAddress { host: host.into(), port: 8080 }, "/health").to_string();
+        let at = |host: &str| {
+            PodUrl::here(&ListenAddress { host: host.into(), port: 8080 }, "/health").to_string()
+        };
         assert_eq!(at("0.0.0.0"), "http://127.0.0.1:8080/health");
         assert_eq!(at("::"), "http://[::1]:8080/health");
         assert_eq!(at("10.1.2.3"), "http://10.1.2.3:8080/health");
@@ -181,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn a_pod_that_says_nothing_is_not_waited_for_any_longer() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let page = Page::parse(&silent.local_addr().unwrap().to_string(), "/health").unwrap();
+        let page = PodUrl::parse(&silent.local_addr().unwrap().to_string(), "/health").unwrap();
         let asked = page.get(None, Duration::from_millis(50)).await;
         assert_eq!(asked.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }

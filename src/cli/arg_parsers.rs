@@ -17,18 +17,18 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 
 /// A moment: how long ago, or RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum TimeArgument {
     Ago(Duration),
     At(Timestamp),
 }
 
-impl Moment {
+impl TimeArgument {
     /// The moment, seen from `now`.
     #[must_use]
     pub fn before(self, now: Timestamp) -> Timestamp {
         match self {
-            Moment::At(at) => at,
-            Moment::Ago(ago) => now.checked_sub(span(ago)).unwrap_or(Timestamp::MIN),
+            TimeArgument::At(at) => at,
+            TimeArgument::Ago(ago) => now.checked_sub(span(ago)).unwrap_or(Timestamp::MIN),
         }
     }
 
@@ -36,8 +36,8 @@ impl Moment {
     #[must_use]
     pub fn after(self, now: Timestamp) -> Timestamp {
         match self {
-            Moment::At(at) => at,
-            Moment::Ago(time) => now.checked_add(span(time)).unwrap_or(Timestamp::MAX),
+            TimeArgument::At(at) => at,
+            TimeArgument::Ago(time) => now.checked_add(span(time)).unwrap_or(Timestamp::MAX),
         }
     }
 }
@@ -46,11 +46,11 @@ fn span(time: Duration) -> SignedDuration {
     SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
 
-pub(super) fn moment(text: &str) -> Result<Moment, String> {
+pub(super) fn moment(text: &str) -> Result<TimeArgument, String> {
     if let Some(ago) = parse_duration(text) {
-        return Ok(Moment::Ago(ago));
+        return Ok(TimeArgument::Ago(ago));
     }
-    text.parse().map(Moment::At).map_err(|_| {
+    text.parse().map(TimeArgument::At).map_err(|_| {
         "expected a duration such as 90s, 1h or 7d, or a time such as 2025-01-15T10:30:00Z".to_owned()
     })
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// One partition of this pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Partition {
+pub struct AssignedPartition {
     pub topic: String,
     pub partition: i32,
     /// The low-water mark that the group has committed; None where nothing was yet.
@@ -27,20 +27,20 @@ pub struct Partition {
 
 /// The board that they are written on, once a second; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Partitions {
-    now: Arc<Mutex<Vec<Partition>>>,
+pub struct PartitionBoard {
+    now: Arc<Mutex<Vec<AssignedPartition>>>,
 }
 
-impl Partitions {
+impl PartitionBoard {
     /// These, and no others, are this pod's.
-    pub fn set(&self, mut partitions: Vec<Partition>) {
+    pub fn set(&self, mut partitions: Vec<AssignedPartition>) {
         partitions.sort_unstable();
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = partitions;
     }
 
     /// By topic and number.
     #[must_use]
-    pub fn get(&self) -> Vec<Partition> {
+    pub fn get(&self) -> Vec<AssignedPartition> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

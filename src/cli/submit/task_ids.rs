@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 /// What a content id is made of. Two tasks with the same are the same thing submitted twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Content<'a> {
+pub(super) struct TaskContent<'a> {
     pub operation: &'a str,
     /// Connection and path.
     pub source: (&'a str, &'a str),
@@ -27,7 +27,7 @@ pub(super) fn random() -> Result<String, std::io::Error> {
 }
 
 /// The id of what is moved: a UUID (RFC 9562, version 8) of its SHA-256.
-pub(super) fn of_content(content: &Content<'_>) -> String {
+pub(super) fn of_content(content: &TaskContent<'_>) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         // With its length, so that no two lists of parts are one text.
@@ -61,8 +61,8 @@ fn uuid(bytes: [u8; 16], version: u128) -> String {
 mod tests {
     use super::*;
 
-    fn content(path: &str, size: Option<u64>) -> Content<'_> {
-        Content {
+    fn content(path: &str, size: Option<u64>) -> TaskContent<'_> {
+        TaskContent {
             operation: "download",
             source: ("remote", path),
             destination: ("local", "/in"),

@@ -20,15 +20,15 @@ pub(super) const RETRY_OF: &str = "ftp-pooler-retry-of";
 const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
 
 /// Where a failure stands, within the failure topic.
-pub(super) type Position = (i32, i64);
+pub(super) type FailurePosition = (i32, i64);
 
 /// What [`RETRY_OF`] holds for these failures.
-pub(super) fn header(topic: &str, positions: &[Position]) -> String {
-    let one = |(partition, offset): &Position| format!("{topic}/{partition}/{offset}");
+pub(super) fn header(topic: &str, positions: &[FailurePosition]) -> String {
+    let one = |(partition, offset): &FailurePosition| format!("{topic}/{partition}/{offset}");
     positions.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
-fn positions<'a>(header: &'a str, topic: &'a str) -> impl Iterator<Item = Position> + 'a {
+fn positions<'a>(header: &'a str, topic: &'a str) -> impl Iterator<Item = FailurePosition> + 'a {
     header.split(',').filter_map(move |one| {
         let (partition, offset) = one.strip_prefix(topic)?.strip_prefix('/')?.split_once('/')?;
         Some((partition.parse().ok()?, offset.parse().ok()?))
@@ -37,13 +37,13 @@ fn positions<'a>(header: &'a str, topic: &'a str) -> impl Iterator<Item = Positi
 
 /// What the input topic tells.
 #[derive(Debug)]
-pub(super) struct Evidence {
-    pub sent: HashSet<Position>,
+pub(super) struct RetryEvidence {
+    pub sent: HashSet<FailurePosition>,
     /// Nothing that was sent from then on is missing.
     complete_from: Option<Timestamp>,
 }
 
-impl Evidence {
+impl RetryEvidence {
     /// Reads what was sent since the earliest of the failures. To be called once no other process can send.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Evidence {
         kafka: &KafkaConfig,
         cluster: &Cluster,
         earliest: Timestamp,
-    ) -> Result<Evidence, ClientError> {
+    ) -> Result<RetryEvidence, ClientError> {
         let input: Arc<str> = kafka.input_topic.as_str().into();
         let ends = cluster.required_ends(&input)?;
         let early = earliest.as_millisecond() - i64::try_from(CLOCKS_DIFFER.as_millis()).unwrap_or(0);
@@ -70,7 +70,7 @@ impl Evidence {
             true
         })?;
         let complete_from = complete_from(kafka, cluster, &input, &ends)?;
-        Ok(Evidence { sent, complete_from })
+        Ok(RetryEvidence { sent, complete_from })
     }
 
     /// Whether it can be told of a failure of that time if it was sent again.
@@ -138,8 +138,9 @@ mod tests {
     #[test]
     fn what_was_removed_from_the_input_topic_cannot_tell() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let evidence = Evidence { sent: HashSet::new(), complete_from: Some(at("2025-01-02T00:00:00Z")) };
+        let evidence =
+            RetryEvidence { sent: HashSet::new(), complete_from: Some(at("2025-01-02T00:00:00Z")) };
         assert!(evidence.covers(at("2025-01-02T00:00:00Z")) && !evidence.covers(at("2025-01-01T23:59:59Z")));
-        assert!(Evidence { complete_from: None, ..evidence }.covers(Timestamp::MIN));
+        assert!(RetryEvidence { complete_from: None, ..evidence }.covers(Timestamp::MIN));
     }
 }

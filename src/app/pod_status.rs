@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use crate::config::{CurrentConfig, LastReload};
 use crate::dispatch::Dispatcher;
-use crate::insight::{ConnectionState, Failed, Failures, Insight, Partition, Partitions, Query, Transfers};
+use crate::insight::{
+    AssignedPartition, ConnectionState, FailureEntry, PartitionBoard, PodInsight, RecentFailures,
+    TransferList, TransferQuery,
+};
 
 /// The pod from inside. What is configured is asked for each time: it is what holds then.
-pub(super) struct Inside {
+pub(super) struct PodStatus {
     pub pod: String,
     pub group: String,
     pub current: Arc<CurrentConfig>,
     pub dispatcher: Dispatcher,
-    pub failures: Failures,
-    pub partitions: Partitions,
+    pub failures: RecentFailures,
+    pub partitions: PartitionBoard,
 }
 
-impl Insight for Inside {
+impl PodInsight for PodStatus {
     fn pod(&self) -> &str {
         &self.pod
     }
@@ -31,15 +34,15 @@ impl Insight for Inside {
         configured.filter_map(|connection| self.dispatcher.connection(connection)).collect()
     }
 
-    fn transfers(&self, query: &Query) -> Transfers {
+    fn transfers(&self, query: &TransferQuery) -> TransferList {
         self.dispatcher.transfers(query)
     }
 
-    fn failures(&self, limit: usize) -> Vec<Failed> {
+    fn failures(&self, limit: usize) -> Vec<FailureEntry> {
         self.failures.last(limit)
     }
 
-    fn partitions(&self) -> Vec<Partition> {
+    fn partitions(&self) -> Vec<AssignedPartition> {
         self.partitions.get()
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::CurrentConfig;
 use crate::consume::Downstream;
 use crate::dispatch::{Admission, Answered, Dispatcher, Job, Whereabouts};
-use crate::insight::{Failed, Failures};
+use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::{Hop, Outcome, Verdict};
@@ -18,7 +18,7 @@ use crate::task::{Rejected, decode};
 use crate::traces::Traces;
 
 /// The consuming thread's side of dispatch and publish.
-pub(super) struct Front {
+pub(super) struct RecordIntake {
     /// Which connections there are.
     pub current: Arc<CurrentConfig>,
     pub dispatcher: Dispatcher,
@@ -26,10 +26,10 @@ pub(super) struct Front {
     /// Holds at least as many answers as the budget admits tasks.
     pub answers: mpsc::Sender<Answered>,
     pub metrics: Metrics,
-    pub failures: Failures,
+    pub failures: RecentFailures,
 }
 
-impl Downstream for Front {
+impl Downstream for RecordIntake {
     fn accept(&self, record: Box<Record>, admission: Admission) {
         let hop = Hop::read(&record.headers);
         let config = self.current.config();
@@ -56,7 +56,7 @@ impl Downstream for Front {
     }
 }
 
-impl Front {
+impl RecordIntake {
     fn reject(&self, record: Box<Record>, rejected: Rejected, attempts: u32, admission: Admission) {
         let Rejected { task_id, failure } = rejected;
         self.traces.rejected(&record, task_id.as_deref(), attempts, failure.code.as_str());
@@ -67,7 +67,7 @@ impl Front {
         );
         self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
         let at = Timestamp::now();
-        self.failures.add(Failed::rejected(at, task_id.as_deref(), attempts, &failure));
+        self.failures.add(FailureEntry::rejected(at, task_id.as_deref(), attempts, &failure));
         let verdict = Verdict::Failed(failure);
         let outcome = Outcome { record, task_id, attempts, at, verdict };
         // Full only if a bound elsewhere is broken; the record stays uncommitted and is read again.

@@ -9,7 +9,7 @@ const NAMED: usize = 1_000;
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Mistake {
+pub(super) struct InputError {
     /// The line, from 1; or the file that a task was to be made of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
@@ -22,12 +22,12 @@ pub(super) struct Mistake {
 
 /// All mistakes of a run, the first ones with their words.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes {
-    pub named: Vec<Mistake>,
+pub(super) struct InputErrors {
+    pub named: Vec<InputError>,
     pub count: u64,
 }
 
-impl Mistakes {
+impl InputErrors {
     pub fn on_line(&mut self, line: u64, rejected: Rejected) {
         self.add(Some(line), None, rejected);
     }
@@ -41,7 +41,7 @@ impl Mistakes {
         if self.named.len() < NAMED {
             let Rejected { task_id, failure } = rejected;
             let (code, message) = (failure.code.as_str(), failure.message);
-            self.named.push(Mistake { line, path, task_id, code, message });
+            self.named.push(InputError { line, path, task_id, code, message });
         }
     }
 

@@ -8,7 +8,9 @@ use tokio::time::{advance, sleep};
 use super::*;
 use crate::config::LastReload;
 use crate::health::PodHealth;
-use crate::insight::{ConnectionState, Failed, Insight, Partition, Query, Transfers};
+use crate::insight::{
+    AssignedPartition, ConnectionState, FailureEntry, PodInsight, TransferList, TransferQuery,
+};
 use crate::metrics::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,7 +25,7 @@ impl Looked {
     }
 }
 
-impl Insight for Looked {
+impl PodInsight for Looked {
     fn pod(&self) -> &'static str {
         "pod-0"
     }
@@ -36,16 +38,16 @@ impl Insight for Looked {
         Vec::new()
     }
 
-    fn transfers(&self, _: &Query) -> Transfers {
+    fn transfers(&self, _: &TransferQuery) -> TransferList {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Transfers::default()
+        TransferList::default()
     }
 
-    fn failures(&self, _: usize) -> Vec<Failed> {
+    fn failures(&self, _: usize) -> Vec<FailureEntry> {
         Vec::new()
     }
 
-    fn partitions(&self) -> Vec<Partition> {
+    fn partitions(&self) -> Vec<AssignedPartition> {
         Vec::new()
     }
 
@@ -59,7 +61,7 @@ impl Insight for Looked {
 }
 
 struct Rig {
-    view: View,
+    view: PodView,
     looked: Arc<Looked>,
     shutdown: CancellationToken,
 }
@@ -67,7 +69,7 @@ struct Rig {
 impl Rig {
     fn start() -> Rig {
         let looked = Arc::new(Looked::default());
-        let view = View::new(PodHealth::new(), Metrics::default(), looked.clone());
+        let view = PodView::new(PodHealth::new(), Metrics::default(), looked.clone());
         let shutdown = CancellationToken::new();
         let (of_feed, until) = (view.clone(), shutdown.clone());
         tokio::spawn(async move { of_feed.feed.run(&of_feed, &until).await });

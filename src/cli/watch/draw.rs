@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::scrape::Scrape;
-use super::state::{Last, Rates, State};
+use super::scrape::MetricsSample;
+use super::state::{ShownFailure, ThroughputRates, WatchState};
 use super::view::{breaker, bytes_rate};
-use crate::cli::output::{Table, bytes, one_line, time};
+use crate::cli::output::{TextTable, bytes, one_line, time};
 
 /// Connections that are shown before the last failures are.
 const FIRST: usize = 3;
@@ -16,7 +16,7 @@ const FIRST: usize = 3;
 const MAX_SILENT: usize = 3;
 
 /// `room` lines at most.
-pub(super) fn picture(state: &State, group: &str, room: usize) -> Vec<String> {
+pub(super) fn picture(state: &WatchState, group: &str, room: usize) -> Vec<String> {
     let mut picture = rates(state, group);
     let connections = connections(state);
     let silent = state.pods.as_ref().map(silent).unwrap_or_default();
@@ -37,10 +37,10 @@ pub(super) fn picture(state: &State, group: &str, room: usize) -> Vec<String> {
     picture
 }
 
-fn rates(state: &State, group: &str) -> Vec<String> {
+fn rates(state: &WatchState, group: &str) -> Vec<String> {
     let (now, late, all) = (state.rates_now(), state.rates_of_late(), state.rates());
-    let mut table = Table::new(["", "now", "10 s", "average", "total"]);
-    let mut row = |name: &str, of: fn(Rates) -> String, total: String| {
+    let mut table = TextTable::new(["", "now", "10 s", "average", "total"]);
+    let mut row = |name: &str, of: fn(ThroughputRates) -> String, total: String| {
         table.row([name.to_owned(), of(now), of(late), of(all), total]);
     };
     row("completed", |rates| format!("{:.1}/s", rates.completed), state.sums.completed.to_string());
@@ -54,12 +54,12 @@ fn rates(state: &State, group: &str) -> Vec<String> {
 }
 
 /// A table of connections, of which the first are worth a look most.
-struct Connections {
+struct ConnectionTable {
     heading: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
-impl Connections {
+impl ConnectionTable {
     fn len(&self) -> usize {
         self.rows.len()
     }
@@ -75,7 +75,7 @@ impl Connections {
             return Vec::new();
         }
         let shown = if self.len() > rows { rows - 1 } else { self.len() };
-        let mut table = Table::new(self.heading.iter().copied());
+        let mut table = TextTable::new(self.heading.iter().copied());
         for row in self.rows.iter().take(shown) {
             table.row(row.iter().cloned());
         }
@@ -89,17 +89,17 @@ impl Connections {
 }
 
 /// Those with an open breaker first, then the half-open ones; where no pod is asked, those with most failures.
-fn connections(state: &State) -> Connections {
+fn connections(state: &WatchState) -> ConnectionTable {
     let failed = |name: &str| state.failed_by_connection.get(name).copied().unwrap_or(0);
     let Some(pods) = &state.pods else {
         let mut by_failures: Vec<_> = state.failed_by_connection.iter().collect();
         by_failures.sort_by_key(|(_, number)| Reverse(**number));
         let rows = by_failures.into_iter().map(|(name, number)| vec![name.clone(), number.to_string()]);
-        return Connections { heading: vec!["connection", "failed"], rows: rows.collect() };
+        return ConnectionTable { heading: vec!["connection", "failed"], rows: rows.collect() };
     };
     let mut by_breaker: Vec<_> = pods.connections.iter().collect();
     by_breaker.sort_by(|(_, a), (_, b)| b.breaker.total_cmp(&a.breaker));
-    let row = |(name, of): (&String, &super::scrape::Connection)| {
+    let row = |(name, of): (&String, &super::scrape::ConnectionMetrics)| {
         vec![
             name.clone(),
             state.answered_rate(name).map(|rate| format!("{rate:.1}")).unwrap_or_default(),
@@ -113,11 +113,11 @@ fn connections(state: &State) -> Connections {
     };
     let heading =
         vec!["connection", "tasks/s", "in flight", "waiting", "delayed", "sessions", "breaker", "failed"];
-    Connections { heading, rows: by_breaker.into_iter().map(row).collect() }
+    ConnectionTable { heading, rows: by_breaker.into_iter().map(row).collect() }
 }
 
 /// The pods that do not answer.
-fn silent(pods: &Scrape) -> Vec<String> {
+fn silent(pods: &MetricsSample) -> Vec<String> {
     let shown = if pods.silent.len() > MAX_SILENT { MAX_SILENT - 1 } else { pods.silent.len() };
     let mut lines: Vec<_> = pods.silent.iter().take(shown).map(|silent| one_line(silent)).collect();
     if shown < pods.silent.len() {
@@ -127,12 +127,12 @@ fn silent(pods: &Scrape) -> Vec<String> {
 }
 
 /// An empty line, a title, and the failures, the newest first.
-fn failures(state: &State) -> Vec<String> {
+fn failures(state: &WatchState) -> Vec<String> {
     if state.last_failures.is_empty() {
         return Vec::new();
     }
     let mut lines = vec![String::new(), "last failures".to_owned()];
-    for Last { at, code, connection, task_id, message } in &state.last_failures {
+    for ShownFailure { at, code, connection, task_id, message } in &state.last_failures {
         lines.push(one_line(&format!("{at}  {code}  {connection}  {task_id}: {message}")));
     }
     lines
@@ -142,19 +142,23 @@ fn failures(state: &State) -> Vec<String> {
 mod tests {
     use std::time::Instant;
 
-    use super::super::scrape::Connection;
+    use super::super::scrape::ConnectionMetrics;
     use super::*;
-    use crate::cli::answer::Answer;
+    use crate::cli::answer::ReadAnswer;
 
     /// Many connections, of which `z-open` and `y-half` are broken; five failures, and silent pods.
-    fn state(connections: usize, silent: usize) -> State {
-        let mut state = State::new(Instant::now());
-        let mut scrape = Scrape { pods: silent + 1, ..Scrape::default() };
+    fn state(connections: usize, silent: usize) -> WatchState {
+        let mut state = WatchState::new(Instant::now());
+        let mut scrape = MetricsSample { pods: silent + 1, ..MetricsSample::default() };
         for number in 0..connections {
-            scrape.connections.insert(format!("c-{number:03}"), Connection::default());
+            scrape.connections.insert(format!("c-{number:03}"), ConnectionMetrics::default());
         }
-        scrape.connections.insert("y-half".to_owned(), Connection { breaker: 1.0, ..Connection::default() });
-        scrape.connections.insert("z-open".to_owned(), Connection { breaker: 2.0, ..Connection::default() });
+        scrape
+            .connections
+            .insert("y-half".to_owned(), ConnectionMetrics { breaker: 1.0, ..ConnectionMetrics::default() });
+        scrape
+            .connections
+            .insert("z-open".to_owned(), ConnectionMetrics { breaker: 2.0, ..ConnectionMetrics::default() });
         scrape.silent = (0..silent).map(|number| format!("pod-{number}: away")).collect();
         for number in 0..5 {
             let json = format!(
@@ -162,7 +166,7 @@ mod tests {
                 "task":{{"source":{{"connection_id":"c-{:03}"}}}}}}"#,
                 number / 2
             );
-            state.take(Answer::read(Some(json.as_bytes())).unwrap());
+            state.take(ReadAnswer::read(Some(json.as_bytes())).unwrap());
         }
         state.look(Instant::now(), Some(scrape));
         state
@@ -221,7 +225,7 @@ mod tests {
         let answer = r#"{"task_id":"t","status":"failed","error":{"code":"timeout","message":"m"},
             "task":{"source":{"connection_id":"z"}}}"#;
         for _ in 0..3 {
-            state.take(Answer::read(Some(answer.as_bytes())).unwrap());
+            state.take(ReadAnswer::read(Some(answer.as_bytes())).unwrap());
         }
         let picture = picture(&state, "group", 30);
         let heading = at(&picture, "connection").unwrap();
