@@ -15,7 +15,7 @@ pub fn is_temp(path: &Path) -> bool {
 }
 
 /// Where files are looked at.
-pub trait ConfigFiles {
+pub trait Files {
     /// `None` where there is no file.
     fn read(&self, side: Side, path: &str) -> Option<Vec<u8>>;
     /// Every file of a side, relative.
@@ -37,7 +37,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    pub fn of(plan: &Plan, answers: &[Answer], files: &impl ConfigFiles) -> Audit {
+    pub fn of(plan: &Plan, answers: &[Answer], files: &impl Files) -> Audit {
         let mut audit = Audit::default();
         let by_id = audit.judge_ids(plan, answers);
         for task in &plan.tasks {
@@ -103,7 +103,7 @@ impl Audit {
     }
 
     /// Files that no task was to make: temp files, and others.
-    fn judge_strays(&mut self, plan: &Plan, files: &impl ConfigFiles) {
+    fn judge_strays(&mut self, plan: &Plan, files: &impl Files) {
         let planned: HashSet<(Side, PathBuf)> =
             plan.tasks.iter().map(|task| (task.destination.0, (&task.destination.1).into())).collect();
         let sources: HashSet<PathBuf> = plan.sources.iter().map(|source| (&source.path).into()).collect();
@@ -120,7 +120,7 @@ impl Audit {
 }
 
 /// What is wrong about what lies at a task's destination.
-fn wrong_file(plan: &Plan, task: &Task, files: &impl ConfigFiles) -> Option<String> {
+fn wrong_file(plan: &Plan, task: &Task, files: &impl Files) -> Option<String> {
     let (side, path) = &task.destination;
     let found = files.read(*side, path);
     let right = match &task.expected {
@@ -146,7 +146,7 @@ mod tests {
         files: HashMap<(Side, PathBuf), Vec<u8>>,
     }
 
-    impl ConfigFiles for HashMap<(Side, PathBuf), Vec<u8>> {
+    impl Files for HashMap<(Side, PathBuf), Vec<u8>> {
         fn read(&self, side: Side, path: &str) -> Option<Vec<u8>> {
             self.get(&key(side, path)).cloned()
         }

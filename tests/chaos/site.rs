@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::audit::{ConfigFiles, is_temp};
+use crate::audit::{Files, is_temp};
 use crate::events::{HEARTBEAT, SESSION};
 use crate::plan::{CONNECTIONS, PARTITIONS, Plan, Side};
 use crate::support::files::list;
@@ -106,7 +106,7 @@ impl Site {
     }
 }
 
-impl ConfigFiles for Site {
+impl Files for Site {
     fn read(&self, side: Side, path: &str) -> Option<Vec<u8>> {
         fs::read(self.path_of(side, path)).ok()
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use ftp_pooler::config;
 use secrecy::ExposeSecret;
 
-use crate::files::{ConfigFiles, RIGHT_CONNECTIONS, loaded};
+use crate::files::{Files, RIGHT_CONNECTIONS, loaded};
 
 /// Compares a file of this repository with what the tables of keys make of it; `UPDATE_GENERATED=1` writes it.
 fn assert_current(path: &str, generated: &str) {
@@ -51,7 +51,7 @@ fn the_readmes_connections_can_be_copied() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let (_, rest) = readme.split_once("```ini\n").unwrap();
     let (sample, _) = rest.split_once("```").unwrap();
-    let files = ConfigFiles::new("", "");
+    let files = Files::new("", "");
     fs::write(files.connections(), sample.replace("/data/storage", files.data().to_str().unwrap())).unwrap();
     let connections = files.load(&[]).unwrap().connections;
     assert_eq!(connections.ftp["remote-ftp"].pass.expose_secret(), "password");
@@ -71,7 +71,7 @@ fn the_readmes_table_has_the_keys_and_defaults_that_there_are() {
 
 #[test]
 fn the_files_of_a_new_installation_are_right_and_say_the_defaults() {
-    let files = ConfigFiles::new("", "");
+    let files = Files::new("", "");
     let local = config::connections_ini().replace("/data/storage", files.data().to_str().unwrap());
     fs::write(files.config(), config::config_yaml()).unwrap();
     fs::write(files.connections(), &local).unwrap();

@@ -8,17 +8,17 @@ use ftp_pooler::config::{Config, ConfigSources};
 use tempfile::TempDir;
 
 /// A directory with both files, and a `data` directory for local connections.
-pub struct ConfigFiles {
+pub struct Files {
     dir: TempDir,
 }
 
 pub const RIGHT_CONNECTIONS: &str =
     "[remote-ftp]\ntype = ftp\nhost = ftp.example.com\nuser = u\npass = hunter2\n";
 
-impl ConfigFiles {
-    pub fn new(yaml: &str, ini: &str) -> ConfigFiles {
+impl Files {
+    pub fn new(yaml: &str, ini: &str) -> Files {
         let dir = TempDir::new().unwrap();
-        let files = ConfigFiles { dir };
+        let files = Files { dir };
         fs::create_dir(files.data()).unwrap();
         fs::write(files.config(), yaml).unwrap();
         fs::write(files.connections(), ini).unwrap();
@@ -71,9 +71,9 @@ pub fn program() -> Command {
 }
 
 pub fn loaded(yaml: &str, ini: &str, environment: &[(&str, &str)]) -> Config {
-    ConfigFiles::new(yaml, ini).load(environment).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    Files::new(yaml, ini).load(environment).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
 pub fn mistakes(yaml: &str, ini: &str, environment: &[(&str, &str)]) -> String {
-    ConfigFiles::new(yaml, ini).load(environment).expect_err("this configuration is wrong")
+    Files::new(yaml, ini).load(environment).expect_err("this configuration is wrong")
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use ftp_pooler::config::ConfigSources;
 
-use crate::files::{ConfigFiles, RIGHT_CONNECTIONS, loaded, program};
+use crate::files::{Files, RIGHT_CONNECTIONS, loaded, program};
 
 #[test]
 fn a_command_line_that_is_wrong_ends_with_2_and_help_tells_the_exit_codes() {
@@ -13,7 +13,7 @@ fn a_command_line_that_is_wrong_ends_with_2_and_help_tells_the_exit_codes() {
     {
         assert_eq!(program().args(args).output().unwrap().status.code(), Some(2));
     }
-    let files = ConfigFiles::new("", RIGHT_CONNECTIONS);
+    let files = Files::new("", RIGHT_CONNECTIONS);
     assert_eq!(files.check(&[("RUST_LOG", "a=b=c")]).status.code(), Some(2));
     let help = program().arg("--help").output().unwrap();
     assert_eq!(help.status.code(), Some(0));
@@ -112,7 +112,7 @@ fn check_prints_what_holds_without_secrets() {
     // Nobody listens on port 1: what is tried fails, and the exit code says so.
     let yaml = "kafka:\n  bootstrap_servers: ['127.0.0.1:1']\n  consumer_group: 'yes'\n  \
                 properties: {sasl.password: hunter2}\n";
-    let output = ConfigFiles::new(yaml, RIGHT_CONNECTIONS).check(&[
+    let output = Files::new(yaml, RIGHT_CONNECTIONS).check(&[
         ("FTP_POOLER__API__PORT", "8181"),
         ("FTP_POOLER__CONNECTIONS__REMOTE_FTP__HOST", "127.0.0.1"),
         ("FTP_POOLER__CONNECTIONS__REMOTE_FTP__PORT", "1"),
@@ -129,7 +129,7 @@ fn check_prints_what_holds_without_secrets() {
 #[test]
 fn a_property_that_librdkafka_does_not_take_is_a_mistake_like_any_other_and_its_value_is_not_shown() {
     let yaml = "kafka: {properties: {sasl.pasword: hunter2, security.protocol: hunter2}}\nfoo: 1";
-    let output = ConfigFiles::new(yaml, RIGHT_CONNECTIONS).check(&[]);
+    let output = Files::new(yaml, RIGHT_CONNECTIONS).check(&[]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{said}");
     for line in [
@@ -160,7 +160,7 @@ fn the_configurations_debug_form_shows_no_secret() {
 
 #[test]
 fn a_closed_stderr_changes_the_exit_code_of_nothing() {
-    let files = ConfigFiles::new("wrong: 1", RIGHT_CONNECTIONS);
+    let files = Files::new("wrong: 1", RIGHT_CONNECTIONS);
     let mut child = program()
         .args(["run", "--config"])
         .arg(files.config())

@@ -5,11 +5,11 @@ use std::fs;
 use ftp_pooler::config::{Config, ConfigSources, ConnectionChange};
 use secrecy::ExposeSecret;
 
-use crate::files::{ConfigFiles, RIGHT_CONNECTIONS, loaded};
+use crate::files::{Files, RIGHT_CONNECTIONS, loaded};
 
 #[test]
 fn what_may_change_is_read_again_and_nothing_else_is() {
-    let files = ConfigFiles::new("pool: {max_sessions_per_connection: 3}\n", RIGHT_CONNECTIONS);
+    let files = Files::new("pool: {max_sessions_per_connection: 3}\n", RIGHT_CONNECTIONS);
     let environment = [("FTP_POOLER__CONNECTIONS__REMOTE_FTP__USER", "of-the-environment")];
     let sources = files.sources(&environment);
     let before = Config::load(&sources).unwrap();
@@ -52,7 +52,7 @@ fn what_may_change_is_read_again_and_nothing_else_is() {
 
 #[test]
 fn what_is_wrong_when_it_is_read_again_has_its_line_and_the_files_that_may_mend_it() {
-    let files = ConfigFiles::new("", RIGHT_CONNECTIONS);
+    let files = Files::new("", RIGHT_CONNECTIONS);
     let sources = files.sources(&[]);
     let before = Config::load(&sources).unwrap();
     let missing = files.data().join("missing");
@@ -72,7 +72,7 @@ fn what_is_wrong_when_it_is_read_again_has_its_line_and_the_files_that_may_mend_
 }
 
 /// A connection of the environment's own: with it the file need not be there, at the start.
-fn with_variables(files: &ConfigFiles) -> ConfigSources {
+fn with_variables(files: &Files) -> ConfigSources {
     let data = files.data().display().to_string();
     files.sources(&[
         ("FTP_POOLER__CONNECTIONS__LOCAL__TYPE", "local"),
@@ -82,7 +82,7 @@ fn with_variables(files: &ConfigFiles) -> ConfigSources {
 
 #[test]
 fn a_file_that_had_connections_must_have_some_whatever_the_environment_defines() {
-    let files = ConfigFiles::new("", RIGHT_CONNECTIONS);
+    let files = Files::new("", RIGHT_CONNECTIONS);
     let (sources, file) = (with_variables(&files), files.connections());
     let before = Config::load(&sources).unwrap();
     let refused = || {
@@ -122,7 +122,7 @@ fn a_file_that_had_connections_must_have_some_whatever_the_environment_defines()
 
 #[test]
 fn a_file_that_has_had_no_connection_need_not_be_there_until_it_has_one() {
-    let files = ConfigFiles::new("", "");
+    let files = Files::new("", "");
     let (sources, file) = (with_variables(&files), files.connections());
     for empty in [false, true] {
         if empty {

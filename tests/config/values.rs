@@ -6,7 +6,7 @@ use std::time::Duration;
 use ftp_pooler::config::{Config, RenameOver};
 use secrecy::ExposeSecret;
 
-use crate::files::{ConfigFiles, RIGHT_CONNECTIONS, loaded, mistakes};
+use crate::files::{Files, RIGHT_CONNECTIONS, loaded, mistakes};
 
 #[test]
 fn an_empty_file_means_the_defaults() {
@@ -72,7 +72,7 @@ fn the_environment_overrides_the_files() {
 
 #[test]
 fn the_environment_can_define_a_connection_of_its_own_without_a_file() {
-    let files = ConfigFiles::new("", "");
+    let files = Files::new("", "");
     fs::remove_file(files.connections()).unwrap();
     let data = files.data();
     let config = files
@@ -99,7 +99,7 @@ fn a_password_from_the_environment_replaces_the_files_in_whichever_way_it_is_giv
 
 #[test]
 fn a_password_can_be_in_a_file_as_kubernetes_mounts_it() {
-    let files = ConfigFiles::new("", "");
+    let files = Files::new("", "");
     let pass = files.data().join("pass");
     fs::write(&pass, "s3cret\n").unwrap();
     let ini = format!("[a]\ntype=ftp\nhost=h\nuser=u\npass_file={}\n", pass.display());
@@ -120,7 +120,7 @@ fn the_apis_token_is_set_or_in_a_file_and_empty_is_none() {
     assert!(set.to_yaml_redacted().contains("\n  token: (set)\n  token_file: null\n"));
     assert!(!format!("{set:?}").contains("hunter2") && !set.to_yaml_redacted().contains("hunter2"));
 
-    let files = ConfigFiles::new("", RIGHT_CONNECTIONS);
+    let files = Files::new("", RIGHT_CONNECTIONS);
     let file = files.data().join("token");
     fs::write(&file, "s3cret\n").unwrap();
     let file = file.to_str().unwrap();
@@ -186,7 +186,7 @@ fn rclones_keys_that_mean_something_here_are_taken() {
     assert_eq!(config.transfer.hash.unwrap().name(), "xxh3");
 
     let wrong = format!("{RIGHT_CONNECTIONS}encoding = Slash,Klingon\nask_password = true\n");
-    let mistakes = ConfigFiles::new("transfer: {hash: md5}", &wrong).load(&[]).unwrap_err();
+    let mistakes = Files::new("transfer: {hash: md5}", &wrong).load(&[]).unwrap_err();
     for said in [
         "transfer.hash: found `md5`; expected none or sha256 or xxh3",
         "[remote-ftp] encoding: found `Klingon`; expected None, Raw, Slash,",
@@ -201,7 +201,7 @@ fn rclones_keys_that_mean_something_here_are_taken() {
 fn a_collectors_url_has_a_path_and_neither_tls_nor_a_password() {
     let read = |endpoint: &str| {
         let yaml = format!("traces: {{endpoint: '{endpoint}'}}\n");
-        let config = ConfigFiles::new(&yaml, RIGHT_CONNECTIONS).load(&[("HOSTNAME", "pod-0")]);
+        let config = Files::new(&yaml, RIGHT_CONNECTIONS).load(&[("HOSTNAME", "pod-0")]);
         config.map(|config| config.traces.endpoint.unwrap())
     };
     assert_eq!(read("http://collector:4318").unwrap(), "http://collector:4318/v1/traces");

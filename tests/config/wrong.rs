@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use crate::files::{ConfigFiles, RIGHT_CONNECTIONS, mistakes, program};
+use crate::files::{Files, RIGHT_CONNECTIONS, mistakes, program};
 
 const WRONG_YAML: &str = "\
 kafka:
@@ -101,7 +101,7 @@ fn every_mistake_is_reported_at_once_each_with_its_place_and_what_would_be_right
         lines.sort_unstable();
         lines
     };
-    let files = ConfigFiles::new(WRONG_YAML, WRONG_INI);
+    let files = Files::new(WRONG_YAML, WRONG_INI);
     assert_eq!(sorted(&files.load(&WRONG_ENVIRONMENT).unwrap_err()), sorted(EVERY_MISTAKE));
 
     for command in ["run", "check"] {

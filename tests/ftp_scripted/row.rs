@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ftp_pooler::insight::ProgressGauge;
-use ftp_pooler::transfer::{ConfigFiles, Errand, Kept, Neighbours, Progress, Row};
+use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row};
 
 use super::*;
 
@@ -15,7 +15,7 @@ const TRIES: usize = 4;
 /// The rest of a row, and what became of those before.
 struct Beside<'a> {
     waiting: &'a mut VecDeque<Entry>,
-    files: &'a ConfigFiles,
+    files: &'a Files,
     next: Option<Entry>,
     ended: Option<Result<Transferred, Stopped>>,
     may_wait: bool,

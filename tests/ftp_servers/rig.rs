@@ -22,9 +22,7 @@ use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{LocalStorage, TempNames};
 use ftp_pooler::task::{Operation, Options, Task};
-use ftp_pooler::transfer::{
-    ConfigFiles, Errand, Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred,
-};
+use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
@@ -420,7 +418,7 @@ fn next_offset() -> i64 {
 /// The rest of a row.
 struct Beside<'a> {
     tasks: &'a mut VecDeque<(Task, Record)>,
-    files: &'a ConfigFiles,
+    files: &'a Files,
     next: Option<(Task, Record)>,
     ended: &'a mut Vec<Result<Transferred, Stopped>>,
 }
