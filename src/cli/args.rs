@@ -18,7 +18,7 @@ use super::submit::SubmitArgs;
 use super::topics::TopicsArgs;
 use super::watch::WatchArgs;
 use crate::config::{ConfigSources, duration};
-use crate::consume::property_problem;
+use crate::kafka::property_problem;
 use service_kit::logging::{Filter, Format, InvalidFilter};
 
 /// Moves files between FTP servers and local storage: tasks come from Kafka, and each is answered there.

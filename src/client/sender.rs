@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 use super::{ClientError, sending};
 use crate::config::KafkaConfig;
-use crate::consume::without_value;
+use crate::kafka::{to_headers, without_value};
 
 /// Defaults that `kafka.properties` may override: some throughput, and a bound on memory.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -25,8 +24,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("topic.metadata.propagation.max.ms", "5000"),
 ];
 /// Every record is acknowledged by all in-sync replicas, once and in order.
-const FIXED: &[(&str, &str)] =
-    &[("acks", "all"), ("enable.idempotence", "true"), ("allow.auto.create.topics", "false")];
+const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")];
 /// A process that dies leaves its transaction open for this long. librdkafka wants the other two within it.
 const TRANSACTION: &[(&str, &str)] =
     &[("transaction.timeout.ms", "30000"), ("message.timeout.ms", "25000"), ("socket.timeout.ms", "20000")];
@@ -147,13 +145,7 @@ impl Sender {
             let mut out: BaseRecord<'_, [u8], [u8], ()> =
                 BaseRecord::to(record.topic).payload(record.payload);
             out.key = record.key;
-            if !record.headers.is_empty() {
-                let add = |all: OwnedHeaders, (key, value): &(&str, Option<&[u8]>)| {
-                    all.insert(KafkaHeader { key, value: *value })
-                };
-                let none = OwnedHeaders::new_with_capacity(record.headers.len());
-                out = out.headers(record.headers.iter().fold(none, add));
-            }
+            out.headers = to_headers(record.headers.iter().copied());
             match self.producer.send(out) {
                 Ok(()) => break,
                 Err((error, _)) => {

@@ -32,6 +32,10 @@ pub const REFUSED: &[(&[&str], &str)] = &[
         "a new group starts at the earliest record, and an offset out of range is never jumped over",
     ),
     (&["isolation.level"], "tasks of aborted transactions would be carried out"),
+    (
+        &["allow.auto.create.topics"],
+        "`ftp-pooler topics` creates them; one that comes into being by accident has the brokers' number of partitions",
+    ),
     (&["enable.partition.eof"], "the end of a partition is no error here"),
     (&["acks", "request.required.acks"], "an answer counts when every in-sync replica has it"),
     (

@@ -46,7 +46,7 @@ use ftp_pooler::ftp::{Known, Session};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
-use ftp_pooler::storage::{Names, Storage};
+use ftp_pooler::storage::{LocalStorage, TempNames};
 use ftp_pooler::task::{Operation, Options, Task, Verify};
 use ftp_pooler::transfer::{Kept, Stopped, Storages, Transfer, Transferred};
 use rig::*;

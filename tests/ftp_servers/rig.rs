@@ -20,7 +20,7 @@ use ftp_pooler::insight::Gauge;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
-use ftp_pooler::storage::{Names, Storage};
+use ftp_pooler::storage::{LocalStorage, TempNames};
 use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
@@ -37,7 +37,7 @@ pub struct Rig {
     pub known: Arc<Known>,
     remote: String,
     directory: tempfile::TempDir,
-    storage: Storage,
+    storage: LocalStorage,
     transfer: Transfer,
     /// Fresh sessions that were needed: one, where a server does not resume TLS 1.3.
     renewed: AtomicUsize,
@@ -88,8 +88,8 @@ fn timeouts() -> SessionTimeouts {
 }
 
 /// Those of a process of its own.
-fn names() -> Names {
-    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+fn names() -> TempNames {
+    TempNames::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
 }
 
 fn origin(offset: i64) -> Origin {
@@ -173,7 +173,7 @@ impl Rig {
     fn with(connection: FtpConnection, remote: &str) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
-        let storage = Storage::open(&local).unwrap();
+        let storage = LocalStorage::open(&local).unwrap();
         Rig {
             name: connection.host.clone(),
             connection,
@@ -187,7 +187,7 @@ impl Rig {
         }
     }
 
-    fn process(storage: &Storage) -> Transfer {
+    fn process(storage: &LocalStorage) -> Transfer {
         let storages = BTreeMap::from([("local".to_owned(), storage.clone())]);
         Transfer::new(storages, names(), Metrics::default())
     }
