@@ -42,18 +42,18 @@ pub struct Ftp;
 
 impl Connect for Ftp {
     type Session = ftp::Session;
-    type Known = ftp::Known;
+    type Known = ftp::ServerProfile;
 
     async fn open(
         &self,
         connection: &FtpConnection,
-        known: &Arc<ftp::Known>,
+        known: &Arc<ftp::ServerProfile>,
     ) -> Result<ftp::Session, TryError> {
-        ftp::Session::open_knowing(connection, known).await
+        ftp::Session::open_with(connection, known).await
     }
 
     fn is_sound(&self, session: &ftp::Session) -> bool {
-        session.is_sound()
+        session.is_usable()
     }
 
     fn is_alive(&self, session: &ftp::Session) -> bool {
