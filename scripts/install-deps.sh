@@ -22,6 +22,7 @@ ftp_servers=(
 go_tools=(
     sigs.k8s.io/kustomize/kustomize/v5@v5.5.0
     github.com/zegl/kube-score/cmd/kube-score@v1.20.0
+    helm.sh/helm/v3/cmd/helm@v3.18.4
 )
 # The schemas that manifests are held against, each: module, checksum (that of go.sum), file in it, name in .deps.
 schemas=(
@@ -84,12 +85,12 @@ build_packages() {
     command -v cargo >/dev/null ||
         die "Rust is missing. https://rustup.rs says how to install it; version 1.89 or newer is needed."
     if command -v g++ >/dev/null && command -v make >/dev/null && command -v pkg-config >/dev/null &&
-        pkg-config --exists openssl zlib; then
+        pkg-config --exists openssl; then
         return
     fi
-    need_debian "gcc, g++, make, pkg-config and the headers of OpenSSL and zlib (librdkafka is built from source)"
+    need_debian "gcc, g++, make, pkg-config and the headers of OpenSSL (librdkafka is built from source)"
     install_packages "librdkafka, the Kafka client, is built from source" \
-        gcc g++ make pkg-config libc6-dev libssl-dev zlib1g-dev
+        gcc g++ make pkg-config libc6-dev libssl-dev
 }
 
 # Java runs the test broker, Maven fetches it. Kafka 4 needs Java 17.

@@ -25,6 +25,8 @@ pub mod outcome;
 pub mod record;
 pub mod task;
 
+pub mod kafka;
+
 pub mod consume;
 pub mod offsets;
 

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::consume::{RetryIntake, Unprepared, prepare_retry_topic};
+use crate::consume::RetryIntake;
 use crate::dispatch::Deferral;
+use crate::kafka::{Unprepared, prepare_retry_topic};
 
 /// The start waits this long at most: a topic that is there when the group is joined needs no second rebalance.
 const AT_START: Duration = Duration::from_secs(5);

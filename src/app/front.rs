@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::config::Current;
+use crate::config::CurrentConfig;
 use crate::consume::Downstream;
 use crate::dispatch::{Admission, Answered, Dispatcher, Job, Whereabouts};
 use crate::insight::{Failed, Failures};
@@ -20,7 +20,7 @@ use crate::traces::Traces;
 /// The consuming thread's side of dispatch and publish.
 pub(super) struct Front {
     /// Which connections there are.
-    pub current: Arc<Current>,
+    pub current: Arc<CurrentConfig>,
     pub dispatcher: Dispatcher,
     pub traces: Traces,
     /// Holds at least as many answers as the budget admits tasks.

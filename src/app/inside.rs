@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Current, LastReload};
+use crate::config::{CurrentConfig, LastReload};
 use crate::dispatch::Dispatcher;
 use crate::insight::{ConnectionState, Failed, Failures, Insight, Partition, Partitions, Query, Transfers};
 
@@ -10,7 +10,7 @@ use crate::insight::{ConnectionState, Failed, Failures, Insight, Partition, Part
 pub(super) struct Inside {
     pub pod: String,
     pub group: String,
-    pub current: Arc<Current>,
+    pub current: Arc<CurrentConfig>,
     pub dispatcher: Dispatcher,
     pub failures: Failures,
     pub partitions: Partitions,

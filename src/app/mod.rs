@@ -6,23 +6,23 @@ mod front;
 mod inside;
 mod reload;
 mod shared;
-mod signals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use service_kit::signals::{self, RunEnd, Service, Signals};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Current, Sources};
+use crate::config::{Config, ConfigSources, CurrentConfig};
 use crate::consume;
 use crate::dispatch::{Budget, Dispatcher};
-use crate::health::Health;
-use crate::pool::Pool;
+use crate::health::PodHealth;
+use crate::pool::SessionPool;
 use crate::publish;
 use crate::sidecar::Sidecar;
 use crate::traces::Traces;
@@ -30,7 +30,6 @@ use crate::transfer::Storages;
 pub use error::Error;
 use reload::{Files, OpenStorages, Reloader, Replaced};
 use shared::Shared;
-use signals::{Asked, Signals};
 
 /// The last answers' way to Kafka, once nothing is in flight any more: a grace above the publisher's own bound, for a
 /// call of librdkafka's that blocks.
@@ -53,7 +52,7 @@ pub const AFTER_DRAIN: Duration =
 
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
 /// once).
-pub fn run(config: Config, sources: Sources) -> Result<(), Error> {
+pub fn run(config: Config, sources: ConfigSources) -> Result<(), Error> {
     let runtime = runtime().map_err(Error::Start)?;
     let result = runtime.block_on(run_until_stopped(config, sources));
     runtime.shutdown_background(); // a disk that does not answer must not hold up the exit
@@ -67,41 +66,25 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
 }
 
-async fn run_until_stopped(config: Config, sources: Sources) -> Result<(), Error> {
+async fn run_until_stopped(config: Config, sources: ConfigSources) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(Error::Start)?;
-    let mut app = tokio::select! {
-        started = App::start(config, sources) => started?,
-        () = signals.stop() => return Ok(()),
-    };
-    let cause = loop {
-        tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Stop => break Ok(()),
-                Asked::Reload => app.reload(),
-            },
-            cause = app.failed() => break Err(cause),
-        }
-    };
-    tokio::select! {
-        stopped = app.stop() => stopped.log(),
-        () = signals.stop() => {
-            tracing::warn!("a second signal: aborted");
-            return Err(Error::Aborted);
-        }
+    match signals::run_until_stopped(&mut signals, App::start(config, sources)).await {
+        RunEnd::Stopped => Ok(()),
+        RunEnd::Failed(error) => Err(error),
+        RunEnd::Aborted => Err(Error::Aborted),
     }
-    cause
 }
 
 /// A running pod.
 #[derive(Debug)]
 pub struct App {
-    current: Arc<Current>,
+    current: Arc<CurrentConfig>,
     api_addr: SocketAddr,
     metrics_addr: SocketAddr,
-    health: Arc<Health>,
+    health: Arc<PodHealth>,
     budget: Budget,
     dispatcher: Dispatcher,
-    pool: Pool,
+    pool: SessionPool,
     storages: Storages,
     replaced: Replaced,
     consume: consume::Handle,
@@ -130,8 +113,8 @@ pub struct Stopped {
 impl App {
     /// Binds, opens, connects and starts everything, in this order: what can fail, fails before the group
     /// is joined. What `sources` says later on is taken over.
-    pub async fn start(config: Config, sources: Sources) -> Result<App, Error> {
-        let current = Current::new(config.clone());
+    pub async fn start(config: Config, sources: ConfigSources) -> Result<App, Error> {
+        let current = CurrentConfig::new(config.clone());
         let shared = Shared::new(&config)?;
         let sidecar = Sidecar::bind(&config.api, &config.metrics).await?;
         let (api_addr, metrics_addr) = addresses(&sidecar)?;
@@ -218,11 +201,6 @@ impl App {
         }
     }
 
-    /// SIGHUP asks for the configuration to be read again, at once.
-    fn reload(&self) {
-        self.reload.notify_one();
-    }
-
     /// Not ready, no intake, drain, last answers, leave. Takes `shutdown.drain_seconds` and the bounds above at
     /// most, whether Kafka is there or not: 17 seconds more, where everything hangs.
     pub async fn stop(mut self) -> Stopped {
@@ -257,6 +235,22 @@ impl App {
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;
         Stopped { cut_off: left.cut_off, unanswered, open_sessions }
+    }
+}
+
+impl Service for App {
+    type Error = Error;
+
+    fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    async fn failed(&mut self) -> Error {
+        App::failed(self).await
+    }
+
+    async fn stop(self) {
+        App::stop(self).await.log();
     }
 }
 

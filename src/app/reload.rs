@@ -16,12 +16,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{
-    Change, Changes, Config, ConfigErrors, Connections, Current, Look, ReloadResult, Sources, Stamps, Watch,
+    Config, ConfigDiff, ConfigErrors, ConfigSources, ConfiguredConnections, ConnectionChange, CurrentConfig,
+    FileVersions, FileWatcher, ReloadResult, WatchDecision,
 };
 use crate::dispatch::{Dispatcher, Reconfiguration};
 use crate::metrics::Metrics;
-use crate::pool::Pool;
-use crate::storage::Storage;
+use crate::pool::SessionPool;
+use crate::storage::LocalStorage;
 pub(super) use replaced::Replaced;
 pub(super) use storages::{OpenStorages, open, open_all};
 
@@ -37,9 +38,9 @@ const MISTAKES_TOLD: usize = 20;
 /// The parts that know of connections. All changes go through here, one after the other.
 #[derive(Debug)]
 pub(super) struct Reloader {
-    pub sources: Sources,
-    pub current: Arc<Current>,
-    pub pool: Pool,
+    pub sources: ConfigSources,
+    pub current: Arc<CurrentConfig>,
+    pub pool: SessionPool,
     pub dispatcher: Dispatcher,
     pub storages: OpenStorages,
     pub metrics: Metrics,
@@ -51,7 +52,7 @@ pub(super) struct Reloader {
 /// What is looked at.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    watch: Watch,
+    watch: FileWatcher,
     /// connections.ini, and what it names.
     paths: Vec<PathBuf>,
     /// A look that has not come back.
@@ -75,9 +76,9 @@ enum Why {
 #[derive(Debug)]
 struct Found {
     config: Config,
-    changes: Changes,
+    changes: ConfigDiff,
     /// New local connections, and those that lie elsewhere now.
-    opened: BTreeMap<String, Arc<Storage>>,
+    opened: BTreeMap<String, Arc<LocalStorage>>,
 }
 
 /// Every mistake, a line each.
@@ -98,10 +99,10 @@ impl Reloader {
                 () = stop.cancelled() => return,
                 () = asked.notified() => Some(Why::Asked),
                 () = after(pause) => match self.look().await {
-                    Look::Changed => Some(Why::Changed),
-                    Look::Due => Some(Why::Due),
-                    Look::Same => None,
-                    Look::Unsettled => {
+                    WatchDecision::Changed => Some(Why::Changed),
+                    WatchDecision::Due => Some(Why::Due),
+                    WatchDecision::Same => None,
+                    WatchDecision::Unsettled => {
                         pause = every.map(|every| every.min(STANDS_STILL));
                         continue;
                     }
@@ -114,11 +115,11 @@ impl Reloader {
         }
     }
 
-    async fn look(&mut self) -> Look {
+    async fn look(&mut self) -> WatchDecision {
         let paths = self.files.paths.clone();
-        match self.files.blocking(move || Stamps::of(&paths)).await {
+        match self.files.blocking(move || FileVersions::of(&paths)).await {
             Some(stamps) => self.files.watch.look(stamps),
-            None => Look::Due, // reading them will say so
+            None => WatchDecision::Due, // reading them will say so
         }
     }
 
@@ -180,10 +181,13 @@ impl Reloader {
             }
             return;
         }
-        let names = |change: Change| found.changes.names(change).join(", ");
-        let (added, changed, removed) =
-            (names(Change::Added), names(Change::Changed), names(Change::Removed));
-        let limits = names(Change::Limits);
+        let names = |change: ConnectionChange| found.changes.names(change).join(", ");
+        let (added, changed, removed) = (
+            names(ConnectionChange::Added),
+            names(ConnectionChange::Changed),
+            names(ConnectionChange::Removed),
+        );
+        let limits = names(ConnectionChange::Limits);
         let token = found.changes.token;
         self.apply(&found);
         self.current.apply(found.config);
@@ -205,18 +209,18 @@ impl Reloader {
         for (name, change) in &changes.ftp {
             let Some(connection) = connections.ftp.get(name) else { continue };
             match change {
-                Change::Added => {
+                ConnectionChange::Added => {
                     self.metrics.introduce(name);
                     self.pool.add(Arc::clone(connection));
                 }
-                Change::Changed => self.pool.replace(Arc::clone(connection)),
-                Change::Limits => self.pool.set_limits(connection),
-                Change::Removed => {}
+                ConnectionChange::Changed => self.pool.replace(Arc::clone(connection)),
+                ConnectionChange::Limits => self.pool.set_limits(connection),
+                ConnectionChange::Removed => {}
             }
         }
         self.dispatcher.reconfigure(&reconfiguration(connections, changes));
         for (name, change) in &changes.ftp {
-            if *change == Change::Removed {
+            if *change == ConnectionChange::Removed {
                 self.pool.remove(name);
             }
         }
@@ -246,13 +250,14 @@ async fn after(time: Option<Duration>) {
 }
 
 /// The keys of config.yaml that are others now, and hold after a restart only.
-fn not_reloadable(config: &Config, sources: &Sources) -> Result<Vec<String>, Wrong> {
+fn not_reloadable(config: &Config, sources: &ConfigSources) -> Result<Vec<String>, Wrong> {
     Ok(config.differing_keys(&Config::load(sources)?))
 }
 
 fn found(now: &Config, config: Config) -> Result<Found, Wrong> {
     let (changes, connections) = (now.changes_to(&config), &config.connections);
-    let is_there = |name: &&String| changes.local.get(*name).is_some_and(|became| *became != Change::Removed);
+    let is_there =
+        |name: &&String| changes.local.get(*name).is_some_and(|became| *became != ConnectionChange::Removed);
     let mut opened = BTreeMap::new();
     let mut wrong = Vec::new();
     for name in connections.local.keys().filter(is_there) {
@@ -265,23 +270,23 @@ fn found(now: &Config, config: Config) -> Result<Found, Wrong> {
     if wrong.is_empty() { Ok(Found { config, changes, opened }) } else { Err(Wrong(wrong)) }
 }
 
-fn reconfiguration(connections: &Connections, changes: &Changes) -> Reconfiguration {
-    let names = |change: Change| {
+fn reconfiguration(connections: &ConfiguredConnections, changes: &ConfigDiff) -> Reconfiguration {
+    let names = |change: ConnectionChange| {
         let became = changes.ftp.iter().filter(|(_, became)| **became == change);
         became.map(|(name, _)| name.clone()).collect()
     };
-    let moved = changes.local.iter().filter(|(_, became)| **became != Change::Added);
+    let moved = changes.local.iter().filter(|(_, became)| **became != ConnectionChange::Added);
     Reconfiguration {
-        added: names(Change::Added),
-        changed: names(Change::Changed),
-        removed: names(Change::Removed),
+        added: names(ConnectionChange::Added),
+        changed: names(ConnectionChange::Changed),
+        removed: names(ConnectionChange::Removed),
         moved: moved.map(|(name, _)| name.clone()).collect(),
         roots: roots(connections),
     }
 }
 
 /// Where the local connections lie.
-pub(super) fn roots(connections: &Connections) -> HashMap<String, PathBuf> {
+pub(super) fn roots(connections: &ConfiguredConnections) -> HashMap<String, PathBuf> {
     connections.local.iter().map(|(name, local)| (name.clone(), local.base_path.clone())).collect()
 }
 

@@ -17,8 +17,8 @@ use super::reference::{CompletionsArgs, ManArgs};
 use super::submit::SubmitArgs;
 use super::topics::TopicsArgs;
 use super::watch::WatchArgs;
-use crate::config::{Sources, duration};
-use crate::consume::property_problem;
+use crate::config::{ConfigSources, duration};
+use crate::kafka::property_problem;
 use service_kit::logging::{Filter, Format, InvalidFilter};
 
 /// Moves files between FTP servers and local storage: tasks come from Kafka, and each is answered there.
@@ -90,14 +90,14 @@ pub struct Files {
 impl Files {
     /// The files, with the process's environment on top.
     #[must_use]
-    pub fn sources(self) -> Sources {
-        Sources::new(self.config, self.connections, property_problem)
+    pub fn sources(self) -> ConfigSources {
+        ConfigSources::new(self.config, self.connections, property_problem)
     }
 
     /// [`Files::sources`], for commands that touch no local file: a `base_path` need not be there.
     #[must_use]
-    pub fn elsewhere(&self) -> Sources {
-        Sources::new(self.config.clone(), self.connections.clone(), property_problem).elsewhere()
+    pub fn elsewhere(&self) -> ConfigSources {
+        ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem).elsewhere()
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::config::{Config, FtpConnection, Kafka, LocalConnection, Retry};
-use crate::consume::probe;
+use crate::client::probe;
+use crate::config::{Config, FtpConnection, KafkaConfig, LocalConnection, RetryConfig};
 use crate::ftp::Session;
-use crate::storage::Storage;
+use crate::storage::LocalStorage;
 
 /// Servers tried at the same time.
 const AT_ONCE: usize = 16;
@@ -37,7 +37,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn kafka_findings(kafka: &Kafka, retry: &Retry, pod: &str) -> Vec<Finding> {
+fn kafka_findings(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Vec<Finding> {
     let begun = Instant::now();
     let brokers = kafka.bootstrap_servers.join(",");
     match probe(kafka, retry, pod) {
@@ -84,7 +84,7 @@ async fn ftp_finding(connection: &FtpConnection) -> Finding {
 }
 
 fn local_finding(connection: &LocalConnection) -> Finding {
-    let found = Storage::open(connection).and_then(|storage| storage.check()).and_then(|state| {
+    let found = LocalStorage::open(connection).and_then(|storage| storage.check()).and_then(|state| {
         state.writable?;
         Ok(format!("{}: {} GiB free", connection.base_path.display(), state.free >> 30))
     });

@@ -12,7 +12,7 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::config::Listen;
+use crate::config::ListenAddress;
 
 /// Bytes of an answer that are read at most: the metrics of thousands of connections.
 const MAX_BYTES: usize = 16 << 20;
@@ -56,7 +56,7 @@ impl Page {
     }
 
     /// That of the pod on this machine that listens here.
-    pub fn here(api: &Listen, path: &str) -> Page {
+    pub fn here(api: &ListenAddress, path: &str) -> Page {
         // Who listens everywhere listens here; a socket connects to no wildcard on every system.
         let host = match api.host.as_str() {
             "0.0.0.0" => "127.0.0.1",
@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn a_pod_that_listens_everywhere_is_asked_here() {
-        let at = |host: &str| Page::here(&Listen { host: host.into(), port: 8080 }, "/health").to_string();
+        let at =
+            |host: &str| Page::here(&ListenAddress { host: host.into(), port: 8080 }, "/health").to_string();
         assert_eq!(at("0.0.0.0"), "http://127.0.0.1:8080/health");
         assert_eq!(at("::"), "http://[::1]:8080/health");
         assert_eq!(at("10.1.2.3"), "http://10.1.2.3:8080/health");

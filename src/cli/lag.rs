@@ -16,7 +16,7 @@ use super::args::Files;
 use super::output::{Output, Table, note, print, print_json};
 use super::{EXIT_OK, Failure};
 use crate::client::{Cluster, Committed, Ends, Message, Range, Reader};
-use crate::config::{Config, Connections};
+use crate::config::{Config, ConfiguredConnections};
 use crate::offsets::Note;
 use crate::outcome::Hop;
 use crate::task::decode;
@@ -291,7 +291,7 @@ fn take(
     connections.take(connection_of(message, &config.connections), kind, written);
 }
 
-fn connection_of(message: &Message, connections: &Connections) -> String {
+fn connection_of(message: &Message, connections: &ConfiguredConnections) -> String {
     decode(message.payload.as_deref(), connections).map_or_else(|_| NO_TASK.to_owned(), |task| task.remote)
 }
 

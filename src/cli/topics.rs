@@ -48,8 +48,20 @@ Exit codes:
 struct Row {
     topic: String,
     partitions: i64,
+    /// What `--partitions` says.
+    asked_for: i32,
     /// False where it was there before.
     made: bool,
+}
+
+impl Row {
+    fn what_happened(&self) -> String {
+        match (self.made, i64::from(self.asked_for) == self.partitions) {
+            (true, _) => "made".to_owned(),
+            (false, true) => "was there".to_owned(),
+            (false, false) => format!("was there, {} asked for", self.asked_for),
+        }
+    }
 }
 
 /// Makes what is missing, in the order of the configuration.
@@ -74,7 +86,7 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, Failure> {
             Made::Now => (i64::from(topic.partitions), true),
             Made::WasThere { partitions } => (i64::try_from(partitions).unwrap_or(i64::MAX), false),
         };
-        rows.push(Row { topic: topic.name.clone(), partitions, made });
+        rows.push(Row { topic: topic.name.clone(), partitions, asked_for: topic.partitions, made });
     }
     match args.output {
         Output::Json => print_json(&serde_json::json!({ "topics": rows })),
@@ -86,8 +98,7 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, Failure> {
 fn table(rows: &[Row]) -> String {
     let mut table = Table::new(["topic", "partitions", ""]);
     for row in rows {
-        let what = if row.made { "made" } else { "was there" };
-        table.row([row.topic.clone(), row.partitions.to_string(), what.to_owned()]);
+        table.row([row.topic.clone(), row.partitions.to_string(), row.what_happened()]);
     }
     table.render()
 }

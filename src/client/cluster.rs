@@ -7,12 +7,12 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{ClientError, reading, sending};
-use crate::config::Kafka;
-use crate::consume::{LastWord, metadata_of, without_value};
+use crate::config::KafkaConfig;
+use crate::kafka::{LastConnectionError, metadata_of, partition_count, without_value};
 
 /// One request to the cluster.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ pub struct Since {
 
 /// A client that asks and never reads, joins or commits. Its calls block, for 10 s each at most.
 pub struct Cluster {
-    client: BaseConsumer<LastWord>,
+    client: BaseConsumer<LastConnectionError>,
     /// The admin client's. They hold secrets.
     properties: ClientConfig,
     brokers: String,
@@ -62,11 +62,11 @@ impl Cluster {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(kafka: &Kafka) -> Result<Cluster, ClientError> {
+    pub fn new(kafka: &KafkaConfig) -> Result<Cluster, ClientError> {
         let mut properties = reading(kafka, DEFAULTS);
         // The ends that are wanted are those of all records, also of transactions that are still open.
         properties.set("isolation.level", "read_uncommitted");
-        let client = properties.create_with_context(LastWord::default()).map_err(without_value);
+        let client = properties.create_with_context(LastConnectionError::default()).map_err(without_value);
         Ok(Cluster {
             client: client.map_err(ClientError::at("kafka.properties"))?,
             properties: sending(kafka, &[]),
@@ -77,7 +77,7 @@ impl Cluster {
     /// Says what was asked, and what librdkafka has said last of its connections where no broker answered.
     fn failed(&self, what: &str, error: KafkaError) -> ClientError {
         let doing = format!("asking {} {what}", self.brokers);
-        ClientError::unanswered(doing, error, &LastWord::of(&self.client))
+        ClientError::unanswered(doing, error, &LastConnectionError::of(&self.client))
     }
 
     /// A topic's partitions; `None` where there is no such topic.
@@ -86,17 +86,8 @@ impl Cluster {
     /// The brokers do not answer, or do not let this user see it.
     pub fn partitions(&self, topic: &str) -> Result<Option<Vec<i32>>, ClientError> {
         let failed = |error| self.failed(&format!("for the partitions of {topic}"), error);
-        let metadata = self.client.fetch_metadata(Some(topic), REQUEST).map_err(failed)?;
-        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-            return Ok(None);
-        };
-        match found.error().map(RDKafkaErrorCode::from) {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-            Some(code) => Err(failed(KafkaError::MetadataFetch(code))),
-            None => {
-                Ok(Some(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()))
-            }
-        }
+        let count = partition_count(self.client.client(), topic, REQUEST).map_err(failed)?;
+        Ok(count.map(|count| (0..i32::try_from(count).unwrap_or(i32::MAX)).collect()))
     }
 
     /// Where each partition of a topic begins and ends now; `None` where there is no such topic.

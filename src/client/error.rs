@@ -37,7 +37,7 @@ pub enum ClientError {
 impl ClientError {
     /// Says what was asked, and why nobody answered where nobody did.
     pub(super) fn unanswered(doing: String, error: KafkaError, why: &str) -> ClientError {
-        if crate::consume::is_nobodys(&error) {
+        if crate::kafka::is_unanswered(&error) {
             return ClientError::Unanswered { doing, why: why.to_owned() };
         }
         ClientError::at(doing)(error)
@@ -50,7 +50,7 @@ impl ClientError {
             let fenced = [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced];
             match error.rdkafka_error_code() {
                 Some(code) if fenced.contains(&code) => ClientError::Fenced,
-                _ => ClientError::Kafka { doing, error: crate::consume::without_value(error) },
+                _ => ClientError::Kafka { doing, error: crate::kafka::without_value(error) },
             }
         }
     }

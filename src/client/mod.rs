@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cluster   which partitions there are, where they begin and end, what the group has committed
+//! probe     what `check` says of the topics
 //! reader    records from given offsets, read_committed; it never joins a group and never commits
 //! topics    makes those that are not there
 //! sender    an idempotent producer whose delivery is known for each record; or a transactional one
@@ -12,27 +13,29 @@
 
 mod cluster;
 mod error;
+mod probe;
 mod reader;
 mod sender;
 mod topics;
 
 pub use cluster::{Cluster, Committed, Ends, Since};
 pub use error::ClientError;
+pub use probe::{TopicState, probe};
 pub use reader::{Message, Range, Reader};
 pub use sender::{Outgoing, Sender};
 pub use topics::{Made, NewTopic, Topics};
 
 use rdkafka::ClientConfig;
 
-use crate::config::Kafka;
-use crate::consume::{Role, client_properties};
+use crate::config::KafkaConfig;
+use crate::kafka::{ClientKind, client_properties};
 
 /// What these clients are called at the brokers, behind `ftp-pooler-`.
 const NAME: &str = "tools";
 
 /// The configuration's properties for a client that reads and never joins. Holds secrets: never to be logged.
-fn reading(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
-    let mut properties = client_properties(kafka, NAME, Role::Consumer, defaults);
+fn reading(kafka: &KafkaConfig, defaults: &[(&str, &str)]) -> ClientConfig {
+    let mut properties = client_properties(kafka, NAME, ClientKind::Consumer, defaults);
     // What is only about being a member, and may not fit together without the rest of it.
     for member in ["group.protocol", "group.remote.assignor", "session.timeout.ms", "heartbeat.interval.ms"] {
         properties.remove(member);
@@ -40,11 +43,10 @@ fn reading(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
     // librdkafka wants a name for a group even where there is none; the cluster is asked for this one's offsets.
     properties.set("group.id", &kafka.consumer_group);
     properties.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-    properties.set("allow.auto.create.topics", "false");
     properties
 }
 
 /// The same for a client that sends.
-fn sending(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
-    client_properties(kafka, NAME, Role::Producer, defaults)
+fn sending(kafka: &KafkaConfig, defaults: &[(&str, &str)]) -> ClientConfig {
+    client_properties(kafka, NAME, ClientKind::Producer, defaults)
 }

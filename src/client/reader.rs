@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{ClientError, reading};
-use crate::config::Kafka;
-use crate::consume::without_value;
+use crate::config::KafkaConfig;
+use crate::kafka::{headers_of, without_value};
 use crate::record::Header;
 
 /// Defaults that `kafka.properties` may override: memory stays flat however much there is to read.
@@ -79,7 +79,7 @@ impl Reader {
     /// # Errors
     /// A property that librdkafka does not take.
     pub fn open(
-        kafka: &Kafka,
+        kafka: &KafkaConfig,
         from: impl IntoIterator<Item = (Arc<str>, i32, i64)>,
     ) -> Result<Reader, ClientError> {
         let failed = || ClientError::at("reading from Kafka");
@@ -118,17 +118,13 @@ impl Reader {
 
     fn owned(&self, message: &BorrowedMessage<'_>) -> Message {
         let known = self.topics.iter().find(|topic| ***topic == *message.topic());
-        let header = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-            key: header.key.to_owned(),
-            value: header.value.map(<[u8]>::to_vec),
-        };
         Message {
             topic: known.cloned().unwrap_or_else(|| message.topic().into()),
             partition: message.partition(),
             offset: message.offset(),
             timestamp_ms: message.timestamp().to_millis(),
             key: message.key().map(<[u8]>::to_vec),
-            headers: message.headers().map(|all| all.iter().map(header).collect()).unwrap_or_default(),
+            headers: headers_of(message),
             payload: message.payload().map(<[u8]>::to_vec),
         }
     }
@@ -139,7 +135,7 @@ impl Reader {
     /// [`ClientError::Stalled`] where nothing moves for 30 s: the brokers are away, or somebody's transaction
     /// is open. What `take` had until then it had.
     pub fn read_all(
-        kafka: &Kafka,
+        kafka: &KafkaConfig,
         ranges: &[Range],
         mut take: impl FnMut(Message) -> bool,
     ) -> Result<(), ClientError> {

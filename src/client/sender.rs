@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 use super::{ClientError, sending};
-use crate::config::Kafka;
-use crate::consume::without_value;
+use crate::config::KafkaConfig;
+use crate::kafka::{to_headers, without_value};
 
 /// Defaults that `kafka.properties` may override: some throughput, and a bound on memory.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -25,8 +24,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("topic.metadata.propagation.max.ms", "5000"),
 ];
 /// Every record is acknowledged by all in-sync replicas, once and in order.
-const FIXED: &[(&str, &str)] =
-    &[("acks", "all"), ("enable.idempotence", "true"), ("allow.auto.create.topics", "false")];
+const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")];
 /// A process that dies leaves its transaction open for this long. librdkafka wants the other two within it.
 const TRANSACTION: &[(&str, &str)] =
     &[("transaction.timeout.ms", "30000"), ("message.timeout.ms", "25000"), ("socket.timeout.ms", "20000")];
@@ -96,7 +94,7 @@ impl Sender {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn open(kafka: &Kafka) -> Result<Sender, ClientError> {
+    pub fn open(kafka: &KafkaConfig) -> Result<Sender, ClientError> {
         Sender::with(kafka, None)
     }
 
@@ -105,7 +103,7 @@ impl Sender {
     ///
     /// # Errors
     /// The brokers do not answer, or refuse the id.
-    pub fn open_transactional(kafka: &Kafka, id: &str) -> Result<Sender, ClientError> {
+    pub fn open_transactional(kafka: &KafkaConfig, id: &str) -> Result<Sender, ClientError> {
         let sender = Sender::with(kafka, Some(id))?;
         again(|| sender.producer.init_transactions(CALL))
             .map_err(ClientError::at(format!("beginning as the transactional producer {id}")))?;
@@ -115,13 +113,13 @@ impl Sender {
     /// Bytes of a record's value that may be sent: librdkafka's `message.max.bytes`, which the configuration may
     /// set, less what a key and headers take.
     #[must_use]
-    pub fn max_value_bytes(kafka: &Kafka) -> usize {
+    pub fn max_value_bytes(kafka: &KafkaConfig) -> usize {
         let properties = sending(kafka, DEFAULTS);
         let most = properties.get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
         most.unwrap_or(MESSAGE_MAX_BYTES).saturating_sub(ENVELOPE_BYTES)
     }
 
-    fn with(kafka: &Kafka, id: Option<&str>) -> Result<Sender, ClientError> {
+    fn with(kafka: &KafkaConfig, id: Option<&str>) -> Result<Sender, ClientError> {
         let mut properties = sending(kafka, DEFAULTS);
         for (key, value) in FIXED.iter().chain(id.map_or(&[][..], |_| TRANSACTION)) {
             properties.set(*key, *value);
@@ -147,13 +145,7 @@ impl Sender {
             let mut out: BaseRecord<'_, [u8], [u8], ()> =
                 BaseRecord::to(record.topic).payload(record.payload);
             out.key = record.key;
-            if !record.headers.is_empty() {
-                let add = |all: OwnedHeaders, (key, value): &(&str, Option<&[u8]>)| {
-                    all.insert(KafkaHeader { key, value: *value })
-                };
-                let none = OwnedHeaders::new_with_capacity(record.headers.len());
-                out = out.headers(record.headers.iter().fold(none, add));
-            }
+            out.headers = to_headers(record.headers.iter().copied());
             match self.producer.send(out) {
                 Ok(()) => break,
                 Err((error, _)) => {

@@ -7,8 +7,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{ClientError, Cluster, sending};
-use crate::config::{Kafka, Retry};
-use crate::consume::{retry_topic_settings, without_value};
+use crate::config::{KafkaConfig, RetryConfig};
+use crate::kafka::{retry_topic_settings, without_value};
 
 /// One request to the cluster.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ pub struct NewTopic {
 impl NewTopic {
     /// With the settings that a retry topic needs.
     #[must_use]
-    pub fn for_retries(self, retry: &Retry) -> NewTopic {
+    pub fn for_retries(self, retry: &RetryConfig) -> NewTopic {
         NewTopic { settings: retry_topic_settings(retry).into(), ..self }
     }
 }
@@ -64,7 +64,7 @@ impl Topics {
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(kafka: &Kafka) -> Result<Topics, ClientError> {
+    pub fn new(kafka: &KafkaConfig) -> Result<Topics, ClientError> {
         let admin = sending(kafka, DEFAULTS).create().map_err(without_value);
         Ok(Topics {
             admin: admin.map_err(ClientError::at("kafka.properties"))?,
@@ -89,23 +89,31 @@ impl Topics {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ClientError::Stalled(format!("{}: {error}", doing())))?;
         let answered = runtime.block_on(self.admin.create_topics([&new], &options)).map_err(failed)?;
-        match answered.into_iter().next() {
-            // Somebody else was faster.
-            Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
+        let is_ours = match answered.into_iter().next() {
+            Some(Ok(_)) => true,
+            // Somebody else was faster, with partitions of their own.
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => false,
             Some(Err((_, code))) => return Err(failed(KafkaError::AdminOp(code))),
             None => return Err(failed(KafkaError::AdminOp(RDKafkaErrorCode::Fail))),
-        }
+        };
+        let partitions = self.wait_until_known(&topic.name)?;
+        Ok(if is_ours { Made::Now } else { Made::WasThere { partitions } })
+    }
+
+    /// How many partitions a topic has that was just created, by whomever.
+    fn wait_until_known(&self, topic: &str) -> Result<usize, ClientError> {
         let begun = Instant::now();
-        while self.cluster.partitions(&topic.name)?.is_none() {
+        loop {
+            if let Some(partitions) = self.cluster.partitions(topic)? {
+                return Ok(partitions.len());
+            }
             if begun.elapsed() > KNOWN_WITHIN {
                 return Err(ClientError::Stalled(format!(
-                    "topic {} was made, and after {} s the brokers do not know it yet",
-                    topic.name,
+                    "topic {topic} was made, and after {} s the brokers do not know it yet",
                     KNOWN_WITHIN.as_secs()
                 )));
             }
             std::thread::sleep(PAUSE);
         }
-        Ok(Made::Now)
     }
 }

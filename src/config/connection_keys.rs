@@ -164,7 +164,7 @@ pub const TLS_PIN: Key = key(
     "tls_pin",
     Kind::Pins,
     Told("none"),
-    "Trust these certificates and no others, whatever their issuer, name and date: the SHA-256 of a \
+    "CertificateTrust these certificates and no others, whatever their issuer, name and date: the SHA-256 of a \
      certificate in hex, or `sha256//` and that of its public key in base64; several with commas.",
 );
 pub const MAX_SESSION_AGE: Key = key(

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection_keys::{self as keys, FOREIGN, Foreign, Taken};
-use super::encoding::Encoding;
+use super::encoding::NameEncoding;
 use super::entry::{At, Entry, Said};
 use super::environment::{ConnectionVariable, normalized};
-use super::errors::{Mistakes, Place};
+use super::errors::{Mistakes, SourceLocation};
 use super::ini::{self, Section};
 use super::kind::{charset, quoted};
+use super::network;
 use super::password;
-use super::reading::{Reading, Scope};
+use super::section_reader::{Reading, Scope};
 use super::tls;
-use super::way;
-use super::{Connections, FtpConnection, LocalConnection, MinRate, RenameOver, Timeouts, TlsMode};
+use super::{
+    ConfiguredConnections, FtpConnection, LocalConnection, MinRate, RenameOver, SessionTimeouts, TlsMode,
+};
 use crate::text::nearest;
 
 /// OpenSSL forgets a TLS session 300 s after it was made, and then no data connection can resume it.
@@ -39,14 +41,14 @@ pub(super) fn read(
     variables: Vec<ConnectionVariable>,
     max_sessions: usize,
     mistakes: &mut Mistakes,
-) -> Connections {
+) -> ConfiguredConnections {
     let mut sections = file.text.map(|text| ini::read(text, file.path, mistakes)).unwrap_or_default();
     let in_file = !sections.is_empty();
     if file.text.is_some() && !in_file && (file.had_connections || variables.is_empty()) {
         mistakes.in_file(file.path, None, "has no connection; expected sections such as [remote-ftp]");
     }
     let only_variables = override_sections(&mut sections, variables, mistakes);
-    let mut connections = Connections { in_file, ..Connections::default() };
+    let mut connections = ConfiguredConnections { in_file, ..ConfiguredConnections::default() };
     for (name, section) in sections {
         let line = (!only_variables.contains_key(&name)).then_some(section.line);
         let scope = Scope { name: &name, line };
@@ -83,7 +85,7 @@ fn override_sections(
             (Some(one), Some(other)) => {
                 let At::Variable(variable) = &entry.at else { continue };
                 let problem = format!("means [{one}] as well as [{other}]; rename one of them");
-                mistakes.add(Place::Environment, variable, problem);
+                mistakes.add(SourceLocation::Environment, variable, problem);
                 continue;
             }
             (None, _) => {
@@ -122,7 +124,7 @@ fn kind(reading: &mut Reading<'_>, only_variables: Option<&String>) -> Option<Ty
 
 fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnection {
     let pass = password::take(reading);
-    let way = way::take(reading);
+    let network = network::take(reading);
     let path_root = path_root(reading);
     let rename_over = match reading.text(&keys::RENAME_OVER).as_str() {
         "delete_first" => RenameOver::DeleteFirst,
@@ -140,12 +142,12 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
         max_session_age: reading.time_if_set(&keys::MAX_SESSION_AGE).or(standard_age),
         max_session_transfers: Some(reading.number(&keys::MAX_SESSION_TRANSFERS)).filter(|most| *most > 0),
         tls,
-        way,
+        network,
         path_root,
         disable_epsv: reading.flag(&keys::DISABLE_EPSV),
         disable_utf8: reading.flag(&keys::DISABLE_UTF8),
         charset: charset(&reading.text(&keys::CHARSET)).ok().filter(|charset| *charset != encoding_rs::UTF_8),
-        encoding: reading.text_if_set(&keys::ENCODING).and_then(|text| Encoding::parse(&text).ok()),
+        encoding: reading.text_if_set(&keys::ENCODING).and_then(|text| NameEncoding::parse(&text).ok()),
         writing_mdtm: reading.flag(&keys::WRITING_MDTM),
         idle_timeout: reading.time_if_set(&keys::IDLE_TIMEOUT),
         rename_over,
@@ -155,7 +157,7 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
             bytes_per_second: reading.number(&keys::MIN_RATE),
             window: reading.time(&keys::MIN_RATE_WINDOW),
         },
-        timeouts: Timeouts {
+        timeouts: SessionTimeouts {
             connect: reading.time(&keys::CONNECT_TIMEOUT),
             greeting: reading.time(&keys::GREETING_TIMEOUT),
             login: reading.time(&keys::LOGIN_TIMEOUT),

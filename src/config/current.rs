@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::Config;
 
 /// Shared by all who must know what holds now. Neither lock is ever held for longer than a copy takes.
-pub struct Current {
+pub struct CurrentConfig {
     config: RwLock<Arc<Config>>,
     last: Mutex<LastReload>,
 }
@@ -60,12 +60,12 @@ impl LastReload {
     }
 }
 
-impl Current {
+impl CurrentConfig {
     /// As it was read at the start.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
         let last = LastReload::at_the_start();
-        Arc::new(Current { config: RwLock::new(Arc::new(config)), last: Mutex::new(last) })
+        Arc::new(CurrentConfig { config: RwLock::new(Arc::new(config)), last: Mutex::new(last) })
     }
 
     /// What holds now. Whoever keeps it goes on with what held when they asked.
@@ -105,7 +105,7 @@ impl Current {
     }
 }
 
-impl fmt::Debug for Current {
+impl fmt::Debug for CurrentConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Current").field("last", &self.last_reload()).finish_non_exhaustive()
     }

@@ -58,7 +58,7 @@ const CLASSES: &[(&str, u32, &[char])] = &[
 const CTL: u32 = 1 << 16;
 
 /// rclone's own form of a name, in which its users write them: Slash, Del, Ctl, Dot.
-const STANDARD: Encoding = Encoding(1 << 1 | 1 << 15 | CTL | DOT);
+const STANDARD: NameEncoding = NameEncoding(1 << 1 | 1 << 15 | CTL | DOT);
 
 const LEFT: &[(u32, &[char])] =
     &[(LEFT_SPACE, &[' ']), (LEFT_PERIOD, &['.']), (LEFT_TILDE, &['~']), (LEFT_BLANKS, BLANKS)];
@@ -66,19 +66,19 @@ const RIGHT: &[(u32, &[char])] = &[(RIGHT_SPACE, &[' ']), (RIGHT_PERIOD, &['.'])
 
 /// A set of classes of characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Encoding(u32);
+pub struct NameEncoding(u32);
 
-impl std::str::FromStr for Encoding {
+impl std::str::FromStr for NameEncoding {
     type Err = String;
 
     /// Reads names of classes with commas, or their bits as a number.
-    fn from_str(text: &str) -> Result<Encoding, String> {
-        Encoding::parse(text)
+    fn from_str(text: &str) -> Result<NameEncoding, String> {
+        NameEncoding::parse(text)
     }
 }
 
-impl Encoding {
-    pub(super) fn parse(text: &str) -> Result<Encoding, String> {
+impl NameEncoding {
+    pub(super) fn parse(text: &str) -> Result<NameEncoding, String> {
         let mut mask = 0;
         for part in text.split(',').map(str::trim) {
             let class = CLASSES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(part));
@@ -91,7 +91,7 @@ impl Encoding {
                 format!("found {}; expected {}", super::kind::quoted(part), names.join(", "))
             })?;
         }
-        Ok(Encoding(mask))
+        Ok(NameEncoding(mask))
     }
 
     /// The names of its classes.
@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     fn on_server(encoding: &str, path: &str) -> String {
-        Encoding::parse(encoding).unwrap().on_server(path)
+        NameEncoding::parse(encoding).unwrap().on_server(path)
     }
 
     /// The default of rclone's FTP backend.
@@ -315,10 +315,12 @@ mod tests {
     #[test]
     fn a_class_that_nobody_knows_is_named() {
         assert!(
-            Encoding::parse("Slash,Klingon").unwrap_err().starts_with("found `Klingon`; expected None, Raw,")
+            NameEncoding::parse("Slash,Klingon")
+                .unwrap_err()
+                .starts_with("found `Klingon`; expected None, Raw,")
         );
-        assert_eq!(Encoding::parse(FTP).unwrap().names(), "Slash,Del,Ctl,RightSpace,Dot");
-        assert_eq!(Encoding::parse("none").unwrap().names(), "None");
+        assert_eq!(NameEncoding::parse(FTP).unwrap().names(), "Slash,Del,Ctl,RightSpace,Dot");
+        assert_eq!(NameEncoding::parse("none").unwrap().names(), "None");
     }
 
     #[test]
@@ -331,11 +333,11 @@ mod tests {
             ("RightPeriod", "a．"),
         ];
         for (encoding, listed) in cases {
-            let encoding = Encoding::parse(encoding).unwrap();
+            let encoding = NameEncoding::parse(encoding).unwrap();
             let said = encoding.from_server(listed);
             assert_eq!(encoding.on_server(&said), listed, "{said}");
         }
-        assert_eq!(Encoding::parse("LeftSpace").unwrap().from_server("␠x"), " x");
+        assert_eq!(NameEncoding::parse("LeftSpace").unwrap().from_server("␠x"), " x");
     }
 
     proptest! {
@@ -346,7 +348,7 @@ mod tests {
 
         #[test]
         fn what_is_on_the_server_is_found_there_again(mask in 0_u32..1 << 28, name in "[a\\t :␡‛＊．. ␠~]{1,6}") {
-            let encoding = Encoding(mask & !RAW);
+            let encoding = NameEncoding(mask & !RAW);
             let listed = encoding.on_server(&name);
             prop_assert_eq!(encoding.on_server(&encoding.from_server(&listed)), listed);
         }
@@ -355,7 +357,7 @@ mod tests {
         fn different_names_stay_different(mask in 0_u32..1 << 28, one in "[a\\t /*:␡‛＊．. ␠]{1,6}", other in "[a\\t /*:␡‛＊．. ␠]{1,6}") {
             // Together with these rclone's Dot makes one of `..` and `.．`.
             let dots = if mask & (LEFT_PERIOD | RIGHT_PERIOD) == 0 { 0 } else { DOT };
-            let encoding = Encoding(mask & !RAW & !dots);
+            let encoding = NameEncoding(mask & !RAW & !dots);
             let (one, other) = (one.replace('/', ""), other.replace('/', ""));
             prop_assume!(one != other);
             prop_assert_ne!(encoding.encode(&one), encoding.encode(&other));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::entry::{At, Entry, Said};
-use super::errors::{Mistakes, Place};
+use super::errors::{Mistakes, SourceLocation};
 use super::keys;
 
 /// What our variables begin with, in any case.
@@ -44,11 +44,11 @@ pub(super) fn read(variables: &[(OsString, OsString)], mistakes: &mut Mistakes) 
         let Some(name) = name.to_str() else { continue };
         let Some(rest) = strip_prefix(name) else { continue };
         let Some(value) = value.to_str() else {
-            mistakes.add(Place::Environment, name, "is not UTF-8");
+            mistakes.add(SourceLocation::Environment, name, "is not UTF-8");
             continue;
         };
         if let Some(other) = seen.insert(rest.to_ascii_lowercase(), name) {
-            mistakes.add(Place::Environment, name, format!("is the same key as {other}"));
+            mistakes.add(SourceLocation::Environment, name, format!("is the same key as {other}"));
             continue;
         }
         let entry = Entry { said: Said::One(value.to_owned()), at: At::Variable(name.to_owned()) };

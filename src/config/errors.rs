@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 /// What is wrong with the configuration, a line each; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<ConfigError>,
 }
 
 impl ConfigErrors {
     /// In the order in which a reader finds them: config.yaml, connections.ini, environment, by line.
     #[must_use]
-    pub fn mistakes(&self) -> &[Mistake] {
+    pub fn mistakes(&self) -> &[ConfigError] {
         &self.mistakes
     }
 }
@@ -33,18 +33,18 @@ impl std::error::Error for ConfigErrors {}
 
 /// One mistake: where, at which key, what, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    pub place: Place,
+pub struct ConfigError {
+    pub place: SourceLocation,
     /// The key (`kafka.input_topic`, `[remote-ftp] port`) or the variable; empty where the whole file is meant.
     pub key: String,
     pub problem: String,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match &self.place {
-            Place::File { path, .. } => path,
-            Place::Environment => "environment",
+            SourceLocation::File { path, .. } => path,
+            SourceLocation::Environment => "environment",
         };
         write!(f, "{place}: ")?;
         if !self.key.is_empty() {
@@ -54,7 +54,7 @@ impl fmt::Display for Mistake {
         let problem: String = self.problem.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         f.write_str(&problem)?;
         match &self.place {
-            Place::File { line: Some(line), .. } => write!(f, " (line {line})"),
+            SourceLocation::File { line: Some(line), .. } => write!(f, " (line {line})"),
             _ => Ok(()),
         }
     }
@@ -62,7 +62,7 @@ impl fmt::Display for Mistake {
 
 /// Where a mistake stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum SourceLocation {
     /// Lines are counted from 1.
     File {
         path: String,
@@ -74,17 +74,17 @@ pub enum Place {
 /// Collects mistakes while the configuration is read, and which files it is read from.
 #[derive(Debug, Default)]
 pub(super) struct Mistakes {
-    found: Vec<Mistake>,
+    found: Vec<ConfigError>,
     files: Vec<PathBuf>,
 }
 
 impl Mistakes {
-    pub fn add(&mut self, place: Place, key: impl Into<String>, problem: impl Into<String>) {
-        self.found.push(Mistake { place, key: key.into(), problem: problem.into() });
+    pub fn add(&mut self, place: SourceLocation, key: impl Into<String>, problem: impl Into<String>) {
+        self.found.push(ConfigError { place, key: key.into(), problem: problem.into() });
     }
 
     pub fn in_file(&mut self, path: &str, line: Option<usize>, problem: impl Into<String>) {
-        self.add(Place::File { path: path.to_owned(), line }, "", problem);
+        self.add(SourceLocation::File { path: path.to_owned(), line }, "", problem);
     }
 
     /// This file is read, or should have been: what is wrong may be put right by a change of it.

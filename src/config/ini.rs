@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::entry::{At, Entry, Said};
-use super::errors::{Mistakes, Place};
+use super::errors::{Mistakes, SourceLocation};
 
 /// A section, with its keys as they were written.
 pub(super) struct Section {
@@ -54,7 +54,7 @@ pub(super) fn read(text: &str, path: &str, mistakes: &mut Mistakes) -> BTreeMap<
             (Some(name), Some((key, value))) => {
                 let Some(section) = sections.get_mut(name) else { continue };
                 let Err(problem) = section.set(key.trim(), value.trim(), number) else { continue };
-                let place = Place::File { path: path.to_owned(), line: Some(number) };
+                let place = SourceLocation::File { path: path.to_owned(), line: Some(number) };
                 mistakes.add(place, format!("[{name}] {}", key.trim()), problem);
                 continue;
             }

@@ -78,7 +78,7 @@ pub const DELIVERY: Key = key(
     "kafka.delivery",
     Kind::Choice { known: &["exactly_once", "at_least_once"], later: &[] },
     Is("exactly_once"),
-    "How an answer and its task's offset are tied: exactly_once puts both into one Kafka transaction, so that a \
+    "How an answer and its task's offset are tied: exactly_once puts both into one KafkaConfig transaction, so that a \
      consumer with isolation.level read_committed sees each answer once, whatever dies; at_least_once, for brokers \
      without transactions, commits the offset once the brokers have acknowledged the answer.",
 );

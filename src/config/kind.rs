@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use super::encoding::Encoding;
+use super::encoding::NameEncoding;
 use super::{duration, size};
 
 /// What a key takes. Reading, ranges, error texts and the documentation all come from here.
@@ -97,7 +97,7 @@ impl Kind {
             Kind::Path => path(text).map(Value::Text),
             Kind::Collector => collector(text).map(Value::Text),
             Kind::Charset => charset(text).map(|_| Value::Text(text.to_owned())),
-            Kind::Encoding => Encoding::parse(text).map(|_| Value::Text(text.to_owned())),
+            Kind::Encoding => NameEncoding::parse(text).map(|_| Value::Text(text.to_owned())),
             Kind::Pins => Ok(Value::Text(text.to_owned())),
         }
     }

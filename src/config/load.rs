@@ -11,10 +11,11 @@ use super::connections;
 use super::entry::{Entry, Said};
 use super::environment::{self, Environment};
 use super::errors::{ConfigErrors, Mistakes};
-use super::reading::Reading;
+use super::section_reader::Reading;
 use super::{
-    Config, Connections, Delivery, Kafka, Listen, Pod, Pool, Reload, Retry, Shutdown, Sweep, Traces,
-    Transfers, keys, properties, token, yaml,
+    Config, ConfiguredConnections, DeliveryGuarantee, KafkaConfig, ListenAddress, PodConfig, PoolConfig,
+    ReloadConfig, RetryConfig, ShutdownConfig, SweepConfig, TracesConfig, TransferConfig, api_token, keys,
+    properties, yaml,
 };
 use crate::digest::Algorithm;
 
@@ -26,7 +27,7 @@ const CONNECTIONS_FILE: &str = "connections.ini";
 
 /// Where the configuration comes from.
 #[derive(Clone)]
-pub struct Sources {
+pub struct ConfigSources {
     /// config.yaml.
     pub config: PathBuf,
     /// connections.ini; beside config.yaml where `None`.
@@ -41,7 +42,7 @@ pub struct Sources {
     pub needs_directories: bool,
 }
 
-impl Sources {
+impl ConfigSources {
     /// These files and the process's environment.
     pub fn new(
         config: PathBuf,
@@ -49,7 +50,7 @@ impl Sources {
         property: fn(&str, &str) -> Option<&'static str>,
     ) -> Self {
         let environment = std::env::vars_os().collect();
-        Sources { config, connections, environment, property, needs_directories: true }
+        ConfigSources { config, connections, environment, property, needs_directories: true }
     }
 
     /// Where connections.ini is, or should be.
@@ -60,11 +61,11 @@ impl Sources {
     /// For a process that touches no local file.
     #[must_use]
     pub fn elsewhere(self) -> Self {
-        Sources { needs_directories: false, ..self }
+        ConfigSources { needs_directories: false, ..self }
     }
 }
 
-impl std::fmt::Debug for Sources {
+impl std::fmt::Debug for ConfigSources {
     /// Without the environment, which holds passwords.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sources")
@@ -79,7 +80,7 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake in the files and the environment, at once.
-    pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
+    pub fn load(sources: &ConfigSources) -> Result<Config, ConfigErrors> {
         let mut mistakes = Mistakes::default();
         let Environment { settings, connections } = environment::read(&sources.environment, &mut mistakes);
         let path = sources.config.display().to_string();
@@ -102,7 +103,7 @@ fn settings_of(
 ) -> Config {
     let lines = Lines::of(&reading.entries);
     let config = Config {
-        kafka: Kafka {
+        kafka: KafkaConfig {
             bootstrap_servers: reading.list(&keys::BOOTSTRAP_SERVERS),
             consumer_group: reading.text(&keys::CONSUMER_GROUP),
             input_topic: reading.text(&keys::INPUT_TOPIC),
@@ -113,12 +114,12 @@ fn settings_of(
             static_membership: reading.flag(&keys::STATIC_MEMBERSHIP),
             properties: properties::take(&mut reading, property),
         },
-        retry: Retry {
+        retry: RetryConfig {
             enabled: reading.flag(&keys::RETRY_ENABLED),
             delay: reading.time(&keys::RETRY_DELAY),
             max_deferral: reading.time(&keys::MAX_DEFERRAL),
         },
-        pool: Pool {
+        pool: PoolConfig {
             max_sessions_per_pod: reading.count(&keys::MAX_SESSIONS_PER_POD),
             max_sessions_per_connection: reading.count(&keys::MAX_SESSIONS_PER_CONNECTION),
             session_timeout: reading.time(&keys::SESSION_TIMEOUT),
@@ -126,29 +127,34 @@ fn settings_of(
             max_waiting_bytes: reading.count(&keys::MAX_WAITING_BYTES),
             slow_task: reading.time(&keys::SLOW_TASK),
         },
-        api: Listen { host: reading.text(&keys::API_HOST), port: reading.port(&keys::API_PORT) },
-        api_token: token::take(&mut reading).map(Arc::new),
-        metrics: Listen { host: reading.text(&keys::METRICS_HOST), port: reading.port(&keys::METRICS_PORT) },
-        shutdown: Shutdown { drain: reading.time(&keys::DRAIN) },
-        reload: Reload { every: Some(reading.time(&keys::RELOAD_EVERY)).filter(|every| !every.is_zero()) },
-        sweep: Sweep { every: reading.time(&keys::SWEEP_EVERY) },
-        traces: Traces {
+        api: ListenAddress { host: reading.text(&keys::API_HOST), port: reading.port(&keys::API_PORT) },
+        api_token: api_token::take(&mut reading).map(Arc::new),
+        metrics: ListenAddress {
+            host: reading.text(&keys::METRICS_HOST),
+            port: reading.port(&keys::METRICS_PORT),
+        },
+        shutdown: ShutdownConfig { drain: reading.time(&keys::DRAIN) },
+        reload: ReloadConfig {
+            every: Some(reading.time(&keys::RELOAD_EVERY)).filter(|every| !every.is_zero()),
+        },
+        sweep: SweepConfig { every: reading.time(&keys::SWEEP_EVERY) },
+        traces: TracesConfig {
             endpoint: reading.text_if_set(&keys::TRACES_ENDPOINT),
             percent: u8::try_from(reading.number(&keys::TRACES_PERCENT)).unwrap_or_default(),
         },
-        pod: Pod { name: reading.text_if_set(&keys::POD_NAME).unwrap_or(host_name) },
-        transfer: Transfers { hash: Algorithm::from_name(&reading.text(&keys::TRANSFER_HASH)) },
-        connections: Connections::default(),
+        pod: PodConfig { name: reading.text_if_set(&keys::POD_NAME).unwrap_or(host_name) },
+        transfer: TransferConfig { hash: Algorithm::from_name(&reading.text(&keys::TRANSFER_HASH)) },
+        connections: ConfiguredConnections::default(),
     };
     reading.refuse_the_rest(keys::ALL);
     check_together(&config, &lines, &mut reading);
     config
 }
 
-fn delivery(reading: &mut Reading<'_>) -> Delivery {
+fn delivery(reading: &mut Reading<'_>) -> DeliveryGuarantee {
     match reading.text(&keys::DELIVERY).as_str() {
-        "exactly_once" => Delivery::ExactlyOnce,
-        _ => Delivery::AtLeastOnce, // the key's kind lets nothing else through
+        "exactly_once" => DeliveryGuarantee::ExactlyOnce,
+        _ => DeliveryGuarantee::AtLeastOnce, // the key's kind lets nothing else through
     }
 }
 
@@ -174,7 +180,7 @@ fn check_together(config: &Config, lines: &Lines, reading: &mut Reading<'_>) {
     }
 }
 
-fn overlap(a: &Listen, b: &Listen) -> bool {
+fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     let is_any = |host: &str| matches!(host, "0.0.0.0" | "::");
     a.port != 0 && a.port == b.port && (a.host == b.host || is_any(&a.host) || is_any(&b.host))
 }
@@ -195,11 +201,11 @@ impl Lines {
 
 /// `config` is what holds: nothing yet at the start, and what was read last whenever it is read again.
 pub(super) fn read_connections(
-    sources: &Sources,
+    sources: &ConfigSources,
     variables: Vec<environment::ConnectionVariable>,
     config: &Config,
     mistakes: &mut Mistakes,
-) -> Connections {
+) -> ConfiguredConnections {
     let path = sources.connections_file();
     let had_connections = config.connections.in_file;
     let may_be_missing = sources.connections.is_none() && !variables.is_empty() && !had_connections;

@@ -10,53 +10,53 @@
 //! text means. That is why no general configuration crate merges them: it would give types to values before
 //! their keys are known, forget lines and variables, and stop at the first mistake.
 
-mod changes;
+mod api_token;
 mod connection_keys;
 mod connections;
 mod current;
-mod document;
+mod diff;
+mod docs;
+mod dump;
 pub(crate) mod duration;
-mod effective;
 mod encoding;
 mod entry;
 mod environment;
 mod errors;
+mod file_watcher;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod ini;
 mod keys;
 mod kind;
 mod load;
+mod network;
 mod obscure;
 mod password;
 mod properties;
-mod rclone;
-mod reading;
-mod reread;
-mod seed;
+mod rclone_import;
+mod reloadable;
+mod section_reader;
 mod size;
+mod templates;
 mod tls;
-mod token;
-mod watch;
-mod way;
 mod yaml;
 
-pub use changes::{Change, Changes};
-pub use current::{Current, LastReload, ReloadResult};
-pub use document::configuration_md;
+pub use api_token::ApiToken;
+pub use current::{CurrentConfig, LastReload, ReloadResult};
+pub use diff::{ConfigDiff, ConnectionChange};
+pub use docs::configuration_md;
 pub use duration::{parse as parse_duration, show as show_duration};
-pub use encoding::Encoding;
-pub use errors::{ConfigErrors, Mistake, Place};
-pub use load::Sources;
-pub use obscure::{NotObscured, reveal};
-pub use rclone::{Imported, NotImported, import_rclone, section_names};
-pub use reread::Reread;
-pub use seed::{config_yaml, connections_ini};
+pub use encoding::NameEncoding;
+pub use errors::{ConfigError, ConfigErrors, SourceLocation};
+pub use file_watcher::{FileVersions, FileWatcher, WatchDecision};
+pub use load::ConfigSources;
+pub use network::{DataConnectionMode, NetworkOptions, ProxyKind, ProxyServer};
+pub use obscure::{RevealError, reveal};
+pub use rclone_import::{ImportError, RcloneImport, import_rclone, section_names};
+pub use reloadable::ReloadedConfig;
 pub use size::parse as parse_size;
-pub use tls::{Pin, Tls, TlsMode, Trust};
-pub use token::Token;
-pub use watch::{Look, Stamps, Watch};
-pub use way::{Data, Proxy, ProxyKind, Way};
+pub use templates::{config_yaml, connections_ini};
+pub use tls::{CertificatePin, CertificateTrust, TlsMode, TlsOptions};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -70,31 +70,31 @@ use crate::digest::Algorithm;
 /// Everything a pod needs to know, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub kafka: Kafka,
-    pub retry: Retry,
-    pub pool: Pool,
-    pub api: Listen,
+    pub kafka: KafkaConfig,
+    pub retry: RetryConfig,
+    pub pool: PoolConfig,
+    pub api: ListenAddress,
     /// Where there is one, who looks at the API must have it.
-    pub api_token: Option<Arc<Token>>,
-    pub metrics: Listen,
-    pub shutdown: Shutdown,
-    pub reload: Reload,
-    pub sweep: Sweep,
-    pub traces: Traces,
-    pub pod: Pod,
-    pub transfer: Transfers,
-    pub connections: Connections,
+    pub api_token: Option<Arc<ApiToken>>,
+    pub metrics: ListenAddress,
+    pub shutdown: ShutdownConfig,
+    pub reload: ReloadConfig,
+    pub sweep: SweepConfig,
+    pub traces: TracesConfig,
+    pub pod: PodConfig,
+    pub transfer: TransferConfig,
+    pub connections: ConfiguredConnections,
 }
 
 #[derive(Debug, Clone)]
-pub struct Kafka {
+pub struct KafkaConfig {
     pub bootstrap_servers: Vec<String>,
     pub consumer_group: String,
     pub input_topic: String,
     pub result_topic: String,
     pub fail_topic: String,
     pub retry_topic: String,
-    pub delivery: Delivery,
+    pub delivery: DeliveryGuarantee,
     /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
     pub static_membership: bool,
     /// Passed through to librdkafka; values may be secrets (`sasl.password`), so all are.
@@ -103,7 +103,7 @@ pub struct Kafka {
 
 /// How tasks are deferred through `kafka.retry_topic`.
 #[derive(Debug, Clone)]
-pub struct Retry {
+pub struct RetryConfig {
     pub enabled: bool,
     /// How long a task stays in the topic each time.
     pub delay: Duration,
@@ -113,7 +113,7 @@ pub struct Retry {
 
 /// How an answer and its task's offset are tied together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
+pub enum DeliveryGuarantee {
     /// The answer is acknowledged by the broker before the offset is committed.
     AtLeastOnce,
     /// Answer and offset are one transaction.
@@ -121,7 +121,7 @@ pub enum Delivery {
 }
 
 #[derive(Debug, Clone)]
-pub struct Pool {
+pub struct PoolConfig {
     pub max_sessions_per_pod: usize,
     pub max_sessions_per_connection: usize,
     /// An idle session is closed after this time.
@@ -135,7 +135,7 @@ pub struct Pool {
 }
 
 #[derive(Debug, Clone)]
-pub struct Listen {
+pub struct ListenAddress {
     /// A name or an address.
     pub host: String,
     /// 0 takes a free port.
@@ -143,28 +143,28 @@ pub struct Listen {
 }
 
 #[derive(Debug, Clone)]
-pub struct Shutdown {
+pub struct ShutdownConfig {
     /// How long transfers in flight may go on after SIGTERM.
     pub drain: Duration,
 }
 
 /// How changes of connections.ini are found.
 #[derive(Debug, Clone, Copy)]
-pub struct Reload {
+pub struct ReloadConfig {
     /// Its files are looked at after this time each; `None` is never.
     pub every: Option<Duration>,
 }
 
 /// How temp files of dead pods are found.
 #[derive(Debug, Clone)]
-pub struct Sweep {
+pub struct SweepConfig {
     /// A directory is looked at again after this time.
     pub every: Duration,
 }
 
 /// What is told to a collector of traces.
 #[derive(Debug, Clone)]
-pub struct Traces {
+pub struct TracesConfig {
     /// Its URL, with a path; nothing is traced where there is none.
     pub endpoint: Option<String>,
     /// Of the tasks whose records do not say themselves whether they are traced.
@@ -173,19 +173,19 @@ pub struct Traces {
 
 /// What holds for every transfer.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Transfers {
+pub struct TransferConfig {
     /// Computed over each file on its way, for its result.
     pub hash: Option<Algorithm>,
 }
 
 #[derive(Debug, Clone)]
-pub struct Pod {
+pub struct PodConfig {
     pub name: String,
 }
 
 /// The sections of connections.ini, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Connections {
+pub struct ConfiguredConnections {
     pub ftp: BTreeMap<String, Arc<FtpConnection>>,
     pub local: BTreeMap<String, Arc<LocalConnection>>,
     /// Some of them are of the file; else the environment has defined all.
@@ -207,8 +207,8 @@ pub struct FtpConnection {
     pub max_session_age: Option<Duration>,
     /// Tasks that one session serves at most.
     pub max_session_transfers: Option<u64>,
-    pub tls: Tls,
-    pub way: Way,
+    pub tls: TlsOptions,
+    pub network: NetworkOptions,
     /// The directory on the server beneath which all remote paths lie, without a slash at its end.
     pub path_root: Option<String>,
     /// Go straight to PASV: the server answers EPSV wrongly (rclone's key).
@@ -218,7 +218,7 @@ pub struct FtpConnection {
     /// Of names on the server; `None` is UTF-8.
     pub charset: Option<&'static encoding_rs::Encoding>,
     /// What is replaced in names on the server; `None` is nothing (rclone's key).
-    pub encoding: Option<Encoding>,
+    pub encoding: Option<NameEncoding>,
     /// Set times by MDTM, and by nothing else (rclone's key).
     pub writing_mdtm: bool,
     /// An idle session is closed after this time; zero is never, `None` is `pool.session_timeout_seconds`
@@ -230,7 +230,7 @@ pub struct FtpConnection {
     /// In bytes.
     pub max_file_size: u64,
     pub min_rate: MinRate,
-    pub timeouts: Timeouts,
+    pub timeouts: SessionTimeouts,
 }
 
 impl FtpConnection {
@@ -271,8 +271,8 @@ impl Default for FtpConnection {
             max_sessions: 10,
             max_session_age: None,
             max_session_transfers: None,
-            tls: Tls::default(),
-            way: Way::default(),
+            tls: TlsOptions::default(),
+            network: NetworkOptions::default(),
             path_root: None,
             disable_epsv: false,
             disable_utf8: false,
@@ -284,7 +284,7 @@ impl Default for FtpConnection {
             resume: true,
             max_file_size: 1 << 40,
             min_rate: MinRate { bytes_per_second: 64, window: Duration::from_secs(120) },
-            timeouts: Timeouts::default(),
+            timeouts: SessionTimeouts::default(),
         }
     }
 }
@@ -309,7 +309,7 @@ pub struct MinRate {
 
 /// The deadlines of one session. Each wait has one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timeouts {
+pub struct SessionTimeouts {
     /// TCP connect, control and data.
     pub connect: Duration,
     /// The greeting.
@@ -328,10 +328,10 @@ pub struct Timeouts {
     pub hash: Duration,
 }
 
-impl Default for Timeouts {
+impl Default for SessionTimeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Timeouts {
+        SessionTimeouts {
             connect: seconds(30),
             greeting: seconds(30),
             login: seconds(30),
@@ -344,11 +344,11 @@ impl Default for Timeouts {
     }
 }
 
-impl Timeouts {
+impl SessionTimeouts {
     /// The same for every wait.
     #[must_use]
-    pub const fn all(wait: Duration) -> Timeouts {
-        Timeouts {
+    pub const fn all(wait: Duration) -> SessionTimeouts {
+        SessionTimeouts {
             connect: wait,
             greeting: wait,
             login: wait,

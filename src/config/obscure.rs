@@ -19,7 +19,7 @@ const IV_BYTES: usize = 16;
 
 /// Why a text is no obscured password. None of them repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotObscured {
+pub enum RevealError {
     #[error("is no base64: is it a plain password? then the key is pass")]
     Encoding,
     #[error("is too short for an obscured password: is it a plain one? then the key is pass")]
@@ -31,12 +31,12 @@ pub enum NotObscured {
 /// The password behind what `rclone obscure` printed, or what rclone.conf has as `pass`.
 ///
 /// # Errors
-/// See [`NotObscured`].
-pub fn reveal(obscured: &str) -> Result<SecretString, NotObscured> {
-    let mut bytes = URL_SAFE_NO_PAD.decode(obscured.trim()).map_err(|_| NotObscured::Encoding)?;
-    let (iv, password) = bytes.split_at_mut_checked(IV_BYTES).ok_or(NotObscured::Short)?;
+/// See [`RevealError`].
+pub fn reveal(obscured: &str) -> Result<SecretString, RevealError> {
+    let mut bytes = URL_SAFE_NO_PAD.decode(obscured.trim()).map_err(|_| RevealError::Encoding)?;
+    let (iv, password) = bytes.split_at_mut_checked(IV_BYTES).ok_or(RevealError::Short)?;
     apply(iv, password);
-    let password = String::from_utf8(password.to_vec()).map_err(|_| NotObscured::Text)?;
+    let password = String::from_utf8(password.to_vec()).map_err(|_| RevealError::Text)?;
     Ok(SecretString::from(password))
 }
 
@@ -74,10 +74,10 @@ mod tests {
 
     #[test]
     fn a_text_that_rclone_did_not_obscure_is_refused_by_name() {
-        assert_eq!(reveal("YmJiYmJiYmJiYmJiYmJiYp*gcEWbAw").unwrap_err(), NotObscured::Encoding);
-        assert_eq!(reveal("aGVsbG8").unwrap_err(), NotObscured::Short);
-        assert_eq!(reveal("").unwrap_err(), NotObscured::Short);
-        assert_eq!(reveal("YWFhYWFhYWFhYWFhYWFhYXMaGgIl_w").err(), Some(NotObscured::Text));
+        assert_eq!(reveal("YmJiYmJiYmJiYmJiYmJiYp*gcEWbAw").unwrap_err(), RevealError::Encoding);
+        assert_eq!(reveal("aGVsbG8").unwrap_err(), RevealError::Short);
+        assert_eq!(reveal("").unwrap_err(), RevealError::Short);
+        assert_eq!(reveal("YWFhYWFhYWFhYWFhYWFhYXMaGgIl_w").err(), Some(RevealError::Text));
     }
 
     proptest! {

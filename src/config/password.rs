@@ -10,7 +10,7 @@ use super::connection_keys::{OBSCURED_PASS, PASS, PASS_FILE};
 use super::keys::Key;
 use super::kind::{Kind, MAX_SECRET_BYTES};
 use super::obscure;
-use super::reading::Reading;
+use super::section_reader::Reading;
 
 const WAYS: [&Key; 3] = [&PASS, &OBSCURED_PASS, &PASS_FILE];
 

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::entry::{Entry, Said};
 use super::keys::PROPERTIES;
-use super::reading::Reading;
+use super::section_reader::Reading;
 
 /// Properties that may not be set, with the reason. Names as in librdkafka's CONFIGURATION.md.
 pub const REFUSED: &[(&[&str], &str)] = &[
@@ -31,6 +31,10 @@ pub const REFUSED: &[(&[&str], &str)] = &[
         "a new group starts at the earliest record, and an offset out of range is never jumped over",
     ),
     (&["isolation.level"], "tasks of aborted transactions would be carried out"),
+    (
+        &["allow.auto.create.topics"],
+        "`ftp-pooler topics` creates them; one that comes into being by accident has the brokers' number of partitions",
+    ),
     (&["enable.partition.eof"], "the end of a partition is no error here"),
     (&["acks", "request.required.acks"], "an answer counts when every in-sync replica has it"),
     (

@@ -9,13 +9,13 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::connection_keys as keys;
-use super::reading::Reading;
+use super::section_reader::Reading;
 
 /// TLS of one connection (RFC 4217).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
+pub struct TlsOptions {
     pub mode: TlsMode,
-    pub trust: Trust,
+    pub trust: CertificateTrust,
     /// TLS 1.2 at most (rclone's `disable_tls13`).
     pub tls12_only: bool,
 }
@@ -33,21 +33,21 @@ pub enum TlsMode {
 
 /// Which servers' certificates are accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Trust {
+pub enum CertificateTrust {
     /// Issued by an authority that this system trusts.
     #[default]
     System,
     /// Issued by one of these authorities.
     Authorities(Arc<Vec<CertificateDer<'static>>>),
     /// One of these; issuer, name and date do not matter then.
-    Pinned(Vec<Pin>),
+    Pinned(Vec<CertificatePin>),
     /// Any (rclone's `no_check_certificate`).
     Anything,
 }
 
 /// A SHA-256 that tells one certificate, or one key, from all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pin {
+pub enum CertificatePin {
     /// Of the whole certificate, as `openssl x509 -fingerprint -sha256` prints it.
     Certificate([u8; 32]),
     /// Of its public key, as curl's `--pinnedpubkey sha256//…` takes it; survives a renewal.
@@ -58,7 +58,7 @@ pub enum Pin {
 const MAX_CA_BYTES: u64 = 4 << 20;
 
 /// Takes the keys about TLS.
-pub(super) fn take(reading: &mut Reading<'_>) -> Tls {
+pub(super) fn take(reading: &mut Reading<'_>) -> TlsOptions {
     let implicit = reading.entries.get(keys::TLS.path).cloned();
     let mode = match (reading.flag(&keys::TLS), reading.flag(&keys::EXPLICIT_TLS)) {
         (false, false) => TlsMode::Off,
@@ -70,18 +70,18 @@ pub(super) fn take(reading: &mut Reading<'_>) -> Tls {
             TlsMode::Off
         }
     };
-    Tls { mode, trust: trust(reading), tls12_only: reading.flag(&keys::DISABLE_TLS13) }
+    TlsOptions { mode, trust: trust(reading), tls12_only: reading.flag(&keys::DISABLE_TLS13) }
 }
 
-fn trust(reading: &mut Reading<'_>) -> Trust {
+fn trust(reading: &mut Reading<'_>) -> CertificateTrust {
     let unchecked = reading.flag(&keys::NO_CHECK_CERTIFICATE);
     let ca = read_with(reading, &keys::TLS_CA, authorities);
     let pins = read_with(reading, &keys::TLS_PIN, pins);
     match (pins, ca) {
-        (Some(pins), _) => Trust::Pinned(pins),
-        (None, _) if unchecked => Trust::Anything,
-        (None, Some(ca)) => Trust::Authorities(Arc::new(ca)),
-        (None, None) => Trust::System,
+        (Some(pins), _) => CertificateTrust::Pinned(pins),
+        (None, _) if unchecked => CertificateTrust::Anything,
+        (None, Some(ca)) => CertificateTrust::Authorities(Arc::new(ca)),
+        (None, None) => CertificateTrust::System,
     }
 }
 
@@ -121,20 +121,20 @@ fn authorities(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(found)
 }
 
-fn pins(text: &str) -> Result<Vec<Pin>, String> {
+fn pins(text: &str) -> Result<Vec<CertificatePin>, String> {
     text.split(',').map(|one| pin(one.trim())).collect()
 }
 
-fn pin(text: &str) -> Result<Pin, String> {
+fn pin(text: &str) -> Result<CertificatePin, String> {
     let expected = "expected the SHA-256 of the certificate in hex (openssl x509 -noout -fingerprint -sha256), \
                     or sha256//… of its public key in base64; several with commas";
     let hash = match text.strip_prefix("sha256//") {
         Some(encoded) => {
             use base64::Engine as _;
             let hash = base64::engine::general_purpose::STANDARD.decode(encoded).ok();
-            hash.and_then(|hash| hash.try_into().ok()).map(Pin::PublicKey)
+            hash.and_then(|hash| hash.try_into().ok()).map(CertificatePin::PublicKey)
         }
-        None => hex(text).map(Pin::Certificate),
+        None => hex(text).map(CertificatePin::Certificate),
     };
     hash.ok_or_else(|| format!("is no pin; {expected}"))
 }
@@ -164,11 +164,11 @@ mod tests {
     #[test]
     fn pins_are_read_as_openssl_and_curl_write_them() {
         let colons = vec!["AB"; 32].join(":");
-        assert_eq!(pin(&colons), Ok(Pin::Certificate([0xab; 32])));
-        assert_eq!(pin(&format!("sha256 Fingerprint={colons}")), Ok(Pin::Certificate([0xab; 32])));
-        assert_eq!(pin(&"ab".repeat(32)), Ok(Pin::Certificate([0xab; 32])));
+        assert_eq!(pin(&colons), Ok(CertificatePin::Certificate([0xab; 32])));
+        assert_eq!(pin(&format!("sha256 Fingerprint={colons}")), Ok(CertificatePin::Certificate([0xab; 32])));
+        assert_eq!(pin(&"ab".repeat(32)), Ok(CertificatePin::Certificate([0xab; 32])));
         let key = "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-        assert_eq!(pin(key), Ok(Pin::PublicKey([0; 32])));
+        assert_eq!(pin(key), Ok(CertificatePin::PublicKey([0; 32])));
         assert_eq!(pins(&format!("{key}, {colons}")).unwrap().len(), 2);
         for wrong in ["", "ab", &"ab".repeat(31), &"xy".repeat(32), "sha256//AAAA", &format!("{colons},")] {
             assert!(pins(wrong).is_err(), "{wrong}");

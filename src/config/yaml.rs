@@ -10,7 +10,7 @@ use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 
 use super::entry::{At, Entry, Said};
-use super::errors::{Mistakes, Place};
+use super::errors::{Mistakes, SourceLocation};
 
 /// Sections within sections at most; the deepest that means anything is 3.
 const MAX_DEPTH: usize = 8;
@@ -104,7 +104,7 @@ impl Reader<'_> {
                 slot.insert(Entry { said, at: At::Line(line) });
             }
             Slot::Occupied(slot) => {
-                let place = Place::File { path: self.path.to_owned(), line: Some(line) };
+                let place = SourceLocation::File { path: self.path.to_owned(), line: Some(line) };
                 self.mistakes.add(place, slot.key(), "is set twice");
             }
         }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use rdkafka::Message as _;
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 
 use super::rebalance::interned;
+use crate::kafka::headers_of;
 use crate::offsets::{Lease, TopicPartition};
 use crate::record::{Header, Origin, Record};
 
@@ -49,12 +50,4 @@ impl Arrived {
         let origin = Origin { topic: at.topic, partition: at.partition, offset };
         Record { origin, key, headers, payload, timestamp_ms, lease }
     }
-}
-
-fn headers_of(message: &BorrowedMessage<'_>) -> Vec<Header> {
-    let own = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-        key: header.key.to_owned(),
-        value: header.value.map(<[u8]>::to_vec),
-    };
-    message.headers().map(|headers| headers.iter().map(own).collect()).unwrap_or_default()
 }

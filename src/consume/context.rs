@@ -13,13 +13,11 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
-use super::noise::Noise;
-use crate::health::Health;
+use crate::health::PodHealth;
+use crate::kafka::{LogThrottle, log_error, log_line};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
 
-/// librdkafka's lines about connections that end, and attempts at one that fail.
-const CONNECTIONS: &str = "FAIL";
 /// A broker's state in librdkafka's statistics.
 const CONNECTED: &str = "UP";
 
@@ -34,20 +32,20 @@ pub enum Rebalance {
 pub struct Context {
     pub offsets: Arc<Offsets>,
     pub metrics: Metrics,
-    health: Arc<Health>,
-    noise: Noise,
+    health: Arc<PodHealth>,
+    throttle: LogThrottle,
     rebalances: Mutex<VecDeque<Rebalance>>,
     /// While the consumer is closing, rebalances are answered in the callback: nobody polls for them.
     closing: AtomicBool,
 }
 
 impl Context {
-    pub fn new(offsets: Arc<Offsets>, health: Arc<Health>, metrics: Metrics) -> Self {
+    pub fn new(offsets: Arc<Offsets>, health: Arc<PodHealth>, metrics: Metrics) -> Self {
         Context {
             offsets,
             metrics,
             health,
-            noise: Noise::default(),
+            throttle: LogThrottle::default(),
             rebalances: Mutex::default(),
             closing: AtomicBool::new(false),
         }
@@ -58,8 +56,8 @@ impl Context {
     }
 
     /// An error that the application can do nothing about; the same one once in a while.
-    pub fn complain(&self, error: &KafkaError) {
-        if let Some(untold) = self.noise.tell(&error.to_string(), Instant::now()) {
+    pub fn log_error(&self, error: &KafkaError) {
+        if let Some(untold) = self.throttle.admit(&error.to_string(), Instant::now()) {
             tracing::warn!(%error, untold, "Kafka consumer");
         }
     }
@@ -71,7 +69,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log("consumer", &self.noise, level, facility, message);
+        log_line("consumer", &self.throttle, level, facility, message);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -96,7 +94,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.metrics.kafka_error("consume");
-        complain("consumer", &self.noise, &error, reason);
+        log_error("consumer", &self.throttle, &error, reason);
     }
 }
 
@@ -133,61 +131,4 @@ fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
         partition: element.partition(),
     };
     elements.iter().map(describe).collect()
-}
-
-/// librdkafka's log lines, as ours; the same complaint once in a while.
-pub fn log(client: &str, noise: &Noise, level: RDKafkaLogLevel, facility: &str, message: &str) {
-    let is_complaint = matches!(
-        level,
-        RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning
-    );
-    if is_of_a_rebalance(facility, message) {
-        tracing::debug!(target: "librdkafka", client, facility, "{message}");
-    } else if is_complaint || facility == CONNECTIONS {
-        let Some(untold) = noise.tell(message, Instant::now()) else { return };
-        if !is_complaint {
-            tracing::info!(target: "librdkafka", client, facility, untold, "{message}");
-        } else if matches!(level, RDKafkaLogLevel::Warning) {
-            tracing::warn!(target: "librdkafka", client, facility, untold, "{message}");
-        } else {
-            tracing::error!(target: "librdkafka", client, facility, untold, "{message}");
-        }
-    } else if matches!(level, RDKafkaLogLevel::Debug) {
-        tracing::debug!(target: "librdkafka", client, facility, "{message}");
-    } else {
-        tracing::info!(target: "librdkafka", client, facility, "{message}");
-    }
-}
-
-/// librdkafka's error events, which say what its log lines have said.
-pub fn complain(client: &str, noise: &Noise, error: &KafkaError, reason: &str) {
-    if let Some(untold) = noise.tell(reason, Instant::now()) {
-        tracing::warn!(target: "librdkafka", client, %error, untold, "{reason}");
-    }
-}
-
-/// A transaction that a rebalance has overtaken is aborted, and chosen anew: librdkafka calls that an error, but it
-/// is what a cooperative rebalance looks like.
-fn is_of_a_rebalance(facility: &str, message: &str) -> bool {
-    let codes =
-        ["(ILLEGAL_GENERATION", "(UNKNOWN_MEMBER_ID", "(REBALANCE_IN_PROGRESS", "(STALE_MEMBER_EPOCH"];
-    facility == "TXNERR" && codes.iter().any(|code| message.contains(code))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_transaction_that_a_rebalance_overtook_is_no_error_and_others_are() {
-        let failed = |code: &str| format!("Current transaction failed in state InTransaction: why ({code})");
-        assert!(is_of_a_rebalance("TXNERR", &failed("ILLEGAL_GENERATION")));
-        assert!(is_of_a_rebalance("TXNERR", &failed("UNKNOWN_MEMBER_ID")));
-        assert!(!is_of_a_rebalance("TXNERR", &failed("_TIMED_OUT, requires epoch bump")));
-        assert!(!is_of_a_rebalance("FAIL", &failed("ILLEGAL_GENERATION")));
-    }
 }

@@ -8,11 +8,10 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMe
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::commit_error::CommitError;
+use super::answering_broker::AnsweringBroker;
 use super::context::Context;
-use super::properties::without_value;
-use super::topic_ids::Answering;
-use crate::health::Health;
+use crate::health::PodHealth;
+use crate::kafka::{CommitError, member_id_of, metadata_of, without_value};
 use crate::metrics::Metrics;
 use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
 
@@ -42,7 +41,7 @@ pub struct Group {
     pub(super) properties: Properties,
     /// The cluster's id, once it is known.
     pub(super) cluster: Arc<OnceLock<String>>,
-    pub(super) answering: Arc<Answering>,
+    pub(super) answering: Arc<AnsweringBroker>,
 }
 
 impl std::fmt::Debug for Group {
@@ -56,7 +55,7 @@ impl Group {
     pub fn create(
         properties: &ClientConfig,
         offsets: Arc<Offsets>,
-        health: Arc<Health>,
+        health: Arc<PodHealth>,
         metrics: Metrics,
     ) -> KafkaResult<Group> {
         let context = Context::new(offsets, health, metrics);
@@ -144,43 +143,4 @@ fn read_note(at: &TopicPartition, low_water: i64, metadata: &[u8]) -> Note {
         );
         Note::default()
     })
-}
-
-/// This consumer's member id; empty while it has none. rdkafka does not offer it.
-#[allow(unsafe_code)]
-fn member_id_of(member: &Member) -> String {
-    let client = member.client().native_ptr();
-    // SAFETY: the client is alive; the string returned is ours, NUL-terminated, and freed by librdkafka's
-    // own function with the client that made it.
-    unsafe {
-        let raw = rdkafka::bindings::rd_kafka_memberid(client);
-        if raw.is_null() {
-            return String::new();
-        }
-        let id = std::ffi::CStr::from_ptr(raw).to_string_lossy().into_owned();
-        rdkafka::bindings::rd_kafka_mem_free(client, raw.cast());
-        id
-    }
-}
-
-/// Each element's metadata. `TopicPartitionListElem::metadata` panics where it is no UTF-8, and any client
-/// may have committed for this group before.
-#[allow(unsafe_code)]
-pub(crate) fn metadata_of(list: &TopicPartitionList) -> Vec<Vec<u8>> {
-    // SAFETY: the list is alive for the whole call; librdkafka keeps `cnt` initialised elements at `elems`,
-    // each with `metadata_size` bytes at `metadata`, which is null where there are none.
-    unsafe {
-        let raw = &*list.ptr();
-        let count = usize::try_from(raw.cnt).unwrap_or(0);
-        if count == 0 || raw.elems.is_null() {
-            return Vec::new();
-        }
-        let copy = |element: &rdkafka::bindings::rd_kafka_topic_partition_t| {
-            if element.metadata.is_null() {
-                return Vec::new();
-            }
-            std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size).to_vec()
-        };
-        std::slice::from_raw_parts(raw.elems, count).iter().map(copy).collect()
-    }
 }

@@ -147,7 +147,7 @@ fn assign(
     if !partitions.is_empty() {
         let asked: HashSet<_> = partitions.iter().collect();
         if let Some(at) = partitions.first() {
-            group.answering.look(&group.member, &at.topic, COMMITTED_DEADLINE)?;
+            group.answering.find(&group.member, &at.topic, COMMITTED_DEADLINE)?;
         }
         let (committed, ids) = group.committed_and_ids(partitions, COMMITTED_DEADLINE)?;
         group.learn_cluster();

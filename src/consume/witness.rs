@@ -7,9 +7,9 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 
+use super::answering_broker::AnsweringBroker;
 use super::group::{Committed, Group, Member, Properties};
 use super::halts::of_another_topic;
-use super::topic_ids::Answering;
 use crate::offsets::{TopicPartition, Witness};
 use crate::record::Origin;
 
@@ -34,7 +34,7 @@ struct Spectator {
     member: Weak<Member>,
     properties: Properties,
     cluster: Arc<OnceLock<String>>,
-    answering: Arc<Answering>,
+    answering: Arc<AnsweringBroker>,
 }
 
 impl Group {

@@ -15,7 +15,7 @@ use super::reader::Reader;
 use super::server::{FtpServer, USER};
 use super::site::{Addresses, Site};
 use crate::app::{self, App};
-use crate::config::{Config, Sources};
+use crate::config::{Config, ConfigSources};
 
 /// All but the pod, which must be stopped before any of this ends. Ends in this order.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Stage {
 async fn start(site: &Site, addresses: &Addresses<'_>) -> Result<App> {
     site.configure(addresses)?;
     // The user's environment is for the user's pods.
-    let sources = Sources {
+    let sources = ConfigSources {
         config: site.config(),
         connections: None,
         environment: Vec::new(),

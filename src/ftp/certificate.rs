@@ -12,7 +12,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Pin, Trust};
+use crate::config::{CertificatePin, CertificateTrust};
 
 /// Accepts the certificates that a connection trusts.
 #[derive(Debug)]
@@ -24,17 +24,17 @@ pub(super) struct CertificateVerifier {
 #[derive(Debug)]
 enum TrustCheck {
     Issuer(Arc<WebPkiServerVerifier>),
-    Pinned(Vec<Pin>),
+    Pinned(Vec<CertificatePin>),
     Nothing,
 }
 
 impl CertificateVerifier {
     /// The error says why no certificate could ever be accepted.
-    pub fn new(trust: &Trust) -> Result<CertificateVerifier, String> {
+    pub fn new(trust: &CertificateTrust) -> Result<CertificateVerifier, String> {
         let provider = Arc::new(ring::default_provider());
         let check = match trust {
-            Trust::System => TrustCheck::Issuer(issued_by(system_authorities()?, &provider)?),
-            Trust::Authorities(authorities) => {
+            CertificateTrust::System => TrustCheck::Issuer(issued_by(system_authorities()?, &provider)?),
+            CertificateTrust::Authorities(authorities) => {
                 let mut roots = RootCertStore::empty();
                 let (added, _) = roots.add_parsable_certificates(authorities.iter().cloned());
                 if added == 0 {
@@ -42,8 +42,8 @@ impl CertificateVerifier {
                 }
                 TrustCheck::Issuer(issued_by(Arc::new(roots), &provider)?)
             }
-            Trust::Pinned(pins) => TrustCheck::Pinned(pins.clone()),
-            Trust::Anything => TrustCheck::Nothing,
+            CertificateTrust::Pinned(pins) => TrustCheck::Pinned(pins.clone()),
+            CertificateTrust::Anything => TrustCheck::Nothing,
         };
         Ok(CertificateVerifier { check, provider })
     }
@@ -198,10 +198,10 @@ fn print(certificate: &CertificateDer<'_>) -> String {
     Sha256::digest(certificate).iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
-fn is_pinned(pin: &Pin, certificate: &CertificateDer<'_>) -> bool {
+fn is_pinned(pin: &CertificatePin, certificate: &CertificateDer<'_>) -> bool {
     match pin {
-        Pin::Certificate(hash) => Sha256::digest(certificate).as_slice() == hash,
-        Pin::PublicKey(hash) => ParsedCertificate::try_from(certificate)
+        CertificatePin::Certificate(hash) => Sha256::digest(certificate).as_slice() == hash,
+        CertificatePin::PublicKey(hash) => ParsedCertificate::try_from(certificate)
             .is_ok_and(|parsed| Sha256::digest(parsed.subject_public_key_info()).as_slice() == hash),
     }
 }

@@ -8,7 +8,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::Instant;
 
-use crate::config::{FtpConnection, Proxy, Way};
+use crate::config::{FtpConnection, NetworkOptions, ProxyServer};
 
 use super::fault::{Fault, Wait, within};
 use super::proxy;
@@ -24,11 +24,11 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 pub(super) async fn control(connection: &FtpConnection) -> Result<TcpStream, Fault> {
     let host = connection.host.trim_start_matches('[').trim_end_matches(']');
     let limit = connection.timeouts.connect;
-    let stream = match &connection.way.proxy {
-        Some(proxy) => through(proxy, host, connection.port, &connection.way, limit).await?,
-        None => to_name(host, connection.port, &connection.way, limit).await?,
+    let stream = match &connection.network.proxy {
+        Some(proxy) => through(proxy, host, connection.port, &connection.network, limit).await?,
+        None => to_name(host, connection.port, &connection.network, limit).await?,
     };
-    keep_alive(&stream, connection.way.keepalive)?;
+    keep_alive(&stream, connection.network.keepalive)?;
     Ok(stream)
 }
 
@@ -38,29 +38,29 @@ pub(super) async fn data(
     address: SocketAddr,
     limit: Duration,
 ) -> Result<TcpStream, Fault> {
-    match &connection.way.proxy {
+    match &connection.network.proxy {
         Some(proxy) => {
-            through(proxy, &address.ip().to_string(), address.port(), &connection.way, limit).await
+            through(proxy, &address.ip().to_string(), address.port(), &connection.network, limit).await
         }
-        None => to(address, &connection.way, limit).await,
+        None => to(address, &connection.network, limit).await,
     }
 }
 
 /// Connects a data connection to a port of the server's, of which only the proxy knows the address.
 pub(super) async fn data_by_name(
     connection: &FtpConnection,
-    proxy: &Proxy,
+    proxy: &ProxyServer,
     port: u16,
     limit: Duration,
 ) -> Result<TcpStream, Fault> {
-    through(proxy, &connection.host, port, &connection.way, limit).await
+    through(proxy, &connection.host, port, &connection.network, limit).await
 }
 
 async fn through(
-    proxy: &Proxy,
+    proxy: &ProxyServer,
     host: &str,
     port: u16,
-    way: &Way,
+    way: &NetworkOptions,
     limit: Duration,
 ) -> Result<TcpStream, Fault> {
     let deadline = Instant::now() + limit;
@@ -75,7 +75,7 @@ async fn through(
 }
 
 /// Tries a name's addresses in order.
-async fn to_name(host: &str, port: u16, way: &Way, limit: Duration) -> Result<TcpStream, Fault> {
+async fn to_name(host: &str, port: u16, way: &NetworkOptions, limit: Duration) -> Result<TcpStream, Fault> {
     let deadline = Instant::now() + limit;
     let lookup = format!("looking up {host}");
     let waiting = || format!("the address of {host}");
@@ -103,7 +103,7 @@ async fn to_name(host: &str, port: u16, way: &Way, limit: Duration) -> Result<Tc
     Err(last)
 }
 
-async fn to(address: SocketAddr, way: &Way, limit: Duration) -> Result<TcpStream, Fault> {
+async fn to(address: SocketAddr, way: &NetworkOptions, limit: Duration) -> Result<TcpStream, Fault> {
     let broken = |error| Fault::Broken { what: format!("connecting to {address}"), error };
     let waiting = || format!("a connection to {address}");
     let socket = bound(address, way.source).map_err(broken)?;

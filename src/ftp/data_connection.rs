@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
 use tokio::net::TcpStream;
 
-use crate::config::{Data, FtpConnection, Proxy};
+use crate::config::{DataConnectionMode, FtpConnection, ProxyServer};
 
 use super::active_listener::{ActiveListener, bind, eprt_argument, port_argument};
 use super::command::{Command, Step};
@@ -25,7 +25,7 @@ pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
 pub(super) enum DataEndpoint {
     At(SocketAddr),
     /// A port of the server, which only the proxy can find.
-    Beyond(Proxy, u16),
+    Beyond(ProxyServer, u16),
     Here(ActiveListener),
 }
 
@@ -73,10 +73,12 @@ impl DataSecurity {
 impl Session {
     /// Where the next data connection is made; `port` is the server's, where it was asked for ahead.
     pub(super) async fn data_endpoint(&mut self, port: Option<u16>) -> Result<DataEndpoint, StepFault> {
-        match (port, self.connection().way.data.clone()) {
+        match (port, self.connection().network.data.clone()) {
             (Some(port), _) => Ok(self.at_peer(port)),
-            (None, Data::Passive) => self.passive_endpoint().await,
-            (None, Data::Active { announced, ports }) => self.active_endpoint(announced, ports).await,
+            (None, DataConnectionMode::Passive) => self.passive_endpoint().await,
+            (None, DataConnectionMode::Active { announced, ports }) => {
+                self.active_endpoint(announced, ports).await
+            }
         }
     }
 
@@ -93,14 +95,16 @@ impl Session {
         }
         let reply = self.plain_exchange(Step::Pasv).await?;
         match (reply.code, reply.passive_address()) {
-            (227, Some(address)) if self.connection().way.trusts_pasv => Ok(DataEndpoint::At(address.into())),
+            (227, Some(address)) if self.connection().network.trusts_pasv => {
+                Ok(DataEndpoint::At(address.into()))
+            }
             (227, Some(address)) => Ok(self.at_peer(address.port())),
             _ => Err(StepFault::new(Step::Pasv, Fault::Reply(reply))),
         }
     }
 
     pub(super) fn at_peer(&self, port: u16) -> DataEndpoint {
-        match &self.connection().way.proxy {
+        match &self.connection().network.proxy {
             Some(proxy) => DataEndpoint::Beyond(proxy.clone(), port),
             None => DataEndpoint::At(SocketAddr::new(self.peer().ip(), port)),
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{Data, RenameOver};
+use crate::config::{DataConnectionMode, RenameOver};
 
 use super::active_listener::ActiveListener;
 use super::command::{Command, Step};
@@ -112,7 +112,7 @@ pub(super) struct DataAnnouncement {
 
 impl Session {
     pub(super) fn is_active(&self) -> bool {
-        matches!(self.connection().way.data, Data::Active { .. })
+        matches!(self.connection().network.data, DataConnectionMode::Active { .. })
     }
 
     /// Whether the next file's port may be asked for before that file is known.
@@ -131,9 +131,11 @@ impl Session {
     }
 
     pub(super) async fn announce_data(&mut self) -> Result<DataAnnouncement, Fault> {
-        match self.connection().way.data.clone() {
-            Data::Passive => Ok(DataAnnouncement { command: Command::plain(Step::Epsv), listener: None }),
-            Data::Active { announced, ports } => {
+        match self.connection().network.data.clone() {
+            DataConnectionMode::Passive => {
+                Ok(DataAnnouncement { command: Command::plain(Step::Epsv), listener: None })
+            }
+            DataConnectionMode::Active { announced, ports } => {
                 let (listener, command) = self.listen(announced, ports).await?;
                 Ok(DataAnnouncement { command, listener: Some(listener) })
             }

@@ -9,20 +9,25 @@ use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::config::{Proxy, ProxyKind};
+use crate::config::{ProxyKind, ProxyServer};
 
 /// A proxy's answer to CONNECT may have this many bytes.
 const MAX_ANSWER_BYTES: usize = 8192;
 
 /// Asks the proxy at the other end of `stream` for a connection to `host`; afterwards `stream` is that connection.
-pub(super) async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, host: &str, port: u16) -> io::Result<()> {
+pub(super) async fn tunnel(
+    stream: &mut TcpStream,
+    proxy: &ProxyServer,
+    host: &str,
+    port: u16,
+) -> io::Result<()> {
     match proxy.kind {
         ProxyKind::Socks5 => socks5(stream, proxy, host, port).await,
         ProxyKind::Http => connect(stream, proxy, host, port).await,
     }
 }
 
-async fn socks5(stream: &mut TcpStream, proxy: &Proxy, host: &str, port: u16) -> io::Result<()> {
+async fn socks5(stream: &mut TcpStream, proxy: &ProxyServer, host: &str, port: u16) -> io::Result<()> {
     const PASSWORD: u8 = 2;
     // Version 5; either no authentication, or a password too.
     let hello: &[u8] = if proxy.user.is_some() { &[5, 2, 0, PASSWORD] } else { &[5, 1, 0] };
@@ -68,7 +73,7 @@ async fn socks5(stream: &mut TcpStream, proxy: &Proxy, host: &str, port: u16) ->
     stream.read_exact(&mut bound).await.map(|_| ())
 }
 
-async fn connect(stream: &mut TcpStream, proxy: &Proxy, host: &str, port: u16) -> io::Result<()> {
+async fn connect(stream: &mut TcpStream, proxy: &ProxyServer, host: &str, port: u16) -> io::Result<()> {
     let at = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let authorization = proxy.user.as_ref().map_or(String::new(), |(user, pass)| {
         let credentials = STANDARD.encode(format!("{user}:{}", pass.expose_secret()));

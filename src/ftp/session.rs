@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Data, FtpConnection};
+use crate::config::{DataConnectionMode, FtpConnection};
 use crate::digest::Algorithm;
 use crate::failure::{Remedy, TryError};
 
@@ -162,9 +162,9 @@ impl Session {
     /// The command beyond RFC 959 by which data connections are made, where it is one.
     #[must_use]
     pub fn data_command(&self) -> Option<&'static str> {
-        match self.connection.way.data {
-            Data::Passive => (!self.lacks(Step::Epsv)).then_some("EPSV"),
-            Data::Active { .. } => (!self.lacks(Step::Eprt)).then_some("EPRT"),
+        match self.connection.network.data {
+            DataConnectionMode::Passive => (!self.lacks(Step::Epsv)).then_some("EPSV"),
+            DataConnectionMode::Active { .. } => (!self.lacks(Step::Eprt)).then_some("EPRT"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{MinRate, Timeouts};
+use crate::config::{MinRate, SessionTimeouts};
 
 use super::fault::{Fault, Wait};
 
@@ -25,7 +25,7 @@ impl TransferRate {
     }
 
     /// How long the next bytes may be waited for, and whose key says so.
-    pub fn limit(&self, timeouts: &Timeouts) -> (Wait, Duration) {
+    pub fn limit(&self, timeouts: &SessionTimeouts) -> (Wait, Duration) {
         let usual = if self.is_first {
             (Wait::FirstByte, timeouts.first_byte)
         } else {
@@ -77,8 +77,8 @@ mod tests {
         rate
     }
 
-    fn timeouts() -> Timeouts {
-        Timeouts { first_byte: 40 * SECOND, ..Timeouts::all(20 * SECOND) }
+    fn timeouts() -> SessionTimeouts {
+        SessionTimeouts { first_byte: 40 * SECOND, ..SessionTimeouts::all(20 * SECOND) }
     }
 
     #[test]

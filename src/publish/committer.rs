@@ -4,7 +4,8 @@ use rdkafka::error::KafkaError;
 
 use super::patience::Patience;
 use super::producer::Producer;
-use crate::consume::{CommitError, Group};
+use crate::consume::Group;
+use crate::kafka::CommitError;
 use crate::offsets::PartitionCommit;
 
 /// A commit that was asked for and not confirmed.

@@ -17,7 +17,8 @@ use rdkafka::producer::Producer as _;
 use super::committer::{Committer, Uncommitted};
 use super::patience::Patience;
 use super::producer::{Producer, TRANSACTION_TIMEOUT};
-use crate::consume::{CommitError, Group, offsets_of};
+use crate::consume::{Group, offsets_of};
+use crate::kafka::CommitError;
 use crate::offsets::PartitionCommit;
 
 /// One call that goes on where it was when it is made again: the beginning, the end of a transaction.

@@ -9,12 +9,15 @@ use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use super::patience::Patience;
-use crate::config::{Delivery, Kafka};
-use crate::consume::{Noise, Role, client_properties, complain, log, without_value};
+use crate::config::{DeliveryGuarantee, KafkaConfig};
+use crate::kafka::{
+    ClientKind, LogThrottle, client_properties, log_error, log_line, partition_count, to_headers,
+    without_value,
+};
 use crate::metrics::Metrics;
 use crate::record::Header;
 
@@ -59,7 +62,7 @@ pub struct Message<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     done: Mutex<HashMap<usize, Result<(), RDKafkaErrorCode>>>,
-    noise: Noise,
+    throttle: LogThrottle,
     metrics: Metrics,
 }
 
@@ -71,12 +74,12 @@ impl Reports {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log("producer", &self.noise, level, facility, message);
+        log_line("producer", &self.throttle, level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.metrics.kafka_error("produce");
-        complain("producer", &self.noise, &error, reason);
+        log_error("producer", &self.throttle, &error, reason);
     }
 }
 
@@ -110,9 +113,9 @@ impl std::fmt::Debug for Producer {
 impl Producer {
     /// A producer for `kafka.delivery`; a transactional one is `<group>-<pod>` to its brokers, so that a pod's
     /// next process fences this one.
-    pub fn create(kafka: &Kafka, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
-        let is_transactional = kafka.delivery == Delivery::ExactlyOnce;
-        let mut properties = client_properties(kafka, pod, Role::Producer, DEFAULTS);
+    pub fn create(kafka: &KafkaConfig, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
+        let is_transactional = kafka.delivery == DeliveryGuarantee::ExactlyOnce;
+        let mut properties = client_properties(kafka, pod, ClientKind::Producer, DEFAULTS);
         for (key, value) in FIXED.iter().chain(if is_transactional { TRANSACTION } else { &[] }) {
             properties.set(*key, *value);
         }
@@ -136,10 +139,7 @@ impl Producer {
 
     /// Whether the topic is there and may be written, as far as its metadata tells.
     pub(super) fn has_topic(&self, topic: &str) -> bool {
-        let metadata = self.inner.client().fetch_metadata(Some(topic), LOOK);
-        metadata.is_ok_and(|metadata| {
-            metadata.topics().iter().any(|found| found.name() == topic && found.error().is_none())
-        })
+        partition_count(self.inner.client(), topic, LOOK).is_ok_and(|count| count.is_some())
     }
 
     /// What librdkafka calls fatal: this producer takes nothing more.
@@ -186,9 +186,7 @@ impl Producer {
             if let Some(key) = message.key {
                 record = record.key(key);
             }
-            if !message.headers.is_empty() {
-                record = record.headers(headers_of(message.headers));
-            }
+            record.headers = headers_for(message.headers);
             let code = match self.inner.send(record) {
                 Ok(()) => return,
                 Err((error, _)) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
@@ -220,9 +218,6 @@ impl Producer {
     }
 }
 
-fn headers_of(headers: &[Cow<'_, Header>]) -> OwnedHeaders {
-    let add = |all: OwnedHeaders, header: &Cow<'_, Header>| {
-        all.insert(KafkaHeader { key: &header.key, value: header.value.as_ref() })
-    };
-    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), add)
+fn headers_for(headers: &[Cow<'_, Header>]) -> Option<OwnedHeaders> {
+    to_headers(headers.iter().map(|header| (&*header.key, header.value.as_deref())))
 }

@@ -12,7 +12,7 @@ use super::publisher::{Loop, Publish, Step, Topics};
 use super::sizes::size_of;
 use super::sorting::{Sorted, sort};
 use super::standing::Doubt;
-use crate::consume::CommitError;
+use crate::kafka::CommitError;
 use crate::outcome::Answer;
 
 impl Loop {

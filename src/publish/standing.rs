@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::pending::Pending;
 use super::publisher::{Loop, Publish};
 use super::renewals::{MAX_IN_A_ROW, Renewals};
-use crate::consume::{CommitError, Noise};
+use crate::kafka::{CommitError, LogThrottle};
 use crate::offsets::{PartitionCommit, TopicPartition};
 
 /// The state of the one producer.
@@ -16,7 +16,7 @@ pub(super) struct Standing {
     is_broken: bool,
     renewals: Renewals,
     doubt: Option<Doubt>,
-    noise: Noise,
+    throttle: LogThrottle,
 }
 
 /// A batch whose commit may or may not have taken place.
@@ -124,7 +124,7 @@ impl Loop {
             CommitError::Rebalancing(_) => tracing::debug!(%error, "commit"),
             CommitError::Failed(_) => {
                 self.parts.metrics.kafka_error("commit");
-                if let Some(untold) = self.standing.noise.tell(&error.to_string(), Instant::now()) {
+                if let Some(untold) = self.standing.throttle.admit(&error.to_string(), Instant::now()) {
                     tracing::warn!(%error, advice, untold, "publishing; trying again");
                 }
             }

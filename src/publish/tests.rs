@@ -12,16 +12,18 @@ use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use service_kit::health::ReportHealth;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
-use crate::config::{Delivery, Kafka};
-use crate::consume::{self, CommitError, Consume, Downstream, Group, consumer_properties};
+use crate::config::{DeliveryGuarantee, KafkaConfig};
+use crate::consume::{self, Consume, Downstream, Group};
 use crate::dispatch::{Admission, Answered, Budget, Whereabouts};
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::insight::Partitions;
+use crate::kafka::{CommitError, consumer_properties};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
 use crate::outcome::{Completed, Outcome, Verdict};
@@ -67,7 +69,7 @@ struct Rig {
     producer: BaseProducer,
     runtime: Runtime,
     metrics: Metrics,
-    health: Arc<Health>,
+    health: Arc<PodHealth>,
     accepted: Arc<AtomicUsize>,
     finish: CancellationToken,
     ended: oneshot::Receiver<Result<usize, CommitError>>,
@@ -76,7 +78,7 @@ struct Rig {
 
 impl Rig {
     /// Its brokers refuse what `errors` say, in this order, before anything else.
-    fn start(delivery: Delivery, errors: &[(RDKafkaApiKey, &[RDKafkaRespErr])]) -> Rig {
+    fn start(delivery: DeliveryGuarantee, errors: &[(RDKafkaApiKey, &[RDKafkaRespErr])]) -> Rig {
         let producer = producer_with_cluster();
         let cluster = producer.client().mock_cluster().unwrap();
         for topic in ["tasks", "results", "failures"] {
@@ -87,13 +89,13 @@ impl Rig {
         }
         let kafka = kafka(&cluster.bootstrap_servers(), delivery);
         drop(cluster);
-        let (offsets, health, metrics) = (Arc::new(Offsets::default()), Health::new(), Metrics::default());
+        let (offsets, health, metrics) = (Arc::new(Offsets::default()), PodHealth::new(), Metrics::default());
         let properties = consumer_properties(&kafka, "pod");
         let group = Group::create(&properties, offsets.clone(), health.clone(), metrics.clone()).unwrap();
         let (answers_in, answers) = mpsc::channel(10_000);
         let committer: Box<dyn Committer> = match delivery {
-            Delivery::ExactlyOnce => Box::new(ExactlyOnce::new(group.clone())),
-            Delivery::AtLeastOnce => Box::new(AtLeastOnce::new(group.clone())),
+            DeliveryGuarantee::ExactlyOnce => Box::new(ExactlyOnce::new(group.clone())),
+            DeliveryGuarantee::AtLeastOnce => Box::new(AtLeastOnce::new(group.clone())),
         };
         let (finish, runtime) = (CancellationToken::new(), Runtime::new().unwrap());
         let budget = Budget::new(10_000, 1 << 20);
@@ -197,8 +199,8 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-fn kafka(bootstrap: &str, delivery: Delivery) -> Kafka {
-    Kafka {
+fn kafka(bootstrap: &str, delivery: DeliveryGuarantee) -> KafkaConfig {
+    KafkaConfig {
         bootstrap_servers: vec![bootstrap.to_owned()],
         consumer_group: "group".into(),
         input_topic: "tasks".into(),
@@ -216,7 +218,7 @@ fn a_retriable_error_is_asked_for_again_within_the_transaction() {
     use RDKafkaRespErr::*;
     let passing = [RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS];
     let rig = Rig::start(
-        Delivery::ExactlyOnce,
+        DeliveryGuarantee::ExactlyOnce,
         &[
             (RDKafkaApiKey::InitProducerId, &passing),
             (RDKafkaApiKey::AddOffsetsToTxn, &passing),
@@ -236,7 +238,7 @@ fn a_transaction_that_a_rebalance_overtook_is_aborted_and_its_answers_are_chosen
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
     ];
-    let rig = Rig::start(Delivery::ExactlyOnce, &[(RDKafkaApiKey::TxnOffsetCommit, &overtaken)]);
+    let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[(RDKafkaApiKey::TxnOffsetCommit, &overtaken)]);
     rig.send(20);
     rig.wait_for_answers(20);
     assert_eq!((rig.aborted("rebalance"), rig.renewals()), (2, 0));
@@ -246,7 +248,7 @@ fn a_transaction_that_a_rebalance_overtook_is_aborted_and_its_answers_are_chosen
 #[test]
 fn an_abortable_error_aborts_and_the_batch_is_sent_again() {
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED];
-    let rig = Rig::start(Delivery::ExactlyOnce, &[(RDKafkaApiKey::TxnOffsetCommit, &refused)]);
+    let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[(RDKafkaApiKey::TxnOffsetCommit, &refused)]);
     rig.send(20);
     rig.wait_for_answers(20);
     assert_eq!((rig.aborted("failed"), rig.renewals()), (1, 0));
@@ -257,11 +259,11 @@ fn an_abortable_error_aborts_and_the_batch_is_sent_again() {
 fn a_fatal_error_makes_a_new_producer_and_nothing_is_lost() {
     let invalid = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE];
     for request in [RDKafkaApiKey::EndTxn, RDKafkaApiKey::TxnOffsetCommit] {
-        let rig = Rig::start(Delivery::ExactlyOnce, &[(request, &invalid)]);
+        let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[(request, &invalid)]);
         rig.send(20);
         rig.wait_for_answers(20);
         assert_eq!((rig.aborted("broken"), rig.renewals()), (1, 1), "{request:?}");
-        assert!(rig.health.verdict(Instant::now()).is_healthy());
+        assert!(rig.health.report(Instant::now()).is_healthy());
         assert_eq!(rig.finish(), 0);
     }
 }
@@ -272,7 +274,7 @@ fn a_fenced_producer_ends_the_thread_and_says_so() {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_PRODUCER_FENCED,
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
     ] {
-        let rig = Rig::start(Delivery::ExactlyOnce, &[(RDKafkaApiKey::EndTxn, &[code])]);
+        let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[(RDKafkaApiKey::EndTxn, &[code])]);
         rig.send(1);
         let metrics = rig.metrics.clone();
         let error = rig.end().unwrap_err();
@@ -285,11 +287,11 @@ fn a_fenced_producer_ends_the_thread_and_says_so() {
 #[test]
 fn a_pod_that_may_not_publish_yet_is_not_ready_and_goes_on_once_it_may() {
     let forbidden = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED; 3];
-    let rig = Rig::start(Delivery::ExactlyOnce, &[(RDKafkaApiKey::InitProducerId, &forbidden)]);
+    let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[(RDKafkaApiKey::InitProducerId, &forbidden)]);
     rig.send(1);
     let not_begun = || {
-        let reasons = rig.health.verdict(Instant::now()).reasons;
-        reasons.iter().any(|reason| reason == "the producer has not begun")
+        let reasons = rig.health.report(Instant::now()).reasons;
+        reasons.iter().any(|reason| reason == "the producer has not started")
     };
     wait_until("it to be not ready", not_begun);
     rig.wait_for_answers(1);
@@ -301,14 +303,14 @@ fn a_pod_that_may_not_publish_yet_is_not_ready_and_goes_on_once_it_may() {
 #[test]
 fn brokers_without_transactions_end_the_thread_with_the_way_out() {
     let unsupported = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT];
-    let rig = Rig::start(Delivery::ExactlyOnce, &[(RDKafkaApiKey::InitProducerId, &unsupported)]);
+    let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[(RDKafkaApiKey::InitProducerId, &unsupported)]);
     let error = rig.end().unwrap_err();
     assert!(error.to_string().contains("transaction.max.timeout.ms"), "{error}");
 }
 
 #[test]
 fn brokers_that_go_away_and_come_back_are_waited_for() {
-    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+    for delivery in [DeliveryGuarantee::ExactlyOnce, DeliveryGuarantee::AtLeastOnce] {
         let rig = Rig::start(delivery, &[]);
         rig.send(1);
         rig.wait_for_answers(1);
@@ -322,7 +324,7 @@ fn brokers_that_go_away_and_come_back_are_waited_for() {
 
 #[test]
 fn the_thread_ends_also_where_the_brokers_are_away_and_says_what_is_left() {
-    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+    for delivery in [DeliveryGuarantee::ExactlyOnce, DeliveryGuarantee::AtLeastOnce] {
         // No commit is ever confirmed.
         let away = [RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT; 1_000];
         let requests = [RDKafkaApiKey::EndTxn, RDKafkaApiKey::OffsetCommit];
@@ -331,14 +333,14 @@ fn the_thread_ends_also_where_the_brokers_are_away_and_says_what_is_left() {
         wait_until("answers to be on their way", || rig.accepted.load(Ordering::Relaxed) == 3);
         assert_eq!(rig.committed(), 0);
         // Acknowledged answers stand at least once, though their offsets are not committed.
-        let left = if delivery == Delivery::ExactlyOnce { 3 } else { 0 };
+        let left = if delivery == DeliveryGuarantee::ExactlyOnce { 3 } else { 0 };
         assert_eq!(rig.finish(), left);
     }
 }
 
 #[test]
 fn a_topic_that_may_not_be_written_holds_up_its_own_answers_only() {
-    let rig = Rig::start(Delivery::ExactlyOnce, &[]);
+    let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[]);
     let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     rig.cluster().topic_error("results", forbidden).unwrap();
     rig.send(2);

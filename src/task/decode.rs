@@ -6,7 +6,7 @@ use super::json::{Field, object, quoted, string};
 use super::problems::Problems;
 use super::side::{self, Side};
 use super::{Operation, Options, Task, options};
-use crate::config::Connections;
+use crate::config::ConfiguredConnections;
 use crate::failure::{Code, Failure};
 
 /// A `task_id`'s bytes at most.
@@ -27,7 +27,7 @@ pub struct Rejected {
 /// Fields that the contract does not know are ignored, whatever they hold. A known one that is there twice is
 /// an error, as nobody can say which was meant. An error names every field that is wrong; its code is
 /// `invalid_task`, else `unknown_connection`, else `path_not_allowed`.
-pub fn decode(payload: Option<&[u8]>, connections: &Connections) -> Result<Task, Rejected> {
+pub fn decode(payload: Option<&[u8]>, connections: &ConfiguredConnections) -> Result<Task, Rejected> {
     let Some(payload) = payload else {
         return Err(Rejected::record(None, "has no value (a tombstone), must be a JSON object"));
     };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{MAX_PATH_BYTES, MAX_TASK_ID_BYTES, decode};
-use crate::config::{Connections, FtpConnection, LocalConnection};
+use crate::config::{ConfiguredConnections, FtpConnection, LocalConnection};
 use crate::failure::MAX_MESSAGE_BYTES;
 
 /// Any payload is a task that can be carried out, or a failure that says why not.
@@ -32,8 +32,8 @@ pub fn record(payload: &[u8]) {
     }
 }
 
-fn connections() -> Connections {
-    let mut connections = Connections::default();
+fn connections() -> ConfiguredConnections {
+    let mut connections = ConfiguredConnections::default();
     let ftp = FtpConnection { name: "remote-ftp".to_owned(), ..FtpConnection::default() };
     connections.ftp.insert(ftp.name.clone(), Arc::new(ftp));
     let local = LocalConnection { name: "local".to_owned(), base_path: PathBuf::from("/data/storage") };

@@ -6,7 +6,7 @@ use super::Operation;
 use super::json::{Field, nested, quoted};
 use super::path::{self, Location};
 use super::problems::Problems;
-use crate::config::Connections;
+use crate::config::ConfiguredConnections;
 use crate::failure::Code;
 use crate::text::nearest;
 
@@ -32,7 +32,7 @@ pub(super) fn read(
     field: &Field<'_>,
     paths: [&'static str; 2],
     location: Option<Location>,
-    connections: &Connections,
+    connections: &ConfiguredConnections,
     problems: &mut Problems,
 ) -> Option<Side> {
     let raw = field.required("an object with connection_id and path", problems)?;
@@ -59,7 +59,7 @@ fn check_connection(
     field: &str,
     name: &str,
     location: Option<Location>,
-    connections: &Connections,
+    connections: &ConfiguredConnections,
     problems: &mut Problems,
 ) {
     let found = match (connections.ftp.contains_key(name), connections.local.contains_key(name)) {
@@ -84,7 +84,7 @@ fn check_connection(
 }
 
 /// What an unknown connection may have been meant to be, and which there are.
-fn hint(name: &str, location: Option<Location>, connections: &Connections) -> String {
+fn hint(name: &str, location: Option<Location>, connections: &ConfiguredConnections) -> String {
     let ftp = (location != Some(Location::Local)).then(|| names(&connections.ftp)).into_iter().flatten();
     let local = (location != Some(Location::Remote)).then(|| names(&connections.local)).into_iter().flatten();
     let known: Vec<&str> = ftp.chain(local).collect();

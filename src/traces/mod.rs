@@ -54,7 +54,7 @@ impl Traces {
     ///
     /// # Errors
     /// The exporter does not take the endpoint.
-    pub fn start(config: &config::Traces, pod: &str, group: &str, runtime: Handle) -> io::Result<Self> {
+    pub fn start(config: &config::TracesConfig, pod: &str, group: &str, runtime: Handle) -> io::Result<Self> {
         let Some(endpoint) = &config.endpoint else { return Ok(Traces(None)) };
         let exporter = SpanExporter::builder()
             .with_http()

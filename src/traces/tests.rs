@@ -40,8 +40,8 @@ fn about(record: &Record) -> About<'_> {
     }
 }
 
-fn config(endpoint: Option<String>, percent: u8) -> config::Traces {
-    config::Traces { endpoint, percent }
+fn config(endpoint: Option<String>, percent: u8) -> config::TracesConfig {
+    config::TracesConfig { endpoint, percent }
 }
 
 fn started(address: SocketAddr, percent: u8) -> Traces {

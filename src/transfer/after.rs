@@ -224,14 +224,14 @@ mod tests {
     use super::*;
     use crate::config::LocalConnection;
     use crate::metrics::Metrics;
-    use crate::storage::{Names, Storage};
+    use crate::storage::{LocalStorage, TempNames};
     use crate::task::{Operation, Options};
 
     #[test]
     fn where_files_remember_nothing_no_source_is_taken_away_and_everything_else_is_done() {
         let base = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: base.path().to_owned() };
-        let names = Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap();
+        let names = TempNames::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap();
         let task = |after| Task {
             task_id: "t".into(),
             operation: Operation::Download,
@@ -241,9 +241,10 @@ mod tests {
             local_path: "/f".into(),
             options: Options { after, ..Options::default() },
         };
-        for (storage, remembers) in
-            [(Storage::open(&local).unwrap().without_memory(), false), (Storage::open(&local).unwrap(), true)]
-        {
+        for (storage, remembers) in [
+            (LocalStorage::open(&local).unwrap().without_memory(), false),
+            (LocalStorage::open(&local).unwrap(), true),
+        ] {
             let storages = BTreeMap::from([("local".to_owned(), storage)]);
             let transfer = Transfer::new(storages, names.clone(), Metrics::default());
             assert_eq!(transfer.unsupported(&task(After::Keep)), None);

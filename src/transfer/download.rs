@@ -5,7 +5,7 @@ use std::pin::pin;
 use crate::failure::{Code, TryError};
 use crate::ftp::{DataEnd, DownloadStream, Session, SizeReply};
 use crate::insight::Phase;
-use crate::storage::{Begun, Finish, TempFile};
+use crate::storage::{DownloadStart, PublishMetadata, TempFile};
 use crate::task::{After, Verify};
 
 use super::resume::{self, Kept};
@@ -20,13 +20,13 @@ pub(super) async fn run(
     row: &mut Place<'_>,
 ) -> Result<Transferred, Stopped> {
     let begun = match kept.download() {
-        Some(file) => Begun::Now(file),
+        Some(file) => DownloadStart::Now(file),
         None => create(session, job).await?,
     };
     let mut file = match begun {
-        Begun::Now(file) => file,
+        DownloadStart::Now(file) => file,
         // Its answer was lost, not the file.
-        Begun::Before { bytes, memory } => {
+        DownloadStart::Before { bytes, memory } => {
             let notes = vec!["the file was brought by an earlier try".to_owned()];
             let mut done = Transferred { bytes, notes, facts: memory::read(&memory) };
             after::settle(session, job, &mut done, true).await?;
@@ -48,16 +48,16 @@ pub(super) async fn run(
     }
 }
 
-fn finish(job: &Job<'_>, done: &Transferred) -> Finish {
+fn finish(job: &Job<'_>, done: &Transferred) -> PublishMetadata {
     let options = &job.task.options;
-    Finish {
+    PublishMetadata {
         memory: memory::write(&done.facts),
         must_remember: options.after != After::Keep,
         modified: done.facts.source_mtime.filter(|_| options.preserve_mtime),
     }
 }
 
-async fn create(session: &Session, job: &Job<'_>) -> Result<Begun, Stopped> {
+async fn create(session: &Session, job: &Job<'_>) -> Result<DownloadStart, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
     // Of a file that is on its way from its begin already, no part is of use.
     let resumes = job.resumes && !session.has_started(&job.path);

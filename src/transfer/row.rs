@@ -11,7 +11,7 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::{DataEnd, DownloadStream, EndBurst, RenameOutcome, Session, UploadStream};
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
-use crate::storage::{Owner, SourceFile};
+use crate::storage::{FileOwner, SourceFile};
 use crate::task::{After, Operation, Task, Verify};
 
 use super::tidy::Leftover;
@@ -89,13 +89,13 @@ struct Next {
     origin: Origin,
     /// Its temp file's path.
     temp: String,
-    owner: Owner,
+    owner: FileOwner,
     begun: Begun,
 }
 
 impl Row {
     /// Whose try was begun, where it is this record's.
-    pub(super) fn owner_of(&self, record: &Record) -> Option<Owner> {
+    pub(super) fn owner_of(&self, record: &Record) -> Option<FileOwner> {
         let next = self.next.as_ref()?;
         (next.origin == record.origin).then(|| next.owner.clone())
     }
@@ -189,7 +189,7 @@ impl Place<'_> {
         let Some(Errand { task, record, files }) = self.beside.next() else { return Ok(None) };
         let Some(path) = store.connection().on_server(&task.remote_path) else { return Ok(None) };
         let Ok(directory) = upload::directory_of(&path) else { return Ok(None) };
-        let owner = Owner::of(record, &self.transfer.names);
+        let owner = FileOwner::of(record, &self.transfer.names);
         let temp = format!("{directory}{}", owner.temp);
         let may_follow = is_plain(task) && record.lease.is_live() && store.may_be_followed_by(&temp);
         let (true, true, Ok(storage)) = (may_follow, path.is_ascii(), files.storage(&task.local)) else {

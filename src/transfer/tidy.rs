@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::failure::TryError;
 use crate::ftp::{Session, SizeReply};
-use crate::storage::{Errand, Names, SharedStrays, Stamp, TempName};
+use crate::storage::{CleanupAction, SharedOrphanTracker, TempFileStamp, TempName, TempNames};
 
 use super::Transfer;
 
@@ -48,12 +48,12 @@ impl Transfer {
         self.strays_at(connection).lock().has_errand(Instant::now())
     }
 
-    async fn run_errand(&self, session: &mut Session, strays: &SharedStrays, errand: Errand) {
+    async fn run_errand(&self, session: &mut Session, strays: &SharedOrphanTracker, errand: CleanupAction) {
         match errand {
-            Errand::Remove { directory, temp, tries } => {
+            CleanupAction::Remove { directory, temp, tries } => {
                 remove(session, strays, directory, temp, tries).await;
             }
-            Errand::Look { directory } => {
+            CleanupAction::Look { directory } => {
                 match timeout(WITHIN, look(session, &directory, &self.names)).await {
                     Ok(Ok(found)) => strays.judge(&directory, found, &self.names).await,
                     failed => {
@@ -71,7 +71,7 @@ impl Transfer {
 
 async fn remove(
     session: &mut Session,
-    strays: &SharedStrays,
+    strays: &SharedOrphanTracker,
     directory: Arc<str>,
     temp: TempName,
     tries: u8,
@@ -94,8 +94,8 @@ async fn remove(
 pub(super) async fn look(
     session: &mut Session,
     directory: &str,
-    names: &Names,
-) -> Result<Vec<(TempName, Stamp)>, TryError> {
+    names: &TempNames,
+) -> Result<Vec<(TempName, TempFileStamp)>, TryError> {
     let listed = session.files_in(directory, TempName::is_one).await?;
     let mut found = Vec::new();
     let mut sizes = 0;
@@ -122,13 +122,13 @@ pub(super) async fn look(
 /// A temp file that may stand on the server. Dropped before it is [`Leftover::gone`], it is removed later.
 #[derive(Debug)]
 pub(super) struct Leftover {
-    strays: SharedStrays,
+    strays: SharedOrphanTracker,
     directory: String,
     temp: Option<TempName>,
 }
 
 impl Leftover {
-    pub fn of(strays: &SharedStrays, directory: &str, temp: &TempName) -> Self {
+    pub fn of(strays: &SharedOrphanTracker, directory: &str, temp: &TempName) -> Self {
         Leftover { strays: strays.clone(), directory: directory.to_owned(), temp: Some(temp.clone()) }
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use ftp_pooler::config::{Config, Sources};
+use ftp_pooler::config::{Config, ConfigSources};
 use tempfile::TempDir;
 
 /// A directory with both files, and a `data` directory for local connections.
@@ -37,8 +37,8 @@ impl Files {
         self.dir.path().join("data")
     }
 
-    pub fn sources(&self, environment: &[(&str, &str)]) -> Sources {
-        Sources {
+    pub fn sources(&self, environment: &[(&str, &str)]) -> ConfigSources {
+        ConfigSources {
             config: self.config(),
             connections: None,
             environment: environment.iter().map(|(k, v)| (k.into(), v.into())).collect(),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::Stdio;
 
-use ftp_pooler::config::Sources;
+use ftp_pooler::config::ConfigSources;
 
 use crate::files::{Files, RIGHT_CONNECTIONS, loaded, program};
 
@@ -147,7 +147,7 @@ fn the_configurations_debug_form_shows_no_secret() {
     let yaml = "kafka: {properties: {sasl.password: hunter2}}";
     let config = loaded(yaml, RIGHT_CONNECTIONS, &[]);
     let mut shown = format!("{config:?}");
-    let sources = Sources {
+    let sources = ConfigSources {
         config: "c".into(),
         connections: None,
         environment: vec![("K".into(), "hunter2".into())],

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ftp_pooler::config::{Change, Config, Sources};
+use ftp_pooler::config::{Config, ConfigSources, ConnectionChange};
 use secrecy::ExposeSecret;
 
 use crate::files::{Files, RIGHT_CONNECTIONS, loaded};
@@ -28,7 +28,7 @@ fn what_may_change_is_read_again_and_nothing_else_is() {
     let after = reread.config.unwrap();
     let changes = before.changes_to(&after);
     assert_eq!(
-        (changes.names(Change::Added), changes.names(Change::Changed)),
+        (changes.names(ConnectionChange::Added), changes.names(ConnectionChange::Changed)),
         (vec!["new"], vec!["remote-ftp"])
     );
     let ftp = &after.connections.ftp["remote-ftp"];
@@ -47,7 +47,7 @@ fn what_may_change_is_read_again_and_nothing_else_is() {
     assert!(after.changes_to(&after.reread(&sources).config.unwrap()).is_empty());
     fs::write(&pass_file, "hunter4\n").unwrap();
     let rotated = after.changes_to(&after.reread(&sources).config.unwrap());
-    assert_eq!(rotated.names(Change::Changed), ["remote-ftp"]);
+    assert_eq!(rotated.names(ConnectionChange::Changed), ["remote-ftp"]);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn what_is_wrong_when_it_is_read_again_has_its_line_and_the_files_that_may_mend_
 }
 
 /// A connection of the environment's own: with it the file need not be there, at the start.
-fn with_variables(files: &Files) -> Sources {
+fn with_variables(files: &Files) -> ConfigSources {
     let data = files.data().display().to_string();
     files.sources(&[
         ("FTP_POOLER__CONNECTIONS__LOCAL__TYPE", "local"),
@@ -113,7 +113,7 @@ fn a_file_that_had_connections_must_have_some_whatever_the_environment_defines()
     let after = before.reread(&sources).config.unwrap();
     let changes = before.changes_to(&after);
     assert_eq!(
-        (changes.names(Change::Added), changes.names(Change::Removed)),
+        (changes.names(ConnectionChange::Added), changes.names(ConnectionChange::Removed)),
         (vec!["other"], vec!["remote-ftp"])
     );
     fs::remove_file(&file).unwrap();
@@ -134,7 +134,7 @@ fn a_file_that_has_had_no_connection_need_not_be_there_until_it_has_one() {
         assert!(before.changes_to(&before.reread(&sources).config.unwrap()).is_empty());
         fs::write(&file, RIGHT_CONNECTIONS).unwrap();
         let after = before.reread(&sources).config.unwrap();
-        assert_eq!(before.changes_to(&after).names(Change::Added), ["remote-ftp"]);
+        assert_eq!(before.changes_to(&after).names(ConnectionChange::Added), ["remote-ftp"]);
         fs::remove_file(&file).unwrap();
         assert!(after.reread(&sources).config.is_err());
     }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftp_pooler::config::{Connections, FtpConnection, LocalConnection, Timeouts};
+use ftp_pooler::config::{ConfiguredConnections, FtpConnection, LocalConnection, SessionTimeouts};
 
 /// `remote-ftp` and `backup` on servers, `local` and `scratch` here.
-pub fn connections() -> Connections {
-    let mut connections = Connections::default();
+pub fn connections() -> ConfiguredConnections {
+    let mut connections = ConfiguredConnections::default();
     for name in ["remote-ftp", "backup"] {
         connections.ftp.insert(name.to_owned(), Arc::new(ftp(name)));
     }
@@ -30,7 +30,7 @@ pub fn ftp(name: &str) -> FtpConnection {
         user: "username".to_owned(),
         pass: "password".to_owned().into(),
         max_sessions: 10,
-        timeouts: Timeouts::all(second),
+        timeouts: SessionTimeouts::all(second),
         ..FtpConnection::default()
     }
 }

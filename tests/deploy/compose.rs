@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use ftp_pooler::config::{Config, Sources};
+use ftp_pooler::config::{Config, ConfigSources};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -24,7 +24,7 @@ fn loaded(service: &Value) -> Config {
     let variables = service["environment"].as_object().unwrap().iter();
     let variables = variables.filter(|(name, _)| name.starts_with("FTP_POOLER__"));
     let value = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let sources = Sources {
+    let sources = ConfigSources {
         config: dir.path().join("config.yaml"),
         connections: None,
         environment: variables.map(|(name, given)| (name.into(), value(given).into())).collect(),

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ftp_pooler::config::{Delivery, Kafka};
-use ftp_pooler::consume::{self, CommitError, Consume, Downstream, Group, KafkaError, consumer_properties};
+use ftp_pooler::config::{DeliveryGuarantee, KafkaConfig};
+use ftp_pooler::consume::{self, Consume, Downstream, Group};
 use ftp_pooler::dispatch::{Admission, Answered, Budget, Whereabouts};
-use ftp_pooler::health::Health;
+use ftp_pooler::health::PodHealth;
 use ftp_pooler::insight::Partitions;
+use ftp_pooler::kafka::{CommitError, KafkaError, consumer_properties};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
 use ftp_pooler::outcome::{Completed, Facts, Outcome, Verdict};
@@ -108,15 +109,15 @@ impl Committer for Doubtful {
     }
 }
 
-fn kafka(broker: &Broker, topics: &Topics) -> Kafka {
-    Kafka {
+fn kafka(broker: &Broker, topics: &Topics) -> KafkaConfig {
+    KafkaConfig {
         bootstrap_servers: vec![broker.bootstrap().to_owned()],
         consumer_group: topics.group.clone(),
         input_topic: topics.tasks.clone(),
         result_topic: topics.results.clone(),
         fail_topic: topics.failures.clone(),
         retry_topic: String::new(),
-        delivery: Delivery::ExactlyOnce,
+        delivery: DeliveryGuarantee::ExactlyOnce,
         static_membership: false,
         properties: std::iter::empty().collect(),
     }
@@ -128,7 +129,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
     let broker = Broker::shared();
     let topics = broker.topics("doubt", 1);
     let kafka = kafka(broker, &topics);
-    let (offsets, health, metrics) = (Arc::new(Offsets::default()), Health::new(), Metrics::default());
+    let (offsets, health, metrics) = (Arc::new(Offsets::default()), PodHealth::new(), Metrics::default());
     let properties = consumer_properties(&kafka, "pod");
     let group =
         Group::create(&properties, offsets.clone(), health.clone(), metrics.clone()).expect("a member");

@@ -7,7 +7,7 @@ async fn warm(script: Script) -> (Rig, Arc<ServerProfile>, Session) {
     let mut rig = Rig::with(script.file("/f", b"abc")).await;
     // Many of these run side by side.
     let wait = Duration::from_secs(1);
-    rig.connection.timeouts = Timeouts::all(wait);
+    rig.connection.timeouts = SessionTimeouts::all(wait);
     rig.local("g", b"0123456789");
     let known = Arc::new(ServerProfile::high_latency());
     let mut session = rig.hasty(&known).await;

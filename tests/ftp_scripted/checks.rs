@@ -1,6 +1,6 @@
 //! Hashes, times and names: what the task asks for beyond the bytes.
 
-use ftp_pooler::config::Encoding;
+use ftp_pooler::config::NameEncoding;
 use ftp_pooler::digest::{Algorithm, Hasher};
 use ftp_pooler::outcome::Facts;
 
@@ -137,7 +137,7 @@ async fn a_server_that_is_too_busy_to_hash_is_asked_again_later() {
 #[tokio::test]
 async fn a_hash_has_a_deadline_of_its_own() {
     let mut rig = Rig::with(hashing().say("OPTS", "200 SHA-256").on("HASH", Act::Hang)).await;
-    rig.connection.timeouts = Timeouts { hash: SHORT, ..Timeouts::all(PATIENCE) };
+    rig.connection.timeouts = SessionTimeouts { hash: SHORT, ..SessionTimeouts::all(PATIENCE) };
     let mut session = rig.session().await;
     let error = failed(rig.run(&mut session, &verified(download("/f", "/g"), Verify::Hash)).await);
     assert_eq!(error.failure.code, Code::Timeout);
@@ -282,14 +282,14 @@ async fn a_time_that_the_server_tells_instead_of_setting_it_is_not_taken_for_set
 #[tokio::test]
 async fn names_are_sent_as_rclones_encoding_has_them() {
     let mut rig = Rig::with(Script::new().file("/dir␠/a：b", b"abc")).await;
-    rig.connection.encoding = Some("RightSpace,Colon".parse::<Encoding>().unwrap());
+    rig.connection.encoding = Some("RightSpace,Colon".parse::<NameEncoding>().unwrap());
     rig.local("f", b"abc");
     let mut session = rig.session().await;
     rig.run(&mut session, &download("/dir /a:b", "/g")).await.unwrap();
     rig.run(&mut session, &upload("/f", "/new: ")).await.unwrap();
     assert_eq!(rig.server.paths(), ["/dir␠/a：b", "/new：␠"]);
 
-    rig.connection.encoding = Some("None".parse::<Encoding>().unwrap());
+    rig.connection.encoding = Some("None".parse::<NameEncoding>().unwrap());
     let mut session = rig.session().await;
     rig.server.forget_commands();
     let error = failed(rig.run(&mut session, &download("/a/．．/b", "/g")).await);

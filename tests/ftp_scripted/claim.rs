@@ -287,7 +287,7 @@ async fn a_directory_is_listed_once_in_an_assignment_and_for_large_files_only() 
 async fn a_process_that_stood_still_sends_nothing_that_it_reads_afterwards() {
     let script = Script::new().on("STOR", Act::Take(1000, End::Dawdle(text("226 done"))));
     let mut rig = Rig::with(script).await;
-    rig.connection.timeouts = Timeouts::all(Duration::from_secs(5));
+    rig.connection.timeouts = SessionTimeouts::all(Duration::from_secs(5));
     let size = 64_u64 << 20;
     rig.local("f", &some_bytes(usize::try_from(size).unwrap()));
     // Nobody beats: before the server takes more bytes, it has stood still.

@@ -138,7 +138,7 @@ async fn a_server_that_refuses_rest_sends_the_file_from_its_begin_at_once() {
         ("REST", "200 ok, I guess"),
     ] {
         let mut rig = Rig::with(breaks_once().say(command, reply)).await;
-        rig.connection.timeouts = Timeouts::all(Duration::from_secs(2));
+        rig.connection.timeouts = SessionTimeouts::all(Duration::from_secs(2));
         let (errors, done) = rig.try_again(&download("/f", "/f"), 3).await;
         let done = done.unwrap_or_else(|| panic!("{reply}: {errors:?}"));
         assert!(rig.content("f") == some_bytes(SIZE), "{reply}");

@@ -7,7 +7,7 @@ pub struct Rig {
     pub server: Server,
     pub connection: FtpConnection,
     pub directory: tempfile::TempDir,
-    pub storage: Storage,
+    pub storage: LocalStorage,
     pub transfer: Transfer,
     pub lease: Lease,
     pub cancel: CancellationToken,
@@ -18,7 +18,7 @@ impl Rig {
         let server = script.start().await;
         let directory = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
-        let storage = Storage::open(&local).unwrap();
+        let storage = LocalStorage::open(&local).unwrap();
         let storages = BTreeMap::from([("local".to_owned(), storage.clone())]);
         Rig {
             connection: connection(server.address),
@@ -107,8 +107,8 @@ impl Rig {
 }
 
 /// Those of a process of its own.
-pub fn names() -> Names {
-    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+pub fn names() -> TempNames {
+    TempNames::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
 }
 
 pub fn record(offset: i64, lease: Lease) -> Record {
@@ -134,7 +134,7 @@ pub fn connection(address: SocketAddr) -> FtpConnection {
         user: "anna".into(),
         pass: "s3cret".to_owned().into(),
         max_sessions: 10,
-        timeouts: Timeouts::all(SHORT),
+        timeouts: SessionTimeouts::all(SHORT),
         ..FtpConnection::default()
     }
 }

@@ -126,7 +126,7 @@ async fn far(script: Script) -> (Rig, Arc<ServerProfile>, Session) {
 /// With each wait that long at most.
 async fn waiting(script: Script, wait: Duration) -> (Rig, Arc<ServerProfile>, Session) {
     let mut rig = Rig::with(script).await;
-    rig.connection.timeouts = Timeouts {
+    rig.connection.timeouts = SessionTimeouts {
         connect: wait,
         login: wait,
         reply: wait,

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use ftp_pooler::config::{Data, Tls, TlsMode, Trust};
+use ftp_pooler::config::{CertificateTrust, DataConnectionMode, TlsMode, TlsOptions};
 use ftp_pooler::transfer::Kept;
 
 use super::row::{CONTENT, Entry, FILES, Lane, assert_renamed_after_size};
@@ -44,12 +44,13 @@ async fn far(way: Way, script: Script) -> (Rig, Arc<ServerProfile>, Session) {
         script = script.file(&remote(way, Direction::Down, file), &content(file));
     }
     let mut rig = Rig::with(script).await;
-    rig.connection.timeouts = Timeouts::all(Duration::from_secs(1));
+    rig.connection.timeouts = SessionTimeouts::all(Duration::from_secs(1));
     if way.is_active() {
-        rig.connection.way.data = Data::Active { announced: None, ports: None };
+        rig.connection.network.data = DataConnectionMode::Active { announced: None, ports: None };
     }
     if is_secure {
-        rig.connection.tls = Tls { mode: TlsMode::Implicit, trust: Trust::Anything, tls12_only: false };
+        rig.connection.tls =
+            TlsOptions { mode: TlsMode::Implicit, trust: CertificateTrust::Anything, tls12_only: false };
     }
     if way == Way::Latin1 {
         rig.connection.charset = encoding_rs::Encoding::for_label(b"latin1");

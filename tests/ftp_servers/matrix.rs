@@ -9,7 +9,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use ftp_pooler::config::{Data, Proxy, ProxyKind};
+use ftp_pooler::config::{DataConnectionMode, ProxyKind, ProxyServer};
 use ftp_pooler::failure::{Code, Remedy, TryError};
 use ftp_pooler::transfer::Stopped;
 
@@ -180,14 +180,15 @@ async fn some_files(rig: &Rig) -> String {
 }
 
 async fn active(mut rig: Rig) -> String {
-    rig.connection.way.data = Data::Active { announced: None, ports: None };
+    rig.connection.network.data = DataConnectionMode::Active { announced: None, ports: None };
     some_files(&rig).await
 }
 
 async fn proxied(mut rig: Rig, kind: ProxyKind) -> String {
     let proxy = RunningProxy::start(kind).await;
     let user = Some(("anna".to_owned(), PROXY_PASSWORD.to_owned().into()));
-    rig.connection.way.proxy = Some(Proxy { kind, host: "127.0.0.1".into(), port: proxy.port(), user });
+    rig.connection.network.proxy =
+        Some(ProxyServer { kind, host: "127.0.0.1".into(), port: proxy.port(), user });
     let seen = some_files(&rig).await;
     assert!(proxy.tunnels() > 10 || seen != OK, "something went past the proxy");
     seen
@@ -207,7 +208,8 @@ async fn resume(mut rig: Rig, way: Way) -> String {
     let proxy = RunningProxy::start(ProxyKind::Socks5).await;
     let user = Some(("anna".to_owned(), PROXY_PASSWORD.to_owned().into()));
     let kind = ProxyKind::Socks5;
-    rig.connection.way.proxy = Some(Proxy { kind, host: "127.0.0.1".into(), port: proxy.port(), user });
+    rig.connection.network.proxy =
+        Some(ProxyServer { kind, host: "127.0.0.1".into(), port: proxy.port(), user });
     let task = match way {
         Way::Down => rig.download("source"),
         Way::Up | Way::Over => rig.upload("target"),
@@ -251,7 +253,8 @@ async fn from_elsewhere(mut rig: Rig) -> String {
     let proxy = RunningProxy::start(ProxyKind::Socks5).await;
     let user = Some(("anna".to_owned(), PROXY_PASSWORD.to_owned().into()));
     let kind = ProxyKind::Socks5;
-    rig.connection.way.proxy = Some(Proxy { kind, host: "127.0.0.1".into(), port: proxy.port(), user });
+    rig.connection.network.proxy =
+        Some(ProxyServer { kind, host: "127.0.0.1".into(), port: proxy.port(), user });
     proxy.send_data_from(std::net::Ipv4Addr::new(127, 0, 0, 2));
     let mut session = rig.session().await;
     rig.put("source", &content(1000));

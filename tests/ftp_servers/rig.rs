@@ -11,14 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ftp_pooler::config::{FtpConnection, LocalConnection, Timeouts, Tls, TlsMode, Trust};
+use ftp_pooler::config::{
+    CertificateTrust, FtpConnection, LocalConnection, SessionTimeouts, TlsMode, TlsOptions,
+};
 use ftp_pooler::failure::{Remedy, TryError};
 use ftp_pooler::ftp::{ServerProfile, Session};
 use ftp_pooler::insight::Gauge;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
-use ftp_pooler::storage::{Names, Storage};
+use ftp_pooler::storage::{LocalStorage, TempNames};
 use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
@@ -35,7 +37,7 @@ pub struct Rig {
     pub known: Arc<ServerProfile>,
     remote: String,
     directory: tempfile::TempDir,
-    storage: Storage,
+    storage: LocalStorage,
     transfer: Transfer,
     /// Fresh sessions that were needed: one, where a server does not resume TLS 1.3.
     renewed: AtomicUsize,
@@ -79,15 +81,15 @@ fn given(server: &str) -> Rig {
     Rig::with(connection, remote)
 }
 
-fn timeouts() -> Timeouts {
+fn timeouts() -> SessionTimeouts {
     let seconds = Duration::from_secs;
     // Pure-FTPd takes its time over passwords.
-    Timeouts { connect: seconds(5), login: seconds(30), ..Timeouts::all(seconds(10)) }
+    SessionTimeouts { connect: seconds(5), login: seconds(30), ..SessionTimeouts::all(seconds(10)) }
 }
 
 /// Those of a process of its own.
-fn names() -> Names {
-    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+fn names() -> TempNames {
+    TempNames::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
 }
 
 fn origin(offset: i64) -> Origin {
@@ -124,7 +126,11 @@ fn connection(addr: SocketAddr, security: Security, certificate: &Certificate) -
         user: USER.into(),
         pass: PASSWORD.to_owned().into(),
         timeouts: timeouts(),
-        tls: Tls { mode, trust: Trust::Authorities(Arc::new(authorities)), tls12_only: false },
+        tls: TlsOptions {
+            mode,
+            trust: CertificateTrust::Authorities(Arc::new(authorities)),
+            tls12_only: false,
+        },
         ..FtpConnection::default()
     }
 }
@@ -167,7 +173,7 @@ impl Rig {
     fn with(connection: FtpConnection, remote: &str) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
-        let storage = Storage::open(&local).unwrap();
+        let storage = LocalStorage::open(&local).unwrap();
         Rig {
             name: connection.host.clone(),
             connection,
@@ -181,7 +187,7 @@ impl Rig {
         }
     }
 
-    fn process(storage: &Storage) -> Transfer {
+    fn process(storage: &LocalStorage) -> Transfer {
         let storages = BTreeMap::from([("local".to_owned(), storage.clone())]);
         Transfer::new(storages, names(), Metrics::default())
     }

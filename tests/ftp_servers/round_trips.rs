@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use ftp_pooler::config::Data;
+use ftp_pooler::config::DataConnectionMode;
 use ftp_pooler::ftp::Session;
 use ftp_pooler::task::Task;
 use ftp_pooler::transfer::Transferred;
@@ -63,7 +63,7 @@ fn inside() {
             runtime.block_on(count(&rig, "passive", &bound, &mut failed));
         }
         let Some(mut rig) = Rig::start(make, Settings::new(Security::Plain)) else { continue };
-        rig.connection.way.data = Data::Active { announced: None, ports: None };
+        rig.connection.network.data = DataConnectionMode::Active { announced: None, ports: None };
         runtime.block_on(count(&rig, "active", &ACTIVE, &mut failed));
     }
     assert!(failed.is_empty(), "{failed:#?}");

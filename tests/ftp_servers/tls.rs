@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ftp_pooler::config::{Pin, Trust};
+use ftp_pooler::config::{CertificatePin, CertificateTrust};
 use ftp_pooler::failure::{Code, Remedy};
 use ftp_pooler::transfer::Stopped;
 use rustls::ServerConfig;
@@ -57,7 +57,7 @@ async fn a_certificate_for_another_name_is_refused_with_both_names() {
 #[ignore = "needs FTP servers: make test"]
 async fn an_issuer_that_nobody_trusts_is_refused_with_what_to_do_about_it() {
     let mut rig = vsftpd_for(&["127.0.0.1"], 2096);
-    rig.connection.tls.trust = Trust::System;
+    rig.connection.tls.trust = CertificateTrust::System;
     let said = rig.refusal().await;
     // A machine without any authorities cannot even say that much.
     assert!(said.contains("an issuer that is not trusted") || said.contains("trusts no authority"), "{said}");
@@ -68,12 +68,17 @@ async fn an_issuer_that_nobody_trusts_is_refused_with_what_to_do_about_it() {
 #[ignore = "needs FTP servers: make test"]
 async fn a_pinned_certificate_is_trusted_whatever_else_is_wrong_with_it_and_no_other_is() {
     let mut rig = vsftpd_for(&["ftp.example.com"], 2020);
-    rig.connection.tls.trust =
-        Trust::Pinned(vec![Pin::Certificate([7; 32]), Pin::Certificate(rig.fingerprint())]);
+    rig.connection.tls.trust = CertificateTrust::Pinned(vec![
+        CertificatePin::Certificate([7; 32]),
+        CertificatePin::Certificate(rig.fingerprint()),
+    ]);
     rig.session().await.close().await;
 
     let mut rig = vsftpd_for(&["127.0.0.1"], 2096);
-    rig.connection.tls.trust = Trust::Pinned(vec![Pin::Certificate([7; 32]), Pin::PublicKey([7; 32])]);
+    rig.connection.tls.trust = CertificateTrust::Pinned(vec![
+        CertificatePin::Certificate([7; 32]),
+        CertificatePin::PublicKey([7; 32]),
+    ]);
     let said = rig.refusal().await;
     let print = rig.fingerprint().map(|byte| format!("{byte:02X}")).join(":");
     assert!(said.contains("not the one of tls_pin") && said.contains(&print), "{said}");
@@ -83,7 +88,7 @@ async fn a_pinned_certificate_is_trusted_whatever_else_is_wrong_with_it_and_no_o
 #[ignore = "needs FTP servers: make test"]
 async fn any_certificate_will_do_where_none_is_checked() {
     let mut rig = vsftpd_for(&["ftp.example.com"], 2020);
-    rig.connection.tls.trust = Trust::Anything;
+    rig.connection.tls.trust = CertificateTrust::Anything;
     rig.session().await.close().await;
 }
 

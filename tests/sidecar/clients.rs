@@ -84,12 +84,12 @@ async fn a_port_in_use_is_an_error_that_names_key_address_and_reason() {
     assert_eq!(error.to_string(), text);
 
     let error = Sidecar::bind(&listen(0), &listen(port)).await.expect_err("the port is in use");
-    assert_eq!((error.key, error.port), ("metrics.port", port));
+    assert_eq!((error.key.as_str(), error.port), ("metrics.port", port));
 }
 
 #[tokio::test]
 async fn a_host_that_is_not_ours_is_an_error_that_names_it() {
-    let elsewhere = Listen { host: "192.0.2.1".to_owned(), port: 0 };
+    let elsewhere = ListenAddress { host: "192.0.2.1".to_owned(), port: 0 };
     let error = Sidecar::bind(&elsewhere, &listen(0)).await.expect_err("the address is another's");
     assert!(error.to_string().starts_with("api.port 0: cannot listen on 192.0.2.1:0: "), "{error}");
 }

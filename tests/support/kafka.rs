@@ -107,6 +107,20 @@ impl Kafka {
         });
     }
 
+    /// The names of all topics that begin with `prefix`, in their order, with how many partitions each has.
+    ///
+    /// # Panics
+    /// Where the broker does not answer.
+    pub fn topics_named(&self, prefix: &str) -> Vec<(String, usize)> {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(None, REQUEST).expect("metadata");
+        let named = metadata.topics().iter().filter(|topic| topic.name().starts_with(prefix));
+        let mut named: Vec<_> =
+            named.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect();
+        named.sort();
+        named
+    }
+
     /// What retention does: the partition begins at `first` from now on.
     ///
     /// # Panics
@@ -289,6 +303,7 @@ impl Kafka {
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap).set("log_level", "2");
+        config.set("allow.auto.create.topics", "false"); // the broker has Kafka's own defaults
         config
     }
 
@@ -414,7 +429,6 @@ inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 num.network.threads=2
 num.io.threads=2
-auto.create.topics.enable=false
 default.replication.factor=1
 min.insync.replicas=1
 offsets.topic.replication.factor=1

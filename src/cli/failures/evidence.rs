@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::client::{ClientError, Cluster, Ends, Range, Reader};
-use crate::config::Kafka;
+use crate::config::KafkaConfig;
 
 /// Says which failures a record sends again: `topic/partition/offset`, several with commas. The pool takes no
 /// notice of it, and leaves it out of answers.
@@ -48,7 +48,11 @@ impl Evidence {
     ///
     /// # Errors
     /// The brokers do not answer, or a producer's transaction stays open.
-    pub fn read(kafka: &Kafka, cluster: &Cluster, earliest: Timestamp) -> Result<Evidence, ClientError> {
+    pub fn read(
+        kafka: &KafkaConfig,
+        cluster: &Cluster,
+        earliest: Timestamp,
+    ) -> Result<Evidence, ClientError> {
         let input: Arc<str> = kafka.input_topic.as_str().into();
         let ends = cluster.required_ends(&input)?;
         let early = earliest.as_millisecond() - i64::try_from(CLOCKS_DIFFER.as_millis()).unwrap_or(0);
@@ -77,7 +81,7 @@ impl Evidence {
 
 /// From when on the input topic holds everything that was sent; `None` where nothing was ever removed from it.
 fn complete_from(
-    kafka: &Kafka,
+    kafka: &KafkaConfig,
     cluster: &Cluster,
     input: &Arc<str>,
     ends: &BTreeMap<i32, Ends>,

@@ -8,7 +8,7 @@ use super::args::Choice;
 use crate::cli::answer::{Answer, Failed, Verdict};
 use crate::cli::output::note;
 use crate::client::{ClientError, Cluster, Message, Range, Reader};
-use crate::config::Kafka;
+use crate::config::KafkaConfig;
 
 /// A failure, and where it stands.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl<'a> Wanted<'a> {
 /// The topic is not there, or the brokers do not answer.
 pub(super) fn ranges(
     cluster: &Cluster,
-    kafka: &Kafka,
+    kafka: &KafkaConfig,
     wanted: &Wanted<'_>,
 ) -> Result<Vec<Range>, ClientError> {
     let topic: Arc<str> = kafka.fail_topic.as_str().into();
@@ -81,7 +81,7 @@ pub(super) fn ranges(
 /// # Errors
 /// The brokers do not answer.
 pub(super) fn scan(
-    kafka: &Kafka,
+    kafka: &KafkaConfig,
     ranges: &[Range],
     wanted: &Wanted<'_>,
     mut take: impl FnMut(Failing, &Message) -> bool,

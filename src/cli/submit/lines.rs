@@ -9,14 +9,14 @@ use super::args::IdFrom;
 use super::ids::{self, Content};
 use super::mistakes::Mistakes;
 use super::spool::Spool;
-use crate::config::Connections;
+use crate::config::ConfiguredConnections;
 use crate::failure::{Code, Failure};
 use crate::task::{Operation, Rejected, Task, decode};
 
 /// What every line is checked against.
 #[derive(Debug)]
 pub(super) struct Rules<'a> {
-    pub connections: &'a Connections,
+    pub connections: &'a ConfiguredConnections,
     /// Bytes that Kafka takes as a record's value at most.
     pub max_bytes: usize,
     /// Gives an id to tasks that have none.
@@ -106,7 +106,7 @@ fn task(line: &[u8], rules: &Rules<'_>) -> io::Result<Result<String, Rejected>> 
 }
 
 /// The task behind a text, where the pool will accept it.
-pub(super) fn checked(payload: &[u8], connections: &Connections) -> Result<Task, Rejected> {
+pub(super) fn checked(payload: &[u8], connections: &ConfiguredConnections) -> Result<Task, Rejected> {
     decode(Some(payload), connections)
 }
 
@@ -115,7 +115,11 @@ fn lacks_id(text: &str) -> bool {
 }
 
 /// Puts an id in front of the task's own fields.
-fn with_id(text: &str, id_from: IdFrom, connections: &Connections) -> io::Result<Result<String, Rejected>> {
+fn with_id(
+    text: &str,
+    id_from: IdFrom,
+    connections: &ConfiguredConnections,
+) -> io::Result<Result<String, Rejected>> {
     let Some(rest) = text.strip_prefix('{') else {
         return Ok(checked(text.as_bytes(), connections).map(|_| text.to_owned()));
     };
@@ -150,8 +154,8 @@ mod tests {
     use super::*;
     use crate::config::{FtpConnection, LocalConnection};
 
-    fn connections() -> Connections {
-        let mut connections = Connections::default();
+    fn connections() -> ConfiguredConnections {
+        let mut connections = ConfiguredConnections::default();
         connections.ftp.insert("remote".into(), Arc::new(FtpConnection::default()));
         let local = LocalConnection { name: "local".into(), base_path: "/data".into() };
         connections.local.insert("local".into(), Arc::new(local));

@@ -33,7 +33,7 @@ use super::interrupt::Interrupt;
 use super::output::{note, print};
 use super::{EXIT_DATA, EXIT_OK, Failure};
 use crate::client::Sender;
-use crate::config::{Config, Connections};
+use crate::config::{Config, ConfiguredConnections};
 use args::IdFrom;
 use existing::Existing;
 use filter::Filter;
@@ -212,6 +212,6 @@ fn from_places(
     Ok(())
 }
 
-fn place(text: &str, connections: &Connections) -> Result<Place, Failure> {
+fn place(text: &str, connections: &ConfiguredConnections) -> Result<Place, Failure> {
     Place::parse(text, connections).map_err(Failure::Usage)
 }

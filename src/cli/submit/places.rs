@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::args::{AfterArg, IdFrom, TaskOptions, VerifyArg};
 use super::filter::Found;
 use super::ids::{self, Content};
-use crate::config::{Connections, FtpConnection, LocalConnection};
+use crate::config::{ConfiguredConnections, FtpConnection, LocalConnection};
 use crate::text::nearest;
 
 /// Where files come from or go to.
@@ -38,7 +38,7 @@ impl Place {
     ///
     /// # Errors
     /// What is wrong with it, and what would be right.
-    pub fn parse(text: &str, connections: &Connections) -> Result<Place, String> {
+    pub fn parse(text: &str, connections: &ConfiguredConnections) -> Result<Place, String> {
         let Some((name, path)) = text.split_once(':') else {
             return Err(format!("'{text}' is no place; expected CONNECTION:PATH, such as remote-ftp:/pub/"));
         };
@@ -200,8 +200,8 @@ fn options_of(given: &TaskOptions, now: Timestamp) -> Map<String, Value> {
 mod tests {
     use super::*;
 
-    fn connections() -> Connections {
-        let mut connections = Connections::default();
+    fn connections() -> ConfiguredConnections {
+        let mut connections = ConfiguredConnections::default();
         let ftp = FtpConnection { name: "remote".into(), ..FtpConnection::default() };
         connections.ftp.insert("remote".into(), Arc::new(ftp));
         let local = LocalConnection { name: "local".into(), base_path: "/data".into() };

@@ -10,7 +10,7 @@ use super::places::{Connection, Place, beneath};
 use crate::config::{FtpConnection, LocalConnection};
 use crate::failure::{Code, TryError};
 use crate::ftp::{EntryKind, ListedEntry, Session, SizeReply, UnreadLine};
-use crate::storage::{Listed, Storage, StorageError, TempName};
+use crate::storage::{LocalEntry, LocalStorage, StorageError, TempName};
 
 /// Directories that wait to be listed, at most.
 const MAX_DIRECTORIES: usize = 1_000_000;
@@ -281,10 +281,10 @@ impl Walk<'_, '_> {
 
     async fn local(&mut self, connection: &LocalConnection, source: &Place) -> Result<(), WalkError> {
         let failed = |error| WalkError::Local { connection: connection.name.clone(), error };
-        let storage = Storage::open(connection).map_err(failed)?;
+        let storage = LocalStorage::open(connection).map_err(failed)?;
         if !source.is_directory() {
             let target = storage.resolve(&source.path).map_err(failed)?;
-            if let Some(Listed::File { bytes, modified }) = storage.look(&target).await.map_err(failed)? {
+            if let Some(LocalEntry::File { bytes, modified }) = storage.look(&target).await.map_err(failed)? {
                 self.seen.is_single = true;
                 self.file(&found(name_of(&source.path), bytes, modified), true)?;
                 return Ok(());
@@ -297,10 +297,12 @@ impl Walk<'_, '_> {
             for (name, listed) in storage.list(&path).await.map_err(failed)? {
                 let path = beneath(&directory, &name);
                 match listed {
-                    Listed::File { bytes, modified } => self.file(&found(path, bytes, modified), false)?,
-                    Listed::Directory => self.directory(path, depth + 1)?,
-                    Listed::Other => self.seen.pass(format!("{path}: no file")),
-                    Listed::NotUtf8 => self.seen.pass(format!("{path}: its name is no UTF-8")),
+                    LocalEntry::File { bytes, modified } => {
+                        self.file(&found(path, bytes, modified), false)?;
+                    }
+                    LocalEntry::Directory => self.directory(path, depth + 1)?,
+                    LocalEntry::Other => self.seen.pass(format!("{path}: no file")),
+                    LocalEntry::NotUtf8 => self.seen.pass(format!("{path}: its name is no UTF-8")),
                 }
             }
             self.seen.directories += 1;
@@ -340,7 +342,7 @@ fn directory_path(path: &str) -> &str {
 }
 
 /// The directory that a local path means, relative to `base_path`: found as that of a file in it is.
-fn root_of(storage: &Storage, path: &str) -> Result<String, StorageError> {
+fn root_of(storage: &LocalStorage, path: &str) -> Result<String, StorageError> {
     let target = storage.resolve(&beneath(path, "x"))?;
     Ok(target.relative().rsplit_once('/').map_or_else(String::new, |(directory, _)| directory.to_owned()))
 }

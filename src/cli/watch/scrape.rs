@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::cli::http::Page;
-use crate::config::Token;
+use crate::config::ApiToken;
 
 /// One pod's answer: connect, request and all; a token that it wants makes it two.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ pub(super) struct Scrape {
 #[derive(Debug)]
 pub(super) struct Scraper {
     pods: Vec<Page>,
-    token: Option<Arc<Token>>,
+    token: Option<Arc<ApiToken>>,
     runtime: Runtime,
 }
 
@@ -55,7 +55,7 @@ impl Scraper {
     ///
     /// # Errors
     /// As of making a runtime.
-    pub fn new(pods: Vec<Page>, token: Option<Arc<Token>>) -> io::Result<Scraper> {
+    pub fn new(pods: Vec<Page>, token: Option<Arc<ApiToken>>) -> io::Result<Scraper> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Scraper { pods, token, runtime })
     }
@@ -89,12 +89,12 @@ impl Scraper {
 }
 
 /// The pod's page; with the token only where it asks for one.
-async fn page(pod: &Page, token: Option<Arc<Token>>) -> Result<String, String> {
+async fn page(pod: &Page, token: Option<Arc<ApiToken>>) -> Result<String, String> {
     let ask = async |authorization| pod.get(authorization, DEADLINE).await.map_err(|error| error.to_string());
     let mut answer = ask(None).await?;
     if answer.0 == StatusCode::UNAUTHORIZED {
         let token = token.ok_or("it wants a token: set api.token here as well, or ask its metrics port")?;
-        answer = ask(Some(token.authorization())).await?;
+        answer = ask(Some(token.bearer().authorization())).await?;
     }
     match answer {
         (status, page) if status.is_success() => Ok(page),

@@ -15,9 +15,9 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, Message as _};
 
-use super::super::properties::{reader_properties, without_value};
 use super::super::rebalance::list_of;
 use super::{Loop, Phase};
+use crate::kafka::{reader_properties, without_value};
 use crate::offsets::{PartitionState, TopicId, TopicPartition};
 
 /// A partition that has stood still for this long is read.

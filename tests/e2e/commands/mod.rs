@@ -4,6 +4,7 @@ mod failures;
 mod look;
 mod submit;
 mod terminal;
+mod topic_creation;
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

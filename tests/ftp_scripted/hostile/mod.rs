@@ -4,7 +4,7 @@
 
 mod pod;
 
-use ftp_pooler::config::{Tls, TlsMode};
+use ftp_pooler::config::{TlsMode, TlsOptions};
 use pod::Pod;
 use tokio::task::JoinSet;
 
@@ -70,7 +70,7 @@ fn ways() -> Vec<Way> {
     let garbage = || Act::Bytes((0..=255).cycle().take(4000).collect());
     let flood = |begin: &str, more: &str| Act::Flood(text(begin), text(more));
     let explicit: fn(&mut FtpConnection) = |connection| {
-        connection.tls = Tls { mode: TlsMode::Explicit, ..Tls::default() };
+        connection.tls = TlsOptions { mode: TlsMode::Explicit, ..TlsOptions::default() };
     };
     vec![
         // Until the login.
@@ -310,13 +310,13 @@ async fn is_borne(way: Way) -> Result<(), String> {
     let mut hostile = FtpConnection {
         name: "hostile".into(),
         max_sessions: 1,
-        timeouts: Timeouts::all(WAIT),
+        timeouts: SessionTimeouts::all(WAIT),
         ..connection(server.address)
     };
     change(&mut hostile);
     let calm = FtpConnection {
         name: "healthy".into(),
-        timeouts: Timeouts::all(IN_TIME),
+        timeouts: SessionTimeouts::all(IN_TIME),
         ..connection(healthy.address)
     };
     let mut pod = Pod::new(vec![Arc::new(hostile), Arc::new(calm)]);

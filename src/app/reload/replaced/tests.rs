@@ -9,19 +9,19 @@ use tokio_util::task::TaskTracker;
 
 use super::super::storages::{OpenStorages, open};
 use super::*;
-use crate::config::{Change, LocalConnection};
+use crate::config::{ConnectionChange, LocalConnection};
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
-use crate::storage::{Begun, CHUNK, Names, Owner, TempFile};
+use crate::storage::{CHUNK, DownloadStart, FileOwner, TempFile, TempNames};
 use crate::transfer::Storages;
 
 const LONG: Duration = Duration::from_secs(30);
 
-fn names() -> Names {
-    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+fn names() -> TempNames {
+    TempNames::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
 }
 
-fn storage(base: &Path) -> Storage {
+fn storage(base: &Path) -> LocalStorage {
     let connection = LocalConnection { name: "local".to_owned(), base_path: base.to_owned() };
     open(&connection, LONG).unwrap()
 }
@@ -31,7 +31,7 @@ struct Place {
     dirs: [TempDir; 2],
     storages: Storages,
     open: OpenStorages,
-    names: Names,
+    names: TempNames,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -45,22 +45,22 @@ impl Place {
         Place { dirs, storages, open, names, stop, tasks }
     }
 
-    fn get(&self) -> Arc<Storage> {
+    fn get(&self) -> Arc<LocalStorage> {
         self.storages.get("local").unwrap()
     }
 
     /// The connection lies in the other directory, or is gone.
-    fn change(&mut self, change: Change) {
-        let opened = (change == Change::Changed).then(|| Arc::new(storage(self.dirs[1].path())));
+    fn change(&mut self, change: ConnectionChange) {
+        let opened = (change == ConnectionChange::Changed).then(|| Arc::new(storage(self.dirs[1].path())));
         let opened = opened.map(|storage| ("local".to_owned(), storage)).into_iter().collect();
         self.open.change(&BTreeMap::from([("local".to_owned(), change)]), &opened);
     }
 
     /// A try that has this storage begins its file.
-    async fn begin(&self, storage: &Storage) -> TempFile {
+    async fn begin(&self, storage: &LocalStorage) -> TempFile {
         let target = storage.resolve("/x").unwrap();
         let begun = storage.create(&target, owner(&self.names), true).await.unwrap();
-        let Begun::Now(file) = begun else { panic!("it was never done") };
+        let DownloadStart::Now(file) = begun else { panic!("it was never done") };
         file
     }
 
@@ -70,7 +70,7 @@ impl Place {
 }
 
 /// A try at the same record, whoever makes it.
-fn owner(names: &Names) -> Owner {
+fn owner(names: &TempNames) -> FileOwner {
     let record = Record {
         origin: Origin { topic: "ftp-tasks".into(), partition: 0, offset: 7 },
         key: None,
@@ -79,7 +79,7 @@ fn owner(names: &Names) -> Owner {
         timestamp_ms: None,
         lease: Lease::new(1),
     };
-    Owner::of(&record, names)
+    FileOwner::of(&record, names)
 }
 
 #[track_caller]
@@ -99,7 +99,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_directory_is_swept_as_long_as_a_try_that_began_in_it_lasts() {
-    for change in [Change::Changed, Change::Removed] {
+    for change in [ConnectionChange::Changed, ConnectionChange::Removed] {
         let mut place = Place::new();
         let (old, replaced) = (place.get(), place.open.replaced());
         place.change(change);
@@ -124,7 +124,7 @@ async fn a_directory_is_swept_as_long_as_a_try_that_began_in_it_lasts() {
 async fn what_nobody_works_in_is_let_go_at_once_and_its_sweep_ends() {
     let mut place = Place::new();
     let old = Arc::downgrade(&place.get());
-    place.change(Change::Removed);
+    place.change(ConnectionChange::Removed);
     until("it is let go", || old.strong_count() == 0).await;
     assert_kept(&place.open.replaced(), 0);
     place.tasks.close();
@@ -154,7 +154,7 @@ fn what_is_removed_from_a_replaced_directory_at_the_end_is_waited_for() {
         let mut file = place.begin(&old).await;
         file.write(&vec![7; 3 * CHUNK]).await.unwrap();
         until("a temp file stands", || place.files() == 1).await;
-        place.change(Change::Changed);
+        place.change(ConnectionChange::Changed);
         place.stop.cancel();
         place.tasks.close();
         tokio::time::timeout(LONG, place.tasks.wait()).await.expect("the sweeps end");

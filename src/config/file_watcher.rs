@@ -1,0 +1,170 @@
+//! Whether files have changed, by what the file system says of them and, once in a while, by looking into them.
+//!
+//! Polling, since it works on every mount: NFS tells nobody of changes made elsewhere, Kubernetes changes a mounted
+//! secret by pointing a symlink to another directory, and editors put another file in the place of the old one.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// Looks without a change after which the files are read all the same: not every file system tells of every change at
+/// once, or of two within the same instant.
+const READ_ANYWAY_AFTER: u32 = 15;
+
+/// What the file system says of some files, links followed. Two that are equal mean that probably nothing has changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileVersions(Vec<(PathBuf, Option<FileVersion>)>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FileVersion {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileVersions {
+    /// As the files are now; one that is not there, or that may not be looked at, has none. Blocks.
+    #[must_use]
+    pub fn of(files: &[PathBuf]) -> FileVersions {
+        let stamp = |file: &PathBuf| {
+            let found = std::fs::metadata(file).ok()?;
+            Some(FileVersion {
+                device: found.dev(),
+                inode: found.ino(),
+                size: found.size(),
+                modified: (found.mtime(), found.mtime_nsec()),
+                changed: (found.ctime(), found.ctime_nsec()),
+            })
+        };
+        FileVersions(files.iter().map(|file| (file.clone(), stamp(file))).collect())
+    }
+}
+
+/// What a look at the files comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchDecision {
+    /// They are as they were when they were read.
+    Same,
+    /// They are others, and may still be written: look again soon.
+    Unsettled,
+    /// They are others, and have stood still since the last look: read them.
+    Changed,
+    /// They seem to be the same, and it is time to look into them.
+    Due,
+}
+
+/// Decides when files are read: pure. A file that is half written is not read as long as it changes.
+#[derive(Debug, Default)]
+pub struct FileWatcher {
+    read: Option<FileVersions>,
+    seen: Option<FileVersions>,
+    quiet: u32,
+}
+
+impl FileWatcher {
+    pub fn look(&mut self, now: FileVersions) -> WatchDecision {
+        if self.read.as_ref() == Some(&now) {
+            self.seen = None;
+            self.quiet += 1;
+            if self.quiet < READ_ANYWAY_AFTER {
+                return WatchDecision::Same;
+            }
+            self.quiet = 0;
+            return WatchDecision::Due;
+        }
+        if self.seen.as_ref() != Some(&now) {
+            self.seen = Some(now);
+            return WatchDecision::Unsettled;
+        }
+        self.seen = None;
+        self.quiet = 0;
+        self.read = Some(now);
+        WatchDecision::Changed
+    }
+
+    /// The files were read right after they were like this.
+    pub fn read(&mut self, stamps: FileVersions) {
+        (self.read, self.seen, self.quiet) = (Some(stamps), None, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::WatchDecision::{Changed, Same, Unsettled};
+    use super::*;
+
+    fn stamps(size: u64) -> FileVersions {
+        let stamp = FileVersion { device: 1, inode: 1, size, modified: (0, 0), changed: (0, 0) };
+        FileVersions(vec![(PathBuf::from("connections.ini"), Some(stamp))])
+    }
+
+    #[test]
+    fn files_are_read_once_they_have_stood_still() {
+        let mut watch = FileWatcher::default();
+        let looks = [1, 1, 1, 2, 3, 3, 3].map(|size| watch.look(stamps(size)));
+        assert_eq!(looks, [Unsettled, Changed, Same, Unsettled, Unsettled, Changed, Same]);
+    }
+
+    #[test]
+    fn a_file_that_is_as_it_was_again_has_not_changed() {
+        let mut watch = FileWatcher::default();
+        let looks = [1, 1, 2, 1, 2, 1].map(|size| watch.look(stamps(size)));
+        assert_eq!(looks, [Unsettled, Changed, Unsettled, Same, Unsettled, Same]);
+    }
+
+    #[test]
+    fn what_was_read_when_somebody_asked_is_not_read_again() {
+        let mut watch = FileWatcher::default();
+        watch.read(stamps(1));
+        assert_eq!(watch.look(stamps(1)), WatchDecision::Same);
+        assert_eq!(watch.look(stamps(2)), WatchDecision::Unsettled);
+        watch.read(stamps(2));
+        assert_eq!(watch.look(stamps(2)), WatchDecision::Same);
+    }
+
+    #[test]
+    fn what_the_file_system_does_not_tell_is_found_by_reading_once_in_a_while() {
+        let mut watch = FileWatcher::default();
+        let looks: Vec<_> = (0..40).map(|_| watch.look(stamps(1))).collect();
+        assert_eq!(looks.iter().filter(|look| **look == WatchDecision::Due).count(), 2);
+        assert!(!looks.iter().skip(2).any(|look| *look == WatchDecision::Changed));
+    }
+
+    #[test]
+    fn a_file_is_another_after_any_kind_of_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("connections.ini");
+        let mut seen = vec![FileVersions::of(std::slice::from_ref(&file))];
+        let mut now = || {
+            let stamps = FileVersions::of(std::slice::from_ref(&file));
+            assert!(!seen.contains(&stamps), "not seen: {stamps:?}");
+            seen.push(stamps);
+        };
+        fs::write(&file, "one").unwrap();
+        now();
+        fs::write(&file, "three").unwrap();
+        now();
+        // As an editor does it.
+        fs::write(dir.path().join("new"), "three").unwrap();
+        fs::rename(dir.path().join("new"), &file).unwrap();
+        now();
+        // As Kubernetes does it: the file is a link through `..data`, which is swapped.
+        for version in ["v1", "v2"] {
+            fs::create_dir(dir.path().join(version)).unwrap();
+            fs::write(dir.path().join(version).join("connections.ini"), "three").unwrap();
+        }
+        let point_to = |version: &str| {
+            std::os::unix::fs::symlink(version, dir.path().join("..tmp")).unwrap();
+            fs::rename(dir.path().join("..tmp"), dir.path().join("..data")).unwrap();
+        };
+        point_to("v1");
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("..data/connections.ini", &file).unwrap();
+        now();
+        point_to("v2");
+        now();
+    }
+}

@@ -1,0 +1,45 @@
+//! The files that may change while a pod runs: connections.ini, and the secrets that stand in files of their own.
+
+use std::path::PathBuf;
+
+use super::errors::{ConfigErrors, Mistakes};
+use super::load::{ConfigSources, read_connections};
+use super::{Config, FileVersions, api_token, environment};
+
+/// What may change while a pod runs, as it is now.
+#[derive(Debug)]
+pub struct ReloadedConfig {
+    /// With all else as it was.
+    pub config: Result<Config, ConfigErrors>,
+    /// What it was read from: connections.ini and every file that a key names, whether they are there or not.
+    pub files: Vec<PathBuf>,
+    /// These files' stamps, as they were before they were read.
+    pub stamps: FileVersions,
+}
+
+/// Files that name files, which name no others: at the second reading at the latest all are known.
+const READINGS: usize = 3;
+
+impl Config {
+    /// Reads connections.ini again, the files that its keys name, and the token's. What else there is stays as it is
+    /// here: config.yaml, and the environment. Blocks.
+    #[must_use]
+    pub fn reread(&self, sources: &ConfigSources) -> ReloadedConfig {
+        let mut files = Vec::new();
+        let mut readings = 0;
+        loop {
+            let stamps = FileVersions::of(&files);
+            let mut mistakes = Mistakes::default();
+            let variables = environment::read(&sources.environment, &mut mistakes).connections;
+            let connections = read_connections(sources, variables, self, &mut mistakes);
+            let api_token = self.api_token.as_ref().map(|token| api_token::reread(token, &mut mistakes));
+            let read = mistakes.files();
+            readings += 1;
+            if read == files || readings == READINGS {
+                let config = Config { api_token, connections, ..self.clone() };
+                return ReloadedConfig { config: mistakes.or(config), files, stamps };
+            }
+            files = read;
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! librdkafka's log lines and error events, as ours.
+
+use std::time::Instant;
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+use super::log_throttle::LogThrottle;
+
+/// librdkafka's lines about connections that end, and attempts at one that fail.
+pub(super) const CONNECTIONS: &str = "FAIL";
+
+/// librdkafka's log lines, as ours; the same one once in a while.
+pub fn log_line(client: &str, throttle: &LogThrottle, level: RDKafkaLogLevel, facility: &str, message: &str) {
+    let is_problem = matches!(
+        level,
+        RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning
+    );
+    if is_of_a_rebalance(facility, message) {
+        tracing::debug!(target: "librdkafka", client, facility, "{message}");
+    } else if is_problem || facility == CONNECTIONS {
+        let Some(untold) = throttle.admit(message, Instant::now()) else { return };
+        if !is_problem {
+            tracing::info!(target: "librdkafka", client, facility, untold, "{message}");
+        } else if matches!(level, RDKafkaLogLevel::Warning) {
+            tracing::warn!(target: "librdkafka", client, facility, untold, "{message}");
+        } else {
+            tracing::error!(target: "librdkafka", client, facility, untold, "{message}");
+        }
+    } else if matches!(level, RDKafkaLogLevel::Debug) {
+        tracing::debug!(target: "librdkafka", client, facility, "{message}");
+    } else {
+        tracing::info!(target: "librdkafka", client, facility, "{message}");
+    }
+}
+
+/// librdkafka's error events, which say what its log lines have said.
+pub fn log_error(client: &str, throttle: &LogThrottle, error: &KafkaError, reason: &str) {
+    if let Some(untold) = throttle.admit(reason, Instant::now()) {
+        tracing::warn!(target: "librdkafka", client, %error, untold, "{reason}");
+    }
+}
+
+/// A transaction that a rebalance has overtaken is aborted, and chosen anew: librdkafka calls that an error, but it
+/// is what a cooperative rebalance looks like.
+fn is_of_a_rebalance(facility: &str, message: &str) -> bool {
+    let codes =
+        ["(ILLEGAL_GENERATION", "(UNKNOWN_MEMBER_ID", "(REBALANCE_IN_PROGRESS", "(STALE_MEMBER_EPOCH"];
+    facility == "TXNERR" && codes.iter().any(|code| message.contains(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_a_rebalance_overtook_is_no_error_and_others_are() {
+        let failed = |code: &str| format!("Current transaction failed in state InTransaction: why ({code})");
+        assert!(is_of_a_rebalance("TXNERR", &failed("ILLEGAL_GENERATION")));
+        assert!(is_of_a_rebalance("TXNERR", &failed("UNKNOWN_MEMBER_ID")));
+        assert!(!is_of_a_rebalance("TXNERR", &failed("_TIMED_OUT, requires epoch bump")));
+        assert!(!is_of_a_rebalance("FAIL", &failed("ILLEGAL_GENERATION")));
+    }
+}

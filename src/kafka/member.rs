@@ -1,0 +1,43 @@
+//! What rdkafka does not offer of a group's member: its id and generation, and committed metadata as bytes.
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+/// This consumer's member id; empty while it has none. rdkafka does not offer it.
+#[allow(unsafe_code)]
+pub(crate) fn member_id_of<C: ConsumerContext>(member: &BaseConsumer<C>) -> String {
+    let client = member.client().native_ptr();
+    // SAFETY: the client is alive; the string returned is ours, NUL-terminated, and freed by librdkafka's
+    // own function with the client that made it.
+    unsafe {
+        let raw = rdkafka::bindings::rd_kafka_memberid(client);
+        if raw.is_null() {
+            return String::new();
+        }
+        let id = std::ffi::CStr::from_ptr(raw).to_string_lossy().into_owned();
+        rdkafka::bindings::rd_kafka_mem_free(client, raw.cast());
+        id
+    }
+}
+
+/// Each element's metadata. `TopicPartitionListElem::metadata` panics where it is no UTF-8, and any client
+/// may have committed for this group before.
+#[allow(unsafe_code)]
+pub(crate) fn metadata_of(list: &TopicPartitionList) -> Vec<Vec<u8>> {
+    // SAFETY: the list is alive for the whole call; librdkafka keeps `cnt` initialised elements at `elems`,
+    // each with `metadata_size` bytes at `metadata`, which is null where there are none.
+    unsafe {
+        let raw = &*list.ptr();
+        let count = usize::try_from(raw.cnt).unwrap_or(0);
+        if count == 0 || raw.elems.is_null() {
+            return Vec::new();
+        }
+        let copy = |element: &rdkafka::bindings::rd_kafka_topic_partition_t| {
+            if element.metadata.is_null() {
+                return Vec::new();
+            }
+            std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size).to_vec()
+        };
+        std::slice::from_raw_parts(raw.elems, count).iter().map(copy).collect()
+    }
+}

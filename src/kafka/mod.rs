@@ -1,0 +1,49 @@
+//! What every client of Kafka's has in common, beneath `consume`, `publish` and `client`.
+//!
+//! ```text
+//! properties        librdkafka's properties: what each client shares, the group's members, readers without a group
+//! client_kind       which client takes which property
+//! logging           librdkafka's log lines and error events, as ours
+//! log_throttle      the same line once in a while
+//! connection_error  why no broker answers, for people at a terminal
+//! commit_error      what it means that a commit failed
+//! headers           a record's headers, to and from librdkafka's
+//! topics            how many partitions a topic has
+//! topic_ids         a topic's id, which tells it from another one of the same name
+//! group_description who is in a group, and what each member is assigned
+//! member            a member's id and generation, and committed metadata as bytes
+//! retry_topic       creates the retry topic, and checks how long it keeps its records
+//! admin_query       a question to the brokers that rdkafka does not offer
+//! ```
+
+mod admin_query;
+mod client_kind;
+mod commit_error;
+mod connection_error;
+mod group_description;
+mod headers;
+mod log_throttle;
+mod logging;
+mod member;
+mod properties;
+mod retry_topic;
+mod topic_ids;
+mod topics;
+
+pub use rdkafka::error::KafkaError;
+
+pub use client_kind::ClientKind;
+pub use commit_error::CommitError;
+pub use connection_error::{LastConnectionError, is_unanswered};
+pub use group_description::{GroupDescription, GroupMember, GroupQuery};
+pub(crate) use headers::{headers_of, to_headers};
+pub use log_throttle::LogThrottle;
+pub(crate) use logging::{log_error, log_line};
+pub(crate) use member::{member_id_of, metadata_of};
+pub use properties::{
+    client_properties, consumer_properties, property_problem, reader_properties, suspension_limit,
+    without_value,
+};
+pub use retry_topic::{Unprepared, prepare_retry_topic, retry_topic_settings};
+pub(crate) use topic_ids::{TopicIdQuery, TopicIds};
+pub use topics::{partition_count, too_few_partitions};

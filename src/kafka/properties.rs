@@ -1,0 +1,215 @@
+//! The consumer's librdkafka properties: what delivery rests on, and defaults that a user may override.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+use secrecy::ExposeSecret as _;
+
+use super::client_kind::ClientKind;
+use crate::config::KafkaConfig;
+
+/// Defaults that `kafka.properties` may override. librdkafka would prefetch 100,000 messages or 64 MB a
+/// partition; the pod holds its backlog itself, decoded, so that one connection cannot hide the others.
+/// A partition's first batch is fetched whatever its size, and a well-compressed one of 64 kB may hold
+/// 10,000 tasks. A partition whose prefetch is full is looked at again after `fetch.queue.backoff.ms`: after
+/// librdkafka's own second a pod that is quick would have had nothing to do for most of it.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("queued.min.messages", "500"),
+    ("queued.max.messages.kbytes", "512"),
+    ("fetch.message.max.bytes", "65536"),
+    ("fetch.max.bytes", "1048576"),
+    ("fetch.wait.max.ms", "100"),
+    ("fetch.queue.backoff.ms", "20"),
+    ("session.timeout.ms", "15000"),
+    ("socket.timeout.ms", "20000"),
+    ("topic.metadata.refresh.interval.ms", "30000"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+/// Defaults of every client. A broker that moved leaves its old address without an answer: librdkafka would wait 30 s
+/// for it.
+const SHARED_DEFAULTS: &[(&str, &str)] = &[("socket.connection.setup.timeout.ms", "5000")];
+
+/// KIP-848 leaves it to the broker, whose default this is.
+const BROKERS_SESSION_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// What delivery rests on: the configuration refuses these in `kafka.properties`.
+const FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // A new group begins at the earliest record by an explicit position; an offset out of range is an error.
+    ("auto.offset.reset", "error"),
+    ("isolation.level", "read_committed"),
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("statistics.interval.ms", "5000"),
+];
+
+/// An error without the value that caused it, which may be a secret under a misspelt name.
+pub fn without_value(error: KafkaError) -> KafkaError {
+    match error {
+        KafkaError::ClientConfig(result, reason, key, value) => {
+            let reason = if reason.contains(&value) { "is not taken by librdkafka".into() } else { reason };
+            KafkaError::ClientConfig(result, reason, format!("kafka.properties: {key}"), "…".into())
+        }
+        other => other,
+    }
+}
+
+/// What librdkafka finds wrong with a property, by itself: its own words may repeat the value.
+pub fn property_problem(name: &str, value: &str) -> Option<&'static str> {
+    match ClientConfig::new().set(name, value).create_native_config().err()? {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
+            Some("is no property of librdkafka's; expected one such as sasl.password")
+        }
+        _ => Some("has a value that librdkafka does not take; expected one as its CONFIGURATION.md says"),
+    }
+}
+
+/// What every client of this pod shares, and those of `kafka.properties` that a client of this kind takes.
+pub fn client_properties(
+    kafka: &KafkaConfig,
+    pod: &str,
+    kind: ClientKind,
+    defaults: &[(&str, &str)],
+) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set_log_level(RDKafkaLogLevel::Info);
+    client.set("client.id", format!("ftp-pooler-{pod}"));
+    for (key, value) in SHARED_DEFAULTS.iter().chain(defaults) {
+        client.set(*key, *value);
+    }
+    for (key, value) in kafka.properties.iter().filter(|(key, _)| kind.takes(key)) {
+        client.set(key, value.expose_secret());
+    }
+    client.set("bootstrap.servers", kafka.bootstrap_servers.join(","));
+    // For producers and admin clients librdkafka's default is true: any question about a topic would create it, with
+    // the brokers' number of partitions and retention.
+    client.set("allow.auto.create.topics", "false");
+    client
+}
+
+/// librdkafka wants `fetch.max.bytes` to hold the largest message: who allows larger ones need not know.
+fn allow_large_messages(client: &mut ClientConfig) {
+    let number = |key| client.get(key).and_then(|value| value.parse::<u64>().ok());
+    if let (Some(message), Some(fetch)) = (number("message.max.bytes"), number("fetch.max.bytes"))
+        && fetch < message
+    {
+        client.set("fetch.max.bytes", message.to_string());
+    }
+}
+
+/// The consumer's properties. Holds secrets: never to be logged.
+pub fn consumer_properties(kafka: &KafkaConfig, pod: &str) -> ClientConfig {
+    let mut client = client_properties(kafka, pod, ClientKind::Consumer, DEFAULTS);
+    client.set("group.id", &kafka.consumer_group);
+    if kafka.static_membership {
+        client.set("group.instance.id", format!("{}-{pod}", kafka.consumer_group));
+    }
+    allow_large_messages(&mut client);
+    for (key, value) in FIXED {
+        client.set(*key, *value);
+    }
+    if client.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
+        // KIP-848: the coordinator assigns, and owns the session's timeout.
+        client.remove("partition.assignment.strategy").remove("session.timeout.ms");
+    }
+    client
+}
+
+/// The same for a reader that is no member of the group. It keeps the group's name, without which librdkafka assigns
+/// nothing; who does not subscribe does not join.
+pub fn reader_properties(members: &ClientConfig) -> ClientConfig {
+    let mut client = members.clone();
+    for of_members in ["group.instance.id", "group.protocol", "statistics.interval.ms"] {
+        client.remove(of_members);
+    }
+    client
+}
+
+/// After so long without a heartbeat the coordinator may have given this pod's partitions to others: two
+/// thirds of the session's timeout, since the last heartbeat may have been a third of it ago already.
+pub fn suspension_limit(kafka: &KafkaConfig) -> Duration {
+    let properties = consumer_properties(kafka, "");
+    let configured = properties.get("session.timeout.ms").and_then(|timeout| timeout.parse().ok());
+    configured.map_or(BROKERS_SESSION_TIMEOUT, Duration::from_millis) * 2 / 3
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rdkafka::consumer::BaseConsumer;
+
+    use super::*;
+    use crate::config::DeliveryGuarantee;
+
+    fn kafka(properties: &[(&str, &str)]) -> KafkaConfig {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).into());
+        KafkaConfig {
+            bootstrap_servers: vec!["127.0.0.1:1".into()],
+            consumer_group: "g".into(),
+            input_topic: "i".into(),
+            result_topic: "r".into(),
+            fail_topic: "f".into(),
+            retry_topic: String::new(),
+            delivery: DeliveryGuarantee::AtLeastOnce,
+            static_membership: false,
+            properties: properties.iter().map(own).collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    #[test]
+    fn librdkafka_takes_the_defaults_and_what_users_commonly_set() {
+        for properties in [&[][..], &[("message.max.bytes", "20000000")], &[("group.protocol", "consumer")]] {
+            let made: Result<BaseConsumer, _> = consumer_properties(&kafka(properties), "pod").create();
+            assert!(made.is_ok(), "{properties:?}: {:?}", made.err());
+        }
+    }
+
+    #[test]
+    fn a_static_member_is_known_by_its_group_and_its_pod() {
+        let static_one = KafkaConfig { static_membership: true, ..kafka(&[]) };
+        assert_eq!(consumer_properties(&static_one, "pod-3").get("group.instance.id"), Some("g-pod-3"));
+        assert_eq!(consumer_properties(&kafka(&[]), "pod-3").get("group.instance.id"), None);
+    }
+
+    #[test]
+    fn a_property_or_a_value_that_librdkafka_does_not_know_is_a_problem() {
+        assert!(property_problem("sasl.pasword", "x").is_some_and(|text| text.contains("no property")));
+        assert!(property_problem("session.timeout.ms", "soon").is_some_and(|text| text.contains("value")));
+        for (name, value) in
+            [("session.timeout.ms", "6000"), ("security.protocol", "sasl_ssl"), ("sasl.password", "hunter2")]
+        {
+            assert_eq!(property_problem(name, value), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_librdkafka_repeats_is_not_told() {
+        let kafka = kafka(&[("security.protocol", "hunter2")]);
+        let made: Result<BaseConsumer, _> = consumer_properties(&kafka, "pod").create();
+        let error = without_value(made.err().unwrap());
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("security.protocol") && !told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn a_standstill_is_shorter_than_the_session_by_a_heartbeat() {
+        let of = |properties: &[_]| suspension_limit(&kafka(properties)).as_millis();
+        assert_eq!(of(&[]), 10_000);
+        assert_eq!(of(&[("session.timeout.ms", "6000")]), 4_000);
+        assert_eq!(of(&[("group.protocol", "consumer")]), 30_000);
+    }
+
+    #[test]
+    fn a_wrong_property_is_named_without_its_value() {
+        let kafka = kafka(&[("sasl.pasword", "hunter2")]);
+        let made: Result<BaseConsumer, _> = consumer_properties(&kafka, "pod").create();
+        let error = without_value(made.err().unwrap());
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("sasl.pasword") && !told.contains("hunter2"), "{told}");
+    }
+}
