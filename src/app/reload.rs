@@ -293,6 +293,6 @@ pub(super) fn roots(connections: &ConfiguredConnections) -> HashMap<String, Path
 
 impl From<ConfigErrors> for ReloadErrors {
     fn from(errors: ConfigErrors) -> Self {
-        ReloadErrors(errors.mistakes().iter().map(ToString::to_string).collect())
+        ReloadErrors(errors.errors().iter().map(ToString::to_string).collect())
     }
 }

@@ -8,7 +8,7 @@ use ftp_pooler_demo::{DemoPod, PodStartError};
 use service_kit::logging;
 
 use crate::app::{self, App, StopSummary};
-use crate::config::{Config, ConfigSources};
+use crate::config::{Config, ConfigSources, FilesInUse};
 
 impl DemoPod for App {
     const LOG_POLICY: logging::Policy = crate::LOG_POLICY;
@@ -19,7 +19,7 @@ impl DemoPod for App {
             connections: None,
             environment: Vec::new(),
             property: |_, _| None, // the demo sets no properties of librdkafka
-            needs_directories: true,
+            files: FilesInUse::All,
         };
         let config = Config::load(&sources).map_err(|errors| PodStartError::Other(errors.into()))?;
         App::start(config, sources).await.map_err(|error| match error {
