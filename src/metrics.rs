@@ -20,7 +20,7 @@ use prometheus::{
 
 use crate::config::ReloadResult;
 use connection::Connections;
-pub use connection::{BreakerState, Closed, UNKNOWN_CONNECTION};
+pub use connection::{Closed, UNKNOWN_CONNECTION};
 use declare::declare_metrics;
 pub use record::Rebalanced;
 pub use snapshot::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};

@@ -10,14 +10,16 @@ use super::front::Front;
 use super::inside::Inside;
 use super::reload::roots;
 use super::{Error, deferral};
+use crate::admission::TaskBudget;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, Group};
-use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
+use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
 use crate::health::Health;
 use crate::insight::{Failures, Partitions};
 use crate::kafka::{consumer_properties, suspension_limit};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
+use crate::outcome::AdmittedOutcome;
 use crate::pool::{FtpConnector, SessionPool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::sidecar::View;
@@ -29,7 +31,7 @@ use crate::transfer::{Storages, Transfer};
 pub(super) struct Shared<'a> {
     config: &'a Config,
     offsets: Arc<Offsets>,
-    pub budget: Budget,
+    pub budget: TaskBudget,
     pub health: Arc<Health>,
     pub metrics: Metrics,
     pub failures: Failures,
@@ -45,7 +47,7 @@ impl<'a> Shared<'a> {
             traces,
             config,
             offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
-            budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
+            budget: TaskBudget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: Health::new(),
             failures: Failures::default(),
             partitions: Partitions::default(),
@@ -54,7 +56,7 @@ impl<'a> Shared<'a> {
     }
 
     /// The way to publish, with room for an answer to each record that the budget can admit.
-    pub fn answers(&self) -> (mpsc::Sender<Answered>, mpsc::Receiver<Answered>) {
+    pub fn answers(&self) -> (mpsc::Sender<AdmittedOutcome>, mpsc::Receiver<AdmittedOutcome>) {
         mpsc::channel(self.config.pool.max_waiting_tasks + consume::BURST)
     }
 
@@ -90,11 +92,11 @@ impl<'a> Shared<'a> {
         pool: &SessionPool,
         storages: &Storages,
         names: TempNames,
-        answers: mpsc::Sender<Answered>,
-        deferral: Deferral,
+        answers: mpsc::Sender<AdmittedOutcome>,
+        deferral: DeferralPolicy,
     ) -> Dispatcher {
         let connections = &self.config.connections;
-        Dispatcher::new(Wiring {
+        Dispatcher::new(DispatcherParts {
             pool: pool.clone(),
             carrier: Transfer::new(storages.clone(), names, self.metrics.clone())
                 .hashing(self.config.transfer.hash)
@@ -128,7 +130,7 @@ impl<'a> Shared<'a> {
 
     pub fn publish(
         &self,
-        answers: mpsc::Receiver<Answered>,
+        answers: mpsc::Receiver<AdmittedOutcome>,
         producer: Producer,
         group: Group,
         finish: CancellationToken,
@@ -155,7 +157,7 @@ impl<'a> Shared<'a> {
         &self,
         group: Group,
         dispatcher: Dispatcher,
-        answers: mpsc::Sender<Answered>,
+        answers: mpsc::Sender<AdmittedOutcome>,
         current: Arc<CurrentConfig>,
     ) -> Consume {
         let front = Front {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::{BreakerState, Closed, Metrics};
+use super::{Closed, Metrics};
+use crate::breaker::BreakerState;
 use crate::config::ReloadResult;
 use crate::failure::Code;
 

@@ -7,7 +7,8 @@ use prometheus::core::Collector;
 use serde::Serialize;
 
 use super::Metrics;
-use super::connection::{BreakerState, Connection};
+use super::connection::Connection;
+use crate::breaker::BreakerState;
 
 /// The pod's figures now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
