@@ -14,7 +14,7 @@ use crate::admission::TaskBudget;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, Group};
 use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::insight::{Failures, Partitions};
 use crate::kafka::{consumer_properties, suspension_limit};
 use crate::metrics::Metrics;
@@ -32,7 +32,7 @@ pub(super) struct Shared<'a> {
     config: &'a Config,
     offsets: Arc<Offsets>,
     pub budget: TaskBudget,
-    pub health: Arc<Health>,
+    pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     pub failures: Failures,
     pub partitions: Partitions,
@@ -48,7 +48,7 @@ impl<'a> Shared<'a> {
             config,
             offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
             budget: TaskBudget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
-            health: Health::new(),
+            health: PodHealth::new(),
             failures: Failures::default(),
             partitions: Partitions::default(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
@@ -125,7 +125,7 @@ impl<'a> Shared<'a> {
         };
         let view = View::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
         let current = Arc::clone(current);
-        view.with_token(move || current.config().api_token.clone())
+        view.with_token(move || current.config().api_token.as_ref().map(|token| token.bearer()))
     }
 
     pub fn publish(

@@ -26,7 +26,7 @@ use super::rebalance::{Changed, Rebalances, list_of};
 use super::watch::Watch;
 use crate::admission::{Admission, TaskBudget};
 use crate::dispatch::TaskStatus;
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::insight::Partitions;
 use crate::metrics::{Metrics, Rebalanced};
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
@@ -68,7 +68,7 @@ pub struct Consume {
     /// A task held for longer is logged.
     pub slow_task: Duration,
     pub downstream: Box<dyn Downstream>,
-    pub health: Arc<Health>,
+    pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     /// Where the partitions are shown.
     pub partitions: Partitions,
@@ -200,7 +200,7 @@ impl Loop {
             }
         };
         self.parts.health.set_joined(false);
-        self.parts.health.consume.end();
+        self.parts.health.consume.finish();
         self.parts.group.member.context().set_closing();
         // The last handle closes the consumer, which leaves the group; publish has dropped its own by now.
         drop((self.halts, self.stand_in, self.parts));

@@ -26,7 +26,6 @@ const STILL_SHARED: &[&str] = &[
     "Partitions",
     "Place",
     "Progress",
-    "Pulse",
     "Reader",
     "Refusal",
     "Row",
