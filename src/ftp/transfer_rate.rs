@@ -9,7 +9,7 @@ use super::fault::{Fault, Wait};
 /// The pace of one transfer. Only the time counts in which the data connection is waited for, not what the other
 /// side of the pooler takes.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct TransferRate {
     rate: MinRate,
     /// Since the window began.
     waited: Duration,
@@ -18,10 +18,10 @@ pub(super) struct Pace {
     is_first: bool,
 }
 
-impl Pace {
+impl TransferRate {
     /// `receives`: it is the server that sends.
-    pub fn new(rate: MinRate, receives: bool) -> Pace {
-        Pace { rate, waited: Duration::ZERO, bytes: 0, is_first: receives }
+    pub fn new(rate: MinRate, receives: bool) -> TransferRate {
+        TransferRate { rate, waited: Duration::ZERO, bytes: 0, is_first: receives }
     }
 
     /// How long the next bytes may be waited for, and whose key says so.
@@ -47,7 +47,7 @@ impl Pace {
         }
     }
 
-    /// A wait that ended at [`Pace::limit`], in the words of its key.
+    /// A wait that ended at [`TransferRate::limit`], in the words of its key.
     pub fn too_slow(&self, fault: Fault) -> Fault {
         match fault {
             Fault::TimedOut { wait: Wait::Rate, .. } => Fault::TimedOut {
@@ -71,10 +71,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn pace(bytes_per_second: u64) -> Pace {
-        let mut pace = Pace::new(MinRate { bytes_per_second, window: 60 * SECOND }, true);
-        pace.moved(1, 30 * SECOND);
-        pace
+    fn rate(bytes_per_second: u64) -> TransferRate {
+        let mut rate = TransferRate::new(MinRate { bytes_per_second, window: 60 * SECOND }, true);
+        rate.moved(1, 30 * SECOND);
+        rate
     }
 
     fn timeouts() -> SessionTimeouts {
@@ -83,39 +83,39 @@ mod tests {
 
     #[test]
     fn the_first_byte_has_its_own_time_and_each_later_one_the_stalls() {
-        let begun = Pace::new(MinRate { bytes_per_second: 10, window: SECOND }, true);
+        let begun = TransferRate::new(MinRate { bytes_per_second: 10, window: SECOND }, true);
         assert_eq!(begun.limit(&timeouts()), (Wait::FirstByte, 40 * SECOND));
-        assert_eq!(pace(10).limit(&timeouts()), (Wait::Stall, 20 * SECOND));
-        let upload = Pace::new(MinRate { bytes_per_second: 0, window: SECOND }, false);
+        assert_eq!(rate(10).limit(&timeouts()), (Wait::Stall, 20 * SECOND));
+        let upload = TransferRate::new(MinRate { bytes_per_second: 0, window: SECOND }, false);
         assert_eq!(upload.limit(&timeouts()), (Wait::Stall, 20 * SECOND));
     }
 
     #[test]
     fn bytes_that_drip_end_with_the_window() {
-        let mut pace = pace(10);
+        let mut rate = rate(10);
         for _ in 0..4 {
-            pace.moved(100, 12 * SECOND);
+            rate.moved(100, 12 * SECOND);
         }
-        assert_eq!(pace.limit(&timeouts()), (Wait::Rate, 12 * SECOND));
-        pace.moved(100, 12 * SECOND);
-        assert_eq!(pace.limit(&timeouts()), (Wait::Rate, Duration::ZERO));
-        pace.moved(100, Duration::ZERO);
-        assert_eq!(pace.limit(&timeouts()), (Wait::Stall, 20 * SECOND), "600 bytes in a minute are enough");
+        assert_eq!(rate.limit(&timeouts()), (Wait::Rate, 12 * SECOND));
+        rate.moved(100, 12 * SECOND);
+        assert_eq!(rate.limit(&timeouts()), (Wait::Rate, Duration::ZERO));
+        rate.moved(100, Duration::ZERO);
+        assert_eq!(rate.limit(&timeouts()), (Wait::Stall, 20 * SECOND), "600 bytes in a minute are enough");
     }
 
     #[test]
     fn without_a_rate_any_drip_will_do() {
-        let mut pace = pace(0);
+        let mut rate = rate(0);
         for _ in 0..1000 {
-            pace.moved(1, 19 * SECOND);
+            rate.moved(1, 19 * SECOND);
         }
-        assert_eq!(pace.limit(&timeouts()), (Wait::Stall, 20 * SECOND));
+        assert_eq!(rate.limit(&timeouts()), (Wait::Stall, 20 * SECOND));
     }
 
     #[test]
     fn a_drip_is_told_with_the_bytes_that_were_needed() {
         let fault = Fault::TimedOut { waiting_for: String::new(), wait: Wait::Rate, limit: SECOND };
-        let Fault::TimedOut { waiting_for, wait, limit } = pace(64).too_slow(fault) else { panic!() };
+        let Fault::TimedOut { waiting_for, wait, limit } = rate(64).too_slow(fault) else { panic!() };
         assert_eq!(
             (waiting_for.as_str(), wait, limit),
             ("3840 bytes on the data connection", Wait::Rate, 60 * SECOND)

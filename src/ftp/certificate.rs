@@ -16,36 +16,36 @@ use crate::config::{CertificatePin, CertificateTrust};
 
 /// Accepts the certificates that a connection trusts.
 #[derive(Debug)]
-pub(super) struct Verifier {
-    check: Check,
+pub(super) struct CertificateVerifier {
+    check: TrustCheck,
     provider: Arc<CryptoProvider>,
 }
 
 #[derive(Debug)]
-enum Check {
+enum TrustCheck {
     Issuer(Arc<WebPkiServerVerifier>),
     Pinned(Vec<CertificatePin>),
     Nothing,
 }
 
-impl Verifier {
+impl CertificateVerifier {
     /// The error says why no certificate could ever be accepted.
-    pub fn new(trust: &CertificateTrust) -> Result<Verifier, String> {
+    pub fn new(trust: &CertificateTrust) -> Result<CertificateVerifier, String> {
         let provider = Arc::new(ring::default_provider());
         let check = match trust {
-            CertificateTrust::System => Check::Issuer(issued_by(system_authorities()?, &provider)?),
+            CertificateTrust::System => TrustCheck::Issuer(issued_by(system_authorities()?, &provider)?),
             CertificateTrust::Authorities(authorities) => {
                 let mut roots = RootCertStore::empty();
                 let (added, _) = roots.add_parsable_certificates(authorities.iter().cloned());
                 if added == 0 {
                     return Err("no certificate of tls_ca can be an authority's".to_owned());
                 }
-                Check::Issuer(issued_by(Arc::new(roots), &provider)?)
+                TrustCheck::Issuer(issued_by(Arc::new(roots), &provider)?)
             }
-            CertificateTrust::Pinned(pins) => Check::Pinned(pins.clone()),
-            CertificateTrust::Anything => Check::Nothing,
+            CertificateTrust::Pinned(pins) => TrustCheck::Pinned(pins.clone()),
+            CertificateTrust::Anything => TrustCheck::Nothing,
         };
-        Ok(Verifier { check, provider })
+        Ok(CertificateVerifier { check, provider })
     }
 }
 
@@ -76,7 +76,7 @@ fn issued_by(
         .map_err(|error| error.to_string())
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -86,24 +86,24 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let refused = match &self.check {
-            Check::Nothing => return Ok(ServerCertVerified::assertion()),
-            Check::Pinned(pins) if pins.iter().any(|pin| is_pinned(pin, certificate)) => {
+            TrustCheck::Nothing => return Ok(ServerCertVerified::assertion()),
+            TrustCheck::Pinned(pins) if pins.iter().any(|pin| is_pinned(pin, certificate)) => {
                 return Ok(ServerCertVerified::assertion());
             }
-            Check::Pinned(_) => {
+            TrustCheck::Pinned(_) => {
                 format!(
                     "the server's certificate is not the one of tls_pin: its SHA-256 is {}",
                     print(certificate)
                 )
             }
-            Check::Issuer(verifier) => {
+            TrustCheck::Issuer(verifier) => {
                 match verifier.verify_server_cert(certificate, intermediates, name, ocsp, now) {
                     Err(rustls::Error::InvalidCertificate(error)) => refusal(&error, certificate),
                     judged => return judged,
                 }
             }
         };
-        let refused = CertificateError::Other(OtherError(Arc::new(Refused(refused))));
+        let refused = CertificateError::Other(OtherError(Arc::new(CertificateRefusal(refused))));
         Err(rustls::Error::InvalidCertificate(refused))
     }
 
@@ -134,15 +134,15 @@ impl ServerCertVerifier for Verifier {
 
 /// What is wrong with a certificate, on its way through rustls.
 #[derive(Debug)]
-struct Refused(String);
+struct CertificateRefusal(String);
 
-impl fmt::Display for Refused {
+impl fmt::Display for CertificateRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for CertificateRefusal {}
 
 /// What a TLS error says to a user.
 pub(super) fn describe(error: &rustls::Error) -> String {
