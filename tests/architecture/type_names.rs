@@ -7,6 +7,7 @@ const STILL_SHARED: &[&str] = &[
     "Answer",
     "At",
     "Choice",
+    "Command",
     "Committed",
     "Connection",
     "Connections",
