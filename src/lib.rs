@@ -28,6 +28,8 @@ pub mod kafka;
 pub mod consume;
 pub mod offsets;
 
+pub mod admission;
+pub mod breaker;
 pub mod dispatch;
 pub mod pool;
 

@@ -20,7 +20,7 @@ use service_kit::metrics::{ProcessMetrics, unix_seconds};
 
 use crate::config::ReloadResult;
 use connection::ConnectionSeriesMap;
-pub use connection::{BreakerState, CloseReason, UNKNOWN_CONNECTION};
+pub use connection::{CloseReason, UNKNOWN_CONNECTION};
 use declare::declare_metrics;
 pub use record::RebalanceEvent;
 pub use snapshot::{ConnectionSnapshot, ConnectionTotals, MetricsSnapshot, SessionSnapshot, TaskSnapshot};

@@ -18,9 +18,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::TaskBudget;
 use crate::config::{Config, ConfigSources, CurrentConfig};
 use crate::consume;
-use crate::dispatch::{Budget, Dispatcher};
+use crate::dispatch::Dispatcher;
 use crate::health::PodHealth;
 use crate::pool::SessionPool;
 use crate::publish;
@@ -82,7 +83,7 @@ pub struct App {
     api_addr: SocketAddr,
     metrics_addr: SocketAddr,
     health: Arc<PodHealth>,
-    budget: Budget,
+    budget: TaskBudget,
     dispatcher: Dispatcher,
     pool: SessionPool,
     storages: Storages,

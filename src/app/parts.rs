@@ -10,14 +10,16 @@ use super::pod_status::PodStatus;
 use super::record_intake::RecordIntake;
 use super::reload::roots;
 use super::{AppError, deferral};
+use crate::admission::TaskBudget;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, Group};
-use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
+use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
 use crate::health::PodHealth;
 use crate::insight::{PartitionBoard, RecentFailures};
 use crate::kafka::{consumer_properties, suspension_limit};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
+use crate::outcome::AdmittedOutcome;
 use crate::pool::{FtpConnector, SessionPool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::sidecar::PodView;
@@ -29,7 +31,7 @@ use crate::transfer::{Storages, Transfer};
 pub(super) struct Parts<'a> {
     config: &'a Config,
     offsets: Arc<Offsets>,
-    pub budget: Budget,
+    pub budget: TaskBudget,
     pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     pub failures: RecentFailures,
@@ -45,7 +47,7 @@ impl<'a> Parts<'a> {
             traces,
             config,
             offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
-            budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
+            budget: TaskBudget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: PodHealth::new(),
             failures: RecentFailures::default(),
             partitions: PartitionBoard::default(),
@@ -54,7 +56,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The way to publish, with room for an answer to each record that the budget can admit.
-    pub fn answers(&self) -> (mpsc::Sender<Answered>, mpsc::Receiver<Answered>) {
+    pub fn answers(&self) -> (mpsc::Sender<AdmittedOutcome>, mpsc::Receiver<AdmittedOutcome>) {
         mpsc::channel(self.config.pool.max_waiting_tasks + consume::BURST)
     }
 
@@ -90,11 +92,11 @@ impl<'a> Parts<'a> {
         pool: &SessionPool,
         storages: &Storages,
         names: TempNames,
-        answers: mpsc::Sender<Answered>,
-        deferral: Deferral,
+        answers: mpsc::Sender<AdmittedOutcome>,
+        deferral: DeferralPolicy,
     ) -> Dispatcher {
         let connections = &self.config.connections;
-        Dispatcher::new(Wiring {
+        Dispatcher::new(DispatcherParts {
             pool: pool.clone(),
             carrier: Transfer::new(storages.clone(), names, self.metrics.clone())
                 .hashing(self.config.transfer.hash)
@@ -128,7 +130,7 @@ impl<'a> Parts<'a> {
 
     pub fn publish(
         &self,
-        answers: mpsc::Receiver<Answered>,
+        answers: mpsc::Receiver<AdmittedOutcome>,
         producer: Producer,
         group: Group,
         finish: CancellationToken,
@@ -155,7 +157,7 @@ impl<'a> Parts<'a> {
         &self,
         group: Group,
         dispatcher: Dispatcher,
-        answers: mpsc::Sender<Answered>,
+        answers: mpsc::Sender<AdmittedOutcome>,
         current: Arc<CurrentConfig>,
     ) -> Consume {
         let front = RecordIntake {

@@ -6,12 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use crate::admission::Admission;
 use crate::config::CurrentConfig;
 use crate::consume::Downstream;
-use crate::dispatch::{Admission, Answered, Dispatcher, Job, Whereabouts};
+use crate::dispatch::{Dispatcher, SubmittedTask, TaskStatus};
 use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
+use crate::outcome::AdmittedOutcome;
 use crate::outcome::{Hop, Outcome, Verdict};
 use crate::record::{Origin, Record};
 use crate::task::{Rejected, decode};
@@ -24,7 +26,7 @@ pub(super) struct RecordIntake {
     pub dispatcher: Dispatcher,
     pub traces: Traces,
     /// Holds at least as many answers as the budget admits tasks.
-    pub answers: mpsc::Sender<Answered>,
+    pub answers: mpsc::Sender<AdmittedOutcome>,
     pub metrics: Metrics,
     pub failures: RecentFailures,
 }
@@ -34,7 +36,9 @@ impl Downstream for RecordIntake {
         let hop = Hop::read(&record.headers);
         let config = self.current.config();
         match decode(record.payload.as_deref(), &config.connections) {
-            Ok(task) => self.dispatcher.submit(Job { record, task: Arc::new(task), hop, admission }),
+            Ok(task) => {
+                self.dispatcher.submit(SubmittedTask { record, task: Arc::new(task), hop, admission });
+            }
             Err(rejected) => {
                 // A deferred task may be one no more: the connections are others since.
                 let attempts = hop.map_or(0, |hop| hop.attempts);
@@ -47,12 +51,12 @@ impl Downstream for RecordIntake {
         self.dispatcher.withdraw()
     }
 
-    fn relieve(&self, stuck: &[(TopicPartition, i64)]) {
-        self.dispatcher.relieve(stuck);
+    fn unblock(&self, stuck: &[(TopicPartition, i64)]) {
+        self.dispatcher.unblock(stuck);
     }
 
-    fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts> {
-        self.dispatcher.whereabouts(origin)
+    fn task_status(&self, origin: &Origin) -> Option<TaskStatus> {
+        self.dispatcher.task_status(origin)
     }
 }
 
@@ -71,7 +75,7 @@ impl RecordIntake {
         let verdict = Verdict::Failed(failure);
         let outcome = Outcome { record, task_id, attempts, at, verdict };
         // Full only if a bound elsewhere is broken; the record stays uncommitted and is read again.
-        if let Err(error) = self.answers.try_send(Answered { outcome, admission }) {
+        if let Err(error) = self.answers.try_send(AdmittedOutcome { outcome, admission }) {
             tracing::error!(%error, "answer not queued");
         }
     }

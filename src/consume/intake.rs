@@ -24,7 +24,8 @@ use super::group::Group;
 use super::halts::Halts;
 use super::rebalance::{Changed, Rebalances, list_of};
 use super::watch::Watch;
-use crate::dispatch::{Admission, Budget, Whereabouts};
+use crate::admission::{Admission, TaskBudget};
+use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
 use crate::insight::PartitionBoard;
 use crate::metrics::{Metrics, RebalanceEvent};
@@ -50,9 +51,9 @@ pub trait Downstream: Send {
     fn withdraw(&self) -> Vec<Origin>;
     /// Nothing more is taken in of these partitions until the records at these offsets are answered: whatever
     /// holds one up and can wait elsewhere is to wait there.
-    fn relieve(&self, stuck: &[(TopicPartition, i64)]);
+    fn unblock(&self, stuck: &[(TopicPartition, i64)]);
     /// Where the task of this record is; `None` where its answer is on its way to Kafka.
-    fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts>;
+    fn task_status(&self, origin: &Origin) -> Option<TaskStatus>;
 }
 
 /// What the thread needs.
@@ -63,7 +64,7 @@ pub struct Consume {
     /// Where deferred tasks come from, besides.
     pub retry: Option<RetryIntake>,
     pub offsets: Arc<Offsets>,
-    pub budget: Budget,
+    pub budget: TaskBudget,
     /// A task held for longer is logged.
     pub slow_task: Duration,
     pub downstream: Box<dyn Downstream>,
@@ -368,7 +369,7 @@ impl Loop {
         }
         self.parts.metrics.partitions(owned.len(), self.paused.len());
         self.parts.metrics.held(budget.tasks(), budget.bytes());
-        self.relieve(&owned);
+        self.unblock(&owned);
         self.pass_over_ends(&owned);
         let standing = (&self.paused, &self.halts);
         self.watch.look(&owned, standing, &*self.parts.downstream, &self.parts.metrics);
@@ -384,7 +385,7 @@ impl Loop {
         self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER
     }
 
-    fn relieve(&mut self, owned: &[PartitionState]) {
+    fn unblock(&mut self, owned: &[PartitionState]) {
         if self.last_relief.is_some_and(|last| last.elapsed() < RELIEF) {
             return;
         }
@@ -393,7 +394,7 @@ impl Loop {
         let stuck: Vec<_> = stuck.filter_map(|state| Some((state.at.clone(), state.low_water?))).collect();
         if !stuck.is_empty() {
             self.last_relief = Some(Instant::now());
-            self.parts.downstream.relieve(&stuck);
+            self.parts.downstream.unblock(&stuck);
         }
     }
 

@@ -77,11 +77,11 @@ fn shown(state: &PartitionState, (paused, halts): (&HashSet<TopicPartition>, &Ha
 fn tell(task: &SlowTask, downstream: &dyn Downstream) {
     let SlowTask { origin, held } = task;
     let held_seconds = held.as_secs();
-    if let Some(found) = downstream.whereabouts(origin) {
+    if let Some(found) = downstream.task_status(origin) {
         tracing::warn!(
             target: "ftp_pooler::task",
             task_id = found.task_id, %origin, connection = found.connection, attempts = found.attempts,
-            held_seconds, stage = found.waits_for.as_str(), waits_for = %found.waits_for,
+            held_seconds, stage = found.wait_reason.as_str(), waits_for = %found.wait_reason,
             "a task takes long"
         );
     } else {

@@ -42,45 +42,6 @@ impl CloseReason {
     }
 }
 
-/// A connection's circuit breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
-    Closed,
-    /// One probe is due, or under way.
-    HalfOpen,
-    Open,
-}
-
-impl BreakerState {
-    /// The gauge's value.
-    pub(super) const fn value(self) -> i64 {
-        match self {
-            BreakerState::Closed => 0,
-            BreakerState::HalfOpen => 1,
-            BreakerState::Open => 2,
-        }
-    }
-
-    /// `closed`, `half-open` or `open`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            BreakerState::Closed => "closed",
-            BreakerState::HalfOpen => "half-open",
-            BreakerState::Open => "open",
-        }
-    }
-
-    /// The gauge's value, in words.
-    pub(super) const fn name_of(value: i64) -> &'static str {
-        match value {
-            0 => BreakerState::Closed.as_str(),
-            1 => BreakerState::HalfOpen.as_str(),
-            _ => BreakerState::Open.as_str(),
-        }
-    }
-}
-
 /// All connections' series by name.
 pub(super) struct ConnectionSeriesMap {
     known: RwLock<SeriesSlots>,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::ConnectionSeries;
-use super::{BreakerState, CloseReason, Metrics};
+use super::{CloseReason, Metrics};
+use crate::breaker::BreakerState;
 use crate::config::ReloadResult;
 use crate::failure::Code;
 

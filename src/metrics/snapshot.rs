@@ -7,7 +7,8 @@ use prometheus::core::Collector;
 use serde::Serialize;
 
 use super::Metrics;
-use super::connection::{BreakerState, ConnectionSeries};
+use super::connection::ConnectionSeries;
+use crate::breaker::BreakerState;
 
 /// The pod's figures now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

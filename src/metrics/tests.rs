@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
+use crate::breaker::BreakerState;
 use crate::failure::Code;
 
 /// Metrics with every event told once.

@@ -58,7 +58,7 @@ enum SessionState {
 
 /// Open sessions of a connection by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct SessionCounts {
+pub(super) struct SessionsByState {
     pub idle: usize,
     pub busy: usize,
     pub connecting: usize,
@@ -210,7 +210,7 @@ impl SessionAccounting {
         self.connections.iter().map(|(name, account)| (&**name, account.limit))
     }
 
-    pub fn counts(&self, connection: &str) -> SessionCounts {
+    pub fn counts(&self, connection: &str) -> SessionsByState {
         self.connections.get(connection).map(ConnectionAccount::counts).unwrap_or_default()
     }
 

@@ -35,7 +35,7 @@ fn an_idle_session_is_offered_before_a_new_one() {
     assert_eq!(accounting.take_actions(), [AccountingAction::TakeIdle { waiter, connection: "a".into() }]);
     assert!(accounting.claim(session));
     accounting.release_hold("a");
-    assert_eq!(accounting.counts("a"), SessionCounts { busy: 1, ..SessionCounts::default() });
+    assert_eq!(accounting.counts("a"), SessionsByState { busy: 1, ..SessionsByState::default() });
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the dispatcher tells of its connections and of the tasks in flight.
+//! The dispatcher's part of the status API: connections, and tasks in flight.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Dispatcher;
 use super::carry::Carry;
-use super::line::Carried;
+use super::connection_queue::RunningTask;
 use crate::config::FtpConnection;
 use crate::insight::{
     ActiveTransfer, ConnectionState, LongestRunning, TransferList, TransferQuery, tls_name,
@@ -15,32 +15,32 @@ use crate::insight::{
 use crate::pool::SessionConnector;
 
 impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
-    /// The tasks in flight, those first that have been so for the longest. Each line's lock is held for as long as it
-    /// takes to look at when its tasks began; what is shown is put together after that.
+    /// The tasks in flight, the longest-running first. Each queue's lock is held only while its tasks' start times are
+    /// read.
     #[must_use]
     pub fn transfers(&self, query: &TransferQuery) -> TransferList {
         let mut longest = LongestRunning::new(query);
-        for line in self.shared.lines().values() {
-            if query.connection.as_ref().is_none_or(|connection| *connection == *line.connection) {
-                line.show(&mut longest);
+        for queue in self.shared.queues().values() {
+            if query.connection.as_ref().is_none_or(|connection| *connection == *queue.connection) {
+                queue.show(&mut longest);
             }
         }
         let (now, wall) = (Instant::now(), Timestamp::now());
-        let (total, carried) = longest.of(query);
-        let show = |Carried { task, attempts, since, gauge, .. }: &Carried| {
+        let (total, running) = longest.of(query);
+        let show = |RunningTask { task, attempts, since, gauge, .. }: &RunningTask| {
             let began = before(wall, now.saturating_duration_since(*since));
             ActiveTransfer::new(task, *attempts, (began, since.into_std()), gauge, now.into_std())
         };
-        TransferList { total, transfers: carried.iter().map(show).collect() }
+        TransferList { total, transfers: running.iter().map(show).collect() }
     }
 
-    /// What is known of this connection's server; `None` where the dispatcher has none of this name.
+    /// The state of this connection's server; `None` if the dispatcher has no connection of this name.
     #[must_use]
     pub fn connection(&self, configured: &FtpConnection) -> Option<ConnectionState> {
-        let lines = self.shared.lines();
-        let line = lines.get(&*configured.name)?;
+        let queues = self.shared.queues();
+        let queue = queues.get(&*configured.name)?;
         let (now, wall) = (Instant::now(), Timestamp::now());
-        let (breaker, until, last_error) = line.standing(now);
+        let (breaker, until, last_error) = queue.breaker_status(now);
         let host = &configured.host;
         Some(ConnectionState {
             name: configured.name.clone(),

@@ -5,27 +5,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The pod's budget of tasks and bytes. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Budget {
-    inner: Arc<Inner>,
+pub struct TaskBudget {
+    inner: Arc<BudgetInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct BudgetInner {
     max_tasks: usize,
     max_bytes: usize,
     tasks: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-impl Budget {
+impl TaskBudget {
     #[must_use]
     pub fn new(max_tasks: usize, max_bytes: usize) -> Self {
         let (tasks, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Budget { inner: Arc::new(Inner { max_tasks, max_bytes, tasks, bytes }) }
+        TaskBudget { inner: Arc::new(BudgetInner { max_tasks, max_bytes, tasks, bytes }) }
     }
 
     /// Admits one task with a payload of `bytes`. Never refuses: a record that has been read must be
-    /// kept, so intake stops where [`Budget::is_full`], and one poll's records may overshoot.
+    /// kept, so intake stops where [`TaskBudget::is_full`], and one poll's records may overshoot.
     #[must_use]
     pub fn admit(&self, bytes: usize) -> Admission {
         self.inner.tasks.fetch_add(1, Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl Budget {
     /// How many tasks may still be held, at the size that those held have.
     #[must_use]
     pub fn room(&self) -> usize {
-        let Inner { max_tasks, max_bytes, .. } = *self.inner;
+        let BudgetInner { max_tasks, max_bytes, .. } = *self.inner;
         let free_bytes = max_bytes.saturating_sub(self.bytes());
         let by_bytes = max_tasks as u128 * free_bytes as u128 / max_bytes.max(1) as u128;
         max_tasks.saturating_sub(self.tasks()).min(usize::try_from(by_bytes).unwrap_or(usize::MAX))
@@ -73,7 +73,7 @@ fn low_water(max: usize) -> usize {
 /// One task's part of the budget, given back when this is dropped.
 #[derive(Debug)]
 pub struct Admission {
-    budget: Arc<Inner>,
+    budget: Arc<BudgetInner>,
     bytes: usize,
 }
 
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn tasks_and_bytes_fill_the_budget_until_they_are_dropped() {
-        let budget = Budget::new(4, 100);
+        let budget = TaskBudget::new(4, 100);
         let held: Vec<_> = (0..4).map(|_| budget.admit(1)).collect();
         assert!(budget.is_full());
         drop(held);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_room_that_is_left_falls_with_tasks_and_with_bytes() {
-        let budget = Budget::new(10, 1_000);
+        let budget = TaskBudget::new(10, 1_000);
         let small = budget.admit(1);
         assert_eq!(budget.room(), 9);
         let large = budget.admit(800);
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn intake_goes_on_below_three_quarters() {
-        let budget = Budget::new(8, 1_000);
+        let budget = TaskBudget::new(8, 1_000);
         let mut held: Vec<_> = (0..6).map(|_| budget.admit(0)).collect();
         assert!(!budget.is_full() && !budget.has_room());
         held.pop();
@@ -123,6 +123,6 @@ mod tests {
 
     #[test]
     fn an_empty_pod_has_room() {
-        assert!(Budget::new(1, 1).has_room());
+        assert!(TaskBudget::new(1, 1).has_room());
     }
 }

@@ -7,8 +7,8 @@ use crate::pool::fake::{FakeLogin, try_error};
 async fn a_server_without_tasks_is_tidied_up_with_one_session() {
     let rig = Rig::new(5, &[("a", 4)]);
     rig.litter(40);
-    sleep(SWEEP * 5).await;
-    assert_eq!((rig.litter_left(), rig.servers.peak("a"), rig.lanes()), (0, 1, 0));
+    sleep(EXPIRY_INTERVAL * 5).await;
+    assert_eq!((rig.litter_left(), rig.servers.peak("a"), rig.workers()), (0, 1, 0));
     assert_eq!(rig.tries(), []);
 }
 
@@ -20,7 +20,7 @@ async fn a_lane_tidies_up_when_its_tasks_are_done_and_not_before() {
     rig.litter(3);
     rig.answers(20).await;
     assert_eq!(rig.litter_left(), 3);
-    sleep(SWEEP).await;
+    sleep(EXPIRY_INTERVAL).await;
     assert_eq!((rig.litter_left(), rig.servers.logins("a")), (0, 1));
 }
 
@@ -29,7 +29,7 @@ async fn a_server_that_lets_nobody_in_is_not_asked_again_and_again_for_the_sake_
     let rig = Rig::new(5, &[("a", 4)]);
     rig.servers.on_login("a", FakeLogin::Refuse(try_error(Code::AuthFailed, Remedy::OpenBreaker)));
     rig.litter(1);
-    sleep(SWEEP * 120).await;
+    sleep(EXPIRY_INTERVAL * 120).await;
     assert_eq!((rig.servers.connects("a"), rig.litter_left()), (1, 1));
 }
 
@@ -52,7 +52,7 @@ async fn a_login_for_the_sake_of_litter_tells_nothing_of_settings_that_hold_sinc
 async fn who_tidies_up_does_not_hold_up_a_stop() {
     let rig = Rig::new(5, &[("a", 4)]);
     rig.litter(100_000);
-    sleep(SWEEP * 2).await;
+    sleep(EXPIRY_INTERVAL * 2).await;
     let began = Instant::now();
     rig.dispatcher.drain(began + Duration::from_secs(10)).await;
     assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
