@@ -140,7 +140,7 @@ fn conclude(request: &mut Parts, answer: &HttpAnswer) -> Access {
             request.headers.insert(name.clone(), value.clone());
         }
         let user = answer.headers.get(X_AUTH_USER).and_then(|user| user.to_str().ok()).map(Arc::from);
-        return Access::Pass { user };
+        return Access::Pass { user, cookies_clean: false };
     }
     if answer.status == StatusCode::UNAUTHORIZED && answer.body.is_empty() {
         return Access::refuse(ErrorCode::SignIn, "A session is needed.");

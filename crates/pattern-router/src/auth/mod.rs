@@ -37,11 +37,17 @@ pub enum Authenticator {
 /// A decision.
 #[derive(Debug)]
 pub enum Access {
-    Pass { user: Option<Arc<str>> },
+    /// `cookies_clean`: the router's own have been taken out already.
+    Pass {
+        user: Option<Arc<str>>,
+        cookies_clean: bool,
+    },
     Answer(OwnAnswer),
 }
 
 impl Access {
+    const PASS: Access = Access::Pass { user: None, cookies_clean: false };
+
     fn refuse(code: ErrorCode, detail: impl Into<String>) -> Access {
         Access::Answer(RouterError::new(code, detail).into())
     }
@@ -59,7 +65,7 @@ impl Authenticator {
         extended_connect: bool,
     ) -> Access {
         if matches!(self, Authenticator::None) {
-            return Access::Pass { user: None };
+            return Access::PASS;
         }
         if groups.auth {
             strip_auth_fields(request);
@@ -70,7 +76,7 @@ impl Authenticator {
             return Access::Answer(answer);
         }
         if route.public || is_preflight(request) {
-            return Access::Pass { user: None };
+            return Access::PASS;
         }
         let verdict = check_origin(request, &state.settings.domain, &route.name, extended_connect);
         if verdict == OriginVerdict::Foreign {
@@ -78,7 +84,7 @@ impl Authenticator {
             return Access::refuse(ErrorCode::ForeignOrigin, detail);
         }
         match self {
-            Authenticator::None => Access::Pass { user: None },
+            Authenticator::None => Access::PASS,
             Authenticator::Session(session) => session.decide(request, link, state, route),
             Authenticator::Forward(forward) => forward.decide(request, link, state, route).await,
         }

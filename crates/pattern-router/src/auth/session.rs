@@ -80,7 +80,7 @@ impl SessionAuth {
         let line = one_cookie_line(&request.headers);
         if let Some(known) = link.session().filter(|known| is_same(known, line, route)) {
             replace_cookie(&mut request.headers, known.cleaned.clone());
-            return Access::Pass { user: Some(Arc::clone(&known.user)) };
+            return Access::Pass { user: Some(Arc::clone(&known.user)), cookies_clean: true };
         }
         let claims = cookies::find(&request.headers, SESSION_COOKIE)
             .ok_or(None)
@@ -101,7 +101,7 @@ impl SessionAuth {
                 metrics.auth.with_label_values(&["session"]).inc();
                 let user: Arc<str> = claims.user.as_str().into();
                 remember(request, link, route, &claims, &user);
-                Access::Pass { user: Some(user) }
+                Access::Pass { user: Some(user), cookies_clean: true }
             }
             Err(_) => {
                 metrics.auth.with_label_values(&["sign_in"]).inc();

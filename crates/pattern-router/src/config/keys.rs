@@ -90,7 +90,7 @@ pub const KEYS: &[ConfigKey] = &[
         "512",
         "Of one address (IPv6: /64); proxies in `trusted` have no such bound",
     ),
-    key("max_head", "32Ki", "A request's head, at most 256 fields; 8Ki at least"),
+    key("max_head", "32Ki", "A request's head, at most 100 fields; 8Ki at least"),
     key("max_body", "0", "A request's body; 0 is no limit, since it is never held"),
     key(
         "pod_connections",

@@ -27,7 +27,7 @@ pub async fn admit(
     state: &Arc<RouterState>,
     record: &mut ExchangeRecord,
 ) -> Result<Admitted, OwnAnswer> {
-    let groups = FieldGroups::of(request.headers());
+    let mut groups = FieldGroups::of(request.headers());
     check_form(&request, groups, state)?;
     let extended_connect = is_websocket_connect(&request);
     check_method(&request, extended_connect)?;
@@ -40,7 +40,8 @@ pub async fn admit(
     let websocket = upgrade.then(|| hyper::upgrade::on(&mut request));
     let (mut request, body) = request.into_parts();
     match state.authenticator.decide(&mut request, groups, link, state, &route, extended_connect).await {
-        Access::Pass { user } => {
+        Access::Pass { user, cookies_clean } => {
+            groups.cookie &= !cookies_clean;
             if let Some(line) = record.line.as_mut() {
                 line.user = user;
             }

@@ -26,8 +26,6 @@ use crate::router::RouterState;
 
 /// Streams of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 128;
-/// Fields of a request's head.
-const MAX_FIELDS: usize = 256;
 /// Streams that a client resets before they are answered, before its connection is closed (CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 64;
 /// What an HTTP/1.1 client gets that one connection is too many of.
