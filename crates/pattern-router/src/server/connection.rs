@@ -159,12 +159,7 @@ async fn run(opened: OpenedConnection, worker: Arc<Worker>, state: &RouterState)
 fn builder(state: &RouterState) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let head = state.settings.limits.head;
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_buf_size(head)
-        .max_headers(MAX_FIELDS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(head);
     builder
         .http2()
         .timer(TokioTimer::new())

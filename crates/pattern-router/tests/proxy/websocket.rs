@@ -166,6 +166,8 @@ async fn a_drain_closes_websockets_with_1001_and_lets_requests_end() {
     assert_eq!(open.read_exact(4).await.unwrap(), [0x88, 2, 0x03, 0xe9], "Close, 1001");
     assert!(open.is_closed().await);
     assert!(router.wait().success());
-    let received = websocket.received()[0].clone();
-    assert!(received.ends_with(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]), "the pod gets a Close as well");
+    until("the pod gets a Close as well", async || {
+        websocket.received()[0].ends_with(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9])
+    })
+    .await;
 }
