@@ -92,16 +92,17 @@ step_kafka_moves() {
     [ $stuck = 0 ] && ok "Kafka's address changed $moves times: a task was answered each time, both pods Ready at most $slowest s later" || fail "$stuck of $moves moves left a pod without Kafka"
 }
 both_see_kafka() { for pod in 0 1; do curl -s --max-time 3 "http://$(address ftp-pooler-$pod):8080/ready" | grep -q '"ready"' || return 1; done; }
-# Moves the broker's log from the pod's emptyDir to a claim: from now on a new pod finds it.
+# Moves the broker's log from the pod's emptyDir to a claim: from now on a new pod finds it. The broker is frozen before the copy
+# and never goes on: nothing that it has acknowledged is missing in it.
 kafka_keeps_its_data() {
-    local overlay=$dir/overlay
-    mkdir -p "$overlay"
     rm -rf "$dir/kafka-data"
+    kill -STOP "$(pgrep -f 'kafka.Kafka /opt/kafka/config/server.properties' | head -1)"
     cp -a "$(find "$dir"/node1/kubelet/pods -path '*volumes/kubernetes.io~empty-dir/data' -type d | head -1)" "$dir/kafka-data" 2>/dev/null
     local_volume kafka-data "$dir/kafka-data" 2Gi "$namespace/kafka-data"
     chown -R 1000:1000 "$dir/kafka-data"
     k scale statefulset/kafka --replicas=0 >/dev/null
-    k wait --for=delete pod/kafka-0 --timeout=60s >/dev/null 2>&1
+    k delete pod kafka-0 --grace-period=0 --force >/dev/null 2>&1
+    k wait --for=delete pod/kafka-0 --timeout=90s >/dev/null 2>&1
     kubectl apply -f - >/dev/null <<X
 apiVersion: v1
 kind: PersistentVolumeClaim
