@@ -38,7 +38,9 @@ schemas=(
         schema/compose-spec.json compose-spec.json"
 )
 # Builds the tools where Debian's Go is older than they want: Go's own proxy has it, and Debian's can fetch it.
-go_toolchain=1.24.9
+go_toolchain=1.25.5
+# The tunnels' server and client, built from their module as published, each: module, checksum (that of go.sum).
+frp="github.com/fatedier/frp@v0.71.0 h1:hrzMepFp/asl2oAxxLMgffCI/wrzvg6lZyMzxEEnWbQ="
 # What people move files with today; `make bench` does without those that cannot be had.
 peers=(rclone lftp curl)
 
@@ -185,6 +187,36 @@ deployment_tools() {
     mv "$work" "$deps/go"
 }
 
+# frps and frpc. Their web pages are not in the module, hence `noweb`; `go install …@version` refuses its `replace`.
+frp_programs() {
+    local stamp work=$deps/frp.new
+    stamp=$(cksum <<<"$frp")
+    [ "$(cat "$deps/frp/stamp" 2>/dev/null)" = "$stamp" ] && return
+    rm -rf "$work"
+    mkdir -p "$work"
+    (
+        export GOPATH=$work/path GOCACHE=$work/cache GOFLAGS='-modcacherw -p=2' CGO_ENABLED=0
+        need_go
+        # shellcheck disable=SC2086 # its two words
+        frp_build $frp
+    )
+    rm -rf "$work/path" "$work/cache" "$deps/frp"
+    echo "$stamp" >"$work/stamp"
+    mv "$work" "$deps/frp"
+}
+
+frp_build() {
+    local module=$1 sum=$2 answer directory program
+    say "building frps and frpc from $module, which the tunnels run on"
+    answer=$(go mod download -json "$module")
+    grep -qF "\"Sum\": \"$sum\"" <<<"$answer" || die "$module has another checksum than $sum:" "$answer"
+    directory=$(sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$answer")
+    for program in frps frpc; do
+        go build -C "$directory" -trimpath -ldflags='-s -w' -tags "$program,noweb" \
+            -o "$deps/frp.new/$program" "./cmd/$program" >&2
+    done
+}
+
 # Prometheus' own checker of rules, out of its package; it needs nothing beside it.
 rule_checker() {
     [ -x "$deps/promtool" ] || command -v promtool >/dev/null && return
@@ -300,6 +332,7 @@ if [ "$what" != build ]; then
         ftp_server $server
     done
     deployment_tools
+    frp_programs
     browser
 fi
 if [ "$what" = bench ]; then

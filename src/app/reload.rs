@@ -292,6 +292,6 @@ pub(super) fn roots(connections: &ConfiguredConnections) -> HashMap<String, Path
 
 impl From<ConfigErrors> for Wrong {
     fn from(errors: ConfigErrors) -> Self {
-        Wrong(errors.mistakes().iter().map(ToString::to_string).collect())
+        Wrong(errors.errors().iter().map(ToString::to_string).collect())
     }
 }

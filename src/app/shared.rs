@@ -13,7 +13,7 @@ use super::{Error, deferral};
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, Group};
 use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::insight::{Failures, Partitions};
 use crate::kafka::{consumer_properties, suspension_limit};
 use crate::metrics::Metrics;
@@ -30,7 +30,7 @@ pub(super) struct Shared<'a> {
     config: &'a Config,
     offsets: Arc<Offsets>,
     pub budget: Budget,
-    pub health: Arc<Health>,
+    pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     pub failures: Failures,
     pub partitions: Partitions,
@@ -46,7 +46,7 @@ impl<'a> Shared<'a> {
             config,
             offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
-            health: Health::new(),
+            health: PodHealth::new(),
             failures: Failures::default(),
             partitions: Partitions::default(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
@@ -123,7 +123,7 @@ impl<'a> Shared<'a> {
         };
         let view = View::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
         let current = Arc::clone(current);
-        view.with_token(move || current.config().api_token.clone())
+        view.with_token(move || current.config().api_token.as_ref().map(|token| token.bearer()))
     }
 
     pub fn publish(

@@ -94,10 +94,12 @@ impl Files {
         ConfigSources::new(self.config, self.connections, property_problem)
     }
 
-    /// [`Files::sources`], for commands that touch no local file: a `base_path` need not be there.
+    /// [`Files::sources`], for a command that touches no local file and uses the secrets of these connections only: no
+    /// `base_path` and no other secret's file need exist.
     #[must_use]
-    pub fn elsewhere(&self) -> ConfigSources {
-        ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem).elsewhere()
+    pub fn without_files(&self, connections: Vec<String>) -> ConfigSources {
+        ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem)
+            .without_files(connections)
     }
 }
 

@@ -13,7 +13,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::kafka::{LogThrottle, log_error, log_line};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
@@ -32,7 +32,7 @@ pub enum Rebalance {
 pub struct Context {
     pub offsets: Arc<Offsets>,
     pub metrics: Metrics,
-    health: Arc<Health>,
+    health: Arc<PodHealth>,
     throttle: LogThrottle,
     rebalances: Mutex<VecDeque<Rebalance>>,
     /// While the consumer is closing, rebalances are answered in the callback: nobody polls for them.
@@ -40,7 +40,7 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(offsets: Arc<Offsets>, health: Arc<Health>, metrics: Metrics) -> Self {
+    pub fn new(offsets: Arc<Offsets>, health: Arc<PodHealth>, metrics: Metrics) -> Self {
         Context {
             offsets,
             metrics,

@@ -10,7 +10,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::answering_broker::AnsweringBroker;
 use super::context::Context;
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::kafka::{CommitError, member_id_of, metadata_of, without_value};
 use crate::metrics::Metrics;
 use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
@@ -55,7 +55,7 @@ impl Group {
     pub fn create(
         properties: &ClientConfig,
         offsets: Arc<Offsets>,
-        health: Arc<Health>,
+        health: Arc<PodHealth>,
         metrics: Metrics,
     ) -> KafkaResult<Group> {
         let context = Context::new(offsets, health, metrics);

@@ -25,7 +25,7 @@ use super::halts::Halts;
 use super::rebalance::{Changed, Rebalances, list_of};
 use super::watch::Watch;
 use crate::dispatch::{Admission, Budget, Whereabouts};
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::insight::Partitions;
 use crate::metrics::{Metrics, Rebalanced};
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
@@ -67,7 +67,7 @@ pub struct Consume {
     /// A task held for longer is logged.
     pub slow_task: Duration,
     pub downstream: Box<dyn Downstream>,
-    pub health: Arc<Health>,
+    pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     /// Where the partitions are shown.
     pub partitions: Partitions,
@@ -199,7 +199,7 @@ impl Loop {
             }
         };
         self.parts.health.set_joined(false);
-        self.parts.health.consume.end();
+        self.parts.health.consume.finish();
         self.parts.group.member.context().set_closing();
         // The last handle closes the consumer, which leaves the group; publish has dropped its own by now.
         drop((self.halts, self.stand_in, self.parts));

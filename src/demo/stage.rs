@@ -15,7 +15,7 @@ use super::reader::Reader;
 use super::server::{FtpServer, USER};
 use super::site::{Addresses, Site};
 use crate::app::{self, App};
-use crate::config::{Config, ConfigSources};
+use crate::config::{Config, ConfigSources, FilesInUse};
 
 /// All but the pod, which must be stopped before any of this ends. Ends in this order.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ async fn start(site: &Site, addresses: &Addresses<'_>) -> Result<App> {
         connections: None,
         environment: Vec::new(),
         property: |_, _| None, // it sets none
-        needs_directories: true,
+        files: FilesInUse::All,
     };
     let config = Config::load(&sources)?;
     Ok(App::start(config, sources).await?)

@@ -42,18 +42,18 @@ pub struct FtpConnector;
 
 impl SessionConnector for FtpConnector {
     type Session = ftp::Session;
-    type ServerProfile = ftp::Known;
+    type ServerProfile = ftp::ServerProfile;
 
     async fn open(
         &self,
         connection: &FtpConnection,
-        server_profile: &Arc<ftp::Known>,
+        server_profile: &Arc<ftp::ServerProfile>,
     ) -> Result<ftp::Session, TryError> {
-        ftp::Session::open_knowing(connection, server_profile).await
+        ftp::Session::open_with(connection, server_profile).await
     }
 
     fn is_sound(&self, session: &ftp::Session) -> bool {
-        session.is_sound()
+        session.is_usable()
     }
 
     fn is_alive(&self, session: &ftp::Session) -> bool {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use crate::failure::{Remedy, TryError};
-use crate::ftp::{Restarts, Session};
+use crate::ftp::{RestartSupport, Session};
 use crate::storage::{AdoptionSearch, SharedOrphanTracker, SourceFile, TempFileStamp, TempName};
 
 use super::go_on::{self, Found, Going};
@@ -49,9 +49,9 @@ pub(super) async fn with_anothers(
     let Some(temp) = best else { return Ok(None) };
     let restarts = go_on::restarts(session, job, directory).await?;
     let name = match restarts {
-        Restarts::InPlace => wanted,
-        Restarts::Cut => go_on::new_name(job),
-        Restarts::Otherwise => {
+        RestartSupport::InPlace => wanted,
+        RestartSupport::Cut => go_on::new_name(job),
+        RestartSupport::Otherwise => {
             expected.give_up();
             expected.remove(session, job).await?;
             return Ok(None);
@@ -119,7 +119,7 @@ impl<'a> Expected<'a> {
         let found = match looked {
             Ok(Ok(found)) => found,
             // The file has not been begun: another session costs it nothing, and does without the look.
-            Ok(Err(error)) if !session.is_sound() => {
+            Ok(Err(error)) if !session.is_usable() => {
                 return Err(TryError { remedy: Remedy::FreshSession, ..error }.into());
             }
             Err(_) => return Err(row::again("the directory was not listed in time").into()),

@@ -166,7 +166,7 @@ impl Transfer {
         stop.check()?;
         let path = on_server(session, &task.remote_path)?;
         // The try before has left it in doubt, and it has nothing of this one.
-        if !session.is_sound() && row.owner_of(record).is_none() && !session.has_begun(&path) {
+        if !session.is_usable() && row.owner_of(record).is_none() && !session.has_started(&path) {
             return Err(row::again("the session was lost before the try began").into());
         }
         session.begin_task();
@@ -229,7 +229,7 @@ async fn run(
     kept: &mut Kept,
     place: &mut Place<'_>,
 ) -> Result<Progress, Stopped> {
-    job.stop.or(session.speak_utf8_for(&job.path)).await?;
+    job.stop.or(session.announce_utf8_for(&job.path)).await?;
     match job.task.operation {
         Operation::Download => download::run(session, job, kept, place).await.map(Progress::Done),
         Operation::Upload => upload::run(session, job, kept, place).await,

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::FtpConnection;
 use crate::failure::{Code, Remedy, TryError};
-use crate::ftp::{Modified, Restarts, Session, Size};
+use crate::ftp::{ModifiedReply, RestartSupport, Session, SizeReply};
 use crate::storage::{
     EarlierBytes, LocalStorage, RemoteSourceId, SharedOrphanTracker, SourceFile, SourceIdentity, SourceStamp,
     TempFile, TempName,
@@ -178,8 +178,8 @@ impl Writers {
     }
 
     /// One more, after his try, who began at `from`.
-    pub fn and(self, from: u64, restarts: Option<Restarts>, is_sound: bool) -> Writers {
-        let leaves_no_gap = self.ended || restarts == Some(Restarts::InPlace);
+    pub fn and(self, from: u64, restarts: Option<RestartSupport>, is_sound: bool) -> Writers {
+        let leaves_no_gap = self.ended || restarts == Some(RestartSupport::InPlace);
         let sure = if leaves_no_gap { None } else { Some(from) };
         Writers { ended: self.ended && is_sound, sure }
     }
@@ -238,7 +238,7 @@ pub(super) async fn point(
 
 /// The source as the server describes it; `None` where it does not say all, or not what can be relied on.
 async fn described(session: &mut Session, job: &Job<'_>) -> Result<Option<SourceStamp>, TryError> {
-    let Size::Bytes(size) = session.size_to_retrieve(&job.path).await? else { return Ok(None) };
+    let SizeReply::Bytes(size) = session.size_to_retrieve(&job.path).await? else { return Ok(None) };
     stamp(session, job, size).await
 }
 
@@ -252,7 +252,7 @@ pub(super) async fn stamp(
         return Ok(None);
     }
     Ok(match session.modified(&job.path).await? {
-        Modified::At(modified) => stamped(session.connection(), job, size, modified),
+        ModifiedReply::At(modified) => stamped(session.connection(), job, size, modified),
         _ => None,
     })
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use crate::failure::TryError;
-use crate::ftp::{Session, Size};
+use crate::ftp::{Session, SizeReply};
 use crate::storage::{CleanupAction, SharedOrphanTracker, TempFileStamp, TempName, TempNames};
 
 use super::Transfer;
@@ -104,12 +104,13 @@ pub(super) async fn look(
         else {
             continue;
         };
-        let mut stamp = file.stamp;
+        let exact = file.modified.filter(|modified| modified.is_exact);
+        let mut stamp = file.size.zip(exact.map(|modified| modified.at.as_second()));
         // Of its own installation's files no size is needed: their records tell.
         if stamp.is_none() && temp.origin().is_none() && sizes < MAX_SIZES {
             sizes += 1;
             // A living upload grows.
-            if let Size::Bytes(size) = session.size(&format!("{directory}{temp}")).await? {
+            if let SizeReply::Bytes(size) = session.size(&format!("{directory}{temp}")).await? {
                 stamp = Some((size, 0));
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use ftp_pooler::app::AFTER_DRAIN;
-use ftp_pooler::config::{Config, ConfigSources};
+use ftp_pooler::config::{Config, ConfigSources, FilesInUse};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -39,7 +39,7 @@ fn loaded(kustomization: &str, secret: &str, pod: &str) -> Config {
         connections: None,
         environment: environment.collect(),
         property: |_, _| None,
-        needs_directories: true,
+        files: FilesInUse::All,
     };
     Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }

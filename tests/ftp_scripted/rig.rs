@@ -33,12 +33,12 @@ impl Rig {
 
     /// A session that sends one command at a time, also where a busy machine makes the server seem far away.
     pub async fn session(&self) -> Session {
-        Session::open_knowing(&self.connection, &Arc::new(Known::near())).await.unwrap()
+        Session::open_with(&self.connection, &Arc::new(ServerProfile::low_latency())).await.unwrap()
     }
 
     /// A session that sends ahead what it can, however near the server is.
-    pub async fn hasty(&self, known: &Arc<Known>) -> Session {
-        Session::open_knowing(&self.connection, known).await.unwrap()
+    pub async fn hasty(&self, known: &Arc<ServerProfile>) -> Session {
+        Session::open_with(&self.connection, known).await.unwrap()
     }
 
     pub async fn run(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
@@ -62,7 +62,7 @@ impl Rig {
         let (mut kept, mut errors) = (Kept::default(), Vec::new());
         let mut session = self.session().await;
         for _ in 0..tries {
-            if !session.is_sound() {
+            if !session.is_usable() {
                 session = self.session().await;
             }
             let record = record(offset, self.lease.clone());

@@ -15,7 +15,7 @@ use ftp_pooler::config::{
     CertificateTrust, FtpConnection, LocalConnection, SessionTimeouts, TlsMode, TlsOptions,
 };
 use ftp_pooler::failure::{Remedy, TryError};
-use ftp_pooler::ftp::{Known, Session};
+use ftp_pooler::ftp::{ServerProfile, Session};
 use ftp_pooler::insight::Gauge;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
@@ -34,7 +34,7 @@ use crate::support::ftp_server::{FtpServer, Make, PASSWORD, Security, Settings, 
 pub struct Rig {
     pub name: String,
     pub connection: FtpConnection,
-    pub known: Arc<Known>,
+    pub known: Arc<ServerProfile>,
     remote: String,
     directory: tempfile::TempDir,
     storage: LocalStorage,
@@ -210,7 +210,7 @@ impl Rig {
     }
 
     pub async fn try_session(&self) -> Result<Session, TryError> {
-        Session::open_knowing(&self.connection, &self.known).await
+        Session::open_with(&self.connection, &self.known).await
     }
 
     pub fn log(&self) -> String {
