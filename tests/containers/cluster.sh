@@ -10,7 +10,7 @@ set -uo pipefail
 source "$(dirname "$0")/lib.sh"
 for file in "$here"/steps/*.sh; do source "$file"; done
 
-all_steps=(apply security spread scale even pace rollout kill drain reload outage crash kafka_moves ftp_moves node_lost policy audit chart overlays)
+all_steps=(apply security spread scale even pace rollout kill drain reload outage crash ftp_moves kafka_moves node_lost policy audit chart overlays)
 steps=("${@:-${all_steps[@]}}")
 [ $# -gt 0 ] || steps=("${all_steps[@]}")
 dir=$cache/cluster
