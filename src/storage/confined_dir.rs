@@ -35,12 +35,12 @@ pub enum Confinement {
 #[derive(Debug)]
 pub(super) struct ConfinedDir {
     path: PathBuf,
-    root: RwLock<Arc<Root>>,
+    root: RwLock<Arc<BaseDirectory>>,
 }
 
 /// One directory that was found at `base_path`.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(super) struct BaseDirectory {
     base: OwnedFd,
     /// The same directory, where cap-std does the confining.
     cap: Option<Dir>,
@@ -58,7 +58,7 @@ impl ConfinedDir {
 
     /// Opens `base_path` for the given means.
     pub fn open_by(base_path: &Path, confinement: Confinement) -> Result<ConfinedDir, Errno> {
-        let root = RwLock::new(Arc::new(Root::open(base_path, confinement)?));
+        let root = RwLock::new(Arc::new(BaseDirectory::open(base_path, confinement)?));
         Ok(ConfinedDir { path: base_path.to_owned(), root })
     }
 
@@ -75,15 +75,15 @@ impl ConfinedDir {
     /// as they are relative and stay beneath the base, else the error is XDEV. Where the base itself was
     /// removed, and no other has its name, it is STALE.
     pub fn dir(&self, path: &str) -> Result<OwnedFd, Errno> {
-        self.anew_if_gone(|root| root.dir(path))
+        self.reopen_if_gone(|root| root.dir(path))
     }
 
     /// Opens what is at `path` for reading; symlinks as in [`ConfinedDir::dir`]. It may be anything.
     pub fn source(&self, path: &str) -> Result<OwnedFd, Errno> {
-        self.anew_if_gone(|root| root.source(path))
+        self.reopen_if_gone(|root| root.source(path))
     }
 
-    fn anew_if_gone<T>(&self, open: impl Fn(&Root) -> Result<T, Errno>) -> Result<T, Errno> {
+    fn reopen_if_gone<T>(&self, open: impl Fn(&BaseDirectory) -> Result<T, Errno>) -> Result<T, Errno> {
         let root = self.root();
         match open(&root) {
             Err(Errno::STALE) => open(&*self.replace(&root)?),
@@ -91,16 +91,16 @@ impl ConfinedDir {
         }
     }
 
-    fn root(&self) -> Arc<Root> {
+    fn root(&self) -> Arc<BaseDirectory> {
         Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Opens `base_path` anew, unless another thread has done so.
-    fn replace(&self, gone: &Arc<Root>) -> Result<Arc<Root>, Errno> {
-        let anew = Root::open(&self.path, gone.confinement()).map_err(|_| Errno::STALE)?;
+    fn replace(&self, gone: &Arc<BaseDirectory>) -> Result<Arc<BaseDirectory>, Errno> {
+        let anew = BaseDirectory::open(&self.path, gone.confinement()).map_err(|_| Errno::STALE)?;
         let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&root, gone) {
-            tracing::warn!(base_path = %self.path.display(), "base_path was removed and made anew");
+            tracing::warn!(base_path = %self.path.display(), "base_path was replaced; reopened");
             *root = Arc::new(anew);
         }
         Ok(Arc::clone(&root))
@@ -159,8 +159,8 @@ impl ConfinedDir {
     }
 }
 
-impl Root {
-    fn open(base_path: &Path, confinement: Confinement) -> Result<Root, Errno> {
+impl BaseDirectory {
+    fn open(base_path: &Path, confinement: Confinement) -> Result<BaseDirectory, Errno> {
         let base = rustix::fs::open(base_path, DIRECTORY, Mode::empty())?;
         let cap = match confinement {
             Confinement::Openat2 => None,
@@ -169,7 +169,7 @@ impl Root {
                 Some(Dir::from_std_file(again.into()))
             }
         };
-        Ok(Root { base, cap })
+        Ok(BaseDirectory { base, cap })
     }
 
     fn confinement(&self) -> Confinement {
@@ -237,7 +237,7 @@ impl Root {
 }
 
 /// What stands at `name` in `dir`, a symlink not followed; `None` if nothing does.
-pub(super) fn look_at(dir: &OwnedFd, name: &str) -> Result<Option<rustix::fs::Stat>, Errno> {
+pub(super) fn stat_entry(dir: &OwnedFd, name: &str) -> Result<Option<rustix::fs::Stat>, Errno> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
@@ -268,7 +268,7 @@ pub(super) fn is_file(stat: &rustix::fs::Stat) -> bool {
 }
 
 fn is_symlink(dir: &OwnedFd, name: &str) -> bool {
-    let stat = look_at(dir, name).ok().flatten();
+    let stat = stat_entry(dir, name).ok().flatten();
     stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 

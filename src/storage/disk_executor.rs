@@ -17,7 +17,7 @@ use super::target::LocalTarget;
 /// Calls of one storage under way at most. A file system that hangs must not take all of the runtime's
 /// blocking threads (512) with it; more than the sessions of a pod, so that nobody waits for a sound one.
 pub(super) const CALLS: usize = 128;
-/// How long a call may take, the wait for its turn included.
+/// How long a call may take, the wait for its slot included.
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where the calls of one storage go. Cheap to clone.
@@ -40,12 +40,12 @@ impl DiskExecutor {
         T: Send + 'static,
         W: FnOnce(&IsAbandoned<'_>) -> Result<T, StorageError> + Send + 'static,
     {
-        let turn = self.turn(&operation).await?;
-        self.start(turn, operation, work).wait().await
+        let slot = self.acquire_slot(&operation).await?;
+        self.start(slot, operation, work).wait().await
     }
 
     /// Waits for room for one call.
-    pub async fn turn(&self, operation: &DiskOperation) -> Result<CallSlot, StorageError> {
+    pub async fn acquire_slot(&self, operation: &DiskOperation) -> Result<CallSlot, StorageError> {
         let until = Instant::now() + self.deadline;
         match tokio::time::timeout_at(until, Arc::clone(&self.calls).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(CallSlot { permit, until }),
@@ -57,18 +57,18 @@ impl DiskExecutor {
     }
 
     /// Room for one call, if there is some now.
-    pub fn turn_now(&self) -> Option<CallSlot> {
+    pub fn try_acquire_slot(&self) -> Option<CallSlot> {
         let permit = Arc::clone(&self.calls).try_acquire_owned().ok()?;
         Some(CallSlot { permit, until: Instant::now() + self.deadline })
     }
 
     /// Starts `work`; it runs whether waited for or not, unless the [`PendingCall`] is dropped before it begins.
-    pub fn start<T, W>(&self, turn: CallSlot, operation: DiskOperation, work: W) -> PendingCall<T>
+    pub fn start<T, W>(&self, slot: CallSlot, operation: DiskOperation, work: W) -> PendingCall<T>
     where
         T: Send + 'static,
         W: FnOnce(&IsAbandoned<'_>) -> Result<T, StorageError> + Send + 'static,
     {
-        let CallSlot { permit, until } = turn;
+        let CallSlot { permit, until } = slot;
         let (give, outcome) = oneshot::channel();
         drop(self.under_way.spawn_blocking(move || {
             let _permit = permit;
@@ -212,8 +212,8 @@ mod tests {
         let disk = DiskExecutor::new(4, LONG);
         let (tell, told) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
-        let turn = disk.turn(&operation()).await.unwrap();
-        let call = disk.start(turn, operation(), move |_| {
+        let slot = disk.acquire_slot(&operation()).await.unwrap();
+        let call = disk.start(slot, operation(), move |_| {
             ready.send(()).unwrap();
             Ok(DropReporter(tell))
         });
