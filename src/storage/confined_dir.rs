@@ -30,8 +30,8 @@ pub enum Confinement {
     CapStd,
 }
 
-/// An open `base_path`. It stays the directory that was opened for as long as that is there; where it was removed
-/// (or its file system is gone), the one that has its name by then takes its place.
+/// An open `base_path`: always the directory that has this name now. Files that were written to another one, which was
+/// moved away or mounted over, would be where nobody looks for them.
 #[derive(Debug)]
 pub(super) struct ConfinedDir {
     path: PathBuf,
@@ -42,6 +42,8 @@ pub(super) struct ConfinedDir {
 #[derive(Debug)]
 pub(super) struct BaseDirectory {
     base: OwnedFd,
+    /// Device and inode.
+    identity: (u64, u64),
     /// The same directory, where cap-std does the confining.
     cap: Option<Dir>,
 }
@@ -72,19 +74,22 @@ impl ConfinedDir {
     }
 
     /// Opens the directory at `path`, relative to the base; empty is the base. Symlinks are followed as long
-    /// as they are relative and stay beneath the base, else the error is XDEV. Where the base itself was
-    /// removed, and no other has its name, it is STALE.
+    /// as they are relative and stay beneath the base, else the error is XDEV. If nothing is at `base_path`, it
+    /// is STALE.
     pub fn dir(&self, path: &str) -> Result<OwnedFd, Errno> {
-        self.reopen_if_gone(|root| root.dir(path))
+        self.reopen_if_replaced(|root| root.dir(path))
     }
 
     /// Opens what is at `path` for reading; symlinks as in [`ConfinedDir::dir`]. It may be anything.
     pub fn source(&self, path: &str) -> Result<OwnedFd, Errno> {
-        self.reopen_if_gone(|root| root.source(path))
+        self.reopen_if_replaced(|root| root.source(path))
     }
 
-    fn reopen_if_gone<T>(&self, open: impl Fn(&BaseDirectory) -> Result<T, Errno>) -> Result<T, Errno> {
+    fn reopen_if_replaced<T>(&self, open: impl Fn(&BaseDirectory) -> Result<T, Errno>) -> Result<T, Errno> {
         let root = self.root();
+        if !root.is_at(&self.path) {
+            return open(&*self.replace(&root)?);
+        }
         match open(&root) {
             Err(Errno::STALE) => open(&*self.replace(&root)?),
             opened => opened,
@@ -95,7 +100,7 @@ impl ConfinedDir {
         Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens `base_path` anew, unless another thread has done so.
+    /// Opens `base_path` again, unless another thread has done so.
     fn replace(&self, gone: &Arc<BaseDirectory>) -> Result<Arc<BaseDirectory>, Errno> {
         let anew = BaseDirectory::open(&self.path, gone.confinement()).map_err(|_| Errno::STALE)?;
         let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
@@ -169,7 +174,8 @@ impl BaseDirectory {
                 Some(Dir::from_std_file(again.into()))
             }
         };
-        Ok(BaseDirectory { base, cap })
+        let identity = identity_of(&rustix::fs::fstat(&base)?);
+        Ok(BaseDirectory { base, identity, cap })
     }
 
     fn confinement(&self) -> Confinement {
@@ -218,6 +224,11 @@ impl BaseDirectory {
         if errno == Errno::NOENT && self.is_gone() { Errno::STALE } else { errno }
     }
 
+    /// Whether this is the directory that `path` leads to.
+    fn is_at(&self, path: &Path) -> bool {
+        rustix::fs::stat(path).is_ok_and(|stat| identity_of(&stat) == self.identity)
+    }
+
     fn is_gone(&self) -> bool {
         match rustix::fs::fstat(&self.base) {
             Ok(base) => base.st_nlink == 0,
@@ -236,7 +247,13 @@ impl BaseDirectory {
     }
 }
 
-/// What stands at `name` in `dir`, a symlink not followed; `None` if nothing does.
+// The fields' types differ between architectures.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+fn identity_of(stat: &rustix::fs::Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// What is at `name` in `dir`, a symlink not followed; `None` if nothing does.
 pub(super) fn stat_entry(dir: &OwnedFd, name: &str) -> Result<Option<rustix::fs::Stat>, Errno> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),

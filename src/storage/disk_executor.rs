@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::{OperationContext, PathRole, StorageError};
 use super::target::LocalTarget;
+use crate::config::LocalConnection;
 
 /// Calls of one storage under way at most. A file system that hangs must not take all of the runtime's
 /// blocking threads (512) with it; more than the sessions of a pod, so that nobody waits for a sound one.
@@ -23,6 +24,8 @@ pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(60);
 /// Where the calls of one storage go. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct DiskExecutor {
+    /// The local connection's name and `base_path`, for messages.
+    connection: Arc<str>,
     calls: Arc<Semaphore>,
     deadline: Duration,
     /// Every call, and every removal of what a cancelled task left.
@@ -30,8 +33,14 @@ pub(super) struct DiskExecutor {
 }
 
 impl DiskExecutor {
-    pub fn new(calls: usize, deadline: Duration) -> DiskExecutor {
-        DiskExecutor { calls: Arc::new(Semaphore::new(calls)), deadline, under_way: TaskTracker::new() }
+    pub fn new(connection: &LocalConnection, calls: usize, deadline: Duration) -> DiskExecutor {
+        let connection = format!("{} ({})", connection.name, connection.base_path.display()).into();
+        DiskExecutor {
+            connection,
+            calls: Arc::new(Semaphore::new(calls)),
+            deadline,
+            under_way: TaskTracker::new(),
+        }
     }
 
     /// Does `work` on a blocking thread and waits for it.
@@ -52,7 +61,7 @@ impl DiskExecutor {
             Ok(Err(_)) => {
                 Err(StorageError::Fault(operation.doing().says("the storage's semaphore is closed")))
             }
-            Err(_) => Err(operation.timed_out(self.deadline)),
+            Err(_) => Err(operation.timed_out(self.deadline).of_connection(&self.connection)),
         }
     }
 
@@ -145,10 +154,11 @@ impl<T: Send + 'static> PendingCall<T> {
         let fault = |why: &str| Err(StorageError::Fault(self.operation.doing().says(why)));
         let Some(outcome) = &mut self.outcome else { return fault("waited for twice") };
         let Ok(ended) = tokio::time::timeout_at(self.until, outcome).await else {
-            return Err(self.operation.timed_out(self.disk.deadline));
+            return Err(self.operation.timed_out(self.disk.deadline).of_connection(&self.disk.connection));
         };
         self.outcome = None;
-        ended.unwrap_or_else(|_| fault("ended without an outcome"))
+        let ended = ended.unwrap_or_else(|_| fault("ended without an outcome"));
+        ended.map_err(|error| error.of_connection(&self.disk.connection))
     }
 }
 
@@ -175,6 +185,11 @@ mod tests {
         DiskOperation { what: "write", target, side: PathRole::Destination }
     }
 
+    fn executor(calls: usize, deadline: Duration) -> DiskExecutor {
+        let connection = LocalConnection { name: "local".into(), base_path: "/base".into() };
+        DiskExecutor::new(&connection, calls, deadline)
+    }
+
     /// Tells when it is dropped, and on which thread.
     struct DropReporter(mpsc::Sender<std::thread::ThreadId>);
 
@@ -186,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_system_that_hangs_is_an_error_and_keeps_its_turn_until_it_answers() {
-        let disk = DiskExecutor::new(1, Duration::from_millis(50));
+        let disk = executor(1, Duration::from_millis(50));
         let (answer, hangs) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
         let hung = disk.call(operation(), move |abandoned| {
@@ -209,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_call_had_ready_when_it_was_dropped_is_dropped_off_the_runtimes_threads() {
-        let disk = DiskExecutor::new(4, LONG);
+        let disk = executor(4, LONG);
         let (tell, told) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
         let slot = disk.acquire_slot(&operation()).await.unwrap();
@@ -225,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_a_fault_and_gives_its_turn_back() {
-        let disk = DiskExecutor::new(1, LONG);
+        let disk = executor(1, LONG);
         let fault = disk.call(operation(), |_| -> Result<(), _> { panic!("on purpose") }).await;
         assert!(matches!(fault, Err(StorageError::Fault(_))));
         disk.call(operation(), |_| Ok(())).await.unwrap();

@@ -109,8 +109,8 @@ pub enum DownloadStart {
 }
 
 impl LocalStorage {
-    /// Opens `base_path`, which must be a directory. It stays the directory that was opened, also where
-    /// another is moved to its name or mounted over it, until it is removed itself. Blocks.
+    /// Opens `base_path`, which must be a directory. If another directory is moved to its name, or mounted over it, that
+    /// one is used from then on. Blocks.
     ///
     /// # Errors
     /// As of any local path; the message names `base_path`.
@@ -125,7 +125,7 @@ impl LocalStorage {
         let storage = LocalStorage::with(
             connection,
             confined_dir,
-            DiskExecutor::new(disk_executor::CALLS, disk_executor::CALL_DEADLINE),
+            DiskExecutor::new(connection, disk_executor::CALLS, disk_executor::CALL_DEADLINE),
         );
         if !storage.remembers {
             tracing::warn!(

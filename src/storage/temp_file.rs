@@ -172,9 +172,11 @@ impl TempFile {
         let mut chunk = std::mem::replace(&mut self.buffer, std::mem::take(&mut self.spare));
         self.written = Instant::now();
         self.given += chunk.len() as u64;
+        let expected = self.expected;
         let call = self.storage.disk().start(slot, operation, move |_| {
             let mut handle = make()?;
             if handle.size() == 0 {
+                handle.check_space(expected)?;
                 handle.remember(0);
             }
             handle.append(&chunk)?;

@@ -121,6 +121,19 @@ impl TempFileHandle {
         Ok(TempFileHandle { confined_dir, plan, parent, file, size: 0, unsynced: 0, exists: true })
     }
 
+    /// Fails if a file of this size cannot fit: nothing is written in vain.
+    pub fn check_space(&self, expected: Option<u64>) -> Result<(), StorageError> {
+        let doing = self.plan.doing("write");
+        let Some(expected) = expected else { return Ok(()) };
+        let space = rustix::fs::fstatvfs(&self.parent).map_err(|errno| doing.failed(errno))?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        // A file system that reports no size at all, as some network and memory file systems do, is not asked.
+        if space.f_blocks == 0 || expected <= free {
+            return Ok(());
+        }
+        Err(StorageError::Full(doing.says(format!("the file has {expected} bytes, {free} are free"))))
+    }
+
     /// Writes all of `data` at the end.
     pub fn append(&mut self, data: &[u8]) -> Result<(), StorageError> {
         let failed = |errno| self.plan.doing("write").failed(errno);
