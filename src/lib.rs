@@ -16,8 +16,6 @@ pub mod client;
 pub mod config;
 #[cfg(test)]
 mod corpus;
-#[cfg(feature = "demo")]
-pub mod demo;
 
 pub mod digest;
 pub mod failure;

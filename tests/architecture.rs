@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 /// Who may name what: a word, and the places beneath `src/` that may hold it.
 const RULES: &[(&str, &[&str])] = &[
-    ("rdkafka::", &["kafka/", "consume/", "publish/", "client/", "demo/"]),
+    ("rdkafka::", &["kafka/", "consume/", "publish/", "client/"]),
     ("suppaftp::", &["ftp/"]),
     ("deadpool::", &["pool/"]),
     ("axum::", &["sidecar/"]),
     ("rustix::fs", &["storage/"]),
     ("cap_std", &["storage/"]),
-    ("crate::app", &["main.rs", "cli/", "demo/"]),
+    ("crate::app", &["main.rs", "cli/"]),
     ("crate::consume", &["app/", "publish/", "consume/"]),
     // what all clients have in common: beneath those that have one, and the commands that name its properties
     ("crate::kafka", &["app/", "consume/", "publish/", "client/", "kafka/", "cli/args.rs"]),
@@ -34,7 +34,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::cli::", &["main.rs", "cli/"]),
     ("opentelemetry", &["traces/"]),
     ("crate::traces", &["app/", "dispatch/", "traces/"]),
-    ("anyhow", &["demo/"]),
+    ("anyhow", &[]),
     // secrets are unveiled only where they leave the process
     ("expose_secret", &["config/", "kafka/properties.rs", "ftp/"]),
 ];

@@ -27,8 +27,8 @@ use super::watch::Watch;
 use crate::admission::{Admission, TaskBudget};
 use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
-use crate::insight::Partitions;
-use crate::metrics::{Metrics, Rebalanced};
+use crate::insight::PartitionBoard;
+use crate::metrics::{Metrics, RebalanceEvent};
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
 
@@ -71,7 +71,7 @@ pub struct Consume {
     pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     /// Where the partitions are shown.
-    pub partitions: Partitions,
+    pub partitions: PartitionBoard,
 }
 
 impl std::fmt::Debug for Consume {
@@ -326,8 +326,11 @@ impl Loop {
                 self.halts.lift(at, &self.parts.health);
                 self.parts.metrics.forget_partition(&at.topic, at.partition);
             }
-            metrics.rebalanced(Rebalanced::Assigned, assigned.len());
-            metrics.rebalanced(if lost { Rebalanced::Lost } else { Rebalanced::Revoked }, released.len());
+            metrics.rebalanced(RebalanceEvent::Assigned, assigned.len());
+            metrics.rebalanced(
+                if lost { RebalanceEvent::Lost } else { RebalanceEvent::Revoked },
+                released.len(),
+            );
             for (at, why) in halted {
                 self.halts.halt(at, why, &self.parts.health);
             }

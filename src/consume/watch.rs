@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::halts::Halts;
 use super::intake::Downstream;
 use super::slow::{Slow, SlowTask};
-use crate::insight::{Partition, Partitions};
+use crate::insight::{AssignedPartition, PartitionBoard};
 use crate::metrics::Metrics;
 use crate::offsets::{PartitionState, TopicPartition};
 
@@ -20,12 +20,12 @@ const MADE_ANEW: &str = "its topic was deleted and made anew: the group is joine
 pub(super) struct Watch {
     slow: Slow,
     last: Option<Instant>,
-    board: Partitions,
+    board: PartitionBoard,
 }
 
 impl Watch {
     /// A task that is held for longer than `slow` is told of; `board` is where the partitions are shown.
-    pub fn new(slow: Duration, board: Partitions) -> Self {
+    pub fn new(slow: Duration, board: PartitionBoard) -> Self {
         Watch { slow: Slow::new(slow), last: None, board }
     }
 
@@ -57,10 +57,10 @@ impl Watch {
 }
 
 /// A partition, as it is shown to whoever looks.
-fn shown(state: &PartitionState, (paused, halts): (&HashSet<TopicPartition>, &Halts)) -> Partition {
+fn shown(state: &PartitionState, (paused, halts): (&HashSet<TopicPartition>, &Halts)) -> AssignedPartition {
     let lag = state.end.zip(state.low_water).map_or(0, |(end, low)| (end - low).max(0));
     let halted = halts.reason(&state.at).map(str::to_owned);
-    Partition {
+    AssignedPartition {
         topic: state.at.topic.to_string(),
         partition: state.at.partition,
         committed: state.committed,

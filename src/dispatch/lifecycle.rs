@@ -26,7 +26,7 @@ use crate::offsets::Lease;
 use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
 use crate::task::Task;
-use crate::traces::End;
+use crate::traces::SpanEnd;
 use crate::transfer::{Errand, Progress, Stopped, Transferred};
 
 /// How a task leaves the dispatcher.
@@ -316,7 +316,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
             TaskExit::Deferred(reason) => {
                 let hop = self.deferral.hop(&queued, Timestamp::now());
                 report::deferred(&self.metrics, &queued, &hop, reason);
-                report::traced(&self.traces, &mut queued, End::Deferred(reason.as_str()));
+                report::traced(&self.traces, &mut queued, SpanEnd::Deferred(reason.as_str()));
                 Verdict::Deferred(vec![hop.compact()])
             }
             // Only under a live lease: reported later, it would be taken for a task of the next assignment.

@@ -90,7 +90,7 @@ use worker::SessionWorker;
 
 use crate::admission::{Admission, TaskBudget};
 use crate::config::FtpConnection;
-use crate::insight::Failures;
+use crate::insight::RecentFailures;
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::{AdmittedOutcome, Hop};
@@ -137,7 +137,7 @@ pub struct DispatcherParts<C: SessionConnector, T> {
     /// With a capacity of at least `pool.max_waiting_tasks`, a send never waits.
     pub answers: mpsc::Sender<AdmittedOutcome>,
     pub metrics: Metrics,
-    pub failures: Failures,
+    pub failures: RecentFailures,
     pub traces: Traces,
 }
 
@@ -269,7 +269,7 @@ struct DispatcherInner<C: SessionConnector, T> {
     budget: TaskBudget,
     answers: mpsc::Sender<AdmittedOutcome>,
     metrics: Metrics,
-    failures: Failures,
+    failures: RecentFailures,
     traces: Traces,
     workers: TaskTracker,
     /// Ends every try in flight.

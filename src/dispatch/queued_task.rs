@@ -16,7 +16,7 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::outcome::Hop;
 use crate::record::Record;
 use crate::task::Task;
-use crate::traces::Notes;
+use crate::traces::TaskNotes;
 use crate::transfer::{Errand, Files, Kept};
 
 /// A submitted task with what its tries need and leave.
@@ -38,7 +38,7 @@ pub(super) struct QueuedTask {
     /// When its first try began, in this pod or in another.
     pub begun: Option<Instant>,
     /// Its tries, if traces are exported.
-    pub notes: Notes,
+    pub notes: TaskNotes,
     /// Counts it as one of its connection's tasks, once it is queued.
     pub held: Option<HeldGuard>,
     /// What its last try has left for the next one.
@@ -67,7 +67,7 @@ impl QueuedTask {
             files,
             is_bound: false,
             queued_at: now,
-            notes: Notes::default(),
+            notes: TaskNotes::default(),
             held: None,
             kept: Kept::default(),
         })

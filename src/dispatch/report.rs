@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::deferral::DeferReason;
 use super::queued_task::QueuedTask;
 use crate::failure::{Failure, TryError};
-use crate::insight::{Failed, Failures};
+use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
 use crate::outcome::{Completed, Hop};
 use crate::task::Operation;
-use crate::traces::{About, End, Traces};
+use crate::traces::{SpanEnd, TaskAttributes, Traces};
 
 /// The first try begins.
 pub(super) fn waited(metrics: &Metrics, queued: &QueuedTask) {
@@ -25,12 +25,12 @@ pub(super) fn waited(metrics: &Metrics, queued: &QueuedTask) {
 /// The one line of a task, and its place among the last failures where it is one.
 pub(super) fn answered(
     metrics: &Metrics,
-    failures: &Failures,
+    failures: &RecentFailures,
     queued: &QueuedTask,
     verdict: &Result<Completed, Failure>,
 ) {
     if let Err(failure) = verdict {
-        failures.add(Failed::of(Timestamp::now(), &queued.task, queued.tries.attempts, failure));
+        failures.add(FailureEntry::of(Timestamp::now(), &queued.task, queued.tries.attempts, failure));
     }
     let task = &queued.task;
     let operation = operation(task.operation);
@@ -84,10 +84,10 @@ pub(super) fn retried(metrics: &Metrics, queued: &QueuedTask, error: &TryError, 
 }
 
 /// The task has left this pod.
-pub(super) fn traced(traces: &Traces, queued: &mut QueuedTask, end: End<'_>) {
+pub(super) fn traced(traces: &Traces, queued: &mut QueuedTask, end: SpanEnd<'_>) {
     let notes = std::mem::take(&mut queued.notes);
     let task = &queued.task;
-    let about = About {
+    let about = TaskAttributes {
         record: &queued.record,
         task_id: &task.task_id,
         operation: operation(task.operation),
@@ -99,10 +99,10 @@ pub(super) fn traced(traces: &Traces, queued: &mut QueuedTask, end: End<'_>) {
 }
 
 /// How an answer ends a trace.
-pub(super) fn end(verdict: &Result<Completed, Failure>) -> End<'static> {
+pub(super) fn end(verdict: &Result<Completed, Failure>) -> SpanEnd<'static> {
     match verdict {
-        Ok(completed) => End::Completed { bytes: completed.bytes_transferred },
-        Err(failure) => End::Failed(failure.code.as_str()),
+        Ok(completed) => SpanEnd::Completed { bytes: completed.bytes_transferred },
+        Err(failure) => SpanEnd::Failed(failure.code.as_str()),
     }
 }
 

@@ -9,15 +9,17 @@ use super::Dispatcher;
 use super::carry::Carry;
 use super::connection_queue::RunningTask;
 use crate::config::FtpConnection;
-use crate::insight::{ConnectionState, Longest, Query, Transfer, Transfers, tls_name};
+use crate::insight::{
+    ActiveTransfer, ConnectionState, LongestRunning, TransferList, TransferQuery, tls_name,
+};
 use crate::pool::SessionConnector;
 
 impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
     /// The tasks in flight, the longest-running first. Each queue's lock is held only while its tasks' start times are
     /// read.
     #[must_use]
-    pub fn transfers(&self, query: &Query) -> Transfers {
-        let mut longest = Longest::new(query);
+    pub fn transfers(&self, query: &TransferQuery) -> TransferList {
+        let mut longest = LongestRunning::new(query);
         for queue in self.shared.queues().values() {
             if query.connection.as_ref().is_none_or(|connection| *connection == *queue.connection) {
                 queue.show(&mut longest);
@@ -27,9 +29,9 @@ impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
         let (total, running) = longest.of(query);
         let show = |RunningTask { task, attempts, since, gauge, .. }: &RunningTask| {
             let began = before(wall, now.saturating_duration_since(*since));
-            Transfer::new(task, *attempts, (began, since.into_std()), gauge, now.into_std())
+            ActiveTransfer::new(task, *attempts, (began, since.into_std()), gauge, now.into_std())
         };
-        Transfers { total, transfers: running.iter().map(show).collect() }
+        TransferList { total, transfers: running.iter().map(show).collect() }
     }
 
     /// The state of this connection's server; `None` if the dispatcher has no connection of this name.

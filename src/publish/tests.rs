@@ -23,7 +23,7 @@ use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::consume::{self, Consume, Downstream, Group};
 use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
-use crate::insight::Partitions;
+use crate::insight::PartitionBoard;
 use crate::kafka::{CommitError, consumer_properties};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
@@ -124,7 +124,7 @@ impl Rig {
             downstream: Box::new(Echo { answers: answers_in, accepted: accepted.clone() }),
             health: health.clone(),
             metrics: metrics.clone(),
-            partitions: Partitions::default(),
+            partitions: PartitionBoard::default(),
         };
         let consume = consume.spawn().unwrap();
         Rig { producer, runtime, metrics, health, accepted, finish, ended, consume }

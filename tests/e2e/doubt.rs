@@ -12,7 +12,7 @@ use ftp_pooler::config::{DeliveryGuarantee, KafkaConfig};
 use ftp_pooler::consume::{self, Consume, Downstream, Group};
 use ftp_pooler::dispatch::TaskStatus;
 use ftp_pooler::health::PodHealth;
-use ftp_pooler::insight::Partitions;
+use ftp_pooler::insight::PartitionBoard;
 use ftp_pooler::kafka::{CommitError, KafkaError, consumer_properties};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
@@ -166,7 +166,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         downstream: Box::new(Echo(answers_in)),
         health,
         metrics: metrics.clone(),
-        partitions: Partitions::default(),
+        partitions: PartitionBoard::default(),
     }
     .spawn()
     .expect("a thread");

@@ -9,7 +9,7 @@ use crate::dispatch::destination_order::DestinationKey;
 use crate::dispatch::queued_task::QueuedTask;
 use crate::dispatch::task_queue::QueuePosition;
 use crate::dispatch::task_status::{TaskStatus, WaitReason};
-use crate::insight::{Gauge, Longest, Phase};
+use crate::insight::{LongestRunning, ProgressGauge, TransferPhase};
 use crate::record::Origin;
 use crate::task::Task;
 
@@ -24,12 +24,12 @@ pub(in crate::dispatch) struct RunningTask {
     pub since: Instant,
     /// Since when it has a session.
     pub(super) transfers: Option<Instant>,
-    pub gauge: Arc<Gauge>,
+    pub gauge: Arc<ProgressGauge>,
 }
 
 impl RunningTask {
-    pub(super) fn new(queued: &QueuedTask, since: Instant, phase: Phase) -> Self {
-        let gauge = Arc::new(Gauge::default());
+    pub(super) fn new(queued: &QueuedTask, since: Instant, phase: TransferPhase) -> Self {
+        let gauge = Arc::new(ProgressGauge::default());
         gauge.enter(phase);
         RunningTask {
             origin: queued.record.origin.clone(),
@@ -83,7 +83,7 @@ impl ConnectionQueue {
     }
 
     /// Offers all running tasks; only those that are kept are copied under the lock.
-    pub fn show(&self, longest: &mut Longest<Instant, RunningTask>) {
+    pub fn show(&self, longest: &mut LongestRunning<Instant, RunningTask>) {
         for running in self.state().running.values().flatten() {
             longest.see(running.since, || running.clone());
         }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{ConnectionQueue, QueueState, RunningTask, WorkerAction};
 use crate::dispatch::queued_task::QueuedTask;
-use crate::insight::{Gauge, Phase};
+use crate::insight::{ProgressGauge, TransferPhase};
 
 /// A worker's slot at its connection's queue. However the worker ends, it is counted correctly.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl WorkerSlot {
                 return None;
             }
             let queued = state.queue.pop()?;
-            let phase = if self.has_session { Phase::Begin } else { Phase::Login };
+            let phase = if self.has_session { TransferPhase::Begin } else { TransferPhase::Login };
             state.running.entry(self.number).or_default().push(RunningTask::new(&queued, now, phase));
             (queued, state.free() > state.queue.ready())
         };
@@ -85,13 +85,13 @@ impl WorkerSlot {
     }
 
     /// The task's transfer begins, and reports to this gauge; until now it was waiting for a login.
-    pub fn transfer_begins(&self, queued: &QueuedTask, now: Instant) -> Arc<Gauge> {
+    pub fn transfer_begins(&self, queued: &QueuedTask, now: Instant) -> Arc<ProgressGauge> {
         let mut state = self.queue.state();
         let mut own = state.running.get_mut(&self.number).into_iter().flatten();
         let running = own.find(|running| running.origin == queued.record.origin);
         let gauge = running.map(|running| {
             running.transfers = Some(now);
-            running.gauge.enter(Phase::Begin);
+            running.gauge.enter(TransferPhase::Begin);
             Arc::clone(&running.gauge)
         });
         debug_assert!(gauge.is_some(), "a task is tried that is not counted as running");

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::*;
 use crate::failure::{Code, Failure, Remedy};
-use crate::insight::Gauge;
+use crate::insight::ProgressGauge;
 use crate::offsets::Lease;
 use crate::outcome::{Outcome, Verdict};
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
@@ -76,7 +76,7 @@ impl Carry<FakeSession> for FakeCarrier {
         &self,
         session: &mut FakeSession,
         (): &mut (),
-        (Errand { task, record, files }, gauge): (Errand<'_>, &Gauge),
+        (Errand { task, record, files }, gauge): (Errand<'_>, &ProgressGauge),
         _: &mut Kept,
         _: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -141,7 +141,7 @@ pub struct Rig {
     pub servers: FakeServers,
     pub budget: TaskBudget,
     pub deferral: DeferralPolicy,
-    pub failures: Failures,
+    pub failures: RecentFailures,
     carrier: FakeCarrier,
     answers: mpsc::Receiver<AdmittedOutcome>,
 }
@@ -186,7 +186,7 @@ impl Rig {
             limit: Duration::from_secs(86_400),
             is_possible: Arc::default(),
         };
-        let failures = Failures::default();
+        let failures = RecentFailures::default();
         let dispatcher = Dispatcher::new(DispatcherParts {
             pool: pool.clone(),
             carrier: carrier.clone(),

@@ -1,14 +1,14 @@
 //! What is told of the tasks in flight and of the connections.
 
 use super::*;
-use crate::insight::{Query, Transfers};
+use crate::insight::{TransferList, TransferQuery};
 use crate::pool::fake::{FakeLogin, connection, try_error};
 
-fn longest(limit: usize, offset: usize) -> Query {
-    Query { limit, offset, connection: None }
+fn longest(limit: usize, offset: usize) -> TransferQuery {
+    TransferQuery { limit, offset, connection: None }
 }
 
-fn ids(transfers: &Transfers) -> Vec<&str> {
+fn ids(transfers: &TransferList) -> Vec<&str> {
     transfers.transfers.iter().map(|transfer| &*transfer.task_id).collect()
 }
 
@@ -31,10 +31,10 @@ async fn a_task_in_flight_is_shown_with_its_phase_and_bytes_until_it_is_answered
     assert_eq!((transfer.attempt, transfer.operation, &*transfer.connection), (1, "download", "a"));
     assert!(transfer.since > login.since);
 
-    let of_a = Query { connection: Some("a".to_owned()), ..longest(9, 0) };
+    let of_a = TransferQuery { connection: Some("a".to_owned()), ..longest(9, 0) };
     assert_eq!(ids(&rig.dispatcher.transfers(&of_a)), ["a-0"]);
-    let of_nobody = Query { connection: Some("b".to_owned()), ..longest(9, 0) };
-    assert_eq!(rig.dispatcher.transfers(&of_nobody), Transfers::default());
+    let of_nobody = TransferQuery { connection: Some("b".to_owned()), ..longest(9, 0) };
+    assert_eq!(rig.dispatcher.transfers(&of_nobody), TransferList::default());
 
     rig.answers(2).await;
     let shown = rig.dispatcher.transfers(&longest(9, 0));

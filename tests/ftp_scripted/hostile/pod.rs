@@ -53,7 +53,7 @@ impl Pod {
             budget: budget.clone(),
             answers: sender,
             metrics,
-            failures: ftp_pooler::insight::Failures::default(),
+            failures: ftp_pooler::insight::RecentFailures::default(),
         });
         Pod { dispatcher, answers, budget, directory, offset: 0 }
     }
