@@ -198,7 +198,7 @@ enum Kind {
 
 /// Prints the lag. Returns the exit code.
 pub(super) fn lag(args: &LagArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.without_files(Vec::new()))?;
+    let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let lag = look(&config, args.limit)?;
     match args.output {
         Output::Json => print_json(&lag),

@@ -94,6 +94,9 @@ fn run_pod(files: Files, log: &Log) -> Result<u8, Failure> {
     let sources = files.sources();
     let config = Config::load(&sources)?;
     let _guard = logging::init(log.log_format, &filter, crate::LOG_POLICY)?;
+    for warning in config.warnings(&sources) {
+        tracing::warn!(event = "config_exposed", "{warning}");
+    }
     match app::run(config, sources) {
         Ok(()) => Ok(EXIT_OK),
         Err(error) => {
@@ -106,7 +109,11 @@ fn run_pod(files: Files, log: &Log) -> Result<u8, Failure> {
 /// Prints what holds, and what was found behind it.
 fn check(files: Files, log: &Log, output: Output) -> Result<u8, Failure> {
     log.filter()?;
-    let config = Config::load(&files.sources())?;
+    let sources = files.sources();
+    let config = Config::load(&sources)?;
+    for warning in config.warnings(&sources) {
+        output::note(&format!("warning: {warning}"));
+    }
     if output == Output::Table {
         say(io::stdout(), config.to_yaml_redacted());
     }
@@ -126,7 +133,7 @@ fn health(args: HealthArgs) -> Result<u8, Failure> {
         url
     } else {
         let path = if args.ready { "/ready" } else { "/health" };
-        Page::here(&Config::load(&args.files.sources())?.api, path)
+        Page::here(&Config::load(&args.files.for_connections(Vec::new()))?.api, path)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::Runtime)?;

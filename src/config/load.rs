@@ -44,8 +44,8 @@ pub struct ConfigSources {
 pub enum FilesInUse {
     /// A pod's: all of them.
     All,
-    /// A command's that touches no local file: the secrets of these connections.
-    Connections(Vec<String>),
+    /// A command's that touches no local file: the secrets of these connections, and the API's token if it needs it.
+    Secrets { connections: Vec<String>, api_token: bool },
 }
 
 impl FilesInUse {
@@ -57,8 +57,8 @@ impl FilesInUse {
     pub(super) fn needs_files_of(&self, connection: Option<&str>) -> bool {
         match self {
             FilesInUse::All => true,
-            FilesInUse::Connections(names) => {
-                connection.is_some_and(|name| names.iter().any(|one| one == name))
+            FilesInUse::Secrets { connections, api_token } => {
+                connection.map_or(*api_token, |name| connections.iter().any(|one| one == name))
             }
         }
     }
@@ -78,12 +78,6 @@ impl ConfigSources {
     /// Where connections.ini is, or should be.
     pub(super) fn connections_file(&self) -> PathBuf {
         self.connections.clone().unwrap_or_else(|| self.config.with_file_name(CONNECTIONS_FILE))
-    }
-
-    /// For a command that touches no local file, and uses the secrets of these connections only.
-    #[must_use]
-    pub fn without_files(self, connections: Vec<String>) -> Self {
-        ConfigSources { files: FilesInUse::Connections(connections), ..self }
     }
 }
 

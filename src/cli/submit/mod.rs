@@ -48,7 +48,7 @@ use tally::MAX_AWAITED;
 
 /// Checks, sends and, if asked to, waits. Returns the exit code.
 pub(super) fn submit(args: &SubmitArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.without_files(Vec::new()))?;
+    let config = Config::load(&args.files.for_connections(args.connections()))?;
     let mut spool = Spool::new();
     let mut mistakes = Mistakes::default();
     let mut progress = Progress::new();
