@@ -84,7 +84,7 @@ impl ConfigSources {
 impl std::fmt::Debug for ConfigSources {
     /// Without the environment, which holds passwords.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sources")
+        f.debug_struct("ConfigSources")
             .field("config", &self.config)
             .field("connections", &self.connections)
             .finish_non_exhaustive()

@@ -156,7 +156,7 @@ fn property(name: &str, value: Value) -> Result<String, String> {
         return Err(problem);
     }
     // keys and certificates in PEM have many lines
-    match line_break_at_end(&value).filter(|_| !name.ends_with(".pem")) {
+    match line_break_at_end(&value).filter(|_| name.rsplit('.').next() != Some("pem")) {
         Some(problem) => Err(problem),
         None => Ok(value),
     }

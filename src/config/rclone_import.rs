@@ -43,8 +43,9 @@ pub struct RcloneImport {
 impl std::fmt::Debug for RcloneImport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.sections.iter().map(|(name, _)| name.as_str()).collect();
-        let mut shown = f.debug_struct("Imported");
-        shown.field("sections", &names).field("notes", &self.notes).field("refused", &self.refused).finish()
+        let mut shown = f.debug_struct("RcloneImport");
+        shown.field("sections", &names).field("notes", &self.notes);
+        shown.field("refused", &self.refused).field("incomplete", &self.incomplete).finish()
     }
 }
 
@@ -152,7 +153,7 @@ fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
                 match key.kind.read("0") {
                     Ok(_) => line(key.path, "0"),
                     Err(_) => {
-                        notes.push(format!("[{name}] {}{LEFT_OUT}: here each wait has an end", key.path))
+                        notes.push(format!("[{name}] {}{LEFT_OUT}: here each wait has an end", key.path));
                     }
                 }
             }
