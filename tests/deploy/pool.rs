@@ -224,7 +224,7 @@ fn whatever_the_image_is_told_to_do_it_understands() {
     for words in containers.chain(commands.map(|service| &service["command"])) {
         let Some(words) = words.as_array() else { continue };
         let words = std::iter::once("ftp-pooler").chain(words.iter().map(text));
-        ftp_pooler::cli::Args::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+        ftp_pooler::cli::CommandLine::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
         count += 1;
     }
     assert!(count >= 6, "{count} commands were looked at");
