@@ -32,6 +32,8 @@ pub struct Health {
     answers_taken: Moment,
     /// What does not go on, and why; at most one entry a partition.
     halts: Mutex<BTreeMap<String, String>>,
+    /// What a user should know though the pod is well, by what it is about.
+    notes: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl Health {
@@ -46,6 +48,7 @@ impl Health {
             kafka_seen: Moment::now(),
             answers_taken: Moment::now(),
             halts: Mutex::default(),
+            notes: Mutex::default(),
         })
     }
 
@@ -93,12 +96,22 @@ impl Health {
         self.halts.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
     }
 
+    /// Something a user should know though the pod is well, such as that it has no partitions; `None` once it is over.
+    pub fn note(&self, about: &'static str, note: Option<String>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match note {
+            Some(note) => drop(notes.insert(about, note)),
+            None => drop(notes.remove(about)),
+        }
+    }
+
     /// What `/health` and `/ready` say at this time.
     #[must_use]
     pub fn verdict(&self, now: Instant) -> Verdict {
         let draining = self.is_draining();
         let loops = [&self.consume, &self.publish].map(|pulse| pulse.state(now, draining));
-        Verdict { loops: loops.to_vec(), draining, reasons: self.reasons_not_ready(now) }
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        Verdict { loops: loops.to_vec(), draining, reasons: self.reasons_not_ready(now), notes }
     }
 
     fn reasons_not_ready(&self, now: Instant) -> Vec<String> {
@@ -192,6 +205,8 @@ pub struct Verdict {
     pub draining: bool,
     /// Why the pod is not ready; empty where it is.
     pub reasons: Vec<String>,
+    /// What a user should know though the pod is well.
+    pub notes: Vec<String>,
 }
 
 impl Verdict {

@@ -21,6 +21,7 @@ pub(super) struct Status {
     loops: Vec<LoopState>,
     ready: bool,
     reasons: Vec<String>,
+    notes: Vec<String>,
     draining: bool,
     configuration: Configuration,
     #[serde(flatten)]
@@ -64,6 +65,7 @@ impl Status {
             configuration: insight.last_reload().into(),
             loops: verdict.loops,
             reasons: verdict.reasons,
+            notes: verdict.notes,
             figures,
         }
     }
