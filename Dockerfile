@@ -4,36 +4,54 @@
 #   docker build -t ftp-pooler .                                        for this machine
 #   docker buildx build --platform linux/amd64,linux/arm64 -t … --push . for both
 #
+# BuildKit is needed (RUN --mount): docker 23 and later have it with the plugin buildx; with an older one, such as Debian's
+# 20.10, set DOCKER_BUILDKIT=1.
+#
 # Each architecture is built on itself, by a builder of that kind or under emulation: librdkafka's C build
 # takes the machine that it finds.
 
 FROM rust:1.89-bookworm AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# librdkafka is built from its source (C and C++, make) with OpenSSL and zlib; zstd comes with its crate.
+# librdkafka is built from its source (C and C++, make) with OpenSSL; zlib and zstd come with their crates.
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends g++ gcc libssl-dev make pkg-config zlib1g-dev \
+ && apt-get install --yes --no-install-recommends g++ gcc libssl-dev make pkg-config \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 # Of the builder's platform: each has a cache of its own.
 ARG TARGETARCH
-# The caches make a second build quick; what is needed is copied out, since a cache is no part of the image.
+# The caches make a second build quick; what is needed is copied out, since a cache is no part of the image. cargo-auditable
+# writes the list of all crates into each binary, where scanners (Trivy, Grype, Syft, `cargo audit bin`) find it.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=ftp-pooler-target-${TARGETARCH} \
-    cargo build --release --locked --no-default-features -p ftp-pooler --bin ftp-pooler \
- && install -D --strip target/release/ftp-pooler /out/usr/local/bin/ftp-pooler
-# The final image has glibc, libgcc and OpenSSL, but no zlib; what it lacks beyond that is found out here.
-RUN install --directory /out/data/storage /out/app /out/usr/local/lib/ftp-pooler \
- && cp "$(ldd /out/usr/local/bin/ftp-pooler | awk '$1 == "libz.so.1" { print $3 }')" /out/usr/local/lib/ftp-pooler/ \
- && ! ldd /out/usr/local/bin/ftp-pooler | awk '{ print $1 }' \
-    | grep -vE '^(linux-vdso|/lib|ld-linux|lib(c|m|gcc_s|ssl|crypto|z|pthread|dl|rt)\.so)'
+    cargo install --locked --version 0.7.7 --root /opt/cargo cargo-auditable \
+ && PATH="/opt/cargo/bin:$PATH" cargo auditable build --release --locked --no-default-features \
+        -p ftp-pooler --bin ftp-pooler \
+ && for program in ftp-pooler; do \
+        install -D --strip "target/release/$program" "/out/usr/local/bin/$program" || exit; \
+    done
+# The final image has glibc, libgcc and OpenSSL; that nothing else is needed is found out here.
+RUN install --directory /out/data/storage /out/app \
+ && for program in /out/usr/local/bin/*; do \
+        ! ldd "$program" | awk '{ print $1 }' \
+            | grep -vE '^(linux-vdso|/lib|ld-linux|lib(c|m|gcc_s|ssl|crypto|pthread|dl|rt)\.so)' || exit; \
+    done
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /out/usr/local /usr/local
 # A volume that is first mounted here takes this owner over.
 COPY --from=build --chown=65532:65532 /out/data /data
-ENV LD_LIBRARY_PATH=/usr/local/lib/ftp-pooler
+# The commit: `docker build --build-arg REVISION=$(git rev-parse HEAD) …`.
+ARG REVISION=unknown
+# Where this source is published: whoever publishes the image passes it.
+ARG SOURCE=
+LABEL org.opencontainers.image.title="FTP Pooler" \
+      org.opencontainers.image.description="Moves files between FTP servers and local storage at scale: a pool of workers driven by Kafka" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.revision="${REVISION}"
 # A number, so that Kubernetes can see that it is not root (runAsNonRoot).
 USER 65532:65532
 # config/config.yaml and config/connections.ini are mounted here.

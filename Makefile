@@ -4,10 +4,10 @@
 # What `make chaos` may be told.
 CHAOS := TASKS PODS SEED DELIVERY ONLY BROKER_AWAY REDO REPORT
 
-.PHONY: help demo test chaos spread report fuzz bench lint fmt deps build-deps
+.PHONY: help demo test chaos spread report fuzz bench lint fmt deps build-deps image-test compose-test cluster-test fresh-test
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build-deps ## Watch files move: broker and FTP server in one process, nothing to set up
 	@cargo build --locked -p ftp-pooler
@@ -27,11 +27,23 @@ spread: deps ## Pods join, leave and restart; each must have its share of the pa
 report: deps ## The suite and chaos, and docs/TEST_REPORT.md written from them (TASKS=100000 PODS=4 SEED=7)
 	@scripts/test-report.sh $(foreach name,TASKS PODS SEED,$(if $($(name)),$(name)='$($(name))'))
 
-fuzz: build-deps ## Fuzz decoder, ledger metadata, replies and connections.ini, a minute each (SECONDS_EACH=600)
+fuzz: build-deps ## Fuzz decoder, ledger metadata, replies, listings and connections.ini, a minute each (SECONDS_EACH=600)
 	@scripts/fuzz.sh
 
 bench: ## The pooler side by side with a Python worker, rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root
 	@scripts/bench.sh $(ARGS)
+
+image-test: ## Build the image with the Dockerfile and try it (root or docker; exits 77 where it cannot run)
+	@tests/containers/image.sh
+
+compose-test: ## docker-compose.yml with its e2e service, as it is (root or docker)
+	@tests/containers/compose.sh
+
+cluster-test: ## k8s/test on a real Kubernetes of two nodes, scaled, drained and broken under load (root, Go; STEPS="apply scale audit")
+	@tests/containers/cluster.sh $(STEPS)
+
+fresh-test: ## make test in a Debian that has nothing but Rust, make and git (root or docker)
+	@tests/containers/fresh.sh
 
 lint: build-deps ## Formatting, clippy without a warning, shell scripts; dependencies where cargo-deny is there
 	@scripts/lint.sh

@@ -22,6 +22,7 @@ ftp_servers=(
 go_tools=(
     sigs.k8s.io/kustomize/kustomize/v5@v5.5.0
     github.com/zegl/kube-score/cmd/kube-score@v1.20.0
+    helm.sh/helm/v3/cmd/helm@v3.18.4
 )
 # The schemas that manifests are held against, each: module, checksum (that of go.sum), file in it, name in .deps.
 schemas=(
@@ -37,7 +38,9 @@ schemas=(
         schema/compose-spec.json compose-spec.json"
 )
 # Builds the tools where Debian's Go is older than they want: Go's own proxy has it, and Debian's can fetch it.
-go_toolchain=1.24.9
+go_toolchain=1.25.5
+# The tunnels' server and client, built from their module as published, each: module, checksum (that of go.sum).
+frp="github.com/fatedier/frp@v0.71.0 h1:hrzMepFp/asl2oAxxLMgffCI/wrzvg6lZyMzxEEnWbQ="
 # What people move files with today; `make bench` does without those that cannot be had.
 peers=(rclone lftp curl)
 
@@ -84,12 +87,12 @@ build_packages() {
     command -v cargo >/dev/null ||
         die "Rust is missing. https://rustup.rs says how to install it; version 1.89 or newer is needed."
     if command -v g++ >/dev/null && command -v make >/dev/null && command -v pkg-config >/dev/null &&
-        pkg-config --exists openssl zlib; then
+        pkg-config --exists openssl; then
         return
     fi
-    need_debian "gcc, g++, make, pkg-config and the headers of OpenSSL and zlib (librdkafka is built from source)"
+    need_debian "gcc, g++, make, pkg-config and the headers of OpenSSL (librdkafka is built from source)"
     install_packages "librdkafka, the Kafka client, is built from source" \
-        gcc g++ make pkg-config libc6-dev libssl-dev zlib1g-dev
+        gcc g++ make pkg-config libc6-dev libssl-dev
 }
 
 # Java runs the test broker, Maven fetches it. Kafka 4 needs Java 17.
@@ -182,6 +185,36 @@ deployment_tools() {
     rm -rf "$work/path" "$work/cache"
     echo "$stamp" >"$work/stamp"
     mv "$work" "$deps/go"
+}
+
+# frps and frpc. Their web pages are not in the module, hence `noweb`; `go install …@version` refuses its `replace`.
+frp_programs() {
+    local stamp work=$deps/frp.new
+    stamp=$(cksum <<<"$frp")
+    [ "$(cat "$deps/frp/stamp" 2>/dev/null)" = "$stamp" ] && return
+    rm -rf "$work"
+    mkdir -p "$work"
+    (
+        export GOPATH=$work/path GOCACHE=$work/cache GOFLAGS='-modcacherw -p=2' CGO_ENABLED=0
+        need_go
+        # shellcheck disable=SC2086 # its two words
+        frp_build $frp
+    )
+    rm -rf "$work/path" "$work/cache" "$deps/frp"
+    echo "$stamp" >"$work/stamp"
+    mv "$work" "$deps/frp"
+}
+
+frp_build() {
+    local module=$1 sum=$2 answer directory program
+    say "building frps and frpc from $module, which the tunnels run on"
+    answer=$(go mod download -json "$module")
+    grep -qF "\"Sum\": \"$sum\"" <<<"$answer" || die "$module has another checksum than $sum:" "$answer"
+    directory=$(sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$answer")
+    for program in frps frpc; do
+        go build -C "$directory" -trimpath -ldflags='-s -w' -tags "$program,noweb" \
+            -o "$deps/frp.new/$program" "./cmd/$program" >&2
+    done
 }
 
 # Prometheus' own checker of rules, out of its package; it needs nothing beside it.
@@ -299,6 +332,7 @@ if [ "$what" != build ]; then
         ftp_server $server
     done
     deployment_tools
+    frp_programs
     browser
 fi
 if [ "$what" = bench ]; then

@@ -12,12 +12,13 @@ if cargo deny --version >/dev/null 2>&1; then
 else
     echo 'lint: cargo-deny is not installed (cargo install cargo-deny): licences and advisories are not checked'
 fi
-scripts=(scripts/*.sh .ci/run)
+scripts=(scripts/*.sh .ci/run tests/containers/*.sh tests/containers/{kube,images,steps}/*.sh)
 for script in "${scripts[@]}"; do
     bash -n "$script"
 done
 if command -v shellcheck >/dev/null; then
-    shellcheck "${scripts[@]}"
+    # Sourced files are checked with those that source them.
+    shellcheck --external-sources --source-path=SCRIPTDIR --exclude=SC1090,SC1091,SC2034,SC2154,SC2015,SC2317,SC2329 --severity=warning "${scripts[@]}"
 else
     echo 'lint: shellcheck is not installed: of the shell scripts only the syntax is checked'
 fi

@@ -6,7 +6,6 @@
 mod connection;
 mod declare;
 mod forget;
-mod process;
 mod record;
 mod snapshot;
 
@@ -14,9 +13,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus::{
-    Counter, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    TextEncoder,
+    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
+
+use service_kit::metrics::{ProcessMetrics, unix_seconds};
 
 use crate::config::ReloadResult;
 use connection::Connections;
@@ -24,9 +24,6 @@ pub use connection::{BreakerState, Closed, UNKNOWN_CONNECTION};
 use declare::declare_metrics;
 pub use record::Rebalanced;
 pub use snapshot::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
-
-/// What [`Metrics::encode`] returns: Prometheus' text format.
-pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// From a small file on a near server to a large one on a far server, in seconds.
 const DURATION_BUCKETS: &[f64] =
@@ -120,21 +117,6 @@ declare_metrics! {
     ready: IntGauge = "ftp_pooler_ready", [];
     /// Always 1: the version that runs.
     build_info: IntGaugeVec = "ftp_pooler_build_info", ["version"];
-
-    /// CPU time of the process, user and system.
-    process_cpu: Counter = "process_cpu_seconds_total", [];
-    /// Resident memory.
-    process_resident: IntGauge = "process_resident_memory_bytes", [];
-    /// Virtual memory.
-    process_virtual: IntGauge = "process_virtual_memory_bytes", [];
-    /// Threads.
-    process_threads: IntGauge = "process_threads", [];
-    /// Open file descriptors.
-    process_fds: IntGauge = "process_open_fds", [];
-    /// Open file descriptors at most (soft limit).
-    process_max_fds: IntGauge = "process_max_fds", [];
-    /// When the process began, seconds since the epoch.
-    process_start: IntGauge = "process_start_time_seconds", [];
 }
 
 /// The pod's metrics; cheap to clone.
@@ -147,7 +129,7 @@ struct Inner {
     registry: Registry,
     series: Series,
     connections: Connections,
-    process: process::Process,
+    process: ProcessMetrics,
 }
 
 impl Metrics {
@@ -174,31 +156,26 @@ impl Metrics {
     /// All series in Prometheus' text format 0.0.4; the process's own are read now.
     #[must_use]
     pub fn encode(&self) -> String {
-        self.inner.process.refresh(&self.inner.series);
-        let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.inner.registry.gather(), &mut text) {
-            tracing::error!(%error, "metrics could not be encoded");
-        }
-        text
+        self.inner.process.refresh();
+        service_kit::metrics::encode(&self.inner.registry)
     }
 
     fn with(connections: Connections) -> Self {
         let registry = Registry::new();
         #[expect(clippy::expect_used, reason = "the declarations are constants, and every test would fail")]
-        let series = Series::register(&registry).expect("metrics are declared rightly");
+        let (series, process) = Series::register(&registry)
+            .and_then(|series| Ok((series, ProcessMetrics::register(&registry)?)))
+            .expect("metrics are declared correctly");
         series.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        series.process_start.set(process::now_seconds());
         for result in ReloadResult::ALL {
             series.reloads.with_label_values(&[result.as_str()]).reset();
         }
         series.config_valid.set(1);
-        series.config_read.set(process::now_seconds());
+        series.config_read.set(unix_seconds());
         for event in Rebalanced::ALL {
             series.rebalanced.with_label_values(&[event.as_str()]).reset();
         }
-        Metrics {
-            inner: Arc::new(Inner { registry, series, connections, process: process::Process::default() }),
-        }
+        Metrics { inner: Arc::new(Inner { registry, series, connections, process }) }
     }
 }
 

@@ -36,6 +36,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("expose_secret", &["config/", "kafka/properties.rs", "ftp/"]),
 ];
 
+/// What no code of a crate beneath `crates/` may name: the pool is built on these crates, and they are not part of it.
+const CRATE_RULES: &[(&str, &[&str])] =
+    &[("service-kit", &["ftp", "kafka", "tunnel", "upstream", "crate::task", "connection_pool"])];
+
 /// At most this many lines a file, tests included: a longer one holds more than one noun.
 const MAX_LINES: usize = 450;
 
@@ -94,6 +98,22 @@ fn each_part_is_named_only_where_it_may_be() {
             broken.extend(
                 named.map(|(line, _)| format!("src/{file}:{line} names {word}; only {allowed:?} may")),
             );
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn a_crate_names_nothing_of_what_is_built_on_it() {
+    let mut broken = Vec::new();
+    for (name, words) in CRATE_RULES {
+        for (file, text) in files_beneath(&format!("crates/{name}/src")) {
+            let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for (line, text) in code(product) {
+                let text = text.to_lowercase();
+                let named = words.iter().filter(|word| text.contains(**word));
+                broken.extend(named.map(|word| format!("crates/{name}/src/{file}:{line} names {word}")));
+            }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));

@@ -23,11 +23,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ftp_pooler::config::{ApiToken, ListenAddress};
-use ftp_pooler::health::Health;
+use ftp_pooler::health::PodHealth;
 use ftp_pooler::metrics::Metrics;
-use ftp_pooler::sidecar::{GRACE, HEAD_DEADLINE, MAX_CONNECTIONS, MAX_STREAMS, Sidecar, View, bind};
+use ftp_pooler::sidecar::{MAX_STREAMS, Sidecar, View};
 use inside::Inside;
 use serde_json::{Value, json};
+use service_kit::health::{HealthReport, ReportHealth};
+use service_kit::http::{GRACE, HEAD_DEADLINE, MAX_CONNECTIONS, bind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -37,9 +39,23 @@ use tokio_util::sync::CancellationToken;
 /// No step of these tests takes nearly as long.
 const LONG: Duration = Duration::from_secs(20);
 
+/// A pod's health as it will be reported some time ahead.
+#[derive(Debug)]
+struct Later {
+    health: Arc<PodHealth>,
+    /// Milliseconds.
+    ahead: Arc<AtomicU64>,
+}
+
+impl ReportHealth for Later {
+    fn report(&self, now: Instant) -> HealthReport {
+        self.health.report(now + Duration::from_millis(self.ahead.load(Ordering::SeqCst)))
+    }
+}
+
 /// A pod's sidecar on ports of the system's choice.
 struct Pod {
-    health: Arc<Health>,
+    health: Arc<PodHealth>,
     metrics: Metrics,
     inside: Arc<Inside>,
     api: SocketAddr,
@@ -67,13 +83,12 @@ impl Pod {
     }
 
     fn run_guarded(sidecar: Sidecar, token: Option<Arc<ApiToken>>) -> Pod {
-        let (health, metrics) = (Health::new(), Metrics::new(["far", "near"]));
+        let (health, metrics) = (PodHealth::new(), Metrics::new(["far", "near"]));
         let ahead = Arc::new(AtomicU64::new(0));
-        let offset = Arc::clone(&ahead);
         let inside = Arc::new(Inside::default());
-        let view = View::new(Arc::clone(&health), metrics.clone(), inside.clone())
-            .with_token(move || token.clone())
-            .with_clock(move || Instant::now() + Duration::from_millis(offset.load(Ordering::SeqCst)));
+        let later = Later { health: Arc::clone(&health), ahead: Arc::clone(&ahead) };
+        let view = View::new(Arc::new(later), metrics.clone(), inside.clone())
+            .with_token(move || token.as_ref().map(|token| token.bearer()));
         let shutdown = CancellationToken::new();
         Pod {
             health,

@@ -1,7 +1,7 @@
 //! Why a pod could not start, or not go on, and the exit code that says so.
 
 use crate::kafka::{CommitError, KafkaError};
-use crate::sidecar::BindError;
+use service_kit::http::BindError;
 
 /// Why a pod ended other than by being told to.
 #[derive(Debug, thiserror::Error)]

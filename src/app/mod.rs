@@ -6,12 +6,12 @@ mod front;
 mod inside;
 mod reload;
 mod shared;
-mod signals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use service_kit::signals::{self, RunEnd, Service, Signals};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
@@ -21,8 +21,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, ConfigSources, CurrentConfig};
 use crate::consume;
 use crate::dispatch::{Budget, Dispatcher};
-use crate::health::Health;
-use crate::pool::Pool;
+use crate::health::PodHealth;
+use crate::pool::SessionPool;
 use crate::publish;
 use crate::sidecar::Sidecar;
 use crate::traces::Traces;
@@ -30,7 +30,6 @@ use crate::transfer::Storages;
 pub use error::Error;
 use reload::{Files, OpenStorages, Reloader, Replaced};
 use shared::Shared;
-use signals::{Asked, Signals};
 
 /// The last answers' way to Kafka, once nothing is in flight any more: a grace above the publisher's own bound, for a
 /// call of librdkafka's that blocks.
@@ -69,27 +68,11 @@ fn runtime() -> std::io::Result<Runtime> {
 
 async fn run_until_stopped(config: Config, sources: ConfigSources) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(Error::Start)?;
-    let mut app = tokio::select! {
-        started = App::start(config, sources) => started?,
-        () = signals.stop() => return Ok(()),
-    };
-    let cause = loop {
-        tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Stop => break Ok(()),
-                Asked::Reload => app.reload(),
-            },
-            cause = app.failed() => break Err(cause),
-        }
-    };
-    tokio::select! {
-        stopped = app.stop() => stopped.log(),
-        () = signals.stop() => {
-            tracing::warn!("a second signal: aborted");
-            return Err(Error::Aborted);
-        }
+    match signals::run_until_stopped(&mut signals, App::start(config, sources)).await {
+        RunEnd::Stopped => Ok(()),
+        RunEnd::Failed(error) => Err(error),
+        RunEnd::Aborted => Err(Error::Aborted),
     }
-    cause
 }
 
 /// A running pod.
@@ -98,10 +81,10 @@ pub struct App {
     current: Arc<CurrentConfig>,
     api_addr: SocketAddr,
     metrics_addr: SocketAddr,
-    health: Arc<Health>,
+    health: Arc<PodHealth>,
     budget: Budget,
     dispatcher: Dispatcher,
-    pool: Pool,
+    pool: SessionPool,
     storages: Storages,
     replaced: Replaced,
     consume: consume::Handle,
@@ -218,11 +201,6 @@ impl App {
         }
     }
 
-    /// SIGHUP asks for the configuration to be read again, at once.
-    fn reload(&self) {
-        self.reload.notify_one();
-    }
-
     /// Not ready, no intake, drain, last answers, leave. Takes `shutdown.drain_seconds` and the bounds above at
     /// most, whether Kafka is there or not: 17 seconds more, where everything hangs.
     pub async fn stop(mut self) -> Stopped {
@@ -257,6 +235,22 @@ impl App {
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;
         Stopped { cut_off: left.cut_off, unanswered, open_sessions }
+    }
+}
+
+impl Service for App {
+    type Error = Error;
+
+    fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    async fn failed(&mut self) -> Error {
+        App::failed(self).await
+    }
+
+    async fn stop(self) {
+        App::stop(self).await.log();
     }
 }
 

@@ -21,8 +21,8 @@ use crate::config::{
 };
 use crate::dispatch::{Dispatcher, Reconfiguration};
 use crate::metrics::Metrics;
-use crate::pool::Pool;
-use crate::storage::Storage;
+use crate::pool::SessionPool;
+use crate::storage::LocalStorage;
 pub(super) use replaced::Replaced;
 pub(super) use storages::{OpenStorages, open, open_all};
 
@@ -40,7 +40,7 @@ const MISTAKES_TOLD: usize = 20;
 pub(super) struct Reloader {
     pub sources: ConfigSources,
     pub current: Arc<CurrentConfig>,
-    pub pool: Pool,
+    pub pool: SessionPool,
     pub dispatcher: Dispatcher,
     pub storages: OpenStorages,
     pub metrics: Metrics,
@@ -78,7 +78,7 @@ struct Found {
     config: Config,
     changes: ConfigDiff,
     /// New local connections, and those that lie elsewhere now.
-    opened: BTreeMap<String, Arc<Storage>>,
+    opened: BTreeMap<String, Arc<LocalStorage>>,
 }
 
 /// Every mistake, a line each.

@@ -13,15 +13,15 @@ use super::{Error, deferral};
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, Group};
 use crate::dispatch::{Answered, Budget, Deferral, Dispatcher, Wiring};
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::insight::{Failures, Partitions};
 use crate::kafka::{consumer_properties, suspension_limit};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
-use crate::pool::{Ftp, Pool};
+use crate::pool::{FtpConnector, SessionPool};
 use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::sidecar::View;
-use crate::storage::{Names, Target};
+use crate::storage::{LocalTarget, TempNames};
 use crate::traces::Traces;
 use crate::transfer::{Storages, Transfer};
 
@@ -30,7 +30,7 @@ pub(super) struct Shared<'a> {
     config: &'a Config,
     offsets: Arc<Offsets>,
     pub budget: Budget,
-    pub health: Arc<Health>,
+    pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     pub failures: Failures,
     pub partitions: Partitions,
@@ -46,7 +46,7 @@ impl<'a> Shared<'a> {
             config,
             offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
             budget: Budget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
-            health: Health::new(),
+            health: PodHealth::new(),
             failures: Failures::default(),
             partitions: Partitions::default(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
@@ -74,22 +74,22 @@ impl<'a> Shared<'a> {
     }
 
     /// The names of this process's temp files.
-    pub fn names(&self, group: &Group) -> Result<Names, Error> {
+    pub fn names(&self, group: &Group) -> Result<TempNames, Error> {
         let kafka = &self.config.kafka;
         let topics = [&kafka.input_topic, &kafka.retry_topic].map(|topic| Arc::from(&**topic));
-        Names::new(group.witness(), &kafka.consumer_group, topics).map_err(Error::Random)
+        TempNames::new(group.witness(), &kafka.consumer_group, topics).map_err(Error::Random)
     }
 
-    pub fn pool(&self) -> Pool {
+    pub fn pool(&self) -> SessionPool {
         let connections = self.config.connections.ftp.values().cloned();
-        Pool::new(&self.config.pool, connections, Ftp, &self.metrics)
+        SessionPool::new(&self.config.pool, connections, FtpConnector, &self.metrics)
     }
 
     pub fn dispatcher(
         &self,
-        pool: &Pool,
+        pool: &SessionPool,
         storages: &Storages,
-        names: Names,
+        names: TempNames,
         answers: mpsc::Sender<Answered>,
         deferral: Deferral,
     ) -> Dispatcher {
@@ -101,7 +101,7 @@ impl<'a> Shared<'a> {
                 .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),
             roots: roots(connections),
-            resolve: |root, path| Some(root.join(Target::resolve(root, path).ok()?.relative())),
+            resolve: |root, path| Some(root.join(LocalTarget::resolve(root, path).ok()?.relative())),
             deferral,
             budget: self.budget.clone(),
             answers,
@@ -123,7 +123,7 @@ impl<'a> Shared<'a> {
         };
         let view = View::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
         let current = Arc::clone(current);
-        view.with_token(move || current.config().api_token.clone())
+        view.with_token(move || current.config().api_token.as_ref().map(|token| token.bearer()))
     }
 
     pub fn publish(

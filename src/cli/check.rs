@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::client::probe;
 use crate::config::{Config, FtpConnection, KafkaConfig, LocalConnection, RetryConfig};
 use crate::ftp::Session;
-use crate::storage::Storage;
+use crate::storage::LocalStorage;
 
 /// Servers tried at the same time.
 const AT_ONCE: usize = 16;
@@ -84,7 +84,7 @@ async fn ftp_finding(connection: &FtpConnection) -> Finding {
 }
 
 fn local_finding(connection: &LocalConnection) -> Finding {
-    let found = Storage::open(connection).and_then(|storage| storage.check()).and_then(|state| {
+    let found = LocalStorage::open(connection).and_then(|storage| storage.check()).and_then(|state| {
         state.writable?;
         Ok(format!("{}: {} GiB free", connection.base_path.display(), state.free >> 30))
     });

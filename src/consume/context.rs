@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::group::MEMBER;
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::kafka::{LogThrottle, log_error, log_line};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
@@ -33,7 +33,7 @@ pub enum Rebalance {
 pub struct Context {
     pub offsets: Arc<Offsets>,
     pub metrics: Metrics,
-    health: Arc<Health>,
+    health: Arc<PodHealth>,
     /// As its log lines name it.
     client: &'static str,
     throttle: LogThrottle,
@@ -43,7 +43,12 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(client: &'static str, offsets: Arc<Offsets>, health: Arc<Health>, metrics: Metrics) -> Self {
+    pub fn new(
+        client: &'static str,
+        offsets: Arc<Offsets>,
+        health: Arc<PodHealth>,
+        metrics: Metrics,
+    ) -> Self {
         Context {
             client,
             offsets,

@@ -46,14 +46,17 @@ impl GroupView<'_> {
         let others = of_topic(self.input_topic, &|id| id != self.member);
         let taken = of_topic(self.retry_topic, &|_| true);
         // What is assigned is there, though this client's metadata may be older.
-        let last_assigned = mine.iter().chain(&others).max().and_then(|last| usize::try_from(*last).ok());
-        let input_partitions = self.input_partitions.max(last_assigned.map_or(0, |last| last + 1));
+        let last_assigned = mine.iter().chain(&others).max().copied().unwrap_or(-1);
+        let input_partitions = self.input_partitions.max(usize::try_from(last_assigned + 1).unwrap_or(0));
         let retry_partitions = i32::try_from(self.retry_partitions).unwrap_or(i32::MAX);
         (0..retry_partitions)
             .filter(|retry| !taken.contains(retry))
             .filter(|retry| {
                 let input = followed_partition(*retry, input_partitions);
-                mine.contains(&input) || (held.contains(retry) && !others.contains(&input))
+                // Beyond the last one that is assigned, somebody who does not know of more partitions yet takes those
+                // that follow the first one.
+                let is_free = !others.contains(&input) && (*retry <= last_assigned || !others.contains(&0));
+                mine.contains(&input) || (held.contains(retry) && is_free)
             })
             .collect()
     }
@@ -113,12 +116,12 @@ mod tests {
 
     #[test]
     fn a_partition_that_is_revoked_is_kept_until_another_has_what_it_follows() {
-        let between = group(vec![member("a", &[0], &[]), member("b", &[], &[])]);
-        assert_eq!(followers(&between, "a", (2, 2), &[0, 1]), [0, 1]);
-        assert_eq!(followers(&between, "b", (2, 2), &[]), [0; 0]);
-        let after = group(vec![member("a", &[0], &[]), member("b", &[1], &[])]);
-        assert_eq!(followers(&after, "a", (2, 2), &[0, 1]), [0]);
-        assert_eq!(followers(&after, "b", (2, 2), &[]), [1]);
+        let between = group(vec![member("a", &[0, 2], &[]), member("b", &[], &[])]);
+        assert_eq!(followers(&between, "a", (3, 3), &[0, 1, 2]), [0, 1, 2]);
+        assert_eq!(followers(&between, "b", (3, 3), &[]), [0; 0]);
+        let after = group(vec![member("a", &[0, 2], &[]), member("b", &[1], &[])]);
+        assert_eq!(followers(&after, "a", (3, 3), &[0, 1, 2]), [0, 2]);
+        assert_eq!(followers(&after, "b", (3, 3), &[]), [1]);
     }
 
     proptest! {

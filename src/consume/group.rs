@@ -10,7 +10,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::answering_broker::AnsweringBroker;
 use super::context::Context;
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::kafka::{CommitError, generation_of, member_id_of, metadata_of, reader_properties, without_value};
 use crate::metrics::Metrics;
 use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Properties {
 pub(super) struct GroupClients {
     clients: Mutex<(Arc<Member>, Option<Arc<Member>>)>,
     offsets: Arc<Offsets>,
-    health: Arc<Health>,
+    health: Arc<PodHealth>,
     metrics: Metrics,
 }
 
@@ -86,7 +86,7 @@ impl Group {
     pub fn create(
         properties: &ClientConfig,
         offsets: Arc<Offsets>,
-        health: Arc<Health>,
+        health: Arc<PodHealth>,
         metrics: Metrics,
     ) -> KafkaResult<Group> {
         let context = Context::new(MEMBER, Arc::clone(&offsets), Arc::clone(&health), metrics.clone());

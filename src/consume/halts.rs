@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::Consumer as _;
 
 use super::group::Group;
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::kafka::TopicIdQuery;
 use crate::offsets::{Offsets, TopicId, TopicPartition};
 
@@ -67,14 +67,14 @@ impl Halts {
         self.halted.get(at).map(String::as_str)
     }
 
-    pub fn halt(&mut self, at: TopicPartition, why: String, health: &Health) {
+    pub fn halt(&mut self, at: TopicPartition, why: String, health: &PodHealth) {
         tracing::error!(topic = %at.topic, partition = at.partition, why, "partition halted");
         health.halt(at.to_string(), why.clone());
         self.halted.insert(at, why);
     }
 
     /// The partition has left.
-    pub fn lift(&mut self, at: &TopicPartition, health: &Health) {
+    pub fn lift(&mut self, at: &TopicPartition, health: &PodHealth) {
         self.suspects.retain(|suspect| suspect != at);
         if self.halted.remove(at).is_some() {
             health.lift_halt(&at.to_string());
@@ -89,7 +89,7 @@ impl Halts {
     }
 
     /// Halts those suspects whose offset the broker no longer (or not yet) has; for [`LOOK`] at most.
-    pub fn look_at_suspects(&mut self, group: &Group, offsets: &Offsets, health: &Health) {
+    pub fn look_at_suspects(&mut self, group: &Group, offsets: &Offsets, health: &PodHealth) {
         let begun = Instant::now();
         if self.suspects.is_empty() || self.next_look.is_some_and(|next| begun < next) {
             return;

@@ -27,7 +27,7 @@ use super::halts::Halts;
 use super::rebalance::Rebalances;
 use super::watch::Watch;
 use crate::dispatch::{Admission, Budget, Whereabouts};
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::insight::Partitions;
 use crate::kafka::uses_new_protocol;
 use crate::metrics::Metrics;
@@ -70,7 +70,7 @@ pub struct Consume {
     /// A task held for longer is logged.
     pub slow_task: Duration,
     pub downstream: Box<dyn Downstream>,
-    pub health: Arc<Health>,
+    pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     /// Where the partitions are shown.
     pub partitions: Partitions,
@@ -217,7 +217,7 @@ impl Loop {
             }
         };
         self.parts.health.set_joined(false);
-        self.parts.health.consume.end();
+        self.parts.health.consume.finish();
         self.parts.group.member().context().set_closing();
         // The last handle closes the consumer, which leaves the group; publish has dropped its own by now.
         drop((self.halts, self.stand_in, self.parts));

@@ -21,10 +21,10 @@ use super::{Shared, UNDO_BOUND, report};
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
 use crate::outcome::Completed;
-use crate::pool::{Connect, Leased, Reservation, Vacancy};
+use crate::pool::{LeasedSession, OpenPermit, Reservation, SessionConnector};
 use crate::transfer::{Errand, Progress, Stopped, Transferred};
 
-pub(super) struct Lane<C: Connect, T> {
+pub(super) struct Lane<C: SessionConnector, T> {
     shared: Arc<Shared<C, T>>,
     duty: Duty,
 }
@@ -32,7 +32,7 @@ pub(super) struct Lane<C: Connect, T> {
 /// The try was cut off: by the end of the task's lease, or of the pod's time to drain. No answer.
 struct Cancelled;
 
-impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
+impl<C: SessionConnector, T: Carry<C::Session>> Lane<C, T> {
     pub fn new(shared: Arc<Shared<C, T>>, duty: Duty) -> Self {
         Lane { shared, duty }
     }
@@ -42,8 +42,8 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
             // Only now, with a session or the room for one, a task is taken: its try begins.
             let Some(entry) = self.next_task() else { continue };
             match reservation {
-                Reservation::Warm(session) => self.work(session, entry).await,
-                Reservation::Vacant(vacancy) => self.log_in(vacancy, entry).await,
+                Reservation::Idle(session) => self.work(session, entry).await,
+                Reservation::MayOpen(permit) => self.log_in(permit, entry).await,
             }
         }
     }
@@ -65,10 +65,10 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
                     () = changed => {}
                 },
                 Seek::Go => match self.stand_in_line(&line).await? {
-                    warm @ Reservation::Warm(_) => return Some(warm),
+                    idle @ Reservation::Idle(_) => return Some(idle),
                     // While this lane waited for room, another's login may have failed.
-                    vacant @ Reservation::Vacant(_) => match self.seek() {
-                        Seek::Go => return Some(vacant),
+                    may_open @ Reservation::MayOpen(_) => match self.seek() {
+                        Seek::Go => return Some(may_open),
                         Seek::Leave => return None,
                         Seek::Wait(_) | Seek::Refuse(_) => {}
                     },
@@ -102,10 +102,10 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
         self.shared.take_for(&mut self.duty)
     }
 
-    async fn log_in(&mut self, vacancy: Vacancy<C>, entry: Box<Entry>) {
-        let version = vacancy.version();
+    async fn log_in(&mut self, permit: OpenPermit<C>, entry: Box<Entry>) {
+        let version = permit.version();
         let login = {
-            let login = pin!(vacancy.open());
+            let login = pin!(permit.open());
             self.unless_cancelled(&entry.job.record.lease, catch_panic(login)).await
         };
         match login {
@@ -133,7 +133,7 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// Works through the queue with one session, beginning with a task whose try has begun.
-    async fn work(&mut self, mut session: Leased<C>, entry: Box<Entry>) {
+    async fn work(&mut self, mut session: LeasedSession<C>, entry: Box<Entry>) {
         self.duty.got_session();
         let mut row = Row::default();
         let mut next = Some(entry);
@@ -163,10 +163,10 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// The next task for this session. While there is none, the session is put to what else is due on it.
-    async fn next_on(&mut self, session: &mut Leased<C>) -> Option<Box<Entry>> {
+    async fn next_on(&mut self, session: &mut LeasedSession<C>) -> Option<Box<Entry>> {
         let shared = Arc::clone(&self.shared);
         shared.unless_cut_off(pin!(shared.carrier.tidy_at_once(session))).await;
-        while session.is_sound() && !session.yields() {
+        while session.is_sound() && !session.must_yield() {
             if let Some(entry) = self.next_task() {
                 return Some(entry);
             }
@@ -178,11 +178,16 @@ impl<C: Connect, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// One try on this session; false if the session is in doubt, whatever it says of itself.
-    async fn carry(&mut self, session: &mut Leased<C>, row: &mut Row<T::Row>, mut entry: Box<Entry>) -> bool {
+    async fn carry(
+        &mut self,
+        session: &mut LeasedSession<C>,
+        row: &mut Row<T::Row>,
+        mut entry: Box<Entry>,
+    ) -> bool {
         let gauge = self.duty.transfers(&entry, Instant::now());
         let shared = Arc::clone(&self.shared);
         // Asked before each file: one that is begun ahead is carried in any case.
-        let may_go_on = !session.yields() && entry.tries.is_first();
+        let may_go_on = !session.must_yield() && entry.tries.is_first();
         let ended = {
             entry.is_bound = true;
             let Entry { job: Job { record, task, .. }, files, kept, .. } = &mut *entry;

@@ -56,7 +56,7 @@ use crate::insight::Failures;
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::{Completed, Hop, Outcome, Verdict};
-use crate::pool::{Connect, Ftp, Pool};
+use crate::pool::{FtpConnector, SessionConnector, SessionPool};
 use crate::record::{Origin, Record};
 use crate::task::Task;
 use crate::traces::{End, Traces};
@@ -93,8 +93,8 @@ pub struct Answered {
 
 /// What the dispatcher works with; `app` wires it.
 #[derive(Debug)]
-pub struct Wiring<C: Connect, T> {
-    pub pool: Pool<C>,
+pub struct Wiring<C: SessionConnector, T> {
+    pub pool: SessionPool<C>,
     pub carrier: T,
     pub connections: Vec<Arc<FtpConnection>>,
     /// The local connections' `base_path`s, by name: whether two tasks have the same destination.
@@ -121,11 +121,11 @@ pub struct Left {
 }
 
 /// Serves the connections' queues. Cheap to clone, callable from any thread.
-pub struct Dispatcher<C: Connect = Ftp, T = Transfer> {
+pub struct Dispatcher<C: SessionConnector = FtpConnector, T = Transfer> {
     shared: Arc<Shared<C, T>>,
 }
 
-impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the lanes are to run on.
     pub fn new(wiring: Wiring<C, T>) -> Self {
         let Wiring { pool, carrier, connections, roots, resolve, deferral, budget, answers, .. } = wiring;
@@ -236,13 +236,13 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     }
 }
 
-impl<C: Connect, T> Clone for Dispatcher<C, T> {
+impl<C: SessionConnector, T> Clone for Dispatcher<C, T> {
     fn clone(&self) -> Self {
         Dispatcher { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<C: Connect, T> fmt::Debug for Dispatcher<C, T> {
+impl<C: SessionConnector, T> fmt::Debug for Dispatcher<C, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dispatcher").field("lines", &self.shared.lines()).finish_non_exhaustive()
     }
@@ -250,8 +250,8 @@ impl<C: Connect, T> fmt::Debug for Dispatcher<C, T> {
 
 type Lines = HashMap<Arc<str>, Arc<Line>>;
 
-struct Shared<C: Connect, T> {
-    pool: Pool<C>,
+struct Shared<C: SessionConnector, T> {
+    pool: SessionPool<C>,
     carrier: T,
     /// Replaced as a whole where connections come and go: see `reconfigure`.
     lines: RwLock<Arc<Lines>>,
@@ -273,7 +273,7 @@ struct Shared<C: Connect, T> {
     handle: Handle,
 }
 
-impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
+impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
     /// Spawns the lanes that the line needs now.
     fn staff(self: &Arc<Self>, line: &Arc<Line>) {
         for duty in line.staff(|| self.pool.limit(&line.connection)) {
@@ -427,7 +427,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
 }
 
 /// Wakes what has come due; ends with the dispatcher.
-async fn keep<C: Connect, T: Carry<C::Session>>(shared: Weak<Shared<C, T>>) {
+async fn keep<C: SessionConnector, T: Carry<C::Session>>(shared: Weak<Shared<C, T>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_sweep = Instant::now();

@@ -15,7 +15,7 @@ use super::order::Root;
 use super::queue::Entry;
 use super::{Dispatcher, Lines, Shared};
 use crate::failure::{Code, Failure};
-use crate::pool::Connect;
+use crate::pool::SessionConnector;
 
 /// What the dispatcher needs to know of a change. The pool and the carrier know of what is new already, and not yet of
 /// what is removed.
@@ -33,7 +33,7 @@ pub struct Reconfiguration {
     pub roots: HashMap<String, PathBuf>,
 }
 
-impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Takes the change over. Waits for nothing; no task comes in meanwhile.
     pub fn reconfigure(&self, change: &Reconfiguration) {
         let shared = &self.shared;
@@ -62,7 +62,7 @@ impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
     }
 }
 
-impl<C: Connect, T> Shared<C, T> {
+impl<C: SessionConnector, T> Shared<C, T> {
     /// The connections' lines as they are now; those that are removed stay until nothing of them is left.
     pub(super) fn lines(&self) -> Arc<Lines> {
         Arc::clone(&self.lines.read().unwrap_or_else(PoisonError::into_inner))
@@ -73,7 +73,7 @@ impl<C: Connect, T> Shared<C, T> {
     }
 }
 
-impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
+impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
     /// The task has its place now, or stands behind another. From here on every way out gives its place up.
     pub(super) fn enter(self: &Arc<Self>, line: &Arc<Line>, entry: Box<Entry>) {
         let Some(entry) = self.order.enter(entry) else { return };
@@ -105,7 +105,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     }
 
     fn is_forgotten(&self, line: &Line) -> bool {
-        line.is_over() && !self.pool.knows(&line.connection)
+        line.is_over() && !self.pool.is_known(&line.connection)
     }
 
     /// Waiting tasks whose local connection has changed work in what it is now, but for those that were tried already.

@@ -10,7 +10,7 @@ use super::carry::Carry;
 use super::line::Duty;
 use super::queue::Entry;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::pool::Connect;
+use crate::pool::SessionConnector;
 use crate::transfer::{Errand, Neighbours, Stopped, Transferred};
 
 /// What stands open on a lane's session, beside the task that is carried.
@@ -32,7 +32,7 @@ impl<R: Default> Default for Row<R> {
 }
 
 /// What the carrier sees of the row.
-pub(super) struct Beside<'a, C: Connect, T> {
+pub(super) struct Beside<'a, C: SessionConnector, T> {
     pub shared: &'a Arc<Shared<C, T>>,
     pub duty: &'a mut Duty,
     /// The task is tried for the first time, and the session need not be given up after it.
@@ -41,7 +41,7 @@ pub(super) struct Beside<'a, C: Connect, T> {
     pub before: &'a mut Option<Result<Transferred, Stopped>>,
 }
 
-impl<C: Connect, T: Carry<C::Session>> Neighbours for Beside<'_, C, T> {
+impl<C: SessionConnector, T: Carry<C::Session>> Neighbours for Beside<'_, C, T> {
     fn may_wait(&self) -> bool {
         self.may_go_on
     }
@@ -61,7 +61,7 @@ impl<C: Connect, T: Carry<C::Session>> Neighbours for Beside<'_, C, T> {
     }
 }
 
-impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
+impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
     /// The line's next task whose answer is wanted and whose deadline is not over; its try begins.
     pub(super) fn take_for(self: &Arc<Self>, duty: &mut Duty) -> Option<Box<Entry>> {
         loop {

@@ -11,12 +11,12 @@ use super::Shared;
 use super::breaker;
 use super::carry::Carry;
 use super::line::Line;
-use crate::pool::{Connect, Reservation};
+use crate::pool::{Reservation, SessionConnector};
 
 /// For a session that nobody uses, or the room for one: who has tasks goes first.
 const ROOM_WITHIN: Duration = Duration::from_secs(1);
 
-impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
+impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
     /// Has somebody tidy up, where there is something to be done, and the line, which has so many tasks, leaves
     /// room for it. Its lanes do that beside their tasks.
     pub(super) fn tidy(self: &Arc<Self>, line: &Arc<Line>, tasks: usize, now: Instant) {
@@ -39,10 +39,10 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
     async fn tidy_up(&self, line: &Line) {
         let reserve = timeout(ROOM_WITHIN, self.pool.reserve(&line.connection));
         let mut session = match reserve.await {
-            Ok(Ok(Reservation::Warm(session))) => session,
-            Ok(Ok(Reservation::Vacant(vacancy))) => {
-                let version = vacancy.version();
-                let login = async { Some(vacancy.open().await) };
+            Ok(Ok(Reservation::Idle(session))) => session,
+            Ok(Ok(Reservation::MayOpen(permit))) => {
+                let version = permit.version();
+                let login = async { Some(permit.open().await) };
                 match self.unless_cut_off_or(login, None).await {
                     Some(Ok(session)) => session,
                     Some(Err(_)) if version.is_outdated() => return, // other settings hold by now
@@ -54,7 +54,7 @@ impl<C: Connect, T: Carry<C::Session>> Shared<C, T> {
             Ok(Err(_)) | Err(_) => return,
         };
         let is_wanted = || line.counts().waiting == 0 && !self.lanes.is_closed();
-        while session.is_sound() && !session.yields() && is_wanted() {
+        while session.is_sound() && !session.must_yield() && is_wanted() {
             if !self.unless_cut_off(self.carrier.tidy(&mut session)).await {
                 break;
             }

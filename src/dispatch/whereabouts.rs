@@ -9,7 +9,7 @@ use super::Dispatcher;
 use super::breaker;
 use super::carry::Carry;
 use super::order::Place;
-use crate::pool::Connect;
+use crate::pool::SessionConnector;
 use crate::record::Origin;
 
 /// A task that has not been answered yet.
@@ -79,7 +79,7 @@ impl fmt::Display for WaitsFor {
     }
 }
 
-impl<C: Connect, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
     /// Where the task of the record at `origin` is; `None` where it is not here (any more): its answer is on its
     /// way to Kafka.
     pub fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts> {

@@ -9,12 +9,13 @@ use rustix::io::Errno;
 
 use crate::failure::{Code, Failure, Remedy, TryError};
 
-use super::fault::{Fault, Step};
-use super::reply::Says;
+use super::command::Step;
+use super::fault::Fault;
+use super::reply::ReplyHints;
 
 /// Where a fault happened.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct At<'a> {
+pub(super) struct ErrorContext<'a> {
     pub step: Step,
     /// `host:port`, for the messages of the steps that have no path.
     pub server: &'a str,
@@ -27,7 +28,7 @@ pub(super) struct At<'a> {
 }
 
 /// The error of a try that ended with `fault`.
-pub(super) fn classify(at: At<'_>, fault: &Fault) -> TryError {
+pub(super) fn classify(at: ErrorContext<'_>, fault: &Fault) -> TryError {
     let (code, remedy) = verdict(at, fault);
     let ftp_code = match fault {
         Fault::Reply(reply) => Some(reply.code),
@@ -37,17 +38,17 @@ pub(super) fn classify(at: At<'_>, fault: &Fault) -> TryError {
     TryError { failure: Failure { code, message, ftp_code }, remedy }
 }
 
-fn verdict(at: At<'_>, fault: &Fault) -> (Code, Remedy) {
+fn verdict(at: ErrorContext<'_>, fault: &Fault) -> (Code, Remedy) {
     let unusable = if at.step.is_opening() { Remedy::OpenBreaker } else { Remedy::Wait };
     match fault {
         Fault::Reply(reply) if at.stale && matches!(reply.code, 421 | 530) => {
             (Code::ProtocolError, Remedy::FreshSession)
         }
-        Fault::Reply(reply) if at.step.is_opening() => at_login(at.step, reply.code, reply.says(None)),
+        Fault::Reply(reply) if at.step.is_opening() => at_login(at.step, reply.code, reply.hints(None)),
         Fault::Reply(reply) if at.renewable && matches!(reply.code, 425 | 522) => {
             (Code::TlsFailed, Remedy::FreshSession)
         }
-        Fault::Reply(reply) => after_login(at.step, reply.code, reply.says(at.path)),
+        Fault::Reply(reply) => after_login(at.step, reply.code, reply.hints(at.path)),
         Fault::Tls(_) | Fault::NotTls if at.step.is_opening() => (Code::TlsFailed, Remedy::OpenBreaker),
         Fault::Tls(_) | Fault::NotTls if at.renewable => (Code::TlsFailed, Remedy::FreshSession),
         Fault::Tls(_) | Fault::NotTls => (Code::TlsFailed, Remedy::GiveUp),
@@ -59,8 +60,8 @@ fn verdict(at: At<'_>, fault: &Fault) -> (Code, Remedy) {
         }
         Fault::Broken { .. } if at.stale => (Code::ProtocolError, Remedy::FreshSession),
         Fault::Broken { .. } => (Code::ProtocolError, Remedy::Wait),
-        // Our haste, not the task's fault: the next session takes its turns.
-        Fault::TooHasty(_) => (Code::ProtocolError, Remedy::FreshSession),
+        // Not the task's fault: the next session sends one command at a time.
+        Fault::PipeliningRejected(_) => (Code::ProtocolError, Remedy::FreshSession),
         Fault::Garbled => (Code::ProtocolError, unusable),
         Fault::Unsendable if at.step.is_opening() => (Code::AuthFailed, Remedy::OpenBreaker),
         Fault::Unsendable => (Code::PathNotAllowed, Remedy::GiveUp),
@@ -68,58 +69,60 @@ fn verdict(at: At<'_>, fault: &Fault) -> (Code, Remedy) {
 }
 
 /// Replies to the connect itself, AUTH, USER, PASS and TYPE. What they say holds for every task of the connection.
-fn at_login(step: Step, code: u16, says: Says) -> (Code, Remedy) {
+fn at_login(step: Step, code: u16, hints: ReplyHints) -> (Code, Remedy) {
     match code {
-        400..=599 if says.tls => (Code::TlsFailed, Remedy::OpenBreaker),
+        400..=599 if hints.tls => (Code::TlsFailed, Remedy::OpenBreaker),
         522 | 533 | 534 | 536 => (Code::TlsFailed, Remedy::OpenBreaker),
         421 => (Code::ServerBusy, Remedy::LowerLimit),
-        400..=599 if says.too_many => (Code::ServerBusy, Remedy::LowerLimit),
-        400..=599 if step == Step::Auth => (Code::TlsFailed, Remedy::OpenBreaker),
+        400..=599 if hints.too_many => (Code::ServerBusy, Remedy::LowerLimit),
+        400..=599 if matches!(step, Step::Auth | Step::Pbsz | Step::Prot) => {
+            (Code::TlsFailed, Remedy::OpenBreaker)
+        }
         331 | 332 | 430 | 530..=532 => (Code::AuthFailed, Remedy::OpenBreaker),
         120 | 400..=599 => (Code::ConnectFailed, Remedy::OpenBreaker),
         _ => (Code::ProtocolError, Remedy::OpenBreaker),
     }
 }
 
-fn after_login(step: Step, code: u16, says: Says) -> (Code, Remedy) {
+fn after_login(step: Step, code: u16, hints: ReplyHints) -> (Code, Remedy) {
     match code {
-        400..=499 if says.too_many => (Code::ServerBusy, Remedy::LowerLimit),
+        400..=499 if hints.too_many => (Code::ServerBusy, Remedy::LowerLimit),
         // FileZilla says 450.
-        425 | 450 if says.tls => (Code::TlsFailed, Remedy::GiveUp),
+        425 | 450 if hints.tls => (Code::TlsFailed, Remedy::GiveUp),
         425 => (Code::ConnectFailed, Remedy::Wait),
-        450 if step == Step::Retr && says.missing => (Code::SourceNotFound, Remedy::GiveUp),
+        450 if step == Step::Retr && hints.missing => (Code::SourceNotFound, Remedy::GiveUp),
         452 => (Code::StorageFull, Remedy::Wait),
-        400..=499 if says.full => (Code::StorageFull, Remedy::Wait),
+        400..=499 if hints.full => (Code::StorageFull, Remedy::Wait),
         // Pure-FTPd's, for a rename.
-        451 if step == Step::Rnto && says.denied => (Code::PermissionDenied, Remedy::GiveUp),
+        451 if step == Step::Rnto && hints.denied => (Code::PermissionDenied, Remedy::GiveUp),
         450 => (Code::ServerBusy, Remedy::Wait),
-        500 if says.oops => (Code::ProtocolError, Remedy::Wait),
-        501 if says.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),
+        500 if hints.oops => (Code::ProtocolError, Remedy::Wait),
+        501 if hints.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),
         500..=504 | 551 => (Code::Unsupported, Remedy::GiveUp),
         522 | 533 | 534 | 536 => (Code::TlsFailed, Remedy::GiveUp),
         530 | 532 => (Code::PermissionDenied, Remedy::GiveUp),
         552 => (Code::StorageFull, Remedy::GiveUp),
-        550..=559 if says.full => (Code::StorageFull, Remedy::Wait),
-        550 | 553 if says.in_use => (Code::ServerBusy, Remedy::Wait),
-        550 | 553 => file_refused(step, says),
+        550..=559 if hints.full => (Code::StorageFull, Remedy::Wait),
+        550 | 553 if hints.in_use => (Code::ServerBusy, Remedy::Wait),
+        550 | 553 => file_refused(step, hints),
         500..=599 => (Code::ProtocolError, Remedy::GiveUp),
         _ => (Code::ProtocolError, Remedy::Wait),
     }
 }
 
 /// 550 and 553: about this one file, and by far the most overloaded replies there are.
-fn file_refused(step: Step, says: Says) -> (Code, Remedy) {
+fn file_refused(step: Step, hints: ReplyHints) -> (Code, Remedy) {
     match step {
         // Bytes already flowed: the server's disk or network, not the file's name.
         Step::Receiving => (Code::ProtocolError, Remedy::Wait),
-        Step::Stor | Step::Rnto | Step::Mkd if says.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),
-        _ if says.denied && !says.missing => (Code::PermissionDenied, Remedy::GiveUp),
+        Step::Stor | Step::Rnto | Step::Mkd if hints.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),
+        _ if hints.denied && !hints.missing => (Code::PermissionDenied, Remedy::GiveUp),
         Step::Size | Step::Mdtm | Step::Retr | Step::Cwd | Step::Mlsd | Step::List => {
             (Code::SourceNotFound, Remedy::GiveUp)
         }
         // The temp file that STOR made a moment ago is gone.
         Step::Rnfr => (Code::ProtocolError, Remedy::Wait),
-        Step::Rnto if says.exists => (Code::Unsupported, Remedy::GiveUp),
+        Step::Rnto if hints.exists => (Code::Unsupported, Remedy::GiveUp),
         _ => (Code::PermissionDenied, Remedy::GiveUp),
     }
 }
@@ -132,18 +135,18 @@ fn is_ours(error: &io::Error) -> bool {
     )
 }
 
-fn subject(at: At<'_>) -> String {
+fn subject(at: ErrorContext<'_>) -> String {
     match at.path {
         Some(path) => format!("{} {}", at.step.verb(), path.escape_debug()),
         None => format!("{} ({})", at.step.verb(), at.server),
     }
 }
 
-fn describe(at: At<'_>, fault: &Fault) -> String {
+fn describe(at: ErrorContext<'_>, fault: &Fault) -> String {
     match fault {
         Fault::Reply(reply) if reply.is_refusal() => format!("the server said {reply}"),
         Fault::Reply(reply) => format!("the reply does not fit: {reply}"),
-        Fault::TooHasty(how) => how.clone(),
+        Fault::PipeliningRejected(how) => how.clone(),
         Fault::TimedOut { waiting_for, wait, limit } => {
             format!("timed out after {limit:?} waiting for {waiting_for} ({wait})")
         }

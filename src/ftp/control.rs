@@ -1,140 +1,299 @@
-//! The control connection as suppaftp holds it, and a second hold on it, by which bursts are written.
+//! The control connection: commands, their replies, and which replies are outstanding. The one place where
+//! suppaftp and what it lacks meet.
 //!
-//! suppaftp writes one command and reads its reply. A plain socket can be written to beside that; a TLS stream
-//! cannot, unless it is shared: so the stream that suppaftp is given is a handle.
+//! suppaftp writes a command and reads its reply, in the connection's charset. What is different here:
+//!
+//! - The stream beneath it is ours ([`ControlStream`]): it splits bytes into replies by RFC 959's rule, turns to TLS
+//!   when it is told to, and can be written to beside suppaftp, by which several commands go out in one burst.
+//! - suppaftp takes such a stream only from its connector for implicit TLS, after it has connected a socket of its
+//!   own. It is given a loopback socket for that ([`client_over`]); our connection comes through proxies, from source
+//!   addresses and within deadlines.
+//! - It reads the greeting then, and gives up a connection whose greeting is not 220. It is given one of ours, and the
+//!   server's is read like any other reply.
+//! - It logs commands, `PASS` with its argument at trace level. That level is compiled out (asserted below), and what
+//!   suppaftp logs at all is kept from the log (`LOG_POLICY` in `lib.rs`).
 
-use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::net::{IpAddr, Ipv4Addr, Shutdown};
+use std::time::Duration;
 
-use suppaftp::tokio::{ImplAsyncFtpStream, TokioTlsStream};
+use async_trait::async_trait;
+use encoding_rs::Encoding as Charset;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use secrecy::{ExposeSecret, SecretString};
+use socket2::SockRef;
+use suppaftp::tokio::{AsyncTlsConnector, ImplAsyncFtpStream};
+use suppaftp::types::Response;
 use suppaftp::{FtpError, FtpResult};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
-/// The control connection, plain or with TLS.
-pub(super) type Control = ImplAsyncFtpStream<ControlTls>;
+use crate::config::FtpConnection;
 
-/// The TLS of a control connection; clones are the same stream. Its lock is held for a poll only.
-#[derive(Clone, Debug)]
-pub(super) struct ControlTls {
-    stream: Arc<Mutex<TlsStream<Socket>>>,
-    socket: Socket,
+use super::charset;
+use super::command::{Command, Step};
+use super::control_stream::ControlStream;
+use super::fault::{CONTROL, Fault, Wait, fault, within};
+use super::reply::Reply;
+use super::reply_queue::{ReplyQueue, ReplyRole};
+use super::tls::SessionTls;
+
+// No build may contain suppaftp's statement that logs a password.
+const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug as usize);
+
+/// What suppaftp is told instead of the server's greeting.
+const OWN_GREETING: &[u8] = b"220 \r\n";
+
+type Client = ImplAsyncFtpStream<ControlStream>;
+
+/// One control connection.
+pub(super) struct ControlConnection {
+    client: Client,
+    stream: ControlStream,
+    replies: ReplyQueue,
+    charset: Option<&'static Charset>,
+    secret: SecretString,
+    reply_timeout: Duration,
+    /// The quickest reply so far.
+    round_trip: Duration,
+    last_reply: Instant,
+    /// A reply has come since [`ControlConnection::begin_task`], other than that the session is over.
+    was_answered: bool,
 }
 
-impl ControlTls {
-    pub fn new(stream: TlsStream<Socket>) -> ControlTls {
-        let socket = stream.get_ref().0.clone();
-        ControlTls { stream: Arc::new(Mutex::new(stream)), socket }
+impl ControlConnection {
+    /// Takes the connection over, with TLS from its first byte where `tls` is given. The greeting is still to come.
+    pub async fn over(
+        stream: TcpStream,
+        tls: Option<&SessionTls>,
+        connection: &FtpConnection,
+    ) -> Result<ControlConnection, Fault> {
+        let stream = ControlStream::plain(stream, OWN_GREETING);
+        if let Some(tls) = tls {
+            stream.start_tls(tls).await?;
+        }
+        let mut client = client_over(stream.clone()).await.map_err(fault)?;
+        charset::write_in(&mut client, connection.charset).await;
+        let mut replies = ReplyQueue::default();
+        replies.expect(Step::Greeting);
+        Ok(ControlConnection {
+            client,
+            stream,
+            replies,
+            charset: connection.charset,
+            secret: connection.pass.clone(),
+            reply_timeout: connection.timeouts.reply,
+            round_trip: Duration::MAX,
+            last_reply: Instant::now(),
+            was_answered: true,
+        })
     }
 
-    /// Writes all of `bytes`, beside whoever reads.
-    pub async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match poll_fn(|context| pin!(&mut *self.stream()).poll_write(context, bytes)).await? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                written => bytes = bytes.get(written..).unwrap_or_default(),
+    /// The handshake, after AUTH TLS was accepted.
+    pub async fn start_tls(&mut self, tls: &SessionTls) -> Result<(), Fault> {
+        if !self.stream.is_drained() {
+            return Err(Fault::Tls("the server sent more than its reply to AUTH TLS".to_owned()));
+        }
+        self.stream.start_tls(tls).await
+    }
+
+    /// USER and, where it is asked for, PASS. The reply is the last one, where that is not 230.
+    pub async fn log_in(&mut self, user: &str, pass: &str) -> Result<Option<Reply>, Fault> {
+        self.replies.expect(Step::Login);
+        match self.client.login(user, pass).await {
+            Ok(()) => {
+                self.replies.heard(230);
+                Ok(None)
+            }
+            Err(error) => self.heard(Err(error)).map(|heard| Some(heard.reply)),
+        }
+    }
+
+    /// Sends a command and reads its reply, which may be a refusal: the caller judges it.
+    pub async fn exchange(&mut self, command: &Command, wait: Wait, limit: Duration) -> Result<Reply, Fault> {
+        let waiting = || format!("the reply to {}", command.step.verb());
+        within(wait, limit, waiting, self.exchange_untimed(command)).await?.map(|heard| heard.reply)
+    }
+
+    /// The same, with the reply's lines as the server sent them.
+    pub async fn exchange_for_body(
+        &mut self,
+        command: &Command,
+        wait: Wait,
+        limit: Duration,
+    ) -> Result<(Reply, Vec<u8>), Fault> {
+        let waiting = || format!("the reply to {}", command.step.verb());
+        let heard = within(wait, limit, waiting, self.exchange_untimed(command)).await??;
+        Ok((heard.reply, heard.body))
+    }
+
+    async fn exchange_untimed(&mut self, command: &Command) -> Result<HeardReply, Fault> {
+        self.replies.expect(command.step);
+        let begun = Instant::now();
+        let answered = self.client.custom_command(&command.line, &[]).await;
+        self.round_trip = self.round_trip.min(begun.elapsed());
+        self.heard(answered)
+    }
+
+    /// Writes commands in one burst. Their replies are read by [`ControlConnection::reply`].
+    pub async fn send(&mut self, commands: &[Command]) -> Result<(), Fault> {
+        let mut burst = Vec::new();
+        for command in commands {
+            burst.extend(charset::encode_line(self.charset, &command.line).map_err(|_| Fault::Unsendable)?);
+            burst.extend_from_slice(b"\r\n");
+        }
+        for command in commands {
+            self.replies.expect(command.step);
+        }
+        let waiting = || "the server to take commands".to_owned();
+        let written = within(Wait::Reply, self.reply_timeout, waiting, self.stream.write(&burst)).await?;
+        written.map_err(|error| Fault::Broken { what: CONTROL.to_owned(), error })
+    }
+
+    /// The next reply.
+    pub async fn reply(&mut self) -> Result<Reply, Fault> {
+        let verb = self.replies.next().map_or("a command", Step::verb);
+        let (limit, waiting) = (self.reply_timeout, || format!("the reply to {verb}"));
+        within(Wait::Reply, limit, waiting, self.reply_untimed()).await?
+    }
+
+    /// The same without a deadline.
+    pub async fn reply_untimed(&mut self) -> Result<Reply, Fault> {
+        self.read().await.map(|heard| heard.reply)
+    }
+
+    /// The reply that ends a transfer, or the greeting; preliminary ones are passed over. Has no deadline.
+    pub async fn final_reply(&mut self) -> Result<Reply, Fault> {
+        loop {
+            let heard = self.read().await?;
+            if heard.role == ReplyRole::Final {
+                return Ok(heard.reply);
             }
         }
-        poll_fn(|context| pin!(&mut *self.stream()).poll_flush(context)).await
     }
 
-    fn stream(&self) -> MutexGuard<'_, TlsStream<Socket>> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl AsyncRead for ControlTls {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        pin!(&mut *self.stream()).poll_read(context, room)
-    }
-}
-
-impl AsyncWrite for ControlTls {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        pin!(&mut *self.stream()).poll_write(context, bytes)
+    async fn read(&mut self) -> Result<HeardReply, Fault> {
+        let read = self.client.read_response_in(&[]).await;
+        self.heard(read)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut *self.stream()).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut *self.stream()).poll_shutdown(context)
-    }
-}
-
-impl TokioTlsStream for ControlTls {
-    type InnerStream = ControlTls;
-
-    /// For CCC, which is never sent.
-    fn tcp_stream(self) -> FtpResult<TcpStream> {
-        Err(FtpError::ConnectionError(io::ErrorKind::Unsupported.into()))
-    }
-
-    fn get_ref(&self) -> &TcpStream {
-        &self.socket.0
-    }
-
-    fn mut_ref(&mut self) -> &mut ControlTls {
-        self
-    }
-}
-
-/// A socket that several hold.
-#[derive(Clone, Debug)]
-pub(super) struct Socket(Arc<TcpStream>);
-
-impl From<TcpStream> for Socket {
-    fn from(stream: TcpStream) -> Socket {
-        Socket(Arc::new(stream))
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.poll_read_ready(context))?;
-            match self.0.try_read(room.initialize_unfilled()) {
-                Ok(read) => {
-                    room.advance(read);
-                    return Poll::Ready(Ok(()));
+    fn heard(&mut self, read: FtpResult<Response>) -> Result<HeardReply, Fault> {
+        let body = match read {
+            Ok(response) | Err(FtpError::UnexpectedResponse(response)) => response.body,
+            Err(error) => {
+                let fault = fault(error);
+                match fault {
+                    Fault::Unsendable => self.replies.withdraw(),
+                    Fault::Garbled => self.replies.violated("what came is no reply"),
+                    _ => self.replies.violated("the control connection broke"),
                 }
-                // It was not ready after all: wait again.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                return Err(fault);
+            }
+        };
+        let decoded = self.charset.map(|charset| charset::decode(charset, &body));
+        let text = decoded.as_ref().map_or(body.as_slice(), String::as_bytes);
+        let Some(reply) = Reply::parse(text, self.secret.expose_secret()) else {
+            self.replies.violated("what came is no reply");
+            return Err(Fault::Garbled);
+        };
+        let role = self.replies.heard(reply.code);
+        if reply.code != 421 {
+            self.was_answered |= reply.code != 530;
+            self.last_reply = Instant::now();
+        }
+        Ok(HeardReply { reply, role, body })
+    }
+
+    /// The session must not be used again, though every command was answered.
+    pub fn violated(&mut self, why: &'static str) {
+        self.replies.violated(why);
+    }
+
+    /// Whether every command was answered, and nothing was violated. No round trip.
+    pub fn is_settled(&self) -> bool {
+        self.replies.is_settled()
+    }
+
+    /// What is outstanding, for `Debug`.
+    pub fn replies(&self) -> &ReplyQueue {
+        &self.replies
+    }
+
+    /// False where the idle socket is readable: the server has said 421, or closed it. No round trip.
+    pub fn is_quiet(&self) -> bool {
+        let peeked = recv(self.stream.socket(), &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        self.stream.is_drained() && matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
+    }
+
+    /// How long the quickest reply took.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
+    }
+
+    /// When the last reply came.
+    pub fn last_reply(&self) -> Instant {
+        self.last_reply
+    }
+
+    /// A new task's commands follow.
+    pub fn begin_task(&mut self) {
+        self.was_answered = false;
+    }
+
+    /// Whether the task's commands have had a reply.
+    pub fn was_answered(&self) -> bool {
+        self.was_answered
+    }
+
+    /// This end's address.
+    pub fn own_address(&self) -> std::io::Result<IpAddr> {
+        self.stream.socket().local_addr().map(|address| address.ip())
+    }
+
+    /// QUIT where the session is in order, then waits for the server to close its end.
+    pub async fn quit(&mut self) {
+        let quit = Command::plain(Step::Quit);
+        if self.is_settled() && self.exchange_untimed(&quit).await.is_err() {
+            return;
+        }
+        let socket = self.stream.socket();
+        // Fails where the server has closed first: all the better.
+        let _ = SockRef::from(socket).shutdown(Shutdown::Write);
+        let mut rest = [0_u8; 1024];
+        while socket.readable().await.is_ok() {
+            match socket.try_read(&mut rest) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return,
             }
         }
     }
 }
 
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(context))?;
-            match self.0.try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
-    }
+/// A reply that was read.
+struct HeardReply {
+    reply: Reply,
+    role: ReplyRole,
+    /// As it came.
+    body: Vec<u8>,
+}
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+/// suppaftp's client over a stream that is connected already.
+async fn client_over(stream: ControlStream) -> FtpResult<Client> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(FtpError::ConnectionError)?;
+    let address = listener.local_addr().map_err(FtpError::ConnectionError)?;
+    Client::connect_secure_implicit(address, StreamHandover(stream), "").await
+}
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(socket2::SockRef::from(&*self.0).shutdown(std::net::Shutdown::Write))
+/// Gives suppaftp our stream in the place of the socket that it has connected.
+#[derive(Debug)]
+struct StreamHandover(ControlStream);
+
+#[async_trait]
+impl AsyncTlsConnector for StreamHandover {
+    type Stream = ControlStream;
+
+    async fn connect(&self, _: &str, _: TcpStream) -> FtpResult<ControlStream> {
+        Ok(self.0.clone())
     }
 }

@@ -5,17 +5,17 @@ const FEATURES_KEPT: usize = 200;
 
 /// The features of one server, upper case: `SIZE`, `REST STREAM`, `HASH SHA-1;SHA-256*`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Features(Vec<String>);
+pub(super) struct ServerFeatures(Vec<String>);
 
-impl Features {
+impl ServerFeatures {
     /// Reads the reply to FEAT: one feature a line, between a first and a last line that say nothing. Some
     /// servers put the code before every line.
-    pub fn parse(body: &[u8]) -> Features {
+    pub fn parse(body: &[u8]) -> ServerFeatures {
         let body = String::from_utf8_lossy(body);
         let lines: Vec<&str> = body.lines().collect();
-        let Some((_, [features @ .., _])) = lines.split_first() else { return Features::default() };
+        let Some((_, [features @ .., _])) = lines.split_first() else { return ServerFeatures::default() };
         let names = features.iter().map(|line| without_code(line).trim().to_ascii_uppercase());
-        Features(names.filter(|name| !name.is_empty()).take(FEATURES_KEPT).collect())
+        ServerFeatures(names.filter(|name| !name.is_empty()).take(FEATURES_KEPT).collect())
     }
 
     /// Whether the server lists nothing: it may still have the one or the other.
@@ -54,7 +54,7 @@ mod tests {
     fn features_are_read_as_servers_list_them() {
         let body =
             b"211-Features:\r\n EPSV\r\n Hash SHA-1;SHA-256*\r\n211-MFMT\r\n REST STREAM\r\n211 End\r\n";
-        let features = Features::parse(body);
+        let features = ServerFeatures::parse(body);
         assert!(features.has("EPSV") && features.has("MFMT") && features.has("REST"));
         assert_eq!(features.parameters("HASH"), Some("SHA-1;SHA-256*"));
         assert!(!features.has("RES") && !features.has("FEATURES:") && !features.has("END"));
@@ -63,14 +63,14 @@ mod tests {
     #[test]
     fn a_server_without_features_has_none() {
         for body in [&b"211 No features\r\n"[..], b"211-Features:\r\n211 End\r\n", b"500 What?\r\n", b""] {
-            assert_eq!(Features::parse(body), Features::default());
+            assert_eq!(ServerFeatures::parse(body), ServerFeatures::default());
         }
     }
 
     proptest! {
         #[test]
         fn whatever_a_server_says_is_read_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..3000)) {
-            prop_assert!(Features::parse(&body).0.len() <= FEATURES_KEPT);
+            prop_assert!(ServerFeatures::parse(&body).0.len() <= FEATURES_KEPT);
         }
     }
 }

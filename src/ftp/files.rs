@@ -2,16 +2,17 @@
 
 use crate::failure::{Code, Failure, Remedy, TryError};
 
-use super::fault::{Fault, Step};
+use super::command::{Command, Step};
+use super::fault::Fault;
 use super::reply::Reply;
-use super::session::{Session, command_line};
+use super::session::Session;
 
 /// More directories above one file are not made.
 const DIRECTORIES_MADE: usize = 100;
 
 /// What a server says about a file's size (RFC 3659, 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Size {
+pub enum SizeReply {
     Bytes(u64),
     /// The server has no SIZE.
     Unsupported,
@@ -23,19 +24,19 @@ pub enum Size {
     },
 }
 
-/// What became of a rename.
+/// The outcome of a rename.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Renamed {
+pub enum RenameOutcome {
     Done,
     /// It was not wanted any more: RNTO was not sent.
-    GivenUp,
+    Abandoned,
     /// RNFR was accepted, RNTO was not: often because something has that name already.
     TargetRefused(TryError),
 }
 
-/// What became of a removal.
+/// The outcome of a removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deleted {
+pub enum DeleteOutcome {
     Done,
     /// The file may well not be there.
     Refused(TryError),
@@ -43,28 +44,31 @@ pub enum Deleted {
 
 impl Session {
     /// SIZE. A server that has said once that it has none is not asked again.
-    pub async fn size(&mut self, path: &str) -> Result<Size, TryError> {
-        if self.lacks.size {
-            return Ok(Size::Unsupported);
+    pub async fn size(&mut self, path: &str) -> Result<SizeReply, TryError> {
+        if self.lacks(Step::Size) {
+            return Ok(SizeReply::Unsupported);
         }
-        let reply = match self.ahead.take_size(path) {
+        let reply = match self.pipelining().take_size(path) {
             Some(reply) => reply,
-            None => self.about(Step::Size, path).await?,
+            None => self.ask(Step::Size, path).await?,
         };
-        self.size_said(path, reply)
+        self.size_meaning(path, reply)
     }
 
     /// What a reply to SIZE means.
-    pub(super) fn size_said(&mut self, path: &str, reply: Reply) -> Result<Size, TryError> {
+    pub(super) fn size_meaning(&mut self, path: &str, reply: Reply) -> Result<SizeReply, TryError> {
         match (reply.code, reply.size()) {
-            (213, Some(bytes)) => Ok(Size::Bytes(bytes)),
-            (500 | 502 | 504, _) if !reply.says(Some(path)).oops => {
-                self.lacks.size = true;
-                Ok(Size::Unsupported)
+            (213, Some(bytes)) => Ok(SizeReply::Bytes(bytes)),
+            (500 | 502 | 504, _) if !reply.hints(Some(path)).oops => {
+                self.found_missing(Step::Size);
+                Ok(SizeReply::Unsupported)
             }
             (450 | 550 | 553, _) => {
-                let missing = reply.says(Some(path)).missing;
-                Ok(Size::Refused { error: self.fail(Step::Size, Some(path), &Fault::Reply(reply)), missing })
+                let missing = reply.hints(Some(path)).missing;
+                Ok(SizeReply::Refused {
+                    error: self.fail(Step::Size, Some(path), &Fault::Reply(reply)),
+                    missing,
+                })
             }
             _ => Err(self.fail(Step::Size, Some(path), &Fault::Reply(reply))),
         }
@@ -73,10 +77,10 @@ impl Session {
     /// Whether a file is there: by SIZE, or where there is none by RNFR, which the next command takes back.
     pub async fn exists(&mut self, path: &str) -> Result<bool, TryError> {
         match self.size(path).await? {
-            Size::Bytes(_) => Ok(true),
-            Size::Refused { .. } => Ok(false),
-            Size::Unsupported => {
-                let reply = self.about(Step::Rnfr, path).await?;
+            SizeReply::Bytes(_) => Ok(true),
+            SizeReply::Refused { .. } => Ok(false),
+            SizeReply::Unsupported => {
+                let reply = self.ask(Step::Rnfr, path).await?;
                 match reply.code {
                     350 => Ok(true),
                     450 | 550 | 553 => Ok(false),
@@ -93,59 +97,59 @@ impl Session {
     /// A refusal that proves nothing: for now, or for want of a permission.
     pub async fn is_gone(&mut self, path: &str, had_size: bool) -> Result<bool, TryError> {
         match self.size(path).await? {
-            Size::Bytes(_) => return Ok(false),
-            Size::Refused { missing: true, .. } => return Ok(true),
-            Size::Refused { error, .. } if proves_nothing(&error) => return Err(error),
-            Size::Refused { .. } if had_size => return Ok(true),
-            Size::Refused { .. } | Size::Unsupported => {}
+            SizeReply::Bytes(_) => return Ok(false),
+            SizeReply::Refused { missing: true, .. } => return Ok(true),
+            SizeReply::Refused { error, .. } if proves_nothing(&error) => return Err(error),
+            SizeReply::Refused { .. } if had_size => return Ok(true),
+            SizeReply::Refused { .. } | SizeReply::Unsupported => {}
         }
-        let reply = self.about(Step::Rnfr, path).await?;
-        let says = reply.says(Some(path));
+        let reply = self.ask(Step::Rnfr, path).await?;
+        let hints = reply.hints(Some(path));
         match reply.code {
             350 => Ok(false),
-            450 | 550 | 553 if says.missing => Ok(true),
-            550 | 553 if !says.denied => Ok(true),
+            450 | 550 | 553 if hints.missing => Ok(true),
+            550 | 553 if !hints.denied => Ok(true),
             _ => Err(self.fail(Step::Rnfr, Some(path), &Fault::Reply(reply))),
         }
     }
 
-    /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server. `still_wanted` is asked between
+    /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server. `may_still_rename` is asked between
     /// the two: RNFR alone changes nothing, and the next command takes it back.
     pub async fn rename(
         &mut self,
         from: &str,
         to: &str,
-        still_wanted: impl FnOnce() -> bool + Send,
-    ) -> Result<Renamed, TryError> {
-        if !self.ahead.take_renaming(from) {
-            let reply = self.about(Step::Rnfr, from).await?;
+        may_still_rename: impl FnOnce() -> bool + Send,
+    ) -> Result<RenameOutcome, TryError> {
+        if !self.pipelining().take_renaming(from) {
+            let reply = self.ask(Step::Rnfr, from).await?;
             if reply.code != 350 {
                 return Err(self.fail(Step::Rnfr, Some(from), &Fault::Reply(reply)));
             }
         }
-        if !still_wanted() {
-            return Ok(Renamed::GivenUp);
+        if !may_still_rename() {
+            return Ok(RenameOutcome::Abandoned);
         }
         let reply = match self.rename_to(to).await {
             Ok(reply) => reply,
             Err(fault) => return Err(self.fail(Step::Rnto, Some(to), &fault)),
         };
-        self.renamed_said(to, reply)
+        self.rename_meaning(to, reply)
     }
 
     /// What a reply to RNTO means.
-    pub(super) fn renamed_said(&mut self, to: &str, reply: Reply) -> Result<Renamed, TryError> {
+    pub(super) fn rename_meaning(&mut self, to: &str, reply: Reply) -> Result<RenameOutcome, TryError> {
         // SIZE's, or EPSV's: nothing is known of the file.
         if matches!(reply.code, 213 | 229) {
-            let fault = self.out_of_place(&reply);
+            let fault = self.unexpected_reply(&reply);
             return Err(self.fail(Step::Rnto, Some(to), &fault));
         }
         // Pure-FTPd says 451 where the directory is missing.
-        let is_missing = reply.code == 451 && reply.says(Some(to)).missing;
+        let is_missing = reply.code == 451 && reply.hints(Some(to)).missing;
         match reply.code {
-            200..=299 => Ok(Renamed::Done),
+            200..=299 => Ok(RenameOutcome::Done),
             450 | 451 | 550..=553 if reply.code != 451 || is_missing => {
-                Ok(Renamed::TargetRefused(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))))
+                Ok(RenameOutcome::TargetRefused(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))))
             }
             _ => Err(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))),
         }
@@ -153,37 +157,37 @@ impl Session {
 
     /// RNTO's reply; behind the command goes EPSV for the next file, where that saves time.
     async fn rename_to(&mut self, to: &str) -> Result<Reply, Fault> {
-        if self.lacks.epsv || !self.may_send_epsv_ahead() {
-            return self.exchange(Step::Rnto, Some(to)).await;
+        let rnto = Command::with(Step::Rnto, to)?;
+        if !self.may_ask_port_ahead() {
+            return self.exchange(&rnto).await;
         }
-        let line = command_line(Step::Rnto, Some(to))?;
-        self.send_ahead(&[&line, Step::Epsv.verb()]).await?;
-        let reply = self.owed_reply(Step::Rnto.verb()).await?;
+        self.send_burst(&[rnto, Command::plain(Step::Epsv)]).await?;
+        let reply = self.reply().await?;
         if reply.code == 229 || reply.code == 421 {
-            return Err(if reply.code == 421 { Fault::Reply(reply) } else { self.out_of_place(&reply) });
+            return Err(if reply.code == 421 { Fault::Reply(reply) } else { self.unexpected_reply(&reply) });
         }
-        self.port_ahead().await;
+        self.keep_port_ahead().await;
         Ok(reply)
     }
 
     /// DELE. A refusal is no error where the file may well not be there (550, 450): `false`.
     pub async fn delete(&mut self, path: &str) -> Result<bool, TryError> {
-        self.remove(path).await.map(|deleted| deleted == Deleted::Done)
+        self.remove(path).await.map(|deleted| deleted == DeleteOutcome::Done)
     }
 
     /// [`Session::delete`], with the server's words.
-    pub async fn remove(&mut self, path: &str) -> Result<Deleted, TryError> {
-        let reply = self.about(Step::Dele, path).await?;
+    pub async fn remove(&mut self, path: &str) -> Result<DeleteOutcome, TryError> {
+        let reply = self.ask(Step::Dele, path).await?;
         match reply.code {
-            200..=299 => Ok(Deleted::Done),
-            450 | 550 if !reply.says(Some(path)).denied => {
-                Ok(Deleted::Refused(self.fail(Step::Dele, Some(path), &Fault::Reply(reply))))
+            200..=299 => Ok(DeleteOutcome::Done),
+            450 | 550 if !reply.hints(Some(path)).denied => {
+                Ok(DeleteOutcome::Refused(self.fail(Step::Dele, Some(path), &Fault::Reply(reply))))
             }
             _ => Err(self.fail(Step::Dele, Some(path), &Fault::Reply(reply))),
         }
     }
 
-    /// Makes the directories above `path`, as far as they are missing and the server lets us.
+    /// Makes the directories above `path`, as far as they are missing and the server permits it.
     ///
     /// Upwards from the nearest one until one can be made or is there, then down again. A refusal is no
     /// error: it may mean that the directory is there (vsftpd does not say), and STOR will tell.
@@ -212,18 +216,11 @@ impl Session {
 
     /// True where the directory was made, or is there by the server's own words.
     async fn make_dir(&mut self, path: &str) -> Result<bool, TryError> {
-        let reply = self.about(Step::Mkd, path).await?;
+        let reply = self.ask(Step::Mkd, path).await?;
         match reply.code {
             200..=299 | 521 => Ok(true),
-            450 | 550 | 553 => Ok(reply.says(Some(path)).exists),
+            450 | 550 | 553 => Ok(reply.hints(Some(path)).exists),
             _ => Err(self.fail(Step::Mkd, Some(path), &Fault::Reply(reply))),
-        }
-    }
-
-    pub(super) async fn about(&mut self, step: Step, path: &str) -> Result<Reply, TryError> {
-        match self.exchange(step, Some(path)).await {
-            Ok(reply) => Ok(reply),
-            Err(fault) => Err(self.fail(step, Some(path), &fault)),
         }
     }
 }

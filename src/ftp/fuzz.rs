@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::classify::{At, classify};
-use super::fault::{Fault, Step, Wait};
-use super::features::Features;
+use super::classify::{ErrorContext, classify};
+use super::command::Step;
+use super::fault::{Fault, Wait};
+use super::features::ServerFeatures;
 use super::reply::Reply;
 
 /// What a message of a failure may show of a reply, with room for its path.
@@ -41,7 +42,7 @@ const STEPS: &[Step] = &[
 /// # Panics
 /// Where what comes out is neither.
 pub fn reply(body: &[u8]) {
-    let _ = Features::parse(body);
+    let _ = ServerFeatures::parse(body);
     let Some(reply) = Reply::parse(body, SECRET) else { return };
     assert!((100..600).contains(&reply.code));
     let shown = reply.to_string();
@@ -52,14 +53,17 @@ pub fn reply(body: &[u8]) {
     for &step in STEPS {
         for stale in [false, true] {
             let path = (!step.is_opening()).then_some("/in/a.txt");
-            let at = At { step, server: "ftp.example.com:21", path, stale, renewable: stale };
+            let at = ErrorContext { step, server: "ftp.example.com:21", path, stale, renewable: stale };
             let error = classify(at, &Fault::Reply(reply.clone()));
             assert_eq!(error.failure.ftp_code, Some(reply.code));
             assert!(error.failure.message.len() <= SHOWN_AT_MOST);
         }
     }
     let fault = Fault::TimedOut { waiting_for: shown, wait: Wait::Reply, limit: Duration::from_secs(1) };
-    let _ = classify(At { step: Step::Size, server: "", path: None, stale: false, renewable: false }, &fault);
+    let _ = classify(
+        ErrorContext { step: Step::Size, server: "", path: None, stale: false, renewable: false },
+        &fault,
+    );
 }
 
 #[cfg(test)]

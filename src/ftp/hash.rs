@@ -3,8 +3,9 @@
 use crate::digest::Algorithm;
 use crate::failure::TryError;
 
-use super::fault::{Fault, Step, Wait};
-use super::features::Features;
+use super::command::{Command, Step};
+use super::fault::{Fault, Wait};
+use super::features::ServerFeatures;
 use super::reply::Reply;
 use super::session::Session;
 
@@ -34,24 +35,24 @@ pub enum ServerHash {
 
 /// How a hash is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum HashCommand {
     Hash,
     Own(&'static str),
 }
 
 /// The best algorithm for which these features have a command, and the command.
-fn best(features: &Features) -> Option<(Algorithm, Way)> {
+fn best(features: &ServerFeatures) -> Option<(Algorithm, HashCommand)> {
     BY_STRENGTH.into_iter().find_map(|algorithm| {
         if listed(features).any(|(offered, _)| offered == algorithm) {
-            return Some((algorithm, Way::Hash));
+            return Some((algorithm, HashCommand::Hash));
         }
         let mut own = ONE_EACH.iter().filter(|(_, of)| *of == algorithm);
-        own.find(|(command, _)| features.has(command)).map(|(command, of)| (*of, Way::Own(command)))
+        own.find(|(command, _)| features.has(command)).map(|(command, of)| (*of, HashCommand::Own(command)))
     })
 }
 
 /// The algorithms in `HASH SHA-1;SHA-256*;CRC32`, each with whether it is the one in use.
-fn listed(features: &Features) -> impl Iterator<Item = (Algorithm, bool)> {
+fn listed(features: &ServerFeatures) -> impl Iterator<Item = (Algorithm, bool)> {
     let list = features.parameters("HASH").unwrap_or_default();
     list.split(';').filter_map(|entry| {
         let name = entry.trim();
@@ -60,7 +61,7 @@ fn listed(features: &Features) -> impl Iterator<Item = (Algorithm, bool)> {
 }
 
 /// The algorithm that HASH begins with.
-pub(super) fn current(features: &Features) -> Option<Algorithm> {
+pub(super) fn current(features: &ServerFeatures) -> Option<Algorithm> {
     listed(features).find(|(_, in_use)| *in_use).map(|(algorithm, _)| algorithm)
 }
 
@@ -85,33 +86,33 @@ impl Session {
     /// The algorithm of the best hash that the server computes; `None` where it has none.
     #[must_use]
     pub fn hashes_by(&self) -> Option<Algorithm> {
-        if self.lacks.hash { None } else { best(&self.features).map(|(algorithm, _)| algorithm) }
+        if self.lacks(Step::Hash) { None } else { best(self.features()).map(|(algorithm, _)| algorithm) }
     }
 
     /// The server's hash of a file by [`Session::hashes_by`], and the command's name. Takes as long as the server
     /// needs to read the file, within the connection's `hash_timeout`.
     pub async fn hash_of(&mut self, path: &str) -> Result<(ServerHash, &'static str), TryError> {
-        let Some((algorithm, way)) = best(&self.features) else {
+        let Some((algorithm, way)) = best(self.features()) else {
             let nothing = Fault::Garbled;
             return Err(self.fail(Step::Hash, Some(path), &nothing));
         };
-        if way == Way::Hash && self.hash_algorithm != Some(algorithm) {
-            let reply = self.ask(Step::OptsHash, path, draft_name(algorithm)).await?;
+        if way == HashCommand::Hash && self.hash_algorithm() != Some(algorithm) {
+            let reply = self.ask_hash(Step::OptsHash, path, draft_name(algorithm)).await?;
             if !reply.is_done() {
                 return self.no_hash(Step::OptsHash, path, reply);
             }
-            self.hash_algorithm = Some(algorithm);
+            self.set_hash_algorithm(algorithm);
         }
         let (step, argument) = match way {
-            Way::Hash => (Step::Hash, path.to_owned()),
-            Way::Own("MD5") => (Step::XHash("MD5"), path.to_owned()),
+            HashCommand::Hash => (Step::Hash, path.to_owned()),
+            HashCommand::Own("MD5") => (Step::XHash("MD5"), path.to_owned()),
             // ProFTPD, for one, takes a second word for where to begin.
-            Way::Own(command) if path.contains(char::is_whitespace) => {
+            HashCommand::Own(command) if path.contains(char::is_whitespace) => {
                 (Step::XHash(command), format!("\"{path}\""))
             }
-            Way::Own(command) => (Step::XHash(command), path.to_owned()),
+            HashCommand::Own(command) => (Step::XHash(command), path.to_owned()),
         };
-        let reply = self.ask(step, path, &argument).await?;
+        let reply = self.ask_hash(step, path, &argument).await?;
         if reply.is_refusal() {
             return self.no_hash(step, path, reply);
         }
@@ -121,9 +122,12 @@ impl Session {
         }
     }
 
-    async fn ask(&mut self, step: Step, path: &str, argument: &str) -> Result<Reply, TryError> {
+    async fn ask_hash(&mut self, step: Step, path: &str, argument: &str) -> Result<Reply, TryError> {
         let limit = self.connection().timeouts.hash;
-        let asked = self.exchange_within(step, Some(argument), Wait::Hash, limit).await;
+        let asked = match Command::with(step, argument) {
+            Ok(command) => self.exchange_within(&command, Wait::Hash, limit).await,
+            Err(fault) => Err(fault),
+        };
         asked.map_err(|fault| self.fail(step, Some(path), &fault))
     }
 
@@ -134,8 +138,8 @@ impl Session {
         path: &str,
         reply: Reply,
     ) -> Result<(ServerHash, &'static str), TryError> {
-        if matches!(reply.code, 500 | 502) && !reply.says(Some(path)).oops {
-            self.lacks.hash = true;
+        if matches!(reply.code, 500 | 502) && !reply.hints(Some(path)).oops {
+            self.found_missing(Step::Hash);
         }
         let is_for_now = reply.code < 500;
         let error = self.fail(step, Some(path), &Fault::Reply(reply));
@@ -170,18 +174,20 @@ mod tests {
 
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-    fn features(lines: &[&str]) -> Features {
-        Features::parse(format!("211-Features:\r\n {}\r\n211 End\r\n", lines.join("\r\n ")).as_bytes())
+    fn features(lines: &[&str]) -> ServerFeatures {
+        ServerFeatures::parse(
+            format!("211-ServerFeatures:\r\n {}\r\n211 End\r\n", lines.join("\r\n ")).as_bytes(),
+        )
     }
 
     #[test]
     fn the_best_hash_is_asked_for_by_the_command_that_the_server_has() {
         for (lines, expected) in [
-            (&["HASH CRC32;MD5;SHA-1*;SHA-256;SHA-512;", "XSHA256"][..], Some(("sha256", Way::Hash))),
-            (&["HASH MD5*", "XSHA256", "XCRC"], Some(("sha256", Way::Own("XSHA256")))),
-            (&["XCRC filename;start;end", "XMD5"], Some(("md5", Way::Own("XMD5")))),
-            (&["MD5"], Some(("md5", Way::Own("MD5")))),
-            (&["XCRC"], Some(("crc32", Way::Own("XCRC")))),
+            (&["HASH CRC32;MD5;SHA-1*;SHA-256;SHA-512;", "XSHA256"][..], Some(("sha256", HashCommand::Hash))),
+            (&["HASH MD5*", "XSHA256", "XCRC"], Some(("sha256", HashCommand::Own("XSHA256")))),
+            (&["XCRC filename;start;end", "XMD5"], Some(("md5", HashCommand::Own("XMD5")))),
+            (&["MD5"], Some(("md5", HashCommand::Own("MD5")))),
+            (&["XCRC"], Some(("crc32", HashCommand::Own("XCRC")))),
             (&["HASH WHIRLPOOL*"], None),
             (&["SIZE", "HASHING"], None),
         ] {

@@ -1,29 +1,24 @@
-//! Connect, greeting, AUTH TLS, USER, PASS, TYPE I, and FEAT on the first session.
+//! Connect, greeting, AUTH TLS, USER, PASS, PBSZ and PROT, TYPE I, and FEAT on the first session.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use suppaftp::FtpError;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{FtpConnection, TlsMode};
 use crate::failure::TryError;
 
-use super::classify::{At, classify};
+use super::classify::{ErrorContext, classify};
+use super::command::{Command, Step, is_sendable};
 use super::connect;
-use super::control::Control;
-use super::fault::{CONTROL, Fault, Step, Wait, reply_or_fault, within};
-use super::features::Features;
-use super::known::Known;
-use super::names;
+use super::control::ControlConnection;
+use super::fault::{CONTROL, Fault, Wait, within};
+use super::features::ServerFeatures;
 use super::reply::Reply;
-use super::session::{Opened, Session, is_sendable};
-use super::tls::{Secured, SessionTls};
-
-// suppaftp logs PASS with its argument at trace level: no build may contain that statement.
-const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug as usize);
+use super::server_profile::ServerProfile;
+use super::session::{LoggedIn, Session};
+use super::tls::SessionTls;
 
 /// The greeting and all replies of the login together may take this many times what one may take.
 const LOGIN_TIMES: u32 = 2;
@@ -32,68 +27,72 @@ const LOGIN_TIMES: u32 = 2;
 const LISTEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Opens a session; the error says which step failed.
-pub(super) async fn open(connection: &FtpConnection, known: &Arc<Known>) -> Result<Session, TryError> {
+pub(super) async fn open(
+    connection: &FtpConnection,
+    profile: &Arc<ServerProfile>,
+) -> Result<Session, TryError> {
     let server = format!("{}:{}", connection.host, connection.port);
-    let mut login = Login { connection, known, deadline: None };
+    let mut login = LoginSequence { connection, profile, deadline: None };
     let opened = login.run().await;
     opened.map_err(|(step, fault)| {
-        classify(At { step, server: &server, path: None, stale: false, renewable: false }, &fault)
+        let context = ErrorContext { step, server: &server, path: None, stale: false, renewable: false };
+        classify(context, &fault)
     })
 }
 
-struct Login<'a> {
+struct LoginSequence<'a> {
     connection: &'a FtpConnection,
-    known: &'a Arc<Known>,
-    /// Of greeting and login together; runs from the moment the control connection stands.
+    profile: &'a Arc<ServerProfile>,
+    /// Of greeting and login together; runs from the moment when the control connection is there.
     deadline: Option<Instant>,
 }
 
-impl Login<'_> {
+impl LoginSequence<'_> {
     async fn run(&mut self) -> Result<Session, (Step, Fault)> {
-        let tls = SessionTls::new(self.connection, self.known).map_err(at(Step::Tls))?;
+        let tls = SessionTls::new(self.connection, self.profile).map_err(at(Step::Tls))?;
         let stream = connect::control(self.connection).await.map_err(at(Step::Connect))?;
         let peer = stream
             .peer_addr()
             .map_err(|error| (Step::Connect, Fault::Broken { what: CONTROL.to_owned(), error }))?;
         let timeouts = &self.connection.timeouts;
         self.deadline = Some(Instant::now() + timeouts.greeting + timeouts.login * LOGIN_TIMES);
-        let mut ftp = self.greet(stream, tls.as_ref()).await?;
-        names::write_in(&mut ftp, self.connection.charset).await;
-        self.log_in(&mut ftp).await.map_err(at(Step::Login))?;
-        if self.connection.tls.mode == TlsMode::Implicit {
-            for line in ["PBSZ 0", "PROT P"] {
-                self.command(&mut ftp, line).await.map_err(at(Step::Auth))?;
-            }
-        }
-        let begun = Instant::now();
-        self.command(&mut ftp, "TYPE I").await.map_err(at(Step::Type))?;
-        let round_trip = begun.elapsed();
-        let features = match self.known.features() {
-            Some(features) => features,
-            None => self.features(&mut ftp).await.map_err(at(Step::Feat))?,
+        let is_explicit = self.connection.tls.mode == TlsMode::Explicit;
+        let implicit = tls.as_ref().filter(|_| !is_explicit);
+        let mut control = match self.take_over(stream, implicit).await {
+            Err(Fault::NotTls) => return Err(self.plain_greeting().await),
+            taken => taken.map_err(at(Step::Tls))?,
         };
-        Ok(Session::new(Opened { ftp, peer, tls, features, round_trip }, self.connection, self.known))
+        self.greeting(&mut control).await.map_err(at(Step::Greeting))?;
+        if let Some(tls) = tls.as_ref().filter(|_| is_explicit) {
+            self.command(&mut control, Command::plain(Step::Auth)).await?;
+            let handshake = within(Wait::Login, self.limit(), handshake, control.start_tls(tls)).await;
+            handshake.and_then(|done| done).map_err(at(Step::Tls))?;
+            self.protect_data(&mut control).await?;
+        }
+        self.log_in(&mut control).await.map_err(at(Step::Login))?;
+        if implicit.is_some() {
+            self.protect_data(&mut control).await?;
+        }
+        self.command(&mut control, Command::with(Step::Type, "I").map_err(at(Step::Type))?).await?;
+        let features = match self.profile.features() {
+            Some(features) => features,
+            None => self.features(&mut control).await.map_err(at(Step::Feat))?,
+        };
+        Ok(Session::new(LoggedIn { control, peer, tls, features }, self.connection, self.profile))
     }
 
-    /// The greeting, and TLS where the connection has it.
-    async fn greet(&self, stream: TcpStream, tls: Option<&SessionTls>) -> Result<Control, (Step, Fault)> {
-        let waiting = || "the greeting".to_owned();
-        if let (Some(tls), TlsMode::Implicit) = (tls, self.connection.tls.mode) {
-            let waiting = || "the TLS handshake and the greeting".to_owned();
-            let greeted = within(Wait::Login, self.limit(), waiting, tls.greet(stream)).await;
-            return match greeted.map_err(at(Step::Tls))? {
-                Err(Secured::Fault(Fault::NotTls)) => Err(self.plain_greeting().await),
-                greeted => greeted.map_err(|error| self.not_secured(error, Step::Greeting)),
-            };
-        }
-        let greeting = Control::connect_with_stream(stream);
-        let greeted = within(Wait::Greeting, self.connection.timeouts.greeting, waiting, greeting).await;
-        let ftp = greeted.and_then(|greeted| greeted.map_err(|error| self.fault(error)));
-        let ftp = ftp.map_err(at(Step::Greeting))?;
-        let Some(tls) = tls else { return Ok(ftp) };
-        let waiting = || "AUTH TLS and the TLS handshake".to_owned();
-        let secured = within(Wait::Login, self.limit(), waiting, tls.secure(ftp)).await;
-        secured.map_err(at(Step::Tls))?.map_err(|error| self.not_secured(error, Step::Auth))
+    async fn take_over(
+        &self,
+        stream: tokio::net::TcpStream,
+        tls: Option<&SessionTls>,
+    ) -> Result<ControlConnection, Fault> {
+        let taken = ControlConnection::over(stream, tls, self.connection);
+        within(Wait::Login, self.limit(), handshake, taken).await?
+    }
+
+    async fn greeting(&self, control: &mut ControlConnection) -> Result<(), Fault> {
+        let (limit, waiting) = (self.connection.timeouts.greeting, || "the greeting".to_owned());
+        done(within(Wait::Greeting, limit, waiting, control.final_reply()).await??)
     }
 
     /// A full vsftpd says its 421 in plain text, also where TLS is expected from the first byte. rustls has
@@ -101,74 +100,58 @@ impl Login<'_> {
     async fn plain_greeting(&self) -> (Step, Fault) {
         let listen = async {
             let stream = connect::control(self.connection).await.ok()?;
-            Control::connect_with_stream(stream).await.err()
+            let mut control = ControlConnection::over(stream, None, self.connection).await.ok()?;
+            control.final_reply().await.ok().filter(|greeting| !greeting.is_done())
         };
         match timeout(self.limit().min(LISTEN_WITHIN), listen).await.ok().flatten() {
-            Some(error @ FtpError::UnexpectedResponse(_)) => (Step::Greeting, self.fault(error)),
-            _ => (Step::Tls, Fault::NotTls),
+            Some(greeting) => (Step::Greeting, Fault::Reply(greeting)),
+            None => (Step::Tls, Fault::NotTls),
         }
     }
 
-    fn not_secured(&self, error: Secured, step: Step) -> (Step, Fault) {
-        match error {
-            Secured::Fault(fault) => (Step::Tls, fault),
-            Secured::Command(error) => (step, self.fault(error)),
-        }
-    }
-
-    async fn log_in(&self, ftp: &mut Control) -> Result<(), Fault> {
+    async fn log_in(&self, control: &mut ControlConnection) -> Result<(), Fault> {
         let (user, pass) = (self.connection.user.as_str(), self.connection.pass.expose_secret());
         if !is_sendable(user) || !is_sendable(pass) {
             return Err(Fault::Unsendable);
         }
-        let login =
-            within(Wait::Login, self.limit(), || "the login".to_owned(), ftp.login(user, pass)).await?;
-        match login {
-            Ok(()) => Ok(()),
+        let login = control.log_in(user, pass);
+        match within(Wait::Login, self.limit(), || "the login".to_owned(), login).await?? {
+            None => Ok(()),
             // 202: PASS was superfluous; 232: logged in, but for something this session does not need.
-            Err(error) => match reply_or_fault(error, pass)? {
-                reply if reply.is_done() => Ok(()),
-                reply => Err(Fault::Reply(reply)),
-            },
+            Some(reply) => done(reply),
         }
     }
 
-    /// A command that must be done.
-    async fn command(&self, ftp: &mut Control, line: &str) -> Result<(), Fault> {
-        let sent = ftp.custom_command(line, &[]);
-        match within(Wait::Login, self.limit(), || format!("the reply to {line}"), sent).await? {
-            Ok(_) => Ok(()),
-            Err(error) => match reply_or_fault(error, self.connection.pass.expose_secret())? {
-                reply if reply.is_done() => Ok(()),
-                reply => Err(Fault::Reply(reply)),
-            },
+    /// TLS on data connections (RFC 4217, 9).
+    async fn protect_data(&self, control: &mut ControlConnection) -> Result<(), (Step, Fault)> {
+        for (step, argument) in [(Step::Pbsz, "0"), (Step::Prot, "P")] {
+            self.command(control, Command::with(step, argument).map_err(at(step))?).await?;
         }
+        Ok(())
+    }
+
+    /// A command that must be done.
+    async fn command(&self, control: &mut ControlConnection, command: Command) -> Result<(), (Step, Fault)> {
+        let answered = control.exchange(&command, Wait::Login, self.limit()).await;
+        answered.and_then(done).map_err(at(command.step))
     }
 
     /// Asks for the server's features, which are known from then on, also where it has none or does not know
     /// the command. Where it says nothing at all, this login fails, and no other asks.
-    async fn features(&self, ftp: &mut Control) -> Result<Arc<Features>, Fault> {
-        let waiting = || "the reply to FEAT".to_owned();
-        let limit = self.limit();
-        // suppaftp's own feat() waits for ever for the end of a reply of one line.
-        let features = match within(Wait::Login, limit, waiting, ftp.custom_command("FEAT", &[])).await {
-            Err(silent) => {
-                self.known.told_features(None);
-                return Err(silent);
-            }
-            Ok(Err(FtpError::UnexpectedResponse(reply))) => {
-                let code = Reply::parse(&reply.body, "").ok_or(Fault::Garbled)?;
-                match code.code {
-                    421 => return Err(Fault::Reply(code)),
-                    211 => Features::parse(&reply.body),
-                    _ => Features::default(),
-                }
-            }
-            Ok(Err(error)) => return Err(self.fault(error)),
-            Ok(Ok(_)) => Features::default(),
+    async fn features(&self, control: &mut ControlConnection) -> Result<Arc<ServerFeatures>, Fault> {
+        let feat = Command::plain(Step::Feat);
+        let answered = control.exchange_for_body(&feat, Wait::Login, self.limit()).await;
+        if matches!(answered, Err(Fault::TimedOut { .. })) {
+            self.profile.set_features(None);
+        }
+        let (reply, body) = answered?;
+        let features = match reply.code {
+            421 => return Err(Fault::Reply(reply)),
+            211 => ServerFeatures::parse(&body),
+            _ => ServerFeatures::default(),
         };
         let features = Arc::new(features);
-        self.known.told_features(Some(Arc::clone(&features)));
+        self.profile.set_features(Some(Arc::clone(&features)));
         Ok(features)
     }
 
@@ -176,11 +159,14 @@ impl Login<'_> {
         let one = self.connection.timeouts.login;
         self.deadline.map_or(one, |deadline| one.min(deadline.saturating_duration_since(Instant::now())))
     }
+}
 
-    fn fault(&self, error: FtpError) -> Fault {
-        let reply: Result<Reply, Fault> = reply_or_fault(error, self.connection.pass.expose_secret());
-        reply.map_or_else(|fault| fault, Fault::Reply)
-    }
+fn handshake() -> String {
+    "the TLS handshake".to_owned()
+}
+
+fn done(reply: Reply) -> Result<(), Fault> {
+    if reply.is_done() { Ok(()) } else { Err(Fault::Reply(reply)) }
 }
 
 fn at(step: Step) -> impl FnOnce(Fault) -> (Step, Fault) {

@@ -1,73 +1,100 @@
 //! One FTP session: control connection, commands and replies, data connections. The only user of suppaftp.
 //!
 //! ```text
-//! session   open, soundness, one command and its reply, close
-//! connect   names → addresses → sockets, for control and data connections
-//! control   the control connection, which suppaftp and bursts share
-//! tls       of control and data connections
-//! trust     which certificates are accepted, and what is wrong with the others
-//! known     what a connection's sessions tell each other about its server
-//! login     greeting, AUTH TLS, USER, PASS, TYPE I
-//! features  what the server says it can do: FEAT
-//! names     the charset of names, UTF-8
-//! proxy     SOCKS5, HTTP CONNECT
-//! active    EPRT or PORT, and the server's data connection
-//! ahead     commands before their turn, where the server is far away
-//! passive   EPSV or PASV, then RETR or STOR with its data connection
-//! data      a transfer under way: bytes, end, final reply
-//! ending    how a transfer ends, and what goes out with that
-//! files     SIZE, MKD, RNFR/RNTO, DELE
-//! list      temp files of the dead: MLSD, LIST
-//! mlsd      a line of MLSD, taken apart for both of these
-//! directory what is in a directory, with sizes and times, for `submit`: MLSD, LIST
-//! mtime     MDTM; MFMT, MFF, SITE UTIME
-//! hash      HASH, XSHA256 and their like
-//! pace      too slow, or no byte at all
-//! restart   REST
-//! reply     three digits and a text, made safe to show
-//! fault     what can go wrong on the wire; deadlines
-//! classify  the one table: fault → the contract's code and what the try asks for
+//! session          a logged-in session: its life, one command and its reply, and what a failure means for it
+//! login            greeting, AUTH TLS, USER, PASS, TYPE I, FEAT
+//! features         what the server says it can do: FEAT
+//! server_profile   what a connection's sessions have found out about its server
+//!
+//! control          the control connection; where suppaftp and what it lacks meet
+//! control_stream   the stream beneath suppaftp: plain or TLS, shared with whoever writes bursts
+//! reply_framing    where one reply ends and the next begins
+//! reply_queue      which replies are outstanding: whether a session can be used again
+//! reply            three digits and a text, made safe to show
+//! command          the commands, and the steps of a session
+//! charset          names that are not UTF-8
+//!
+//! connect          names → addresses → sockets, for control and data connections
+//! proxy            SOCKS5, HTTP CONNECT
+//! tls              TLS of control and data connections
+//! certificate      which certificates are accepted, and what is wrong with the others
+//!
+//! files            SIZE, MKD, RNFR/RNTO, DELE
+//! mtime            MDTM; MFMT, MFF, SITE UTIME
+//! hash             HASH, XSHA256 and their like
+//! restart          REST
+//! listing          what is in a directory: MLSD, LIST
+//! list_line        one line of a listing → one entry
+//!
+//! download_stream  RETR, MLSD, LIST: what the server sends
+//! upload_stream    STOR: what the server receives
+//! data_transfer    a transfer under way: bytes, end, final reply
+//! open_transfer    how a transfer begins: its data connection and the command that uses it
+//! data_connection  where a data connection is made: EPSV, PASV, EPRT, PORT; its TLS
+//! active_listener  active mode: the server's data connection is accepted
+//! transfer_rate    too slow, or no byte at all
+//! pipelining       commands that are sent before the replies to earlier ones are in
+//! end_burst        the end of an upload, joined with its neighbours' commands
+//!
+//! fault            what can go wrong on the wire; deadlines
+//! classify         the one table: fault → the contract's code and what the try asks for
+//! fuzz             replies as no server should send them, for `make fuzz`
 //! ```
 //!
-//! suppaftp reads and writes the control connection, but for bursts (see `ahead`); data connections are wholly
-//! ours, since only then does each of their waits have a deadline and is the final reply read after one broke.
-//! A session knows whether it is in doubt: see [`Session::is_sound`].
+//! suppaftp reads replies and writes single commands; data connections are wholly ours, since only then does each of
+//! their waits have a deadline and is the final reply read after one broke. Whether a session can be used again
+//! follows from the replies that are outstanding: see [`Session::is_usable`].
 
-mod active;
-mod ahead;
-mod classify;
-mod connect;
-mod control;
-mod data;
-mod directory;
-mod ending;
-mod fault;
+mod session;
+
 mod features;
+mod login;
+mod server_profile;
+
+mod charset;
+mod command;
+mod control;
+mod control_stream;
+mod reply;
+mod reply_framing;
+mod reply_queue;
+
+mod certificate;
+mod connect;
+mod proxy;
+mod tls;
+
 mod files;
+mod hash;
+mod list_line;
+mod listing;
+mod mtime;
+mod restart;
+
+mod active_listener;
+mod data_connection;
+mod data_transfer;
+mod download_stream;
+mod end_burst;
+mod open_transfer;
+mod pipelining;
+mod transfer_rate;
+mod upload_stream;
+
+mod classify;
+mod fault;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod hash;
-mod known;
-mod list;
-mod login;
-mod mlsd;
-mod mtime;
-mod names;
-mod pace;
-mod passive;
-mod proxy;
-mod reply;
-mod restart;
-mod session;
-mod tls;
-mod trust;
 
-pub use data::{End, Retrieve, Store};
-pub use directory::{Entry, EntryKind, Told};
-pub use ending::{Ended, Row};
-pub use files::{Deleted, Renamed, Size};
+pub use data_transfer::DataEnd;
+pub use download_stream::DownloadStream;
+pub use end_burst::{BurstOutcome, EndBurst};
+pub use files::{DeleteOutcome, RenameOutcome, SizeReply};
 pub use hash::ServerHash;
-pub use known::Known;
-pub use mtime::{Modified, SetModified};
-pub use restart::Restarts;
+pub use list_line::{EntryKind, ListedEntry, ModifiedTime};
+pub use listing::UnreadLine;
+pub use mtime::{ModifiedReply, SetModified};
+pub use restart::RestartSupport;
+pub use server_profile::ServerProfile;
 pub use session::Session;
+pub use upload_stream::UploadStream;

@@ -7,13 +7,13 @@ use jiff::{Timestamp, ToSpan};
 
 use crate::failure::TryError;
 
-use super::fault::{Fault, Step};
-use super::reply::Reply;
+use super::command::{Command, Step};
+use super::fault::Fault;
 use super::session::Session;
 
 /// What a server says about the time of a file's last change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Modified {
+pub enum ModifiedReply {
     At(Timestamp),
     /// The server has no MDTM, or its reply is none.
     Unsupported,
@@ -26,37 +26,29 @@ pub enum Modified {
 
 impl Session {
     /// MDTM. A server that has said once that it has none is not asked again.
-    pub async fn modified(&mut self, path: &str) -> Result<Modified, TryError> {
-        if self.lacks.mdtm {
-            return Ok(Modified::Unsupported);
+    pub async fn modified(&mut self, path: &str) -> Result<ModifiedReply, TryError> {
+        if self.lacks(Step::Mdtm) {
+            return Ok(ModifiedReply::Unsupported);
         }
-        let reply = match self.exchange(Step::Mdtm, Some(path)).await {
-            Ok(reply) => reply,
-            Err(fault) => return Err(self.fail(Step::Mdtm, Some(path), &fault)),
-        };
-        self.modified_said(path, reply)
-    }
-
-    /// What a reply to MDTM means.
-    pub(super) fn modified_said(&mut self, path: &str, reply: Reply) -> Result<Modified, TryError> {
+        let reply = self.ask(Step::Mdtm, path).await?;
         match (reply.code, reply.time()) {
-            (213, Some(at)) => Ok(Modified::At(at)),
-            (213, None) => Ok(Modified::Unsupported),
-            (500 | 502 | 504, _) if !reply.says(Some(path)).oops => {
-                self.lacks.mdtm = true;
-                Ok(Modified::Unsupported)
+            (213, Some(at)) => Ok(ModifiedReply::At(at)),
+            (213, None) => Ok(ModifiedReply::Unsupported),
+            (500 | 502 | 504, _) if !reply.hints(Some(path)).oops => {
+                self.found_missing(Step::Mdtm);
+                Ok(ModifiedReply::Unsupported)
             }
             (450 | 501 | 550 | 553, _) => {
-                let missing = reply.says(Some(path)).missing;
+                let missing = reply.hints(Some(path)).missing;
                 let error = self.fail(Step::Mdtm, Some(path), &Fault::Reply(reply));
-                Ok(Modified::Refused { error, missing })
+                Ok(ModifiedReply::Refused { error, missing })
             }
             _ => Err(self.fail(Step::Mdtm, Some(path), &Fault::Reply(reply))),
         }
     }
 }
 
-/// What became of setting a file's time.
+/// The outcome of setting a file's time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetModified {
     /// By this command, to the second.
@@ -67,16 +59,16 @@ pub enum SetModified {
     Refused(TryError),
 }
 
-/// A way to set a file's time, in the order in which they are tried.
-const WAYS: [Step; 4] = [Step::Mfmt, Step::Mff, Step::SiteUtime, Step::SetMdtm];
+/// The commands that set a file's time, in the order in which they are tried.
+const SETTING_COMMANDS: [Step; 4] = [Step::Mfmt, Step::Mff, Step::SiteUtime, Step::SetMdtm];
 
 impl Session {
     /// Sets the time of a file's last change, by the first command that the server has. One that it has been
     /// found not to have is not tried again on any session of the connection.
     pub async fn set_modified(&mut self, path: &str, at: Timestamp) -> Result<SetModified, TryError> {
         let mut refused = None;
-        for (bit, step) in WAYS.into_iter().enumerate() {
-            if self.known.lacks_way(bit) || !self.may_set_by(step) {
+        for (bit, step) in SETTING_COMMANDS.into_iter().enumerate() {
+            if self.profile().lacks_mtime_command(bit) || !self.may_set_by(step) {
                 continue;
             }
             let time = at.strftime("%Y%m%d%H%M%S").to_string();
@@ -86,10 +78,11 @@ impl Session {
                 Step::SiteUtime => format!("{path} {time} {time} {time} UTC"),
                 _ => format!("{time} {path}"),
             };
-            let reply = match self.exchange(step, Some(&argument)).await {
-                Ok(reply) => reply,
-                Err(fault) => return Err(self.fail(step, Some(path), &fault)),
+            let answered = match Command::with(step, &argument) {
+                Ok(command) => self.exchange(&command).await,
+                Err(fault) => Err(fault),
             };
+            let reply = answered.map_err(|fault| self.fail(step, Some(path), &fault))?;
             // A server that does not know this form tells the time of a file of that strange name.
             let is_done = reply.is_done()
                 && (step != Step::SetMdtm
@@ -104,7 +97,7 @@ impl Session {
             if matches!(reply.code, 500..=504)
                 || (step == Step::SetMdtm && (reply.is_done() || reply.code >= 500))
             {
-                self.known.lacks_this_way(bit);
+                self.profile().mtime_command_missing(bit);
             } else {
                 refused = Some(self.fail(step, Some(path), &Fault::Reply(reply)));
             }
@@ -115,7 +108,7 @@ impl Session {
     /// Whether the server may have this command: FEAT lists the first three; the form of MDTM is tried where
     /// they are missing, as no server lists it. One that lists nothing at all is asked for each.
     fn may_set_by(&self, step: Step) -> bool {
-        let features = &self.features;
+        let features = self.features();
         if self.connection().writing_mdtm {
             return step == Step::SetMdtm;
         }

@@ -87,6 +87,9 @@ impl Reply {
 
     /// The port in a reply to EPSV, `(|||port|)` (RFC 2428, 3); the delimiter may be any character.
     pub fn extended_passive_port(&self) -> Option<u16> {
+        if self.code != 229 {
+            return None;
+        }
         let (_, inner) = self.raw.rsplit_once('(')?;
         let mut characters = inner.chars();
         let delimiter = characters.next()?;
@@ -122,8 +125,8 @@ impl Reply {
     }
 
     /// What the words of the reply say. `path` is taken out first: a file may be called `denied`.
-    pub fn says(&self, path: Option<&str>) -> Says {
-        Says::of(&self.raw, path)
+    pub fn hints(&self, path: Option<&str>) -> ReplyHints {
+        ReplyHints::of(&self.raw, path)
     }
 }
 
@@ -142,7 +145,7 @@ impl fmt::Debug for Reply {
 /// What a reply's words say beyond its code; servers mean very different things by the same code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
-pub(super) struct Says {
+pub(super) struct ReplyHints {
     pub missing: bool,
     pub denied: bool,
     pub exists: bool,
@@ -205,8 +208,8 @@ const IN_USE: &[&str] =
     &["being used by", "file in use", "sharing violation", "resource busy", "file busy", "is locked"];
 const BAD_NAME: &[&str] = &["name too long", "filename", "file name", "invalid name", "illegal"];
 
-impl Says {
-    fn of(text: &str, path: Option<&str>) -> Says {
+impl ReplyHints {
+    fn of(text: &str, path: Option<&str>) -> ReplyHints {
         let words = match path {
             Some(path) if !path.is_empty() => without_paths(&text.replace(path, " ")),
             _ => text.to_owned(),
@@ -214,7 +217,7 @@ impl Says {
         .to_ascii_lowercase();
         let any = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
         let missing = any(MISSING);
-        Says {
+        ReplyHints {
             missing,
             denied: any(DENIED),
             exists: any(EXISTS) && !missing,
@@ -341,11 +344,11 @@ mod tests {
 
     #[test]
     fn a_files_own_name_says_nothing() {
-        let says = reply("550 /exports/denied quota/f: No such file or directory")
-            .says(Some("/exports/denied quota/f"));
-        assert_eq!(says, Says { missing: true, ..Says::default() });
-        let says = reply("550 /chroot/permission/f: No such file or directory").says(Some("permission/f"));
-        assert_eq!(says, Says { missing: true, ..Says::default() });
+        let hints = reply("550 /exports/denied quota/f: No such file or directory")
+            .hints(Some("/exports/denied quota/f"));
+        assert_eq!(hints, ReplyHints { missing: true, ..ReplyHints::default() });
+        let hints = reply("550 /chroot/permission/f: No such file or directory").hints(Some("permission/f"));
+        assert_eq!(hints, ReplyHints { missing: true, ..ReplyHints::default() });
     }
 
     proptest! {
@@ -356,7 +359,7 @@ mod tests {
             for prefix in ["", "550 hunter2 ", "229 (|||", "227 1,2,3,"] {
                 let body = [prefix.as_bytes(), &body].concat();
                 if let Some(reply) = Reply::parse(&body, "hunter2") {
-                    let _ = (reply.size(), reply.passive_address(), reply.extended_passive_port(), reply.says(Some("x")));
+                    let _ = (reply.size(), reply.passive_address(), reply.extended_passive_port(), reply.hints(Some("x")));
                     prop_assert!(reply.text.len() <= SHOWN_BYTES + 10);
                     prop_assert!(!reply.text.contains("hunter2") && !reply.text.contains(char::is_control));
                 }

@@ -2,15 +2,18 @@
 
 use crate::failure::TryError;
 
-use super::data::{Retrieve, Store, Transfer};
-use super::fault::{Fault, Step, StepFault};
-use super::files::Size;
-use super::passive::Manner;
+use super::command::{Command, Step};
+use super::data_transfer::DataTransfer;
+use super::download_stream::DownloadStream;
+use super::fault::{Fault, StepFault};
+use super::files::SizeReply;
+use super::open_transfer::OpenMode;
 use super::session::Session;
+use super::upload_stream::UploadStream;
 
 /// What a server's STOR does to a file behind REST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restarts {
+pub enum RestartSupport {
     /// It writes from there on, and nothing else (vsftpd, `ProFTPD`).
     InPlace,
     /// The file ends there first (Pure-FTPd): what another connection still writes behind that leaves a gap.
@@ -25,8 +28,12 @@ const TRIED: &[u8] = b"abc";
 impl Session {
     /// What STOR does behind REST on this server, where that was tried a while ago at most.
     #[must_use]
-    pub fn known_restarts(&self) -> Option<Restarts> {
-        if self.may_restart_store() { self.known.restarts() } else { Some(Restarts::Otherwise) }
+    pub fn known_restart_support(&self) -> Option<RestartSupport> {
+        if self.may_restart_store() {
+            self.profile().restart_support()
+        } else {
+            Some(RestartSupport::Otherwise)
+        }
     }
 
     /// Tries what STOR does behind REST: with a file of three bytes, of which one is sent again. `scratch` is where, and
@@ -34,7 +41,7 @@ impl Session {
     ///
     /// # Errors
     /// As of STOR and SIZE.
-    pub async fn try_restarts(&mut self, scratch: &str) -> Result<Restarts, TryError> {
+    pub async fn try_restart_support(&mut self, scratch: &str) -> Result<RestartSupport, TryError> {
         let (first, rest) = TRIED.split_at(1);
         self.store(scratch).await?.send(TRIED).await?;
         let whole = self.size(scratch).await?;
@@ -43,53 +50,51 @@ impl Session {
                 store.send(rest.get(..1).unwrap_or_default()).await?;
                 self.size(scratch).await?
             }
-            None => Size::Unsupported,
+            None => SizeReply::Unsupported,
         };
         let length = TRIED.len() as u64;
         let seen = match (whole, again) {
-            (Size::Bytes(whole), Size::Bytes(again)) if whole == length && again == length => {
-                Restarts::InPlace
+            (SizeReply::Bytes(whole), SizeReply::Bytes(again)) if whole == length && again == length => {
+                RestartSupport::InPlace
             }
-            (Size::Bytes(whole), Size::Bytes(2)) if whole == length => Restarts::Cut,
-            _ => Restarts::Otherwise,
+            (SizeReply::Bytes(whole), SizeReply::Bytes(2)) if whole == length => RestartSupport::Cut,
+            _ => RestartSupport::Otherwise,
         };
         let connection = &self.connection().name;
         tracing::debug!(connection, ?seen, "uploads that begin in the middle of a file");
-        self.known.does_restart(seen);
+        self.profile().restart_support_found(seen);
         Ok(seen)
     }
 
     /// Whether the server may know REST for downloads: it has not refused it yet.
     #[must_use]
     pub fn may_restart_retrieval(&self) -> bool {
-        !self.known.refuses_rest(Step::Retr)
+        !self.profile().refuses_rest(Step::Retr)
     }
 
     /// The same for uploads, which many servers refuse (`ProFTPD`, unless it has `AllowStoreRestart`).
     #[must_use]
     pub fn may_restart_store(&self) -> bool {
-        !self.known.refuses_rest(Step::Stor)
+        !self.profile().refuses_rest(Step::Stor)
     }
 
     /// The server has shown that it does not do what REST asks for, whatever it says.
     pub fn distrust_rest(&self) {
-        self.known.refused_rest(Step::Retr);
-        self.known.refused_rest(Step::Stor);
-    }
-
-    /// Whether SIZE and RETR are two round trips in any case, so that a question in between delays nothing else.
-    #[must_use]
-    pub fn is_asked_in_turn(&self) -> bool {
-        self.lacks.size || !self.may_hurry()
+        self.profile().rest_refused(Step::Retr);
+        self.profile().rest_refused(Step::Stor);
     }
 
     /// RETR of what stands behind the first `offset` bytes. `None` where the server does not begin there: then it is
     /// not asked again, and the file has to come whole.
     ///
     /// Beyond the end vsftpd, for one, sends nothing and says 226: the caller knows the size.
-    pub async fn retrieve_from(&mut self, path: &str, offset: u64) -> Result<Option<Retrieve<'_>>, TryError> {
-        match self.open_transfer(Step::Retr, path, Manner::From(offset)).await {
-            Ok(opened) => Ok(Some(Retrieve(Transfer::new(self, Step::Receiving, path, opened)))),
+    pub async fn retrieve_from(
+        &mut self,
+        path: &str,
+        offset: u64,
+    ) -> Result<Option<DownloadStream<'_>>, TryError> {
+        match self.open_transfer(Step::Retr, path, OpenMode::From(offset)).await {
+            Ok(opened) => Ok(Some(DownloadStream(DataTransfer::new(self, Step::Receiving, path, opened)))),
             Err(refused) if self.is_about_rest(Step::Retr, &refused) => {
                 self.forget_restart(path, &refused).await?;
                 Ok(None)
@@ -102,9 +107,13 @@ impl Session {
     /// [`Session::retrieve_from`].
     ///
     /// Never APPE: what an earlier connection has still under way would come in between.
-    pub async fn store_from(&mut self, path: &str, offset: u64) -> Result<Option<Store<'_>>, TryError> {
-        match self.open_transfer(Step::Stor, path, Manner::From(offset)).await {
-            Ok(opened) => Ok(Some(Store(Transfer::new(self, Step::Sending, path, opened)))),
+    pub async fn store_from(
+        &mut self,
+        path: &str,
+        offset: u64,
+    ) -> Result<Option<UploadStream<'_>>, TryError> {
+        match self.open_transfer(Step::Stor, path, OpenMode::From(offset)).await {
+            Ok(opened) => Ok(Some(UploadStream(DataTransfer::new(self, Step::Sending, path, opened)))),
             Err(refused) if self.is_about_rest(Step::Stor, &refused) => {
                 self.forget_restart(path, &refused).await?;
                 Ok(None)
@@ -116,7 +125,8 @@ impl Session {
     /// REST, right before the command that it is meant for.
     pub(super) async fn restart_at(&mut self, offset: u64) -> Result<(), StepFault> {
         let failed = |fault| StepFault::new(Step::Rest, fault);
-        let reply = self.exchange(Step::Rest, Some(&offset.to_string())).await.map_err(failed)?;
+        let rest = Command::with(Step::Rest, &offset.to_string()).map_err(failed)?;
+        let reply = self.exchange(&rest).await.map_err(failed)?;
         if reply.code == 350 { Ok(()) } else { Err(failed(Fault::Reply(reply))) }
     }
 
@@ -135,7 +145,7 @@ impl Session {
     /// to STOR.
     fn is_about_rest(&mut self, step: Step, refused: &StepFault) -> bool {
         let Fault::Reply(reply) = &refused.fault else { return false };
-        let is_about_rest = self.is_sound()
+        let is_about_rest = self.is_usable()
             && match (refused.step, reply.code) {
                 (Step::Rest, code) => code != 421 && !reply.is_preliminary(),
                 (_, 501..=504 | 551 | 554) | (Step::Stor, 451) => true,
@@ -147,7 +157,7 @@ impl Session {
         if is_about_rest && is_for_ever {
             let connection = &self.connection().name;
             tracing::info!(connection, %reply, "the server does not begin in the middle of a file");
-            self.known.refused_rest(step);
+            self.profile().rest_refused(step);
         }
         is_about_rest
     }

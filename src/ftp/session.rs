@@ -1,34 +1,27 @@
-//! A logged-in session: one command and its reply at a time, and whether it can still be trusted.
+//! A logged-in session: its life, one command and its reply, and what a failure means for it.
 
 use std::fmt;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-use secrecy::ExposeSecret;
-use socket2::SockRef;
-use suppaftp::FtpError;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{DataConnectionMode, FtpConnection};
 use crate::digest::Algorithm;
 use crate::failure::{Remedy, TryError};
 
-use super::ahead::Ahead;
-use super::classify::{At, classify};
-use super::control::Control;
-use super::fault::{Fault, Step, StepFault, Wait, fault, within};
-use super::features::Features;
+use super::classify::{ErrorContext, classify};
+use super::command::{Command, Step};
+use super::control::ControlConnection;
+use super::data_connection::DataSecurity;
+use super::fault::{Fault, StepFault, Wait, within};
+use super::features::ServerFeatures;
 use super::hash;
-use super::known::Known;
 use super::login;
-use super::names::decode;
+use super::pipelining::Pipelining;
 use super::reply::Reply;
+use super::server_profile::ServerProfile;
 use super::tls::SessionTls;
 
 /// How long QUIT and the server's end of the connection may take together.
@@ -38,104 +31,77 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A logged-in session (TYPE I), owned by one task at a time.
-#[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
 pub struct Session {
-    pub(super) ftp: Control,
+    control: ControlConnection,
     connection: Arc<FtpConnection>,
-    pub(super) known: Arc<Known>,
-    pub(super) features: Arc<Features>,
-    /// The server has to be told that names are UTF-8, once one is not ASCII.
-    pub(super) owes_utf8: bool,
+    profile: Arc<ServerProfile>,
+    features: Arc<ServerFeatures>,
+    /// Commands that the server has been found not to have; they are not sent again.
+    missing: Vec<Step>,
+    pipelining: Pipelining,
+    data_security: DataSecurity,
     peer: SocketAddr,
-    pub(super) tls: Option<SessionTls>,
-    /// A data connection has had its TLS.
-    pub(super) had_secure_data: bool,
-    /// The latest data connection was connected, so that what was wrong with it was its TLS.
-    pub(super) had_data_socket: bool,
-    /// Set before a command is written, cleared when its last reply has been read and fits. A future that
-    /// is dropped in between (timeout, cancellation) leaves it set.
-    pub(super) unfinished: bool,
-    pub(super) lacks: Lacks,
-    pub(super) ahead: Ahead,
+    /// The server has to be told that names are UTF-8, once one is not ASCII.
+    must_announce_utf8: bool,
     /// The directory logged in to, once it was asked for.
-    pub(super) home: Option<String>,
+    home: Option<String>,
     /// The algorithm of HASH; at first the one that FEAT marks.
-    pub(super) hash_algorithm: Option<Algorithm>,
+    hash_algorithm: Option<Algorithm>,
     tasks: u64,
-    /// A reply has come since the task began.
-    heard: bool,
-    idle_since: Instant,
     opened: Instant,
 }
 
 /// What a session begins with.
-pub(super) struct Opened {
-    pub ftp: Control,
+pub(super) struct LoggedIn {
+    pub control: ControlConnection,
     pub peer: SocketAddr,
     pub tls: Option<SessionTls>,
-    pub features: Arc<Features>,
-    /// How long the last reply took.
-    pub round_trip: Duration,
-}
-
-/// What the server has been found not to have; it is not asked again on this session.
-#[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent observations, not a state")]
-pub(super) struct Lacks {
-    /// Refused, or answered wrongly: PASV from now on.
-    pub epsv: bool,
-    /// Refused: PORT from now on.
-    pub eprt: bool,
-    pub size: bool,
-    pub mdtm: bool,
-    pub hash: bool,
+    pub features: Arc<ServerFeatures>,
 }
 
 impl Session {
-    /// [`Session::open_knowing`], for a single session.
+    /// [`Session::open_with`], for a single session.
     pub async fn open(connection: &FtpConnection) -> Result<Session, TryError> {
         login::open(connection, &Arc::default()).await
     }
 
     /// Connects, reads the greeting, agrees on TLS, logs in, sets TYPE I; each step has its deadline. What is
-    /// found out about the server is kept in `known` for the connection's next sessions.
+    /// found out about the server is kept in `profile` for the connection's next sessions.
     ///
     /// # Errors
     /// `connect_failed`, `timeout`, `auth_failed`, `tls_failed`, `server_busy`, `protocol_error`.
-    pub async fn open_knowing(connection: &FtpConnection, known: &Arc<Known>) -> Result<Session, TryError> {
-        login::open(connection, known).await
+    pub async fn open_with(
+        connection: &FtpConnection,
+        profile: &Arc<ServerProfile>,
+    ) -> Result<Session, TryError> {
+        login::open(connection, profile).await
     }
 
-    pub(super) fn new(opened: Opened, connection: &FtpConnection, known: &Arc<Known>) -> Session {
-        let now = Instant::now();
+    pub(super) fn new(
+        logged_in: LoggedIn,
+        connection: &FtpConnection,
+        profile: &Arc<ServerProfile>,
+    ) -> Session {
+        let LoggedIn { control, peer, tls, features } = logged_in;
+        let hash_algorithm = hash::current(&features);
+        let missing = if connection.disable_epsv { vec![Step::Epsv, Step::Eprt] } else { Vec::new() };
         Session {
-            ftp: opened.ftp,
-            ahead: Ahead::new(known, opened.round_trip),
-            lacks: Lacks {
-                epsv: connection.disable_epsv,
-                eprt: connection.disable_epsv,
-                size: false,
-                mdtm: false,
-                hash: false,
-            },
+            control,
+            missing,
+            pipelining: Pipelining::default(),
             connection: Arc::new(connection.clone()),
-            known: Arc::clone(known),
-            owes_utf8: !connection.disable_utf8
+            profile: Arc::clone(profile),
+            must_announce_utf8: !connection.disable_utf8
                 && connection.charset.is_none()
-                && opened.features.has("UTF8")
-                && known.takes_opts_utf8(),
-            hash_algorithm: hash::current(&opened.features),
-            features: opened.features,
-            peer: opened.peer,
-            tls: opened.tls,
-            had_secure_data: false,
-            had_data_socket: false,
-            opened: now,
-            unfinished: false,
+                && features.has("UTF8")
+                && profile.accepts_opts_utf8(),
+            features,
+            peer,
+            data_security: DataSecurity::new(tls),
             home: None,
+            hash_algorithm,
             tasks: 0,
-            heard: true,
-            idle_since: now,
+            opened: Instant::now(),
         }
     }
 
@@ -147,28 +113,25 @@ impl Session {
             || self.connection.max_session_transfers.is_some_and(|most| self.tasks >= most)
     }
 
-    /// False once an exchange was left unfinished (error, timeout, cancellation) or a reply did not fit:
-    /// such a session is never used again. Costs no round trip.
+    /// False while a reply is outstanding (also one whose wait timed out or was cancelled), and for good once a
+    /// reply did not fit: such a session is never used again. Costs no round trip.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
-        !self.unfinished && self.ahead.owed == 0
+    pub fn is_usable(&self) -> bool {
+        self.control.is_settled()
     }
 
-    /// Looks at the idle socket: readable means that the server has said 421 or closed it. No round trip.
+    /// Whether the idle session's socket is quiet: readable means that the server has said 421 or closed it. No
+    /// round trip.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        // Nobody else holds the control connection's lock, so one poll is enough.
-        let socket = pin!(tokio::task::unconstrained(self.ftp.get_ref()));
-        let Poll::Ready(socket) = socket.poll(&mut Context::from_waker(Waker::noop())) else { return false };
-        let looked = recv(&*socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        self.is_sound() && matches!(looked, Err(Errno::AGAIN | Errno::INTR))
+        self.is_usable() && self.control.is_quiet()
     }
 
     /// Asks the server whether it is still there (NOOP, at most five seconds). For sessions that have been
     /// idle for so long that a firewall may have forgotten them.
     pub async fn probe(&mut self) -> bool {
         let limit = PROBE_WITHIN.min(self.connection.timeouts.reply);
-        match self.exchange_within(Step::Noop, None, Wait::Reply, limit).await {
+        match self.exchange_within(&Command::plain(Step::Noop), Wait::Reply, limit).await {
             Ok(reply) if reply.is_done() => true,
             // Refused, but answered: it lives.
             Ok(reply) => (500..=502).contains(&reply.code),
@@ -176,26 +139,10 @@ impl Session {
         }
     }
 
-    /// Ends the session: QUIT where it is sound, then waits (two seconds at most) until the server has closed
-    /// its end, so that the server counts it no more. The socket is closed when this returns.
+    /// Ends the session: QUIT where it is usable, then waits (two seconds at most) until the server has closed
+    /// its end, so that the server does not count it any more. The socket is closed when this returns.
     pub async fn close(mut self) {
-        let ended = timeout(CLOSE_WITHIN, async {
-            if self.is_sound() && self.exchange_line("QUIT").await.is_err() {
-                return;
-            }
-            let socket = self.ftp.get_ref().await;
-            // Fails where the server has closed first: all the better.
-            let _ = SockRef::from(&*socket).shutdown(std::net::Shutdown::Write);
-            let mut rest = [0_u8; 1024];
-            while socket.readable().await.is_ok() {
-                match socket.try_read(&mut rest) {
-                    Ok(1..) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Ok(0) | Err(_) => return,
-                }
-            }
-        });
-        if ended.await.is_err() {
+        if timeout(CLOSE_WITHIN, self.control.quit()).await.is_err() {
             tracing::debug!(connection = self.connection.name, "the server did not close its end in time");
         }
     }
@@ -212,12 +159,12 @@ impl Session {
         Arc::clone(&self.connection)
     }
 
-    /// The command beyond RFC 959 by which data connections come about, where it is one.
+    /// The command beyond RFC 959 by which data connections are made, where it is one.
     #[must_use]
     pub fn data_command(&self) -> Option<&'static str> {
         match self.connection.network.data {
-            DataConnectionMode::Passive => (!self.lacks.epsv).then_some("EPSV"),
-            DataConnectionMode::Active { .. } => (!self.lacks.eprt).then_some("EPRT"),
+            DataConnectionMode::Passive => (!self.lacks(Step::Epsv)).then_some("EPSV"),
+            DataConnectionMode::Active { .. } => (!self.lacks(Step::Eprt)).then_some("EPRT"),
         }
     }
 
@@ -230,127 +177,223 @@ impl Session {
     /// When the last reply came.
     #[must_use]
     pub fn idle_since(&self) -> Instant {
-        self.idle_since
+        self.control.last_reply()
     }
 
     /// A task begins: until its first reply, a lost session is blamed on the time before (if there was any).
     pub(crate) fn begin_task(&mut self) {
         self.tasks += 1;
-        self.heard = false;
+        self.control.begin_task();
     }
 
     /// Sends a command and reads its reply. The reply may be a refusal: the caller judges it.
-    pub(super) async fn exchange(&mut self, step: Step, argument: Option<&str>) -> Result<Reply, Fault> {
-        self.exchange_within(step, argument, Wait::Reply, self.connection.timeouts.reply).await
-    }
-
-    /// The same with a line that is made already.
-    pub(super) async fn exchange_as(&mut self, step: Step, line: &str) -> Result<Reply, Fault> {
-        let waiting = || format!("the reply to {}", step.verb());
-        within(Wait::Reply, self.connection.timeouts.reply, waiting, self.exchange_line(line)).await?
+    pub(super) async fn exchange(&mut self, command: &Command) -> Result<Reply, Fault> {
+        self.exchange_within(command, Wait::Reply, self.connection.timeouts.reply).await
     }
 
     /// The same with another deadline.
     pub(super) async fn exchange_within(
         &mut self,
-        step: Step,
-        argument: Option<&str>,
+        command: &Command,
         wait: Wait,
         limit: Duration,
     ) -> Result<Reply, Fault> {
-        let line = command_line(step, argument)?;
-        let waiting = || format!("the reply to {}", step.verb());
-        self.speak_utf8(&line).await?;
-        within(wait, limit, waiting, self.exchange_line(&line)).await?
+        self.announce_utf8(&command.line).await?;
+        self.pipelining.next_command();
+        self.control.exchange(command, wait, limit).await
     }
 
-    pub(super) async fn exchange_line(&mut self, line: &str) -> Result<Reply, Fault> {
-        self.unfinished = true;
-        self.ahead.command_goes_out();
-        let begun = Instant::now();
-        let sent = self.ftp.custom_command(line, &[]).await;
-        self.ahead.took(begun.elapsed());
-        self.heard_reply(sent)
+    /// A command about a path, and its reply.
+    pub(super) async fn ask(&mut self, step: Step, path: &str) -> Result<Reply, TryError> {
+        let answered = match Command::with(step, path) {
+            Ok(command) => self.exchange(&command).await,
+            Err(fault) => Err(fault),
+        };
+        answered.map_err(|fault| self.fail(step, Some(path), &fault))
     }
 
-    /// Reads one more reply, the last of a transfer.
+    /// Writes commands in one burst. Their replies are outstanding, and read by [`Session::reply`].
+    pub(super) async fn send_burst(&mut self, commands: &[Command]) -> Result<(), Fault> {
+        self.pipelining.next_command();
+        self.control.send(commands).await
+    }
+
+    /// The next reply to what was sent in a burst.
+    pub(super) async fn reply(&mut self) -> Result<Reply, Fault> {
+        self.control.reply().await
+    }
+
+    /// The next `count` replies, none after a 421. Has no deadline.
+    pub(super) async fn replies(&mut self, count: usize) -> Result<Vec<Reply>, Fault> {
+        let mut replies: Vec<Reply> = Vec::with_capacity(count);
+        while replies.len() < count && replies.last().is_none_or(|reply| reply.code != 421) {
+            replies.push(self.control.reply_untimed().await?);
+        }
+        Ok(replies)
+    }
+
+    /// The reply that ends a transfer.
     pub(super) async fn final_reply(&mut self, limit: Duration) -> Result<Reply, Fault> {
         let waiting = || "the reply that ends the transfer".to_owned();
-        loop {
-            let read = within(Wait::Close, limit, waiting, self.ftp.read_response_in(&[])).await?;
-            let reply = self.heard_reply(read)?;
-            if !(reply.is_preliminary() && std::mem::take(&mut self.ahead.unaccepted)) {
-                return Ok(reply);
-            }
-        }
-    }
-
-    /// [`Session::final_reply`], and `work` beside it, for `longer` after that at most.
-    pub(super) async fn final_reply_beside(
-        &mut self,
-        limit: Duration,
-        work: impl Future<Output = ()>,
-        longer: Duration,
-    ) -> Result<Reply, Fault> {
-        let (mut work, mut reply) = (pin!(work), pin!(self.final_reply(limit)));
-        tokio::select! {
-            biased;
-            () = &mut work => reply.await,
-            reply = &mut reply => {
-                let _ = timeout(longer, work).await;
-                reply
-            }
-        }
-    }
-
-    /// Takes note of a reply. After a preliminary one the exchange goes on; after 421 the session is over.
-    pub(super) fn heard_reply(
-        &mut self,
-        read: Result<suppaftp::types::Response, suppaftp::FtpError>,
-    ) -> Result<Reply, Fault> {
-        let parse = |body: Vec<u8>| match self.connection.charset {
-            Some(charset) => Reply::parse(decode(charset, &body).as_bytes(), self.secret()),
-            None => Reply::parse(&body, self.secret()),
-        };
-        let reply = match read {
-            Ok(response) | Err(FtpError::UnexpectedResponse(response)) => {
-                parse(response.body).ok_or(Fault::Garbled)?
-            }
-            Err(error) => {
-                let fault = fault(error);
-                // Nothing was sent.
-                self.unfinished &= !matches!(fault, Fault::Unsendable);
-                return Err(fault);
-            }
-        };
-        self.unfinished = reply.is_preliminary() || reply.code == 421;
-        if !reply.is_preliminary() {
-            self.ahead.owed = self.ahead.owed.saturating_sub(1);
-        }
-        if reply.code != 421 {
-            self.heard = self.heard || !matches!(reply.code, 530);
-            self.idle_since = Instant::now();
+        let reply = within(Wait::Close, limit, waiting, self.control.final_reply()).await??;
+        if !reply.is_done() && !reply.is_refusal() {
+            self.retire("a reply that ends no transfer");
         }
         Ok(reply)
     }
 
-    /// The error of the step that failed. What was no refusal leaves the session in doubt.
+    /// The session is not to be used again, though every command may have been answered.
+    pub(super) fn retire(&mut self, why: &'static str) {
+        self.control.violated(why);
+    }
+
+    /// This end of the control connection.
+    pub(super) fn own_address(&self) -> std::io::Result<IpAddr> {
+        self.control.own_address()
+    }
+
+    pub(super) fn profile(&self) -> &ServerProfile {
+        &self.profile
+    }
+
+    pub(super) fn features(&self) -> &ServerFeatures {
+        &self.features
+    }
+
+    /// Whether the server has been found not to have this command.
+    pub(super) fn lacks(&self, step: Step) -> bool {
+        self.missing.contains(&step)
+    }
+
+    pub(super) fn found_missing(&mut self, step: Step) {
+        if !self.lacks(step) {
+            self.missing.push(step);
+        }
+    }
+
+    /// What was sent ahead on this session.
+    pub(super) fn pipelining(&mut self) -> &mut Pipelining {
+        &mut self.pipelining
+    }
+
+    pub(super) fn data_security(&mut self) -> &mut DataSecurity {
+        &mut self.data_security
+    }
+
+    /// Whether RETR or STOR of this path was sent with the end of the file before.
+    pub(crate) fn has_started(&self, path: &str) -> bool {
+        self.pipelining.has_started(path)
+    }
+
+    /// The directory logged in to: LIST goes by the current directory, and that is another one after each CWD.
+    pub(super) async fn home(&mut self) -> Result<String, TryError> {
+        if let Some(home) = &self.home {
+            return Ok(home.clone());
+        }
+        let answered = self.exchange(&Command::plain(Step::Pwd)).await;
+        let reply = answered.map_err(|fault| self.fail(Step::Pwd, None, &fault))?;
+        match reply.quoted_path() {
+            Some(home) if reply.code == 257 => {
+                self.home = Some(home.clone());
+                Ok(home)
+            }
+            _ => Err(self.fail(Step::Pwd, None, &Fault::Reply(reply))),
+        }
+    }
+
+    pub(super) fn hash_algorithm(&self) -> Option<Algorithm> {
+        self.hash_algorithm
+    }
+
+    pub(super) fn set_hash_algorithm(&mut self, algorithm: Algorithm) {
+        self.hash_algorithm = Some(algorithm);
+    }
+
+    /// Whether commands may be sent before the replies to earlier ones are in.
+    pub(super) fn may_pipeline(&self) -> bool {
+        self.profile.may_pipeline(self.control.round_trip())
+    }
+
+    /// No command is sent ahead any more on any session of the connection.
+    pub(super) fn pipelining_rejected(&self, what: &str) {
+        if self.profile.pipelining_rejected() {
+            let connection = &self.connection.name;
+            tracing::info!(
+                connection,
+                what,
+                "the server rejects pipelining: one command at a time from now on"
+            );
+        }
+    }
+
+    /// A path with characters beyond ASCII follows: see [`Session::announce_utf8`].
+    ///
+    /// # Errors
+    /// Those of any command.
+    pub(crate) async fn announce_utf8_for(&mut self, path: &str) -> Result<(), TryError> {
+        let announced = self.announce_utf8(path).await;
+        announced.map_err(|fault| self.fail(Step::Opts, Some(path), &fault))
+    }
+
+    /// Whether a path can be sent without [`Session::announce_utf8_for`].
+    pub(super) fn may_send_at_once(&self, path: &str) -> bool {
+        path.is_ascii() || !self.must_announce_utf8
+    }
+
+    /// Before the first name that is not ASCII: `OPTS UTF8 ON`, without which IIS, for one, takes UTF-8 for its
+    /// own code page. A server that refuses may well speak UTF-8 all the same, and is not asked again.
+    pub(super) async fn announce_utf8(&mut self, name: &str) -> Result<(), Fault> {
+        if self.may_send_at_once(name) {
+            return Ok(());
+        }
+        self.must_announce_utf8 = false;
+        let opts = Command::with(Step::Opts, "ON")?;
+        let clnt = Command::with(Step::Clnt, "ftp-pooler")?;
+        self.pipelining.next_command();
+        let limit = self.connection.timeouts.reply;
+        if self.control.exchange(&opts, Wait::Reply, limit).await?.is_done() {
+            return Ok(());
+        }
+        // Some want to know their client first.
+        if self.features.has("CLNT") {
+            self.control.exchange(&clnt, Wait::Reply, limit).await?;
+            if self.control.exchange(&opts, Wait::Reply, limit).await?.is_done() {
+                return Ok(());
+            }
+        }
+        self.profile.opts_utf8_refused();
+        Ok(())
+    }
+
+    /// The error of the step that failed.
     pub(super) fn fail(&mut self, step: Step, path: Option<&str>, fault: &Fault) -> TryError {
         match fault {
-            Fault::Reply(reply) if reply.is_refusal() => {}
-            Fault::Unsendable => {}
-            _ => self.unfinished = true,
+            Fault::Reply(reply) if !reply.is_refusal() => {
+                self.retire("a reply that does not fit its command");
+            }
+            Fault::Garbled => self.retire("what came is no reply"),
+            _ => {}
         }
         let server = format!("{}:{}", self.connection.host, self.connection.port);
-        let stale = self.tasks > 1 && !self.heard;
+        let stale = self.tasks > 1 && !self.control.was_answered();
         let renewable = self.renews_tls(fault);
-        let mut error = classify(At { step, server: &server, path, stale, renewable }, fault);
-        if self.refused_for_haste(step, fault) {
-            self.objected(&error.failure.message);
+        let mut error = classify(ErrorContext { step, server: &server, path, stale, renewable }, fault);
+        if self.pipelining.was_refused(step, fault) {
+            self.pipelining_rejected(&error.failure.message);
             error.remedy = Remedy::FreshSession;
         }
         if error.remedy == Remedy::FreshSession {
-            self.unfinished = true;
+            self.retire("an error that a fresh session may mend");
+        }
+        error
+    }
+
+    /// [`Session::fail`], and what the server said once its data connection was gone.
+    pub(super) fn fail_at(&mut self, path: &str, at: StepFault) -> TryError {
+        let mut error = self.fail(at.step, Some(path), &at.fault);
+        if let Some(reply) = at.afterwards {
+            error.failure.ftp_code = Some(reply.code);
+            error.failure.message = format!("{}; the server said {reply}", error.failure.message);
         }
         error
     }
@@ -358,35 +401,14 @@ impl Session {
     /// Whether a data connection failed for its TLS in a way that a new session can mend: where this one's has
     /// grown too old to be resumed, or where the server does not resume TLS 1.3, which is remembered.
     fn renews_tls(&self, fault: &Fault) -> bool {
-        let Some(tls) = &self.tls else { return false };
-        let is_about_tls = match fault {
-            Fault::Reply(reply) => reply.code == 522 || reply.code == 425 && self.had_data_socket,
-            Fault::Tls(_) | Fault::NotTls => true,
-            _ => false,
-        };
-        if is_about_tls && tls.is_13() && !self.known.is_tls12_only() {
+        let Some(is_13) = self.data_security.blames_tls(fault) else { return false };
+        if is_13 && !self.profile.is_tls12_only() {
             let connection = &self.connection.name;
             tracing::info!(connection, "the server does not resume TLS 1.3 sessions: TLS 1.2 from now on");
-            self.known.only_tls12();
+            self.profile.use_only_tls12();
             return true;
         }
-        is_about_tls && self.had_secure_data
-    }
-
-    /// [`Session::fail`], and what the server said once its data connection was gone.
-    pub(super) fn fail_at(&mut self, path: &str, at: StepFault) -> TryError {
-        let mut error = self.fail(at.step, Some(path), &at.fault);
-        if let Some(reply) = at.afterwards {
-            // The data connection broke, but the control connection told the end of it.
-            self.unfinished = !(reply.is_done() || reply.is_refusal() && reply.code != 421);
-            error.failure.ftp_code = Some(reply.code);
-            error.failure.message = format!("{}; the server said {reply}", error.failure.message);
-        }
-        error
-    }
-
-    fn secret(&self) -> &str {
-        self.connection.pass.expose_secret()
+        self.data_security.was_secured()
     }
 }
 
@@ -395,21 +417,8 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("connection", &self.connection.name)
             .field("peer", &self.peer)
-            .field("sound", &self.is_sound())
+            .field("replies", &self.control.replies())
             .field("tasks", &self.tasks)
             .finish_non_exhaustive()
     }
-}
-
-/// The line of a command, without its end. vsftpd turns NUL into a line feed, so NUL is refused too.
-pub(super) fn command_line(step: Step, argument: Option<&str>) -> Result<String, Fault> {
-    match argument {
-        Some(argument) if !is_sendable(argument) => Err(Fault::Unsendable),
-        Some(argument) => Ok(format!("{} {argument}", step.verb())),
-        None => Ok(step.verb().to_owned()),
-    }
-}
-
-pub(super) fn is_sendable(text: &str) -> bool {
-    !text.contains(['\0', '\r', '\n'])
 }

@@ -2,8 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, Result,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, Result,
 };
 
 /// A kind of metric that can be made of a declaration.
@@ -35,7 +35,6 @@ macro_rules! declare_kinds {
 }
 
 declare_kinds! {
-    Counter: |opts, _labels, _buckets| Counter::with_opts(opts);
     Gauge: |opts, _labels, _buckets| Gauge::with_opts(opts);
     IntCounter: |opts, _labels, _buckets| IntCounter::with_opts(opts);
     IntCounterVec: |opts, labels, _buckets| IntCounterVec::new(opts, labels);

@@ -196,7 +196,7 @@ impl Metrics {
         let is_right = result != ReloadResult::Refused;
         series.config_valid.set(is_right.into());
         if is_right {
-            series.config_read.set(super::process::now_seconds());
+            series.config_read.set(service_kit::metrics::unix_seconds());
         }
     }
 

@@ -73,7 +73,7 @@ impl Metrics {
         let (connections, retired) = self.inner.connections.sorted();
         let connections: Vec<_> = connections.iter().map(|connection| connection.snapshot()).collect();
         Snapshot {
-            started_at: series.process_start.get(),
+            started_at: self.inner.process.started_at(),
             held_tasks: now(&series.held_tasks),
             held_bytes: now(&series.held_bytes),
             assigned_partitions: now(&series.partitions_assigned),

@@ -83,9 +83,13 @@ fn every_declared_metric_is_scraped_with_help_and_type() {
     let text = told().encode();
     let families = families(&text);
     let scraped: BTreeSet<_> = families.keys().map(String::as_str).collect();
-    let declared: BTreeSet<_> = Series::NAMES.iter().copied().collect();
+    let declared: BTreeSet<_> = Series::NAMES.iter().chain(ProcessMetrics::NAMES).copied().collect();
     assert_eq!(scraped, declared);
-    assert_eq!(declared.len(), Series::NAMES.len(), "no name is declared twice");
+    assert_eq!(
+        declared.len(),
+        Series::NAMES.len() + ProcessMetrics::NAMES.len(),
+        "no name is declared twice"
+    );
     for (name, family) in &families {
         assert!(family.help.ends_with('.'), "{name}: the help is a sentence: {:?}", family.help);
         assert!(!family.help.contains("  ") && !family.help.starts_with(' '), "{name}: {:?}", family.help);

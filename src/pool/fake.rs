@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::Connect;
+use super::SessionConnector;
 use crate::config::{self, FtpConnection, SessionTimeouts};
 use crate::failure::{Code, Failure, Remedy, TryError};
 
 /// What a login does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Login {
+pub(crate) enum FakeLogin {
     Accept,
     /// It accepts and never speaks.
     Hang,
@@ -24,20 +24,20 @@ pub(crate) enum Login {
 /// All servers there are, one for each connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeServers {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FakeState>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    servers: HashMap<String, Server>,
+struct FakeState {
+    servers: HashMap<String, FakeServer>,
     open: usize,
     peak: usize,
     goodbye: Duration,
 }
 
 #[derive(Debug, Default)]
-struct Server {
-    login: Option<Login>,
+struct FakeServer {
+    login: Option<FakeLogin>,
     connects: usize,
     logins: usize,
     open: usize,
@@ -46,7 +46,7 @@ struct Server {
 }
 
 impl FakeServers {
-    pub fn on_login(&self, connection: &str, login: Login) {
+    pub fn on_login(&self, connection: &str, login: FakeLogin) {
         self.server(connection, |server| server.login = Some(login));
     }
 
@@ -83,11 +83,11 @@ impl FakeServers {
         self.state.lock().unwrap().peak
     }
 
-    fn server<R>(&self, connection: &str, f: impl FnOnce(&mut Server) -> R) -> R {
+    fn server<R>(&self, connection: &str, f: impl FnOnce(&mut FakeServer) -> R) -> R {
         f(self.state.lock().unwrap().servers.entry(connection.to_owned()).or_default())
     }
 
-    fn connect(&self, connection: &str) -> (Socket, Login) {
+    fn connector(&self, connection: &str) -> (FakeSocket, FakeLogin) {
         let mut state = self.state.lock().unwrap();
         state.open += 1;
         state.peak = state.peak.max(state.open);
@@ -95,19 +95,19 @@ impl FakeServers {
         server.connects += 1;
         server.open += 1;
         server.peak = server.peak.max(server.open);
-        let login = server.login.clone().unwrap_or(Login::Accept);
-        (Socket { connection: connection.to_owned(), servers: self.clone() }, login)
+        let login = server.login.clone().unwrap_or(FakeLogin::Accept);
+        (FakeSocket { connection: connection.to_owned(), servers: self.clone() }, login)
     }
 }
 
 /// Open until dropped.
 #[derive(Debug)]
-struct Socket {
+struct FakeSocket {
     connection: String,
     servers: FakeServers,
 }
 
-impl Drop for Socket {
+impl Drop for FakeSocket {
     fn drop(&mut self) {
         self.servers.server(&self.connection, |server| server.open -= 1);
         self.servers.state.lock().unwrap().open -= 1;
@@ -123,27 +123,27 @@ pub(crate) struct FakeSession {
     /// Whom it was logged in as.
     pub user: String,
     /// The numbers of all sessions that were opened with the same settings.
-    pub known: Arc<Mutex<Vec<usize>>>,
+    pub server_profile: Arc<Mutex<Vec<usize>>>,
     alive: Arc<AtomicBool>,
-    _socket: Socket,
+    _socket: FakeSocket,
 }
 
-impl Connect for FakeServers {
+impl SessionConnector for FakeServers {
     type Session = FakeSession;
-    type Known = Mutex<Vec<usize>>;
+    type ServerProfile = Mutex<Vec<usize>>;
 
     async fn open(
         &self,
         connection: &FtpConnection,
-        known: &Arc<Mutex<Vec<usize>>>,
+        server_profile: &Arc<Mutex<Vec<usize>>>,
     ) -> Result<FakeSession, TryError> {
-        let (socket, login) = self.connect(&connection.name);
+        let (socket, login) = self.connector(&connection.name);
         tokio::time::sleep(Duration::from_millis(10)).await;
         match login {
-            Login::Accept => {}
-            Login::Panic => panic!("a bug in open"),
-            Login::Refuse(error) => return Err(error),
-            Login::Hang => {
+            FakeLogin::Accept => {}
+            FakeLogin::Panic => panic!("a bug in open"),
+            FakeLogin::Refuse(error) => return Err(error),
+            FakeLogin::Hang => {
                 tokio::time::sleep(connection.timeouts.login).await;
                 return Err(try_error(Code::Timeout, Remedy::OpenBreaker));
             }
@@ -154,9 +154,9 @@ impl Connect for FakeServers {
             server.logins += 1;
             server.logins
         });
-        known.lock().unwrap().push(number);
-        let (user, known) = (connection.user.clone(), Arc::clone(known));
-        Ok(FakeSession { number, sound: true, expired: false, user, known, alive, _socket: socket })
+        server_profile.lock().unwrap().push(number);
+        let (user, server_profile) = (connection.user.clone(), Arc::clone(server_profile));
+        Ok(FakeSession { number, sound: true, expired: false, user, server_profile, alive, _socket: socket })
     }
 
     fn is_sound(&self, session: &FakeSession) -> bool {

@@ -7,73 +7,87 @@ use std::sync::Arc;
 use deadpool::managed::Object;
 use tokio::time::Instant;
 
-use super::connect::Connect;
-use super::desk::Desk;
-use super::manager::{Manager, Pooled};
+use super::accounting::SessionAccounting;
+use super::connector::SessionConnector;
+use super::manager::{PooledSession, SessionManager};
+use super::shared_accounting::SharedAccounting;
 use crate::metrics::Closed;
 
-/// A logged-in session in use by one lane. Dropped, it goes back to its pool if it is sound and wanted;
-/// otherwise it is closed, and counts until its socket is.
-pub struct Leased<C: Connect> {
-    object: Option<Object<Manager<C>>>,
-    connect: Arc<C>,
-    desk: Arc<Desk>,
+/// A logged-in session in use by one worker. When dropped, it returns to its pool if it is sound and wanted;
+/// otherwise it is closed, and counts until its socket is closed.
+pub struct LeasedSession<C: SessionConnector> {
+    object: Option<Object<SessionManager<C>>>,
+    connector: Arc<C>,
+    accounting: Arc<SharedAccounting>,
     since: Instant,
-    fate: Option<Closed>,
+    close_reason: Option<Closed>,
 }
 
-impl<C: Connect> Leased<C> {
-    pub(super) fn new(object: Object<Manager<C>>, connect: Arc<C>, desk: Arc<Desk>) -> Self {
-        Leased { object: Some(object), connect, desk, since: Instant::now(), fate: None }
+impl<C: SessionConnector> LeasedSession<C> {
+    pub(super) fn new(
+        object: Object<SessionManager<C>>,
+        connector: Arc<C>,
+        accounting: Arc<SharedAccounting>,
+    ) -> Self {
+        LeasedSession {
+            object: Some(object),
+            connector,
+            accounting,
+            since: Instant::now(),
+            close_reason: None,
+        }
     }
 
-    /// False once an exchange was left unfinished, or it is too old: drop it, and it is closed.
+    /// Whether it may carry another command: no exchange was left unfinished, and it is not too old.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.fate.is_none() && self.connect.is_sound(self) && !self.connect.is_expired(self)
+        self.close_reason.is_none() && self.connector.is_sound(self) && !self.connector.is_expired(self)
     }
 
-    /// Whether the session must be given up now, between two files: another connection waits for room
-    /// and would have fewer sessions, the server bears no more of them, or its connection has other settings
-    /// by now. If so it is promised to the waiter: drop it at once.
-    pub fn yields(&mut self) -> bool {
-        let reason = self.desk.yields(self.pooled().permit(), self.since.elapsed());
+    /// Whether the session must be given up now, between two files: another connection waits for capacity and
+    /// has fewer sessions, the server accepts no more of them, or its connection has been reconfigured. If so,
+    /// its place is promised to the waiter: drop it at once.
+    pub fn must_yield(&mut self) -> bool {
+        let held = self.since.elapsed();
+        let reason =
+            self.pooled().permit().update(|accounting, session| accounting.must_yield(session, held));
         let reason = reason.or(self.is_outdated().then_some(Closed::Replaced));
-        self.fate = self.fate.or(reason);
+        self.close_reason = self.close_reason.or(reason);
         reason.is_some()
     }
 
-    /// Its connection has other settings by now, or is no more: what happens on it tells nothing of these.
+    /// Whether its connection has been reconfigured or removed: what happens on it says nothing of the present
+    /// settings.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         self.pooled().version().is_outdated()
     }
 
-    /// Closes the session, whatever it says of itself.
+    /// Closes the session, even if it seems sound.
     pub fn throw_away(mut self) {
-        self.fate = Some(Closed::InDoubt);
+        self.close_reason = Some(Closed::InDoubt);
     }
 
-    fn object(&self) -> &Object<Manager<C>> {
+    fn object(&self) -> &Object<SessionManager<C>> {
         match &self.object {
             Some(object) => object,
             None => unreachable!("only drop takes the object"),
         }
     }
 
-    fn pooled(&self) -> &Pooled<C> {
+    fn pooled(&self) -> &PooledSession<C> {
         self.object()
     }
 
-    /// Puts a sound session back; otherwise says why it must be closed.
-    fn put_back(&mut self) -> Option<Closed> {
-        if self.fate.is_some() {
-            return self.fate;
+    /// Returns a sound session to its pool; otherwise says why it must be closed.
+    fn return_to_pool(&mut self) -> Option<Closed> {
+        if self.close_reason.is_some() {
+            return self.close_reason;
         }
-        if !self.connect.is_sound(self) {
+        if !self.connector.is_sound(self) {
             return Some(Closed::InDoubt);
         }
-        if self.connect.is_expired(self) {
+        if self.connector.is_expired(self) {
             return Some(Closed::Aged);
         }
         if self.is_outdated() {
@@ -81,22 +95,22 @@ impl<C: Connect> Leased<C> {
         }
         let permit = self.pooled().permit();
         let (connection, session) = (Arc::clone(permit.connection()), permit.session());
-        let desk = Arc::clone(&self.desk);
-        desk.rest((&connection, session), || self.object = None)
+        let accounting = Arc::clone(&self.accounting);
+        accounting.make_idle((&connection, session), || self.object = None)
     }
 }
 
-impl<C: Connect> Drop for Leased<C> {
+impl<C: SessionConnector> Drop for LeasedSession<C> {
     fn drop(&mut self) {
-        let Some(reason) = self.put_back() else { return };
+        let Some(reason) = self.return_to_pool() else { return };
         let Some(object) = self.object.take() else { return };
         let pooled = Object::take(object);
-        self.desk.doom(pooled.permit());
+        pooled.permit().update(SessionAccounting::begin_closing);
         pooled.close_for(reason);
     }
 }
 
-impl<C: Connect> Deref for Leased<C> {
+impl<C: SessionConnector> Deref for LeasedSession<C> {
     type Target = C::Session;
 
     fn deref(&self) -> &C::Session {
@@ -104,7 +118,7 @@ impl<C: Connect> Deref for Leased<C> {
     }
 }
 
-impl<C: Connect> DerefMut for Leased<C> {
+impl<C: SessionConnector> DerefMut for LeasedSession<C> {
     fn deref_mut(&mut self) -> &mut C::Session {
         match &mut self.object {
             Some(object) => object.session_mut(),
@@ -113,9 +127,12 @@ impl<C: Connect> DerefMut for Leased<C> {
     }
 }
 
-impl<C: Connect> fmt::Debug for Leased<C> {
+impl<C: SessionConnector> fmt::Debug for LeasedSession<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let session = self.object.as_ref().map(|object| object.id());
-        f.debug_struct("Leased").field("session", &session).field("fate", &self.fate).finish_non_exhaustive()
+        f.debug_struct("LeasedSession")
+            .field("session", &session)
+            .field("close_reason", &self.close_reason)
+            .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! What deadpool asks of us: opening a session, and judging an idle one before it is used again.
+//! What deadpool needs: opens sessions, and checks an idle one before it is reused.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,125 +7,136 @@ use std::time::Duration;
 use deadpool::managed::{self, RecycleError, RecycleResult};
 use tokio::time::timeout;
 
-use super::connect::Connect;
-use super::desk::{Desk, Permit};
-use super::room::SessionId;
-use super::settings::{Settings, Version};
+use super::accounting::{SessionAccounting, SessionId};
+use super::connector::SessionConnector;
+use super::settings::{SessionSettings, SettingsVersion};
+use super::shared_accounting::{SessionPermit, SharedAccounting};
 use crate::config::FtpConnection;
 use crate::failure::{Remedy, TryError};
 use crate::metrics::{Closed, Metrics};
 
-/// A session's close ends after this in any case; its permit comes back then at the latest.
+/// Closing a session takes this long at most; its permit is given back then at the latest.
 pub(super) const CLOSE_BOUND: Duration = Duration::from_secs(5);
 
 tokio::task_local! {
-    /// The permit for the session that [`Manager::create`] is about to open. deadpool knows nothing of
+    /// The permit for the session that [`SessionManager::create`] is about to open. deadpool knows nothing of
     /// permits, and calls `create` from within the `get` that this is set for.
-    pub(super) static PERMIT: Cell<Option<Permit>>;
+    pub(super) static PERMIT: Cell<Option<SessionPermit>>;
 }
 
-/// Opens and judges the sessions of one connection.
-pub(super) struct Manager<C: Connect> {
-    connect: Arc<C>,
-    settings: Mutex<Arc<Settings<C::Known>>>,
-    desk: Arc<Desk>,
+/// Opens and checks the sessions of one connection.
+pub(super) struct SessionManager<C: SessionConnector> {
+    connector: Arc<C>,
+    settings: Mutex<Arc<SessionSettings<C::ServerProfile>>>,
+    accounting: Arc<SharedAccounting>,
     metrics: Metrics,
 }
 
-impl<C: Connect> Manager<C> {
-    pub fn new(connect: Arc<C>, connection: Arc<FtpConnection>, desk: Arc<Desk>, metrics: Metrics) -> Self {
-        Manager { connect, settings: Mutex::new(Settings::new(connection)), desk, metrics }
+impl<C: SessionConnector> SessionManager<C> {
+    pub fn new(
+        connector: Arc<C>,
+        connection: Arc<FtpConnection>,
+        accounting: Arc<SharedAccounting>,
+        metrics: Metrics,
+    ) -> Self {
+        SessionManager {
+            connector,
+            settings: Mutex::new(SessionSettings::new(connection)),
+            accounting,
+            metrics,
+        }
     }
 
     /// What sessions are opened with now.
-    pub fn settings(&self) -> Arc<Settings<C::Known>> {
+    pub fn settings(&self) -> Arc<SessionSettings<C::ServerProfile>> {
         Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on sessions are opened with these; nothing that the earlier ones found out is known to them.
+    /// Sessions are opened with these from now on, and know nothing that earlier ones have learned of the server.
     pub fn replace(&self, connection: Arc<FtpConnection>) {
         let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        settings.version().outdate();
-        *settings = Settings::new(connection);
+        settings.version().mark_outdated();
+        *settings = SessionSettings::new(connection);
     }
 }
 
 /// Why there is no session.
 #[derive(Debug)]
 pub(super) enum CreateError {
-    /// None is idle, and this `get` has no permit to open one.
+    /// No session is idle, and this `get` has no permit to open one.
     NoPermit,
     Try(TryError),
 }
 
-impl<C: Connect> managed::Manager for Manager<C> {
-    type Type = Pooled<C>;
+impl<C: SessionConnector> managed::Manager for SessionManager<C> {
+    type Type = PooledSession<C>;
     type Error = CreateError;
 
-    async fn create(&self) -> Result<Pooled<C>, CreateError> {
+    async fn create(&self) -> Result<PooledSession<C>, CreateError> {
         // Declared before the session and so dropped after it, also when this future is dropped.
         let permit = PERMIT.try_with(Cell::take).ok().flatten().ok_or(CreateError::NoPermit)?;
         let settings = self.settings();
-        let session = match self.connect.open(settings.connection(), settings.known()).await {
+        let session = match self.connector.open(settings.connection(), settings.server_profile()).await {
             Ok(session) => session,
             Err(error) => {
                 if error.remedy == Remedy::LowerLimit && !settings.version().is_outdated() {
-                    self.desk.lower_limit(permit.connection());
+                    self.accounting.lower_limit(permit.connection());
                 }
                 return Err(CreateError::Try(error));
             }
         };
-        self.desk.opened(&permit);
+        permit.update(SessionAccounting::opened);
         self.metrics.session_opened(permit.connection());
-        Ok(Pooled {
-            open: Some(Open { session, permit }),
+        Ok(PooledSession {
+            open: Some(OpenSession { session, permit }),
             version: settings.version().clone(),
             close_reason: Closed::MadeRoom,
-            connect: Arc::clone(&self.connect),
+            connector: Arc::clone(&self.connector),
             metrics: self.metrics.clone(),
         })
     }
 
-    async fn recycle(&self, pooled: &mut Pooled<C>, _: &managed::Metrics) -> RecycleResult<CreateError> {
+    async fn recycle(
+        &self,
+        pooled: &mut PooledSession<C>,
+        _: &managed::Metrics,
+    ) -> RecycleResult<CreateError> {
         let Some(open) = &pooled.open else { return Err(RecycleError::message("closed")) };
-        if !self.desk.claim(&open.permit) {
-            return Err(RecycleError::message("about to be closed")); // for room or for age, by the desk
+        if !open.permit.update(SessionAccounting::claim) {
+            return Err(RecycleError::message("about to be closed")); // evicted or expired
         }
-        if !self.connect.is_sound(&open.session) || !self.connect.is_alive(&open.session) {
-            self.desk.doom(&open.permit);
-            pooled.close_reason = Closed::Dead;
-            return Err(RecycleError::message("ended by the server"));
-        }
-        if pooled.version.is_outdated() {
-            self.desk.doom(&open.permit);
-            pooled.close_reason = Closed::Replaced;
-            return Err(RecycleError::message("of other settings"));
-        }
-        if self.connect.is_expired(&open.session) {
-            self.desk.doom(&open.permit);
-            pooled.close_reason = Closed::Aged;
-            return Err(RecycleError::message("too old"));
-        }
-        Ok(())
+        let is_usable = self.connector.is_sound(&open.session) && self.connector.is_alive(&open.session);
+        let (reason, message) = if !is_usable {
+            (Closed::Dead, "ended by the server")
+        } else if pooled.version.is_outdated() {
+            (Closed::Replaced, "of previous settings")
+        } else if self.connector.is_expired(&open.session) {
+            (Closed::Aged, "too old")
+        } else {
+            return Ok(());
+        };
+        open.permit.update(SessionAccounting::begin_closing);
+        pooled.close_reason = reason;
+        Err(RecycleError::message(message))
     }
 }
 
-/// A session as deadpool keeps it. Dropped, it is closed in a task of its own, which is bounded.
-pub(super) struct Pooled<C: Connect> {
-    open: Option<Open<C::Session>>,
-    version: Version,
+/// A session as deadpool keeps it. When dropped, it is closed in a task of its own, within a bounded time.
+pub(super) struct PooledSession<C: SessionConnector> {
+    open: Option<OpenSession<C::Session>>,
+    version: SettingsVersion,
     close_reason: Closed,
-    connect: Arc<C>,
+    connector: Arc<C>,
     metrics: Metrics,
 }
 
-/// The permit stands after the socket, and so is dropped after it.
-struct Open<S> {
+/// The permit is declared after the session, and so is dropped after its socket.
+struct OpenSession<S> {
     session: S,
-    permit: Permit,
+    permit: SessionPermit,
 }
 
-impl<C: Connect> Pooled<C> {
+impl<C: SessionConnector> PooledSession<C> {
     pub fn session(&self) -> &C::Session {
         &self.open().session
     }
@@ -142,12 +153,12 @@ impl<C: Connect> Pooled<C> {
         self.close_reason = reason;
     }
 
-    /// Of the settings that it was opened with.
-    pub fn version(&self) -> &Version {
+    /// The version of the settings that it was opened with.
+    pub fn version(&self) -> &SettingsVersion {
         &self.version
     }
 
-    pub fn permit(&self) -> &Permit {
+    pub fn permit(&self) -> &SessionPermit {
         &self.open().permit
     }
 
@@ -155,7 +166,7 @@ impl<C: Connect> Pooled<C> {
         self.open().permit.session()
     }
 
-    fn open(&self) -> &Open<C::Session> {
+    fn open(&self) -> &OpenSession<C::Session> {
         match &self.open {
             Some(open) => open,
             None => unreachable!("only drop takes the session"),
@@ -163,19 +174,19 @@ impl<C: Connect> Pooled<C> {
     }
 }
 
-impl<C: Connect> Drop for Pooled<C> {
+impl<C: SessionConnector> Drop for PooledSession<C> {
     fn drop(&mut self) {
-        let Some(Open { session, permit }) = self.open.take() else { return };
+        let Some(OpenSession { session, permit }) = self.open.take() else { return };
         self.metrics.session_closed(permit.connection(), self.close_reason);
-        let connect = Arc::clone(&self.connect);
-        let handle = permit.desk().handle.clone();
-        handle.spawn(close(connect, session, permit));
+        let connector = Arc::clone(&self.connector);
+        let handle = permit.accounting().handle.clone();
+        handle.spawn(close(connector, session, permit));
     }
 }
 
-async fn close<C: Connect>(connect: Arc<C>, session: C::Session, permit: Permit) {
-    if timeout(CLOSE_BOUND, connect.close(session)).await.is_err() {
-        tracing::warn!(connection = %permit.connection(), "a session did not close in time; its socket is dropped");
+async fn close<C: SessionConnector>(connector: Arc<C>, session: C::Session, permit: SessionPermit) {
+    if timeout(CLOSE_BOUND, connector.close(session)).await.is_err() {
+        tracing::warn!(connection = %permit.connection(), "session did not close in time; dropping its socket");
     }
     drop(permit); // after the socket
 }

@@ -1,18 +1,30 @@
-//! Logged-in sessions, by connection: never more of them than allowed, and none in doubt.
+//! Logged-in sessions, by connection: never more of them than allowed, and none whose state is in doubt.
 //!
-//! [`Pool::reserve`] gives a session that is warm, or the permission to open one. The idle sessions of
-//! a connection lie in a deadpool pool; who may open one, who waits and whose idle session makes room
-//! is decided by the accounting in `room`, which counts every session until its socket is closed.
-//! A session is thrown away in one place: the `drop` of [`Leased`].
+//! ```text
+//! connector          how a session is opened, checked and closed: the seam to `ftp`
+//! settings           what sessions are opened with, until a connection is reconfigured
+//! accounting         who may open a session, who waits, which idle session makes room: pure
+//!   account          one connection's sessions, waiters and limits
+//!   connections      connections that are added, reconfigured and removed
+//!   limit            how many sessions a server accepts: lowered, raised again
+//! shared_accounting  the accounting behind its lock: grants, permits, evictions
+//! manager            what deadpool needs: opens, and checks an idle session before it is reused
+//! leased             a session in use; the one place where a session is thrown away
+//! ```
+//!
+//! [`SessionPool::reserve`] gives a session that is warm, or the permission to open one. The idle sessions of
+//! a connection are kept in a deadpool pool; who may open one, who waits and whose idle session makes room
+//! is decided by `accounting`, which counts every session until its socket is closed.
+//! A session is thrown away in one place: the `drop` of [`LeasedSession`].
 
-mod connect;
-mod desk;
+mod accounting;
+mod connector;
 #[cfg(test)]
 pub(crate) mod fake;
 mod leased;
 mod manager;
-mod room;
 mod settings;
+mod shared_accounting;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -26,12 +38,12 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-pub use connect::{Connect, Ftp};
-use desk::{Desk, Eviction, Grant, Permit};
-pub use leased::Leased;
-use manager::{CreateError, Manager, PERMIT};
-use room::Room;
-pub use settings::Version;
+use accounting::SessionAccounting;
+pub use connector::{FtpConnector, SessionConnector};
+pub use leased::LeasedSession;
+use manager::{CreateError, PERMIT, SessionManager};
+pub use settings::SettingsVersion;
+use shared_accounting::{Eviction, SessionPermit, SharedAccounting, WaiterGrant};
 
 use crate::config::{self, FtpConnection};
 use crate::failure::{Code, Failure, Remedy, TryError};
@@ -41,17 +53,17 @@ use crate::metrics::{Closed, Metrics};
 const TICK: Duration = Duration::from_secs(1);
 
 /// The pod's sessions. Cheap to clone.
-pub struct Pool<C: Connect = Ftp> {
-    shared: Arc<Shared<C>>,
+pub struct SessionPool<C: SessionConnector = FtpConnector> {
+    shared: Arc<PoolInner<C>>,
 }
 
-/// What [`Pool::reserve`] found.
+/// What [`SessionPool::reserve`] found.
 #[derive(Debug)]
-pub enum Reservation<C: Connect> {
+pub enum Reservation<C: SessionConnector> {
     /// A session that was idle.
-    Warm(Leased<C>),
+    Idle(LeasedSession<C>),
     /// Room for a new one.
-    Vacant(Vacancy<C>),
+    MayOpen(OpenPermit<C>),
 }
 
 /// Why nothing can be reserved.
@@ -63,21 +75,21 @@ pub enum ReserveError {
     Closed,
 }
 
-impl<C: Connect> Pool<C> {
+impl<C: SessionConnector> SessionPool<C> {
     /// A pool for these connections; its caps are `limits.max_sessions_per_pod` and each connection's
     /// `max_sessions`. Call it within a tokio runtime, on which sessions will be closed.
     pub fn new(
         limits: &config::PoolConfig,
         connections: impl IntoIterator<Item = Arc<FtpConnection>>,
-        connect: C,
+        connector: C,
         metrics: &Metrics,
     ) -> Self {
-        let room = Room::new(limits.max_sessions_per_pod, [], Instant::now());
-        let (desk, evicted) = Desk::new(room, metrics.clone(), Handle::current());
-        let (connect, metrics) = (Arc::new(connect), metrics.clone());
-        let shared = Arc::new(Shared { shelves: RwLock::default(), desk, connect, metrics });
-        tokio::spawn(keep(Arc::downgrade(&shared), evicted, limits.session_timeout));
-        let pool = Pool { shared };
+        let accounting = SessionAccounting::new(limits.max_sessions_per_pod, [], Instant::now());
+        let (accounting, evicted) = SharedAccounting::new(accounting, metrics.clone(), Handle::current());
+        let (connector, metrics) = (Arc::new(connector), metrics.clone());
+        let shared = Arc::new(PoolInner { connections: RwLock::default(), accounting, connector, metrics });
+        tokio::spawn(maintain(Arc::downgrade(&shared), evicted, limits.session_timeout));
+        let pool = SessionPool { shared };
         for connection in connections {
             pool.add(connection);
         }
@@ -89,184 +101,188 @@ impl<C: Connect> Pool<C> {
         let shared = &self.shared;
         let name: Arc<str> = Arc::from(&*connection.name);
         self.set_limits(&connection);
-        let (connect, desk, metrics) = (&shared.connect, &shared.desk, &shared.metrics);
-        let manager = Manager::new(Arc::clone(connect), connection, Arc::clone(desk), metrics.clone());
-        let shelf = Arc::new(Shelf { name: Arc::clone(&name), idle: idle_sessions(manager) });
-        shared.shelves.write().unwrap_or_else(PoisonError::into_inner).insert(name, shelf);
+        let (connector, accounting, metrics) = (&shared.connector, &shared.accounting, &shared.metrics);
+        let manager =
+            SessionManager::new(Arc::clone(connector), connection, Arc::clone(accounting), metrics.clone());
+        let pool = Arc::new(ConnectionPool { name: Arc::clone(&name), idle: idle_sessions(manager) });
+        shared.connections.write().unwrap_or_else(PoisonError::into_inner).insert(name, pool);
     }
 
-    /// Sessions of this connection are opened with these settings from now on. Idle ones with others are closed, those
-    /// in use when they come back.
+    /// Reconfigures a connection: its sessions are opened with these settings from now on. Existing idle sessions are
+    /// closed now, busy ones when they come back.
     pub fn replace(&self, connection: Arc<FtpConnection>) {
-        let Some(shelf) = self.shared.shelf(&connection.name) else { return };
+        let Some(pool) = self.shared.connection_pool(&connection.name) else { return };
         self.set_limits(&connection);
-        // The settings first: what the room lets in afterwards is opened with them.
-        shelf.idle.manager().replace(connection);
-        self.shared.desk.replace(&shelf.name);
+        // The settings first: what the accounting permits afterwards is opened with them.
+        pool.idle.manager().replace(connection);
+        self.shared
+            .accounting
+            .update(&pool.name, |accounting| accounting.replace(&pool.name, Instant::now()));
     }
 
-    /// How many sessions the connection may have, and for how long they may be idle, is what it says here from now on;
-    /// its sessions stay.
+    /// Applies the connection's `max_sessions` and `idle_timeout`; its sessions stay.
     pub fn set_limits(&self, connection: &FtpConnection) {
         let idle_timeout = match connection.idle_timeout {
             Some(Duration::ZERO) => Some(Duration::MAX),
             other => other,
         };
-        if let Some(shelf) = self.shared.shelf(&connection.name)
-            && shelf.idle.status().max_size < connection.max_sessions
+        if let Some(pool) = self.shared.connection_pool(&connection.name)
+            && pool.idle.status().max_size < connection.max_sessions
         {
-            shelf.idle.resize(connection.max_sessions);
+            pool.idle.resize(connection.max_sessions);
         }
-        self.shared.desk.set_limits(&Arc::from(&*connection.name), connection.max_sessions, idle_timeout);
+        let (name, cap) = (Arc::from(&*connection.name), connection.max_sessions);
+        self.shared.accounting.update(&name, |accounting| {
+            accounting.set_limits(&name, cap, idle_timeout, Instant::now());
+        });
     }
 
-    /// Nothing can be reserved of this connection any more. Its idle sessions are closed, those in use when they come
-    /// back.
+    /// Removes a connection. Its idle sessions are closed now, busy ones when they come back.
     pub fn remove(&self, connection: &str) {
-        let shelf = self.shared.shelves.write().unwrap_or_else(PoisonError::into_inner).remove(connection);
-        let Some(shelf) = shelf else { return };
-        shelf.idle.manager().settings().version().outdate();
-        self.shared.desk.remove(connection);
-        for pooled in shelf.idle.retain(|_, _| false).removed {
+        let pool = self.shared.connections.write().unwrap_or_else(PoisonError::into_inner).remove(connection);
+        let Some(pool) = pool else { return };
+        pool.idle.manager().settings().version().mark_outdated();
+        self.shared.accounting.remove(connection);
+        for pooled in pool.idle.retain(|_, _| false).removed {
             pooled.close_for(Closed::Replaced);
         }
     }
 
-    /// Whether the connection is there, or was and still has open sessions.
+    /// Whether the connection is configured, or was and still has open sessions.
     #[must_use]
-    pub fn knows(&self, connection: &str) -> bool {
-        self.shared.desk.knows(connection)
+    pub fn is_known(&self, connection: &str) -> bool {
+        self.shared.accounting.read(|accounting| accounting.is_known(connection))
     }
 
-    /// Waits for an idle session of the connection, or for room to open one. Holds nothing while it
-    /// waits; dropped, it leaves the line.
+    /// Waits for an idle session of the connection, or for permission to open one. Holds nothing while it waits.
+    /// Cancel-safe.
     pub async fn reserve(&self, connection: &str) -> Result<Reservation<C>, ReserveError> {
-        let shelf = self.shared.shelf(connection).ok_or(ReserveError::UnknownConnection)?;
-        let mut place = None;
+        let pool = self.shared.connection_pool(connection).ok_or(ReserveError::UnknownConnection)?;
+        let (mut waiter, accounting) = (None, &self.shared.accounting);
         loop {
-            match self.shared.desk.wait(&shelf.name, &mut place).await.ok_or(ReserveError::Closed)? {
-                Grant::Vacant(permit) => {
+            match accounting.wait(&pool.name, &mut waiter).await.ok_or(ReserveError::Closed)? {
+                WaiterGrant::MayOpen(permit) => {
                     let shared = Arc::clone(&self.shared);
-                    return Ok(Reservation::Vacant(Vacancy { permit, shared, shelf }));
+                    return Ok(Reservation::MayOpen(OpenPermit { permit, shared, pool }));
                 }
-                Grant::Warm(_kept) => {
-                    // The idle one may turn out to be dead: then it is the line again, at the same place.
-                    if let Ok(object) = shelf.idle.get().await {
-                        return Ok(Reservation::Warm(self.shared.lease(object)));
+                WaiterGrant::Idle(_hold) => {
+                    // The idle session may turn out to be dead: then wait again, in the same position.
+                    if let Ok(object) = pool.idle.get().await {
+                        return Ok(Reservation::Idle(self.shared.lease(object)));
                     }
                 }
             }
         }
     }
 
-    /// Sessions the connection may have at present: its cap, or fewer where the server said so.
+    /// Sessions that the connection may have now: its `max_sessions`, or fewer if the server has refused some.
     #[must_use]
     pub fn limit(&self, connection: &str) -> usize {
-        self.shared.desk.limit(connection)
+        self.shared.accounting.read(|accounting| accounting.limit(connection))
     }
 
-    /// The server bears no more sessions, or transfers, than the connection has now. (Where it said so
-    /// to a login, the pool knows.)
+    /// The server accepts no more sessions, or transfers, than the connection has now. (A refused login lowers the
+    /// limit by itself.)
     pub fn lower_limit(&self, connection: &str) {
-        self.shared.desk.lower_limit(connection);
+        self.shared.accounting.lower_limit(connection);
     }
 
     /// Open sessions, in whatever state.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
-        self.shared.desk.open()
+        self.shared.accounting.open()
     }
 
     /// Closes the idle sessions, waits for all that are closing or in use, for `bound` at most, and
     /// says how many are left. From now on nothing can be reserved, and what comes back is closed.
     pub async fn shutdown(&self, bound: Duration) -> usize {
-        self.shared.desk.close();
-        let _ = timeout(bound, self.shared.desk.wait_until_empty()).await;
+        self.shared.accounting.close();
+        let _ = timeout(bound, self.shared.accounting.wait_until_empty()).await;
         self.open_sessions()
     }
 }
 
-impl<C: Connect> Clone for Pool<C> {
+impl<C: SessionConnector> Clone for SessionPool<C> {
     fn clone(&self) -> Self {
-        Pool { shared: Arc::clone(&self.shared) }
+        SessionPool { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<C: Connect> fmt::Debug for Pool<C> {
+impl<C: SessionConnector> fmt::Debug for SessionPool<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("open_sessions", &self.open_sessions()).finish_non_exhaustive()
+        f.debug_struct("SessionPool").field("open_sessions", &self.open_sessions()).finish_non_exhaustive()
     }
 }
 
-/// Room for one session of a connection. It counts as one already.
-pub struct Vacancy<C: Connect> {
-    permit: Permit,
-    shared: Arc<Shared<C>>,
-    shelf: Arc<Shelf<C>>,
+/// Permission to open one session of a connection, which counts as open already.
+pub struct OpenPermit<C: SessionConnector> {
+    permit: SessionPermit,
+    shared: Arc<PoolInner<C>>,
+    pool: Arc<ConnectionPool<C>>,
 }
 
-impl<C: Connect> Vacancy<C> {
-    /// Of the settings that the session will have: ask before it is opened.
+impl<C: SessionConnector> OpenPermit<C> {
+    /// The version of the settings that the session will have: read it before [`OpenPermit::open`].
     #[must_use]
-    pub fn version(&self) -> Version {
-        self.shelf.idle.manager().settings().version().clone()
+    pub fn version(&self) -> SettingsVersion {
+        self.pool.idle.manager().settings().version().clone()
     }
 
-    /// Connects and logs in; or takes a session that has become idle meanwhile. Dropped, the socket is
-    /// closed and the room given back.
+    /// Connects and logs in; or takes a session that has become idle meanwhile. Cancel-safe: when dropped, the socket
+    /// is closed and the permission given back.
     ///
     /// # Errors
-    /// See [`Connect::open`].
-    pub async fn open(self) -> Result<Leased<C>, TryError> {
-        let Vacancy { permit, shared, shelf } = self;
-        match PERMIT.scope(Cell::new(Some(permit)), shelf.idle.get()).await {
+    /// See [`SessionConnector::open`].
+    pub async fn open(self) -> Result<LeasedSession<C>, TryError> {
+        let OpenPermit { permit, shared, pool } = self;
+        match PERMIT.scope(Cell::new(Some(permit)), pool.idle.get()).await {
             Ok(object) => Ok(shared.lease(object)),
             Err(PoolError::Backend(CreateError::Try(error))) => Err(error),
-            Err(_) => Err(lost()),
+            Err(_) => Err(permit_lost()),
         }
     }
 }
 
-impl<C: Connect> fmt::Debug for Vacancy<C> {
+impl<C: SessionConnector> fmt::Debug for OpenPermit<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vacancy").field("connection", &self.shelf.name).finish_non_exhaustive()
+        f.debug_struct("OpenPermit").field("connection", &self.pool.name).finish_non_exhaustive()
     }
 }
 
-struct Shared<C: Connect> {
-    shelves: RwLock<HashMap<Arc<str>, Arc<Shelf<C>>>>,
-    desk: Arc<Desk>,
-    connect: Arc<C>,
+struct PoolInner<C: SessionConnector> {
+    connections: RwLock<HashMap<Arc<str>, Arc<ConnectionPool<C>>>>,
+    accounting: Arc<SharedAccounting>,
+    connector: Arc<C>,
     metrics: Metrics,
 }
 
 /// The idle sessions of one connection.
-struct Shelf<C: Connect> {
+struct ConnectionPool<C: SessionConnector> {
     name: Arc<str>,
-    idle: managed::Pool<Manager<C>>,
+    idle: managed::Pool<SessionManager<C>>,
 }
 
-impl<C: Connect> Shared<C> {
-    fn shelf(&self, connection: &str) -> Option<Arc<Shelf<C>>> {
-        self.shelves.read().unwrap_or_else(PoisonError::into_inner).get(connection).cloned()
+impl<C: SessionConnector> PoolInner<C> {
+    fn connection_pool(&self, connection: &str) -> Option<Arc<ConnectionPool<C>>> {
+        self.connections.read().unwrap_or_else(PoisonError::into_inner).get(connection).cloned()
     }
 
-    fn lease(&self, object: managed::Object<Manager<C>>) -> Leased<C> {
-        Leased::new(object, Arc::clone(&self.connect), Arc::clone(&self.desk))
+    fn lease(&self, object: managed::Object<SessionManager<C>>) -> LeasedSession<C> {
+        LeasedSession::new(object, Arc::clone(&self.connector), Arc::clone(&self.accounting))
     }
 
-    /// Closes an idle session. Where a `get` has just taken it off the shelf, that one closes it.
+    /// Closes an idle session. If a `get` has just taken it, that one closes it.
     fn evict(&self, eviction: &Eviction) {
-        let Some(shelf) = self.shelf(&eviction.connection) else { return };
-        for pooled in shelf.idle.retain(|pooled, _| pooled.id() != eviction.session).removed {
+        let Some(pool) = self.connection_pool(&eviction.connection) else { return };
+        for pooled in pool.idle.retain(|pooled, _| pooled.id() != eviction.session).removed {
             pooled.close_for(eviction.reason);
         }
     }
 }
 
 /// The newest idle session is used first, so that the oldest can go. No timeouts: the session's own
-/// deadlines end every wait. The size is no cap (the desk has that), but never less than the cap.
-fn idle_sessions<C: Connect>(manager: Manager<C>) -> managed::Pool<Manager<C>> {
+/// deadlines end every wait. Its size does not limit anything (the accounting does), and is never less than the cap.
+fn idle_sessions<C: SessionConnector>(manager: SessionManager<C>) -> managed::Pool<SessionManager<C>> {
     let max_size = manager.settings().connection().max_sessions.max(1);
     let builder = managed::Pool::builder(manager).max_size(max_size).queue_mode(QueueMode::Lifo);
     match builder.runtime(Runtime::Tokio1).build() {
@@ -275,9 +291,9 @@ fn idle_sessions<C: Connect>(manager: Manager<C>) -> managed::Pool<Manager<C>> {
     }
 }
 
-/// Closes what the desk has evicted, and ticks; ends with the pool.
-async fn keep<C: Connect>(
-    shared: Weak<Shared<C>>,
+/// Closes what the accounting has evicted, and ticks; ends with the pool.
+async fn maintain<C: SessionConnector>(
+    shared: Weak<PoolInner<C>>,
     mut evicted: UnboundedReceiver<Eviction>,
     session_timeout: Duration,
 ) {
@@ -291,12 +307,12 @@ async fn keep<C: Connect>(
         let Some(shared) = shared.upgrade() else { return };
         match eviction {
             Some(eviction) => shared.evict(&eviction),
-            None => shared.desk.tick(session_timeout),
+            None => shared.accounting.tick(session_timeout),
         }
     }
 }
 
-fn lost() -> TryError {
+fn permit_lost() -> TryError {
     let failure = Failure::new(Code::Internal, "the pool lost the permission to open a session");
     TryError { failure, remedy: Remedy::GiveUp }
 }

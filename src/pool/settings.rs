@@ -1,51 +1,56 @@
-//! What the sessions of one connection are opened with, until its configuration changes.
+//! The settings that a connection's sessions are opened with, until it is reconfigured.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::FtpConnection;
 
-/// One generation of a connection: its keys, and what its sessions have found out about the server they lead to.
+/// One generation of a connection: its configuration, and what its sessions have learned about its server.
 #[derive(Debug)]
-pub(super) struct Settings<K> {
+pub(super) struct SessionSettings<K> {
     connection: Arc<FtpConnection>,
-    known: Arc<K>,
-    version: Version,
+    server_profile: Arc<K>,
+    version: SettingsVersion,
 }
 
-impl<K: Default> Settings<K> {
+impl<K: Default> SessionSettings<K> {
     pub fn new(connection: Arc<FtpConnection>) -> Arc<Self> {
-        Arc::new(Settings { connection, known: Arc::default(), version: Version::default() })
+        Arc::new(SessionSettings {
+            connection,
+            server_profile: Arc::default(),
+            version: SettingsVersion::default(),
+        })
     }
 }
 
-impl<K> Settings<K> {
+impl<K> SessionSettings<K> {
     pub fn connection(&self) -> &FtpConnection {
         &self.connection
     }
 
-    pub fn known(&self) -> &Arc<K> {
-        &self.known
+    pub fn server_profile(&self) -> &Arc<K> {
+        &self.server_profile
     }
 
-    pub fn version(&self) -> &Version {
+    pub fn version(&self) -> &SettingsVersion {
         &self.version
     }
 }
 
-/// Whether settings are still those of their connection. Cheap to ask; the room knows the same of each session, so
-/// that it puts none back that is outdated.
+/// Whether settings are still those of their connection. Cheap to ask; the accounting knows the same of each
+/// session, so that it keeps none that is outdated.
 #[derive(Clone, Debug, Default)]
-pub struct Version(Arc<AtomicBool>);
+pub struct SettingsVersion(Arc<AtomicBool>);
 
-impl Version {
-    /// The connection has other settings by now, or is no more: what happens with these tells nothing of it.
+impl SettingsVersion {
+    /// Whether the connection has been reconfigured or removed: what happens with these settings says nothing about
+    /// it.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn outdate(&self) {
+    pub(super) fn mark_outdated(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }

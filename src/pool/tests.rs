@@ -2,30 +2,30 @@
 
 use tokio::time::sleep;
 
-use super::fake::{FakeServers, Login, connection, limits, try_error};
+use super::fake::{FakeLogin, FakeServers, connection, limits, try_error};
 use super::manager::CLOSE_BOUND;
 use super::*;
 use crate::failure::{Code, Remedy};
 
-fn pool(cap: usize, connections: &[(&str, usize)]) -> (Pool<FakeServers>, FakeServers) {
+fn pool(cap: usize, connections: &[(&str, usize)]) -> (SessionPool<FakeServers>, FakeServers) {
     let servers = FakeServers::default();
     let connections = connections.iter().map(|(name, cap)| connection(name, *cap));
-    (Pool::new(&limits(cap), connections, servers.clone(), &Metrics::default()), servers)
+    (SessionPool::new(&limits(cap), connections, servers.clone(), &Metrics::default()), servers)
 }
 
-async fn get(pool: &Pool<FakeServers>, connection: &str) -> Leased<FakeServers> {
+async fn get(pool: &SessionPool<FakeServers>, connection: &str) -> LeasedSession<FakeServers> {
     match pool.reserve(connection).await.unwrap() {
-        Reservation::Warm(session) => session,
-        Reservation::Vacant(vacancy) => vacancy.open().await.unwrap(),
+        Reservation::Idle(session) => session,
+        Reservation::MayOpen(permit) => permit.open().await.unwrap(),
     }
 }
 
-async fn is_kept_waiting(pool: &Pool<FakeServers>, connection: &str) -> bool {
+async fn is_kept_waiting(pool: &SessionPool<FakeServers>, connection: &str) -> bool {
     timeout(Duration::from_secs(60), pool.reserve(connection)).await.is_err()
 }
 
 /// Until the closings that were spawned are through.
-async fn settle() {
+async fn let_tasks_run() {
     sleep(CLOSE_BOUND * 2).await;
 }
 
@@ -51,7 +51,7 @@ async fn a_session_in_doubt_is_never_used_again() {
     assert_eq!((session.number, servers.peak("a")), (3, 1));
     session.sound = false;
     drop(session);
-    settle().await;
+    let_tasks_run().await;
     assert_eq!(servers.open("a"), 0, "and it is closed though nobody asks for one");
 }
 
@@ -63,7 +63,7 @@ async fn a_session_that_is_too_old_is_not_used_again() {
     assert!(!session.is_sound(), "the lane gives it no further file");
     drop(session);
     assert_eq!(get(&pool, "a").await.number, 2);
-    settle().await;
+    let_tasks_run().await;
     assert_eq!(servers.open("a"), 1);
 }
 
@@ -74,7 +74,7 @@ async fn a_session_that_the_server_ended_is_passed_over() {
     drop(sessions);
     servers.end_all("a");
     assert_eq!(get(&pool, "a").await.number, 3);
-    settle().await;
+    let_tasks_run().await;
     assert_eq!((servers.open("a"), pool.open_sessions()), (1, 1));
 }
 
@@ -101,7 +101,7 @@ async fn a_close_that_hangs_is_cut_off() {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_login_gives_its_room_back() {
     let (pool, servers) = pool(1, &[("a", 1), ("b", 1)]);
-    servers.on_login("a", Login::Hang);
+    servers.on_login("a", FakeLogin::Hang);
     assert!(timeout(Duration::from_secs(1), get(&pool, "a")).await.is_err());
     assert_eq!(servers.open("a"), 0);
     get(&pool, "b").await;
@@ -112,9 +112,9 @@ async fn a_cancelled_login_gives_its_room_back() {
 async fn a_failed_login_gives_its_room_back_and_says_why() {
     let (pool, servers) = pool(1, &[("a", 1)]);
     let error = try_error(Code::AuthFailed, Remedy::OpenBreaker);
-    servers.on_login("a", Login::Refuse(error.clone()));
-    let Reservation::Vacant(vacancy) = pool.reserve("a").await.unwrap() else { panic!() };
-    assert_eq!(vacancy.open().await.unwrap_err(), error);
+    servers.on_login("a", FakeLogin::Refuse(error.clone()));
+    let Reservation::MayOpen(permit) = pool.reserve("a").await.unwrap() else { panic!() };
+    assert_eq!(permit.open().await.unwrap_err(), error);
     assert_eq!((pool.open_sessions(), pool.limit("a")), (0, 1));
 }
 
@@ -122,9 +122,9 @@ async fn a_failed_login_gives_its_room_back_and_says_why() {
 async fn a_server_that_is_full_lowers_the_limit() {
     let (pool, servers) = pool(9, &[("a", 9)]);
     let held = [get(&pool, "a").await, get(&pool, "a").await];
-    servers.on_login("a", Login::Refuse(try_error(Code::ServerBusy, Remedy::LowerLimit)));
-    let Reservation::Vacant(vacancy) = pool.reserve("a").await.unwrap() else { panic!() };
-    vacancy.open().await.unwrap_err();
+    servers.on_login("a", FakeLogin::Refuse(try_error(Code::ServerBusy, Remedy::LowerLimit)));
+    let Reservation::MayOpen(permit) = pool.reserve("a").await.unwrap() else { panic!() };
+    permit.open().await.unwrap_err();
     assert_eq!(pool.limit("a"), 2);
     drop(held);
 }
@@ -132,9 +132,9 @@ async fn a_server_that_is_full_lowers_the_limit() {
 #[tokio::test(start_paused = true)]
 async fn room_that_is_not_used_goes_to_the_next() {
     let (pool, _) = pool(1, &[("a", 1), ("b", 1)]);
-    let vacancy = pool.reserve("a").await.unwrap();
+    let permit = pool.reserve("a").await.unwrap();
     assert!(is_kept_waiting(&pool, "b").await);
-    drop(vacancy);
+    drop(permit);
     get(&pool, "b").await;
 }
 
@@ -147,9 +147,9 @@ async fn who_leaves_the_line_takes_nothing_along() {
     let mut stayer = Box::pin(pool.reserve("b"));
     assert!(timeout(Duration::from_millis(1), &mut stayer).await.is_err());
     held.throw_away();
-    settle().await; // the leaver has its grant now, and drops it unseen
+    let_tasks_run().await; // the leaver has its grant now, and drops it unseen
     drop(leaver);
-    assert!(matches!(stayer.await, Ok(Reservation::Vacant(_))));
+    assert!(matches!(stayer.await, Ok(Reservation::MayOpen(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +176,7 @@ async fn a_connection_may_have_an_idle_time_of_its_own_or_none() {
         Arc::new(FtpConnection { idle_timeout, ..(*connection).clone() })
     };
     let connections = [of("shorter", Some(30)), of("for-ever", Some(0)), of("the-pods", None)];
-    let pool = Pool::new(&limits(5), connections, servers.clone(), &Metrics::default());
+    let pool = SessionPool::new(&limits(5), connections, servers.clone(), &Metrics::default());
     for name in ["shorter", "for-ever", "the-pods"] {
         drop(get(&pool, name).await);
     }
@@ -222,8 +222,8 @@ async fn a_session_promised_to_another_connection_is_closed_for_it() {
         async move { get(&pool, "b").await.number }
     });
     sleep(Duration::from_millis(1)).await;
-    assert!(first.yields());
-    assert!(!second.yields());
+    assert!(first.must_yield());
+    assert!(!second.must_yield());
     drop(first);
     waiter.await.unwrap();
     assert_eq!((servers.open("a"), servers.pod_peak()), (1, 2));
@@ -272,16 +272,20 @@ async fn sessions_of_a_changed_connection_are_replaced_as_they_become_idle() {
     let other = get(&pool, "b").await;
     drop(idle);
     pool.replace(named("a", "new", 5));
-    settle().await;
+    let_tasks_run().await;
     assert_eq!((servers.open("a"), servers.open("b")), (2, 1), "the idle one is closed, nobody else's is");
-    assert!(busy.is_outdated() && busy.is_sound() && busy.yields() && !other.is_outdated());
+    assert!(busy.is_outdated() && busy.is_sound() && busy.must_yield() && !other.is_outdated());
     drop(busy);
     drop(returning);
-    settle().await;
+    let_tasks_run().await;
     assert_eq!(servers.open("a"), 0);
     let new = get(&pool, "a").await;
     assert_eq!((new.user.as_str(), new.is_outdated()), ("new", false));
-    assert_eq!(*new.known.lock().unwrap(), [new.number], "what the others found out is not known to it");
+    assert_eq!(
+        *new.server_profile.lock().unwrap(),
+        [new.number],
+        "what the others found out is not known to it"
+    );
     let number = new.number;
     drop(new);
     assert_eq!(get(&pool, "a").await.number, number, "and it is pooled");
@@ -290,16 +294,16 @@ async fn sessions_of_a_changed_connection_are_replaced_as_they_become_idle() {
 #[tokio::test(start_paused = true)]
 async fn a_login_that_a_change_overtakes_is_used_once() {
     let (pool, _) = pool(5, &[("a", 5)]);
-    let Reservation::Vacant(vacancy) = pool.reserve("a").await.unwrap() else { panic!("nothing is idle") };
-    let version = vacancy.version();
-    let login = tokio::spawn(vacancy.open());
+    let Reservation::MayOpen(permit) = pool.reserve("a").await.unwrap() else { panic!("nothing is idle") };
+    let version = permit.version();
+    let login = tokio::spawn(permit.open());
     tokio::task::yield_now().await;
     pool.replace(named("a", "new", 5));
     let session = login.await.unwrap().unwrap();
     assert_eq!(session.user, "user");
     assert!(version.is_outdated() && session.is_outdated());
     drop(session);
-    settle().await;
+    let_tasks_run().await;
     assert_eq!((pool.open_sessions(), get(&pool, "a").await.user.as_str()), (0, "new"));
 }
 
@@ -327,7 +331,7 @@ async fn limits_change_without_a_login() {
     assert!(is_kept_waiting(&pool, "a").await);
     pool.set_limits(&named("a", "user", 1));
     drop(more);
-    settle().await;
+    let_tasks_run().await;
     assert_eq!((servers.open("a"), servers.logins("a"), first.is_outdated()), (1, 3, false));
     drop(first);
     assert_eq!(get(&pool, "a").await.number, 1);
@@ -346,15 +350,15 @@ async fn a_removed_connection_lets_nobody_in_and_may_come_back() {
     pool.remove("a");
     assert!(waiting.await.unwrap().is_err(), "nobody waits for what is gone");
     assert_eq!(pool.reserve("a").await.unwrap_err(), ReserveError::UnknownConnection);
-    assert!(pool.knows("a") && held.is_outdated());
+    assert!(pool.is_known("a") && held.is_outdated());
     pool.add(named("a", "new", 2));
     assert_eq!(get(&pool, "a").await.user, "new");
     drop(held);
-    settle().await;
+    let_tasks_run().await;
     assert_eq!(servers.open("a"), 1, "the old one is closed");
     pool.remove("a");
-    settle().await;
-    assert!(!pool.knows("a") && servers.open("a") == 0);
+    let_tasks_run().await;
+    assert!(!pool.is_known("a") && servers.open("a") == 0);
 }
 
 /// Lanes of three connections on real threads, with every kind of end a session can have.
@@ -373,7 +377,7 @@ async fn caps_hold_on_many_threads_and_all_lanes_finish() {
                 let mut session = get(&pool, name).await;
                 tokio::task::yield_now().await;
                 session.sound = (lane * 7 + turn) % 9 != 0;
-                let _ = session.yields();
+                let _ = session.must_yield();
             }
         })
     });

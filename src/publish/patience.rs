@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::health::Health;
+use crate::health::PodHealth;
 
 /// At the end, answers that Kafka does not take for this long are left to the next owner.
 pub const LAST_TRIES: Duration = Duration::from_secs(5);
@@ -14,7 +14,7 @@ pub const LAST_TRIES: Duration = Duration::from_secs(5);
 /// Asked in every wait for Kafka. No single call of librdkafka's that is asked in between may take long.
 #[derive(Debug)]
 pub struct Patience {
-    health: Arc<Health>,
+    health: Arc<PodHealth>,
     finish: CancellationToken,
     /// When the end was first noticed.
     ending: Cell<Option<Instant>>,
@@ -22,7 +22,7 @@ pub struct Patience {
 
 impl Patience {
     /// It ends [`LAST_TRIES`] after `finish` was cancelled.
-    pub fn new(health: Arc<Health>, finish: CancellationToken) -> Self {
+    pub fn new(health: Arc<PodHealth>, finish: CancellationToken) -> Self {
         Patience { health, finish, ending: Cell::new(None) }
     }
 

@@ -17,7 +17,7 @@ use super::sizes::Sizes;
 use super::standing::Standing;
 use super::{LINGER, LONGEST_LINGER, MAX_BATCH};
 use crate::dispatch::{Answered, Budget};
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::kafka::CommitError;
 use crate::metrics::Metrics;
 use crate::offsets::Offsets;
@@ -58,7 +58,7 @@ pub struct Publish {
     pub offsets: Arc<Offsets>,
     /// Tells whether there are tasks whose answers may still come.
     pub budget: Budget,
-    pub health: Arc<Health>,
+    pub health: Arc<PodHealth>,
     pub metrics: Metrics,
 }
 
@@ -82,7 +82,7 @@ impl Publish {
         std::thread::Builder::new().name("publish".into()).spawn(move || {
             let health = self.health.clone();
             let result = Loop::new(self, runtime).run();
-            health.publish.end();
+            health.publish.finish();
             let _ = end.send(result); // nobody listens after a second signal
         })?;
         Ok(Handle { ended })

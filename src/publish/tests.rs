@@ -12,6 +12,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use service_kit::health::ReportHealth;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use super::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
 use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::consume::{self, Consume, Downstream, Group};
 use crate::dispatch::{Admission, Answered, Budget, Whereabouts};
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::insight::Partitions;
 use crate::kafka::{CommitError, consumer_properties};
 use crate::metrics::Metrics;
@@ -68,7 +69,7 @@ struct Rig {
     producer: BaseProducer,
     runtime: Runtime,
     metrics: Metrics,
-    health: Arc<Health>,
+    health: Arc<PodHealth>,
     accepted: Arc<AtomicUsize>,
     finish: CancellationToken,
     ended: oneshot::Receiver<Result<usize, CommitError>>,
@@ -88,7 +89,7 @@ impl Rig {
         }
         let kafka = kafka(&cluster.bootstrap_servers(), delivery);
         drop(cluster);
-        let (offsets, health, metrics) = (Arc::new(Offsets::default()), Health::new(), Metrics::default());
+        let (offsets, health, metrics) = (Arc::new(Offsets::default()), PodHealth::new(), Metrics::default());
         let properties = consumer_properties(&kafka, "pod");
         let group = Group::create(&properties, offsets.clone(), health.clone(), metrics.clone()).unwrap();
         let (answers_in, answers) = mpsc::channel(10_000);
@@ -262,7 +263,7 @@ fn a_fatal_error_makes_a_new_producer_and_nothing_is_lost() {
         rig.send(20);
         rig.wait_for_answers(20);
         assert_eq!((rig.aborted("broken"), rig.renewals()), (1, 1), "{request:?}");
-        assert!(rig.health.verdict(Instant::now()).is_healthy());
+        assert!(rig.health.report(Instant::now()).is_healthy());
         assert_eq!(rig.finish(), 0);
     }
 }
@@ -289,8 +290,8 @@ fn a_pod_that_may_not_publish_yet_is_not_ready_and_goes_on_once_it_may() {
     let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[(RDKafkaApiKey::InitProducerId, &forbidden)]);
     rig.send(1);
     let not_begun = || {
-        let reasons = rig.health.verdict(Instant::now()).reasons;
-        reasons.iter().any(|reason| reason == "the producer has not begun")
+        let reasons = rig.health.report(Instant::now()).reasons;
+        reasons.iter().any(|reason| reason == "the producer has not started")
     };
     wait_until("it to be not ready", not_begun);
     rig.wait_for_answers(1);

@@ -1,10 +1,12 @@
 //! The API's answers, as JSON. `openapi.json` describes them; `tests/sidecar.rs` holds both together.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::Serialize;
+use service_kit::health::{HealthReport, LoopState};
 
 use crate::config::LastReload;
-use crate::health::{LoopState, Verdict};
 use crate::insight::{ConnectionState, Failed, Insight, Partition, Transfers};
 use crate::metrics::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
 use crate::text::rfc3339;
@@ -17,7 +19,7 @@ pub(super) struct Status {
     group: String,
     now: String,
     healthy: bool,
-    stuck: Vec<&'static str>,
+    stuck: Vec<Cow<'static, str>>,
     loops: Vec<LoopState>,
     ready: bool,
     reasons: Vec<String>,
@@ -52,20 +54,20 @@ impl From<LastReload> for Configuration {
 }
 
 impl Status {
-    pub(super) fn new(insight: &dyn Insight, verdict: Verdict, figures: Snapshot) -> Self {
+    pub(super) fn new(insight: &dyn Insight, health: HealthReport, figures: Snapshot) -> Self {
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pod: insight.pod().to_owned(),
             group: insight.group().to_owned(),
             now: rfc3339(Timestamp::now()),
-            healthy: verdict.is_healthy(),
-            stuck: verdict.stuck(),
-            ready: verdict.is_ready(),
-            draining: verdict.draining,
+            healthy: health.is_healthy(),
+            stuck: health.stuck(),
+            ready: health.is_ready(),
+            draining: health.draining,
             configuration: insight.last_reload().into(),
-            loops: verdict.loops,
-            reasons: verdict.reasons,
-            notes: verdict.notes,
+            loops: health.loops,
+            reasons: health.reasons,
+            notes: health.notes,
             figures,
         }
     }

@@ -5,12 +5,12 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use service_kit::http::StreamDeadline;
 
 use super::answers::{Connections, Failures, Partitions, Refused, Status, Yaml};
 use super::feed::COME_AGAIN;
 use super::history::Hour;
 use super::query;
-use super::serve::EndsAt;
 use super::view::View;
 
 /// What all of this is, for programs.
@@ -69,7 +69,7 @@ async fn show_config(State(view): State<View>) -> Json<Yaml> {
 /// A stream that ends before its connection has to.
 async fn show_events(
     State(view): State<View>,
-    Extension(EndsAt(end)): Extension<EndsAt>,
+    Extension(StreamDeadline(end)): Extension<StreamDeadline>,
     method: Method,
 ) -> Response {
     // A client that comes again does so on a new connection, which has its life before it.

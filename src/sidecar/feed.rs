@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::Frame;
 use serde::Serialize;
+use service_kit::http::CLIENT_STALL;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +24,6 @@ pub const MAX_STREAMS: usize = 32;
 pub const COME_AGAIN: Duration = Duration::from_secs(10);
 /// Between two snapshots.
 const EVERY: Duration = Duration::from_secs(1);
-/// A client whose system takes nothing for this long is dropped.
-pub const SLOWEST: Duration = Duration::from_secs(10);
 /// What a client waits before it comes again, in milliseconds.
 const RETRY: &str = "retry: 2000\n\n";
 
@@ -158,7 +157,7 @@ impl Stream {
 
     /// None where the client is gone, or takes nothing.
     async fn send(&self, event: Bytes) -> Option<()> {
-        timeout(SLOWEST, self.sender.send(event)).await.ok()?.ok()
+        timeout(CLIENT_STALL, self.sender.send(event)).await.ok()?.ok()
     }
 }
 

@@ -6,27 +6,22 @@
 mod answers;
 mod api;
 mod feed;
-mod guard;
 mod history;
-mod listen;
 mod page;
 mod query;
 mod routes;
-mod serve;
-mod socket;
 mod view;
 
 use std::io;
 use std::net::SocketAddr;
 
+use service_kit::http::{BindError, bind, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ListenAddress;
-pub use feed::{COME_AGAIN, MAX_STREAMS, SLOWEST};
-pub use listen::{BindError, bind};
+pub use feed::{COME_AGAIN, MAX_STREAMS};
 pub use routes::{api_routes, metrics_routes};
-pub use serve::{CONNECTION_LIFE, GRACE, HEAD_DEADLINE, MAX_CONNECTIONS, STREAM_LIFE, serve};
 pub use view::View;
 
 /// The sockets, bound and not yet served.
@@ -70,7 +65,7 @@ impl Sidecar {
         self.metrics.as_ref().unwrap_or(&self.api).local_addr()
     }
 
-    /// Serves until `shutdown`, then for [`GRACE`] at most.
+    /// Serves until `shutdown`, then for [`service_kit::http::GRACE`] at most.
     pub async fn run(self, view: View, shutdown: CancellationToken) {
         let api = serve(self.api, api_routes(view.clone()), shutdown.clone());
         let metrics = async {

@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use service_kit::health::{HealthReport, ReportHealth};
+use service_kit::http::token::{BearerToken, TokenGuard};
+use service_kit::metrics::EncodeMetrics;
+
 use super::answers::{Connection, Everything, Status};
 use super::feed::Feed;
 use super::history::History;
-use crate::config::ApiToken;
-use crate::health::{Health, Verdict};
 use crate::insight::{Insight, Query};
 use crate::metrics::Metrics;
 
@@ -20,50 +22,42 @@ const LAST: usize = 20;
 /// What the sidecar shows. Cheap to clone.
 #[derive(Clone)]
 pub struct View {
-    pub(super) health: Arc<Health>,
+    health: Arc<dyn ReportHealth>,
     pub(super) metrics: Metrics,
     pub(super) insight: Arc<dyn Insight>,
-    token: Arc<dyn Fn() -> Option<Arc<ApiToken>> + Send + Sync>,
-    clock: Arc<dyn Fn() -> Instant + Send + Sync>,
+    guard: Arc<TokenGuard>,
     pub(super) history: Arc<History>,
     pub(super) feed: Arc<Feed>,
 }
 
 impl View {
-    pub fn new(health: Arc<Health>, metrics: Metrics, insight: Arc<dyn Insight>) -> Self {
+    pub fn new(health: Arc<dyn ReportHealth>, metrics: Metrics, insight: Arc<dyn Insight>) -> Self {
         View {
             history: Arc::new(History::new(metrics.snapshot().totals)),
             health,
             metrics,
             insight,
-            token: Arc::new(|| None),
-            clock: Arc::new(Instant::now),
+            guard: guard(|| None),
             feed: Arc::default(),
         }
     }
 
-    /// Shown to those alone who have the token that holds at the time, where there is one.
+    /// Shown only to clients that have the token which is valid at the time, if there is one.
     #[must_use]
-    pub fn with_token(self, token: impl Fn() -> Option<Arc<ApiToken>> + Send + Sync + 'static) -> Self {
-        View { token: Arc::new(token), ..self }
+    pub fn with_token(self, token: impl Fn() -> Option<Arc<BearerToken>> + Send + Sync + 'static) -> Self {
+        View { guard: guard(token), ..self }
     }
 
-    /// With another clock, by which the loops' silence is judged.
-    #[must_use]
-    pub fn with_clock(self, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
-        View { clock: Arc::new(clock), ..self }
+    pub(super) fn guard(&self) -> Arc<TokenGuard> {
+        Arc::clone(&self.guard)
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
-        self.health.verdict((self.clock)())
-    }
-
-    pub(super) fn token(&self) -> Option<Arc<ApiToken>> {
-        (self.token)()
+    fn health_report(&self) -> HealthReport {
+        self.health.report(Instant::now())
     }
 
     pub(super) fn status(&self) -> Status {
-        Status::new(&*self.insight, self.verdict(), self.metrics.snapshot())
+        Status::new(&*self.insight, self.health_report(), self.metrics.snapshot())
     }
 
     pub(super) fn connections(&self) -> Vec<Connection> {
@@ -76,13 +70,31 @@ impl View {
         let connections = Connection::all(&*self.insight, &figures.connections);
         let query = Query { limit: LONGEST, offset: 0, connection: None };
         Everything {
-            status: Status::new(&*self.insight, self.verdict(), figures),
+            status: Status::new(&*self.insight, self.health_report(), figures),
             connections,
             transfers: self.insight.transfers(&query),
             failures: self.insight.failures(LAST),
             partitions: self.insight.partitions(),
         }
     }
+}
+
+impl ReportHealth for View {
+    fn report(&self, now: Instant) -> HealthReport {
+        self.health.report(now)
+    }
+}
+
+impl EncodeMetrics for View {
+    fn encode(&self) -> String {
+        let report = self.health_report();
+        self.metrics.health(report.is_healthy(), report.is_ready());
+        self.metrics.encode()
+    }
+}
+
+fn guard(token: impl Fn() -> Option<Arc<BearerToken>> + Send + Sync + 'static) -> Arc<TokenGuard> {
+    TokenGuard::new("ftp-pooler", "api.token", token)
 }
 
 impl fmt::Debug for View {

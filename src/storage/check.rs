@@ -4,13 +4,13 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::beneath::{Beneath, Confinement};
-use super::error::{Doing, Side, StorageError};
+use super::confined_dir::{ConfinedDir, Confinement};
+use super::error::{OperationContext, PathRole, StorageError};
 use super::temp_name::Incarnation;
 
 /// What a look at `base_path` found.
 #[derive(Debug)]
-pub struct Check {
+pub struct StorageCheck {
     pub confinement: Confinement,
     /// Bytes that an ordinary user may still write.
     pub free: u64,
@@ -18,27 +18,27 @@ pub struct Check {
     pub writable: Result<(), StorageError>,
 }
 
-impl Check {
-    pub(super) fn of(beneath: &Beneath, base_path: &Path) -> Result<Check, StorageError> {
+impl StorageCheck {
+    pub(super) fn of(confined_dir: &ConfinedDir, base_path: &Path) -> Result<StorageCheck, StorageError> {
         let path = base_path.to_string_lossy();
-        let doing = |what| Doing { what, path: &path, side: Side::Base };
+        let doing = |what| OperationContext { what, path: &path, side: PathRole::Base };
         let failed = |errno| doing("ask for the room left in").failed(errno);
-        let room = rustix::fs::fstatvfs(beneath.base().map_err(failed)?).map_err(failed)?;
-        Ok(Check {
-            confinement: beneath.confinement(),
+        let room = rustix::fs::fstatvfs(confined_dir.base().map_err(failed)?).map_err(failed)?;
+        Ok(StorageCheck {
+            confinement: confined_dir.confinement(),
             free: room.f_bavail.saturating_mul(room.f_frsize),
-            writable: try_writing(beneath, &doing("make a file in")),
+            writable: try_writing(confined_dir, &doing("make a file in")),
         })
     }
 }
 
 /// Makes a file of one byte and removes it. Permissions alone do not tell (quotas, NFS's root).
-fn try_writing(beneath: &Beneath, doing: &Doing<'_>) -> Result<(), StorageError> {
+fn try_writing(confined_dir: &ConfinedDir, doing: &OperationContext<'_>) -> Result<(), StorageError> {
     let failed = |errno| doing.failed(errno);
     let incarnation = Incarnation::random().map_err(|error| StorageError::Fault(doing.says(error)))?;
     let name = format!(".ftp-pooler-check-{incarnation}.tmp");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let base = beneath.base().map_err(failed)?;
+    let base = confined_dir.base().map_err(failed)?;
     let file = rustix::fs::openat(&base, &*name, flags, Mode::from_raw_mode(0o600)).map_err(failed)?;
     let written = rustix::io::write(&file, b"x").and_then(|_| rustix::fs::fsync(&file)).map_err(failed);
     rustix::fs::unlinkat(&base, &*name, AtFlags::empty()).map_err(failed)?;

@@ -45,33 +45,33 @@ pub enum StorageError {
 
 /// On which side of the task the local file stands: the same errno means different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum PathRole {
     Source,
     Destination,
     /// `base_path` itself, which no task names.
     Base,
 }
 
-impl Side {
+impl PathRole {
     /// The task's field that the path stands in.
     fn field(self) -> &'static str {
         match self {
-            Side::Source => "source.path: ",
-            Side::Destination => "destination.path: ",
-            Side::Base => "",
+            PathRole::Source => "source.path: ",
+            PathRole::Destination => "destination.path: ",
+            PathRole::Base => "",
         }
     }
 }
 
 /// What is being done to which path: how every message begins.
 #[derive(Clone, Debug)]
-pub(super) struct Doing<'a> {
+pub(super) struct OperationContext<'a> {
     pub what: &'static str,
     pub path: &'a str,
-    pub side: Side,
+    pub side: PathRole,
 }
 
-impl Doing<'_> {
+impl OperationContext<'_> {
     /// The begin of a message: `write "/a/b": `, then `reason`.
     pub fn says(&self, reason: impl std::fmt::Display) -> String {
         format!("{} {:?}: {reason}", self.what, self.path)
@@ -84,7 +84,7 @@ impl Doing<'_> {
 
     /// Classifies what the operating system said.
     pub fn failed(&self, errno: Errno) -> StorageError {
-        let source = self.side == Side::Source;
+        let source = self.side == PathRole::Source;
         match errno {
             Errno::NOENT | Errno::NOTDIR if source => StorageError::SourceNotFound(self.says(errno)),
             Errno::NOTDIR => self.refuses("a part of the path is no directory"),
@@ -134,36 +134,37 @@ impl From<StorageError> for TryError {
 mod tests {
     use super::*;
 
-    fn class(errno: Errno, side: Side) -> (Code, Remedy) {
-        Doing { what: "open", path: "/a", side }.failed(errno).class()
+    fn class(errno: Errno, side: PathRole) -> (Code, Remedy) {
+        OperationContext { what: "open", path: "/a", side }.failed(errno).class()
     }
 
     #[test]
     fn a_full_disk_is_waited_for_and_a_forbidden_one_is_not() {
-        assert_eq!(class(Errno::NOSPC, Side::Destination), (Code::StorageFull, Remedy::Wait));
-        assert_eq!(class(Errno::DQUOT, Side::Destination), (Code::StorageFull, Remedy::Wait));
-        assert_eq!(class(Errno::ROFS, Side::Destination), (Code::PermissionDenied, Remedy::GiveUp));
-        assert_eq!(class(Errno::ACCESS, Side::Source), (Code::PermissionDenied, Remedy::GiveUp));
-        assert_eq!(class(Errno::IO, Side::Source), (Code::LocalIo, Remedy::Wait));
-        assert_eq!(class(Errno::MFILE, Side::Destination), (Code::LocalIo, Remedy::Wait));
+        assert_eq!(class(Errno::NOSPC, PathRole::Destination), (Code::StorageFull, Remedy::Wait));
+        assert_eq!(class(Errno::DQUOT, PathRole::Destination), (Code::StorageFull, Remedy::Wait));
+        assert_eq!(class(Errno::ROFS, PathRole::Destination), (Code::PermissionDenied, Remedy::GiveUp));
+        assert_eq!(class(Errno::ACCESS, PathRole::Source), (Code::PermissionDenied, Remedy::GiveUp));
+        assert_eq!(class(Errno::IO, PathRole::Source), (Code::LocalIo, Remedy::Wait));
+        assert_eq!(class(Errno::MFILE, PathRole::Destination), (Code::LocalIo, Remedy::Wait));
     }
 
     #[test]
     fn a_missing_source_is_final_but_a_directory_that_vanished_is_not() {
-        assert_eq!(class(Errno::NOENT, Side::Source), (Code::SourceNotFound, Remedy::GiveUp));
-        assert_eq!(class(Errno::NOENT, Side::Destination), (Code::LocalIo, Remedy::Wait));
+        assert_eq!(class(Errno::NOENT, PathRole::Source), (Code::SourceNotFound, Remedy::GiveUp));
+        assert_eq!(class(Errno::NOENT, PathRole::Destination), (Code::LocalIo, Remedy::Wait));
     }
 
     #[test]
     fn a_path_that_a_task_may_not_name_is_told_with_its_field() {
-        let error = |side| Doing { what: "open", path: "/a", side }.failed(Errno::XDEV).to_string();
-        assert_eq!(error(Side::Source), "source.path: open \"/a\": it leads out of base_path");
-        assert_eq!(error(Side::Destination), "destination.path: open \"/a\": it leads out of base_path");
+        let error =
+            |side| OperationContext { what: "open", path: "/a", side }.failed(Errno::XDEV).to_string();
+        assert_eq!(error(PathRole::Source), "source.path: open \"/a\": it leads out of base_path");
+        assert_eq!(error(PathRole::Destination), "destination.path: open \"/a\": it leads out of base_path");
     }
 
     #[test]
     fn a_message_names_operation_path_and_reason_and_no_reply_code() {
-        let doing = Doing { what: "write", path: "/ä b", side: Side::Destination };
+        let doing = OperationContext { what: "write", path: "/ä b", side: PathRole::Destination };
         let error = TryError::from(doing.failed(Errno::NOSPC));
         assert_eq!(error.failure.message, "write \"/ä b\": No space left on device (os error 28)");
         assert_eq!(error.failure.ftp_code, None);

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 
-use super::Storage;
-use super::beneath::{self, Beneath};
-use super::disk::Job;
-use super::error::{Side, StorageError};
-use super::target::Target;
+use super::LocalStorage;
+use super::confined_dir::{self, ConfinedDir};
+use super::disk_executor::DiskOperation;
+use super::error::{PathRole, StorageError};
+use super::target::LocalTarget;
 use super::temp_name::TempName;
 
 /// Entries of one directory at most.
@@ -17,7 +17,7 @@ const MAX_ENTRIES: usize = 5_000_000;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listed {
+pub enum LocalEntry {
     File {
         bytes: u64,
         modified: SystemTime,
@@ -29,19 +29,21 @@ pub enum Listed {
     NotUtf8,
 }
 
-impl Storage {
+impl LocalStorage {
     /// What is in `directory` (relative to `base_path`, empty for it itself), by name. Symlinks to files are
     /// files, as a task would read them; symlinks to directories are not followed. The pooler's own temp files
     /// are left out.
     ///
     /// # Errors
     /// As of a task's source.
-    pub async fn list(&self, directory: &str) -> Result<Vec<(String, Listed)>, StorageError> {
-        let (beneath, at) = (self.beneath(), directory.to_owned());
-        let target = Target::directory(directory);
-        let job = Job { what: "list", target, side: Side::Source };
+    pub async fn list(&self, directory: &str) -> Result<Vec<(String, LocalEntry)>, StorageError> {
+        let (confined_dir, at) = (self.confined_dir(), directory.to_owned());
+        let target = LocalTarget::directory(directory);
+        let operation = DiskOperation { what: "list", target, side: PathRole::Source };
         self.disk()
-            .call(job.clone(), move |_| list(&beneath, &at).map_err(|errno| job.doing().failed(errno)))
+            .call(operation.clone(), move |_| {
+                list(&confined_dir, &at).map_err(|errno| operation.doing().failed(errno))
+            })
             .await
     }
 
@@ -49,26 +51,26 @@ impl Storage {
     ///
     /// # Errors
     /// As of a task's source.
-    pub async fn look(&self, target: &Target) -> Result<Option<Listed>, StorageError> {
-        let (beneath, at) = (self.beneath(), target.relative().to_owned());
-        let job = Job { what: "look at", target: target.clone(), side: Side::Source };
+    pub async fn look(&self, target: &LocalTarget) -> Result<Option<LocalEntry>, StorageError> {
+        let (confined_dir, at) = (self.confined_dir(), target.relative().to_owned());
+        let operation = DiskOperation { what: "look at", target: target.clone(), side: PathRole::Source };
         self.disk()
-            .call(job.clone(), move |_| match followed(&beneath, &at) {
+            .call(operation.clone(), move |_| match followed(&confined_dir, &at) {
                 Ok(found) => Ok(Some(found)),
                 Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-                Err(errno) => Err(job.doing().failed(errno)),
+                Err(errno) => Err(operation.doing().failed(errno)),
             })
             .await
     }
 }
 
-fn list(beneath: &Beneath, directory: &str) -> Result<Vec<(String, Listed)>, Errno> {
-    let dir = beneath.dir(directory)?;
+fn list(confined_dir: &ConfinedDir, directory: &str) -> Result<Vec<(String, LocalEntry)>, Errno> {
+    let dir = confined_dir.dir(directory)?;
     let mut found = Vec::new();
     for entry in Dir::read_from(&dir)?.take(MAX_ENTRIES) {
         let entry = entry?;
         let Ok(name) = entry.file_name().to_str() else {
-            found.push((entry.file_name().to_string_lossy().into_owned(), Listed::NotUtf8));
+            found.push((entry.file_name().to_string_lossy().into_owned(), LocalEntry::NotUtf8));
             continue;
         };
         if name == "." || name == ".." || TempName::is_one(name) {
@@ -81,8 +83,8 @@ fn list(beneath: &Beneath, directory: &str) -> Result<Vec<(String, Listed)>, Err
         };
         let listed = if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             let path = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
-            match followed(beneath, &path) {
-                Ok(Listed::Directory) | Err(_) => Listed::Other,
+            match followed(confined_dir, &path) {
+                Ok(LocalEntry::Directory) | Err(_) => LocalEntry::Other,
                 Ok(listed) => listed,
             }
         } else {
@@ -95,23 +97,23 @@ fn list(beneath: &Beneath, directory: &str) -> Result<Vec<(String, Listed)>, Err
 }
 
 /// What a task's path leads to, symlinks followed as far as they stay beneath.
-fn followed(beneath: &Beneath, path: &str) -> Result<Listed, Errno> {
-    Ok(listed(&rustix::fs::fstat(beneath.source(path)?)?))
+fn followed(confined_dir: &ConfinedDir, path: &str) -> Result<LocalEntry, Errno> {
+    Ok(listed(&rustix::fs::fstat(confined_dir.source(path)?)?))
 }
 
 // The fields' types differ between architectures.
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion, clippy::cast_sign_loss)]
-fn listed(stat: &rustix::fs::Stat) -> Listed {
-    if beneath::is_dir(stat) {
-        return Listed::Directory;
+fn listed(stat: &rustix::fs::Stat) -> LocalEntry {
+    if confined_dir::is_dir(stat) {
+        return LocalEntry::Directory;
     }
-    if !beneath::is_file(stat) {
-        return Listed::Other;
+    if !confined_dir::is_file(stat) {
+        return LocalEntry::Other;
     }
     let since = Duration::new(
         i64::from(stat.st_mtime).unsigned_abs(),
         u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
     );
     let modified = if i64::from(stat.st_mtime) < 0 { UNIX_EPOCH } else { UNIX_EPOCH + since };
-    Listed::File { bytes: stat.st_size as u64, modified }
+    LocalEntry::File { bytes: stat.st_size as u64, modified }
 }

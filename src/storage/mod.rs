@@ -1,6 +1,6 @@
 //! Local files, confined beneath a connection's `base_path` by the kernel. Only this module touches them.
 //!
-//! A path is resolved lexically first ([`Target`]), then by the kernel: directories are opened with openat2's
+//! A path is resolved lexically first ([`LocalTarget`]), then by the kernel: directories are opened with openat2's
 //! `RESOLVE_BENEATH`, and everything else is done by name relative to their descriptors. So a symlink that
 //! leads out is refused even if it appears in the middle of an operation. A relative symlink to a directory
 //! beneath `base_path` is followed (the kernel refuses absolute ones, wherever they lead); so is a source
@@ -10,24 +10,24 @@
 //! An upload reads a [`SourceFile`]. Every call into the file system is made off the runtime's threads and
 //! has a deadline.
 
-mod beneath;
 mod check;
-mod disk;
-mod draft;
+mod confined_dir;
+mod disk_executor;
 mod error;
-mod finish;
+mod file_owner;
 mod listing;
-mod mark;
-mod names;
-mod owner;
-mod part;
+mod origin_mark;
+mod orphan_cleaner;
+mod orphans;
+mod partial_download;
+mod publish_metadata;
 mod resume;
 mod source;
-mod strays;
-mod sweep;
 mod target;
 mod temp_file;
+mod temp_file_handle;
 mod temp_name;
+mod temp_names;
 
 #[cfg(test)]
 mod tests;
@@ -35,72 +35,76 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use beneath::Confinement;
-pub use check::Check;
+pub use check::StorageCheck;
+pub use confined_dir::Confinement;
 pub use error::StorageError;
-pub use finish::Finish;
-pub use listing::Listed;
-pub use mark::Mark;
-pub use names::Names;
-pub use owner::Owner;
-pub use part::{Place, Stamp as SourceStamp};
-pub use source::{Identity, SourceFile};
-pub use strays::{Errand, LOOK_EVERY, Search, Stamp};
-pub use sweep::SharedStrays;
-pub use target::Target;
-pub use temp_file::{CHUNK, Earlier, TempFile};
+pub use file_owner::FileOwner;
+pub use listing::LocalEntry;
+pub use origin_mark::OriginMark;
+pub use orphan_cleaner::SharedOrphanTracker;
+pub use orphans::{AdoptionSearch, CleanupAction, SWEEP_INTERVAL, TempFileStamp};
+pub use partial_download::{RemoteSourceId, SourceStamp};
+pub use publish_metadata::PublishMetadata;
+pub use source::{SourceFile, SourceIdentity};
+pub use target::LocalTarget;
+pub use temp_file::{CHUNK, EarlierBytes, TempFile};
 pub use temp_name::{Incarnation, TempName};
+pub use temp_names::TempNames;
 
 use crate::config::LocalConnection;
-use beneath::Beneath;
-use disk::{Disk, Job};
-use draft::{Look, Plan};
-use error::{Doing, Side};
-use mark::Remembered;
-use part::Parts;
+use confined_dir::ConfinedDir;
+use disk_executor::{DiskExecutor, DiskOperation};
+use error::{OperationContext, PathRole};
+use origin_mark::MarkedFile;
+use partial_download::PartialDownloads;
+use temp_file_handle::{TargetProbe, TempFilePlan};
 
 /// Who has a storage in which nobody works.
 const OWNER_AND_SWEEP: usize = 2;
 
 /// The files of one local connection. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Storage {
+pub struct LocalStorage {
     connection: Arc<LocalConnection>,
-    beneath: Arc<Beneath>,
-    disk: Disk,
-    strays: SharedStrays,
+    confined_dir: Arc<ConfinedDir>,
+    disk: DiskExecutor,
+    strays: SharedOrphanTracker,
     remembers: bool,
-    parts: Parts,
+    parts: PartialDownloads,
 }
 
 /// How a download begins.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "taken apart at once; a box would cost each file an allocation")]
-pub enum Begun {
+pub enum DownloadStart {
     Now(TempFile),
     /// It was done before: the file stands there, whole and durable.
     Before {
         bytes: u64,
-        /// What it was to remember ([`Finish::memory`]).
+        /// What it was to remember ([`PublishMetadata::memory`]).
         memory: String,
     },
 }
 
-impl Storage {
+impl LocalStorage {
     /// Opens `base_path`, which must be a directory. It stays the directory that was opened, also where
     /// another is moved to its name or mounted over it, until it is removed itself. Blocks.
     ///
     /// # Errors
     /// As of any local path; the message names `base_path`.
-    pub fn open(connection: &LocalConnection) -> Result<Storage, StorageError> {
-        let beneath = Beneath::open(&connection.base_path).map_err(|errno| {
+    pub fn open(connection: &LocalConnection) -> Result<LocalStorage, StorageError> {
+        let confined_dir = ConfinedDir::open(&connection.base_path).map_err(|errno| {
             let path = connection.base_path.to_string_lossy();
-            Doing { what: "open base_path", path: &path, side: Side::Base }.failed(errno)
+            OperationContext { what: "open base_path", path: &path, side: PathRole::Base }.failed(errno)
         })?;
-        if beneath.confinement() == Confinement::CapStd {
+        if confined_dir.confinement() == Confinement::CapStd {
             tracing::warn!(connection = connection.name, "no openat2 here: paths are confined by cap-std");
         }
-        let storage = Storage::with(connection, beneath, Disk::new(disk::CALLS, disk::CALL_DEADLINE));
+        let storage = LocalStorage::with(
+            connection,
+            confined_dir,
+            DiskExecutor::new(disk_executor::CALLS, disk_executor::CALL_DEADLINE),
+        );
         if !storage.remembers {
             tracing::warn!(
                 connection = connection.name,
@@ -112,27 +116,27 @@ impl Storage {
         Ok(storage)
     }
 
-    fn with(connection: &LocalConnection, beneath: Beneath, disk: Disk) -> Storage {
-        Storage {
-            remembers: beneath.base().is_ok_and(mark::can_be_put),
+    fn with(connection: &LocalConnection, confined_dir: ConfinedDir, disk: DiskExecutor) -> LocalStorage {
+        LocalStorage {
+            remembers: confined_dir.base().is_ok_and(origin_mark::can_be_put),
             connection: Arc::new(connection.clone()),
-            beneath: Arc::new(beneath),
+            confined_dir: Arc::new(confined_dir),
             disk,
-            strays: SharedStrays::new(LOOK_EVERY),
-            parts: Parts::default(),
+            strays: SharedOrphanTracker::new(SWEEP_INTERVAL),
+            parts: PartialDownloads::default(),
         }
     }
 
     /// The same, with directories looked at for temp files of the dead after this time, not after an hour.
     #[must_use]
-    pub fn sweeping_every(self, look_every: Duration) -> Storage {
-        Storage { strays: SharedStrays::new(look_every), ..self }
+    pub fn sweeping_every(self, look_every: Duration) -> LocalStorage {
+        LocalStorage { strays: SharedOrphanTracker::new(look_every), ..self }
     }
 
     /// As on a file system without extended attributes.
     #[cfg(test)]
-    pub(crate) fn without_memory(self) -> Storage {
-        Storage { remembers: false, ..self }
+    pub(crate) fn without_memory(self) -> LocalStorage {
+        LocalStorage { remembers: false, ..self }
     }
 
     /// The connection's name.
@@ -148,12 +152,12 @@ impl Storage {
         self.remembers
     }
 
-    /// The place that a task's local path means; lexical, see [`Target::resolve`].
+    /// The place that a task's local path means; lexical, see [`LocalTarget::resolve`].
     ///
     /// # Errors
     /// [`StorageError::PathNotAllowed`].
-    pub fn resolve(&self, path: &str) -> Result<Target, StorageError> {
-        Target::resolve(&self.connection.base_path, path)
+    pub fn resolve(&self, path: &str) -> Result<LocalTarget, StorageError> {
+        LocalTarget::resolve(&self.connection.base_path, path)
     }
 
     /// Begins a file at `target`. What is bound to fail is refused now, before a byte is fetched; nothing is
@@ -167,39 +171,40 @@ impl Storage {
     /// `PathNotAllowed` where it is a directory, has a file among its parents, or leads out.
     pub async fn create(
         &self,
-        target: &Target,
-        owner: Owner,
+        target: &LocalTarget,
+        owner: FileOwner,
         overwrite: bool,
-    ) -> Result<Begun, StorageError> {
+    ) -> Result<DownloadStart, StorageError> {
         self.create_or_resume(target, owner, overwrite, None).await
     }
 
-    /// [`Storage::create`], and looks for what an earlier owner of the record has brought of the source at `place`:
+    /// [`LocalStorage::create`], and looks for what an earlier owner of the record has brought of the source at `place`:
     /// see [`TempFile::earlier`].
     pub async fn create_or_resume(
         &self,
-        target: &Target,
-        owner: Owner,
+        target: &LocalTarget,
+        owner: FileOwner,
         overwrite: bool,
-        place: Option<Place>,
-    ) -> Result<Begun, StorageError> {
-        let plan = Plan { target: target.clone(), owner, overwrite, source: None };
-        let (beneath, parts, early) = (self.beneath(), self.parts.clone(), plan.clone());
-        let job = Job { what: "create", target: target.clone(), side: Side::Destination };
-        let look =
-            move |_: &disk::Abandoned<'_>| early.look(&beneath, place.as_ref().map(|place| (&parts, place)));
-        let look = self.disk.call(job, look).await;
+        place: Option<RemoteSourceId>,
+    ) -> Result<DownloadStart, StorageError> {
+        let plan = TempFilePlan { target: target.clone(), owner, overwrite, source: None };
+        let (confined_dir, parts, early) = (self.confined_dir(), self.parts.clone(), plan.clone());
+        let operation = DiskOperation { what: "create", target: target.clone(), side: PathRole::Destination };
+        let look = move |_: &disk_executor::IsAbandoned<'_>| {
+            early.probe(&confined_dir, place.as_ref().map(|place| (&parts, place)))
+        };
+        let look = self.disk.call(operation, look).await;
         // Only now: what an earlier owner has left is swept away from here on.
         self.strays.lock().begun(target.parent(), &plan.owner, Instant::now());
         Ok(match look? {
-            Look::Before(Remembered { size, memory }) => Begun::Before { bytes: size, memory },
-            Look::Now(part) => Begun::Now(TempFile::new(self.clone(), plan, part)),
+            TargetProbe::Before(MarkedFile { size, memory }) => DownloadStart::Before { bytes: size, memory },
+            TargetProbe::Now(part) => DownloadStart::Now(TempFile::new(self.clone(), plan, part)),
         })
     }
 
     /// Opens the regular file at `target` for reading; a FIFO, a device, a socket or a directory is
     /// [`StorageError::PathNotAllowed`], and never waited for.
-    pub async fn open_source(&self, target: &Target) -> Result<SourceFile, StorageError> {
+    pub async fn open_source(&self, target: &LocalTarget) -> Result<SourceFile, StorageError> {
         SourceFile::open(self.clone(), target.clone()).await
     }
 
@@ -207,8 +212,8 @@ impl Storage {
     ///
     /// # Errors
     /// Where not even the room left can be told.
-    pub fn check(&self) -> Result<Check, StorageError> {
-        Check::of(&self.beneath, &self.connection.base_path)
+    pub fn check(&self) -> Result<StorageCheck, StorageError> {
+        StorageCheck::of(&self.confined_dir, &self.connection.base_path)
     }
 
     /// True once no call into the file system is under way, the removal of cancelled tasks' temp files
@@ -221,14 +226,14 @@ impl Storage {
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         // A file has a clone of the storage.
-        Arc::strong_count(&self.beneath) > OWNER_AND_SWEEP || !self.disk.is_idle()
+        Arc::strong_count(&self.confined_dir) > OWNER_AND_SWEEP || !self.disk.is_idle()
     }
 
-    fn beneath(&self) -> Arc<Beneath> {
-        Arc::clone(&self.beneath)
+    fn confined_dir(&self) -> Arc<ConfinedDir> {
+        Arc::clone(&self.confined_dir)
     }
 
-    fn disk(&self) -> &Disk {
+    fn disk(&self) -> &DiskExecutor {
         &self.disk
     }
 }

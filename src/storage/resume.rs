@@ -1,26 +1,26 @@
 //! A download that goes on where it broke off.
 
-use super::disk::Abandoned;
-use super::draft::Draft;
+use super::disk_executor::IsAbandoned;
 use super::error::StorageError;
-use super::part::Stamp;
-use super::temp_file::{CHUNK, Earlier, Stage, TempFile};
+use super::partial_download::SourceStamp;
+use super::temp_file::{CHUNK, EarlierBytes, TempFile, WriteStage};
+use super::temp_file_handle::TempFileHandle;
 
 impl TempFile {
     /// What the file will be a part of until it is whole: it says so to whoever finds it. To be called before its
     /// first byte.
-    pub fn is_part_of(&mut self, source: Stamp) {
+    pub fn is_part_of(&mut self, source: SourceStamp) {
         self.plan.source = Some(source);
     }
 
     /// What is there of the source already: this file's own bytes, of an earlier try, or what an earlier owner of
     /// the record has left.
     #[must_use]
-    pub fn earlier(&self) -> Option<Earlier> {
+    pub fn earlier(&self) -> Option<EarlierBytes> {
         match (&self.part, &self.plan.source) {
-            (Some(part), _) => Some(Earlier { source: part.source.clone(), bytes: part.bytes }),
+            (Some(part), _) => Some(EarlierBytes { source: part.source.clone(), bytes: part.bytes }),
             (None, Some(source)) if !self.is_empty() => {
-                Some(Earlier { source: source.clone(), bytes: self.len() })
+                Some(EarlierBytes { source: source.clone(), bytes: self.len() })
             }
             _ => None,
         }
@@ -55,13 +55,13 @@ impl TempFile {
         self.settle().await?;
         self.buffer.clear();
         self.given = 0;
-        if let Stage::OnDisk(draft) = std::mem::replace(&mut self.stage, Stage::Nowhere) {
+        if let WriteStage::OnDisk(draft) = std::mem::replace(&mut self.stage, WriteStage::Nowhere) {
             // Its name is taken until it is gone.
-            let discard = move |_: &Abandoned<'_>| {
+            let discard = move |_: &IsAbandoned<'_>| {
                 drop(draft);
                 Ok(())
             };
-            self.storage.disk().call(self.job("discard"), discard).await?;
+            self.storage.disk().call(self.operation("discard"), discard).await?;
         }
         Ok(())
     }
@@ -87,13 +87,13 @@ impl TempFile {
     async fn work<T: Send + 'static>(
         &mut self,
         what: &'static str,
-        work: impl FnOnce(&mut Draft) -> Result<T, StorageError> + Send + 'static,
+        work: impl FnOnce(&mut TempFileHandle) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
         self.settle().await?;
-        let job = self.job(what);
-        let turn = self.storage.disk().turn(&job).await?;
+        let operation = self.operation(what);
+        let turn = self.storage.disk().turn(&operation).await?;
         let make = self.take_draft()?;
-        let call = self.storage.disk().start(turn, job, move |_| {
+        let call = self.storage.disk().start(turn, operation, move |_| {
             let mut draft = make()?;
             let done = work(&mut draft)?;
             Ok((draft, done))
@@ -102,7 +102,7 @@ impl TempFile {
         let mut call = call;
         let (draft, done) = call.wait().await?;
         self.given = draft.size();
-        self.stage = Stage::OnDisk(draft);
+        self.stage = WriteStage::OnDisk(draft);
         Ok(done)
     }
 }

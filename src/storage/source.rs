@@ -7,10 +7,10 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::Storage;
-use super::disk::{Call, Job, Turn};
-use super::error::{Side, StorageError};
-use super::target::Target;
+use super::LocalStorage;
+use super::disk_executor::{CallSlot, DiskOperation, PendingCall};
+use super::error::{PathRole, StorageError};
+use super::target::LocalTarget;
 use super::temp_file::CHUNK;
 
 /// An open source. Its first chunk was read when it was opened, so a file below [`CHUNK`] costs one call; of
@@ -19,13 +19,13 @@ use super::temp_file::CHUNK;
 /// It stays the file that was opened, whatever takes its name meanwhile.
 #[derive(Debug)]
 pub struct SourceFile {
-    storage: Storage,
-    target: Target,
+    storage: LocalStorage,
+    target: LocalTarget,
     file: Arc<OwnedFd>,
-    seen: Seen,
+    seen: SourceStat,
     /// When anything about it was last changed (ctime), as of the opening.
     touched: (i64, u64),
-    ahead: Ahead,
+    ahead: ReadAhead,
     /// The chunk lent to the caller.
     current: Vec<u8>,
     spare: Vec<u8>,
@@ -35,14 +35,14 @@ pub struct SourceFile {
 
 /// Tells one content of one file from every other, as far as the file system does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    seen: Seen,
+pub struct SourceIdentity {
+    seen: SourceStat,
     touched: (i64, u64),
 }
 
 /// What a file was when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
+struct SourceStat {
     size: u64,
     modified: (i64, u64),
     inode: u64,
@@ -50,9 +50,9 @@ struct Seen {
 
 /// The chunk after the current one.
 #[derive(Debug)]
-enum Ahead {
+enum ReadAhead {
     Idle,
-    Reading(Call<Vec<u8>>),
+    Reading(PendingCall<Vec<u8>>),
     Ready(Vec<u8>),
     /// There is none.
     End,
@@ -60,27 +60,27 @@ enum Ahead {
 }
 
 impl SourceFile {
-    pub(super) async fn open(storage: Storage, target: Target) -> Result<SourceFile, StorageError> {
-        let (beneath, path) = (storage.beneath(), target.clone());
-        let job = Job { what: "open", target: target.clone(), side: Side::Source };
-        let opened = storage.disk().call(job.clone(), move |_| {
-            let doing = job.doing();
-            let file = beneath.source(path.relative()).map_err(|errno| doing.failed(errno))?;
+    pub(super) async fn open(storage: LocalStorage, target: LocalTarget) -> Result<SourceFile, StorageError> {
+        let (confined_dir, path) = (storage.confined_dir(), target.clone());
+        let operation = DiskOperation { what: "open", target: target.clone(), side: PathRole::Source };
+        let opened = storage.disk().call(operation.clone(), move |_| {
+            let doing = operation.doing();
+            let file = confined_dir.source(path.relative()).map_err(|errno| doing.failed(errno))?;
             let stat = rustix::fs::fstat(&file).map_err(|errno| doing.failed(errno))?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 return Err(doing.refuses("it is no regular file"));
             }
-            let seen = Seen::of(&stat);
+            let seen = SourceStat::of(&stat);
             // One byte more than there is shows the end of the file in the same call.
             let room = usize::try_from(seen.size).unwrap_or(CHUNK).saturating_add(1).min(CHUNK);
             let first = fill(&file, Vec::with_capacity(room), 0).map_err(|errno| doing.failed(errno))?;
             if seen.size > CHUNK as u64 {
-                seen.must_be_of(&file, &job)?;
+                seen.must_be_of(&file, &operation)?;
             }
             Ok((file, (seen, touched(&stat)), first))
         });
         let (file, (seen, touched), first) = opened.await?;
-        let (ahead, file) = (Ahead::Ready(first), Arc::new(file));
+        let (ahead, file) = (ReadAhead::Ready(first), Arc::new(file));
         let (current, spare) = (Vec::new(), Vec::new());
         Ok(SourceFile { storage, target, file, seen, touched, ahead, current, spare, read: 0 })
     }
@@ -107,15 +107,15 @@ impl SourceFile {
 
     /// Which file it was when it was opened: another one, or another content, has another identity.
     #[must_use]
-    pub fn identity(&self) -> Identity {
-        Identity { seen: self.seen, touched: self.touched }
+    pub fn identity(&self) -> SourceIdentity {
+        SourceIdentity { seen: self.seen, touched: self.touched }
     }
 
     /// All that tells this content of this file from any other one, to other processes too: the same bytes are the
     /// same content.
     #[must_use]
     pub fn description(&self) -> Vec<u8> {
-        let Seen { size, modified, inode } = self.seen;
+        let SourceStat { size, modified, inode } = self.seen;
         let (seconds, touched) = ([modified.0, self.touched.0], [modified.1, self.touched.1]);
         let unsigned = [size, inode].into_iter().chain(touched).map(u64::to_be_bytes);
         unsigned.chain(seconds.map(i64::to_be_bytes)).flatten().collect()
@@ -130,7 +130,7 @@ impl SourceFile {
     /// The next bytes will be those from `offset` on; what was read ahead is dropped.
     pub fn skip_to(&mut self, offset: u64) {
         self.read = offset.min(self.seen.size);
-        self.ahead = Ahead::Idle;
+        self.ahead = ReadAhead::Idle;
     }
 
     /// The next bytes, at most [`CHUNK`]; empty at the end, and then as many were read as [`SourceFile::size`]
@@ -144,23 +144,25 @@ impl SourceFile {
     /// that grows while it is read is not run after.
     pub async fn read(&mut self) -> Result<&[u8], StorageError> {
         let next = loop {
-            match std::mem::replace(&mut self.ahead, Ahead::Failed) {
-                Ahead::Ready(chunk) => break chunk,
-                Ahead::Reading(call) => {
-                    self.ahead = Ahead::Reading(call);
+            match std::mem::replace(&mut self.ahead, ReadAhead::Failed) {
+                ReadAhead::Ready(chunk) => break chunk,
+                ReadAhead::Reading(call) => {
+                    self.ahead = ReadAhead::Reading(call);
                     self.finish_reading().await?;
                 }
-                Ahead::Idle => {
-                    self.ahead = Ahead::Idle;
-                    let turn = self.storage.disk().turn(&self.job("read")).await?;
+                ReadAhead::Idle => {
+                    self.ahead = ReadAhead::Idle;
+                    let turn = self.storage.disk().turn(&self.operation("read")).await?;
                     self.start_reading(turn);
                 }
-                Ahead::End => {
-                    self.ahead = Ahead::End;
+                ReadAhead::End => {
+                    self.ahead = ReadAhead::End;
                     return Ok(&[]);
                 }
-                Ahead::Failed => {
-                    return Err(StorageError::Io(self.job("read").doing().says("an earlier read failed")));
+                ReadAhead::Failed => {
+                    return Err(StorageError::Io(
+                        self.operation("read").doing().says("an earlier read failed"),
+                    ));
                 }
             }
         };
@@ -170,29 +172,31 @@ impl SourceFile {
     /// Whether the file, looked at again, still has the size and time it was opened with: ask after the last
     /// byte was read, before the upload is given its name.
     pub async fn still_same(&self) -> Result<bool, StorageError> {
-        let (file, seen, job) = (Arc::clone(&self.file), self.seen, self.job("look at"));
+        let (file, seen, operation) = (Arc::clone(&self.file), self.seen, self.operation("look at"));
         let disk = self.storage.disk();
-        let stat = disk
-            .call(job.clone(), move |_| rustix::fs::fstat(&file).map_err(|errno| job.doing().failed(errno)));
-        Ok(Seen::of(&stat.await?) == seen)
+        let stat = disk.call(operation.clone(), move |_| {
+            rustix::fs::fstat(&file).map_err(|errno| operation.doing().failed(errno))
+        });
+        Ok(SourceStat::of(&stat.await?) == seen)
     }
 
     async fn finish_reading(&mut self) -> Result<(), StorageError> {
-        let Ahead::Reading(call) = &mut self.ahead else { return Ok(()) };
+        let ReadAhead::Reading(call) = &mut self.ahead else { return Ok(()) };
         let outcome = call.wait().await;
-        self.ahead = Ahead::Failed;
-        self.ahead = Ahead::Ready(outcome?);
+        self.ahead = ReadAhead::Failed;
+        self.ahead = ReadAhead::Ready(outcome?);
         Ok(())
     }
 
-    fn start_reading(&mut self, turn: Turn) {
-        let (file, from, job, seen) = (Arc::clone(&self.file), self.read, self.job("read"), self.seen);
+    fn start_reading(&mut self, turn: CallSlot) {
+        let (file, from, operation, seen) =
+            (Arc::clone(&self.file), self.read, self.operation("read"), self.seen);
         let mut buffer = std::mem::take(&mut self.spare);
-        self.ahead = Ahead::Reading(self.storage.disk().start(turn, job.clone(), move |_| {
+        self.ahead = ReadAhead::Reading(self.storage.disk().start(turn, operation.clone(), move |_| {
             buffer.clear();
             buffer.reserve_exact(CHUNK);
-            let chunk = fill(&file, buffer, from).map_err(|errno| job.doing().failed(errno))?;
-            seen.must_be_of(&file, &job)?;
+            let chunk = fill(&file, buffer, from).map_err(|errno| operation.doing().failed(errno))?;
+            seen.must_be_of(&file, &operation)?;
             Ok(chunk)
         }));
     }
@@ -203,36 +207,38 @@ impl SourceFile {
         self.read += chunk.len() as u64;
         if self.read > self.seen.size || (at_end && self.read < self.seen.size) {
             let why = format!("it had {} bytes, and has more or fewer now", self.seen.size);
-            return Err(StorageError::SourceChanged(self.job("read").doing().says(why)));
+            return Err(StorageError::SourceChanged(self.operation("read").doing().says(why)));
         }
         self.spare = std::mem::replace(&mut self.current, chunk);
-        self.ahead = if at_end { Ahead::End } else { Ahead::Idle };
+        self.ahead = if at_end { ReadAhead::End } else { ReadAhead::Idle };
         if !at_end && let Some(turn) = self.storage.disk().turn_now() {
             self.start_reading(turn);
         }
         Ok(&self.current)
     }
 
-    fn job(&self, what: &'static str) -> Job {
-        Job { what, target: self.target.clone(), side: Side::Source }
+    fn operation(&self, what: &'static str) -> DiskOperation {
+        DiskOperation { what, target: self.target.clone(), side: PathRole::Source }
     }
 }
 
-impl Seen {
+impl SourceStat {
     // The fields' types differ between architectures.
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, clippy::useless_conversion)]
-    fn of(stat: &Stat) -> Seen {
+    fn of(stat: &Stat) -> SourceStat {
         let modified = (i64::from(stat.st_mtime), stat.st_mtime_nsec as u64);
-        Seen { size: stat.st_size as u64, modified, inode: stat.st_ino as u64 }
+        SourceStat { size: stat.st_size as u64, modified, inode: stat.st_ino as u64 }
     }
 
     /// Fails where the open file has been changed since. Blocks.
-    fn must_be_of(self, file: &OwnedFd, job: &Job) -> Result<(), StorageError> {
-        let stat = rustix::fs::fstat(file).map_err(|errno| job.doing().failed(errno))?;
-        if Seen::of(&stat) == self {
+    fn must_be_of(self, file: &OwnedFd, operation: &DiskOperation) -> Result<(), StorageError> {
+        let stat = rustix::fs::fstat(file).map_err(|errno| operation.doing().failed(errno))?;
+        if SourceStat::of(&stat) == self {
             return Ok(());
         }
-        Err(StorageError::SourceChanged(job.doing().says("it was changed while it was read".to_owned())))
+        Err(StorageError::SourceChanged(
+            operation.doing().says("it was changed while it was read".to_owned()),
+        ))
     }
 }
 

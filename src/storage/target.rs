@@ -12,12 +12,12 @@ const NAME_MAX: usize = 255;
 /// A file's place beneath a `base_path`. Equal targets of one storage are the same place, however the task
 /// wrote the path. Cheap to clone.
 #[derive(Clone, Debug, Eq)]
-pub struct Target {
+pub struct LocalTarget {
     shown: Arc<str>,
     relative: Arc<str>,
 }
 
-impl Target {
+impl LocalTarget {
     /// Takes `path` beneath `base_path`: `/x` and `x` are `base_path/x`; an absolute path that already
     /// begins with `base_path`, by whole components, is that file and not a nested one. `.` and doubled
     /// slashes mean nothing.
@@ -27,7 +27,7 @@ impl Target {
     /// # Errors
     /// [`StorageError::PathNotAllowed`] where there is a NUL, a `..`, a component above 255 bytes, no
     /// file's name at the end, or a name that only the pooler's temp files have.
-    pub fn resolve(base_path: &Path, path: &str) -> Result<Target, StorageError> {
+    pub fn resolve(base_path: &Path, path: &str) -> Result<LocalTarget, StorageError> {
         let refuse = |why: &str| Err(StorageError::PathNotAllowed(format!("local path {path:?}: {why}")));
         if path.contains('\0') {
             return refuse("holds a NUL");
@@ -43,17 +43,17 @@ impl Target {
             return refuse("a component is longer than 255 bytes");
         }
         let Some(inside) = without_base(base_path, path, &parts) else {
-            return refuse("is base_path itself, not a file beneath it");
+            return refuse("is base_path itself, not a file confined_dir it");
         };
         if inside.last().is_some_and(|name| TempName::is_one(name)) {
             return refuse("is a name that only the pooler's temp files have");
         }
-        Ok(Target { shown: path.into(), relative: inside.join("/").into() })
+        Ok(LocalTarget { shown: path.into(), relative: inside.join("/").into() })
     }
 
     /// A directory beneath `base_path`, for messages; empty is `base_path` itself.
-    pub(super) fn directory(relative: &str) -> Target {
-        Target { shown: relative.into(), relative: relative.into() }
+    pub(super) fn directory(relative: &str) -> LocalTarget {
+        LocalTarget { shown: relative.into(), relative: relative.into() }
     }
 
     /// The path as the task wrote it, for messages.
@@ -79,13 +79,13 @@ impl Target {
     }
 }
 
-impl PartialEq for Target {
+impl PartialEq for LocalTarget {
     fn eq(&self, other: &Self) -> bool {
         self.relative == other.relative
     }
 }
 
-impl std::hash::Hash for Target {
+impl std::hash::Hash for LocalTarget {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.relative.hash(state);
     }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn relative(base: &str, path: &str) -> Option<String> {
-        Target::resolve(Path::new(base), path).ok().map(|target| target.relative().to_owned())
+        LocalTarget::resolve(Path::new(base), path).ok().map(|target| target.relative().to_owned())
     }
 
     #[test]
@@ -157,8 +157,8 @@ mod tests {
     #[test]
     fn two_ways_to_write_a_place_are_one_target() {
         let base = Path::new("/data");
-        let one = Target::resolve(base, "/data/a/b").unwrap();
-        let other = Target::resolve(base, "a//b").unwrap();
+        let one = LocalTarget::resolve(base, "/data/a/b").unwrap();
+        let other = LocalTarget::resolve(base, "a//b").unwrap();
         assert_eq!(one, other);
         assert_eq!((one.parent(), one.name()), ("a", "b"));
         assert_eq!(one.as_written(), "/data/a/b");

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::BufMut;
 
-use super::Storage;
-use super::disk::{Abandoned, Call, Job};
-use super::draft::{Draft, Plan};
-use super::error::{Side, StorageError};
-use super::finish::Finish;
-use super::part::{Part, Stamp};
+use super::LocalStorage;
+use super::disk_executor::{DiskOperation, IsAbandoned, PendingCall};
+use super::error::{PathRole, StorageError};
+use super::partial_download::{PartialDownload, SourceStamp};
+use super::publish_metadata::PublishMetadata;
+use super::temp_file_handle::{TempFileHandle, TempFilePlan};
 
 /// Bytes written by one call. A file of at most this size costs a single call: made, written, synced and
 /// renamed at once. Two such buffers a file at most.
@@ -27,9 +27,9 @@ const WRITE_EVERY: Duration = Duration::from_secs(300);
 /// a call under way at that moment does so as soon as the file system lets it.
 #[derive(Debug)]
 pub struct TempFile {
-    pub(super) storage: Storage,
-    pub(super) plan: Plan,
-    pub(super) stage: Stage,
+    pub(super) storage: LocalStorage,
+    pub(super) plan: TempFilePlan,
+    pub(super) stage: WriteStage,
     /// Arrived, and not yet given to a call.
     pub(super) buffer: Vec<u8>,
     /// The other buffer, while no call has it.
@@ -41,32 +41,32 @@ pub struct TempFile {
     /// When bytes were last given to a call.
     written: Instant,
     /// What an earlier owner of the record has brought.
-    pub(super) part: Option<Part>,
+    pub(super) part: Option<PartialDownload>,
 }
 
 /// What is there of a source already.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Earlier {
-    pub source: Stamp,
+pub struct EarlierBytes {
+    pub source: SourceStamp,
     pub bytes: u64,
 }
 
 /// Where the bytes before the buffer are.
 #[derive(Debug)]
-pub(super) enum Stage {
+pub(super) enum WriteStage {
     Nowhere,
-    OnDisk(Box<Draft>),
-    Writing(Call<Written>),
+    OnDisk(Box<TempFileHandle>),
+    Writing(PendingCall<WrittenChunk>),
     /// An error was told; the temp file has been removed.
     Failed,
 }
 
-pub(super) type Written = (Box<Draft>, Vec<u8>);
+pub(super) type WrittenChunk = (Box<TempFileHandle>, Vec<u8>);
 
 impl TempFile {
-    pub(super) fn new(storage: Storage, plan: Plan, part: Option<Part>) -> TempFile {
+    pub(super) fn new(storage: LocalStorage, plan: TempFilePlan, part: Option<PartialDownload>) -> TempFile {
         let (buffer, spare, written) = (Vec::new(), Vec::new(), Instant::now());
-        let (stage, expected) = (Stage::Nowhere, None);
+        let (stage, expected) = (WriteStage::Nowhere, None);
         TempFile { storage, plan, stage, buffer, spare, given: 0, expected, written, part }
     }
 
@@ -77,7 +77,7 @@ impl TempFile {
 
     /// Room for the next bytes, never none: read the network straight into it (`read_buf`).
     pub async fn room(&mut self) -> Result<impl BufMut, StorageError> {
-        let is_on_disk = !matches!(self.stage, Stage::Nowhere) && !self.buffer.is_empty();
+        let is_on_disk = !matches!(self.stage, WriteStage::Nowhere) && !self.buffer.is_empty();
         if self.buffer.len() >= CHUNK || (is_on_disk && self.written.elapsed() >= WRITE_EVERY) {
             self.give_chunk().await?;
         }
@@ -131,20 +131,20 @@ impl TempFile {
     /// [`StorageError::LeaseEnded`] if `still_ours` says no; `DestinationExists` where another was first.
     pub async fn publish(
         mut self,
-        finish: Finish,
+        finish: PublishMetadata,
         still_ours: impl FnOnce() -> bool + Send + 'static,
     ) -> Result<(), StorageError> {
         self.settle().await?;
-        let job = self.job("publish");
-        let turn = self.storage.disk().turn(&job).await?;
+        let operation = self.operation("publish");
+        let turn = self.storage.disk().turn(&operation).await?;
         let make = self.take_draft()?;
         let rest = std::mem::take(&mut self.buffer);
-        let work = move |abandoned: &Abandoned<'_>| {
+        let work = move |abandoned: &IsAbandoned<'_>| {
             let mut draft = make()?;
             draft.append(&rest)?;
             draft.publish(&finish, || !abandoned() && still_ours())
         };
-        self.storage.disk().start(turn, job, work).wait().await
+        self.storage.disk().start(turn, operation, work).wait().await
     }
 
     /// Removes what was written, and returns when it is gone. An error is only logged: nobody can act on it.
@@ -152,8 +152,8 @@ impl TempFile {
         if self.settle().await.is_err() {
             return;
         }
-        if let Stage::OnDisk(draft) = std::mem::replace(&mut self.stage, Stage::Failed) {
-            let removed = self.storage.disk().call(self.job("discard"), move |_| {
+        if let WriteStage::OnDisk(draft) = std::mem::replace(&mut self.stage, WriteStage::Failed) {
+            let removed = self.storage.disk().call(self.operation("discard"), move |_| {
                 drop(draft);
                 Ok(())
             });
@@ -166,13 +166,13 @@ impl TempFile {
     /// Has the full buffer written, once the one before is.
     pub(super) async fn give_chunk(&mut self) -> Result<(), StorageError> {
         self.settle().await?;
-        let job = self.job("write");
-        let turn = self.storage.disk().turn(&job).await?;
+        let operation = self.operation("write");
+        let turn = self.storage.disk().turn(&operation).await?;
         let make = self.take_draft()?;
         let mut chunk = std::mem::replace(&mut self.buffer, std::mem::take(&mut self.spare));
         self.written = Instant::now();
         self.given += chunk.len() as u64;
-        let call = self.storage.disk().start(turn, job, move |_| {
+        let call = self.storage.disk().start(turn, operation, move |_| {
             let mut draft = make()?;
             if draft.size() == 0 {
                 draft.remember(0);
@@ -181,17 +181,17 @@ impl TempFile {
             chunk.clear();
             Ok((draft, chunk))
         });
-        self.stage = Stage::Writing(call);
+        self.stage = WriteStage::Writing(call);
         Ok(())
     }
 
     /// Waits for the call under way, if there is one.
     pub(super) async fn settle(&mut self) -> Result<(), StorageError> {
-        let Stage::Writing(call) = &mut self.stage else { return Ok(()) };
+        let WriteStage::Writing(call) = &mut self.stage else { return Ok(()) };
         let written = call.wait().await;
-        self.stage = Stage::Failed;
+        self.stage = WriteStage::Failed;
         let (draft, spare) = written?;
-        self.stage = Stage::OnDisk(draft);
+        self.stage = WriteStage::OnDisk(draft);
         self.spare = spare;
         Ok(())
     }
@@ -199,26 +199,26 @@ impl TempFile {
     /// What makes the temp file, or hands out the one there is; to be called where it may block.
     pub(super) fn take_draft(
         &mut self,
-    ) -> Result<impl FnOnce() -> Result<Box<Draft>, StorageError> + Send + use<>, StorageError> {
-        let there = match std::mem::replace(&mut self.stage, Stage::Failed) {
-            Stage::Nowhere => None,
-            Stage::OnDisk(draft) => Some(draft),
-            Stage::Writing(_) | Stage::Failed => {
+    ) -> Result<impl FnOnce() -> Result<Box<TempFileHandle>, StorageError> + Send + use<>, StorageError> {
+        let there = match std::mem::replace(&mut self.stage, WriteStage::Failed) {
+            WriteStage::Nowhere => None,
+            WriteStage::OnDisk(draft) => Some(draft),
+            WriteStage::Writing(_) | WriteStage::Failed => {
                 return Err(StorageError::Io(self.plan.doing("write").says("an earlier write failed")));
             }
         };
-        let (beneath, plan) = (self.storage.beneath(), self.plan.clone());
-        Ok(move || there.map_or_else(|| Draft::create(beneath, plan).map(Box::new), Ok))
+        let (confined_dir, plan) = (self.storage.confined_dir(), self.plan.clone());
+        Ok(move || there.map_or_else(|| TempFileHandle::create(confined_dir, plan).map(Box::new), Ok))
     }
 
-    pub(super) fn job(&self, what: &'static str) -> Job {
-        Job { what, target: self.plan.target.clone(), side: Side::Destination }
+    pub(super) fn operation(&self, what: &'static str) -> DiskOperation {
+        DiskOperation { what, target: self.plan.target.clone(), side: PathRole::Destination }
     }
 }
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        if let Stage::OnDisk(draft) = std::mem::replace(&mut self.stage, Stage::Failed) {
+        if let WriteStage::OnDisk(draft) = std::mem::replace(&mut self.stage, WriteStage::Failed) {
             self.storage.disk().dispose(draft);
         }
     }

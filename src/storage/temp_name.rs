@@ -33,13 +33,13 @@ impl fmt::Display for Incarnation {
 /// Two installations may share a server and a directory, and have topics and groups of the same names: neither
 /// can read the other's temp names, so neither takes the other's files for its own.
 #[derive(Debug)]
-pub(super) struct Realm {
+pub(super) struct TempNamespace {
     /// Each topic with its secret.
     topics: Vec<(Arc<str>, [u8; 32])>,
 }
 
-impl Realm {
-    pub fn new(cluster: &[u8], group: &str, topics: &[Arc<str>]) -> Realm {
+impl TempNamespace {
+    pub fn new(cluster: &[u8], group: &str, topics: &[Arc<str>]) -> TempNamespace {
         let secret = |topic: &Arc<str>| {
             let parts = [cluster, group.as_bytes(), topic.as_bytes()];
             // With their lengths, so that no two lists of parts are the same bytes.
@@ -48,7 +48,7 @@ impl Realm {
             });
             (Arc::clone(topic), hash.finalize().into())
         };
-        Realm { topics: topics.iter().map(secret).collect() }
+        TempNamespace { topics: topics.iter().map(secret).collect() }
     }
 
     fn secret_of(&self, topic: &str) -> Option<&[u8; 32]> {
@@ -56,9 +56,9 @@ impl Realm {
     }
 
     /// The record that a name was made for, and what the file is a part of.
-    fn read(&self, parts: &Parts) -> Option<(Origin, Option<u64>)> {
+    fn read(&self, parts: &NameParts) -> Option<(Origin, Option<u64>)> {
         let (topic, secret) = self.topics.iter().find(|(_, secret)| tag(secret) == parts.tag)?;
-        let pad = Pad::of(secret, parts.incarnation, parts.number);
+        let pad = Keystream::of(secret, parts.incarnation, parts.number);
         let place = parts.sealed ^ pad.place;
         let partition = u32::try_from(place >> 64).ok()?.cast_signed();
         let offset = u64::try_from(place & u128::from(u64::MAX)).ok()?.cast_signed();
@@ -77,20 +77,20 @@ impl Realm {
 pub struct TempName {
     text: Arc<str>,
     origin: Option<Origin>,
-    parts: Parts,
+    parts: NameParts,
     /// A hash of the source that the file is a part of.
     part: Option<u64>,
 }
 
 /// What stands in a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Parts {
+struct NameParts {
     tag: u32,
-    /// Partition and offset, 96 bits, under a [`Pad`].
+    /// Partition and offset, 96 bits, under a [`Keystream`].
     sealed: u128,
     incarnation: Incarnation,
     number: u16,
-    /// [`TempName::part`], under a [`Pad`].
+    /// [`TempName::part`], under a [`Keystream`].
     part: Option<u64>,
 }
 
@@ -99,7 +99,7 @@ impl TempName {
     pub const LEN: usize = PREFIX.len() + 32 + 1 + 8 + 1 + 4 + SUFFIX.len();
 
     /// A name that was never given before. A topic that the realm does not know is nobody's.
-    pub(super) fn new(origin: &Origin, incarnation: Incarnation, realm: &Realm) -> TempName {
+    pub(super) fn new(origin: &Origin, incarnation: Incarnation, realm: &TempNamespace) -> TempName {
         static TRIES: AtomicU32 = AtomicU32::new(0);
         let [.., high, low] = TRIES.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let number = u16::from_be_bytes([high, low]);
@@ -107,26 +107,27 @@ impl TempName {
         let secret = realm.secret_of(&origin.topic).unwrap_or(&nobody);
         let partition = u128::from(origin.partition.cast_unsigned());
         let place = partition << 64 | u128::from(origin.offset.cast_unsigned());
-        let sealed = place ^ Pad::of(secret, incarnation, number).place;
-        let parts = Parts { tag: tag(secret), sealed, incarnation, number, part: None };
+        let sealed = place ^ Keystream::of(secret, incarnation, number).place;
+        let parts = NameParts { tag: tag(secret), sealed, incarnation, number, part: None };
         TempName { text: parts.to_string().into(), origin: Some(origin.clone()), parts, part: None }
     }
 
     /// The same name, which also tells that the file is a part of this source. Only who has the realm's secret can
     /// tell whether it is.
-    pub(super) fn part_of(&self, source: &[u8], realm: &Realm) -> TempName {
+    pub(super) fn part_of(&self, source: &[u8], realm: &TempNamespace) -> TempName {
         let secret = self.origin.as_ref().and_then(|origin| realm.secret_of(&origin.topic));
         let Some(secret) = secret else { return self.clone() };
         let hash = Sha256::new().chain_update(secret).chain_update(b"part").chain_update(source).finalize();
         let part = number(hash.iter().take(8));
-        let Parts { incarnation, number, .. } = self.parts;
-        let parts = Parts { part: Some(part ^ Pad::of(secret, incarnation, number).part), ..self.parts };
+        let NameParts { incarnation, number, .. } = self.parts;
+        let parts =
+            NameParts { part: Some(part ^ Keystream::of(secret, incarnation, number).part), ..self.parts };
         TempName { text: parts.to_string().into(), parts, part: Some(part), ..self.clone() }
     }
 
     /// Reads a name found in a directory; `None` where it is not one of the pooler's.
-    pub(super) fn parse(name: &str, realm: &Realm) -> Option<TempName> {
-        let parts = Parts::parse(name)?;
+    pub(super) fn parse(name: &str, realm: &TempNamespace) -> Option<TempName> {
+        let parts = NameParts::parse(name)?;
         let (origin, part) = realm.read(&parts).map_or((None, None), |(origin, part)| (Some(origin), part));
         Some(TempName { text: name.into(), origin, parts, part })
     }
@@ -134,7 +135,7 @@ impl TempName {
     /// Whether a file of this name can only be one of the pooler's temp files, of whatever installation.
     #[must_use]
     pub fn is_one(name: &str) -> bool {
-        Parts::parse(name).is_some()
+        NameParts::parse(name).is_some()
     }
 
     #[must_use]
@@ -167,8 +168,8 @@ impl fmt::Display for TempName {
     }
 }
 
-impl Parts {
-    fn parse(name: &str) -> Option<Parts> {
+impl NameParts {
+    fn parse(name: &str) -> Option<NameParts> {
         let body = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
         let (record, incarnation, number, part) = if body.len() == BASE32 {
             let bytes = from_base32(body)?;
@@ -185,13 +186,13 @@ impl Parts {
             (record, incarnation, u16::try_from(hex(parts.next()?, 4)?).ok()?, None)
         };
         let (tag, sealed) = (u32::try_from(record >> 96).ok()?, record & ((1 << 96) - 1));
-        Some(Parts { tag, sealed, incarnation: Incarnation(incarnation), number, part })
+        Some(NameParts { tag, sealed, incarnation: Incarnation(incarnation), number, part })
     }
 }
 
-impl fmt::Display for Parts {
+impl fmt::Display for NameParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { tag, sealed, incarnation, number, part } = self;
+        let NameParts { tag, sealed, incarnation, number, part } = self;
         let Some(part) = part else {
             return write!(f, "{PREFIX}{tag:08x}{sealed:024x}-{incarnation}-{number:04x}{SUFFIX}");
         };
@@ -209,21 +210,21 @@ fn tag(secret: &[u8; 32]) -> u32 {
 }
 
 /// Bits that hide what stands in a name, others for each name.
-struct Pad {
+struct Keystream {
     /// 96 of them.
     place: u128,
     part: u64,
 }
 
-impl Pad {
-    fn of(secret: &[u8; 32], incarnation: Incarnation, try_number: u16) -> Pad {
+impl Keystream {
+    fn of(secret: &[u8; 32], incarnation: Incarnation, try_number: u16) -> Keystream {
         let digest = Sha256::new()
             .chain_update(secret)
             .chain_update(incarnation.0.to_be_bytes())
             .chain_update(try_number.to_be_bytes())
             .finalize();
         let place = digest.iter().take(12).fold(0, |pad, byte| pad << 8 | u128::from(*byte));
-        Pad { place, part: number(digest.iter().skip(12).take(8)) }
+        Keystream { place, part: number(digest.iter().skip(12).take(8)) }
     }
 }
 
@@ -276,8 +277,8 @@ mod tests {
         Origin { topic: "ftp-tasks".into(), partition: 3, offset }
     }
 
-    fn realm(cluster: &[u8], group: &str) -> Realm {
-        Realm::new(cluster, group, &["ftp-tasks".into(), "ftp-tasks-retry".into()])
+    fn realm(cluster: &[u8], group: &str) -> TempNamespace {
+        TempNamespace::new(cluster, group, &["ftp-tasks".into(), "ftp-tasks-retry".into()])
     }
 
     #[test]
@@ -331,8 +332,9 @@ mod tests {
     fn a_name_is_the_same_in_every_version() {
         let realm = realm(b"cluster", "group");
         let secret = realm.secret_of("ftp-tasks").unwrap();
-        let sealed = (3_u128 << 64 | 7) ^ Pad::of(secret, Incarnation(1), 2).place;
-        let parts = Parts { tag: tag(secret), sealed, incarnation: Incarnation(1), number: 2, part: None };
+        let sealed = (3_u128 << 64 | 7) ^ Keystream::of(secret, Incarnation(1), 2).place;
+        let parts =
+            NameParts { tag: tag(secret), sealed, incarnation: Incarnation(1), number: 2, part: None };
         let text = ".ftp-pooler-c9896447d67c8f6f3e7a265398fc3f82-00000001-0002.tmp";
         assert_eq!(parts.to_string(), text);
         let part = TempName::parse(text, &realm).unwrap().part_of(b"a source", &realm);

@@ -6,7 +6,7 @@
 
 use crate::config::RenameOver;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::ftp::{Deleted, Modified, Renamed, Session, Size};
+use crate::ftp::{DeleteOutcome, ModifiedReply, RenameOutcome, Session, SizeReply};
 use crate::outcome::Became;
 use crate::task::{After, Task};
 
@@ -96,20 +96,22 @@ async fn look(
     let path = &job.path;
     let size = job.stop.or_soon(session.size(path)).await?;
     match size {
-        Size::Bytes(bytes) if bytes != done.bytes => return Ok(Source::Another("it has another size now")),
-        Size::Refused { .. } | Size::Unsupported if is_gone(session, job, done).await? => {
+        SizeReply::Bytes(bytes) if bytes != done.bytes => {
+            return Ok(Source::Another("it has another size now"));
+        }
+        SizeReply::Refused { .. } | SizeReply::Unsupported if is_gone(session, job, done).await? => {
             return Ok(Source::Gone);
         }
-        Size::Bytes(_) | Size::Refused { .. } | Size::Unsupported => {}
+        SizeReply::Bytes(_) | SizeReply::Refused { .. } | SizeReply::Unsupported => {}
     }
     let told = match job.stop.or_soon(session.modified(path)).await? {
-        Modified::At(at) => Some(at),
-        Modified::Refused { missing: true, .. } => return Ok(Source::Gone),
+        ModifiedReply::At(at) => Some(at),
+        ModifiedReply::Refused { missing: true, .. } => return Ok(Source::Gone),
         // Only for now.
-        Modified::Refused { error, .. } if error.failure.ftp_code.is_some_and(|code| code < 500) => {
+        ModifiedReply::Refused { error, .. } if error.failure.ftp_code.is_some_and(|code| code < 500) => {
             return Err(error.into());
         }
-        Modified::Refused { .. } | Modified::Unsupported => None,
+        ModifiedReply::Refused { .. } | ModifiedReply::Unsupported => None,
     };
     Ok(match (done.facts.source_mtime, told) {
         (Some(then), Some(now)) if then == now => Source::TheSame,
@@ -149,9 +151,11 @@ async fn delete(
     }
     job.stop.check()?;
     match job.stop.or_soon(session.remove(&job.path)).await? {
-        Deleted::Done => Ok(Became::Deleted),
-        Deleted::Refused(_) if is_gone(session, job, done).await? => Ok(was_gone(done, Became::Deleted)),
-        Deleted::Refused(error) => Err(error.into()),
+        DeleteOutcome::Done => Ok(Became::Deleted),
+        DeleteOutcome::Refused(_) if is_gone(session, job, done).await? => {
+            Ok(was_gone(done, Became::Deleted))
+        }
+        DeleteOutcome::Refused(error) => Err(error.into()),
     }
 }
 
@@ -187,9 +191,9 @@ async fn rename(session: &mut Session, job: &Job<'_>, to: &str) -> Result<Option
     job.stop.check()?;
     let renaming = session.rename(&job.path, to, job.stop.still_ours());
     match job.stop.or_soon(renaming).await? {
-        Renamed::Done => Ok(None),
-        Renamed::TargetRefused(error) => Ok(Some(error)),
-        Renamed::GivenUp => {
+        RenameOutcome::Done => Ok(None),
+        RenameOutcome::TargetRefused(error) => Ok(Some(error)),
+        RenameOutcome::Abandoned => {
             job.stop.check()?;
             Err(Stopped::Cancelled)
         }
@@ -220,14 +224,14 @@ mod tests {
     use super::*;
     use crate::config::LocalConnection;
     use crate::metrics::Metrics;
-    use crate::storage::{Names, Storage};
+    use crate::storage::{LocalStorage, TempNames};
     use crate::task::{Operation, Options};
 
     #[test]
     fn where_files_remember_nothing_no_source_is_taken_away_and_everything_else_is_done() {
         let base = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: base.path().to_owned() };
-        let names = Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap();
+        let names = TempNames::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap();
         let task = |after| Task {
             task_id: "t".into(),
             operation: Operation::Download,
@@ -237,9 +241,10 @@ mod tests {
             local_path: "/f".into(),
             options: Options { after, ..Options::default() },
         };
-        for (storage, remembers) in
-            [(Storage::open(&local).unwrap().without_memory(), false), (Storage::open(&local).unwrap(), true)]
-        {
+        for (storage, remembers) in [
+            (LocalStorage::open(&local).unwrap().without_memory(), false),
+            (LocalStorage::open(&local).unwrap(), true),
+        ] {
             let storages = BTreeMap::from([("local".to_owned(), storage)]);
             let transfer = Transfer::new(storages, names.clone(), Metrics::default());
             assert_eq!(transfer.unsupported(&task(After::Keep)), None);

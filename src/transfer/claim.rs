@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use crate::failure::{Remedy, TryError};
-use crate::ftp::{Restarts, Session};
-use crate::storage::{Search, SharedStrays, SourceFile, Stamp, TempName};
+use crate::ftp::{RestartSupport, Session};
+use crate::storage::{AdoptionSearch, SharedOrphanTracker, SourceFile, TempFileStamp, TempName};
 
 use super::go_on::{self, Found, Going};
 use super::resume::{RESUME_FROM, Writers};
@@ -49,9 +49,9 @@ pub(super) async fn with_anothers(
     let Some(temp) = best else { return Ok(None) };
     let restarts = go_on::restarts(session, job, directory).await?;
     let name = match restarts {
-        Restarts::InPlace => wanted,
-        Restarts::Cut => go_on::new_name(job),
-        Restarts::Otherwise => {
+        RestartSupport::InPlace => wanted,
+        RestartSupport::Cut => go_on::new_name(job),
+        RestartSupport::Otherwise => {
             expected.give_up();
             expected.remove(session, job).await?;
             return Ok(None);
@@ -82,7 +82,7 @@ pub(super) async fn with_anothers(
 pub(super) struct Expected<'a> {
     job: &'a Job<'a>,
     directory: &'a str,
-    found: Vec<(TempName, Stamp)>,
+    found: Vec<(TempName, TempFileStamp)>,
     unwanted: Vec<TempName>,
 }
 
@@ -98,15 +98,15 @@ impl<'a> Expected<'a> {
         while Instant::now() < until {
             let search = job.strays.lock().search(self.directory, &job.owner, Instant::now());
             match search {
-                Search::Over => break,
-                Search::UnderWay => {
+                AdoptionSearch::Over => break,
+                AdoptionSearch::UnderWay => {
                     let pause = async {
                         sleep(LOOK_UP_EVERY).await;
                         Ok::<_, Stopped>(())
                     };
                     job.stop.or(pause).await?;
                 }
-                Search::Look => return self.look(session, job).await,
+                AdoptionSearch::Look => return self.look(session, job).await,
             }
         }
         Ok(())
@@ -119,7 +119,7 @@ impl<'a> Expected<'a> {
         let found = match looked {
             Ok(Ok(found)) => found,
             // The file has not been begun: another session costs it nothing, and does without the look.
-            Ok(Err(error)) if !session.is_sound() => {
+            Ok(Err(error)) if !session.is_usable() => {
                 return Err(TryError { remedy: Remedy::FreshSession, ..error }.into());
             }
             Err(_) => return Err(row::again("the directory was not listed in time").into()),
@@ -164,7 +164,7 @@ impl Drop for Expected<'_> {
 
 /// A look into a directory, which is repeated where it does not come to its end.
 struct Looking<'a> {
-    strays: &'a SharedStrays,
+    strays: &'a SharedOrphanTracker,
     directory: &'a str,
     is_over: bool,
 }

@@ -3,7 +3,7 @@
 use bytes::BufMut;
 
 use crate::failure::{Code, TryError};
-use crate::ftp::{Retrieve, Session, Size};
+use crate::ftp::{DownloadStream, Session, SizeReply};
 use crate::storage::CHUNK;
 
 use super::verify::Check;
@@ -31,10 +31,12 @@ pub(super) async fn destination(
 ) -> Result<Found, Stopped> {
     let path = &job.path;
     match job.stop.or_soon(session.size(path)).await? {
-        Size::Refused { .. } => return Ok(Found::Nothing),
-        Size::Bytes(there) if there != size => return Err(exists(path, "with another size").into()),
-        Size::Unsupported if !job.stop.or_soon(session.exists(path)).await? => return Ok(Found::Nothing),
-        Size::Bytes(_) | Size::Unsupported => {}
+        SizeReply::Refused { .. } => return Ok(Found::Nothing),
+        SizeReply::Bytes(there) if there != size => return Err(exists(path, "with another size").into()),
+        SizeReply::Unsupported if !job.stop.or_soon(session.exists(path)).await? => {
+            return Ok(Found::Nothing);
+        }
+        SizeReply::Bytes(_) | SizeReply::Unsupported => {}
     }
     let mut retrieve = match job.stop.or_soon(session.retrieve(path)).await {
         Ok(retrieve) => retrieve,
@@ -74,7 +76,11 @@ enum Compared {
 }
 
 /// Compares to the last byte; reads no further than they agree.
-async fn compare(retrieve: &mut Retrieve<'_>, job: &Job<'_>, check: &mut Check) -> Result<Compared, Stopped> {
+async fn compare(
+    retrieve: &mut DownloadStream<'_>,
+    job: &Job<'_>,
+    check: &mut Check,
+) -> Result<Compared, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
     let mut source = job.stop.or(job.storage.open_source(&target)).await?;
     let mut received = Vec::with_capacity(CHUNK);

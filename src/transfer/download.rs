@@ -3,9 +3,9 @@
 use std::pin::pin;
 
 use crate::failure::{Code, TryError};
-use crate::ftp::{End, Retrieve, Session, Size};
+use crate::ftp::{DataEnd, DownloadStream, Session, SizeReply};
 use crate::insight::Phase;
-use crate::storage::{Begun, Finish, TempFile};
+use crate::storage::{DownloadStart, PublishMetadata, TempFile};
 use crate::task::{After, Verify};
 
 use super::resume::{self, Kept};
@@ -20,13 +20,13 @@ pub(super) async fn run(
     row: &mut Place<'_>,
 ) -> Result<Transferred, Stopped> {
     let begun = match kept.download() {
-        Some(file) => Begun::Now(file),
+        Some(file) => DownloadStart::Now(file),
         None => create(session, job).await?,
     };
     let mut file = match begun {
-        Begun::Now(file) => file,
+        DownloadStart::Now(file) => file,
         // Its answer was lost, not the file.
-        Begun::Before { bytes, memory } => {
+        DownloadStart::Before { bytes, memory } => {
             let notes = vec!["the file was brought by an earlier try".to_owned()];
             let mut done = Transferred { bytes, notes, facts: memory::read(&memory) };
             after::settle(session, job, &mut done, true).await?;
@@ -48,19 +48,19 @@ pub(super) async fn run(
     }
 }
 
-fn finish(job: &Job<'_>, done: &Transferred) -> Finish {
+fn finish(job: &Job<'_>, done: &Transferred) -> PublishMetadata {
     let options = &job.task.options;
-    Finish {
+    PublishMetadata {
         memory: memory::write(&done.facts),
         must_remember: options.after != After::Keep,
         modified: done.facts.source_mtime.filter(|_| options.preserve_mtime),
     }
 }
 
-async fn create(session: &Session, job: &Job<'_>) -> Result<Begun, Stopped> {
+async fn create(session: &Session, job: &Job<'_>) -> Result<DownloadStart, Stopped> {
     let target = job.storage.resolve(&job.task.local_path)?;
     // Of a file that is on its way from its begin already, no part is of use.
-    let resumes = job.resumes && !session.has_begun(&job.path);
+    let resumes = job.resumes && !session.has_started(&job.path);
     let place = resumes.then(|| resume::place(session.connection(), job));
     let (owner, overwrite) = (job.owner.clone(), job.task.options.overwrite);
     job.stop.or(job.storage.create_or_resume(&target, owner, overwrite, place)).await
@@ -125,14 +125,14 @@ async fn verified(
     job: &Job<'_>,
     file: &TempFile,
     promised: Promised,
-    end: End,
+    end: DataEnd,
     check: &mut Check,
 ) -> Result<(), Stopped> {
     let path = &job.path;
     match promised.bytes {
         Some(bytes) if bytes != file.len() => return Err(mismatch(path, bytes, file.len()).into()),
         Some(_) => check.has_size(),
-        None if end == End::CutOff && is_compared(job) => {
+        None if end == DataEnd::CutOff && is_compared(job) => {
             return Err(cut_off(path, file.len()).into());
         }
         None => {}
@@ -157,14 +157,14 @@ async fn begin<'s>(
     session: &'s mut Session,
     job: &Job<'_>,
     file: &mut TempFile,
-) -> Result<(Promised, Retrieve<'s>), TryError> {
+) -> Result<(Promised, DownloadStream<'s>), TryError> {
     let path = &job.path;
     if !is_compared(job) {
         return Ok((Promised { bytes: None, note: None }, session.retrieve(path).await?));
     }
-    let (size, retrieve) = if session.is_asked_in_turn() && !session.has_begun(path) {
+    let (size, retrieve) = if session.asks_size_separately() && !session.has_started(path) {
         let size = session.size_to_retrieve(path).await?;
-        if let Size::Bytes(bytes) = size
+        if let SizeReply::Bytes(bytes) = size
             && let Some(source) = resume::stamp(session, job, bytes).await?
         {
             file.is_part_of(source);
@@ -172,7 +172,7 @@ async fn begin<'s>(
         (size, session.retrieve(path).await?)
     } else {
         let (size, retrieve) = session.retrieve_sized(path).await?;
-        if let (Size::Bytes(bytes), Some(modified)) = (&size, retrieve.modified())
+        if let (SizeReply::Bytes(bytes), Some(modified)) = (&size, retrieve.modified())
             && let Some(source) = resume::stamped(&retrieve.connection(), job, *bytes, modified)
         {
             file.is_part_of(source);
@@ -180,16 +180,18 @@ async fn begin<'s>(
         (size, retrieve)
     };
     let (bytes, note) = match size {
-        Size::Bytes(bytes) => (Some(bytes), None),
-        Size::Unsupported => (None, Some("size not verified: the server has no SIZE".to_owned())),
+        SizeReply::Bytes(bytes) => (Some(bytes), None),
+        SizeReply::Unsupported => (None, Some("size not verified: the server has no SIZE".to_owned())),
         // vsftpd says the same of a file that is missing and of one that it just will not measure: RETR tells.
-        Size::Refused { error, .. } => (None, Some(format!("size not verified: {}", error.failure.message))),
+        SizeReply::Refused { error, .. } => {
+            (None, Some(format!("size not verified: {}", error.failure.message)))
+        }
     };
     Ok((Promised { bytes, note }, retrieve))
 }
 
 async fn receive(
-    retrieve: &mut Retrieve<'_>,
+    retrieve: &mut DownloadStream<'_>,
     job: &Job<'_>,
     file: &mut TempFile,
     promised: Option<u64>,

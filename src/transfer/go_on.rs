@@ -3,14 +3,14 @@
 //!
 //! Who sent it may be sending still: a broken connection's bytes may be under way, and another process may be frozen,
 //! not dead. They are the same bytes at the same places, since a source is sent only as long as it is what it was
-//! (see [`SourceFile::read`]). What must be known of the server is what it does to them: see [`Restarts`].
+//! (see [`SourceFile::read`]). What must be known of the server is what it does to them: see [`RestartSupport`].
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::failure::{Code, TryError};
-use crate::ftp::{Renamed, Restarts, Session, Size};
+use crate::ftp::{RenameOutcome, RestartSupport, Session, SizeReply};
 use crate::storage::{SourceFile, TempName};
 
 use super::resume::{self, Part, RESUME_FROM, Sent, Writers};
@@ -30,7 +30,7 @@ pub(super) struct Going {
     pub there: u64,
     pub writers: Writers,
     /// As far as it had to be known.
-    pub restarts: Option<Restarts>,
+    pub restarts: Option<RestartSupport>,
     /// Another process has sent them.
     pub is_anothers: bool,
 }
@@ -81,15 +81,15 @@ pub(super) async fn with_own(
         let restarts = restarts(session, job, directory).await?;
         going.restarts = Some(restarts);
         match restarts {
-            Restarts::InPlace => return Ok(Some((temp, leftover, going))),
+            RestartSupport::InPlace => return Ok(Some((temp, leftover, going))),
             // A command that is late must not cut what comes now, nor another pod rely on the file's size.
-            Restarts::Cut => {
+            RestartSupport::Cut => {
                 if let Some((temp, renamed)) = rename(session, job, directory, &temp, new_name(job)).await? {
                     leftover.gone();
                     return Ok(Some((temp, renamed, going)));
                 }
             }
-            Restarts::Otherwise => {}
+            RestartSupport::Otherwise => {}
         }
     }
     remove(session, directory, &temp, leftover).await;
@@ -180,8 +180,8 @@ pub(super) async fn size(
     temp: &TempName,
 ) -> Result<u64, Stopped> {
     Ok(match job.stop.or_soon(session.size(&format!("{directory}{temp}"))).await? {
-        Size::Bytes(bytes) => bytes,
-        Size::Unsupported | Size::Refused { .. } => 0,
+        SizeReply::Bytes(bytes) => bytes,
+        SizeReply::Unsupported | SizeReply::Refused { .. } => 0,
     })
 }
 
@@ -189,18 +189,18 @@ pub(super) async fn restarts(
     session: &mut Session,
     job: &Job<'_>,
     directory: &str,
-) -> Result<Restarts, Stopped> {
-    if let Some(known) = session.known_restarts() {
+) -> Result<RestartSupport, Stopped> {
+    if let Some(known) = session.known_restart_support() {
         return Ok(known);
     }
     let scratch = new_name(job);
     let (leftover, path) = (Leftover::of(&job.strays, directory, &scratch), format!("{directory}{scratch}"));
-    let tried = job.stop.or_soon(session.try_restarts(&path)).await;
+    let tried = job.stop.or_soon(session.try_restart_support(&path)).await;
     remove(session, directory, &scratch, leftover).await;
     match tried {
-        Err(Stopped::Failed(error)) if session.is_sound() => {
+        Err(Stopped::Failed(error)) if session.is_usable() => {
             tracing::debug!(%error, "not tried whether the server goes on in the middle of a file");
-            Ok(Restarts::Otherwise)
+            Ok(RestartSupport::Otherwise)
         }
         tried => tried,
     }
@@ -217,15 +217,15 @@ pub(super) async fn rename(
     job.stop.check()?;
     let leftover = Leftover::of(&job.strays, directory, &to);
     let (old, new) = (format!("{directory}{from}"), format!("{directory}{to}"));
-    let renamed: Result<Renamed, TryError> = session.rename(&old, &new, job.stop.still_ours()).await;
+    let renamed: Result<RenameOutcome, TryError> = session.rename(&old, &new, job.stop.still_ours()).await;
     match renamed {
-        Ok(Renamed::Done) => Ok(Some((to, leftover))),
-        Ok(Renamed::GivenUp) => {
+        Ok(RenameOutcome::Done) => Ok(Some((to, leftover))),
+        Ok(RenameOutcome::Abandoned) => {
             job.stop.check()?;
             Err(Stopped::Cancelled)
         }
-        Ok(Renamed::TargetRefused(_)) => Ok(None),
-        Err(error) if session.is_sound() => {
+        Ok(RenameOutcome::TargetRefused(_)) => Ok(None),
+        Err(error) if session.is_usable() => {
             tracing::debug!(%error, "what was sent of the file keeps its name");
             Ok(None)
         }

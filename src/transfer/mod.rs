@@ -31,7 +31,7 @@ use crate::insight::Gauge;
 use crate::metrics::Metrics;
 use crate::outcome::Facts;
 use crate::record::Record;
-use crate::storage::{LOOK_EVERY, Names, Owner, SharedStrays, Storage, StorageError};
+use crate::storage::{FileOwner, LocalStorage, SWEEP_INTERVAL, SharedOrphanTracker, StorageError, TempNames};
 use crate::task::{Operation, Task};
 
 pub use resume::Kept;
@@ -67,25 +67,25 @@ pub enum Stopped {
 #[derive(Clone, Debug)]
 pub struct Transfer {
     storages: Storages,
-    names: Names,
+    names: TempNames,
     metrics: Metrics,
     /// Of each file, for its result.
     hash: Option<Algorithm>,
     sweep_every: Duration,
     /// By FTP connection: what stands on its server without an owner.
-    strays: Arc<Mutex<BTreeMap<String, SharedStrays>>>,
+    strays: Arc<Mutex<BTreeMap<String, SharedOrphanTracker>>>,
     shelf: Shelf,
 }
 
 impl Transfer {
     /// `storages` by the local connections' names; `names` are for temp files.
-    pub fn new(storages: impl Into<Storages>, names: Names, metrics: Metrics) -> Transfer {
+    pub fn new(storages: impl Into<Storages>, names: TempNames, metrics: Metrics) -> Transfer {
         Transfer {
             storages: storages.into(),
             names,
             metrics,
             hash: None,
-            sweep_every: LOOK_EVERY,
+            sweep_every: SWEEP_INTERVAL,
             strays: Arc::default(),
             shelf: Shelf::default(),
         }
@@ -166,7 +166,7 @@ impl Transfer {
         stop.check()?;
         let path = on_server(session, &task.remote_path)?;
         // The try before has left it in doubt, and it has nothing of this one.
-        if !session.is_sound() && row.owner_of(record).is_none() && !session.has_begun(&path) {
+        if !session.is_usable() && row.owner_of(record).is_none() && !session.has_started(&path) {
             return Err(row::again("the session was lost before the try began").into());
         }
         session.begin_task();
@@ -177,7 +177,7 @@ impl Transfer {
             task,
             path,
             hash: self.hash,
-            owner: row.owner_of(record).unwrap_or_else(|| Owner::of(record, &self.names)),
+            owner: row.owner_of(record).unwrap_or_else(|| FileOwner::of(record, &self.names)),
             names: &self.names,
             metrics: &self.metrics,
             gauge,
@@ -205,13 +205,13 @@ impl Transfer {
         self.strays.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
     }
 
-    fn strays_at(&self, connection: &str) -> SharedStrays {
+    fn strays_at(&self, connection: &str) -> SharedOrphanTracker {
         let mut strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
         match strays.get(connection) {
             Some(there) => there.clone(),
             None => strays
                 .entry(connection.to_owned())
-                .or_insert_with(|| SharedStrays::new(self.sweep_every))
+                .or_insert_with(|| SharedOrphanTracker::new(self.sweep_every))
                 .clone(),
         }
     }
@@ -229,7 +229,7 @@ async fn run(
     kept: &mut Kept,
     place: &mut Place<'_>,
 ) -> Result<Progress, Stopped> {
-    job.stop.or(session.speak_utf8_for(&job.path)).await?;
+    job.stop.or(session.announce_utf8_for(&job.path)).await?;
     match job.task.operation {
         Operation::Download => download::run(session, job, kept, place).await.map(Progress::Done),
         Operation::Upload => upload::run(session, job, kept, place).await,
@@ -246,19 +246,19 @@ fn on_server(session: &Session, path: &str) -> Result<String, TryError> {
 
 /// What one try needs to know.
 struct Job<'a> {
-    storage: &'a Storage,
+    storage: &'a LocalStorage,
     task: &'a Task,
     /// On the server, beneath the connection's `path_root`.
     path: String,
-    owner: Owner,
-    names: &'a Names,
+    owner: FileOwner,
+    names: &'a TempNames,
     hash: Option<Algorithm>,
     metrics: &'a Metrics,
     /// How far it is, for whoever looks.
     gauge: &'a Gauge,
     stop: &'a Stop<'a>,
     /// On the server.
-    strays: SharedStrays,
+    strays: SharedOrphanTracker,
     shelf: &'a Shelf,
     /// Both the task and its connection want broken transfers to go on where they were.
     resumes: bool,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::failure::TryError;
-use crate::ftp::{Modified, Session, SetModified};
+use crate::ftp::{ModifiedReply, Session, SetModified};
 use crate::storage::SourceFile;
 use crate::task::After;
 
@@ -24,14 +24,14 @@ pub(super) async fn of_source(
         return Ok(());
     }
     let why = match job.stop.or_soon(session.modified(&job.path)).await? {
-        Modified::At(at) => {
+        ModifiedReply::At(at) => {
             check.facts.source_mtime = Some(at);
             check.used("MDTM");
             return Ok(());
         }
-        Modified::Refused { error, missing: true } => return Err(error.into()),
-        Modified::Refused { error, .. } => error.failure.message,
-        Modified::Unsupported => "the server has no MDTM".to_owned(),
+        ModifiedReply::Refused { error, missing: true } => return Err(error.into()),
+        ModifiedReply::Refused { error, .. } => error.failure.message,
+        ModifiedReply::Unsupported => "the server has no MDTM".to_owned(),
     };
     if options.preserve_mtime {
         check.notes.push(format!("modification time not kept: {why}"));

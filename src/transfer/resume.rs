@@ -11,9 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::FtpConnection;
 use crate::failure::{Code, Remedy, TryError};
-use crate::ftp::{Modified, Restarts, Session, Size};
+use crate::ftp::{ModifiedReply, RestartSupport, Session, SizeReply};
 use crate::storage::{
-    Earlier, Identity, Place, SharedStrays, SourceFile, SourceStamp, Storage, TempFile, TempName,
+    EarlierBytes, LocalStorage, RemoteSourceId, SharedOrphanTracker, SourceFile, SourceIdentity, SourceStamp,
+    TempFile, TempName,
 };
 
 use super::{Job, Stopped};
@@ -38,7 +39,7 @@ pub struct Kept {
 #[derive(Debug)]
 struct Ends {
     server: Arc<FtpConnection>,
-    storage: Arc<Storage>,
+    storage: Arc<LocalStorage>,
 }
 
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Default for Shelf {
 
 impl Kept {
     /// What a try between other ends has left is of no use to this one: their connections' settings have changed.
-    pub(super) fn drop_unless_of(&mut self, session: &Session, storage: &Arc<Storage>) {
+    pub(super) fn drop_unless_of(&mut self, session: &Session, storage: &Arc<LocalStorage>) {
         let is_elsewhere = |of: &Ends| {
             !Arc::ptr_eq(&of.storage, storage) || !session.connection().has_the_files_of(&of.server)
         };
@@ -69,7 +70,7 @@ impl Kept {
     }
 
     /// The try was between these ends.
-    pub(super) fn belongs_to(&mut self, session: &Session, storage: &Arc<Storage>) {
+    pub(super) fn belongs_to(&mut self, session: &Session, storage: &Arc<LocalStorage>) {
         let ends = || Ends { server: session.connection_handle(), storage: Arc::clone(storage) };
         self.of = self.what.is_some().then(ends);
     }
@@ -135,10 +136,10 @@ pub(super) struct Part<'a> {
 /// taken, it is removed.
 #[derive(Debug)]
 pub(super) struct Sent {
-    strays: SharedStrays,
+    strays: SharedOrphanTracker,
     directory: String,
     temp: Option<TempName>,
-    source: Identity,
+    source: SourceIdentity,
     writers: Writers,
 }
 
@@ -177,8 +178,8 @@ impl Writers {
     }
 
     /// One more, after his try, who began at `from`.
-    pub fn and(self, from: u64, restarts: Option<Restarts>, is_sound: bool) -> Writers {
-        let leaves_no_gap = self.ended || restarts == Some(Restarts::InPlace);
+    pub fn and(self, from: u64, restarts: Option<RestartSupport>, is_sound: bool) -> Writers {
+        let leaves_no_gap = self.ended || restarts == Some(RestartSupport::InPlace);
         let sure = if leaves_no_gap { None } else { Some(from) };
         Writers { ended: self.ended && is_sound, sure }
     }
@@ -219,7 +220,7 @@ pub(super) async fn point(
     job: &Job<'_>,
     file: &mut TempFile,
 ) -> Result<Option<Point>, Stopped> {
-    let Some(Earlier { source, bytes }) = file.earlier() else { return Ok(None) };
+    let Some(EarlierBytes { source, bytes }) = file.earlier() else { return Ok(None) };
     if job.resumes && session.may_restart_retrieval() && bytes > 0 {
         let now = job.stop.or(described(session, job)).await?;
         if now.as_ref() == Some(&source) {
@@ -237,7 +238,7 @@ pub(super) async fn point(
 
 /// The source as the server describes it; `None` where it does not say all, or not what can be relied on.
 async fn described(session: &mut Session, job: &Job<'_>) -> Result<Option<SourceStamp>, TryError> {
-    let Size::Bytes(size) = session.size_to_retrieve(&job.path).await? else { return Ok(None) };
+    let SizeReply::Bytes(size) = session.size_to_retrieve(&job.path).await? else { return Ok(None) };
     stamp(session, job, size).await
 }
 
@@ -251,7 +252,7 @@ pub(super) async fn stamp(
         return Ok(None);
     }
     Ok(match session.modified(&job.path).await? {
-        Modified::At(modified) => stamped(session.connection(), job, size, modified),
+        ModifiedReply::At(modified) => stamped(session.connection(), job, size, modified),
         _ => None,
     })
 }
@@ -268,8 +269,8 @@ pub(super) fn stamped(
 }
 
 /// Where the source stands.
-pub(super) fn place(connection: &FtpConnection, job: &Job<'_>) -> Place {
-    Place::new(&connection.host, connection.port, &connection.user, &job.path)
+pub(super) fn place(connection: &FtpConnection, job: &Job<'_>) -> RemoteSourceId {
+    RemoteSourceId::new(&connection.host, connection.port, &connection.user, &job.path)
 }
 
 /// Whether a change after this one would have another time.

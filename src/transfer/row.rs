@@ -8,10 +8,10 @@
 use std::time::Instant;
 
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::ftp::{self, End, Renamed, Retrieve, Session, Store};
+use crate::ftp::{DataEnd, DownloadStream, EndBurst, RenameOutcome, Session, UploadStream};
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
-use crate::storage::{Owner, SourceFile};
+use crate::storage::{FileOwner, SourceFile};
 use crate::task::{After, Operation, Task, Verify};
 
 use super::tidy::Leftover;
@@ -89,13 +89,13 @@ struct Next {
     origin: Origin,
     /// Its temp file's path.
     temp: String,
-    owner: Owner,
+    owner: FileOwner,
     begun: Begun,
 }
 
 impl Row {
     /// Whose try was begun, where it is this record's.
-    pub(super) fn owner_of(&self, record: &Record) -> Option<Owner> {
+    pub(super) fn owner_of(&self, record: &Record) -> Option<FileOwner> {
         let next = self.next.as_ref()?;
         (next.origin == record.origin).then(|| next.owner.clone())
     }
@@ -127,12 +127,12 @@ impl Place<'_> {
     /// the one behind.
     pub async fn finish(
         &mut self,
-        mut store: Store<'_>,
+        mut store: UploadStream<'_>,
         job: &Job<'_>,
         is_renamed_next: bool,
     ) -> Result<(), Stopped> {
         job.stop.or_soon(store.close()).await?;
-        let may_wait = is_plain(job.task) && self.beside.may_wait() && store.may_stand_in_row();
+        let may_wait = is_plain(job.task) && self.beside.may_wait() && store.may_pipeline_next();
         let next = if may_wait { self.open_next(&store, job).await? } else { None };
         if next.is_none() && self.row.due.is_none() {
             return job.stop.or_soon(store.finish(is_renamed_next)).await;
@@ -140,12 +140,12 @@ impl Place<'_> {
         let due = self.row.due.take();
         // Asked after all waiting.
         let still_wanted = || due.as_ref().is_some_and(|due| due.stopped(job).is_none());
-        let burst = ftp::Row {
-            renames: due.as_ref().map(|due| (due.temp.as_str(), due.path.as_str())),
-            still_wanted: Some(&still_wanted),
+        let burst = EndBurst {
+            rename: due.as_ref().map(|due| (due.temp.as_str(), due.path.as_str())),
+            may_rename: Some(&still_wanted),
             next: next.as_ref().map(|next| next.temp.as_str()),
         };
-        let ended = async { Ok::<_, Stopped>(store.finish_in_row(burst).await) };
+        let ended = async { Ok::<_, Stopped>(store.finish_pipelined(burst).await) };
         let ended = job.stop.or_soon(ended).await;
         if let Some(due) = due {
             self.beside.before_ended(match &ended {
@@ -158,15 +158,19 @@ impl Place<'_> {
             });
         }
         let ended = ended?;
-        if ended.next_begun {
+        if ended.next_started {
             self.row.next = next;
         }
         Ok(ended.stored?)
     }
 
     /// Ends the download whose bytes have all come; in active mode together with the begin of the next one.
-    pub async fn finish_download(&mut self, retrieve: Retrieve<'_>, job: &Job<'_>) -> Result<End, Stopped> {
-        let may_go_on = is_plain_download(job.task) && self.beside.may_wait() && retrieve.may_begin_next();
+    pub async fn finish_download(
+        &mut self,
+        retrieve: DownloadStream<'_>,
+        job: &Job<'_>,
+    ) -> Result<DataEnd, Stopped> {
+        let may_go_on = is_plain_download(job.task) && self.beside.may_wait() && retrieve.may_start_next();
         match if may_go_on { self.next_download(&retrieve) } else { None } {
             Some(next) => job.stop.or(retrieve.finish_before(&next)).await,
             None => job.stop.or(retrieve.finish()).await,
@@ -174,18 +178,18 @@ impl Place<'_> {
     }
 
     /// Takes the next task; its path on the server, where it is a download for the row.
-    fn next_download(&mut self, retrieve: &Retrieve<'_>) -> Option<String> {
+    fn next_download(&mut self, retrieve: &DownloadStream<'_>) -> Option<String> {
         let Errand { task, record, .. } = self.beside.next()?;
         let path = retrieve.connection().on_server(&task.remote_path)?;
         (is_plain_download(task) && record.lease.is_live() && path.is_ascii()).then_some(path)
     }
 
     /// Takes the next task, and opens its source; `None` where it is not one for the row.
-    async fn open_next(&mut self, store: &Store<'_>, job: &Job<'_>) -> Result<Option<Next>, Stopped> {
+    async fn open_next(&mut self, store: &UploadStream<'_>, job: &Job<'_>) -> Result<Option<Next>, Stopped> {
         let Some(Errand { task, record, files }) = self.beside.next() else { return Ok(None) };
         let Some(path) = store.connection().on_server(&task.remote_path) else { return Ok(None) };
         let Ok(directory) = upload::directory_of(&path) else { return Ok(None) };
-        let owner = Owner::of(record, &self.transfer.names);
+        let owner = FileOwner::of(record, &self.transfer.names);
         let temp = format!("{directory}{}", owner.temp);
         let may_follow = is_plain(task) && record.lease.is_live() && store.may_be_followed_by(&temp);
         let (true, true, Ok(storage)) = (may_follow, path.is_ascii(), files.storage(&task.local)) else {
@@ -209,7 +213,7 @@ impl Place<'_> {
         let Some(due) = self.row.due.take() else { return };
         let ended = match due.stopped(job) {
             Some(stopped) => Err(stopped),
-            None if session.is_sound() => {
+            None if session.is_usable() => {
                 let renamed = session.rename(&due.temp, &due.path, || due.stopped(job).is_none()).await;
                 due.ended(renamed, job)
             }
@@ -229,14 +233,18 @@ impl Due {
         }
     }
 
-    fn ended(mut self, renamed: Result<Renamed, TryError>, job: &Job<'_>) -> Result<Transferred, Stopped> {
+    fn ended(
+        mut self,
+        renamed: Result<RenameOutcome, TryError>,
+        job: &Job<'_>,
+    ) -> Result<Transferred, Stopped> {
         match renamed {
-            Ok(Renamed::Done) => {
+            Ok(RenameOutcome::Done) => {
                 self.leftover.gone();
                 Ok(std::mem::take(&mut self.transferred))
             }
-            Ok(Renamed::GivenUp) => Err(self.stopped(job).unwrap_or(Stopped::Cancelled)),
-            Ok(Renamed::TargetRefused(error)) | Err(error) => {
+            Ok(RenameOutcome::Abandoned) => Err(self.stopped(job).unwrap_or(Stopped::Cancelled)),
+            Ok(RenameOutcome::TargetRefused(error)) | Err(error) => {
                 Err(self.failed(job, TryError { remedy: Remedy::FreshSession, ..error }))
             }
         }

@@ -5,21 +5,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::give_up;
 use crate::failure::{Code, TryError};
-use crate::storage::Storage;
+use crate::storage::LocalStorage;
 
 /// Clones share what is in it, and each change of it. Whoever has a storage goes on with it.
 #[derive(Clone, Debug, Default)]
-pub struct Storages(Arc<RwLock<BTreeMap<String, Arc<Storage>>>>);
+pub struct Storages(Arc<RwLock<BTreeMap<String, Arc<LocalStorage>>>>);
 
 /// A local connection's files as they lay when they were asked for, whatever becomes of the connection since; nothing
 /// where there was none.
 #[derive(Clone, Debug, Default)]
-pub struct Files(Option<Arc<Storage>>);
+pub struct Files(Option<Arc<LocalStorage>>);
 
 impl Files {
     /// # Errors
     /// `unknown_connection`, where there was none called `name`.
-    pub(super) fn storage(&self, name: &str) -> Result<&Arc<Storage>, TryError> {
+    pub(super) fn storage(&self, name: &str) -> Result<&Arc<LocalStorage>, TryError> {
         self.0.as_ref().ok_or_else(|| {
             give_up(Code::UnknownConnection, format!("there is no local connection called {name:?}"))
         })
@@ -28,7 +28,7 @@ impl Files {
 
 impl Storages {
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<Arc<Storage>> {
+    pub fn get(&self, name: &str) -> Option<Arc<LocalStorage>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
@@ -39,19 +39,19 @@ impl Storages {
     }
 
     /// Whoever asks from now on finds these.
-    pub fn replace(&self, storages: BTreeMap<String, Arc<Storage>>) {
+    pub fn replace(&self, storages: BTreeMap<String, Arc<LocalStorage>>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = storages;
     }
 
     /// As they are now.
     #[must_use]
-    pub fn all(&self) -> BTreeMap<String, Arc<Storage>> {
+    pub fn all(&self) -> BTreeMap<String, Arc<LocalStorage>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl From<BTreeMap<String, Storage>> for Storages {
-    fn from(storages: BTreeMap<String, Storage>) -> Self {
+impl From<BTreeMap<String, LocalStorage>> for Storages {
+    fn from(storages: BTreeMap<String, LocalStorage>) -> Self {
         let shared = storages.into_iter().map(|(name, storage)| (name, Arc::new(storage)));
         Storages(Arc::new(RwLock::new(shared.collect())))
     }
@@ -63,7 +63,7 @@ impl Files {
     pub fn called(name: &str) -> Files {
         let base_path = std::env::temp_dir();
         let connection = crate::config::LocalConnection { name: name.to_owned(), base_path };
-        Files(Some(Arc::new(Storage::open(&connection).unwrap())))
+        Files(Some(Arc::new(LocalStorage::open(&connection).unwrap())))
     }
 
     pub fn name(&self) -> Option<&str> {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use crate::failure::TryError;
-use crate::ftp::{Session, Size};
-use crate::storage::{Errand, Names, SharedStrays, Stamp, TempName};
+use crate::ftp::{Session, SizeReply};
+use crate::storage::{CleanupAction, SharedOrphanTracker, TempFileStamp, TempName, TempNames};
 
 use super::Transfer;
 
@@ -48,12 +48,12 @@ impl Transfer {
         self.strays_at(connection).lock().has_errand(Instant::now())
     }
 
-    async fn run_errand(&self, session: &mut Session, strays: &SharedStrays, errand: Errand) {
+    async fn run_errand(&self, session: &mut Session, strays: &SharedOrphanTracker, errand: CleanupAction) {
         match errand {
-            Errand::Remove { directory, temp, tries } => {
+            CleanupAction::Remove { directory, temp, tries } => {
                 remove(session, strays, directory, temp, tries).await;
             }
-            Errand::Look { directory } => {
+            CleanupAction::Look { directory } => {
                 match timeout(WITHIN, look(session, &directory, &self.names)).await {
                     Ok(Ok(found)) => strays.judge(&directory, found, &self.names).await,
                     failed => {
@@ -71,7 +71,7 @@ impl Transfer {
 
 async fn remove(
     session: &mut Session,
-    strays: &SharedStrays,
+    strays: &SharedOrphanTracker,
     directory: Arc<str>,
     temp: TempName,
     tries: u8,
@@ -94,8 +94,8 @@ async fn remove(
 pub(super) async fn look(
     session: &mut Session,
     directory: &str,
-    names: &Names,
-) -> Result<Vec<(TempName, Stamp)>, TryError> {
+    names: &TempNames,
+) -> Result<Vec<(TempName, TempFileStamp)>, TryError> {
     let listed = session.files_in(directory, TempName::is_one).await?;
     let mut found = Vec::new();
     let mut sizes = 0;
@@ -104,12 +104,13 @@ pub(super) async fn look(
         else {
             continue;
         };
-        let mut stamp = file.stamp;
+        let exact = file.modified.filter(|modified| modified.is_exact);
+        let mut stamp = file.size.zip(exact.map(|modified| modified.at.as_second()));
         // Of its own installation's files no size is needed: their records tell.
         if stamp.is_none() && temp.origin().is_none() && sizes < MAX_SIZES {
             sizes += 1;
             // A living upload grows.
-            if let Size::Bytes(size) = session.size(&format!("{directory}{temp}")).await? {
+            if let SizeReply::Bytes(size) = session.size(&format!("{directory}{temp}")).await? {
                 stamp = Some((size, 0));
             }
         }
@@ -121,13 +122,13 @@ pub(super) async fn look(
 /// A temp file that may stand on the server. Dropped before it is [`Leftover::gone`], it is removed later.
 #[derive(Debug)]
 pub(super) struct Leftover {
-    strays: SharedStrays,
+    strays: SharedOrphanTracker,
     directory: String,
     temp: Option<TempName>,
 }
 
 impl Leftover {
-    pub fn of(strays: &SharedStrays, directory: &str, temp: &TempName) -> Self {
+    pub fn of(strays: &SharedOrphanTracker, directory: &str, temp: &TempName) -> Self {
         Leftover { strays: strays.clone(), directory: directory.to_owned(), temp: Some(temp.clone()) }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
-use crate::ftp::{Renamed, Session, Size, Store};
+use crate::ftp::{RenameOutcome, Session, SizeReply, UploadStream};
 use crate::insight::Phase;
 use crate::outcome::Facts;
 use crate::storage::{SourceFile, TempName};
@@ -51,7 +51,7 @@ pub(super) async fn run(
         place.row.set_due(Due { temp: temp.path, path, leftover, transferred, lease });
         return Ok(Progress::Due);
     }
-    let part = || temp.part(directory, &name, &source, session.is_sound());
+    let part = || temp.part(directory, &name, &source, session.is_usable());
     let is_kept =
         !temp.is_given_up && put.as_ref().is_err_and(|why| kept.keep_upload(job, &part(), &source, why));
     if is_kept || matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp.path).await {
@@ -224,7 +224,7 @@ async fn store(
     job.gauge.begin(0, Some(source.size()));
     match send_all(begun, job, source, check, place).await {
         Err(Stopped::Failed(refused))
-            if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_sound() =>
+            if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_usable() =>
         {
             job.stop.or_soon(session.make_dirs(temp)).await?;
             *source = open(job).await?;
@@ -238,7 +238,7 @@ async fn store(
 }
 
 pub(super) async fn send_all(
-    mut store: Store<'_>,
+    mut store: UploadStream<'_>,
     job: &Job<'_>,
     source: &mut SourceFile,
     check: &mut Check,
@@ -259,7 +259,7 @@ pub(super) async fn send_all(
 }
 
 async fn send(
-    store: &mut Store<'_>,
+    store: &mut UploadStream<'_>,
     job: &Job<'_>,
     source: &mut SourceFile,
     check: &mut Check,
@@ -301,17 +301,17 @@ async fn verified(
 
 async fn has_size(session: &mut Session, temp: &str, sent: u64, check: &mut Check) -> Result<(), TryError> {
     let why = match session.size(temp).await? {
-        Size::Bytes(stored) if stored == sent => {
+        SizeReply::Bytes(stored) if stored == sent => {
             check.has_size();
             return Ok(());
         }
-        Size::Bytes(stored) => {
+        SizeReply::Bytes(stored) => {
             let message =
                 format!("STOR {}: {sent} bytes were sent, and SIZE says {stored}", temp.escape_debug());
             return Err(try_again(Code::IntegrityMismatch, message));
         }
-        Size::Unsupported => "the server has no SIZE".to_owned(),
-        Size::Refused { error, .. } => error.failure.message,
+        SizeReply::Unsupported => "the server has no SIZE".to_owned(),
+        SizeReply::Refused { error, .. } => error.failure.message,
     };
     if check.facts.resumed_from.is_some() {
         let message = format!("STOR {}: it went on where it broke off, and {why}", temp.escape_debug());
@@ -334,12 +334,12 @@ async fn publish(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(),
 async fn rename(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(), Stopped> {
     let path = &job.path;
     let mut error = match session.rename(temp, path, job.stop.still_ours()).await? {
-        Renamed::Done => return Ok(()),
-        Renamed::GivenUp => {
+        RenameOutcome::Done => return Ok(()),
+        RenameOutcome::Abandoned => {
             job.stop.check()?;
             return Err(Stopped::Cancelled);
         }
-        Renamed::TargetRefused(error) => error,
+        RenameOutcome::TargetRefused(error) => error,
     };
     // A server that does not rename over a file seldom says so: look whether there is one.
     if session.exists(path).await? {
@@ -354,7 +354,7 @@ async fn rename(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(), 
 
 /// Removes the temp file as far as the session still can; what stays is removed on another one.
 pub(super) async fn clean_up(session: &mut Session, temp: &str) -> bool {
-    let removed = session.is_sound()
+    let removed = session.is_usable()
         && timeout(CLEAN_UP_WITHIN, session.delete(temp)).await.is_ok_and(|deleted| deleted.is_ok());
     if !removed {
         let connection = &session.connection().name;

@@ -111,7 +111,7 @@ fn a_password_can_be_in_a_file_as_kubernetes_mounts_it() {
 fn the_apis_token_is_set_or_in_a_file_and_empty_is_none() {
     let admits = |config: &Config, token: &str| {
         let set = config.api_token.as_ref();
-        set.map(|set| set.admits(format!("Bearer {token}").as_bytes()))
+        set.map(|set| set.bearer().admits(format!("Bearer {token}").as_bytes()))
     };
     assert_eq!(admits(&loaded("", RIGHT_CONNECTIONS, &[]), ""), None);
     assert_eq!(admits(&loaded("api: {token: ''}", RIGHT_CONNECTIONS, &[]), ""), None);
@@ -136,8 +136,7 @@ fn the_apis_token_is_set_or_in_a_file_and_empty_is_none() {
     for yaml in ["api: {token: 'hunter2 x'}", "api: {token: 'hunter2,'}"] {
         let wrong = mistakes(yaml, RIGHT_CONNECTIONS, &[]);
         assert!(
-            wrong.contains("api.token: the token is none that a header can carry")
-                && !wrong.contains("hunter2"),
+            wrong.contains("api.token: the token cannot be sent in a header") && !wrong.contains("hunter2"),
             "{wrong}"
         );
     }

@@ -9,7 +9,16 @@ use serde_json::{Map, Number, Value};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// What `kubectl apply -k` is given.
-pub const KUSTOMIZATIONS: [&str; 4] = ["k8s/base", "k8s/test", "k8s/overlays/hpa", "k8s/overlays/keda"];
+pub const KUSTOMIZATIONS: [&str; 8] = [
+    "k8s/base",
+    "k8s/test",
+    "k8s/overlays/hpa",
+    "k8s/overlays/keda",
+    "k8s/overlays/keda-from-zero",
+    "k8s/overlays/openshift",
+    "k8s/overlays/small",
+    "k8s/overlays/volume-per-pod",
+];
 
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

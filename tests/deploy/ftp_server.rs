@@ -89,9 +89,9 @@ fn started(dir: &Path) -> (Vsftpd, SocketAddr) {
 fn the_test_sites_pods_can_log_in_to_its_server() {
     let dir = TempDir::new().unwrap();
     let (_server, at) = started(dir.path());
-    let data = documents("k8s/test/configmap-test.yaml").remove(0)["data"].take();
     for name in ["config.yaml", "connections.ini"] {
-        let content = text(&data[name]).replace("/data/storage", &dir.path().display().to_string());
+        let content = read(&format!("k8s/test/{name}"));
+        let content = content.replace("/data/storage", &dir.path().display().to_string());
         fs::write(dir.path().join(name), content).unwrap();
     }
     let secret = documents("k8s/test/secret-test.yaml").remove(0);

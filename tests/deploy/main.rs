@@ -9,6 +9,7 @@
     reason = "in a test a panic is the answer"
 )]
 
+mod chart;
 mod compose;
 mod files;
 mod ftp_server;

@@ -21,13 +21,16 @@ fn environment(secret: &str, pod: &str) -> Vec<(String, String)> {
     environment
 }
 
-/// What a pod called `pod` makes of a `ConfigMap` and a Secret, as it would in the cluster.
-fn loaded(config_map: &str, secret: &str, pod: &str) -> Config {
-    let config_map = documents(config_map).remove(0);
+/// The files of both `ConfigMap`s.
+const CONFIG_FILES: [&str; 2] = ["config.yaml", "connections.ini"];
+
+/// What a pod called `pod` makes of a kustomization's files and a Secret, as it would in the cluster.
+fn loaded(kustomization: &str, secret: &str, pod: &str) -> Config {
     let dir = TempDir::new().unwrap();
-    for (name, content) in config_map["data"].as_object().unwrap() {
+    for name in CONFIG_FILES {
         // The volume is not mounted here.
-        let content = text(content).replace("/data/storage", &dir.path().display().to_string());
+        let content = read(&format!("{kustomization}/{name}"));
+        let content = content.replace("/data/storage", &dir.path().display().to_string());
         fs::write(dir.path().join(name), content).unwrap();
     }
     let environment = environment(secret, pod).into_iter().map(|(key, value)| (key.into(), value.into()));
@@ -42,11 +45,11 @@ fn loaded(config_map: &str, secret: &str, pod: &str) -> Config {
 }
 
 fn base(pod: &str) -> Config {
-    loaded("k8s/base/configmap.yaml", "k8s/base/secret.example.yaml", pod)
+    loaded("k8s/base", "k8s/base/secret.example.yaml", pod)
 }
 
 fn test_site() -> Config {
-    loaded("k8s/test/configmap-test.yaml", "k8s/test/secret-test.yaml", "ftp-pooler-0")
+    loaded("k8s/test", "k8s/test/secret-test.yaml", "ftp-pooler-0")
 }
 
 fn stateful_set() -> Value {
@@ -73,12 +76,11 @@ fn each_pod_has_a_name_of_its_own_that_it_keeps() {
         pod["env"].as_array().unwrap().iter().find(|variable| variable["name"] == "FTP_POOLER__POD__NAME");
     assert_eq!(name.unwrap()["valueFrom"]["fieldRef"]["fieldPath"], "metadata.name", "its ordinal");
     assert_eq!(base("ftp-pooler-2").pod.name, "ftp-pooler-2");
-    let config_maps = ["k8s/base/configmap.yaml", "k8s/test/configmap-test.yaml"];
-    for config_map in config_maps {
-        let text = text(&documents(config_map)[0]["data"]["config.yaml"]).to_owned();
+    for kustomization in ["k8s/base", "k8s/test"] {
+        let text = read(&format!("{kustomization}/config.yaml"));
         assert!(
             !text.lines().any(|line| line.trim_start().starts_with("pod:")),
-            "{config_map}: one name for all"
+            "{kustomization}: one name for all"
         );
     }
 }

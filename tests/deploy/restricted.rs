@@ -96,7 +96,7 @@ fn container_violations(container: &Value, pod: &Value) -> impl Iterator<Item = 
     found.into_iter()
 }
 
-fn assert_restricted(what: &str, objects: &[Value]) -> usize {
+pub fn assert_restricted(what: &str, objects: &[Value]) -> usize {
     let pods: Vec<_> = objects.iter().filter_map(|object| Some((object, pod_spec(object)?))).collect();
     for (object, pod) in &pods {
         let found = violations(pod);
@@ -122,7 +122,7 @@ fn every_pod_meets_it_after_the_overlays_patches_too() {
 
 #[test]
 fn the_namespace_has_kubernetes_enforce_it() {
-    let namespace = &documents("k8s/base/namespace.yaml")[0];
+    let namespace = &documents("k8s/setup/namespace.yaml")[0];
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
 }
 

@@ -15,7 +15,7 @@ fn schema_file(name: &str) -> String {
 }
 
 /// Kubernetes' `OpenAPI` 2.0 as JSON Schema: its definitions, each closed to fields that it does not name.
-struct Kubernetes {
+pub struct Kubernetes {
     definitions: Value,
     /// The definition of a kind, by apiVersion and kind.
     kinds: BTreeMap<(String, String), String>,
@@ -24,7 +24,7 @@ struct Kubernetes {
 }
 
 impl Kubernetes {
-    fn load() -> Self {
+    pub fn load() -> Self {
         let mut document: Value = serde_json::from_str(&schema_file("kubernetes.json")).unwrap();
         let mut definitions = document["definitions"].take();
         let mut kinds = BTreeMap::new();
@@ -39,7 +39,7 @@ impl Kubernetes {
     }
 
     /// What its schema finds wrong with an object.
-    fn flaws(&self, object: &Value) -> Vec<String> {
+    pub fn flaws(&self, object: &Value) -> Vec<String> {
         let key = (text(&object["apiVersion"]).to_owned(), text(&object["kind"]).to_owned());
         let schema = match (self.kinds.get(&key), self.custom.get(&key)) {
             (Some(name), _) => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ftp_pooler::config::{DeliveryGuarantee, KafkaConfig};
 use ftp_pooler::consume::{self, Consume, Downstream, Group};
 use ftp_pooler::dispatch::{Admission, Answered, Budget, Whereabouts};
-use ftp_pooler::health::Health;
+use ftp_pooler::health::PodHealth;
 use ftp_pooler::insight::Partitions;
 use ftp_pooler::kafka::{CommitError, KafkaError, consumer_properties};
 use ftp_pooler::metrics::Metrics;
@@ -129,7 +129,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
     let broker = Broker::shared();
     let topics = broker.topics("doubt", 1);
     let kafka = kafka(broker, &topics);
-    let (offsets, health, metrics) = (Arc::new(Offsets::default()), Health::new(), Metrics::default());
+    let (offsets, health, metrics) = (Arc::new(Offsets::default()), PodHealth::new(), Metrics::default());
     let properties = consumer_properties(&kafka, "pod");
     let group =
         Group::create(&properties, offsets.clone(), health.clone(), metrics.clone()).expect("a member");

@@ -168,7 +168,7 @@ async fn a_refused_dele_is_a_failure_that_says_that_the_file_is_there() {
         );
         assert_eq!(rig.content("f"), b"abc");
         assert_eq!(rig.server.paths(), ["/in/f"]);
-        assert!(session.is_sound());
+        assert!(session.is_usable());
     }
 }
 

@@ -3,13 +3,13 @@
 use super::*;
 
 /// Past the first file, so that everything is sent ahead that can be.
-async fn warm(script: Script) -> (Rig, Arc<Known>, Session) {
+async fn warm(script: Script) -> (Rig, Arc<ServerProfile>, Session) {
     let mut rig = Rig::with(script.file("/f", b"abc")).await;
     // Many of these run side by side.
     let wait = Duration::from_secs(1);
     rig.connection.timeouts = SessionTimeouts::all(wait);
     rig.local("g", b"0123456789");
-    let known = Arc::new(Known::far());
+    let known = Arc::new(ServerProfile::high_latency());
     let mut session = rig.hasty(&known).await;
     rig.run(&mut session, &download("/f", "/f")).await.unwrap();
     rig.run(&mut session, &upload("/g", "/out/g")).await.unwrap();
@@ -30,7 +30,7 @@ async fn a_row_of_files_asks_for_each_port_with_the_file_before() {
     let (rig, known, mut session) = warm(Script::new()).await;
     works(&rig, &mut session).await;
     assert_eq!(rig.server.verbs(), ["SIZE", "RETR", "EPSV", "STOR", "SIZE", "RNFR", "RNTO", "EPSV"]);
-    assert!(session.is_sound() && !known.objects());
+    assert!(session.is_usable() && !known.rejects_pipelining());
 }
 
 #[tokio::test]
@@ -43,13 +43,13 @@ async fn a_near_server_is_asked_one_thing_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_server_that_swallows_what_comes_during_a_transfer_loses_no_file_and_is_asked_in_turn() {
+async fn a_server_that_swallows_what_comes_during_a_transfer_loses_no_file_and_asks_size_separately() {
     let (rig, known, mut session) = warm(Script::new()).await;
     let end = End::Close(text("500 What?\r\n226 sent"));
     rig.server.now_on("RETR", Act::Send(b"abc".to_vec(), end));
     rig.server.now_on("EPSV", Act::Mutter(String::new()));
     rig.run(&mut session, &download("/f", "/f")).await.unwrap();
-    assert!(known.objects() && session.is_sound());
+    assert!(known.rejects_pipelining() && session.is_usable());
     rig.server.behave();
     rig.server.forget_commands();
     works(&rig, &mut session).await;
@@ -64,7 +64,7 @@ async fn replies_that_overtake_each_other_end_the_session_and_not_the_file() {
     rig.server.now_on("RETR", say("150 here it comes\r\n213 3"));
     let error = failed(rig.run(&mut session, &download("/f", "/f")).await);
     assert_eq!(error.remedy, Remedy::FreshSession, "{error}");
-    assert!(known.objects() && !session.is_sound());
+    assert!(known.rejects_pipelining() && !session.is_usable());
     rig.server.behave();
     works(&rig, &mut rig.hasty(&known).await).await;
 }
@@ -75,7 +75,7 @@ async fn a_port_that_was_not_kept_ends_the_session_and_not_the_file() {
     rig.server.now_on("EPSV", Act::DeadPort);
     rig.server.now_on("RETR", Act::Send(b"abc".to_vec(), End::Close(text("226 sent"))));
     for first in [true, false] {
-        let known = if first { known.clone() } else { Arc::new(Known::far()) };
+        let known = if first { known.clone() } else { Arc::new(ServerProfile::high_latency()) };
         let mut session = rig.hasty(&known).await;
         let error = failed(rig.run(&mut session, &download("/f", "/f")).await);
         // Asked for in its turn, a dead port is the server's own.
@@ -132,8 +132,11 @@ async fn does_no_harm(command: &'static str, act: Act) {
     let (rig, _, mut session) = warm(Script::new().file("/out/h", b"old")).await;
     rig.server.now_on(command, act);
     let down = rig.run(&mut session, &download("/f", "/new")).await;
-    let up =
-        if session.is_sound() { rig.run(&mut session, &upload("/g", "/out/h")).await.is_ok() } else { false };
+    let up = if session.is_usable() {
+        rig.run(&mut session, &upload("/g", "/out/h")).await.is_ok()
+    } else {
+        false
+    };
     rig.server.behave();
     if down.is_ok() {
         assert_eq!(rig.content("new"), b"abc", "{at}");
@@ -146,7 +149,7 @@ async fn does_no_harm(command: &'static str, act: Act) {
     } else {
         assert!(there.is_some_and(|there| there == b"old" || there == b"0123456789"), "{at}");
     }
-    if session.is_sound() && session.is_alive() {
+    if session.is_usable() && session.is_alive() {
         let next = rig.run(&mut session, &download("/f", "/next")).await;
         // A second reply in the same packet as the first is seen only by the next command.
         assert!(next.is_ok() || at.contains("\\r\\n"), "{at}: {next:?}");
@@ -171,7 +174,7 @@ async fn a_future_dropped_between_the_replies_of_a_burst_leaves_no_session_that_
                     tokio::time::sleep(Duration::from_micros(200)).await;
                 }
             }
-            if session.is_sound() {
+            if session.is_usable() {
                 works(&rig, &mut session).await;
             }
         }

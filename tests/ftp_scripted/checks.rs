@@ -68,7 +68,7 @@ async fn a_file_whose_hash_differs_gets_no_name_here_or_there() {
         let error = failed(rig.run(&mut session, &verified(task, Verify::Hash)).await);
         assert_eq!((error.failure.code, error.remedy), (Code::IntegrityMismatch, Remedy::Wait));
         assert!(error.failure.message.contains(&wrong) && error.failure.message.contains(SHA256), "{error}");
-        assert!(session.is_sound());
+        assert!(session.is_usable());
     }
     assert_eq!(rig.local_files(), ["local"]);
     assert_eq!(rig.server.paths(), ["/f"]);
@@ -96,7 +96,7 @@ async fn a_server_without_hashes_is_told_of_before_a_byte_is_fetched_and_auto_do
     for task in [download("/f", "/g"), upload("/local", "/up")] {
         let error = failed(rig.run(&mut session, &verified(task.clone(), Verify::Hash)).await);
         assert_eq!((error.failure.code, error.remedy), (Code::Unsupported, Remedy::GiveUp));
-        assert!(rig.server.commands().is_empty() && session.is_sound());
+        assert!(rig.server.commands().is_empty() && session.is_usable());
     }
     for task in [download("/f", "/g"), upload("/local", "/up")] {
         let done = rig.run(&mut session, &verified(task, Verify::Auto)).await.unwrap();
@@ -119,7 +119,7 @@ async fn a_hash_that_the_server_does_not_compute_after_all_fails_the_task_that_i
         let error = failed(rig.run(&mut session, &verified(download("/f", "/g"), Verify::Hash)).await);
         assert_eq!((error.failure.code, error.remedy), (Code::Unsupported, Remedy::GiveUp), "{error}");
         assert_eq!(error.failure.ftp_code, reply[..3].parse().ok());
-        assert!(rig.local_files().is_empty() && session.is_sound());
+        assert!(rig.local_files().is_empty() && session.is_usable());
         let done = rig.run(&mut session, &verified(download("/f", "/g"), Verify::Auto)).await.unwrap();
         assert!(done.notes[0].starts_with("hash not verified: "), "{:?}", done.notes);
         assert_eq!((done.facts.verified_by, hashes(&done.facts)), (Some("size"), vec![]));
@@ -142,7 +142,7 @@ async fn a_hash_has_a_deadline_of_its_own() {
     let error = failed(rig.run(&mut session, &verified(download("/f", "/g"), Verify::Hash)).await);
     assert_eq!(error.failure.code, Code::Timeout);
     assert!(error.failure.message.contains("(hash_timeout)"), "{error}");
-    assert!(!session.is_sound() && rig.local_files().is_empty());
+    assert!(!session.is_usable() && rig.local_files().is_empty());
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ async fn killed_at(rig: &Rig, offset: i64, bytes: usize) -> String {
 async fn taken_over(rig: &Rig, offset: i64) -> Transferred {
     let mut session = rig.session().await;
     let done = rig.run_record(&mut session, &upload("/f", "/out/f"), offset).await.unwrap();
-    assert!(session.is_sound());
+    assert!(session.is_usable());
     while rig.transfer.tidy(&mut session).await {}
     assert_eq!(rig.server.paths(), ["/out/f"], "something is left");
     done

@@ -14,7 +14,7 @@ async fn files_of_all_sizes_come_whole_with_three_commands_each() {
         assert!(rig.content("f") == some_bytes(length), "{length} bytes differ");
         assert_eq!(rig.server.commands(), ["SIZE /in/f", "EPSV", "RETR /in/f"]);
     }
-    assert!(session.is_sound() && session.is_alive());
+    assert!(session.is_usable() && session.is_alive());
     assert_eq!(rig.server.logins(), 1);
 }
 
@@ -65,7 +65,7 @@ async fn a_destination_that_is_there_is_refused_before_a_command_is_sent() {
     task.options.overwrite = false;
     assert_eq!(failed(rig.run(&mut session, &task).await).failure.code, Code::DestinationExists);
     assert_eq!(rig.content("f"), b"old");
-    assert!(rig.server.commands().is_empty() && session.is_sound());
+    assert!(rig.server.commands().is_empty() && session.is_usable());
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_226_that_comes_before_the_data_is_believed_where_the_size_is_right() 
     let mut session = rig.session().await;
     rig.run(&mut session, &download("/f", "/f")).await.unwrap();
     assert_eq!(rig.content("f"), b"abc");
-    assert!(session.is_sound());
+    assert!(session.is_usable());
 }
 
 struct Row {
@@ -152,7 +152,7 @@ async fn each_fault_has_its_code_and_leaves_no_file() {
         let error = failed(rig.run(&mut session, &download("/f", "/sub/f")).await);
         assert_eq!((error.failure.code, error.remedy), (row.code, row.remedy), "{at}: {error}");
         assert_eq!(error.failure.ftp_code, row.ftp_code, "{at}: {error}");
-        assert_eq!(session.is_sound(), row.sound, "{at}: {error}");
+        assert_eq!(session.is_usable(), row.sound, "{at}: {error}");
         assert_eq!(rig.local_files().iter().filter(|name| *name != "sub").count(), 0, "{at}");
         assert!(
             !rig.directory.path().join("sub").exists() || files(&rig.directory.path().join("sub")).is_empty()
@@ -167,7 +167,7 @@ async fn a_data_port_where_nobody_listens_opens_the_breaker_and_the_reply_is_sti
     let mut session = rig.session().await;
     let error = failed(rig.run(&mut session, &download("/f", "/f")).await);
     assert_eq!((error.failure.code, error.failure.ftp_code), (Code::ConnectFailed, Some(425)));
-    assert!(session.is_sound());
+    assert!(session.is_usable());
 
     rig.server.now_on("RETR", Act::Say("150 just a moment\r\n425 Failed to establish connection.".into()));
     let error = failed(rig.run(&mut session, &download("/f", "/f")).await);
@@ -177,7 +177,7 @@ async fn a_data_port_where_nobody_listens_opens_the_breaker_and_the_reply_is_sti
         error.failure.message.contains("refused") && error.failure.message.ends_with("connection."),
         "{error}"
     );
-    assert!(session.is_sound());
+    assert!(session.is_usable());
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn a_session_that_serves_again_and_finds_itself_closed_asks_for_a_fresh_on
         rig.server.now_on("SIZE", act);
         let error = failed(rig.run(&mut session, &download("/f", "/f")).await);
         assert_eq!(error.remedy, Remedy::FreshSession, "{error}");
-        assert!(!session.is_sound());
+        assert!(!session.is_usable());
     }
 }
 
@@ -216,7 +216,7 @@ async fn a_cancelled_download_ends_in_order_and_leaves_nothing() {
     });
     assert_eq!(ended, Err(Stopped::Cancelled));
     assert!(rig.local_files().is_empty());
-    assert!(!session.is_sound());
+    assert!(!session.is_usable());
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn a_download_whose_future_is_dropped_leaves_nothing_here() {
     }
     assert!(rig.storage.settled(PATIENCE).await);
     assert!(rig.local_files().is_empty());
-    assert!(!session.is_sound());
+    assert!(!session.is_usable());
 }
 
 #[tokio::test]

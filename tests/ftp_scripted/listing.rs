@@ -1,23 +1,23 @@
 //! What is in a server's directory: by MLSD, by LIST, and from servers that do neither well.
 
-use ftp_pooler::ftp::{Entry, EntryKind};
+use ftp_pooler::ftp::{EntryKind, ListedEntry};
 
 use super::*;
 
 const FEAT_MLST: &str = "211-Features:\r\n MLST type*;size*;modify*;\r\n211 End";
 
 /// The entries of a directory, and the lines that were not understood.
-async fn listed(session: &mut Session, directory: &str) -> Result<(Vec<Entry>, Vec<String>), TryError> {
+async fn listed(session: &mut Session, directory: &str) -> Result<(Vec<ListedEntry>, Vec<String>), TryError> {
     let (mut entries, mut strange) = (Vec::new(), Vec::new());
-    let listing = session.entries(directory, |entry| match entry {
+    let listing = session.list(directory, |entry| match entry {
         Ok(entry) => entries.push(entry),
-        Err(line) => strange.push(line),
+        Err(unread) => strange.push(unread.problem),
     });
     tokio::time::timeout(PATIENCE, listing).await.expect("the listing hangs")?;
     Ok((entries, strange))
 }
 
-fn names(entries: &[Entry]) -> Vec<&str> {
+fn names(entries: &[ListedEntry]) -> Vec<&str> {
     entries.iter().map(|entry| entry.name.as_str()).collect()
 }
 
@@ -38,7 +38,7 @@ async fn mlsd_is_asked_where_the_server_has_it_and_bad_lines_are_told() {
     assert_eq!(strange.len(), 2, "{strange:?}");
     assert!(strange[0].contains("passwd") && strange[1].contains("what is this"), "{strange:?}");
     assert!(rig.server.commands().contains(&"MLSD /pub".to_owned()));
-    assert!(session.is_sound());
+    assert!(session.is_usable());
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn an_empty_directory_is_empty_and_a_missing_one_an_error() {
     let error = listed(&mut session, "/missing").await.unwrap_err();
     assert_eq!(error.failure.code, Code::SourceNotFound);
     assert!(error.failure.message.contains("/missing"), "{error}");
-    assert!(session.is_sound());
+    assert!(session.is_usable());
 
     let rig = Rig::with(Script::new().say("FEAT", FEAT_MLST).say("MLSD", "550 /missing: not there")).await;
     let error = listed(&mut rig.session().await, "/missing").await.unwrap_err();

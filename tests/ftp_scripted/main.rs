@@ -42,11 +42,11 @@ use std::time::{Duration, Instant};
 
 use ftp_pooler::config::{FtpConnection, LocalConnection, RenameOver, SessionTimeouts};
 use ftp_pooler::failure::{Code, Remedy, TryError};
-use ftp_pooler::ftp::{Known, Session};
+use ftp_pooler::ftp::{ServerProfile, Session};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
-use ftp_pooler::storage::{Names, Storage};
+use ftp_pooler::storage::{LocalStorage, TempNames};
 use ftp_pooler::task::{Operation, Options, Task, Verify};
 use ftp_pooler::transfer::{Kept, Stopped, Storages, Transfer, Transferred};
 use rig::*;

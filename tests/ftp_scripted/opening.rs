@@ -61,9 +61,9 @@ async fn a_timeout_says_what_was_waited_for_how_long_and_which_key_sets_it() {
 async fn a_server_that_is_silent_on_feat_costs_one_login_and_is_not_asked_again() {
     let server = Script::new().on("FEAT", Act::Hang).start().await;
     let (connection, known) = (connection(server.address), Arc::default());
-    assert!(Session::open_knowing(&connection, &known).await.is_err());
+    assert!(Session::open_with(&connection, &known).await.is_err());
     for _ in 0..2 {
-        assert!(Session::open_knowing(&connection, &known).await.unwrap().is_sound());
+        assert!(Session::open_with(&connection, &known).await.unwrap().is_usable());
     }
     assert_eq!(server.verbs().iter().filter(|verb| *verb == "FEAT").count(), 1);
 }
@@ -73,7 +73,7 @@ async fn a_connections_sessions_ask_for_features_once() {
     let server = Script::new().say("FEAT", "500 What?").start().await;
     let (connection, known) = (connection(server.address), Arc::default());
     for _ in 0..3 {
-        Session::open_knowing(&connection, &known).await.unwrap();
+        Session::open_with(&connection, &known).await.unwrap();
     }
     assert_eq!(server.verbs().iter().filter(|verb| *verb == "FEAT").count(), 1);
 }
@@ -95,9 +95,35 @@ async fn a_port_where_nobody_listens_is_connect_failed() {
 async fn a_password_that_is_not_needed_or_superfluous_is_no_error() {
     for reply in ["230 welcome", "202 superfluous", "232 logged in"] {
         let server = Script::new().say("PASS", reply).start().await;
-        assert!(Session::open(&connection(server.address)).await.unwrap().is_sound());
+        assert!(Session::open(&connection(server.address)).await.unwrap().is_usable());
     }
     let server = Script::new().say("USER", "230 no password needed").start().await;
-    assert!(Session::open(&connection(server.address)).await.unwrap().is_sound());
+    assert!(Session::open(&connection(server.address)).await.unwrap().is_usable());
     assert_eq!(server.verbs(), ["USER", "TYPE", "FEAT"]);
+}
+
+#[tokio::test]
+async fn numbers_at_the_begin_of_a_replys_inner_lines_mean_nothing() {
+    let inner = |code: u16| {
+        format!("{code}-Welcome\r\n100 Mbit/s are shared by all.\r\n530 GB of space.\r\n{code} done")
+    };
+    let feat = "211-Features:\r\n 226 is no feature\r\n500 neither\r\n MLST type*;\r\n211 End";
+    let mut script = Script::new().say("FEAT", feat);
+    for (command, code) in [("GREETING", 220), ("USER", 331), ("PASS", 230), ("TYPE", 200)] {
+        script = script.say(command, &inner(code));
+    }
+    let server = script.start().await;
+    let session = Session::open(&connection(server.address)).await.unwrap();
+    assert!(session.is_usable() && session.is_alive() && session.lists_exactly());
+}
+
+#[tokio::test]
+async fn a_server_that_will_be_ready_soon_is_waited_for_and_any_positive_greeting_will_do() {
+    for greeting in ["120 Ready in a minute\r\n220 ready", "200 ready", "230 logged in already", "220"] {
+        let server = Script::new().say("GREETING", greeting).start().await;
+        let session = Session::open(&connection(server.address)).await.unwrap();
+        assert!(session.is_usable(), "{greeting}");
+    }
+    let error = refused(Script::new().say("GREETING", "120 Ready in a minute")).await;
+    assert_eq!(error.failure.code, Code::Timeout);
 }

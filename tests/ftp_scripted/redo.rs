@@ -1,6 +1,6 @@
 //! A record whose answer was lost is done again: the same file, and the same answer.
 
-use ftp_pooler::ftp::Renamed;
+use ftp_pooler::ftp::RenameOutcome;
 
 use super::*;
 
@@ -16,7 +16,7 @@ async fn a_download_that_is_done_again_is_completed_without_a_command() {
         let again = rig.run_record(&mut session, &task, offset).await.unwrap();
         assert_eq!((again.bytes, first.bytes), (3, 3));
         assert_eq!(again.notes, ["the file was brought by an earlier try"]);
-        assert!(rig.server.commands().is_empty() && session.is_sound());
+        assert!(rig.server.commands().is_empty() && session.is_usable());
     }
 }
 
@@ -31,7 +31,7 @@ async fn an_upload_that_finds_its_own_file_is_completed_without_sending_it() {
         let done = rig.run(&mut session, &careful_upload()).await.unwrap();
         assert_eq!(done.bytes, length as u64);
         assert_eq!(done.notes, ["the destination was there already, with this content"]);
-        assert!(!rig.server.verbs().contains(&text("STOR")) && session.is_sound());
+        assert!(!rig.server.verbs().contains(&text("STOR")) && session.is_usable());
     }
 }
 
@@ -47,7 +47,7 @@ async fn an_upload_that_finds_another_file_is_refused_and_the_session_stays_soun
         let error = failed(rig.run(&mut session, &careful_upload()).await);
         assert_eq!((error.failure.code, error.remedy), (Code::DestinationExists, Remedy::GiveUp));
         assert!(error.failure.message.contains(says), "{error}");
-        assert!(rig.server.content("/out/f").unwrap() == there && session.is_sound());
+        assert!(rig.server.content("/out/f").unwrap() == there && session.is_usable());
     }
 }
 
@@ -59,7 +59,7 @@ async fn a_file_that_is_there_and_cannot_be_read_is_refused() {
     let error = failed(rig.run(&mut session, &careful_upload()).await);
     assert_eq!(error.failure.code, Code::DestinationExists);
     assert!(error.failure.message.contains("550 Permission denied"), "{error}");
-    assert!(session.is_sound());
+    assert!(session.is_usable());
 }
 
 #[tokio::test]
@@ -69,15 +69,15 @@ async fn an_upload_that_another_owner_of_the_record_finished_meanwhile_removes_i
     let mut session = rig.session().await;
     assert_eq!(rig.run(&mut session, &careful_upload()).await.unwrap().bytes, 3);
     assert_eq!(rig.server.paths(), ["/out/f"]);
-    assert!(!rig.server.verbs().contains(&text("RNTO")) && session.is_sound());
+    assert!(!rig.server.verbs().contains(&text("RNTO")) && session.is_usable());
 }
 
 #[tokio::test]
 async fn a_rename_that_is_not_wanted_any_more_after_rnfr_is_not_done() {
     let rig = Rig::with(Script::new().file("/a", b"new").file("/b", b"old")).await;
     let mut session = rig.session().await;
-    assert_eq!(session.rename("/a", "/b", || false).await, Ok(Renamed::GivenUp));
-    assert!(session.delete("/a").await.unwrap() && session.is_sound());
+    assert_eq!(session.rename("/a", "/b", || false).await, Ok(RenameOutcome::Abandoned));
+    assert!(session.delete("/a").await.unwrap() && session.is_usable());
     assert_eq!(rig.server.content("/b").unwrap(), b"old");
     assert!(!rig.server.verbs().contains(&text("RNTO")));
 }
@@ -94,12 +94,12 @@ async fn a_temp_file_that_a_lost_session_left_is_removed_on_the_next_one() {
     rig.local("f", b"abc");
     let mut session = rig.session().await;
     failed(rig.run(&mut session, &upload("/f", "/out/f")).await);
-    assert!(!session.is_sound());
+    assert!(!session.is_usable());
     assert!(rig.server.paths()[0].starts_with("/out/.ftp-pooler-"));
 
     let mut session = rig.session().await;
     while rig.transfer.tidy(&mut session).await {}
-    assert!(rig.server.paths().is_empty() && session.is_sound());
+    assert!(rig.server.paths().is_empty() && session.is_usable());
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn what_a_records_last_owner_left_on_the_server_is_removed_and_what_others
         assert_eq!(rig.server.verbs(), ["EPSV", "LIST", "DELE"]);
         assert!(!rig.server.paths().contains(&dead), "{directory}");
         assert!(rig.server.paths().contains(&others) && rig.server.paths().contains(&target), "{directory}");
-        assert!(session.is_sound());
+        assert!(session.is_usable());
 
         // Nothing is asked again for the next file.
         rig.server.forget_commands();

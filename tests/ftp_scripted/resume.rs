@@ -57,7 +57,7 @@ async fn a_file_whose_end_was_not_heard_of_costs_one_more_byte() {
 #[tokio::test]
 async fn a_far_server_is_asked_for_the_time_in_the_burst_that_asks_for_the_file() {
     let rig = Rig::with(breaks_once().say("FEAT", "211-Features\r\n MDTM\r\n211 End")).await;
-    let known = Arc::new(Known::far());
+    let known = Arc::new(ServerProfile::high_latency());
     let (task, mut kept, record) = (download("/f", "/f"), Kept::default(), record(7, rig.lease.clone()));
     let mut session = rig.hasty(&known).await;
     rig.server.forget_commands();

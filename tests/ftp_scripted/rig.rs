@@ -7,7 +7,7 @@ pub struct Rig {
     pub server: Server,
     pub connection: FtpConnection,
     pub directory: tempfile::TempDir,
-    pub storage: Storage,
+    pub storage: LocalStorage,
     pub transfer: Transfer,
     pub lease: Lease,
     pub cancel: CancellationToken,
@@ -18,7 +18,7 @@ impl Rig {
         let server = script.start().await;
         let directory = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
-        let storage = Storage::open(&local).unwrap();
+        let storage = LocalStorage::open(&local).unwrap();
         let storages = BTreeMap::from([("local".to_owned(), storage.clone())]);
         Rig {
             connection: connection(server.address),
@@ -33,12 +33,12 @@ impl Rig {
 
     /// A session that sends one command at a time, also where a busy machine makes the server seem far away.
     pub async fn session(&self) -> Session {
-        Session::open_knowing(&self.connection, &Arc::new(Known::near())).await.unwrap()
+        Session::open_with(&self.connection, &Arc::new(ServerProfile::low_latency())).await.unwrap()
     }
 
     /// A session that sends ahead what it can, however near the server is.
-    pub async fn hasty(&self, known: &Arc<Known>) -> Session {
-        Session::open_knowing(&self.connection, known).await.unwrap()
+    pub async fn hasty(&self, known: &Arc<ServerProfile>) -> Session {
+        Session::open_with(&self.connection, known).await.unwrap()
     }
 
     pub async fn run(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
@@ -62,7 +62,7 @@ impl Rig {
         let (mut kept, mut errors) = (Kept::default(), Vec::new());
         let mut session = self.session().await;
         for _ in 0..tries {
-            if !session.is_sound() {
+            if !session.is_usable() {
                 session = self.session().await;
             }
             let record = record(offset, self.lease.clone());
@@ -107,8 +107,8 @@ impl Rig {
 }
 
 /// Those of a process of its own.
-pub fn names() -> Names {
-    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+pub fn names() -> TempNames {
+    TempNames::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
 }
 
 pub fn record(offset: i64, lease: Lease) -> Record {

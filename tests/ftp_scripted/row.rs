@@ -49,7 +49,7 @@ impl Neighbours for Beside<'_> {
 /// Works through uploads as a lane does; says what became of each.
 pub struct Lane<'a> {
     pub rig: &'a Rig,
-    pub known: &'a Arc<Known>,
+    pub known: &'a Arc<ServerProfile>,
     pub waiting: VecDeque<Entry>,
     pub ended: BTreeMap<String, Result<Transferred, Stopped>>,
 }
@@ -60,7 +60,7 @@ impl Lane<'_> {
         while let Some((mut entry, is_next)) =
             next.take().map(|next| (next, true)).or_else(|| Some((self.waiting.pop_front()?, false)))
         {
-            if !is_next && !session.is_sound() {
+            if !is_next && !session.is_usable() {
                 session = self.rig.hasty(self.known).await;
                 row = Row::default();
             }
@@ -119,12 +119,12 @@ impl Lane<'_> {
     }
 }
 
-async fn far(script: Script) -> (Rig, Arc<Known>, Session) {
+async fn far(script: Script) -> (Rig, Arc<ServerProfile>, Session) {
     waiting(script, PATIENCE).await
 }
 
 /// With each wait that long at most.
-async fn waiting(script: Script, wait: Duration) -> (Rig, Arc<Known>, Session) {
+async fn waiting(script: Script, wait: Duration) -> (Rig, Arc<ServerProfile>, Session) {
     let mut rig = Rig::with(script).await;
     rig.connection.timeouts = SessionTimeouts {
         connect: wait,
@@ -135,7 +135,7 @@ async fn waiting(script: Script, wait: Duration) -> (Rig, Arc<Known>, Session) {
         ..rig.connection.timeouts
     };
     rig.local("g", CONTENT);
-    let known = Arc::new(Known::far());
+    let known = Arc::new(ServerProfile::high_latency());
     let mut session = rig.hasty(&known).await;
     rig.run(&mut session, &upload("/g", "/out/warm")).await.unwrap();
     rig.server.forget_commands();
@@ -154,7 +154,7 @@ fn entries(rig: &Rig) -> VecDeque<Entry> {
 
 async fn work(
     rig: &Rig,
-    known: &Arc<Known>,
+    known: &Arc<ServerProfile>,
     session: Session,
 ) -> BTreeMap<String, Result<Transferred, Stopped>> {
     let lane = Lane { rig, known, waiting: entries(rig), ended: BTreeMap::new() };
@@ -185,7 +185,7 @@ async fn the_last_commands_of_a_file_go_out_with_the_end_of_the_next() {
     expected.extend(["RNFR", "RNTO", "SIZE", "RNFR", "RNTO", "EPSV"]);
     assert_eq!(rig.server.verbs(), expected);
     assert_renamed_after_size(&rig.server.commands(), "");
-    assert!(!known.objects());
+    assert!(!known.rejects_pipelining());
 }
 
 #[tokio::test]
@@ -251,7 +251,7 @@ async fn a_source_that_is_missing_does_not_disturb_its_row() {
     waiting[1].task.local_path = "/missing".into();
     let lane = Lane { rig: &rig, known: &known, waiting, ended: BTreeMap::new() };
     let ended = lane.work(session).await;
-    assert!(!known.objects());
+    assert!(!known.rejects_pipelining());
     for (path, ended) in ended {
         if path == "/out/1" {
             assert_eq!(failed(ended).failure.code, Code::SourceNotFound);

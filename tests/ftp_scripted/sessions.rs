@@ -27,13 +27,13 @@ async fn an_idle_session_is_alive_until_the_server_ends_it() {
         let mut session = rig.session().await;
         assert!(session.is_alive());
         assert!(!session.probe().await);
-        assert!(!session.is_alive() && !session.is_sound());
+        assert!(!session.is_alive() && !session.is_usable());
     }
     // Without a command in between: the server closes when it is stopped by the runtime's end.
     let rig = Rig::with(Script::new().on("FEAT", Act::SayAndClose(text("211 no features")))).await;
     let session = rig.session().await;
     until("the end is seen", || !session.is_alive()).await;
-    assert!(session.is_sound(), "nothing was left unfinished");
+    assert!(session.is_usable(), "nothing was left unfinished");
 }
 
 #[tokio::test]
@@ -41,11 +41,11 @@ async fn a_probe_costs_one_command_and_leaves_the_session_sound() {
     for reply in ["200 ok", "250 zzz", "500 NOOP not understood"] {
         let rig = Rig::with(Script::new().say("NOOP", reply)).await;
         let mut session = rig.session().await;
-        assert!(session.probe().await && session.is_sound(), "{reply}");
+        assert!(session.probe().await && session.is_usable(), "{reply}");
     }
     let rig = Rig::with(Script::new().on("NOOP", Act::Hang)).await;
     let mut session = rig.session().await;
-    assert!(!session.probe().await && !session.is_sound());
+    assert!(!session.probe().await && !session.is_usable());
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn a_command_that_was_cancelled_leaves_the_session_in_doubt() {
     let rig = Rig::with(Script::new().on("SIZE", Act::Hang)).await;
     let mut session = rig.session().await;
     assert!(tokio::time::timeout(Duration::from_millis(50), session.size("/f")).await.is_err());
-    assert!(!session.is_sound() && !session.is_alive());
+    assert!(!session.is_usable() && !session.is_alive());
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_retrieval_that_was_dropped_leaves_the_session_in_doubt() {
     let rig = Rig::with(Script::new().file("/f", b"x")).await;
     let mut session = rig.session().await;
     drop(session.retrieve("/f").await.unwrap());
-    assert!(!session.is_sound());
+    assert!(!session.is_usable());
 }
 
 #[tokio::test]
@@ -74,6 +74,6 @@ async fn a_path_that_would_be_two_commands_is_not_sent() {
         assert_eq!(session.retrieve(path).await.unwrap_err().failure.code, Code::PathNotAllowed);
         assert_eq!(session.store(path).await.unwrap_err().failure.code, Code::PathNotAllowed);
     }
-    assert!(session.is_sound());
+    assert!(session.is_usable());
     assert!(rig.server.commands().is_empty());
 }

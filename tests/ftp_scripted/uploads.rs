@@ -18,7 +18,7 @@ async fn files_of_all_sizes_arrive_whole_under_a_temp_name_first() {
         assert!(rig.server.commands()[1].starts_with("STOR /out/.ftp-pooler-"));
     }
     assert_eq!(rig.server.paths(), ["/out/f"]);
-    assert!(session.is_sound());
+    assert!(session.is_usable());
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_destination_that_is_there_is_refused_unless_it_may_be_overwritten() {
         task.options.overwrite = false;
         assert_eq!(failed(rig.run(&mut session, &task).await).failure.code, Code::DestinationExists);
         assert_eq!(rig.server.content("/out/f").unwrap(), b"old");
-        assert!(!rig.server.verbs().contains(&text("STOR")) && session.is_sound());
+        assert!(!rig.server.verbs().contains(&text("STOR")) && session.is_usable());
         task.remote_path = text("/out/g");
         rig.run(&mut session, &task).await.unwrap();
         assert_eq!(rig.server.content("/out/g").unwrap(), b"new");
@@ -166,7 +166,7 @@ async fn each_fault_has_its_code_and_leaves_the_old_file_alone() {
         let mut session = rig.session().await;
         let error = failed(rig.run(&mut session, &upload("/f", "/out/f")).await);
         assert_eq!((error.failure.code, error.failure.ftp_code), (code, ftp_code), "{at}: {error}");
-        assert_eq!(session.is_sound(), sound, "{at}: {error}");
+        assert_eq!(session.is_usable(), sound, "{at}: {error}");
         assert_eq!(rig.server.content("/out/f").unwrap(), b"old", "{at}");
         // What could have been of use to another try is removed on a session that is idle.
         rig.server.behave();
@@ -189,7 +189,7 @@ async fn a_cancelled_upload_removes_its_temp_file() {
     });
     assert_eq!(ended, Err(Stopped::Cancelled));
     assert!(rig.server.paths().is_empty());
-    assert!(session.is_sound());
+    assert!(session.is_usable());
 }
 
 #[tokio::test]

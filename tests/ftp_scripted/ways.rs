@@ -37,7 +37,7 @@ enum Direction {
 }
 
 /// A far server, past the first files, and sessions of one kind.
-async fn far(way: Way, script: Script) -> (Rig, Arc<Known>, Session) {
+async fn far(way: Way, script: Script) -> (Rig, Arc<ServerProfile>, Session) {
     let is_secure = matches!(way, Way::Secure | Way::SecureActive);
     let mut script = if is_secure { script.secure() } else { script };
     for file in 0..FILES {
@@ -56,7 +56,7 @@ async fn far(way: Way, script: Script) -> (Rig, Arc<Known>, Session) {
         rig.connection.charset = encoding_rs::Encoding::for_label(b"latin1");
     }
     rig.local("g", CONTENT);
-    let known = Arc::new(Known::far());
+    let known = Arc::new(ServerProfile::high_latency());
     let mut session = rig.hasty(&known).await;
     rig.run(&mut session, &upload("/g", "/out/warm")).await.unwrap();
     rig.run(&mut session, &download("/out/warm", "/warm")).await.unwrap();
@@ -95,7 +95,14 @@ fn entries(way: Way, direction: Direction, rig: &Rig) -> VecDeque<Entry> {
 }
 
 /// Works through a row of files; all must be there in the end, whole, and each answered once.
-async fn works(way: Way, direction: Direction, rig: &Rig, known: &Arc<Known>, session: Session, at: &str) {
+async fn works(
+    way: Way,
+    direction: Direction,
+    rig: &Rig,
+    known: &Arc<ServerProfile>,
+    session: Session,
+    at: &str,
+) {
     let lane = Lane { rig, known, waiting: entries(way, direction, rig), ended: BTreeMap::new() };
     let ended = lane.work(session).await;
     assert_eq!(ended.len(), FILES, "{at}");
@@ -118,7 +125,7 @@ async fn a_row_is_joined_whatever_its_way() {
         for direction in [Direction::Down, Direction::Up] {
             let (rig, known, session) = far(way, Script::new()).await;
             works(way, direction, &rig, &known, session, &format!("{way:?} {direction:?}")).await;
-            assert!(!known.objects(), "{way:?}");
+            assert!(!known.rejects_pipelining(), "{way:?}");
             let verbs = rig.server.verbs();
             let expected = match (way.is_active(), direction) {
                 // All that comes before the first byte goes out with the end of the file before.
@@ -143,7 +150,7 @@ async fn replies_that_come_byte_by_byte_are_replies() {
         for direction in [Direction::Down, Direction::Up] {
             let (rig, known, session) = far(way, Script::new().torn()).await;
             works(way, direction, &rig, &known, session, &format!("{way:?} {direction:?}")).await;
-            assert!(!known.objects(), "{way:?} {direction:?}");
+            assert!(!known.rejects_pipelining(), "{way:?} {direction:?}");
         }
     }
 }

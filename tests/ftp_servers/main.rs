@@ -29,7 +29,7 @@ mod takeover;
 mod tls;
 
 use ftp_pooler::failure::{Code, Remedy};
-use ftp_pooler::ftp::{Session, Size};
+use ftp_pooler::ftp::{Session, SizeReply};
 use rig::rigs;
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn files_go_up_and_come_down_again_over_one_session() {
             let received = rig.run(&mut session, &rig.download(name)).await.unwrap();
             assert_eq!((received.bytes, received.notes), (length as u64, Vec::new()), "{name}");
             assert!(rig.copy() == content, "{name} differs");
-            assert!(session.is_sound() && session.is_alive(), "{name}");
+            assert!(session.is_usable() && session.is_alive(), "{name}");
             assert!(session.delete(&rig.upload(name).remote_path).await.unwrap());
         }
         assert!(session.probe().await);
@@ -84,11 +84,11 @@ async fn what_is_missing_forbidden_or_there_is_told_and_the_session_lives_on() {
         assert_eq!(rig.run(&mut session, &task).await.unwrap().bytes, 3, "it is there already");
         rig.write_source(b"xyz");
         assert_eq!(rig.fails(&mut session, &task).await.failure.code, Code::DestinationExists);
-        assert_eq!(session.size(&task.remote_path).await.unwrap(), Size::Bytes(3));
+        assert_eq!(session.size(&task.remote_path).await.unwrap(), SizeReply::Bytes(3));
 
         let error = rig.fails(&mut session, &rig.upload("there/below/a/file")).await;
         assert_eq!(error.failure.code, Code::PermissionDenied, "{error}");
-        assert!(session.is_sound());
+        assert!(session.is_usable());
         session.delete(&task.remote_path).await.unwrap();
         session.close().await;
     }
@@ -107,14 +107,14 @@ async fn a_download_that_is_given_up_leaves_its_session_usable_or_in_doubt() {
         assert!(retrieve.read(&mut first).await.unwrap() > 0);
         let code = retrieve.abort().await;
         // Pure-FTPd's last word is a 150 then, which is none: its session is thrown away.
-        assert_eq!(session.is_sound(), code != Some(150), "{code:?}");
-        if !session.is_sound() {
+        assert_eq!(session.is_usable(), code != Some(150), "{code:?}");
+        if !session.is_usable() {
             session.close().await;
             session = rig.session().await;
         }
         rig.write_source(b"abc");
         rig.run(&mut session, &task).await.unwrap();
-        assert_eq!(session.size(&task.remote_path).await.unwrap(), Size::Bytes(3));
+        assert_eq!(session.size(&task.remote_path).await.unwrap(), SizeReply::Bytes(3));
         session.delete(&task.remote_path).await.unwrap();
         session.close().await;
     }

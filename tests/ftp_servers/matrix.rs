@@ -226,7 +226,7 @@ async fn resume(mut rig: Rig, way: Way) -> String {
         rig.kill(std::mem::take(&mut again));
     }
     for _ in 0..2 {
-        if !session.is_sound() {
+        if !session.is_usable() {
             session = rig.session().await;
         }
         match rig.once_more(&mut session, &task, &mut again).await {
@@ -293,7 +293,7 @@ fn told(error: &TryError) -> String {
 async fn missing(rig: Rig) -> String {
     let mut session = rig.session().await;
     let error = rig.fails(&mut session, &rig.download("missing")).await;
-    assert!(session.is_sound() && error.remedy == Remedy::GiveUp, "{error}");
+    assert!(session.is_usable() && error.remedy == Remedy::GiveUp, "{error}");
     told(&error)
 }
 
@@ -301,7 +301,7 @@ async fn forbidden(rig: Rig) -> String {
     let mut session = rig.session().await;
     rig.forbid(FORBIDDEN);
     let error = rig.fails(&mut session, &rig.download(FORBIDDEN)).await;
-    assert!(session.is_sound() && error.remedy == Remedy::GiveUp, "{error}");
+    assert!(session.is_usable() && error.remedy == Remedy::GiveUp, "{error}");
     told(&error)
 }
 

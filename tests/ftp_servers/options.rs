@@ -31,7 +31,7 @@ pub async fn hash(rig: Rig) -> String {
                     seen = format!("yes, {} by {}", by, done.facts.features.last().unwrap());
                 }
                 Err(ftp_pooler::transfer::Stopped::Failed(error)) => {
-                    assert!(session.is_sound(), "{error}");
+                    assert!(session.is_usable(), "{error}");
                     return format!("`{}`", error.failure.code);
                 }
                 Err(stopped) => return format!("{stopped:?}"),
@@ -92,7 +92,7 @@ pub async fn after(rig: Rig) -> String {
             Ok(done) if done.facts.after == Some(became) => assert!(done.notes.is_empty(), "{done:?}"),
             other => return format!("{other:?}"),
         }
-        assert!(!rig.at_server(NAME).exists() && rig.copy() == b"abc" && session.is_sound());
+        assert!(!rig.at_server(NAME).exists() && rig.copy() == b"abc" && session.is_usable());
     }
     assert_eq!(rig.get("done/2001/a b"), b"abc");
     "yes".to_owned()
@@ -118,7 +118,7 @@ async fn an_account_that_may_not_take_away_gets_the_file_and_a_failure_that_says
             );
             let begin = "the file is there, but its source was not taken away: ";
             assert!(error.failure.message.starts_with(begin), "{error}");
-            assert!(rig.copy() == b"abc" && rig.get("f") == b"abc" && session.is_sound());
+            assert!(rig.copy() == b"abc" && rig.get("f") == b"abc" && session.is_usable());
         }
     }
 }

@@ -15,12 +15,12 @@ use ftp_pooler::config::{
     CertificateTrust, FtpConnection, LocalConnection, SessionTimeouts, TlsMode, TlsOptions,
 };
 use ftp_pooler::failure::{Remedy, TryError};
-use ftp_pooler::ftp::{Known, Session};
+use ftp_pooler::ftp::{ServerProfile, Session};
 use ftp_pooler::insight::Gauge;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
-use ftp_pooler::storage::{Names, Storage};
+use ftp_pooler::storage::{LocalStorage, TempNames};
 use ftp_pooler::task::{Operation, Options, Task};
 use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred};
 use rustls::pki_types::CertificateDer;
@@ -34,10 +34,10 @@ use crate::support::ftp_server::{FtpServer, Make, PASSWORD, Security, Settings, 
 pub struct Rig {
     pub name: String,
     pub connection: FtpConnection,
-    pub known: Arc<Known>,
+    pub known: Arc<ServerProfile>,
     remote: String,
     directory: tempfile::TempDir,
-    storage: Storage,
+    storage: LocalStorage,
     transfer: Transfer,
     /// Fresh sessions that were needed: one, where a server does not resume TLS 1.3.
     renewed: AtomicUsize,
@@ -88,8 +88,8 @@ fn timeouts() -> SessionTimeouts {
 }
 
 /// Those of a process of its own.
-fn names() -> Names {
-    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+fn names() -> TempNames {
+    TempNames::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
 }
 
 fn origin(offset: i64) -> Origin {
@@ -173,7 +173,7 @@ impl Rig {
     fn with(connection: FtpConnection, remote: &str) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
-        let storage = Storage::open(&local).unwrap();
+        let storage = LocalStorage::open(&local).unwrap();
         Rig {
             name: connection.host.clone(),
             connection,
@@ -187,7 +187,7 @@ impl Rig {
         }
     }
 
-    fn process(storage: &Storage) -> Transfer {
+    fn process(storage: &LocalStorage) -> Transfer {
         let storages = BTreeMap::from([("local".to_owned(), storage.clone())]);
         Transfer::new(storages, names(), Metrics::default())
     }
@@ -210,7 +210,7 @@ impl Rig {
     }
 
     pub async fn try_session(&self) -> Result<Session, TryError> {
-        Session::open_knowing(&self.connection, &self.known).await
+        Session::open_with(&self.connection, &self.known).await
     }
 
     pub fn log(&self) -> String {

@@ -38,5 +38,5 @@ async fn is_swept(rig: &Rig, session: &mut ftp_pooler::ftp::Session, directory: 
     for name in &names[1..] {
         assert!(rig.has(&at(name)), "{told}: {name}");
     }
-    assert!(session.is_sound(), "{told}");
+    assert!(session.is_usable(), "{told}");
 }

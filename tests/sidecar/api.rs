@@ -133,12 +133,13 @@ async fn ask_with(pod: &Pod, path: &str, authorization: &str) -> Reply {
 
 #[tokio::test]
 async fn with_a_token_nobody_else_sees_a_figure() {
-    let pod = Pod::with_token(Some("s3cret-token")).await;
     let document = {
         let open = Pod::start().await;
         document(&open).await
     };
     for (path, item) in document["paths"].as_object().unwrap() {
+        // One each: a pod that is sent too many wrong tokens reads no more of them for a while.
+        let pod = Pod::with_token(Some("s3cret-token")).await;
         let is_open = item["get"]["security"] == json!([]);
         assert_eq!(is_open, ["/", "/health", "/ready"].contains(&path.as_str()), "{path}");
         let reply = pod.get(path).await;
@@ -166,8 +167,37 @@ async fn with_a_token_nobody_else_sees_a_figure() {
             assert_eq!(ask_with(&pod, path, "Bearer s3cret-token").await.status, 200, "{path}");
         }
     }
+    let pod = Pod::with_token(Some("s3cret-token")).await;
     let metrics = ask(pod.metrics_api, "GET", "/metrics").await;
     assert_eq!(metrics.status, 200, "Prometheus' port is not the API's");
+}
+
+#[tokio::test]
+async fn who_guesses_tokens_has_to_wait() {
+    let pod = Pod::with_token(Some("s3cret-token")).await;
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&429) && statuses.len() < 1_000 {
+        statuses.push(ask_with(&pod, "/metrics", "Bearer guess").await.status);
+    }
+    assert!(statuses.len() > 10 && statuses.len() < 1_000, "{statuses:?}");
+    assert!(statuses.iter().rev().skip(1).all(|status| *status == 401), "{statuses:?}");
+    let reply = ask_with(&pod, "/metrics", "Bearer s3cret-token").await;
+    if reply.status == 429 {
+        // Unless the second is over by now.
+        assert!(reply.header("retry-after").is_some() && reply.body.contains("wrong tokens"), "{reply:?}");
+    }
+    assert_eq!(pod.get("/health").await.status, 200, "what is open stays open");
+    wait_for(async || ask_with(&pod, "/metrics", "Bearer s3cret-token").await.status == 200).await;
+}
+
+/// Until this holds.
+async fn wait_for(holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LONG, waiting).await.expect("it comes to hold");
 }
 
 /// A stream of events.

@@ -84,7 +84,7 @@ async fn a_port_in_use_is_an_error_that_names_key_address_and_reason() {
     assert_eq!(error.to_string(), text);
 
     let error = Sidecar::bind(&listen(0), &listen(port)).await.expect_err("the port is in use");
-    assert_eq!((error.key, error.port), ("metrics.port", port));
+    assert_eq!((error.key.as_str(), error.port), ("metrics.port", port));
 }
 
 #[tokio::test]

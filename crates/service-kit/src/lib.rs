@@ -2,5 +2,13 @@
 //! no FTP, no tunnel, no route.
 //!
 //! - [`logging`]: log lines on stderr, JSON or human-readable, through a bounded buffer.
+//! - [`signals`]: SIGTERM, SIGINT and SIGHUP; the run of a process from start to drained.
+//! - [`health`]: heartbeats of named loops, reasons why a process is not ready, draining.
+//! - [`metrics`]: a Prometheus registry as text, and the process's own figures.
+//! - [`http`]: serving within bounds, `/health`, `/ready` and `/metrics`, bearer token, Host check.
 
+pub mod health;
+pub mod http;
 pub mod logging;
+pub mod metrics;
+pub mod signals;

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::storage::Storage;
+use crate::storage::LocalStorage;
 
 /// Between two looks at who still works in them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -21,14 +21,14 @@ pub(in super::super) struct Replaced(Arc<Mutex<VecDeque<One>>>);
 
 #[derive(Debug)]
 struct One {
-    storage: Arc<Storage>,
+    storage: Arc<LocalStorage>,
     /// Ends its sweep.
     sweep: CancellationToken,
 }
 
 impl Replaced {
     /// Keeps it, until nobody else has it. True where there was none before: [`Replaced::watch`] them.
-    pub(super) fn keep(&self, storage: Arc<Storage>, sweep: CancellationToken) -> bool {
+    pub(super) fn keep(&self, storage: Arc<LocalStorage>, sweep: CancellationToken) -> bool {
         let mut kept = self.lock();
         let was_empty = kept.is_empty();
         kept.push_back(One { storage, sweep });
@@ -61,7 +61,7 @@ impl Replaced {
     }
 
     /// Waits until nothing is under way in any of them, nor in any of `present`; each for so long at most, all at once.
-    pub async fn settle_with(&self, present: BTreeMap<String, Arc<Storage>>, within: Duration) {
+    pub async fn settle_with(&self, present: BTreeMap<String, Arc<LocalStorage>>, within: Duration) {
         let mut settling = JoinSet::new();
         let replaced: Vec<_> = self.lock().iter().map(|one| Arc::clone(&one.storage)).collect();
         for storage in present.into_values().chain(replaced) {

@@ -10,15 +10,15 @@ use tokio_util::task::TaskTracker;
 use super::super::Error;
 use super::replaced::Replaced;
 use crate::config::{ConfiguredConnections, ConnectionChange, LocalConnection};
-use crate::storage::{Names, Storage, StorageError};
+use crate::storage::{LocalStorage, StorageError, TempNames};
 use crate::transfer::Storages;
 
 /// Opens a connection's directory. Blocks.
 pub(in super::super) fn open(
     connection: &LocalConnection,
     sweep_every: Duration,
-) -> Result<Storage, StorageError> {
-    Ok(Storage::open(connection)?.sweeping_every(sweep_every))
+) -> Result<LocalStorage, StorageError> {
+    Ok(LocalStorage::open(connection)?.sweeping_every(sweep_every))
 }
 
 /// Opens all of them.
@@ -39,7 +39,7 @@ pub(in super::super) fn open_all(
 #[derive(Debug)]
 pub(in super::super) struct OpenStorages {
     storages: Storages,
-    names: Names,
+    names: TempNames,
     tasks: TaskTracker,
     /// Ends all sweeps.
     stop: CancellationToken,
@@ -50,7 +50,7 @@ pub(in super::super) struct OpenStorages {
 
 impl OpenStorages {
     /// Begins to sweep them, until `stop`.
-    pub fn sweep(storages: Storages, names: Names, tasks: TaskTracker, stop: CancellationToken) -> Self {
+    pub fn sweep(storages: Storages, names: TempNames, tasks: TaskTracker, stop: CancellationToken) -> Self {
         let (sweeps, replaced) = (BTreeMap::new(), Replaced::default());
         let mut open = OpenStorages { storages, names, tasks, stop, sweeps, replaced };
         for (name, storage) in open.storages.all() {
@@ -69,7 +69,7 @@ impl OpenStorages {
     pub fn change(
         &mut self,
         changes: &BTreeMap<String, ConnectionChange>,
-        opened: &BTreeMap<String, Arc<Storage>>,
+        opened: &BTreeMap<String, Arc<LocalStorage>>,
     ) {
         let mut storages = self.storages.all();
         let mut replaced = Vec::new();
@@ -92,9 +92,9 @@ impl OpenStorages {
         }
     }
 
-    fn begin(&mut self, name: String, storage: &Arc<Storage>) {
+    fn begin(&mut self, name: String, storage: &Arc<LocalStorage>) {
         let stop = self.stop.child_token();
-        self.tasks.spawn(Storage::clone(storage).sweep(self.names.clone(), stop.clone()));
+        self.tasks.spawn(LocalStorage::clone(storage).sweep(self.names.clone(), stop.clone()));
         self.sweeps.insert(name, stop);
     }
 }

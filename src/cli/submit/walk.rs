@@ -9,8 +9,8 @@ use super::filter::{Filter, Found};
 use super::places::{Connection, Place, beneath};
 use crate::config::{FtpConnection, LocalConnection};
 use crate::failure::{Code, TryError};
-use crate::ftp::{Entry, EntryKind, Session, Size};
-use crate::storage::{Listed, Storage, StorageError, TempName};
+use crate::ftp::{EntryKind, ListedEntry, Session, SizeReply, UnreadLine};
+use crate::storage::{LocalEntry, LocalStorage, StorageError, TempName};
 
 /// Directories that wait to be listed, at most.
 const MAX_DIRECTORIES: usize = 1_000_000;
@@ -175,7 +175,7 @@ impl Walk<'_, '_> {
     async fn server(&mut self, connection: &FtpConnection, source: &Place) -> Result<(), Broken> {
         let mut session = Session::open(connection).await?;
         if !source.is_directory()
-            && let Size::Bytes(bytes) = session.size(&on_server(connection, &source.path)?).await?
+            && let SizeReply::Bytes(bytes) = session.size(&on_server(connection, &source.path)?).await?
         {
             self.seen.is_single = true;
             let found =
@@ -195,7 +195,7 @@ impl Walk<'_, '_> {
                 let listed = self.server_directory(connection, &mut session, &path, &directory, depth).await;
                 let Err(Broken::Try(error)) = listed else { break listed? };
                 // Half a directory cannot be taken back, and is not listed twice.
-                if tries >= TRIES || session.is_sound() || self.seen.files > before {
+                if tries >= TRIES || session.is_usable() || self.seen.files > before {
                     return Err(Broken::Try(error));
                 }
                 session = Session::open(connection).await?;
@@ -218,7 +218,7 @@ impl Walk<'_, '_> {
         let mut failed: Option<WalkError> = None;
         let listing = on_server(connection, path)?;
         session
-            .entries(directory_path(&listing), |entry| {
+            .list(directory_path(&listing), |entry| {
                 let entry = entry.map(|entry| named(connection, entry));
                 if failed.is_some() {
                     return;
@@ -230,10 +230,10 @@ impl Walk<'_, '_> {
             return Err(Broken::Walk(error));
         }
         // Whether a symlink is a file only RETR or SIZE can tell.
-        for Entry { name, modified, .. } in links {
+        for ListedEntry { name, modified, .. } in links {
             let relative = beneath(directory, &name);
             match session.size(&on_server(connection, &beneath(path, &name))?).await? {
-                Size::Bytes(bytes) => {
+                SizeReply::Bytes(bytes) => {
                     let found = Found {
                         path: relative,
                         size: Some(bytes),
@@ -250,15 +250,15 @@ impl Walk<'_, '_> {
 
     fn entry(
         &mut self,
-        entry: Result<Entry, String>,
+        entry: Result<ListedEntry, UnreadLine>,
         directory: &str,
         depth: usize,
-        links: &mut Vec<Entry>,
+        links: &mut Vec<ListedEntry>,
     ) -> Result<(), WalkError> {
         let entry = match entry {
             Ok(entry) => entry,
-            Err(line) => {
-                self.seen.pass(format!("{directory}/: not understood: {line}"));
+            Err(unread) => {
+                self.seen.pass(format!("{directory}/: not understood: {}", unread.problem));
                 return Ok(());
             }
         };
@@ -281,10 +281,10 @@ impl Walk<'_, '_> {
 
     async fn local(&mut self, connection: &LocalConnection, source: &Place) -> Result<(), WalkError> {
         let failed = |error| WalkError::Local { connection: connection.name.clone(), error };
-        let storage = Storage::open(connection).map_err(failed)?;
+        let storage = LocalStorage::open(connection).map_err(failed)?;
         if !source.is_directory() {
             let target = storage.resolve(&source.path).map_err(failed)?;
-            if let Some(Listed::File { bytes, modified }) = storage.look(&target).await.map_err(failed)? {
+            if let Some(LocalEntry::File { bytes, modified }) = storage.look(&target).await.map_err(failed)? {
                 self.seen.is_single = true;
                 self.file(&found(name_of(&source.path), bytes, modified), true)?;
                 return Ok(());
@@ -297,10 +297,12 @@ impl Walk<'_, '_> {
             for (name, listed) in storage.list(&path).await.map_err(failed)? {
                 let path = beneath(&directory, &name);
                 match listed {
-                    Listed::File { bytes, modified } => self.file(&found(path, bytes, modified), false)?,
-                    Listed::Directory => self.directory(path, depth + 1)?,
-                    Listed::Other => self.seen.pass(format!("{path}: no file")),
-                    Listed::NotUtf8 => self.seen.pass(format!("{path}: its name is no UTF-8")),
+                    LocalEntry::File { bytes, modified } => {
+                        self.file(&found(path, bytes, modified), false)?;
+                    }
+                    LocalEntry::Directory => self.directory(path, depth + 1)?,
+                    LocalEntry::Other => self.seen.pass(format!("{path}: no file")),
+                    LocalEntry::NotUtf8 => self.seen.pass(format!("{path}: its name is no UTF-8")),
                 }
             }
             self.seen.directories += 1;
@@ -324,9 +326,9 @@ fn on_server(connection: &FtpConnection, path: &str) -> Result<String, WalkError
 }
 
 /// An entry by the name that a task says.
-fn named(connection: &FtpConnection, entry: Entry) -> Entry {
+fn named(connection: &FtpConnection, entry: ListedEntry) -> ListedEntry {
     match connection.encoding {
-        Some(encoding) => Entry { name: encoding.from_server(&entry.name), ..entry },
+        Some(encoding) => ListedEntry { name: encoding.from_server(&entry.name), ..entry },
         None => entry,
     }
 }
@@ -340,7 +342,7 @@ fn directory_path(path: &str) -> &str {
 }
 
 /// The directory that a local path means, relative to `base_path`: found as that of a file in it is.
-fn root_of(storage: &Storage, path: &str) -> Result<String, StorageError> {
+fn root_of(storage: &LocalStorage, path: &str) -> Result<String, StorageError> {
     let target = storage.resolve(&beneath(path, "x"))?;
     Ok(target.relative().rsplit_once('/').map_or_else(String::new, |(directory, _)| directory.to_owned()))
 }

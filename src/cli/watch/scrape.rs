@@ -94,7 +94,7 @@ async fn page(pod: &Page, token: Option<Arc<ApiToken>>) -> Result<String, String
     let mut answer = ask(None).await?;
     if answer.0 == StatusCode::UNAUTHORIZED {
         let token = token.ok_or("it wants a token: set api.token here as well, or ask its metrics port")?;
-        answer = ask(Some(token.authorization())).await?;
+        answer = ask(Some(token.bearer().authorization())).await?;
     }
     match answer {
         (status, page) if status.is_success() => Ok(page),

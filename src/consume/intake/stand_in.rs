@@ -116,12 +116,12 @@ fn may_be_read(owned: &[PartitionState], halts: &Halts, at: &TopicPartition) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Health;
+    use crate::health::PodHealth;
     use crate::offsets::Offsets;
 
     #[test]
     fn a_halted_partition_is_not_read_while_others_leave() {
-        let (offsets, health, mut halts) = (Offsets::default(), Health::new(), Halts::default());
+        let (offsets, health, mut halts) = (Offsets::default(), PodHealth::new(), Halts::default());
         let [halted, leaving, staying] =
             [0, 1, 2].map(|partition| TopicPartition { topic: "t".into(), partition });
         for at in [&halted, &leaving, &staying] {

@@ -5,11 +5,11 @@ use crate::dispatch::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
 use crate::dispatch::deferral::PATIENCE;
 use crate::offsets::TopicPartition;
 use crate::outcome::Hop;
-use crate::pool::fake::{Login, try_error};
+use crate::pool::fake::{FakeLogin, try_error};
 
 fn dead(connections: &[(&str, usize)]) -> Rig {
     let rig = Rig::deferring(9, connections);
-    rig.servers.on_login("a", Login::Refuse(try_error(Code::ConnectFailed, Remedy::OpenBreaker)));
+    rig.servers.on_login("a", FakeLogin::Refuse(try_error(Code::ConnectFailed, Remedy::OpenBreaker)));
     rig
 }
 
@@ -105,7 +105,7 @@ async fn what_asks_not_to_be_deferred_waits_in_the_pod() {
 #[tokio::test(start_paused = true)]
 async fn a_wrong_password_is_everybodys_answer_at_once() {
     let mut rig = Rig::deferring(9, &[("a", 5)]);
-    rig.servers.on_login("a", Login::Refuse(try_error(Code::AuthFailed, Remedy::OpenBreaker)));
+    rig.servers.on_login("a", FakeLogin::Refuse(try_error(Code::AuthFailed, Remedy::OpenBreaker)));
     let began = Instant::now();
     rig.submit("a", 0..100);
     assert!(rig.answers(100).await.iter().all(|answer| answer.code == Some(Code::AuthFailed)));
@@ -137,7 +137,7 @@ async fn a_backlog_leaves_room_for_the_other_connections() {
     let budget = Budget::new(100, usize::MAX);
     let mut rig = Rig::with_budget(budget, 9, &[("a", 1), ("b", 1)]);
     rig.deferral.is_possible.store(true, Ordering::Relaxed);
-    rig.servers.on_login("a", Login::Hang);
+    rig.servers.on_login("a", FakeLogin::Hang);
     sleep(TICK).await;
     rig.submit("a", 0..90);
     let deferred = rig.answered();

@@ -3,10 +3,10 @@
 use super::*;
 use crate::dispatch::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
 use crate::dispatch::retry::{BACKOFF_CAP, FREE_REFUSALS, FREE_SESSIONS};
-use crate::pool::fake::{Login, try_error};
+use crate::pool::fake::{FakeLogin, try_error};
 
-fn refuse(code: Code, remedy: Remedy) -> Login {
-    Login::Refuse(try_error(code, remedy))
+fn refuse(code: Code, remedy: Remedy) -> FakeLogin {
+    FakeLogin::Refuse(try_error(code, remedy))
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +101,7 @@ async fn a_wrong_password_is_tried_once_for_all_tasks() {
     rig.submit("a", 100..150);
     rig.answers(50).await;
     assert_eq!(rig.servers.connects("a"), 1, "less than half a spacing later");
-    rig.servers.on_login("a", Login::Accept);
+    rig.servers.on_login("a", FakeLogin::Accept);
     sleep(Duration::from_secs(30)).await;
     rig.submit("a", 150..151);
     assert_eq!(rig.answer().await.code, None);
@@ -145,14 +145,14 @@ async fn tasks_of_a_server_that_comes_back_are_done() {
     rig.submit("a", 0..300);
     sleep(Duration::from_secs(120)).await;
     assert!(rig.servers.connects("a") > 20, "it is probed");
-    rig.servers.on_login("a", Login::Accept);
+    rig.servers.on_login("a", FakeLogin::Accept);
     assert!(rig.answers(300).await.iter().all(|answer| answer.code.is_none()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_retries_no_task_waits_longer_than_a_minute_for_a_dead_server() {
     let mut rig = Rig::new(9, &[("a", 5)]);
-    rig.servers.on_login("a", Login::Hang);
+    rig.servers.on_login("a", FakeLogin::Hang);
     let began = Instant::now();
     rig.submit_with("a", 0..100, |job| job.task_mut().options.retry_count = 0);
     let answers = rig.answers(100).await;
@@ -164,7 +164,7 @@ async fn without_retries_no_task_waits_longer_than_a_minute_for_a_dead_server() 
 #[tokio::test(start_paused = true)]
 async fn no_task_waits_for_ever_for_a_dead_server() {
     let mut rig = Rig::new(9, &[("a", 5)]);
-    rig.servers.on_login("a", Login::Hang);
+    rig.servers.on_login("a", FakeLogin::Hang);
     let began = Instant::now();
     rig.submit("a", 0..100);
     let answers = rig.answers(100).await;
@@ -187,10 +187,10 @@ async fn a_panic_in_a_transfer_fails_its_task_only() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_login_fails_its_task_only() {
     let mut rig = Rig::new(5, &[("a", 1)]);
-    rig.servers.on_login("a", Login::Panic);
+    rig.servers.on_login("a", FakeLogin::Panic);
     rig.submit("a", 0..1);
     assert_eq!(rig.answer().await.code, Some(Code::Internal));
-    rig.servers.on_login("a", Login::Accept);
+    rig.servers.on_login("a", FakeLogin::Accept);
     rig.submit("a", 1..2);
     assert_eq!(rig.answer().await.code, None);
     assert_eq!((rig.servers.open("a"), rig.pool.open_sessions()), (1, 1));

@@ -1,7 +1,7 @@
 //! No server hurts another, no connection starves.
 
 use super::*;
-use crate::pool::fake::{Login, try_error};
+use crate::pool::fake::{FakeLogin, try_error};
 
 #[tokio::test(start_paused = true)]
 async fn caps_of_three_and_three_in_a_pod_of_five_hold_without_swapping_sessions() {
@@ -16,7 +16,7 @@ async fn caps_of_three_and_three_in_a_pod_of_five_hold_without_swapping_sessions
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_speaks_delays_no_other_connections_tasks() {
     let mut rig = Rig::new(5, &[("dead", 5), ("well", 4)]);
-    rig.servers.on_login("dead", Login::Hang);
+    rig.servers.on_login("dead", FakeLogin::Hang);
     rig.submit("dead", 0..500);
     sleep(Duration::from_millis(500)).await;
     let began = Instant::now();
@@ -34,11 +34,11 @@ async fn a_server_that_dies_under_load_is_down_to_one_login_at_a_time() {
     rig.submit("a", 0..100);
     rig.answers(100).await;
     rig.servers.end_all("a");
-    rig.servers.on_login("a", Login::Hang);
+    rig.servers.on_login("a", FakeLogin::Hang);
     rig.submit("a", 100..600);
     sleep(Duration::from_secs(25)).await;
     assert_eq!(rig.servers.open("a"), 1);
-    rig.servers.on_login("a", Login::Accept);
+    rig.servers.on_login("a", FakeLogin::Accept);
     sleep(Duration::from_secs(60)).await;
     assert!(rig.servers.open("a") > 5, "proven again, it has its lanes back");
 }
@@ -112,7 +112,7 @@ async fn lanes_that_waited_for_room_do_not_storm_a_server_that_died_meanwhile() 
     rig.submit("a", 0..1);
     rig.answer().await;
     rig.servers.end_all("a");
-    rig.servers.on_login("a", Login::Refuse(try_error(Code::ConnectFailed, Remedy::OpenBreaker)));
+    rig.servers.on_login("a", FakeLogin::Refuse(try_error(Code::ConnectFailed, Remedy::OpenBreaker)));
     rig.file_takes(Duration::from_secs(2));
     rig.submit("b", 0..4);
     sleep(Duration::from_secs(1)).await;

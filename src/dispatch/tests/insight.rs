@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::insight::{Query, Transfers};
-use crate::pool::fake::{Login, connection, try_error};
+use crate::pool::fake::{FakeLogin, connection, try_error};
 
 fn longest(limit: usize, offset: usize) -> Query {
     Query { limit, offset, connection: None }
@@ -16,7 +16,7 @@ fn ids(transfers: &Transfers) -> Vec<&str> {
 async fn a_task_in_flight_is_shown_with_its_phase_and_bytes_until_it_is_answered() {
     let mut rig = Rig::new(5, &[("a", 1), ("hangs", 1)]);
     rig.file_takes(Duration::from_secs(100));
-    rig.servers.on_login("hangs", Login::Hang);
+    rig.servers.on_login("hangs", FakeLogin::Hang);
     rig.submit("hangs", 0..1);
     sleep(Duration::from_secs(1)).await;
     rig.submit("a", 0..2);
@@ -72,7 +72,7 @@ async fn a_connection_tells_its_servers_last_error_even_when_it_is_well_again() 
     assert_eq!((&*before.server, before.tls, before.breaker), ("ftp.example.com:21", "off", "closed"));
     assert_eq!((before.last_error, before.breaker_until, before.limit), (None, None, 3));
 
-    rig.servers.on_login("a", Login::Refuse(try_error(Code::ConnectFailed, Remedy::OpenBreaker)));
+    rig.servers.on_login("a", FakeLogin::Refuse(try_error(Code::ConnectFailed, Remedy::OpenBreaker)));
     rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 100);
     sleep(Duration::from_secs(5)).await;
     let (mut broken, mut looks) = (told(&rig), 0);
@@ -85,7 +85,7 @@ async fn a_connection_tells_its_servers_last_error_even_when_it_is_well_again() 
     let error = broken.last_error.expect("an error");
     assert_eq!((error.code, &*error.message), ("connect_failed", "a fake connect_failed"));
 
-    rig.servers.on_login("a", Login::Accept);
+    rig.servers.on_login("a", FakeLogin::Accept);
     rig.answers(1).await;
     let well = told(&rig);
     assert_eq!((well.breaker, well.breaker_until), ("closed", None));

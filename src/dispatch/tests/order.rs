@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::offsets::Lease;
-use crate::pool::fake::Login;
+use crate::pool::fake::FakeLogin;
 use crate::task::Operation;
 use crate::transfer::Files;
 
@@ -75,8 +75,10 @@ async fn whatever_ends_a_task_the_next_one_begins() {
 #[tokio::test(start_paused = true)]
 async fn a_chain_of_tasks_is_refused_as_a_whole() {
     let mut rig = Rig::new(9, &[("a", 4)]);
-    rig.servers
-        .on_login("a", Login::Refuse(crate::pool::fake::try_error(Code::AuthFailed, Remedy::OpenBreaker)));
+    rig.servers.on_login(
+        "a",
+        FakeLogin::Refuse(crate::pool::fake::try_error(Code::AuthFailed, Remedy::OpenBreaker)),
+    );
     rig.submit_with("a", 0..500, to("/same"));
     let began = Instant::now();
     rig.answers(500).await;

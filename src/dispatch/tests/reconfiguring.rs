@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::failure::Remedy;
-use crate::pool::fake::{Login, connection, try_error};
+use crate::pool::fake::{FakeLogin, connection, try_error};
 use crate::task::Operation;
 
 impl Rig {
@@ -69,8 +69,8 @@ fn works_in(task_id: &str, files: &str) -> (String, Option<String>) {
     (task_id.to_owned(), Some(files.to_owned()))
 }
 
-fn refuse(code: Code) -> Login {
-    Login::Refuse(try_error(code, Remedy::OpenBreaker))
+fn refuse(code: Code) -> FakeLogin {
+    FakeLogin::Refuse(try_error(code, Remedy::OpenBreaker))
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,7 +143,7 @@ async fn a_changed_connection_begins_with_a_closed_breaker() {
     rig.servers.on_login("a", refuse(Code::AuthFailed));
     rig.submit("a", 0..3);
     assert!(rig.answers(3).await.iter().all(|answer| answer.code == Some(Code::AuthFailed)));
-    rig.servers.on_login("a", Login::Accept);
+    rig.servers.on_login("a", FakeLogin::Accept);
     rig.submit("a", 3..4);
     assert_eq!(rig.answer().await.code, Some(Code::AuthFailed), "the breaker is open");
     rig.change("a");
@@ -157,7 +157,7 @@ async fn a_login_with_outdated_settings_tells_nothing_of_the_new_ones_and_costs_
     rig.servers.on_login("a", refuse(Code::AuthFailed));
     rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 0);
     sleep(Duration::from_millis(5)).await; // the login is under way, and refused already
-    rig.servers.on_login("a", Login::Accept);
+    rig.servers.on_login("a", FakeLogin::Accept);
     rig.change("a");
     let answer = rig.answer().await;
     assert_eq!((answer.code, answer.attempts), (None, 1));

@@ -131,7 +131,7 @@ impl Carry<FakeSession> for FakeCarrier {
 
 pub struct Rig {
     pub dispatcher: Dispatcher<FakeServers, FakeCarrier>,
-    pub pool: Pool<FakeServers>,
+    pub pool: SessionPool<FakeServers>,
     pub servers: FakeServers,
     pub budget: Budget,
     pub deferral: Deferral,
@@ -162,7 +162,7 @@ impl Rig {
     pub fn with_budget(budget: Budget, pod: usize, connections: &[(&str, usize)]) -> Self {
         let servers = FakeServers::default();
         let connections: Vec<_> = connections.iter().map(|(name, cap)| connection(name, *cap)).collect();
-        let pool = Pool::new(&limits(pod), connections.clone(), servers.clone(), &Metrics::default());
+        let pool = SessionPool::new(&limits(pod), connections.clone(), servers.clone(), &Metrics::default());
         let state = State {
             scripts: HashMap::new(),
             tries: Vec::new(),

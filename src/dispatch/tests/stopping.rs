@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::offsets::Lease;
-use crate::pool::fake::Login;
+use crate::pool::fake::FakeLogin;
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_lets_what_is_in_flight_finish_and_begins_nothing() {
@@ -25,7 +25,7 @@ async fn a_drain_lets_what_is_in_flight_finish_and_begins_nothing() {
 async fn a_drain_cuts_off_what_is_in_flight_at_its_deadline() {
     let mut rig = Rig::new(5, &[("a", 1), ("b", 1)]);
     rig.script("a-0", [Step::Hang]);
-    rig.servers.on_login("b", Login::Hang);
+    rig.servers.on_login("b", FakeLogin::Hang);
     rig.submit("a", 0..2);
     rig.submit("b", 0..1);
     sleep(Duration::from_secs(1)).await;
@@ -41,7 +41,8 @@ async fn a_drain_cuts_off_what_is_in_flight_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_at_once_where_tasks_only_wait() {
     let rig = Rig::new(5, &[("a", 1), ("b", 1)]);
-    rig.servers.on_login("a", Login::Refuse(crate::pool::fake::try_error(Code::ConnectFailed, Remedy::Wait)));
+    rig.servers
+        .on_login("a", FakeLogin::Refuse(crate::pool::fake::try_error(Code::ConnectFailed, Remedy::Wait)));
     rig.script("b-0", vec![Step::Fail(Code::Timeout, Remedy::Wait); 9]);
     rig.submit("a", 0..100);
     rig.submit_with("b", 0..1, |job| job.task_mut().options.retry_count = 9);
@@ -132,7 +133,7 @@ async fn a_transfer_under_an_ended_lease_is_cut_off_without_an_answer() {
 async fn a_login_under_an_ended_lease_is_cut_off() {
     let mut rig = Rig::new(1, &[("a", 1), ("b", 1)]);
     let lease = Lease::default();
-    rig.servers.on_login("a", Login::Hang);
+    rig.servers.on_login("a", FakeLogin::Hang);
     rig.submit_with("a", 0..1, |job| job.record.lease = lease.clone());
     sleep(Duration::from_secs(1)).await;
     rig.submit("b", 0..1);
@@ -146,8 +147,10 @@ async fn a_login_under_an_ended_lease_is_cut_off() {
 async fn nothing_is_answered_under_an_ended_lease() {
     let mut rig = Rig::new(1, &[("a", 1)]);
     let lease = Lease::default();
-    rig.servers
-        .on_login("a", Login::Refuse(crate::pool::fake::try_error(Code::AuthFailed, Remedy::OpenBreaker)));
+    rig.servers.on_login(
+        "a",
+        FakeLogin::Refuse(crate::pool::fake::try_error(Code::AuthFailed, Remedy::OpenBreaker)),
+    );
     rig.submit("a", 0..1);
     rig.submit_with("a", 1..5, |job| job.record.lease = lease.clone());
     lease.end();

@@ -1,7 +1,7 @@
 //! What is to be tidied up on servers is done beside the tasks, and without them.
 
 use super::*;
-use crate::pool::fake::{Login, try_error};
+use crate::pool::fake::{FakeLogin, try_error};
 
 #[tokio::test(start_paused = true)]
 async fn a_server_without_tasks_is_tidied_up_with_one_session() {
@@ -27,7 +27,7 @@ async fn a_lane_tidies_up_when_its_tasks_are_done_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_lets_nobody_in_is_not_asked_again_and_again_for_the_sake_of_litter() {
     let rig = Rig::new(5, &[("a", 4)]);
-    rig.servers.on_login("a", Login::Refuse(try_error(Code::AuthFailed, Remedy::OpenBreaker)));
+    rig.servers.on_login("a", FakeLogin::Refuse(try_error(Code::AuthFailed, Remedy::OpenBreaker)));
     rig.litter(1);
     sleep(SWEEP * 120).await;
     assert_eq!((rig.servers.connects("a"), rig.litter_left()), (1, 1));
@@ -36,12 +36,12 @@ async fn a_server_that_lets_nobody_in_is_not_asked_again_and_again_for_the_sake_
 #[tokio::test(start_paused = true)]
 async fn a_login_for_the_sake_of_litter_tells_nothing_of_settings_that_hold_since() {
     let mut rig = Rig::new(5, &[("a", 4)]);
-    rig.servers.on_login("a", Login::Refuse(try_error(Code::AuthFailed, Remedy::OpenBreaker)));
+    rig.servers.on_login("a", FakeLogin::Refuse(try_error(Code::AuthFailed, Remedy::OpenBreaker)));
     rig.litter(1);
     while rig.servers.connects("a") == 0 {
         sleep(Duration::from_millis(1)).await;
     }
-    rig.servers.on_login("a", Login::Accept); // for the next one: this one is refused already
+    rig.servers.on_login("a", FakeLogin::Accept); // for the next one: this one is refused already
     rig.change("a");
     sleep(Duration::from_millis(50)).await;
     rig.submit("a", 0..1);

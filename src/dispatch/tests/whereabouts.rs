@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dispatch::{WaitsFor, Whereabouts};
-use crate::pool::fake::{Login, try_error};
+use crate::pool::fake::{FakeLogin, try_error};
 use crate::record::Origin;
 
 fn origin(offset: i64) -> Origin {
@@ -44,8 +44,8 @@ async fn a_task_is_in_transfer_or_waits_for_a_session_or_behind_its_destinations
 #[tokio::test(start_paused = true)]
 async fn a_task_waits_for_a_login_a_breaker_or_its_next_try() {
     let mut rig = Rig::new(5, &[("hangs", 1), ("dead", 1), ("a", 1)]);
-    rig.servers.on_login("hangs", Login::Hang);
-    rig.servers.on_login("dead", Login::Refuse(try_error(Code::ConnectFailed, Remedy::OpenBreaker)));
+    rig.servers.on_login("hangs", FakeLogin::Hang);
+    rig.servers.on_login("dead", FakeLogin::Refuse(try_error(Code::ConnectFailed, Remedy::OpenBreaker)));
     rig.script("a-9", [Step::Fail(Code::Timeout, Remedy::Wait)]);
     submit(&rig, "hangs", 1, |_| {});
     for offset in 2..6 {

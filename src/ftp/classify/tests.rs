@@ -15,9 +15,9 @@ fn said(step: Step, line: &str) -> (Code, Remedy) {
     (error.failure.code, error.remedy)
 }
 
-fn at(step: Step, stale: bool) -> At<'static> {
+fn at(step: Step, stale: bool) -> ErrorContext<'static> {
     let path = (!step.is_opening() && step != Step::Epsv).then_some("/in/a.txt");
-    At { step, server: "ftp.example.com:21", path, stale, renewable: false }
+    ErrorContext { step, server: "ftp.example.com:21", path, stale, renewable: false }
 }
 
 fn broken(kind: io::ErrorKind) -> Fault {
@@ -295,8 +295,8 @@ proptest! {
     #[test]
     fn a_transient_reply_is_never_given_up_but_where_its_words_say_so(code in 400u16..500, text in "[a-z ]{0,40}") {
         let (_, remedy) = said(Step::Epsv, &format!("{code} {text}"));
-        let says = reply(&format!("{code} {text}")).says(None);
-        prop_assert!(remedy != GiveUp || says.tls);
+        let hints = reply(&format!("{code} {text}")).hints(None);
+        prop_assert!(remedy != GiveUp || hints.tls);
     }
 
     #[test]

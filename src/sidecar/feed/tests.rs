@@ -7,7 +7,7 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::config::LastReload;
-use crate::health::Health;
+use crate::health::PodHealth;
 use crate::insight::{ConnectionState, Failed, Insight, Partition, Query, Transfers};
 use crate::metrics::Metrics;
 
@@ -67,7 +67,7 @@ struct Rig {
 impl Rig {
     fn start() -> Rig {
         let looked = Arc::new(Looked::default());
-        let view = View::new(Health::new(), Metrics::default(), looked.clone());
+        let view = View::new(PodHealth::new(), Metrics::default(), looked.clone());
         let shutdown = CancellationToken::new();
         let (of_feed, until) = (view.clone(), shutdown.clone());
         tokio::spawn(async move { of_feed.feed.run(&of_feed, &until).await });
@@ -139,7 +139,7 @@ async fn who_does_not_read_is_dropped_and_gives_the_place_free() {
     let rig = Rig::start();
     let silent: Vec<_> = (0..MAX_STREAMS).map(|_| rig.stream().unwrap()).collect();
     assert!(rig.stream().is_none(), "one too many");
-    sleep(SLOWEST + 2 * SECOND).await;
+    sleep(CLIENT_STALL + 2 * SECOND).await;
     assert_eq!(rig.view.feed.places.available_permits(), MAX_STREAMS, "though none has gone");
     drop(silent);
 

@@ -30,9 +30,9 @@ impl Drop for Mounted {
 /// The place again, with `base` opened after the mount.
 fn reopened(mut place: Place) -> Place {
     let confinement = place.storage.check().unwrap().confinement;
-    let beneath = Beneath::open_by(&place.base, confinement).unwrap();
+    let confined_dir = ConfinedDir::open_by(&place.base, confinement).unwrap();
     let connection = LocalConnection { name: "local".into(), base_path: place.base.clone() };
-    place.storage = Storage::with(&connection, beneath, Disk::new(CALLS, CALL_DEADLINE));
+    place.storage = LocalStorage::with(&connection, confined_dir, DiskExecutor::new(CALLS, CALL_DEADLINE));
     place
 }
 
@@ -58,7 +58,7 @@ async fn a_disk_that_fills_up_is_storage_full_and_nothing_is_left() {
             assert!(written < 16);
         };
         assert!(matches!(error, StorageError::Full(_)), "{error}");
-        assert!(file.publish(Finish::default(), || true).await.is_err());
+        assert!(file.publish(PublishMetadata::default(), || true).await.is_err());
         assert_eq!(place.files().await, ["old"]);
         assert_eq!(place.read("old"), b"old");
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 
-use super::super::Listed;
+use super::super::LocalEntry;
 use super::*;
 
 #[tokio::test]
@@ -25,11 +25,11 @@ async fn files_and_directories_are_told_apart_and_what_no_task_can_read_is_not_a
             .iter()
             .map(|(name, listed)| {
                 let kind = match listed {
-                    Listed::File { bytes: 3, .. } => "three bytes",
-                    Listed::File { .. } => "file",
-                    Listed::Directory => "directory",
-                    Listed::Other => "other",
-                    Listed::NotUtf8 => "not utf-8",
+                    LocalEntry::File { bytes: 3, .. } => "three bytes",
+                    LocalEntry::File { .. } => "file",
+                    LocalEntry::Directory => "directory",
+                    LocalEntry::Other => "other",
+                    LocalEntry::NotUtf8 => "not utf-8",
                 };
                 (name.as_str(), kind)
             })
@@ -47,7 +47,7 @@ async fn files_and_directories_are_told_apart_and_what_no_task_can_read_is_not_a
         assert!(matches!(place.storage.list("missing").await, Err(StorageError::SourceNotFound(_))));
         assert!(place.storage.list("..").await.is_err());
         let look = |path: &str| place.storage.resolve(path).unwrap();
-        assert_eq!(place.storage.look(&look("d")).await.unwrap(), Some(Listed::Directory));
+        assert_eq!(place.storage.look(&look("d")).await.unwrap(), Some(LocalEntry::Directory));
         assert_eq!(place.storage.look(&look("missing")).await.unwrap(), None);
     }
 }

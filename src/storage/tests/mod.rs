@@ -7,9 +7,9 @@ mod confined;
 mod disk_full;
 mod downloads;
 mod listing;
+mod orphan_cleaning;
 mod redo;
 mod sources;
-mod sweeping;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,9 +18,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::beneath::Beneath;
-use super::disk::{CALL_DEADLINE, CALLS, Disk};
-use super::{Begun, CHUNK, Confinement, Finish, Names, Owner, Storage, StorageError, TempFile};
+use super::confined_dir::ConfinedDir;
+use super::disk_executor::{CALL_DEADLINE, CALLS, DiskExecutor};
+use super::{
+    CHUNK, Confinement, DownloadStart, FileOwner, LocalStorage, PublishMetadata, StorageError, TempFile,
+    TempNames,
+};
 use crate::config::LocalConnection;
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
@@ -31,8 +34,8 @@ const LONG: Duration = Duration::from_secs(30);
 struct Place {
     base: PathBuf,
     outside: PathBuf,
-    storage: Storage,
-    names: Names,
+    storage: LocalStorage,
+    names: TempNames,
     _dir: Arc<TempDir>,
 }
 
@@ -40,7 +43,7 @@ impl Place {
     /// One place for each means of confinement that there is here. (Where openat2 is forbidden, as by
     /// seccomp, cap-std does without it too.)
     fn each() -> Vec<Place> {
-        let here = Beneath::open(Path::new("/")).unwrap().confinement();
+        let here = ConfinedDir::open(Path::new("/")).unwrap().confinement();
         let all = [Confinement::Openat2, Confinement::CapStd];
         all.into_iter()
             .filter(|means| *means == here || *means == Confinement::CapStd)
@@ -55,29 +58,29 @@ impl Place {
         std::fs::create_dir(&outside).unwrap();
         std::fs::write(outside.join("secret"), "secret").unwrap();
         let connection = LocalConnection { name: "local".into(), base_path: base.clone() };
-        let beneath = Beneath::open_by(&base, confinement).unwrap();
-        let storage = Storage::with(&connection, beneath, Disk::new(CALLS, CALL_DEADLINE));
+        let confined_dir = ConfinedDir::open_by(&base, confinement).unwrap();
+        let storage = LocalStorage::with(&connection, confined_dir, DiskExecutor::new(CALLS, CALL_DEADLINE));
         Place { base, outside, storage, names: names(), _dir: Arc::new(dir) }
     }
 
     /// The owner of a record that nobody else has.
-    fn owner(&self) -> Owner {
+    fn owner(&self) -> FileOwner {
         static OFFSETS: AtomicI64 = AtomicI64::new(1_000);
-        Owner::of(&record(OFFSETS.fetch_add(1, Ordering::Relaxed)), &self.names)
+        FileOwner::of(&record(OFFSETS.fetch_add(1, Ordering::Relaxed)), &self.names)
     }
 
     async fn begin(&self, path: &str, overwrite: bool) -> Result<TempFile, StorageError> {
         let target = self.storage.resolve(path)?;
         match self.storage.create(&target, self.owner(), overwrite).await? {
-            Begun::Now(file) => Ok(file),
-            Begun::Before { bytes, .. } => panic!("{path} has {bytes} bytes of a record that is new"),
+            DownloadStart::Now(file) => Ok(file),
+            DownloadStart::Before { bytes, .. } => panic!("{path} has {bytes} bytes of a record that is new"),
         }
     }
 
     async fn download(&self, path: &str, bytes: &[u8], overwrite: bool) -> Result<(), StorageError> {
         let mut file = self.begin(path, overwrite).await?;
         file.write(bytes).await?;
-        file.publish(Finish::default(), || true).await
+        file.publish(PublishMetadata::default(), || true).await
     }
 
     async fn upload(&self, path: &str) -> Result<Vec<u8>, StorageError> {
@@ -119,13 +122,13 @@ pub(super) fn record(offset: i64) -> Record {
 }
 
 /// Those of another process.
-pub(super) fn names() -> Names {
-    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+pub(super) fn names() -> TempNames {
+    TempNames::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
 }
 
 /// Another process's try at the record with this offset.
-pub(super) fn owner(offset: i64) -> Owner {
-    Owner::of(&record(offset), &names())
+pub(super) fn owner(offset: i64) -> FileOwner {
+    FileOwner::of(&record(offset), &names())
 }
 
 fn files_under(root: &Path) -> Vec<String> {

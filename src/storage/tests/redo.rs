@@ -3,21 +3,23 @@
 use super::*;
 
 impl Place {
-    async fn begin_as(&self, owner: Owner, overwrite: bool) -> Result<Begun, StorageError> {
+    async fn begin_as(&self, owner: FileOwner, overwrite: bool) -> Result<DownloadStart, StorageError> {
         self.storage.create(&self.storage.resolve("/d/x")?, owner, overwrite).await
     }
 
-    async fn download_as(&self, owner: Owner, bytes: &[u8], overwrite: bool) -> Result<(), StorageError> {
-        let Begun::Now(mut file) = self.begin_as(owner, overwrite).await? else { panic!("done before") };
+    async fn download_as(&self, owner: FileOwner, bytes: &[u8], overwrite: bool) -> Result<(), StorageError> {
+        let DownloadStart::Now(mut file) = self.begin_as(owner, overwrite).await? else {
+            panic!("done before")
+        };
         file.write(bytes).await?;
-        file.publish(Finish::default(), || true).await
+        file.publish(PublishMetadata::default(), || true).await
     }
 
     /// The size of the file at its place, if this record is known to have made it.
-    async fn done_before(&self, owner: Owner, overwrite: bool) -> Option<u64> {
+    async fn done_before(&self, owner: FileOwner, overwrite: bool) -> Option<u64> {
         match self.begin_as(owner, overwrite).await.unwrap() {
-            Begun::Before { bytes, .. } => Some(bytes),
-            Begun::Now(_) => None,
+            DownloadStart::Before { bytes, .. } => Some(bytes),
+            DownloadStart::Now(_) => None,
         }
     }
 }
@@ -52,7 +54,7 @@ async fn an_offset_that_comes_again_in_a_topic_made_anew_is_another_record() {
     for place in Place::each() {
         place.download_as(owner(7), b"content", true).await.unwrap();
         let later = Record { timestamp_ms: Some(1_800_000_000_000), ..record(7) };
-        let error = place.begin_as(Owner::of(&later, &place.names), false).await.unwrap_err();
+        let error = place.begin_as(FileOwner::of(&later, &place.names), false).await.unwrap_err();
         assert!(matches!(error, StorageError::DestinationExists(_)), "{error}");
     }
 }
@@ -72,15 +74,15 @@ async fn a_file_that_somebody_has_cut_or_put_in_its_place_is_not_known_again() {
 #[tokio::test]
 async fn of_two_owners_of_one_record_the_second_finds_the_file_that_it_wanted_to_make() {
     for place in Place::each() {
-        let (Begun::Now(mut zombie), Begun::Now(mut ours)) =
+        let (DownloadStart::Now(mut zombie), DownloadStart::Now(mut ours)) =
             (place.begin_as(owner(7), false).await.unwrap(), place.begin_as(owner(7), false).await.unwrap())
         else {
             panic!("done before")
         };
         zombie.write(b"content").await.unwrap();
         ours.write(b"content").await.unwrap();
-        zombie.publish(Finish::default(), || true).await.unwrap();
-        ours.publish(Finish::default(), || true).await.unwrap();
+        zombie.publish(PublishMetadata::default(), || true).await.unwrap();
+        ours.publish(PublishMetadata::default(), || true).await.unwrap();
         assert_eq!(place.read("d/x"), b"content");
         assert_eq!(place.files().await, ["d/x"]);
     }

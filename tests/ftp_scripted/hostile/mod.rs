@@ -129,9 +129,9 @@ fn ways() -> Vec<Way> {
             flood("213-", "1\r\n213-"),
         ),
         way(
-            "a reply whose last line has another code",
+            "a reply of several lines that never repeats its code, and so never ends",
             Down,
-            With(ProtocolError),
+            With(Timeout),
             "SIZE",
             say("213-10\r\n226 10"),
         ),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ftp_pooler::config::PoolConfig as Limits;
 use ftp_pooler::dispatch::{Answered, Budget, Deferral, Dispatcher, Job, Wiring};
 use ftp_pooler::outcome::Verdict;
-use ftp_pooler::pool::{Ftp, Pool};
+use ftp_pooler::pool::{FtpConnector, SessionPool};
 use tokio::sync::mpsc;
 
 use super::*;
@@ -23,7 +23,7 @@ impl Pod {
     pub fn new(connections: Vec<Arc<FtpConnection>>) -> Pod {
         let directory = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
-        let storages = BTreeMap::from([("local".to_owned(), Storage::open(&local).unwrap())]);
+        let storages = BTreeMap::from([("local".to_owned(), LocalStorage::open(&local).unwrap())]);
         let limits = Limits {
             max_sessions_per_pod: 10,
             max_sessions_per_connection: 10,
@@ -36,7 +36,7 @@ impl Pod {
         let (sender, answers) = mpsc::channel(100);
         let budget = Budget::new(100, 1 << 20);
         let dispatcher = Dispatcher::new(Wiring {
-            pool: Pool::new(&limits, connections.clone(), Ftp, &metrics),
+            pool: SessionPool::new(&limits, connections.clone(), FtpConnector, &metrics),
             traces: ftp_pooler::traces::Traces::default(),
             carrier: Transfer::new(storages, names(), metrics.clone()),
             connections,

@@ -34,7 +34,7 @@ pub struct Policy {
     pub batched: Option<&'static str>,
 }
 
-/// Which lines are written: a level (`info`), or levels by module (`info,ftp_pooler::pool=debug`).
+/// Which lines are written: a level (`info`), or levels by module (`info,hyper::client=debug`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter(String);
 
@@ -207,7 +207,7 @@ mod tests {
         for text in ["", " ", "info,=,", "loud?=[", "a=b=c"] {
             assert!(text.parse::<Filter>().is_err(), "{text:?}");
         }
-        for text in ["info", "DEBUG", "info,ftp_pooler::pool=trace", "off"] {
+        for text in ["info", "DEBUG", "info,hyper::client=trace", "off"] {
             assert!(text.parse::<Filter>().is_ok(), "{text:?}");
         }
     }

@@ -12,16 +12,16 @@ use super::*;
 use crate::config::{ConnectionChange, LocalConnection};
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
-use crate::storage::{Begun, CHUNK, Names, Owner, TempFile};
+use crate::storage::{CHUNK, DownloadStart, FileOwner, TempFile, TempNames};
 use crate::transfer::Storages;
 
 const LONG: Duration = Duration::from_secs(30);
 
-fn names() -> Names {
-    Names::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
+fn names() -> TempNames {
+    TempNames::new(Arc::new(()), "group", ["ftp-tasks".into()]).unwrap()
 }
 
-fn storage(base: &Path) -> Storage {
+fn storage(base: &Path) -> LocalStorage {
     let connection = LocalConnection { name: "local".to_owned(), base_path: base.to_owned() };
     open(&connection, LONG).unwrap()
 }
@@ -31,7 +31,7 @@ struct Place {
     dirs: [TempDir; 2],
     storages: Storages,
     open: OpenStorages,
-    names: Names,
+    names: TempNames,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -45,7 +45,7 @@ impl Place {
         Place { dirs, storages, open, names, stop, tasks }
     }
 
-    fn get(&self) -> Arc<Storage> {
+    fn get(&self) -> Arc<LocalStorage> {
         self.storages.get("local").unwrap()
     }
 
@@ -57,10 +57,10 @@ impl Place {
     }
 
     /// A try that has this storage begins its file.
-    async fn begin(&self, storage: &Storage) -> TempFile {
+    async fn begin(&self, storage: &LocalStorage) -> TempFile {
         let target = storage.resolve("/x").unwrap();
         let begun = storage.create(&target, owner(&self.names), true).await.unwrap();
-        let Begun::Now(file) = begun else { panic!("it was never done") };
+        let DownloadStart::Now(file) = begun else { panic!("it was never done") };
         file
     }
 
@@ -70,7 +70,7 @@ impl Place {
 }
 
 /// A try at the same record, whoever makes it.
-fn owner(names: &Names) -> Owner {
+fn owner(names: &TempNames) -> FileOwner {
     let record = Record {
         origin: Origin { topic: "ftp-tasks".into(), partition: 0, offset: 7 },
         key: None,
@@ -79,7 +79,7 @@ fn owner(names: &Names) -> Owner {
         timestamp_ms: None,
         lease: Lease::new(1),
     };
-    Owner::of(&record, names)
+    FileOwner::of(&record, names)
 }
 
 #[track_caller]

@@ -1,0 +1,17 @@
+pub mod admin;
+pub mod backoff;
+pub mod binary;
+pub mod client;
+pub mod events;
+pub mod failure;
+pub mod http_request;
+pub mod lines;
+mod places;
+pub mod probe;
+pub mod process;
+pub mod random;
+pub mod render;
+pub mod rewriting;
+pub mod server_settings;
+pub mod spec;
+pub mod state;

@@ -1,0 +1,3 @@
+fn main() {
+    frp_tunnels::process::exec_child::run_if_requested();
+}

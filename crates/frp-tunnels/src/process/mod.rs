@@ -1,0 +1,32 @@
+//! The one module that starts processes. A child lives in a process group of its own, dies with this process
+//! whatever ends that, and gets its configuration through a file that lies in memory.
+
+mod child;
+mod config_file;
+pub mod exec_child;
+mod spawner;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use child::LastLines;
+pub use child::{ExitReason, FrpProcess, LAST_LINES, ProgramOutput, ProgramRun, run_to_end};
+pub use config_file::ConfigFile;
+
+/// Why a program could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    #[error("cannot start {}: {source}", program.display())]
+    Start {
+        program: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot write the configuration: {0}")]
+    Configuration(#[source] io::Error),
+    #[error("no end within {} s", .0.as_secs_f32())]
+    Deadline(Duration),
+    #[error("the thread that starts processes is gone")]
+    SpawnerGone,
+}

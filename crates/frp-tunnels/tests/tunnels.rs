@@ -1,0 +1,222 @@
+//! Tunnels through a real frps by a real frpc.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the answer"
+)]
+
+mod support;
+
+use frp_tunnels::client::{OpenError, TunnelStack};
+use frp_tunnels::failure::FailureClass;
+use frp_tunnels::spec::{LocalService, Probe, TunnelSpec};
+use frp_tunnels::state::TunnelState;
+use support::{Echo, Frps, Service, free_port, loopback, until};
+
+fn class(error: OpenError) -> FailureClass {
+    match error {
+        OpenError::NotConnected { failure, .. } => failure.class,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs frps and frpc: make test"]
+async fn a_tcp_tunnel_carries_bytes_and_ends_with_its_guard() {
+    let frps = Frps::start().await;
+    let service = Service::start("").await;
+    let client = frps.client("alice").await;
+    let tunnel = client.open(TunnelSpec::tcp(LocalService::port(service.port), None)).await.unwrap();
+    assert_eq!(tunnel.name(), format!("tcp-{}", service.port));
+    let address = tunnel.address().unwrap();
+    Echo::connect(&address).await.round_trip("hello").await;
+    assert_eq!(tunnel.status().connections, 1);
+    drop(tunnel);
+    until("the port is closed", async || tokio::net::TcpStream::connect(&address).await.is_err()).await;
+    client.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs frps and frpc: make test"]
+async fn live_connections_survive_changes_of_other_tunnels_and_of_their_own() {
+    let frps = Frps::start().await;
+    let service = Service::start("").await;
+    let client = frps.client("alice").await;
+    let local = || LocalService::port(service.port);
+    let first = client.open(TunnelSpec::tcp(local(), None).named("first")).await.unwrap();
+    let mut live = Echo::connect(&first.address().unwrap()).await;
+    live.round_trip("before").await;
+    let mut stack = TunnelStack::default();
+    for at in 0..5 {
+        let tunnel = client.open(TunnelSpec::tcp(local(), None).named(format!("t{at}"))).await.unwrap();
+        Echo::connect(&tunnel.address().unwrap()).await.round_trip("through").await;
+        live.round_trip("meanwhile").await;
+        stack.push(tunnel);
+    }
+    let mut events = client.events();
+    assert_eq!(stack.close_all().await, [""; 0]);
+    live.round_trip("after the others").await;
+    first.close().await;
+    live.round_trip("after its own end").await;
+    let mut removed = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        if let frp_tunnels::events::TunnelEventKind::Removed { tunnel } = event.kind {
+            removed.push(tunnel);
+        }
+    }
+    assert_eq!(removed, ["t4", "t3", "t2", "t1", "t0", "first"]);
+    client.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs frps and frpc: make test"]
+async fn a_visitor_is_connected_when_the_greeting_has_come() {
+    let frps = Frps::start().await;
+    let service = Service::start("220 ready\r\n").await;
+    let far = frps.client("plant").await;
+    let near = frps.client("pool").await;
+    let port = free_port();
+    let visitor = || {
+        let mut spec = TunnelSpec::stcp_visitor("ftp", "a-long-key".into(), loopback(port)).named("plant");
+        if let frp_tunnels::spec::TunnelKind::StcpVisitor(visitor) = &mut spec.kind {
+            visitor.server_user = Some("plant".into());
+        }
+        spec.probed_by(Probe::Greeting("220".into()))
+    };
+    // nobody offers it yet
+    let mut tunnel = near.add(visitor()).await.unwrap();
+    assert_eq!(tunnel.connected().await.unwrap_err().class, FailureClass::FarSideMissing);
+    let offer = |key: &'static str, users: &[&str]| {
+        let mut spec = TunnelSpec::stcp(LocalService::port(service.port), key.into()).named("ftp");
+        if let frp_tunnels::spec::TunnelKind::Stcp(secret) = &mut spec.kind {
+            secret.allow_users = users.iter().map(|&user| user.to_owned()).collect();
+        }
+        spec
+    };
+    let wrong_user = far.open(offer("a-long-key", &["somebody"])).await.unwrap();
+    while tunnel.status().state.failure().map(|failure| failure.class) != Some(FailureClass::UserNotAllowed) {
+        tunnel.changed().await;
+    }
+    wrong_user.close().await;
+    let wrong_key = far.open(offer("another-key", &["pool"])).await.unwrap();
+    while tunnel.status().state.failure().map(|failure| failure.class) != Some(FailureClass::SecretKeyWrong) {
+        tunnel.changed().await;
+    }
+    wrong_key.close().await;
+    let _right = far.open(offer("a-long-key", &["pool"])).await.unwrap();
+    while tunnel.status().state != TunnelState::Connected {
+        tunnel.changed().await;
+    }
+    near.shutdown().await;
+    far.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs frps and frpc: make test"]
+async fn every_refusal_of_frps_has_its_class() {
+    let (open, closed) = (free_port(), free_port());
+    let frps = Frps::start_with(&format!(
+        "allowPorts = [{{ single = {open} }}, {{ start = 40000, end = 40100 }}]\nmaxPortsPerClient = 3"
+    ))
+    .await;
+    let service = Service::start("").await;
+    let client = frps.client("alice").await;
+    let at = |port| TunnelSpec::tcp(LocalService::port(service.port), Some(port));
+    let error = client.open(at(closed)).await.unwrap_err();
+    assert_eq!(class(error), FailureClass::PortNotAllowed);
+    // a process of the machine has the port
+    let taken = std::net::TcpListener::bind(("127.0.0.1", open)).unwrap();
+    let error = client.open(at(open)).await.unwrap_err();
+    assert_eq!(class(error), FailureClass::PortTaken);
+    drop(taken);
+    let tunnel = client.open(at(open).named("own")).await.unwrap();
+    // another client wants the same port, and the same name
+    let other = frps.client("bob").await;
+    assert_eq!(class(other.open(at(open)).await.unwrap_err()), FailureClass::PortTaken);
+    let same_user = frps.client("alice").await;
+    let error = same_user
+        .open(TunnelSpec::tcp(LocalService::port(service.port), None).named("own"))
+        .await
+        .unwrap_err();
+    assert_eq!(class(error), FailureClass::NameTaken);
+    drop(tunnel);
+    for shut in [client, other, same_user] {
+        shut.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs frps and frpc: make test"]
+async fn a_local_service_that_is_away_is_said_to_be() {
+    let frps = Frps::start().await;
+    let client = frps.client("alice").await;
+    let port = free_port();
+    let mut tunnel = client.add(TunnelSpec::tcp(LocalService::port(port), None)).await.unwrap();
+    assert_eq!(tunnel.connected().await.unwrap_err().class, FailureClass::LocalServiceDown);
+    let _service = Service::start_at(port, "").await;
+    while tunnel.status().state != TunnelState::Connected {
+        tunnel.changed().await;
+    }
+    client.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs frps and frpc: make test"]
+async fn the_session_failures_have_their_class_and_pass() {
+    let mut frps = Frps::start().await;
+    let service = Service::start("").await;
+    let spec = || TunnelSpec::tcp(LocalService::port(service.port), None);
+    // a wrong token, put right while the client waits
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "wrong").unwrap();
+    let mut settings = frps.settings("alice");
+    settings.server =
+        settings.server.with_token(frp_tunnels::server_settings::SecretSource::File(token.clone()));
+    settings.timing.restart_longest = std::time::Duration::from_secs(1);
+    let client = frp_tunnels::client::TunnelClient::start(settings).await.unwrap();
+    let mut tunnel = client.add(spec()).await.unwrap();
+    assert_eq!(tunnel.connected().await.unwrap_err().class, FailureClass::AuthenticationFailed);
+    std::fs::write(&token, support::TOKEN).unwrap();
+    while tunnel.status().state != TunnelState::Connected {
+        tunnel.changed().await;
+    }
+    // the server goes, and comes back
+    frps.kill().await;
+    while tunnel.status().state == TunnelState::Connected {
+        tunnel.changed().await;
+    }
+    assert_eq!(tunnel.status().state.label(), "disconnected");
+    assert!(frps.run().await);
+    while tunnel.status().state != TunnelState::Connected {
+        tunnel.changed().await;
+    }
+    assert_eq!(tunnel.status().connections, 2);
+    client.shutdown().await;
+    // names and ports that lead nowhere
+    for (server, expected) in [
+        ("nowhere.invalid:7000".to_owned(), FailureClass::ServerNameUnknown),
+        (format!("127.0.0.1:{}", free_port()), FailureClass::ServerUnreachable),
+    ] {
+        let mut settings = frps.settings("alice");
+        settings.server.servers = vec![server.parse().unwrap()];
+        settings.timing.connect_deadline = std::time::Duration::from_secs(5);
+        let client = frp_tunnels::client::TunnelClient::start(settings).await.unwrap();
+        assert_eq!(class(client.open(spec()).await.unwrap_err()), expected, "{server}");
+        client.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs frps and frpc: make test"]
+async fn a_visitors_taken_address_has_its_class() {
+    let frps = Frps::start().await;
+    let service = Service::start("").await;
+    let client = frps.client("alice").await;
+    let taken = TunnelSpec::stcp_visitor("far", "key".into(), loopback(service.port));
+    assert_eq!(class(client.open(taken).await.unwrap_err()), FailureClass::BindAddressTaken);
+    client.shutdown().await;
+}

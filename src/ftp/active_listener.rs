@@ -1,0 +1,61 @@
+//! Active mode: the server opens the data connection (EPRT, RFC 2428; PORT, RFC 959).
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::fault::Fault;
+
+/// Where the server's data connection is waited for.
+#[derive(Debug)]
+pub(super) struct ActiveListener {
+    listener: TcpListener,
+    server: IpAddr,
+}
+
+/// As EPRT has it.
+pub(super) fn eprt_argument(at: SocketAddr) -> String {
+    let family = if at.is_ipv4() { 1 } else { 2 };
+    format!("|{family}|{}|{}|", at.ip(), at.port())
+}
+
+/// As PORT has it.
+pub(super) fn port_argument(at: SocketAddr) -> String {
+    let [high, low] = at.port().to_be_bytes();
+    format!("{},{high},{low}", at.ip().to_string().replace('.', ","))
+}
+
+impl ActiveListener {
+    pub fn new(listener: TcpListener, server: IpAddr) -> ActiveListener {
+        ActiveListener { listener, server }
+    }
+
+    /// The server's connection; anybody else's is closed at once. Has no deadline of its own.
+    pub async fn accept(&self) -> Result<TcpStream, Fault> {
+        let broken = |error| Fault::Broken { what: "the server's data connection".to_owned(), error };
+        loop {
+            let (stream, from) = self.listener.accept().await.map_err(broken)?;
+            if from.ip().to_canonical() == self.server {
+                stream.set_nodelay(true).map_err(broken)?;
+                return Ok(stream);
+            }
+            tracing::warn!(%from, server = %self.server, "closed a data connection from another address");
+        }
+    }
+}
+
+/// A free port; of a range, the first free one behind one that is chosen at random.
+pub(super) async fn bind(own: IpAddr, ports: Option<RangeInclusive<u16>>) -> io::Result<TcpListener> {
+    let Some(ports) = ports else { return TcpListener::bind((own, 0)).await };
+    let count = usize::from(ports.end() - ports.start()) + 1;
+    let first = rand::random_range(0..count);
+    for port in ports.cycle().skip(first).take(count) {
+        match TcpListener::bind((own, port)).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
+    Err(ErrorKind::AddrInUse.into())
+}

@@ -1,0 +1,186 @@
+//! Where a data connection is made (EPSV, else PASV; EPRT or PORT in active mode), and its TLS.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
+use tokio::net::TcpStream;
+
+use crate::config::{DataConnectionMode, FtpConnection, ProxyServer};
+
+use super::active_listener::{ActiveListener, bind, eprt_argument, port_argument};
+use super::command::{Command, Step};
+use super::connect;
+use super::fault::{Fault, StepFault, Wait, within};
+use super::reply::Reply;
+use super::session::Session;
+use super::tls::SessionTls;
+
+/// Plain or with TLS.
+pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
+
+/// The server's end of a data connection, or ours.
+#[derive(Debug)]
+pub(super) enum DataEndpoint {
+    At(SocketAddr),
+    /// A port of the server, which only the proxy can find.
+    Beyond(ProxyServer, u16),
+    Here(ActiveListener),
+}
+
+/// The TLS of a session's data connections, and what was seen of it.
+#[derive(Debug)]
+pub(super) struct DataSecurity {
+    tls: Option<SessionTls>,
+    /// A data connection has had its TLS.
+    was_secured: bool,
+    /// The latest data connection was connected, so that what was wrong with it was its TLS.
+    was_connected: bool,
+}
+
+impl DataSecurity {
+    pub fn new(tls: Option<SessionTls>) -> DataSecurity {
+        DataSecurity { tls, was_secured: false, was_connected: false }
+    }
+
+    pub fn tls(&self) -> Option<&SessionTls> {
+        self.tls.as_ref()
+    }
+
+    pub fn was_secured(&self) -> bool {
+        self.was_secured
+    }
+
+    /// What the latest data connection has come to.
+    pub fn saw(&mut self, was_connected: bool, data: Option<&DataConnection>) {
+        self.was_connected = was_connected;
+        self.was_secured |= matches!(data, Some(DataConnection::Ssl(_)));
+    }
+
+    /// Whether this fault is about a data connection's TLS; `Some(true)` where that is TLS 1.3.
+    pub fn blames_tls(&self, fault: &Fault) -> Option<bool> {
+        let tls = self.tls.as_ref()?;
+        let is_about_tls = match fault {
+            Fault::Reply(reply) => reply.code == 522 || reply.code == 425 && self.was_connected,
+            Fault::Tls(_) | Fault::NotTls => true,
+            _ => false,
+        };
+        is_about_tls.then(|| tls.is_13())
+    }
+}
+
+impl Session {
+    /// Where the next data connection is made; `port` is the server's, where it was asked for ahead.
+    pub(super) async fn data_endpoint(&mut self, port: Option<u16>) -> Result<DataEndpoint, StepFault> {
+        match (port, self.connection().network.data.clone()) {
+            (Some(port), _) => Ok(self.at_peer(port)),
+            (None, DataConnectionMode::Passive) => self.passive_endpoint().await,
+            (None, DataConnectionMode::Active { announced, ports }) => {
+                self.active_endpoint(announced, ports).await
+            }
+        }
+    }
+
+    /// Where the server waits for the data connection. The address that PASV names is not used unless the
+    /// connection says so: behind NAT it is wrong, and from a hostile server it is somebody else's.
+    async fn passive_endpoint(&mut self) -> Result<DataEndpoint, StepFault> {
+        if !self.lacks(Step::Epsv) {
+            let reply = self.plain_exchange(Step::Epsv).await?;
+            match (reply.code, reply.extended_passive_port()) {
+                (_, Some(port)) => return Ok(self.at_peer(port)),
+                (229 | 500..=599, _) => self.found_missing(Step::Epsv),
+                _ => return Err(StepFault::new(Step::Epsv, Fault::Reply(reply))),
+            }
+        }
+        let reply = self.plain_exchange(Step::Pasv).await?;
+        match (reply.code, reply.passive_address()) {
+            (227, Some(address)) if self.connection().network.trusts_pasv => {
+                Ok(DataEndpoint::At(address.into()))
+            }
+            (227, Some(address)) => Ok(self.at_peer(address.port())),
+            _ => Err(StepFault::new(Step::Pasv, Fault::Reply(reply))),
+        }
+    }
+
+    pub(super) fn at_peer(&self, port: u16) -> DataEndpoint {
+        match &self.connection().network.proxy {
+            Some(proxy) => DataEndpoint::Beyond(proxy.clone(), port),
+            None => DataEndpoint::At(SocketAddr::new(self.peer().ip(), port)),
+        }
+    }
+
+    async fn plain_exchange(&mut self, step: Step) -> Result<Reply, StepFault> {
+        self.exchange(&Command::plain(step)).await.map_err(|fault| StepFault::new(step, fault))
+    }
+
+    /// Listens, and tells the server where.
+    async fn active_endpoint(
+        &mut self,
+        announced: Option<IpAddr>,
+        ports: Option<RangeInclusive<u16>>,
+    ) -> Result<DataEndpoint, StepFault> {
+        loop {
+            let listening = self.listen(announced, ports.clone()).await;
+            let (listener, command) = listening.map_err(|fault| StepFault::new(Step::Eprt, fault))?;
+            let step = command.step;
+            let reply = self.exchange(&command).await.map_err(|fault| StepFault::new(step, fault))?;
+            match reply.code {
+                200..=299 => return Ok(DataEndpoint::Here(listener)),
+                500..=599 if step == Step::Eprt && !self.lacks(Step::Eprt) => self.found_missing(Step::Eprt),
+                _ => return Err(StepFault::new(step, Fault::Reply(reply))),
+            }
+        }
+    }
+
+    /// Listens; returns the command that tells the server where: EPRT, or PORT where the server does not know that.
+    pub(super) async fn listen(
+        &mut self,
+        announced: Option<IpAddr>,
+        ports: Option<RangeInclusive<u16>>,
+    ) -> Result<(ActiveListener, Command), Fault> {
+        let broken = |error| Fault::Broken { what: "listening for the data connection".to_owned(), error };
+        let own = self.own_address().map_err(broken)?;
+        let socket = bind(own, ports).await.map_err(broken)?;
+        let port = socket.local_addr().map_err(broken)?.port();
+        let at = SocketAddr::new(announced.unwrap_or(own).to_canonical(), port);
+        let command = if self.lacks(Step::Eprt) && at.is_ipv4() {
+            Command::with(Step::Port, &port_argument(at))?
+        } else {
+            Command::with(Step::Eprt, &eprt_argument(at))?
+        };
+        Ok((ActiveListener::new(socket, self.peer().ip().to_canonical()), command))
+    }
+}
+
+impl DataEndpoint {
+    pub async fn connect(self, connection: &FtpConnection) -> Result<TcpStream, Fault> {
+        let limit = connection.timeouts.connect;
+        match self {
+            DataEndpoint::At(address) => connect::data(connection, address, limit).await,
+            DataEndpoint::Beyond(proxy, port) => connect::data_by_name(connection, &proxy, port, limit).await,
+            DataEndpoint::Here(listener) => {
+                // A server connects when it has read the command; some do so when they have opened the file.
+                let waiting = || "the server's data connection".to_owned();
+                let limit = limit + connection.timeouts.reply;
+                within(Wait::Connect, limit, waiting, listener.accept()).await?
+            }
+        }
+    }
+
+    /// A data connection, with its TLS: the server takes part in that once it has answered the command, or (as
+    /// `ProFTPD`) before it does. `is_connected` is set as soon as there is a connection.
+    pub async fn connect_secured(
+        self,
+        connection: &FtpConnection,
+        tls: Option<SessionTls>,
+        is_connected: &AtomicBool,
+    ) -> Result<DataConnection, Fault> {
+        let stream = self.connect(connection).await?;
+        is_connected.store(true, Ordering::Relaxed);
+        let Some(tls) = tls else { return Ok(DataConnection::Tcp(stream)) };
+        let waiting = || "the TLS handshake of the data connection".to_owned();
+        let handshake = within(Wait::Reply, connection.timeouts.reply, waiting, tls.handshake(stream));
+        Ok(DataConnection::Ssl(Box::new(AsyncRustlsStream::from(handshake.await??))))
+    }
+}

@@ -1,0 +1,243 @@
+//! What the sessions of one connection have found out about its server, so that the next need not find it out again.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::FtpConnection;
+
+use super::certificate::CertificateVerifier;
+use super::command::Step;
+use super::features::ServerFeatures;
+use super::restart::RestartSupport;
+
+/// What is known of one connection's server, as long as its settings are the same.
+#[derive(Debug, Default)]
+pub struct ServerProfile {
+    verifier: OnceLock<Arc<CertificateVerifier>>,
+    tls12_only: AtomicBool,
+    features: Mutex<FeatureQuery>,
+    refuses_opts_utf8: AtomicBool,
+    /// A bit for each command to set a file's time that it does not know.
+    missing_mtime_commands: AtomicU8,
+    /// It does not begin in the middle of a file that it sends, or of one that it is sent.
+    refuses_rest_to_send: AtomicBool,
+    refuses_rest_to_store: AtomicBool,
+    /// What STOR does behind REST, when that was tried last.
+    restart_support: Mutex<Option<(RestartSupport, Instant)>>,
+    /// It rejected a command that was sent ahead.
+    rejection: Mutex<Option<PipeliningRejection>>,
+    assumed: Option<AssumedLatency>,
+    /// Directories that have taken a file: no look at what STOR says of them is needed before its bytes.
+    directories: Mutex<HashSet<String>>,
+}
+
+/// What is believed of a server's latency, whatever is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AssumedLatency {
+    High,
+    Low,
+}
+
+/// The server is sent one command at a time until then.
+#[derive(Clone, Copy, Debug)]
+struct PipeliningRejection {
+    until: Instant,
+    times: u32,
+}
+
+/// From this round trip on pipelining is worth it.
+const HIGH_LATENCY: Duration = Duration::from_millis(5);
+
+/// What looks like a rejection may have been the network, once: so it lapses, later each time.
+const FIRST_REJECTION: Duration = Duration::from_secs(600);
+/// Of doublings: ten minutes become 21 hours.
+const MAX_DOUBLINGS: u32 = 7;
+
+/// For so long it is believed that STOR behind REST does what it did when it was tried: another server may stand
+/// behind the name some day.
+const TRIED_FOR: Duration = Duration::from_secs(600);
+
+/// Directories of one server that are remembered.
+const DIRECTORIES: usize = 10_000;
+
+/// What came of FEAT.
+#[derive(Clone, Debug, Default)]
+enum FeatureQuery {
+    #[default]
+    NotYet,
+    /// There was no reply; no session asks again.
+    InVain,
+    Known(Arc<ServerFeatures>),
+}
+
+impl ServerProfile {
+    /// Of a server to which commands are pipelined, however near it is.
+    #[must_use]
+    pub fn high_latency() -> ServerProfile {
+        ServerProfile { assumed: Some(AssumedLatency::High), ..ServerProfile::default() }
+    }
+
+    /// Of a server to which none are pipelined, however long its replies take on a busy machine.
+    #[must_use]
+    pub fn low_latency() -> ServerProfile {
+        ServerProfile { assumed: Some(AssumedLatency::Low), ..ServerProfile::default() }
+    }
+
+    /// Whether commands may be sent ahead to this server, whose quickest reply took so long.
+    pub(super) fn may_pipeline(&self, round_trip: Duration) -> bool {
+        let is_worth_it = match self.assumed {
+            None => round_trip >= HIGH_LATENCY,
+            Some(assumed) => assumed == AssumedLatency::High,
+        };
+        is_worth_it && !self.rejects_pipelining()
+    }
+
+    /// Whether the server has rejected a command that was sent ahead: it is sent one at a time.
+    #[must_use]
+    pub fn rejects_pipelining(&self) -> bool {
+        self.rejection().is_some_and(|rejection| Instant::now() < rejection.until)
+    }
+
+    /// True where it was not known.
+    pub(super) fn pipelining_rejected(&self) -> bool {
+        let mut rejection = self.rejection();
+        let now = Instant::now();
+        if rejection.is_some_and(|rejection| now < rejection.until) {
+            return false;
+        }
+        let times = rejection.map_or(0, |rejection| rejection.times);
+        *rejection = Some(PipeliningRejection {
+            until: now + FIRST_REJECTION * (1 << times.min(MAX_DOUBLINGS)),
+            times: times.saturating_add(1),
+        });
+        true
+    }
+
+    fn rejection(&self) -> MutexGuard<'_, Option<PipeliningRejection>> {
+        self.rejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A file was stored at `path`.
+    pub(super) fn remember_directory(&self, path: &str) {
+        let mut directories = self.directories();
+        if !directories.contains(directory_of(path)) {
+            if directories.len() >= DIRECTORIES {
+                directories.clear();
+            }
+            directories.insert(directory_of(path).to_owned());
+        }
+    }
+
+    /// Whether the directory of `path` has taken a file.
+    pub(super) fn has_directory(&self, path: &str) -> bool {
+        self.directories().contains(directory_of(path))
+    }
+
+    /// It takes no more: somebody may have removed it.
+    pub(super) fn forget_directory(&self, path: &str) {
+        self.directories().remove(directory_of(path));
+    }
+
+    fn directories(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the server does not let this command (RETR or STOR) begin in the middle of a file.
+    pub(super) fn refuses_rest(&self, step: Step) -> bool {
+        self.rest(step).load(Ordering::Relaxed)
+    }
+
+    pub(super) fn rest_refused(&self, step: Step) {
+        self.rest(step).store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn restart_support(&self) -> Option<RestartSupport> {
+        let tried = *self.restart_support.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.filter(|(_, at)| at.elapsed() < TRIED_FOR).map(|(seen, _)| seen)
+    }
+
+    pub(super) fn restart_support_found(&self, seen: RestartSupport) {
+        *self.restart_support.lock().unwrap_or_else(PoisonError::into_inner) = Some((seen, Instant::now()));
+    }
+
+    fn rest(&self, step: Step) -> &AtomicBool {
+        if step == Step::Stor { &self.refuses_rest_to_store } else { &self.refuses_rest_to_send }
+    }
+
+    /// The judge of the server's certificates, made once.
+    pub(super) fn verifier(&self, connection: &FtpConnection) -> Result<Arc<CertificateVerifier>, String> {
+        if let Some(verifier) = self.verifier.get() {
+            return Ok(Arc::clone(verifier));
+        }
+        let verifier = Arc::new(CertificateVerifier::new(&connection.tls.trust)?);
+        Ok(Arc::clone(self.verifier.get_or_init(|| verifier)))
+    }
+
+    /// Whether the server did not take a TLS 1.3 session up again on its data connections.
+    pub(super) fn is_tls12_only(&self) -> bool {
+        self.tls12_only.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn use_only_tls12(&self) {
+        self.tls12_only.store(true, Ordering::Relaxed);
+    }
+
+    /// The server's features; `None` where they must be asked for.
+    pub(super) fn features(&self) -> Option<Arc<ServerFeatures>> {
+        match &*self.features.lock().unwrap_or_else(PoisonError::into_inner) {
+            FeatureQuery::NotYet => None,
+            FeatureQuery::InVain => Some(Arc::default()),
+            FeatureQuery::Known(features) => Some(Arc::clone(features)),
+        }
+    }
+
+    /// Keeps the reply to FEAT, `None` where there was none.
+    pub(super) fn set_features(&self, features: Option<Arc<ServerFeatures>>) {
+        let asked = features.map_or(FeatureQuery::InVain, FeatureQuery::Known);
+        *self.features.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+
+    pub(super) fn lacks_mtime_command(&self, bit: usize) -> bool {
+        self.missing_mtime_commands.load(Ordering::Relaxed) & (1 << bit) != 0
+    }
+
+    pub(super) fn mtime_command_missing(&self, bit: usize) {
+        self.missing_mtime_commands.fetch_or(1 << bit, Ordering::Relaxed);
+    }
+
+    pub(super) fn accepts_opts_utf8(&self) -> bool {
+        !self.refuses_opts_utf8.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn opts_utf8_refused(&self) {
+        self.refuses_opts_utf8.store(true, Ordering::Relaxed);
+    }
+}
+
+fn directory_of(path: &str) -> &str {
+    path.rfind('/').map_or("", |slash| path.get(..=slash).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rejection_lapses_and_lasts_longer_each_time() {
+        let profile = ServerProfile::default();
+        assert!(!profile.rejects_pipelining());
+        assert!(profile.pipelining_rejected());
+        assert!(!profile.pipelining_rejected(), "that was known");
+        tokio::time::advance(FIRST_REJECTION).await;
+        assert!(!profile.rejects_pipelining());
+        assert!(profile.pipelining_rejected());
+        tokio::time::advance(FIRST_REJECTION).await;
+        assert!(profile.rejects_pipelining(), "twice as long");
+        tokio::time::advance(FIRST_REJECTION).await;
+        assert!(!profile.rejects_pipelining());
+    }
+}

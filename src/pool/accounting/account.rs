@@ -1,0 +1,105 @@
+//! One connection's share of the accounting.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::limit::{IDLE_WHILE_SCARCE, LIMIT_RISES_AFTER};
+use super::{SessionCounts, SessionId, SessionState, WaiterId};
+
+/// One connection's sessions, waiters and limits.
+#[derive(Debug)]
+pub(super) struct ConnectionAccount {
+    pub cap: usize,
+    pub limit: usize,
+    pub limit_changed: Instant,
+    /// The limit rises this long after it last changed.
+    pub rises_after: Duration,
+    /// The last change was a rise, which the server has not refused yet.
+    pub has_risen: bool,
+    /// Except for `idle`, which is derived from the list below.
+    pub counts: SessionCounts,
+    /// The longest idle first.
+    pub idle: VecDeque<(SessionId, Instant)>,
+    /// Idle sessions held for waiters that are about to take one.
+    pub held_idle: usize,
+    pub waiting: BTreeSet<WaiterId>,
+    /// How long a session may be idle, if that differs from the pod's `session_timeout`.
+    pub idle_timeout: Option<Duration>,
+    /// Older sessions were opened with previous settings.
+    pub oldest_current: SessionId,
+    /// Only sessions that are busy or closing are left.
+    pub is_removed: bool,
+}
+
+impl ConnectionAccount {
+    pub fn new(cap: usize, now: Instant) -> Self {
+        ConnectionAccount {
+            cap,
+            limit: cap,
+            limit_changed: now,
+            rises_after: LIMIT_RISES_AFTER,
+            has_risen: false,
+            counts: SessionCounts::default(),
+            idle: VecDeque::new(),
+            held_idle: 0,
+            waiting: BTreeSet::new(),
+            idle_timeout: None,
+            oldest_current: SessionId(0),
+            is_removed: false,
+        }
+    }
+
+    pub fn counts(&self) -> SessionCounts {
+        SessionCounts { idle: self.idle.len(), ..self.counts }
+    }
+
+    /// All sessions except the closing ones.
+    pub fn live(&self) -> usize {
+        self.idle.len() + self.counts.busy + self.counts.connecting
+    }
+
+    pub fn open(&self) -> usize {
+        self.live() + self.counts.closing
+    }
+
+    /// Waiters that could connect if the pod had room.
+    pub fn admissible(&self) -> usize {
+        self.waiting.len().min(self.limit.saturating_sub(self.open()))
+    }
+
+    /// Those waiters, each with the number of sessions that its connection has once those before it are served.
+    pub fn waiters_in_order<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (usize, WaiterId, &'a str)> {
+        let open = self.open();
+        let waiters = self.waiting.iter().take(self.admissible()).enumerate();
+        waiters.map(move |(before, waiter)| (open + before, *waiter, name))
+    }
+
+    pub fn has_spare_idle(&self) -> bool {
+        self.idle.len() > self.held_idle
+    }
+
+    pub fn expired(&self, now: Instant, timeout: Duration) -> impl Iterator<Item = SessionId> {
+        let spare = self.idle.len().saturating_sub(self.held_idle);
+        let most = if self.limit < self.cap { IDLE_WHILE_SCARCE } else { Duration::MAX };
+        let timeout = self.idle_timeout.unwrap_or(timeout.min(most));
+        let is_expired = move |since: Instant| now.duration_since(since) >= timeout;
+        self.idle.iter().take(spare).filter(move |(_, since)| is_expired(*since)).map(|(session, _)| *session)
+    }
+
+    pub fn transition(&mut self, session: SessionId, from: SessionState, to: SessionState) {
+        match from {
+            SessionState::Connecting => self.counts.connecting -= 1,
+            SessionState::Busy => self.counts.busy -= 1,
+            SessionState::Closing => self.counts.closing -= 1,
+            SessionState::Idle => self.idle.retain(|(id, _)| *id != session),
+        }
+        match to {
+            SessionState::Connecting => self.counts.connecting += 1,
+            SessionState::Busy => self.counts.busy += 1,
+            SessionState::Closing => self.counts.closing += 1,
+            SessionState::Idle => {} // Room::rest lists it, with the time
+        }
+    }
+}

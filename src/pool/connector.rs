@@ -1,0 +1,70 @@
+//! How a session is opened, checked and closed: all that the pool needs to know about one.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::config::FtpConnection;
+use crate::failure::TryError;
+use crate::ftp;
+
+/// Opens and closes sessions. The pool knows sessions only through this, so tests need no server.
+pub trait SessionConnector: Send + Sync + 'static {
+    type Session: Send + 'static;
+
+    /// What the sessions of one connection learn about its server and share. It is discarded with the settings that
+    /// they were opened with.
+    type ServerProfile: Debug + Default + Send + Sync + 'static;
+
+    /// Connects and logs in. Cancel-safe: when dropped, the socket is closed.
+    fn open(
+        &self,
+        connection: &FtpConnection,
+        server_profile: &Arc<Self::ServerProfile>,
+    ) -> impl Future<Output = Result<Self::Session, TryError>> + Send;
+
+    /// False once an exchange was left unfinished: the session must be closed. No round trip.
+    fn is_sound(&self, session: &Self::Session) -> bool;
+
+    /// False if the server has ended an idle session. No round trip.
+    fn is_alive(&self, session: &Self::Session) -> bool;
+
+    /// True once an idle session is too old to be used again. No round trip.
+    fn is_expired(&self, session: &Self::Session) -> bool;
+
+    /// Sends QUIT if possible; the socket is closed when this returns or is dropped.
+    fn close(&self, session: Self::Session) -> impl Future<Output = ()> + Send;
+}
+
+/// Sessions on real servers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FtpConnector;
+
+impl SessionConnector for FtpConnector {
+    type Session = ftp::Session;
+    type ServerProfile = ftp::ServerProfile;
+
+    async fn open(
+        &self,
+        connection: &FtpConnection,
+        server_profile: &Arc<ftp::ServerProfile>,
+    ) -> Result<ftp::Session, TryError> {
+        ftp::Session::open_with(connection, server_profile).await
+    }
+
+    fn is_sound(&self, session: &ftp::Session) -> bool {
+        session.is_usable()
+    }
+
+    fn is_alive(&self, session: &ftp::Session) -> bool {
+        session.is_alive()
+    }
+
+    fn is_expired(&self, session: &ftp::Session) -> bool {
+        session.is_expired()
+    }
+
+    async fn close(&self, session: ftp::Session) {
+        session.close().await;
+    }
+}

@@ -1,0 +1,233 @@
+//! Blocking calls into the file system: off the runtime's threads, bounded in number, each with a deadline.
+//!
+//! A call cannot be cancelled. What it works on belongs to it while it runs; where nobody waits for it any
+//! more, what it returns is dropped (a temp file removes itself then), never on a thread of the runtime.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::error::{OperationContext, PathRole, StorageError};
+use super::target::LocalTarget;
+
+/// Calls of one storage under way at most. A file system that hangs must not take all of the runtime's
+/// blocking threads (512) with it; more than the sessions of a pod, so that nobody waits for a sound one.
+pub(super) const CALLS: usize = 128;
+/// How long a call may take, the wait for its turn included.
+pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Where the calls of one storage go. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct DiskExecutor {
+    calls: Arc<Semaphore>,
+    deadline: Duration,
+    /// Every call, and every removal of what a cancelled task left.
+    under_way: TaskTracker,
+}
+
+impl DiskExecutor {
+    pub fn new(calls: usize, deadline: Duration) -> DiskExecutor {
+        DiskExecutor { calls: Arc::new(Semaphore::new(calls)), deadline, under_way: TaskTracker::new() }
+    }
+
+    /// Does `work` on a blocking thread and waits for it.
+    pub async fn call<T, W>(&self, operation: DiskOperation, work: W) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&IsAbandoned<'_>) -> Result<T, StorageError> + Send + 'static,
+    {
+        let turn = self.turn(&operation).await?;
+        self.start(turn, operation, work).wait().await
+    }
+
+    /// Waits for room for one call.
+    pub async fn turn(&self, operation: &DiskOperation) -> Result<CallSlot, StorageError> {
+        let until = Instant::now() + self.deadline;
+        match tokio::time::timeout_at(until, Arc::clone(&self.calls).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(CallSlot { permit, until }),
+            Ok(Err(_)) => {
+                Err(StorageError::Fault(operation.doing().says("the storage's semaphore is closed")))
+            }
+            Err(_) => Err(operation.timed_out(self.deadline)),
+        }
+    }
+
+    /// Room for one call, if there is some now.
+    pub fn turn_now(&self) -> Option<CallSlot> {
+        let permit = Arc::clone(&self.calls).try_acquire_owned().ok()?;
+        Some(CallSlot { permit, until: Instant::now() + self.deadline })
+    }
+
+    /// Starts `work`; it runs whether waited for or not, unless the [`PendingCall`] is dropped before it begins.
+    pub fn start<T, W>(&self, turn: CallSlot, operation: DiskOperation, work: W) -> PendingCall<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&IsAbandoned<'_>) -> Result<T, StorageError> + Send + 'static,
+    {
+        let CallSlot { permit, until } = turn;
+        let (give, outcome) = oneshot::channel();
+        drop(self.under_way.spawn_blocking(move || {
+            let _permit = permit;
+            if !give.is_closed() {
+                let outcome = work(&|| give.is_closed());
+                // Given back where nobody waits for it, and dropped here.
+                drop(give.send(outcome));
+            }
+        }));
+        PendingCall { outcome: Some(outcome), until, operation, disk: self.clone() }
+    }
+
+    /// Drops `thing` where it may block.
+    pub fn dispose<T: Send + 'static>(&self, thing: T) {
+        match Handle::try_current() {
+            Ok(runtime) => drop(self.under_way.spawn_blocking_on(move || drop(thing), &runtime)),
+            Err(_) => drop(thing),
+        }
+    }
+
+    /// Whether no call is under way, nor any removal.
+    pub fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// True once no call is under way, removals included; false if that is not so `within` that time.
+    pub async fn settled(&self, within: Duration) -> bool {
+        self.under_way.close();
+        tokio::time::timeout(within, self.under_way.wait()).await.is_ok()
+    }
+}
+
+/// What a call does to which target.
+#[derive(Clone, Debug)]
+pub(super) struct DiskOperation {
+    pub what: &'static str,
+    pub target: LocalTarget,
+    pub side: PathRole,
+}
+
+impl DiskOperation {
+    pub fn doing(&self) -> OperationContext<'_> {
+        OperationContext { what: self.what, path: self.target.as_written(), side: self.side }
+    }
+
+    fn timed_out(&self, deadline: Duration) -> StorageError {
+        let reason = format!("the local file system did not answer within {} s", deadline.as_secs());
+        StorageError::TimedOut(self.doing().says(reason))
+    }
+}
+
+/// Room for one call, held until its work has returned.
+#[derive(Debug)]
+pub(super) struct CallSlot {
+    permit: OwnedSemaphorePermit,
+    until: Instant,
+}
+
+/// Tells a call's work whether nobody waits for it any more.
+pub(super) type IsAbandoned<'a> = dyn Fn() -> bool + 'a;
+
+/// A call under way. Dropped, it is abandoned: its work ends by itself, and its outcome is dropped.
+#[derive(Debug)]
+pub(super) struct PendingCall<T: Send + 'static> {
+    outcome: Option<oneshot::Receiver<Result<T, StorageError>>>,
+    until: Instant,
+    operation: DiskOperation,
+    disk: DiskExecutor,
+}
+
+impl<T: Send + 'static> PendingCall<T> {
+    /// The work's outcome. Cancel-safe: dropped, it can be waited for again.
+    pub async fn wait(&mut self) -> Result<T, StorageError> {
+        let fault = |why: &str| Err(StorageError::Fault(self.operation.doing().says(why)));
+        let Some(outcome) = &mut self.outcome else { return fault("waited for twice") };
+        let Ok(ended) = tokio::time::timeout_at(self.until, outcome).await else {
+            return Err(self.operation.timed_out(self.disk.deadline));
+        };
+        self.outcome = None;
+        ended.unwrap_or_else(|_| fault("ended without an outcome"))
+    }
+}
+
+impl<T: Send + 'static> Drop for PendingCall<T> {
+    fn drop(&mut self) {
+        let Some(mut outcome) = self.outcome.take() else { return };
+        outcome.close();
+        // The work may have ended just now: then its outcome is dropped with the receiver.
+        self.disk.dispose(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn operation() -> DiskOperation {
+        let target = LocalTarget::resolve(Path::new("/base"), "/x").unwrap();
+        DiskOperation { what: "write", target, side: PathRole::Destination }
+    }
+
+    /// Tells when it is dropped, and on which thread.
+    struct DropReporter(mpsc::Sender<std::thread::ThreadId>);
+
+    impl Drop for DropReporter {
+        fn drop(&mut self) {
+            let _ = self.0.send(std::thread::current().id());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_system_that_hangs_is_an_error_and_keeps_its_turn_until_it_answers() {
+        let disk = DiskExecutor::new(1, Duration::from_millis(50));
+        let (answer, hangs) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let hung = disk.call(operation(), move |abandoned| {
+            let _ = hangs.recv();
+            assert!(abandoned());
+            Ok(DropReporter(tell))
+        });
+        let error = hung.await.err().unwrap();
+        assert!(matches!(&error, StorageError::TimedOut(text) if text.contains("/x")), "{error}");
+
+        // Nobody else's call takes a thread meanwhile.
+        let next = disk.call(operation(), |_| Ok(())).await;
+        assert!(matches!(next, Err(StorageError::TimedOut(_))));
+
+        answer.send(()).unwrap();
+        assert!(disk.settled(LONG).await);
+        assert_ne!(told.try_recv().unwrap(), std::thread::current().id());
+        disk.call(operation(), |_| Ok(())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_call_had_ready_when_it_was_dropped_is_dropped_off_the_runtimes_threads() {
+        let disk = DiskExecutor::new(4, LONG);
+        let (tell, told) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
+        let turn = disk.turn(&operation()).await.unwrap();
+        let call = disk.start(turn, operation(), move |_| {
+            ready.send(()).unwrap();
+            Ok(DropReporter(tell))
+        });
+        is_ready.recv().unwrap();
+        drop(call);
+        assert!(disk.settled(LONG).await);
+        assert_ne!(told.try_recv().unwrap(), std::thread::current().id());
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_a_fault_and_gives_its_turn_back() {
+        let disk = DiskExecutor::new(1, LONG);
+        let fault = disk.call(operation(), |_| -> Result<(), _> { panic!("on purpose") }).await;
+        assert!(matches!(fault, Err(StorageError::Fault(_))));
+        disk.call(operation(), |_| Ok(())).await.unwrap();
+    }
+}

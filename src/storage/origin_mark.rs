@@ -1,0 +1,85 @@
+//! What a published file remembers: the record that it was made for, and what its answer said.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, XattrFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::record::Record;
+
+/// The extended attribute's name.
+const NAME: &str = "user.ftp-pooler.origin";
+/// Room for a value: a topic's name has at most 249 bytes, and a memory [`MEMORY_MAX`].
+const VALUE_MAX: usize = 1024;
+
+/// Bytes of a memory at most; a longer one is not kept.
+const MEMORY_MAX: usize = 512;
+
+/// Tells a file that was made for one record from any other.
+///
+/// The record's time is part of it: where a topic was made anew, its offsets come again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginMark(Arc<str>);
+
+impl OriginMark {
+    #[must_use]
+    pub fn of(record: &Record) -> OriginMark {
+        let (origin, time) = record.first();
+        let time = time.map_or_else(|| "-".to_owned(), |time| time.to_string());
+        OriginMark(format!("1 {}/{}/{} {time}", origin.topic, origin.partition, origin.offset).into())
+    }
+
+    /// Marks a file that has its whole content of `size` bytes; `memory` is kept with it.
+    pub(super) fn put(&self, file: &OwnedFd, size: u64, memory: &str) -> Result<(), Errno> {
+        let mut value = self.value(size);
+        if !memory.is_empty() && memory.len() <= MEMORY_MAX {
+            value.push(' ');
+            value.push_str(memory);
+        }
+        retry_on_intr(|| rustix::fs::fsetxattr(file, NAME, value.as_bytes(), XattrFlags::empty()))
+    }
+
+    /// The size and memory of the regular file at `name` if it carries this mark, and still has the size that
+    /// it was published with. A file that cannot be read is not known again.
+    pub(super) fn on(&self, dir: &OwnedFd, name: &str) -> Option<MarkedFile> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = retry_on_intr(|| rustix::fs::openat(dir, name, flags, Mode::empty())).ok()?;
+        let size = u64::try_from(rustix::fs::fstat(&file).ok()?.st_size).ok()?;
+        let mut value = [0; VALUE_MAX];
+        let length = rustix::fs::fgetxattr(&file, NAME, value.as_mut_slice()).ok()?;
+        let memory = value.get(..length)?.strip_prefix(self.value(size).as_bytes())?;
+        let memory = match memory {
+            [] => String::new(),
+            [b' ', memory @ ..] => String::from_utf8(memory.to_vec()).ok()?,
+            _ => return None,
+        };
+        Some(MarkedFile { size, memory })
+    }
+
+    fn value(&self, size: u64) -> String {
+        format!("{} {size}", self.0)
+    }
+}
+
+impl fmt::Display for OriginMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a published file tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MarkedFile {
+    pub size: u64,
+    /// What its maker wanted to know again; empty where that was nothing.
+    pub memory: String,
+}
+
+/// Whether files here can be marked. Asks only: a mark that is not there is another error than one that
+/// cannot be.
+pub(super) fn can_be_put(dir: impl AsFd) -> bool {
+    let mut value = [0; VALUE_MAX];
+    matches!(rustix::fs::fgetxattr(dir, NAME, value.as_mut_slice()), Ok(_) | Err(Errno::NODATA))
+}

@@ -1,0 +1,373 @@
+//! Temp files that nobody will finish any more, and where to look for them. Pure: time is an argument.
+//!
+//! A temp file of another incarnation is removed in three cases, and in no other:
+//! - its record is ours now, under a live lease: its last owner is dead, or a zombie whose rename must fail. (Where
+//!   the record's upload goes on with it, it gets another name instead: [`claims`].)
+//! - its record is done with, by what the group has committed: whoever still works on it can publish nothing;
+//! - its name cannot be read, since another installation made it, and it has stood unchanged (size and time) for
+//!   [`DEAD_AFTER`] by our own clock. A living transfer writes its file much more often, or ends by its own
+//!   deadlines, so neither clocks nor time zones have to agree.
+//!
+//! In the first two cases the file had been seen before it was judged. A name is given once, so what is true
+//! of it then stays true: nobody will need that file again. The lease is asked once more before the removal all
+//! the same: who is cut off from Kafka may take a moment to notice.
+//!
+//! A directory is looked at when a record of a new assignment begins in it, since then a dead owner may have
+//! left something there, and again at regular times for an hour after its last task, or as long as strays are
+//! left in it. Never a whole tree, and nothing at all in the way of a task.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::file_owner::FileOwner;
+use super::temp_name::{Incarnation, TempName};
+use crate::offsets::Lease;
+use crate::record::Origin;
+
+mod adoption;
+
+pub use adoption::AdoptionSearch;
+
+/// Another installation's stray has stood unchanged for so long. The longest stall that can be configured
+/// is an hour.
+const DEAD_AFTER: Duration = Duration::from_secs(2 * 3600);
+/// Directories are looked at again after so long, unless it is configured.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// A directory is kept in mind for so long after its last task.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+/// A look in vain is repeated after this, or sooner where looks are more frequent.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A removal in vain is repeated after this, so many times.
+const REMOVE_AGAIN: Duration = Duration::from_secs(5);
+const REMOVALS: u8 = 10;
+/// Between two looks into one directory pass so many times as long as the last one took, and a second at least.
+const REST: u32 = 20;
+const MIN_REST: Duration = Duration::from_secs(1);
+/// What a dead owner had in flight is done again so soon after the assignment: these looks do not wait until
+/// nothing else is to be done.
+const FRESH: Duration = Duration::from_secs(60);
+/// They take no more than one part in so many of one session's time.
+const URGENT_SHARE: u32 = 5;
+/// Directories kept in mind; what comes to others is not swept until there is room.
+const MAX_DIRECTORIES: usize = 10_000;
+/// Strays kept in mind for each directory.
+const MAX_SEEN: usize = 1_000;
+/// Records kept in mind, the latest.
+const MAX_RECORDS: usize = 16_384;
+/// Removals waiting.
+const MAX_DOOMED: usize = 10_000;
+
+/// A temp file's size and time of change, as far as told.
+pub type TempFileStamp = Option<(u64, i64)>;
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CleanupAction {
+    /// Where that fails: [`OrphanTracker::stands`].
+    Remove { directory: Arc<str>, temp: TempName, tries: u8 },
+    /// Ends with [`OrphanTracker::looked`], [`OrphanTracker::not_looked`] or [`OrphanTracker::forget`].
+    Look { directory: Arc<str> },
+}
+
+/// What is known about the directories of one storage, or of one server.
+#[derive(Debug)]
+pub struct OrphanTracker {
+    look_every: Duration,
+    directories: HashMap<Arc<str>, TrackedDirectory>,
+    /// When directories are due.
+    agenda: BTreeSet<(Instant, Arc<str>)>,
+    /// Directories whose look is urgent.
+    fresh: VecDeque<Arc<str>>,
+    /// No urgent errand before this.
+    rests_until: Option<Instant>,
+    /// Records that began here, with the leases they are ours under.
+    records: HashMap<Origin, Lease>,
+    latest: VecDeque<Origin>,
+    /// What was found of records whose owners go on with it: see [`claims`].
+    expected: HashMap<Origin, Vec<(TempName, TempFileStamp)>>,
+    doomed: VecDeque<PendingRemoval>,
+    /// Removals that failed, which stand in the order of their next tries.
+    spared: VecDeque<(Instant, PendingRemoval)>,
+}
+
+#[derive(Debug)]
+struct PendingRemoval {
+    directory: Arc<str>,
+    temp: TempName,
+    /// Removals in vain.
+    tries: u8,
+    /// Under which its record is ours, where that is the reason.
+    lease: Option<Lease>,
+}
+
+#[derive(Debug)]
+struct TrackedDirectory {
+    /// When the last look began.
+    looked: Option<Instant>,
+    /// No look before this.
+    rests_until: Instant,
+    /// When the youngest assignment was made whose records came here.
+    assigned: Instant,
+    /// On the agenda for then; `None` while it is looked at.
+    due: Option<Instant>,
+    last_task: Instant,
+    seen: HashMap<TempName, (TempFileStamp, Instant)>,
+}
+
+impl OrphanTracker {
+    /// Directories are looked at again after `look_every`.
+    pub fn new(look_every: Duration) -> OrphanTracker {
+        OrphanTracker {
+            look_every,
+            directories: HashMap::new(),
+            agenda: BTreeSet::new(),
+            fresh: VecDeque::new(),
+            rests_until: None,
+            records: HashMap::new(),
+            latest: VecDeque::new(),
+            expected: HashMap::new(),
+            doomed: VecDeque::new(),
+            spared: VecDeque::new(),
+        }
+    }
+
+    /// A try begins whose temp file will stand in `directory`.
+    pub fn begun(&mut self, directory: &str, owner: &FileOwner, now: Instant) {
+        let Some(record) = owner.temp.origin().cloned() else { return };
+        self.remember(&record, &owner.lease);
+        let assigned = owner.lease.since();
+        let is_fresh = now.saturating_duration_since(assigned) < FRESH;
+        if let Some(known) = self.directories.get_mut(directory) {
+            known.last_task = now;
+            known.assigned = known.assigned.max(assigned);
+            let before: Vec<TempName> =
+                known.seen.keys().filter(|temp| temp.origin() == Some(&record)).cloned().collect();
+            known.seen.retain(|temp, _| temp.origin() != Some(&record));
+            let is_due = known.looked.is_some_and(|looked| looked < assigned);
+            self.doom(directory, before.into_iter().map(|temp| (temp, Some(owner.lease.clone()))));
+            self.put_on_agenda(directory, now);
+            if !is_due {
+                return;
+            }
+        } else if self.directories.len() < MAX_DIRECTORIES {
+            let name: Arc<str> = directory.into();
+            self.agenda.insert((now, Arc::clone(&name)));
+            let (looked, seen) = (None, HashMap::new());
+            let due = Some(now);
+            let known = TrackedDirectory { looked, rests_until: now, assigned, due, last_task: now, seen };
+            self.directories.insert(name, known);
+        }
+        if is_fresh
+            && self.fresh.len() < MAX_DIRECTORIES
+            && self.fresh.back().is_none_or(|d| **d != *directory)
+        {
+            self.fresh.push_back(directory.into());
+        }
+    }
+
+    /// A temp file of this process's own stays where it is: its try is over, and could not remove it.
+    pub fn left(&mut self, directory: &str, temp: TempName) {
+        self.doom(directory, [(temp, None)]);
+    }
+
+    /// What earlier tries of this process at this record have left; to be removed now, or [`OrphanTracker::left`] again.
+    pub fn take_left(&mut self, directory: &str, owner: &FileOwner) -> Vec<TempName> {
+        let mut taken = Vec::new();
+        let mut is_left = |doomed: &PendingRemoval| {
+            let is_left = *doomed.directory == *directory
+                && doomed.temp.origin() == owner.temp.origin()
+                && doomed.temp.incarnation() == owner.temp.incarnation();
+            taken.extend(is_left.then(|| doomed.temp.clone()));
+            !is_left
+        };
+        self.doomed.retain(&mut is_left);
+        self.spared.retain(|(_, doomed)| is_left(doomed));
+        taken
+    }
+
+    /// What is to be done now, if anything is.
+    pub fn next(&mut self, now: Instant) -> Option<CleanupAction> {
+        self.removal(now).or_else(|| {
+            self.agenda.first().filter(|(due, _)| *due <= now)?;
+            let (_, directory) = self.agenda.pop_first()?;
+            self.look(directory, now)
+        })
+    }
+
+    /// What is not to wait until a session has nothing else to do. Ends with [`OrphanTracker::rest`].
+    pub fn next_urgent(&mut self, now: Instant) -> Option<CleanupAction> {
+        if self.rests_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        if let Some(removal) = self.removal(now) {
+            return Some(removal);
+        }
+        while let Some(directory) = self.fresh.front() {
+            let Some(known) = self.directories.get(directory) else {
+                self.fresh.pop_front();
+                continue;
+            };
+            match known.due {
+                Some(due) if known.looked.is_none_or(|looked| looked < known.assigned) => {
+                    if due > now {
+                        return None; // it was looked at a moment ago
+                    }
+                    let directory = self.fresh.pop_front()?;
+                    self.agenda.remove(&(due, Arc::clone(&directory)));
+                    return self.look(directory, now);
+                }
+                _ => drop(self.fresh.pop_front()),
+            }
+        }
+        None
+    }
+
+    /// An urgent errand has ended that was begun at `begun`.
+    pub fn rest(&mut self, begun: Instant, now: Instant) {
+        self.rests_until = Some(now + now.saturating_duration_since(begun) * (URGENT_SHARE - 1));
+    }
+
+    /// Whether [`OrphanTracker::next`] has something.
+    pub fn has_errand(&self, now: Instant) -> bool {
+        !self.doomed.is_empty()
+            || self.spared.front().is_some_and(|(due, _)| *due <= now)
+            || self.agenda.first().is_some_and(|(due, _)| *due <= now)
+    }
+
+    /// A look has ended: these are the temp files in the directory. Returns those of which it must be asked
+    /// whether their records are done with: [`OrphanTracker::judged`].
+    pub fn looked(
+        &mut self,
+        directory: &str,
+        found: impl IntoIterator<Item = (TempName, TempFileStamp)>,
+        ours: Incarnation,
+        now: Instant,
+    ) -> Vec<TempName> {
+        if !self.directories.contains_key(directory) {
+            return Vec::new();
+        }
+        let mut found: Vec<_> = found.into_iter().filter(|(temp, _)| temp.incarnation() != ours).collect();
+        found.retain(|(temp, stamp)| !self.is_expected(temp, *stamp));
+        let Some(known) = self.directories.get_mut(directory) else { return Vec::new() };
+        let took = known.looked.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));
+        known.rests_until = now + (took * REST).max(MIN_REST);
+        let mut before = std::mem::take(&mut known.seen);
+        let (mut dead, mut doubtful) = (Vec::new(), Vec::new());
+        for (temp, stamp) in found {
+            let lease = temp.origin().and_then(|record| self.records.get(record));
+            let lease = lease.filter(|lease| lease.is_live()).cloned();
+            let same = before.remove(&temp).filter(|(was, _)| stamp.is_some() && *was == stamp);
+            let since = same.map_or(now, |(_, since)| since);
+            let is_old = temp.origin().is_none() && now.saturating_duration_since(since) >= DEAD_AFTER;
+            if lease.is_some() || is_old {
+                dead.push((temp, lease));
+            } else if known.seen.len() < MAX_SEEN {
+                doubtful.extend(temp.origin().map(|_| temp.clone()));
+                known.seen.insert(temp, (stamp, since));
+            }
+        }
+        let is_forgotten = known.seen.is_empty() && now.duration_since(known.last_task) >= REMEMBERED;
+        self.doom(directory, dead);
+        if is_forgotten {
+            self.directories.remove(directory);
+        } else {
+            self.put_on_agenda(directory, now);
+        }
+        doubtful
+    }
+
+    /// The records that these were made for are done with.
+    pub fn judged(&mut self, directory: &str, dead: Vec<TempName>) {
+        if let Some(known) = self.directories.get_mut(directory) {
+            known.seen.retain(|temp, _| !dead.contains(temp));
+        }
+        self.doom(directory, dead.into_iter().map(|temp| (temp, None)));
+    }
+
+    /// The look, or the question after it, was in vain: it is repeated soon.
+    pub fn not_looked(&mut self, directory: &str, now: Instant) {
+        let Some(known) = self.directories.get(directory) else { return };
+        if known.seen.is_empty() && now.duration_since(known.last_task) >= REMEMBERED {
+            return self.forget(directory);
+        }
+        self.schedule(directory, now + LOOK_AGAIN.min(self.look_every));
+    }
+
+    /// The directory is not there: it is out of mind until a task comes to it.
+    pub fn forget(&mut self, directory: &str) {
+        if let Some(due) = self.directories.remove(directory).and_then(|known| known.due) {
+            self.agenda.remove(&(due, directory.into()));
+        }
+    }
+
+    /// A removal failed, after so many others: it is tried again some times. False where it is given up.
+    pub fn stands(&mut self, directory: Arc<str>, temp: TempName, tries: u8, now: Instant) -> bool {
+        let tries = tries + 1;
+        let is_tried_again = tries < REMOVALS && self.spared.len() < MAX_DOOMED;
+        if is_tried_again {
+            self.spared
+                .push_back((now + REMOVE_AGAIN, PendingRemoval { directory, temp, tries, lease: None }));
+        }
+        is_tried_again
+    }
+
+    fn removal(&mut self, now: Instant) -> Option<CleanupAction> {
+        let is_due = self.spared.front().is_some_and(|(due, _)| *due <= now);
+        let again = if is_due { self.spared.pop_front().map(|(_, doomed)| doomed) } else { None };
+        let is_wanted = |doomed: &PendingRemoval| doomed.lease.as_ref().is_none_or(Lease::is_live);
+        let first = || std::iter::from_fn(|| self.doomed.pop_front()).find(is_wanted);
+        let PendingRemoval { directory, temp, tries, .. } = again.or_else(first)?;
+        Some(CleanupAction::Remove { directory, temp, tries })
+    }
+
+    fn look(&mut self, directory: Arc<str>, now: Instant) -> Option<CleanupAction> {
+        let known = self.directories.get_mut(&directory)?;
+        (known.looked, known.due) = (Some(now), None);
+        Some(CleanupAction::Look { directory })
+    }
+
+    fn put_on_agenda(&mut self, directory: &str, now: Instant) {
+        let Some(known) = self.directories.get(directory) else { return };
+        let Some(looked) = known.looked else { return }; // due already
+        let is_stale = looked < known.assigned;
+        let due = if is_stale { known.rests_until.max(now) } else { looked + self.look_every };
+        self.schedule(directory, due);
+    }
+
+    /// Has the directory looked at then, if not earlier.
+    fn schedule(&mut self, directory: &str, due: Instant) {
+        let Some((name, _)) = self.directories.get_key_value(directory) else { return };
+        let name = Arc::clone(name);
+        let Some(known) = self.directories.get_mut(directory) else { return };
+        match known.due {
+            Some(earlier) if earlier <= due => return,
+            Some(later) => drop(self.agenda.remove(&(later, Arc::clone(&name)))),
+            None => {}
+        }
+        known.due = Some(due);
+        self.agenda.insert((due, name));
+    }
+
+    fn remember(&mut self, record: &Origin, lease: &Lease) {
+        if self.records.insert(record.clone(), lease.clone()).is_none() {
+            self.latest.push_back(record.clone());
+        }
+        if self.latest.len() > MAX_RECORDS
+            && let Some(oldest) = self.latest.pop_front()
+        {
+            self.records.remove(&oldest);
+        }
+    }
+
+    fn doom(&mut self, directory: &str, dead: impl IntoIterator<Item = (TempName, Option<Lease>)>) {
+        for (temp, lease) in dead {
+            if self.doomed.len() < MAX_DOOMED {
+                self.doomed.push_back(PendingRemoval { directory: directory.into(), temp, tries: 0, lease });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! What a file gets with its last sync: the memory of its record, and its source's time.
+
+use jiff::Timestamp;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::retry_on_intr;
+
+use super::error::StorageError;
+use super::temp_file_handle::TempFilePlan;
+
+/// What a published file carries beside its content.
+#[derive(Clone, Debug, Default)]
+pub struct PublishMetadata {
+    /// Text that [`LocalStorage::create`](super::Storage::create) gives back where the record is done again: at
+    /// most 512 bytes, else it is not kept.
+    pub memory: String,
+    /// The file is worth nothing without its memory.
+    pub must_remember: bool,
+    /// The time of its last change, instead of now.
+    pub modified: Option<Timestamp>,
+}
+
+impl PublishMetadata {
+    pub(super) fn apply(&self, plan: &TempFilePlan, file: &OwnedFd, size: u64) -> Result<(), StorageError> {
+        let doing = plan.doing("publish");
+        if let Err(errno) = plan.owner.mark.put(file, size, &self.memory) {
+            if self.must_remember {
+                let why = format!("the file system keeps no user extended attributes here ({errno})");
+                return Err(StorageError::Unsupported(doing.says(why)));
+            }
+            // The file is good without it; a directory beneath may be a mount of its own.
+            tracing::debug!(path = plan.target.as_written(), error = %errno, "the file remembers no record");
+        }
+        let Some(modified) = self.modified else { return Ok(()) };
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: timespec(modified),
+        };
+        retry_on_intr(|| rustix::fs::futimens(file, &times)).map_err(|errno| doing.failed(errno))
+    }
+}
+
+fn timespec(at: Timestamp) -> Timespec {
+    // Before 1970 jiff counts both parts downwards, the kernel only the seconds.
+    let (seconds, nanoseconds) = (at.as_second(), at.subsec_nanosecond());
+    match nanoseconds {
+        0.. => Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() },
+        _ => Timespec { tv_sec: seconds - 1, tv_nsec: i64::from(nanoseconds) + 1_000_000_000 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{Mode, OFlags};
+
+    use super::*;
+    use crate::storage::target::LocalTarget;
+    use crate::storage::tests::owner;
+
+    #[test]
+    fn a_file_that_must_remember_is_not_published_where_it_cannot() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::write(base.path().join("x"), "abc").unwrap();
+        // No attribute can be set by way of such a descriptor.
+        let file = rustix::fs::open(base.path().join("x"), OFlags::PATH, Mode::empty()).unwrap();
+        let target = LocalTarget::resolve(base.path(), "/x").unwrap();
+        let plan = TempFilePlan { target, owner: owner(0), overwrite: true, source: None };
+        let publish = |must_remember| {
+            PublishMetadata { must_remember, ..PublishMetadata::default() }.apply(&plan, &file, 3)
+        };
+        assert_eq!(publish(false), Ok(()));
+        assert!(matches!(publish(true), Err(StorageError::Unsupported(_))));
+    }
+
+    #[test]
+    fn a_time_before_1970_counts_its_nanoseconds_upwards() {
+        for (text, expected) in [
+            ("2025-01-15T10:30:00.25Z", (1_736_937_000, 250_000_000)),
+            ("1969-12-31T23:59:58.25Z", (-2, 250_000_000)),
+            ("1969-12-31T23:59:58Z", (-2, 0)),
+        ] {
+            let at = timespec(text.parse().unwrap());
+            assert_eq!((at.tv_sec, at.tv_nsec), expected, "{text}");
+        }
+    }
+}

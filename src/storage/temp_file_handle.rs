@@ -1,0 +1,371 @@
+//! A temp file on the disk, until it is renamed to its target or removed. Blocking: called off the runtime.
+
+use std::sync::Arc;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, SeekFrom};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::confined_dir::{self, ConfinedDir};
+use super::error::{OperationContext, PathRole, StorageError};
+use super::file_owner::FileOwner;
+use super::origin_mark::MarkedFile;
+use super::partial_download::{self, PartialDownload, PartialDownloads, RemoteSourceId, SourceStamp};
+use super::publish_metadata::PublishMetadata;
+use super::source::fill;
+use super::target::LocalTarget;
+use super::temp_file::CHUNK;
+
+/// Written bytes after which they are sent to the disk without being asked for yet, so that the last sync
+/// of a huge file stays well within a call's deadline.
+const SYNC_EVERY: u64 = 64 << 20;
+
+/// Where a download goes, and under which name until it is whole.
+#[derive(Clone, Debug)]
+pub(super) struct TempFilePlan {
+    pub target: LocalTarget,
+    pub owner: FileOwner,
+    pub overwrite: bool,
+    /// What it is a part of until it is whole, where that is known.
+    pub source: Option<SourceStamp>,
+}
+
+/// What a look at the target has found.
+#[derive(Debug)]
+pub(super) enum TargetProbe {
+    /// The file that is to be made is there, with so many bytes.
+    Before(MarkedFile),
+    /// It is to be made; an earlier owner of the record may have brought a part of it.
+    Now(Option<PartialDownload>),
+}
+
+impl TempFilePlan {
+    pub fn doing(&self, what: &'static str) -> OperationContext<'_> {
+        OperationContext { what, path: self.target.as_written(), side: PathRole::Destination }
+    }
+
+    /// Looks at the target before a byte is fetched, without changing anything: what the file that is there
+    /// remembers if it was made for this very record already, and else, where a part of `place` may be of use, for
+    /// one.
+    ///
+    /// # Errors
+    /// The target is there and must not be replaced, is a directory, or stands where nothing may be written.
+    pub fn probe(
+        &self,
+        confined_dir: &ConfinedDir,
+        sought: Option<(&PartialDownloads, &RemoteSourceId)>,
+    ) -> Result<TargetProbe, StorageError> {
+        let doing = self.doing("create");
+        let failed = |errno| doing.failed(errno);
+        let (dir, missing) = confined_dir.nearest(self.target.parent()).map_err(failed)?;
+        if missing.is_empty() {
+            match confined_dir::look_at(&dir, self.target.name()).map_err(failed)? {
+                Some(stat) if confined_dir::is_dir(&stat) => return Err(failed(Errno::ISDIR)),
+                Some(stat) if confined_dir::is_file(&stat) => {
+                    if let Some(remembered) = self.owner.mark.on(&dir, self.target.name()) {
+                        // Who published it may have died before its directory was synced.
+                        confined_dir::sync_dir(&dir).map_err(failed)?;
+                        return Ok(TargetProbe::Before(remembered));
+                    }
+                    if !self.overwrite {
+                        return Err(self.exists());
+                    }
+                }
+                Some(_) if !self.overwrite => return Err(self.exists()),
+                _ => {}
+            }
+        }
+        confined_dir::may_write(&dir).map_err(failed)?;
+        let sought = sought.filter(|_| missing.is_empty());
+        let find = |(parts, place): (&PartialDownloads, &RemoteSourceId)| {
+            parts.find(&dir, self.target.parent(), &self.owner, place)
+        };
+        Ok(TargetProbe::Now(sought.and_then(find)))
+    }
+
+    fn temp(&self) -> &str {
+        self.owner.temp.as_str()
+    }
+
+    fn exists(&self) -> StorageError {
+        StorageError::DestinationExists(self.doing("create").says("it exists, and `overwrite` is false"))
+    }
+}
+
+/// A temp file beside its target. Dropped unpublished, it removes itself.
+#[derive(Debug)]
+pub(super) struct TempFileHandle {
+    confined_dir: Arc<ConfinedDir>,
+    plan: TempFilePlan,
+    parent: OwnedFd,
+    file: OwnedFd,
+    size: u64,
+    unsynced: u64,
+    /// False once the temp name is gone.
+    stands: bool,
+}
+
+impl TempFileHandle {
+    /// Makes the target's parents, durably, and an empty temp file in the last one.
+    pub fn create(
+        confined_dir: Arc<ConfinedDir>,
+        plan: TempFilePlan,
+    ) -> Result<TempFileHandle, StorageError> {
+        let parent = confined_dir
+            .make(plan.target.parent())
+            .map_err(|errno| plan.doing("make the directories of").failed(errno))?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        let file = retry_on_intr(|| rustix::fs::openat(&parent, plan.temp(), flags, mode))
+            .map_err(|errno| plan.doing("create a temp file beside").failed(errno))?;
+        Ok(TempFileHandle { confined_dir, plan, parent, file, size: 0, unsynced: 0, stands: true })
+    }
+
+    /// Writes all of `data` at the end.
+    pub fn append(&mut self, data: &[u8]) -> Result<(), StorageError> {
+        let failed = |errno| self.plan.doing("write").failed(errno);
+        let mut rest = data;
+        while !rest.is_empty() {
+            let written = retry_on_intr(|| rustix::io::write(&self.file, rest)).map_err(failed)?;
+            if written == 0 {
+                return Err(failed(Errno::IO));
+            }
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        self.size += data.len() as u64;
+        self.unsynced += data.len() as u64;
+        if self.unsynced >= SYNC_EVERY {
+            retry_on_intr(|| rustix::fs::fdatasync(&self.file)).map_err(failed)?;
+            self.unsynced = 0;
+            self.remember(self.size);
+        }
+        Ok(())
+    }
+
+    /// Makes the file remember what it is a part of, where that is known; so many bytes of it are durable.
+    pub fn remember(&self, durable: u64) {
+        let Some(source) = &self.plan.source else { return };
+        if let Err(errno) = partial_download::remember(&self.file, &self.plan.owner.mark, source, durable) {
+            let path = self.plan.target.as_written();
+            tracing::debug!(path, error = %errno, "the temp file does not remember what it is a part of");
+        }
+    }
+
+    /// Appends what `from` has from here on, up to `end`, some 64 MiB at most; false once there is no more.
+    pub fn append_from(&mut self, from: &OwnedFd, end: u64) -> Result<bool, StorageError> {
+        let failed = |errno| self.plan.doing("copy what was there of").failed(errno);
+        let before = self.size;
+        let piece_ends = end.min(before + SYNC_EVERY);
+        while self.size < piece_ends {
+            let copied = copy(from, &self.file, self.size, piece_ends - self.size).map_err(failed)?;
+            if copied == 0 {
+                return Ok(false);
+            }
+            self.size += copied;
+        }
+        retry_on_intr(|| rustix::fs::fdatasync(&self.file)).map_err(failed)?;
+        self.remember(self.size);
+        rustix::fs::seek(&self.file, SeekFrom::Start(self.size)).map_err(failed)?;
+        Ok(self.size > before)
+    }
+
+    /// Cuts the file down to its first `size` bytes.
+    pub fn cut(&mut self, size: u64) -> Result<(), StorageError> {
+        let failed = |errno| self.plan.doing("shorten").failed(errno);
+        retry_on_intr(|| rustix::fs::ftruncate(&self.file, size)).map_err(failed)?;
+        rustix::fs::seek(&self.file, SeekFrom::Start(size)).map_err(failed)?;
+        self.size = size;
+        Ok(())
+    }
+
+    /// Bytes written.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Reads from `offset` until `buffer` is full or the file ends.
+    pub fn read(&self, buffer: Vec<u8>, offset: u64) -> Result<Vec<u8>, StorageError> {
+        fill(&self.file, buffer, offset).map_err(|errno| self.plan.doing("read again").failed(errno))
+    }
+
+    /// Marks the file, makes it durable, renames it to its target, and makes that durable too. `still_ours`
+    /// is asked as late as can be.
+    pub fn publish(
+        mut self,
+        finish: &PublishMetadata,
+        still_ours: impl FnOnce() -> bool,
+    ) -> Result<(), StorageError> {
+        finish.apply(&self.plan, &self.file, self.size)?;
+        if self.plan.source.is_some()
+            && let Err(errno) = partial_download::forget(&self.file)
+        {
+            let path = self.plan.target.as_written();
+            tracing::debug!(path, error = %errno, "the file still says that it is a part of one");
+        }
+        retry_on_intr(|| rustix::fs::fsync(&self.file))
+            .map_err(|errno| self.plan.doing("sync").failed(errno))?;
+        self.parent_is_in_its_place()?;
+        if !still_ours() {
+            return Err(StorageError::LeaseEnded);
+        }
+        if self.plan.overwrite { self.place_over() } else { self.place_new() }?;
+        confined_dir::sync_dir(&self.parent)
+            .map_err(|errno| self.plan.doing("sync the directory of").failed(errno))
+    }
+
+    /// The directory may have been moved since it was opened, out of `base_path` even: then the file would be
+    /// published where nobody asked for it.
+    fn parent_is_in_its_place(&self) -> Result<(), StorageError> {
+        let doing = self.plan.doing("publish");
+        let failed = |errno| doing.failed(errno);
+        let now = self.confined_dir.dir(self.plan.target.parent()).map_err(failed)?;
+        if same_file(&now, &self.parent).map_err(failed)? {
+            return Ok(());
+        }
+        Err(StorageError::Io(doing.says("its directory was replaced by another meanwhile")))
+    }
+
+    fn place_over(&mut self) -> Result<(), StorageError> {
+        let (temp, name) = (self.plan.temp(), self.plan.target.name());
+        rustix::fs::renameat(&self.parent, temp, &self.parent, name)
+            .map_err(|errno| self.plan.doing("rename a temp file to").failed(errno))?;
+        self.stands = false;
+        Ok(())
+    }
+
+    fn place_new(&mut self) -> Result<(), StorageError> {
+        let (temp, name) = (self.plan.temp(), self.plan.target.name());
+        match rustix::fs::renameat_with(&self.parent, temp, &self.parent, name, RenameFlags::NOREPLACE) {
+            Ok(()) => self.stands = false,
+            Err(Errno::EXIST) if self.was_placed_before() => {}
+            Err(Errno::EXIST) => return Err(self.plan.exists()),
+            // The file system (NFS, for one) or the kernel has no such rename.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.place_by_link()?,
+            Err(errno) => return Err(self.plan.doing("rename a temp file to").failed(errno)),
+        }
+        Ok(())
+    }
+
+    /// A hard link fails where the name is taken, as the rename should have.
+    fn place_by_link(&mut self) -> Result<(), StorageError> {
+        let (temp, name) = (self.plan.temp(), self.plan.target.name());
+        match rustix::fs::linkat(&self.parent, temp, &self.parent, name, AtFlags::empty()) {
+            Ok(()) => {}
+            // Over NFS a reply may be lost, and the call repeated by the client.
+            Err(Errno::EXIST) if self.stands_at(name) || self.was_placed_before() => {}
+            Err(Errno::EXIST) => return Err(self.plan.exists()),
+            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                let why = "the file system can neither rename without replacing nor make hard links, \
+                           so `overwrite: false` cannot be kept there";
+                return Err(StorageError::Unsupported(self.plan.doing("publish").says(why)));
+            }
+            Err(errno) => return Err(self.plan.doing("link a temp file to").failed(errno)),
+        }
+        self.remove();
+        Ok(())
+    }
+
+    /// Another owner of the same record was first: the same file, and no reason to refuse it.
+    fn was_placed_before(&self) -> bool {
+        let there = self.plan.owner.mark.on(&self.parent, self.plan.target.name());
+        there.is_some_and(|there| there.size == self.size)
+    }
+
+    fn stands_at(&self, name: &str) -> bool {
+        let (Ok(Some(there)), Ok(ours)) =
+            (confined_dir::look_at(&self.parent, name), rustix::fs::fstat(&self.file))
+        else {
+            return false;
+        };
+        (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+    }
+
+    fn remove(&mut self) {
+        let temp = self.plan.temp();
+        match rustix::fs::unlinkat(&self.parent, temp, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => {
+                let beside = self.plan.target.as_written();
+                tracing::warn!(temp, beside, error = %errno, "a temp file could not be removed");
+            }
+        }
+        self.stands = false;
+    }
+}
+
+impl Drop for TempFileHandle {
+    fn drop(&mut self) {
+        if self.stands {
+            self.remove();
+        }
+    }
+}
+
+/// Copies at most `length` bytes at `offset`, by the file system's own means where it has them.
+fn copy(from: &OwnedFd, to: &OwnedFd, offset: u64, length: u64) -> Result<u64, Errno> {
+    let (mut at, mut into) = (offset, offset);
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let copied =
+        retry_on_intr(|| rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut into), length));
+    match copied {
+        Ok(copied) => Ok(copied as u64),
+        Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
+            let bytes = fill(from, Vec::with_capacity(length.min(CHUNK)), offset)?;
+            let mut written = 0;
+            while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+                written += retry_on_intr(|| rustix::io::pwrite(to, rest, offset + written as u64))?;
+            }
+            Ok(written as u64)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+fn same_file(one: &OwnedFd, other: &OwnedFd) -> Result<bool, Errno> {
+    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::storage::tests::owner;
+
+    fn draft(base: &Path) -> TempFileHandle {
+        let target = LocalTarget::resolve(base, "/x").unwrap();
+        let plan = TempFilePlan { target, owner: owner(0), overwrite: false, source: None };
+        let mut draft = TempFileHandle::create(Arc::new(ConfinedDir::open(base).unwrap()), plan).unwrap();
+        draft.append(b"new").unwrap();
+        draft
+    }
+
+    fn names(base: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(base).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn where_there_is_no_exclusive_rename_a_link_keeps_what_is_there() {
+        let base = tempfile::tempdir().unwrap();
+        draft(base.path()).place_by_link().unwrap();
+        assert_eq!(std::fs::read(base.path().join("x")).unwrap(), b"new");
+
+        std::fs::write(base.path().join("x"), "old").unwrap();
+        let error = draft(base.path()).place_by_link().unwrap_err();
+        assert!(matches!(error, StorageError::DestinationExists(_)), "{error}");
+        assert_eq!(std::fs::read(base.path().join("x")).unwrap(), b"old");
+        assert_eq!(names(base.path()), ["x"]);
+    }
+
+    #[test]
+    fn a_link_whose_reply_was_lost_is_known_again() {
+        let base = tempfile::tempdir().unwrap();
+        let mut draft = draft(base.path());
+        std::fs::hard_link(base.path().join(draft.plan.temp()), base.path().join("x")).unwrap();
+        draft.place_by_link().unwrap();
+        drop(draft);
+        assert_eq!(names(base.path()), ["x"]);
+    }
+}

@@ -1,0 +1,47 @@
+#!/bin/bash
+# k8s/test on a real Kubernetes of two nodes, scaled, drained, updated and broken under load. `make cluster-test`
+#
+#   cluster.sh [STEP…]    all steps of steps/ in the order below by default
+#
+# Needs root, Debian 12, Go 1.24 or newer, 12 GB of disk, 4 GB of memory; the first time some 40 minutes of two cores (the
+# image, Kubernetes), then some 15 minutes. Exits 77 where it cannot run. Takes away what it has made; KEEP=1 leaves the
+# cluster up (KUBECONFIG=$cache/cluster/kubeconfig), kube/down.sh ends it later.
+set -uo pipefail
+source "$(dirname "$0")/lib.sh"
+for file in "$here"/steps/*.sh; do source "$file"; done
+
+all_steps=(apply security spread scale even pace rollout kill drain reload outage crash kafka_moves ftp_moves node_lost policy audit chart overlays)
+steps=("${@:-${all_steps[@]}}")
+[ $# -gt 0 ] || steps=("${all_steps[@]}")
+dir=$cache/cluster
+bin=$cache/bin
+namespace=ftp-pooler-test
+pool=statefulset/ftp-pooler
+
+need_root "network namespaces, mounts, iptables"
+need_packages "a Kubernetes node" containernetworking-plugins etcd-server debootstrap iptables ipset conntrack jq openssl curl gcc libc6-dev
+[ -e "$dir/pids" ] || ! iptables-save 2>/dev/null | grep -q '^:KUBE-' || cannot "another Kubernetes uses this machine's iptables"
+need_docker
+command -v go >/dev/null || cannot "Go is missing: Kubernetes is built from source"
+say "Kubernetes 1.33, CoreDNS and kube-router from the Go module proxy (once)"
+"$here/kube/build.sh" "$bin" >"$cache/kube-build.log" 2>&1 || { tail -20 "$cache/kube-build.log"; cannot "Kubernetes does not build"; }
+export PATH=$bin:$PATH KUBECONFIG=$dir/kubeconfig
+base_images
+kafka_image
+have_image registry.k8s.io/pause:3.9 || "$here/images/pause.sh" "$cache" >/dev/null
+have_image coredns:test || tar -C "$bin" -c coredns | docker import --change 'ENTRYPOINT ["/coredns"]' - coredns:test >/dev/null
+[ -n "${NO_BUILD-}" ] && have_image "$image" || project_image || { verdict cluster-test "The cluster"; exit 1; }
+docker build -q -t ftp-pooler-ftp-server:test "$project/k8s/test/ftp-server" >/dev/null || cannot "the FTP server's image does not build"
+
+"$here/kube/down.sh" "$dir" 2>/dev/null
+[ -n "${KEEP-}" ] || trap '"$here/kube/down.sh" "$dir"' EXIT
+start=$SECONDS
+"$here/kube/up.sh" "$bin" "$dir" "$image" ftp-pooler-ftp-server:test apache/kafka:4.1.0 || { tail -5 "$dir"/log/*.log; cannot "the cluster does not come up"; }
+ok "a cluster of ${NODES:-2} nodes in $((SECONDS - start)) s"
+mkdir -p "$dir/load"
+for step in "${steps[@]}"; do
+    start=$SECONDS
+    "step_$step"
+    note "step $step: $((SECONDS - start)) s"
+done
+verdict cluster-test "The cluster"
