@@ -26,9 +26,10 @@ use super::group::{Group, Member};
 use super::halts::Halts;
 use super::rebalance::Rebalances;
 use super::watch::Watch;
-use crate::dispatch::{Admission, Budget, Whereabouts};
+use crate::admission::{Admission, TaskBudget};
+use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
-use crate::insight::Partitions;
+use crate::insight::PartitionBoard;
 use crate::kafka::uses_new_protocol;
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
@@ -53,9 +54,9 @@ pub trait Downstream: Send {
     fn withdraw(&self) -> Vec<Origin>;
     /// Nothing more is taken in of these partitions until the records at these offsets are answered: whatever
     /// holds one up and can wait elsewhere is to wait there.
-    fn relieve(&self, stuck: &[(TopicPartition, i64)]);
+    fn unblock(&self, stuck: &[(TopicPartition, i64)]);
     /// Where the task of this record is; `None` where its answer is on its way to Kafka.
-    fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts>;
+    fn task_status(&self, origin: &Origin) -> Option<TaskStatus>;
 }
 
 /// What the thread needs.
@@ -66,14 +67,14 @@ pub struct Consume {
     /// Where deferred tasks come from, besides.
     pub retry: Option<RetryIntake>,
     pub offsets: Arc<Offsets>,
-    pub budget: Budget,
+    pub budget: TaskBudget,
     /// A task held for longer is logged.
     pub slow_task: Duration,
     pub downstream: Box<dyn Downstream>,
     pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     /// Where the partitions are shown.
-    pub partitions: Partitions,
+    pub partitions: PartitionBoard,
 }
 
 impl std::fmt::Debug for Consume {
@@ -316,7 +317,7 @@ impl Loop {
         self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER
     }
 
-    fn relieve(&mut self, owned: &[PartitionState]) {
+    fn unblock(&mut self, owned: &[PartitionState]) {
         if self.last_relief.is_some_and(|last| last.elapsed() < RELIEF) {
             return;
         }
@@ -325,7 +326,7 @@ impl Loop {
         let stuck: Vec<_> = stuck.filter_map(|state| Some((state.at.clone(), state.low_water?))).collect();
         if !stuck.is_empty() {
             self.last_relief = Some(Instant::now());
-            self.parts.downstream.relieve(&stuck);
+            self.parts.downstream.unblock(&stuck);
         }
     }
 

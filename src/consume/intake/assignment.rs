@@ -9,7 +9,7 @@ use super::super::following::{Followed, GroupShape};
 use super::super::rebalance::{Changed, list_of};
 use super::{Consume, Loop, Phase, is_done};
 use crate::kafka::too_few_partitions;
-use crate::metrics::Rebalanced;
+use crate::metrics::RebalanceEvent;
 use crate::offsets::{Ownership, PartitionState, TopicPartition};
 
 impl Loop {
@@ -126,8 +126,8 @@ impl Loop {
             self.halts.lift(at, &self.parts.health);
             metrics.forget_partition(&at.topic, at.partition);
         }
-        metrics.rebalanced(Rebalanced::Assigned, assigned.len());
-        metrics.rebalanced(if lost { Rebalanced::Lost } else { Rebalanced::Revoked }, released.len());
+        metrics.rebalanced(RebalanceEvent::Assigned, assigned.len());
+        metrics.rebalanced(if lost { RebalanceEvent::Lost } else { RebalanceEvent::Revoked }, released.len());
         for (at, why) in halted {
             self.halts.halt(at, why, &self.parts.health);
         }
@@ -165,7 +165,7 @@ impl Loop {
         }
         self.parts.metrics.partitions(owned.len(), self.paused.len());
         self.parts.metrics.held(budget.tasks(), budget.bytes());
-        self.relieve(&owned);
+        self.unblock(&owned);
         self.pass_over_ends(&owned);
         let standing = (&self.paused, &self.halts);
         self.watch.look(&owned, standing, &*self.parts.downstream, &self.parts.metrics);
