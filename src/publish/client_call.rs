@@ -119,7 +119,9 @@ mod tests {
     fn a_call_that_does_not_return_is_given_up_and_so_is_its_thread() {
         let thread = CallThread::start().unwrap();
         let (go_on, waits) = channel::<()>();
-        let hang = move || drop(waits.recv());
+        let hang = move || {
+            let _ = waits.recv();
+        };
         assert!(thread.call(WAIT, || (), hang).is_err());
         assert!(thread.call(WAIT, || (), || ()).is_err(), "the thread is still in the other call");
         drop(go_on);
