@@ -65,7 +65,12 @@ async fn prepare(config: &Config, is_possible: &AtomicBool) {
                 );
             }
             Err(error) => {
-                tracing::warn!(event = "retry_topic_unchecked", topic, %error, "cannot check the retry topic yet; retrying")
+                tracing::warn!(
+                    event = "retry_topic_unchecked",
+                    topic,
+                    %error,
+                    "cannot check the retry topic yet; retrying"
+                );
             }
         }
         sleep(AGAIN).await;

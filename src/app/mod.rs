@@ -174,8 +174,18 @@ impl App {
         let view = shared.view(&dispatcher, &current);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
-        tracing::info!(event = "listening", what = "api", addr = %api_addr, "page and API at http://{api_addr}/");
-        tracing::info!(event = "listening", what = "metrics", addr = %metrics_addr, "metrics at http://{metrics_addr}/metrics");
+        tracing::info!(
+            event = "listening",
+            what = "api",
+            addr = %api_addr,
+            "page and API at http://{api_addr}/"
+        );
+        tracing::info!(
+            event = "listening",
+            what = "metrics",
+            addr = %metrics_addr,
+            "metrics at http://{metrics_addr}/metrics"
+        );
         Ok(App {
             current,
             api_addr,
