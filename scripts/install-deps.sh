@@ -276,6 +276,13 @@ python_worker() {
     fi
 }
 
+# The far side of a tunnel is a network namespace in the tests; without root they leave it out.
+namespace_tools() {
+    command -v ip >/dev/null || [ "$(id -u)" != 0 ] && return
+    command -v apt-get >/dev/null || { say "no iproute2 here: FTP behind NAT is not tested"; return; }
+    install_packages "the tests lay a network namespace behind a tunnel" iproute2
+}
+
 # `make bench` makes its wide-area link itself, where it may.
 link_tools() {
     command -v ip >/dev/null && command -v cc >/dev/null && return
@@ -333,6 +340,7 @@ if [ "$what" != build ]; then
     done
     deployment_tools
     frp_programs
+    namespace_tools
     browser
 fi
 if [ "$what" = bench ]; then

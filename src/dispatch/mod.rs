@@ -34,6 +34,7 @@
 //! row                pipelined uploads: the tasks that a session has at once
 //! carry              one try, as the dispatcher sees it: the seam to `transfer`
 //! retry              whether and when a task is tried again: pure
+//! local_breakers     local connections whose file system is full, frozen or missing
 //! deferral           whether a task may wait in the retry topic, and why it does
 //! reconfigure        connections that are added, changed and removed
 //! orphan_cleanup     removing orphaned temp files from servers without tasks
@@ -49,6 +50,7 @@ mod connection_queue;
 mod deferral;
 mod destination_order;
 mod lifecycle;
+mod local_breakers;
 mod orphan_cleanup;
 mod queued_task;
 mod reconfigure;
@@ -80,6 +82,7 @@ use deferral::{DeferReason, DeferralDecision, OverflowLimiter};
 use destination_order::DestinationOrder;
 pub use destination_order::ResolvePath;
 use lifecycle::TaskExit;
+use local_breakers::LocalBreakers;
 use queued_task::QueuedTask;
 pub use reconfigure::Reconfiguration;
 pub use task_status::{TaskStatus, WaitReason};
@@ -170,6 +173,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
             carrier,
             deferral,
             overflow: OverflowLimiter::default(),
+            local_breakers: LocalBreakers::default(),
             budget,
             answers,
             metrics,
@@ -261,6 +265,7 @@ struct DispatcherInner<C: SessionConnector, T> {
     order: DestinationOrder,
     deferral: DeferralPolicy,
     overflow: OverflowLimiter,
+    local_breakers: LocalBreakers,
     budget: TaskBudget,
     answers: mpsc::Sender<AdmittedOutcome>,
     metrics: Metrics,
