@@ -28,9 +28,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo install --locked --version 0.7.7 --root /opt/cargo cargo-auditable \
  && PATH="/opt/cargo/bin:$PATH" cargo auditable build --release --locked --no-default-features \
         -p ftp-pooler --bin ftp-pooler \
- && for program in ftp-pooler; do \
-        install -D --strip "target/release/$program" "/out/usr/local/bin/$program" || exit; \
-    done
+ && install -D --strip target/release/ftp-pooler /out/usr/local/bin/ftp-pooler \
+ && PATH="/opt/cargo/bin:$PATH" cargo auditable build --profile router --locked -p pattern-router --bin pattern-router \
+ && install -D --strip target/router/pattern-router /out/usr/local/bin/pattern-router
 # The final image has glibc, libgcc and OpenSSL; that nothing else is needed is found out here.
 RUN install --directory /out/data/storage /out/app \
  && for program in /out/usr/local/bin/*; do \
