@@ -1,4 +1,11 @@
 //! `ftp-pooler watch`: the pool's work as it happens, from its answers and its pods' metrics.
+//!
+//! ```text
+//! scrape   the pods' metrics, from their /metrics
+//! state    what has been seen so far, and its rates: pure
+//! view     what is shown: a screen on a terminal, a line in a pipe, JSON lines for programs
+//! draw     the screen: never more lines than the terminal has
+//! ```
 
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
