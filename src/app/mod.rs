@@ -26,7 +26,7 @@ use crate::pool::SessionPool;
 use crate::publish;
 use crate::sidecar::Sidecar;
 use crate::traces::Traces;
-use crate::transfer::Storages;
+use crate::transfer::LocalStorages;
 pub use error::Error;
 use reload::{Files, OpenStorages, Reloader, Replaced};
 use shared::Shared;
@@ -85,7 +85,7 @@ pub struct App {
     budget: Budget,
     dispatcher: Dispatcher,
     pool: SessionPool,
-    storages: Storages,
+    storages: LocalStorages,
     replaced: Replaced,
     consume: consume::Handle,
     publish: publish::Handle,

@@ -23,7 +23,7 @@ use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Top
 use crate::sidecar::View;
 use crate::storage::{LocalTarget, TempNames};
 use crate::traces::Traces;
-use crate::transfer::{Storages, Transfer};
+use crate::transfer::{LocalStorages, TransferExecutor};
 
 /// What several parts hold.
 pub(super) struct Shared<'a> {
@@ -88,7 +88,7 @@ impl<'a> Shared<'a> {
     pub fn dispatcher(
         &self,
         pool: &SessionPool,
-        storages: &Storages,
+        storages: &LocalStorages,
         names: TempNames,
         answers: mpsc::Sender<Answered>,
         deferral: Deferral,
@@ -96,7 +96,7 @@ impl<'a> Shared<'a> {
         let connections = &self.config.connections;
         Dispatcher::new(Wiring {
             pool: pool.clone(),
-            carrier: Transfer::new(storages.clone(), names, self.metrics.clone())
+            executor: TransferExecutor::new(storages.clone(), names, self.metrics.clone())
                 .hashing(self.config.transfer.hash)
                 .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),

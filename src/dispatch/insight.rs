@@ -6,13 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::Dispatcher;
-use super::carry::Carry;
 use super::line::Carried;
+use super::task_executor::TaskExecutor;
 use crate::config::FtpConnection;
 use crate::insight::{ConnectionState, Longest, Query, Transfer, Transfers, tls_name};
 use crate::pool::SessionConnector;
 
-impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// The tasks in flight, those first that have been so for the longest. Each line's lock is held for as long as it
     /// takes to look at when its tasks began; what is shown is put together after that.
     #[must_use]

@@ -11,18 +11,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::Job;
 use super::breaker;
-use super::carry::{Carry, catch_panic};
 use super::deferral::{Outlook, PATIENCE, Why};
 use super::line::{Duty, Line, Seek};
+use super::pipelined_tasks::{self, NextInQueue, PipelinedTasks};
 use super::queue::Entry;
 use super::retry::Next;
-use super::row::{self, Beside, Row};
+use super::task_executor::{TaskExecutor, catch_panic};
 use super::{Shared, UNDO_BOUND, report};
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
 use crate::outcome::Completed;
 use crate::pool::{LeasedSession, OpenPermit, Reservation, SessionConnector};
-use crate::transfer::{Errand, Progress, Stopped, Transferred};
+use crate::transfer::{TransferError, TransferProgress, TransferRequest, TransferredFile};
 
 pub(super) struct Lane<C: SessionConnector, T> {
     shared: Arc<Shared<C, T>>,
@@ -32,7 +32,7 @@ pub(super) struct Lane<C: SessionConnector, T> {
 /// The try was cut off: by the end of the task's lease, or of the pod's time to drain. No answer.
 struct Cancelled;
 
-impl<C: SessionConnector, T: Carry<C::Session>> Lane<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Lane<C, T> {
     pub fn new(shared: Arc<Shared<C, T>>, duty: Duty) -> Self {
         Lane { shared, duty }
     }
@@ -135,16 +135,16 @@ impl<C: SessionConnector, T: Carry<C::Session>> Lane<C, T> {
     /// Works through the queue with one session, beginning with a task whose try has begun.
     async fn work(&mut self, mut session: LeasedSession<C>, entry: Box<Entry>) {
         self.duty.got_session();
-        let mut row = Row::default();
+        let mut tasks = PipelinedTasks::default();
         let mut next = Some(entry);
         while let Some(entry) = next {
-            if !self.carry(&mut session, &mut row, entry).await {
+            if !self.carry(&mut session, &mut tasks, entry).await {
                 session.throw_away();
-                self.break_off(row);
+                self.break_off(tasks);
                 self.duty.lost_session();
                 return;
             }
-            next = match row.next.take() {
+            next = match tasks.next.take() {
                 Some(entry) => Some(entry),
                 None => self.next_on(&mut session).await,
             };
@@ -154,9 +154,9 @@ impl<C: SessionConnector, T: Carry<C::Session>> Lane<C, T> {
         self.duty.lost_session();
     }
 
-    /// The session is lost, through no fault of the row's other tasks: they are tried again.
-    fn break_off(&mut self, row: Row<T::Row>) {
-        if let Some(mut next) = row.next {
+    /// The session is lost, through no fault of the next task: it is tried again.
+    fn break_off(&mut self, tasks: PipelinedTasks<T::Pipeline>) {
+        if let Some(mut next) = tasks.next {
             next.tries.take_back();
             self.give_back(next, None, None);
         }
@@ -165,12 +165,12 @@ impl<C: SessionConnector, T: Carry<C::Session>> Lane<C, T> {
     /// The next task for this session. While there is none, the session is put to what else is due on it.
     async fn next_on(&mut self, session: &mut LeasedSession<C>) -> Option<Box<Entry>> {
         let shared = Arc::clone(&self.shared);
-        shared.unless_cut_off(pin!(shared.carrier.tidy_at_once(session))).await;
+        shared.unless_cut_off(pin!(shared.executor.clean_up_at_once(session))).await;
         while session.is_sound() && !session.must_yield() {
             if let Some(entry) = self.next_task() {
                 return Some(entry);
             }
-            if !shared.unless_cut_off(pin!(shared.carrier.tidy(session))).await {
+            if !shared.unless_cut_off(pin!(shared.executor.clean_up(session))).await {
                 break;
             }
         }
@@ -181,36 +181,38 @@ impl<C: SessionConnector, T: Carry<C::Session>> Lane<C, T> {
     async fn carry(
         &mut self,
         session: &mut LeasedSession<C>,
-        row: &mut Row<T::Row>,
+        tasks: &mut PipelinedTasks<T::Pipeline>,
         mut entry: Box<Entry>,
     ) -> bool {
         let gauge = self.duty.transfers(&entry, Instant::now());
         let shared = Arc::clone(&self.shared);
         // Asked before each file: one that is begun ahead is carried in any case.
-        let may_go_on = !session.must_yield() && entry.tries.is_first();
+        let may_pipeline = !session.must_yield() && entry.tries.is_first();
         let ended = {
             entry.is_bound = true;
             let Entry { job: Job { record, task, .. }, files, kept, .. } = &mut *entry;
-            let (errand, lease) = (Errand { task, record, files }, &record.lease);
-            let Row { open, next, before, .. } = &mut *row;
-            let mut beside = Beside { shared: &shared, duty: &mut self.duty, may_go_on, next, before };
-            let try_at = (errand, &*gauge);
+            let (request, lease) = (TransferRequest { task, record, files }, &record.lease);
+            let PipelinedTasks { pipeline, next, previous_ended, .. } = &mut *tasks;
+            let duty = &mut self.duty;
+            let mut next_task = NextInQueue { shared: &shared, duty, may_pipeline, next, previous_ended };
+            let try_at = (request, &*gauge);
             let cut_off = &shared.cut_off;
             // Pinned here, and lent: a future is large, and each function that takes it whole copies it, and
             // has room for it twice.
-            let carried = pin!(shared.carrier.carry(session, open, try_at, kept, &mut beside, cut_off));
+            let carried =
+                pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, cut_off));
             let caught = pin!(catch_panic(carried));
             until_cut_off(cut_off, lease, caught).await
         };
-        self.before_ended(row);
+        self.previous_ended(tasks);
         let result = match ended {
-            Ok(Ok(Progress::Done(transferred))) => Ok(transferred),
-            Ok(Ok(Progress::Due)) => {
-                row.due = Some(entry);
+            Ok(Ok(TransferProgress::Done(transferred))) => Ok(transferred),
+            Ok(Ok(TransferProgress::RenamePending)) => {
+                tasks.rename_pending = Some(entry);
                 return true;
             }
-            Ok(Err(Stopped::Failed(error))) => Err(error),
-            Ok(Err(Stopped::LeaseEnded | Stopped::Cancelled)) | Err(Cancelled) => {
+            Ok(Err(TransferError::Failed(error))) => Err(error),
+            Ok(Err(TransferError::LeaseEnded | TransferError::Cancelled)) | Err(Cancelled) => {
                 self.forget(entry);
                 return false;
             }
@@ -229,16 +231,16 @@ impl<C: SessionConnector, T: Carry<C::Session>> Lane<C, T> {
         !is_doubtful
     }
 
-    /// Ends the task before the one that has just been carried, where it was due.
-    fn before_ended(&mut self, row: &mut Row<T::Row>) {
-        let Some(due) = row.due.take() else { return };
-        let is_over = self.shared.cut_off.is_cancelled() || !due.job.record.lease.is_live();
-        match row.before.take() {
-            Some(Ok(transferred)) => self.settle(due, Ok(transferred)),
-            Some(Err(Stopped::Failed(error))) => self.settle(due, Err(error)),
-            _ if is_over => self.forget(due),
+    /// Ends the task before the one that has just run, where its rename was pending.
+    fn previous_ended(&mut self, tasks: &mut PipelinedTasks<T::Pipeline>) {
+        let Some(previous) = tasks.rename_pending.take() else { return };
+        let is_over = self.shared.cut_off.is_cancelled() || !previous.job.record.lease.is_live();
+        match tasks.previous_ended.take() {
+            Some(Ok(transferred)) => self.settle(previous, Ok(transferred)),
+            Some(Err(TransferError::Failed(error))) => self.settle(previous, Err(error)),
+            _ if is_over => self.forget(previous),
             // The try was cut off, or panicked, before it could say; or its neighbour's lease ended.
-            _ => self.settle(due, Err(row::left_off())),
+            _ => self.settle(previous, Err(pipelined_tasks::interrupted())),
         }
     }
 
@@ -265,10 +267,10 @@ impl<C: SessionConnector, T: Carry<C::Session>> Lane<C, T> {
     }
 
     /// The try is over: the task is answered, or will be tried again.
-    fn settle(&mut self, mut entry: Box<Entry>, result: Result<Transferred, TryError>) {
+    fn settle(&mut self, mut entry: Box<Entry>, result: Result<TransferredFile, TryError>) {
         let error = match result {
             Ok(transferred) => {
-                let Transferred { bytes, notes, facts } = transferred;
+                let TransferredFile { bytes, notes, facts } = transferred;
                 let duration = entry.elapsed();
                 let completed = Completed { bytes_transferred: bytes, duration, notes, facts };
                 return self.finish(entry, Ok(completed));

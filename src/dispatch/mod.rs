@@ -8,17 +8,17 @@
 
 mod admission;
 mod breaker;
-mod carry;
 mod deferral;
 mod insight;
 mod lane;
 mod line;
 mod order;
+mod pipelined_tasks;
 mod queue;
 mod reconfigure;
 mod report;
 mod retry;
-mod row;
+mod task_executor;
 mod tidying;
 mod whereabouts;
 
@@ -38,7 +38,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use admission::{Admission, Budget};
-pub use carry::Carry;
 pub use deferral::Deferral;
 use deferral::{Held, Outlook, Surplus, Why};
 use lane::Lane;
@@ -48,6 +47,7 @@ use order::{Order, Place};
 use queue::Entry;
 pub use reconfigure::Reconfiguration;
 use reconfigure::unknown;
+pub use task_executor::TaskExecutor;
 pub use whereabouts::{WaitsFor, Whereabouts};
 
 use crate::config::FtpConnection;
@@ -60,7 +60,7 @@ use crate::pool::{FtpConnector, SessionConnector, SessionPool};
 use crate::record::{Origin, Record};
 use crate::task::Task;
 use crate::traces::{End, Traces};
-use crate::transfer::Transfer;
+use crate::transfer::TransferExecutor;
 
 /// How often retries that have come due are looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -95,7 +95,7 @@ pub struct Answered {
 #[derive(Debug)]
 pub struct Wiring<C: SessionConnector, T> {
     pub pool: SessionPool<C>,
-    pub carrier: T,
+    pub executor: T,
     pub connections: Vec<Arc<FtpConnection>>,
     /// The local connections' `base_path`s, by name: whether two tasks have the same destination.
     pub roots: HashMap<String, PathBuf>,
@@ -121,14 +121,14 @@ pub struct Left {
 }
 
 /// Serves the connections' queues. Cheap to clone, callable from any thread.
-pub struct Dispatcher<C: SessionConnector = FtpConnector, T = Transfer> {
+pub struct Dispatcher<C: SessionConnector = FtpConnector, T = TransferExecutor> {
     shared: Arc<Shared<C, T>>,
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the lanes are to run on.
     pub fn new(wiring: Wiring<C, T>) -> Self {
-        let Wiring { pool, carrier, connections, roots, resolve, deferral, budget, answers, .. } = wiring;
+        let Wiring { pool, executor, connections, roots, resolve, deferral, budget, answers, .. } = wiring;
         let (metrics, failures, traces) = (wiring.metrics, wiring.failures, wiring.traces);
         let line = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
@@ -138,8 +138,8 @@ impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
             pool,
             lines: RwLock::new(Arc::new(connections.iter().map(line).collect())),
             changing: RwLock::default(),
-            order: Order::new(reconfigure::roots(&carrier, roots), resolve),
-            carrier,
+            order: Order::new(reconfigure::roots(&executor, roots), resolve),
+            executor,
             deferral,
             surplus: Surplus::default(),
             budget,
@@ -163,7 +163,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
         let _unchanged = shared.changing.read().unwrap_or_else(PoisonError::into_inner);
         let ends = (shared.order.place(&job), shared.order.files(&job.task));
         let mut entry = Entry::new(job, ends, Instant::now());
-        let refusal = shared.carrier.unsupported(&entry.job.task);
+        let refusal = shared.executor.unsupported(&entry.job.task);
         entry.notes = shared.traces.notes();
         if let Some(failure) = refusal.or_else(|| entry.past_deadline(Timestamp::now())) {
             return shared.hand_over(entry, Err(failure));
@@ -252,7 +252,7 @@ type Lines = HashMap<Arc<str>, Arc<Line>>;
 
 struct Shared<C: SessionConnector, T> {
     pool: SessionPool<C>,
-    carrier: T,
+    executor: T,
     /// Replaced as a whole where connections come and go: see `reconfigure`.
     lines: RwLock<Arc<Lines>>,
     /// Held by whoever changes them, so that no task comes in between.
@@ -273,7 +273,7 @@ struct Shared<C: SessionConnector, T> {
     handle: Handle,
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Shared<C, T> {
     /// Spawns the lanes that the line needs now.
     fn staff(self: &Arc<Self>, line: &Arc<Line>) {
         for duty in line.staff(|| self.pool.limit(&line.connection)) {
@@ -427,7 +427,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
 }
 
 /// Wakes what has come due; ends with the dispatcher.
-async fn keep<C: SessionConnector, T: Carry<C::Session>>(shared: Weak<Shared<C, T>>) {
+async fn keep<C: SessionConnector, T: TaskExecutor<C::Session>>(shared: Weak<Shared<C, T>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_sweep = Instant::now();

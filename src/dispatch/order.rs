@@ -13,7 +13,7 @@ use super::queue::Entry;
 use super::whereabouts::{WaitsFor, Whereabouts};
 use crate::record::Origin;
 use crate::task::{Operation, Task};
-use crate::transfer::Files;
+use crate::transfer::LocalFiles;
 
 /// What a task's local path means beneath its connection's `base_path`; `None` if nothing.
 pub type Resolve = fn(&Path, &str) -> Option<PathBuf>;
@@ -27,7 +27,7 @@ pub(super) struct Place(u64);
 pub(super) struct Root {
     /// Its `base_path`.
     pub path: PathBuf,
-    pub files: Files,
+    pub files: LocalFiles,
 }
 
 /// Who has which place. Its lock is never held across an await, nor together with a line's.
@@ -68,7 +68,7 @@ impl Order {
     }
 
     /// Where a task's tries are to work: place and files agree, as long as no roots are moved between.
-    pub fn files(&self, task: &Task) -> Files {
+    pub fn files(&self, task: &Task) -> LocalFiles {
         let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
         roots.get(&task.local).map(|root| root.files.clone()).unwrap_or_default()
     }

@@ -13,7 +13,7 @@ use super::retry::Tries;
 use super::whereabouts::{WaitsFor, Whereabouts};
 use crate::record::Origin;
 use crate::traces::Notes;
-use crate::transfer::{Errand, Files, Kept};
+use crate::transfer::{LocalFiles, ResumeState, TransferRequest};
 
 /// A job on its way through the dispatcher.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Entry {
     /// Its destination's.
     pub place: Place,
     /// Where its tries work: what they do agrees with its place, whatever becomes of the local connection.
-    pub files: Files,
+    pub files: LocalFiles,
     /// A try may have done its work there: it stays with them.
     pub is_bound: bool,
     pub queued: Instant,
@@ -34,25 +34,25 @@ pub(super) struct Entry {
     /// Its part in its connection's count, once it is queued.
     pub held: Option<Held>,
     /// What its last try has left for the next one.
-    pub kept: Kept,
+    pub kept: ResumeState,
 }
 
 impl Entry {
     /// Boxed, as it is everywhere: queues grow by copying what they hold, and then hold it twice.
-    pub fn new(job: Job, (place, files): (Place, Files), now: Instant) -> Box<Self> {
+    pub fn new(job: Job, (place, files): (Place, LocalFiles), now: Instant) -> Box<Self> {
         let tries = Tries::new(job.hop.as_ref().map_or(0, |hop| hop.attempts));
         let begun = job.hop.as_ref().and_then(|hop| hop.begun);
         let ago = begun.map(|begun| Timestamp::now().duration_since(begun));
         let begun = ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now));
-        let (notes, kept) = (Notes::default(), Kept::default());
+        let (notes, kept) = (Notes::default(), ResumeState::default());
         let (is_bound, held) = (false, None);
         Box::new(Entry { job, tries, place, files, is_bound, queued: now, begun, notes, held, kept })
     }
 }
 
 impl Entry {
-    pub fn errand(&self) -> Errand<'_> {
-        Errand { task: &self.job.task, record: &self.job.record, files: &self.files }
+    pub fn request(&self) -> TransferRequest<'_> {
+        TransferRequest { task: &self.job.task, record: &self.job.record, files: &self.files }
     }
 
     pub fn whereabouts(&self, waits_for: WaitsFor) -> Whereabouts {

@@ -9,10 +9,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use super::carry::Carry;
 use super::line::Line;
 use super::order::Root;
 use super::queue::Entry;
+use super::task_executor::TaskExecutor;
 use super::{Dispatcher, Lines, Shared};
 use crate::failure::{Code, Failure};
 use crate::pool::SessionConnector;
@@ -33,7 +33,7 @@ pub struct Reconfiguration {
     pub roots: HashMap<String, PathBuf>,
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// Takes the change over. Waits for nothing; no task comes in meanwhile.
     pub fn reconfigure(&self, change: &Reconfiguration) {
         let shared = &self.shared;
@@ -54,7 +54,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
                 shared.refuse(entry, None);
             }
         }
-        shared.order.move_roots(roots(&shared.carrier, change.roots.clone()));
+        shared.order.move_roots(roots(&shared.executor, change.roots.clone()));
         shared.move_tasks(&lines, &change.moved);
         for line in lines.values() {
             shared.staff(line);
@@ -73,7 +73,7 @@ impl<C: SessionConnector, T> Shared<C, T> {
     }
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Shared<C, T> {
     /// The task has its place now, or stands behind another. From here on every way out gives its place up.
     pub(super) fn enter(self: &Arc<Self>, line: &Arc<Line>, entry: Box<Entry>) {
         let Some(entry) = self.order.enter(entry) else { return };
@@ -99,7 +99,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
             Lines::clone(&self.lines()).into_iter().partition(|(_, line)| self.is_forgotten(line));
         self.replace_lines(left);
         for name in over.keys() {
-            self.carrier.forget(name);
+            self.executor.forget(name);
             self.metrics.forget_connection(name);
         }
     }
@@ -164,9 +164,12 @@ impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
 }
 
 /// What the carrier has at these `base_path`s: the dispatcher changes both in one step.
-pub(super) fn roots<S, T: Carry<S>>(carrier: &T, paths: HashMap<String, PathBuf>) -> HashMap<String, Root> {
+pub(super) fn roots<S, T: TaskExecutor<S>>(
+    executor: &T,
+    paths: HashMap<String, PathBuf>,
+) -> HashMap<String, Root> {
     let root = |(name, path): (String, PathBuf)| {
-        let files = carrier.files(&name);
+        let files = executor.files(&name);
         (name, Root { path, files })
     };
     paths.into_iter().map(root).collect()

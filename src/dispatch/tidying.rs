@@ -9,21 +9,21 @@ use tokio::time::{Instant, timeout};
 
 use super::Shared;
 use super::breaker;
-use super::carry::Carry;
 use super::line::Line;
+use super::task_executor::TaskExecutor;
 use crate::pool::{Reservation, SessionConnector};
 
 /// For a session that nobody uses, or the room for one: who has tasks goes first.
 const ROOM_WITHIN: Duration = Duration::from_secs(1);
 
-impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Shared<C, T> {
     /// Has somebody tidy up, where there is something to be done, and the line, which has so many tasks, leaves
     /// room for it. Its lanes do that beside their tasks.
     pub(super) fn tidy(self: &Arc<Self>, line: &Arc<Line>, tasks: usize, now: Instant) {
         let may_tidy = tasks == 0
             && !self.lanes.is_closed()
             && line.breaker(now) == breaker::State::Closed
-            && self.carrier.is_untidy(&line.connection);
+            && self.executor.needs_cleanup(&line.connection);
         if may_tidy && !line.is_tidied.swap(true, Ordering::AcqRel) {
             let (shared, line) = (Arc::clone(self), Arc::clone(line));
             self.lanes.spawn_on(
@@ -55,7 +55,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
         };
         let is_wanted = || line.counts().waiting == 0 && !self.lanes.is_closed();
         while session.is_sound() && !session.must_yield() && is_wanted() {
-            if !self.unless_cut_off(self.carrier.tidy(&mut session)).await {
+            if !self.unless_cut_off(self.executor.clean_up(&mut session)).await {
                 break;
             }
         }

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::Dispatcher;
 use super::breaker;
-use super::carry::Carry;
 use super::order::Place;
+use super::task_executor::TaskExecutor;
 use crate::pool::SessionConnector;
 use crate::record::Origin;
 
@@ -79,7 +79,7 @@ impl fmt::Display for WaitsFor {
     }
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// Where the task of the record at `origin` is; `None` where it is not here (any more): its answer is on its
     /// way to Kafka.
     pub fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts> {

@@ -38,7 +38,7 @@ impl Pod {
         let dispatcher = Dispatcher::new(Wiring {
             pool: SessionPool::new(&limits, connections.clone(), FtpConnector, &metrics),
             traces: ftp_pooler::traces::Traces::default(),
-            carrier: Transfer::new(storages, names(), metrics.clone()),
+            carrier: TransferExecutor::new(storages, names(), metrics.clone()),
             connections,
             roots: HashMap::from([("local".to_owned(), directory.path().to_owned())]),
             resolve: |_, _| None,

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 
 use ftp_pooler::config::{CertificateTrust, DataConnectionMode, TlsMode, TlsOptions};
-use ftp_pooler::transfer::Kept;
+use ftp_pooler::transfer::ResumeState;
 
-use super::row::{CONTENT, Entry, FILES, Lane, assert_renamed_after_size};
+use super::pipelined_uploads::{CONTENT, Entry, FILES, Lane, assert_renamed_after_size};
 use super::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ fn entries(way: Way, direction: Direction, rig: &Rig) -> VecDeque<Entry> {
             }
         };
         let record = record(2_000 + i64::try_from(file).unwrap(), rig.lease.clone());
-        Entry { task, record, tries: 0, kept: Kept::default() }
+        Entry { task, record, tries: 0, kept: ResumeState::default() }
     };
     (0..FILES).map(entry).collect()
 }
