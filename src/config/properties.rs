@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ::config::{Value, ValueKind};
 use secrecy::SecretString;
 
-use super::entry::{Entry, Said};
-use super::keys::PROPERTIES;
-use super::section_reader::Reading;
+use super::section_reader::SectionReader;
+use super::settings::PROPERTIES;
+use super::tree::ValueOrigin;
 
 /// Properties that may not be set, with the reason. Names as in librdkafka's CONFIGURATION.md.
 pub const REFUSED: &[(&[&str], &str)] = &[
@@ -63,38 +64,41 @@ pub(super) fn refusal(name: &str) -> Option<&'static str> {
     REFUSED.iter().find(|(names, _)| refused(names)).map(|(_, reason)| *reason)
 }
 
-/// Takes the properties out of the entries of config.yaml.
+/// Takes the properties out of the values of config.yaml.
 pub(super) fn take(
-    reading: &mut Reading<'_>,
+    reader: &mut SectionReader<'_>,
     wrong: fn(&str, &str) -> Option<&'static str>,
 ) -> BTreeMap<String, SecretString> {
     let mut properties = BTreeMap::new();
-    for (name, entry) in reading.take_beneath(PROPERTIES) {
-        let value = property(&name, &entry).and_then(|value| match wrong(&name, &value) {
+    for (name, value) in reader.take_beneath(PROPERTIES) {
+        let origin = ValueOrigin::of(&value);
+        let checked = property(&name, value).and_then(|value| match wrong(&name, &value) {
             None => Ok(value),
             Some(problem) => Err(problem.to_owned()),
         });
-        match value {
+        match checked {
             Ok(value) => {
                 properties.insert(name, SecretString::from(value));
             }
-            Err(problem) => reading.wrong(&format!("{PROPERTIES}.{name}"), Some(&entry), problem),
+            Err(problem) => reader.wrong(&format!("{PROPERTIES}.{name}"), Some(&origin), problem),
         }
     }
     properties
 }
 
-fn property(name: &str, entry: &Entry) -> Result<String, String> {
+fn property(name: &str, value: Value) -> Result<String, String> {
     if let Some(reason) = refusal(name) {
         return Err(format!("may not be set: {reason}"));
     }
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err("is no property's name; expected one of librdkafka's, such as sasl.password".to_owned());
+        return Err(
+            "is not the name of a property; expected one of librdkafka's, such as sasl.password".to_owned()
+        );
     }
-    let value = match &entry.said {
-        Said::Nothing => return Err("has no value; expected text".to_owned()),
-        Said::One(value) => value.clone(),
-        Said::Many(values) => values.join(","),
+    let value = match value.kind {
+        ValueKind::String(value) => value,
+        ValueKind::Array(items) => items.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        _ => return Err("has no value; expected text".to_owned()),
     };
     if value.contains('\0') {
         return Err("holds a NUL".to_owned());

@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::connection_keys::{FOREIGN, FTP, Foreign, TYPE, Taken};
-use super::connections::{self, File};
-use super::entry::{Entry, Said};
-use super::errors::{ConfigErrors, Mistakes};
-use super::ini::{self, Section};
+use ::config::{Value, ValueKind};
+
+use super::connection_keys::{FTP_KEYS, TYPE};
+use super::connections::{self, ConnectionContext, ConnectionsFile};
+use super::errors::{ConfigErrors, ErrorCollector};
+use super::ini::{self, IniSection};
+use super::load::FilesInUse;
 use super::obscure::reveal;
+use super::rclone_keys::RCLONE_ONLY_KEYS;
 
 /// What an encrypted rclone.conf begins with, after its remark.
 const ENCRYPTED: &str = "RCLONE_ENCRYPT_V";
@@ -23,7 +26,7 @@ pub enum ImportError {
     )]
     Encrypted(String),
     #[error("{0}")]
-    Mistakes(#[from] ConfigErrors),
+    Errors(#[from] ConfigErrors),
 }
 
 /// What was taken over.
@@ -54,9 +57,9 @@ pub fn import_rclone(text: &str, path: &str, user: &str) -> Result<RcloneImport,
     if text.lines().any(|line| line.trim_start().starts_with(ENCRYPTED)) {
         return Err(ImportError::Encrypted(path.to_owned()));
     }
-    let mut mistakes = Mistakes::default();
-    let mut sections: Vec<(String, Section)> = ini::read(text, path, &mut mistakes).into_iter().collect();
-    mistakes.or(())?;
+    let mut errors = ErrorCollector::default();
+    let mut sections: Vec<(String, IniSection)> = ini::read(text, path, &mut errors).into_iter().collect();
+    errors.or(())?;
     sections.sort_by_key(|(_, section)| section.line);
     let mut imported = RcloneImport::default();
     for (name, section) in sections {
@@ -65,8 +68,8 @@ pub fn import_rclone(text: &str, path: &str, user: &str) -> Result<RcloneImport,
     Ok(imported)
 }
 
-fn take(name: &str, section: &Section, path: &str, user: &str, imported: &mut RcloneImport) {
-    match value(section, TYPE.path) {
+fn take(name: &str, section: &IniSection, path: &str, user: &str, imported: &mut RcloneImport) {
+    match value(section, TYPE) {
         Some("ftp") => {}
         Some(other) => {
             return imported.notes.push(format!("[{name}] is left out: its type is {other}, not ftp"));
@@ -75,36 +78,34 @@ fn take(name: &str, section: &Section, path: &str, user: &str, imported: &mut Rc
     }
     let text = ftp(name, section, user, &mut imported.notes);
     // What a pod would refuse at its start is not put into its file.
-    let mut mistakes = Mistakes::default();
-    let file = File { path, text: Some(&text), had_connections: false, needs_directories: true };
-    connections::read(&file, Vec::new(), MAX_SESSIONS, &mut mistakes);
-    match mistakes.or(()) {
+    let mut errors = ErrorCollector::default();
+    let file = ConnectionsFile { path, text: Some(&text), had_connections: false };
+    let context = ConnectionContext { path, max_sessions: MAX_SESSIONS, files: &FilesInUse::All };
+    connections::read_text(&file, &context, &mut errors);
+    match errors.or(()) {
         Ok(()) => imported.sections.push((name.to_owned(), text)),
         Err(errors) => {
-            let whys: Vec<String> = errors
-                .mistakes()
-                .iter()
-                .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
-                .collect();
+            let whys: Vec<String> =
+                errors.errors().iter().map(|error| format!("{}: {}", error.key, error.problem)).collect();
             imported.notes.push(format!("[{name}] is left out: {}", whys.join("; ")));
             imported.refused.push(name.to_owned());
         }
     }
 }
 
-fn value<'a>(section: &'a Section, key: &str) -> Option<&'a str> {
-    match &section.entries.get(key)?.said {
-        Said::One(text) => Some(text.trim()),
+fn value<'a>(section: &'a IniSection, key: &str) -> Option<&'a str> {
+    match &section.values.get(key)?.kind {
+        ValueKind::String(text) => Some(text.trim()),
         _ => None,
     }
 }
 
-fn ftp(name: &str, section: &Section, user: &str, notes: &mut Vec<String>) -> String {
+fn ftp(name: &str, section: &IniSection, user: &str, notes: &mut Vec<String>) -> String {
     let mut text = format!("[{name}]\ntype = ftp\n");
     let mut line = |key: &str, value: &str| {
         let _ = writeln!(text, "{key} = {value}");
     };
-    for key in FTP.iter().filter(|key| key.is_rclones && key.path != TYPE.path) {
+    for key in FTP_KEYS.iter().filter(|key| key.is_rclones && key.path != TYPE) {
         match value(section, key.path) {
             Some(value) => line(key.path, value),
             None if key.path == "user" => {
@@ -125,21 +126,20 @@ fn ftp(name: &str, section: &Section, user: &str, notes: &mut Vec<String>) -> St
             line("obscured_pass", pass);
         }
     }
-    for (key, entry) in &section.entries {
-        left_out(name, key, entry, notes);
+    for (key, value) in &section.values {
+        left_out(name, key, value, notes);
     }
     text
 }
 
 /// Tells of a key that is not taken over, unless leaving it out changes nothing.
-fn left_out(name: &str, key: &str, entry: &Entry, notes: &mut Vec<String>) {
-    if key == "pass" || FTP.iter().any(|known| known.is_rclones && known.path == key) {
+fn left_out(name: &str, key: &str, value: &Value, notes: &mut Vec<String>) {
+    if key == "pass" || FTP_KEYS.iter().any(|known| known.is_rclones && known.path == key) {
         return;
     }
-    match FOREIGN.iter().find(|foreign| foreign.name == key) {
-        Some(Foreign { taken: Taken::Any, .. }) => {}
-        Some(foreign) if connections::is_harmless(foreign, entry) => {}
-        Some(foreign) => notes.push(format!("[{name}] {key} is left out: {}", foreign.note)),
+    match RCLONE_ONLY_KEYS.iter().find(|known| known.name == key) {
+        Some(known) if known.is_harmless(value) => {}
+        Some(known) => notes.push(format!("[{name}] {key} is left out: {}", known.note)),
         // Its value is not shown: a misspelt key may hold a password.
         None => notes.push(format!("[{name}] {key} is left out: nothing here knows it")),
     }
@@ -150,9 +150,9 @@ fn left_out(name: &str, key: &str, entry: &Entry, notes: &mut Vec<String>) {
 /// # Errors
 /// Its mistakes.
 pub fn section_names(text: &str, path: &str) -> Result<Vec<String>, ConfigErrors> {
-    let mut mistakes = Mistakes::default();
-    let names = ini::read(text, path, &mut mistakes).into_keys().collect();
-    mistakes.or(names)
+    let mut errors = ErrorCollector::default();
+    let names = ini::read(text, path, &mut errors).into_keys().collect();
+    errors.or(names)
 }
 
 #[cfg(test)]
@@ -206,6 +206,6 @@ mod tests {
     #[test]
     fn what_is_no_ini_is_a_mistake_with_its_line() {
         let error = import_rclone("[a]\nwhat is this\n", "rclone.conf", "u").unwrap_err();
-        assert!(error.to_string().contains("line 2"), "{error}");
+        assert!(error.to_string().contains("rclone.conf:2:"), "{error}");
     }
 }

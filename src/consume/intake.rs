@@ -24,10 +24,11 @@ use super::group::Group;
 use super::halts::Halts;
 use super::rebalance::{Changed, Rebalances, list_of};
 use super::watch::Watch;
-use crate::dispatch::{Admission, Budget, Whereabouts};
+use crate::admission::{Admission, TaskBudget};
+use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
-use crate::insight::Partitions;
-use crate::metrics::{Metrics, Rebalanced};
+use crate::insight::PartitionBoard;
+use crate::metrics::{Metrics, RebalanceEvent};
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
 
@@ -50,9 +51,9 @@ pub trait Downstream: Send {
     fn withdraw(&self) -> Vec<Origin>;
     /// Nothing more is taken in of these partitions until the records at these offsets are answered: whatever
     /// holds one up and can wait elsewhere is to wait there.
-    fn relieve(&self, stuck: &[(TopicPartition, i64)]);
+    fn unblock(&self, stuck: &[(TopicPartition, i64)]);
     /// Where the task of this record is; `None` where its answer is on its way to Kafka.
-    fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts>;
+    fn task_status(&self, origin: &Origin) -> Option<TaskStatus>;
 }
 
 /// What the thread needs.
@@ -63,14 +64,14 @@ pub struct Consume {
     /// Where deferred tasks come from, besides.
     pub retry: Option<RetryIntake>,
     pub offsets: Arc<Offsets>,
-    pub budget: Budget,
+    pub budget: TaskBudget,
     /// A task held for longer is logged.
     pub slow_task: Duration,
     pub downstream: Box<dyn Downstream>,
     pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     /// Where the partitions are shown.
-    pub partitions: Partitions,
+    pub partitions: PartitionBoard,
 }
 
 impl std::fmt::Debug for Consume {
@@ -325,8 +326,11 @@ impl Loop {
                 self.halts.lift(at, &self.parts.health);
                 self.parts.metrics.forget_partition(&at.topic, at.partition);
             }
-            metrics.rebalanced(Rebalanced::Assigned, assigned.len());
-            metrics.rebalanced(if lost { Rebalanced::Lost } else { Rebalanced::Revoked }, released.len());
+            metrics.rebalanced(RebalanceEvent::Assigned, assigned.len());
+            metrics.rebalanced(
+                if lost { RebalanceEvent::Lost } else { RebalanceEvent::Revoked },
+                released.len(),
+            );
             for (at, why) in halted {
                 self.halts.halt(at, why, &self.parts.health);
             }
@@ -365,7 +369,7 @@ impl Loop {
         }
         self.parts.metrics.partitions(owned.len(), self.paused.len());
         self.parts.metrics.held(budget.tasks(), budget.bytes());
-        self.relieve(&owned);
+        self.unblock(&owned);
         self.pass_over_ends(&owned);
         let standing = (&self.paused, &self.halts);
         self.watch.look(&owned, standing, &*self.parts.downstream, &self.parts.metrics);
@@ -381,7 +385,7 @@ impl Loop {
         self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER
     }
 
-    fn relieve(&mut self, owned: &[PartitionState]) {
+    fn unblock(&mut self, owned: &[PartitionState]) {
         if self.last_relief.is_some_and(|last| last.elapsed() < RELIEF) {
             return;
         }
@@ -390,7 +394,7 @@ impl Loop {
         let stuck: Vec<_> = stuck.filter_map(|state| Some((state.at.clone(), state.low_water?))).collect();
         if !stuck.is_empty() {
             self.last_relief = Some(Instant::now());
-            self.parts.downstream.relieve(&stuck);
+            self.parts.downstream.unblock(&stuck);
         }
     }
 

@@ -4,12 +4,9 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use tokio::time::Instant;
-
-use super::Shared;
-use super::line::Duty;
-use super::queue::Entry;
+use super::DispatcherInner;
+use super::connection_queue::WorkerSlot;
+use super::queued_task::QueuedTask;
 use super::task_executor::TaskExecutor;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::pool::SessionConnector;
@@ -20,11 +17,11 @@ pub(super) struct PipelinedTasks<P> {
     /// What is open on the session itself.
     pub pipeline: P,
     /// The task before: it is renamed with the end of the one that is running.
-    pub rename_pending: Option<Box<Entry>>,
+    pub rename_pending: Option<Box<QueuedTask>>,
     /// How that ended.
     pub previous_ended: Option<Result<TransferredFile, TransferError>>,
     /// The next task, whose try has begun.
-    pub next: Option<Box<Entry>>,
+    pub next: Option<Box<QueuedTask>>,
 }
 
 impl<P: Default> Default for PipelinedTasks<P> {
@@ -35,11 +32,11 @@ impl<P: Default> Default for PipelinedTasks<P> {
 
 /// The queue's next task, as a transfer takes it.
 pub(super) struct NextInQueue<'a, C: SessionConnector, T> {
-    pub shared: &'a Arc<Shared<C, T>>,
-    pub duty: &'a mut Duty,
+    pub shared: &'a Arc<DispatcherInner<C, T>>,
+    pub slot: &'a mut WorkerSlot,
     /// The task is tried for the first time, and the session need not be given up after it.
     pub may_pipeline: bool,
-    pub next: &'a mut Option<Box<Entry>>,
+    pub next: &'a mut Option<Box<QueuedTask>>,
     pub previous_ended: &'a mut Option<Result<TransferredFile, TransferError>>,
 }
 
@@ -52,35 +49,14 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> NextTask for NextInQueue<
         if !self.may_pipeline || self.next.is_some() {
             return None;
         }
-        *self.next = self.shared.take_for(self.duty);
+        *self.next = self.shared.take(self.slot);
         // One that is tried again runs alone.
-        let entry = self.next.as_ref().filter(|entry| entry.tries.is_first())?;
-        Some(entry.request())
+        let queued = self.next.as_ref().filter(|queued| queued.tries.is_first())?;
+        Some(queued.request())
     }
 
     fn previous_ended(&mut self, ended: Result<TransferredFile, TransferError>) {
         *self.previous_ended = Some(ended);
-    }
-}
-
-impl<C: SessionConnector, T: TaskExecutor<C::Session>> Shared<C, T> {
-    /// The line's next task whose answer is wanted and whose deadline is not over; its try begins.
-    pub(super) fn take_for(self: &Arc<Self>, duty: &mut Duty) -> Option<Box<Entry>> {
-        loop {
-            let mut entry = duty.take(Instant::now())?;
-            if !entry.job.record.lease.may_begin() {
-                duty.finish(&entry);
-                self.withdrawn(entry);
-                continue;
-            }
-            if let Some(failure) = entry.past_deadline(Timestamp::now()) {
-                duty.finish(&entry);
-                self.answer(entry, Err(failure));
-                continue;
-            }
-            self.begin(&mut entry);
-            return Some(entry);
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
-use crate::insight::Gauge;
+use crate::insight::ProgressGauge;
 use crate::task::Task;
 use crate::transfer::{
     LocalFiles, NextTask, ResumeState, TransferError, TransferExecutor, TransferProgress, TransferRequest,
@@ -29,7 +29,7 @@ pub trait TaskExecutor<S>: Send + Sync + 'static {
         &self,
         session: &mut S,
         pipeline: &mut Self::Pipeline,
-        request: (TransferRequest<'_>, &Gauge),
+        request: (TransferRequest<'_>, &ProgressGauge),
         kept: &mut ResumeState,
         next_task: &mut dyn NextTask,
         cancel: &CancellationToken,
@@ -70,7 +70,7 @@ impl TaskExecutor<Session> for TransferExecutor {
         &self,
         session: &mut Session,
         pipeline: &mut UploadPipeline,
-        request: (TransferRequest<'_>, &Gauge),
+        request: (TransferRequest<'_>, &ProgressGauge),
         kept: &mut ResumeState,
         next_task: &mut dyn NextTask,
         cancel: &CancellationToken,

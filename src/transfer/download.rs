@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use crate::failure::{Code, TryError};
 use crate::ftp::{DataEnd, DownloadStream, Session, SizeReply};
-use crate::insight::Phase;
+use crate::insight::TransferPhase;
 use crate::storage::{DownloadStart, PublishMetadata, TempFile};
 use crate::task::{After, Operation, Task, Verify};
 
@@ -103,7 +103,7 @@ async fn fetch(
         download.abort().await;
         return Err(distrusting_rest(session, &check, stopped));
     }
-    context.gauge.enter(Phase::Finish);
+    context.gauge.enter(TransferPhase::Finish);
     let end = finish(download, context, pipeline).await?;
     match verified(session, context, file, promised, end, &mut check).await {
         Ok(()) => Ok(check),

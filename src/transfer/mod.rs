@@ -50,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 use crate::digest::Algorithm;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
-use crate::insight::Gauge;
+use crate::insight::ProgressGauge;
 use crate::metrics::Metrics;
 use crate::outcome::Facts;
 use crate::record::Record;
@@ -155,7 +155,7 @@ impl TransferExecutor {
         cancel: &CancellationToken,
     ) -> Result<TransferredFile, TransferError> {
         let mut pipeline = UploadPipeline::default();
-        let gauge = Gauge::default();
+        let gauge = ProgressGauge::default();
         let files = self.files(&task.local);
         let request = TransferRequest { task, record, files: &files };
         let mut next_task = NoNextTask;
@@ -183,7 +183,7 @@ impl TransferExecutor {
         &self,
         session: &mut Session,
         pipeline: &mut UploadPipeline,
-        (request, gauge): (TransferRequest<'_>, &Gauge),
+        (request, gauge): (TransferRequest<'_>, &ProgressGauge),
         kept: &mut ResumeState,
         next_task: &mut dyn NextTask,
         cancel: &CancellationToken,
@@ -284,7 +284,7 @@ struct TransferContext<'a> {
     hash: Option<Algorithm>,
     metrics: &'a Metrics,
     /// How far it is, for whoever asks.
-    gauge: &'a Gauge,
+    gauge: &'a ProgressGauge,
     stop: &'a StopSignal<'a>,
     /// On the server.
     orphans: SharedOrphanTracker,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::Stdio;
 
-use ftp_pooler::config::ConfigSources;
+use ftp_pooler::config::{ConfigSources, FilesInUse};
 
 use crate::files::{Files, RIGHT_CONNECTIONS, loaded, program};
 
@@ -73,25 +73,29 @@ connections:
     pass: (set)
     tls: false
     explicit_tls: false
+    no_check_certificate: false
+    tls_ca: null
+    tls_pin: null
     disable_tls13: false
-    trusted: \"the system's authorities\"
     passive: true
+    active_address: null
+    active_ports: null
     pasv_address: control
-    socks_proxy: null
-    http_proxy: null
-    source_address: null
-    keepalive: 1m
-    path_root: null
     disable_epsv: false
     disable_utf8: false
     charset: utf-8
     encoding: null
     writing_mdtm: false
+    path_root: null
+    socks_proxy: null
+    http_proxy: null
+    source_address: null
+    keepalive: 1m
     max_sessions: 10
-    idle_timeout: null
     max_session_age: null
-    rename_over: auto
     max_session_transfers: 0
+    idle_timeout: null
+    rename_over: auto
     resume: true
     max_file_size: 1Ti
     min_rate: 64
@@ -152,7 +156,7 @@ fn the_configurations_debug_form_shows_no_secret() {
         connections: None,
         environment: vec![("K".into(), "hunter2".into())],
         property: |_, _| None,
-        needs_directories: true,
+        files: FilesInUse::All,
     };
     write!(shown, "{sources:?}").unwrap();
     assert!(!shown.contains("hunter2"), "{shown}");

@@ -63,8 +63,14 @@ fn what_is_wrong_when_it_is_read_again_has_its_line_and_the_files_that_may_mend_
     fs::write(files.connections(), ini).unwrap();
     let reread = before.reread(&sources);
     let errors = reread.config.unwrap_err().to_string();
-    assert!(errors.contains("[remote-ftp] hots: unknown key; did you mean host? (line 6)"), "{errors}");
-    assert!(errors.contains("missing` cannot be read") && errors.contains("(line 11)"), "{errors}");
+    assert!(
+        errors.contains("connections.ini:6: [remote-ftp] hots: unknown key; did you mean host?"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("connections.ini:11: ") && errors.contains("missing` cannot be read"),
+        "{errors}"
+    );
     assert!(reread.files.contains(&missing) && reread.files.contains(&files.connections()));
     fs::remove_file(files.connections()).unwrap();
     let reread = before.reread(&sources);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ftp_pooler::insight::Gauge;
+use ftp_pooler::insight::ProgressGauge;
 use ftp_pooler::transfer::{
     LocalFiles, NextTask, ResumeState, TransferProgress, TransferRequest, UploadPipeline,
 };
@@ -74,7 +74,7 @@ impl Lane<'_> {
             let files = &self.rig.transfer.files("local");
             let mut next_task =
                 NextOfRest { waiting: &mut self.waiting, files, next: None, ended: None, may_pipeline };
-            let gauge = Gauge::default();
+            let gauge = ProgressGauge::default();
             let run = self.rig.transfer.run_pipelined(
                 &mut session,
                 &mut pipeline,

@@ -16,7 +16,7 @@ use ftp_pooler::config::{
 };
 use ftp_pooler::failure::{Remedy, TryError};
 use ftp_pooler::ftp::{ServerProfile, Session};
-use ftp_pooler::insight::Gauge;
+use ftp_pooler::insight::ProgressGauge;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
@@ -269,7 +269,7 @@ impl Rig {
             let mut next_task =
                 NextOfRest { tasks: &mut tasks, files: &files, next: None, ended: &mut ended };
             let cancel = CancellationToken::new();
-            let (gauge, mut kept) = (Gauge::default(), ResumeState::default());
+            let (gauge, mut kept) = (ProgressGauge::default(), ResumeState::default());
             let this = (TransferRequest { task: &task, record: &record, files: &files }, &gauge);
             let run = self
                 .transfer

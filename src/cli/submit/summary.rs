@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::mistakes::{Mistake, Mistakes};
-use super::send::{Ended, Run};
-use super::tally::Named;
-use crate::cli::output::{Output, bytes, count, note, one_line, print, print_json, rate, time};
+use super::answer_tally::FailureLine;
+use super::input_errors::{InputError, InputErrors};
+use super::send::{SendEnd, SubmitRun};
+use crate::cli::output::{OutputFormat, bytes, count, note, one_line, print, print_json, rate, time};
 use crate::cli::{EXIT_DATA, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_OPEN};
 
 /// Failures that the table for people names.
@@ -16,20 +16,20 @@ const SHOWN: usize = 10;
 
 /// As `--output json` prints it.
 #[derive(Debug, Serialize)]
-pub(super) struct Summary<'a> {
+pub(super) struct SubmitSummary<'a> {
     /// Records that Kafka has.
     sent: u64,
     /// Lines or files that make no task.
     wrong: u64,
-    mistakes: &'a [Mistake],
+    mistakes: &'a [InputError],
     #[serde(skip_serializing_if = "Option::is_none")]
-    answers: Option<Answered<'a>>,
+    answers: Option<AnsweredCounts<'a>>,
     #[serde(skip)]
     to_send: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct Answered<'a> {
+struct AnsweredCounts<'a> {
     completed: u64,
     failed: u64,
     open: u64,
@@ -37,25 +37,25 @@ struct Answered<'a> {
     seconds: f64,
     failures_by_code: &'a BTreeMap<String, u64>,
     /// The first hundred.
-    failures: &'a [Named],
+    failures: &'a [FailureLine],
     /// The first twenty.
     open_task_ids: Vec<String>,
 }
 
-impl<'a> Summary<'a> {
-    pub fn nothing_sent(mistakes: &'a Mistakes) -> Summary<'a> {
-        Summary { sent: 0, wrong: mistakes.count, mistakes: &mistakes.named, answers: None, to_send: 0 }
+impl<'a> SubmitSummary<'a> {
+    pub fn nothing_sent(mistakes: &'a InputErrors) -> SubmitSummary<'a> {
+        SubmitSummary { sent: 0, wrong: mistakes.count, mistakes: &mistakes.named, answers: None, to_send: 0 }
     }
 
     pub fn of(
-        run: &'a Run,
+        run: &'a SubmitRun,
         to_send: u64,
-        mistakes: &'a Mistakes,
+        mistakes: &'a InputErrors,
         has_waited: bool,
         open_task_ids: Vec<String>,
-    ) -> Summary<'a> {
+    ) -> SubmitSummary<'a> {
         let tally = &run.tally;
-        let answers = has_waited.then(|| Answered {
+        let answers = has_waited.then(|| AnsweredCounts {
             completed: tally.completed,
             failed: tally.failed,
             open: tally.open(),
@@ -65,14 +65,14 @@ impl<'a> Summary<'a> {
             failures: &tally.named,
             open_task_ids,
         });
-        Summary { sent: run.sent, wrong: mistakes.count, mistakes: &mistakes.named, answers, to_send }
+        SubmitSummary { sent: run.sent, wrong: mistakes.count, mistakes: &mistakes.named, answers, to_send }
     }
 
-    pub fn print(&self, output: Output) {
+    pub fn print(&self, output: OutputFormat) {
         match output {
-            Output::Json => print_json(self),
-            Output::Table if self.sent > 0 => self.tell(),
-            Output::Table => {}
+            OutputFormat::Json => print_json(self),
+            OutputFormat::Table if self.sent > 0 => self.tell(),
+            OutputFormat::Table => {}
         }
     }
 
@@ -110,14 +110,14 @@ impl<'a> Summary<'a> {
         }
     }
 
-    pub fn exit_code(&self, ended: Ended) -> u8 {
+    pub fn exit_code(&self, ended: SendEnd) -> u8 {
         let failed = self.answers.as_ref().map_or(0, |answers| answers.failed);
         match ended {
-            Ended::Interrupted => EXIT_INTERRUPTED,
-            Ended::TimedOut => EXIT_OPEN,
-            Ended::Done if self.wrong > 0 => EXIT_DATA,
-            Ended::Done if failed > 0 => EXIT_FAILURE,
-            Ended::Done => EXIT_OK,
+            SendEnd::Interrupted => EXIT_INTERRUPTED,
+            SendEnd::TimedOut => EXIT_OPEN,
+            SendEnd::Done if self.wrong > 0 => EXIT_DATA,
+            SendEnd::Done if failed > 0 => EXIT_FAILURE,
+            SendEnd::Done => EXIT_OK,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::io;
 
 use jiff::Timestamp;
 
-use super::filter::{Filter, Found};
-use super::places::{Connection, Place, beneath};
+use super::filter::{FileFilter, ListedSource};
+use super::task_builder::{Location, LocationConnection, beneath};
 use crate::config::{FtpConnection, LocalConnection};
 use crate::failure::{Code, TryError};
 use crate::ftp::{EntryKind, ListedEntry, Session, SizeReply, UnreadLine};
@@ -70,7 +70,7 @@ impl WalkError {
 
 /// What was seen on the way.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct WalkSummary {
     pub files: u64,
     pub directories: u64,
     /// The source is one file.
@@ -80,7 +80,7 @@ pub(super) struct Seen {
     pub passed_count: u64,
 }
 
-impl Seen {
+impl WalkSummary {
     fn pass(&mut self, what: String) {
         self.passed_count += 1;
         if self.passed.len() < NAMED {
@@ -90,66 +90,67 @@ impl Seen {
 }
 
 /// Takes a file, and whether the source is this one file.
-type Take<'a> = dyn FnMut(&Found, bool) -> io::Result<()> + 'a;
+type TakeFile<'a> = dyn FnMut(&ListedSource, bool) -> io::Result<()> + 'a;
 
 /// Hands every file of `source` that `filter` takes to `take`.
 ///
 /// # Errors
 /// The source is not there, or could not be listed to its end.
 pub(super) async fn walk(
-    source: &Place,
+    source: &Location,
     is_recursive: bool,
-    filter: &Filter,
-    take: &mut Take<'_>,
-) -> Result<Seen, WalkError> {
-    let mut walk = Walk { filter, is_recursive, take, seen: Seen::default(), waiting: VecDeque::new() };
+    filter: &FileFilter,
+    take: &mut TakeFile<'_>,
+) -> Result<WalkSummary, WalkError> {
+    let mut walk =
+        DirectoryWalk { filter, is_recursive, take, seen: WalkSummary::default(), waiting: VecDeque::new() };
     match &source.connection {
-        Connection::Ftp(ftp) => {
+        LocationConnection::Ftp(ftp) => {
             let failed = |error| WalkError::Ftp { connection: ftp.name.clone(), error };
             walk.server(ftp, source).await.map_err(|error| match error {
-                Broken::Try(error) => failed(error),
-                Broken::Walk(error) => error,
+                WalkFailure::Try(error) => failed(error),
+                WalkFailure::Walk(error) => error,
             })?;
         }
-        Connection::Local(local) => walk.local(local, source).await?,
+        LocationConnection::Local(local) => walk.local(local, source).await?,
     }
     Ok(walk.seen)
 }
 
-struct Walk<'a, 't> {
-    filter: &'a Filter,
+struct DirectoryWalk<'a, 't> {
+    filter: &'a FileFilter,
     is_recursive: bool,
-    take: &'a mut Take<'t>,
-    seen: Seen,
+    take: &'a mut TakeFile<'t>,
+    seen: WalkSummary,
     /// Beneath the source, with their depth.
     waiting: VecDeque<(String, usize)>,
 }
 
-enum Broken {
+enum WalkFailure {
     Try(TryError),
     Walk(WalkError),
 }
 
-impl From<TryError> for Broken {
+impl From<TryError> for WalkFailure {
     fn from(error: TryError) -> Self {
-        Broken::Try(error)
+        WalkFailure::Try(error)
     }
 }
 
-impl From<WalkError> for Broken {
+impl From<WalkError> for WalkFailure {
     fn from(error: WalkError) -> Self {
-        Broken::Walk(error)
+        WalkFailure::Walk(error)
     }
 }
 
-impl From<io::Error> for Broken {
+impl From<io::Error> for WalkFailure {
     fn from(error: io::Error) -> Self {
-        Broken::Walk(error.into())
+        WalkFailure::Walk(error.into())
     }
 }
 
-impl Walk<'_, '_> {
-    fn file(&mut self, found: &Found, is_single: bool) -> io::Result<()> {
+impl DirectoryWalk<'_, '_> {
+    fn file(&mut self, found: &ListedSource, is_single: bool) -> io::Result<()> {
         self.seen.files += 1;
         if is_single || self.filter.takes(found) { (self.take)(found, is_single) } else { Ok(()) }
     }
@@ -172,14 +173,18 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    async fn server(&mut self, connection: &FtpConnection, source: &Place) -> Result<(), Broken> {
+    async fn server(&mut self, connection: &FtpConnection, source: &Location) -> Result<(), WalkFailure> {
         let mut session = Session::open(connection).await?;
         if !source.is_directory()
             && let SizeReply::Bytes(bytes) = session.size(&on_server(connection, &source.path)?).await?
         {
             self.seen.is_single = true;
-            let found =
-                Found { path: name_of(&source.path), size: Some(bytes), modified: None, is_exact: false };
+            let found = ListedSource {
+                path: name_of(&source.path),
+                size: Some(bytes),
+                modified: None,
+                is_exact: false,
+            };
             self.file(&found, true)?;
             session.close().await;
             return Ok(());
@@ -193,10 +198,10 @@ impl Walk<'_, '_> {
                 tries += 1;
                 let before = self.seen.files;
                 let listed = self.server_directory(connection, &mut session, &path, &directory, depth).await;
-                let Err(Broken::Try(error)) = listed else { break listed? };
+                let Err(WalkFailure::Try(error)) = listed else { break listed? };
                 // Half a directory cannot be taken back, and is not listed twice.
                 if tries >= TRIES || session.is_usable() || self.seen.files > before {
-                    return Err(Broken::Try(error));
+                    return Err(WalkFailure::Try(error));
                 }
                 session = Session::open(connection).await?;
             }
@@ -213,7 +218,7 @@ impl Walk<'_, '_> {
         path: &str,
         directory: &str,
         depth: usize,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), WalkFailure> {
         let mut links = Vec::new();
         let mut failed: Option<WalkError> = None;
         let listing = on_server(connection, path)?;
@@ -227,14 +232,14 @@ impl Walk<'_, '_> {
             })
             .await?;
         if let Some(error) = failed {
-            return Err(Broken::Walk(error));
+            return Err(WalkFailure::Walk(error));
         }
         // Whether a symlink is a file only RETR or SIZE can tell.
         for ListedEntry { name, modified, .. } in links {
             let relative = beneath(directory, &name);
             match session.size(&on_server(connection, &beneath(path, &name))?).await? {
                 SizeReply::Bytes(bytes) => {
-                    let found = Found {
+                    let found = ListedSource {
                         path: relative,
                         size: Some(bytes),
                         modified: modified.map(|modified| modified.at),
@@ -271,7 +276,7 @@ impl Walk<'_, '_> {
             EntryKind::File => {
                 let modified = entry.modified.map(|modified| modified.at);
                 let is_exact = entry.modified.is_some_and(|modified| modified.is_exact);
-                self.file(&Found { path, size: entry.size, modified, is_exact }, false)?;
+                self.file(&ListedSource { path, size: entry.size, modified, is_exact }, false)?;
             }
             EntryKind::Link if links.len() < MAX_LINKS => links.push(entry),
             EntryKind::Link | EntryKind::Other => self.seen.pass(format!("{path}: no file")),
@@ -279,7 +284,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    async fn local(&mut self, connection: &LocalConnection, source: &Place) -> Result<(), WalkError> {
+    async fn local(&mut self, connection: &LocalConnection, source: &Location) -> Result<(), WalkError> {
         let failed = |error| WalkError::Local { connection: connection.name.clone(), error };
         let storage = LocalStorage::open(connection).map_err(failed)?;
         if !source.is_directory() {
@@ -311,8 +316,8 @@ impl Walk<'_, '_> {
     }
 }
 
-fn found(path: String, bytes: u64, modified: std::time::SystemTime) -> Found {
-    Found { path, size: Some(bytes), modified: Timestamp::try_from(modified).ok(), is_exact: true }
+fn found(path: String, bytes: u64, modified: std::time::SystemTime) -> ListedSource {
+    ListedSource { path, size: Some(bytes), modified: Timestamp::try_from(modified).ok(), is_exact: true }
 }
 
 fn name_of(path: &str) -> String {

@@ -1,6 +1,7 @@
 //! A dispatcher on fake servers, with a fake executor that does what each task's script says.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::*;
-use crate::failure::{Code, Remedy};
-use crate::insight::Gauge;
+use crate::failure::{Code, Failure, Remedy};
+use crate::insight::ProgressGauge;
 use crate::offsets::Lease;
+use crate::outcome::{Outcome, Verdict};
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{Operation, Options, Verify};
@@ -74,7 +76,7 @@ impl TaskExecutor<FakeSession> for FakeExecutor {
         &self,
         session: &mut FakeSession,
         (): &mut (),
-        (TransferRequest { task, record, files }, gauge): (TransferRequest<'_>, &Gauge),
+        (TransferRequest { task, record, files }, gauge): (TransferRequest<'_>, &ProgressGauge),
         _: &mut ResumeState,
         _: &mut dyn NextTask,
         cancel: &CancellationToken,
@@ -135,14 +137,14 @@ pub struct Rig {
     pub dispatcher: Dispatcher<FakeServers, FakeExecutor>,
     pub pool: SessionPool<FakeServers>,
     pub servers: FakeServers,
-    pub budget: Budget,
-    pub deferral: Deferral,
-    pub failures: Failures,
+    pub budget: TaskBudget,
+    pub deferral: DeferralPolicy,
+    pub failures: RecentFailures,
     executor: FakeExecutor,
-    answers: mpsc::Receiver<Answered>,
+    answers: mpsc::Receiver<AdmittedOutcome>,
 }
 
-impl Job {
+impl SubmittedTask {
     /// Of a job that nobody has seen yet.
     pub fn task_mut(&mut self) -> &mut Task {
         Arc::make_mut(&mut self.task)
@@ -152,7 +154,7 @@ impl Job {
 impl Rig {
     /// Nothing can be deferred, as if the retry topic were not there.
     pub fn new(pod: usize, connections: &[(&str, usize)]) -> Self {
-        Rig::with_budget(Budget::new(20_000, usize::MAX), pod, connections)
+        Rig::with_budget(TaskBudget::new(20_000, usize::MAX), pod, connections)
     }
 
     pub fn deferring(pod: usize, connections: &[(&str, usize)]) -> Self {
@@ -161,7 +163,7 @@ impl Rig {
         rig
     }
 
-    pub fn with_budget(budget: Budget, pod: usize, connections: &[(&str, usize)]) -> Self {
+    pub fn with_budget(budget: TaskBudget, pod: usize, connections: &[(&str, usize)]) -> Self {
         let servers = FakeServers::default();
         let connections: Vec<_> = connections.iter().map(|(name, cap)| connection(name, *cap)).collect();
         let pool = SessionPool::new(&limits(pod), connections.clone(), servers.clone(), &Metrics::default());
@@ -175,14 +177,14 @@ impl Rig {
         };
         let executor = FakeExecutor { state: Arc::new(Mutex::new(state)) };
         let (sender, answers) = mpsc::channel(20_000);
-        let deferral = Deferral {
+        let deferral = DeferralPolicy {
             group: "group".into(),
             delay: Duration::from_secs(30),
             limit: Duration::from_secs(86_400),
             is_possible: Arc::default(),
         };
-        let failures = Failures::default();
-        let dispatcher = Dispatcher::new(Wiring {
+        let failures = RecentFailures::default();
+        let dispatcher = Dispatcher::new(DispatcherParts {
             pool: pool.clone(),
             executor: executor.clone(),
             connections,
@@ -236,10 +238,10 @@ impl Rig {
         self.executor.state.lock().unwrap().undone
     }
 
-    pub fn job(&self, connection: &str, task_id: &str) -> Job {
+    pub fn job(&self, connection: &str, task_id: &str) -> SubmittedTask {
         let admission = self.budget.admit(10);
         let (record, task) = (record(), task(connection, task_id));
-        Job { record: Box::new(record), task: Arc::new(task), hop: None, admission }
+        SubmittedTask { record: Box::new(record), task: Arc::new(task), hop: None, admission }
     }
 
     /// Submits tasks named `<connection>-<n>`.
@@ -247,7 +249,12 @@ impl Rig {
         self.submit_with(connection, numbers, |_| {});
     }
 
-    pub fn submit_with(&self, connection: &str, numbers: std::ops::Range<usize>, change: impl Fn(&mut Job)) {
+    pub fn submit_with(
+        &self,
+        connection: &str,
+        numbers: std::ops::Range<usize>,
+        change: impl Fn(&mut SubmittedTask),
+    ) {
         for n in numbers {
             let mut job = self.job(connection, &format!("{connection}-{n}"));
             change(&mut job);
@@ -273,8 +280,8 @@ impl Rig {
         std::iter::from_fn(|| self.answers.try_recv().ok()).map(|a| Answer::from(a.outcome)).collect()
     }
 
-    pub fn lanes(&self) -> usize {
-        self.dispatcher.shared.lanes.len()
+    pub fn workers(&self) -> usize {
+        self.dispatcher.shared.workers.len()
     }
 }
 
