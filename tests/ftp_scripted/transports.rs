@@ -44,7 +44,9 @@ async fn far(way: Way, script: Script) -> (Rig, Arc<ServerProfile>, Session) {
         script = script.file(&remote(way, Direction::Down, file), &content(file));
     }
     let mut rig = Rig::with(script).await;
-    rig.connection.timeouts = SessionTimeouts::all(Duration::from_secs(1));
+    // Many log in at once, with TLS, on a machine that may be busy; the faults come later.
+    let all = SessionTimeouts::all(Duration::from_secs(1));
+    rig.connection.timeouts = SessionTimeouts { greeting: PATIENCE, login: PATIENCE, ..all };
     if way.is_active() {
         rig.connection.network.data = DataConnectionMode::Active { announced: None, ports: None };
     }
