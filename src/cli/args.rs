@@ -17,7 +17,7 @@ use super::reference::{CompletionsArgs, ManArgs};
 use super::submit::SubmitArgs;
 use super::topics::TopicsArgs;
 use super::watch::WatchArgs;
-use crate::config::{ConfigSources, duration};
+use crate::config::{ConfigSources, FilesInUse, duration};
 use crate::kafka::property_problem;
 use service_kit::logging::{Filter, Format, InvalidFilter};
 
@@ -94,12 +94,22 @@ impl ConfigFiles {
         ConfigSources::new(self.config, self.connections, property_problem)
     }
 
-    /// [`ConfigFiles::sources`], for a command that touches no local file and uses the secrets of these connections only: no
-    /// `base_path` and no other secret's file need exist.
+    /// [`ConfigFiles::sources`], for a command that touches no local file and uses no secret in a file of its own but
+    /// those of these connections: no other file that the configuration names need exist.
     #[must_use]
-    pub fn without_files(&self, connections: Vec<String>) -> ConfigSources {
-        ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem)
-            .without_files(connections)
+    pub fn for_connections(&self, connections: Vec<String>) -> ConfigSources {
+        self.with_secrets(FilesInUse::Secrets { connections, api_token: false })
+    }
+
+    /// [`ConfigFiles::sources`], for a command that asks pods, and uses no secret in a file of its own but the API's token.
+    #[must_use]
+    pub fn for_api(&self) -> ConfigSources {
+        self.with_secrets(FilesInUse::Secrets { connections: Vec::new(), api_token: true })
+    }
+
+    fn with_secrets(&self, files: FilesInUse) -> ConfigSources {
+        let sources = ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem);
+        ConfigSources { files, ..sources }
     }
 }
 

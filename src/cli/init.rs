@@ -112,8 +112,8 @@ Examples:
 Exit codes:
    0  all is well
    1  a file cannot be read or written
-  65  rclone.conf is encrypted or broken, an FTP remote in it has a mistake (the others are taken over), or --only
-      names one that cannot be taken over";
+  65  rclone.conf is encrypted, an FTP remote or one of its keys was left out (each is named, the rest is imported), or
+      --only names one that cannot be imported";
 
 /// Takes rclone's FTP remotes over.
 pub(super) fn import(args: &ImportArgs) -> Result<u8, CommandError> {
@@ -146,8 +146,9 @@ pub(super) fn import(args: &ImportArgs) -> Result<u8, CommandError> {
         None => print_sections(&imported.sections),
         Some(into) => add(&imported.sections, into)?,
     }
-    let refused = imported.refused.iter().any(|name| args.only.is_empty() || args.only.contains(name));
-    Ok(if refused { EXIT_DATA } else { EXIT_OK })
+    let mut left_out = imported.refused.iter().chain(&imported.incomplete);
+    let is_incomplete = left_out.any(|name| args.only.is_empty() || args.only.contains(name));
+    Ok(if is_incomplete { EXIT_DATA } else { EXIT_OK })
 }
 
 fn print_sections(sections: &[(String, String)]) {

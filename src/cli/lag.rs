@@ -198,7 +198,7 @@ enum TopicKind {
 
 /// Prints the lag. Returns the exit code.
 pub(super) fn lag(args: &LagArgs) -> Result<u8, CommandError> {
-    let config = Config::load(&args.files.without_files(Vec::new()))?;
+    let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let lag = look(&config, args.limit)?;
     match args.output {
         OutputFormat::Json => print_json(&lag),

@@ -96,6 +96,9 @@ fn run_pod(files: ConfigFiles, log: &LogOptions) -> Result<u8, CommandError> {
     let sources = files.sources();
     let config = Config::load(&sources)?;
     let _guard = logging::init(log.log_format, &filter, crate::LOG_POLICY)?;
+    for warning in config.warnings(&sources) {
+        tracing::warn!(event = "config_exposed", "{warning}");
+    }
     match app::run(config, sources) {
         Ok(()) => Ok(EXIT_OK),
         Err(error) => {
@@ -108,7 +111,11 @@ fn run_pod(files: ConfigFiles, log: &LogOptions) -> Result<u8, CommandError> {
 /// Prints what holds, and what was found behind it.
 fn check(files: ConfigFiles, log: &LogOptions, output: OutputFormat) -> Result<u8, CommandError> {
     log.filter()?;
-    let config = Config::load(&files.sources())?;
+    let sources = files.sources();
+    let config = Config::load(&sources)?;
+    for warning in config.warnings(&sources) {
+        output::note(&format!("warning: {warning}"));
+    }
     if output == OutputFormat::Table {
         say(io::stdout(), config.to_yaml_redacted());
     }
@@ -128,7 +135,7 @@ fn health(args: HealthArgs) -> Result<u8, CommandError> {
         url
     } else {
         let path = if args.ready { "/ready" } else { "/health" };
-        PodUrl::here(&Config::load(&args.files.sources())?.api, path)
+        PodUrl::here(&Config::load(&args.files.for_connections(Vec::new()))?.api, path)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CommandError::Runtime)?;

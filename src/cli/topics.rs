@@ -66,7 +66,7 @@ impl TopicRow {
 
 /// Makes what is missing, in the order of the configuration.
 pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
-    let config = Config::load(&args.files.without_files(Vec::new()))?;
+    let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let kafka = &config.kafka;
     let new = |name: &str| NewTopic {
         name: name.to_owned(),

@@ -11,6 +11,9 @@ use super::kind::{KeyValue, MAX_SECRET_FILE_BYTES};
 use super::password::from_file;
 use super::settings::Config;
 
+/// A shorter token could be guessed.
+const MIN_TOKEN_CHARS: usize = 16;
+
 /// The API's bearer token, and where it comes from.
 #[derive(Clone, Debug)]
 pub struct ApiToken {
@@ -72,7 +75,13 @@ fn in_file(path: String, content: Vec<u8>) -> Result<ApiToken, String> {
 }
 
 fn checked(secret: SecretString) -> Result<ApiToken, String> {
-    ApiToken::new(secret).map_err(|problem| format!("the token {problem}"))
+    let token = ApiToken::new(secret).map_err(|problem| format!("the token {problem}"))?;
+    if token.bearer.length() < MIN_TOKEN_CHARS {
+        return Err(format!(
+            "the token has fewer than {MIN_TOKEN_CHARS} characters, and could be guessed; `openssl rand -hex 32` makes one"
+        ));
+    }
+    Ok(token)
 }
 
 /// The token as its file has it now, if it has one.

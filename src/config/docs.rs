@@ -6,7 +6,7 @@ use super::connection_keys::{FTP_KEYS, LOCAL_KEYS};
 use super::environment::variable;
 use super::key::{ConfigKey, KeyDefault};
 use super::kind::KeyKind;
-use super::properties::REFUSED;
+use super::properties::{JAVA, REFUSED};
 use super::rclone_keys::{HarmlessValues, RCLONE_ONLY_KEYS};
 use super::settings::SETTINGS;
 
@@ -25,6 +25,10 @@ pub fn configuration_md() -> String {
     out.push_str(PROPERTIES);
     for (names, reason) in REFUSED {
         let _ = writeln!(out, "| {} | {reason} |", listed(names));
+    }
+    out.push_str(JAVA_PROPERTIES);
+    for (names, here) in JAVA {
+        let _ = writeln!(out, "| {} | {here} |", listed(names));
     }
     out.push_str(CONNECTIONS);
     for key in FTP_KEYS {
@@ -134,6 +138,14 @@ These would break delivery and must not be set:
 
 | Property | Why |
 |---|---|
+";
+
+const JAVA_PROPERTIES: &str = "
+Properties of Java clients that librdkafka does not know are refused with their name here:
+
+| Property of Java clients | Here |
+|---|---|
+| `ssl.endpoint.identification.algorithm`, empty | `none` |
 ";
 
 const CONNECTIONS: &str = "

@@ -199,8 +199,20 @@ fn checked_secret(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// CR, LF and NUL would end the FTP command that the text stands in, and begin another.
+/// What is wrong with a secret that was made with a line break at its end, as `echo secret | base64` does.
+pub(super) fn line_break_at_end(text: &str) -> Option<String> {
+    let stem = text.strip_suffix('\n')?.trim_end_matches('\r');
+    (!stem.contains(['\r', '\n'])).then(|| {
+        "ends with a line break, which is not part of a secret; `echo` adds one, `printf %s` does not"
+            .to_owned()
+    })
+}
+
+/// CR, LF and NUL would end the FTP command that the text is part of, and start another.
 fn no_control_characters(text: &str) -> Result<(), String> {
+    if let Some(problem) = line_break_at_end(text) {
+        return Err(problem);
+    }
     match text.chars().find(|c| c.is_control() && *c != '\t') {
         Some('\r' | '\n') => Err("holds a line break".to_owned()),
         Some('\0') => Err("holds a NUL".to_owned()),

@@ -44,8 +44,8 @@ pub struct ConfigSources {
 pub enum FilesInUse {
     /// A pod's: all of them.
     All,
-    /// A command's that touches no local file: the secrets of these connections.
-    Connections(Vec<String>),
+    /// A command's that touches no local file: the secrets of these connections, and the API's token if it needs it.
+    Secrets { connections: Vec<String>, api_token: bool },
 }
 
 impl FilesInUse {
@@ -57,8 +57,8 @@ impl FilesInUse {
     pub(super) fn needs_files_of(&self, connection: Option<&str>) -> bool {
         match self {
             FilesInUse::All => true,
-            FilesInUse::Connections(names) => {
-                connection.is_some_and(|name| names.iter().any(|one| one == name))
+            FilesInUse::Secrets { connections, api_token } => {
+                connection.map_or(*api_token, |name| connections.iter().any(|one| one == name))
             }
         }
     }
@@ -79,18 +79,12 @@ impl ConfigSources {
     pub(super) fn connections_file(&self) -> PathBuf {
         self.connections.clone().unwrap_or_else(|| self.config.with_file_name(CONNECTIONS_FILE))
     }
-
-    /// For a command that touches no local file, and uses the secrets of these connections only.
-    #[must_use]
-    pub fn without_files(self, connections: Vec<String>) -> Self {
-        ConfigSources { files: FilesInUse::Connections(connections), ..self }
-    }
 }
 
 impl std::fmt::Debug for ConfigSources {
     /// Without the environment, which holds passwords.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sources")
+        f.debug_struct("ConfigSources")
             .field("config", &self.config)
             .field("connections", &self.connections)
             .finish_non_exhaustive()

@@ -10,7 +10,8 @@
 //! connection    connections.ini's structs; connection_keys: the table of their keys; connections: reads the sections
 //! tls, network, password, encoding, api_token, properties   options that are more than one key or more than one value
 //! duration, size, obscure   values as rclone writes them
-//! load          from ConfigSources to Config; errors: where each error is; fuzz: any text as connections.ini
+//! load          from ConfigSources to Config; errors: where each error is; exposure: who else can read passwords;
+//!               fuzz: any text as connections.ini
 //! dump          the effective configuration, for `check`; docs: docs/CONFIGURATION.md; templates: the files of `init`
 //! rclone_import FTP remotes of an rclone.conf; rclone_keys: rclone's keys without a counterpart
 //! file_watcher  when to reload; reloadable: reading again; diff: what differs; current: what holds now
@@ -31,6 +32,7 @@ pub(crate) mod duration;
 mod encoding;
 mod environment;
 mod errors;
+mod exposure;
 mod file_watcher;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -201,8 +201,8 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
         "Its port; 0 takes a free one, which the log names."),
     key(API_TOKEN, KeyKind::Secret, Described("none: no authentication"), api_token::TEXT,
         "If it is set, `/api/v1/…` and `/metrics` on this port require it (`Authorization: Bearer …`). `/health`, \
-         `/ready`, the page's static files and `metrics.port` stay open. Letters, digits and `-._~+/`, optionally \
-         followed by `=`; `openssl rand -hex 32` makes one.").one_of(&TOKEN),
+         `/ready`, the page's static files and `metrics.port` stay open. At least 16 letters, digits and `-._~+/`, \
+         optionally followed by `=`; `openssl rand -hex 32` makes one.").one_of(&TOKEN),
     key("api.token_file", KeyKind::File { max_bytes: MAX_SECRET_FILE_BYTES }, Described("none"), api_token::FILE,
         "The same in a file, such as a mounted secret; one line break at its end is removed.").one_of(&TOKEN),
     key("metrics.host", KeyKind::Host, Is("0.0.0.0"), field!(metrics.host),

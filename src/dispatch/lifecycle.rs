@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection_queue::{ConnectionQueue, WorkerSlot};
 use super::deferral::{DeferReason, DeferralDecision, HeldGuard, PATIENCE};
 use super::destination_order::DestinationKey;
+use super::local_breakers::LocalOutage;
 use super::pipelined_tasks::{self, NextInQueue, PipelinedTasks};
 use super::queued_task::QueuedTask;
 use super::retry::RetryDecision;
@@ -24,6 +25,7 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
 use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
+use crate::task::Task;
 use crate::traces::SpanEnd;
 use crate::transfer::{TransferError, TransferProgress, TransferRequest, TransferredFile};
 
@@ -93,10 +95,21 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     pub(super) fn take(self: &Arc<Self>, slot: &mut WorkerSlot) -> Option<Box<QueuedTask>> {
         loop {
             let mut queued = slot.take(Instant::now())?;
-            let exit = if queued.record.lease.may_begin() {
-                queued.past_deadline(Timestamp::now()).map(|failure| TaskExit::Answered(Err(failure)))
-            } else {
+            let exit = if !queued.record.lease.may_begin() {
                 Some(TaskExit::Withdrawn)
+            } else if let Some(failure) = queued.past_deadline(Timestamp::now()) {
+                Some(TaskExit::Answered(Err(failure)))
+            } else if let Some(outage) = self.local_outage(&queued) {
+                let exit = self.exit_of_outage(&queued, &outage);
+                if exit.is_none() {
+                    if let Some(queued) = slot.retry(queued, Some(outage.until)) {
+                        self.finish_unknown(queued, None);
+                    }
+                    continue;
+                }
+                exit
+            } else {
+                None
             };
             let Some(exit) = exit else {
                 queued.tries.begin();
@@ -109,6 +122,25 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             };
             slot.remove(&queued);
             self.finish(queued, exit);
+        }
+    }
+
+    fn local_outage(&self, queued: &QueuedTask) -> Option<LocalOutage> {
+        let Task { local, options, .. } = &*queued.task;
+        self.local_breakers.outage(local, options.retry_count, queued.queued_at, Instant::now())
+    }
+
+    /// How a task leaves whose local connection is down; `None` if it waits on.
+    fn exit_of_outage(&self, queued: &QueuedTask, outage: &LocalOutage) -> Option<TaskExit> {
+        match self.deferral.decide(queued, Timestamp::now()) {
+            DeferralDecision::Possible if outage.is_long => {
+                Some(TaskExit::Deferred(DeferReason::LocalOutage))
+            }
+            DeferralDecision::Possible => None,
+            DeferralDecision::Exhausted => {
+                Some(TaskExit::Answered(Err(queued.deferral_exhausted(&outage.last))))
+            }
+            DeferralDecision::Never => outage.expired.clone().map(|failure| TaskExit::Answered(Err(failure))),
         }
     }
 }
@@ -189,6 +221,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     ) {
         let error = match result {
             Ok(transferred) => {
+                self.local_tried(&queued, None);
                 let TransferredFile { bytes, notes, facts } = transferred;
                 let duration = queued.elapsed();
                 let completed = Completed { bytes_transferred: bytes, duration, notes, facts };
@@ -196,8 +229,13 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
             Err(error) => error,
         };
-        queued.notes.try_failed(error.failure.code.as_str());
         let retry_count = queued.task.options.retry_count;
+        let local_was_down = self.local_tried(&queued, Some(&error));
+        if error.remedy == Remedy::LocalOutage && retry_count > 0 && (local_was_down || queued.hop.is_some())
+        {
+            return self.retry_for_free(queued, &error);
+        }
+        queued.notes.try_failed(error.failure.code.as_str());
         let wait = match queued.tries.failed(&error, retry_count, rand::random()) {
             RetryDecision::Answer => return self.finish(queued, TaskExit::Answered(Err(error.failure))),
             RetryDecision::AtOnce => None,
@@ -212,6 +250,10 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         }
         report::retried(&self.shared.metrics, &queued, &error, wait);
         self.retry(queued, wait.map(|wait| Instant::now() + wait), Some(&error.failure));
+    }
+
+    fn local_tried(&self, queued: &QueuedTask, error: Option<&TryError>) -> bool {
+        self.shared.local_breakers.tried(&queued.task.local, error, Instant::now(), rand::random())
     }
 
     /// The task waits again, for its next try; if its connection was removed, it is answered, `last` being the failure

@@ -34,6 +34,7 @@
 //! pipelined_tasks    pipelined uploads: the tasks that a session has at once
 //! task_executor      one try, as the dispatcher sees it: the seam to `transfer`
 //! retry              whether and when a task is tried again: pure
+//! local_breakers     local connections whose file system is full, frozen or missing
 //! deferral           whether a task may wait in the retry topic, and why it does
 //! reconfigure        connections that are added, changed and removed
 //! orphan_cleanup     removing orphaned temp files from servers without tasks
@@ -48,6 +49,7 @@ mod connection_queue;
 mod deferral;
 mod destination_order;
 mod lifecycle;
+mod local_breakers;
 mod orphan_cleanup;
 mod pipelined_tasks;
 mod queued_task;
@@ -79,6 +81,7 @@ use deferral::{DeferReason, DeferralDecision, OverflowLimiter};
 use destination_order::DestinationOrder;
 pub use destination_order::ResolvePath;
 use lifecycle::TaskExit;
+use local_breakers::LocalBreakers;
 use queued_task::QueuedTask;
 pub use reconfigure::Reconfiguration;
 pub use task_executor::TaskExecutor;
@@ -171,6 +174,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             executor,
             deferral,
             overflow: OverflowLimiter::default(),
+            local_breakers: LocalBreakers::default(),
             budget,
             answers,
             metrics,
@@ -262,6 +266,7 @@ struct DispatcherInner<C: SessionConnector, T> {
     order: DestinationOrder,
     deferral: DeferralPolicy,
     overflow: OverflowLimiter,
+    local_breakers: LocalBreakers,
     budget: TaskBudget,
     answers: mpsc::Sender<AdmittedOutcome>,
     metrics: Metrics,

@@ -53,6 +53,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
                 shared.finish_unknown(queued, None);
             }
         }
+        shared.local_breakers.reset(&change.moved);
         shared.order.move_roots(roots(&shared.executor, change.roots.clone()));
         shared.move_tasks(&queues, &change.moved);
         for queue in queues.values() {

@@ -182,8 +182,8 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         }
     }
 
-    /// The login failed, as it would for every task: this one waits on, like all others, at no cost.
-    fn retry_for_free(&mut self, mut queued: Box<QueuedTask>, error: &TryError) {
+    /// The try failed as it would for every task: this one waits on, like all others, at no cost.
+    pub(super) fn retry_for_free(&mut self, mut queued: Box<QueuedTask>, error: &TryError) {
         queued.tries.take_back();
         queued.notes.try_failed(error.failure.code.as_str());
         report::retried(&self.shared.metrics, &queued, error, None);

@@ -23,6 +23,7 @@ pub(super) struct StatusAnswer {
     loops: Vec<LoopState>,
     ready: bool,
     reasons: Vec<String>,
+    notes: Vec<String>,
     draining: bool,
     configuration: ReloadAnswer,
     #[serde(flatten)]
@@ -66,6 +67,7 @@ impl StatusAnswer {
             configuration: insight.last_reload().into(),
             loops: health.loops,
             reasons: health.reasons,
+            notes: health.notes,
             figures,
         }
     }

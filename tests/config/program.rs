@@ -175,3 +175,30 @@ fn a_closed_stderr_changes_the_exit_code_of_nothing() {
     drop(child.stderr.take());
     assert_eq!(child.wait().unwrap().code(), Some(78));
 }
+
+#[test]
+fn a_command_needs_only_the_secrets_that_it_uses() {
+    let ini = "[a]\ntype = ftp\nhost = 127.0.0.1\nport = 1\nuser = u\npass_file = /nonexistent/a\n\
+               [local]\ntype = local\nbase_path = /nonexistent/data\n";
+    let files = Files::new("kafka: {bootstrap_servers: '127.0.0.1:1'}\napi: {port: 1}\n", ini);
+    let tasks = files.data().join("tasks.jsonl");
+    let task = r#"{"task_id":"1","operation":"download","source":{"connection_id":"a","path":"/x"},"destination":{"connection_id":"local","path":"x"}}"#;
+    std::fs::write(&tasks, task).unwrap();
+    let tasks = tasks.to_str().unwrap();
+    for (args, code) in [
+        (vec!["submit", tasks, "--dry-run"], 0),
+        (vec!["submit", "a:/x", "local:/", "--dry-run"], 78),
+        (vec!["health"], 69),
+        (vec!["lag"], 69),
+        (vec!["run"], 78),
+    ] {
+        let output = program().args(&args).arg("--config").arg(files.config()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert_eq!(
+            said.contains("pass_file: `/nonexistent/a` cannot be read"),
+            code == 78,
+            "{args:?}: {said}"
+        );
+    }
+}

@@ -149,12 +149,13 @@ fn a_file_that_has_had_no_connection_need_not_be_there_until_it_has_one() {
 #[test]
 fn the_keys_of_config_yaml_that_differ_are_named_and_their_values_are_not() {
     let loaded = |yaml: &str| loaded(yaml, RIGHT_CONNECTIONS, &[]);
-    let before =
-        loaded("kafka: {properties: {sasl.password: hunter2, client.rack: a}}\napi: {token: hunter2}\n");
+    let before = loaded(
+        "kafka: {properties: {sasl.password: hunter2, client.rack: a}}\napi: {token: hunter2-hunter2-hunter2}\n",
+    );
     assert_eq!(before.differing_keys(&before), Vec::<String>::new());
     let after = loaded(
         "kafka: {input_topic: other, properties: {sasl.password: hunter3, linger.ms: 5}}\n\
-         api: {token: hunter3, port: 8081}\nreload: {every: 1m}\n",
+         api: {token: hunter3-hunter3-hunter3, port: 8081}\nreload: {every: 1m}\n",
     );
     let expected = [
         "api.port",

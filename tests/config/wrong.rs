@@ -150,6 +150,8 @@ fn an_unknown_key_tells_where_it_belongs() {
     for (yaml, expected) in [
         ("max_sessions_per_pod: 1", "did you mean pool.max_sessions_per_pod?"),
         ("kafak: {input_topic: a}", "did you mean kafka.input_topic?"),
+        ("kafak: {properties: {acks: 1}}", "did you mean the section kafka?"),
+        ("kafak: 1", "did you mean the section kafka?"),
         ("kafka: {properties: {}, drain_seconds: 1}", "did you mean shutdown.drain_seconds?"),
         ("api: {port: {number: 1}}", "api.port takes a number from 0 to 65535, not a section"),
         ("api: {address: x}", "expected one of host, port"),
@@ -177,4 +179,62 @@ fn a_file_without_a_connection_is_a_mistake() {
         mistakes("", "# nothing yet\n", &[]),
         "connections.ini: has no connection; expected sections such as [remote-ftp]"
     );
+}
+
+#[test]
+fn what_is_often_meant_is_told() {
+    for (ini, expected) in [
+        (
+            "[a]\ntype = ftps\n",
+            "connections.ini:2: [a] type: found `ftps`; expected ftp or local; FTPS is `type = ftp` with",
+        ),
+        (
+            "[a]\ntype = local\nbase_path = ~/data\n",
+            "connections.ini:3: [a] base_path: `~` is not expanded here",
+        ),
+    ] {
+        let text = mistakes("", ini, &[]);
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+/// As a Java client has it.
+const JAVA: &str = r#"
+kafka:
+  bootstrap_servers: kafka:9093
+  properties:
+    security.protocol: SASL_SSL
+    sasl.mechanism: SCRAM-SHA-256
+    ssl.truststore.location: /etc/kafka/client.truststore.jks
+    ssl.truststore.password: changeit
+    ssl.endpoint.identification.algorithm: ""
+    sasl.jaas.config: org.apache.kafka.common.security.scram.ScramLoginModule required username="u" password="p";
+"#;
+
+#[test]
+fn java_clients_properties_are_told_their_names_here() {
+    let text = mistakes(JAVA, RIGHT_CONNECTIONS, &[]);
+    for expected in [
+        "config.yaml:7: kafka.properties.ssl.truststore.location: is a property of Java clients; here: ssl.ca.location",
+        "config.yaml:8: kafka.properties.ssl.truststore.password: is a property of Java clients; here: not needed",
+        "config.yaml:9: kafka.properties.ssl.endpoint.identification.algorithm: is empty, which disables the check",
+        "config.yaml:10: kafka.properties.sasl.jaas.config: is a property of Java clients; here: sasl.username and sasl.password",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    assert!(text.lines().count() == 4 && !text.contains("changeit"), "{text}");
+}
+
+#[test]
+fn a_secret_that_ends_with_a_line_break_is_refused_by_name_kafkas_too() {
+    let environment = [
+        ("FTP_POOLER__KAFKA__PROPERTIES__SASL_PASSWORD", "hunter2\n"),
+        ("FTP_POOLER__CONNECTIONS__REMOTE_FTP__PASS", "hunter2\n"),
+        ("FTP_POOLER__API__TOKEN", "hunter2-hunter2-hunter2\n"),
+    ];
+    let text = mistakes("", RIGHT_CONNECTIONS, &environment);
+    for (name, _) in environment {
+        assert!(text.contains(&format!("environment: {name}: ends with a line break")), "{text}");
+    }
+    assert!(text.lines().count() == 3 && !text.contains("hunter2"), "{text}");
 }

@@ -77,7 +77,7 @@ impl Committer for Doubtful {
         self.inner.start(producer)
     }
 
-    fn prepare(&mut self) -> Result<(), CommitError> {
+    fn prepare(&mut self) -> Result<Option<i32>, CommitError> {
         self.inner.prepare()
     }
 

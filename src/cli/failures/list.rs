@@ -101,7 +101,7 @@ impl FailureListing {
 }
 
 pub(super) fn list(args: &ListArgs) -> Result<u8, CommandError> {
-    let config = Config::load(&args.files.without_files(Vec::new()))?;
+    let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let wanted = FailureQuery::new(&args.choice, Timestamp::now());
     let cluster = Cluster::new(&config.kafka)?;
     let ranges = ranges(&cluster, &config.kafka, &wanted)?;

@@ -127,7 +127,7 @@ pub(super) fn retry(args: &RetryArgs) -> Result<u8, CommandError> {
             "say which failures: --code, --connection, --task-id or --retryable; or --all".to_owned(),
         ));
     }
-    let config = Config::load(&args.files.without_files(Vec::new()))?;
+    let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let wanted = FailureQuery::new(&args.choice, Timestamp::now());
     let cluster = Cluster::new(&config.kafka)?;
     // Brokers that are away and topics that are not there are told with a reason here; what follows would time out.

@@ -35,6 +35,15 @@ pub struct SubmitArgs {
     pub sending: SendOptions,
 }
 
+impl SubmitArgs {
+    /// The connections whose files are listed, which needs their passwords; none where tasks are read.
+    pub(super) fn connections(&self) -> Vec<String> {
+        let Some(destination) = &self.destination else { return Vec::new() };
+        let ends = [&self.source, destination];
+        ends.iter().filter_map(|end| Some(end.split_once(':')?.0.to_owned())).collect()
+    }
+}
+
 /// Which files of a place become tasks.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which files (with DESTINATION)")]

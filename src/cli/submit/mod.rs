@@ -48,7 +48,7 @@ use task_builder::{Location, TaskBuilder};
 
 /// Checks, sends and, if asked to, waits. Returns the exit code.
 pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
-    let config = Config::load(&args.files.without_files(Vec::new()))?;
+    let config = Config::load(&args.files.for_connections(args.connections()))?;
     let mut spool = TaskSpool::new();
     let mut mistakes = InputErrors::default();
     let mut progress = SubmitProgress::new();

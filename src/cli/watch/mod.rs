@@ -78,7 +78,7 @@ fn every(text: &str) -> Result<Duration, String> {
 
 /// Shows what happens until the time is over. Returns the exit code.
 pub(super) fn watch(args: &WatchArgs) -> Result<u8, CommandError> {
-    let config = Config::load(&args.files.without_files(Vec::new()))?;
+    let config = Config::load(&args.files.for_api())?;
     let reader = answers_from_now(&config)?;
     let interrupt = InterruptFlag::listen().map_err(CommandError::Runtime)?;
     let scraper = Scraper::new(args.pods.clone(), config.api_token.clone()).map_err(CommandError::Runtime)?;

@@ -1,6 +1,6 @@
 //! A dispatcher on fake servers, with a fake executor that does what each task's script says.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -54,6 +54,8 @@ struct State {
     tries: Vec<Try>,
     file_takes: Duration,
     undone: usize,
+    /// Local connections that no task can use.
+    down: HashSet<String>,
     /// The local connections', by name.
     files: HashMap<String, LocalFiles>,
     /// Errands on the servers that are still to be run.
@@ -88,7 +90,9 @@ impl TaskExecutor<FakeSession> for FakeExecutor {
             let files = files.name().map(str::to_owned);
             state.tries.push(Try { task_id, session: session.number, at, files });
             let step = state.scripts.get_mut(&task.task_id).and_then(VecDeque::pop_front);
-            (step.unwrap_or(Step::Done), state.file_takes)
+            let outage = Step::Fail(Code::StorageFull, Remedy::LocalOutage);
+            let outage = state.down.contains(&task.local).then_some(outage);
+            (outage.or(step).unwrap_or(Step::Done), state.file_takes)
         };
         session.sound = false; // an exchange is under way
         gauge.begin(0, Some(7));
@@ -172,6 +176,7 @@ impl Rig {
             tries: Vec::new(),
             file_takes: Duration::from_millis(100),
             undone: 0,
+            down: HashSet::new(),
             files: HashMap::new(),
             litter: 0,
         };
@@ -203,6 +208,15 @@ impl Rig {
     pub fn script(&self, task_id: &str, steps: impl IntoIterator<Item = Step>) {
         let steps = steps.into_iter().collect();
         self.executor.state.lock().unwrap().scripts.insert(task_id.to_owned(), steps);
+    }
+
+    pub fn local_is_down(&self, local: &str, is_down: bool) {
+        let down = &mut self.executor.state.lock().unwrap().down;
+        if is_down {
+            down.insert(local.to_owned())
+        } else {
+            down.remove(local)
+        };
     }
 
     pub fn file_takes(&self, time: Duration) {
