@@ -41,6 +41,8 @@ const SPACING_CAP: Duration = Duration::from_secs(5);
 /// The same where the server refused user or password.
 const AUTH_SPACING: Duration = Duration::from_secs(30);
 const AUTH_SPACING_CAP: Duration = Duration::from_secs(300);
+/// A probe that has no result after this is not waited for any more.
+const PROBE_BOUND: Duration = Duration::from_secs(60);
 /// A task with `retry_count: 0` is answered with the last login's failure after this.
 pub(crate) const NO_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Every other task is answered `connection_unavailable` after this.
@@ -132,12 +134,18 @@ struct FailureWindow {
     /// What opens the breaker: a server that is full is there.
     strikes: u32,
     next_try: Instant,
+    /// A probe is under way, and prevents others until then.
+    probing_until: Option<Instant>,
     last: Failure,
 }
 
 impl FailureWindow {
     fn is_open(&self) -> bool {
         self.strikes >= OPENS_AFTER
+    }
+
+    fn not_before(&self) -> Instant {
+        self.probing_until.map_or(self.next_try, |probing| probing.max(self.next_try))
     }
 
     /// Logins are spaced even before the breaker opens.
@@ -167,8 +175,8 @@ impl CircuitBreaker {
 
     pub fn decide(&self, now: Instant) -> BreakerDecision {
         match &self.window {
-            Some(window) if window.is_spaced() && now < window.next_try => {
-                let until = window.next_try;
+            Some(window) if window.is_spaced() && now < window.not_before() => {
+                let until = window.not_before();
                 match window.last.code {
                     Code::AuthFailed => BreakerDecision::Refused { until, failure: window.last.clone() },
                     _ => BreakerDecision::Wait { until },
@@ -215,6 +223,23 @@ impl CircuitBreaker {
         self.note(FailureStage::Transfer, 1, failure, now, jitter);
     }
 
+    /// For a breaker whose probes are not limited by [`CircuitBreaker::concurrency`]: the next try is its probe, and
+    /// others wait for its result, for [`PROBE_BOUND`] at most.
+    pub fn probe_begins(&mut self, now: Instant) {
+        if let Some(window) = &mut self.window
+            && window.is_open()
+        {
+            window.probing_until = Some(now + PROBE_BOUND);
+        }
+    }
+
+    /// The probe is over, whatever it has shown.
+    pub fn probe_ended(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.probing_until = None;
+        }
+    }
+
     /// The last failure, where a task has waited for `patience` since it was queued or since the trouble began.
     pub fn failing_for(&self, patience: Duration, queued: Instant, now: Instant) -> Option<&Failure> {
         let window = self.window.as_ref()?;
@@ -251,6 +276,7 @@ impl CircuitBreaker {
             failures: 0,
             strikes: 0,
             next_try: now,
+            probing_until: None,
             last: failure.clone(),
         });
         let is_refusal = failure.code == Code::AuthFailed;

@@ -43,6 +43,8 @@ pub(super) enum DeferralDecision {
 pub(super) enum DeferReason {
     /// Its server cannot be reached, or refuses more sessions.
     Unreachable,
+    /// Its local connection's file system is full, read-only, frozen or missing.
+    LocalOutage,
     /// Its next try is due later than [`PATIENCE`].
     Backoff,
     /// Its connection holds more than its share of the pod's tasks.
@@ -55,6 +57,7 @@ impl DeferReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             DeferReason::Unreachable => "unreachable",
+            DeferReason::LocalOutage => "local_outage",
             DeferReason::Backoff => "backoff",
             DeferReason::Surplus => "surplus",
             DeferReason::Blocking => "in_the_way",

@@ -68,7 +68,11 @@ impl TryCount {
                 self.take_back();
                 RetryDecision::After(backoff(self.refusals - 1, jitter))
             }
-            Remedy::FreshSession | Remedy::LowerLimit | Remedy::Wait | Remedy::OpenBreaker => {
+            Remedy::FreshSession
+            | Remedy::LowerLimit
+            | Remedy::Wait
+            | Remedy::OpenBreaker
+            | Remedy::LocalOutage => {
                 self.fresh = 0;
                 if self.attempts > retry_count {
                     return RetryDecision::Answer;
@@ -99,6 +103,7 @@ mod tests {
             Remedy::LowerLimit,
             Remedy::Wait,
             Remedy::OpenBreaker,
+            Remedy::LocalOutage,
             Remedy::GiveUp,
         ])
     }
