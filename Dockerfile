@@ -27,8 +27,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=ftp-pooler-target-${TARGETARCH} \
     cargo install --locked --version 0.7.7 --root /opt/cargo cargo-auditable \
  && PATH="/opt/cargo/bin:$PATH" cargo auditable build --release --locked --no-default-features \
-        -p ftp-pooler --bin ftp-pooler \
+        -p ftp-pooler --bin ftp-pooler -p frp-tunnels --bin frp-tunnels \
  && install -D --strip target/release/ftp-pooler /out/usr/local/bin/ftp-pooler \
+ && install -D --strip target/release/frp-tunnels /out/usr/local/bin/frp-tunnels \
  && PATH="/opt/cargo/bin:$PATH" cargo auditable build --profile router --locked -p pattern-router --bin pattern-router \
  && install -D --strip target/router/pattern-router /out/usr/local/bin/pattern-router
 # The final image has glibc, libgcc and OpenSSL; that nothing else is needed is found out here.

@@ -8,6 +8,8 @@ import glob, json, os, re, signal, socket, statistics, subprocess, sys, tempfile
 ROUTER, LOAD = os.environ["ROUTER"], os.environ["LOAD"]
 ROUNDS, SECONDS = int(os.environ.get("ROUNDS", "6")), int(os.environ.get("SECONDS_EACH", "5"))
 WORK = tempfile.mkdtemp(prefix="bench-router.")
+# nginx started by root reads as another user.
+os.chmod(WORK, 0o755)
 PROCESSES = []
 SESSION = "0123456789abcdef0123456789abcdef"
 
