@@ -1,7 +1,6 @@
 //! Kafka goes away and comes back; the pod stays.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -9,13 +8,9 @@ use crate::stage::{EXIT, LONG, Stage};
 use crate::support::client::{Answer, Answers, Outgoing, download, send};
 use crate::support::kafka::Kafka;
 use crate::support::pod::{Pod, PodConfig};
-use crate::support::process::Signal;
 use crate::support::scratch::Scratch;
 use crate::support::vsftpd::Vsftpd;
 use crate::support::wait::wait_until;
-
-/// Longer than two thirds of a session's timeout, and than a transaction may be open.
-const SUSPENDED: Duration = Duration::from_secs(16);
 
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
@@ -48,39 +43,6 @@ fn a_pod_outlives_its_broker_and_goes_on_when_it_is_back() {
     answers.read_to_end().assert_all_completed();
     answers.assert_each_once(&ids);
     assert_eq!(kafka.lag(&topics), 0);
-}
-
-/// As a suspended machine: the pod and its broker stop in the middle of a batch, for longer than a transaction may be
-/// open.
-#[test]
-#[ignore = "needs Kafka and vsftpd: make test"]
-fn a_pod_and_a_broker_that_were_suspended_for_long_go_on_publishing() {
-    let kafka = Kafka::start();
-    let topics = kafka.topics("suspended", 2);
-    let server = Vsftpd::with(&[]);
-    let base = Scratch::new("suspended");
-    server.put("f", b"content");
-    let config =
-        PodConfig::new(&kafka, &topics).local("local", base.path()).ftp("remote", server.addr(), &[]);
-    let pod = Pod::start(&config);
-    let mut ids = Vec::new();
-    let mut answers = Answers::of(&kafka, &topics);
-    for round in 0..2 {
-        let batch: Vec<String> = (0..3_000).map(|i| format!("{round}-{i}")).collect();
-        send(&kafka, &topics.tasks, batch.iter().map(|id| download(id, "remote", "f", &format!("out/{id}"))));
-        answers.wait_for(ids.len() + 200, LONG);
-        pod.signal(Signal::STOP);
-        kafka.signal(Signal::STOP);
-        std::thread::sleep(SUSPENDED);
-        kafka.signal(Signal::CONT);
-        pod.signal(Signal::CONT);
-        ids.extend(batch);
-        answers.wait_for_ids(&ids, LONG);
-    }
-    assert!(pod.is_running() && pod.is_healthy());
-    assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
-    answers.read_to_end().assert_all_completed();
-    answers.assert_each_once(&ids);
 }
 
 /// Far beyond what the coordinator grants a transaction, and what the group grants a member.

@@ -272,14 +272,6 @@ impl Kafka {
         self.own().stop();
     }
 
-    /// Sends our own broker a signal, such as SIGSTOP.
-    ///
-    /// # Panics
-    /// Where the broker was given, or does not run.
-    pub fn signal(&self, signal: super::process::Signal) {
-        self.own().lock().as_ref().expect("the broker runs").signal(signal);
-    }
-
     /// Kills our own broker (SIGKILL).
     ///
     /// # Panics
