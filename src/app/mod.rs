@@ -38,7 +38,7 @@ use crate::pool::SessionPool;
 use crate::publish;
 use crate::sidecar::Sidecar;
 use crate::traces::Traces;
-use crate::transfer::Storages;
+use crate::transfer::LocalStorages;
 pub use error::AppError;
 use parts::Parts;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
@@ -106,7 +106,7 @@ pub struct App {
     budget: TaskBudget,
     dispatcher: Dispatcher,
     pool: SessionPool,
-    storages: Storages,
+    storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::Handle,
     publish: publish::Handle,

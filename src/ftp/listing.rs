@@ -162,7 +162,7 @@ struct ListingLines<'a, T> {
     step: Step,
     charset: Option<&'static encoding_rs::Encoding>,
     take: &'a mut T,
-    /// The begin of a line, whose end has not come yet.
+    /// The beginning of a line whose end has not come yet.
     begun: Vec<u8>,
     /// The line was too long: its rest is skipped.
     skips: bool,
@@ -185,7 +185,7 @@ impl<T: FnMut(Result<ListedEntry, UnreadLine>)> ListingLines<'_, T> {
         }
     }
 
-    /// The line that has begun is whole.
+    /// The present line is complete.
     fn end(&mut self) {
         self.skips = false;
         let begun = std::mem::take(&mut self.begun);

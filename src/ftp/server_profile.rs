@@ -23,7 +23,7 @@ pub struct ServerProfile {
     refuses_opts_utf8: AtomicBool,
     /// A bit for each command to set a file's time that it does not know.
     missing_mtime_commands: AtomicU8,
-    /// It does not begin in the middle of a file that it sends, or of one that it is sent.
+    /// It does not start in the middle of a file that it sends, or of one that it receives.
     refuses_rest_to_send: AtomicBool,
     refuses_rest_to_store: AtomicBool,
     /// What STOR does behind REST, when that was tried last.
@@ -31,7 +31,7 @@ pub struct ServerProfile {
     /// It rejected a command that was sent ahead.
     rejection: Mutex<Option<PipeliningRejection>>,
     assumed: Option<AssumedLatency>,
-    /// Directories that have taken a file: no look at what STOR says of them is needed before its bytes.
+    /// Directories in which a file was stored: STOR's 150 need not be awaited before its bytes.
     directories: Mutex<HashSet<String>>,
 }
 
@@ -57,8 +57,8 @@ const FIRST_REJECTION: Duration = Duration::from_secs(600);
 /// Of doublings: ten minutes become 21 hours.
 const MAX_DOUBLINGS: u32 = 7;
 
-/// For so long it is believed that STOR behind REST does what it did when it was tried: another server may stand
-/// behind the name some day.
+/// For so long it is believed that STOR behind REST does what it did when it was tried: the name may
+/// lead to another server some day.
 const TRIED_FOR: Duration = Duration::from_secs(600);
 
 /// Directories of one server that are remembered.
@@ -137,7 +137,7 @@ impl ServerProfile {
         self.directories().contains(directory_of(path))
     }
 
-    /// It takes no more: somebody may have removed it.
+    /// STOR was refused there: it may have been removed.
     pub(super) fn forget_directory(&self, path: &str) {
         self.directories().remove(directory_of(path));
     }
@@ -146,7 +146,7 @@ impl ServerProfile {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the server does not let this command (RETR or STOR) begin in the middle of a file.
+    /// Whether the server does not let this command (RETR or STOR) start in the middle of a file.
     pub(super) fn refuses_rest(&self, step: Step) -> bool {
         self.rest(step).load(Ordering::Relaxed)
     }

@@ -281,3 +281,82 @@ async fn the_applications_answer_names_ports_users_and_roles() {
     let entered = client.get(&pod.host_of("bobs"), &format!("/.router/enter?ticket={ticket}"), nonce).await;
     assert_eq!((entered.status, entered.error().as_str()), (403, "not_allowed"));
 }
+
+/// A program that is killed when it is dropped.
+struct Program(std::process::Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The guide's application in Go, built as its reader would.
+fn go_application(directory: &std::path::Path, listen: &str) -> Program {
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/router/examples/go");
+    let binary = directory.join("application");
+    let built = std::process::Command::new("go")
+        .args(["build", "-o"])
+        .arg(&binary)
+        .arg(".")
+        .current_dir(source)
+        .status();
+    assert!(built.unwrap().success());
+    let application = std::process::Command::new(binary)
+        .env("ROUTER_SECRET", SECRET)
+        .env("ROUTER_DOMAIN", "pool.test")
+        .env("LISTEN", listen)
+        .spawn();
+    Program(application.unwrap())
+}
+
+#[tokio::test]
+#[ignore = "needs Go: make test"]
+async fn the_guides_application_in_go_lets_its_user_in_and_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("127.0.0.1:{port}");
+    let _application = go_application(directory.path(), &listen);
+    let pod = Pod::echo().await;
+    let config = format!(
+        "auth: session\nsecret: {SECRET}\nlogin_url: http://{listen}/open\naddresses: {{ws123: 127.0.0.1, ws124: 127.0.0.1}}\n"
+    );
+    let router = RouterProcess::start(&config);
+    crate::support::until("the application listens", async || {
+        tokio::net::TcpStream::connect(&listen).await.is_ok()
+    })
+    .await;
+    let address = listen.parse().unwrap();
+    for (id, user, status) in [("ws123", "alice", 303), ("ws123", "bob", 403), ("ws124", "alice", 403)] {
+        let host = pod.host_of(id);
+        let away =
+            Client::connect(router.address).await.get(&host, "/deep?x=1", "Accept: text/html\r\n").await;
+        let nonce = cookie_of(&away, "__Host-pattern-router-nonce");
+        let login = away.field("location").unwrap();
+        let path = login.strip_prefix(&format!("http://{listen}")).unwrap();
+        let user = format!("Cookie: demo_user={user}\r\n");
+        let back = Client::connect(address).await.get(&listen, path, &user).await;
+        assert_eq!(back.status, status, "{id} {user}: {}", back.text());
+        if status != 303 {
+            continue;
+        }
+        let enter = back.field("location").unwrap();
+        let enter = enter.strip_prefix(&format!("http://{host}")).unwrap();
+        let mut client = Client::connect(router.address).await;
+        let entered = client.get(&host, enter, &format!("Cookie: {nonce}\r\n")).await;
+        assert_eq!(
+            (entered.status, entered.field("location").as_deref()),
+            (303, Some("/deep?x=1")),
+            "{}",
+            entered.text()
+        );
+        let session = cookie_of(&entered, "__Host-pattern-router");
+        assert_eq!(client.get(&host, "/", &format!("Cookie: {session}\r\n")).await.status, 200);
+    }
+    let evil = "/open?to=https%3A%2F%2F3000-ws123.evil.test%2F&nonce=x";
+    assert_eq!(
+        Client::connect(address).await.get(&listen, evil, "Cookie: demo_user=alice\r\n").await.status,
+        400
+    );
+}

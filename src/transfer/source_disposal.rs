@@ -1,7 +1,7 @@
-//! What becomes of a download's source once its file is safely there: DELE, or RNFR and RNTO.
+//! A download's source is deleted or moved once its file is safely there: DELE, or RNFR and RNTO.
 //!
 //! The source is looked at once more right before it is taken away. One that was changed since it was fetched is
-//! another file, which nobody has: it stays. So does one of which nothing proves that it is the one that was
+//! another file, which was not fetched: it stays. So does one of which nothing proves that it is the one that was
 //! fetched, where the record is done again.
 
 use crate::config::RenameOver;
@@ -10,11 +10,11 @@ use crate::ftp::{DeleteOutcome, ModifiedReply, RenameOutcome, Session, SizeReply
 use crate::outcome::Became;
 use crate::task::{After, Task};
 
-use super::{Job, Stopped, Transfer, Transferred, give_up, on_server};
+use super::{TransferContext, TransferError, TransferExecutor, TransferredFile, give_up, on_server};
 
-impl Transfer {
+impl TransferExecutor {
     /// The failure of a task that could not be done again rightly: published files on its local connection remember
-    /// nothing, so that nobody could tell after a crash whether it has taken its source away.
+    /// nothing, so that after a crash it would be unknown whether it has taken its source away.
     #[must_use]
     pub fn unsupported(&self, task: &Task) -> Option<Failure> {
         let takes_away = task.options.after != After::Keep;
@@ -31,16 +31,23 @@ impl Transfer {
 /// Refuses what could not be done rightly, before anything is fetched.
 ///
 /// # Errors
-/// `destination_exists` where a file stands already where the source is to go, and the task must not replace any.
-pub(super) async fn may_begin(session: &mut Session, job: &Job<'_>) -> Result<(), Stopped> {
-    match &job.task.options.after {
-        After::MoveTo(to) => may_move_to(session, job, &on_server(session, to)?).await,
+/// `destination_exists` where a file is already where the source is to go, and the task must not replace any.
+pub(super) async fn may_begin(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+) -> Result<(), TransferError> {
+    match &context.task.options.after {
+        After::MoveTo(to) => may_move_to(session, context, &on_server(session, to)?).await,
         After::Delete | After::Keep => Ok(()),
     }
 }
 
-async fn may_move_to(session: &mut Session, job: &Job<'_>, to: &str) -> Result<(), Stopped> {
-    if !job.task.options.overwrite && job.stop.or_soon(session.exists(to)).await? {
+async fn may_move_to(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    to: &str,
+) -> Result<(), TransferError> {
+    if !context.task.options.overwrite && context.stop.or_soon(session.exists(to)).await? {
         let message =
             format!("options.after.move_to: {} is there already, and overwrite is false", to.escape_debug());
         return Err(give_up(Code::DestinationExists, message).into());
@@ -54,33 +61,33 @@ async fn may_move_to(session: &mut Session, job: &Job<'_>, to: &str) -> Result<(
 /// What the server said; the file is there all the same, and another try only does this.
 pub(super) async fn settle(
     session: &mut Session,
-    job: &Job<'_>,
-    done: &mut Transferred,
+    context: &TransferContext<'_>,
+    done: &mut TransferredFile,
     is_redo: bool,
-) -> Result<(), Stopped> {
-    let taken = match &job.task.options.after {
+) -> Result<(), TransferError> {
+    let taken = match &context.task.options.after {
         After::Keep => return Ok(()),
-        After::Delete => delete(session, job, done, is_redo).await,
-        After::MoveTo(to) => move_to(session, job, done, is_redo, to).await,
+        After::Delete => delete(session, context, done, is_redo).await,
+        After::MoveTo(to) => move_to(session, context, done, is_redo, to).await,
     };
     done.facts.after = Some(taken.map_err(the_file_is_there)?);
     Ok(())
 }
 
-fn the_file_is_there(stopped: Stopped) -> Stopped {
+fn the_file_is_there(stopped: TransferError) -> TransferError {
     match stopped {
-        Stopped::Failed(mut error) => {
+        TransferError::Failed(mut error) => {
             let message = &error.failure.message;
             error.failure.message =
                 format!("the file is there, but its source was not taken away: {message}");
-            Stopped::Failed(error)
+            TransferError::Failed(error)
         }
         stopped => stopped,
     }
 }
 
 /// The source, looked at right before it is taken away.
-enum Source {
+enum SourceState {
     TheSame,
     Gone,
     /// Says why it must stay.
@@ -89,24 +96,24 @@ enum Source {
 
 async fn look(
     session: &mut Session,
-    job: &Job<'_>,
-    done: &Transferred,
+    context: &TransferContext<'_>,
+    done: &TransferredFile,
     is_redo: bool,
-) -> Result<Source, Stopped> {
-    let path = &job.path;
-    let size = job.stop.or_soon(session.size(path)).await?;
+) -> Result<SourceState, TransferError> {
+    let path = &context.path;
+    let size = context.stop.or_soon(session.size(path)).await?;
     match size {
         SizeReply::Bytes(bytes) if bytes != done.bytes => {
-            return Ok(Source::Another("it has another size now"));
+            return Ok(SourceState::Another("it has another size now"));
         }
-        SizeReply::Refused { .. } | SizeReply::Unsupported if is_gone(session, job, done).await? => {
-            return Ok(Source::Gone);
+        SizeReply::Refused { .. } | SizeReply::Unsupported if is_gone(session, context, done).await? => {
+            return Ok(SourceState::Gone);
         }
         SizeReply::Bytes(_) | SizeReply::Refused { .. } | SizeReply::Unsupported => {}
     }
-    let told = match job.stop.or_soon(session.modified(path)).await? {
+    let told = match context.stop.or_soon(session.modified(path)).await? {
         ModifiedReply::At(at) => Some(at),
-        ModifiedReply::Refused { missing: true, .. } => return Ok(Source::Gone),
+        ModifiedReply::Refused { missing: true, .. } => return Ok(SourceState::Gone),
         // Only for now.
         ModifiedReply::Refused { error, .. } if error.failure.ftp_code.is_some_and(|code| code < 500) => {
             return Err(error.into());
@@ -114,45 +121,49 @@ async fn look(
         ModifiedReply::Refused { .. } | ModifiedReply::Unsupported => None,
     };
     Ok(match (done.facts.source_mtime, told) {
-        (Some(then), Some(now)) if then == now => Source::TheSame,
-        (Some(_), _) => Source::Another("it has another modification time now"),
-        (None, _) if is_redo => {
-            Source::Another("nothing proves that it is the file that was fetched: the server tells no time")
-        }
-        (None, _) => Source::TheSame,
+        (Some(then), Some(now)) if then == now => SourceState::TheSame,
+        (Some(_), _) => SourceState::Another("it has another modification time now"),
+        (None, _) if is_redo => SourceState::Another(
+            "nothing proves that it is the file that was fetched: the server tells no time",
+        ),
+        (None, _) => SourceState::TheSame,
     })
 }
 
-async fn is_gone(session: &mut Session, job: &Job<'_>, done: &Transferred) -> Result<bool, Stopped> {
+async fn is_gone(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    done: &TransferredFile,
+) -> Result<bool, TransferError> {
     let had_size = done.facts.verified_by.is_some();
-    job.stop.or_soon(session.is_gone(&job.path, had_size)).await
+    context.stop.or_soon(session.is_gone(&context.path, had_size)).await
 }
 
-fn kept(done: &mut Transferred, why: &str) -> Became {
+fn kept(done: &mut TransferredFile, why: &str) -> Became {
     done.notes.push(format!("the source was left: {why}"));
     Became::Kept
 }
 
-fn was_gone(done: &mut Transferred, became: Became) -> Became {
+fn was_gone(done: &mut TransferredFile, became: Became) -> Became {
     done.notes.push("the source was gone already".to_owned());
     became
 }
 
 async fn delete(
     session: &mut Session,
-    job: &Job<'_>,
-    done: &mut Transferred,
+    context: &TransferContext<'_>,
+    done: &mut TransferredFile,
     is_redo: bool,
-) -> Result<Became, Stopped> {
-    match look(session, job, done, is_redo).await? {
-        Source::TheSame => {}
-        Source::Gone => return Ok(was_gone(done, Became::Deleted)),
-        Source::Another(why) => return Ok(kept(done, why)),
+) -> Result<Became, TransferError> {
+    match look(session, context, done, is_redo).await? {
+        SourceState::TheSame => {}
+        SourceState::Gone => return Ok(was_gone(done, Became::Deleted)),
+        SourceState::Another(why) => return Ok(kept(done, why)),
     }
-    job.stop.check()?;
-    match job.stop.or_soon(session.remove(&job.path)).await? {
+    context.stop.check()?;
+    match context.stop.or_soon(session.remove(&context.path)).await? {
         DeleteOutcome::Done => Ok(Became::Deleted),
-        DeleteOutcome::Refused(_) if is_gone(session, job, done).await? => {
+        DeleteOutcome::Refused(_) if is_gone(session, context, done).await? => {
             Ok(was_gone(done, Became::Deleted))
         }
         DeleteOutcome::Refused(error) => Err(error.into()),
@@ -161,52 +172,56 @@ async fn delete(
 
 async fn move_to(
     session: &mut Session,
-    job: &Job<'_>,
-    done: &mut Transferred,
+    context: &TransferContext<'_>,
+    done: &mut TransferredFile,
     is_redo: bool,
     to: &str,
-) -> Result<Became, Stopped> {
+) -> Result<Became, TransferError> {
     let to = on_server(session, to)?;
-    match look(session, job, done, is_redo).await? {
-        Source::TheSame => {}
-        Source::Gone => return Ok(was_gone(done, Became::Moved)),
-        Source::Another(why) => return Ok(kept(done, why)),
+    match look(session, context, done, is_redo).await? {
+        SourceState::TheSame => {}
+        SourceState::Gone => return Ok(was_gone(done, Became::Moved)),
+        SourceState::Another(why) => return Ok(kept(done, why)),
     }
-    may_move_to(session, job, &to).await?;
+    may_move_to(session, context, &to).await?;
     if session.connection().rename_over == RenameOver::DeleteFirst {
-        job.stop.check()?;
-        job.stop.or_soon(session.delete(&to)).await?;
+        context.stop.check()?;
+        context.stop.or_soon(session.delete(&to)).await?;
     }
-    let Some(refused) = rename(session, job, &to).await? else { return Ok(Became::Moved) };
+    let Some(refused) = rename(session, context, &to).await? else { return Ok(Became::Moved) };
     // Where its directory is missing it is made; servers seldom say that this is it.
-    job.stop.or_soon(session.make_dirs(&to)).await?;
-    match rename(session, job, &to).await? {
+    context.stop.or_soon(session.make_dirs(&to)).await?;
+    match rename(session, context, &to).await? {
         None => Ok(Became::Moved),
-        Some(_) => Err(explained(session, job, &to, refused).await?.into()),
+        Some(_) => Err(explained(session, context, &to, refused).await?.into()),
     }
 }
 
 /// `Some` where the server took RNFR and refused RNTO.
-async fn rename(session: &mut Session, job: &Job<'_>, to: &str) -> Result<Option<TryError>, Stopped> {
-    job.stop.check()?;
-    let renaming = session.rename(&job.path, to, job.stop.still_ours());
-    match job.stop.or_soon(renaming).await? {
+async fn rename(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    to: &str,
+) -> Result<Option<TryError>, TransferError> {
+    context.stop.check()?;
+    let renaming = session.rename(&context.path, to, context.stop.still_ours());
+    match context.stop.or_soon(renaming).await? {
         RenameOutcome::Done => Ok(None),
         RenameOutcome::TargetRefused(error) => Ok(Some(error)),
         RenameOutcome::Abandoned => {
-            job.stop.check()?;
-            Err(Stopped::Cancelled)
+            context.stop.check()?;
+            Err(TransferError::Cancelled)
         }
     }
 }
 
 async fn explained(
     session: &mut Session,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     to: &str,
     mut refused: TryError,
-) -> Result<TryError, Stopped> {
-    if job.stop.or_soon(session.exists(to)).await? {
+) -> Result<TryError, TransferError> {
+    if context.stop.or_soon(session.exists(to)).await? {
         (refused.failure.code, refused.remedy) = (Code::Unsupported, Remedy::GiveUp);
         refused.failure.message.push_str(
             " (there is a file of that name, and the server does not rename over it: \
@@ -246,7 +261,7 @@ mod tests {
             (LocalStorage::open(&local).unwrap(), true),
         ] {
             let storages = BTreeMap::from([("local".to_owned(), storage)]);
-            let transfer = Transfer::new(storages, names.clone(), Metrics::default());
+            let transfer = TransferExecutor::new(storages, names.clone(), Metrics::default());
             assert_eq!(transfer.unsupported(&task(After::Keep)), None);
             for after in [After::Delete, After::MoveTo("/g".into())] {
                 let refused = transfer.unsupported(&task(after)).map(|failure| failure.code);

@@ -33,7 +33,7 @@ async fn is_swept(rig: &Rig, session: &mut ftp_pooler::ftp::Session, directory: 
     }
     let done = rig.once_at(session, &rig.upload(&at("target")), record).await;
     assert_eq!(done.unwrap_or_else(|e| panic!("{told}: {e}\n{}", rig.log())).bytes, 3);
-    rig.tidy(session).await;
+    rig.clean_up(session).await;
     assert!(!rig.has(&at(&dead)), "{told}\n{}", rig.log());
     for name in &names[1..] {
         assert!(rig.has(&at(name)), "{told}: {name}");

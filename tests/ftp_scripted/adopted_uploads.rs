@@ -38,8 +38,8 @@ async fn killed_at(rig: &Rig, offset: i64, bytes: usize) -> String {
     let before = temps(rig);
     rig.server.next("STOR", Act::Take(bytes, End::Vanish));
     let storages = BTreeMap::from([("local".to_owned(), rig.storage.clone())]);
-    let another = Transfer::new(storages, names(), Metrics::default());
-    let (mut kept, record) = (Kept::default(), record(offset, Lease::default()));
+    let another = TransferExecutor::new(storages, names(), Metrics::default());
+    let (mut kept, record) = (ResumeState::default(), record(offset, Lease::default()));
     let mut session = rig.session().await;
     failed(another.run_again(&mut session, &upload("/f", "/out/f"), &record, &mut kept, &rig.cancel).await);
     std::mem::forget(kept);
@@ -49,11 +49,11 @@ async fn killed_at(rig: &Rig, offset: i64, bytes: usize) -> String {
     left
 }
 
-async fn taken_over(rig: &Rig, offset: i64) -> Transferred {
+async fn taken_over(rig: &Rig, offset: i64) -> TransferredFile {
     let mut session = rig.session().await;
     let done = rig.run_record(&mut session, &upload("/f", "/out/f"), offset).await.unwrap();
     assert!(session.is_usable());
-    while rig.transfer.tidy(&mut session).await {}
+    while rig.transfer.clean_up(&mut session).await {}
     assert_eq!(rig.server.paths(), ["/out/f"], "something is left");
     done
 }
@@ -218,8 +218,8 @@ async fn what_went_on_once_is_taken_over_again_only_where_the_server_leaves_no_g
         // STOR of three bytes, and of one of them again; then the file's.
         rig.server.nth("STOR", 2, Act::Take(1 << 20, End::Vanish));
         let storages = BTreeMap::from([("local".to_owned(), rig.storage.clone())]);
-        let second = Transfer::new(storages, names(), Metrics::default());
-        let (mut kept, record) = (Kept::default(), record(3, Lease::default()));
+        let second = TransferExecutor::new(storages, names(), Metrics::default());
+        let (mut kept, record) = (ResumeState::default(), record(3, Lease::default()));
         let task = upload("/f", "/out/f");
         let mut session = rig.session().await;
         failed(second.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await);
@@ -260,7 +260,7 @@ async fn a_lease_that_ends_before_the_rename_leaves_the_part_to_its_owner() {
         until("SIZE was sent", || rig.server.verbs().contains(&text("SIZE"))).await;
         lease.end();
     });
-    assert_eq!(ended, Err(Stopped::LeaseEnded));
+    assert_eq!(ended, Err(TransferError::LeaseEnded));
     assert_eq!(rig.server.paths(), [left]);
 }
 
@@ -299,10 +299,10 @@ async fn a_process_that_stood_still_sends_nothing_that_it_reads_afterwards() {
     let lease = offsets.begin(&at, 7).unwrap();
     let metrics = Metrics::new(["remote-ftp"]);
     let storages = BTreeMap::from([("local".to_owned(), rig.storage.clone())]);
-    let transfer = Transfer::new(storages, names(), metrics.clone());
+    let transfer = TransferExecutor::new(storages, names(), metrics.clone());
     let record = record(7, lease.clone());
     let ended = transfer.run(&mut session, &upload("/f", "/out/f"), &record, &rig.cancel).await;
-    assert_eq!(ended, Err(Stopped::LeaseEnded));
+    assert_eq!(ended, Err(TransferError::LeaseEnded));
     assert!(!lease.is_live());
     let metrics = metrics.encode();
     let bytes = metrics

@@ -289,7 +289,7 @@ async fn nothing_is_taken_away_for_a_task_that_is_not_ours_any_more() {
             rig.cancel.cancel();
         };
         let (ended, ()) = tokio::join!(rig.run(&mut session, &task), stopping);
-        assert!(matches!(ended, Err(Stopped::Cancelled)), "{ended:?}");
+        assert!(matches!(ended, Err(TransferError::Cancelled)), "{ended:?}");
         assert_eq!(rig.content("f"), b"abc");
         assert_eq!(rig.server.paths(), ["/in/f"]);
     }

@@ -7,16 +7,16 @@ use super::give_up;
 use crate::failure::{Code, TryError};
 use crate::storage::LocalStorage;
 
-/// Clones share what is in it, and each change of it. Whoever has a storage goes on with it.
+/// Clones share what is in it, and each change of it. Whoever has a storage keeps it.
 #[derive(Clone, Debug, Default)]
-pub struct Storages(Arc<RwLock<BTreeMap<String, Arc<LocalStorage>>>>);
+pub struct LocalStorages(Arc<RwLock<BTreeMap<String, Arc<LocalStorage>>>>);
 
 /// A local connection's files as they lay when they were asked for, whatever becomes of the connection since; nothing
 /// where there was none.
 #[derive(Clone, Debug, Default)]
-pub struct Files(Option<Arc<LocalStorage>>);
+pub struct LocalFiles(Option<Arc<LocalStorage>>);
 
-impl Files {
+impl LocalFiles {
     /// # Errors
     /// `unknown_connection`, where there was none called `name`.
     pub(super) fn storage(&self, name: &str) -> Result<&Arc<LocalStorage>, TryError> {
@@ -26,7 +26,7 @@ impl Files {
     }
 }
 
-impl Storages {
+impl LocalStorages {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<LocalStorage>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
@@ -34,8 +34,8 @@ impl Storages {
 
     /// A connection's files as they lie now.
     #[must_use]
-    pub fn files(&self, name: &str) -> Files {
-        Files(self.get(name))
+    pub fn files(&self, name: &str) -> LocalFiles {
+        LocalFiles(self.get(name))
     }
 
     /// Whoever asks from now on finds these.
@@ -50,20 +50,20 @@ impl Storages {
     }
 }
 
-impl From<BTreeMap<String, LocalStorage>> for Storages {
+impl From<BTreeMap<String, LocalStorage>> for LocalStorages {
     fn from(storages: BTreeMap<String, LocalStorage>) -> Self {
         let shared = storages.into_iter().map(|(name, storage)| (name, Arc::new(storage)));
-        Storages(Arc::new(RwLock::new(shared.collect())))
+        LocalStorages(Arc::new(RwLock::new(shared.collect())))
     }
 }
 
-/// Files without a purpose but to be told from others.
+/// Files that differ from others by their name only.
 #[cfg(test)]
-impl Files {
-    pub fn called(name: &str) -> Files {
+impl LocalFiles {
+    pub fn called(name: &str) -> LocalFiles {
         let base_path = std::env::temp_dir();
         let connection = crate::config::LocalConnection { name: name.to_owned(), base_path };
-        Files(Some(Arc::new(LocalStorage::open(&connection).unwrap())))
+        LocalFiles(Some(Arc::new(LocalStorage::open(&connection).unwrap())))
     }
 
     pub fn name(&self) -> Option<&str> {

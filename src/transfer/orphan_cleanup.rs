@@ -1,7 +1,7 @@
-//! Temp files that nobody will finish are removed from the servers: on sessions that have nothing else to do, and
-//! right after an assignment with a small part of one session's time.
+//! Orphaned temp files are removed from the servers: on sessions that have nothing else to do, and right after an
+//! assignment with a small part of one session's time.
 //!
-//! Which, and where they are looked for, is the same as for local ones: see `storage::strays`.
+//! Which, and where they are looked for, is the same as for local ones: see `storage::orphans`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,56 +12,56 @@ use crate::failure::TryError;
 use crate::ftp::{Session, SizeReply};
 use crate::storage::{CleanupAction, SharedOrphanTracker, TempFileStamp, TempName, TempNames};
 
-use super::Transfer;
+use super::TransferExecutor;
 
-/// How long one errand may keep a session from the next task.
+/// How long one action may keep a session from the next task.
 pub(super) const WITHIN: Duration = Duration::from_secs(10);
 /// Temp files of one directory whose sizes are asked at most, by SIZE.
 const MAX_SIZES: usize = 100;
 /// Temp files of one directory that are taken note of at most.
 const MAX_FOUND: usize = 10_000;
 
-impl Transfer {
-    /// Does one thing that is due on this session's server: a look into a directory, or a removal. False where
-    /// nothing is. Takes some seconds; the session may be in doubt afterwards, or where it is dropped.
-    pub async fn tidy(&self, session: &mut Session) -> bool {
-        let strays = self.strays_at(&session.connection().name);
-        let errand = strays.lock().next(Instant::now());
-        let Some(errand) = errand else { return false };
-        self.run_errand(session, &strays, errand).await;
+impl TransferExecutor {
+    /// Does one thing that is due on this session's server: searches a directory, or removes a file. False where
+    /// nothing is due. Takes some seconds; the session may be unusable afterwards, or where this is dropped.
+    pub async fn clean_up(&self, session: &mut Session) -> bool {
+        let orphans = self.orphans_at(&session.connection().name);
+        let action = orphans.lock().next(Instant::now());
+        let Some(action) = action else { return false };
+        self.run_action(session, &orphans, action).await;
         true
     }
 
     /// The same with what is not to wait until the session has nothing else to do.
-    pub async fn tidy_at_once(&self, session: &mut Session) -> bool {
-        let strays = self.strays_at(&session.connection().name);
+    pub async fn clean_up_at_once(&self, session: &mut Session) -> bool {
+        let orphans = self.orphans_at(&session.connection().name);
         let begun = Instant::now();
-        let errand = strays.lock().next_urgent(begun);
-        let Some(errand) = errand else { return false };
-        self.run_errand(session, &strays, errand).await;
-        strays.lock().rest(begun, Instant::now());
+        let action = orphans.lock().next_urgent(begun);
+        let Some(action) = action else { return false };
+        self.run_action(session, &orphans, action).await;
+        orphans.lock().rest(begun, Instant::now());
         true
     }
 
     /// Whether something is due on the connection's server.
-    pub fn is_untidy(&self, connection: &str) -> bool {
-        self.strays_at(connection).lock().has_errand(Instant::now())
+    pub fn needs_cleanup(&self, connection: &str) -> bool {
+        self.orphans_at(connection).lock().has_errand(Instant::now())
     }
 
-    async fn run_errand(&self, session: &mut Session, strays: &SharedOrphanTracker, errand: CleanupAction) {
-        match errand {
+    async fn run_action(&self, session: &mut Session, orphans: &SharedOrphanTracker, action: CleanupAction) {
+        match action {
             CleanupAction::Remove { directory, temp, tries } => {
-                remove(session, strays, directory, temp, tries).await;
+                remove(session, orphans, directory, temp, tries).await;
             }
             CleanupAction::Look { directory } => {
-                match timeout(WITHIN, look(session, &directory, &self.names)).await {
-                    Ok(Ok(found)) => strays.judge(&directory, found, &self.names).await,
+                match timeout(WITHIN, search(session, &directory, &self.names)).await {
+                    Ok(Ok(found)) => orphans.judge(&directory, found, &self.names).await,
                     failed => {
                         if let Ok(Err(error)) = failed {
                             let connection = &session.connection().name;
-                            tracing::debug!(connection, %error, "not looked for temp files");
+                            tracing::debug!(connection, %error, "could not search for temp files");
                         }
-                        strays.lock().not_looked(&directory, Instant::now());
+                        orphans.lock().not_looked(&directory, Instant::now());
                     }
                 }
             }
@@ -71,7 +71,7 @@ impl Transfer {
 
 async fn remove(
     session: &mut Session,
-    strays: &SharedOrphanTracker,
+    orphans: &SharedOrphanTracker,
     directory: Arc<str>,
     temp: TempName,
     tries: u8,
@@ -80,18 +80,18 @@ async fn remove(
     let removed = timeout(WITHIN, session.delete(&path)).await;
     let connection = &session.connection().name;
     match removed {
-        Ok(Ok(true)) => tracing::info!(connection, path, "a temp file was removed from the server"),
+        Ok(Ok(true)) => tracing::info!(connection, path, "removed an orphaned temp file from the server"),
         Ok(Ok(false)) => {}
         _ => {
-            if !strays.lock().stands(directory, temp, tries, Instant::now()) {
-                tracing::warn!(connection, path, "a temp file may be left on the server");
+            if !orphans.lock().stands(directory, temp, tries, Instant::now()) {
+                tracing::warn!(connection, path, "an orphaned temp file may remain on the server");
             }
         }
     }
 }
 
 /// Other processes' temp files in the directory.
-pub(super) async fn look(
+pub(super) async fn search(
     session: &mut Session,
     directory: &str,
     names: &TempNames,
@@ -119,17 +119,17 @@ pub(super) async fn look(
     Ok(found)
 }
 
-/// A temp file that may stand on the server. Dropped before it is [`Leftover::gone`], it is removed later.
+/// A temp file that may be on the server. Dropped before it is [`RemoteTempFile::gone`], it is removed later.
 #[derive(Debug)]
-pub(super) struct Leftover {
-    strays: SharedOrphanTracker,
+pub(super) struct RemoteTempFile {
+    orphans: SharedOrphanTracker,
     directory: String,
     temp: Option<TempName>,
 }
 
-impl Leftover {
-    pub fn of(strays: &SharedOrphanTracker, directory: &str, temp: &TempName) -> Self {
-        Leftover { strays: strays.clone(), directory: directory.to_owned(), temp: Some(temp.clone()) }
+impl RemoteTempFile {
+    pub fn of(orphans: &SharedOrphanTracker, directory: &str, temp: &TempName) -> Self {
+        RemoteTempFile { orphans: orphans.clone(), directory: directory.to_owned(), temp: Some(temp.clone()) }
     }
 
     pub fn gone(mut self) {
@@ -137,10 +137,10 @@ impl Leftover {
     }
 }
 
-impl Drop for Leftover {
+impl Drop for RemoteTempFile {
     fn drop(&mut self) {
         if let Some(temp) = self.temp.take() {
-            self.strays.lock().left(&self.directory, temp);
+            self.orphans.lock().left(&self.directory, temp);
         }
     }
 }

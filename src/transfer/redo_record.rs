@@ -8,7 +8,7 @@ use crate::outcome::Facts;
 const VERIFIED_BY: &str = "by";
 const SOURCE_MTIME: &str = "mtime";
 
-/// `by=size mtime=2025-01-15T10:30:00Z sha256=…`; what nobody knows is left out.
+/// `by=size mtime=2025-01-15T10:30:00Z sha256=…`; what is not known is left out.
 pub(super) fn write(facts: &Facts) -> String {
     let verified_by = facts.verified_by.map(|by| format!("{VERIFIED_BY}={by}"));
     let mtime = facts.source_mtime.map(|at| format!("{SOURCE_MTIME}={at}"));

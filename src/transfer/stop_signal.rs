@@ -9,26 +9,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::offsets::Lease;
 
-use super::Stopped;
+use super::TransferError;
 
-/// How long a step that must not be torn off may go on once the try is to stop.
+/// How long a step that must not be interrupted may take once the try is to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Tells that a try is to stop, and why.
-pub(super) struct Stop<'a> {
+pub(super) struct StopSignal<'a> {
     lease: &'a Lease,
     cancel: &'a CancellationToken,
 }
 
-impl<'a> Stop<'a> {
-    pub fn new(lease: &'a Lease, cancel: &'a CancellationToken) -> Stop<'a> {
-        Stop { lease, cancel }
+impl<'a> StopSignal<'a> {
+    pub fn new(lease: &'a Lease, cancel: &'a CancellationToken) -> StopSignal<'a> {
+        StopSignal { lease, cancel }
     }
 
-    pub fn check(&self) -> Result<(), Stopped> {
+    pub fn check(&self) -> Result<(), TransferError> {
         match () {
-            () if !self.lease.is_live() => Err(Stopped::LeaseEnded),
-            () if self.cancel.is_cancelled() => Err(Stopped::Cancelled),
+            () if !self.lease.is_live() => Err(TransferError::LeaseEnded),
+            () if self.cancel.is_cancelled() => Err(TransferError::Cancelled),
             () => Ok(()),
         }
     }
@@ -45,19 +45,19 @@ impl<'a> Stop<'a> {
     }
 
     /// Resolves when the try is to stop.
-    pub async fn requested(&self) -> Stopped {
+    pub async fn requested(&self) -> TransferError {
         tokio::select! {
             biased;
-            () = self.lease.ended() => Stopped::LeaseEnded,
-            () = self.cancel.cancelled() => Stopped::Cancelled,
+            () = self.lease.ended() => TransferError::LeaseEnded,
+            () = self.cancel.cancelled() => TransferError::Cancelled,
         }
     }
 
     /// `work`, dropped as soon as the try is to stop.
-    pub async fn or<T, E: Into<Stopped>>(
+    pub async fn or<T, E: Into<TransferError>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Stopped> {
+    ) -> Result<T, TransferError> {
         tokio::select! {
             biased;
             stopped = self.requested() => Err(stopped),
@@ -65,11 +65,11 @@ impl<'a> Stop<'a> {
         }
     }
 
-    /// `work`, which gets a moment more to end by itself: a session in the midst of a command can undo nothing.
-    pub async fn or_soon<T, E: Into<Stopped>>(
+    /// `work`, which gets a moment more to finish: a session in the midst of a command can undo nothing.
+    pub async fn or_soon<T, E: Into<TransferError>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Stopped> {
+    ) -> Result<T, TransferError> {
         let mut work = pin!(work);
         tokio::select! {
             biased;

@@ -1,9 +1,11 @@
-//! Uploads in a row, to a server that is taken for a far one: their last commands go out with the next one's.
+//! Uploads in a pipeline, to a server that is taken for a far one: their last commands go out with the next one's.
 
 use std::collections::VecDeque;
 
 use ftp_pooler::insight::ProgressGauge;
-use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row};
+use ftp_pooler::transfer::{
+    LocalFiles, NextTask, ResumeState, TransferProgress, TransferRequest, UploadPipeline,
+};
 
 use super::*;
 
@@ -12,36 +14,36 @@ pub const FILES: usize = 4;
 /// A task that fails for good is given up, as a lane does.
 const TRIES: usize = 4;
 
-/// The rest of a row, and what became of those before.
-struct Beside<'a> {
+/// The rest of a pipeline, and what became of those before.
+struct NextOfRest<'a> {
     waiting: &'a mut VecDeque<Entry>,
-    files: &'a Files,
+    files: &'a LocalFiles,
     next: Option<Entry>,
-    ended: Option<Result<Transferred, Stopped>>,
-    may_wait: bool,
+    ended: Option<Result<TransferredFile, TransferError>>,
+    may_pipeline: bool,
 }
 
 pub struct Entry {
     pub task: Task,
     pub record: Record,
     pub tries: usize,
-    pub kept: Kept,
+    pub kept: ResumeState,
 }
 
-impl Neighbours for Beside<'_> {
-    fn may_wait(&self) -> bool {
-        self.may_wait
+impl NextTask for NextOfRest<'_> {
+    fn may_pipeline(&self) -> bool {
+        self.may_pipeline
     }
 
-    fn next(&mut self) -> Option<Errand<'_>> {
-        if self.may_wait && self.waiting.front().is_some_and(|entry| entry.tries == 0) {
+    fn next(&mut self) -> Option<TransferRequest<'_>> {
+        if self.may_pipeline && self.waiting.front().is_some_and(|entry| entry.tries == 0) {
             self.next = self.waiting.pop_front();
         }
         let files = self.files;
-        self.next.as_ref().map(|entry| Errand { task: &entry.task, record: &entry.record, files })
+        self.next.as_ref().map(|entry| TransferRequest { task: &entry.task, record: &entry.record, files })
     }
 
-    fn before_ended(&mut self, ended: Result<Transferred, Stopped>) {
+    fn previous_ended(&mut self, ended: Result<TransferredFile, TransferError>) {
         assert!(self.ended.replace(ended).is_none(), "ended twice");
     }
 }
@@ -51,45 +53,49 @@ pub struct Lane<'a> {
     pub rig: &'a Rig,
     pub known: &'a Arc<ServerProfile>,
     pub waiting: VecDeque<Entry>,
-    pub ended: BTreeMap<String, Result<Transferred, Stopped>>,
+    pub ended: BTreeMap<String, Result<TransferredFile, TransferError>>,
 }
 
 impl Lane<'_> {
-    pub async fn work(mut self, mut session: Session) -> BTreeMap<String, Result<Transferred, Stopped>> {
-        let (mut row, mut due, mut next) = (Row::default(), None::<Entry>, None);
+    pub async fn work(
+        mut self,
+        mut session: Session,
+    ) -> BTreeMap<String, Result<TransferredFile, TransferError>> {
+        let (mut pipeline, mut due, mut next) = (UploadPipeline::default(), None::<Entry>, None);
         while let Some((mut entry, is_next)) =
             next.take().map(|next| (next, true)).or_else(|| Some((self.waiting.pop_front()?, false)))
         {
             if !is_next && !session.is_usable() {
                 session = self.rig.hasty(self.known).await;
-                row = Row::default();
+                pipeline = UploadPipeline::default();
             }
-            let may_wait = entry.tries == 0;
+            let may_pipeline = entry.tries == 0;
             entry.tries += 1;
             let files = &self.rig.transfer.files("local");
-            let mut beside = Beside { waiting: &mut self.waiting, files, next: None, ended: None, may_wait };
+            let mut next_task =
+                NextOfRest { waiting: &mut self.waiting, files, next: None, ended: None, may_pipeline };
             let gauge = ProgressGauge::default();
-            let run = self.rig.transfer.run_in_row(
+            let run = self.rig.transfer.run_pipelined(
                 &mut session,
-                &mut row,
-                (Errand { task: &entry.task, record: &entry.record, files }, &gauge),
+                &mut pipeline,
+                (TransferRequest { task: &entry.task, record: &entry.record, files }, &gauge),
                 &mut entry.kept,
-                &mut beside,
+                &mut next_task,
                 &self.rig.cancel,
             );
             let run = tokio::time::timeout(PATIENCE, must_be_send(run)).await.expect("the try hangs");
-            let Beside { next: taken, ended, .. } = beside;
+            let NextOfRest { next: taken, ended, .. } = next_task;
             if let Some(due) = due.take() {
                 self.settle(due, ended.expect("the one before has ended"));
             }
             let is_doubtful = match &run {
                 Ok(_) => false,
-                Err(Stopped::Failed(error)) => error.remedy == Remedy::FreshSession,
+                Err(TransferError::Failed(error)) => error.remedy == Remedy::FreshSession,
                 Err(_) => true,
             };
             match run {
-                Ok(Progress::Done(done)) => self.settle(entry, Ok(done)),
-                Ok(Progress::Due) => due = Some(entry),
+                Ok(TransferProgress::Done(done)) => self.settle(entry, Ok(done)),
+                Ok(TransferProgress::RenamePending) => due = Some(entry),
                 Err(stopped) => self.settle(entry, Err(stopped)),
             }
             assert!(due.is_none() || taken.is_some(), "due, and nothing is begun");
@@ -98,7 +104,7 @@ impl Lane<'_> {
                 Some(taken) => {
                     self.waiting.push_front(taken);
                     session = self.rig.hasty(self.known).await;
-                    row = Row::default();
+                    pipeline = UploadPipeline::default();
                 }
                 None => {}
             }
@@ -106,9 +112,9 @@ impl Lane<'_> {
         self.ended
     }
 
-    fn settle(&mut self, entry: Entry, ended: Result<Transferred, Stopped>) {
+    fn settle(&mut self, entry: Entry, ended: Result<TransferredFile, TransferError>) {
         let is_final = match &ended {
-            Err(Stopped::Failed(error)) => error.remedy == Remedy::GiveUp || entry.tries >= TRIES,
+            Err(TransferError::Failed(error)) => error.remedy == Remedy::GiveUp || entry.tries >= TRIES,
             Ok(_) | Err(_) => true,
         };
         if is_final {
@@ -147,7 +153,7 @@ fn entries(rig: &Rig) -> VecDeque<Entry> {
         task: upload("/g", &format!("/out/{file}")),
         record: record(1_000 + i64::try_from(file).unwrap(), rig.lease.clone()),
         tries: 0,
-        kept: Kept::default(),
+        kept: ResumeState::default(),
     };
     (0..FILES).map(entry).collect()
 }
@@ -156,7 +162,7 @@ async fn work(
     rig: &Rig,
     known: &Arc<ServerProfile>,
     session: Session,
-) -> BTreeMap<String, Result<Transferred, Stopped>> {
+) -> BTreeMap<String, Result<TransferredFile, TransferError>> {
     let lane = Lane { rig, known, waiting: entries(rig), ended: BTreeMap::new() };
     lane.work(session).await
 }
@@ -215,7 +221,7 @@ async fn a_task_that_is_ours_no_more_is_not_renamed_and_its_neighbours_are() {
         lease.end();
     };
     let (ended, ()) = tokio::join!(lane.work(session), ending);
-    assert!(matches!(ended["/out/1"], Err(Stopped::LeaseEnded)), "{ended:#?}");
+    assert!(matches!(ended["/out/1"], Err(TransferError::LeaseEnded)), "{ended:#?}");
     assert!(rig.server.content("/out/1").is_none());
     for path in ["/out/0", "/out/2", "/out/3"] {
         assert!(ended[path].is_ok(), "{ended:#?}");
@@ -237,7 +243,7 @@ async fn a_neighbour_whose_lease_ends_takes_nobody_with_it() {
         lease.end();
     };
     let (ended, ()) = tokio::join!(lane.work(session), ending);
-    assert!(matches!(ended["/out/2"], Err(Stopped::LeaseEnded)), "{ended:#?}");
+    assert!(matches!(ended["/out/2"], Err(TransferError::LeaseEnded)), "{ended:#?}");
     for path in ["/out/0", "/out/1", "/out/3"] {
         assert!(ended[path].is_ok(), "{path} {ended:#?}");
         assert_eq!(rig.server.content(path).unwrap(), CONTENT);

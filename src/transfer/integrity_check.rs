@@ -7,11 +7,11 @@ use crate::outcome::Facts;
 use crate::storage::{SourceFile, TempFile};
 use crate::task::Verify;
 
-use super::{Job, Stopped, give_up, try_again};
+use super::{TransferContext, TransferError, give_up, try_again};
 
 /// The checks of one file, and what its result will say of them.
 #[derive(Debug)]
-pub(super) struct Check {
+pub(super) struct IntegrityCheck {
     hashers: Vec<Hasher>,
     /// The server is asked for this one.
     asked: Option<Algorithm>,
@@ -19,14 +19,14 @@ pub(super) struct Check {
     pub facts: Facts,
 }
 
-impl Check {
+impl IntegrityCheck {
     /// Which hashes to compute: the one that results carry, and the one that the server computes, too.
     ///
     /// # Errors
     /// `unsupported` where the server has none, and the task insists.
-    pub fn begin(session: &Session, job: &Job<'_>) -> Result<Check, TryError> {
+    pub fn begin(session: &Session, context: &TransferContext<'_>) -> Result<IntegrityCheck, TryError> {
         let mut notes = Vec::new();
-        let asked = match (job.task.options.verify, session.hashes_by()) {
+        let asked = match (context.task.options.verify, session.hashes_by()) {
             (Verify::None | Verify::Size, _) => None,
             (_, Some(algorithm)) => Some(algorithm),
             (Verify::Hash, None) => {
@@ -38,15 +38,15 @@ impl Check {
                 None
             }
         };
-        let mut check = Check { hashers: Vec::new(), asked, notes, facts: Facts::default() };
+        let mut check = IntegrityCheck { hashers: Vec::new(), asked, notes, facts: Facts::default() };
         check.facts.features.extend(session.data_command());
-        check.begin_again(job);
+        check.begin_again(context);
         Ok(check)
     }
 
     /// The file's first byte comes once more.
-    pub fn begin_again(&mut self, job: &Job<'_>) {
-        let mut algorithms: Vec<Algorithm> = job.hash.into_iter().chain(self.asked).collect();
+    pub fn begin_again(&mut self, context: &TransferContext<'_>) {
+        let mut algorithms: Vec<Algorithm> = context.hash.into_iter().chain(self.asked).collect();
         algorithms.dedup();
         self.hashers = algorithms.into_iter().map(Hasher::new).collect();
     }
@@ -59,11 +59,15 @@ impl Check {
     }
 
     /// The file's first bytes were brought by an earlier try: they are read again where a hash needs them.
-    pub async fn take_in(&mut self, job: &Job<'_>, file: &mut TempFile) -> Result<(), Stopped> {
+    pub async fn take_in(
+        &mut self,
+        context: &TransferContext<'_>,
+        file: &mut TempFile,
+    ) -> Result<(), TransferError> {
         self.used("REST");
         let mut offset = 0;
         while !self.hashers.is_empty() && offset < file.len() {
-            let bytes = job.stop.or(file.written(offset)).await?;
+            let bytes = context.stop.or(file.written(offset)).await?;
             if bytes.is_empty() {
                 break;
             }
@@ -77,13 +81,13 @@ impl Check {
     /// bytes are those behind them.
     pub async fn take_in_source(
         &mut self,
-        job: &Job<'_>,
+        context: &TransferContext<'_>,
         source: &mut SourceFile,
         there: u64,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), TransferError> {
         while !self.hashers.is_empty() && source.position() < there {
             let before = source.position();
-            let bytes = job.stop.or(source.read()).await?;
+            let bytes = context.stop.or(source.read()).await?;
             let wanted = usize::try_from(there - before).unwrap_or(usize::MAX).min(bytes.len());
             if wanted == 0 {
                 break;
@@ -124,13 +128,13 @@ impl Check {
     pub async fn compare(
         &mut self,
         session: &mut Session,
-        job: &Job<'_>,
+        context: &TransferContext<'_>,
         path: &str,
         verb: &str,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), TransferError> {
         self.hashed();
         let Some(asked) = self.asked else { return Ok(()) };
-        let (said, command) = job.stop.or_soon(session.hash_of(path)).await?;
+        let (said, command) = context.stop.or_soon(session.hash_of(path)).await?;
         self.used(command);
         let ours = self.facts.hashes.iter().find(|hash| hash.algorithm == asked);
         match (said, ours) {
@@ -145,9 +149,9 @@ impl Check {
                     format!("{command} {path}: the server's {name} is {theirs}, that of {verb} bytes {ours}");
                 Err(try_again(Code::IntegrityMismatch, message).into())
             }
-            (ServerHash::Refused(error), _) if job.task.options.verify == Verify::Auto => {
+            (ServerHash::Refused(error), _) if context.task.options.verify == Verify::Auto => {
                 self.notes.push(format!("hash not verified: {}", error.failure.message));
-                self.facts.hashes.retain(|hash| Some(hash.algorithm) == job.hash);
+                self.facts.hashes.retain(|hash| Some(hash.algorithm) == context.hash);
                 Ok(())
             }
             (ServerHash::Refused(error), _) => {

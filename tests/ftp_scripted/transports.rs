@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 
 use ftp_pooler::config::{CertificateTrust, DataConnectionMode, TlsMode, TlsOptions};
-use ftp_pooler::transfer::Kept;
+use ftp_pooler::transfer::ResumeState;
 
-use super::row::{CONTENT, Entry, FILES, Lane, assert_renamed_after_size};
+use super::pipelined_uploads::{CONTENT, Entry, FILES, Lane, assert_renamed_after_size};
 use super::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,9 @@ async fn far(way: Way, script: Script) -> (Rig, Arc<ServerProfile>, Session) {
         script = script.file(&remote(way, Direction::Down, file), &content(file));
     }
     let mut rig = Rig::with(script).await;
-    rig.connection.timeouts = SessionTimeouts::all(Duration::from_secs(1));
+    // Many log in at once, with TLS, on a machine that may be busy; the faults come later.
+    let all = SessionTimeouts::all(Duration::from_secs(1));
+    rig.connection.timeouts = SessionTimeouts { greeting: PATIENCE, login: PATIENCE, ..all };
     if way.is_active() {
         rig.connection.network.data = DataConnectionMode::Active { announced: None, ports: None };
     }
@@ -89,7 +91,7 @@ fn entries(way: Way, direction: Direction, rig: &Rig) -> VecDeque<Entry> {
             }
         };
         let record = record(2_000 + i64::try_from(file).unwrap(), rig.lease.clone());
-        Entry { task, record, tries: 0, kept: Kept::default() }
+        Entry { task, record, tries: 0, kept: ResumeState::default() }
     };
     (0..FILES).map(entry).collect()
 }
