@@ -286,9 +286,7 @@ mod tests {
 
     #[test]
     fn every_key_sets_a_field_and_shows_it() {
-        let mut config = Config::default();
-        set_defaults(SETTINGS, &mut config);
-        each_is_set_and_shown(SETTINGS, &[config]);
+        each_is_set_and_shown(SETTINGS, &[Config::with_defaults()]);
         // some keys have an effect only if the server opens the data connections
         let passive = FtpConnection::default();
         let mut active = FtpConnection::default();

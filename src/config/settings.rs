@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::api_token::{self, ApiToken};
 use super::connection::ConfiguredConnections;
 use super::key::KeyDefault::{Described, Is};
-use super::key::{ConfigKey, KeyField, KeyGroup, field, key, nonzero_field};
+use super::key::{ConfigKey, KeyField, KeyGroup, field, key, nonzero_field, set_defaults};
 use super::kind::{KeyKind, KeyValue, MAX_SECRET_FILE_BYTES};
 use crate::digest::Algorithm;
 
@@ -130,6 +130,16 @@ pub struct TransferConfig {
 #[derive(Debug, Clone, Default)]
 pub struct PodConfig {
     pub name: String,
+}
+
+impl Config {
+    /// What an empty config.yaml means; without connections, and without a pod's name.
+    #[must_use]
+    pub fn with_defaults() -> Config {
+        let mut config = Config::default();
+        set_defaults(SETTINGS, &mut config);
+        config
+    }
 }
 
 const PORT_OR_ANY: KeyKind = KeyKind::Number { min: 0, max: 65_535 };

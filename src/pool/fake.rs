@@ -200,10 +200,7 @@ pub(crate) fn connection(name: &str, max_sessions: usize) -> Arc<FtpConnection> 
 pub(crate) fn limits(max_sessions_per_pod: usize) -> config::PoolConfig {
     config::PoolConfig {
         max_sessions_per_pod,
-        max_sessions_per_connection: 10,
-        session_timeout: Duration::from_secs(300),
-        max_waiting_tasks: 20_000,
         max_waiting_bytes: 1 << 20,
-        slow_task: Duration::from_secs(300),
+        ..config::Config::with_defaults().pool
     }
 }

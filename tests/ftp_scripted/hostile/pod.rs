@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use ftp_pooler::admission::TaskBudget;
-use ftp_pooler::config::PoolConfig as Limits;
+use ftp_pooler::config::{Config, PoolConfig as Limits};
 use ftp_pooler::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts, SubmittedTask};
 use ftp_pooler::outcome::AdmittedOutcome;
 use ftp_pooler::outcome::Verdict;
@@ -28,11 +28,11 @@ impl Pod {
         let storages = BTreeMap::from([("local".to_owned(), LocalStorage::open(&local).unwrap())]);
         let limits = Limits {
             max_sessions_per_pod: 10,
-            max_sessions_per_connection: 10,
             session_timeout: IN_TIME,
             max_waiting_tasks: 100,
             max_waiting_bytes: 1 << 20,
             slow_task: IN_TIME,
+            ..Config::with_defaults().pool
         };
         let metrics = Metrics::default();
         let (sender, answers) = mpsc::channel(100);
