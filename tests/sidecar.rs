@@ -88,6 +88,7 @@ impl Pod {
         let inside = Arc::new(Inside::default());
         let later = Later { health: Arc::clone(&health), ahead: Arc::clone(&ahead) };
         let view = PodView::new(Arc::new(later), metrics.clone(), inside.clone())
+            .with_allowed_hosts("status.example.com, .intra.example")
             .with_token(move || token.as_ref().map(|token| token.bearer()));
         let shutdown = CancellationToken::new();
         Pod {

@@ -125,6 +125,7 @@ impl<'a> Parts<'a> {
         };
         let view = PodView::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
         let current = Arc::clone(current);
+        let view = view.with_allowed_hosts(self.config.api_allowed_hosts.as_deref().unwrap_or_default());
         view.with_token(move || current.config().api_token.as_ref().map(|token| token.bearer()))
     }
 

@@ -20,6 +20,8 @@ pub struct Config {
     pub retry: RetryConfig,
     pub pool: PoolConfig,
     pub api: ListenAddress,
+    /// Host names that requests may use beside those that are always accepted, separated by commas.
+    pub api_allowed_hosts: Option<String>,
     /// Where there is one, only requests that have it are answered.
     pub api_token: Option<Arc<ApiToken>>,
     pub metrics: ListenAddress,
@@ -209,6 +211,11 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
         "The address on which the page, its API (docs/API.md), `/health`, `/ready` and `/metrics` are served."),
     key("api.port", PORT_OR_ANY, Is("8080"), field!(api.port),
         "Its port; 0 takes a free one, which the log names."),
+    key("api.allowed_hosts", KeyKind::Text, Described("none"), field!(api_allowed_hosts),
+        "Host names by which this port and metrics.port may be addressed, separated by commas: `status.example.com`, or \
+         `.example.com` for all names below. Others are refused (421), so that a web page cannot read the pod through DNS \
+         rebinding. Addresses, names without a dot, `localhost`, `….svc`, `….cluster.local`, `….internal` and the \
+         machine's own name are always accepted; `*` accepts any name."),
     key(API_TOKEN, KeyKind::Secret, Described("none: no authentication"), api_token::TEXT,
         "If it is set, `/api/v1/…` and `/metrics` on this port require it (`Authorization: Bearer …`). `/health`, \
          `/ready`, the page's static files and `metrics.port` stay open. At least 16 letters, digits and `-._~+/`, \

@@ -25,7 +25,7 @@ mod routes;
 use std::io;
 use std::net::SocketAddr;
 
-use service_kit::http::{BindError, bind, serve};
+use service_kit::http::{BindError, bind, host, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -77,10 +77,12 @@ impl Sidecar {
 
     /// Serves until `shutdown`, then for [`service_kit::http::GRACE`] at most.
     pub async fn run(self, view: PodView, shutdown: CancellationToken) {
-        let api = serve(self.api, api_routes(view.clone()), shutdown.clone());
+        let api =
+            serve(self.api, host::check(api_routes(view.clone()), view.hosts.clone()), shutdown.clone());
         let metrics = async {
             if let Some(listener) = self.metrics {
-                serve(listener, metrics_routes(view.clone()), shutdown.clone()).await;
+                let routes = host::check(metrics_routes(view.clone()), view.hosts.clone());
+                serve(listener, routes, shutdown.clone()).await;
             }
         };
         let serving = async { tokio::join!(api, metrics, view.feed.run(&view, &shutdown)) };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use service_kit::health::{HealthReport, ReportHealth};
+use service_kit::http::host::AllowedHosts;
 use service_kit::http::token::{BearerToken, TokenGuard};
 use service_kit::metrics::EncodeMetrics;
 
@@ -19,6 +20,9 @@ const LONGEST: usize = 50;
 /// The last failures that an event holds.
 const LAST: usize = 20;
 
+/// The key that adds host names.
+const ALLOWED_HOSTS: &str = "api.allowed_hosts";
+
 /// What the sidecar shows. Cheap to clone.
 #[derive(Clone)]
 pub struct PodView {
@@ -26,6 +30,7 @@ pub struct PodView {
     pub(super) metrics: Metrics,
     pub(super) insight: Arc<dyn PodInsight>,
     guard: Arc<TokenGuard>,
+    pub(super) hosts: AllowedHosts,
     pub(super) history: Arc<ThroughputHistory>,
     pub(super) feed: Arc<EventFeed>,
 }
@@ -38,6 +43,7 @@ impl PodView {
             metrics,
             insight,
             guard: guard(|| None),
+            hosts: AllowedHosts::new(ALLOWED_HOSTS, [""; 0]),
             feed: Arc::default(),
         }
     }
@@ -46,6 +52,12 @@ impl PodView {
     #[must_use]
     pub fn with_token(self, token: impl Fn() -> Option<Arc<BearerToken>> + Send + Sync + 'static) -> Self {
         PodView { guard: guard(token), ..self }
+    }
+
+    /// Served under these host names as well, separated by commas: see [`AllowedHosts`].
+    #[must_use]
+    pub fn with_allowed_hosts(self, names: &str) -> Self {
+        PodView { hosts: AllowedHosts::new(ALLOWED_HOSTS, names.split(',').map(str::trim)), ..self }
     }
 
     pub(super) fn guard(&self) -> Arc<TokenGuard> {

@@ -46,6 +46,7 @@ pool:
 api:
   host: \"0.0.0.0\"
   port: 8181
+  allowed_hosts: null
   token: (empty)
   token_file: null
 metrics:

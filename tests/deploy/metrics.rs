@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use service_kit::metrics::ProcessMetrics;
+
 use crate::files::read;
 
 /// What a histogram's series are called beside its name.
@@ -25,6 +27,7 @@ pub fn declared() -> BTreeMap<String, Vec<String>> {
         }
         metrics.insert(name, labels);
     }
+    metrics.extend(ProcessMetrics::NAMES.iter().map(|name| ((*name).to_owned(), Vec::new())));
     assert!(metrics.len() > 20, "the declarations are read: {metrics:?}");
     metrics
 }

@@ -173,6 +173,26 @@ async fn with_a_token_nobody_else_sees_a_figure() {
 }
 
 #[tokio::test]
+async fn a_page_that_lets_its_own_name_lead_here_reads_nothing() {
+    let pod = Pod::start().await;
+    let ask = async |address, path: &str, host: &str| {
+        send(address, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
+    };
+    for path in ["/", "/health", "/metrics", "/api/v1/status", "/nothing"] {
+        let reply = ask(pod.api, path, "rebind.attacker.example:8080").await;
+        assert_eq!(reply.status, 421, "{path}");
+        assert!(reply.body.contains("api.allowed_hosts"), "{}", reply.body);
+    }
+    assert_eq!(ask(pod.metrics_api, "/metrics", "rebind.attacker.example").await.status, 421);
+    for host in
+        ["127.0.0.1", "[::1]:8080", "localhost:8080", "pod-0", "status.example.com", "a.intra.example:8080"]
+    {
+        assert_eq!(ask(pod.api, "/api/v1/status", host).await.status, 200, "{host}");
+        assert_eq!(ask(pod.metrics_api, "/metrics", host).await.status, 200, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn who_guesses_tokens_has_to_wait() {
     let pod = Pod::with_token(Some("s3cret-token")).await;
     let mut statuses = Vec::new();
