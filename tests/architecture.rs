@@ -22,8 +22,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::publish", &["app/"]),
     ("crate::pool", &["app/", "dispatch/"]),
     ("crate::transfer", &["app/", "dispatch/"]),
-    ("crate::ftp", &["pool/", "transfer/", "dispatch/carry.rs", "cli/check", "cli/submit/walk.rs", "ftp/"]),
-    ("crate::storage", &["app/", "transfer/", "cli/check", "cli/submit/walk.rs", "storage/"]),
+    ("crate::ftp", &["pool/", "transfer/", "dispatch/carry.rs", "cli/check", "cli/submit/walk", "ftp/"]),
+    ("crate::storage", &["app/", "transfer/", "cli/check", "cli/submit/walk", "storage/"]),
     ("crate::sidecar", &["app/"]),
     // the sidecar asks the pod through it, and sees no other part
     ("crate::insight", &["app/", "consume/", "dispatch/", "transfer/", "publish/tests.rs", "sidecar/"]),

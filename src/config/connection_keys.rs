@@ -228,6 +228,13 @@ pub const CHARSET: Key = key(
     "The charset of names on the server: `windows-1252` (which is Latin-1, too), `shift_jis`, `gbk`, or another \
      label of the WHATWG's encoding standard.",
 );
+pub const TIME_OFFSET: Key = key(
+    "time_offset",
+    Kind::TimeOffset,
+    Told("learned from MDTM"),
+    "The offset of the server's clock from UTC, such as `+02:00`: LIST's times are by that clock. Needed where the \
+     server has neither MLSD nor MDTM, for `--newer-than` and `--older-than`.",
+);
 pub const MAX_SESSIONS: Key = key(
     "max_sessions",
     Kind::Number { min: 1, max: 10_000 },
@@ -307,6 +314,7 @@ pub const FTP: &[&Key] = &[
     &DISABLE_EPSV,
     &DISABLE_UTF8,
     &CHARSET,
+    &TIME_OFFSET,
     &ENCODING,
     &WRITING_MDTM,
     &PATH_ROOT,

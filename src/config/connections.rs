@@ -11,7 +11,7 @@ use super::entry::{At, Entry, Said};
 use super::environment::{ConnectionVariable, normalized};
 use super::errors::{Mistakes, SourceLocation};
 use super::ini::{self, Section};
-use super::kind::{charset, quoted};
+use super::kind::{charset, quoted, time_offset};
 use super::network;
 use super::password;
 use super::section_reader::{Reading, Scope};
@@ -147,6 +147,7 @@ fn ftp(name: &str, reading: &mut Reading<'_>, max_sessions: usize) -> FtpConnect
         disable_epsv: reading.flag(&keys::DISABLE_EPSV),
         disable_utf8: reading.flag(&keys::DISABLE_UTF8),
         charset: charset(&reading.text(&keys::CHARSET)).ok().filter(|charset| *charset != encoding_rs::UTF_8),
+        time_offset: reading.text_if_set(&keys::TIME_OFFSET).and_then(|text| time_offset(&text)),
         encoding: reading.text_if_set(&keys::ENCODING).and_then(|text| NameEncoding::parse(&text).ok()),
         writing_mdtm: reading.flag(&keys::WRITING_MDTM),
         idle_timeout: reading.time_if_set(&keys::IDLE_TIMEOUT),

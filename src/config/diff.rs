@@ -120,6 +120,7 @@ impl PartialEq for FtpConnection {
             disable_epsv,
             disable_utf8,
             charset,
+            time_offset,
             encoding,
             writing_mdtm,
             idle_timeout,
@@ -143,6 +144,7 @@ impl PartialEq for FtpConnection {
             && *disable_epsv == other.disable_epsv
             && *disable_utf8 == other.disable_utf8
             && *charset == other.charset
+            && *time_offset == other.time_offset
             && *encoding == other.encoding
             && *writing_mdtm == other.writing_mdtm
             && *idle_timeout == other.idle_timeout

@@ -132,6 +132,10 @@ impl Yaml {
             "charset",
             &ftp.charset.map_or("utf-8".to_owned(), |charset| charset.name().to_ascii_lowercase()),
         );
+        match ftp.time_offset {
+            Some(offset) => self.text("time_offset", &offset.to_string()),
+            None => self.plain("time_offset", "null"),
+        }
         match ftp.encoding {
             Some(encoding) => self.text("encoding", &encoding.names()),
             None => self.plain("encoding", "null"),

@@ -3,6 +3,8 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use jiff::tz::Offset;
+
 use super::encoding::NameEncoding;
 use super::{duration, size};
 
@@ -47,6 +49,8 @@ pub enum Kind {
     Charset,
     /// Classes of characters, as rclone names them.
     Encoding,
+    /// A clock's offset from UTC.
+    TimeOffset,
 }
 
 /// Bytes of a text at most; the longest that a Kafka group or a host may have is shorter.
@@ -98,6 +102,10 @@ impl Kind {
             Kind::Collector => collector(text).map(Value::Text),
             Kind::Charset => charset(text).map(|_| Value::Text(text.to_owned())),
             Kind::Encoding => NameEncoding::parse(text).map(|_| Value::Text(text.to_owned())),
+            Kind::TimeOffset => match time_offset(text) {
+                Some(_) => Ok(Value::Text(text.to_owned())),
+                None => Err(self.expected(text)),
+            },
             Kind::Pins => Ok(Value::Text(text.to_owned())),
         }
     }
@@ -136,6 +144,7 @@ impl Kind {
             Kind::Collector => "http://host:port".to_owned(),
             Kind::Charset => "a charset in which ASCII is ASCII".to_owned(),
             Kind::Encoding => "classes of characters".to_owned(),
+            Kind::TimeOffset => "an offset from UTC, from -12:00 to +14:00".to_owned(),
             Kind::Pins => "fingerprints (SHA-256)".to_owned(),
         }
     }
@@ -276,6 +285,25 @@ fn choice(text: &str, known: &[&str], later: &[&str]) -> Result<String, String> 
         return Err(format!("{} is not in this version; expected {}", quoted(text), known.join(" or ")));
     }
     Err(format!("found {}; expected {}", quoted(text), known.join(" or ")))
+}
+
+/// `+02:00`, `-0330` or `Z`, as far as clocks have it.
+pub(super) fn time_offset(text: &str) -> Option<Offset> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("z") || text.eq_ignore_ascii_case("utc") {
+        return Some(Offset::UTC);
+    }
+    let (sign, digits) = match text.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    let (hours, minutes) = digits.split_once(':').or_else(|| digits.split_at_checked(2))?;
+    let number = |text: &str| text.parse::<i32>().ok().filter(|_| text.len() == 2);
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    let seconds = sign * (hours * 3600 + minutes * 60);
+    let is_in_use = minutes < 60 && (-12 * 3600..=14 * 3600).contains(&seconds);
+    Offset::from_seconds(seconds).ok().filter(|_| is_in_use)
 }
 
 /// The charset that a label means.

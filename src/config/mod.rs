@@ -217,6 +217,8 @@ pub struct FtpConnection {
     pub disable_utf8: bool,
     /// Of names on the server; `None` is UTF-8.
     pub charset: Option<&'static encoding_rs::Encoding>,
+    /// The offset of the server's clock from UTC; `None` where it is not configured.
+    pub time_offset: Option<jiff::tz::Offset>,
     /// What is replaced in names on the server; `None` is nothing (rclone's key).
     pub encoding: Option<NameEncoding>,
     /// Set times by MDTM, and by nothing else (rclone's key).
@@ -277,6 +279,7 @@ impl Default for FtpConnection {
             disable_epsv: false,
             disable_utf8: false,
             charset: None,
+            time_offset: None,
             encoding: None,
             writing_mdtm: false,
             idle_timeout: None,

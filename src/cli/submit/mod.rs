@@ -12,6 +12,7 @@ mod filter;
 mod ids;
 mod lines;
 mod mistakes;
+mod passed_over;
 mod places;
 mod progress;
 mod send;
@@ -31,7 +32,7 @@ pub use walk::WalkError;
 
 use super::interrupt::Interrupt;
 use super::output::{note, print};
-use super::{EXIT_DATA, EXIT_OK, Failure};
+use super::{EXIT_DATA, EXIT_FAILURE, EXIT_OK, Failure};
 use crate::client::Sender;
 use crate::config::{Config, ConfiguredConnections};
 use args::IdFrom;
@@ -39,6 +40,7 @@ use existing::Existing;
 use filter::Filter;
 use lines::Rules;
 use mistakes::Mistakes;
+use passed_over::PassedOver;
 use places::{Maker, Place};
 use progress::Progress;
 use send::Answers;
@@ -53,20 +55,22 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, Failure> {
     let mut mistakes = Mistakes::default();
     let mut progress = Progress::new();
     let made = match &args.destination {
-        None => from_lines(args, &config, &mut spool, &mut mistakes),
+        None => from_lines(args, &config, &mut spool, &mut mistakes).map(|()| PassedOver::default()),
         Some(destination) => {
             from_places(args, destination, &config, &mut spool, &mut mistakes, &mut progress)
         }
     };
     progress.end();
-    made?;
+    let passed_over = made?;
+    let problems = Problems { mistakes, passed_over };
+    let mistakes = &problems.mistakes;
     if mistakes.count > 0 {
         note(&mistakes.told(&args.source));
         if !args.sending.keep_going {
             let right =
                 if args.sending.dry_run { "" } else { "; nothing was sent (--keep-going sends the others)" };
             note(&format!("{} of {} tasks are wrong{right}", mistakes.count, mistakes.count + spool.tasks));
-            Summary::nothing_sent(&mistakes).print(args.output);
+            Summary::nothing_sent(&problems).print(args.output);
             return Ok(EXIT_DATA);
         }
     }
@@ -75,16 +79,36 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, Failure> {
             print(task);
             Ok::<_, Failure>(true)
         })?;
-        return Ok(if mistakes.count > 0 { EXIT_DATA } else { EXIT_OK });
+        return Ok(problems.exit_code());
     }
-    send_all(args, &config, &mut spool, &mistakes, &mut progress)
+    send_all(args, &config, &mut spool, &problems, &mut progress)
+}
+
+/// What kept tasks from being made.
+#[derive(Debug)]
+struct Problems {
+    mistakes: Mistakes,
+    passed_over: PassedOver,
+}
+
+impl Problems {
+    /// Where nothing else went wrong.
+    fn exit_code(&self) -> u8 {
+        if self.mistakes.count > 0 {
+            EXIT_DATA
+        } else if self.passed_over.may_be_files > 0 {
+            EXIT_FAILURE
+        } else {
+            EXIT_OK
+        }
+    }
 }
 
 fn send_all(
     args: &SubmitArgs,
     config: &Config,
     spool: &mut Spool,
-    mistakes: &Mistakes,
+    problems: &Problems,
     progress: &mut Progress,
 ) -> Result<u8, Failure> {
     if args.sending.wait && spool.tasks > MAX_AWAITED {
@@ -95,8 +119,8 @@ fn send_all(
     }
     if spool.tasks == 0 {
         note("no tasks: nothing was sent");
-        Summary::nothing_sent(mistakes).print(args.output);
-        return Ok(if mistakes.count > 0 { EXIT_DATA } else { EXIT_OK });
+        Summary::nothing_sent(problems).print(args.output);
+        return Ok(problems.exit_code());
     }
     let interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
     let run = ids::random().map_err(Failure::Runtime)?;
@@ -116,7 +140,7 @@ fn send_all(
     progress.end();
     let run = sent?;
     let open = send::open_ids(config, spool, &run.tally)?;
-    let summary = Summary::of(&run, spool.tasks, mistakes, args.sending.wait, open);
+    let summary = Summary::of(&run, spool.tasks, problems, args.sending.wait, open);
     summary.print(args.output);
     Ok(summary.exit_code(run.ended))
 }
@@ -151,7 +175,7 @@ fn from_places(
     spool: &mut Spool,
     mistakes: &mut Mistakes,
     progress: &mut Progress,
-) -> Result<(), Failure> {
+) -> Result<PassedOver, Failure> {
     let now = Timestamp::now();
     let place = |text: &str| place(text, &config.connections);
     let (source, destination) = (place(&args.source)?, place(destination)?);
@@ -187,12 +211,8 @@ fn from_places(
     };
     let seen = runtime.block_on(walk::walk(&source, args.choice.recursive, &filter, &mut take))?;
     progress.end();
-    for passed in &seen.passed {
-        note(&format!("passed over: {}", super::output::one_line(passed)));
-    }
-    let more = seen.passed_count - seen.passed.len() as u64;
-    if more > 0 {
-        note(&format!("… and {more} more were passed over"));
+    for line in seen.passed.told() {
+        note(&super::output::one_line(&line));
     }
     if !seen.is_single {
         let chosen = spool.tasks + mistakes.count;
@@ -209,7 +229,7 @@ fn from_places(
             super::output::count(skipped, "file")
         ));
     }
-    Ok(())
+    Ok(seen.passed)
 }
 
 fn place(text: &str, connections: &ConfiguredConnections) -> Result<Place, Failure> {

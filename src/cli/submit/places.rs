@@ -146,7 +146,7 @@ impl<'a> Maker<'a> {
                 source: (from, &source),
                 destination: (to, &destination),
                 size: found.size,
-                modified: found.modified.filter(|_| found.is_exact),
+                modified: found.exact_time,
             }),
         };
         let mut task = json!({
@@ -230,7 +230,7 @@ mod tests {
         if is_single {
             maker.single();
         }
-        let found = Found { path: "x/a.csv".into(), size: Some(1), modified: None, is_exact: false };
+        let found = Found { path: "x/a.csv".into(), size: Some(1), modified: None, exact_time: None };
         serde_json::from_str(&maker.task(&found).unwrap()).unwrap()
     }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::mistakes::{Mistake, Mistakes};
+use super::Problems;
+use super::mistakes::Mistake;
+use super::passed_over::PassedOver;
 use super::send::{Ended, Run};
 use super::tally::Named;
 use crate::cli::output::{Output, bytes, count, note, one_line, print, print_json, rate, time};
-use crate::cli::{EXIT_DATA, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_OPEN};
+use crate::cli::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OPEN};
 
 /// Failures that the table for people names.
 const SHOWN: usize = 10;
@@ -22,10 +24,14 @@ pub(super) struct Summary<'a> {
     /// Lines or files that make no task.
     wrong: u64,
     mistakes: &'a [Mistake],
+    /// What was listed, and no task was made of.
+    passed_over: &'a PassedOver,
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<Answered<'a>>,
     #[serde(skip)]
     to_send: u64,
+    #[serde(skip)]
+    problems: &'a Problems,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,14 +49,23 @@ struct Answered<'a> {
 }
 
 impl<'a> Summary<'a> {
-    pub fn nothing_sent(mistakes: &'a Mistakes) -> Summary<'a> {
-        Summary { sent: 0, wrong: mistakes.count, mistakes: &mistakes.named, answers: None, to_send: 0 }
+    pub fn nothing_sent(problems: &'a Problems) -> Summary<'a> {
+        let mistakes = &problems.mistakes;
+        Summary {
+            sent: 0,
+            wrong: mistakes.count,
+            mistakes: &mistakes.named,
+            passed_over: &problems.passed_over,
+            answers: None,
+            to_send: 0,
+            problems,
+        }
     }
 
     pub fn of(
         run: &'a Run,
         to_send: u64,
-        mistakes: &'a Mistakes,
+        problems: &'a Problems,
         has_waited: bool,
         open_task_ids: Vec<String>,
     ) -> Summary<'a> {
@@ -65,7 +80,7 @@ impl<'a> Summary<'a> {
             failures: &tally.named,
             open_task_ids,
         });
-        Summary { sent: run.sent, wrong: mistakes.count, mistakes: &mistakes.named, answers, to_send }
+        Summary { sent: run.sent, answers, to_send, ..Summary::nothing_sent(problems) }
     }
 
     pub fn print(&self, output: Output) {
@@ -115,9 +130,8 @@ impl<'a> Summary<'a> {
         match ended {
             Ended::Interrupted => EXIT_INTERRUPTED,
             Ended::TimedOut => EXIT_OPEN,
-            Ended::Done if self.wrong > 0 => EXIT_DATA,
-            Ended::Done if failed > 0 => EXIT_FAILURE,
-            Ended::Done => EXIT_OK,
+            Ended::Done if self.wrong == 0 && failed > 0 => EXIT_FAILURE,
+            Ended::Done => self.problems.exit_code(),
         }
     }
 }
