@@ -160,7 +160,7 @@ impl Walk<'_, '_> {
                 let path = beneath(&directory, &name);
                 match listed {
                     LocalEntry::File { bytes, modified } => {
-                        self.file(&found(path, bytes, modified), false)?
+                        self.file(&found(path, bytes, modified), false)?;
                     }
                     LocalEntry::Directory => self.directory(path, depth + 1)?,
                     LocalEntry::Other => self.seen.passed.add(path, PassReason::NoFile),
