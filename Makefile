@@ -4,7 +4,7 @@
 # What `make chaos` may be told.
 CHAOS := TASKS PODS SEED DELIVERY ONLY BROKER_AWAY REDO REPORT
 
-.PHONY: help demo test chaos report fuzz bench lint fmt deps build-deps image-test compose-test cluster-test fresh-test
+.PHONY: help demo test chaos spread report fuzz bench lint fmt deps build-deps image-test compose-test cluster-test fresh-test
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both 
 chaos: deps ## Kill pods, broker and FTP servers under load, then audit every answer and file (TASKS=100000 PODS=4 SEED=7)
 	@$(foreach name,$(CHAOS),$(if $($(name)),FTP_POOLER_CHAOS_$(name)='$($(name))')) \
 		cargo test --locked --test chaos -- --ignored --exact --nocapture every_task_is_answered_once_whatever_dies
+
+spread: deps ## Pods join, leave and restart; each must have its share of the partitions (TRIALS=20)
+	@FTP_POOLER_SPREAD_TRIALS=$(or $(TRIALS),1) cargo test --locked --test e2e -- --ignored --exact --nocapture \
+		spread::each_pod_has_its_share_of_the_input_topic_whatever_joins_leaves_or_restarts
 
 report: deps ## The suite and chaos, and docs/TEST_REPORT.md written from them (TASKS=100000 PODS=4 SEED=7)
 	@scripts/test-report.sh $(foreach name,TASKS PODS SEED,$(if $($(name)),$(name)='$($(name))'))

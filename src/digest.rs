@@ -74,12 +74,12 @@ pub struct FileHash {
 #[derive(Clone)]
 pub struct Hasher {
     algorithm: Algorithm,
-    state: State,
+    state: HasherState,
 }
 
 #[derive(Clone)]
 #[allow(clippy::large_enum_variant, reason = "one or two for each transfer under way")]
-enum State {
+enum HasherState {
     Sha256(Sha256),
     Sha512(Sha512),
     Sha1(Sha1),
@@ -92,12 +92,12 @@ impl Hasher {
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Hasher {
         let state = match algorithm {
-            Algorithm::Sha256 => State::Sha256(Sha256::new()),
-            Algorithm::Sha512 => State::Sha512(Sha512::new()),
-            Algorithm::Sha1 => State::Sha1(Sha1::new()),
-            Algorithm::Md5 => State::Md5(Md5::new()),
-            Algorithm::Crc32 => State::Crc32(crc32fast::Hasher::new()),
-            Algorithm::Xxh3 => State::Xxh3(Box::new(XxHash3_64::new())),
+            Algorithm::Sha256 => HasherState::Sha256(Sha256::new()),
+            Algorithm::Sha512 => HasherState::Sha512(Sha512::new()),
+            Algorithm::Sha1 => HasherState::Sha1(Sha1::new()),
+            Algorithm::Md5 => HasherState::Md5(Md5::new()),
+            Algorithm::Crc32 => HasherState::Crc32(crc32fast::Hasher::new()),
+            Algorithm::Xxh3 => HasherState::Xxh3(Box::new(XxHash3_64::new())),
         };
         Hasher { algorithm, state }
     }
@@ -110,24 +110,24 @@ impl Hasher {
     /// The next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.state {
-            State::Sha256(state) => state.update(bytes),
-            State::Sha512(state) => state.update(bytes),
-            State::Sha1(state) => state.update(bytes),
-            State::Md5(state) => state.update(bytes),
-            State::Crc32(state) => state.update(bytes),
-            State::Xxh3(state) => state.write(bytes),
+            HasherState::Sha256(state) => state.update(bytes),
+            HasherState::Sha512(state) => state.update(bytes),
+            HasherState::Sha1(state) => state.update(bytes),
+            HasherState::Md5(state) => state.update(bytes),
+            HasherState::Crc32(state) => state.update(bytes),
+            HasherState::Xxh3(state) => state.write(bytes),
         }
     }
 
     #[must_use]
     pub fn finish(self) -> FileHash {
         let value = match self.state {
-            State::Sha256(state) => hex(&state.finalize()),
-            State::Sha512(state) => hex(&state.finalize()),
-            State::Sha1(state) => hex(&state.finalize()),
-            State::Md5(state) => hex(&state.finalize()),
-            State::Crc32(state) => hex(&state.finalize().to_be_bytes()),
-            State::Xxh3(state) => hex(&state.finish().to_be_bytes()),
+            HasherState::Sha256(state) => hex(&state.finalize()),
+            HasherState::Sha512(state) => hex(&state.finalize()),
+            HasherState::Sha1(state) => hex(&state.finalize()),
+            HasherState::Md5(state) => hex(&state.finalize()),
+            HasherState::Crc32(state) => hex(&state.finalize().to_be_bytes()),
+            HasherState::Xxh3(state) => hex(&state.finish().to_be_bytes()),
         };
         FileHash { algorithm: self.algorithm, value }
     }

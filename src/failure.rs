@@ -140,13 +140,16 @@ pub enum Remedy {
     /// The session died before the server did anything for this task (421 or EOF on a pooled session):
     /// try at once on a fresh one; costs the task no attempt.
     FreshSession,
-    /// The server bears no more sessions: the connection's limit falls; costs the task no attempt.
+    /// The server accepts no more sessions: the connection's limit falls; costs the task no attempt.
     LowerLimit,
     /// Transient: wait (backoff, jitter), then try again while `retry_count` allows.
     Wait,
     /// The server or the account is unusable for now: every task of the connection would fail alike.
     /// Retried like `Wait`; the circuit breaker counts it.
     OpenBreaker,
+    /// The local file system is unusable for now (full, read-only, frozen, not mounted): every task of the local
+    /// connection would fail alike. Retried like `Wait`; the local connection's breaker counts it.
+    LocalOutage,
     /// Trying again cannot help.
     GiveUp,
 }

@@ -32,6 +32,8 @@ pub struct PodHealth {
     answers_accepted: LastSeen,
     /// What is halted, and why; at most one entry a partition.
     halts: Mutex<BTreeMap<String, String>>,
+    /// What a user should know though the pod is well, by what it is about.
+    notes: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl PodHealth {
@@ -47,6 +49,7 @@ impl PodHealth {
             kafka_seen: LastSeen::default(),
             answers_accepted: LastSeen::default(),
             halts: Mutex::default(),
+            notes: Mutex::default(),
         })
     }
 
@@ -94,6 +97,15 @@ impl PodHealth {
         self.halts.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
     }
 
+    /// Something a user should know though the pod is well, such as that it has no partitions; `None` once it is over.
+    pub fn note(&self, about: &'static str, note: Option<String>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match note {
+            Some(note) => drop(notes.insert(about, note)),
+            None => drop(notes.remove(about)),
+        }
+    }
+
     fn halted(&self) -> Vec<String> {
         let halts = self.halts.lock().unwrap_or_else(PoisonError::into_inner);
         let named = halts.iter().take(MAX_HALTS_NAMED).map(|(what, why)| format!("{what} halted: {why}"));
@@ -121,6 +133,9 @@ impl ReportHealth for PodHealth {
         }
         report.reasons.extend(self.trouble_with_kafka(now));
         report.reasons.extend(self.halted());
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        report.notes.extend(notes.values().cloned());
+        drop(notes);
         report
     }
 }

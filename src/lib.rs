@@ -16,8 +16,6 @@ pub mod client;
 pub mod config;
 #[cfg(test)]
 mod corpus;
-#[cfg(feature = "demo")]
-pub mod demo;
 
 pub mod digest;
 pub mod failure;
@@ -30,6 +28,8 @@ pub mod kafka;
 pub mod consume;
 pub mod offsets;
 
+pub mod admission;
+pub mod breaker;
 pub mod dispatch;
 pub mod pool;
 

@@ -19,11 +19,11 @@ use prometheus::{
 use service_kit::metrics::{ProcessMetrics, unix_seconds};
 
 use crate::config::ReloadResult;
-use connection::Connections;
-pub use connection::{BreakerState, Closed, UNKNOWN_CONNECTION};
+use connection::ConnectionSeriesMap;
+pub use connection::{CloseReason, UNKNOWN_CONNECTION};
 use declare::declare_metrics;
-pub use record::Rebalanced;
-pub use snapshot::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
+pub use record::RebalanceEvent;
+pub use snapshot::{ConnectionSnapshot, ConnectionTotals, MetricsSnapshot, SessionSnapshot, TaskSnapshot};
 
 /// From a small file on a near server to a large one on a far server, in seconds.
 const DURATION_BUCKETS: &[f64] =
@@ -122,13 +122,13 @@ declare_metrics! {
 /// The pod's metrics; cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
-    inner: Arc<Inner>,
+    inner: Arc<MetricsInner>,
 }
 
-struct Inner {
+struct MetricsInner {
     registry: Registry,
-    series: Series,
-    connections: Connections,
+    series: PodSeries,
+    connections: ConnectionSeriesMap,
     process: ProcessMetrics,
 }
 
@@ -136,7 +136,7 @@ impl Metrics {
     /// Metrics of these connections, each with its series at zero. Any other name (a task may hold any) is
     /// counted under [`UNKNOWN_CONNECTION`].
     pub fn new<I: IntoIterator<Item: AsRef<str>>>(connections: I) -> Self {
-        let metrics = Metrics::with(Connections::closed());
+        let metrics = Metrics::with(ConnectionSeriesMap::closed());
         for name in connections {
             metrics.introduce(name.as_ref());
         }
@@ -160,10 +160,10 @@ impl Metrics {
         service_kit::metrics::encode(&self.inner.registry)
     }
 
-    fn with(connections: Connections) -> Self {
+    fn with(connections: ConnectionSeriesMap) -> Self {
         let registry = Registry::new();
         #[expect(clippy::expect_used, reason = "the declarations are constants, and every test would fail")]
-        let (series, process) = Series::register(&registry)
+        let (series, process) = PodSeries::register(&registry)
             .and_then(|series| Ok((series, ProcessMetrics::register(&registry)?)))
             .expect("metrics are declared correctly");
         series.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -172,17 +172,17 @@ impl Metrics {
         }
         series.config_valid.set(1);
         series.config_read.set(unix_seconds());
-        for event in Rebalanced::ALL {
+        for event in RebalanceEvent::ALL {
             series.rebalanced.with_label_values(&[event.as_str()]).reset();
         }
-        Metrics { inner: Arc::new(Inner { registry, series, connections, process }) }
+        Metrics { inner: Arc::new(MetricsInner { registry, series, connections, process }) }
     }
 }
 
 /// Without a list of connections: each name counts as one when first used, up to a bound.
 impl Default for Metrics {
     fn default() -> Self {
-        Metrics::with(Connections::open())
+        Metrics::with(ConnectionSeriesMap::open())
     }
 }
 

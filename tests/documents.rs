@@ -244,7 +244,7 @@ fn every_command_line_in_a_block_of_code_is_taken_by_the_program() {
             count += 1;
             let line = words.join(" ");
             let words = std::iter::once("ftp-pooler".to_owned()).chain(words);
-            if let Err(error) = ftp_pooler::cli::Args::try_parse_from(words) {
+            if let Err(error) = ftp_pooler::cli::CommandLine::try_parse_from(words) {
                 wrong.push(format!("{document}: ftp-pooler {line}: {error}"));
             }
         }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use ftp_pooler::config::{ApiToken, ListenAddress};
 use ftp_pooler::health::PodHealth;
 use ftp_pooler::metrics::Metrics;
-use ftp_pooler::sidecar::{MAX_STREAMS, Sidecar, View};
+use ftp_pooler::sidecar::{MAX_STREAMS, PodView, Sidecar};
 use inside::Inside;
 use serde_json::{Value, json};
 use service_kit::health::{HealthReport, ReportHealth};
@@ -87,7 +87,7 @@ impl Pod {
         let ahead = Arc::new(AtomicU64::new(0));
         let inside = Arc::new(Inside::default());
         let later = Later { health: Arc::clone(&health), ahead: Arc::clone(&ahead) };
-        let view = View::new(Arc::new(later), metrics.clone(), inside.clone())
+        let view = PodView::new(Arc::new(later), metrics.clone(), inside.clone())
             .with_token(move || token.as_ref().map(|token| token.bearer()));
         let shutdown = CancellationToken::new();
         Pod {

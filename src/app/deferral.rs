@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::consume::RetryIntake;
-use crate::dispatch::Deferral;
+use crate::dispatch::DeferralPolicy;
 use crate::kafka::{Unprepared, prepare_retry_topic};
 
 /// The start waits this long at most: a topic that is there when the group is joined needs no second rebalance.
@@ -18,7 +18,7 @@ const AT_START: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// What the dispatcher needs; tasks are deferred once the topic is known to be good.
-pub(super) async fn start(config: &Config, tasks: &TaskTracker, stop: &CancellationToken) -> Deferral {
+pub(super) async fn start(config: &Config, tasks: &TaskTracker, stop: &CancellationToken) -> DeferralPolicy {
     let is_possible = Arc::new(AtomicBool::new(false));
     if config.retry.enabled {
         let (config, stop, ready) = (config.clone(), stop.clone(), Arc::clone(&is_possible));
@@ -31,7 +31,7 @@ pub(super) async fn start(config: &Config, tasks: &TaskTracker, stop: &Cancellat
         // Elapsed: it goes on meanwhile.
         let _ = timeout(AT_START, preparing).await;
     }
-    Deferral {
+    DeferralPolicy {
         group: config.kafka.consumer_group.as_str().into(),
         delay: config.retry.delay,
         limit: config.retry.max_deferral,

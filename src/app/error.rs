@@ -5,7 +5,7 @@ use service_kit::http::BindError;
 
 /// Why a pod ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum AppError {
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("connections.ini: [{connection}] {reason}")]
@@ -24,14 +24,18 @@ pub enum Error {
     Aborted,
 }
 
-impl Error {
+impl AppError {
     /// The exit code that tells a supervisor what kind of end it was (sysexits.h).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Storage { .. } => 78, // EX_CONFIG
-            Error::Bind(_) => 69,        // EX_UNAVAILABLE
-            Error::Aborted => 130,       // as a shell tells of SIGINT
-            Error::Kafka(_) | Error::Publish(_) | Error::Start(_) | Error::Random(_) | Error::Ended(_) => 1,
+            AppError::Storage { .. } => 78, // EX_CONFIG
+            AppError::Bind(_) => 69,        // EX_UNAVAILABLE
+            AppError::Aborted => 130,       // as a shell tells of SIGINT
+            AppError::Kafka(_)
+            | AppError::Publish(_)
+            | AppError::Start(_)
+            | AppError::Random(_)
+            | AppError::Ended(_) => 1,
         }
     }
 }

@@ -2,10 +2,10 @@
 
 mod deferral;
 mod error;
-mod front;
-mod inside;
+mod parts;
+mod pod_status;
+mod record_intake;
 mod reload;
-mod shared;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,18 +18,19 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::TaskBudget;
 use crate::config::{Config, ConfigSources, CurrentConfig};
 use crate::consume;
-use crate::dispatch::{Budget, Dispatcher};
+use crate::dispatch::Dispatcher;
 use crate::health::PodHealth;
 use crate::pool::SessionPool;
 use crate::publish;
 use crate::sidecar::Sidecar;
 use crate::traces::Traces;
 use crate::transfer::Storages;
-pub use error::Error;
-use reload::{Files, OpenStorages, Reloader, Replaced};
-use shared::Shared;
+pub use error::AppError;
+use parts::Parts;
+use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
 
 /// The last answers' way to Kafka, once nothing is in flight any more: a grace above the publisher's own bound, for a
 /// call of librdkafka's that blocks.
@@ -52,8 +53,8 @@ pub const AFTER_DRAIN: Duration =
 
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
 /// once).
-pub fn run(config: Config, sources: ConfigSources) -> Result<(), Error> {
-    let runtime = runtime().map_err(Error::Start)?;
+pub fn run(config: Config, sources: ConfigSources) -> Result<(), AppError> {
+    let runtime = runtime().map_err(AppError::Start)?;
     let result = runtime.block_on(run_until_stopped(config, sources));
     runtime.shutdown_background(); // a disk that does not answer must not hold up the exit
     result
@@ -66,12 +67,12 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
 }
 
-async fn run_until_stopped(config: Config, sources: ConfigSources) -> Result<(), Error> {
-    let mut signals = Signals::listen().map_err(Error::Start)?;
+async fn run_until_stopped(config: Config, sources: ConfigSources) -> Result<(), AppError> {
+    let mut signals = Signals::listen().map_err(AppError::Start)?;
     match signals::run_until_stopped(&mut signals, App::start(config, sources)).await {
         RunEnd::Stopped => Ok(()),
         RunEnd::Failed(error) => Err(error),
-        RunEnd::Aborted => Err(Error::Aborted),
+        RunEnd::Aborted => Err(AppError::Aborted),
     }
 }
 
@@ -82,11 +83,11 @@ pub struct App {
     api_addr: SocketAddr,
     metrics_addr: SocketAddr,
     health: Arc<PodHealth>,
-    budget: Budget,
+    budget: TaskBudget,
     dispatcher: Dispatcher,
     pool: SessionPool,
     storages: Storages,
-    replaced: Replaced,
+    replaced: ReplacedStorages,
     consume: consume::Handle,
     publish: publish::Handle,
     finish_publishing: CancellationToken,
@@ -101,7 +102,7 @@ pub struct App {
 
 /// How a stop went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stopped {
+pub struct StopSummary {
     /// Transfers cut off at the drain's deadline; their tasks are done again by the next owner.
     pub cut_off: usize,
     /// Answers that Kafka did not take.
@@ -113,9 +114,9 @@ pub struct Stopped {
 impl App {
     /// Binds, opens, connects and starts everything, in this order: what can fail, fails before the group
     /// is joined. What `sources` says later on is taken over.
-    pub async fn start(config: Config, sources: ConfigSources) -> Result<App, Error> {
+    pub async fn start(config: Config, sources: ConfigSources) -> Result<App, AppError> {
         let current = CurrentConfig::new(config.clone());
-        let shared = Shared::new(&config)?;
+        let shared = Parts::new(&config)?;
         let sidecar = Sidecar::bind(&config.api, &config.metrics).await?;
         let (api_addr, metrics_addr) = addresses(&sidecar)?;
         let storages = reload::open_all(&config.connections, config.sweep.every)?;
@@ -130,10 +131,10 @@ impl App {
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
-        let publish = publish.spawn(Handle::current()).map_err(Error::Start)?;
+        let publish = publish.spawn(Handle::current()).map_err(AppError::Start)?;
         shared.keep_beating()?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
-        let consume = consume.spawn().map_err(Error::Kafka)?;
+        let consume = consume.spawn().map_err(AppError::Kafka)?;
 
         let (stop_sweeping, stop_reloading) = (CancellationToken::new(), CancellationToken::new());
         let reload = Arc::new(Notify::new());
@@ -147,12 +148,12 @@ impl App {
             storages: open,
             metrics: shared.metrics.clone(),
             asked: reload.clone(),
-            files: Files::default(),
+            files: WatchedFiles::default(),
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
         let view = shared.view(&dispatcher, &current);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
-        let Shared { health, budget, traces, .. } = shared;
+        let Parts { health, budget, traces, .. } = shared;
         tracing::info!(what = "api", addr = %api_addr, "listening");
         tracing::info!(what = "metrics", addr = %metrics_addr, "listening");
         Ok(App {
@@ -188,22 +189,22 @@ impl App {
     }
 
     /// Resolves when the pod cannot go on.
-    pub async fn failed(&mut self) -> Error {
+    pub async fn failed(&mut self) -> AppError {
         tokio::select! {
             ended = &mut self.consume.ended => match ended {
-                Ok(Err(error)) => Error::Kafka(error),
-                _ => Error::Ended("consume"),
+                Ok(Err(error)) => AppError::Kafka(error),
+                _ => AppError::Ended("consume"),
             },
             ended = &mut self.publish.ended => match ended {
-                Ok(Err(error)) => Error::Publish(error),
-                _ => Error::Ended("publish"),
+                Ok(Err(error)) => AppError::Publish(error),
+                _ => AppError::Ended("publish"),
             },
         }
     }
 
     /// Not ready, no intake, drain, last answers, leave. Takes `shutdown.drain_seconds` and the bounds above at
     /// most, whether Kafka is there or not: 17 seconds more, where everything hangs.
-    pub async fn stop(mut self) -> Stopped {
+    pub async fn stop(mut self) -> StopSummary {
         let drain = self.current.config().shutdown.drain;
         self.stop_reloading.cancel();
         tracing::info!(drain_seconds = drain.as_secs_f64(), "stopping: no more tasks are taken in");
@@ -234,18 +235,18 @@ impl App {
         self.close_sidecar.cancel();
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;
-        Stopped { cut_off: left.cut_off, unanswered, open_sessions }
+        StopSummary { cut_off: left.cut_off, unanswered, open_sessions }
     }
 }
 
 impl Service for App {
-    type Error = Error;
+    type Error = AppError;
 
     fn reload(&self) {
         self.reload.notify_one();
     }
 
-    async fn failed(&mut self) -> Error {
+    async fn failed(&mut self) -> AppError {
         App::failed(self).await
     }
 
@@ -263,16 +264,16 @@ async fn end_of<T>(ended: &mut oneshot::Receiver<T>, within: Duration) -> Option
     timeout(within, ended).await.ok()?.ok()
 }
 
-impl Stopped {
+impl StopSummary {
     fn log(self) {
-        let Stopped { cut_off, unanswered, open_sessions } = self;
+        let StopSummary { cut_off, unanswered, open_sessions } = self;
         tracing::info!(cut_off, unanswered, open_sessions, "stopped");
     }
 }
 
-fn addresses(sidecar: &Sidecar) -> Result<(SocketAddr, SocketAddr), Error> {
+fn addresses(sidecar: &Sidecar) -> Result<(SocketAddr, SocketAddr), AppError> {
     let both = || Ok((sidecar.api_address()?, sidecar.metrics_address()?));
-    both().map_err(Error::Start)
+    both().map_err(AppError::Start)
 }
 
 #[cfg(test)]

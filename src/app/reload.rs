@@ -23,7 +23,7 @@ use crate::dispatch::{Dispatcher, Reconfiguration};
 use crate::metrics::Metrics;
 use crate::pool::SessionPool;
 use crate::storage::LocalStorage;
-pub(super) use replaced::Replaced;
+pub(super) use replaced::ReplacedStorages;
 pub(super) use storages::{OpenStorages, open, open_all};
 
 /// What has changed is read once it has stood still for so long.
@@ -46,12 +46,12 @@ pub(super) struct Reloader {
     pub metrics: Metrics,
     /// Told by SIGHUP.
     pub asked: Arc<Notify>,
-    pub files: Files,
+    pub files: WatchedFiles,
 }
 
 /// What is looked at.
 #[derive(Debug, Default)]
-pub(super) struct Files {
+pub(super) struct WatchedFiles {
     watch: FileWatcher,
     /// connections.ini, and what it names.
     paths: Vec<PathBuf>,
@@ -61,7 +61,7 @@ pub(super) struct Files {
 
 /// Why the files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+enum ReloadTrigger {
     /// To know which files there are; it is what the pod has just been started with.
     Start,
     /// They have changed.
@@ -74,7 +74,7 @@ enum Why {
 
 /// What was read, and differs.
 #[derive(Debug)]
-struct Found {
+struct LoadedChanges {
     config: Config,
     changes: ConfigDiff,
     /// New local connections, and those that lie elsewhere now.
@@ -83,7 +83,7 @@ struct Found {
 
 /// Every mistake, a line each.
 #[derive(Debug)]
-struct Wrong(Vec<String>);
+struct ReloadErrors(Vec<String>);
 
 impl Reloader {
     /// Runs until `stop`.
@@ -91,16 +91,16 @@ impl Reloader {
         let every = self.current.config().reload.every.map(|every| every.max(LOOKS_APART));
         let mut pause = every;
         if every.is_some() {
-            self.read(Why::Start).await;
+            self.read(ReloadTrigger::Start).await;
         }
         loop {
             let asked = Arc::clone(&self.asked);
             let why = tokio::select! {
                 () = stop.cancelled() => return,
-                () = asked.notified() => Some(Why::Asked),
+                () = asked.notified() => Some(ReloadTrigger::Asked),
                 () = after(pause) => match self.look().await {
-                    WatchDecision::Changed => Some(Why::Changed),
-                    WatchDecision::Due => Some(Why::Due),
+                    WatchDecision::Changed => Some(ReloadTrigger::Changed),
+                    WatchDecision::Due => Some(ReloadTrigger::Due),
                     WatchDecision::Same => None,
                     WatchDecision::Unsettled => {
                         pause = every.map(|every| every.min(STANDS_STILL));
@@ -123,17 +123,18 @@ impl Reloader {
         }
     }
 
-    async fn read(&mut self, why: Why) {
+    async fn read(&mut self, why: ReloadTrigger) {
         let (config, sources) = (self.current.config(), self.sources.clone());
         let read = move || {
-            let restart = if why == Why::Asked { not_reloadable(&config, &sources) } else { Ok(Vec::new()) };
+            let restart =
+                if why == ReloadTrigger::Asked { not_reloadable(&config, &sources) } else { Ok(Vec::new()) };
             let reread = config.reread(&sources);
             let found = restart.and_then(|keys| Ok((keys, found(&config, reread.config?)?)));
             (found, reread.files, reread.stamps)
         };
         let Some((found, paths, stamps)) = self.files.blocking(read).await else {
             let seconds = READ_WITHIN.as_secs();
-            let wrong = Wrong(vec![format!("the files did not answer within {seconds} s")]);
+            let wrong = ReloadErrors(vec![format!("the files did not answer within {seconds} s")]);
             return self.refuse(&wrong, why);
         };
         self.files.paths = paths;
@@ -154,13 +155,13 @@ impl Reloader {
     }
 
     /// Told once, and again to who asks.
-    fn refuse(&self, wrong: &Wrong, why: Why) {
-        let Wrong(mistakes) = wrong;
+    fn refuse(&self, wrong: &ReloadErrors, why: ReloadTrigger) {
+        let ReloadErrors(mistakes) = wrong;
         let mut told: Vec<String> = mistakes.iter().take(MISTAKES_TOLD).cloned().collect();
         if mistakes.len() > MISTAKES_TOLD {
             told.push(format!("and {} mistakes more", mistakes.len() - MISTAKES_TOLD));
         }
-        if self.current.refuse(&told.join("\n")) || why == Why::Asked {
+        if self.current.refuse(&told.join("\n")) || why == ReloadTrigger::Asked {
             self.metrics.reloaded(ReloadResult::Refused);
             for mistake in told {
                 tracing::error!(
@@ -171,10 +172,10 @@ impl Reloader {
         }
     }
 
-    fn take_over(&mut self, found: Found, why: Why) {
+    fn take_over(&mut self, found: LoadedChanges, why: ReloadTrigger) {
         if found.changes.is_empty() {
             let was_wrong = self.current.last_reload().result == ReloadResult::Refused;
-            if was_wrong || matches!(why, Why::Changed | Why::Asked) {
+            if was_wrong || matches!(why, ReloadTrigger::Changed | ReloadTrigger::Asked) {
                 self.current.unchanged();
                 self.metrics.reloaded(ReloadResult::Unchanged);
                 tracing::info!("the connections' configuration was read again: it says what holds already");
@@ -203,8 +204,8 @@ impl Reloader {
     }
 
     /// What is new is there before a task can name it; what is gone goes once none can.
-    fn apply(&mut self, found: &Found) {
-        let Found { config: Config { connections, .. }, changes, opened } = found;
+    fn apply(&mut self, found: &LoadedChanges) {
+        let LoadedChanges { config: Config { connections, .. }, changes, opened } = found;
         self.storages.change(&changes.local, opened);
         for (name, change) in &changes.ftp {
             let Some(connection) = connections.ftp.get(name) else { continue };
@@ -227,7 +228,7 @@ impl Reloader {
     }
 }
 
-impl Files {
+impl WatchedFiles {
     /// Off the runtime's threads; `None` where it takes too long, or an earlier one still does.
     async fn blocking<R: Send + 'static>(&mut self, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
         if self.hung.as_ref().is_some_and(|hung| !hung.is_finished()) {
@@ -250,11 +251,11 @@ async fn after(time: Option<Duration>) {
 }
 
 /// The keys of config.yaml that are others now, and hold after a restart only.
-fn not_reloadable(config: &Config, sources: &ConfigSources) -> Result<Vec<String>, Wrong> {
+fn not_reloadable(config: &Config, sources: &ConfigSources) -> Result<Vec<String>, ReloadErrors> {
     Ok(config.differing_keys(&Config::load(sources)?))
 }
 
-fn found(now: &Config, config: Config) -> Result<Found, Wrong> {
+fn found(now: &Config, config: Config) -> Result<LoadedChanges, ReloadErrors> {
     let (changes, connections) = (now.changes_to(&config), &config.connections);
     let is_there =
         |name: &&String| changes.local.get(*name).is_some_and(|became| *became != ConnectionChange::Removed);
@@ -267,7 +268,7 @@ fn found(now: &Config, config: Config) -> Result<Found, Wrong> {
             None => {}
         }
     }
-    if wrong.is_empty() { Ok(Found { config, changes, opened }) } else { Err(Wrong(wrong)) }
+    if wrong.is_empty() { Ok(LoadedChanges { config, changes, opened }) } else { Err(ReloadErrors(wrong)) }
 }
 
 fn reconfiguration(connections: &ConfiguredConnections, changes: &ConfigDiff) -> Reconfiguration {
@@ -290,8 +291,8 @@ pub(super) fn roots(connections: &ConfiguredConnections) -> HashMap<String, Path
     connections.local.iter().map(|(name, local)| (name.clone(), local.base_path.clone())).collect()
 }
 
-impl From<ConfigErrors> for Wrong {
+impl From<ConfigErrors> for ReloadErrors {
     fn from(errors: ConfigErrors) -> Self {
-        Wrong(errors.mistakes().iter().map(ToString::to_string).collect())
+        ReloadErrors(errors.errors().iter().map(ToString::to_string).collect())
     }
 }

@@ -9,21 +9,21 @@ use serde_json::value::RawValue;
 
 /// What the pool answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct ReadAnswer {
     pub task_id: Option<String>,
     /// When it was answered, by the pod's clock.
     pub at: Option<Timestamp>,
-    pub verdict: Verdict,
+    pub verdict: AnswerStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum AnswerStatus {
     Completed { bytes: u64 },
-    Failed(Failed),
+    Failed(FailureAnswer),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failed {
+pub(super) struct FailureAnswer {
     pub code: String,
     pub message: String,
     pub is_retryable: bool,
@@ -37,7 +37,7 @@ pub(super) struct Failed {
 }
 
 #[derive(Deserialize)]
-struct Wire<'a> {
+struct AnswerJson<'a> {
     #[serde(borrow, default)]
     task_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -68,15 +68,17 @@ struct WireError<'a> {
     retryable: bool,
 }
 
-impl Answer {
+impl ReadAnswer {
     /// Reads a message; `None` where it is none of the pool's.
-    pub fn read(payload: Option<&[u8]>) -> Option<Answer> {
-        let wire: Wire<'_> = serde_json::from_slice(payload?).ok()?;
+    pub fn read(payload: Option<&[u8]>) -> Option<ReadAnswer> {
+        let wire: AnswerJson<'_> = serde_json::from_slice(payload?).ok()?;
         let (at, verdict) = match (&*wire.status, wire.error) {
-            ("completed", _) => (wire.completed_at, Verdict::Completed { bytes: wire.bytes_transferred }),
+            ("completed", _) => {
+                (wire.completed_at, AnswerStatus::Completed { bytes: wire.bytes_transferred })
+            }
             ("failed", Some(error)) => {
                 let task = wire.task.map(RawValue::get).filter(|task| is_task(task));
-                let failed = Failed {
+                let failed = FailureAnswer {
                     code: error.code.into_owned(),
                     message: error.message.into_owned(),
                     is_retryable: error.retryable,
@@ -85,19 +87,19 @@ impl Answer {
                     task: task.map(str::to_owned),
                     is_truncated: wire.truncated,
                 };
-                (wire.failed_at, Verdict::Failed(failed))
+                (wire.failed_at, AnswerStatus::Failed(failed))
             }
             _ => return None,
         };
         let at = at.and_then(|at: Cow<'_, str>| at.parse().ok());
-        Some(Answer { task_id: wire.task_id.map(Cow::into_owned), at, verdict })
+        Some(ReadAnswer { task_id: wire.task_id.map(Cow::into_owned), at, verdict })
     }
 }
 
 /// A JSON object that is not what stands for a record that was none: `{"raw": …}`, `{"raw_base64": …}`.
 fn is_task(json: &str) -> bool {
     #[derive(Deserialize)]
-    struct Original<'a> {
+    struct OriginalJson<'a> {
         #[serde(borrow, default)]
         raw: Option<&'a RawValue>,
         #[serde(borrow, default)]
@@ -106,7 +108,7 @@ fn is_task(json: &str) -> bool {
         task_id: Option<&'a RawValue>,
     }
     json.starts_with('{')
-        && serde_json::from_str::<Original<'_>>(json)
+        && serde_json::from_str::<OriginalJson<'_>>(json)
             .map_or(true, |raw| raw.task_id.is_some() || (raw.raw.is_none() && raw.raw_base64.is_none()))
 }
 
@@ -122,10 +124,10 @@ fn connection_of(task: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn failed(json: &str) -> Failed {
-        match Answer::read(Some(json.as_bytes())).unwrap().verdict {
-            Verdict::Failed(failed) => failed,
-            Verdict::Completed { .. } => panic!("completed"),
+    fn failed(json: &str) -> FailureAnswer {
+        match ReadAnswer::read(Some(json.as_bytes())).unwrap().verdict {
+            AnswerStatus::Failed(failed) => failed,
+            AnswerStatus::Completed { .. } => panic!("completed"),
         }
     }
 
@@ -133,8 +135,8 @@ mod tests {
     fn both_kinds_of_answers_are_read() {
         let result = r#"{"task_id":"a","status":"completed","bytes_transferred":7,"duration_ms":1,
             "completed_at":"2025-01-15T10:30:00.000Z","notes":["x"]}"#;
-        let answer = Answer::read(Some(result.as_bytes())).unwrap();
-        assert_eq!(answer.verdict, Verdict::Completed { bytes: 7 });
+        let answer = ReadAnswer::read(Some(result.as_bytes())).unwrap();
+        assert_eq!(answer.verdict, AnswerStatus::Completed { bytes: 7 });
         assert_eq!(answer.at.unwrap().to_string(), "2025-01-15T10:30:00Z");
 
         let failure = r#"{"task_id":null,"status":"failed","error":{"code":"timeout","message":"m",
@@ -159,8 +161,8 @@ mod tests {
     #[test]
     fn a_message_of_somebody_else_is_none() {
         for payload in [&b"{}"[..], b"", b"x", b"{\"status\":\"open\"}", b"[1]"] {
-            assert_eq!(Answer::read(Some(payload)), None);
+            assert_eq!(ReadAnswer::read(Some(payload)), None);
         }
-        assert_eq!(Answer::read(None), None);
+        assert_eq!(ReadAnswer::read(None), None);
     }
 }

@@ -9,22 +9,22 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use super::failures::FailuresArgs;
-use super::http::Page;
 use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
-use super::output::Output;
+use super::output::OutputFormat;
+use super::pod_url::PodUrl;
 use super::reference::{CompletionsArgs, ManArgs};
 use super::submit::SubmitArgs;
 use super::topics::TopicsArgs;
 use super::watch::WatchArgs;
-use crate::config::{ConfigSources, duration};
+use crate::config::{ConfigSources, FilesInUse, duration};
 use crate::kafka::property_problem;
 use service_kit::logging::{Filter, Format, InvalidFilter};
 
 /// Moves files between FTP servers and local storage: tasks come from Kafka, and each is answered there.
 #[derive(Debug, Parser)]
 #[command(name = "ftp-pooler", version, about, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
-pub struct Args {
+pub struct CommandLine {
     #[command(subcommand)]
     pub command: Command,
 }
@@ -35,20 +35,20 @@ pub enum Command {
     #[command(after_help = RUN, after_long_help = RUN)]
     Run {
         #[command(flatten)]
-        files: Files,
+        files: ConfigFiles,
         #[command(flatten)]
-        log: Log,
+        log: LogOptions,
     },
     /// Check the configuration, print what holds, without secrets, and try all that it names
     #[command(after_help = CHECK, after_long_help = CHECK)]
     Check {
         #[command(flatten)]
-        files: Files,
+        files: ConfigFiles,
         #[command(flatten)]
-        log: Log,
+        log: LogOptions,
         /// How it is printed; json has what was tried alone
         #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-        output: Output,
+        output: OutputFormat,
     },
     /// Send tasks: from a file of them, or one for each file of a place
     Submit(Box<SubmitArgs>),
@@ -72,12 +72,12 @@ pub enum Command {
     Health(HealthArgs),
     /// See it work: a broker, an FTP server and a pod in one process, and some hundred files
     #[cfg(feature = "demo")]
-    Demo(crate::demo::DemoArgs),
+    Demo(ftp_pooler_demo::DemoArgs),
 }
 
 /// Where the configuration is.
 #[derive(Debug, clap::Args)]
-pub struct Files {
+pub struct ConfigFiles {
     /// The configuration; the environment overrides it (FTP_POOLER__KAFKA__CONSUMER_GROUP=…)
     #[arg(long, value_name = "FILE", default_value = "config/config.yaml")]
     pub config: PathBuf,
@@ -87,17 +87,29 @@ pub struct Files {
     pub connections: Option<PathBuf>,
 }
 
-impl Files {
+impl ConfigFiles {
     /// The files, with the process's environment on top.
     #[must_use]
     pub fn sources(self) -> ConfigSources {
         ConfigSources::new(self.config, self.connections, property_problem)
     }
 
-    /// [`Files::sources`], for commands that touch no local file: a `base_path` need not be there.
+    /// [`ConfigFiles::sources`], for a command that touches no local file and uses no secret in a file of its own but
+    /// those of these connections: no other file that the configuration names need exist.
     #[must_use]
-    pub fn elsewhere(&self) -> ConfigSources {
-        ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem).elsewhere()
+    pub fn for_connections(&self, connections: Vec<String>) -> ConfigSources {
+        self.with_secrets(FilesInUse::Secrets { connections, api_token: false })
+    }
+
+    /// [`ConfigFiles::sources`], for a command that asks pods, and uses no secret in a file of its own but the API's token.
+    #[must_use]
+    pub fn for_api(&self) -> ConfigSources {
+        self.with_secrets(FilesInUse::Secrets { connections: Vec::new(), api_token: true })
+    }
+
+    fn with_secrets(&self, files: FilesInUse) -> ConfigSources {
+        let sources = ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem);
+        ConfigSources { files, ..sources }
     }
 }
 
@@ -106,11 +118,11 @@ impl Files {
 #[command(after_help = HEALTH, after_long_help = HEALTH)]
 pub struct HealthArgs {
     #[command(flatten)]
-    pub files: Files,
+    pub files: ConfigFiles,
 
     /// Where the pod is [default: /health on this machine, on the configuration's api.port]
     #[arg(long, value_name = "URL", value_parser = health_page)]
-    pub url: Option<Page>,
+    pub url: Option<PodUrl>,
 
     /// Ask whether it takes tasks (/ready), not whether it is alive
     #[arg(long, conflicts_with = "url")]
@@ -121,8 +133,8 @@ pub struct HealthArgs {
     pub timeout: Duration,
 }
 
-fn health_page(text: &str) -> Result<Page, String> {
-    Page::parse(text, "/health")
+fn health_page(text: &str) -> Result<PodUrl, String> {
+    PodUrl::parse(text, "/health")
 }
 
 fn deadline(text: &str) -> Result<Duration, String> {
@@ -135,7 +147,7 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// What is logged, and how.
 #[derive(Debug, clap::Args)]
-pub struct Log {
+pub struct LogOptions {
     /// How log lines look [default: human on a terminal, json elsewhere]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub log_format: Option<Format>,
@@ -146,7 +158,7 @@ pub struct Log {
     pub log_level: Option<Filter>,
 }
 
-impl Log {
+impl LogOptions {
     /// The filter that holds.
     ///
     /// # Errors
@@ -212,6 +224,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Args::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 }

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 16;
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct CheckFinding {
     /// `kafka`, `topic`, `ftp` or `local`.
     pub kind: &'static str,
     pub name: String,
@@ -26,7 +26,7 @@ pub struct Finding {
 }
 
 /// Tries everything that the configuration names; each try has its own deadline.
-pub async fn check(config: &Config) -> Vec<Finding> {
+pub async fn check(config: &Config) -> Vec<CheckFinding> {
     let (kafka, retry) = (config.kafka.clone(), config.retry.clone());
     let pod = config.pod.name.clone();
     let kafka = tokio::task::spawn_blocking(move || kafka_findings(&kafka, &retry, &pod));
@@ -37,15 +37,15 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn kafka_findings(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Vec<Finding> {
+fn kafka_findings(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Vec<CheckFinding> {
     let begun = Instant::now();
     let brokers = kafka.bootstrap_servers.join(",");
     match probe(kafka, retry, pod) {
-        Err(error) => vec![Finding { kind: "kafka", name: brokers, found: Err(error) }],
+        Err(error) => vec![CheckFinding { kind: "kafka", name: brokers, found: Err(error) }],
         Ok(topics) => {
             let found = Ok(format!("answers in {} ms", begun.elapsed().as_millis()));
-            let mut findings = vec![Finding { kind: "kafka", name: brokers, found }];
-            findings.extend(topics.into_iter().map(|state| Finding {
+            let mut findings = vec![CheckFinding { kind: "kafka", name: brokers, found }];
+            findings.extend(topics.into_iter().map(|state| CheckFinding {
                 kind: "topic",
                 name: state.topic,
                 found: state.found,
@@ -55,7 +55,7 @@ fn kafka_findings(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Vec<Fi
     }
 }
 
-async fn ftp_findings(config: &Config) -> Vec<Finding> {
+async fn ftp_findings(config: &Config) -> Vec<CheckFinding> {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let mut tries = JoinSet::new();
     for connection in config.connections.ftp.values() {
@@ -70,7 +70,7 @@ async fn ftp_findings(config: &Config) -> Vec<Finding> {
     findings
 }
 
-async fn ftp_finding(connection: &FtpConnection) -> Finding {
+async fn ftp_finding(connection: &FtpConnection) -> CheckFinding {
     let begun = Instant::now();
     let found = match Session::open(connection).await {
         Ok(session) => {
@@ -80,21 +80,21 @@ async fn ftp_finding(connection: &FtpConnection) -> Finding {
         }
         Err(error) => Err(error.to_string()),
     };
-    Finding { kind: "ftp", name: connection.name.clone(), found }
+    CheckFinding { kind: "ftp", name: connection.name.clone(), found }
 }
 
-fn local_finding(connection: &LocalConnection) -> Finding {
+fn local_finding(connection: &LocalConnection) -> CheckFinding {
     let found = LocalStorage::open(connection).and_then(|storage| storage.check()).and_then(|state| {
         state.writable?;
         Ok(format!("{}: {} GiB free", connection.base_path.display(), state.free >> 30))
     });
     let found = found.map_err(|error| error.to_string());
-    Finding { kind: "local", name: connection.name.clone(), found }
+    CheckFinding { kind: "local", name: connection.name.clone(), found }
 }
 
 /// The findings for programs.
-pub fn document(findings: &[Finding]) -> serde_json::Value {
-    let row = |Finding { kind, name, found }: &Finding| {
+pub fn document(findings: &[CheckFinding]) -> serde_json::Value {
+    let row = |CheckFinding { kind, name, found }: &CheckFinding| {
         let (is_ok, text) = match found {
             Ok(text) => (true, text),
             Err(text) => (false, text),
@@ -105,10 +105,10 @@ pub fn document(findings: &[Finding]) -> serde_json::Value {
 }
 
 /// The findings as a table for people.
-pub fn table(findings: &[Finding]) -> String {
+pub fn table(findings: &[CheckFinding]) -> String {
     let width = findings.iter().map(|finding| finding.name.chars().count()).max().unwrap_or(0);
     let mut table = String::new();
-    for Finding { kind, name, found } in findings {
+    for CheckFinding { kind, name, found } in findings {
         let (mark, text) = match found {
             Ok(text) => ("ok  ", text),
             Err(text) => ("FAIL", text),
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn the_table_has_a_line_a_finding_and_marks_what_failed() {
         let findings = [
-            Finding { kind: "ftp", name: "a".into(), found: Ok("fine".into()) },
-            Finding { kind: "local", name: "long-name".into(), found: Err("not there".into()) },
+            CheckFinding { kind: "ftp", name: "a".into(), found: Ok("fine".into()) },
+            CheckFinding { kind: "local", name: "long-name".into(), found: Err("not there".into()) },
         ];
         assert_eq!(
             document(&findings)["findings"][1],

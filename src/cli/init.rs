@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::output::{count, note, one_line, print};
-use super::{EXIT_DATA, EXIT_OK, Failure};
+use super::{CommandError, EXIT_DATA, EXIT_OK};
 use crate::config::{config_yaml, connections_ini, import_rclone, section_names};
 
 /// Bytes of an rclone.conf or a connections.ini at most.
@@ -43,7 +43,7 @@ Exit codes:
    1  one is there already (--force), or cannot be written; neither was changed";
 
 /// Writes both files, or neither where one is in the way.
-pub(super) fn init(args: &InitArgs) -> Result<u8, Failure> {
+pub(super) fn init(args: &InitArgs) -> Result<u8, CommandError> {
     let directory = &args.directory;
     let files = [("config.yaml", config_yaml(), OPEN), ("connections.ini", connections_ini(), CLOSED)];
     let in_the_way: Vec<String> = files
@@ -53,13 +53,13 @@ pub(super) fn init(args: &InitArgs) -> Result<u8, Failure> {
         .map(|path| path.display().to_string())
         .collect();
     if !args.force && !in_the_way.is_empty() {
-        return Err(Failure::Other(format!(
+        return Err(CommandError::Other(format!(
             "{} already; --force replaces {}",
             in_the_way.join(" and ") + if in_the_way.len() > 1 { " are there" } else { " is there" },
             if in_the_way.len() > 1 { "them" } else { "it" }
         )));
     }
-    let failed = |path: &Path, error: io::Error| Failure::Other(format!("{}: {error}", path.display()));
+    let failed = |path: &Path, error: io::Error| CommandError::Other(format!("{}: {error}", path.display()));
     fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
     for (name, text, mode) in files {
         let path = directory.join(name);
@@ -112,18 +112,18 @@ Examples:
 Exit codes:
    0  all is well
    1  a file cannot be read or written
-  65  rclone.conf is encrypted or broken, an FTP remote in it has a mistake (the others are taken over), or --only
-      names one that cannot be taken over";
+  65  rclone.conf is encrypted, an FTP remote or one of its keys was left out (each is named, the rest is imported), or
+      --only names one that cannot be imported";
 
 /// Takes rclone's FTP remotes over.
-pub(super) fn import(args: &ImportArgs) -> Result<u8, Failure> {
+pub(super) fn import(args: &ImportArgs) -> Result<u8, CommandError> {
     let path = rclone_conf(args.file.clone())?;
     let shown = path.display().to_string();
-    let text = read(&path)?.ok_or_else(|| Failure::Other(format!("{shown}: no such file")))?;
+    let text = read(&path)?.ok_or_else(|| CommandError::Other(format!("{shown}: no such file")))?;
     let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
     let user = user.unwrap_or_else(|| "anonymous".to_owned());
     let mut imported =
-        import_rclone(&text, &shown, &user).map_err(|error| Failure::Data(error.to_string()))?;
+        import_rclone(&text, &shown, &user).map_err(|error| CommandError::Data(error.to_string()))?;
     for line in &imported.notes {
         note(&one_line(line));
     }
@@ -135,7 +135,7 @@ pub(super) fn import(args: &ImportArgs) -> Result<u8, Failure> {
             .map(String::as_str)
             .collect();
         if !missing.is_empty() {
-            return Err(Failure::Data(format!(
+            return Err(CommandError::Data(format!(
                 "{shown} has no FTP remote {} to take over",
                 missing.join(", ")
             )));
@@ -146,8 +146,9 @@ pub(super) fn import(args: &ImportArgs) -> Result<u8, Failure> {
         None => print_sections(&imported.sections),
         Some(into) => add(&imported.sections, into)?,
     }
-    let refused = imported.refused.iter().any(|name| args.only.is_empty() || args.only.contains(name));
-    Ok(if refused { EXIT_DATA } else { EXIT_OK })
+    let mut left_out = imported.refused.iter().chain(&imported.incomplete);
+    let is_incomplete = left_out.any(|name| args.only.is_empty() || args.only.contains(name));
+    Ok(if is_incomplete { EXIT_DATA } else { EXIT_OK })
 }
 
 fn print_sections(sections: &[(String, String)]) {
@@ -160,11 +161,11 @@ fn print_sections(sections: &[(String, String)]) {
 }
 
 /// Adds sections to a file, those aside that it has.
-fn add(sections: &[(String, String)], into: &Path) -> Result<(), Failure> {
+fn add(sections: &[(String, String)], into: &Path) -> Result<(), CommandError> {
     let shown = into.display().to_string();
     let before = read(into)?;
     let mut text = before.clone().unwrap_or_default();
-    let there = section_names(&text, &shown).map_err(Failure::Config)?;
+    let there = section_names(&text, &shown).map_err(CommandError::Config)?;
     let mut added = 0;
     for (name, section) in sections {
         if there.contains(name) {
@@ -182,15 +183,15 @@ fn add(sections: &[(String, String)], into: &Path) -> Result<(), Failure> {
         let target = fs::canonicalize(into).unwrap_or_else(|_| into.to_owned());
         let mode = fs::metadata(&target).map_or(CLOSED, |meta| meta.permissions().mode() & 0o777);
         write(&target, text.as_bytes(), mode, before.is_some())
-            .map_err(|error| Failure::Other(format!("{shown}: {error}")))?;
+            .map_err(|error| CommandError::Other(format!("{shown}: {error}")))?;
     }
     note(&format!("{} added to {shown}", count(added, "section")));
     Ok(())
 }
 
 /// A file's text; `None` where there is none.
-fn read(path: &Path) -> Result<Option<String>, Failure> {
-    let failed = |error: io::Error| Failure::Other(format!("{}: {error}", path.display()));
+fn read(path: &Path) -> Result<Option<String>, CommandError> {
+    let failed = |error: io::Error| CommandError::Other(format!("{}: {error}", path.display()));
     let file = match fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -199,12 +200,12 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
     let mut text = String::new();
     file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(Failure::Data(format!("{} has more than {MAX_BYTES} bytes", path.display())));
+        return Err(CommandError::Data(format!("{} has more than {MAX_BYTES} bytes", path.display())));
     }
     Ok(Some(text))
 }
 
-fn rclone_conf(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+fn rclone_conf(given: Option<PathBuf>) -> Result<PathBuf, CommandError> {
     let by_variable = || std::env::var_os("RCLONE_CONFIG").map(PathBuf::from);
     let at_home = || {
         let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
@@ -214,5 +215,5 @@ fn rclone_conf(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     given
         .or_else(by_variable)
         .or_else(at_home)
-        .ok_or_else(|| Failure::Usage("say where rclone.conf is".to_owned()))
+        .ok_or_else(|| CommandError::Usage("say where rclone.conf is".to_owned()))
 }

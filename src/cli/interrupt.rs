@@ -8,17 +8,17 @@ use super::EXIT_INTERRUPTED;
 
 /// Whether the user has had enough. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Interrupt(Arc<AtomicBool>);
+pub(super) struct InterruptFlag(Arc<AtomicBool>);
 
-impl Interrupt {
+impl InterruptFlag {
     /// Listens from now on, on a thread of its own. A second signal ends the process at once.
     ///
     /// # Errors
     /// As of making a thread or listening for signals.
-    pub fn listen() -> io::Result<Interrupt> {
+    pub fn listen() -> io::Result<InterruptFlag> {
         use tokio::signal::unix::{SignalKind, signal};
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let interrupt = Interrupt::default();
+        let interrupt = InterruptFlag::default();
         let told = interrupt.clone();
         let (mut ctrl_c, mut terminate) = {
             let _within = runtime.enter();

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::args::Files;
-use super::output::{Output, Table, note, print, print_json};
-use super::{EXIT_OK, Failure};
+use super::args::ConfigFiles;
+use super::output::{OutputFormat, TextTable, note, print, print_json};
+use super::{CommandError, EXIT_OK};
 use crate::client::{Cluster, Committed, Ends, Message, Range, Reader};
 use crate::config::{Config, ConfiguredConnections};
 use crate::offsets::Note;
@@ -28,7 +28,7 @@ const NO_TASK: &str = "(no task)";
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
 pub struct LagArgs {
     #[command(flatten)]
-    pub files: Files,
+    pub files: ConfigFiles,
 
     /// Read so many records at most to tell connections apart; 0 reads none. Beyond, numbers are estimates (~)
     #[arg(long, value_name = "N", default_value_t = 100_000)]
@@ -36,7 +36,7 @@ pub struct LagArgs {
 
     /// How it is printed
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    pub output: Output,
+    pub output: OutputFormat,
 }
 
 const EXAMPLES: &str = "\
@@ -59,7 +59,7 @@ Exit codes:
 /// One partition.
 #[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-struct Partition {
+struct PartitionLag {
     topic: String,
     partition: i32,
     /// False where the group has committed nothing yet: it begins with the first record.
@@ -80,7 +80,7 @@ struct Partition {
 /// One connection's open records.
 #[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-struct Connection {
+struct ConnectionLag {
     connection: String,
     taken_in: u64,
     waiting: u64,
@@ -89,26 +89,26 @@ struct Connection {
 }
 
 #[derive(Debug, Serialize)]
-struct Lag {
+struct LagReport {
     group: String,
-    partitions: Vec<Partition>,
-    connections: Vec<Connection>,
+    partitions: Vec<PartitionLag>,
+    connections: Vec<ConnectionLag>,
     /// Every open record was looked at.
     exact: bool,
 }
 
 /// A partition, while its records are counted.
 #[derive(Debug)]
-struct Counting {
-    shown: Partition,
+struct PartitionCount {
+    shown: PartitionLag,
     range: Range,
     done: BTreeSet<i64>,
     oldest_ms: Option<i64>,
     seen: (u64, u64),
 }
 
-impl Counting {
-    fn new(topic: &Arc<str>, partition: i32, ends: Ends, committed: Option<&Committed>) -> Counting {
+impl PartitionCount {
+    fn new(topic: &Arc<str>, partition: i32, ends: Ends, committed: Option<&Committed>) -> PartitionCount {
         // What was removed meanwhile is nobody's any more.
         let low = committed.map_or(ends.begin, |committed| committed.offset.max(ends.begin));
         let map = committed.and_then(|committed| {
@@ -122,7 +122,7 @@ impl Counting {
         let distance = |from: i64, to: i64| u64::try_from(to - from).unwrap_or(0);
         let taken_in = last_done.map_or(0, |last| distance(low, last + 1).saturating_sub(done_above));
         let waiting = distance(last_done.map_or(low, |last| last + 1), ends.end);
-        let shown = Partition {
+        let shown = PartitionLag {
             topic: topic.to_string(),
             partition,
             committed: committed.is_some(),
@@ -136,7 +136,7 @@ impl Counting {
             oldest: None,
         };
         let range = Range { topic: Arc::clone(topic), partition, from: low, to: ends.end };
-        Counting { shown, range, done, oldest_ms: None, seen: (0, 0) }
+        PartitionCount { shown, range, done, oldest_ms: None, seen: (0, 0) }
     }
 
     /// Whether an open record was taken in by somebody; `None` for one that is done.
@@ -144,7 +144,7 @@ impl Counting {
         (!self.done.contains(&offset)).then(|| self.done.last().is_some_and(|last| offset < *last))
     }
 
-    fn finish(mut self, is_exact: bool) -> Partition {
+    fn finish(mut self, is_exact: bool) -> PartitionLag {
         if is_exact {
             (self.shown.taken_in, self.shown.waiting) = self.seen;
         }
@@ -164,23 +164,23 @@ fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
 
 /// The connections' open records.
 #[derive(Debug, Default)]
-struct Count {
-    by_name: BTreeMap<String, (Connection, Option<i64>)>,
+struct ConnectionCounts {
+    by_name: BTreeMap<String, (ConnectionLag, Option<i64>)>,
 }
 
-impl Count {
-    fn take(&mut self, name: String, kind: Kind, written_ms: Option<i64>) {
+impl ConnectionCounts {
+    fn take(&mut self, name: String, kind: TopicKind, written_ms: Option<i64>) {
         let (connection, oldest) = self.by_name.entry(name).or_default();
         match kind {
-            Kind::TakenIn => connection.taken_in += 1,
-            Kind::Waiting => connection.waiting += 1,
-            Kind::Deferred => connection.deferred += 1,
+            TopicKind::TakenIn => connection.taken_in += 1,
+            TopicKind::Waiting => connection.waiting += 1,
+            TopicKind::Deferred => connection.deferred += 1,
         }
         *oldest = earlier(*oldest, written_ms);
     }
 
-    fn finish(self) -> Vec<Connection> {
-        let connection = |(name, (shown, oldest)): (String, (Connection, Option<i64>))| Connection {
+    fn finish(self) -> Vec<ConnectionLag> {
+        let connection = |(name, (shown, oldest)): (String, (ConnectionLag, Option<i64>))| ConnectionLag {
             connection: name,
             oldest: oldest.and_then(time),
             ..shown
@@ -190,24 +190,24 @@ impl Count {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum TopicKind {
     TakenIn,
     Waiting,
     Deferred,
 }
 
 /// Prints the lag. Returns the exit code.
-pub(super) fn lag(args: &LagArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.elsewhere())?;
+pub(super) fn lag(args: &LagArgs) -> Result<u8, CommandError> {
+    let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let lag = look(&config, args.limit)?;
     match args.output {
-        Output::Json => print_json(&lag),
-        Output::Table => tell(&lag),
+        OutputFormat::Json => print_json(&lag),
+        OutputFormat::Table => tell(&lag),
     }
     Ok(EXIT_OK)
 }
 
-fn look(config: &Config, limit: u64) -> Result<Lag, Failure> {
+fn look(config: &Config, limit: u64) -> Result<LagReport, CommandError> {
     let kafka = &config.kafka;
     let cluster = Cluster::new(kafka)?;
     let mut counting = BTreeMap::new();
@@ -222,13 +222,13 @@ fn look(config: &Config, limit: u64) -> Result<Lag, Failure> {
         };
         let committed = cluster.committed(&topic, &partitions)?;
         for (partition, ends) in cluster.required_ends(&topic)? {
-            let state = Counting::new(&topic, partition, ends, committed.get(&partition));
+            let state = PartitionCount::new(&topic, partition, ends, committed.get(&partition));
             counting.insert((Arc::clone(&topic), partition), state);
         }
     }
-    let mut connections = Count::default();
+    let mut connections = ConnectionCounts::default();
     let is_exact = count(config, &mut counting, &mut connections, limit)?;
-    Ok(Lag {
+    Ok(LagReport {
         group: kafka.consumer_group.clone(),
         partitions: counting.into_values().map(|partition| partition.finish(is_exact)).collect(),
         connections: connections.finish(),
@@ -239,10 +239,10 @@ fn look(config: &Config, limit: u64) -> Result<Lag, Failure> {
 /// Reads the open records, `limit` at most; false where there are more.
 fn count(
     config: &Config,
-    counting: &mut BTreeMap<(Arc<str>, i32), Counting>,
-    connections: &mut Count,
+    counting: &mut BTreeMap<(Arc<str>, i32), PartitionCount>,
+    connections: &mut ConnectionCounts,
     limit: u64,
-) -> Result<bool, Failure> {
+) -> Result<bool, CommandError> {
     let ranges: Vec<Range> = counting.values().map(|partition| partition.range.clone()).collect();
     let mut left = limit;
     let is_empty = ranges.iter().all(|range| range.from >= range.to);
@@ -263,8 +263,8 @@ fn count(
 
 fn take(
     config: &Config,
-    counting: &mut BTreeMap<(Arc<str>, i32), Counting>,
-    connections: &mut Count,
+    counting: &mut BTreeMap<(Arc<str>, i32), PartitionCount>,
+    connections: &mut ConnectionCounts,
     message: &Message,
 ) {
     let at = (Arc::clone(&message.topic), message.partition);
@@ -284,9 +284,9 @@ fn take(
         partition.seen.1 += 1;
     }
     let kind = match (is_deferred, is_taken_in) {
-        (true, _) => Kind::Deferred,
-        (false, true) => Kind::TakenIn,
-        (false, false) => Kind::Waiting,
+        (true, _) => TopicKind::Deferred,
+        (false, true) => TopicKind::TakenIn,
+        (false, false) => TopicKind::Waiting,
     };
     connections.take(connection_of(message, &config.connections), kind, written);
 }
@@ -295,11 +295,11 @@ fn connection_of(message: &Message, connections: &ConfiguredConnections) -> Stri
     decode(message.payload.as_deref(), connections).map_or_else(|_| NO_TASK.to_owned(), |task| task.remote)
 }
 
-fn tell(lag: &Lag) {
+fn tell(lag: &LagReport) {
     let about =
         |number: u64, is_exact: bool| if is_exact { number.to_string() } else { format!("~{number}") };
     let or_none = |time: &Option<String>| time.clone().unwrap_or_default();
-    let mut table = Table::new([
+    let mut table = TextTable::new([
         "topic",
         "partition",
         "low-water",
@@ -322,7 +322,9 @@ fn tell(lag: &Lag) {
         ]);
     }
     print(&table.render());
-    for Partition { topic, partition, low_water, end, .. } in lag.partitions.iter().filter(|p| p.beyond_end) {
+    for PartitionLag { topic, partition, low_water, end, .. } in
+        lag.partitions.iter().filter(|p| p.beyond_end)
+    {
         note(&format!(
             "{topic}[{partition}]: {low_water} is committed, and it ends at {end}: was it made anew?"
         ));
@@ -330,7 +332,7 @@ fn tell(lag: &Lag) {
     if lag.partitions.iter().all(|partition| !partition.committed) {
         note(&format!("the group {} has committed nothing yet: has a pod run?", lag.group));
     }
-    let mut table = Table::new(["connection", "taken in", "waiting", "deferred", "oldest open"]);
+    let mut table = TextTable::new(["connection", "taken in", "waiting", "deferred", "oldest open"]);
     for connection in &lag.connections {
         table.row([
             connection.connection.clone(),
@@ -357,14 +359,14 @@ mod tests {
     use super::*;
     use crate::offsets::{DoneMap, TopicId};
 
-    fn counting(committed: Option<(i64, &[i64])>, begin: i64, end: i64) -> Counting {
+    fn counting(committed: Option<(i64, &[i64])>, begin: i64, end: i64) -> PartitionCount {
         let committed = committed.map(|(offset, done)| Committed {
             offset,
             metadata: Note { topic_id: TopicId::new(7), done: DoneMap::new(offset, done.iter().copied()) }
                 .encode()
                 .into_bytes(),
         });
-        Counting::new(&"t".into(), 0, Ends { begin, end }, committed.as_ref())
+        PartitionCount::new(&"t".into(), 0, Ends { begin, end }, committed.as_ref())
     }
 
     #[test]
@@ -399,7 +401,7 @@ mod tests {
     #[test]
     fn somebody_elses_metadata_is_no_map() {
         let committed = Committed { offset: 4, metadata: b"\xff other".to_vec() };
-        let shown = Counting::new(&"t".into(), 0, Ends { begin: 0, end: 6 }, Some(&committed)).shown;
+        let shown = PartitionCount::new(&"t".into(), 0, Ends { begin: 0, end: 6 }, Some(&committed)).shown;
         assert_eq!((shown.low_water, shown.done_above, shown.waiting), (4, 0, 2));
     }
 }

@@ -1,15 +1,17 @@
 //! The subcommands, and the exit codes they end with.
 
 mod answer;
+mod arg_parsers;
 mod args;
 mod check;
+#[cfg(feature = "demo")]
+mod demo;
 mod failures;
-mod given;
-mod http;
 mod init;
 mod interrupt;
 mod lag;
 mod output;
+mod pod_url;
 mod reference;
 mod submit;
 mod topics;
@@ -22,11 +24,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use hyper::StatusCode;
 
-pub use args::{Args, Command, Files, HealthArgs, Log};
+pub use args::{Command, CommandLine, ConfigFiles, HealthArgs, LogOptions};
 pub use reference::cli_md;
 
-use http::Page;
-use output::Output;
+use output::OutputFormat;
+use pod_url::PodUrl;
 use submit::WalkError;
 
 use crate::app;
@@ -52,8 +54,8 @@ pub const EXIT_CONFIG: u8 = 78;
 pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// The process's command line; where it asks for help or is wrong, that is said, and the code is the error.
-pub fn parse() -> Result<Args, ExitCode> {
-    Args::try_parse().map_err(|error| {
+pub fn parse() -> Result<CommandLine, ExitCode> {
+    CommandLine::try_parse().map_err(|error| {
         // A closed terminal is no reason to panic.
         let _ = error.print();
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
@@ -62,7 +64,7 @@ pub fn parse() -> Result<Args, ExitCode> {
 
 /// Carries out a command.
 #[must_use]
-pub fn run(args: Args) -> ExitCode {
+pub fn run(args: CommandLine) -> ExitCode {
     let ended = match args.command {
         Command::Run { files, log } => run_pod(files, &log),
         Command::Check { files, log, output } => check(files, &log, output),
@@ -77,7 +79,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Man(args) => reference::man(&args),
         Command::Health(args) => health(args),
         #[cfg(feature = "demo")]
-        Command::Demo(args) => return crate::demo::run(&args),
+        Command::Demo(args) => return ftp_pooler_demo::run::<app::App>(&args),
     };
     match ended {
         Ok(code) => ExitCode::from(code),
@@ -89,11 +91,14 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 /// Runs a pod. What ends it is logged, like everything else that a pod has to say.
-fn run_pod(files: Files, log: &Log) -> Result<u8, Failure> {
+fn run_pod(files: ConfigFiles, log: &LogOptions) -> Result<u8, CommandError> {
     let filter = log.filter()?;
     let sources = files.sources();
     let config = Config::load(&sources)?;
     let _guard = logging::init(log.log_format, &filter, crate::LOG_POLICY)?;
+    for warning in config.warnings(&sources) {
+        tracing::warn!(event = "config_exposed", "{warning}");
+    }
     match app::run(config, sources) {
         Ok(()) => Ok(EXIT_OK),
         Err(error) => {
@@ -104,32 +109,36 @@ fn run_pod(files: Files, log: &Log) -> Result<u8, Failure> {
 }
 
 /// Prints what holds, and what was found behind it.
-fn check(files: Files, log: &Log, output: Output) -> Result<u8, Failure> {
+fn check(files: ConfigFiles, log: &LogOptions, output: OutputFormat) -> Result<u8, CommandError> {
     log.filter()?;
-    let config = Config::load(&files.sources())?;
-    if output == Output::Table {
+    let sources = files.sources();
+    let config = Config::load(&sources)?;
+    for warning in config.warnings(&sources) {
+        output::note(&format!("warning: {warning}"));
+    }
+    if output == OutputFormat::Table {
         say(io::stdout(), config.to_yaml_redacted());
     }
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::Runtime)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let findings = runtime.block_on(check::check(&config));
     match output {
-        Output::Table => say(io::stdout(), check::table(&findings).trim_end()),
-        Output::Json => output::print_json(&check::document(&findings)),
+        OutputFormat::Table => say(io::stdout(), check::table(&findings).trim_end()),
+        OutputFormat::Json => output::print_json(&check::document(&findings)),
     }
     let is_well = findings.iter().all(|finding| finding.found.is_ok());
     Ok(if is_well { EXIT_OK } else { EXIT_UNAVAILABLE })
 }
 
 /// Asks a running pod how it is, and passes on what it says.
-fn health(args: HealthArgs) -> Result<u8, Failure> {
+fn health(args: HealthArgs) -> Result<u8, CommandError> {
     let page = if let Some(url) = args.url {
         url
     } else {
         let path = if args.ready { "/ready" } else { "/health" };
-        Page::here(&Config::load(&args.files.sources())?.api, path)
+        PodUrl::here(&Config::load(&args.files.for_connections(Vec::new()))?.api, path)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(Failure::Runtime)?;
+    let runtime = runtime.map_err(CommandError::Runtime)?;
     let answer = runtime.block_on(page.get(None, args.timeout));
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
@@ -147,7 +156,7 @@ fn health(args: HealthArgs) -> Result<u8, Failure> {
 
 /// Why a command could not begin; its text is for the terminal.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum CommandError {
     #[error("{0}")]
     Config(#[from] ConfigErrors),
     #[error("ftp-pooler: RUST_LOG: {0}")]
@@ -172,21 +181,23 @@ enum Failure {
     Other(String),
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
-        Failure::Other(error.to_string())
+        CommandError::Other(error.to_string())
     }
 }
 
-impl Failure {
+impl CommandError {
     fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(_) => EXIT_CONFIG,
-            Failure::Filter(_) | Failure::Usage(_) => EXIT_USAGE,
-            Failure::Data(_) => EXIT_DATA,
-            Failure::Walk(error) if error.is_given_wrongly() => EXIT_DATA,
-            Failure::Client(_) | Failure::Walk(_) | Failure::Unavailable(_) => EXIT_UNAVAILABLE,
-            Failure::Logging(_) | Failure::Runtime(_) | Failure::Other(_) => EXIT_FAILURE,
+            CommandError::Config(_) => EXIT_CONFIG,
+            CommandError::Filter(_) | CommandError::Usage(_) => EXIT_USAGE,
+            CommandError::Data(_) => EXIT_DATA,
+            CommandError::Walk(error) if error.is_given_wrongly() => EXIT_DATA,
+            CommandError::Client(_) | CommandError::Walk(_) | CommandError::Unavailable(_) => {
+                EXIT_UNAVAILABLE
+            }
+            CommandError::Logging(_) | CommandError::Runtime(_) | CommandError::Other(_) => EXIT_FAILURE,
         }
     }
 }

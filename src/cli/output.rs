@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// How a command prints what it found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub enum OutputFormat {
     /// For people; its form may change
     #[default]
     Table,
@@ -19,14 +19,14 @@ pub enum Output {
 
 /// Columns of text under a heading.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct TextTable {
     heading: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
-    pub fn new(heading: impl IntoIterator<Item = &'static str>) -> Table {
-        Table { heading: heading.into_iter().collect(), rows: Vec::new() }
+impl TextTable {
+    pub fn new(heading: impl IntoIterator<Item = &'static str>) -> TextTable {
+        TextTable { heading: heading.into_iter().collect(), rows: Vec::new() }
     }
 
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_table_is_as_wide_as_its_cells_and_numbers_stand_to_the_right() {
-        let mut table = Table::new(["code", "count"]);
+        let mut table = TextTable::new(["code", "count"]);
         table.row(["timeout".to_owned(), "7".to_owned()]);
         table.row(["x".to_owned(), "1234".to_owned()]);
         assert_eq!(table.render(), "code     count\ntimeout      7\nx         1234\n");

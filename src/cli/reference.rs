@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use clap::{Command, CommandFactory as _};
 
-use super::args::Args;
+use super::args::CommandLine;
 use super::output::print;
-use super::{EXIT_OK, Failure};
+use super::{CommandError, EXIT_OK};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = COMPLETIONS, after_long_help = COMPLETIONS)]
@@ -43,21 +43,21 @@ Examples:
 /// Prints a shell's completions.
 pub(super) fn completions(args: &CompletionsArgs) -> u8 {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Args::command(), "ftp-pooler", &mut script);
+    clap_complete::generate(args.shell, &mut CommandLine::command(), "ftp-pooler", &mut script);
     let _ = io::stdout().lock().write_all(&script);
     EXIT_OK
 }
 
 /// Prints the man page, or writes all of them.
-pub(super) fn man(args: &ManArgs) -> Result<u8, Failure> {
+pub(super) fn man(args: &ManArgs) -> Result<u8, CommandError> {
     let Some(directory) = &args.into else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(Args::command()).render(&mut page)?;
+        clap_mangen::Man::new(CommandLine::command()).render(&mut page)?;
         let _ = io::stdout().lock().write_all(&page);
         return Ok(EXIT_OK);
     };
-    clap_mangen::generate_to(Args::command(), directory)
-        .map_err(|error| Failure::Other(format!("{}: {error}", directory.display())))?;
+    clap_mangen::generate_to(CommandLine::command(), directory)
+        .map_err(|error| CommandError::Other(format!("{}: {error}", directory.display())))?;
     print(&directory.display().to_string());
     Ok(EXIT_OK)
 }
@@ -65,7 +65,7 @@ pub(super) fn man(args: &ManArgs) -> Result<u8, Failure> {
 /// docs/CLI.md: every command's help, as it is on the terminal.
 #[must_use]
 pub fn cli_md() -> String {
-    let mut root = Args::command();
+    let mut root = CommandLine::command();
     root.build();
     let mut out = String::from(
         "# The command line\n\nMade from the program by `UPDATE_GENERATED=1 cargo test --test cli`: this is what `--help` says.\n",

@@ -5,9 +5,9 @@
 
 use serde::Serialize;
 
-use super::args::Files;
-use super::output::{Output, Table, print, print_json};
-use super::{EXIT_OK, Failure};
+use super::args::ConfigFiles;
+use super::output::{OutputFormat, TextTable, print, print_json};
+use super::{CommandError, EXIT_OK};
 use crate::client::{Made, NewTopic, Topics};
 use crate::config::Config;
 
@@ -15,7 +15,7 @@ use crate::config::Config;
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
 pub struct TopicsArgs {
     #[command(flatten)]
-    pub files: Files,
+    pub files: ConfigFiles,
 
     /// How many partitions a topic that is made has: as many pods as that can share the tasks
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=10_000))]
@@ -27,7 +27,7 @@ pub struct TopicsArgs {
 
     /// How they are printed
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    pub output: Output,
+    pub output: OutputFormat,
 }
 
 const EXAMPLES: &str = "\
@@ -45,7 +45,7 @@ Exit codes:
   78  the configuration is wrong";
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct TopicRow {
     topic: String,
     partitions: i64,
     /// What `--partitions` says.
@@ -54,7 +54,7 @@ struct Row {
     made: bool,
 }
 
-impl Row {
+impl TopicRow {
     fn what_happened(&self) -> String {
         match (self.made, i64::from(self.asked_for) == self.partitions) {
             (true, _) => "made".to_owned(),
@@ -65,8 +65,8 @@ impl Row {
 }
 
 /// Makes what is missing, in the order of the configuration.
-pub(super) fn topics(args: &TopicsArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.elsewhere())?;
+pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
+    let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let kafka = &config.kafka;
     let new = |name: &str| NewTopic {
         name: name.to_owned(),
@@ -86,17 +86,17 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, Failure> {
             Made::Now => (i64::from(topic.partitions), true),
             Made::WasThere { partitions } => (i64::try_from(partitions).unwrap_or(i64::MAX), false),
         };
-        rows.push(Row { topic: topic.name.clone(), partitions, asked_for: topic.partitions, made });
+        rows.push(TopicRow { topic: topic.name.clone(), partitions, asked_for: topic.partitions, made });
     }
     match args.output {
-        Output::Json => print_json(&serde_json::json!({ "topics": rows })),
-        Output::Table => print(&table(&rows)),
+        OutputFormat::Json => print_json(&serde_json::json!({ "topics": rows })),
+        OutputFormat::Table => print(&table(&rows)),
     }
     Ok(EXIT_OK)
 }
 
-fn table(rows: &[Row]) -> String {
-    let mut table = Table::new(["topic", "partitions", ""]);
+fn table(rows: &[TopicRow]) -> String {
+    let mut table = TextTable::new(["topic", "partitions", ""]);
     for row in rows {
         table.row([row.topic.clone(), row.partitions.to_string(), row.what_happened()]);
     }

@@ -1,22 +1,25 @@
 //! The API's token: what the configuration says about it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::SecretString;
 use service_kit::http::token::BearerToken;
 
-use super::errors::{Mistakes, SourceLocation};
-use super::keys::{API_TOKEN, API_TOKEN_FILE};
+use super::errors::{ErrorCollector, SourceLocation};
+use super::key::{FieldAccess, KeyField};
+use super::kind::{KeyValue, MAX_SECRET_FILE_BYTES};
 use super::password::from_file;
-use super::section_reader::Reading;
+use super::settings::Config;
+
+/// A shorter token could be guessed.
+const MIN_TOKEN_CHARS: usize = 16;
 
 /// The API's bearer token, and where it comes from.
 #[derive(Clone, Debug)]
 pub struct ApiToken {
     bearer: Arc<BearerToken>,
     /// The file that it was read from, unless its text is in the configuration.
-    pub(super) file: Option<String>,
+    file: Option<String>,
 }
 
 impl ApiToken {
@@ -36,59 +39,61 @@ impl ApiToken {
     pub(super) fn is(&self, other: &ApiToken) -> bool {
         self.bearer == other.bearer
     }
+}
 
-    /// Whether a token that is not in a file of its own was replaced: that takes a restart.
-    pub(super) fn needs_restart_for(&self, new: Option<&ApiToken>) -> bool {
-        self.file.is_none() && new.is_some_and(|new| new.file.is_none() && !self.is(new))
+/// `api.token`; empty is none.
+pub(super) const TEXT: FieldAccess<Config> = FieldAccess {
+    set: |config, value| {
+        let text = value.into_text();
+        if !text.is_empty() {
+            config.api_token = Some(Arc::new(checked(text.into())?));
+        }
+        Ok(())
+    },
+    get: |config| match config.api_token.as_deref() {
+        None => KeyValue::secret(b""),
+        // what is in a file changes with it
+        Some(ApiToken { file: Some(_), .. }) => KeyValue::secret(b"in a file"),
+        Some(token) => KeyValue::secret(token.bearer.authorization().as_bytes()),
+    },
+};
+
+/// `api.token_file`.
+pub(super) const FILE: FieldAccess<Config> = FieldAccess {
+    set: |config, value| {
+        if let KeyValue::File { path, content } = value {
+            config.api_token = Some(Arc::new(in_file(path, content)?));
+        }
+        Ok(())
+    },
+    get: |config| config.api_token.as_ref().map_or(KeyValue::Unset, |token| token.file.load()),
+};
+
+fn in_file(path: String, content: Vec<u8>) -> Result<ApiToken, String> {
+    let token = checked(from_file(&path, content)?)?;
+    Ok(ApiToken { file: Some(path), ..token })
+}
+
+fn checked(secret: SecretString) -> Result<ApiToken, String> {
+    let token = ApiToken::new(secret).map_err(|problem| format!("the token {problem}"))?;
+    if token.bearer.length() < MIN_TOKEN_CHARS {
+        return Err(format!(
+            "the token has fewer than {MIN_TOKEN_CHARS} characters, and could be guessed; `openssl rand -hex 32` makes one"
+        ));
     }
+    Ok(token)
 }
 
-/// Reads a token's file.
-fn read(file: &str) -> Result<ApiToken, String> {
-    let token = ApiToken::new(from_file(file)?).map_err(|problem| format!("the token {problem}"))?;
-    Ok(ApiToken { file: Some(file.to_owned()), ..token })
-}
-
-/// The token as its file has it now, where it has one.
-pub(super) fn reread(token: &Arc<ApiToken>, mistakes: &mut Mistakes) -> Arc<ApiToken> {
-    let Some(file) = &token.file else { return Arc::clone(token) };
-    mistakes.reads(Path::new(file));
-    match read(file) {
+/// The token as its file has it now, if it has one.
+pub(super) fn reread(token: &Arc<ApiToken>, errors: &mut ErrorCollector) -> Arc<ApiToken> {
+    let Some(path) = token.file.clone() else { return Arc::clone(token) };
+    let read = errors.read_file(&path, MAX_SECRET_FILE_BYTES);
+    match read.and_then(|content| in_file(path.clone(), content)) {
         Ok(new) if new.is(token) => Arc::clone(token),
         Ok(new) => Arc::new(new),
         Err(problem) => {
-            mistakes.add(
-                SourceLocation::File { path: file.clone(), line: None },
-                API_TOKEN_FILE.path,
-                problem,
-            );
+            errors.add(SourceLocation::File { path, line: None }, "api.token_file", problem);
             Arc::clone(token)
         }
     }
-}
-
-/// Takes the token from whichever of the two keys is set; the environment's overrides the file's. Empty is none.
-pub(super) fn take(reading: &mut Reading<'_>) -> Option<ApiToken> {
-    for (key, other) in [(API_TOKEN, API_TOKEN_FILE), (API_TOKEN_FILE, API_TOKEN)] {
-        if reading.is_from_environment(&key) && !reading.is_from_environment(&other) {
-            reading.entries.remove(other.path);
-        }
-    }
-    let entries = [API_TOKEN, API_TOKEN_FILE].map(|key| reading.entries.get(key.path).cloned());
-    let (text, file) = (reading.text_if_set(&API_TOKEN), reading.text_if_set(&API_TOKEN_FILE));
-    let [of_text, of_file] = entries;
-    let (key, entry, token) = match (text.filter(|text| !text.is_empty()), &file) {
-        (Some(_), Some(_)) => {
-            let problem = format!("{} is set as well; expected one of them", API_TOKEN.path);
-            reading.wrong(API_TOKEN_FILE.path, of_file.as_ref(), problem);
-            return None;
-        }
-        (Some(text), None) => {
-            let token = ApiToken::new(SecretString::from(text));
-            (API_TOKEN, of_text, token.map_err(|problem| format!("the token {problem}")))
-        }
-        (None, Some(file)) => (API_TOKEN_FILE, of_file, read(file)),
-        (None, None) => return None,
-    };
-    token.map_err(|problem| reading.wrong(key.path, entry.as_ref(), problem)).ok()
 }

@@ -1,409 +1,341 @@
-//! Every key of connections.ini, declared once, and rclone's keys that this version does not have.
+//! The table of the keys of connections.ini, and rclone's keys that this version does not have.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::keys::{Key, Standard, key};
-use super::kind::Kind;
+use jiff::tz::Offset;
 
-use Standard::{Is, Required, Told};
+use super::connection::{FtpConnection, LocalConnection, RenameOver};
+use super::encoding::NameEncoding;
+use super::key::KeyDefault::{Described, Is, Required};
+use super::key::{ConfigKey, FieldAccess, KeyDefault, KeyField, KeyGroup, field, key, nonzero_field};
+use super::kind::{KeyKind, KeyValue, MAX_SECRET_FILE_BYTES, quoted};
+use super::tls::{self, MAX_CA_BYTES};
+use super::{network, password};
 
 /// A wait must end, and soon enough that somebody notices.
-const WAIT: Kind = Kind::Time { min: Duration::from_millis(1), max: Duration::from_secs(3600) };
+const WAIT: KeyKind = KeyKind::Time { min: Duration::from_millis(1), max: Duration::from_secs(3_600) };
+const DAY: Duration = Duration::from_secs(86_400);
+const SECOND: Duration = Duration::from_secs(1);
 
-const WAIT_DAY: Kind = Kind::Time { min: Duration::from_secs(1), max: Duration::from_secs(86_400) };
+/// The password: as it is, obscured as rclone does it, or in a file of its own.
+const PASSWORD: KeyGroup = KeyGroup {
+    keys: &["pass", "obscured_pass", "pass_file"],
+    missing: Some("is missing; expected pass, obscured_pass or pass_file (for an anonymous server any pass)"),
+    ignores_empty: false,
+};
+const ONE_IS_REQUIRED: KeyDefault = Described("one of these three is required");
 
-const fn rclones(path: &'static str, kind: Kind, standard: Standard, doc: &'static str) -> Key {
-    Key { is_rclones: true, ..key(path, kind, standard, doc) }
+pub(super) const TYPES: KeyKind = KeyKind::Choice(&["ftp", "local"]);
+const TYPE_DOC: &str = "What the connection is: `ftp` or `local`.";
+pub(super) const TYPE: &str = "type";
+pub(super) const PASSIVE: &str = "passive";
+
+/// A key that decides which table applies is read before it.
+const fn type_is<T>(name: fn(&T) -> KeyValue) -> FieldAccess<T> {
+    FieldAccess { set: |_, _| Ok(()), get: name }
 }
 
-/// Says which of the tables below holds for a section.
-pub const TYPE: Key = rclones(
-    "type",
-    Kind::Choice { known: &["ftp", "local"], later: &[] },
-    Required,
-    "What the connection is: `ftp` or `local`.",
-);
+const fn ftp_key(
+    path: &'static str,
+    kind: KeyKind,
+    default: KeyDefault,
+    field: FieldAccess<FtpConnection>,
+    doc: &'static str,
+) -> ConfigKey<FtpConnection> {
+    key(path, kind, default, field, doc)
+}
 
-pub const HOST: Key = rclones("host", Kind::Host, Required, "The FTP server.");
-pub const PORT: Key =
-    rclones("port", Kind::Number { min: 1, max: 65_535 }, Is("21"), "The port of its control connections.");
-pub const USER: Key = rclones(
-    "user",
-    Kind::Text,
-    Required,
-    "The account's name; `anonymous` where the server wants none. rclone takes the name of whoever runs it \
-     where this is missing; a pod has nobody to take it from.",
-);
-pub const PASS: Key = key(
-    "pass",
-    Kind::Secret,
-    Told("one of these three is required"),
-    "The password as it is: nothing in it is an escape or a quote. (rclone's `pass` is obscured: that is \
-     `obscured_pass` here.)",
-);
-pub const OBSCURED_PASS: Key = key(
-    "obscured_pass",
-    Kind::Secret,
-    Told("one of these three is required"),
-    "The password as rclone.conf has it, or as `rclone obscure` prints it.",
-);
-pub const PASS_FILE: Key = key(
-    "pass_file",
-    Kind::Path,
-    Told("one of these three is required"),
-    "A file that holds the password, such as a mounted secret; one line break at its end is not part of it.",
-);
-pub const PASSIVE: Key = key(
-    "passive",
-    Kind::Flag,
-    Is("true"),
-    "The client opens the data connections. `false` is active mode: the server does, and must be able to reach \
-     the pod.",
-);
-pub const ACTIVE_ADDRESS: Key = key(
-    "active_address",
-    Kind::Text,
-    Told("the pod's end of the control connection"),
-    "The IP address that a server is told to connect to in active mode, such as that of a NAT before the pod.",
-);
-pub const ACTIVE_PORTS: Key = key(
-    "active_ports",
-    Kind::Text,
-    Told("any free port"),
-    "The ports that a server is told to connect to in active mode, `50000-50099`: as many as there are sessions, \
-     or more.",
-);
-pub const PASV_ADDRESS: Key = key(
-    "pasv_address",
-    Kind::Choice { known: &["control", "server"], later: &[] },
-    Is("control"),
-    "Where data connections go after PASV: to the `control` connection's address, or to the one that the \
-     `server` names, which behind NAT is wrong and can be anybody's. (EPSV names none.)",
-);
-pub const SOCKS_PROXY: Key = rclones(
-    "socks_proxy",
-    Kind::Secret,
-    Told("none"),
-    "A SOCKS5 proxy for control and data connections: `host:port`, or `user:password@host:port`.",
-);
-pub const HTTP_PROXY: Key = rclones(
-    "http_proxy",
-    Kind::Secret,
-    Told("none"),
-    "An HTTP proxy that knows CONNECT, for control and data connections: `http://host:port`, or \
-     `http://user:password@host:port`.",
-);
-pub const SOURCE_ADDRESS: Key = key(
-    "source_address",
-    Kind::Text,
-    Told("what the system chooses"),
-    "The pod's own IP address that connections begin at.",
-);
-pub const KEEPALIVE: Key = key(
-    "keepalive",
-    Kind::Time { min: Duration::ZERO, max: Duration::from_secs(7200) },
-    Is("1m"),
-    "After this much silence TCP asks whether the server is still there, which also keeps firewalls from \
-     forgetting a control connection during a long transfer; 0 never asks.",
-);
-pub const ENCODING: Key = rclones(
-    "encoding",
-    Kind::Encoding,
-    Told("names are sent as the task has them"),
-    "Characters of a task's remote path that the server does not take, and that are replaced there by look-alikes: \
-     rclone's classes with commas, such as its own default for FTP, `Slash,Del,Ctl,RightSpace,Dot`. Unlike with \
-     rclone nothing is replaced where this is not set.",
-);
-pub const WRITING_MDTM: Key = rclones(
-    "writing_mdtm",
-    Kind::Flag,
-    Is("false"),
-    "Set times with `MDTM time path` at once, for `preserve_mtime` on an upload. Otherwise MFMT, MFF and SITE UTIME \
-     come first where the server offers them, and this form where it offers none of them, such as vsftpd.",
-);
-pub const IDLE_TIMEOUT: Key = rclones(
-    "idle_timeout",
-    Kind::Time { min: Duration::ZERO, max: Duration::from_secs(86_400) },
-    Told("`pool.session_timeout_seconds`"),
-    "An idle session of this connection is closed after this time; 0 keeps it until the server ends it.",
-);
-pub const PATH_ROOT: Key = key(
-    "path_root",
-    Kind::Text,
-    Told("paths are as the task has them"),
-    "A directory on the server beneath which all remote paths lie, absolute ones too.",
-);
-pub const TLS: Key =
-    rclones("tls", Kind::Flag, Is("false"), "Implicit FTPS: TLS from the first byte, usually on port 990.");
-pub const EXPLICIT_TLS: Key = rclones(
-    "explicit_tls",
-    Kind::Flag,
-    Is("false"),
-    "Explicit FTPS: the session begins in plain text and turns to TLS before the login (AUTH TLS), or ends.",
-);
-pub const NO_CHECK_CERTIFICATE: Key = rclones(
-    "no_check_certificate",
-    Kind::Flag,
-    Is("false"),
-    "Accept any certificate: whoever is in between can read and change everything. `tls_pin` is better.",
-);
-pub const DISABLE_TLS13: Key = rclones(
-    "disable_tls13",
-    Kind::Flag,
-    Is("false"),
-    "TLS 1.2 at most. Servers that want the session of the control connection on each data connection may \
-     need it; where one refuses for that reason, the connection goes down to TLS 1.2 by itself.",
-);
-pub const TLS_CA: Key = key(
-    "tls_ca",
-    Kind::Path,
-    Told("the system's authorities"),
-    "A PEM file of the authorities to trust, instead of the system's.",
-);
-pub const TLS_PIN: Key = key(
-    "tls_pin",
-    Kind::Pins,
-    Told("none"),
-    "CertificateTrust these certificates and no others, whatever their issuer, name and date: the SHA-256 of a \
-     certificate in hex, or `sha256//` and that of its public key in base64; several with commas.",
-);
-pub const MAX_SESSION_AGE: Key = key(
-    "max_session_age",
-    WAIT_DAY,
-    Told("`4m30s` with TLS, whose sessions many servers forget after five minutes; else none"),
-    "A session that is older than this is closed as soon as it has no transfer.",
-);
-pub const MAX_SESSION_TRANSFERS: Key = key(
-    "max_session_transfers",
-    Kind::Number { min: 0, max: 1_000_000_000 },
-    Is("0"),
-    "A session that has served so many tasks is closed; 0 is no limit. For servers that grow slower or leak with \
-     each transfer.",
-);
-pub const RESUME: Key = key(
-    "resume",
-    Kind::Flag,
-    Is("true"),
-    "A transfer that broke off goes on where it was (REST), if size and time of its source are the same as before \
-     (a download with `verify: none` asks for neither, and begins anew), also in the pod that takes its task over: for \
-     that an upload's directory is listed before the first file of 4 MiB or more that goes there in an assignment. \
-     `false` begins each try with the first byte, as a task can ask with `options.resume`.",
-);
-pub const MAX_FILE_SIZE: Key = key(
-    "max_file_size",
-    Kind::Size { min: 1, max: 1 << 50 },
-    Is("1Ti"),
-    "A larger file is `file_too_large`: before its first byte where its size is known, else once so many bytes have \
-     come. So no server can send for ever.",
-);
-pub const MIN_RATE: Key = key(
-    "min_rate",
-    Kind::Size { min: 0, max: 1 << 30 },
-    Is("64"),
-    "Bytes a second, on average over `min_rate_window`, that a data connection must move while it is waited for; a \
-     slower one has failed. 0 bears any.",
-);
-pub const MIN_RATE_WINDOW: Key = key(
-    "min_rate_window",
-    Kind::Time { min: Duration::from_secs(1), max: Duration::from_secs(3600) },
-    Is("2m"),
-    "The time over which `min_rate` is measured.",
-);
-pub const DISABLE_EPSV: Key = rclones(
-    "disable_epsv",
-    Kind::Flag,
-    Is("false"),
-    "Go straight to PASV, for a server that answers EPSV wrongly.",
-);
-pub const DISABLE_UTF8: Key = rclones(
-    "disable_utf8",
-    Kind::Flag,
-    Is("false"),
-    "Do not tell a server that offers UTF-8 that names are UTF-8 (OPTS UTF8 ON); they are sent so all the same.",
-);
-pub const CHARSET: Key = key(
-    "charset",
-    Kind::Charset,
-    Is("utf-8"),
-    "The charset of names on the server: `windows-1252` (which is Latin-1, too), `shift_jis`, `gbk`, or another \
-     label of the WHATWG's encoding standard.",
-);
-pub const TIME_OFFSET: Key = key(
-    "time_offset",
-    Kind::TimeOffset,
-    Told("learned from MDTM"),
-    "The offset of the server's clock from UTC, such as `+02:00`: LIST's times are by that clock. Needed where the \
-     server has neither MLSD nor MDTM, for `--newer-than` and `--older-than`.",
-);
-pub const MAX_SESSIONS: Key = key(
-    "max_sessions",
-    Kind::Number { min: 1, max: 10_000 },
-    Told("`pool.max_sessions_per_connection`"),
-    "Open sessions of one pod with this server at most, idle or busy.",
-);
-pub const CONCURRENCY: Key = rclones(
-    "concurrency",
-    Kind::Number { min: 0, max: 10_000 },
-    Is("0"),
-    "Lowers `max_sessions` to this number; 0 does not.",
-);
-pub const RENAME_OVER: Key = key(
-    "rename_over",
-    Kind::Choice { known: &["auto", "delete_first"], later: &[] },
-    Is("auto"),
-    "How an upload replaces a file: `auto` renames over it in one step; `delete_first` is for servers that \
-     refuse to, and a reader may see no file for a moment.",
-);
-pub const CONNECT_TIMEOUT: Key =
-    key("connect_timeout", WAIT, Is("30s"), "For each TCP connect, control and data.");
-pub const GREETING_TIMEOUT: Key =
-    key("greeting_timeout", WAIT, Is("30s"), "For the server's greeting, once it is connected to.");
-pub const LOGIN_TIMEOUT: Key = key(
-    "login_timeout",
-    WAIT,
-    Is("30s"),
-    "For each reply of the login, and for the TLS handshake; all of them together may take twice as long.",
-);
-pub const REPLY_TIMEOUT: Key = key("reply_timeout", WAIT, Is("30s"), "For any other reply.");
-pub const FIRST_BYTE_TIMEOUT: Key = key(
-    "first_byte_timeout",
-    WAIT,
-    Is("1m"),
-    "For the first byte of a download: a server may have to fetch the file from somewhere first.",
-);
-pub const STALL_TIMEOUT: Key =
-    key("stall_timeout", WAIT, Is("60s"), "A data connection without a byte for this long has stalled.");
-pub const CLOSE_TIMEOUT: Key = rclones(
-    "close_timeout",
-    WAIT,
-    Is("1m"),
-    "For the reply that ends a transfer, counted from the end of its data.",
-);
-pub const SHUT_TIMEOUT: Key = rclones(
-    "shut_timeout",
-    WAIT,
-    Told("`close_timeout`"),
-    "rclone's name for a part of the wait that `close_timeout` bounds here: the shorter of the two holds.",
-);
-pub const HASH_TIMEOUT: Key = key(
-    "hash_timeout",
-    WAIT,
-    Is("10m"),
-    "For the reply to HASH and its like, for which the server reads the whole file.",
-);
-
-/// The keys of a section with `type = ftp`, in the order of the documentation.
-pub const FTP: &[&Key] = &[
-    &TYPE,
-    &HOST,
-    &PORT,
-    &USER,
-    &PASS,
-    &OBSCURED_PASS,
-    &PASS_FILE,
-    &TLS,
-    &EXPLICIT_TLS,
-    &NO_CHECK_CERTIFICATE,
-    &TLS_CA,
-    &TLS_PIN,
-    &DISABLE_TLS13,
-    &PASSIVE,
-    &ACTIVE_ADDRESS,
-    &ACTIVE_PORTS,
-    &PASV_ADDRESS,
-    &DISABLE_EPSV,
-    &DISABLE_UTF8,
-    &CHARSET,
-    &TIME_OFFSET,
-    &ENCODING,
-    &WRITING_MDTM,
-    &PATH_ROOT,
-    &SOCKS_PROXY,
-    &HTTP_PROXY,
-    &SOURCE_ADDRESS,
-    &KEEPALIVE,
-    &MAX_SESSIONS,
-    &CONCURRENCY,
-    &MAX_SESSION_AGE,
-    &MAX_SESSION_TRANSFERS,
-    &IDLE_TIMEOUT,
-    &RENAME_OVER,
-    &RESUME,
-    &MAX_FILE_SIZE,
-    &MIN_RATE,
-    &MIN_RATE_WINDOW,
-    &CONNECT_TIMEOUT,
-    &GREETING_TIMEOUT,
-    &LOGIN_TIMEOUT,
-    &REPLY_TIMEOUT,
-    &FIRST_BYTE_TIMEOUT,
-    &STALL_TIMEOUT,
-    &CLOSE_TIMEOUT,
-    &SHUT_TIMEOUT,
-    &HASH_TIMEOUT,
+/// The keys of a section with `type = ftp`, in the order of the documentation. They are set in this order.
+#[rustfmt::skip] // one entry after the other, its text last
+pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
+    ftp_key(TYPE, TYPES, Required, type_is(|_| KeyValue::Text("ftp".to_owned())), TYPE_DOC).rclones(),
+    ftp_key("host", KeyKind::Host, Required, field!(host), "The FTP server.").rclones().selects_files(),
+    ftp_key("port", KeyKind::Number { min: 1, max: 65_535 }, Is("21"), field!(port),
+        "The port of its control connections.").rclones().selects_files(),
+    ftp_key("user", KeyKind::Text, Required, field!(user),
+        "The account's name; `anonymous` if the server needs no account. (rclone's default is the user that runs it; a \
+         pod has no such user.)").rclones().selects_files(),
+    ftp_key("pass", KeyKind::Secret, ONE_IS_REQUIRED, field!(pass),
+        "The password as it is: nothing in it is an escape or a quote. (rclone's `pass` is obscured: that is \
+         `obscured_pass` here.)").one_of(&PASSWORD),
+    ftp_key("obscured_pass", KeyKind::Secret, ONE_IS_REQUIRED, password::OBSCURED,
+        "The password as rclone.conf has it, or as `rclone obscure` prints it.").one_of(&PASSWORD),
+    ftp_key("pass_file", KeyKind::File { max_bytes: MAX_SECRET_FILE_BYTES }, ONE_IS_REQUIRED, password::FILE,
+        "A file that contains the password, such as a mounted secret; one line break at its end is removed.")
+        .one_of(&PASSWORD),
+    ftp_key("tls", KeyKind::Flag, Is("false"), tls::IMPLICIT,
+        "Implicit FTPS: TLS from the first byte, usually on port 990.").rclones(),
+    ftp_key("explicit_tls", KeyKind::Flag, Is("false"), tls::EXPLICIT,
+        "Explicit FTPS: the session starts in plain text and switches to TLS before the login (AUTH TLS), or fails.")
+        .rclones(),
+    ftp_key("no_check_certificate", KeyKind::Flag, Is("false"), tls::UNCHECKED,
+        "Accept any certificate: a man in the middle can read and change everything. `tls_pin` is better.").rclones(),
+    ftp_key("tls_ca", KeyKind::File { max_bytes: MAX_CA_BYTES }, Described("the system's authorities"), tls::AUTHORITIES,
+        "A PEM file of the authorities to trust, instead of the system's."),
+    ftp_key("tls_pin", KeyKind::Syntax("fingerprints (SHA-256)"), Described("none"), tls::PINS,
+        "Trust these certificates and no others, regardless of issuer, name and date: the SHA-256 of a certificate in \
+         hex, or `sha256//` and that of its public key in base64; several are separated by commas."),
+    ftp_key("disable_tls13", KeyKind::Flag, Is("false"), field!(tls.tls12_only),
+        "TLS 1.2 at most. Servers that require the control connection's TLS session on each data connection may need \
+         it; where one refuses for that reason, the connection falls back to TLS 1.2 without this key.").rclones(),
+    ftp_key(PASSIVE, KeyKind::Flag, Is("true"), network::PASSIVE,
+        "The client opens the data connections. `false` is active mode: the server opens them, and must be able to \
+         reach the pod."),
+    ftp_key("active_address", KeyKind::Syntax("an IP address"), Described("the pod's end of the control connection"),
+        network::ACTIVE_ADDRESS,
+        "The IP address that servers are told to connect to in active mode, such as that of a NAT in front of the pod."),
+    ftp_key("active_ports", KeyKind::Syntax("a range of ports"), Described("any free port"), network::ACTIVE_PORTS,
+        "The ports that servers are told to connect to in active mode, `50000-50099`: as many as there are sessions, \
+         or more."),
+    ftp_key("pasv_address", KeyKind::Choice(&["control", "server"]), Is("control"), network::PASV_ADDRESS,
+        "Where data connections go after PASV: to the `control` connection's address, or to the one that the `server` \
+         names, which behind NAT is wrong and can be anyone's. (EPSV names none.)"),
+    ftp_key("disable_epsv", KeyKind::Flag, Is("false"), field!(disable_epsv),
+        "Go straight to PASV, for a server that answers EPSV wrongly.").rclones(),
+    ftp_key("disable_utf8", KeyKind::Flag, Is("false"), field!(disable_utf8),
+        "Do not announce UTF-8 names to a server that offers UTF-8 (OPTS UTF8 ON); they are sent as UTF-8 all the same.")
+        .rclones(),
+    ftp_key("charset", KeyKind::Syntax("a charset in which ASCII is ASCII"), Is("utf-8"), CHARSET,
+        "The charset of names on the server: `windows-1252` (which includes Latin-1), `shift_jis`, `gbk`, or another \
+         label of the WHATWG's Encoding Standard.").selects_files(),
+    ftp_key("time_offset", KeyKind::Syntax("an offset from UTC, from -12:00 to +14:00"), Described("learned from MDTM"),
+        TIME_OFFSET,
+        "The offset of the server's clock from UTC, such as `+02:00`: LIST's times are by that clock. Needed for \
+         `--newer-than` and `--older-than` if the server has neither MLSD nor MDTM."),
+    ftp_key("encoding", KeyKind::Syntax("classes of characters"), Described("names are sent as the task has them"), ENCODING,
+        "Characters of a task's remote path that the server does not accept, and that are replaced by look-alikes \
+         there: rclone's classes, separated by commas, such as its own default for FTP, \
+         `Slash,Del,Ctl,RightSpace,Dot`. Unlike in rclone, nothing is replaced unless this is set.")
+        .rclones().selects_files(),
+    ftp_key("writing_mdtm", KeyKind::Flag, Is("false"), field!(writing_mdtm),
+        "Set times with `MDTM time path` right away, for `preserve_mtime` on an upload. Otherwise MFMT, MFF and SITE \
+         UTIME are tried first if the server offers them, and this form if it offers none of them, as vsftpd.").rclones(),
+    ftp_key("path_root", KeyKind::Text, Described("paths are as the task has them"), PATH_ROOT,
+        "A directory on the server under which all remote paths lie, absolute ones too.").selects_files(),
+    ftp_key("socks_proxy", KeyKind::Secret, Described("none"), network::SOCKS_PROXY,
+        "A SOCKS5 proxy for control and data connections: `host:port`, or `user:password@host:port`.").rclones(),
+    ftp_key("http_proxy", KeyKind::Secret, Described("none"), network::HTTP_PROXY,
+        "An HTTP proxy with CONNECT, for control and data connections: `http://host:port`, or \
+         `http://user:password@host:port`.").rclones(),
+    ftp_key("source_address", KeyKind::Syntax("an IP address"), Described("what the system chooses"), network::SOURCE_ADDRESS,
+        "The pod's own IP address that connections are opened from."),
+    ftp_key("keepalive", KeyKind::Time { min: Duration::ZERO, max: Duration::from_secs(7_200) }, Is("1m"),
+        nonzero_field!(network.keepalive),
+        "Idle time after which TCP sends keepalive probes, which also keep firewalls from forgetting a control connection \
+         during a long transfer; 0 disables them."),
+    ftp_key("max_sessions", KeyKind::Number { min: 1, max: 10_000 }, Described("`pool.max_sessions_per_connection`"),
+        field!(max_sessions),
+        "Maximum number of open sessions of one pod with this server, idle or busy.").keeps_sessions(),
+    ftp_key("concurrency", KeyKind::Number { min: 0, max: 10_000 }, Is("0"), CONCURRENCY,
+        "Lowers `max_sessions` to this number; 0 does not.").rclones().keeps_sessions(),
+    ftp_key("max_session_age", KeyKind::Time { min: SECOND, max: DAY },
+        Described("`4m30s` with TLS, since many servers forget TLS sessions after five minutes; otherwise none"),
+        field!(max_session_age),
+        "A session that is older than this is closed as soon as it has no transfer."),
+    ftp_key("max_session_transfers", KeyKind::Number { min: 0, max: 1_000_000_000 }, Is("0"),
+        nonzero_field!(max_session_transfers),
+        "A session that has served this many tasks is closed; 0 is no limit. For servers that slow down or leak with \
+         each transfer."),
+    ftp_key("idle_timeout", KeyKind::Time { min: Duration::ZERO, max: DAY }, Described("`pool.session_timeout_seconds`"),
+        field!(idle_timeout),
+        "An idle session of this connection is closed after this time; 0 keeps it until the server ends it.")
+        .rclones().keeps_sessions(),
+    ftp_key("rename_over", KeyKind::Choice(&["auto", "delete_first"]), Is("auto"), field!(rename_over),
+        "How an upload replaces a file: `auto` renames over it in one step; `delete_first` is for servers that refuse \
+         that, and a reader may see no file for a moment."),
+    ftp_key("resume", KeyKind::Flag, Is("true"), field!(resume),
+        "An interrupted transfer continues where it stopped (REST) if size and time of its source are unchanged (a \
+         download with `verify: none` checks neither, and starts again), also in the pod that takes its task over: for \
+         that an upload's directory is listed before the first file of 4 MiB or more that goes there in an assignment. \
+         `false` starts each try with the first byte, as a task can ask with `options.resume`."),
+    ftp_key("max_file_size", KeyKind::Size { min: 1, max: 1 << 50 }, Is("1Ti"), field!(max_file_size),
+        "A larger file fails with `file_too_large`: before its first byte if its size is known, otherwise once this many \
+         bytes have arrived. So no server can send for ever."),
+    ftp_key("min_rate", KeyKind::Size { min: 0, max: 1 << 30 }, Is("64"), field!(min_rate.bytes_per_second),
+        "Bytes per second, averaged over `min_rate_window`, that a data connection must transfer while it is waited for; \
+         a slower one has failed. 0 disables the check."),
+    ftp_key("min_rate_window", KeyKind::Time { min: SECOND, max: Duration::from_secs(3_600) }, Is("2m"),
+        field!(min_rate.window), "The time over which `min_rate` is averaged."),
+    ftp_key("connect_timeout", WAIT, Is("30s"), field!(timeouts.connect), "For each TCP connect, control and data."),
+    ftp_key("greeting_timeout", WAIT, Is("30s"), field!(timeouts.greeting),
+        "For the server's greeting, after the connect."),
+    ftp_key("login_timeout", WAIT, Is("30s"), field!(timeouts.login),
+        "For each reply of the login, and for the TLS handshake; all of them together may take twice as long."),
+    ftp_key("reply_timeout", WAIT, Is("30s"), field!(timeouts.reply), "For any other reply."),
+    ftp_key("first_byte_timeout", WAIT, Is("1m"), field!(timeouts.first_byte),
+        "For the first byte of a download: a server may have to fetch the file from somewhere first."),
+    ftp_key("stall_timeout", WAIT, Is("60s"), field!(timeouts.stall),
+        "A data connection without a byte for this long has stalled."),
+    ftp_key("close_timeout", WAIT, Is("1m"), field!(timeouts.close),
+        "For the reply that ends a transfer, counted from the end of its data.").rclones(),
+    ftp_key("shut_timeout", WAIT, Described("`close_timeout`"), SHUT_TIMEOUT,
+        "rclone's name for a part of the wait that `close_timeout` limits here: the shorter of the two applies.")
+        .rclones(),
+    ftp_key("hash_timeout", WAIT, Is("10m"), field!(timeouts.hash),
+        "For the reply to HASH and its like, for which the server reads the whole file."),
 ];
-
-pub const BASE_PATH: Key = key(
-    "base_path",
-    Kind::Path,
-    Required,
-    "The directory that all local paths are taken beneath; it must be there. One file system that all pods \
-     share.",
-);
 
 /// The keys of a section with `type = local`.
-pub const LOCAL: &[&Key] = &[&TYPE, &BASE_PATH];
-
-/// A key of rclone's that this version does not have.
-#[derive(Debug, Clone, Copy)]
-pub struct Foreign {
-    pub name: &'static str,
-    pub taken: Taken,
-    /// Why it can be ignored, or what to do instead.
-    pub note: &'static str,
-}
-
-/// Which values of a foreign key change nothing here, so that it may stay in the section.
-#[derive(Debug, Clone, Copy)]
-pub enum Taken {
-    Any,
-    Only(&'static [&'static str]),
-}
-
-const OFF: Taken = Taken::Only(&["false", "f", "0"]);
-
-const fn foreign(name: &'static str, taken: Taken, note: &'static str) -> Foreign {
-    Foreign { name, taken, note }
-}
-
-/// rclone's options for its FTP backend (its docs/ftp) that have no counterpart here.
-pub const FOREIGN: &[Foreign] = &[
-    foreign("description", Taken::Any, "a remark"),
-    foreign("allow_insecure_tls_ciphers", OFF, "this TLS has no insecure ciphers"),
-    foreign("tls_cache_size", Taken::Any, "each session keeps its own TLS session"),
-    foreign("disable_mlsd", Taken::Any, "only submit lists, and asks for LIST where MLSD is refused"),
-    foreign("force_list_hidden", Taken::Any, "only submit lists, and takes what the server shows"),
-    foreign("ask_password", OFF, "a pod has nobody to ask"),
-    foreign("no_check_upload", OFF, "every upload is checked before it gets its name"),
+#[rustfmt::skip]
+pub(super) const LOCAL_KEYS: &[ConfigKey<LocalConnection>] = &[
+    key(TYPE, TYPES, Required, type_is(|_| KeyValue::Text("local".to_owned())), TYPE_DOC).rclones(),
+    key("base_path", KeyKind::Directory, Required, BASE_PATH,
+        "The directory under which all local paths lie; it must exist. One file system that all pods share."),
 ];
+
+/// The charset that a label means; UTF-8 is `None`.
+const CHARSET: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        ftp.charset = Some(charset(&value.into_text())?).filter(|charset| *charset != encoding_rs::UTF_8);
+        Ok(())
+    },
+    get: |ftp| {
+        KeyValue::Text(ftp.charset.map_or("utf-8".to_owned(), |charset| charset.name().to_ascii_lowercase()))
+    },
+};
+
+fn charset(text: &str) -> Result<&'static encoding_rs::Encoding, String> {
+    let charset = encoding_rs::Encoding::for_label(text.trim().as_bytes());
+    charset.filter(|charset| charset.is_ascii_compatible()).ok_or_else(|| {
+        format!("found {}; expected a charset in which ASCII is ASCII, such as windows-1252", quoted(text))
+    })
+}
+
+const TIME_OFFSET: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        let text = value.into_text();
+        let offset = time_offset(&text).ok_or_else(|| {
+            format!(
+                "found {}; expected an offset from UTC, from -12:00 to +14:00, such as +02:00",
+                quoted(&text)
+            )
+        })?;
+        ftp.time_offset = Some(offset);
+        Ok(())
+    },
+    get: |ftp| ftp.time_offset.map_or(KeyValue::Unset, |offset| KeyValue::Text(shown_offset(offset))),
+};
+
+/// `+02:00`, `-0330`, `UTC`, as far as clocks have it.
+fn time_offset(text: &str) -> Option<Offset> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("utc") || text.eq_ignore_ascii_case("z") {
+        return Some(Offset::UTC);
+    }
+    let (sign, digits) = match text.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    let (hours, minutes) = digits.split_once(':').or_else(|| digits.split_at_checked(2))?;
+    let number = |text: &str| text.parse::<i32>().ok().filter(|_| text.len() == 2);
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    let seconds = sign * (hours * 3600 + minutes * 60);
+    let is_in_use = minutes < 60 && (-12 * 3600..=14 * 3600).contains(&seconds);
+    Offset::from_seconds(seconds).ok().filter(|_| is_in_use)
+}
+
+fn shown_offset(offset: Offset) -> String {
+    let minutes = offset.seconds() / 60;
+    let sign = if minutes < 0 { '-' } else { '+' };
+    format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
+}
+
+const ENCODING: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        ftp.encoding = Some(NameEncoding::parse(&value.into_text())?);
+        Ok(())
+    },
+    get: |ftp| ftp.encoding.map_or(KeyValue::Unset, |encoding| KeyValue::Text(encoding.names())),
+};
+
+const PATH_ROOT: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        let root = value.into_text();
+        if root.split('/').any(|component| component == "..") {
+            return Err("expected a path without `..`".to_owned());
+        }
+        let bare = root.trim_end_matches('/');
+        ftp.path_root = Some(if bare.is_empty() { "/" } else { bare }.to_owned());
+        Ok(())
+    },
+    get: |ftp| ftp.path_root.load(),
+};
+
+/// rclone's limit can only lower the pool's.
+const CONCURRENCY: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        let mut limit = 0;
+        limit.store(value);
+        if limit > 0 {
+            ftp.max_sessions = ftp.max_sessions.min(limit);
+        }
+        Ok(())
+    },
+    get: |_| KeyValue::ShownByAnother,
+};
+
+/// rclone waits twice when a transfer ends, and has a key for each; here it is one wait.
+const SHUT_TIMEOUT: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        let mut shut = Duration::ZERO;
+        shut.store(value);
+        ftp.timeouts.close = ftp.timeouts.close.min(shut);
+        Ok(())
+    },
+    get: |ftp| ftp.timeouts.close.load(),
+};
+
+const BASE_PATH: FieldAccess<LocalConnection> = FieldAccess {
+    set: |local, value| {
+        // Components, so that `/data//storage/` and `/data/storage` are one path.
+        local.base_path = Path::new(&value.into_text()).components().collect();
+        Ok(())
+    },
+    get: |local| KeyValue::Text(local.base_path.display().to_string()),
+};
+
+impl KeyField for RenameOver {
+    fn store(&mut self, value: KeyValue) {
+        *self = match value.into_text().as_str() {
+            "delete_first" => RenameOver::DeleteFirst,
+            _ => RenameOver::Auto, // the key's kind lets nothing else through
+        };
+    }
+
+    fn load(&self) -> KeyValue {
+        let name = match self {
+            RenameOver::Auto => "auto",
+            RenameOver::DeleteFirst => "delete_first",
+        };
+        KeyValue::Text(name.to_owned())
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_default_fits_its_own_kind() {
-        for key in FTP.iter().chain(LOCAL) {
-            if let Is(text) = key.standard {
-                assert!(key.kind.read(text).is_ok(), "{} = {text}", key.path);
-            }
+    fn an_offset_is_one_that_clocks_have() {
+        for (text, shown) in
+            [("+02:00", "+02:00"), ("-0330", "-03:30"), (" utc ", "+00:00"), ("+14:00", "+14:00")]
+        {
+            assert_eq!(time_offset(text).map(shown_offset).as_deref(), Some(shown), "{text}");
+        }
+        for text in ["", "2", "02:00", "+2:00", "+15:00", "-12:01", "+01:60", "CET", "+0100x", "+é00"] {
+            assert_eq!(time_offset(text), None, "{text}");
         }
     }
 
     #[test]
-    fn a_key_is_either_ours_or_foreign() {
-        for foreign in FOREIGN {
-            assert!(FTP.iter().all(|key| key.path != foreign.name), "{}", foreign.name);
+    fn a_charset_is_one_in_which_ascii_is_ascii() {
+        for label in ["utf-8", "latin1", "Shift_JIS"] {
+            assert!(charset(label).is_ok(), "{label}");
+        }
+        for label in ["", "utf-16", "klingon"] {
+            assert!(charset(label).unwrap_err().contains("expected a charset"), "{label}");
         }
     }
 }

@@ -107,6 +107,6 @@ impl CurrentConfig {
 
 impl fmt::Debug for CurrentConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Current").field("last", &self.last_reload()).finish_non_exhaustive()
+        f.debug_struct("CurrentConfig").field("last", &self.last_reload()).finish_non_exhaustive()
     }
 }

@@ -1,19 +1,21 @@
-//! What differs from one configuration to the next. Remarks, the order of sections and keys, and the way in which a
-//! value is written make no difference.
+//! What differs between two configurations: values, by the key tables. Comments, the order of sections and keys, and
+//! the way in which a value is written make no difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Config, ConfiguredConnections, FtpConnection, ProxyServer};
+use super::connection::{ConfiguredConnections, FtpConnection};
+use super::connection_keys::FTP_KEYS;
+use super::settings::{Config, PROPERTIES, SETTINGS};
 
-/// What became of a connection.
+/// How a connection differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionChange {
     Added,
-    /// Its sessions are of no use any more.
+    /// Its sessions are useless now.
     Changed,
-    /// How many sessions there may be, and for how long they may be idle: those that are there go on.
+    /// How many sessions there may be, and how long they may be idle: open ones are kept.
     Limits,
     Removed,
 }
@@ -33,7 +35,7 @@ impl ConfigDiff {
         self.ftp.is_empty() && self.local.is_empty() && !self.token
     }
 
-    /// The names of all connections of which this became, FTP servers first.
+    /// The names of the connections with this change, FTP servers first.
     #[must_use]
     pub fn names(&self, change: ConnectionChange) -> Vec<&str> {
         let both = self.ftp.iter().chain(&self.local);
@@ -54,7 +56,7 @@ impl Config {
 }
 
 impl ConfiguredConnections {
-    /// What became of these connections.
+    /// How the connections differ.
     #[must_use]
     pub fn changes_to(&self, new: &ConfiguredConnections) -> ConfigDiff {
         ConfigDiff {
@@ -83,137 +85,29 @@ fn differences<T>(
 
 impl FtpConnection {
     fn change_to(&self, new: &FtpConnection) -> Option<ConnectionChange> {
-        if self == new {
-            return None;
-        }
-        let limits =
-            FtpConnection { max_sessions: new.max_sessions, idle_timeout: new.idle_timeout, ..self.clone() };
-        Some(if limits == *new { ConnectionChange::Limits } else { ConnectionChange::Changed })
+        let mut differing = FTP_KEYS.iter().filter(|key| !key.is_same(self, new)).peekable();
+        differing.peek()?;
+        let keeps_sessions = differing.all(|key| key.keeps_sessions);
+        Some(if keeps_sessions { ConnectionChange::Limits } else { ConnectionChange::Changed })
     }
-
-    /// Whether the files beneath a path of the one are those of the other, as far as their keys tell.
-    #[must_use]
-    pub fn has_the_files_of(&self, other: &FtpConnection) -> bool {
-        let place = |connection: &FtpConnection| {
-            let FtpConnection { host, port, user, path_root, charset, encoding, .. } = connection;
-            (host.clone(), *port, user.clone(), path_root.clone(), *charset, *encoding)
-        };
-        place(self) == place(other)
-    }
-}
-
-impl PartialEq for FtpConnection {
-    fn eq(&self, other: &FtpConnection) -> bool {
-        // All by name: a field that is added is not forgotten here.
-        let FtpConnection {
-            name,
-            host,
-            port,
-            user,
-            pass,
-            max_sessions,
-            max_session_age,
-            max_session_transfers,
-            tls,
-            network,
-            path_root,
-            disable_epsv,
-            disable_utf8,
-            charset,
-            time_offset,
-            encoding,
-            writing_mdtm,
-            idle_timeout,
-            rename_over,
-            resume,
-            max_file_size,
-            min_rate,
-            timeouts,
-        } = self;
-        *name == other.name
-            && *host == other.host
-            && *port == other.port
-            && *user == other.user
-            && is_same(pass, &other.pass)
-            && *max_sessions == other.max_sessions
-            && *max_session_age == other.max_session_age
-            && *max_session_transfers == other.max_session_transfers
-            && *tls == other.tls
-            && *network == other.network
-            && *path_root == other.path_root
-            && *disable_epsv == other.disable_epsv
-            && *disable_utf8 == other.disable_utf8
-            && *charset == other.charset
-            && *time_offset == other.time_offset
-            && *encoding == other.encoding
-            && *writing_mdtm == other.writing_mdtm
-            && *idle_timeout == other.idle_timeout
-            && *rename_over == other.rename_over
-            && *resume == other.resume
-            && *max_file_size == other.max_file_size
-            && *min_rate == other.min_rate
-            && *timeouts == other.timeouts
-    }
-}
-
-impl PartialEq for ProxyServer {
-    fn eq(&self, other: &ProxyServer) -> bool {
-        let ProxyServer { kind, host, port, user } = self;
-        let is_same_user = match (user, &other.user) {
-            (Some((user, pass)), Some((name, word))) => user == name && is_same(pass, word),
-            (None, None) => true,
-            _ => false,
-        };
-        *kind == other.kind && *host == other.host && *port == other.port && is_same_user
-    }
-}
-
-impl Eq for FtpConnection {}
-impl Eq for ProxyServer {}
-
-/// Both are ours, from our own files: nothing is told by how long this takes.
-fn is_same(secret: &SecretString, other: &SecretString) -> bool {
-    secret.expose_secret() == other.expose_secret()
 }
 
 impl Config {
-    /// The keys of config.yaml that have another value in `new`, by name. What they are set to is not told.
+    /// The keys of config.yaml that have another value in `new`, by name, without the values.
     #[must_use]
     pub fn differing_keys(&self, new: &Config) -> Vec<String> {
-        let (old_values, new_values) = (values(self), values(new));
-        let names = old_values.keys().chain(new_values.keys().filter(|key| !old_values.contains_key(*key)));
-        let mut differing: Vec<String> =
-            names.filter(|key| old_values.get(*key) != new_values.get(*key)).cloned().collect();
-        if self.api_token.as_ref().is_some_and(|token| token.needs_restart_for(new.api_token.as_deref())) {
-            differing.push(super::keys::API_TOKEN.path.to_owned());
-        }
-        // In the YAML they are only told to be set.
-        for (name, value) in &self.kafka.properties {
-            let other = new.kafka.properties.get(name);
-            if other.is_some_and(|other| !is_same(value, other)) {
-                differing.push(format!("kafka.properties.{name}"));
-            }
-        }
+        let keys = SETTINGS.iter().filter(|key| !key.is_same(self, new)).map(|key| key.path.to_owned());
+        let (old_properties, new_properties) = (&self.kafka.properties, &new.kafka.properties);
+        let text = |value: Option<&SecretString>| value.map(|value| value.expose_secret().to_owned());
+        let names: BTreeSet<&String> = old_properties.keys().chain(new_properties.keys()).collect();
+        let properties = names
+            .into_iter()
+            .filter(|name| text(old_properties.get(*name)) != text(new_properties.get(*name)))
+            .map(|name| format!("{PROPERTIES}.{name}"));
+        let mut differing: Vec<String> = keys.chain(properties).collect();
         differing.sort_unstable();
-        differing.dedup();
         differing
     }
-}
-
-/// The effective configuration's values by key, but for the connections.
-fn values(config: &Config) -> BTreeMap<String, String> {
-    let yaml = Config { connections: ConfiguredConnections::default(), ..config.clone() }.to_yaml_redacted();
-    let mut sections: Vec<&str> = Vec::new();
-    let mut values = BTreeMap::new();
-    for line in yaml.lines() {
-        let Some((key, value)) = line.split_once(':') else { continue };
-        sections.truncate((key.len() - key.trim_start().len()) / 2);
-        sections.push(key.trim());
-        if !value.is_empty() {
-            values.insert(sections.join("."), value.trim().to_owned());
-        }
-    }
-    values
 }
 
 #[cfg(test)]
@@ -221,7 +115,7 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
 
-    use super::super::{LocalConnection, NetworkOptions, ProxyKind, TlsMode, TlsOptions};
+    use super::super::{LocalConnection, NetworkOptions, ProxyKind, ProxyServer, TlsMode, TlsOptions};
     use super::*;
 
     fn ftp(name: &str) -> FtpConnection {
@@ -291,13 +185,16 @@ mod tests {
 
     #[test]
     fn a_proxys_password_counts() {
-        let proxy = |pass: &str| ProxyServer {
-            kind: ProxyKind::Socks5,
-            host: "proxy".to_owned(),
-            port: 1080,
-            user: Some(("anna".to_owned(), SecretString::from(pass))),
+        let with = |user: Option<(&str, &str)>| {
+            let user = user.map(|(user, pass)| (user.to_owned(), SecretString::from(pass)));
+            let proxy = ProxyServer { kind: ProxyKind::Socks5, host: "proxy".to_owned(), port: 1080, user };
+            FtpConnection {
+                network: NetworkOptions { proxy: Some(proxy), ..NetworkOptions::default() },
+                ..ftp("it")
+            }
         };
-        assert!(proxy("a") == proxy("a") && proxy("a") != proxy("b"));
-        assert!(proxy("a") != ProxyServer { user: None, ..proxy("a") });
+        assert!(with(Some(("anna", "a"))) == with(Some(("anna", "a"))));
+        assert!(with(Some(("anna", "a"))) != with(Some(("anna", "b"))));
+        assert!(with(Some(("anna", "a"))) != with(None));
     }
 }

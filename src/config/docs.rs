@@ -2,69 +2,74 @@
 
 use std::fmt::Write;
 
-use super::connection_keys::{FOREIGN, FTP, LOCAL, Taken};
+use super::connection_keys::{FTP_KEYS, LOCAL_KEYS};
 use super::environment::variable;
-use super::keys::{ALL, Key, Standard};
-use super::kind::Kind;
-use super::properties::REFUSED;
+use super::key::{ConfigKey, KeyDefault};
+use super::kind::KeyKind;
+use super::properties::{JAVA, REFUSED};
+use super::rclone_keys::{HarmlessValues, RCLONE_ONLY_KEYS};
+use super::settings::SETTINGS;
 
 /// The text of docs/CONFIGURATION.md.
 #[must_use]
 pub fn configuration_md() -> String {
     let mut out = String::from(INTRODUCTION);
     out.push_str("\n## config.yaml\n\n| Key | Default | Takes | Meaning |\n|---|---|---|---|\n");
-    for key in ALL {
+    for key in SETTINGS {
         row(&mut out, key);
     }
     out.push_str("\nThe variable of a key, for each of them:\n\n| Key | Variable |\n|---|---|\n");
-    for key in ALL {
+    for key in SETTINGS {
         let _ = writeln!(out, "| `{}` | `{}` |", key.path, variable(key.path));
     }
     out.push_str(PROPERTIES);
     for (names, reason) in REFUSED {
         let _ = writeln!(out, "| {} | {reason} |", listed(names));
     }
+    out.push_str(JAVA_PROPERTIES);
+    for (names, here) in JAVA {
+        let _ = writeln!(out, "| {} | {here} |", listed(names));
+    }
     out.push_str(CONNECTIONS);
-    for key in FTP {
+    for key in FTP_KEYS {
         connection_row(&mut out, key);
     }
     out.push_str(LOCAL_SECTION);
-    for key in LOCAL {
+    for key in LOCAL_KEYS {
         connection_row(&mut out, key);
     }
     out.push_str(FOREIGN_KEYS);
-    for foreign in FOREIGN {
-        let taken = match foreign.taken {
-            Taken::Any => "any".to_owned(),
-            Taken::Only([""]) => "empty".to_owned(),
-            Taken::Only(values) => listed(values),
+    for key in RCLONE_ONLY_KEYS {
+        let harmless = match key.harmless {
+            HarmlessValues::Any => "any".to_owned(),
+            HarmlessValues::Only(values) => listed(values),
         };
-        let _ = writeln!(out, "| `{}` | {taken} | {} |", foreign.name, foreign.note);
+        let _ = writeln!(out, "| `{}` | {harmless} | {} |", key.name, key.note);
     }
     out
 }
 
-fn row(out: &mut String, key: &Key) {
-    let _ = writeln!(out, "| `{}` | {} | {} | {} |", key.path, standard(key), takes(key), cell(key.doc));
+fn row<T>(out: &mut String, key: &ConfigKey<T>) {
+    let _ = writeln!(out, "| `{}` | {} | {} | {} |", key.path, default(key), takes(key), cell(key.doc));
 }
 
-fn connection_row(out: &mut String, key: &Key) {
+fn connection_row<T>(out: &mut String, key: &ConfigKey<T>) {
     let rclones = if key.is_rclones { "yes" } else { "" };
-    let (standard, takes) = (standard(key), takes(key));
-    let _ = writeln!(out, "| `{}` | {standard} | {takes} | {rclones} | {} |", key.path, cell(key.doc));
+    let (default, takes) = (default(key), takes(key));
+    let _ = writeln!(out, "| `{}` | {default} | {takes} | {rclones} | {} |", key.path, cell(key.doc));
 }
 
-fn standard(key: &Key) -> String {
-    match key.standard {
-        Standard::Required => "required".to_owned(),
-        Standard::Is(text) => format!("`{text}`"),
-        Standard::Told(what) => what.to_owned(),
+fn default<T>(key: &ConfigKey<T>) -> String {
+    match key.default {
+        KeyDefault::Required => "required".to_owned(),
+        KeyDefault::Is(text) => format!("`{text}`"),
+        KeyDefault::Described(what) => what.to_owned(),
     }
 }
 
-fn takes(key: &Key) -> String {
+fn takes<T>(key: &ConfigKey<T>) -> String {
     match key.kind {
-        Kind::Choice { known, .. } => listed(known),
+        KeyKind::Choice(names) => listed(names),
         kind => kind.describe(),
     }
 }
@@ -80,46 +85,46 @@ fn cell(text: &str) -> String {
 const INTRODUCTION: &str = "\
 # Configuration
 
-<!-- Generated from the tables of keys in src/config. To bring it up to date:
+<!-- Generated from the tables of keys in src/config. To update it:
      UPDATE_GENERATED=1 cargo test --test config -->
 
-`ftp-pooler run` reads two files: `config/config.yaml` (or what `--config` says) and `connections.ini`
-beside it (or what `--connections` says). What holds is, from the bottom up: the defaults below, the
-files, the environment. `ftp-pooler check` prints what holds, without the secrets.
+`ftp-pooler run` reads two files: `config/config.yaml` (or the file given by `--config`) and `connections.ini`
+beside it (or the file given by `--connections`). In increasing order of priority: the defaults below, the
+files, the environment. `ftp-pooler check` prints the effective configuration, without the secrets.
 
-Every mistake in both files and the environment is reported at once, a line each, with the file, the key
-and what would be right; then the exit code is 78 and nothing has been started.
+All errors in both files and the environment are reported at once, a line each: `file:line:`, the key, and
+what would be right; then the exit code is 78 and nothing has been started.
 
-**What is taken over while a pod runs**: connections.ini, the files that its keys name (`pass_file`, `tls_ca`), and that of
-`api.token_file`. They are looked at every `reload.every`, and at once on SIGHUP; a mistake in them changes nothing. config.yaml and the environment,
-connections' variables included, are read at the start: a change there wants a restart, and SIGHUP logs the names of such
-keys. The rest is in [OPERATIONS.md](OPERATIONS.md#changing-connections).
+**What is reloaded while a pod runs**: connections.ini, the files that its keys name (`pass_file`, `tls_ca`), and that of
+`api.token_file`. They are checked every `reload.every`, and at once on SIGHUP; a file with errors changes nothing. config.yaml
+and the environment, connections' variables included, are read at the start: a change there needs a restart, and SIGHUP logs
+the names of such keys. The rest is in [OPERATIONS.md](OPERATIONS.md#changing-connections).
 
-- **Durations** are written as rclone does: `300ms`, `1m30s`, `2h`. A plain number is seconds.
-- **Sizes** are written as rclone does: `64Mi`, `1.5Gi`. A plain number is bytes.
-- **Truths** are `true` or `false`.
+- **Durations** are written as in rclone: `300ms`, `1m30s`, `2h`. A plain number is seconds.
+- **Sizes** are written as in rclone: `64Mi`, `1.5Gi`. A plain number is bytes.
+- **Booleans** are `true` or `false`.
 
 ## The environment
 
-`FTP_POOLER__` and the key, `__` for each dot: `FTP_POOLER__POOL__MAX_SESSIONS_PER_POD=50`. Upper or lower
-case is the same. A list is written with commas: `FTP_POOLER__KAFKA__BOOTSTRAP_SERVERS=a:9092,b:9092`.
+`FTP_POOLER__` and the key, with `__` for each dot: `FTP_POOLER__POOL__MAX_SESSIONS_PER_POD=50`. Names are not
+case-sensitive. Items of a list are separated by commas: `FTP_POOLER__KAFKA__BOOTSTRAP_SERVERS=a:9092,b:9092`.
 
 - **librdkafka's properties**: `_` stands for the dot: `FTP_POOLER__KAFKA__PROPERTIES__SASL_PASSWORD` is
   `sasl.password`.
-- **ConfiguredConnections**: `FTP_POOLER__CONNECTIONS__REMOTE_FTP__PASS` is `pass` of `[remote-ftp]`. In a variable
-  every character of the name that is neither letter nor digit is `_`. A name that no section has makes a
+- **Connections**: `FTP_POOLER__CONNECTIONS__REMOTE_FTP__PASS` is `pass` of `[remote-ftp]`. In a variable
+  every character of the name that is neither a letter nor a digit is `_`. A name without a section defines a
   new connection, in lower case and with `-` for `_`: `FTP_POOLER__CONNECTIONS__NEW_FTP__TYPE=ftp` and so on
-  make `new-ftp`. A password from the environment overrides the file's, in whichever of the three ways
+  define `new-ftp`. A password from the environment overrides the file's, in whichever of the three ways
   either is given.
-- A variable with this prefix that nothing knows is a mistake. Those with a single underscore, such as
-  `FTP_POOLER_PORT`, are Kubernetes' and are left alone.
+- A variable with this prefix that is not a key is an error. Those with a single underscore, such as
+  `FTP_POOLER_PORT`, are Kubernetes' and are ignored.
 ";
 
 const PROPERTIES: &str = "
 ### kafka.properties
 
-Any property of librdkafka's, as it names it, for producer and consumer both: SASL and TLS need nothing
-else. All values are taken for secrets and are never shown.
+Any property of librdkafka, under its own name, for producers and consumers: SASL and TLS need nothing
+else. All values are treated as secrets and are never shown.
 
 ```yaml
 kafka:
@@ -129,18 +134,26 @@ kafka:
     sasl.username: ftp-pooler
 ```
 
-These would break delivery and may not be set:
+These would break delivery and must not be set:
 
 | Property | Why |
 |---|---|
+";
+
+const JAVA_PROPERTIES: &str = "
+Properties of Java clients that librdkafka does not know are refused with their name here:
+
+| Property of Java clients | Here |
+|---|---|
+| `ssl.endpoint.identification.algorithm`, empty | `none` |
 ";
 
 const CONNECTIONS: &str = "
 ## connections.ini
 
 A section for each connection; tasks name it in `connection_id`. Values are raw, as in rclone.conf: a value
-is everything behind the first `=`, without the blanks around it, and nothing in it is an escape, a quote
-or a remark. Lines that begin with `#` or `;` are remarks.
+is everything after the first `=`, without leading and trailing blanks, and nothing in it is an escape, a quote
+or a comment. Lines that begin with `#` or `;` are comments.
 
 ### type = ftp
 
@@ -158,9 +171,9 @@ const LOCAL_SECTION: &str = "
 const FOREIGN_KEYS: &str = "
 ### Other keys of rclone's
 
-They may stay in a section with `type = ftp` where they change nothing here; any other value is a mistake,
-so that nobody relies on what does not happen. An FTP remote of rclone.conf can be taken over as it is,
-but for `pass`, which is to be renamed to `obscured_pass`.
+They may stay in a section with `type = ftp` if they change nothing here; any other value is an error,
+so that nobody relies on what does not happen. An FTP remote of rclone.conf can be used as it is,
+except for `pass`, which has to be renamed to `obscured_pass`; `ftp-pooler import-rclone` does that.
 
 | Key | May be | Because |
 |---|---|---|

@@ -1,4 +1,4 @@
-//! The environment's say: `FTP_POOLER__KAFKA__CONSUMER_GROUP=…` overrides `kafka.consumer_group`.
+//! The environment's variables: `FTP_POOLER__KAFKA__CONSUMER_GROUP=…` overrides `kafka.consumer_group`.
 //!
 //! Variables with a single underscore behind `FTP_POOLER` are not ours: Kubernetes sets `FTP_POOLER_PORT`,
 //! `FTP_POOLER_SERVICE_HOST` and their like for a service named `ftp-pooler`.
@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::entry::{At, Entry, Said};
-use super::errors::{Mistakes, SourceLocation};
-use super::keys;
+use ::config::Value;
+
+use super::errors::{ErrorCollector, SourceLocation};
+use super::settings::PROPERTIES;
+use super::tree::ValueOrigin;
 
 /// What our variables begin with, in any case.
 pub const PREFIX: &str = "FTP_POOLER__";
@@ -19,11 +21,11 @@ const SEPARATOR: &str = "__";
 /// librdkafka's properties whose name has an underscore; everywhere else it stands for a dot.
 const UNDERSCORED_PROPERTIES: [&str; 1] = ["log_level"];
 
-/// What the environment says.
+/// The values of our variables.
 #[derive(Default)]
-pub(super) struct Environment {
+pub(super) struct EnvironmentValues {
     /// Keys of config.yaml, flat as `yaml::read` has them.
-    pub settings: BTreeMap<String, Entry>,
+    pub settings: BTreeMap<String, Value>,
     /// Keys of connections.
     pub connections: Vec<ConnectionVariable>,
 }
@@ -33,26 +35,25 @@ pub(super) struct ConnectionVariable {
     /// The connection's name as the variable has it, in lower case, other characters as `_`.
     pub name: String,
     pub key: String,
-    pub entry: Entry,
+    pub value: Value,
 }
 
 /// Takes our variables out of the process's.
-pub(super) fn read(variables: &[(OsString, OsString)], mistakes: &mut Mistakes) -> Environment {
-    let mut environment = Environment::default();
+pub(super) fn read(variables: &[(OsString, OsString)], errors: &mut ErrorCollector) -> EnvironmentValues {
+    let mut environment = EnvironmentValues::default();
     let mut seen = BTreeMap::new();
     for (name, value) in variables {
         let Some(name) = name.to_str() else { continue };
         let Some(rest) = strip_prefix(name) else { continue };
         let Some(value) = value.to_str() else {
-            mistakes.add(SourceLocation::Environment, name, "is not UTF-8");
+            errors.add(SourceLocation::Environment, name, "is not UTF-8");
             continue;
         };
         if let Some(other) = seen.insert(rest.to_ascii_lowercase(), name) {
-            mistakes.add(SourceLocation::Environment, name, format!("is the same key as {other}"));
+            errors.add(SourceLocation::Environment, name, format!("is the same key as {other}"));
             continue;
         }
-        let entry = Entry { said: Said::One(value.to_owned()), at: At::Variable(name.to_owned()) };
-        environment.add(&rest.to_ascii_lowercase(), entry);
+        environment.add(&rest.to_ascii_lowercase(), ValueOrigin::Variable(name.to_owned()).value(value));
     }
     environment
 }
@@ -72,20 +73,20 @@ pub(super) fn normalized(connection: &str) -> String {
     connection.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
 }
 
-impl Environment {
-    fn add(&mut self, rest: &str, entry: Entry) {
+impl EnvironmentValues {
+    fn add(&mut self, rest: &str, value: Value) {
         if let Some(connection) = rest.strip_prefix("connections__")
             && let Some((name, key)) = connection.rsplit_once(SEPARATOR)
             && !name.is_empty()
         {
-            self.connections.push(ConnectionVariable { name: normalized(name), key: key.to_owned(), entry });
+            self.connections.push(ConnectionVariable { name: normalized(name), key: key.to_owned(), value });
             return;
         }
         let path = match rest.strip_prefix("kafka__properties__") {
-            Some(property) => format!("{}.{}", keys::PROPERTIES, property_name(property)),
+            Some(property) => format!("{}.{}", PROPERTIES, property_name(property)),
             None => rest.replace(SEPARATOR, "."),
         };
-        self.settings.insert(path, entry);
+        self.settings.insert(path, value);
     }
 }
 
@@ -107,11 +108,11 @@ mod tests {
 
     fn read_names(variables: &[(&str, &str)]) -> (Vec<String>, Vec<(String, String)>, String) {
         let variables: Vec<_> = variables.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        let mut mistakes = Mistakes::default();
-        let environment = read(&variables, &mut mistakes);
+        let mut errors = ErrorCollector::default();
+        let environment = read(&variables, &mut errors);
         let connections = environment.connections.into_iter().map(|c| (c.name, c.key)).collect();
-        let mistakes = mistakes.or(()).err().map(|e| e.to_string()).unwrap_or_default();
-        (environment.settings.into_keys().collect(), connections, mistakes)
+        let errors = errors.or(()).err().map(|e| e.to_string()).unwrap_or_default();
+        (environment.settings.into_keys().collect(), connections, errors)
     }
 
     #[test]
@@ -153,13 +154,13 @@ mod tests {
 
     #[test]
     fn one_key_in_two_spellings_is_a_mistake() {
-        let (_, _, mistakes) = read_names(&[("FTP_POOLER__API__PORT", "1"), ("ftp_pooler__api__port", "2")]);
-        assert_eq!(mistakes, "environment: ftp_pooler__api__port: is the same key as FTP_POOLER__API__PORT");
+        let (_, _, errors) = read_names(&[("FTP_POOLER__API__PORT", "1"), ("ftp_pooler__api__port", "2")]);
+        assert_eq!(errors, "environment: ftp_pooler__api__port: is the same key as FTP_POOLER__API__PORT");
     }
 
     #[test]
     fn the_variable_of_a_key_is_read_back_as_that_key() {
-        for key in keys::ALL {
+        for key in super::super::settings::SETTINGS {
             assert_eq!(read_names(&[(&variable(key.path), "v")]).0, [key.path]);
         }
     }

@@ -1,29 +1,31 @@
-//! Every mistake in the configuration, found in one go. No message repeats a secret.
+//! Every error in the configuration, found in one go. No message repeats a secret.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// What is wrong with the configuration, a line each; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
-    mistakes: Vec<ConfigError>,
+    errors: Vec<ConfigError>,
 }
 
 impl ConfigErrors {
     /// In the order in which a reader finds them: config.yaml, connections.ini, environment, by line.
     #[must_use]
-    pub fn mistakes(&self) -> &[ConfigError] {
-        &self.mistakes
+    pub fn errors(&self) -> &[ConfigError] {
+        &self.errors
     }
 }
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, mistake) in self.mistakes.iter().enumerate() {
+        for (n, error) in self.errors.iter().enumerate() {
             if n > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{mistake}")?;
+            write!(f, "{error}")?;
         }
         Ok(())
     }
@@ -31,36 +33,39 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// One mistake: where, at which key, what, and what would be right.
+/// One error: where, at which key, what, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    pub place: SourceLocation,
+    pub location: SourceLocation,
     /// The key (`kafka.input_topic`, `[remote-ftp] port`) or the variable; empty where the whole file is meant.
     pub key: String,
     pub problem: String,
 }
 
 impl fmt::Display for ConfigError {
+    /// `file:line: key: problem`, which editors and terminals make a link of.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = match &self.place {
-            SourceLocation::File { path, .. } => path,
-            SourceLocation::Environment => "environment",
-        };
-        write!(f, "{place}: ")?;
+        write!(f, "{}: ", self.location)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
         // A file's text may hold anything; a message is one line.
         let problem: String = self.problem.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-        f.write_str(&problem)?;
-        match &self.place {
-            SourceLocation::File { line: Some(line), .. } => write!(f, " (line {line})"),
-            _ => Ok(()),
+        f.write_str(&problem)
+    }
+}
+
+impl fmt::Display for SourceLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceLocation::File { path, line: Some(line) } => write!(f, "{path}:{line}"),
+            SourceLocation::File { path, line: None } => f.write_str(path),
+            SourceLocation::Environment => f.write_str("environment"),
         }
     }
 }
 
-/// Where a mistake stands.
+/// Where an error is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SourceLocation {
     /// Lines are counted from 1.
@@ -71,16 +76,16 @@ pub enum SourceLocation {
     Environment,
 }
 
-/// Collects mistakes while the configuration is read, and which files it is read from.
+/// Collects errors while the configuration is read, and which files it is read from.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes {
+pub(super) struct ErrorCollector {
     found: Vec<ConfigError>,
     files: Vec<PathBuf>,
 }
 
-impl Mistakes {
-    pub fn add(&mut self, place: SourceLocation, key: impl Into<String>, problem: impl Into<String>) {
-        self.found.push(ConfigError { place, key: key.into(), problem: problem.into() });
+impl ErrorCollector {
+    pub fn add(&mut self, location: SourceLocation, key: impl Into<String>, problem: impl Into<String>) {
+        self.found.push(ConfigError { location, key: key.into(), problem: problem.into() });
     }
 
     pub fn in_file(&mut self, path: &str, line: Option<usize>, problem: impl Into<String>) {
@@ -90,6 +95,19 @@ impl Mistakes {
     /// This file is read, or should have been: what is wrong may be put right by a change of it.
     pub fn reads(&mut self, file: &Path) {
         self.files.push(file.to_owned());
+    }
+
+    /// The content of a file that a key names. The error says why there is none.
+    pub fn read_file(&mut self, path: &str, max_bytes: u64) -> Result<Vec<u8>, String> {
+        self.reads(Path::new(path));
+        let mut content = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(max_bytes + 1).read_to_end(&mut content))
+            .map_err(|error| format!("`{path}` cannot be read: {error}"))?;
+        if content.len() as u64 > max_bytes {
+            return Err(format!("`{path}` cannot be read: it has more than {max_bytes} bytes"));
+        }
+        Ok(content)
     }
 
     /// Every file that was to be read, once.
@@ -105,8 +123,8 @@ impl Mistakes {
         if self.found.is_empty() {
             return Ok(value);
         }
-        self.found.sort_by(|a, b| a.place.cmp(&b.place));
+        self.found.sort_by(|a, b| a.location.cmp(&b.location));
         self.found.dedup();
-        Err(ConfigErrors { mistakes: self.found })
+        Err(ConfigErrors { errors: self.found })
     }
 }

@@ -2,10 +2,11 @@
 
 use secrecy::ExposeSecret;
 
-use super::connections::{self, File};
-use super::errors::Mistakes;
+use super::connections::{self, ConnectionContext, ConnectionsFile};
+use super::errors::ErrorCollector;
+use super::load::FilesInUse;
 
-/// Any text is connections that can be used, or mistakes that can be shown.
+/// Any text is connections that can be used, or errors that can be shown.
 ///
 /// # Panics
 /// Where what comes out is neither.
@@ -15,11 +16,11 @@ pub fn connections_ini(bytes: &[u8]) {
     if ["pass_file", "tls_ca"].iter().any(|key| text.contains(key)) {
         return;
     }
-    let mut mistakes = Mistakes::default();
-    let file =
-        File { path: "connections.ini", text: Some(text), had_connections: false, needs_directories: true };
-    let connections = connections::read(&file, Vec::new(), 10, &mut mistakes);
-    match mistakes.or(connections) {
+    let mut errors = ErrorCollector::default();
+    let file = ConnectionsFile { path: "connections.ini", text: Some(text), had_connections: false };
+    let context = ConnectionContext { path: file.path, max_sessions: 10, files: &FilesInUse::All };
+    let connections = connections::read_text(&file, &context, &mut errors);
+    match errors.or(connections) {
         Ok(connections) => {
             for ftp in connections.ftp.values() {
                 assert!(ftp.port > 0 && ftp.max_sessions > 0 && !ftp.host.is_empty());
@@ -29,8 +30,8 @@ pub fn connections_ini(bytes: &[u8]) {
             assert!(connections.local.values().all(|local| local.base_path.is_absolute()));
         }
         Err(errors) => {
-            for mistake in errors.mistakes() {
-                assert!(!mistake.to_string().contains(char::is_control), "{mistake}");
+            for error in errors.errors() {
+                assert!(!error.to_string().contains(char::is_control), "{error}");
             }
         }
     }

@@ -7,20 +7,22 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::{At, Entry, Said};
-use super::errors::{Mistakes, SourceLocation};
+use ::config::Value;
+
+use super::errors::{ErrorCollector, SourceLocation};
+use super::tree::ValueOrigin;
 
 /// A section, with its keys as they were written.
-pub(super) struct Section {
+pub(super) struct IniSection {
     /// The line of `[name]`, from 1.
     pub line: usize,
-    pub entries: BTreeMap<String, Entry>,
+    pub values: BTreeMap<String, Value>,
 }
 
-/// Reads connections.ini's text; `path` names it in mistakes.
-pub(super) fn read(text: &str, path: &str, mistakes: &mut Mistakes) -> BTreeMap<String, Section> {
+/// Reads connections.ini's text; `path` names it in errors.
+pub(super) fn read(text: &str, path: &str, errors: &mut ErrorCollector) -> BTreeMap<String, IniSection> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut sections: BTreeMap<String, Section> = BTreeMap::new();
+    let mut sections: BTreeMap<String, IniSection> = BTreeMap::new();
     // The section that lines go into; `None` after a header that is wrong, whose lines go nowhere.
     let mut current: Option<String> = None;
     let mut any_header = false;
@@ -34,12 +36,12 @@ pub(super) fn read(text: &str, path: &str, mistakes: &mut Mistakes) -> BTreeMap<
             any_header = true;
             match section_name(header, &sections) {
                 Ok(name) => {
-                    sections.insert(name.clone(), Section { line: number, entries: BTreeMap::new() });
+                    sections.insert(name.clone(), IniSection { line: number, values: BTreeMap::new() });
                     current = Some(name);
                 }
                 Err(problem) => {
                     current = None;
-                    mistakes.in_file(path, Some(number), problem);
+                    errors.in_file(path, Some(number), problem);
                 }
             }
             continue;
@@ -55,22 +57,21 @@ pub(super) fn read(text: &str, path: &str, mistakes: &mut Mistakes) -> BTreeMap<
                 let Some(section) = sections.get_mut(name) else { continue };
                 let Err(problem) = section.set(key.trim(), value.trim(), number) else { continue };
                 let place = SourceLocation::File { path: path.to_owned(), line: Some(number) };
-                mistakes.add(place, format!("[{name}] {}", key.trim()), problem);
+                errors.add(place, format!("[{name}] {}", key.trim()), problem);
                 continue;
             }
         };
-        mistakes.in_file(path, Some(number), problem);
+        errors.in_file(path, Some(number), problem);
     }
     sections
 }
 
-impl Section {
+impl IniSection {
     fn set(&mut self, key: &str, value: &str, line: usize) -> Result<(), &'static str> {
-        if self.entries.contains_key(key) {
+        if self.values.contains_key(key) {
             return Err("is set twice");
         }
-        let entry = Entry { said: Said::One(value.to_owned()), at: At::Line(line) };
-        self.entries.insert(key.to_owned(), entry);
+        self.values.insert(key.to_owned(), ValueOrigin::Line(line).value(value));
         Ok(())
     }
 }
@@ -81,7 +82,7 @@ fn is_word(key: &str) -> bool {
         && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
 }
 
-fn section_name(header: &str, known: &BTreeMap<String, Section>) -> Result<String, String> {
+fn section_name(header: &str, known: &BTreeMap<String, IniSection>) -> Result<String, String> {
     let Some(name) = header.strip_suffix(']') else {
         return Err("begins like `[name]` but does not end with `]`".to_owned());
     };
@@ -122,15 +123,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn read_all(text: &str) -> (Vec<(String, String, String)>, String) {
-        let mut mistakes = Mistakes::default();
+        let mut errors = ErrorCollector::default();
         let mut all = Vec::new();
-        for (name, section) in read(text, "c.ini", &mut mistakes) {
-            for (key, entry) in section.entries {
-                let Said::One(value) = entry.said else { panic!("a line has one value") };
-                all.push((name.clone(), key, value));
+        for (name, section) in read(text, "c.ini", &mut errors) {
+            for (key, value) in section.values {
+                all.push((name.clone(), key, value.into_string().unwrap()));
             }
         }
-        (all, mistakes.or(()).err().map(|e| e.to_string()).unwrap_or_default())
+        (all, errors.or(()).err().map(|e| e.to_string()).unwrap_or_default())
     }
 
     #[test]
@@ -148,36 +148,36 @@ mod tests {
             "ünï ©ode",
         ] {
             let text = format!("[a]\npass = {value}\nport = 21\n");
-            let (all, mistakes) = read_all(&text);
+            let (all, errors) = read_all(&text);
             let expected = [("a", "pass", value), ("a", "port", "21")];
             assert_eq!(all, expected.map(|(s, k, v)| (s.to_owned(), k.to_owned(), v.to_owned())), "{value}");
-            assert_eq!(mistakes, "");
+            assert_eq!(errors, "");
         }
     }
 
     #[test]
     fn windows_line_endings_a_byte_order_mark_and_remarks_are_no_matter() {
-        let (all, mistakes) = read_all("\u{feff}; remark\r\n[a b]\r\n  # remark\r\n  host=x \r\n\r\n[c]");
+        let (all, errors) = read_all("\u{feff}; remark\r\n[a b]\r\n  # remark\r\n  host=x \r\n\r\n[c]");
         assert_eq!(all, [("a b".to_owned(), "host".to_owned(), "x".to_owned())]);
-        assert_eq!(mistakes, "");
+        assert_eq!(errors, "");
     }
 
     #[test]
     fn every_line_that_is_wrong_is_told() {
         let text = "host = x\n[a]\nhost = 1\nhost = 2\nsecret words\n= v\n[a]\nuser = u\n[-b]\n[c\n[]\n[d]\nhost = y\n";
-        let (all, mistakes) = read_all(text);
-        let expected = "c.ini: stands before the first `[name]` (line 1)\n\
-            c.ini: [a] host: is set twice (line 4)\n\
-            c.ini: is neither `[name]` nor `key = value` (line 5)\n\
-            c.ini: has no key before the `=` (line 6)\n\
-            c.ini: [a] is there twice, first in line 2 (line 7)\n\
-            c.ini: [-b] is no name for a connection; expected letters, digits, `_`, `-`, `.`, `+`, `@` and \
-            blanks, and no `-` at its beginning (line 9)\n\
-            c.ini: begins like `[name]` but does not end with `]` (line 10)\n\
-            c.ini: a connection's name is empty (line 11)";
-        assert_eq!(mistakes, expected);
+        let (all, errors) = read_all(text);
+        let expected = "c.ini:1: stands before the first `[name]`\n\
+            c.ini:4: [a] host: is set twice\n\
+            c.ini:5: is neither `[name]` nor `key = value`\n\
+            c.ini:6: has no key before the `=`\n\
+            c.ini:7: [a] is there twice, first in line 2\n\
+            c.ini:9: [-b] is no name for a connection; expected letters, digits, `_`, `-`, `.`, `+`, `@` and \
+            blanks, and no `-` at its beginning\n\
+            c.ini:10: begins like `[name]` but does not end with `]`\n\
+            c.ini:11: a connection's name is empty";
+        assert_eq!(errors, expected);
         assert_eq!(all.len(), 2, "the second [a] adds nothing to the first");
-        assert!(!mistakes.contains("secret words"));
+        assert!(!errors.contains("secret words"));
     }
 
     proptest! {

@@ -3,18 +3,17 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use jiff::tz::Offset;
-
-use super::encoding::NameEncoding;
 use super::{duration, size};
 
 /// What a key takes. Reading, ranges, error texts and the documentation all come from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum KeyKind {
     /// Text of 1 to [`MAX_TEXT_BYTES`] bytes without control characters.
     Text,
     /// A line that goes into an FTP command or a greeting: like text, but may be empty, and is never shown.
     Secret,
+    /// Text with a syntax of its own, which setting it checks; what it is.
+    Syntax(&'static str),
     /// The name of a Kafka topic.
     Topic,
     /// Brokers, `host:port` each.
@@ -34,23 +33,15 @@ pub enum Kind {
         max: u64,
     },
     Flag,
-    /// One of `known`; `later` are names that are agreed on and not in this version.
-    Choice {
-        known: &'static [&'static str],
-        later: &'static [&'static str],
+    Choice(&'static [&'static str]),
+    /// The absolute path of a directory that exists.
+    Directory,
+    /// The absolute path of a file whose content is the value, of so many bytes at most.
+    File {
+        max_bytes: u64,
     },
-    /// An absolute path.
-    Path,
     /// The URL of a collector of traces.
     Collector,
-    /// Fingerprints of certificates.
-    Pins,
-    /// The label of a charset in which ASCII is ASCII.
-    Charset,
-    /// Classes of characters, as rclone names them.
-    Encoding,
-    /// A clock's offset from UTC.
-    TimeOffset,
 }
 
 /// Bytes of a text at most; the longest that a Kafka group or a host may have is shorter.
@@ -59,60 +50,81 @@ pub const MAX_TEXT_BYTES: usize = 255;
 /// Bytes of a secret at most: servers cut command lines at 512 to 4,096 bytes.
 pub const MAX_SECRET_BYTES: usize = 1024;
 
+/// The longest secret in a file of its own, with a line break at its end.
+pub(super) const MAX_SECRET_FILE_BYTES: u64 = MAX_SECRET_BYTES as u64 + 2;
+
 /// Characters of a topic's name at most (Kafka's own limit).
 const MAX_TOPIC_CHARS: usize = 249;
 
 /// Brokers in the list at most.
 const MAX_SERVERS: usize = 100;
 
-/// A value that fits its kind.
+/// A value that fits its kind. There is no Debug: it may be a password.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum KeyValue {
+    /// Not set, without a fixed default.
+    Unset,
+    /// Another key of its group shows what is set.
+    ShownByAnother,
     Text(String),
     List(Vec<String>),
     Number(u64),
     Time(Duration),
     Flag(bool),
+    File {
+        path: String,
+        content: Vec<u8>,
+    },
+    /// Compared, and shown as something else.
+    Hidden {
+        shown: String,
+        content: Vec<u8>,
+    },
 }
 
-impl Kind {
-    /// Reads one value. The error says what was found (never a secret) and what would be right.
-    pub(super) fn read(self, text: &str) -> Result<Value, String> {
+impl KeyValue {
+    pub fn secret(content: &[u8]) -> KeyValue {
+        let shown = if content.is_empty() { "(empty)" } else { "(set)" };
+        KeyValue::Hidden { shown: shown.to_owned(), content: content.to_vec() }
+    }
+
+    /// A text, as it is where the value is one.
+    pub fn into_text(self) -> String {
+        if let KeyValue::Text(text) = self { text } else { String::new() }
+    }
+}
+
+impl KeyKind {
+    /// Reads one value. The error says what was found (never a secret) and what would be right. A file's value is its
+    /// path here: `section_reader` reads it.
+    pub fn read(self, text: &str) -> Result<KeyValue, String> {
+        let in_range = |number: Option<u64>, min, max| match number {
+            Some(number) if (min..=max).contains(&number) => Ok(KeyValue::Number(number)),
+            _ => Err(self.expected(text)),
+        };
         match self {
-            Kind::Text => checked_text(text).map(Value::Text),
-            Kind::Secret => checked_secret(text).map(Value::Text),
-            Kind::Topic => topic(text).map(Value::Text),
-            Kind::Servers => self.read_list(text.split(',')),
-            Kind::Host => host(text).map(Value::Text),
-            Kind::Number { min, max } => match text.trim().parse() {
-                Ok(number) if (min..=max).contains(&number) => Ok(Value::Number(number)),
+            KeyKind::Text => checked_text(text).map(KeyValue::Text),
+            KeyKind::Secret => checked_secret(text).map(KeyValue::Text),
+            KeyKind::Syntax(_) => Ok(KeyValue::Text(text.to_owned())),
+            KeyKind::Topic => topic(text).map(KeyValue::Text),
+            KeyKind::Servers => self.read_list(text.split(',')),
+            KeyKind::Host => host(text).map(KeyValue::Text),
+            KeyKind::Number { min, max } => in_range(text.trim().parse().ok(), min, max),
+            KeyKind::Size { min, max } => in_range(size::parse(text), min, max),
+            KeyKind::Time { min, max } => match duration::parse(text) {
+                Some(time) if (min..=max).contains(&time) => Ok(KeyValue::Time(time)),
                 _ => Err(self.expected(text)),
             },
-            Kind::Time { min, max } => match duration::parse(text) {
-                Some(time) if (min..=max).contains(&time) => Ok(Value::Time(time)),
-                _ => Err(self.expected(text)),
-            },
-            Kind::Size { min, max } => match size::parse(text) {
-                Some(size) if (min..=max).contains(&size) => Ok(Value::Number(size)),
-                _ => Err(self.expected(text)),
-            },
-            Kind::Flag => flag(text).map(Value::Flag).ok_or_else(|| self.expected(text)),
-            Kind::Choice { known, later } => choice(text, known, later).map(Value::Text),
-            Kind::Path => path(text).map(Value::Text),
-            Kind::Collector => collector(text).map(Value::Text),
-            Kind::Charset => charset(text).map(|_| Value::Text(text.to_owned())),
-            Kind::Encoding => NameEncoding::parse(text).map(|_| Value::Text(text.to_owned())),
-            Kind::TimeOffset => match time_offset(text) {
-                Some(_) => Ok(Value::Text(text.to_owned())),
-                None => Err(self.expected(text)),
-            },
-            Kind::Pins => Ok(Value::Text(text.to_owned())),
+            KeyKind::Flag => flag(text).map(KeyValue::Flag).ok_or_else(|| self.expected(text)),
+            KeyKind::Choice(names) => choice(text, names).map(KeyValue::Text),
+            KeyKind::Directory | KeyKind::File { .. } => path(text).map(KeyValue::Text),
+            KeyKind::Collector => collector(text).map(KeyValue::Text),
         }
     }
 
     /// Reads a list: of brokers; any other kind takes one value only.
-    pub(super) fn read_list<'a>(self, items: impl Iterator<Item = &'a str>) -> Result<Value, String> {
-        if self != Kind::Servers {
+    pub fn read_list<'a>(self, items: impl Iterator<Item = &'a str>) -> Result<KeyValue, String> {
+        if self != KeyKind::Servers {
             return Err(format!("is a list; expected {}", self.describe()));
         }
         let servers: Vec<String> = items.map(server).collect::<Result<_, _>>()?;
@@ -121,38 +133,35 @@ impl Kind {
             n if n > MAX_SERVERS => {
                 Err(format!("lists {n} brokers; {MAX_SERVERS} are enough to find the others"))
             }
-            _ => Ok(Value::List(servers)),
+            _ => Ok(KeyValue::List(servers)),
         }
     }
 
     /// What the documentation and the error texts say a key takes.
     pub fn describe(self) -> String {
         match self {
-            Kind::Text => "text".to_owned(),
-            Kind::Secret => "secret text".to_owned(),
-            Kind::Topic => "a topic's name".to_owned(),
-            Kind::Servers => "list of host:port".to_owned(),
-            Kind::Host => "a host's name or address".to_owned(),
-            Kind::Number { min, max } => format!("a number from {min} to {max}"),
-            Kind::Time { min, max } => {
+            KeyKind::Text => "text".to_owned(),
+            KeyKind::Secret => "secret text".to_owned(),
+            KeyKind::Syntax(what) => what.to_owned(),
+            KeyKind::Topic => "a topic's name".to_owned(),
+            KeyKind::Servers => "list of host:port".to_owned(),
+            KeyKind::Host => "a host's name or address".to_owned(),
+            KeyKind::Number { min, max } => format!("a number from {min} to {max}"),
+            KeyKind::Time { min, max } => {
                 format!("a duration from {} to {}", duration::show(min), duration::show(max))
             }
-            Kind::Size { min, max } => format!("a size from {} to {}", size::show(min), size::show(max)),
-            Kind::Flag => "true or false".to_owned(),
-            Kind::Choice { known, .. } => known.join(" or "),
-            Kind::Path => "an absolute path".to_owned(),
-            Kind::Collector => "http://host:port".to_owned(),
-            Kind::Charset => "a charset in which ASCII is ASCII".to_owned(),
-            Kind::Encoding => "classes of characters".to_owned(),
-            Kind::TimeOffset => "an offset from UTC, from -12:00 to +14:00".to_owned(),
-            Kind::Pins => "fingerprints (SHA-256)".to_owned(),
+            KeyKind::Size { min, max } => format!("a size from {} to {}", size::show(min), size::show(max)),
+            KeyKind::Flag => "true or false".to_owned(),
+            KeyKind::Choice(names) => names.join(" or "),
+            KeyKind::Directory | KeyKind::File { .. } => "an absolute path".to_owned(),
+            KeyKind::Collector => "http://host:port".to_owned(),
         }
     }
 
     fn expected(self, found: &str) -> String {
         let hint = match self {
-            Kind::Time { .. } => " (such as 90, 1m30s or 300ms; a plain number is seconds)",
-            Kind::Size { .. } => " (such as 64Mi; a plain number is bytes)",
+            KeyKind::Time { .. } => " (such as 90, 1m30s or 300ms; a plain number is seconds)",
+            KeyKind::Size { .. } => " (such as 64Mi; a plain number is bytes)",
             _ => "",
         };
         format!("found {}; expected {}{hint}", quoted(found), self.describe())
@@ -190,8 +199,20 @@ fn checked_secret(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// CR, LF and NUL would end the FTP command that the text stands in, and begin another.
+/// What is wrong with a secret that was made with a line break at its end, as `echo secret | base64` does.
+pub(super) fn line_break_at_end(text: &str) -> Option<String> {
+    let stem = text.strip_suffix('\n')?.trim_end_matches('\r');
+    (!stem.contains(['\r', '\n'])).then(|| {
+        "ends with a line break, which is not part of a secret; `echo` adds one, `printf %s` does not"
+            .to_owned()
+    })
+}
+
+/// CR, LF and NUL would end the FTP command that the text is part of, and start another.
 fn no_control_characters(text: &str) -> Result<(), String> {
+    if let Some(problem) = line_break_at_end(text) {
+        return Err(problem);
+    }
     match text.chars().find(|c| c.is_control() && *c != '\t') {
         Some('\r' | '\n') => Err("holds a line break".to_owned()),
         Some('\0') => Err("holds a NUL".to_owned()),
@@ -276,47 +297,20 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-fn choice(text: &str, known: &[&str], later: &[&str]) -> Result<String, String> {
+fn choice(text: &str, names: &[&str]) -> Result<String, String> {
     let lower = text.trim().to_ascii_lowercase();
-    if known.contains(&lower.as_str()) {
+    if names.contains(&lower.as_str()) {
         return Ok(lower);
     }
-    if later.contains(&lower.as_str()) {
-        return Err(format!("{} is not in this version; expected {}", quoted(text), known.join(" or ")));
-    }
-    Err(format!("found {}; expected {}", quoted(text), known.join(" or ")))
-}
-
-/// `+02:00`, `-0330` or `Z`, as far as clocks have it.
-pub(super) fn time_offset(text: &str) -> Option<Offset> {
-    let text = text.trim();
-    if text.eq_ignore_ascii_case("z") || text.eq_ignore_ascii_case("utc") {
-        return Some(Offset::UTC);
-    }
-    let (sign, digits) = match text.split_at_checked(1)? {
-        ("+", digits) => (1, digits),
-        ("-", digits) => (-1, digits),
-        _ => return None,
-    };
-    let (hours, minutes) = digits.split_once(':').or_else(|| digits.split_at_checked(2))?;
-    let number = |text: &str| text.parse::<i32>().ok().filter(|_| text.len() == 2);
-    let (hours, minutes) = (number(hours)?, number(minutes)?);
-    let seconds = sign * (hours * 3600 + minutes * 60);
-    let is_in_use = minutes < 60 && (-12 * 3600..=14 * 3600).contains(&seconds);
-    Offset::from_seconds(seconds).ok().filter(|_| is_in_use)
-}
-
-/// The charset that a label means.
-pub(super) fn charset(text: &str) -> Result<&'static encoding_rs::Encoding, String> {
-    let charset = encoding_rs::Encoding::for_label(text.trim().as_bytes());
-    charset.filter(|charset| charset.is_ascii_compatible()).ok_or_else(|| {
-        format!("found {}; expected {}, such as windows-1252", quoted(text), Kind::Charset.describe())
-    })
+    Err(format!("found {}; expected {}", quoted(text), names.join(" or ")))
 }
 
 fn path(text: &str) -> Result<String, String> {
     if text.contains('\0') {
         return Err("holds a NUL".to_owned());
+    }
+    if text.starts_with('~') {
+        return Err("`~` is not expanded here; expected an absolute path such as /data/storage".to_owned());
     }
     if !text.starts_with('/') {
         // Not repeated: the password itself may have been written where its file was asked for.
@@ -332,37 +326,36 @@ fn path(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn is_read(kind: Kind, text: &str) -> bool {
+    fn is_read(kind: KeyKind, text: &str) -> bool {
         kind.read(text).is_ok()
     }
 
     #[test]
     fn each_kind_reads_what_fits_and_refuses_the_rest() {
-        let port = Kind::Number { min: 1, max: 65535 };
-        let minute = Kind::Time { min: Duration::from_millis(1), max: Duration::from_secs(60) };
-        let small = Kind::Size { min: 1, max: 1 << 20 };
-        let known = Kind::Choice { known: &["auto", "delete_first"], later: &[] };
+        let port = KeyKind::Number { min: 1, max: 65535 };
+        let minute = KeyKind::Time { min: Duration::from_millis(1), max: Duration::from_secs(60) };
+        let small = KeyKind::Size { min: 1, max: 1 << 20 };
+        let known = KeyKind::Choice(&["auto", "delete_first"]);
         for (kind, right, wrong) in [
-            (Kind::Text, vec!["a", "ünï code", " "], vec!["", "a\nb", "a\0"]),
-            (Kind::Secret, vec!["", "a\\b", "#;'\"%=", "tab\there"], vec!["a\rb", "a\nb", "a\0b"]),
-            (Kind::Topic, vec!["ftp-tasks", "a.b_C9"], vec!["", "..", "a b", "tâches"]),
+            (KeyKind::Text, vec!["a", "ünï code", " "], vec!["", "a\nb", "a\0"]),
+            (KeyKind::Secret, vec!["", "a\\b", "#;'\"%=", "tab\there"], vec!["a\rb", "a\nb", "a\0b"]),
+            (KeyKind::Topic, vec!["ftp-tasks", "a.b_C9"], vec!["", "..", "a b", "tâches"]),
             (
-                Kind::Servers,
+                KeyKind::Servers,
                 vec!["kafka:9092", "a:1, b:2", "a", "SSL://a:9093", "[::1]:9092"],
                 vec!["", "a:", "a:0", "a:x", ":9092", "a:1,,b:2", "http://a/b:1 2", "~", "a b:1"],
             ),
             (
-                Kind::Host,
+                KeyKind::Host,
                 vec!["ftp.example.com", "10.0.0.1", "::1", "[::1]"],
                 vec!["", "ftp://a", "a/b", "a:21", "u@a", "a b", "a\r\nDELE x"],
             ),
             (port, vec!["1", "65535"], vec!["0", "65536", "-1", "21.0", "x", ""]),
             (minute, vec!["1", "300ms", "1m"], vec!["0", "61s", "off", ""]),
             (small, vec!["1", "1Mi"], vec!["0", "2Mi", ""]),
-            (Kind::Flag, vec!["true", "False", "1"], vec!["yes", "", "on"]),
-            (Kind::Charset, vec!["utf-8", "latin1", "Shift_JIS"], vec!["", "utf-16", "klingon"]),
+            (KeyKind::Flag, vec!["true", "False", "1"], vec!["yes", "", "on"]),
             (known, vec!["auto", "DELETE_FIRST"], vec!["never", ""]),
-            (Kind::Path, vec!["/", "/data/storage"], vec!["", "data", "/a/../b"]),
+            (KeyKind::Directory, vec!["/", "/data/storage"], vec!["", "data", "/a/../b"]),
         ] {
             for text in right {
                 assert!(is_read(kind, text), "{kind:?} should take {text:?}");
@@ -374,18 +367,11 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_agreed_on_for_later_says_so() {
-        let delivery = Kind::Choice { known: &["at_least_once"], later: &["exactly_once"] };
-        let problem = delivery.read("exactly_once").err().unwrap();
-        assert_eq!(problem, "`exactly_once` is not in this version; expected at_least_once");
-    }
-
-    #[test]
     fn a_password_that_was_written_into_another_key_is_not_repeated() {
         for (kind, text) in [
-            (Kind::Host, "ftp://user:hunter2@host"),
-            (Kind::Servers, "user:hunter2@kafka:x"),
-            (Kind::Path, "hunter2"),
+            (KeyKind::Host, "ftp://user:hunter2@host"),
+            (KeyKind::Servers, "user:hunter2@kafka:x"),
+            (KeyKind::Directory, "hunter2"),
         ] {
             let problem = kind.read(text).err().unwrap();
             assert!(!problem.contains("hunter2"), "{problem}");
@@ -395,7 +381,7 @@ mod tests {
     #[test]
     fn a_secret_that_does_not_fit_is_not_repeated() {
         for secret in ["hunter2\nDELE x", &"hunter2".repeat(200)] {
-            assert!(!Kind::Secret.read(secret).err().unwrap().contains("hunter2"));
+            assert!(!KeyKind::Secret.read(secret).err().unwrap().contains("hunter2"));
         }
     }
 }

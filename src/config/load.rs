@@ -1,23 +1,21 @@
-//! Loads the configuration in layers: defaults, files, environment; and checks it whole.
+//! Loads the configuration from defaults, files and environment, and checks it whole.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::connections;
-use super::entry::{Entry, Said};
-use super::environment::{self, Environment};
-use super::errors::{ConfigErrors, Mistakes};
-use super::section_reader::Reading;
-use super::{
-    Config, ConfiguredConnections, DeliveryGuarantee, KafkaConfig, ListenAddress, PodConfig, PoolConfig,
-    ReloadConfig, RetryConfig, ShutdownConfig, SweepConfig, TracesConfig, TransferConfig, api_token, keys,
-    properties, yaml,
-};
-use crate::digest::Algorithm;
+use ::config::Value;
+
+use super::connections::{self, ConnectionContext, ConnectionSources, ConnectionsFile};
+use super::environment::{self, ConnectionVariable, EnvironmentValues};
+use super::errors::{ConfigErrors, ErrorCollector};
+use super::kind::KeyKind;
+use super::section_reader::SectionReader;
+use super::settings::{Config, ListenAddress, SETTINGS};
+use super::tree::{ConfigTree, ValueOrigin, defaults};
+use super::{properties, yaml};
 
 /// Bytes of a configuration file at most: thousands of connections fit.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -37,9 +35,33 @@ pub struct ConfigSources {
     /// What librdkafka finds wrong with one of its properties, given name and value; without the value, which
     /// may be a secret.
     pub property: fn(&str, &str) -> Option<&'static str>,
-    /// Whether every `base_path` has to be a directory here; false where no file will be touched, as on the
-    /// machine of somebody who only sends tasks.
-    pub needs_directories: bool,
+    pub files: FilesInUse,
+}
+
+/// Which of the files and directories that values name are used, and so must be in place: a mounted secret may be
+/// missing where only tasks are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilesInUse {
+    /// A pod's: all of them.
+    All,
+    /// A command's that touches no local file: the secrets of these connections, and the API's token if it needs it.
+    Secrets { connections: Vec<String>, api_token: bool },
+}
+
+impl FilesInUse {
+    pub(super) fn needs_directories(&self) -> bool {
+        *self == FilesInUse::All
+    }
+
+    /// Whether files that a connection's keys name are read; `None` stands for config.yaml.
+    pub(super) fn needs_files_of(&self, connection: Option<&str>) -> bool {
+        match self {
+            FilesInUse::All => true,
+            FilesInUse::Secrets { connections, api_token } => {
+                connection.map_or(*api_token, |name| connections.iter().any(|one| one == name))
+            }
+        }
+    }
 }
 
 impl ConfigSources {
@@ -50,25 +72,19 @@ impl ConfigSources {
         property: fn(&str, &str) -> Option<&'static str>,
     ) -> Self {
         let environment = std::env::vars_os().collect();
-        ConfigSources { config, connections, environment, property, needs_directories: true }
+        ConfigSources { config, connections, environment, property, files: FilesInUse::All }
     }
 
     /// Where connections.ini is, or should be.
     pub(super) fn connections_file(&self) -> PathBuf {
         self.connections.clone().unwrap_or_else(|| self.config.with_file_name(CONNECTIONS_FILE))
     }
-
-    /// For a process that touches no local file.
-    #[must_use]
-    pub fn elsewhere(self) -> Self {
-        ConfigSources { needs_directories: false, ..self }
-    }
 }
 
 impl std::fmt::Debug for ConfigSources {
     /// Without the environment, which holds passwords.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sources")
+        f.debug_struct("ConfigSources")
             .field("config", &self.config)
             .field("connections", &self.connections)
             .finish_non_exhaustive()
@@ -79,104 +95,72 @@ impl Config {
     /// Loads and checks everything.
     ///
     /// # Errors
-    /// Every mistake in the files and the environment, at once.
+    /// Every error in the files and the environment, at once.
     pub fn load(sources: &ConfigSources) -> Result<Config, ConfigErrors> {
-        let mut mistakes = Mistakes::default();
-        let Environment { settings, connections } = environment::read(&sources.environment, &mut mistakes);
+        let mut errors = ErrorCollector::default();
+        let EnvironmentValues { settings, connections } =
+            environment::read(&sources.environment, &mut errors);
         let path = sources.config.display().to_string();
-        let text = read_file(&sources.config, "--config", &mut mistakes);
-        let mut entries = text.map(|text| yaml::read(&text, &path, &mut mistakes)).unwrap_or_default();
-        entries.extend(settings);
-        let host_name = host_name(&sources.environment);
-        let reading = Reading { file: &path, connection: None, entries, mistakes: &mut mistakes };
-        let mut config = settings_of(reading, host_name, sources.property);
-        config.connections = read_connections(sources, connections, &config, &mut mistakes);
-        mistakes.or(config)
+        let text = read_file(&sources.config, "--config", &mut errors);
+        let yaml = text.map(|text| yaml::read(&text, &path, &mut errors)).unwrap_or_default();
+        let of_connections = collect_connections(sources, connections, false, &mut errors);
+        let merged = ConfigTree::merge([
+            ConfigTree { settings: defaults(SETTINGS), ..of_connections.defaults.clone() },
+            ConfigTree { settings: yaml, ..ConfigTree::default() },
+            of_connections.file.clone(),
+            ConfigTree { settings, ..of_connections.environment.clone() },
+        ]);
+        let files = &sources.files;
+        let reader = SectionReader {
+            file: &path,
+            connection: None,
+            values: merged.settings,
+            errors: &mut errors,
+            files,
+        };
+        let mut config = settings_of(reader, host_name(&sources.environment), sources.property);
+        config.connections =
+            typed_connections(sources, &of_connections, merged.connections, &config, &mut errors);
+        errors.or(config)
     }
 }
 
 /// Everything but the connections.
 fn settings_of(
-    mut reading: Reading<'_>,
+    mut reader: SectionReader<'_>,
     host_name: String,
     property: fn(&str, &str) -> Option<&'static str>,
 ) -> Config {
-    let lines = Lines::of(&reading.entries);
-    let config = Config {
-        kafka: KafkaConfig {
-            bootstrap_servers: reading.list(&keys::BOOTSTRAP_SERVERS),
-            consumer_group: reading.text(&keys::CONSUMER_GROUP),
-            input_topic: reading.text(&keys::INPUT_TOPIC),
-            result_topic: reading.text(&keys::RESULT_TOPIC),
-            fail_topic: reading.text(&keys::FAIL_TOPIC),
-            retry_topic: reading.text(&keys::RETRY_TOPIC),
-            delivery: delivery(&mut reading),
-            static_membership: reading.flag(&keys::STATIC_MEMBERSHIP),
-            properties: properties::take(&mut reading, property),
-        },
-        retry: RetryConfig {
-            enabled: reading.flag(&keys::RETRY_ENABLED),
-            delay: reading.time(&keys::RETRY_DELAY),
-            max_deferral: reading.time(&keys::MAX_DEFERRAL),
-        },
-        pool: PoolConfig {
-            max_sessions_per_pod: reading.count(&keys::MAX_SESSIONS_PER_POD),
-            max_sessions_per_connection: reading.count(&keys::MAX_SESSIONS_PER_CONNECTION),
-            session_timeout: reading.time(&keys::SESSION_TIMEOUT),
-            max_waiting_tasks: reading.count(&keys::MAX_WAITING_TASKS),
-            max_waiting_bytes: reading.count(&keys::MAX_WAITING_BYTES),
-            slow_task: reading.time(&keys::SLOW_TASK),
-        },
-        api: ListenAddress { host: reading.text(&keys::API_HOST), port: reading.port(&keys::API_PORT) },
-        api_token: api_token::take(&mut reading).map(Arc::new),
-        metrics: ListenAddress {
-            host: reading.text(&keys::METRICS_HOST),
-            port: reading.port(&keys::METRICS_PORT),
-        },
-        shutdown: ShutdownConfig { drain: reading.time(&keys::DRAIN) },
-        reload: ReloadConfig {
-            every: Some(reading.time(&keys::RELOAD_EVERY)).filter(|every| !every.is_zero()),
-        },
-        sweep: SweepConfig { every: reading.time(&keys::SWEEP_EVERY) },
-        traces: TracesConfig {
-            endpoint: reading.text_if_set(&keys::TRACES_ENDPOINT),
-            percent: u8::try_from(reading.number(&keys::TRACES_PERCENT)).unwrap_or_default(),
-        },
-        pod: PodConfig { name: reading.text_if_set(&keys::POD_NAME).unwrap_or(host_name) },
-        transfer: TransferConfig { hash: Algorithm::from_name(&reading.text(&keys::TRANSFER_HASH)) },
-        connections: ConfiguredConnections::default(),
-    };
-    reading.refuse_the_rest(keys::ALL);
-    check_together(&config, &lines, &mut reading);
+    let origin = |(key, value): (&String, &Value)| (key.clone(), ValueOrigin::of(value));
+    let origins = reader.values.iter().map(origin).collect();
+    let mut config = Config::default();
+    config.pod.name = host_name;
+    config.kafka.properties = properties::take(&mut reader, property);
+    reader.read(SETTINGS, &mut config);
+    reader.refuse_the_rest(SETTINGS);
+    check_together(&config, &origins, &mut reader);
     config
 }
 
-fn delivery(reading: &mut Reading<'_>) -> DeliveryGuarantee {
-    match reading.text(&keys::DELIVERY).as_str() {
-        "exactly_once" => DeliveryGuarantee::ExactlyOnce,
-        _ => DeliveryGuarantee::AtLeastOnce, // the key's kind lets nothing else through
-    }
-}
-
 /// Keys that are right alone may be wrong together.
-fn check_together(config: &Config, lines: &Lines, reading: &mut Reading<'_>) {
+fn check_together(config: &Config, origins: &BTreeMap<String, ValueOrigin>, reader: &mut SectionReader<'_>) {
     let kafka = &config.kafka;
     let topics = [
-        (&keys::INPUT_TOPIC, &kafka.input_topic),
-        (&keys::RESULT_TOPIC, &kafka.result_topic),
-        (&keys::FAIL_TOPIC, &kafka.fail_topic),
-        (&keys::RETRY_TOPIC, &kafka.retry_topic),
+        ("kafka.input_topic", &kafka.input_topic),
+        ("kafka.result_topic", &kafka.result_topic),
+        ("kafka.fail_topic", &kafka.fail_topic),
+        ("kafka.retry_topic", &kafka.retry_topic),
     ];
     for (n, (key, topic)) in topics.iter().enumerate() {
         let first = topics.iter().take(n).find(|(_, other)| other == topic && !topic.is_empty());
         if let Some((first, _)) = first {
-            let problem = format!("is the same topic as {}; each needs its own", first.path);
-            reading.wrong(key.path, lines.get(key.path), problem);
+            let problem = format!("is the same topic as {first}; each needs its own");
+            reader.wrong(key, origins.get(*key), problem);
         }
     }
     if overlap(&config.api, &config.metrics) {
         let problem = format!("{} is the port of api.port as well; each needs its own", config.metrics.port);
-        reading.wrong(keys::METRICS_PORT.path, lines.get(keys::METRICS_PORT.path), problem);
+        reader.wrong("metrics.port", origins.get("metrics.port"), problem);
     }
 }
 
@@ -185,68 +169,76 @@ fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     a.port != 0 && a.port == b.port && (a.host == b.host || is_any(&a.host) || is_any(&b.host))
 }
 
-/// Where keys were set, for mistakes that are found after their values were taken.
-struct Lines(BTreeMap<String, Entry>);
-
-impl Lines {
-    fn of(entries: &BTreeMap<String, Entry>) -> Self {
-        let place = |entry: &Entry| Entry { said: Said::Nothing, at: entry.at.clone() };
-        Lines(entries.iter().map(|(key, entry)| (key.clone(), place(entry))).collect())
-    }
-
-    fn get(&self, key: &str) -> Option<&Entry> {
-        self.0.get(key)
-    }
+/// connections.ini again, and the environment with it. `now` is the configuration that was read last.
+pub(super) fn reread_connections(
+    sources: &ConfigSources,
+    now: &Config,
+    errors: &mut ErrorCollector,
+) -> super::ConfiguredConnections {
+    let variables = environment::read(&sources.environment, errors).connections;
+    let read = collect_connections(sources, variables, now.connections.in_file, errors);
+    let merged = ConfigTree::merge([read.defaults.clone(), read.file.clone(), read.environment.clone()]);
+    typed_connections(sources, &read, merged.connections, now, errors)
 }
 
-/// `config` is what holds: nothing yet at the start, and what was read last whenever it is read again.
-pub(super) fn read_connections(
+fn collect_connections(
     sources: &ConfigSources,
-    variables: Vec<environment::ConnectionVariable>,
-    config: &Config,
-    mistakes: &mut Mistakes,
-) -> ConfiguredConnections {
+    variables: Vec<ConnectionVariable>,
+    had_connections: bool,
+    errors: &mut ErrorCollector,
+) -> ConnectionSources {
     let path = sources.connections_file();
-    let had_connections = config.connections.in_file;
     let may_be_missing = sources.connections.is_none() && !variables.is_empty() && !had_connections;
-    mistakes.reads(&path);
+    errors.reads(&path);
     let shown = path.display().to_string();
     let text = match read_bounded(&path) {
         Ok(text) => Some(text),
-        // Nothing else is taken for a file that is not there: a mount that hiccups has others' reasons.
+        // Only a file that does not exist may be missing: a mount that fails for a moment has other errors.
         Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_missing => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound && had_connections => {
-            mistakes.in_file(&shown, None, "is not there, and had connections when it was last read");
+            errors.in_file(&shown, None, "is not there, and had connections when it was last read");
             None
         }
         Err(error) => {
-            cannot_be_read(&path, "--connections", &error, mistakes);
+            cannot_be_read(&path, "--connections", &error, errors);
             None
         }
     };
-    let needs_directories = sources.needs_directories;
-    let file = connections::File { path: &shown, text: text.as_deref(), had_connections, needs_directories };
-    connections::read(&file, variables, config.pool.max_sessions_per_connection, mistakes)
+    let file = ConnectionsFile { path: &shown, text: text.as_deref(), had_connections };
+    connections::collect(&file, variables, errors)
 }
 
-fn read_file(path: &Path, flag: &str, mistakes: &mut Mistakes) -> Option<String> {
+fn typed_connections(
+    sources: &ConfigSources,
+    read: &ConnectionSources,
+    merged: BTreeMap<String, BTreeMap<String, Value>>,
+    config: &Config,
+    errors: &mut ErrorCollector,
+) -> super::ConfiguredConnections {
+    let path = sources.connections_file().display().to_string();
+    let max_sessions = config.pool.max_sessions_per_connection;
+    let context = ConnectionContext { path: &path, max_sessions, files: &sources.files };
+    read.read(merged, &context, errors)
+}
+
+fn read_file(path: &Path, flag: &str, errors: &mut ErrorCollector) -> Option<String> {
     match read_bounded(path) {
         Ok(text) => Some(text),
         Err(error) => {
-            cannot_be_read(path, flag, &error, mistakes);
+            cannot_be_read(path, flag, &error, errors);
             None
         }
     }
 }
 
-fn cannot_be_read(path: &Path, flag: &str, error: &io::Error, mistakes: &mut Mistakes) {
+fn cannot_be_read(path: &Path, flag: &str, error: &io::Error, errors: &mut ErrorCollector) {
     let problem = match error.kind() {
         io::ErrorKind::NotFound => {
             format!("is not there; {flag} FILE says where it is, `ftp-pooler init` writes one")
         }
         _ => format!("cannot be read: {error}"),
     };
-    mistakes.in_file(&path.display().to_string(), None, problem);
+    errors.in_file(&path.display().to_string(), None, problem);
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {
@@ -258,11 +250,11 @@ fn read_bounded(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
 }
 
-/// HOSTNAME, which Kubernetes sets to the pod's name; else what the kernel calls the host.
+/// HOSTNAME, which Kubernetes sets to the pod's name; otherwise the kernel's name of the host.
 fn host_name(variables: &[(OsString, OsString)]) -> String {
     let hostname =
         variables.iter().find(|(name, _)| name == "HOSTNAME").and_then(|(_, value)| value.to_str());
-    match hostname.filter(|name| keys::POD_NAME.kind.read(name).is_ok()) {
+    match hostname.filter(|name| KeyKind::Text.read(name).is_ok()) {
         Some(name) => name.to_owned(),
         None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
     }

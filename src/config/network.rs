@@ -4,15 +4,14 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::connection_keys as keys;
-use super::keys::Key;
-use super::kind::quoted;
-use super::section_reader::Reading;
+use super::connection::FtpConnection;
+use super::key::FieldAccess;
+use super::kind::{KeyValue, quoted};
 
 /// How control and data connections come about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct NetworkOptions {
     pub data: DataConnectionMode,
     /// The data connection goes to the address that PASV names, not to the control connection's.
@@ -22,19 +21,6 @@ pub struct NetworkOptions {
     pub source: Option<IpAddr>,
     /// Silence after which TCP asks whether the server is still there; `None` never does.
     pub keepalive: Option<Duration>,
-}
-
-impl Default for NetworkOptions {
-    fn default() -> Self {
-        let keepalive = Some(Duration::from_secs(60));
-        NetworkOptions {
-            data: DataConnectionMode::Passive,
-            trusts_pasv: false,
-            proxy: None,
-            source: None,
-            keepalive,
-        }
-    }
 }
 
 /// Who opens the data connections.
@@ -71,62 +57,97 @@ pub enum ProxyKind {
 /// SOCKS5 takes no longer name or password.
 const MAX_CREDENTIAL_BYTES: usize = 255;
 
-/// Takes the keys about the way.
-pub(super) fn take(reading: &mut Reading<'_>) -> NetworkOptions {
-    let announced = address(reading, &keys::ACTIVE_ADDRESS);
-    let ports = read_with(reading, &keys::ACTIVE_PORTS, ports);
-    let active = reading.entries.get(keys::PASSIVE.path).cloned();
-    // A value that is no truth at all is a mistake, and reads as false.
-    let data = if reading.flag(&keys::PASSIVE) {
-        DataConnectionMode::Passive
-    } else {
-        DataConnectionMode::Active { announced, ports }
-    };
-    let socks = read_with(reading, &keys::SOCKS_PROXY, |text| proxy(ProxyKind::Socks5, text));
-    let http_entry = reading.entries.get(keys::HTTP_PROXY.path).cloned();
-    let http = read_with(reading, &keys::HTTP_PROXY, |text| proxy(ProxyKind::Http, text));
-    if let (Some(Some(_)), Some(Some(_))) = (&socks, &http) {
-        reading.wrong(
-            keys::HTTP_PROXY.path,
-            http_entry.as_ref(),
-            "socks_proxy is set as well; expected one of them",
-        );
-    }
-    let proxy = socks.flatten().or(http.flatten());
-    if proxy.is_some() && data != DataConnectionMode::Passive {
-        let problem = "a server cannot open connections through a proxy; expected true";
-        reading.wrong(keys::PASSIVE.path, active.as_ref(), problem);
-    }
-    let keepalive = Some(reading.time(&keys::KEEPALIVE)).filter(|time| !time.is_zero());
-    NetworkOptions {
-        data,
-        trusts_pasv: reading.text(&keys::PASV_ADDRESS) == "server",
-        proxy,
-        source: address(reading, &keys::SOURCE_ADDRESS),
-        keepalive,
-    }
-}
+pub(super) const PASSIVE: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        ftp.network.data = match value {
+            KeyValue::Flag(false) => DataConnectionMode::Active { announced: None, ports: None },
+            _ => DataConnectionMode::Passive,
+        };
+        Ok(())
+    },
+    get: |ftp| KeyValue::Flag(ftp.network.data == DataConnectionMode::Passive),
+};
 
-fn address(reading: &mut Reading<'_>, key: &Key) -> Option<IpAddr> {
-    read_with(reading, key, |text| {
-        text.parse().map_err(|_| format!("found {}; expected an IP address", quoted(text)))
-    })
-}
-
-fn read_with<T>(
-    reading: &mut Reading<'_>,
-    key: &Key,
-    read: impl FnOnce(&str) -> Result<T, String>,
-) -> Option<T> {
-    let entry = reading.entries.get(key.path).cloned();
-    let text = reading.text_if_set(key)?;
-    match read(text.trim()) {
-        Ok(value) => Some(value),
-        Err(problem) => {
-            reading.wrong(key.path, entry.as_ref(), problem);
-            None
+/// Of no effect in passive mode, but checked.
+pub(super) const ACTIVE_ADDRESS: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        let address = address(value)?;
+        if let DataConnectionMode::Active { announced, .. } = &mut ftp.network.data {
+            *announced = Some(address);
         }
+        Ok(())
+    },
+    get: |ftp| match ftp.network.data {
+        DataConnectionMode::Active { announced: Some(address), .. } => KeyValue::Text(address.to_string()),
+        _ => KeyValue::Unset,
+    },
+};
+
+/// Of no effect in passive mode, but checked.
+pub(super) const ACTIVE_PORTS: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        let range = ports(&value.into_text())?;
+        if let DataConnectionMode::Active { ports, .. } = &mut ftp.network.data {
+            *ports = Some(range);
+        }
+        Ok(())
+    },
+    get: |ftp| match &ftp.network.data {
+        DataConnectionMode::Active { ports: Some(range), .. } => {
+            KeyValue::Text(format!("{}-{}", range.start(), range.end()))
+        }
+        _ => KeyValue::Unset,
+    },
+};
+
+pub(super) const PASV_ADDRESS: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        ftp.network.trusts_pasv = value.into_text() == "server";
+        Ok(())
+    },
+    get: |ftp| KeyValue::Text(if ftp.network.trusts_pasv { "server" } else { "control" }.to_owned()),
+};
+
+pub(super) const SOCKS_PROXY: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| set_proxy(ftp, ProxyKind::Socks5, value),
+    get: |ftp| shown_proxy(ftp, ProxyKind::Socks5),
+};
+
+pub(super) const HTTP_PROXY: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| set_proxy(ftp, ProxyKind::Http, value),
+    get: |ftp| shown_proxy(ftp, ProxyKind::Http),
+};
+
+fn set_proxy(ftp: &mut FtpConnection, kind: ProxyKind, value: KeyValue) -> Result<(), String> {
+    let Some(proxy) = proxy(kind, value.into_text().trim())? else { return Ok(()) };
+    if ftp.network.proxy.is_some() {
+        return Err("socks_proxy is set as well; expected one of them".to_owned());
     }
+    ftp.network.proxy = Some(proxy);
+    Ok(())
+}
+
+/// Its user and password are compared, and not shown.
+fn shown_proxy(ftp: &FtpConnection, kind: ProxyKind) -> KeyValue {
+    let Some(proxy) = ftp.network.proxy.as_ref().filter(|proxy| proxy.kind == kind) else {
+        return KeyValue::Unset;
+    };
+    let shown = format!("{}:{}", proxy.host, proxy.port);
+    let user = proxy.user.as_ref().map(|(user, pass)| (user, pass.expose_secret()));
+    KeyValue::Hidden { content: format!("{user:?} {shown}").into_bytes(), shown }
+}
+
+pub(super) const SOURCE_ADDRESS: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        ftp.network.source = Some(address(value)?);
+        Ok(())
+    },
+    get: |ftp| ftp.network.source.map_or(KeyValue::Unset, |source| KeyValue::Text(source.to_string())),
+};
+
+fn address(value: KeyValue) -> Result<IpAddr, String> {
+    let text = value.into_text();
+    text.trim().parse().map_err(|_| format!("found {}; expected an IP address", quoted(&text)))
 }
 
 fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
@@ -169,8 +190,6 @@ fn proxy(kind: ProxyKind, text: &str) -> Result<Option<ProxyServer>, String> {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     #[test]

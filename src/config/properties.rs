@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ::config::{Value, ValueKind};
 use secrecy::SecretString;
 
-use super::entry::{Entry, Said};
-use super::keys::PROPERTIES;
-use super::section_reader::Reading;
+use super::kind::line_break_at_end;
+use super::section_reader::SectionReader;
+use super::settings::PROPERTIES;
+use super::tree::ValueOrigin;
 
 /// Properties that may not be set, with the reason. Names as in librdkafka's CONFIGURATION.md.
 pub const REFUSED: &[(&[&str], &str)] = &[
@@ -55,6 +57,54 @@ pub const REFUSED: &[(&[&str], &str)] = &[
     (&["enabled_events"], "rebalances and deliveries are told by events that are switched on already"),
 ];
 
+/// Properties of Java clients that librdkafka does not know, and what they are called here.
+pub(super) const JAVA: &[(&[&str], &str)] = &[
+    (
+        &["ssl.truststore.location"],
+        "ssl.ca.location, a PEM file (`keytool -exportcert -rfc` writes one from a truststore)",
+    ),
+    (
+        &["ssl.truststore.password", "ssl.truststore.type"],
+        "not needed: the PEM file of ssl.ca.location has no password",
+    ),
+    (&["ssl.truststore.certificates"], "ssl.ca.pem"),
+    (&["ssl.keystore.type"], "not needed: ssl.keystore.location is PKCS#12, ssl.certificate.location is PEM"),
+    (&["ssl.keystore.certificate.chain"], "ssl.certificate.pem"),
+    (&["ssl.keystore.key"], "ssl.key.pem"),
+    (&["sasl.jaas.config"], "sasl.username and sasl.password"),
+    (
+        &["ssl.protocol", "ssl.enabled.protocols", "ssl.provider"],
+        "not needed: OpenSSL negotiates the TLS version",
+    ),
+    (&["request.timeout.ms", "default.api.timeout.ms"], "socket.timeout.ms"),
+    (&["buffer.memory"], "queue.buffering.max.kbytes"),
+    (&["max.poll.records"], "not needed: pool.max_waiting_tasks limits what a pod holds"),
+    (
+        &[
+            "key.serializer",
+            "value.serializer",
+            "key.deserializer",
+            "value.deserializer",
+            "interceptor.classes",
+            "sasl.client.callback.handler.class",
+            "sasl.login.callback.handler.class",
+            "sasl.login.class",
+        ],
+        "not needed: it names a Java class",
+    ),
+];
+
+/// What a property of Java's is called here.
+fn java(name: &str, value: &str) -> Option<String> {
+    if name == "ssl.endpoint.identification.algorithm" && value.is_empty() {
+        let problem = "is empty, which disables the check in Java clients; here that is `none`, and `https` checks \
+                       the broker's name";
+        return Some(problem.to_owned());
+    }
+    let (_, here) = JAVA.iter().find(|(names, _)| names.contains(&name))?;
+    Some(format!("is a property of Java clients; here: {here}"))
+}
+
 /// The deciding text for a property, where it is refused.
 pub(super) fn refusal(name: &str) -> Option<&'static str> {
     // librdkafka takes a topic's properties with this prefix, too (rd_kafka_topic_conf_set).
@@ -63,43 +113,53 @@ pub(super) fn refusal(name: &str) -> Option<&'static str> {
     REFUSED.iter().find(|(names, _)| refused(names)).map(|(_, reason)| *reason)
 }
 
-/// Takes the properties out of the entries of config.yaml.
+/// Takes the properties out of the values of config.yaml.
 pub(super) fn take(
-    reading: &mut Reading<'_>,
+    reader: &mut SectionReader<'_>,
     wrong: fn(&str, &str) -> Option<&'static str>,
 ) -> BTreeMap<String, SecretString> {
     let mut properties = BTreeMap::new();
-    for (name, entry) in reading.take_beneath(PROPERTIES) {
-        let value = property(&name, &entry).and_then(|value| match wrong(&name, &value) {
+    for (name, value) in reader.take_beneath(PROPERTIES) {
+        let origin = ValueOrigin::of(&value);
+        let checked = property(&name, value).and_then(|value| match wrong(&name, &value) {
             None => Ok(value),
             Some(problem) => Err(problem.to_owned()),
         });
-        match value {
+        match checked {
             Ok(value) => {
                 properties.insert(name, SecretString::from(value));
             }
-            Err(problem) => reading.wrong(&format!("{PROPERTIES}.{name}"), Some(&entry), problem),
+            Err(problem) => reader.wrong(&format!("{PROPERTIES}.{name}"), Some(&origin), problem),
         }
     }
     properties
 }
 
-fn property(name: &str, entry: &Entry) -> Result<String, String> {
+fn property(name: &str, value: Value) -> Result<String, String> {
     if let Some(reason) = refusal(name) {
         return Err(format!("may not be set: {reason}"));
     }
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err("is no property's name; expected one of librdkafka's, such as sasl.password".to_owned());
+        return Err(
+            "is not the name of a property; expected one of librdkafka's, such as sasl.password".to_owned()
+        );
     }
-    let value = match &entry.said {
-        Said::Nothing => return Err("has no value; expected text".to_owned()),
-        Said::One(value) => value.clone(),
-        Said::Many(values) => values.join(","),
+    let value = match value.kind {
+        ValueKind::String(value) => value,
+        ValueKind::Array(items) => items.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        _ => return Err("has no value; expected text".to_owned()),
     };
     if value.contains('\0') {
         return Err("holds a NUL".to_owned());
     }
-    Ok(value)
+    if let Some(problem) = java(name, &value) {
+        return Err(problem);
+    }
+    // keys and certificates in PEM have many lines
+    match line_break_at_end(&value).filter(|_| name.rsplit('.').next() != Some("pem")) {
+        Some(problem) => Err(problem),
+        None => Ok(value),
+    }
 }
 
 #[cfg(test)]
@@ -118,5 +178,43 @@ mod tests {
         {
             assert!(refusal(name).is_none(), "{name}");
         }
+    }
+
+    fn checked(name: &str, value: &str) -> Result<String, String> {
+        property(name, ValueOrigin::Line(1).value(value))
+    }
+
+    #[test]
+    fn a_java_clients_property_is_told_its_name_here() {
+        for (name, value, expected) in [
+            ("ssl.truststore.location", "/etc/kafka/client.truststore.jks", "ssl.ca.location"),
+            ("ssl.truststore.password", "hunter2", "has no password"),
+            ("ssl.endpoint.identification.algorithm", "", "here that is `none`"),
+            (
+                "sasl.jaas.config",
+                "ScramLoginModule required password=hunter2;",
+                "sasl.username and sasl.password",
+            ),
+        ] {
+            let problem = checked(name, value).unwrap_err();
+            assert!(problem.contains(expected) && !problem.contains("hunter2"), "{name}: {problem}");
+        }
+        assert!(checked("ssl.endpoint.identification.algorithm", "none").is_ok());
+        assert!(JAVA.iter().all(|(names, _)| names.iter().all(|name| refusal(name).is_none())));
+    }
+
+    #[test]
+    fn a_secret_with_a_line_break_at_its_end_is_refused_and_a_key_in_pem_is_not() {
+        for value in ["hunter2\n", "hunter2\r\n"] {
+            let problem = checked("sasl.password", value).unwrap_err();
+            assert!(
+                problem.starts_with("ends with a line break") && !problem.contains("hunter2"),
+                "{problem}"
+            );
+        }
+        assert!(
+            checked("ssl.key.pem", "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n").is_ok()
+        );
+        assert!(checked("ssl.ca.pem", "one line\n").is_ok());
     }
 }

@@ -1,13 +1,16 @@
-//! The FTP remotes of an rclone.conf as sections of connections.ini. Pure.
+//! The FTP remotes of an rclone.conf as sections of connections.ini. Pure, and as lenient as rclone.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::connection_keys::{FOREIGN, FTP, Foreign, TYPE, Taken};
-use super::connections::{self, File};
-use super::entry::{Entry, Said};
-use super::errors::{ConfigErrors, Mistakes};
-use super::ini::{self, Section};
+use super::connection_keys::{FTP_KEYS, TYPE};
+use super::connections::{self, ConnectionContext, ConnectionsFile};
+use super::errors::{ConfigErrors, ErrorCollector};
+use super::ini;
+use super::kind::KeyKind;
+use super::load::FilesInUse;
 use super::obscure::reveal;
+use super::rclone_keys::RCLONE_ONLY_KEYS;
 
 /// What an encrypted rclone.conf begins with, after its remark.
 const ENCRYPTED: &str = "RCLONE_ENCRYPT_V";
@@ -22,8 +25,6 @@ pub enum ImportError {
          imported (remove that file afterwards)"
     )]
     Encrypted(String),
-    #[error("{0}")]
-    Mistakes(#[from] ConfigErrors),
 }
 
 /// What was taken over.
@@ -33,79 +34,129 @@ pub struct RcloneImport {
     pub sections: Vec<(String, String)>,
     /// What was left out, and why; a line each, without secrets.
     pub notes: Vec<String>,
-    /// FTP remotes with mistakes: no sections were made of them.
+    /// FTP remotes with errors: no sections were made of them.
     pub refused: Vec<String>,
+    /// FTP remotes of which a key was left out that changes something.
+    pub incomplete: Vec<String>,
 }
 
 impl std::fmt::Debug for RcloneImport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.sections.iter().map(|(name, _)| name.as_str()).collect();
-        let mut shown = f.debug_struct("Imported");
-        shown.field("sections", &names).field("notes", &self.notes).field("refused", &self.refused).finish()
+        let mut shown = f.debug_struct("RcloneImport");
+        shown.field("sections", &names).field("notes", &self.notes);
+        shown.field("refused", &self.refused).field("incomplete", &self.incomplete).finish()
     }
 }
 
-/// Reads rclone.conf's `text`; `path` names it in mistakes. A remote without a user gets `user`, as rclone takes
-/// whoever runs it.
+/// Reads rclone.conf's `text`; `path` names it in notes. A remote without a user gets `user`, as rclone takes
+/// whoever runs it. Remotes of other types are not read, whatever they contain.
 ///
 /// # Errors
-/// The file is encrypted, or is no INI file.
+/// The file is encrypted.
 pub fn import_rclone(text: &str, path: &str, user: &str) -> Result<RcloneImport, ImportError> {
     if text.lines().any(|line| line.trim_start().starts_with(ENCRYPTED)) {
         return Err(ImportError::Encrypted(path.to_owned()));
     }
-    let mut mistakes = Mistakes::default();
-    let mut sections: Vec<(String, Section)> = ini::read(text, path, &mut mistakes).into_iter().collect();
-    mistakes.or(())?;
-    sections.sort_by_key(|(_, section)| section.line);
     let mut imported = RcloneImport::default();
-    for (name, section) in sections {
-        take(&name, &section, path, user, &mut imported);
+    for remote in remotes(text) {
+        take(&remote, path, user, &mut imported);
     }
     Ok(imported)
 }
 
-fn take(name: &str, section: &Section, path: &str, user: &str, imported: &mut RcloneImport) {
-    match value(section, TYPE.path) {
+/// A section of rclone.conf, as rclone reads it: with `=` or `:`, and the last one of a key that is there twice.
+#[derive(Default)]
+struct RcloneRemote {
+    name: String,
+    keys: BTreeMap<String, String>,
+    /// Lines that are no keys.
+    unreadable: Vec<usize>,
+}
+
+fn remotes(text: &str) -> Vec<RcloneRemote> {
+    let mut remotes: Vec<RcloneRemote> = Vec::new();
+    let mut current = None;
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let known = remotes.iter().position(|remote| remote.name == name.trim());
+            current = known.or(Some(remotes.len()));
+            if known.is_none() {
+                remotes.push(RcloneRemote { name: name.trim().to_owned(), ..RcloneRemote::default() });
+            }
+            continue;
+        }
+        // a line before the first section belongs to no remote
+        let Some(remote) = current.and_then(|at| remotes.get_mut(at)) else { continue };
+        match line.split_once(['=', ':']) {
+            Some((key, value)) if !key.trim().is_empty() => {
+                remote.keys.insert(key.trim().to_owned(), value.trim().to_owned());
+            }
+            _ => remote.unreadable.push(index + 1),
+        }
+    }
+    remotes
+}
+
+fn take(remote: &RcloneRemote, path: &str, user: &str, imported: &mut RcloneImport) {
+    let name = &remote.name;
+    match remote.keys.get(TYPE).map(String::as_str) {
         Some("ftp") => {}
         Some(other) => {
             return imported.notes.push(format!("[{name}] is left out: its type is {other}, not ftp"));
         }
         None => return imported.notes.push(format!("[{name}] is left out: it has no type")),
     }
-    let text = ftp(name, section, user, &mut imported.notes);
+    for line in &remote.unreadable {
+        imported.notes.push(format!("{path}:{line}: [{name}] a line that is not `key = value` is left out"));
+    }
+    let notes = imported.notes.len() - remote.unreadable.len();
+    let text = ftp(remote, user, &mut imported.notes);
+    if imported.notes.iter().skip(notes).any(|note| note.contains(LEFT_OUT)) {
+        imported.incomplete.push(name.clone());
+    }
     // What a pod would refuse at its start is not put into its file.
-    let mut mistakes = Mistakes::default();
-    let file = File { path, text: Some(&text), had_connections: false, needs_directories: true };
-    connections::read(&file, Vec::new(), MAX_SESSIONS, &mut mistakes);
-    match mistakes.or(()) {
-        Ok(()) => imported.sections.push((name.to_owned(), text)),
+    let mut errors = ErrorCollector::default();
+    let file = ConnectionsFile { path, text: Some(&text), had_connections: false };
+    let context = ConnectionContext { path, max_sessions: MAX_SESSIONS, files: &FilesInUse::All };
+    connections::read_text(&file, &context, &mut errors);
+    match errors.or(()) {
+        Ok(()) => imported.sections.push((name.clone(), text)),
         Err(errors) => {
-            let whys: Vec<String> = errors
-                .mistakes()
-                .iter()
-                .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
-                .collect();
+            let whys: Vec<String> =
+                errors.errors().iter().map(|error| format!("{}: {}", error.key, error.problem)).collect();
             imported.notes.push(format!("[{name}] is left out: {}", whys.join("; ")));
-            imported.refused.push(name.to_owned());
+            imported.refused.push(name.clone());
         }
     }
 }
 
-fn value<'a>(section: &'a Section, key: &str) -> Option<&'a str> {
-    match &section.entries.get(key)?.said {
-        Said::One(text) => Some(text.trim()),
-        _ => None,
-    }
-}
+/// In the note on each key that is not in the section.
+const LEFT_OUT: &str = " is left out";
 
-fn ftp(name: &str, section: &Section, user: &str, notes: &mut Vec<String>) -> String {
+fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
+    let name = &remote.name;
     let mut text = format!("[{name}]\ntype = ftp\n");
     let mut line = |key: &str, value: &str| {
         let _ = writeln!(text, "{key} = {value}");
     };
-    for key in FTP.iter().filter(|key| key.is_rclones && key.path != TYPE.path) {
-        match value(section, key.path) {
+    // an empty value is rclone's default
+    let value = |key: &str| remote.keys.get(key).map(String::as_str).filter(|value| !value.is_empty());
+    for key in FTP_KEYS.iter().filter(|key| key.is_rclones && key.path != TYPE) {
+        match value(key.path) {
+            // rclone's word for a duration without end
+            Some(off) if off.eq_ignore_ascii_case("off") && matches!(key.kind, KeyKind::Time { .. }) => {
+                match key.kind.read("0") {
+                    Ok(_) => line(key.path, "0"),
+                    Err(_) => {
+                        notes.push(format!("[{name}] {}{LEFT_OUT}: here each wait has an end", key.path));
+                    }
+                }
+            }
             Some(value) => line(key.path, value),
             None if key.path == "user" => {
                 notes.push(format!(
@@ -116,7 +167,7 @@ fn ftp(name: &str, section: &Section, user: &str, notes: &mut Vec<String>) -> St
             None => {}
         }
     }
-    match value(section, "pass").filter(|pass| !pass.is_empty()) {
+    match value("pass") {
         None => line("pass", ""),
         Some(pass) => {
             if reveal(pass).is_err() {
@@ -125,23 +176,23 @@ fn ftp(name: &str, section: &Section, user: &str, notes: &mut Vec<String>) -> St
             line("obscured_pass", pass);
         }
     }
-    for (key, entry) in &section.entries {
-        left_out(name, key, entry, notes);
+    for key in remote.keys.keys().filter(|key| value(key).is_some()) {
+        left_out(remote, key, notes);
     }
     text
 }
 
 /// Tells of a key that is not taken over, unless leaving it out changes nothing.
-fn left_out(name: &str, key: &str, entry: &Entry, notes: &mut Vec<String>) {
-    if key == "pass" || FTP.iter().any(|known| known.is_rclones && known.path == key) {
+fn left_out(remote: &RcloneRemote, key: &str, notes: &mut Vec<String>) {
+    if key == "pass" || FTP_KEYS.iter().any(|known| known.is_rclones && known.path == key) {
         return;
     }
-    match FOREIGN.iter().find(|foreign| foreign.name == key) {
-        Some(Foreign { taken: Taken::Any, .. }) => {}
-        Some(foreign) if connections::is_harmless(foreign, entry) => {}
-        Some(foreign) => notes.push(format!("[{name}] {key} is left out: {}", foreign.note)),
+    let (name, value) = (&remote.name, remote.keys.get(key).cloned().unwrap_or_default());
+    match RCLONE_ONLY_KEYS.iter().find(|known| known.name == key) {
+        Some(known) if known.is_harmless(&value.into()) => {}
+        Some(known) => notes.push(format!("[{name}] {key}{LEFT_OUT}: {}", known.note)),
         // Its value is not shown: a misspelt key may hold a password.
-        None => notes.push(format!("[{name}] {key} is left out: nothing here knows it")),
+        None => notes.push(format!("[{name}] {key}{LEFT_OUT}: it is not a known key")),
     }
 }
 
@@ -150,9 +201,9 @@ fn left_out(name: &str, key: &str, entry: &Entry, notes: &mut Vec<String>) {
 /// # Errors
 /// Its mistakes.
 pub fn section_names(text: &str, path: &str) -> Result<Vec<String>, ConfigErrors> {
-    let mut mistakes = Mistakes::default();
-    let names = ini::read(text, path, &mut mistakes).into_keys().collect();
-    mistakes.or(names)
+    let mut errors = ErrorCollector::default();
+    let names = ini::read(text, path, &mut errors).into_keys().collect();
+    errors.or(names)
 }
 
 #[cfg(test)]
@@ -204,8 +255,44 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ini_is_a_mistake_with_its_line() {
-        let error = import_rclone("[a]\nwhat is this\n", "rclone.conf", "u").unwrap_err();
-        assert!(error.to_string().contains("line 2"), "{error}");
+    fn a_line_that_is_no_key_is_named_and_the_rest_is_taken() {
+        let imported = import(
+            "[a]\ntype = ftp\nwhat is this\nhost = h\nuser = u\n[b]\ntype = ftp\nhost = h\nuser = u\n",
+        );
+        assert_eq!(imported.notes, ["rclone.conf:3: [a] a line that is not `key = value` is left out"]);
+        assert_eq!((imported.sections.len(), imported.incomplete), (2, vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn remotes_of_other_types_are_not_read() {
+        let text = "[gdrive (old)]\ntype = drive\ntoken = {}\nno key\n\n[my:remote]\ntype = s3\n\n[partner]\ntype = ftp\n\
+                    host = ftp.example.com\nuser = u\npass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\n";
+        let imported = import(text);
+        assert_eq!(imported.sections.len(), 1);
+        assert_eq!(imported.sections[0].0, "partner");
+        let notes = imported.notes.join("\n");
+        assert!(notes.contains("[gdrive (old)] is left out: its type is drive"), "{notes}");
+        assert!(
+            notes.contains("[my:remote] is left out: its type is s3") && imported.refused.is_empty(),
+            "{notes}"
+        );
+    }
+
+    #[test]
+    fn what_rclone_takes_is_taken() {
+        let text = "[a]\ntype: ftp\nhost : first\nhost = second\nuser = u\nport =\nexplicit_tls =\nidle_timeout = off\n\
+                    shut_timeout = off\n[b]\ntype = ftp\nhost = h\nuser = u\n[a]\nport = 2121\n[a/b]\ntype = ftp\nhost = h\n\
+                    user = u\n";
+        let imported = import(text);
+        let expected = "[a]\ntype = ftp\nhost = second\nport = 2121\nuser = u\nidle_timeout = 0\npass = \n";
+        assert_eq!(imported.sections[0].1, expected);
+        assert_eq!(imported.incomplete, ["a"], "it waits for ever in rclone");
+        assert_eq!(imported.refused, ["a/b"]);
+        let notes = imported.notes.join("\n");
+        assert!(notes.contains("[a] shut_timeout is left out: here each wait has an end"), "{notes}");
+        assert!(
+            notes.contains("[a/b] is left out:") && notes.contains("is no name for a connection"),
+            "{notes}"
+        );
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::errors::{ConfigErrors, Mistakes};
-use super::load::{ConfigSources, read_connections};
-use super::{Config, FileVersions, api_token, environment};
+use super::errors::{ConfigErrors, ErrorCollector};
+use super::load::{ConfigSources, reread_connections};
+use super::{Config, FileVersions, api_token};
 
 /// What may change while a pod runs, as it is now.
 #[derive(Debug)]
@@ -29,15 +29,14 @@ impl Config {
         let mut readings = 0;
         loop {
             let stamps = FileVersions::of(&files);
-            let mut mistakes = Mistakes::default();
-            let variables = environment::read(&sources.environment, &mut mistakes).connections;
-            let connections = read_connections(sources, variables, self, &mut mistakes);
-            let api_token = self.api_token.as_ref().map(|token| api_token::reread(token, &mut mistakes));
-            let read = mistakes.files();
+            let mut errors = ErrorCollector::default();
+            let connections = reread_connections(sources, self, &mut errors);
+            let api_token = self.api_token.as_ref().map(|token| api_token::reread(token, &mut errors));
+            let read = errors.files();
             readings += 1;
             if read == files || readings == READINGS {
                 let config = Config { api_token, connections, ..self.clone() };
-                return ReloadedConfig { config: mistakes.or(config), files, stamps };
+                return ReloadedConfig { config: errors.or(config), files, stamps };
             }
             files = read;
         }

@@ -1,214 +1,224 @@
-//! Takes typed values out of what was written, key by key, and notes every mistake on the way.
+//! Takes typed values out of the tree, key by key, and notes every error on the way.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::path::Path;
 
-use super::entry::{At, Entry, Said};
+use ::config::{Value, ValueKind};
+
 use super::environment::{connection_variable, variable};
-use super::errors::{Mistakes, SourceLocation};
-use super::keys::{Key, Standard};
-use super::kind::Value;
+use super::errors::{ErrorCollector, SourceLocation};
+use super::key::{ConfigKey, KeyDefault, KeyGroup};
+use super::kind::{KeyKind, KeyValue, quoted};
+use super::load::FilesInUse;
+use super::settings::PROPERTIES;
+use super::tree::ValueOrigin;
 use crate::text::nearest;
 
-/// The merged entries of config.yaml, or of one connection. A key that was taken is gone, so that what is
-/// left in the end are the keys that nothing knows.
-pub(super) struct Reading<'a> {
-    /// The file's path, for mistakes.
+/// The merged values of config.yaml, or of one connection. A key that was taken is removed, so that what is left in
+/// the end are unknown keys.
+pub(super) struct SectionReader<'a> {
+    /// The file's path, for errors.
     pub file: &'a str,
     /// The connection that is read; `None` for config.yaml.
-    pub connection: Option<Scope<'a>>,
-    pub entries: BTreeMap<String, Entry>,
-    pub mistakes: &'a mut Mistakes,
+    pub connection: Option<SectionScope<'a>>,
+    pub values: BTreeMap<String, Value>,
+    pub errors: &'a mut ErrorCollector,
+    /// Files and directories that values name.
+    pub files: &'a FilesInUse,
 }
 
-/// A connection's name, and the line where its section begins; `None` where only the environment defines it.
+/// A connection's name, and the line where its section starts; `None` where only the environment defines it.
 #[derive(Clone, Copy)]
-pub(super) struct Scope<'a> {
+pub(super) struct SectionScope<'a> {
     pub name: &'a str,
     pub line: Option<usize>,
 }
 
-/// A key that has a mistake reads as the empty value of its type: nobody sees it, since the mistake ends it all.
-impl Reading<'_> {
-    pub fn text(&mut self, key: &Key) -> String {
-        self.text_if_set(key).unwrap_or_default()
-    }
-
-    pub fn text_if_set(&mut self, key: &Key) -> Option<String> {
-        match self.value(key)? {
-            Value::Text(text) => Some(text),
-            _ => None,
+impl SectionReader<'_> {
+    /// Sets every key. One with an error leaves its field as it is: nobody sees it, since the error ends it all.
+    pub fn read<T>(&mut self, keys: &[ConfigKey<T>], target: &mut T) {
+        for key in
+            keys.iter().filter(|key| key.group.is_some_and(|group| group.keys.first() == Some(&key.path)))
+        {
+            self.choose(key.group);
+        }
+        for key in keys {
+            let Some(value) = self.values.remove(key.path) else {
+                if matches!(key.default, KeyDefault::Required) {
+                    self.wrong(key.path, None, format!("is missing; expected {}", key.kind.describe()));
+                }
+                continue;
+            };
+            let origin = ValueOrigin::of(&value);
+            let set = self.typed(key.kind, value).and_then(|value| match value {
+                Some(value) => (key.field.set)(target, value),
+                None => Ok(()),
+            });
+            if let Err(problem) = set {
+                self.wrong(key.path, Some(&origin), problem);
+            }
         }
     }
 
-    pub fn list(&mut self, key: &Key) -> Vec<String> {
-        match self.value(key) {
-            Some(Value::List(list)) => list,
-            _ => Vec::new(),
+    /// Of the ways to say the same, leaves one; the environment's override the file's.
+    fn choose(&mut self, group: Option<&KeyGroup>) {
+        let Some(group) = group else { return };
+        if group.ignores_empty {
+            self.values.retain(|key, value| {
+                !(group.keys.contains(&key.as_str())
+                    && matches!(&value.kind, ValueKind::String(text) if text.is_empty()))
+            });
+        }
+        let is_variable = |value: &Value| matches!(ValueOrigin::of(value), ValueOrigin::Variable(_));
+        if group.keys.iter().any(|key| self.values.get(*key).is_some_and(is_variable)) {
+            self.values.retain(|key, value| !group.keys.contains(&key.as_str()) || is_variable(value));
+        }
+        let mut set = group.keys.iter().copied().filter(|key| self.values.contains_key(*key));
+        match (set.next(), set.next(), group.missing) {
+            (Some(first), Some(second), _) => {
+                let value = self.values.remove(second);
+                let problem = format!("{first} is set as well; expected one of them");
+                self.wrong(second, value.as_ref().map(ValueOrigin::of).as_ref(), problem);
+                self.values.retain(|key, _| key == first || !group.keys.contains(&key.as_str()));
+            }
+            (None, _, Some(problem)) => {
+                let first = group.keys.first().copied().unwrap_or_default();
+                self.wrong(first, None, problem);
+            }
+            _ => {}
         }
     }
 
-    pub fn number(&mut self, key: &Key) -> u64 {
-        self.number_if_set(key).unwrap_or_default()
-    }
-
-    pub fn number_if_set(&mut self, key: &Key) -> Option<u64> {
-        match self.value(key)? {
-            Value::Number(number) => Some(number),
-            _ => None,
+    /// `None` where the value is not needed.
+    fn typed(&mut self, kind: KeyKind, value: Value) -> Result<Option<KeyValue>, String> {
+        let value = match value.kind {
+            ValueKind::String(text) => kind.read(&text)?,
+            ValueKind::Array(items) => {
+                let items: Vec<String> =
+                    items.into_iter().filter_map(|item| item.into_string().ok()).collect();
+                kind.read_list(items.iter().map(String::as_str))?
+            }
+            _ => return Err(format!("has no value; expected {}", kind.describe())),
+        };
+        match (kind, value) {
+            (KeyKind::Directory, KeyValue::Text(path)) => {
+                if self.files.needs_directories() {
+                    check_directory(Path::new(&path))?;
+                }
+                Ok(Some(KeyValue::Text(path)))
+            }
+            (KeyKind::File { max_bytes }, KeyValue::Text(path)) => {
+                if !self.files.needs_files_of(self.connection.map(|scope| scope.name)) {
+                    return Ok(None);
+                }
+                let content = self.errors.read_file(&path, max_bytes)?;
+                Ok(Some(KeyValue::File { path, content }))
+            }
+            (_, value) => Ok(Some(value)),
         }
     }
 
-    pub fn count(&mut self, key: &Key) -> usize {
-        usize::try_from(self.number(key)).unwrap_or(usize::MAX)
-    }
-
-    pub fn port(&mut self, key: &Key) -> u16 {
-        u16::try_from(self.number(key)).unwrap_or_default()
-    }
-
-    pub fn time(&mut self, key: &Key) -> Duration {
-        self.time_if_set(key).unwrap_or_default()
-    }
-
-    pub fn time_if_set(&mut self, key: &Key) -> Option<Duration> {
-        match self.value(key)? {
-            Value::Time(time) => Some(time),
-            _ => None,
-        }
-    }
-
-    pub fn flag(&mut self, key: &Key) -> bool {
-        matches!(self.value(key), Some(Value::Flag(true)))
-    }
-
-    pub fn is_set(&self, key: &Key) -> bool {
-        self.entries.contains_key(key.path)
-    }
-
-    /// Whether the environment has set this key.
-    pub fn is_from_environment(&self, key: &Key) -> bool {
-        matches!(self.entries.get(key.path), Some(Entry { at: At::Variable(_), .. }))
-    }
-
-    /// Takes every entry beneath a section, by the rest of its key.
-    pub fn take_beneath(&mut self, section: &str) -> BTreeMap<String, Entry> {
+    /// Takes every value beneath a section, by the rest of its key.
+    pub fn take_beneath(&mut self, section: &str) -> BTreeMap<String, Value> {
         let prefix = format!("{section}.");
-        let (beneath, rest) =
-            std::mem::take(&mut self.entries).into_iter().partition(|(key, _)| key.starts_with(&prefix));
-        self.entries = rest;
-        let beneath: BTreeMap<String, Entry> = beneath;
-        beneath.into_iter().map(|(key, entry)| (key.split_at(prefix.len()).1.to_owned(), entry)).collect()
+        let (beneath, rest): (BTreeMap<_, _>, _) =
+            std::mem::take(&mut self.values).into_iter().partition(|(key, _)| key.starts_with(&prefix));
+        self.values = rest;
+        beneath.into_iter().map(|(key, value)| (key.split_at(prefix.len()).1.to_owned(), value)).collect()
     }
 
-    /// Notes a mistake at a key whose entry is (or was) `entry`.
-    pub fn wrong(&mut self, key: &str, entry: Option<&Entry>, problem: impl Into<String>) {
-        let line = match (entry.map(|entry| &entry.at), self.connection) {
-            (Some(At::Variable(name)), _) => {
-                return self.mistakes.add(SourceLocation::Environment, name.as_str(), problem);
+    /// Notes an error at a key, whose value comes from `origin`; from nowhere where it is missing.
+    pub fn wrong(&mut self, key: &str, origin: Option<&ValueOrigin>, problem: impl Into<String>) {
+        let line = match (origin, self.connection) {
+            (Some(ValueOrigin::Variable(name)), _) => {
+                return self.errors.add(SourceLocation::Environment, name.as_str(), problem);
             }
-            (None, Some(Scope { name, line: None })) => {
-                return self.mistakes.add(
-                    SourceLocation::Environment,
-                    connection_variable(name, key),
-                    problem,
-                );
+            (None | Some(ValueOrigin::Default), Some(SectionScope { name, line: None })) => {
+                let variable = connection_variable(name, key);
+                return self.errors.add(SourceLocation::Environment, variable, problem);
             }
-            (Some(At::Line(line)), _) => Some(*line),
-            (None, scope) => scope.and_then(|scope| scope.line),
+            (Some(ValueOrigin::Line(line)), _) => Some(*line),
+            (None | Some(ValueOrigin::Default), scope) => scope.and_then(|scope| scope.line),
         };
         let label = match self.connection {
-            Some(Scope { name, .. }) => format!("[{name}] {key}"),
+            Some(SectionScope { name, .. }) => format!("[{name}] {key}"),
             None => key.to_owned(),
         };
-        self.mistakes.add(SourceLocation::File { path: self.file.to_owned(), line }, label, problem);
+        self.errors.add(SourceLocation::File { path: self.file.to_owned(), line }, label, problem);
     }
 
-    /// Everything that was not taken is a mistake; `known` are the keys that could have been meant.
-    pub fn refuse_the_rest(&mut self, known: &[&Key]) {
-        for (written, entry) in std::mem::take(&mut self.entries) {
-            if entry.said == Said::Nothing && is_section(&written, known) {
+    /// Everything that was not taken is an error; `known` are the keys that could have been meant.
+    pub fn refuse_the_rest<T>(&mut self, known: &[ConfigKey<T>]) {
+        for (written, value) in std::mem::take(&mut self.values) {
+            if value.kind == ValueKind::Nil && is_section(&written, known) {
                 continue;
             }
-            let problem = unknown(&written, &entry, known);
-            self.wrong(&written, Some(&entry), problem);
+            let origin = ValueOrigin::of(&value);
+            let problem = unknown(&written, &origin, known);
+            self.wrong(&written, Some(&origin), problem);
         }
     }
+}
 
-    fn value(&mut self, key: &Key) -> Option<Value> {
-        let Some(entry) = self.entries.remove(key.path) else {
-            return self.standard(key);
-        };
-        let value = match &entry.said {
-            Said::Nothing => Err(format!("has no value; expected {}", key.kind.describe())),
-            Said::One(text) => key.kind.read(text),
-            Said::Many(items) => key.kind.read_list(items.iter().map(String::as_str)),
-        };
-        match value {
-            Ok(value) => Some(value),
-            Err(problem) => {
-                self.wrong(key.path, Some(&entry), problem);
-                None
-            }
-        }
-    }
-
-    fn standard(&mut self, key: &Key) -> Option<Value> {
-        match key.standard {
-            Standard::Is(text) => key.kind.read(text).ok(),
-            Standard::Told(_) => None,
-            Standard::Required => {
-                self.wrong(key.path, None, format!("is missing; expected {}", key.kind.describe()));
-                None
-            }
-        }
+fn check_directory(path: &Path) -> Result<(), String> {
+    let shown = quoted(&path.display().to_string());
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(format!("{shown} is not a directory")),
+        Err(error) => Err(format!("{shown}: {error}; expected an existing directory")),
     }
 }
 
 /// No section of config.yaml, but one could think so.
 const CONNECTIONS: &str = "connections";
 
-fn is_section(path: &str, known: &[&Key]) -> bool {
-    path == super::keys::PROPERTIES || known.iter().any(|key| is_beneath(key.path, path))
+fn is_section<T>(path: &str, known: &[ConfigKey<T>]) -> bool {
+    path == PROPERTIES || known.iter().any(|key| is_beneath(key.path, path))
 }
 
 fn is_beneath(path: &str, section: &str) -> bool {
     path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
 }
 
-fn unknown(written: &str, entry: &Entry, known: &[&Key]) -> String {
+fn unknown<T>(written: &str, origin: &ValueOrigin, known: &[ConfigKey<T>]) -> String {
     if is_section(written, known) {
         return "is a section; expected keys beneath it".to_owned();
     }
     if written == CONNECTIONS || is_beneath(written, CONNECTIONS) {
-        return match entry.at {
-            At::Line(_) => "unknown key; connections are in connections.ini".to_owned(),
-            At::Variable(_) => format!("unknown key; expected {}", connection_variable("name", "key")),
+        return match origin {
+            ValueOrigin::Variable(_) => {
+                format!("unknown key; expected {}", connection_variable("name", "key"))
+            }
+            _ => "unknown key; connections are in connections.ini".to_owned(),
         };
     }
     if let Some(key) = known.iter().find(|key| is_beneath(written, key.path)) {
         return format!("unknown key; {} takes {}, not a section", key.path, key.kind.describe());
     }
     let (section, name) = written.rsplit_once('.').unwrap_or(("", written));
-    let neighbours: Vec<&str> = known.iter().filter(|k| k.section() == section).map(|k| k.name()).collect();
+    let neighbours: Vec<&str> =
+        known.iter().filter(|k| k.section() == section).map(ConfigKey::name).collect();
     let meant =
         nearest(name, neighbours.iter().copied()).map(str::to_owned).or_else(|| elsewhere(written, known));
-    match (meant, &entry.at) {
-        (Some(meant), At::Line(_)) => format!("unknown key; did you mean {meant}?"),
-        (Some(meant), At::Variable(written_variable)) => {
+    match (meant, origin) {
+        (Some(meant), ValueOrigin::Variable(written_variable)) => {
             format!("unknown key; did you mean {}?", same_shape(written_variable, section, &meant))
         }
+        (Some(meant), _) => format!("unknown key; did you mean {meant}?"),
         (None, _) if neighbours.is_empty() => {
-            let mut sections: Vec<&str> = known.iter().map(|key| key.section()).collect();
+            let mut sections: Vec<&str> = known.iter().map(ConfigKey::section).collect();
             sections.dedup();
-            format!("unknown key; the sections are {}", sections.join(", "))
+            match nearest(written.split('.').next().unwrap_or(written), sections.iter().copied()) {
+                Some(section) => format!("unknown key; did you mean the section {section}?"),
+                None => format!("unknown key; the sections are {}", sections.join(", ")),
+            }
         }
         (None, _) => format!("unknown key; expected one of {}", neighbours.join(", ")),
     }
 }
 
 /// The right key in a wrong section, or the right section misspelt.
-fn elsewhere(written: &str, known: &[&Key]) -> Option<String> {
+fn elsewhere<T>(written: &str, known: &[ConfigKey<T>]) -> Option<String> {
     let name = written.rsplit('.').next().unwrap_or(written);
     let same_name = known.iter().filter(|key| key.name() == name && key.path != name);
     let mut same_name = same_name.map(|key| key.path);

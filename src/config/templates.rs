@@ -1,12 +1,13 @@
-//! The files that a new installation begins with: every key with its default and what it means.
+//! The files that a new installation starts with: every key with its default and what it means.
 
 use std::fmt::Write;
 
-use super::connection_keys::{self, LOCAL};
-use super::keys::{ALL, Key, Standard};
-use super::kind::Kind;
+use super::connection_keys::{FTP_KEYS, LOCAL_KEYS};
+use super::key::{ConfigKey, KeyDefault};
+use super::kind::KeyKind;
+use super::settings::SETTINGS;
 
-/// Columns of a remark at most.
+/// Maximum width of a comment.
 const WIDTH: usize = 100;
 
 /// config/config.yaml: every key, commented out where it has no fixed default.
@@ -17,7 +18,7 @@ pub fn config_yaml() -> String {
          # Each key can be overridden by the environment: FTP_POOLER__KAFKA__CONSUMER_GROUP=my-group\n",
     );
     let mut section = "";
-    for key in ALL {
+    for key in SETTINGS {
         if key.section() != section {
             if section == "kafka" {
                 out.push_str(PROPERTIES);
@@ -25,22 +26,22 @@ pub fn config_yaml() -> String {
             section = key.section();
             let _ = writeln!(out, "\n{section}:");
         }
-        match key.standard {
-            Standard::Is(text) => {
-                out.push_str(&remark(key.doc, "  # "));
+        match key.default {
+            KeyDefault::Is(text) => {
+                out.push_str(&comment(key.doc, "  # "));
                 let _ = writeln!(out, "  {}: {}", key.name(), yaml_value(key, text));
             }
-            Standard::Told(what) => {
-                out.push_str(&remark(&format!("{} Default: {what}.", key.doc), "  # "));
+            KeyDefault::Described(what) => {
+                out.push_str(&comment(&format!("{} Default: {what}.", key.doc), "  # "));
                 let _ = writeln!(out, "  # {}:", key.name());
             }
-            Standard::Required => {}
+            KeyDefault::Required => {}
         }
     }
     out
 }
 
-const PROPERTIES: &str = "  # Any property of librdkafka's, such as those for SASL and TLS. A password is better off in the\n  \
+const PROPERTIES: &str = "  # Any property of librdkafka, such as those for SASL and TLS. A password belongs into the\n  \
      # environment: FTP_POOLER__KAFKA__PROPERTIES__SASL_PASSWORD\n  \
      properties: {}\n  \
      #   security.protocol: sasl_ssl\n  \
@@ -51,40 +52,40 @@ const PROPERTIES: &str = "  # Any property of librdkafka's, such as those for SA
 #[must_use]
 pub fn connections_ini() -> String {
     let mut out = String::from(
-        "# The connections that tasks name, as in rclone.conf. docs/CONFIGURATION.md says what each key means.\n\
-         # A value is everything behind the `=`: nothing in it is an escape, a quote or a remark.\n\
+        "# The connections that tasks name, as in rclone.conf. docs/CONFIGURATION.md explains each key.\n\
+         # A value is everything after the `=`: nothing in it is an escape, a quote or a comment.\n\
          # Each key can be overridden by the environment: FTP_POOLER__CONNECTIONS__REMOTE_FTP__PASS=secret\n\
          \n[remote-ftp]\ntype = ftp\nhost = ftp.example.com\nport = 21\nuser = username\npass = password\npassive = true\n",
     );
     let told = ["type", "host", "port", "user", "pass", "passive"];
-    for key in connection_keys::FTP.iter().filter(|key| !told.contains(&key.path)) {
-        out.push_str(&remark(key.doc, "# "));
-        let _ = match key.standard {
-            Standard::Is(text) => writeln!(out, "# {} = {text}", key.path),
+    for key in FTP_KEYS.iter().filter(|key| !told.contains(&key.path)) {
+        out.push_str(&comment(key.doc, "# "));
+        let _ = match key.default {
+            KeyDefault::Is(text) => writeln!(out, "# {} = {text}", key.path),
             _ => writeln!(out, "# {} =", key.path),
         };
     }
     out.push_str("\n[local]\ntype = local\n");
-    for key in LOCAL.iter().filter(|key| key.path == "base_path") {
-        out.push_str(&remark(key.doc, "# "));
+    for key in LOCAL_KEYS.iter().filter(|key| key.path == "base_path") {
+        out.push_str(&comment(key.doc, "# "));
     }
     out.push_str("base_path = /data/storage\n");
     out
 }
 
-fn yaml_value(key: &Key, text: &str) -> String {
+fn yaml_value<T>(key: &ConfigKey<T>, text: &str) -> String {
     match key.kind {
-        Kind::Servers => {
+        KeyKind::Servers => {
             let servers: Vec<String> = text.split(',').map(|server| format!("\"{server}\"")).collect();
             format!("[{}]", servers.join(", "))
         }
-        Kind::Host => format!("\"{text}\""),
+        KeyKind::Host => format!("\"{text}\""),
         _ => text.to_owned(),
     }
 }
 
-/// The text as remark lines, broken between words.
-fn remark(text: &str, lead: &str) -> String {
+/// The text as comment lines, broken between words.
+fn comment(text: &str, lead: &str) -> String {
     let mut out = String::new();
     let mut line = String::new();
     for word in text.split_whitespace() {

@@ -1,15 +1,15 @@
 //! Whether a connection speaks TLS, and which certificates it accepts.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::connection_keys as keys;
-use super::section_reader::Reading;
+use super::connection::FtpConnection;
+use super::key::FieldAccess;
+use super::kind::KeyValue;
 
 /// TLS of one connection (RFC 4217).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,68 +55,92 @@ pub enum CertificatePin {
 }
 
 /// A file of authorities may have this many bytes; the system's own are a quarter of a MiB.
-const MAX_CA_BYTES: u64 = 4 << 20;
+pub(super) const MAX_CA_BYTES: u64 = 4 << 20;
 
-/// Takes the keys about TLS.
-pub(super) fn take(reading: &mut Reading<'_>) -> TlsOptions {
-    let implicit = reading.entries.get(keys::TLS.path).cloned();
-    let mode = match (reading.flag(&keys::TLS), reading.flag(&keys::EXPLICIT_TLS)) {
-        (false, false) => TlsMode::Off,
-        (false, true) => TlsMode::Explicit,
-        (true, false) => TlsMode::Implicit,
-        (true, true) => {
-            let problem = "explicit_tls is set as well; expected one of them";
-            reading.wrong(keys::TLS.path, implicit.as_ref(), problem);
-            TlsMode::Off
+/// `tls`.
+pub(super) const IMPLICIT: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| mode(ftp, TlsMode::Implicit, &value),
+    get: |ftp| KeyValue::Flag(ftp.tls.mode == TlsMode::Implicit),
+};
+
+/// `explicit_tls`.
+pub(super) const EXPLICIT: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| mode(ftp, TlsMode::Explicit, &value),
+    get: |ftp| KeyValue::Flag(ftp.tls.mode == TlsMode::Explicit),
+};
+
+fn mode(ftp: &mut FtpConnection, mode: TlsMode, value: &KeyValue) -> Result<(), String> {
+    if *value != KeyValue::Flag(true) {
+        return Ok(());
+    }
+    if ftp.tls.mode != TlsMode::Off {
+        return Err("tls is set as well; expected one of them".to_owned());
+    }
+    ftp.tls.mode = mode;
+    Ok(())
+}
+
+/// `no_check_certificate`; `tls_pin` overrides it.
+pub(super) const UNCHECKED: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        if value == KeyValue::Flag(true) {
+            ftp.tls.trust = CertificateTrust::Anything;
         }
-    };
-    TlsOptions { mode, trust: trust(reading), tls12_only: reading.flag(&keys::DISABLE_TLS13) }
-}
+        Ok(())
+    },
+    get: |ftp| KeyValue::Flag(ftp.tls.trust == CertificateTrust::Anything),
+};
 
-fn trust(reading: &mut Reading<'_>) -> CertificateTrust {
-    let unchecked = reading.flag(&keys::NO_CHECK_CERTIFICATE);
-    let ca = read_with(reading, &keys::TLS_CA, authorities);
-    let pins = read_with(reading, &keys::TLS_PIN, pins);
-    match (pins, ca) {
-        (Some(pins), _) => CertificateTrust::Pinned(pins),
-        (None, _) if unchecked => CertificateTrust::Anything,
-        (None, Some(ca)) => CertificateTrust::Authorities(Arc::new(ca)),
-        (None, None) => CertificateTrust::System,
-    }
-}
+/// `tls_ca`; the two others override it.
+pub(super) const AUTHORITIES: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        if let KeyValue::File { path, content } = value {
+            let authorities = authorities(&path, &content)?;
+            if ftp.tls.trust == CertificateTrust::System {
+                ftp.tls.trust = CertificateTrust::Authorities(Arc::new(authorities));
+            }
+        }
+        Ok(())
+    },
+    get: |ftp| match &ftp.tls.trust {
+        CertificateTrust::Authorities(found) => KeyValue::Hidden {
+            shown: format!("({} authorities)", found.len()),
+            content: found.iter().flat_map(|certificate| certificate.to_vec()).collect(),
+        },
+        _ => KeyValue::Unset,
+    },
+};
 
-fn read_with<T>(
-    reading: &mut Reading<'_>,
-    key: &super::keys::Key,
-    read: impl FnOnce(&str) -> Result<T, String>,
-) -> Option<T> {
-    let entry = reading.entries.get(key.path).cloned();
-    let text = reading.text_if_set(key)?;
-    if key.path == keys::TLS_CA.path {
-        reading.mistakes.reads(Path::new(&text));
-    }
-    match read(&text) {
-        Ok(value) => Some(value),
-        Err(problem) => {
-            reading.wrong(key.path, entry.as_ref(), problem);
-            None
+/// `tls_pin`.
+pub(super) const PINS: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        ftp.tls.trust = CertificateTrust::Pinned(pins(&value.into_text())?);
+        Ok(())
+    },
+    get: |ftp| match &ftp.tls.trust {
+        CertificateTrust::Pinned(pins) => KeyValue::List(pins.iter().map(ToString::to_string).collect()),
+        _ => KeyValue::Unset,
+    },
+};
+
+impl fmt::Display for CertificatePin {
+    /// As `tls_pin` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CertificatePin::Certificate(hash) => hash.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            CertificatePin::PublicKey(hash) => {
+                write!(f, "sha256//{}", base64::engine::general_purpose::STANDARD.encode(hash))
+            }
         }
     }
 }
 
-fn authorities(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let cannot = |error: &dyn std::fmt::Display| format!("`{path}` cannot be read: {error}");
-    let mut pem = Vec::new();
-    File::open(path)
-        .and_then(|file| BufReader::new(file).take(MAX_CA_BYTES + 1).read_to_end(&mut pem))
-        .map_err(|error| cannot(&error))?;
-    if pem.len() as u64 > MAX_CA_BYTES {
-        return Err(cannot(&io::Error::from(io::ErrorKind::FileTooLarge)));
-    }
-    let found: Vec<_> =
-        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| cannot(&e))?;
+fn authorities(path: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("`{path}` cannot be read: {error}"))?;
     if found.is_empty() {
-        return Err(format!("`{path}` holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"));
+        return Err(format!("`{path}` has no certificate in PEM (-----BEGIN CERTIFICATE-----)"));
     }
     Ok(found)
 }
@@ -130,7 +154,6 @@ fn pin(text: &str) -> Result<CertificatePin, String> {
                     or sha256//… of its public key in base64; several with commas";
     let hash = match text.strip_prefix("sha256//") {
         Some(encoded) => {
-            use base64::Engine as _;
             let hash = base64::engine::general_purpose::STANDARD.decode(encoded).ok();
             hash.and_then(|hash| hash.try_into().ok()).map(CertificatePin::PublicKey)
         }
@@ -177,11 +200,15 @@ mod tests {
 
     #[test]
     fn a_file_without_a_certificate_is_no_authority() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ca.pem");
-        std::fs::write(&path, "hello").unwrap();
-        assert!(authorities(path.to_str().unwrap()).unwrap_err().contains("holds no certificate"));
-        assert!(authorities("/nonexistent").unwrap_err().contains("cannot be read"));
-        assert!(authorities("/dev/zero").unwrap_err().contains("cannot be read"));
+        assert!(authorities("ca.pem", b"hello").unwrap_err().contains("`ca.pem` has no certificate"));
+        let broken = b"-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n";
+        assert!(authorities("ca.pem", broken).unwrap_err().contains("`ca.pem` cannot be read"));
+    }
+
+    #[test]
+    fn a_pin_is_shown_as_it_is_read() {
+        for text in ["ab".repeat(32), "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()] {
+            assert_eq!(pin(&text).unwrap().to_string(), text);
+        }
     }
 }

@@ -50,7 +50,7 @@ impl Group {
         topics: impl IntoIterator<Item = &'a str>,
         deadline: Duration,
     ) -> TopicIdQuery {
-        TopicIdQuery::send(&self.member, topics, self.answering.get(), deadline)
+        TopicIdQuery::send(&self.member(), topics, self.answering.get(), deadline)
     }
 
     /// What the partitions' last owners committed, and the ids that their topics have now; both are asked at once.

@@ -13,6 +13,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
+use super::group::MEMBER;
 use crate::health::PodHealth;
 use crate::kafka::{LogThrottle, log_error, log_line};
 use crate::metrics::Metrics;
@@ -33,6 +34,8 @@ pub struct Context {
     pub offsets: Arc<Offsets>,
     pub metrics: Metrics,
     health: Arc<PodHealth>,
+    /// As its log lines name it.
+    client: &'static str,
     throttle: LogThrottle,
     rebalances: Mutex<VecDeque<Rebalance>>,
     /// While the consumer is closing, rebalances are answered in the callback: nobody polls for them.
@@ -40,8 +43,14 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(offsets: Arc<Offsets>, health: Arc<PodHealth>, metrics: Metrics) -> Self {
+    pub fn new(
+        client: &'static str,
+        offsets: Arc<Offsets>,
+        health: Arc<PodHealth>,
+        metrics: Metrics,
+    ) -> Self {
         Context {
+            client,
             offsets,
             metrics,
             health,
@@ -69,11 +78,12 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_line("consumer", &self.throttle, level, facility, message);
+        log_line(self.client, &self.throttle, level, facility, message);
     }
 
     fn stats(&self, statistics: Statistics) {
-        if statistics.brokers.values().any(|broker| broker.state == CONNECTED) {
+        let is_connected = || statistics.brokers.values().any(|broker| broker.state == CONNECTED);
+        if self.client == MEMBER && is_connected() {
             self.health.kafka_is_there();
         }
         for owned in self.offsets.snapshot() {
@@ -94,7 +104,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.metrics.kafka_error("consume");
-        log_error("consumer", &self.throttle, &error, reason);
+        log_error(self.client, &self.throttle, &error, reason);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The consumer group's member, as far as publish needs it: its offsets and its metadata.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -11,12 +11,15 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::answering_broker::AnsweringBroker;
 use super::context::Context;
 use crate::health::PodHealth;
-use crate::kafka::{CommitError, member_id_of, metadata_of, without_value};
+use crate::kafka::{CommitError, generation_of, member_id_of, metadata_of, reader_properties, without_value};
 use crate::metrics::Metrics;
 use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
 
 /// One look at what is committed, from the publishing thread.
 const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The group's member, as its log lines name it.
+pub(super) const MEMBER: &str = "consumer";
 
 pub(super) type Member = BaseConsumer<Context>;
 
@@ -33,11 +36,39 @@ impl std::fmt::Debug for Properties {
     }
 }
 
+/// The pod's consumers; they may be replaced by others with the same properties.
+pub(super) struct GroupClients {
+    clients: Mutex<(Arc<Member>, Option<Arc<Member>>)>,
+    offsets: Arc<Offsets>,
+    health: Arc<PodHealth>,
+    metrics: Metrics,
+}
+
+impl std::fmt::Debug for GroupClients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupClients").finish_non_exhaustive()
+    }
+}
+
+impl GroupClients {
+    pub fn member(&self) -> Arc<Member> {
+        self.lock().0.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Arc<Member>, Option<Arc<Member>>)> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn context(&self, client: &'static str) -> Context {
+        Context::new(client, self.offsets.clone(), self.health.clone(), self.metrics.clone())
+    }
+}
+
 /// Shared by the consuming and the publishing thread; librdkafka's handles are thread-safe.
 #[derive(Clone)]
 pub struct Group {
-    pub(super) member: Arc<Member>,
-    /// The member's, for a reader that stands in for it.
+    pub(super) clients: Arc<GroupClients>,
+    /// The member's; those of readers without a group are made of them.
     pub(super) properties: Properties,
     /// The cluster's id, once it is known.
     pub(super) cluster: Arc<OnceLock<String>>,
@@ -58,14 +89,47 @@ impl Group {
         health: Arc<PodHealth>,
         metrics: Metrics,
     ) -> KafkaResult<Group> {
-        let context = Context::new(offsets, health, metrics);
-        let member = properties.create_with_context(context).map_err(without_value)?;
+        let context = Context::new(MEMBER, Arc::clone(&offsets), Arc::clone(&health), metrics.clone());
+        let member: Member = properties.create_with_context(context).map_err(without_value)?;
+        let clients = Mutex::new((Arc::new(member), None));
         Ok(Group {
-            member: Arc::new(member),
+            clients: Arc::new(GroupClients { clients, offsets, health, metrics }),
             properties: Properties(Arc::new(properties.clone())),
             cluster: Arc::default(),
             answering: Arc::default(),
         })
+    }
+
+    /// The member that there is now.
+    pub(super) fn member(&self) -> Arc<Member> {
+        self.clients.member()
+    }
+
+    /// The consumer that reads the retry topic's partitions, which the group does not assign: no member of it.
+    pub(super) fn retry_reader(&self) -> KafkaResult<Arc<Member>> {
+        let mut clients = self.clients.lock();
+        if let Some(reader) = &clients.1 {
+            return Ok(Arc::clone(reader));
+        }
+        let mut properties = reader_properties(&self.properties.0);
+        if let Some(interval) = self.properties.0.get("statistics.interval.ms") {
+            properties.set("statistics.interval.ms", interval); // they tell where the partitions end
+        }
+        let context = self.clients.context("retry reader");
+        let reader: Member = properties.create_with_context(context).map_err(without_value)?;
+        let reader = Arc::new(reader);
+        clients.1 = Some(Arc::clone(&reader));
+        Ok(reader)
+    }
+
+    /// The same, if there is one yet.
+    pub(super) fn existing_retry_reader(&self) -> Option<Arc<Member>> {
+        self.clients.lock().1.clone()
+    }
+
+    /// What the group is called.
+    pub(super) fn name(&self) -> String {
+        self.properties.0.get("group.id").unwrap_or_default().to_owned()
     }
 
     /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms`.
@@ -73,14 +137,32 @@ impl Group {
         if commits.is_empty() {
             return Ok(());
         }
-        self.member.commit(&offsets_of(commits)?, CommitMode::Sync)?;
+        self.member().commit(&offsets_of(commits)?, CommitMode::Sync)?;
         Ok(())
     }
 
-    /// The member's identity for a transaction (KIP-447); `None` while it is no member of the group, since
-    /// the coordinator fences nothing for a commit without one.
-    pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        if member_id_of(&self.member).is_empty() { None } else { self.member.group_metadata() }
+    /// The member's identity for a transaction (KIP-447), and its generation; `None` while it is no member of the
+    /// group, since the coordinator fences nothing for a commit without one, and while the generation changes.
+    pub fn metadata(&self) -> Option<(ConsumerGroupMetadata, i32)> {
+        let member = self.member();
+        if member_id_of(&member).is_empty() {
+            return None;
+        }
+        let before = generation_of(&member)?;
+        let metadata = member.group_metadata()?;
+        (generation_of(&member) == Some(before)).then_some((metadata, before))
+    }
+
+    /// The member's id and generation; `None` while it is no member.
+    pub(super) fn membership(&self) -> Option<(String, i32)> {
+        let member = self.member();
+        let id = member_id_of(&member);
+        if id.is_empty() { None } else { Some((id, generation_of(&member)?)) }
+    }
+
+    /// The generation that a commit is made under now.
+    pub fn generation(&self) -> Option<i32> {
+        generation_of(&self.member())
     }
 
     /// Whether exactly this is what the group has committed for these partitions. Offsets of a transaction that is
@@ -106,7 +188,7 @@ impl Group {
         for at in partitions {
             asked.add_partition(&at.topic, at.partition);
         }
-        let replied = self.member.committed_offsets(asked, deadline)?;
+        let replied = self.member().committed_offsets(asked, deadline)?;
         let metadata = metadata_of(&replied);
         let mut committed = Vec::with_capacity(partitions.len());
         for (element, metadata) in replied.elements().into_iter().zip(metadata) {

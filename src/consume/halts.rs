@@ -98,7 +98,7 @@ impl Halts {
         for _ in 0..self.suspects.len() {
             let Some(at) = self.suspects.pop_front() else { return };
             let Some(state) = owned.iter().find(|state| state.at == at) else { continue };
-            match group.member.fetch_watermarks(&at.topic, at.partition, LOOK_AT_ONE) {
+            match group.member().fetch_watermarks(&at.topic, at.partition, LOOK_AT_ONE) {
                 Ok((first, end)) => {
                     if let Some(why) = out_of_range(state.low_water, state.position, first, end) {
                         self.halt(at, why, health);

@@ -1,5 +1,6 @@
 //! The polling thread.
 
+mod assignment;
 mod stand_in;
 mod trailing;
 
@@ -20,14 +21,17 @@ use trailing::Trailing;
 
 use super::arrived::Arrived;
 use super::early::{Early, RetryIntake, SLACK, Sifted};
-use super::group::Group;
+use super::following::Following;
+use super::group::{Group, Member};
 use super::halts::Halts;
-use super::rebalance::{Changed, Rebalances, list_of};
+use super::rebalance::Rebalances;
 use super::watch::Watch;
-use crate::dispatch::{Admission, Budget, Whereabouts};
+use crate::admission::{Admission, TaskBudget};
+use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
-use crate::insight::Partitions;
-use crate::metrics::{Metrics, Rebalanced};
+use crate::insight::PartitionBoard;
+use crate::kafka::uses_new_protocol;
+use crate::metrics::Metrics;
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
 
@@ -50,9 +54,9 @@ pub trait Downstream: Send {
     fn withdraw(&self) -> Vec<Origin>;
     /// Nothing more is taken in of these partitions until the records at these offsets are answered: whatever
     /// holds one up and can wait elsewhere is to wait there.
-    fn relieve(&self, stuck: &[(TopicPartition, i64)]);
+    fn unblock(&self, stuck: &[(TopicPartition, i64)]);
     /// Where the task of this record is; `None` where its answer is on its way to Kafka.
-    fn whereabouts(&self, origin: &Origin) -> Option<Whereabouts>;
+    fn task_status(&self, origin: &Origin) -> Option<TaskStatus>;
 }
 
 /// What the thread needs.
@@ -63,14 +67,14 @@ pub struct Consume {
     /// Where deferred tasks come from, besides.
     pub retry: Option<RetryIntake>,
     pub offsets: Arc<Offsets>,
-    pub budget: Budget,
+    pub budget: TaskBudget,
     /// A task held for longer is logged.
     pub slow_task: Duration,
     pub downstream: Box<dyn Downstream>,
     pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     /// Where the partitions are shown.
-    pub partitions: Partitions,
+    pub partitions: PartitionBoard,
 }
 
 impl std::fmt::Debug for Consume {
@@ -112,22 +116,23 @@ impl Handle {
 }
 
 impl Consume {
-    fn subscribe(&self) -> Result<(), KafkaError> {
-        let retry = self.retry.iter().map(|retry| &retry.topic);
+    /// To the input topic; and to the retry topic where the group is to spread that as well.
+    fn subscribe(&self, group_spreads_retries: bool) -> Result<(), KafkaError> {
+        let retry = self.retry.iter().filter(|_| group_spreads_retries).map(|retry| &retry.topic);
         let topics: Vec<&str> = self.topics.iter().chain(retry).map(String::as_str).collect();
-        self.group.member.subscribe(&topics)
+        self.group.member().subscribe(&topics)
     }
 
     /// Subscribes and starts the thread.
     pub fn spawn(self) -> Result<Handle, KafkaError> {
-        self.subscribe()?;
         let phase = Arc::new(AtomicU8::new(Phase::Run as u8));
         let (end, ended) = oneshot::channel();
-        let looked_at = phase.clone();
+        let seen_phase = phase.clone();
+        self.subscribe(uses_new_protocol(&self.group.properties.0))?;
         let thread = std::thread::Builder::new()
             .name("consume".into())
             .spawn(move || {
-                let result = Loop::new(self, looked_at).run();
+                let result = Loop::new(self, seen_phase).run();
                 let _ = end.send(result); // nobody listens after a second signal
             })
             .map_err(|error| {
@@ -155,11 +160,21 @@ struct Loop {
     watch: Watch,
     last_relief: Option<Instant>,
     topic_names: Vec<Arc<str>>,
+    /// This pod's share of the retry topic.
+    following: Following,
+    /// The group spreads the retry topic as well as the input topic.
+    group_spreads_retries: bool,
+    /// What was logged last of this pod's share.
+    share_told: Option<(bool, Option<String>)>,
 }
 
 impl Loop {
     fn new(parts: Consume, phase: Arc<AtomicU8>) -> Self {
         let watch = Watch::new(parts.slow_task, parts.partitions.clone());
+        // By the new protocol the coordinator spreads each topic by itself, with its range assignor.
+        let group_spreads_retries = uses_new_protocol(&parts.group.properties.0);
+        let retry = parts.retry.as_ref().filter(|_| !group_spreads_retries).map(|retry| &*retry.topic);
+        let following = Following::new(parts.topics.first().map_or("", String::as_str), retry);
         Loop {
             parts,
             phase,
@@ -175,6 +190,9 @@ impl Loop {
             watch,
             last_relief: None,
             topic_names: Vec::new(),
+            following,
+            group_spreads_retries,
+            share_told: None,
         }
     }
 
@@ -191,6 +209,7 @@ impl Loop {
             self.rejoin_after_standstill();
             self.look_at_topics();
             self.rebalance();
+            self.follow();
             self.take_in_due();
             self.pause_and_resume();
             self.stand_in();
@@ -200,40 +219,10 @@ impl Loop {
         };
         self.parts.health.set_joined(false);
         self.parts.health.consume.finish();
-        self.parts.group.member.context().set_closing();
+        self.parts.group.member().context().set_closing();
         // The last handle closes the consumer, which leaves the group; publish has dropped its own by now.
         drop((self.halts, self.stand_in, self.parts));
         result
-    }
-
-    /// Leaves the group and joins it anew where the process stood still: its leases are over, also where the
-    /// coordinator has not missed it.
-    fn rejoin_after_standstill(&mut self) {
-        if self.parts.offsets.take_standstill() && !self.is_at(Phase::Hold) {
-            tracing::warn!("after a standstill: leaving the group and joining it anew");
-            self.rejoin();
-        }
-    }
-
-    fn rejoin(&self) {
-        let member = &self.parts.group.member;
-        member.unsubscribe();
-        is_done("subscribe", &self.parts.subscribe());
-    }
-
-    /// Halts what has no valid offset any more. A topic that was made anew is assigned anew: with it the
-    /// brokers have forgotten the group's offsets, as a rule, and it begins at its earliest record.
-    fn look_at_topics(&mut self) {
-        let Consume { group, offsets, health, .. } = &self.parts;
-        self.halts.look_at_suspects(group, offsets, health);
-        let gone = self.halts.look_for_others(group, offsets);
-        for at in &gone {
-            offsets.halt(at);
-            self.early.forget(at);
-        }
-        if !gone.is_empty() && !self.is_at(Phase::Hold) {
-            self.rejoin();
-        }
     }
 
     /// Polls until a poll comes back empty or the burst is full; only a fatal error is returned.
@@ -242,10 +231,24 @@ impl Loop {
             std::thread::sleep(LOOK_FOR_ROOM);
             return Ok(());
         }
-        let wait = if self.rebalances.is_pending() { POLL_WHILE_REBALANCING } else { POLL };
-        let group = self.parts.group.clone();
+        let wait = if self.rebalances.is_pending() || self.following.is_pending() {
+            POLL_WHILE_REBALANCING
+        } else {
+            POLL
+        };
+        self.poll_from(&self.parts.group.member(), wait)?;
+        match self.parts.group.existing_retry_reader() {
+            Some(reader) => self.poll_from(&reader, Duration::ZERO),
+            None => Ok(()),
+        }
+    }
+
+    fn poll_from(&mut self, client: &Member, wait: Duration) -> Result<(), KafkaError> {
         for polled in 0..BURST {
-            match group.member.poll(if polled == 0 { wait } else { Duration::ZERO }) {
+            if self.parts.budget.is_full() {
+                break;
+            }
+            match client.poll(if polled == 0 { wait } else { Duration::ZERO }) {
                 None => break,
                 Some(Ok(message)) => {
                     if !self.take_in(&message) {
@@ -256,9 +259,6 @@ impl Loop {
                     return Err(KafkaError::MessageConsumptionFatal(code));
                 }
                 Some(Err(error)) => self.note(&error),
-            }
-            if self.parts.budget.is_full() {
-                break;
             }
         }
         Ok(())
@@ -307,70 +307,6 @@ impl Loop {
         }
     }
 
-    fn rebalance(&mut self) {
-        let now = Instant::now();
-        let Consume { group, offsets, downstream, metrics, .. } = &self.parts;
-        let mut changes = Vec::new();
-        while let Some(rebalance) = group.member.context().next_rebalance() {
-            self.parts.health.set_joined(true);
-            changes.push(self.rebalances.announce(rebalance, group, offsets, now));
-        }
-        changes.push(self.rebalances.step(group, offsets, now, || downstream.withdraw()));
-        for Changed { assigned, released, halted, lost } in changes {
-            for at in assigned.iter().chain(&released) {
-                self.paused.remove(at);
-                self.early.forget(at); // not begun: whoever reads the partition next reads it again
-            }
-            for at in &released {
-                self.halts.lift(at, &self.parts.health);
-                self.parts.metrics.forget_partition(&at.topic, at.partition);
-            }
-            metrics.rebalanced(Rebalanced::Assigned, assigned.len());
-            metrics.rebalanced(if lost { Rebalanced::Lost } else { Rebalanced::Revoked }, released.len());
-            for (at, why) in halted {
-                self.halts.halt(at, why, &self.parts.health);
-            }
-            if !released.is_empty() {
-                downstream.withdraw(); // frees their share of the budget
-            }
-        }
-    }
-
-    /// Pauses hold as long as their reason does: the pod's budget, the partition's span, its head that is not
-    /// due, a halt, the end.
-    fn pause_and_resume(&mut self) {
-        self.over_budget =
-            if self.over_budget { !self.parts.budget.has_room() } else { self.is_full_for_long() };
-        let budget = &self.parts.budget;
-        let all = self.over_budget || self.is_at(Phase::Hold);
-        let owned = self.parts.offsets.snapshot();
-        let (mut pause, mut resume) = (Vec::new(), Vec::new());
-        for state in &owned {
-            let is_held = self.halts.contains(&state.at) || self.early.holds(&state.at);
-            let wanted = all || state.is_full || is_held;
-            match (wanted, self.paused.contains(&state.at)) {
-                (true, false) => pause.push(state.at.clone()),
-                (false, true) => resume.push(state.at.clone()),
-                _ => {}
-            }
-        }
-        let member = &self.parts.group.member;
-        if !pause.is_empty() && is_done("pause", &member.pause(&list_of(&pause))) {
-            self.paused.extend(pause);
-        }
-        if !resume.is_empty() && is_done("resume", &member.resume(&list_of(&resume))) {
-            for at in &resume {
-                self.paused.remove(at);
-            }
-        }
-        self.parts.metrics.partitions(owned.len(), self.paused.len());
-        self.parts.metrics.held(budget.tasks(), budget.bytes());
-        self.relieve(&owned);
-        self.pass_over_ends(&owned);
-        let standing = (&self.paused, &self.halts);
-        self.watch.look(&owned, standing, &*self.parts.downstream, &self.parts.metrics);
-    }
-
     /// A pause costs what librdkafka has prefetched. A small budget is full again and again, and has room a moment
     /// later: so long, nothing is polled instead.
     fn is_full_for_long(&mut self) -> bool {
@@ -381,7 +317,7 @@ impl Loop {
         self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER
     }
 
-    fn relieve(&mut self, owned: &[PartitionState]) {
+    fn unblock(&mut self, owned: &[PartitionState]) {
         if self.last_relief.is_some_and(|last| last.elapsed() < RELIEF) {
             return;
         }
@@ -390,7 +326,7 @@ impl Loop {
         let stuck: Vec<_> = stuck.filter_map(|state| Some((state.at.clone(), state.low_water?))).collect();
         if !stuck.is_empty() {
             self.last_relief = Some(Instant::now());
-            self.parts.downstream.relieve(&stuck);
+            self.parts.downstream.unblock(&stuck);
         }
     }
 
@@ -412,7 +348,7 @@ impl Loop {
                     %error, "a topic is not there; waiting for it"
                 );
             }
-            _ => self.parts.group.member.context().log_error(error),
+            _ => self.parts.group.member().context().log_error(error),
         }
     }
 }

@@ -8,6 +8,8 @@ mod answering_broker;
 mod arrived;
 mod context;
 mod early;
+mod follow;
+mod following;
 mod group;
 mod halts;
 mod intake;

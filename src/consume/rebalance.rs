@@ -10,6 +10,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::context::Rebalance;
+use super::following::{Following, names};
 use super::group::Group;
 use super::halts;
 use crate::offsets::{Offsets, TopicPartition};
@@ -19,7 +20,7 @@ use crate::record::Origin;
 const REVOKE_DRAIN: Duration = Duration::from_secs(10);
 /// One request, for the topics' ids or for committed offsets; the group's heartbeats go on meanwhile, other
 /// partitions wait.
-const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
 const ASSIGN_RETRY: Duration = Duration::from_secs(1);
 
 /// Rebalances under way.
@@ -62,6 +63,7 @@ impl Rebalances {
         rebalance: Rebalance,
         group: &Group,
         offsets: &Offsets,
+        following: &mut Following,
         now: Instant,
     ) -> Changed {
         match rebalance {
@@ -70,13 +72,16 @@ impl Rebalances {
                 self.arriving = Some(Arriving { partitions, since: now, next_try: now });
                 Changed::default()
             }
-            Rebalance::Revoke { partitions, lost: true } => {
+            Rebalance::Revoke { mut partitions, lost: true } => {
+                partitions.extend(following.followers_of(None));
                 tracing::warn!(partitions = %names(&partitions), "partitions lost: their transfers are stopped");
                 self.arriving = None;
                 self.leaving = None;
-                Changed { lost: true, ..let_go(&partitions, group, offsets) }
+                Changed { lost: true, ..let_go(&partitions, group, offsets, following) }
             }
-            Rebalance::Revoke { partitions, lost: false } => {
+            Rebalance::Revoke { mut partitions, lost: false } => {
+                let followers = following.followers_of(Some(&partitions));
+                partitions.extend(followers);
                 tracing::info!(partitions = %names(&partitions), "partitions revoked: their transfers may finish");
                 offsets.start_revoke(&partitions);
                 self.leaving = Some(Leaving { partitions, since: now, deadline: now + REVOKE_DRAIN });
@@ -90,6 +95,7 @@ impl Rebalances {
         &mut self,
         group: &Group,
         offsets: &Offsets,
+        following: &mut Following,
         now: Instant,
         withdraw: impl FnOnce() -> Vec<Origin>,
     ) -> Changed {
@@ -102,7 +108,7 @@ impl Rebalances {
             if !drained {
                 tracing::warn!(partitions = %names(&leaving.partitions), "revoked with transfers in flight: stopped");
             }
-            let changed = let_go(&leaving.partitions, group, offsets);
+            let changed = let_go(&leaving.partitions, group, offsets, following);
             self.leaving = None;
             return changed;
         }
@@ -147,7 +153,7 @@ fn assign(
     if !partitions.is_empty() {
         let asked: HashSet<_> = partitions.iter().collect();
         if let Some(at) = partitions.first() {
-            group.answering.find(&group.member, &at.topic, COMMITTED_DEADLINE)?;
+            group.answering.find(&group.member(), &at.topic, COMMITTED_DEADLINE)?;
         }
         let (committed, ids) = group.committed_and_ids(partitions, COMMITTED_DEADLINE)?;
         group.learn_cluster();
@@ -164,15 +170,22 @@ fn assign(
             }
         }
     }
-    group.member.incremental_assign(&list)?;
+    let member = group.member();
+    member.incremental_assign(&list)?;
     // A pause made before a partition left would still hold.
-    group.member.resume(&list)?;
+    member.resume(&list)?;
     Ok(halted)
 }
 
-fn let_go(partitions: &[TopicPartition], group: &Group, offsets: &Offsets) -> Changed {
+fn let_go(
+    partitions: &[TopicPartition],
+    group: &Group,
+    offsets: &Offsets,
+    following: &mut Following,
+) -> Changed {
     offsets.release(partitions);
-    if let Err(error) = group.member.incremental_unassign(&list_of(partitions)) {
+    let assigned = following.let_go(partitions, group);
+    if let Err(error) = group.member().incremental_unassign(&list_of(&assigned)) {
         tracing::warn!(%error, "unassign");
     }
     Changed { released: partitions.to_vec(), ..Changed::default() }
@@ -184,10 +197,6 @@ pub(super) fn list_of<'a>(partitions: impl IntoIterator<Item = &'a TopicPartitio
         list.add_partition(&at.topic, at.partition);
     }
     list
-}
-
-fn names(partitions: &[TopicPartition]) -> String {
-    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// The shared name of a topic, so that 20,000 records do not hold 20,000 copies of it.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::halts::Halts;
 use super::intake::Downstream;
 use super::slow::{Slow, SlowTask};
-use crate::insight::{Partition, Partitions};
+use crate::insight::{AssignedPartition, PartitionBoard};
 use crate::metrics::Metrics;
 use crate::offsets::{PartitionState, TopicPartition};
 
@@ -20,12 +20,12 @@ const MADE_ANEW: &str = "its topic was deleted and made anew: the group is joine
 pub(super) struct Watch {
     slow: Slow,
     last: Option<Instant>,
-    board: Partitions,
+    board: PartitionBoard,
 }
 
 impl Watch {
     /// A task that is held for longer than `slow` is told of; `board` is where the partitions are shown.
-    pub fn new(slow: Duration, board: Partitions) -> Self {
+    pub fn new(slow: Duration, board: PartitionBoard) -> Self {
         Watch { slow: Slow::new(slow), last: None, board }
     }
 
@@ -57,10 +57,10 @@ impl Watch {
 }
 
 /// A partition, as it is shown to whoever looks.
-fn shown(state: &PartitionState, (paused, halts): (&HashSet<TopicPartition>, &Halts)) -> Partition {
+fn shown(state: &PartitionState, (paused, halts): (&HashSet<TopicPartition>, &Halts)) -> AssignedPartition {
     let lag = state.end.zip(state.low_water).map_or(0, |(end, low)| (end - low).max(0));
     let halted = halts.reason(&state.at).map(str::to_owned);
-    Partition {
+    AssignedPartition {
         topic: state.at.topic.to_string(),
         partition: state.at.partition,
         committed: state.committed,
@@ -77,11 +77,11 @@ fn shown(state: &PartitionState, (paused, halts): (&HashSet<TopicPartition>, &Ha
 fn tell(task: &SlowTask, downstream: &dyn Downstream) {
     let SlowTask { origin, held } = task;
     let held_seconds = held.as_secs();
-    if let Some(found) = downstream.whereabouts(origin) {
+    if let Some(found) = downstream.task_status(origin) {
         tracing::warn!(
             target: "ftp_pooler::task",
             task_id = found.task_id, %origin, connection = found.connection, attempts = found.attempts,
-            held_seconds, stage = found.waits_for.as_str(), waits_for = %found.waits_for,
+            held_seconds, stage = found.wait_reason.as_str(), waits_for = %found.wait_reason,
             "a task takes long"
         );
     } else {

@@ -8,7 +8,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 
 use super::answering_broker::AnsweringBroker;
-use super::group::{Committed, Group, Member, Properties};
+use super::group::{Committed, Group, GroupClients, Properties};
 use super::halts::of_another_topic;
 use crate::offsets::{TopicPartition, Witness};
 use crate::record::Origin;
@@ -20,7 +20,7 @@ impl Group {
     /// Asks which cluster this is, until it is known. Costs nothing where the client has heard of it.
     pub(super) fn learn_cluster(&self) {
         if self.cluster.get().is_none()
-            && let Some(id) = self.member.client().fetch_cluster_id(DEADLINE)
+            && let Some(id) = self.member().client().fetch_cluster_id(DEADLINE)
         {
             let _ = self.cluster.set(id); // another was first, with the same
         }
@@ -31,7 +31,7 @@ impl Group {
 /// waits for librdkafka to take leave.
 #[derive(Debug)]
 struct Spectator {
-    member: Weak<Member>,
+    clients: Weak<GroupClients>,
     properties: Properties,
     cluster: Arc<OnceLock<String>>,
     answering: Arc<AnsweringBroker>,
@@ -42,7 +42,7 @@ impl Group {
     #[must_use]
     pub fn witness(&self) -> Arc<dyn Witness> {
         Arc::new(Spectator {
-            member: Arc::downgrade(&self.member),
+            clients: Arc::downgrade(&self.clients),
             properties: self.properties.clone(),
             cluster: Arc::clone(&self.cluster),
             answering: Arc::clone(&self.answering),
@@ -59,7 +59,7 @@ impl Witness for Spectator {
         let partitions: BTreeSet<TopicPartition> = records.iter().map(partition_of).collect();
         let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
         let group = Group {
-            member: self.member.upgrade()?,
+            clients: self.clients.upgrade()?,
             properties: self.properties.clone(),
             cluster: Arc::clone(&self.cluster),
             answering: Arc::clone(&self.answering),

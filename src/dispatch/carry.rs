@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
-use crate::insight::Gauge;
+use crate::insight::ProgressGauge;
 use crate::task::Task;
 use crate::transfer::{Errand, Files, Kept, Neighbours, Progress, Row, Stopped, Transfer};
 
@@ -25,7 +25,7 @@ pub trait Carry<S>: Send + Sync + 'static {
         &self,
         session: &mut S,
         row: &mut Self::Row,
-        errand: (Errand<'_>, &Gauge),
+        errand: (Errand<'_>, &ProgressGauge),
         kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -66,7 +66,7 @@ impl Carry<Session> for Transfer {
         &self,
         session: &mut Session,
         row: &mut Row,
-        errand: (Errand<'_>, &Gauge),
+        errand: (Errand<'_>, &ProgressGauge),
         kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,

@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::queue::Entry;
+use super::queued_task::QueuedTask;
 use crate::outcome::Hop;
 
-/// What cannot go on within this time waits elsewhere: a retry with a longer backoff, a task whose server
-/// has been away for as long.
+/// A task that cannot continue within this time is deferred: its backoff is longer, or its server has been away for
+/// as long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// Tasks a second that a connection's backlog may send on while its server is well: enough to come to the
-/// tasks behind it, too few to keep the brokers busy with one backlog.
+/// Tasks a second that may be deferred from the backlogs of healthy connections: enough to reach the tasks behind
+/// them, too few to keep the brokers busy with a backlog.
 const SURPLUS_PER_SECOND: usize = 1_000;
 
 /// How tasks are deferred.
 #[derive(Clone, Debug)]
-pub struct Deferral {
+pub struct DeferralPolicy {
     pub group: Arc<str>,
-    /// One hop takes this long, whatever it is for: so the topic's order is the order of what is due.
+    /// One deferral takes this long, whatever its reason: so the topic's order is the order in which tasks are due.
     pub delay: Duration,
-    /// From its first hop on, a task is deferred for this long at most.
+    /// From its first deferral on, a task is deferred for this long at most.
     pub limit: Duration,
     /// Whether the retry topic can be used; until then tasks wait in the pod.
     pub is_possible: Arc<AtomicBool>,
@@ -30,7 +30,7 @@ pub struct Deferral {
 
 /// May a task be deferred now?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outlook {
+pub(super) enum DeferralDecision {
     Possible,
     /// It has been deferred for as long as it may be.
     Exhausted,
@@ -40,51 +40,54 @@ pub(super) enum Outlook {
 
 /// Why a task is deferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum DeferReason {
     /// Its server cannot be reached, or refuses more sessions.
     Unreachable,
-    /// Its next try is not due for long.
+    /// Its local connection's file system is full, read-only, frozen or missing.
+    LocalOutage,
+    /// Its next try is due later than [`PATIENCE`].
     Backoff,
     /// Its connection holds more than its share of the pod's tasks.
     Surplus,
-    /// Its partition's span is full, and this task holds up the others behind it.
-    InTheWay,
+    /// Its partition's span is full, and this task blocks those behind it.
+    Blocking,
 }
 
-impl Why {
+impl DeferReason {
     pub const fn as_str(self) -> &'static str {
         match self {
-            Why::Unreachable => "unreachable",
-            Why::Backoff => "backoff",
-            Why::Surplus => "surplus",
-            Why::InTheWay => "in_the_way",
+            DeferReason::Unreachable => "unreachable",
+            DeferReason::LocalOutage => "local_outage",
+            DeferReason::Backoff => "backoff",
+            DeferReason::Surplus => "surplus",
+            DeferReason::Blocking => "in_the_way",
         }
     }
 }
 
-impl Deferral {
-    pub(super) fn outlook(&self, entry: &Entry, wall: Timestamp) -> Outlook {
-        let options = &entry.job.task.options;
+impl DeferralPolicy {
+    pub(super) fn decide(&self, queued: &QueuedTask, wall: Timestamp) -> DeferralDecision {
+        let options = &queued.task.options;
         let next = later(wall, self.delay);
         let is_asked_for = options.defer && options.retry_count > 0;
         let is_in_time = options.deadline.is_none_or(|deadline| next <= deadline);
         if !is_asked_for || !is_in_time || !self.is_possible.load(Ordering::Relaxed) {
-            return Outlook::Never;
+            return DeferralDecision::Never;
         }
-        let since = entry.job.hop.as_ref().map_or(wall, |hop| hop.since);
-        if next > later(since, self.limit) { Outlook::Exhausted } else { Outlook::Possible }
+        let since = queued.hop.as_ref().map_or(wall, |hop| hop.since);
+        if next > later(since, self.limit) { DeferralDecision::Exhausted } else { DeferralDecision::Possible }
     }
 
-    pub(super) fn hop(&self, entry: &Entry, wall: Timestamp) -> Hop {
-        let (origin, origin_ms) = entry.job.record.first();
-        let begun = entry.begun.map(|_| wall.checked_sub(entry.elapsed()).unwrap_or(wall));
+    pub(super) fn hop(&self, queued: &QueuedTask, wall: Timestamp) -> Hop {
+        let (origin, origin_ms) = queued.record.first();
+        let begun = queued.begun.map(|_| wall.checked_sub(queued.elapsed()).unwrap_or(wall));
         Hop {
             group: Arc::clone(&self.group),
             not_before: later(wall, self.delay),
-            attempts: entry.tries.attempts,
+            attempts: queued.tries.attempts,
             origin,
             origin_ms,
-            since: entry.job.hop.as_ref().map_or(wall, |hop| hop.since),
+            since: queued.hop.as_ref().map_or(wall, |hop| hop.since),
             begun,
         }
     }
@@ -94,13 +97,13 @@ fn later(wall: Timestamp, time: Duration) -> Timestamp {
     wall.checked_add(time).unwrap_or(Timestamp::MAX)
 }
 
-/// What all healthy connections together may still send on now; filled up evenly.
+/// How many tasks all healthy connections together may still defer now; refilled evenly.
 #[derive(Debug, Default)]
-pub(super) struct Surplus {
+pub(super) struct OverflowLimiter {
     left: AtomicUsize,
 }
 
-impl Surplus {
+impl OverflowLimiter {
     /// To be called every `period`.
     pub fn refill(&self, period: Duration) {
         let share = SURPLUS_PER_SECOND as u128 * period.as_millis() / 1_000;
@@ -113,18 +116,18 @@ impl Surplus {
     }
 }
 
-/// A task's part in its connection's count, from queue to answer.
+/// Counts a task as one of its connection's, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Held(Arc<AtomicUsize>);
+pub(super) struct HeldGuard(Arc<AtomicUsize>);
 
-impl Held {
+impl HeldGuard {
     pub fn in_count(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
-        Held(Arc::clone(count))
+        HeldGuard(Arc::clone(count))
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

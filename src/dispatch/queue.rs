@@ -12,7 +12,7 @@ use super::order::Place;
 use super::retry::Tries;
 use super::whereabouts::{WaitsFor, Whereabouts};
 use crate::record::Origin;
-use crate::traces::Notes;
+use crate::traces::TaskNotes;
 use crate::transfer::{Errand, Files, Kept};
 
 /// A job on its way through the dispatcher.
@@ -30,7 +30,7 @@ pub(super) struct Entry {
     /// When its first try began, in this pod or in another.
     pub begun: Option<Instant>,
     /// Its tries, where traces are asked for.
-    pub notes: Notes,
+    pub notes: TaskNotes,
     /// Its part in its connection's count, once it is queued.
     pub held: Option<Held>,
     /// What its last try has left for the next one.
@@ -44,7 +44,7 @@ impl Entry {
         let begun = job.hop.as_ref().and_then(|hop| hop.begun);
         let ago = begun.map(|begun| Timestamp::now().duration_since(begun));
         let begun = ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now));
-        let (notes, kept) = (Notes::default(), Kept::default());
+        let (notes, kept) = (TaskNotes::default(), Kept::default());
         let (is_bound, held) = (false, None);
         Box::new(Entry { job, tries, place, files, is_bound, queued: now, begun, notes, held, kept })
     }

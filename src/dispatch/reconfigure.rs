@@ -1,185 +1,166 @@
-//! Connections that come, change and go while tasks wait and are in flight.
+//! Connections that are added, changed and removed while tasks wait and run.
 //!
-//! A change has the effect that a restart with the new configuration would have, but for what is in flight, which
-//! finishes as it began. A task that waits meets the new settings at its next try; only its local directory stays the
-//! same from its first try to its last, since what one has done is not to be found in another directory. One whose
-//! connection is no more is answered `unknown_connection`, as it would be if it came now: each once, wherever it waits.
+//! A change has the effect that a restart with the new configuration would have, except for running tasks, which finish
+//! as they began. A waiting task is tried with the new settings; only its local directory stays the same from its first
+//! try to its last, because what one try has done cannot be found in another directory. A task whose connection was
+//! removed is answered `unknown_connection`, as if it were submitted now: once, wherever it waits.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::carry::Carry;
-use super::line::Line;
-use super::order::Root;
-use super::queue::Entry;
-use super::{Dispatcher, Lines, Shared};
-use crate::failure::{Code, Failure};
+use super::connection_queue::ConnectionQueue;
+use super::destination_order::LocalRoot;
+use super::queued_task::QueuedTask;
+use super::{ConnectionQueues, Dispatcher, DispatcherInner};
 use crate::pool::SessionConnector;
 
-/// What the dispatcher needs to know of a change. The pool and the carrier know of what is new already, and not yet of
-/// what is removed.
+/// What the dispatcher needs to know about a change. The pool and the carrier know what is new already, and do not know
+/// yet what is removed.
 #[derive(Clone, Debug, Default)]
 pub struct Reconfiguration {
     /// FTP connections that are new.
     pub added: Vec<String>,
-    /// Those with other settings.
+    /// FTP connections with other settings.
     pub changed: Vec<String>,
-    /// Those that are no more.
+    /// FTP connections that were removed.
     pub removed: Vec<String>,
-    /// Local connections that are no more, or are others now: most lie elsewhere.
+    /// Local connections that were removed or changed, mostly their `base_path`.
     pub moved: BTreeSet<String>,
-    /// Where all local connections lie now.
+    /// The `base_path` of each local connection.
     pub roots: HashMap<String, PathBuf>,
 }
 
 impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
-    /// Takes the change over. Waits for nothing; no task comes in meanwhile.
+    /// Applies the change. Waits for nothing; no task is submitted meanwhile.
     pub fn reconfigure(&self, change: &Reconfiguration) {
         let shared = &self.shared;
         let _alone = shared.changing.write().unwrap_or_else(PoisonError::into_inner);
-        let mut lines = Lines::clone(&shared.lines());
+        let mut queues = ConnectionQueues::clone(&shared.queues());
         for name in &change.added {
             let name: Arc<str> = Arc::from(&**name);
             shared.metrics.introduce(&name);
-            lines.entry(Arc::clone(&name)).or_insert_with(|| Arc::new(Line::new(name))).renew();
+            queues.entry(Arc::clone(&name)).or_insert_with(|| Arc::new(ConnectionQueue::new(name))).reset();
         }
-        shared.replace_lines(lines);
-        let lines = shared.lines();
-        for line in change.changed.iter().filter_map(|name| lines.get(&**name)) {
-            line.renew();
+        shared.replace_queues(queues);
+        let queues = shared.queues();
+        for queue in change.changed.iter().filter_map(|name| queues.get(&**name)) {
+            queue.reset();
         }
-        for line in change.removed.iter().filter_map(|name| lines.get(&**name)) {
-            for entry in line.remove() {
-                shared.refuse(entry, None);
+        for queue in change.removed.iter().filter_map(|name| queues.get(&**name)) {
+            for queued in queue.remove() {
+                shared.finish_unknown(queued, None);
             }
         }
+        shared.local_breakers.reset(&change.moved);
         shared.order.move_roots(roots(&shared.carrier, change.roots.clone()));
-        shared.move_tasks(&lines, &change.moved);
-        for line in lines.values() {
-            shared.staff(line);
+        shared.move_tasks(&queues, &change.moved);
+        for queue in queues.values() {
+            shared.start_workers(queue);
         }
     }
 }
 
-impl<C: SessionConnector, T> Shared<C, T> {
-    /// The connections' lines as they are now; those that are removed stay until nothing of them is left.
-    pub(super) fn lines(&self) -> Arc<Lines> {
-        Arc::clone(&self.lines.read().unwrap_or_else(PoisonError::into_inner))
+impl<C: SessionConnector, T> DispatcherInner<C, T> {
+    /// The connections' queues as they are now; those of removed connections stay until their last worker has left.
+    pub(super) fn queues(&self) -> Arc<ConnectionQueues> {
+        Arc::clone(&self.queues.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace_lines(&self, lines: Lines) {
-        *self.lines.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(lines);
+    fn replace_queues(&self, queues: ConnectionQueues) {
+        *self.queues.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(queues);
     }
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
-    /// The task has its place now, or stands behind another. From here on every way out gives its place up.
-    pub(super) fn enter(self: &Arc<Self>, line: &Arc<Line>, entry: Box<Entry>) {
-        let Some(entry) = self.order.enter(entry) else { return };
-        match line.enqueue(entry) {
-            None => self.staff(line),
-            Some(entry) => self.refuse(entry, None),
-        }
-    }
-
-    /// The task's connection is no more: it is answered, and the next one with its destination begins.
-    pub(super) fn refuse(self: &Arc<Self>, entry: Box<Entry>, last: Option<&Failure>) {
-        let failure = unknown(&entry, last);
-        self.answer(entry, Err(failure));
-    }
-
-    /// Lines of connections that are no more go with their last lane; so do their series with their last session.
+impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
+    /// Removes the queues of removed connections whose last worker and session are gone, and their metrics.
     pub(super) fn forget_removed(&self) {
-        if !self.lines().values().any(|line| self.is_forgotten(line)) {
+        if !self.queues().values().any(|queue| self.is_forgotten(queue)) {
             return;
         }
         let _alone = self.changing.write().unwrap_or_else(PoisonError::into_inner);
-        let (over, left): (Lines, Lines) =
-            Lines::clone(&self.lines()).into_iter().partition(|(_, line)| self.is_forgotten(line));
-        self.replace_lines(left);
+        let queues = ConnectionQueues::clone(&self.queues()).into_iter();
+        let (over, left): (ConnectionQueues, ConnectionQueues) =
+            queues.partition(|(_, queue)| self.is_forgotten(queue));
+        self.replace_queues(left);
         for name in over.keys() {
             self.carrier.forget(name);
             self.metrics.forget_connection(name);
         }
     }
 
-    fn is_forgotten(&self, line: &Line) -> bool {
-        line.is_over() && !self.pool.is_known(&line.connection)
+    fn is_forgotten(&self, queue: &ConnectionQueue) -> bool {
+        queue.is_finished() && !self.pool.is_known(&queue.connection)
     }
 
-    /// Waiting tasks whose local connection has changed work in what it is now, but for those that were tried already.
-    /// Where that gives one another destination it gets its new place, in the topic's order with those that have this
-    /// place already. One whose local connection is no more is answered when it is tried.
-    fn move_tasks(self: &Arc<Self>, lines: &Lines, changed: &BTreeSet<String>) {
+    /// Waiting tasks whose local connection has changed get its new files, except those that were tried already. If that
+    /// gives a task another destination, it is queued for that, in the topic's order with the tasks that have the
+    /// same one. A task whose local connection was removed is answered when it is tried.
+    fn move_tasks(self: &Arc<Self>, queues: &ConnectionQueues, changed: &BTreeSet<String>) {
         if changed.is_empty() {
             return;
         }
-        let is_free = |entry: &Entry| changed.contains(&entry.job.task.local) && !entry.is_bound;
+        let is_free = |queued: &QueuedTask| changed.contains(&queued.task.local) && !queued.is_bound;
+        let new_key = |queued: &QueuedTask| self.order.key(&queued.record, &queued.task);
         // An upload's destination is the same wherever it comes from, and a download's may be.
-        let is_moved = |entry: &Entry| is_free(entry) && self.order.place(&entry.job) != entry.place;
-        let mut taken = self.take_out(lines, is_moved);
-        for entry in &mut taken {
-            entry.place = self.order.place(&entry.job);
+        let is_moved = |queued: &QueuedTask| is_free(queued) && new_key(queued) != queued.destination;
+        let mut taken = self.take_out(queues, is_moved);
+        for queued in &mut taken {
+            queued.destination = new_key(queued);
         }
-        let places: HashSet<_> = taken.iter().map(|entry| entry.place).collect();
-        taken.extend(self.take_out(lines, |entry| places.contains(&entry.place)));
-        let work_elsewhere = |entry: &mut Entry| {
-            if is_free(entry) {
-                entry.files = self.order.files(&entry.job.task);
+        let destinations: HashSet<_> = taken.iter().map(|queued| queued.destination).collect();
+        taken.extend(self.take_out(queues, |queued| destinations.contains(&queued.destination)));
+        let move_files = |queued: &mut QueuedTask| {
+            if is_free(queued) {
+                queued.files = self.order.files(&queued.task);
             }
         };
-        for entry in &mut taken {
-            work_elsewhere(entry);
+        for queued in &mut taken {
+            move_files(queued);
         }
-        self.order.for_each(work_elsewhere);
-        for line in lines.values() {
-            line.for_each_waiting(work_elsewhere);
+        self.order.for_each(move_files);
+        for queue in queues.values() {
+            queue.for_each_waiting(move_files);
         }
         taken.sort_by(|a, b| {
-            let [a, b] = [a, b].map(|entry| &entry.job.record.origin);
+            let [a, b] = [a, b].map(|queued| &queued.record.origin);
             (&a.topic, a.partition, a.offset).cmp(&(&b.topic, b.partition, b.offset))
         });
-        for entry in taken {
-            if let Some(line) = lines.get(&*entry.job.task.remote) {
-                self.enter(line, entry);
-            } else {
-                let failure = unknown(&entry, None);
-                self.hand_over(entry, Err(failure));
+        for queued in taken {
+            match queues.get(&*queued.task.remote) {
+                Some(queue) => self.enqueue(queue, queued),
+                None => self.finish_unknown(queued, None),
             }
         }
     }
 
-    /// Takes out the waiting tasks that `leave`, and gives up their places.
-    fn take_out(self: &Arc<Self>, lines: &Lines, leave: impl Fn(&Entry) -> bool) -> Vec<Box<Entry>> {
-        // Those behind others first: none of them takes over a place that is given up.
+    /// Takes out the waiting tasks that `leave`, and releases their destinations.
+    fn take_out(
+        self: &Arc<Self>,
+        queues: &ConnectionQueues,
+        leave: impl Fn(&QueuedTask) -> bool,
+    ) -> Vec<Box<QueuedTask>> {
+        // The tasks behind others first: none of them takes over a destination that is released.
         let mut taken = self.order.take_if(&leave);
-        let with_places: Vec<_> = lines.values().flat_map(|line| line.take_if(&leave)).collect();
-        for entry in &with_places {
-            self.give_up(entry.place);
+        let mut holders: Vec<_> = queues.values().flat_map(|queue| queue.take_if(&leave)).collect();
+        for queued in &mut holders {
+            queued.holds_destination = false;
+            self.release(queued.destination);
         }
-        taken.extend(with_places);
+        taken.extend(holders);
         taken
     }
 }
 
-/// What the carrier has at these `base_path`s: the dispatcher changes both in one step.
-pub(super) fn roots<S, T: Carry<S>>(carrier: &T, paths: HashMap<String, PathBuf>) -> HashMap<String, Root> {
+/// The carrier's files for these `base_path`s: the dispatcher changes both in one step.
+pub(super) fn roots<S, T: Carry<S>>(
+    carrier: &T,
+    paths: HashMap<String, PathBuf>,
+) -> HashMap<String, LocalRoot> {
     let root = |(name, path): (String, PathBuf)| {
         let files = carrier.files(&name);
-        (name, Root { path, files })
+        (name, LocalRoot { path, files })
     };
     paths.into_iter().map(root).collect()
-}
-
-/// The answer of a task whose connection is not there; `last` is what its last try came to.
-pub(super) fn unknown(entry: &Entry, last: Option<&Failure>) -> Failure {
-    let mut message = format!("no FTP connection is named {:?}", entry.job.task.remote);
-    if let Some(last) = last {
-        message = format!("{message} any more; the last try: {last}");
-    }
-    Failure {
-        ftp_code: last.and_then(|last| last.ftp_code),
-        ..Failure::new(Code::UnknownConnection, message)
-    }
 }

@@ -5,51 +5,36 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::deferral::Why;
-use super::queue::Entry;
-use crate::failure::{Code, Failure, TryError};
-use crate::insight::{Failed, Failures};
+use super::deferral::DeferReason;
+use super::queued_task::QueuedTask;
+use crate::failure::{Failure, TryError};
+use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
 use crate::outcome::{Completed, Hop};
 use crate::task::Operation;
-use crate::traces::{About, End, Traces};
-
-impl Entry {
-    /// Since its first try began; zero if none has.
-    pub(super) fn elapsed(&self) -> Duration {
-        self.begun.map(|begun| Instant::now().saturating_duration_since(begun)).unwrap_or_default()
-    }
-
-    /// The answer of a task whose next try, `wait` from now, would begin after its deadline.
-    pub(super) fn past_deadline_in(&self, wait: Duration, last: &Failure) -> Option<Failure> {
-        let next = Timestamp::now().checked_add(wait).unwrap_or(Timestamp::MAX);
-        let failure = self.past_deadline(next)?;
-        let message = format!("{}; the last error: {last}", failure.message);
-        Some(Failure { code: Code::DeadlineExceeded, message, ftp_code: last.ftp_code })
-    }
-}
+use crate::traces::{SpanEnd, TaskAttributes, Traces};
 
 /// The first try begins.
-pub(super) fn waited(metrics: &Metrics, entry: &Entry) {
-    let Some(recorded) = entry.job.record.timestamp_ms else { return };
+pub(super) fn waited(metrics: &Metrics, queued: &QueuedTask) {
+    let Some(recorded) = queued.record.timestamp_ms else { return };
     let waited = Timestamp::now().as_millisecond().saturating_sub(recorded);
     // A producer's clock may be ahead of ours.
-    metrics.waited(&entry.job.task.remote, Duration::from_millis(u64::try_from(waited).unwrap_or(0)));
+    metrics.waited(&queued.task.remote, Duration::from_millis(u64::try_from(waited).unwrap_or(0)));
 }
 
 /// The one line of a task, and its place among the last failures where it is one.
 pub(super) fn answered(
     metrics: &Metrics,
-    failures: &Failures,
-    entry: &Entry,
+    failures: &RecentFailures,
+    queued: &QueuedTask,
     verdict: &Result<Completed, Failure>,
 ) {
     if let Err(failure) = verdict {
-        failures.add(Failed::of(Timestamp::now(), &entry.job.task, entry.tries.attempts, failure));
+        failures.add(FailureEntry::of(Timestamp::now(), &queued.task, queued.tries.attempts, failure));
     }
-    let task = &entry.job.task;
+    let task = &queued.task;
     let operation = operation(task.operation);
-    let took = verdict.as_ref().map_or_else(|_| entry.elapsed(), |completed| completed.duration);
+    let took = verdict.as_ref().map_or_else(|_| queued.elapsed(), |completed| completed.duration);
     let code = verdict.as_ref().err().map(|failure| failure.code.as_str());
     metrics.answered(operation, &task.remote, code, took);
     tracing::info!(
@@ -59,7 +44,7 @@ pub(super) fn answered(
         connection = task.remote,
         bytes = verdict.as_ref().map_or(0, |completed| completed.bytes_transferred),
         duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        attempts = entry.tries.attempts,
+        attempts = queued.tries.attempts,
         code = code.unwrap_or("completed"),
         error = verdict.as_ref().err().map(|failure| failure.message.as_str()),
         "task answered"
@@ -67,14 +52,14 @@ pub(super) fn answered(
 }
 
 /// The task goes to the retry topic.
-pub(super) fn deferred(metrics: &Metrics, entry: &Entry, hop: &Hop, why: Why) {
-    let task = &entry.job.task;
+pub(super) fn deferred(metrics: &Metrics, queued: &QueuedTask, hop: &Hop, why: DeferReason) {
+    let task = &queued.task;
     metrics.deferred(&task.remote, why.as_str());
     tracing::debug!(
         target: "ftp_pooler::task",
         task_id = task.task_id,
         connection = task.remote,
-        attempts = entry.tries.attempts,
+        attempts = queued.tries.attempts,
         why = why.as_str(),
         not_before = %hop.not_before,
         since = %hop.since,
@@ -83,14 +68,14 @@ pub(super) fn deferred(metrics: &Metrics, entry: &Entry, hop: &Hop, why: Why) {
 }
 
 /// A try failed, and there will be another.
-pub(super) fn retried(metrics: &Metrics, entry: &Entry, error: &TryError, wait: Option<Duration>) {
-    let task = &entry.job.task;
+pub(super) fn retried(metrics: &Metrics, queued: &QueuedTask, error: &TryError, wait: Option<Duration>) {
+    let task = &queued.task;
     metrics.retried(&task.remote, error.failure.code.as_str());
     tracing::debug!(
         target: "ftp_pooler::task",
         task_id = task.task_id,
         connection = task.remote,
-        attempts = entry.tries.attempts,
+        attempts = queued.tries.attempts,
         code = error.failure.code.as_str(),
         error = error.failure.message,
         wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
@@ -99,25 +84,25 @@ pub(super) fn retried(metrics: &Metrics, entry: &Entry, error: &TryError, wait: 
 }
 
 /// The task has left this pod.
-pub(super) fn traced(traces: &Traces, entry: &mut Entry, end: End<'_>) {
-    let notes = std::mem::take(&mut entry.notes);
-    let task = &entry.job.task;
-    let about = About {
-        record: &entry.job.record,
+pub(super) fn traced(traces: &Traces, queued: &mut QueuedTask, end: SpanEnd<'_>) {
+    let notes = std::mem::take(&mut queued.notes);
+    let task = &queued.task;
+    let about = TaskAttributes {
+        record: &queued.record,
         task_id: &task.task_id,
         operation: operation(task.operation),
         connection: &task.remote,
-        attempts: entry.tries.attempts,
-        since: Instant::now().saturating_duration_since(entry.queued),
+        attempts: queued.tries.attempts,
+        since: Instant::now().saturating_duration_since(queued.queued_at),
     };
     traces.left(notes, &about, end);
 }
 
 /// How an answer ends a trace.
-pub(super) fn end(verdict: &Result<Completed, Failure>) -> End<'static> {
+pub(super) fn end(verdict: &Result<Completed, Failure>) -> SpanEnd<'static> {
     match verdict {
-        Ok(completed) => End::Completed { bytes: completed.bytes_transferred },
-        Err(failure) => End::Failed(failure.code.as_str()),
+        Ok(completed) => SpanEnd::Completed { bytes: completed.bytes_transferred },
+        Err(failure) => SpanEnd::Failed(failure.code.as_str()),
     }
 }
 

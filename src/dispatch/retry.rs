@@ -15,7 +15,7 @@ pub(super) const FREE_REFUSALS: u32 = 8;
 
 /// What becomes of a task after a try that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum RetryDecision {
     AtOnce,
     After(Duration),
     /// The error is the task's answer.
@@ -24,7 +24,7 @@ pub(super) enum Next {
 
 /// The tries at one task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tries {
+pub(super) struct TryCount {
     /// Tries begun, but for those that cost nothing.
     pub attempts: u32,
     /// Sessions that died under the task since its last try that counted.
@@ -33,47 +33,51 @@ pub(super) struct Tries {
     refusals: u32,
 }
 
-impl Tries {
+impl TryCount {
     pub fn new(attempts: u32) -> Self {
-        Tries { attempts, ..Tries::default() }
+        TryCount { attempts, ..TryCount::default() }
     }
 
     pub fn begin(&mut self) {
         self.attempts = self.attempts.saturating_add(1);
     }
 
-    /// Whether the try that [`Tries::begin`] began is the first one, those that cost nothing included.
+    /// Whether the try that [`TryCount::begin`] began is the first one, those that cost nothing included.
     pub fn is_first(&self) -> bool {
         self.attempts == 1 && self.fresh == 0 && self.refusals == 0
     }
 
-    /// The try that [`Tries::begin`] began counts for nothing.
+    /// The try that [`TryCount::begin`] began counts for nothing.
     pub fn take_back(&mut self) {
         self.attempts = self.attempts.saturating_sub(1);
     }
 
-    /// What to do after the try that [`Tries::begin`] began failed; `jitter` is from 0 to 1.
-    pub fn failed(&mut self, error: &TryError, retry_count: u32, jitter: f64) -> Next {
+    /// What to do after the try that [`TryCount::begin`] began failed; `jitter` is from 0 to 1.
+    pub fn failed(&mut self, error: &TryError, retry_count: u32, jitter: f64) -> RetryDecision {
         match error.remedy {
             // A wrong password tried again and again locks the account.
-            _ if error.failure.code == Code::AuthFailed => Next::Answer,
-            Remedy::GiveUp => Next::Answer,
+            _ if error.failure.code == Code::AuthFailed => RetryDecision::Answer,
+            Remedy::GiveUp => RetryDecision::Answer,
             Remedy::FreshSession if self.fresh < FREE_SESSIONS => {
                 self.fresh += 1;
                 self.take_back();
-                Next::AtOnce
+                RetryDecision::AtOnce
             }
             Remedy::LowerLimit if self.refusals < FREE_REFUSALS => {
                 self.refusals += 1;
                 self.take_back();
-                Next::After(backoff(self.refusals - 1, jitter))
+                RetryDecision::After(backoff(self.refusals - 1, jitter))
             }
-            Remedy::FreshSession | Remedy::LowerLimit | Remedy::Wait | Remedy::OpenBreaker => {
+            Remedy::FreshSession
+            | Remedy::LowerLimit
+            | Remedy::Wait
+            | Remedy::OpenBreaker
+            | Remedy::LocalOutage => {
                 self.fresh = 0;
                 if self.attempts > retry_count {
-                    return Next::Answer;
+                    return RetryDecision::Answer;
                 }
-                Next::After(backoff(self.attempts.saturating_sub(1), jitter))
+                RetryDecision::After(backoff(self.attempts.saturating_sub(1), jitter))
             }
         }
     }
@@ -99,17 +103,18 @@ mod tests {
             Remedy::LowerLimit,
             Remedy::Wait,
             Remedy::OpenBreaker,
+            Remedy::LocalOutage,
             Remedy::GiveUp,
         ])
     }
 
-    fn run(remedies: impl IntoIterator<Item = Remedy>, retry_count: u32) -> (Tries, Vec<Next>) {
-        let mut tries = Tries::default();
+    fn run(remedies: impl IntoIterator<Item = Remedy>, retry_count: u32) -> (TryCount, Vec<RetryDecision>) {
+        let mut tries = TryCount::default();
         let mut nexts = Vec::new();
         for remedy in remedies {
             tries.begin();
             nexts.push(tries.failed(&try_error(Code::Timeout, remedy), retry_count, 1.0));
-            if nexts.last() == Some(&Next::Answer) {
+            if nexts.last() == Some(&RetryDecision::Answer) {
                 break;
             }
         }
@@ -118,9 +123,9 @@ mod tests {
 
     #[test]
     fn a_task_is_tried_again_as_often_as_it_asks_for() {
-        let seconds = |n| Next::After(Duration::from_secs(n));
+        let seconds = |n| RetryDecision::After(Duration::from_secs(n));
         let (tries, nexts) = run([Remedy::Wait; 9], 3);
-        assert_eq!(nexts, [seconds(1), seconds(2), seconds(4), Next::Answer]);
+        assert_eq!(nexts, [seconds(1), seconds(2), seconds(4), RetryDecision::Answer]);
         assert_eq!(tries.attempts, 4);
         assert_eq!(run([Remedy::Wait; 9], 0).0.attempts, 1);
     }
@@ -128,7 +133,10 @@ mod tests {
     #[test]
     fn sessions_that_die_cost_nothing_three_times_in_a_row() {
         let (tries, nexts) = run([Remedy::FreshSession; 9], 0);
-        assert_eq!(nexts, [Next::AtOnce, Next::AtOnce, Next::AtOnce, Next::Answer]);
+        assert_eq!(
+            nexts,
+            [RetryDecision::AtOnce, RetryDecision::AtOnce, RetryDecision::AtOnce, RetryDecision::Answer]
+        );
         assert_eq!(tries.attempts, 1);
     }
 
@@ -141,10 +149,10 @@ mod tests {
 
     #[test]
     fn a_wrong_password_is_not_tried_again() {
-        let mut tries = Tries::default();
+        let mut tries = TryCount::default();
         tries.begin();
         let error = try_error(Code::AuthFailed, Remedy::OpenBreaker);
-        assert_eq!(tries.failed(&error, 100, 0.5), Next::Answer);
+        assert_eq!(tries.failed(&error, 100, 0.5), RetryDecision::Answer);
     }
 
     proptest! {
@@ -154,7 +162,7 @@ mod tests {
             retry_count in 0_u32..=100,
         ) {
             let (tries, nexts) = run(remedies, retry_count);
-            prop_assert_eq!(nexts.last(), Some(&Next::Answer));
+            prop_assert_eq!(nexts.last(), Some(&RetryDecision::Answer));
             prop_assert!((1..=retry_count + 1).contains(&tries.attempts));
         }
 

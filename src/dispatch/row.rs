@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use tokio::time::Instant;
-
-use super::Shared;
+use super::DispatcherInner;
 use super::carry::Carry;
-use super::line::Duty;
-use super::queue::Entry;
+use super::connection_queue::WorkerSlot;
+use super::queued_task::QueuedTask;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::pool::SessionConnector;
 use crate::transfer::{Errand, Neighbours, Stopped, Transferred};
@@ -18,11 +15,11 @@ pub(super) struct Row<R> {
     /// On the session itself.
     pub open: R,
     /// The task before: its last commands go out with those of the one that is carried.
-    pub due: Option<Box<Entry>>,
+    pub due: Option<Box<QueuedTask>>,
     /// What became of it.
     pub before: Option<Result<Transferred, Stopped>>,
     /// The task behind, whose try has begun.
-    pub next: Option<Box<Entry>>,
+    pub next: Option<Box<QueuedTask>>,
 }
 
 impl<R: Default> Default for Row<R> {
@@ -33,11 +30,11 @@ impl<R: Default> Default for Row<R> {
 
 /// What the carrier sees of the row.
 pub(super) struct Beside<'a, C: SessionConnector, T> {
-    pub shared: &'a Arc<Shared<C, T>>,
-    pub duty: &'a mut Duty,
+    pub shared: &'a Arc<DispatcherInner<C, T>>,
+    pub slot: &'a mut WorkerSlot,
     /// The task is tried for the first time, and the session need not be given up after it.
     pub may_go_on: bool,
-    pub next: &'a mut Option<Box<Entry>>,
+    pub next: &'a mut Option<Box<QueuedTask>>,
     pub before: &'a mut Option<Result<Transferred, Stopped>>,
 }
 
@@ -50,35 +47,14 @@ impl<C: SessionConnector, T: Carry<C::Session>> Neighbours for Beside<'_, C, T> 
         if !self.may_go_on || self.next.is_some() {
             return None;
         }
-        *self.next = self.shared.take_for(self.duty);
+        *self.next = self.shared.take(self.slot);
         // One that is tried again is carried by itself.
-        let entry = self.next.as_ref().filter(|entry| entry.tries.is_first())?;
-        Some(entry.errand())
+        let queued = self.next.as_ref().filter(|queued| queued.tries.is_first())?;
+        Some(queued.errand())
     }
 
     fn before_ended(&mut self, ended: Result<Transferred, Stopped>) {
         *self.before = Some(ended);
-    }
-}
-
-impl<C: SessionConnector, T: Carry<C::Session>> Shared<C, T> {
-    /// The line's next task whose answer is wanted and whose deadline is not over; its try begins.
-    pub(super) fn take_for(self: &Arc<Self>, duty: &mut Duty) -> Option<Box<Entry>> {
-        loop {
-            let mut entry = duty.take(Instant::now())?;
-            if !entry.job.record.lease.may_begin() {
-                duty.finish(&entry);
-                self.withdrawn(entry);
-                continue;
-            }
-            if let Some(failure) = entry.past_deadline(Timestamp::now()) {
-                duty.finish(&entry);
-                self.answer(entry, Err(failure));
-                continue;
-            }
-            self.begin(&mut entry);
-            return Some(entry);
-        }
     }
 }
 

@@ -14,7 +14,7 @@ pub const MAX_FAILURES: usize = 200;
 
 /// One failure, as it was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failed {
+pub struct FailureEntry {
     #[serde(serialize_with = "super::time::serialize")]
     pub at: Timestamp,
     /// None where the record has none, or none that could be read.
@@ -34,11 +34,11 @@ pub struct Failed {
     pub ftp_code: Option<u16>,
 }
 
-impl Failed {
+impl FailureEntry {
     /// Of a record that is no task.
     #[must_use]
     pub fn rejected(at: Timestamp, task_id: Option<&str>, attempts: u32, failure: &Failure) -> Self {
-        Failed {
+        FailureEntry {
             at,
             task_id: task_id.map(str::to_owned),
             connection: None,
@@ -55,12 +55,12 @@ impl Failed {
 
     #[must_use]
     pub fn of(at: Timestamp, task: &Task, attempts: u32, failure: &Failure) -> Self {
-        Failed {
+        FailureEntry {
             connection: Some(task.remote.clone()),
             operation: Some(operation_name(task.operation)),
             remote_path: Some(task.remote_path.clone()),
             local_path: Some(task.local_path.clone()),
-            ..Failed::rejected(at, Some(&task.task_id), attempts, failure)
+            ..FailureEntry::rejected(at, Some(&task.task_id), attempts, failure)
         }
     }
 }
@@ -74,12 +74,12 @@ pub(super) const fn operation_name(operation: Operation) -> &'static str {
 
 /// The last [`MAX_FAILURES`]; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Failures {
-    ring: Arc<Mutex<VecDeque<Failed>>>,
+pub struct RecentFailures {
+    ring: Arc<Mutex<VecDeque<FailureEntry>>>,
 }
 
-impl Failures {
-    pub fn add(&self, failed: Failed) {
+impl RecentFailures {
+    pub fn add(&self, failed: FailureEntry) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.len() >= MAX_FAILURES {
             ring.pop_back();
@@ -89,7 +89,7 @@ impl Failures {
 
     /// The newest first.
     #[must_use]
-    pub fn last(&self, limit: usize) -> Vec<Failed> {
+    pub fn last(&self, limit: usize) -> Vec<FailureEntry> {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.iter().take(limit).cloned().collect()
     }
@@ -102,10 +102,10 @@ mod tests {
 
     #[test]
     fn the_ring_keeps_the_last_ones() {
-        let failures = Failures::default();
+        let failures = RecentFailures::default();
         for number in 0..MAX_FAILURES + 7 {
             let failure = Failure::new(Code::InvalidTask, format!("failure {number}"));
-            failures.add(Failed::rejected(Timestamp::UNIX_EPOCH, None, 0, &failure));
+            failures.add(FailureEntry::rejected(Timestamp::UNIX_EPOCH, None, 0, &failure));
         }
         let last = failures.last(2);
         assert_eq!(

@@ -12,7 +12,7 @@ const RATE_OVER: Duration = Duration::from_secs(1);
 /// What a try does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Phase {
+pub enum TransferPhase {
     /// It waits for its login.
     Login,
     /// It has a session, and no byte has moved: names, sizes and hashes are asked for.
@@ -23,51 +23,51 @@ pub enum Phase {
     Finish,
 }
 
-impl Phase {
+impl TransferPhase {
     /// One word, from a closed list.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Phase::Login => "login",
-            Phase::Begin => "begin",
-            Phase::Transfer => "transfer",
-            Phase::Finish => "finish",
+            TransferPhase::Login => "login",
+            TransferPhase::Begin => "begin",
+            TransferPhase::Transfer => "transfer",
+            TransferPhase::Finish => "finish",
         }
     }
 
-    const fn of(number: u8) -> Phase {
+    const fn of(number: u8) -> TransferPhase {
         match number {
-            0 => Phase::Login,
-            1 => Phase::Begin,
-            2 => Phase::Transfer,
-            _ => Phase::Finish,
+            0 => TransferPhase::Login,
+            1 => TransferPhase::Begin,
+            2 => TransferPhase::Transfer,
+            _ => TransferPhase::Finish,
         }
     }
 }
 
 /// One try's gauge. No lock for the one that writes it.
 #[derive(Debug)]
-pub struct Gauge {
+pub struct ProgressGauge {
     phase: AtomicU8,
     /// Bytes that an earlier try has left.
     from: AtomicU64,
     bytes: AtomicU64,
     size: AtomicU64,
     /// What the last look saw, for the rate since then.
-    seen: Mutex<Option<Seen>>,
+    seen: Mutex<Option<GaugeReading>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct GaugeReading {
     at: Instant,
     bytes: u64,
     rate: f64,
 }
 
-impl Default for Gauge {
+impl Default for ProgressGauge {
     fn default() -> Self {
-        Gauge {
-            phase: AtomicU8::new(Phase::Login as u8),
+        ProgressGauge {
+            phase: AtomicU8::new(TransferPhase::Login as u8),
             from: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             size: AtomicU64::new(UNKNOWN),
@@ -76,8 +76,8 @@ impl Default for Gauge {
     }
 }
 
-impl Gauge {
-    pub fn enter(&self, phase: Phase) {
+impl ProgressGauge {
+    pub fn enter(&self, phase: TransferPhase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
@@ -86,7 +86,7 @@ impl Gauge {
         self.from.store(from, Ordering::Relaxed);
         self.bytes.store(from, Ordering::Relaxed);
         self.size.store(size.unwrap_or(UNKNOWN), Ordering::Relaxed);
-        self.enter(Phase::Transfer);
+        self.enter(TransferPhase::Transfer);
     }
 
     /// These have moved as well.
@@ -95,8 +95,8 @@ impl Gauge {
     }
 
     #[must_use]
-    pub fn phase(&self) -> Phase {
-        Phase::of(self.phase.load(Ordering::Relaxed))
+    pub fn phase(&self) -> TransferPhase {
+        TransferPhase::of(self.phase.load(Ordering::Relaxed))
     }
 
     /// Bytes of the file that are there, those of an earlier try included where it goes on from them.
@@ -117,15 +117,17 @@ impl Gauge {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = self.bytes();
         let (since, before) = match *seen {
-            Some(Seen { at, rate, .. }) if now.saturating_duration_since(at) < RATE_OVER => return rate,
-            Some(Seen { at, bytes, .. }) => (at, bytes),
+            Some(GaugeReading { at, rate, .. }) if now.saturating_duration_since(at) < RATE_OVER => {
+                return rate;
+            }
+            Some(GaugeReading { at, bytes, .. }) => (at, bytes),
             None => (began, self.from.load(Ordering::Relaxed)),
         };
         let over = now.saturating_duration_since(since).as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate to be looked at")]
         let moved = bytes.saturating_sub(before) as f64;
         let rate = if over > 0.0 { moved / over } else { 0.0 };
-        *seen = Some(Seen { at: now, bytes, rate });
+        *seen = Some(GaugeReading { at: now, bytes, rate });
         rate
     }
 }
@@ -136,9 +138,9 @@ mod tests {
 
     #[test]
     fn a_rate_is_that_since_the_last_look() {
-        let (gauge, began) = (Gauge::default(), Instant::now());
+        let (gauge, began) = (ProgressGauge::default(), Instant::now());
         let at = |seconds: f64| began + Duration::from_secs_f64(seconds);
-        assert_eq!(gauge.phase(), Phase::Login);
+        assert_eq!(gauge.phase(), TransferPhase::Login);
         gauge.begin(1_000, Some(9_000));
         gauge.add(2_000);
         let rates = |seconds: f64| format!("{:.0}", gauge.rate(began, at(seconds)));
@@ -147,13 +149,18 @@ mod tests {
         assert_eq!(rates(2.5), "1000", "too soon for another one");
         assert_eq!(rates(3.0), "3000");
         assert_eq!(rates(4.0), "0", "it stands still");
-        assert_eq!((gauge.bytes(), gauge.size(), gauge.phase()), (6_000, Some(9_000), Phase::Transfer));
+        assert_eq!(
+            (gauge.bytes(), gauge.size(), gauge.phase()),
+            (6_000, Some(9_000), TransferPhase::Transfer)
+        );
     }
 
     #[test]
     fn every_phase_is_read_as_it_was_written() {
-        let gauge = Gauge::default();
-        for phase in [Phase::Finish, Phase::Begin, Phase::Transfer, Phase::Login] {
+        let gauge = ProgressGauge::default();
+        for phase in
+            [TransferPhase::Finish, TransferPhase::Begin, TransferPhase::Transfer, TransferPhase::Login]
+        {
             gauge.enter(phase);
             assert_eq!(gauge.phase(), phase);
         }

@@ -6,19 +6,19 @@
 mod connections;
 mod failures;
 mod gauge;
-mod partitions;
+mod partition_board;
 mod time;
 mod transfers;
 
 use crate::config::LastReload;
 pub use connections::{ConnectionState, LastError, tls_name};
-pub use failures::{Failed, Failures, MAX_FAILURES};
-pub use gauge::{Gauge, Phase};
-pub use partitions::{Partition, Partitions};
-pub use transfers::{Longest, MAX_TRANSFERS, Query, Transfer, Transfers};
+pub use failures::{FailureEntry, MAX_FAILURES, RecentFailures};
+pub use gauge::{ProgressGauge, TransferPhase};
+pub use partition_board::{AssignedPartition, PartitionBoard};
+pub use transfers::{ActiveTransfer, LongestRunning, MAX_TRANSFERS, TransferList, TransferQuery};
 
 /// A pod, as the sidecar asks about it. Each call looks at what holds now, and is cheap enough for once a second.
-pub trait Insight: Send + Sync {
+pub trait PodInsight: Send + Sync {
     /// The pod's name.
     fn pod(&self) -> &str;
 
@@ -29,13 +29,13 @@ pub trait Insight: Send + Sync {
     fn connections(&self) -> Vec<ConnectionState>;
 
     /// The tasks in flight, those first that have been so for the longest.
-    fn transfers(&self, query: &Query) -> Transfers;
+    fn transfers(&self, query: &TransferQuery) -> TransferList;
 
     /// The last failures, the newest first.
-    fn failures(&self, limit: usize) -> Vec<Failed>;
+    fn failures(&self, limit: usize) -> Vec<FailureEntry>;
 
     /// The partitions that are this pod's, by topic and number.
-    fn partitions(&self) -> Vec<Partition>;
+    fn partitions(&self) -> Vec<AssignedPartition>;
 
     /// The configuration that holds now, without its secrets, as YAML.
     fn config(&self) -> String;

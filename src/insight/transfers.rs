@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::failures::operation_name;
-use super::gauge::Gauge;
+use super::gauge::ProgressGauge;
 use crate::task::Task;
 
 /// More are not shown at once.
@@ -14,7 +14,7 @@ pub const MAX_TRANSFERS: usize = 1_000;
 
 /// Which transfers are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query {
+pub struct TransferQuery {
     /// [`MAX_TRANSFERS`] at most.
     pub limit: usize,
     /// So many of those that take longest are left out.
@@ -25,15 +25,15 @@ pub struct Query {
 
 /// Some of the tasks in flight.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Transfers {
+pub struct TransferList {
     /// All that there are, of the connection that was asked for.
     pub total: usize,
-    pub transfers: Vec<Transfer>,
+    pub transfers: Vec<ActiveTransfer>,
 }
 
 /// One task in flight.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Transfer {
+pub struct ActiveTransfer {
     pub task_id: String,
     pub connection: String,
     /// `download` or `upload`.
@@ -42,7 +42,7 @@ pub struct Transfer {
     pub local_path: String,
     /// Which try this is, from 1.
     pub attempt: u32,
-    /// What it does: see [`super::Phase`].
+    /// What it does: see [`super::TransferPhase`].
     pub phase: &'static str,
     /// When this try began.
     #[serde(serialize_with = "super::time::serialize")]
@@ -52,17 +52,17 @@ pub struct Transfer {
     pub bytes_per_second: f64,
 }
 
-impl Transfer {
+impl ActiveTransfer {
     /// The task, its try's number, when that began, by the wall and by the process's clock, and its gauge.
     #[must_use]
     pub fn new(
         task: &Task,
         attempt: u32,
         (since, began): (Timestamp, std::time::Instant),
-        gauge: &Gauge,
+        gauge: &ProgressGauge,
         now: std::time::Instant,
     ) -> Self {
-        Transfer {
+        ActiveTransfer {
             task_id: task.task_id.clone(),
             connection: task.remote.clone(),
             operation: operation_name(task.operation),
@@ -81,42 +81,42 @@ impl Transfer {
 /// Keeps the oldest of all that it is shown, and counts them: `K` is when they began.
 /// So many thousands are looked at without one of them being copied for nothing.
 #[derive(Debug)]
-pub struct Longest<K, T> {
+pub struct LongestRunning<K, T> {
     room: usize,
     total: usize,
-    kept: BinaryHeap<(K, usize, Kept<T>)>,
+    kept: BinaryHeap<(K, usize, HeapEntry<T>)>,
 }
 
 /// Takes no part in the order.
 #[derive(Debug)]
-struct Kept<T>(T);
+struct HeapEntry<T>(T);
 
-impl<T> PartialEq for Kept<T> {
+impl<T> PartialEq for HeapEntry<T> {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl<T> Eq for Kept<T> {}
+impl<T> Eq for HeapEntry<T> {}
 
-impl<T> PartialOrd for Kept<T> {
+impl<T> PartialOrd for HeapEntry<T> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> Ord for Kept<T> {
+impl<T> Ord for HeapEntry<T> {
     fn cmp(&self, _: &Self) -> std::cmp::Ordering {
         std::cmp::Ordering::Equal
     }
 }
 
-impl<K: Ord + Copy, T> Longest<K, T> {
+impl<K: Ord + Copy, T> LongestRunning<K, T> {
     /// Keeps as many as `query` needs.
     #[must_use]
-    pub fn new(query: &Query) -> Self {
+    pub fn new(query: &TransferQuery) -> Self {
         let room = query.offset.saturating_add(query.limit);
-        Longest { room, total: 0, kept: BinaryHeap::new() }
+        LongestRunning { room, total: 0, kept: BinaryHeap::new() }
     }
 
     /// `item` is asked for only where it is among the oldest so far.
@@ -128,14 +128,14 @@ impl<K: Ord + Copy, T> Longest<K, T> {
                 _ => return,
             }
         }
-        self.kept.push((since, self.total, Kept(item())));
+        self.kept.push((since, self.total, HeapEntry(item())));
     }
 
     /// How many were seen, and those that `query` asks for, the oldest first.
     #[must_use]
-    pub fn of(self, query: &Query) -> (usize, Vec<T>) {
+    pub fn of(self, query: &TransferQuery) -> (usize, Vec<T>) {
         let sorted = self.kept.into_sorted_vec();
-        (self.total, sorted.into_iter().skip(query.offset).map(|(_, _, Kept(item))| item).collect())
+        (self.total, sorted.into_iter().skip(query.offset).map(|(_, _, HeapEntry(item))| item).collect())
     }
 }
 
@@ -145,9 +145,9 @@ mod tests {
 
     #[test]
     fn the_oldest_are_kept_and_all_are_counted() {
-        let query = |limit, offset| Query { limit, offset, connection: None };
-        let of = |query: &Query| {
-            let mut longest = Longest::new(query);
+        let query = |limit, offset| TransferQuery { limit, offset, connection: None };
+        let of = |query: &TransferQuery| {
+            let mut longest = LongestRunning::new(query);
             for number in 0..1_000_u32 {
                 longest.see(number * 7 % 1_000, || number * 7 % 1_000);
             }

@@ -20,6 +20,23 @@ pub(crate) fn member_id_of<C: ConsumerContext>(member: &BaseConsumer<C>) -> Stri
     }
 }
 
+/// The generation under which this consumer is a member of its group (of the new protocol, KIP-848, its member's
+/// epoch); `None` while it is none. rdkafka does not offer it.
+#[allow(unsafe_code)]
+pub(crate) fn generation_of<C: ConsumerContext>(member: &BaseConsumer<C>) -> Option<i32> {
+    // SAFETY: the client is alive; the metadata returned are ours, read before they are freed, and freed once.
+    let generation = unsafe {
+        let metadata = rdkafka::bindings::rd_kafka_consumer_group_metadata(member.client().native_ptr());
+        if metadata.is_null() {
+            return None;
+        }
+        let generation = rdkafka::bindings::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        rdkafka::bindings::rd_kafka_consumer_group_metadata_destroy(metadata);
+        generation
+    };
+    (generation >= 0).then_some(generation)
+}
+
 /// Each element's metadata. `TopicPartitionListElem::metadata` panics where it is no UTF-8, and any client
 /// may have committed for this group before.
 #[allow(unsafe_code)]

@@ -39,10 +39,10 @@ pub use group_description::{GroupDescription, GroupMember, GroupQuery};
 pub(crate) use headers::{headers_of, to_headers};
 pub use log_throttle::LogThrottle;
 pub(crate) use logging::{log_error, log_line};
-pub(crate) use member::{member_id_of, metadata_of};
+pub(crate) use member::{generation_of, member_id_of, metadata_of};
 pub use properties::{
     client_properties, consumer_properties, property_problem, reader_properties, suspension_limit,
-    without_value,
+    uses_new_protocol, without_value,
 };
 pub use retry_topic::{Unprepared, prepare_retry_topic, retry_topic_settings};
 pub(crate) use topic_ids::{TopicIdQuery, TopicIds};

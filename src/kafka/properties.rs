@@ -112,18 +112,29 @@ pub fn consumer_properties(kafka: &KafkaConfig, pod: &str) -> ClientConfig {
     for (key, value) in FIXED {
         client.set(*key, *value);
     }
-    if client.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
+    if uses_new_protocol(&client) {
         // KIP-848: the coordinator assigns, and owns the session's timeout.
         client.remove("partition.assignment.strategy").remove("session.timeout.ms");
+        if client.get("group.remote.assignor").is_none() {
+            // Spreads each topic by itself; its default, `uniform`, spreads the sum of all topics' partitions.
+            client.set("group.remote.assignor", "range");
+        }
     }
     client
+}
+
+/// Whether a member of the group has its partitions from the coordinator (KIP-848), not from another member.
+pub fn uses_new_protocol(member: &ClientConfig) -> bool {
+    member.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
 }
 
 /// The same for a reader that is no member of the group. It keeps the group's name, without which librdkafka assigns
 /// nothing; who does not subscribe does not join.
 pub fn reader_properties(members: &ClientConfig) -> ClientConfig {
     let mut client = members.clone();
-    for of_members in ["group.instance.id", "group.protocol", "statistics.interval.ms"] {
+    for of_members in
+        ["group.instance.id", "group.protocol", "group.remote.assignor", "statistics.interval.ms"]
+    {
         client.remove(of_members);
     }
     client

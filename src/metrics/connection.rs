@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use super::snapshot::{Totals, sum};
-use super::{Series, forget};
+use super::snapshot::{ConnectionTotals, sum};
+use super::{PodSeries, forget};
 
 /// The label under which names are counted that are no connection's.
 pub const UNKNOWN_CONNECTION: &str = "(unknown)";
@@ -16,7 +16,7 @@ const MAX_OPEN_SET: usize = 1_000;
 
 /// Why a session was closed (label `reason`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
+pub enum CloseReason {
     Idle,
     Aged,
     MadeRoom,
@@ -26,90 +26,53 @@ pub enum Closed {
     Shutdown,
 }
 
-impl Closed {
+impl CloseReason {
     /// The value of the label `reason`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Closed::Idle => "idle",
-            Closed::Aged => "aged",
-            Closed::MadeRoom => "made_room",
-            Closed::InDoubt => "in_doubt",
-            Closed::Dead => "dead",
-            Closed::Replaced => "replaced",
-            Closed::Shutdown => "shutdown",
-        }
-    }
-}
-
-/// A connection's circuit breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
-    Closed,
-    /// One probe is due, or under way.
-    HalfOpen,
-    Open,
-}
-
-impl BreakerState {
-    /// The gauge's value.
-    pub(super) const fn value(self) -> i64 {
-        match self {
-            BreakerState::Closed => 0,
-            BreakerState::HalfOpen => 1,
-            BreakerState::Open => 2,
-        }
-    }
-
-    /// `closed`, `half-open` or `open`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            BreakerState::Closed => "closed",
-            BreakerState::HalfOpen => "half-open",
-            BreakerState::Open => "open",
-        }
-    }
-
-    /// The gauge's value, in words.
-    pub(super) const fn name_of(value: i64) -> &'static str {
-        match value {
-            0 => BreakerState::Closed.as_str(),
-            1 => BreakerState::HalfOpen.as_str(),
-            _ => BreakerState::Open.as_str(),
+            CloseReason::Idle => "idle",
+            CloseReason::Aged => "aged",
+            CloseReason::MadeRoom => "made_room",
+            CloseReason::InDoubt => "in_doubt",
+            CloseReason::Dead => "dead",
+            CloseReason::Replaced => "replaced",
+            CloseReason::Shutdown => "shutdown",
         }
     }
 }
 
 /// All connections' series by name.
-pub(super) struct Connections {
-    known: RwLock<Known>,
+pub(super) struct ConnectionSeriesMap {
+    known: RwLock<SeriesSlots>,
     /// New names that may still be added by their first use.
     open: usize,
 }
 
 #[derive(Default)]
-struct Known {
-    by_name: HashMap<String, Arc<Connection>>,
+struct SeriesSlots {
+    by_name: HashMap<String, Arc<ConnectionSeries>>,
     /// What those that are no more had done.
-    retired: Totals,
+    retired: ConnectionTotals,
 }
 
-impl Connections {
-    /// Names are added by [`Connections::introduce`] only.
+impl ConnectionSeriesMap {
+    /// Names are added by [`ConnectionSeriesMap::introduce`] only.
     pub(super) fn closed() -> Self {
-        Connections { known: RwLock::default(), open: 0 }
+        ConnectionSeriesMap { known: RwLock::default(), open: 0 }
     }
 
     /// Names are added by their first use, up to [`MAX_OPEN_SET`].
     pub(super) fn open() -> Self {
-        Connections { known: RwLock::default(), open: MAX_OPEN_SET }
+        ConnectionSeriesMap { known: RwLock::default(), open: MAX_OPEN_SET }
     }
 
-    pub(super) fn introduce(&self, name: &str, series: &Series) -> Arc<Connection> {
+    pub(super) fn introduce(&self, name: &str, series: &PodSeries) -> Arc<ConnectionSeries> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let connection =
-            known.by_name.entry(name.to_owned()).or_insert_with(|| Arc::new(Connection::new(name, series)));
+        let connection = known
+            .by_name
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(ConnectionSeries::new(name, series)));
         Arc::clone(connection)
     }
 
@@ -117,7 +80,7 @@ impl Connections {
     ///
     /// All under one lock: neither is it counted twice in between, nor does one of the same name that comes back find
     /// the old counters.
-    pub(super) fn forget(&self, name: &str, series: &Series) {
+    pub(super) fn forget(&self, name: &str, series: &PodSeries) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = known.by_name.remove(name) {
             known.retired += connection.totals();
@@ -126,7 +89,7 @@ impl Connections {
     }
 
     /// The connection's series, or those of [`UNKNOWN_CONNECTION`].
-    pub(super) fn get(&self, name: &str, series: &Series) -> Arc<Connection> {
+    pub(super) fn get(&self, name: &str, series: &PodSeries) -> Arc<ConnectionSeries> {
         let (found, known) = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             (known.by_name.get(name).map(Arc::clone), known.by_name.len())
@@ -139,7 +102,7 @@ impl Connections {
     }
 
     /// All of them, by name, and what those that are no more had done.
-    pub(super) fn sorted(&self) -> (Vec<Arc<Connection>>, Totals) {
+    pub(super) fn sorted(&self) -> (Vec<Arc<ConnectionSeries>>, ConnectionTotals) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = known.by_name.values().map(Arc::clone).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -148,35 +111,35 @@ impl Connections {
 }
 
 /// One connection's series.
-pub(super) struct Connection {
+pub(super) struct ConnectionSeries {
     pub(super) name: String,
-    pub(super) download: Direction,
-    pub(super) upload: Direction,
+    pub(super) download: DirectionSeries,
+    pub(super) upload: DirectionSeries,
     /// Failures of records whose operation could not be read.
     pub(super) invalid: IntCounter,
     pub(super) wait: Histogram,
-    pub(super) sessions: Sessions,
-    pub(super) tasks: Tasks,
+    pub(super) sessions: SessionSeries,
+    pub(super) tasks: TaskSeries,
     pub(super) breaker: IntGauge,
 }
 
-impl Connection {
-    fn new(name: &str, series: &Series) -> Self {
-        Connection {
+impl ConnectionSeries {
+    fn new(name: &str, series: &PodSeries) -> Self {
+        ConnectionSeries {
             name: name.to_owned(),
-            download: Direction::new("download", name, series),
-            upload: Direction::new("upload", name, series),
+            download: DirectionSeries::new("download", name, series),
+            upload: DirectionSeries::new("upload", name, series),
             invalid: series.answered.with_label_values(&["invalid", name, "failed"]),
             wait: series.wait.with_label_values(&[name]),
-            sessions: Sessions::new(name, series),
-            tasks: Tasks::new(name, series),
+            sessions: SessionSeries::new(name, series),
+            tasks: TaskSeries::new(name, series),
             breaker: series.breaker.with_label_values(&[name]),
         }
     }
 
-    pub(super) fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> ConnectionTotals {
         let (download, upload) = (&self.download, &self.upload);
-        Totals {
+        ConnectionTotals {
             completed: sum([&download.completed, &upload.completed].map(IntCounter::get)),
             failed: sum([&download.failed, &upload.failed, &self.invalid].map(IntCounter::get)),
             downloaded_bytes: download.bytes.get(),
@@ -186,7 +149,7 @@ impl Connection {
     }
 
     /// Null where the operation is neither `download` nor `upload`.
-    pub(super) fn direction(&self, operation: &str) -> Option<&Direction> {
+    pub(super) fn direction(&self, operation: &str) -> Option<&DirectionSeries> {
         match operation {
             "download" => Some(&self.download),
             "upload" => Some(&self.upload),
@@ -196,16 +159,16 @@ impl Connection {
 }
 
 /// What a connection did one way.
-pub(super) struct Direction {
+pub(super) struct DirectionSeries {
     pub(super) completed: IntCounter,
     pub(super) failed: IntCounter,
     pub(super) duration: Histogram,
     pub(super) bytes: IntCounter,
 }
 
-impl Direction {
-    fn new(operation: &str, name: &str, series: &Series) -> Self {
-        Direction {
+impl DirectionSeries {
+    fn new(operation: &str, name: &str, series: &PodSeries) -> Self {
+        DirectionSeries {
             completed: series.answered.with_label_values(&[operation, name, "completed"]),
             failed: series.answered.with_label_values(&[operation, name, "failed"]),
             duration: series.duration.with_label_values(&[operation, name]),
@@ -214,7 +177,7 @@ impl Direction {
     }
 }
 
-pub(super) struct Sessions {
+pub(super) struct SessionSeries {
     pub(super) idle: IntGauge,
     pub(super) busy: IntGauge,
     pub(super) connecting: IntGauge,
@@ -222,10 +185,10 @@ pub(super) struct Sessions {
     pub(super) opened: IntCounter,
 }
 
-impl Sessions {
-    fn new(name: &str, series: &Series) -> Self {
+impl SessionSeries {
+    fn new(name: &str, series: &PodSeries) -> Self {
         let state = |state| series.sessions.with_label_values(&[name, state]);
-        Sessions {
+        SessionSeries {
             idle: state("idle"),
             busy: state("busy"),
             connecting: state("connecting"),
@@ -235,15 +198,15 @@ impl Sessions {
     }
 }
 
-pub(super) struct Tasks {
+pub(super) struct TaskSeries {
     pub(super) waiting: IntGauge,
     pub(super) delayed: IntGauge,
     pub(super) in_flight: IntGauge,
 }
 
-impl Tasks {
-    fn new(name: &str, series: &Series) -> Self {
+impl TaskSeries {
+    fn new(name: &str, series: &PodSeries) -> Self {
         let state = |state| series.tasks.with_label_values(&[name, state]);
-        Tasks { waiting: state("waiting"), delayed: state("delayed"), in_flight: state("in_flight") }
+        TaskSeries { waiting: state("waiting"), delayed: state("delayed"), in_flight: state("in_flight") }
     }
 }

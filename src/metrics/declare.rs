@@ -7,7 +7,7 @@ use prometheus::{
 };
 
 /// A kind of metric that can be made of a declaration.
-pub(super) trait Declare: Collector + Clone + 'static {
+pub(super) trait DeclareMetric: Collector + Clone + 'static {
     fn declare(opts: Opts, labels: &[&str], buckets: &[f64]) -> Result<Self>;
 
     /// Makes the metric and registers it; an error where name, labels or buckets are no good.
@@ -26,7 +26,7 @@ pub(super) trait Declare: Collector + Clone + 'static {
 
 macro_rules! declare_kinds {
     ($($kind:ident: |$opts:ident, $labels:ident, $buckets:ident| $make:expr;)+) => {$(
-        impl Declare for $kind {
+        impl DeclareMetric for $kind {
             fn declare($opts: Opts, $labels: &[&str], $buckets: &[f64]) -> Result<Self> {
                 $make
             }
@@ -54,14 +54,14 @@ macro_rules! declare_metrics {
         $(#[doc = $help:literal])+
         $field:ident: $kind:ident = $name:literal, [$($label:literal),*] $(, $buckets:expr)?;
     )+) => {
-        struct Series {
+        struct PodSeries {
             $($(#[doc = $help])+ $field: $kind,)+
         }
 
-        impl Series {
+        impl PodSeries {
             fn register(registry: &prometheus::Registry) -> prometheus::Result<Self> {
-                Ok(Series {$(
-                    $field: <$kind as $crate::metrics::declare::Declare>::register(
+                Ok(PodSeries {$(
+                    $field: <$kind as $crate::metrics::declare::DeclareMetric>::register(
                         registry,
                         $name,
                         concat!($($help),+),

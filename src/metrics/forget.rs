@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 
-use super::Series;
+use super::PodSeries;
 
 /// Ends a connection's series, whatever their other labels.
-pub(super) fn connection(series: &Series, name: &str) {
+pub(super) fn connection(series: &PodSeries, name: &str) {
     for counters in [&series.answered, &series.failures, &series.bytes, &series.retries, &series.deferred] {
         forget(counters, name);
     }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::Connection;
-use super::{BreakerState, Closed, Metrics};
+use super::connection::ConnectionSeries;
+use super::{CloseReason, Metrics};
+use crate::breaker::BreakerState;
 use crate::config::ReloadResult;
 use crate::failure::Code;
 
 /// What a rebalance does to a partition (label `event`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rebalanced {
+pub enum RebalanceEvent {
     Assigned,
     /// Its transfers may finish.
     Revoked,
@@ -18,14 +19,15 @@ pub enum Rebalanced {
     Lost,
 }
 
-impl Rebalanced {
-    pub(super) const ALL: [Rebalanced; 3] = [Rebalanced::Assigned, Rebalanced::Revoked, Rebalanced::Lost];
+impl RebalanceEvent {
+    pub(super) const ALL: [RebalanceEvent; 3] =
+        [RebalanceEvent::Assigned, RebalanceEvent::Revoked, RebalanceEvent::Lost];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Rebalanced::Assigned => "assigned",
-            Rebalanced::Revoked => "revoked",
-            Rebalanced::Lost => "lost",
+            RebalanceEvent::Assigned => "assigned",
+            RebalanceEvent::Revoked => "revoked",
+            RebalanceEvent::Lost => "lost",
         }
     }
 }
@@ -81,7 +83,7 @@ impl Metrics {
         self.connection(connection).sessions.opened.inc();
     }
 
-    pub fn session_closed(&self, connection: &str, reason: Closed) {
+    pub fn session_closed(&self, connection: &str, reason: CloseReason) {
         let connection = self.connection(connection);
         let labels = [connection.name.as_str(), reason.as_str()];
         self.inner.series.sessions_closed.with_label_values(&labels).inc();
@@ -141,7 +143,7 @@ impl Metrics {
     }
 
     /// Partitions came or went.
-    pub fn rebalanced(&self, event: Rebalanced, partitions: usize) {
+    pub fn rebalanced(&self, event: RebalanceEvent, partitions: usize) {
         let partitions = u64::try_from(partitions).unwrap_or(u64::MAX);
         self.inner.series.rebalanced.with_label_values(&[event.as_str()]).inc_by(partitions);
     }
@@ -206,7 +208,7 @@ impl Metrics {
         self.inner.series.ready.set(ready.into());
     }
 
-    fn connection(&self, name: &str) -> Arc<Connection> {
+    fn connection(&self, name: &str) -> Arc<ConnectionSeries> {
         self.inner.connections.get(name, &self.inner.series)
     }
 }

@@ -7,11 +7,12 @@ use prometheus::core::Collector;
 use serde::Serialize;
 
 use super::Metrics;
-use super::connection::{BreakerState, Connection};
+use super::connection::ConnectionSeries;
+use crate::breaker::BreakerState;
 
 /// The pod's figures now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Snapshot {
+pub struct MetricsSnapshot {
     /// Seconds since the epoch.
     pub started_at: i64,
     pub held_tasks: u64,
@@ -21,10 +22,10 @@ pub struct Snapshot {
     /// Over the assigned partitions; not negative.
     pub lag_records: u64,
     pub committed_answers: u64,
-    pub tasks: TaskCounts,
-    pub sessions: SessionCounts,
+    pub tasks: TaskSnapshot,
+    pub sessions: SessionSnapshot,
     /// Those of connections that are no more included.
-    pub totals: Totals,
+    pub totals: ConnectionTotals,
     /// By name.
     pub connections: Vec<ConnectionSnapshot>,
 }
@@ -34,14 +35,14 @@ pub struct ConnectionSnapshot {
     pub name: String,
     /// `closed`, `half-open` or `open`.
     pub breaker: &'static str,
-    pub tasks: TaskCounts,
-    pub sessions: SessionCounts,
-    pub totals: Totals,
+    pub tasks: TaskSnapshot,
+    pub sessions: SessionSnapshot,
+    pub totals: ConnectionTotals,
 }
 
 /// Tasks now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct TaskCounts {
+pub struct TaskSnapshot {
     pub waiting: u64,
     pub delayed: u64,
     pub in_flight: u64,
@@ -49,7 +50,7 @@ pub struct TaskCounts {
 
 /// Sessions now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SessionCounts {
+pub struct SessionSnapshot {
     pub idle: u64,
     pub busy: u64,
     pub connecting: u64,
@@ -57,7 +58,7 @@ pub struct SessionCounts {
 
 /// Since the process began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
+pub struct ConnectionTotals {
     pub completed: u64,
     pub failed: u64,
     pub downloaded_bytes: u64,
@@ -68,11 +69,11 @@ pub struct Totals {
 impl Metrics {
     /// The figures now. Each is read by itself: two of them may be a moment apart.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> MetricsSnapshot {
         let series = &self.inner.series;
         let (connections, retired) = self.inner.connections.sorted();
         let connections: Vec<_> = connections.iter().map(|connection| connection.snapshot()).collect();
-        Snapshot {
+        MetricsSnapshot {
             started_at: self.inner.process.started_at(),
             held_tasks: now(&series.held_tasks),
             held_bytes: now(&series.held_bytes),
@@ -101,17 +102,17 @@ impl Metrics {
     }
 }
 
-impl Connection {
+impl ConnectionSeries {
     fn snapshot(&self) -> ConnectionSnapshot {
         ConnectionSnapshot {
             name: self.name.clone(),
             breaker: BreakerState::name_of(self.breaker.get()),
-            tasks: TaskCounts {
+            tasks: TaskSnapshot {
                 waiting: now(&self.tasks.waiting),
                 delayed: now(&self.tasks.delayed),
                 in_flight: now(&self.tasks.in_flight),
             },
-            sessions: SessionCounts {
+            sessions: SessionSnapshot {
                 idle: now(&self.sessions.idle),
                 busy: now(&self.sessions.busy),
                 connecting: now(&self.sessions.connecting),
@@ -132,7 +133,7 @@ pub(super) fn sum<T: Default + AddAssign>(parts: impl IntoIterator<Item = T>) ->
     })
 }
 
-impl AddAssign for TaskCounts {
+impl AddAssign for TaskSnapshot {
     fn add_assign(&mut self, other: Self) {
         self.waiting += other.waiting;
         self.delayed += other.delayed;
@@ -140,7 +141,7 @@ impl AddAssign for TaskCounts {
     }
 }
 
-impl AddAssign for SessionCounts {
+impl AddAssign for SessionSnapshot {
     fn add_assign(&mut self, other: Self) {
         self.idle += other.idle;
         self.busy += other.busy;
@@ -148,7 +149,7 @@ impl AddAssign for SessionCounts {
     }
 }
 
-impl AddAssign for Totals {
+impl AddAssign for ConnectionTotals {
     fn add_assign(&mut self, other: Self) {
         self.completed += other.completed;
         self.failed += other.failed;

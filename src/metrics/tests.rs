@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
+use crate::breaker::BreakerState;
 use crate::failure::Code;
 
 /// Metrics with every event told once.
@@ -16,7 +17,7 @@ fn told() -> Metrics {
     metrics.sessions("far", 1, 2, 3);
     metrics.session_limit("far", 4);
     metrics.session_opened("far");
-    metrics.session_closed("far", Closed::InDoubt);
+    metrics.session_closed("far", CloseReason::InDoubt);
     metrics.tasks("far", 4, 5, 6);
     metrics.held(15, 4_096);
     metrics.waited("far", Duration::from_secs(7));
@@ -29,7 +30,7 @@ fn told() -> Metrics {
     metrics.fenced();
     metrics.span("ftp-tasks", 3, 17);
     metrics.oldest(Duration::from_millis(2_500));
-    metrics.rebalanced(Rebalanced::Lost, 2);
+    metrics.rebalanced(RebalanceEvent::Lost, 2);
     metrics.halted(1);
     metrics.breaker("far", BreakerState::Open);
     metrics.deferred("far", "unreachable");
@@ -83,11 +84,11 @@ fn every_declared_metric_is_scraped_with_help_and_type() {
     let text = told().encode();
     let families = families(&text);
     let scraped: BTreeSet<_> = families.keys().map(String::as_str).collect();
-    let declared: BTreeSet<_> = Series::NAMES.iter().chain(ProcessMetrics::NAMES).copied().collect();
+    let declared: BTreeSet<_> = PodSeries::NAMES.iter().chain(ProcessMetrics::NAMES).copied().collect();
     assert_eq!(scraped, declared);
     assert_eq!(
         declared.len(),
-        Series::NAMES.len() + ProcessMetrics::NAMES.len(),
+        PodSeries::NAMES.len() + ProcessMetrics::NAMES.len(),
         "no name is declared twice"
     );
     for (name, family) in &families {
@@ -243,10 +244,15 @@ fn the_snapshot_sums_the_connections() {
     let snapshot = told().snapshot();
     let names: Vec<_> = snapshot.connections.iter().map(|connection| connection.name.as_str()).collect();
     assert_eq!(names, ["(unknown)", "far", "near"]);
-    assert_eq!(snapshot.tasks, TaskCounts { waiting: 4, delayed: 5, in_flight: 6 });
-    assert_eq!(snapshot.sessions, SessionCounts { idle: 1, busy: 2, connecting: 3 });
-    let totals =
-        Totals { completed: 1, failed: 2, downloaded_bytes: 1_000, uploaded_bytes: 24, sessions_opened: 1 };
+    assert_eq!(snapshot.tasks, TaskSnapshot { waiting: 4, delayed: 5, in_flight: 6 });
+    assert_eq!(snapshot.sessions, SessionSnapshot { idle: 1, busy: 2, connecting: 3 });
+    let totals = ConnectionTotals {
+        completed: 1,
+        failed: 2,
+        downloaded_bytes: 1_000,
+        uploaded_bytes: 24,
+        sessions_opened: 1,
+    };
     assert_eq!(snapshot.totals, totals);
     assert_eq!(snapshot.lag_records, 42);
     assert_eq!((snapshot.held_tasks, snapshot.held_bytes), (15, 4_096));

@@ -18,7 +18,7 @@ pub use done_map::{DoneMap, MapError};
 pub use lease::Lease;
 pub use ledger::{Intake, Ledger};
 pub use note::{Note, TopicId};
-pub use partitions::{Offsets, PartitionCommit, PartitionState, TopicPartition};
+pub use partitions::{Offsets, Ownership, PartitionCommit, PartitionState, TopicPartition};
 pub use pulse::keep_beating;
 pub use witness::Witness;
 

@@ -31,6 +31,15 @@ impl fmt::Display for TopicPartition {
     }
 }
 
+/// Why a partition is this pod's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// The group has assigned it.
+    Assigned,
+    /// It follows a partition of another topic, and the group does not know of it: see [`Offsets::follow`].
+    Following,
+}
+
 /// What is committed for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionCommit {
@@ -48,6 +57,7 @@ struct Owned {
     ledger: Ledger,
     /// Of the topic as it was when the partition was assigned.
     topic_id: Option<TopicId>,
+    ownership: Ownership,
     /// Nothing is taken in, answered or committed until the partition is assigned anew.
     halted: bool,
     /// Being handed over: what is in flight may finish, nothing new begins.
@@ -105,6 +115,18 @@ impl Owned {
 struct State {
     epoch: u64,
     owned: HashMap<TopicPartition, Owned>,
+    /// The group's generation for which it is known that nobody else has the partitions that follow.
+    verified: Option<i32>,
+    /// The generation under which the present batch will be committed.
+    committing: Option<i32>,
+}
+
+impl State {
+    /// False where a commit for this partition would be fenced by nobody, though another pod may have it by now.
+    fn may_commit(&self, owned: &Owned) -> bool {
+        owned.ownership == Ownership::Assigned
+            || (self.verified.is_some() && self.verified == self.committing)
+    }
 }
 
 /// All owned partitions' ledgers, behind one lock that is never held across I/O.
@@ -144,8 +166,41 @@ impl Offsets {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The partition is ours from now on, of the topic with this id. `committed` is what its last owner left.
+    /// The group has assigned the partition, of the topic with this id. `committed` is what its last owner left.
     pub fn assign(&self, at: TopicPartition, topic_id: Option<TopicId>, committed: Option<(i64, DoneMap)>) {
+        self.insert(at, topic_id, committed, Ownership::Assigned);
+    }
+
+    /// The same for a partition that follows one which the group has assigned: the group's coordinator does not
+    /// know of it. It is committed only under a generation that was [verified](Offsets::verify).
+    pub fn follow(&self, at: TopicPartition, topic_id: Option<TopicId>, committed: Option<(i64, DoneMap)>) {
+        self.insert(at, topic_id, committed, Ownership::Following);
+    }
+
+    /// Under this generation of the group nobody else has the partitions that follow; `None` where that is unknown.
+    pub fn verify(&self, generation: Option<i32>) {
+        self.lock().verified = generation;
+    }
+
+    /// The next batch will be committed under this generation, and fenced by the coordinator where it is over.
+    pub fn set_committing(&self, generation: Option<i32>) {
+        self.lock().committing = generation;
+    }
+
+    /// False where an outcome has to wait: its partition follows another one, and it is not known yet whether it does
+    /// so in the generation under which the next batch will be committed.
+    pub fn may_commit(&self, origin: &Origin) -> bool {
+        let state = self.lock();
+        state.owned.get(&TopicPartition::of(origin)).is_none_or(|owned| state.may_commit(owned))
+    }
+
+    fn insert(
+        &self,
+        at: TopicPartition,
+        topic_id: Option<TopicId>,
+        committed: Option<(i64, DoneMap)>,
+        ownership: Ownership,
+    ) {
         let mut state = self.lock();
         state.epoch += 1;
         let lease = Lease::with_pulse(state.epoch, self.pulse.clone());
@@ -157,6 +212,7 @@ impl Offsets {
             lease,
             ledger,
             topic_id,
+            ownership,
             halted: false,
             revoking: false,
             committed,
@@ -227,8 +283,8 @@ impl Offsets {
     }
 
     /// What would be committed if `answered` were done, for each partition where that differs from what is
-    /// committed already; `None` if a partition of theirs is not ours any more. Changes nothing: see
-    /// [`Offsets::settle`].
+    /// committed already; `None` if a partition of theirs is not ours any more, or may not be committed now. Changes
+    /// nothing: see [`Offsets::settle`].
     pub fn propose<'a>(
         &self,
         answered: impl IntoIterator<Item = (&'a Origin, &'a Lease)>,
@@ -240,14 +296,15 @@ impl Offsets {
         }
         let state = self.lock();
         let is_ours = |(at, answered): (&TopicPartition, &Vec<(i64, u64)>)| {
-            let epoch = state.owned.get(at).map(|owned| owned.lease.epoch());
+            let committable = state.owned.get(at).filter(|owned| state.may_commit(owned));
+            let epoch = committable.map(|owned| owned.lease.epoch());
             answered.iter().all(|(_, of_answer)| Some(*of_answer) == epoch)
         };
         if !by_partition.iter().all(is_ours) {
             return None;
         }
         let mut commits = Vec::new();
-        for (at, owned) in &state.owned {
+        for (at, owned) in state.owned.iter().filter(|(_, owned)| state.may_commit(owned)) {
             let answered = by_partition.get(at).map_or(&[][..], Vec::as_slice);
             commits.extend(owned.proposal(at, answered));
         }
@@ -341,6 +398,7 @@ impl Offsets {
             unanswered: owned.ledger.in_flight(),
             oldest: owned.taken_in.front().copied(),
             topic_id: owned.topic_id,
+            ownership: owned.ownership,
             is_halted: owned.halted,
         };
         state.owned.iter().map(describe).collect()
@@ -368,6 +426,7 @@ pub struct PartitionState {
     pub oldest: Option<(i64, Instant)>,
     /// Of the topic as it was when the partition was assigned; `None` where the brokers have no ids.
     pub topic_id: Option<TopicId>,
+    pub ownership: Ownership,
     /// As [`Offsets::halt`] says.
     pub is_halted: bool,
 }

@@ -17,6 +17,7 @@ pub use facts::{Became, Facts};
 pub use hop::{Hop, remove_own};
 pub use original::MAX_EMBEDDED_DEPTH;
 
+use crate::admission::Admission;
 use crate::failure::Failure;
 use crate::record::{Header, Record};
 
@@ -58,4 +59,12 @@ pub struct Outcome {
     pub attempts: u32,
     pub at: Timestamp,
     pub verdict: Verdict,
+}
+
+/// An outcome on its way to publication. The admission goes with it, so that a task counts as held until its answer is
+/// committed.
+#[derive(Debug)]
+pub struct AdmittedOutcome {
+    pub outcome: Outcome,
+    pub admission: Admission,
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::metrics::Closed;
+use crate::metrics::CloseReason;
 use account::ConnectionAccount;
 
 /// How long a worker keeps a session while another connection has none and the pod is full.
@@ -45,7 +45,7 @@ pub(super) enum AccountingAction {
     /// The waiter may connect; the session counts until [`SessionAccounting::session_closed`].
     MayConnect { waiter: WaiterId, connection: Arc<str>, session: SessionId },
     /// The session was idle and must be closed.
-    Close { connection: Arc<str>, session: SessionId, reason: Closed },
+    Close { connection: Arc<str>, session: SessionId, reason: CloseReason },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ enum SessionState {
 
 /// Open sessions of a connection by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct SessionCounts {
+pub(super) struct SessionsByState {
     pub idle: usize,
     pub busy: usize,
     pub connecting: usize,
@@ -131,19 +131,19 @@ impl SessionAccounting {
     }
 
     /// A session in use becomes idle; or, if a reason is returned, must be closed.
-    pub fn make_idle(&mut self, session: SessionId, now: Instant) -> Option<Closed> {
+    pub fn make_idle(&mut self, session: SessionId, now: Instant) -> Option<CloseReason> {
         let Some((name, SessionState::Busy)) = self.sessions.get(&session) else {
-            return Some(Closed::InDoubt);
+            return Some(CloseReason::InDoubt);
         };
         let name = Arc::clone(name);
         if self.closed {
-            return Some(Closed::Shutdown);
+            return Some(CloseReason::Shutdown);
         }
         if self.is_outdated(&name, session) {
-            return Some(Closed::Replaced);
+            return Some(CloseReason::Replaced);
         }
         if self.is_over_limit(&name) {
-            return Some(Closed::MadeRoom);
+            return Some(CloseReason::MadeRoom);
         }
         self.transition(session, SessionState::Busy, SessionState::Idle);
         if let Some(account) = self.connections.get_mut(&name) {
@@ -174,13 +174,13 @@ impl SessionAccounting {
     /// Whether the holder must give its session up, `held` after it got it, and why: a waiter of another
     /// connection would have fewer sessions, or its own connection is over its limit or has been reconfigured. If
     /// so, the session counts as closing already, so that no two holders make room for one waiter.
-    pub fn must_yield(&mut self, session: SessionId, held: Duration) -> Option<Closed> {
+    pub fn must_yield(&mut self, session: SessionId, held: Duration) -> Option<CloseReason> {
         let Some((name, SessionState::Busy)) = self.sessions.get(&session) else { return None };
         let name = Arc::clone(name);
         let reason = if self.is_outdated(&name, session) {
-            Closed::Replaced
+            CloseReason::Replaced
         } else if self.is_over_limit(&name) || self.must_yield_to_waiter(&name, held) {
-            Closed::MadeRoom
+            CloseReason::MadeRoom
         } else {
             return None;
         };
@@ -193,7 +193,7 @@ impl SessionAccounting {
         for session in
             self.connections.values().flat_map(|account| account.expired(now, timeout)).collect::<Vec<_>>()
         {
-            self.evict(session, Closed::Idle);
+            self.evict(session, CloseReason::Idle);
         }
     }
 
@@ -210,7 +210,7 @@ impl SessionAccounting {
         self.connections.iter().map(|(name, account)| (&**name, account.limit))
     }
 
-    pub fn counts(&self, connection: &str) -> SessionCounts {
+    pub fn counts(&self, connection: &str) -> SessionsByState {
         self.connections.get(connection).map(ConnectionAccount::counts).unwrap_or_default()
     }
 
@@ -229,7 +229,7 @@ impl SessionAccounting {
         let idle: Vec<_> =
             self.connections.values().flat_map(|account| account.idle.iter().map(|(id, _)| *id)).collect();
         for session in idle {
-            self.evict(session, Closed::Shutdown);
+            self.evict(session, CloseReason::Shutdown);
         }
     }
 
@@ -288,7 +288,7 @@ impl SessionAccounting {
         let wanted: usize = self.connections.values().map(ConnectionAccount::admissible).sum();
         while self.closing < wanted {
             let Some(session) = self.longest_idle() else { return };
-            self.evict(session, Closed::MadeRoom);
+            self.evict(session, CloseReason::MadeRoom);
         }
     }
 
@@ -300,7 +300,7 @@ impl SessionAccounting {
         self.connections.values().filter_map(oldest).min().map(|(_, session)| session)
     }
 
-    fn evict(&mut self, session: SessionId, reason: Closed) {
+    fn evict(&mut self, session: SessionId, reason: CloseReason) {
         let Some((name, _)) = self.sessions.get(&session) else { return };
         let connection = Arc::clone(name);
         if self.transition(session, SessionState::Idle, SessionState::Closing) {

@@ -11,7 +11,7 @@ use super::accounting::SessionAccounting;
 use super::connector::SessionConnector;
 use super::manager::{PooledSession, SessionManager};
 use super::shared_accounting::SharedAccounting;
-use crate::metrics::Closed;
+use crate::metrics::CloseReason;
 
 /// A logged-in session in use by one worker. When dropped, it returns to its pool if it is sound and wanted;
 /// otherwise it is closed, and counts until its socket is closed.
@@ -20,7 +20,7 @@ pub struct LeasedSession<C: SessionConnector> {
     connector: Arc<C>,
     accounting: Arc<SharedAccounting>,
     since: Instant,
-    close_reason: Option<Closed>,
+    close_reason: Option<CloseReason>,
 }
 
 impl<C: SessionConnector> LeasedSession<C> {
@@ -51,7 +51,7 @@ impl<C: SessionConnector> LeasedSession<C> {
         let held = self.since.elapsed();
         let reason =
             self.pooled().permit().update(|accounting, session| accounting.must_yield(session, held));
-        let reason = reason.or(self.is_outdated().then_some(Closed::Replaced));
+        let reason = reason.or(self.is_outdated().then_some(CloseReason::Replaced));
         self.close_reason = self.close_reason.or(reason);
         reason.is_some()
     }
@@ -65,7 +65,7 @@ impl<C: SessionConnector> LeasedSession<C> {
 
     /// Closes the session, even if it seems sound.
     pub fn throw_away(mut self) {
-        self.close_reason = Some(Closed::InDoubt);
+        self.close_reason = Some(CloseReason::InDoubt);
     }
 
     fn object(&self) -> &Object<SessionManager<C>> {
@@ -80,18 +80,18 @@ impl<C: SessionConnector> LeasedSession<C> {
     }
 
     /// Returns a sound session to its pool; otherwise says why it must be closed.
-    fn return_to_pool(&mut self) -> Option<Closed> {
+    fn return_to_pool(&mut self) -> Option<CloseReason> {
         if self.close_reason.is_some() {
             return self.close_reason;
         }
         if !self.connector.is_sound(self) {
-            return Some(Closed::InDoubt);
+            return Some(CloseReason::InDoubt);
         }
         if self.connector.is_expired(self) {
-            return Some(Closed::Aged);
+            return Some(CloseReason::Aged);
         }
         if self.is_outdated() {
-            return Some(Closed::Replaced);
+            return Some(CloseReason::Replaced);
         }
         let permit = self.pooled().permit();
         let (connection, session) = (Arc::clone(permit.connection()), permit.session());

@@ -13,7 +13,7 @@ use super::settings::{SessionSettings, SettingsVersion};
 use super::shared_accounting::{SessionPermit, SharedAccounting};
 use crate::config::FtpConnection;
 use crate::failure::{Remedy, TryError};
-use crate::metrics::{Closed, Metrics};
+use crate::metrics::{CloseReason, Metrics};
 
 /// Closing a session takes this long at most; its permit is given back then at the latest.
 pub(super) const CLOSE_BOUND: Duration = Duration::from_secs(5);
@@ -90,7 +90,7 @@ impl<C: SessionConnector> managed::Manager for SessionManager<C> {
         Ok(PooledSession {
             open: Some(OpenSession { session, permit }),
             version: settings.version().clone(),
-            close_reason: Closed::MadeRoom,
+            close_reason: CloseReason::MadeRoom,
             connector: Arc::clone(&self.connector),
             metrics: self.metrics.clone(),
         })
@@ -107,11 +107,11 @@ impl<C: SessionConnector> managed::Manager for SessionManager<C> {
         }
         let is_usable = self.connector.is_sound(&open.session) && self.connector.is_alive(&open.session);
         let (reason, message) = if !is_usable {
-            (Closed::Dead, "ended by the server")
+            (CloseReason::Dead, "ended by the server")
         } else if pooled.version.is_outdated() {
-            (Closed::Replaced, "of previous settings")
+            (CloseReason::Replaced, "of previous settings")
         } else if self.connector.is_expired(&open.session) {
-            (Closed::Aged, "too old")
+            (CloseReason::Aged, "too old")
         } else {
             return Ok(());
         };
@@ -125,7 +125,7 @@ impl<C: SessionConnector> managed::Manager for SessionManager<C> {
 pub(super) struct PooledSession<C: SessionConnector> {
     open: Option<OpenSession<C::Session>>,
     version: SettingsVersion,
-    close_reason: Closed,
+    close_reason: CloseReason,
     connector: Arc<C>,
     metrics: Metrics,
 }
@@ -149,7 +149,7 @@ impl<C: SessionConnector> PooledSession<C> {
     }
 
     /// Drops the session, which closes it.
-    pub fn close_for(mut self, reason: Closed) {
+    pub fn close_for(mut self, reason: CloseReason) {
         self.close_reason = reason;
     }
 

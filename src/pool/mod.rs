@@ -47,7 +47,7 @@ use shared_accounting::{Eviction, SessionPermit, SharedAccounting, WaiterGrant};
 
 use crate::config::{self, FtpConnection};
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::metrics::{Closed, Metrics};
+use crate::metrics::{CloseReason, Metrics};
 
 /// How often idle sessions are looked through for those past their time.
 const TICK: Duration = Duration::from_secs(1);
@@ -144,7 +144,7 @@ impl<C: SessionConnector> SessionPool<C> {
         pool.idle.manager().settings().version().mark_outdated();
         self.shared.accounting.remove(connection);
         for pooled in pool.idle.retain(|_, _| false).removed {
-            pooled.close_for(Closed::Replaced);
+            pooled.close_for(CloseReason::Replaced);
         }
     }
 

@@ -10,14 +10,14 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::accounting::{AccountingAction, SessionAccounting, SessionId, WaiterId};
-use crate::metrics::{Closed, Metrics};
+use crate::metrics::{CloseReason, Metrics};
 
 /// An idle session to be closed.
 #[derive(Debug)]
 pub(super) struct Eviction {
     pub connection: Arc<str>,
     pub session: SessionId,
-    pub reason: Closed,
+    pub reason: CloseReason,
 }
 
 /// The one place where sessions are counted. Its lock is never held across an await, nor while a
@@ -74,7 +74,7 @@ impl SharedAccounting {
         self: &Arc<Self>,
         held: (&Arc<str>, SessionId),
         put_back: impl FnOnce(),
-    ) -> Option<Closed> {
+    ) -> Option<CloseReason> {
         let (connection, session) = held;
         self.update(connection, |accounting| {
             let refusal = accounting.make_idle(session, Instant::now());

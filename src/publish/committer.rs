@@ -35,8 +35,9 @@ pub trait Committer: Send {
     /// With each new producer, before anything else; repeated while it fails.
     fn start(&mut self, producer: &Producer) -> Result<(), CommitError>;
     /// Before outcomes are chosen by ownership: what identifies this member must be read first, so that a
-    /// partition revoked in between is either not chosen or not committed (KIP-447).
-    fn prepare(&mut self) -> Result<(), CommitError>;
+    /// partition revoked in between is either not chosen or not committed (KIP-447). Returns the group's generation
+    /// under which the batch will be committed.
+    fn prepare(&mut self) -> Result<Option<i32>, CommitError>;
     /// Before the batch's first answer is sent.
     fn begin(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError>;
     /// All answers of the batch are acknowledged.
@@ -72,8 +73,8 @@ impl Committer for AtLeastOnce {
         Ok(())
     }
 
-    fn prepare(&mut self) -> Result<(), CommitError> {
-        Ok(())
+    fn prepare(&mut self) -> Result<Option<i32>, CommitError> {
+        Ok(self.group.generation())
     }
 
     /// An idempotent producer that lost its sequence takes nothing more. What was not acknowledged is sent again by

@@ -63,9 +63,11 @@ impl Committer for ExactlyOnce {
         producer.transactions().init_transactions(CALL).map_err(CommitError::from)
     }
 
-    fn prepare(&mut self) -> Result<(), CommitError> {
-        self.member = self.group.metadata();
-        if self.member.is_none() { Err(no_member()) } else { Ok(()) }
+    fn prepare(&mut self) -> Result<Option<i32>, CommitError> {
+        self.member = None;
+        let (member, generation) = self.group.metadata().ok_or_else(no_member)?;
+        self.member = Some(member);
+        Ok(Some(generation))
     }
 
     fn begin(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {

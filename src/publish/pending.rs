@@ -6,9 +6,9 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::MAX_BATCH;
 use super::holds::Refusal;
-use crate::dispatch::Answered;
 use crate::failure::{Code, Failure};
 use crate::offsets::Lease;
+use crate::outcome::AdmittedOutcome;
 use crate::outcome::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, Verdict};
 use crate::record::Origin;
 
@@ -19,7 +19,7 @@ pub(super) const ASIDE: Duration = Duration::from_secs(60);
 
 /// An answer that is not yet committed.
 pub(super) struct Pending {
-    pub answered: Answered,
+    pub answered: AdmittedOutcome,
     /// The largest message that it may become.
     max_bytes: usize,
     /// Not tried before this.
@@ -27,7 +27,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub fn new(answered: Answered) -> Self {
+    pub fn new(answered: AdmittedOutcome) -> Self {
         Pending { answered, max_bytes: MAX_ANSWER_BYTES, aside_until: None }
     }
 

@@ -16,11 +16,12 @@ use super::producer::Producer;
 use super::sizes::Sizes;
 use super::standing::Standing;
 use super::{LINGER, LONGEST_LINGER, MAX_BATCH};
-use crate::dispatch::{Answered, Budget};
+use crate::admission::TaskBudget;
 use crate::health::PodHealth;
 use crate::kafka::CommitError;
 use crate::metrics::Metrics;
 use crate::offsets::Offsets;
+use crate::outcome::AdmittedOutcome;
 use crate::outcome::AnswerKind;
 
 /// With nothing to publish the loop comes round this often, to beat and to commit passed-over offsets.
@@ -49,7 +50,7 @@ impl Topics {
 
 /// What the thread needs.
 pub struct Publish {
-    pub answers: mpsc::Receiver<Answered>,
+    pub answers: mpsc::Receiver<AdmittedOutcome>,
     /// Cancelled when no more answers will come: what is queued is still published, then the thread ends.
     pub finish: CancellationToken,
     pub topics: Topics,
@@ -57,7 +58,7 @@ pub struct Publish {
     pub committer: Box<dyn Committer>,
     pub offsets: Arc<Offsets>,
     /// Tells whether there are tasks whose answers may still come.
-    pub budget: Budget,
+    pub budget: TaskBudget,
     pub health: Arc<PodHealth>,
     pub metrics: Metrics,
 }

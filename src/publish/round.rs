@@ -20,9 +20,12 @@ impl Loop {
         if !self.is_ready()? {
             return Ok(Step::Again);
         }
-        if let Err(error) = self.parts.committer.prepare() {
-            self.note(error)?;
-            return Ok(Step::Again);
+        match self.parts.committer.prepare() {
+            Ok(generation) => self.parts.offsets.set_committing(generation),
+            Err(error) => {
+                self.note(error)?;
+                return Ok(Step::Again);
+            }
         }
         self.drop_late();
         let mut batch = self.choose();
@@ -71,12 +74,16 @@ impl Loop {
 
     /// The next batch: nothing for a topic on hold, and nothing that was set aside.
     fn choose(&mut self) -> Vec<Pending> {
-        let Loop { parts: Publish { topics, producer, .. }, patience, holds, pending, chooser, .. } = self;
+        let Loop {
+            parts: Publish { topics, producer, offsets, .. }, patience, holds, pending, chooser, ..
+        } = self;
         let now = Instant::now();
         for topic in holds.look(now, |topic| patience.goes_on() && producer.has_topic(topic)) {
             tracing::info!(topic, "the topic takes answers again");
         }
-        chooser.choose(pending, now, |answer| holds.is_held(topics.of(answer.kind())))
+        chooser.choose(pending, now, |answer| {
+            holds.is_held(topics.of(answer.kind())) || !offsets.may_commit(answer.origin().0)
+        })
     }
 
     fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {

@@ -71,9 +71,10 @@ mod tests {
     use super::super::pending::{ASIDE, Chooser};
     use super::super::sizes::size_of;
     use super::*;
-    use crate::dispatch::{Answered, Budget};
+    use crate::admission::TaskBudget;
     use crate::failure::{Code, Failure};
     use crate::offsets::Lease;
+    use crate::outcome::AdmittedOutcome;
     use crate::outcome::{Answer, Completed, Outcome};
     use crate::record::{Origin, Record};
 
@@ -94,7 +95,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             verdict: verdict.into(),
         };
-        Pending::new(Answered { outcome, admission: Budget::new(1, 1).admit(0) })
+        Pending::new(AdmittedOutcome { outcome, admission: TaskBudget::new(1, 1).admit(0) })
     }
 
     fn result(offset: i64) -> Pending {

@@ -18,14 +18,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
+use crate::admission::{Admission, TaskBudget};
 use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::consume::{self, Consume, Downstream, Group};
-use crate::dispatch::{Admission, Answered, Budget, Whereabouts};
+use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
-use crate::insight::Partitions;
+use crate::insight::PartitionBoard;
 use crate::kafka::{CommitError, consumer_properties};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
+use crate::outcome::AdmittedOutcome;
 use crate::outcome::{Completed, Outcome, Verdict};
 use crate::record::{Origin, Record};
 
@@ -34,7 +36,7 @@ const LONG: Duration = Duration::from_secs(90);
 
 /// Answers each record at once.
 struct Echo {
-    answers: mpsc::Sender<Answered>,
+    answers: mpsc::Sender<AdmittedOutcome>,
     accepted: Arc<AtomicUsize>,
 }
 
@@ -48,7 +50,7 @@ impl Downstream for Echo {
             at: Timestamp::now(),
             verdict: Verdict::Completed(completed),
         };
-        self.answers.try_send(Answered { outcome, admission }).unwrap();
+        self.answers.try_send(AdmittedOutcome { outcome, admission }).unwrap();
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -56,9 +58,9 @@ impl Downstream for Echo {
         Vec::new()
     }
 
-    fn relieve(&self, _stuck: &[(TopicPartition, i64)]) {}
+    fn unblock(&self, _stuck: &[(TopicPartition, i64)]) {}
 
-    fn whereabouts(&self, _origin: &Origin) -> Option<Whereabouts> {
+    fn task_status(&self, _origin: &Origin) -> Option<TaskStatus> {
         None
     }
 }
@@ -98,7 +100,7 @@ impl Rig {
             DeliveryGuarantee::AtLeastOnce => Box::new(AtLeastOnce::new(group.clone())),
         };
         let (finish, runtime) = (CancellationToken::new(), Runtime::new().unwrap());
-        let budget = Budget::new(10_000, 1 << 20);
+        let budget = TaskBudget::new(10_000, 1 << 20);
         let publish = Publish {
             answers,
             finish: finish.clone(),
@@ -122,7 +124,7 @@ impl Rig {
             downstream: Box::new(Echo { answers: answers_in, accepted: accepted.clone() }),
             health: health.clone(),
             metrics: metrics.clone(),
-            partitions: Partitions::default(),
+            partitions: PartitionBoard::default(),
         };
         let consume = consume.spawn().unwrap();
         Rig { producer, runtime, metrics, health, accepted, finish, ended, consume }

@@ -7,13 +7,13 @@ use serde::Serialize;
 use service_kit::health::{HealthReport, LoopState};
 
 use crate::config::LastReload;
-use crate::insight::{ConnectionState, Failed, Insight, Partition, Transfers};
-use crate::metrics::{ConnectionSnapshot, SessionCounts, Snapshot, TaskCounts, Totals};
+use crate::insight::{AssignedPartition, ConnectionState, FailureEntry, PodInsight, TransferList};
+use crate::metrics::{ConnectionSnapshot, ConnectionTotals, MetricsSnapshot, SessionSnapshot, TaskSnapshot};
 use crate::text::rfc3339;
 
 /// The pod now. Names are part of the API: fields are added, never renamed.
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
+pub(super) struct StatusAnswer {
     version: &'static str,
     pod: String,
     group: String,
@@ -23,15 +23,16 @@ pub(super) struct Status {
     loops: Vec<LoopState>,
     ready: bool,
     reasons: Vec<String>,
+    notes: Vec<String>,
     draining: bool,
-    configuration: Configuration,
+    configuration: ReloadAnswer,
     #[serde(flatten)]
-    figures: Snapshot,
+    figures: MetricsSnapshot,
 }
 
 /// What came of reading the configuration's files the last time.
 #[derive(Debug, Serialize)]
-struct Configuration {
+struct ReloadAnswer {
     /// `applied`, `unchanged` or `refused`.
     result: &'static str,
     at: String,
@@ -41,9 +42,9 @@ struct Configuration {
     in_force_since: String,
 }
 
-impl From<LastReload> for Configuration {
+impl From<LastReload> for ReloadAnswer {
     fn from(last: LastReload) -> Self {
-        Configuration {
+        ReloadAnswer {
             result: last.result.as_str(),
             at: rfc3339(last.at),
             reason: last.reason,
@@ -52,9 +53,9 @@ impl From<LastReload> for Configuration {
     }
 }
 
-impl Status {
-    pub(super) fn new(insight: &dyn Insight, health: HealthReport, figures: Snapshot) -> Self {
-        Status {
+impl StatusAnswer {
+    pub(super) fn new(insight: &dyn PodInsight, health: HealthReport, figures: MetricsSnapshot) -> Self {
+        StatusAnswer {
             version: env!("CARGO_PKG_VERSION"),
             pod: insight.pod().to_owned(),
             group: insight.group().to_owned(),
@@ -66,6 +67,7 @@ impl Status {
             configuration: insight.last_reload().into(),
             loops: health.loops,
             reasons: health.reasons,
+            notes: health.notes,
             figures,
         }
     }
@@ -73,60 +75,60 @@ impl Status {
 
 /// A connection as it is configured, and its figures.
 #[derive(Debug, Serialize)]
-pub(super) struct Connection {
+pub(super) struct ConnectionAnswer {
     #[serde(flatten)]
     state: ConnectionState,
-    sessions: SessionCounts,
-    tasks: TaskCounts,
-    totals: Totals,
+    sessions: SessionSnapshot,
+    tasks: TaskSnapshot,
+    totals: ConnectionTotals,
 }
 
-impl Connection {
+impl ConnectionAnswer {
     /// `figures` are by name. A connection that is new has none yet; one that is gone is not shown.
-    pub(super) fn all(insight: &dyn Insight, figures: &[ConnectionSnapshot]) -> Vec<Connection> {
+    pub(super) fn all(insight: &dyn PodInsight, figures: &[ConnectionSnapshot]) -> Vec<ConnectionAnswer> {
         let with_figures = |state: ConnectionState| {
             let found = figures.binary_search_by(|figures| figures.name.cmp(&state.name));
             let figures = found.ok().and_then(|at| figures.get(at));
             let (sessions, tasks, totals) =
                 figures.map(|of| (of.sessions, of.tasks, of.totals)).unwrap_or_default();
-            Connection { state, sessions, tasks, totals }
+            ConnectionAnswer { state, sessions, tasks, totals }
         };
         insight.connections().into_iter().map(with_figures).collect()
     }
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Connections {
-    pub connections: Vec<Connection>,
+pub(super) struct ConnectionsAnswer {
+    pub connections: Vec<ConnectionAnswer>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Failures {
-    pub failures: Vec<Failed>,
+pub(super) struct FailuresAnswer {
+    pub failures: Vec<FailureEntry>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Partitions {
-    pub partitions: Vec<Partition>,
+pub(super) struct PartitionsAnswer {
+    pub partitions: Vec<AssignedPartition>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Yaml {
+pub(super) struct ConfigAnswer {
     pub yaml: String,
 }
 
 /// What was wrong with a request.
 #[derive(Debug, Serialize)]
-pub(super) struct Refused {
+pub(super) struct ErrorAnswer {
     pub error: String,
 }
 
 /// All that the page shows, but for the last hour and the configuration.
 #[derive(Debug, Serialize)]
-pub(super) struct Everything {
-    pub status: Status,
-    pub connections: Vec<Connection>,
-    pub transfers: Transfers,
-    pub failures: Vec<Failed>,
-    pub partitions: Vec<Partition>,
+pub(super) struct SnapshotEvent {
+    pub status: StatusAnswer,
+    pub connections: Vec<ConnectionAnswer>,
+    pub transfers: TransferList,
+    pub failures: Vec<FailureEntry>,
+    pub partitions: Vec<AssignedPartition>,
 }

@@ -7,11 +7,13 @@ use axum::routing::get;
 use axum::{Json, Router};
 use service_kit::http::StreamDeadline;
 
-use super::answers::{Connections, Failures, Partitions, Refused, Status, Yaml};
-use super::feed::COME_AGAIN;
-use super::history::Hour;
+use super::answers::{
+    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, PartitionsAnswer, StatusAnswer,
+};
+use super::event_feed::COME_AGAIN;
+use super::history::HistoryAnswer;
+use super::pod_view::PodView;
 use super::query;
-use super::view::View;
 
 /// What all of this is, for programs.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -19,7 +21,7 @@ const OPENAPI: &str = include_str!("openapi.json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-pub(super) fn routes() -> Router<View> {
+pub(super) fn routes() -> Router<PodView> {
     Router::new()
         .route("/api/v1/status", get(show_status))
         .route("/api/v1/connections", get(show_connections))
@@ -32,43 +34,43 @@ pub(super) fn routes() -> Router<View> {
         .route("/api/v1/openapi.json", get(([(header::CONTENT_TYPE, JSON)], OPENAPI)))
 }
 
-async fn show_status(State(view): State<View>) -> Json<Status> {
+async fn show_status(State(view): State<PodView>) -> Json<StatusAnswer> {
     Json(view.status())
 }
 
-async fn show_connections(State(view): State<View>) -> Json<Connections> {
-    Json(Connections { connections: view.connections() })
+async fn show_connections(State(view): State<PodView>) -> Json<ConnectionsAnswer> {
+    Json(ConnectionsAnswer { connections: view.connections() })
 }
 
-async fn show_transfers(State(view): State<View>, RawQuery(query): RawQuery) -> Response {
+async fn show_transfers(State(view): State<PodView>, RawQuery(query): RawQuery) -> Response {
     match query::transfers(query.as_deref()) {
         Ok(query) => Json(view.insight.transfers(&query)).into_response(),
         Err(error) => refuse(StatusCode::BAD_REQUEST, error),
     }
 }
 
-async fn show_failures(State(view): State<View>, RawQuery(query): RawQuery) -> Response {
+async fn show_failures(State(view): State<PodView>, RawQuery(query): RawQuery) -> Response {
     match query::failures(query.as_deref()) {
-        Ok(limit) => Json(Failures { failures: view.insight.failures(limit) }).into_response(),
+        Ok(limit) => Json(FailuresAnswer { failures: view.insight.failures(limit) }).into_response(),
         Err(error) => refuse(StatusCode::BAD_REQUEST, error),
     }
 }
 
-async fn show_partitions(State(view): State<View>) -> Json<Partitions> {
-    Json(Partitions { partitions: view.insight.partitions() })
+async fn show_partitions(State(view): State<PodView>) -> Json<PartitionsAnswer> {
+    Json(PartitionsAnswer { partitions: view.insight.partitions() })
 }
 
-async fn show_history(State(view): State<View>) -> Json<Hour> {
+async fn show_history(State(view): State<PodView>) -> Json<HistoryAnswer> {
     Json(view.history.hour())
 }
 
-async fn show_config(State(view): State<View>) -> Json<Yaml> {
-    Json(Yaml { yaml: view.insight.config() })
+async fn show_config(State(view): State<PodView>) -> Json<ConfigAnswer> {
+    Json(ConfigAnswer { yaml: view.insight.config() })
 }
 
 /// A stream that ends before its connection has to.
 async fn show_events(
-    State(view): State<View>,
+    State(view): State<PodView>,
     Extension(StreamDeadline(end)): Extension<StreamDeadline>,
     method: Method,
 ) -> Response {
@@ -87,5 +89,5 @@ async fn show_events(
 }
 
 fn refuse(code: StatusCode, error: String) -> Response {
-    (code, Json(Refused { error })).into_response()
+    (code, Json(ErrorAnswer { error })).into_response()
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::metrics::{Metrics, Totals};
+use crate::metrics::{ConnectionTotals, Metrics};
 use crate::text::rfc3339;
 
 /// A step's length.
@@ -18,22 +18,22 @@ const MAX_STEPS: usize = 360;
 
 /// A ring of steps, of 32 bytes each.
 #[derive(Debug)]
-pub(super) struct History {
-    state: Mutex<State>,
+pub(super) struct ThroughputHistory {
+    state: Mutex<HistoryState>,
 }
 
 #[derive(Debug)]
-struct State {
-    steps: VecDeque<Step>,
+struct HistoryState {
+    steps: VecDeque<HistoryStep>,
     /// The totals at the last step's end, and when that was.
-    last: Totals,
+    last: ConnectionTotals,
     end: Timestamp,
     /// Steps that have ever been.
     count: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Step {
+struct HistoryStep {
     down: u64,
     up: u64,
     completed: u64,
@@ -42,7 +42,7 @@ struct Step {
 
 /// As the API shows it.
 #[derive(Debug, Serialize)]
-pub(super) struct Hour {
+pub(super) struct HistoryAnswer {
     step_seconds: u64,
     end: String,
     bytes_down: Vec<u64>,
@@ -51,19 +51,19 @@ pub(super) struct Hour {
     failed: Vec<u64>,
 }
 
-impl History {
+impl ThroughputHistory {
     /// Begins now, with these totals.
-    pub fn new(last: Totals) -> Self {
-        let state = State { steps: VecDeque::new(), last, end: Timestamp::now(), count: 0 };
-        History { state: Mutex::new(state) }
+    pub fn new(last: ConnectionTotals) -> Self {
+        let state = HistoryState { steps: VecDeque::new(), last, end: Timestamp::now(), count: 0 };
+        ThroughputHistory { state: Mutex::new(state) }
     }
 
     /// A step ends with these totals.
-    pub fn note(&self, totals: Totals, end: Timestamp) {
+    pub fn note(&self, totals: ConnectionTotals, end: Timestamp) {
         let mut state = self.state();
         let last = std::mem::replace(&mut state.last, totals);
         // They never fall, a connection that is gone included; if they did, that would be nothing, not a wrap.
-        let step = Step {
+        let step = HistoryStep {
             down: totals.downloaded_bytes.saturating_sub(last.downloaded_bytes),
             up: totals.uploaded_bytes.saturating_sub(last.uploaded_bytes),
             completed: totals.completed.saturating_sub(last.completed),
@@ -83,10 +83,10 @@ impl History {
     }
 
     /// The last hour, the oldest step first.
-    pub fn hour(&self) -> Hour {
+    pub fn hour(&self) -> HistoryAnswer {
         let state = self.state();
-        let column = |of: fn(&Step) -> u64| state.steps.iter().map(of).collect();
-        Hour {
+        let column = |of: fn(&HistoryStep) -> u64| state.steps.iter().map(of).collect();
+        HistoryAnswer {
             step_seconds: STEP.as_secs(),
             end: rfc3339(state.end),
             bytes_down: column(|step| step.down),
@@ -106,7 +106,7 @@ impl History {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HistoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -115,13 +115,13 @@ impl History {
 mod tests {
     use super::*;
 
-    fn totals(bytes: u64) -> Totals {
-        Totals { downloaded_bytes: bytes, completed: bytes / 10, ..Totals::default() }
+    fn totals(bytes: u64) -> ConnectionTotals {
+        ConnectionTotals { downloaded_bytes: bytes, completed: bytes / 10, ..ConnectionTotals::default() }
     }
 
     #[test]
     fn a_step_has_what_was_done_within_it_and_an_hour_is_kept() {
-        let history = History::new(totals(100));
+        let history = ThroughputHistory::new(totals(100));
         assert_eq!(history.hour().bytes_down, [0; 0]);
         let end = Timestamp::UNIX_EPOCH;
         history.note(totals(130), end);
@@ -142,7 +142,7 @@ mod tests {
     fn a_connection_that_is_gone_takes_nothing_of_the_others_step_with_it() {
         let metrics = Metrics::new(["far", "near"]);
         metrics.bytes("download", "near", 1_000);
-        let history = History::new(metrics.snapshot().totals);
+        let history = ThroughputHistory::new(metrics.snapshot().totals);
         metrics.bytes("download", "far", 7);
         metrics.bytes("download", "near", 20);
         metrics.forget_connection("near");
@@ -155,7 +155,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_step_is_noted_every_ten_seconds() {
         let metrics = Metrics::new(["far"]);
-        let history = History::new(metrics.snapshot().totals);
+        let history = ThroughputHistory::new(metrics.snapshot().totals);
         metrics.bytes("download", "far", 7);
         let _ = tokio::time::timeout(STEP * 3 + STEP / 2, history.keep(&metrics)).await;
         assert_eq!(history.hour().bytes_down, [7, 0, 0]);

@@ -5,12 +5,12 @@
 
 mod answers;
 mod api;
-mod feed;
+mod event_feed;
 mod history;
 mod page;
+mod pod_view;
 mod query;
 mod routes;
-mod view;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,9 +20,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ListenAddress;
-pub use feed::{COME_AGAIN, MAX_STREAMS};
+pub use event_feed::{COME_AGAIN, MAX_STREAMS};
+pub use pod_view::PodView;
 pub use routes::{api_routes, metrics_routes};
-pub use view::View;
 
 /// The sockets, bound and not yet served.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Sidecar {
     }
 
     /// Serves until `shutdown`, then for [`service_kit::http::GRACE`] at most.
-    pub async fn run(self, view: View, shutdown: CancellationToken) {
+    pub async fn run(self, view: PodView, shutdown: CancellationToken) {
         let api = serve(self.api, api_routes(view.clone()), shutdown.clone());
         let metrics = async {
             if let Some(listener) = self.metrics {

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::insight::{MAX_FAILURES, MAX_TRANSFERS, Query};
+use crate::insight::{MAX_FAILURES, MAX_TRANSFERS, TransferQuery};
 
 /// Transfers that are shown where nobody says how many.
 const TRANSFERS: usize = 100;
@@ -13,8 +13,8 @@ const FAILURES: usize = 50;
 ///
 /// # Errors
 /// The parameter, and what would be right.
-pub(super) fn transfers(query: Option<&str>) -> Result<Query, String> {
-    Ok(Query {
+pub(super) fn transfers(query: Option<&str>) -> Result<TransferQuery, String> {
+    Ok(TransferQuery {
         limit: number(query, "limit", MAX_TRANSFERS)?.unwrap_or(TRANSFERS),
         offset: number(query, "offset", usize::MAX)?.unwrap_or_default(),
         connection: text(query, "connection")?,
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn what_is_not_said_has_its_default() {
-        let all = Query { limit: 100, offset: 0, connection: None };
+        let all = TransferQuery { limit: 100, offset: 0, connection: None };
         assert_eq!(transfers(None), Ok(all.clone()));
         assert_eq!(transfers(Some("")), Ok(all.clone()));
         assert_eq!(transfers(Some("limits=3&x")), Ok(all));
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn a_connections_name_is_decoded() {
         let found = transfers(Some("offset=20&connection=far%20%C3%A4+x&limit=1000")).unwrap();
-        assert_eq!(found, Query { limit: 1_000, offset: 20, connection: Some("far ä x".to_owned()) });
+        assert_eq!(found, TransferQuery { limit: 1_000, offset: 20, connection: Some("far ä x".to_owned()) });
     }
 
     #[test]

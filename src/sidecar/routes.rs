@@ -10,7 +10,7 @@ use axum::routing::get;
 use service_kit::http::token::require_token;
 use service_kit::http::{probes, responses};
 
-use super::view::View;
+use super::pod_view::PodView;
 use super::{api, page};
 
 const API_PATHS: &str = "nothing here; known are /, /health, /ready, /metrics, /api/v1/status and what else /api/v1/openapi.json describes\n";
@@ -18,7 +18,7 @@ const METRICS_PATHS: &str = "nothing here; known is /metrics\n";
 
 /// The API port: the page, health and readiness for everybody; metrics and the page's figures for clients that have the
 /// token, if there is one.
-pub fn api_routes(view: View) -> Router {
+pub fn api_routes(view: PodView) -> Router {
     let guarded = api::routes()
         .merge(probes::metrics_route(Arc::new(view.clone())))
         .route_layer(from_fn_with_state(view.guard(), require_token));
@@ -30,7 +30,7 @@ pub fn api_routes(view: View) -> Router {
 }
 
 /// The metrics port: `/metrics` alone.
-pub fn metrics_routes(view: View) -> Router {
+pub fn metrics_routes(view: PodView) -> Router {
     responses::finish(probes::metrics_route(Arc::new(view)), METRICS_PATHS)
 }
 

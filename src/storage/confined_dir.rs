@@ -30,18 +30,20 @@ pub enum Confinement {
     CapStd,
 }
 
-/// An open `base_path`. It stays the directory that was opened for as long as that is there; where it was removed
-/// (or its file system is gone), the one that has its name by then takes its place.
+/// An open `base_path`: always the directory that has this name now. Files that were written to another one, which was
+/// moved away or mounted over, would be where nobody looks for them.
 #[derive(Debug)]
 pub(super) struct ConfinedDir {
     path: PathBuf,
-    root: RwLock<Arc<Root>>,
+    root: RwLock<Arc<BaseDirectory>>,
 }
 
 /// One directory that was found at `base_path`.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(super) struct BaseDirectory {
     base: OwnedFd,
+    /// Device and inode.
+    identity: (u64, u64),
     /// The same directory, where cap-std does the confining.
     cap: Option<Dir>,
 }
@@ -58,7 +60,7 @@ impl ConfinedDir {
 
     /// Opens `base_path` for the given means.
     pub fn open_by(base_path: &Path, confinement: Confinement) -> Result<ConfinedDir, Errno> {
-        let root = RwLock::new(Arc::new(Root::open(base_path, confinement)?));
+        let root = RwLock::new(Arc::new(BaseDirectory::open(base_path, confinement)?));
         Ok(ConfinedDir { path: base_path.to_owned(), root })
     }
 
@@ -72,35 +74,38 @@ impl ConfinedDir {
     }
 
     /// Opens the directory at `path`, relative to the base; empty is the base. Symlinks are followed as long
-    /// as they are relative and stay beneath the base, else the error is XDEV. Where the base itself was
-    /// removed, and no other has its name, it is STALE.
+    /// as they are relative and stay beneath the base, else the error is XDEV. If nothing is at `base_path`, it
+    /// is STALE.
     pub fn dir(&self, path: &str) -> Result<OwnedFd, Errno> {
-        self.anew_if_gone(|root| root.dir(path))
+        self.reopen_if_replaced(|root| root.dir(path))
     }
 
     /// Opens what is at `path` for reading; symlinks as in [`ConfinedDir::dir`]. It may be anything.
     pub fn source(&self, path: &str) -> Result<OwnedFd, Errno> {
-        self.anew_if_gone(|root| root.source(path))
+        self.reopen_if_replaced(|root| root.source(path))
     }
 
-    fn anew_if_gone<T>(&self, open: impl Fn(&Root) -> Result<T, Errno>) -> Result<T, Errno> {
+    fn reopen_if_replaced<T>(&self, open: impl Fn(&BaseDirectory) -> Result<T, Errno>) -> Result<T, Errno> {
         let root = self.root();
+        if !root.is_at(&self.path) {
+            return open(&*self.replace(&root)?);
+        }
         match open(&root) {
             Err(Errno::STALE) => open(&*self.replace(&root)?),
             opened => opened,
         }
     }
 
-    fn root(&self) -> Arc<Root> {
+    fn root(&self) -> Arc<BaseDirectory> {
         Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens `base_path` anew, unless another thread has done so.
-    fn replace(&self, gone: &Arc<Root>) -> Result<Arc<Root>, Errno> {
-        let anew = Root::open(&self.path, gone.confinement()).map_err(|_| Errno::STALE)?;
+    /// Opens `base_path` again, unless another thread has done so.
+    fn replace(&self, gone: &Arc<BaseDirectory>) -> Result<Arc<BaseDirectory>, Errno> {
+        let anew = BaseDirectory::open(&self.path, gone.confinement()).map_err(|_| Errno::STALE)?;
         let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&root, gone) {
-            tracing::warn!(base_path = %self.path.display(), "base_path was removed and made anew");
+            tracing::warn!(base_path = %self.path.display(), "base_path was replaced; reopened");
             *root = Arc::new(anew);
         }
         Ok(Arc::clone(&root))
@@ -159,8 +164,8 @@ impl ConfinedDir {
     }
 }
 
-impl Root {
-    fn open(base_path: &Path, confinement: Confinement) -> Result<Root, Errno> {
+impl BaseDirectory {
+    fn open(base_path: &Path, confinement: Confinement) -> Result<BaseDirectory, Errno> {
         let base = rustix::fs::open(base_path, DIRECTORY, Mode::empty())?;
         let cap = match confinement {
             Confinement::Openat2 => None,
@@ -169,7 +174,8 @@ impl Root {
                 Some(Dir::from_std_file(again.into()))
             }
         };
-        Ok(Root { base, cap })
+        let identity = identity_of(&rustix::fs::fstat(&base)?);
+        Ok(BaseDirectory { base, identity, cap })
     }
 
     fn confinement(&self) -> Confinement {
@@ -218,6 +224,11 @@ impl Root {
         if errno == Errno::NOENT && self.is_gone() { Errno::STALE } else { errno }
     }
 
+    /// Whether this is the directory that `path` leads to.
+    fn is_at(&self, path: &Path) -> bool {
+        rustix::fs::stat(path).is_ok_and(|stat| identity_of(&stat) == self.identity)
+    }
+
     fn is_gone(&self) -> bool {
         match rustix::fs::fstat(&self.base) {
             Ok(base) => base.st_nlink == 0,
@@ -236,8 +247,14 @@ impl Root {
     }
 }
 
-/// What stands at `name` in `dir`, a symlink not followed; `None` if nothing does.
-pub(super) fn look_at(dir: &OwnedFd, name: &str) -> Result<Option<rustix::fs::Stat>, Errno> {
+// The fields' types differ between architectures.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+fn identity_of(stat: &rustix::fs::Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// What is at `name` in `dir`, a symlink not followed; `None` if nothing does.
+pub(super) fn stat_entry(dir: &OwnedFd, name: &str) -> Result<Option<rustix::fs::Stat>, Errno> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
@@ -268,7 +285,7 @@ pub(super) fn is_file(stat: &rustix::fs::Stat) -> bool {
 }
 
 fn is_symlink(dir: &OwnedFd, name: &str) -> bool {
-    let stat = look_at(dir, name).ok().flatten();
+    let stat = stat_entry(dir, name).ok().flatten();
     stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 

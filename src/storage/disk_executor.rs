@@ -13,16 +13,19 @@ use tokio_util::task::TaskTracker;
 
 use super::error::{OperationContext, PathRole, StorageError};
 use super::target::LocalTarget;
+use crate::config::LocalConnection;
 
 /// Calls of one storage under way at most. A file system that hangs must not take all of the runtime's
 /// blocking threads (512) with it; more than the sessions of a pod, so that nobody waits for a sound one.
 pub(super) const CALLS: usize = 128;
-/// How long a call may take, the wait for its turn included.
+/// How long a call may take, the wait for its slot included.
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where the calls of one storage go. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct DiskExecutor {
+    /// The local connection's name and `base_path`, for messages.
+    connection: Arc<str>,
     calls: Arc<Semaphore>,
     deadline: Duration,
     /// Every call, and every removal of what a cancelled task left.
@@ -30,8 +33,14 @@ pub(super) struct DiskExecutor {
 }
 
 impl DiskExecutor {
-    pub fn new(calls: usize, deadline: Duration) -> DiskExecutor {
-        DiskExecutor { calls: Arc::new(Semaphore::new(calls)), deadline, under_way: TaskTracker::new() }
+    pub fn new(connection: &LocalConnection, calls: usize, deadline: Duration) -> DiskExecutor {
+        let connection = format!("{} ({})", connection.name, connection.base_path.display()).into();
+        DiskExecutor {
+            connection,
+            calls: Arc::new(Semaphore::new(calls)),
+            deadline,
+            under_way: TaskTracker::new(),
+        }
     }
 
     /// Does `work` on a blocking thread and waits for it.
@@ -40,35 +49,35 @@ impl DiskExecutor {
         T: Send + 'static,
         W: FnOnce(&IsAbandoned<'_>) -> Result<T, StorageError> + Send + 'static,
     {
-        let turn = self.turn(&operation).await?;
-        self.start(turn, operation, work).wait().await
+        let slot = self.acquire_slot(&operation).await?;
+        self.start(slot, operation, work).wait().await
     }
 
     /// Waits for room for one call.
-    pub async fn turn(&self, operation: &DiskOperation) -> Result<CallSlot, StorageError> {
+    pub async fn acquire_slot(&self, operation: &DiskOperation) -> Result<CallSlot, StorageError> {
         let until = Instant::now() + self.deadline;
         match tokio::time::timeout_at(until, Arc::clone(&self.calls).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(CallSlot { permit, until }),
             Ok(Err(_)) => {
                 Err(StorageError::Fault(operation.doing().says("the storage's semaphore is closed")))
             }
-            Err(_) => Err(operation.timed_out(self.deadline)),
+            Err(_) => Err(operation.timed_out(self.deadline).of_connection(&self.connection)),
         }
     }
 
     /// Room for one call, if there is some now.
-    pub fn turn_now(&self) -> Option<CallSlot> {
+    pub fn try_acquire_slot(&self) -> Option<CallSlot> {
         let permit = Arc::clone(&self.calls).try_acquire_owned().ok()?;
         Some(CallSlot { permit, until: Instant::now() + self.deadline })
     }
 
     /// Starts `work`; it runs whether waited for or not, unless the [`PendingCall`] is dropped before it begins.
-    pub fn start<T, W>(&self, turn: CallSlot, operation: DiskOperation, work: W) -> PendingCall<T>
+    pub fn start<T, W>(&self, slot: CallSlot, operation: DiskOperation, work: W) -> PendingCall<T>
     where
         T: Send + 'static,
         W: FnOnce(&IsAbandoned<'_>) -> Result<T, StorageError> + Send + 'static,
     {
-        let CallSlot { permit, until } = turn;
+        let CallSlot { permit, until } = slot;
         let (give, outcome) = oneshot::channel();
         drop(self.under_way.spawn_blocking(move || {
             let _permit = permit;
@@ -145,10 +154,11 @@ impl<T: Send + 'static> PendingCall<T> {
         let fault = |why: &str| Err(StorageError::Fault(self.operation.doing().says(why)));
         let Some(outcome) = &mut self.outcome else { return fault("waited for twice") };
         let Ok(ended) = tokio::time::timeout_at(self.until, outcome).await else {
-            return Err(self.operation.timed_out(self.disk.deadline));
+            return Err(self.operation.timed_out(self.disk.deadline).of_connection(&self.disk.connection));
         };
         self.outcome = None;
-        ended.unwrap_or_else(|_| fault("ended without an outcome"))
+        let ended = ended.unwrap_or_else(|_| fault("ended without an outcome"));
+        ended.map_err(|error| error.of_connection(&self.disk.connection))
     }
 }
 
@@ -175,6 +185,11 @@ mod tests {
         DiskOperation { what: "write", target, side: PathRole::Destination }
     }
 
+    fn executor(calls: usize, deadline: Duration) -> DiskExecutor {
+        let connection = LocalConnection { name: "local".into(), base_path: "/base".into() };
+        DiskExecutor::new(&connection, calls, deadline)
+    }
+
     /// Tells when it is dropped, and on which thread.
     struct DropReporter(mpsc::Sender<std::thread::ThreadId>);
 
@@ -186,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_system_that_hangs_is_an_error_and_keeps_its_turn_until_it_answers() {
-        let disk = DiskExecutor::new(1, Duration::from_millis(50));
+        let disk = executor(1, Duration::from_millis(50));
         let (answer, hangs) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
         let hung = disk.call(operation(), move |abandoned| {
@@ -209,11 +224,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_call_had_ready_when_it_was_dropped_is_dropped_off_the_runtimes_threads() {
-        let disk = DiskExecutor::new(4, LONG);
+        let disk = executor(4, LONG);
         let (tell, told) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
-        let turn = disk.turn(&operation()).await.unwrap();
-        let call = disk.start(turn, operation(), move |_| {
+        let slot = disk.acquire_slot(&operation()).await.unwrap();
+        let call = disk.start(slot, operation(), move |_| {
             ready.send(()).unwrap();
             Ok(DropReporter(tell))
         });
@@ -225,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_a_fault_and_gives_its_turn_back() {
-        let disk = DiskExecutor::new(1, LONG);
+        let disk = executor(1, LONG);
         let fault = disk.call(operation(), |_| -> Result<(), _> { panic!("on purpose") }).await;
         assert!(matches!(fault, Err(StorageError::Fault(_))));
         disk.call(operation(), |_| Ok(())).await.unwrap();

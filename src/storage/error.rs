@@ -19,7 +19,7 @@ pub enum StorageError {
     DestinationExists(String),
     #[error("{0}")]
     PermissionDenied(String),
-    /// No room, or no quota.
+    /// No free space, or no quota.
     #[error("{0}")]
     Full(String),
     /// Larger than the file system or the process's limits allow.
@@ -28,6 +28,9 @@ pub enum StorageError {
     /// The file system did not answer in time.
     #[error("{0}")]
     TimedOut(String),
+    /// The file system is read-only, or `base_path` is not there (any more).
+    #[error("{0}")]
+    Unavailable(String),
     /// The file system can neither rename without replacing nor make hard links.
     #[error("{0}")]
     Unsupported(String),
@@ -95,8 +98,11 @@ impl OperationContext<'_> {
             Errno::NAMETOOLONG => self.refuses(errno),
             Errno::NOSPC | Errno::DQUOT => StorageError::Full(self.says(errno)),
             Errno::FBIG => StorageError::TooLarge(self.says(errno)),
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => StorageError::PermissionDenied(self.says(errno)),
-            Errno::STALE => StorageError::Io(self.says("base_path, or a part of the path, was taken away")),
+            Errno::ROFS => StorageError::Unavailable(self.says(errno)),
+            Errno::ACCESS | Errno::PERM => StorageError::PermissionDenied(self.says(errno)),
+            Errno::STALE => {
+                StorageError::Unavailable(self.says("base_path, or a part of the path, is not there"))
+            }
             _ => StorageError::Io(self.says(errno)),
         }
     }
@@ -112,13 +118,25 @@ impl StorageError {
             StorageError::SourceChanged(_) => (Code::SourceChanged, Remedy::Wait),
             StorageError::DestinationExists(_) => (Code::DestinationExists, Remedy::GiveUp),
             StorageError::PermissionDenied(_) => (Code::PermissionDenied, Remedy::GiveUp),
-            StorageError::Full(_) => (Code::StorageFull, Remedy::Wait),
+            StorageError::Full(_) => (Code::StorageFull, Remedy::LocalOutage),
             StorageError::TooLarge(_) => (Code::FileTooLarge, Remedy::GiveUp),
-            StorageError::TimedOut(_) => (Code::Timeout, Remedy::Wait),
+            StorageError::TimedOut(_) => (Code::Timeout, Remedy::LocalOutage),
+            StorageError::Unavailable(_) => (Code::LocalIo, Remedy::LocalOutage),
             StorageError::Unsupported(_) => (Code::Unsupported, Remedy::GiveUp),
             StorageError::Io(_) => (Code::LocalIo, Remedy::Wait),
             StorageError::Fault(_) => (Code::Internal, Remedy::Wait),
             StorageError::LeaseEnded => (Code::Internal, Remedy::GiveUp),
+        }
+    }
+
+    /// Names the local connection, if the error is about its file system as a whole.
+    pub(super) fn of_connection(self, connection: &str) -> StorageError {
+        let named = |text| format!("local connection {connection}: {text}");
+        match self {
+            StorageError::Full(text) => StorageError::Full(named(text)),
+            StorageError::TimedOut(text) => StorageError::TimedOut(named(text)),
+            StorageError::Unavailable(text) => StorageError::Unavailable(named(text)),
+            other => other,
         }
     }
 }
@@ -139,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_waited_for_and_a_forbidden_one_is_not() {
-        assert_eq!(class(Errno::NOSPC, PathRole::Destination), (Code::StorageFull, Remedy::Wait));
-        assert_eq!(class(Errno::DQUOT, PathRole::Destination), (Code::StorageFull, Remedy::Wait));
-        assert_eq!(class(Errno::ROFS, PathRole::Destination), (Code::PermissionDenied, Remedy::GiveUp));
+    fn a_full_or_read_only_disk_is_waited_for_and_a_forbidden_one_is_not() {
+        assert_eq!(class(Errno::NOSPC, PathRole::Destination), (Code::StorageFull, Remedy::LocalOutage));
+        assert_eq!(class(Errno::DQUOT, PathRole::Destination), (Code::StorageFull, Remedy::LocalOutage));
+        assert_eq!(class(Errno::ROFS, PathRole::Destination), (Code::LocalIo, Remedy::LocalOutage));
         assert_eq!(class(Errno::ACCESS, PathRole::Source), (Code::PermissionDenied, Remedy::GiveUp));
         assert_eq!(class(Errno::IO, PathRole::Source), (Code::LocalIo, Remedy::Wait));
         assert_eq!(class(Errno::MFILE, PathRole::Destination), (Code::LocalIo, Remedy::Wait));

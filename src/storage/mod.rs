@@ -1,5 +1,27 @@
 //! Local files, confined beneath a connection's `base_path` by the kernel. Only this module touches them.
 //!
+//! ```text
+//! target              a task's local path, taken beneath `base_path`: lexical
+//! confined_dir        the open `base_path`; opens what is beneath it, and nothing else
+//! disk_executor       blocking calls off the runtime's threads, bounded and with deadlines
+//! error               errno → the contract's code, with operation, path and reason
+//! temp_file           a download's destination: buffered, written, published whole
+//!   temp_file_handle  the file on the disk, until it is renamed or removed
+//!   publish_metadata  what a file gets when it is published: origin mark, time
+//!   resume            a download that continues where an earlier try ended
+//!   partial_download  what an earlier owner of the record has downloaded
+//! source              an upload's source: read once, and noticed if it changes
+//! origin_mark         the record that a published file was made for, in an extended attribute
+//! file_owner          for which record, and under which lease, a file is made
+//! temp_name           the names of temp files, here and on servers: whose they are
+//! temp_names          makes and reads them for this process; asks whether their records are done
+//! orphans             which temp files are orphaned, and where to look for them: pure
+//!   adoption          orphans that their record's next owner resumes instead
+//! orphan_cleaner      removes orphaned temp files beneath `base_path`
+//! listing             what is in a directory, for `submit`
+//! check               what `ftp-pooler check` reports
+//! ```
+//!
 //! A path is resolved lexically first ([`LocalTarget`]), then by the kernel: directories are opened with openat2's
 //! `RESOLVE_BENEATH`, and everything else is done by name relative to their descriptors. So a symlink that
 //! leads out is refused even if it appears in the middle of an operation. A relative symlink to a directory
@@ -59,7 +81,7 @@ use origin_mark::MarkedFile;
 use partial_download::PartialDownloads;
 use temp_file_handle::{TargetProbe, TempFilePlan};
 
-/// Who has a storage in which nobody works.
+/// References to a storage that no task uses.
 const OWNER_AND_SWEEP: usize = 2;
 
 /// The files of one local connection. Cheap to clone.
@@ -78,17 +100,17 @@ pub struct LocalStorage {
 #[allow(clippy::large_enum_variant, reason = "taken apart at once; a box would cost each file an allocation")]
 pub enum DownloadStart {
     Now(TempFile),
-    /// It was done before: the file stands there, whole and durable.
+    /// It was done before: the file is there, whole and durable.
     Before {
         bytes: u64,
-        /// What it was to remember ([`PublishMetadata::memory`]).
+        /// What was stored with it ([`PublishMetadata::memory`]).
         memory: String,
     },
 }
 
 impl LocalStorage {
-    /// Opens `base_path`, which must be a directory. It stays the directory that was opened, also where
-    /// another is moved to its name or mounted over it, until it is removed itself. Blocks.
+    /// Opens `base_path`, which must be a directory. If another directory is moved to its name, or mounted over it, that
+    /// one is used from then on. Blocks.
     ///
     /// # Errors
     /// As of any local path; the message names `base_path`.
@@ -103,7 +125,7 @@ impl LocalStorage {
         let storage = LocalStorage::with(
             connection,
             confined_dir,
-            DiskExecutor::new(disk_executor::CALLS, disk_executor::CALL_DEADLINE),
+            DiskExecutor::new(connection, disk_executor::CALLS, disk_executor::CALL_DEADLINE),
         );
         if !storage.remembers {
             tracing::warn!(
@@ -127,7 +149,7 @@ impl LocalStorage {
         }
     }
 
-    /// The same, with directories looked at for temp files of the dead after this time, not after an hour.
+    /// The same, with directories scanned for orphaned temp files after this time, not after an hour.
     #[must_use]
     pub fn sweeping_every(self, look_every: Duration) -> LocalStorage {
         LocalStorage { strays: SharedOrphanTracker::new(look_every), ..self }
@@ -145,14 +167,14 @@ impl LocalStorage {
         &self.connection.name
     }
 
-    /// Whether published files remember their record: without that nobody can tell, once a download's source is
-    /// gone, whether it was brought.
+    /// Whether published files carry the origin mark of their record: without it nobody can tell, once a download's
+    /// source is gone, whether it was downloaded.
     #[must_use]
     pub fn remembers(&self) -> bool {
         self.remembers
     }
 
-    /// The place that a task's local path means; lexical, see [`LocalTarget::resolve`].
+    /// The file that a task's local path means; lexical, see [`LocalTarget::resolve`].
     ///
     /// # Errors
     /// [`StorageError::PathNotAllowed`].
@@ -208,10 +230,10 @@ impl LocalStorage {
         SourceFile::open(self.clone(), target.clone()).await
     }
 
-    /// Tries the directory out: asks for the room left, makes a file and removes it. Blocks.
+    /// Tries the directory: reads its free space, makes a file and removes it. Blocks.
     ///
     /// # Errors
-    /// Where not even the room left can be told.
+    /// Where not even the free space can be read.
     pub fn check(&self) -> Result<StorageCheck, StorageError> {
         StorageCheck::of(&self.confined_dir, &self.connection.base_path)
     }

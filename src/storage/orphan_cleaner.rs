@@ -1,4 +1,4 @@
-//! Removes the temp files of the dead, beside the tasks: see [`super::orphans`] for which, and where.
+//! Removes orphaned temp files while tasks run: see [`super::orphans`] for which, and where.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,25 +72,25 @@ impl LocalStorage {
     /// Sweeps the directories in which tasks work, until `stop`, and then does what is due.
     pub async fn sweep(self, names: TempNames, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let pause = if self.next_errand(&names).await { PACE } else { IDLE };
+            let pause = if self.run_next_action(&names).await { PACE } else { IDLE };
             stop.run_until_cancelled(sleep(pause)).await;
         }
-        let _ = timeout(LAST, async { while self.next_errand(&names).await {} }).await; // the rest is the next one's
+        let _ = timeout(LAST, async { while self.run_next_action(&names).await {} }).await; // the rest is the next one's
     }
 
-    async fn next_errand(&self, names: &TempNames) -> bool {
+    async fn run_next_action(&self, names: &TempNames) -> bool {
         let errand = self.strays.lock().next(Instant::now());
         match errand {
             Some(CleanupAction::Remove { directory, temp, tries }) => {
-                self.remove_stray(directory, temp, tries).await;
+                self.remove_orphan(directory, temp, tries).await;
             }
-            Some(CleanupAction::Look { directory }) => self.look_for_strays(&directory, names).await,
+            Some(CleanupAction::Look { directory }) => self.scan_directory(&directory, names).await,
             None => return false,
         }
         true
     }
 
-    async fn remove_stray(&self, directory: Arc<str>, temp: TempName, tries: u8) {
+    async fn remove_orphan(&self, directory: Arc<str>, temp: TempName, tries: u8) {
         let (confined_dir, at, name) = (self.confined_dir(), Arc::clone(&directory), temp.clone());
         let operation = sweeping("remove a temp file from", &directory);
         let removed = self.disk().call(operation.clone(), move |_| {
@@ -104,19 +104,19 @@ impl LocalStorage {
             }
         });
         match removed.await {
-            Ok(true) => tracing::info!(%directory, %temp, "a temp file of a dead owner was removed"),
+            Ok(true) => tracing::info!(%directory, %temp, "removed orphaned temp file"),
             Ok(false) => {}
             Err(error) => {
                 if !self.strays.lock().stands(directory, temp.clone(), tries, Instant::now()) {
-                    tracing::warn!(%error, %temp, "a temp file of a dead owner stands");
+                    tracing::warn!(%error, %temp, "could not remove orphaned temp file");
                 }
             }
         }
     }
 
-    async fn look_for_strays(&self, directory: &str, names: &TempNames) {
+    async fn scan_directory(&self, directory: &str, names: &TempNames) {
         let (confined_dir, at, reader) = (self.confined_dir(), directory.to_owned(), names.clone());
-        let operation = sweeping("look for temp files in", directory);
+        let operation = sweeping("scan for temp files in", directory);
         let found = self.disk().call(operation.clone(), move |_| {
             temp_files(&confined_dir, &at, &reader).map_err(|errno| operation.doing().failed(errno))
         });
@@ -126,7 +126,7 @@ impl LocalStorage {
                 self.strays.lock().forget(directory);
             }
             Err(error) => {
-                tracing::warn!(%error, "temp files of dead owners may stand");
+                tracing::warn!(%error, "orphaned temp files may remain");
                 self.strays.lock().not_looked(directory, Instant::now());
             }
         }
@@ -148,7 +148,7 @@ fn temp_files(
         let entry = entry?;
         let Some(temp) = entry.file_name().to_str().ok().and_then(|name| names.read(name)) else { continue };
         if found.len() < MAX_FOUND
-            && let Some(stat) = confined_dir::look_at(&dir, temp.as_str())?
+            && let Some(stat) = confined_dir::stat_entry(&dir, temp.as_str())?
         {
             found.push((temp, stamp(&stat)));
         }

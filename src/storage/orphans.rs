@@ -1,4 +1,4 @@
-//! Temp files that nobody will finish any more, and where to look for them. Pure: time is an argument.
+//! Orphaned temp files, which nobody will finish any more, and where to look for them. Pure: time is an argument.
 //!
 //! A temp file of another incarnation is removed in three cases, and in no other:
 //! - its record is ours now, under a live lease: its last owner is dead, or a zombie whose rename must fail. (Where

@@ -36,12 +36,12 @@ impl TempFile {
                 let file = std::sync::Arc::new(part.file);
                 while is_more && self.given < bytes {
                     let from = std::sync::Arc::clone(&file);
-                    is_more = self.work("copy", move |draft| draft.append_from(&from, bytes)).await?;
+                    is_more = self.work("copy", move |handle| handle.append_from(&from, bytes)).await?;
                 }
             }
             None if bytes < self.len() => {
                 self.rest().await?;
-                self.work("shorten", move |draft| draft.cut(bytes)).await?;
+                self.work("shorten", move |handle| handle.truncate(bytes)).await?;
             }
             None => {}
         }
@@ -55,10 +55,10 @@ impl TempFile {
         self.settle().await?;
         self.buffer.clear();
         self.given = 0;
-        if let WriteStage::OnDisk(draft) = std::mem::replace(&mut self.stage, WriteStage::Nowhere) {
+        if let WriteStage::OnDisk(handle) = std::mem::replace(&mut self.stage, WriteStage::Nowhere) {
             // Its name is taken until it is gone.
             let discard = move |_: &IsAbandoned<'_>| {
-                drop(draft);
+                drop(handle);
                 Ok(())
             };
             self.storage.disk().call(self.operation("discard"), discard).await?;
@@ -69,7 +69,7 @@ impl TempFile {
     /// Writes out what has come, and keeps no memory until it goes on.
     pub async fn rest(&mut self) -> Result<(), StorageError> {
         if !self.buffer.is_empty() {
-            self.give_chunk().await?;
+            self.flush_chunk().await?;
         }
         self.settle().await?;
         (self.buffer, self.spare) = (Vec::new(), Vec::new());
@@ -80,7 +80,7 @@ impl TempFile {
     /// over what an earlier try has brought.
     pub async fn written(&mut self, offset: u64) -> Result<Vec<u8>, StorageError> {
         self.rest().await?;
-        self.work("read again", move |draft| draft.read(Vec::with_capacity(CHUNK), offset)).await
+        self.work("read again", move |handle| handle.read(Vec::with_capacity(CHUNK), offset)).await
     }
 
     /// Has `work` done on the file, which is made where it does not stand yet.
@@ -91,18 +91,18 @@ impl TempFile {
     ) -> Result<T, StorageError> {
         self.settle().await?;
         let operation = self.operation(what);
-        let turn = self.storage.disk().turn(&operation).await?;
-        let make = self.take_draft()?;
-        let call = self.storage.disk().start(turn, operation, move |_| {
-            let mut draft = make()?;
-            let done = work(&mut draft)?;
-            Ok((draft, done))
+        let slot = self.storage.disk().acquire_slot(&operation).await?;
+        let make = self.take_handle()?;
+        let call = self.storage.disk().start(slot, operation, move |_| {
+            let mut handle = make()?;
+            let done = work(&mut handle)?;
+            Ok((handle, done))
         });
         // Dropped meanwhile, the call's own end removes the file.
         let mut call = call;
-        let (draft, done) = call.wait().await?;
-        self.given = draft.size();
-        self.stage = WriteStage::OnDisk(draft);
+        let (handle, done) = call.wait().await?;
+        self.given = handle.size();
+        self.stage = WriteStage::OnDisk(handle);
         Ok(done)
     }
 }

@@ -24,7 +24,7 @@ pub struct SourceFile {
     file: Arc<OwnedFd>,
     seen: SourceStat,
     /// When anything about it was last changed (ctime), as of the opening.
-    touched: (i64, u64),
+    changed_at: (i64, u64),
     ahead: ReadAhead,
     /// The chunk lent to the caller.
     current: Vec<u8>,
@@ -37,7 +37,7 @@ pub struct SourceFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceIdentity {
     seen: SourceStat,
-    touched: (i64, u64),
+    changed_at: (i64, u64),
 }
 
 /// What a file was when it was looked at.
@@ -75,14 +75,14 @@ impl SourceFile {
             let room = usize::try_from(seen.size).unwrap_or(CHUNK).saturating_add(1).min(CHUNK);
             let first = fill(&file, Vec::with_capacity(room), 0).map_err(|errno| doing.failed(errno))?;
             if seen.size > CHUNK as u64 {
-                seen.must_be_of(&file, &operation)?;
+                seen.check_unchanged(&file, &operation)?;
             }
-            Ok((file, (seen, touched(&stat)), first))
+            Ok((file, (seen, changed_at(&stat)), first))
         });
-        let (file, (seen, touched), first) = opened.await?;
+        let (file, (seen, changed_at), first) = opened.await?;
         let (ahead, file) = (ReadAhead::Ready(first), Arc::new(file));
         let (current, spare) = (Vec::new(), Vec::new());
-        Ok(SourceFile { storage, target, file, seen, touched, ahead, current, spare, read: 0 })
+        Ok(SourceFile { storage, target, file, seen, changed_at, ahead, current, spare, read: 0 })
     }
 
     /// Its size in bytes when it was opened.
@@ -108,7 +108,7 @@ impl SourceFile {
     /// Which file it was when it was opened: another one, or another content, has another identity.
     #[must_use]
     pub fn identity(&self) -> SourceIdentity {
-        SourceIdentity { seen: self.seen, touched: self.touched }
+        SourceIdentity { seen: self.seen, changed_at: self.changed_at }
     }
 
     /// All that tells this content of this file from any other one, to other processes too: the same bytes are the
@@ -116,8 +116,8 @@ impl SourceFile {
     #[must_use]
     pub fn description(&self) -> Vec<u8> {
         let SourceStat { size, modified, inode } = self.seen;
-        let (seconds, touched) = ([modified.0, self.touched.0], [modified.1, self.touched.1]);
-        let unsigned = [size, inode].into_iter().chain(touched).map(u64::to_be_bytes);
+        let (seconds, changed_at) = ([modified.0, self.changed_at.0], [modified.1, self.changed_at.1]);
+        let unsigned = [size, inode].into_iter().chain(changed_at).map(u64::to_be_bytes);
         unsigned.chain(seconds.map(i64::to_be_bytes)).flatten().collect()
     }
 
@@ -152,8 +152,8 @@ impl SourceFile {
                 }
                 ReadAhead::Idle => {
                     self.ahead = ReadAhead::Idle;
-                    let turn = self.storage.disk().turn(&self.operation("read")).await?;
-                    self.start_reading(turn);
+                    let slot = self.storage.disk().acquire_slot(&self.operation("read")).await?;
+                    self.start_reading(slot);
                 }
                 ReadAhead::End => {
                     self.ahead = ReadAhead::End;
@@ -188,15 +188,15 @@ impl SourceFile {
         Ok(())
     }
 
-    fn start_reading(&mut self, turn: CallSlot) {
+    fn start_reading(&mut self, slot: CallSlot) {
         let (file, from, operation, seen) =
             (Arc::clone(&self.file), self.read, self.operation("read"), self.seen);
         let mut buffer = std::mem::take(&mut self.spare);
-        self.ahead = ReadAhead::Reading(self.storage.disk().start(turn, operation.clone(), move |_| {
+        self.ahead = ReadAhead::Reading(self.storage.disk().start(slot, operation.clone(), move |_| {
             buffer.clear();
             buffer.reserve_exact(CHUNK);
             let chunk = fill(&file, buffer, from).map_err(|errno| operation.doing().failed(errno))?;
-            seen.must_be_of(&file, &operation)?;
+            seen.check_unchanged(&file, &operation)?;
             Ok(chunk)
         }));
     }
@@ -211,8 +211,8 @@ impl SourceFile {
         }
         self.spare = std::mem::replace(&mut self.current, chunk);
         self.ahead = if at_end { ReadAhead::End } else { ReadAhead::Idle };
-        if !at_end && let Some(turn) = self.storage.disk().turn_now() {
-            self.start_reading(turn);
+        if !at_end && let Some(slot) = self.storage.disk().try_acquire_slot() {
+            self.start_reading(slot);
         }
         Ok(&self.current)
     }
@@ -231,7 +231,7 @@ impl SourceStat {
     }
 
     /// Fails where the open file has been changed since. Blocks.
-    fn must_be_of(self, file: &OwnedFd, operation: &DiskOperation) -> Result<(), StorageError> {
+    fn check_unchanged(self, file: &OwnedFd, operation: &DiskOperation) -> Result<(), StorageError> {
         let stat = rustix::fs::fstat(file).map_err(|errno| operation.doing().failed(errno))?;
         if SourceStat::of(&stat) == self {
             return Ok(());
@@ -244,7 +244,7 @@ impl SourceStat {
 
 // As above.
 #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, clippy::useless_conversion)]
-fn touched(stat: &Stat) -> (i64, u64) {
+fn changed_at(stat: &Stat) -> (i64, u64) {
     (i64::from(stat.st_ctime), stat.st_ctime_nsec as u64)
 }
 

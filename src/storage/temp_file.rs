@@ -79,7 +79,7 @@ impl TempFile {
     pub async fn room(&mut self) -> Result<impl BufMut, StorageError> {
         let is_on_disk = !matches!(self.stage, WriteStage::Nowhere) && !self.buffer.is_empty();
         if self.buffer.len() >= CHUNK || (is_on_disk && self.written.elapsed() >= WRITE_EVERY) {
-            self.give_chunk().await?;
+            self.flush_chunk().await?;
         }
         if self.buffer.capacity() == 0 {
             // One byte more than is to come shows the end without another buffer.
@@ -136,15 +136,15 @@ impl TempFile {
     ) -> Result<(), StorageError> {
         self.settle().await?;
         let operation = self.operation("publish");
-        let turn = self.storage.disk().turn(&operation).await?;
-        let make = self.take_draft()?;
+        let slot = self.storage.disk().acquire_slot(&operation).await?;
+        let make = self.take_handle()?;
         let rest = std::mem::take(&mut self.buffer);
         let work = move |abandoned: &IsAbandoned<'_>| {
-            let mut draft = make()?;
-            draft.append(&rest)?;
-            draft.publish(&finish, || !abandoned() && still_ours())
+            let mut handle = make()?;
+            handle.append(&rest)?;
+            handle.publish(&finish, || !abandoned() && still_ours())
         };
-        self.storage.disk().start(turn, operation, work).wait().await
+        self.storage.disk().start(slot, operation, work).wait().await
     }
 
     /// Removes what was written, and returns when it is gone. An error is only logged: nobody can act on it.
@@ -152,34 +152,36 @@ impl TempFile {
         if self.settle().await.is_err() {
             return;
         }
-        if let WriteStage::OnDisk(draft) = std::mem::replace(&mut self.stage, WriteStage::Failed) {
+        if let WriteStage::OnDisk(handle) = std::mem::replace(&mut self.stage, WriteStage::Failed) {
             let removed = self.storage.disk().call(self.operation("discard"), move |_| {
-                drop(draft);
+                drop(handle);
                 Ok(())
             });
             if let Err(error) = removed.await {
-                tracing::warn!(%error, "a temp file may still stand");
+                tracing::warn!(%error, "a temp file may remain");
             }
         }
     }
 
     /// Has the full buffer written, once the one before is.
-    pub(super) async fn give_chunk(&mut self) -> Result<(), StorageError> {
+    pub(super) async fn flush_chunk(&mut self) -> Result<(), StorageError> {
         self.settle().await?;
         let operation = self.operation("write");
-        let turn = self.storage.disk().turn(&operation).await?;
-        let make = self.take_draft()?;
+        let slot = self.storage.disk().acquire_slot(&operation).await?;
+        let make = self.take_handle()?;
         let mut chunk = std::mem::replace(&mut self.buffer, std::mem::take(&mut self.spare));
         self.written = Instant::now();
         self.given += chunk.len() as u64;
-        let call = self.storage.disk().start(turn, operation, move |_| {
-            let mut draft = make()?;
-            if draft.size() == 0 {
-                draft.remember(0);
+        let expected = self.expected;
+        let call = self.storage.disk().start(slot, operation, move |_| {
+            let mut handle = make()?;
+            if handle.size() == 0 {
+                handle.check_space(expected)?;
+                handle.remember(0);
             }
-            draft.append(&chunk)?;
+            handle.append(&chunk)?;
             chunk.clear();
-            Ok((draft, chunk))
+            Ok((handle, chunk))
         });
         self.stage = WriteStage::Writing(call);
         Ok(())
@@ -190,19 +192,19 @@ impl TempFile {
         let WriteStage::Writing(call) = &mut self.stage else { return Ok(()) };
         let written = call.wait().await;
         self.stage = WriteStage::Failed;
-        let (draft, spare) = written?;
-        self.stage = WriteStage::OnDisk(draft);
+        let (handle, spare) = written?;
+        self.stage = WriteStage::OnDisk(handle);
         self.spare = spare;
         Ok(())
     }
 
     /// What makes the temp file, or hands out the one there is; to be called where it may block.
-    pub(super) fn take_draft(
+    pub(super) fn take_handle(
         &mut self,
     ) -> Result<impl FnOnce() -> Result<Box<TempFileHandle>, StorageError> + Send + use<>, StorageError> {
         let there = match std::mem::replace(&mut self.stage, WriteStage::Failed) {
             WriteStage::Nowhere => None,
-            WriteStage::OnDisk(draft) => Some(draft),
+            WriteStage::OnDisk(handle) => Some(handle),
             WriteStage::Writing(_) | WriteStage::Failed => {
                 return Err(StorageError::Io(self.plan.doing("write").says("an earlier write failed")));
             }
@@ -218,8 +220,8 @@ impl TempFile {
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        if let WriteStage::OnDisk(draft) = std::mem::replace(&mut self.stage, WriteStage::Failed) {
-            self.storage.disk().dispose(draft);
+        if let WriteStage::OnDisk(handle) = std::mem::replace(&mut self.stage, WriteStage::Failed) {
+            self.storage.disk().dispose(handle);
         }
     }
 }

@@ -49,7 +49,7 @@ impl TempFilePlan {
     /// one.
     ///
     /// # Errors
-    /// The target is there and must not be replaced, is a directory, or stands where nothing may be written.
+    /// The target is there and must not be replaced, is a directory, or exists where nothing may be written.
     pub fn probe(
         &self,
         confined_dir: &ConfinedDir,
@@ -59,7 +59,7 @@ impl TempFilePlan {
         let failed = |errno| doing.failed(errno);
         let (dir, missing) = confined_dir.nearest(self.target.parent()).map_err(failed)?;
         if missing.is_empty() {
-            match confined_dir::look_at(&dir, self.target.name()).map_err(failed)? {
+            match confined_dir::stat_entry(&dir, self.target.name()).map_err(failed)? {
                 Some(stat) if confined_dir::is_dir(&stat) => return Err(failed(Errno::ISDIR)),
                 Some(stat) if confined_dir::is_file(&stat) => {
                     if let Some(remembered) = self.owner.mark.on(&dir, self.target.name()) {
@@ -102,7 +102,7 @@ pub(super) struct TempFileHandle {
     size: u64,
     unsynced: u64,
     /// False once the temp name is gone.
-    stands: bool,
+    exists: bool,
 }
 
 impl TempFileHandle {
@@ -118,7 +118,20 @@ impl TempFileHandle {
         let mode = Mode::from_raw_mode(0o666);
         let file = retry_on_intr(|| rustix::fs::openat(&parent, plan.temp(), flags, mode))
             .map_err(|errno| plan.doing("create a temp file beside").failed(errno))?;
-        Ok(TempFileHandle { confined_dir, plan, parent, file, size: 0, unsynced: 0, stands: true })
+        Ok(TempFileHandle { confined_dir, plan, parent, file, size: 0, unsynced: 0, exists: true })
+    }
+
+    /// Fails if a file of this size cannot fit: nothing is written in vain.
+    pub fn check_space(&self, expected: Option<u64>) -> Result<(), StorageError> {
+        let doing = self.plan.doing("write");
+        let Some(expected) = expected else { return Ok(()) };
+        let space = rustix::fs::fstatvfs(&self.parent).map_err(|errno| doing.failed(errno))?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        // A file system that reports no size at all, as some network and memory file systems do, is not asked.
+        if space.f_blocks == 0 || expected <= free {
+            return Ok(());
+        }
+        Err(StorageError::Full(doing.says(format!("the file has {expected} bytes, {free} are free"))))
     }
 
     /// Writes all of `data` at the end.
@@ -147,7 +160,7 @@ impl TempFileHandle {
         let Some(source) = &self.plan.source else { return };
         if let Err(errno) = partial_download::remember(&self.file, &self.plan.owner.mark, source, durable) {
             let path = self.plan.target.as_written();
-            tracing::debug!(path, error = %errno, "the temp file does not remember what it is a part of");
+            tracing::debug!(path, error = %errno, "could not mark the temp file as a partial download");
         }
     }
 
@@ -170,7 +183,7 @@ impl TempFileHandle {
     }
 
     /// Cuts the file down to its first `size` bytes.
-    pub fn cut(&mut self, size: u64) -> Result<(), StorageError> {
+    pub fn truncate(&mut self, size: u64) -> Result<(), StorageError> {
         let failed = |errno| self.plan.doing("shorten").failed(errno);
         retry_on_intr(|| rustix::fs::ftruncate(&self.file, size)).map_err(failed)?;
         rustix::fs::seek(&self.file, SeekFrom::Start(size)).map_err(failed)?;
@@ -200,22 +213,22 @@ impl TempFileHandle {
             && let Err(errno) = partial_download::forget(&self.file)
         {
             let path = self.plan.target.as_written();
-            tracing::debug!(path, error = %errno, "the file still says that it is a part of one");
+            tracing::debug!(path, error = %errno, "the published file is still marked as a partial download");
         }
         retry_on_intr(|| rustix::fs::fsync(&self.file))
             .map_err(|errno| self.plan.doing("sync").failed(errno))?;
-        self.parent_is_in_its_place()?;
+        self.check_parent()?;
         if !still_ours() {
             return Err(StorageError::LeaseEnded);
         }
-        if self.plan.overwrite { self.place_over() } else { self.place_new() }?;
+        if self.plan.overwrite { self.rename_over() } else { self.rename_new() }?;
         confined_dir::sync_dir(&self.parent)
             .map_err(|errno| self.plan.doing("sync the directory of").failed(errno))
     }
 
     /// The directory may have been moved since it was opened, out of `base_path` even: then the file would be
     /// published where nobody asked for it.
-    fn parent_is_in_its_place(&self) -> Result<(), StorageError> {
+    fn check_parent(&self) -> Result<(), StorageError> {
         let doing = self.plan.doing("publish");
         let failed = |errno| doing.failed(errno);
         let now = self.confined_dir.dir(self.plan.target.parent()).map_err(failed)?;
@@ -225,34 +238,34 @@ impl TempFileHandle {
         Err(StorageError::Io(doing.says("its directory was replaced by another meanwhile")))
     }
 
-    fn place_over(&mut self) -> Result<(), StorageError> {
+    fn rename_over(&mut self) -> Result<(), StorageError> {
         let (temp, name) = (self.plan.temp(), self.plan.target.name());
         rustix::fs::renameat(&self.parent, temp, &self.parent, name)
             .map_err(|errno| self.plan.doing("rename a temp file to").failed(errno))?;
-        self.stands = false;
+        self.exists = false;
         Ok(())
     }
 
-    fn place_new(&mut self) -> Result<(), StorageError> {
+    fn rename_new(&mut self) -> Result<(), StorageError> {
         let (temp, name) = (self.plan.temp(), self.plan.target.name());
         match rustix::fs::renameat_with(&self.parent, temp, &self.parent, name, RenameFlags::NOREPLACE) {
-            Ok(()) => self.stands = false,
-            Err(Errno::EXIST) if self.was_placed_before() => {}
+            Ok(()) => self.exists = false,
+            Err(Errno::EXIST) if self.was_published_before() => {}
             Err(Errno::EXIST) => return Err(self.plan.exists()),
             // The file system (NFS, for one) or the kernel has no such rename.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.place_by_link()?,
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.publish_by_link()?,
             Err(errno) => return Err(self.plan.doing("rename a temp file to").failed(errno)),
         }
         Ok(())
     }
 
     /// A hard link fails where the name is taken, as the rename should have.
-    fn place_by_link(&mut self) -> Result<(), StorageError> {
+    fn publish_by_link(&mut self) -> Result<(), StorageError> {
         let (temp, name) = (self.plan.temp(), self.plan.target.name());
         match rustix::fs::linkat(&self.parent, temp, &self.parent, name, AtFlags::empty()) {
             Ok(()) => {}
             // Over NFS a reply may be lost, and the call repeated by the client.
-            Err(Errno::EXIST) if self.stands_at(name) || self.was_placed_before() => {}
+            Err(Errno::EXIST) if self.is_at(name) || self.was_published_before() => {}
             Err(Errno::EXIST) => return Err(self.plan.exists()),
             Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 let why = "the file system can neither rename without replacing nor make hard links, \
@@ -266,14 +279,14 @@ impl TempFileHandle {
     }
 
     /// Another owner of the same record was first: the same file, and no reason to refuse it.
-    fn was_placed_before(&self) -> bool {
+    fn was_published_before(&self) -> bool {
         let there = self.plan.owner.mark.on(&self.parent, self.plan.target.name());
         there.is_some_and(|there| there.size == self.size)
     }
 
-    fn stands_at(&self, name: &str) -> bool {
+    fn is_at(&self, name: &str) -> bool {
         let (Ok(Some(there)), Ok(ours)) =
-            (confined_dir::look_at(&self.parent, name), rustix::fs::fstat(&self.file))
+            (confined_dir::stat_entry(&self.parent, name), rustix::fs::fstat(&self.file))
         else {
             return false;
         };
@@ -286,16 +299,16 @@ impl TempFileHandle {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => {
                 let beside = self.plan.target.as_written();
-                tracing::warn!(temp, beside, error = %errno, "a temp file could not be removed");
+                tracing::warn!(temp, beside, error = %errno, "could not remove temp file");
             }
         }
-        self.stands = false;
+        self.exists = false;
     }
 }
 
 impl Drop for TempFileHandle {
     fn drop(&mut self) {
-        if self.stands {
+        if self.exists {
             self.remove();
         }
     }
@@ -333,12 +346,12 @@ mod tests {
     use super::*;
     use crate::storage::tests::owner;
 
-    fn draft(base: &Path) -> TempFileHandle {
+    fn handle(base: &Path) -> TempFileHandle {
         let target = LocalTarget::resolve(base, "/x").unwrap();
         let plan = TempFilePlan { target, owner: owner(0), overwrite: false, source: None };
-        let mut draft = TempFileHandle::create(Arc::new(ConfinedDir::open(base).unwrap()), plan).unwrap();
-        draft.append(b"new").unwrap();
-        draft
+        let mut handle = TempFileHandle::create(Arc::new(ConfinedDir::open(base).unwrap()), plan).unwrap();
+        handle.append(b"new").unwrap();
+        handle
     }
 
     fn names(base: &Path) -> Vec<String> {
@@ -349,11 +362,11 @@ mod tests {
     #[test]
     fn where_there_is_no_exclusive_rename_a_link_keeps_what_is_there() {
         let base = tempfile::tempdir().unwrap();
-        draft(base.path()).place_by_link().unwrap();
+        handle(base.path()).publish_by_link().unwrap();
         assert_eq!(std::fs::read(base.path().join("x")).unwrap(), b"new");
 
         std::fs::write(base.path().join("x"), "old").unwrap();
-        let error = draft(base.path()).place_by_link().unwrap_err();
+        let error = handle(base.path()).publish_by_link().unwrap_err();
         assert!(matches!(error, StorageError::DestinationExists(_)), "{error}");
         assert_eq!(std::fs::read(base.path().join("x")).unwrap(), b"old");
         assert_eq!(names(base.path()), ["x"]);
@@ -362,10 +375,10 @@ mod tests {
     #[test]
     fn a_link_whose_reply_was_lost_is_known_again() {
         let base = tempfile::tempdir().unwrap();
-        let mut draft = draft(base.path());
-        std::fs::hard_link(base.path().join(draft.plan.temp()), base.path().join("x")).unwrap();
-        draft.place_by_link().unwrap();
-        drop(draft);
+        let mut handle = handle(base.path());
+        std::fs::hard_link(base.path().join(handle.plan.temp()), base.path().join("x")).unwrap();
+        handle.publish_by_link().unwrap();
+        drop(handle);
         assert_eq!(names(base.path()), ["x"]);
     }
 }

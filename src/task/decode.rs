@@ -2,9 +2,9 @@
 
 use serde_json::value::RawValue;
 
-use super::json::{Field, object, quoted, string};
-use super::problems::Problems;
-use super::side::{self, Side};
+use super::json::{JsonField, object, quoted, string};
+use super::problems::TaskProblems;
+use super::side::{self, TaskSide};
 use super::{Operation, Options, Task, options};
 use crate::config::ConfiguredConnections;
 use crate::failure::{Code, Failure};
@@ -32,7 +32,7 @@ pub fn decode(payload: Option<&[u8]>, connections: &ConfiguredConnections) -> Re
         return Err(Rejected::record(None, "has no value (a tombstone), must be a JSON object"));
     };
     let fields = top_level(payload)?;
-    let mut problems = Problems::default();
+    let mut problems = TaskProblems::default();
     problems.repeated(&fields);
     let [task_id, operation, source, destination, options] = fields;
 
@@ -68,7 +68,7 @@ impl Rejected {
 }
 
 /// The task's own fields, if the payload is a JSON object.
-fn top_level(payload: &[u8]) -> Result<[Field<'_>; FIELDS.len()], Rejected> {
+fn top_level(payload: &[u8]) -> Result<[JsonField<'_>; FIELDS.len()], Rejected> {
     let (text, not_utf8) = match std::str::from_utf8(payload) {
         Ok(text) => (text, None),
         Err(error) => {
@@ -78,8 +78,8 @@ fn top_level(payload: &[u8]) -> Result<[Field<'_>; FIELDS.len()], Rejected> {
     };
     let json = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (fields, read) = object(json, FIELDS);
-    let flaw = match (not_utf8, read) {
-        (Some(flaw), _) => flaw,
+    let defect = match (not_utf8, read) {
+        (Some(defect), _) => defect,
         (None, _) if json.len() < text.len() => {
             "begins with a byte order mark (byte 0), must be JSON only".to_owned()
         }
@@ -87,7 +87,7 @@ fn top_level(payload: &[u8]) -> Result<[Field<'_>; FIELDS.len()], Rejected> {
         (None, Ok(())) => return Ok(fields),
     };
     let [task_id, ..] = &fields;
-    Err(Rejected::record(read_task_id(task_id, &mut Problems::default()), flaw))
+    Err(Rejected::record(read_task_id(task_id, &mut TaskProblems::default()), defect))
 }
 
 /// Says why a text that could not be read as an object is none.
@@ -101,7 +101,7 @@ fn no_object(text: &str) -> String {
     }
 }
 
-fn read_task_id(field: &Field<'_>, problems: &mut Problems) -> Option<String> {
+fn read_task_id(field: &JsonField<'_>, problems: &mut TaskProblems) -> Option<String> {
     let task_id = field.required_string("a string of 1 to 256 bytes", problems)?;
     if task_id.len() > MAX_TASK_ID_BYTES {
         problems
@@ -111,7 +111,7 @@ fn read_task_id(field: &Field<'_>, problems: &mut Problems) -> Option<String> {
     Some(task_id)
 }
 
-fn read_operation(field: &Field<'_>, problems: &mut Problems) -> Option<Operation> {
+fn read_operation(field: &JsonField<'_>, problems: &mut TaskProblems) -> Option<Operation> {
     let needed = "\"download\" or \"upload\"";
     let raw = field.required(needed, problems)?;
     match string(raw).as_deref() {
@@ -128,8 +128,8 @@ fn read_operation(field: &Field<'_>, problems: &mut Problems) -> Option<Operatio
 fn assemble(
     task_id: Option<String>,
     operation: Option<Operation>,
-    source: Option<Side>,
-    destination: Option<Side>,
+    source: Option<TaskSide>,
+    destination: Option<TaskSide>,
     options: Options,
 ) -> Option<Task> {
     let (operation, source, destination) = (operation?, source?, destination?);

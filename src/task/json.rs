@@ -6,14 +6,14 @@
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::problems::Problems;
+use super::problems::TaskProblems;
 
 /// What a message quotes of a value at most, in characters.
 const QUOTED_CHARS: usize = 80;
 
 /// What stands in an object under a field's name.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum JsonValue<'a> {
     Absent,
     Json(&'a RawValue),
     /// The name stands there more than once: nobody can say which one is meant.
@@ -22,10 +22,10 @@ pub(super) enum Value<'a> {
 
 /// A known field of an object.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field<'a> {
+pub(super) struct JsonField<'a> {
     /// From the task's top, with dots: `options.retry_count`.
     pub path: &'static str,
-    pub value: Value<'a>,
+    pub value: JsonValue<'a>,
 }
 
 /// Reads the object that `text` holds, and of its members those that `paths` name by their last part.
@@ -33,20 +33,20 @@ pub(super) struct Field<'a> {
 pub(super) fn object<'a, const N: usize>(
     text: &'a str,
     paths: [&'static str; N],
-) -> ([Field<'a>; N], Result<(), serde_json::Error>) {
-    let mut fields = paths.map(|path| Field { path, value: Value::Absent });
+) -> ([JsonField<'a>; N], Result<(), serde_json::Error>) {
+    let mut fields = paths.map(|path| JsonField { path, value: JsonValue::Absent });
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = Members { fields: &mut fields }.deserialize(&mut json).and_then(|()| json.end());
+    let read = MembersVisitor { fields: &mut fields }.deserialize(&mut json).and_then(|()| json.end());
     (fields, read)
 }
 
 /// The fields of an object within the task; `None`, and a problem, where the field holds no object.
 pub(super) fn nested<'a, const N: usize>(
-    field: &Field<'a>,
+    field: &JsonField<'a>,
     raw: &'a RawValue,
     paths: [&'static str; N],
-    problems: &mut Problems,
-) -> Option<[Field<'a>; N]> {
+    problems: &mut TaskProblems,
+) -> Option<[JsonField<'a>; N]> {
     let (fields, read) = object(raw.get(), paths);
     if read.is_err() {
         problems.wrong(field.path, raw, "an object");
@@ -56,7 +56,7 @@ pub(super) fn nested<'a, const N: usize>(
     Some(fields)
 }
 
-impl<'a> Field<'a> {
+impl<'a> JsonField<'a> {
     fn name(&self) -> &'static str {
         self.path.rsplit('.').next().unwrap_or(self.path)
     }
@@ -64,25 +64,25 @@ impl<'a> Field<'a> {
     /// The value of an optional field, for which null is the same as absent.
     pub fn optional(&self) -> Option<&'a RawValue> {
         match self.value {
-            Value::Json(raw) if raw.get() != "null" => Some(raw),
+            JsonValue::Json(raw) if raw.get() != "null" => Some(raw),
             _ => None,
         }
     }
 
     /// The value of a field that has to be there; where it is not, that is a problem.
-    pub fn required(&self, needed: &str, problems: &mut Problems) -> Option<&'a RawValue> {
+    pub fn required(&self, needed: &str, problems: &mut TaskProblems) -> Option<&'a RawValue> {
         match self.value {
-            Value::Json(raw) => Some(raw),
-            Value::Absent => {
+            JsonValue::Json(raw) => Some(raw),
+            JsonValue::Absent => {
                 problems.invalid(self.path, format_args!("is missing, must be {needed}"));
                 None
             }
-            Value::Repeated => None,
+            JsonValue::Repeated => None,
         }
     }
 
     /// The value of a field that has to be there and be a string that is not empty.
-    pub fn required_string(&self, needed: &str, problems: &mut Problems) -> Option<String> {
+    pub fn required_string(&self, needed: &str, problems: &mut TaskProblems) -> Option<String> {
         let raw = self.required(needed, problems)?;
         match string(raw) {
             Some(text) if !text.is_empty() => Some(text),
@@ -122,11 +122,11 @@ pub(super) fn quoted(json: &str) -> String {
 }
 
 /// Fills the known fields while the parser walks over an object.
-struct Members<'f, 'a> {
-    fields: &'f mut [Field<'a>],
+struct MembersVisitor<'f, 'a> {
+    fields: &'f mut [JsonField<'a>],
 }
 
-impl<'a> DeserializeSeed<'a> for Members<'_, 'a> {
+impl<'a> DeserializeSeed<'a> for MembersVisitor<'_, 'a> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
@@ -134,7 +134,7 @@ impl<'a> DeserializeSeed<'a> for Members<'_, 'a> {
     }
 }
 
-impl<'a> Visitor<'a> for Members<'_, 'a> {
+impl<'a> Visitor<'a> for MembersVisitor<'_, 'a> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
@@ -147,8 +147,8 @@ impl<'a> Visitor<'a> for Members<'_, 'a> {
             let value = members.next_value::<&RawValue>()?;
             if let Some(field) = self.fields.iter_mut().find(|field| is_name(name.get(), field.name())) {
                 field.value = match field.value {
-                    Value::Absent => Value::Json(value),
-                    _ => Value::Repeated,
+                    JsonValue::Absent => JsonValue::Json(value),
+                    _ => JsonValue::Repeated,
                 };
             }
         }

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::json::{Field, nested, quoted, string};
-use super::path::Location;
-use super::problems::Problems;
+use super::json::{JsonField, nested, quoted, string};
+use super::path::PathKind;
+use super::problems::TaskProblems;
 use super::side::check_path;
 use super::{After, Operation, Options, Verify};
 
@@ -13,7 +13,11 @@ use super::{After, Operation, Options, Verify};
 pub const MAX_RETRY_COUNT: u32 = 100;
 
 /// Reads `options`; what is wrong in it is left at its default, and is a problem.
-pub(super) fn read(field: &Field<'_>, operation: Option<Operation>, problems: &mut Problems) -> Options {
+pub(super) fn read(
+    field: &JsonField<'_>,
+    operation: Option<Operation>,
+    problems: &mut TaskProblems,
+) -> Options {
     let mut options = Options::default();
     let paths = [
         "options.overwrite",
@@ -44,11 +48,11 @@ pub(super) fn read(field: &Field<'_>, operation: Option<Operation>, problems: &m
 
 /// Reads `field` into `value` with `read`; what it does not understand is a problem.
 fn set<T>(
-    field: &Field<'_>,
+    field: &JsonField<'_>,
     read: impl Fn(&RawValue) -> Option<T>,
     needed: &str,
     value: &mut T,
-    problems: &mut Problems,
+    problems: &mut TaskProblems,
 ) {
     let Some(raw) = field.optional() else { return };
     match read(raw) {
@@ -91,7 +95,7 @@ fn timestamp(raw: &RawValue) -> Option<Timestamp> {
 }
 
 /// A source that would be moved onto itself: a server may well delete it.
-pub(super) fn check_move(options: &Options, source: &str, problems: &mut Problems) {
+pub(super) fn check_move(options: &Options, source: &str, problems: &mut TaskProblems) {
     let After::MoveTo(to) = &options.after else { return };
     let parts = |path: &str| -> Vec<String> {
         path.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect()
@@ -102,7 +106,7 @@ pub(super) fn check_move(options: &Options, source: &str, problems: &mut Problem
 }
 
 /// `after` concerns a download's source; an upload's is kept.
-fn read_after(field: &Field<'_>, operation: Option<Operation>, problems: &mut Problems) -> After {
+fn read_after(field: &JsonField<'_>, operation: Option<Operation>, problems: &mut TaskProblems) -> After {
     let Some(raw) = field.optional() else { return After::Keep };
     let after = if raw.get().starts_with('{') {
         let Some([path]) = nested(field, raw, ["options.after.move_to"], problems) else {
@@ -110,7 +114,7 @@ fn read_after(field: &Field<'_>, operation: Option<Operation>, problems: &mut Pr
         };
         let needed = "a path on the server, not empty";
         let Some(text) = path.required_string(needed, problems) else { return After::Keep };
-        check_path(path.path, &text, Location::Remote, problems);
+        check_path(path.path, &text, PathKind::Remote, problems);
         After::MoveTo(text)
     } else {
         match string(raw).as_deref() {

@@ -9,7 +9,7 @@ pub const MAX_NAME_BYTES: usize = 255;
 
 /// Where a path leads to, and so whose rules it has to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Location {
+pub(super) enum PathKind {
     Remote,
     Local,
 }
@@ -19,7 +19,7 @@ pub(super) enum Location {
 /// NUL, CR and LF are refused on both sides: on the control connection a line ends with them or is changed by
 /// them (RFC 959 section 5.3.2 excludes CR and LF; NUL becomes a line feed in vsftpd), and the two sides of a
 /// task should not differ in what a name is. Other control characters are characters of a path there.
-pub(super) fn flaw(path: &str, location: Location) -> Option<Cow<'static, str>> {
+pub(super) fn defect(path: &str, location: PathKind) -> Option<Cow<'static, str>> {
     if path.len() > MAX_PATH_BYTES {
         return Some(format!("has {} bytes, may have {MAX_PATH_BYTES}", path.len()).into());
     }
@@ -33,14 +33,14 @@ pub(super) fn flaw(path: &str, location: Location) -> Option<Cow<'static, str>> 
     }
     // A backslash parts names on Windows' servers. Elsewhere it is a character like any other, but nobody
     // misses a file whose name is `..\x`.
-    let parts_names = |char| char == '/' || (char == '\\' && location == Location::Remote);
+    let parts_names = |char| char == '/' || (char == '\\' && location == PathKind::Remote);
     if path.split(parts_names).any(|name| name == "..") {
         return Some("has a `..` component, which is not allowed".into());
     }
     if path.rsplit('/').next().is_none_or(|name| name.is_empty() || name == ".") {
         return Some("names a directory, must name a file".into());
     }
-    if location == Location::Local {
+    if location == PathKind::Local {
         let long = path.split('/').find(|name| name.len() > MAX_NAME_BYTES)?;
         return Some(format!("has a name of {} bytes, may have {MAX_NAME_BYTES}", long.len()).into());
     }
@@ -51,8 +51,8 @@ pub(super) fn flaw(path: &str, location: Location) -> Option<Cow<'static, str>> 
 mod tests {
     use super::*;
 
-    fn refused(path: &str, location: Location) -> String {
-        flaw(path, location).unwrap_or_else(|| panic!("{path:?} was allowed")).into_owned()
+    fn refused(path: &str, location: PathKind) -> String {
+        defect(path, location).unwrap_or_else(|| panic!("{path:?} was allowed")).into_owned()
     }
 
     #[test]
@@ -80,15 +80,15 @@ mod tests {
             r"C:\dir\a.txt",
             r"a\",
         ] {
-            assert_eq!(flaw(path, Location::Remote), None, "{path:?}");
-            assert_eq!(flaw(path, Location::Local), None, "{path:?}");
+            assert_eq!(defect(path, PathKind::Remote), None, "{path:?}");
+            assert_eq!(defect(path, PathKind::Local), None, "{path:?}");
         }
     }
 
     #[test]
     fn a_parent_component_is_refused_wherever_it_stands() {
         for path in ["..", "../a", "/..", "/../a", "a/../b", "a/..", "/a/b/../../../etc/passwd"] {
-            for location in [Location::Remote, Location::Local] {
+            for location in [PathKind::Remote, PathKind::Local] {
                 assert!(refused(path, location).contains("`..` component"), "{path}");
             }
         }
@@ -96,22 +96,22 @@ mod tests {
 
     #[test]
     fn a_parent_component_between_backslashes_is_refused_on_servers_only() {
-        assert!(refused(r"..\..\boot.ini", Location::Remote).contains("`..`"));
-        assert!(refused(r"a/..\b", Location::Remote).contains("`..`"));
-        assert_eq!(flaw(r"a\..\b", Location::Local), None);
+        assert!(refused(r"..\..\boot.ini", PathKind::Remote).contains("`..`"));
+        assert!(refused(r"a/..\b", PathKind::Remote).contains("`..`"));
+        assert_eq!(defect(r"a\..\b", PathKind::Local), None);
     }
 
     #[test]
     fn what_would_end_the_command_line_is_refused_with_its_place() {
-        assert_eq!(refused("a\0b", Location::Remote), "holds a NUL (byte 1), which no path can");
-        assert_eq!(refused("ü\rb", Location::Local), "holds a CR (byte 2), which no path can");
-        assert_eq!(refused("/x\nDELE y", Location::Remote), "holds a LF (byte 2), which no path can");
+        assert_eq!(refused("a\0b", PathKind::Remote), "holds a NUL (byte 1), which no path can");
+        assert_eq!(refused("ü\rb", PathKind::Local), "holds a CR (byte 2), which no path can");
+        assert_eq!(refused("/x\nDELE y", PathKind::Remote), "holds a LF (byte 2), which no path can");
     }
 
     #[test]
     fn a_path_that_names_no_file_is_refused() {
         for path in ["/", ".", "a/", "/a/b/", "/a/.", "./", "//"] {
-            for location in [Location::Remote, Location::Local] {
+            for location in [PathKind::Remote, PathKind::Local] {
                 assert_eq!(refused(path, location), "names a directory, must name a file", "{path}");
             }
         }
@@ -119,10 +119,10 @@ mod tests {
 
     #[test]
     fn lengths_are_counted_in_bytes() {
-        assert_eq!(flaw(&"a".repeat(255), Location::Local), None);
-        assert!(refused(&"a".repeat(256), Location::Local).contains("a name of 256 bytes"));
-        assert!(refused(&"ü".repeat(128), Location::Local).contains("a name of 256 bytes"));
-        assert_eq!(flaw(&"a".repeat(4096), Location::Remote), None);
-        assert!(refused(&"a".repeat(4097), Location::Remote).contains("4097 bytes"));
+        assert_eq!(defect(&"a".repeat(255), PathKind::Local), None);
+        assert!(refused(&"a".repeat(256), PathKind::Local).contains("a name of 256 bytes"));
+        assert!(refused(&"ü".repeat(128), PathKind::Local).contains("a name of 256 bytes"));
+        assert_eq!(defect(&"a".repeat(4096), PathKind::Remote), None);
+        assert!(refused(&"a".repeat(4097), PathKind::Remote).contains("4097 bytes"));
     }
 }

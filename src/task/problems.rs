@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::value::RawValue;
 
-use super::json::{Field, Value, quoted};
+use super::json::{JsonField, JsonValue, quoted};
 use crate::failure::{Code, Failure};
 use crate::text::shorten;
 
@@ -14,11 +14,11 @@ const NAMED_PROBLEMS: usize = 5;
 const MAX_MESSAGE_BYTES: usize = 1000;
 
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub(super) struct TaskProblems {
     list: Vec<(Code, String)>,
 }
 
-impl Problems {
+impl TaskProblems {
     pub fn add(&mut self, code: Code, field: &str, what: impl Display) {
         self.list.push((code, format!("{field}: {what}")));
     }
@@ -34,8 +34,8 @@ impl Problems {
     }
 
     /// Fields that stand more than once in their object.
-    pub fn repeated(&mut self, fields: &[Field<'_>]) {
-        for field in fields.iter().filter(|field| matches!(field.value, Value::Repeated)) {
+    pub fn repeated(&mut self, fields: &[JsonField<'_>]) {
+        for field in fields.iter().filter(|field| matches!(field.value, JsonValue::Repeated)) {
             self.invalid(field.path, "is there more than once");
         }
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Operation;
-use super::json::{Field, nested, quoted};
-use super::path::{self, Location};
-use super::problems::Problems;
+use super::json::{JsonField, nested, quoted};
+use super::path::{self, PathKind};
+use super::problems::TaskProblems;
 use crate::config::ConfiguredConnections;
 use crate::failure::Code;
 use crate::text::nearest;
@@ -14,27 +14,27 @@ use crate::text::nearest;
 const LISTED_CONNECTIONS: usize = 10;
 
 /// Where an operation's source and its destination lie.
-pub(super) fn locations(operation: Operation) -> (Location, Location) {
+pub(super) fn locations(operation: Operation) -> (PathKind, PathKind) {
     match operation {
-        Operation::Download => (Location::Remote, Location::Local),
-        Operation::Upload => (Location::Local, Location::Remote),
+        Operation::Download => (PathKind::Remote, PathKind::Local),
+        Operation::Upload => (PathKind::Local, PathKind::Remote),
     }
 }
 
 /// `source` or `destination`.
-pub(super) struct Side {
+pub(super) struct TaskSide {
     pub connection: String,
     pub path: String,
 }
 
 /// Reads one side. Which `location` it has to be is known once the operation is; before, only its form is checked.
 pub(super) fn read(
-    field: &Field<'_>,
+    field: &JsonField<'_>,
     paths: [&'static str; 2],
-    location: Option<Location>,
+    location: Option<PathKind>,
     connections: &ConfiguredConnections,
-    problems: &mut Problems,
-) -> Option<Side> {
+    problems: &mut TaskProblems,
+) -> Option<TaskSide> {
     let raw = field.required("an object with connection_id and path", problems)?;
     let [connection, path] = nested(field, raw, paths, problems)?;
     let name = connection.required_string("a connection's name", problems);
@@ -45,26 +45,26 @@ pub(super) fn read(
     if let (Some(text), Some(location)) = (&text, location) {
         check_path(path.path, text, location, problems);
     }
-    Some(Side { connection: name?, path: text? })
+    Some(TaskSide { connection: name?, path: text? })
 }
 
 /// Checks a path's form, as far as it can be told without looking at a file system.
-pub(super) fn check_path(field: &str, text: &str, location: Location, problems: &mut Problems) {
-    if let Some(flaw) = path::flaw(text, location) {
-        problems.add(Code::PathNotAllowed, field, format_args!("\"{}\" {flaw}", quoted(text)));
+pub(super) fn check_path(field: &str, text: &str, location: PathKind, problems: &mut TaskProblems) {
+    if let Some(defect) = path::defect(text, location) {
+        problems.add(Code::PathNotAllowed, field, format_args!("\"{}\" {defect}", quoted(text)));
     }
 }
 
 fn check_connection(
     field: &str,
     name: &str,
-    location: Option<Location>,
+    location: Option<PathKind>,
     connections: &ConfiguredConnections,
-    problems: &mut Problems,
+    problems: &mut TaskProblems,
 ) {
     let found = match (connections.ftp.contains_key(name), connections.local.contains_key(name)) {
-        (true, _) => Location::Remote,
-        (_, true) => Location::Local,
+        (true, _) => PathKind::Remote,
+        (_, true) => PathKind::Local,
         (false, false) => {
             let what = format_args!(
                 "there is no connection \"{}\"{}",
@@ -75,8 +75,8 @@ fn check_connection(
         }
     };
     let must_be = match (found, location) {
-        (Location::Local, Some(Location::Remote)) => "a local connection, must be an FTP connection",
-        (Location::Remote, Some(Location::Local)) => "an FTP connection, must be a local connection",
+        (PathKind::Local, Some(PathKind::Remote)) => "a local connection, must be an FTP connection",
+        (PathKind::Remote, Some(PathKind::Local)) => "an FTP connection, must be a local connection",
         _ => return,
     };
     let why = "a download goes from FTP to local, an upload from local to FTP";
@@ -84,9 +84,9 @@ fn check_connection(
 }
 
 /// What an unknown connection may have been meant to be, and which there are.
-fn hint(name: &str, location: Option<Location>, connections: &ConfiguredConnections) -> String {
-    let ftp = (location != Some(Location::Local)).then(|| names(&connections.ftp)).into_iter().flatten();
-    let local = (location != Some(Location::Remote)).then(|| names(&connections.local)).into_iter().flatten();
+fn hint(name: &str, location: Option<PathKind>, connections: &ConfiguredConnections) -> String {
+    let ftp = (location != Some(PathKind::Local)).then(|| names(&connections.ftp)).into_iter().flatten();
+    let local = (location != Some(PathKind::Remote)).then(|| names(&connections.local)).into_iter().flatten();
     let known: Vec<&str> = ftp.chain(local).collect();
     let meant = nearest(name, known.iter().copied())
         .map(|meant| format!(", did you mean \"{meant}\"?"))

@@ -23,24 +23,24 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 64 * 1024;
 
 #[derive(Clone)]
-pub(super) struct Client {
+pub(super) struct CollectorClient {
     runtime: Handle,
 }
 
-impl Client {
+impl CollectorClient {
     pub(super) fn new(runtime: Handle) -> Self {
-        Client { runtime }
+        CollectorClient { runtime }
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for CollectorClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl HttpClient for Client {
+impl HttpClient for CollectorClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let to = request.uri().clone();
         // Made within the runtime: a timer has to know it.

@@ -24,7 +24,7 @@ use opentelemetry_sdk::trace::{
 };
 use tokio::runtime::Handle;
 
-pub use span::{About, End};
+pub use span::{SpanEnd, TaskAttributes};
 
 use crate::config;
 use crate::record::Record;
@@ -40,9 +40,9 @@ const MAX_TRIES: usize = 128;
 
 /// Where tasks leave their traces; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Traces(Option<Arc<Inner>>);
+pub struct Traces(Option<Arc<TracesInner>>);
 
-struct Inner {
+struct TracesInner {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
     propagator: TraceContextPropagator,
@@ -58,7 +58,7 @@ impl Traces {
         let Some(endpoint) = &config.endpoint else { return Ok(Traces(None)) };
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(client::Client::new(runtime))
+            .with_http_client(client::CollectorClient::new(runtime))
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(endpoint)
             .with_timeout(client::DEADLINE)
@@ -78,17 +78,17 @@ impl Traces {
             .build();
         let tracer = provider.tracer("ftp-pooler");
         let propagator = TraceContextPropagator::new();
-        Ok(Traces(Some(Arc::new(Inner { provider, tracer, propagator, group: group.to_owned() }))))
+        Ok(Traces(Some(Arc::new(TracesInner { provider, tracer, propagator, group: group.to_owned() }))))
     }
 
     /// What a task notes on its way; nothing where nobody asks.
     #[must_use]
-    pub fn notes(&self) -> Notes {
-        Notes(self.0.as_ref().map(|_| Box::default()))
+    pub fn notes(&self) -> TaskNotes {
+        TaskNotes(self.0.as_ref().map(|_| Box::default()))
     }
 
     /// The task has left this pod: its spans are made.
-    pub fn left(&self, notes: Notes, about: &About<'_>, end: End<'_>) {
+    pub fn left(&self, notes: TaskNotes, about: &TaskAttributes<'_>, end: SpanEnd<'_>) {
         if let (Some(inner), Some(tries)) = (&self.0, notes.0) {
             inner.record(*tries, about, end);
         }
@@ -97,7 +97,7 @@ impl Traces {
     /// A record that is no task that can be carried out: its producer finds the error in its trace, too. `task_id` is
     /// there where it could be read.
     pub fn rejected(&self, record: &Record, task_id: Option<&str>, attempts: u32, code: &'static str) {
-        let about = About {
+        let about = TaskAttributes {
             record,
             task_id: task_id.unwrap_or_default(),
             operation: "reject",
@@ -105,7 +105,7 @@ impl Traces {
             attempts,
             since: Duration::ZERO,
         };
-        self.left(self.notes(), &about, End::Failed(code));
+        self.left(self.notes(), &about, SpanEnd::Failed(code));
     }
 
     /// Sends what is left; blocks for this long at most.
@@ -135,24 +135,24 @@ impl fmt::Debug for Traces {
 
 /// The tries at one task in this pod.
 #[derive(Debug, Default)]
-pub struct Notes(Option<Box<Tries>>);
+pub struct TaskNotes(Option<Box<TaskTries>>);
 
 #[derive(Debug, Default)]
-struct Tries {
-    ended: Vec<Try>,
+struct TaskTries {
+    ended: Vec<TracedTry>,
     /// When the one that is under way began.
     begun: Option<SystemTime>,
 }
 
 #[derive(Debug)]
-struct Try {
+struct TracedTry {
     from: SystemTime,
     to: SystemTime,
     /// The error's code; none where it succeeded.
     code: Option<&'static str>,
 }
 
-impl Notes {
+impl TaskNotes {
     pub fn try_begins(&mut self) {
         if let Some(tries) = &mut self.0 {
             tries.begun = Some(SystemTime::now());
@@ -167,12 +167,12 @@ impl Notes {
     }
 }
 
-impl Tries {
+impl TaskTries {
     fn end(&mut self, to: SystemTime, code: Option<&'static str>) {
         if let Some(from) = self.begun.take()
             && self.ended.len() < MAX_TRIES
         {
-            self.ended.push(Try { from, to, code });
+            self.ended.push(TracedTry { from, to, code });
         }
     }
 }

@@ -7,12 +7,12 @@ use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 
-use super::{Inner, Tries, Try};
+use super::{TaskTries, TracedTry, TracesInner};
 use crate::record::{Header, Record};
 
 /// What a task's span says about it.
 #[derive(Debug)]
-pub struct About<'a> {
+pub struct TaskAttributes<'a> {
     pub record: &'a Record,
     /// Empty where there is none.
     pub task_id: &'a str,
@@ -27,7 +27,7 @@ pub struct About<'a> {
 
 /// How it left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End<'a> {
+pub enum SpanEnd<'a> {
     Completed {
         bytes: u64,
     },
@@ -37,13 +37,14 @@ pub enum End<'a> {
     Deferred(&'a str),
 }
 
-impl Inner {
+impl TracesInner {
     /// The task's span, from its arrival until now, and one for each of its tries.
-    pub(super) fn record(&self, mut tries: Tries, about: &About<'_>, end: End<'_>) {
+    pub(super) fn record(&self, mut tries: TaskTries, about: &TaskAttributes<'_>, end: SpanEnd<'_>) {
         let now = SystemTime::now();
-        let code = if let End::Failed(code) = end { Some(code) } else { None };
+        let code = if let SpanEnd::Failed(code) = end { Some(code) } else { None };
         tries.end(now, code);
-        let parent = self.propagator.extract_with_context(&Context::new(), &Headers(&about.record.headers));
+        let parent =
+            self.propagator.extract_with_context(&Context::new(), &HeaderCarrier(&about.record.headers));
         let builder = SpanBuilder::from_name(about.operation)
             .with_kind(SpanKind::Consumer)
             .with_start_time(now.checked_sub(about.since).unwrap_or(now))
@@ -62,7 +63,7 @@ impl Inner {
         span.end_with_timestamp(now);
     }
 
-    fn record_try(&self, one: &Try, connection: &str, within: &Context) {
+    fn record_try(&self, one: &TracedTry, connection: &str, within: &Context) {
         let mut attributes = vec![KeyValue::new("ftp_pooler.connection", connection.to_owned())];
         attributes.extend(one.code.map(|code| KeyValue::new("error.type", code)));
         let builder = SpanBuilder::from_name("try")
@@ -76,7 +77,7 @@ impl Inner {
         span.end_with_timestamp(one.to);
     }
 
-    fn attributes(&self, about: &About<'_>, end: End<'_>) -> Vec<KeyValue> {
+    fn attributes(&self, about: &TaskAttributes<'_>, end: SpanEnd<'_>) -> Vec<KeyValue> {
         let origin = &about.record.origin;
         let mut attributes = vec![
             KeyValue::new("messaging.system", "kafka"),
@@ -91,20 +92,20 @@ impl Inner {
         let named = named.into_iter().filter(|(_, value)| !value.is_empty());
         attributes.extend(named.map(|(key, value)| KeyValue::new(key, value.to_owned())));
         attributes.push(match end {
-            End::Completed { bytes } => {
+            SpanEnd::Completed { bytes } => {
                 KeyValue::new("ftp_pooler.bytes", i64::try_from(bytes).unwrap_or(i64::MAX))
             }
-            End::Failed(code) => KeyValue::new("error.type", code),
-            End::Deferred(why) => KeyValue::new("ftp_pooler.deferred", why.to_owned()),
+            SpanEnd::Failed(code) => KeyValue::new("error.type", code),
+            SpanEnd::Deferred(why) => KeyValue::new("ftp_pooler.deferred", why.to_owned()),
         });
         attributes
     }
 }
 
 /// A record's headers as the propagator reads them: `traceparent` and `tracestate`, in any case.
-struct Headers<'a>(&'a [Header]);
+struct HeaderCarrier<'a>(&'a [Header]);
 
-impl Extractor for Headers<'_> {
+impl Extractor for HeaderCarrier<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         let header = self.0.iter().find(|header| header.key.eq_ignore_ascii_case(key))?;
         std::str::from_utf8(header.value.as_deref()?).ok()

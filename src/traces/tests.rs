@@ -29,8 +29,8 @@ fn record(headers: &[(&str, &str)]) -> Record {
     }
 }
 
-fn about(record: &Record) -> About<'_> {
-    About {
+fn about(record: &Record) -> TaskAttributes<'_> {
+    TaskAttributes {
         record,
         task_id: "task-1",
         operation: "download",
@@ -50,7 +50,7 @@ fn started(address: SocketAddr, percent: u8) -> Traces {
 }
 
 /// Two tries, the first of which failed.
-fn tried(traces: &Traces) -> Notes {
+fn tried(traces: &Traces) -> TaskNotes {
     let mut notes = traces.notes();
     notes.try_begins();
     notes.try_failed("timeout");
@@ -67,7 +67,7 @@ async fn a_tasks_span_is_its_producers_child_and_each_try_is_its_own() {
     let collector = Collector::start();
     let traces = started(collector.addr(), 0);
     let record = record(&[("other", "x"), ("Traceparent", &format!("00-{TRACE}-{PARENT}-01"))]);
-    traces.left(tried(&traces), &about(&record), End::Completed { bytes: 7 });
+    traces.left(tried(&traces), &about(&record), SpanEnd::Completed { bytes: 7 });
     stop(traces).await;
     let (head, body) = collector.next(LONG);
     assert!(head.starts_with("POST /v1/traces HTTP/1.1"), "{head}");
@@ -84,9 +84,9 @@ async fn a_trace_that_its_producer_left_out_is_left_out() {
     let collector = Collector::start();
     let traces = started(collector.addr(), 100);
     let left_out = record(&[("traceparent", &format!("00-{TRACE}-{PARENT}-00"))]);
-    traces.left(tried(&traces), &about(&left_out), End::Failed("timeout"));
+    traces.left(tried(&traces), &about(&left_out), SpanEnd::Failed("timeout"));
     let own = record(&[("traceparent", "nonsense")]);
-    traces.left(tried(&traces), &about(&own), End::Deferred("unavailable"));
+    traces.left(tried(&traces), &about(&own), SpanEnd::Deferred("unavailable"));
     stop(traces).await;
     let (_, body) = collector.next(LONG);
     assert!(!holds(&body, &bytes(TRACE)));
@@ -114,7 +114,7 @@ async fn of_tasks_without_a_trace_as_many_are_told_as_are_asked_for() {
     let collector = Collector::start();
     let traces = started(collector.addr(), 0);
     let record = record(&[]);
-    traces.left(tried(&traces), &about(&record), End::Completed { bytes: 7 });
+    traces.left(tried(&traces), &about(&record), SpanEnd::Completed { bytes: 7 });
     stop(traces).await;
     assert!(collector.is_idle());
 }
@@ -125,7 +125,7 @@ async fn a_collector_that_is_away_costs_no_task_anything() {
     let traces = started(away, 100);
     let record = record(&[]);
     for _ in 0..2 * MAX_QUEUED {
-        traces.left(traces.notes(), &about(&record), End::Completed { bytes: 7 });
+        traces.left(traces.notes(), &about(&record), SpanEnd::Completed { bytes: 7 });
     }
     stop(traces).await;
 }
@@ -136,6 +136,6 @@ async fn off_it_notes_nothing() {
     let mut notes = traces.notes();
     notes.try_begins();
     assert!(notes.0.is_none());
-    traces.left(notes, &about(&record(&[])), End::Completed { bytes: 7 });
+    traces.left(notes, &about(&record(&[])), SpanEnd::Completed { bytes: 7 });
     traces.stop(LONG);
 }

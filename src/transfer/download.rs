@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use crate::failure::{Code, TryError};
 use crate::ftp::{DataEnd, DownloadStream, Session, SizeReply};
-use crate::insight::Phase;
+use crate::insight::TransferPhase;
 use crate::storage::{DownloadStart, PublishMetadata, TempFile};
 use crate::task::{After, Verify};
 
@@ -99,7 +99,7 @@ async fn fetch(
         retrieve.abort().await;
         return Err(distrusting(session, &check, stopped));
     }
-    job.gauge.enter(Phase::Finish);
+    job.gauge.enter(TransferPhase::Finish);
     let end = row.finish_download(retrieve, job).await?;
     match verified(session, job, file, promised, end, &mut check).await {
         Ok(()) => Ok(check),

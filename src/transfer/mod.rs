@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::digest::Algorithm;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
-use crate::insight::Gauge;
+use crate::insight::ProgressGauge;
 use crate::metrics::Metrics;
 use crate::outcome::Facts;
 use crate::record::Record;
@@ -132,7 +132,7 @@ impl Transfer {
         cancel: &CancellationToken,
     ) -> Result<Transferred, Stopped> {
         let mut row = Row::default();
-        let gauge = Gauge::default();
+        let gauge = ProgressGauge::default();
         let files = self.files(&task.local);
         let errand = Errand { task, record, files: &files };
         match self.run_in_row(session, &mut row, (errand, &gauge), kept, &mut Alone, cancel).await? {
@@ -156,7 +156,7 @@ impl Transfer {
         &self,
         session: &mut Session,
         row: &mut Row,
-        (errand, gauge): (Errand<'_>, &Gauge),
+        (errand, gauge): (Errand<'_>, &ProgressGauge),
         kept: &mut Kept,
         beside: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -255,7 +255,7 @@ struct Job<'a> {
     hash: Option<Algorithm>,
     metrics: &'a Metrics,
     /// How far it is, for whoever looks.
-    gauge: &'a Gauge,
+    gauge: &'a ProgressGauge,
     stop: &'a Stop<'a>,
     /// On the server.
     strays: SharedOrphanTracker,

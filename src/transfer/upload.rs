@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{RenameOutcome, Session, SizeReply, UploadStream};
-use crate::insight::Phase;
+use crate::insight::TransferPhase;
 use crate::outcome::Facts;
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
@@ -248,7 +248,7 @@ pub(super) async fn send_all(
         store.abort().await;
         return Err(stopped);
     }
-    job.gauge.enter(Phase::Finish);
+    job.gauge.enter(TransferPhase::Finish);
     // Then nothing but SIZE comes between STOR and RNFR.
     let options = &job.task.options;
     let is_renamed_next = options.overwrite

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use ftp_pooler::config::{Config, ConfigSources};
+use ftp_pooler::config::{Config, ConfigSources, FilesInUse};
 use tempfile::TempDir;
 
 /// A directory with both files, and a `data` directory for local connections.
@@ -43,7 +43,7 @@ impl Files {
             connections: None,
             environment: environment.iter().map(|(k, v)| (k.into(), v.into())).collect(),
             property: |_, _| None,
-            needs_directories: true,
+            files: FilesInUse::All,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::Stdio;
 
-use ftp_pooler::config::ConfigSources;
+use ftp_pooler::config::{ConfigSources, FilesInUse};
 
 use crate::files::{Files, RIGHT_CONNECTIONS, loaded, program};
 
@@ -73,26 +73,30 @@ connections:
     pass: (set)
     tls: false
     explicit_tls: false
+    no_check_certificate: false
+    tls_ca: null
+    tls_pin: null
     disable_tls13: false
-    trusted: \"the system's authorities\"
     passive: true
+    active_address: null
+    active_ports: null
     pasv_address: control
-    socks_proxy: null
-    http_proxy: null
-    source_address: null
-    keepalive: 1m
-    path_root: null
     disable_epsv: false
     disable_utf8: false
     charset: utf-8
     time_offset: null
     encoding: null
     writing_mdtm: false
+    path_root: null
+    socks_proxy: null
+    http_proxy: null
+    source_address: null
+    keepalive: 1m
     max_sessions: 10
-    idle_timeout: null
     max_session_age: null
-    rename_over: auto
     max_session_transfers: 0
+    idle_timeout: null
+    rename_over: auto
     resume: true
     max_file_size: 1Ti
     min_rate: 64
@@ -153,7 +157,7 @@ fn the_configurations_debug_form_shows_no_secret() {
         connections: None,
         environment: vec![("K".into(), "hunter2".into())],
         property: |_, _| None,
-        needs_directories: true,
+        files: FilesInUse::All,
     };
     write!(shown, "{sources:?}").unwrap();
     assert!(!shown.contains("hunter2"), "{shown}");
@@ -171,4 +175,31 @@ fn a_closed_stderr_changes_the_exit_code_of_nothing() {
         .unwrap();
     drop(child.stderr.take());
     assert_eq!(child.wait().unwrap().code(), Some(78));
+}
+
+#[test]
+fn a_command_needs_only_the_secrets_that_it_uses() {
+    let ini = "[a]\ntype = ftp\nhost = 127.0.0.1\nport = 1\nuser = u\npass_file = /nonexistent/a\n\
+               [local]\ntype = local\nbase_path = /nonexistent/data\n";
+    let files = Files::new("kafka: {bootstrap_servers: '127.0.0.1:1'}\napi: {port: 1}\n", ini);
+    let tasks = files.data().join("tasks.jsonl");
+    let task = r#"{"task_id":"1","operation":"download","source":{"connection_id":"a","path":"/x"},"destination":{"connection_id":"local","path":"x"}}"#;
+    std::fs::write(&tasks, task).unwrap();
+    let tasks = tasks.to_str().unwrap();
+    for (args, code) in [
+        (vec!["submit", tasks, "--dry-run"], 0),
+        (vec!["submit", "a:/x", "local:/", "--dry-run"], 78),
+        (vec!["health"], 69),
+        (vec!["lag"], 69),
+        (vec!["run"], 78),
+    ] {
+        let output = program().args(&args).arg("--config").arg(files.config()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert_eq!(
+            said.contains("pass_file: `/nonexistent/a` cannot be read"),
+            code == 78,
+            "{args:?}: {said}"
+        );
+    }
 }

@@ -63,8 +63,14 @@ fn what_is_wrong_when_it_is_read_again_has_its_line_and_the_files_that_may_mend_
     fs::write(files.connections(), ini).unwrap();
     let reread = before.reread(&sources);
     let errors = reread.config.unwrap_err().to_string();
-    assert!(errors.contains("[remote-ftp] hots: unknown key; did you mean host? (line 6)"), "{errors}");
-    assert!(errors.contains("missing` cannot be read") && errors.contains("(line 11)"), "{errors}");
+    assert!(
+        errors.contains("connections.ini:6: [remote-ftp] hots: unknown key; did you mean host?"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("connections.ini:11: ") && errors.contains("missing` cannot be read"),
+        "{errors}"
+    );
     assert!(reread.files.contains(&missing) && reread.files.contains(&files.connections()));
     fs::remove_file(files.connections()).unwrap();
     let reread = before.reread(&sources);
@@ -143,12 +149,13 @@ fn a_file_that_has_had_no_connection_need_not_be_there_until_it_has_one() {
 #[test]
 fn the_keys_of_config_yaml_that_differ_are_named_and_their_values_are_not() {
     let loaded = |yaml: &str| loaded(yaml, RIGHT_CONNECTIONS, &[]);
-    let before =
-        loaded("kafka: {properties: {sasl.password: hunter2, client.rack: a}}\napi: {token: hunter2}\n");
+    let before = loaded(
+        "kafka: {properties: {sasl.password: hunter2, client.rack: a}}\napi: {token: hunter2-hunter2-hunter2}\n",
+    );
     assert_eq!(before.differing_keys(&before), Vec::<String>::new());
     let after = loaded(
         "kafka: {input_topic: other, properties: {sasl.password: hunter3, linger.ms: 5}}\n\
-         api: {token: hunter3, port: 8081}\nreload: {every: 1m}\n",
+         api: {token: hunter3-hunter3-hunter3, port: 8081}\nreload: {every: 1m}\n",
     );
     let expected = [
         "api.port",

@@ -1,9 +1,10 @@
 //! What the keys mean: their defaults, the environment over the files, secrets, and what is taken over from rclone.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use ftp_pooler::config::{Config, RenameOver};
+use ftp_pooler::config::{Config, ConfigSources, FilesInUse, RenameOver};
 use secrecy::ExposeSecret;
 
 use crate::files::{Files, RIGHT_CONNECTIONS, loaded, mistakes};
@@ -115,21 +116,24 @@ fn the_apis_token_is_set_or_in_a_file_and_empty_is_none() {
     };
     assert_eq!(admits(&loaded("", RIGHT_CONNECTIONS, &[]), ""), None);
     assert_eq!(admits(&loaded("api: {token: ''}", RIGHT_CONNECTIONS, &[]), ""), None);
-    let set = loaded("api: {token: hunter2}", RIGHT_CONNECTIONS, &[]);
-    assert_eq!((admits(&set, "hunter2"), admits(&set, "hunter3")), (Some(true), Some(false)));
+    let set = loaded("api: {token: hunter2-hunter2-hunter2}", RIGHT_CONNECTIONS, &[]);
+    assert_eq!(
+        (admits(&set, "hunter2-hunter2-hunter2"), admits(&set, "hunter2-hunter2-hunter3")),
+        (Some(true), Some(false))
+    );
     assert!(set.to_yaml_redacted().contains("\n  token: (set)\n  token_file: null\n"));
     assert!(!format!("{set:?}").contains("hunter2") && !set.to_yaml_redacted().contains("hunter2"));
 
     let files = Files::new("", RIGHT_CONNECTIONS);
     let file = files.data().join("token");
-    fs::write(&file, "s3cret\n").unwrap();
+    fs::write(&file, "s3cret-of-0123456789\n").unwrap();
     let file = file.to_str().unwrap();
     fs::write(files.config(), format!("api: {{token_file: {file}}}")).unwrap();
     let config = files.load(&[]).unwrap();
-    assert_eq!(admits(&config, "s3cret"), Some(true));
+    assert_eq!(admits(&config, "s3cret-of-0123456789"), Some(true));
     assert!(config.to_yaml_redacted().contains(&format!("token_file: {file}")));
-    let config = files.load(&[("FTP_POOLER__API__TOKEN", "other")]).unwrap();
-    assert_eq!(admits(&config, "other"), Some(true), "the environment's overrides the file's");
+    let config = files.load(&[("FTP_POOLER__API__TOKEN", "another-0123456789")]).unwrap();
+    assert_eq!(admits(&config, "another-0123456789"), Some(true), "the environment's overrides the file's");
 
     let wrong = mistakes("api: {token: a, token_file: /nonexistent}", RIGHT_CONNECTIONS, &[]);
     assert!(wrong.contains("api.token_file: api.token is set as well; expected one of them"), "{wrong}");
@@ -140,6 +144,9 @@ fn the_apis_token_is_set_or_in_a_file_and_empty_is_none() {
             "{wrong}"
         );
     }
+    assert!(loaded("api: {token: hunter2-hunter2-}", RIGHT_CONNECTIONS, &[]).api_token.is_some());
+    let wrong = mistakes("api: {token: hunter2-hunter2}", RIGHT_CONNECTIONS, &[]);
+    assert!(wrong.contains("fewer than 16 characters") && !wrong.contains("hunter2"), "{wrong}");
     let wrong = mistakes("api: {token_file: /nonexistent}", RIGHT_CONNECTIONS, &[]);
     assert!(wrong.contains("api.token_file: `/nonexistent` cannot be read"), "{wrong}");
 }
@@ -213,4 +220,51 @@ fn a_collectors_url_has_a_path_and_neither_tls_nor_a_password() {
         assert!(mistakes.contains("expected http://host:port, such as http://collector:4318"), "{mistakes}");
         assert!(!mistakes.contains("u:p"), "{mistakes}");
     }
+}
+
+#[test]
+fn only_the_secrets_that_are_used_must_exist() {
+    let ini = "[a]\ntype=ftp\nhost=h\nuser=u\npass_file=/nonexistent/a\n\
+               [b]\ntype=ftp\nhost=h\nuser=u\npass_file=/nonexistent/b\ntls_ca=/nonexistent/ca\n\
+               [local]\ntype=local\nbase_path=/nonexistent/data\n";
+    let files = Files::new("api: {token_file: /nonexistent/token}", ini);
+    let missing = |connections: &[&str], api_token: bool| {
+        let connections = connections.iter().map(ToString::to_string).collect();
+        let in_use = FilesInUse::Secrets { connections, api_token };
+        let loaded = Config::load(&ConfigSources { files: in_use, ..files.sources(&[]) });
+        loaded.err().map(|errors| errors.errors().iter().map(|error| error.key.clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(missing(&[], false), None);
+    assert_eq!(missing(&[], true), Some(vec!["api.token_file".to_owned()]));
+    assert_eq!(
+        missing(&["b", "local"], false),
+        Some(vec!["[b] pass_file".to_owned(), "[b] tls_ca".to_owned()])
+    );
+    assert_eq!(files.load(&[]).unwrap_err().lines().count(), 5, "a pod needs all of them");
+}
+
+#[test]
+fn passwords_that_others_can_read_are_warned_of() {
+    let files = Files::new("", RIGHT_CONNECTIONS);
+    let warnings = |environment: &[(&str, &str)]| {
+        let sources = files.sources(environment);
+        Config::load(&sources).unwrap().warnings(&sources)
+    };
+    let permit = |mode| fs::set_permissions(files.connections(), fs::Permissions::from_mode(mode)).unwrap();
+    permit(0o640);
+    assert_eq!(warnings(&[]), Vec::<String>::new());
+    permit(0o644);
+    assert!(warnings(&[])[0].contains("connections.ini: every user of this system can read its passwords"));
+    permit(0o600);
+    let parent = files.connections().parent().unwrap().display().to_string();
+    let ini = format!(
+        "{RIGHT_CONNECTIONS}[out]\ntype = local\nbase_path = {}\n[all]\ntype = local\nbase_path = {parent}\n",
+        files.data().display()
+    );
+    fs::write(files.connections(), &ini).unwrap();
+    let warned = warnings(&[]);
+    assert!(warned.len() == 1 && warned[0].contains("lies under the base_path of [all]"), "{warned:?}");
+    fs::write(files.connections(), ini.replace("pass = hunter2", "pass =")).unwrap();
+    permit(0o644);
+    assert_eq!(warnings(&[]), Vec::<String>::new(), "there is no password in it");
 }

@@ -5,12 +5,12 @@
 #
 # Needs root, Debian 12, Go 1.24 or newer, 12 GB of disk, 4 GB of memory; the first time some 40 minutes of two cores (the
 # image, Kubernetes), then some 15 minutes. Exits 77 where it cannot run. Takes away what it has made; KEEP=1 leaves the
-# cluster up (KUBECONFIG=$cache/cluster/kubeconfig), kube/down.sh ends it later.
+# cluster up (KUBECONFIG=$cache/cluster/kubeconfig), REUSE=1 takes it again, kube/down.sh ends it.
 set -uo pipefail
 source "$(dirname "$0")/lib.sh"
 for file in "$here"/steps/*.sh; do source "$file"; done
 
-all_steps=(apply security spread scale even pace rollout kill drain reload outage crash kafka_moves ftp_moves node_lost policy audit chart overlays)
+all_steps=(apply security spread scale even pace rollout kill drain reload outage crash ftp_moves kafka_moves node_lost policy audit chart overlays)
 steps=("${@:-${all_steps[@]}}")
 [ $# -gt 0 ] || steps=("${all_steps[@]}")
 dir=$cache/cluster
@@ -33,11 +33,13 @@ have_image coredns:test || tar -C "$bin" -c coredns | docker import --change 'EN
 [ -n "${NO_BUILD-}" ] && have_image "$image" || project_image || { verdict cluster-test "The cluster"; exit 1; }
 docker build -q -t ftp-pooler-ftp-server:test "$project/k8s/test/ftp-server" >/dev/null || cannot "the FTP server's image does not build"
 
-"$here/kube/down.sh" "$dir" 2>/dev/null
 [ -n "${KEEP-}" ] || trap '"$here/kube/down.sh" "$dir"' EXIT
-start=$SECONDS
-"$here/kube/up.sh" "$bin" "$dir" "$image" ftp-pooler-ftp-server:test apache/kafka:4.1.0 || { tail -5 "$dir"/log/*.log; cannot "the cluster does not come up"; }
-ok "a cluster of ${NODES:-2} nodes in $((SECONDS - start)) s"
+if [ -z "${REUSE-}" ] || ! kubectl get --raw /readyz >/dev/null 2>&1; then
+    "$here/kube/down.sh" "$dir" 2>/dev/null
+    start=$SECONDS
+    "$here/kube/up.sh" "$bin" "$dir" "$image" ftp-pooler-ftp-server:test apache/kafka:4.1.0 || { tail -5 "$dir"/log/*.log; cannot "the cluster does not come up"; }
+    ok "a cluster of ${NODES:-2} nodes in $((SECONDS - start)) s"
+fi
 mkdir -p "$dir/load"
 for step in "${steps[@]}"; do
     start=$SECONDS

@@ -27,7 +27,9 @@ fn helm(arguments: &[&str]) -> Output {
 
 fn template(release: &str, values: &[&str]) -> Result<Vec<Value>, String> {
     let mut arguments = vec!["template", release, "charts/ftp-pooler", "--kube-version", "1.33.0"];
-    values.iter().for_each(|value| arguments.extend(["--set", *value]));
+    for value in values {
+        arguments.extend(["--set", *value]);
+    }
     let output = helm(&arguments);
     if !output.status.success() {
         return Err(String::from_utf8(output.stderr).unwrap());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use ftp_pooler::config::{Config, ConfigSources};
+use ftp_pooler::config::{Config, ConfigSources, FilesInUse};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -29,7 +29,7 @@ fn loaded(service: &Value) -> Config {
         connections: None,
         environment: variables.map(|(name, given)| (name.into(), value(given).into())).collect(),
         property: |_, _| None,
-        needs_directories: true,
+        files: FilesInUse::All,
     };
     Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }

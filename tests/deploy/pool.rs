@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use ftp_pooler::app::AFTER_DRAIN;
-use ftp_pooler::config::{Config, ConfigSources};
+use ftp_pooler::config::{Config, ConfigSources, FilesInUse};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -39,7 +39,7 @@ fn loaded(kustomization: &str, secret: &str, pod: &str) -> Config {
         connections: None,
         environment: environment.collect(),
         property: |_, _| None,
-        needs_directories: true,
+        files: FilesInUse::All,
     };
     Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
@@ -224,7 +224,7 @@ fn whatever_the_image_is_told_to_do_it_understands() {
     for words in containers.chain(commands.map(|service| &service["command"])) {
         let Some(words) = words.as_array() else { continue };
         let words = std::iter::once("ftp-pooler").chain(words.iter().map(text));
-        ftp_pooler::cli::Args::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+        ftp_pooler::cli::CommandLine::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
         count += 1;
     }
     assert!(count >= 6, "{count} commands were looked at");

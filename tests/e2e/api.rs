@@ -141,7 +141,7 @@ fn a_token_guards_the_figures_and_stands_in_no_log_whether_it_is_right_or_wrong(
     let stage = Stage::new("api-token");
     let config = stage
         .config()
-        .env("FTP_POOLER__API__TOKEN", "right-t0ken")
+        .env("FTP_POOLER__API__TOKEN", "right-t0ken-of-16-characters")
         .env("RUST_LOG", "debug,ftp_pooler=trace,hyper=trace,axum=trace");
     let pod = Pod::start(&config);
     let api = pod.addr("api").expect("it listens");
@@ -149,9 +149,9 @@ fn a_token_guards_the_figures_and_stands_in_no_log_whether_it_is_right_or_wrong(
         let head = format!("Authorization: Bearer {token}\r\n");
         get_with(api, "/api/v1/config", &head).expect("an answer")
     };
-    let (code, body) = status("right-t0ken");
-    assert!(code == 200 && body.contains("token: (set)") && !body.contains("t0ken\n"), "{body}");
-    let (code, body) = status("wrong-t0ken");
+    let (code, body) = status("right-t0ken-of-16-characters");
+    assert!(code == 200 && body.contains("token: (set)") && !body.contains("t0ken-of-16"), "{body}");
+    let (code, body) = status("wrong-t0ken-of-16-characters");
     assert!(code == 401 && !body.contains("t0ken"), "{body}");
     assert_eq!(pod.get("/metrics").expect("an answer").0, 401);
     assert_eq!(pod.get("/api/v1/events").expect("an answer").0, 401);
@@ -171,8 +171,8 @@ fn a_token_guards_the_figures_and_stands_in_no_log_whether_it_is_right_or_wrong(
             .expect("it runs");
         String::from_utf8(output.stdout).expect("text")
     };
-    assert!(watched("right-t0ken").contains("\"remote\""), "the pod shows its connections");
-    let silent = watched("wrong-t0ken");
+    assert!(watched("right-t0ken-of-16-characters").contains("\"remote\""), "the pod shows its connections");
+    let silent = watched("wrong-t0ken-of-16-characters");
     assert!(silent.contains("401") && !silent.contains("t0ken"), "{silent}");
     assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
     assert!(!pod.log().contains("t0ken"), "what was sent is told to nobody");

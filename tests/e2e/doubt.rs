@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use ftp_pooler::admission::{Admission, TaskBudget};
 use ftp_pooler::config::{DeliveryGuarantee, KafkaConfig};
 use ftp_pooler::consume::{self, Consume, Downstream, Group};
-use ftp_pooler::dispatch::{Admission, Answered, Budget, Whereabouts};
+use ftp_pooler::dispatch::TaskStatus;
 use ftp_pooler::health::PodHealth;
-use ftp_pooler::insight::Partitions;
+use ftp_pooler::insight::PartitionBoard;
 use ftp_pooler::kafka::{CommitError, KafkaError, consumer_properties};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
+use ftp_pooler::outcome::AdmittedOutcome;
 use ftp_pooler::outcome::{Completed, Facts, Outcome, Verdict};
 use ftp_pooler::publish::{
     Committer, ExactlyOnce, Patience, Producer, Publish, Topics as AnswerTopics, Uncommitted,
@@ -29,7 +31,7 @@ use crate::support::client::{Answers, send};
 use crate::support::kafka::{Kafka as Broker, Topics};
 
 /// Answers each record at once; its `task_id` is the record's offset.
-struct Echo(mpsc::Sender<Answered>);
+struct Echo(mpsc::Sender<AdmittedOutcome>);
 
 impl Downstream for Echo {
     fn accept(&self, record: Box<Record>, admission: Admission) {
@@ -46,16 +48,16 @@ impl Downstream for Echo {
             at: jiff::Timestamp::now(),
             verdict: Verdict::Completed(completed),
         };
-        self.0.try_send(Answered { outcome, admission }).expect("room for an answer");
+        self.0.try_send(AdmittedOutcome { outcome, admission }).expect("room for an answer");
     }
 
     fn withdraw(&self) -> Vec<Origin> {
         Vec::new()
     }
 
-    fn relieve(&self, _: &[(TopicPartition, i64)]) {}
+    fn unblock(&self, _: &[(TopicPartition, i64)]) {}
 
-    fn whereabouts(&self, _: &Origin) -> Option<Whereabouts> {
+    fn task_status(&self, _: &Origin) -> Option<TaskStatus> {
         None
     }
 }
@@ -75,7 +77,7 @@ impl Committer for Doubtful {
         self.inner.start(producer)
     }
 
-    fn prepare(&mut self) -> Result<(), CommitError> {
+    fn prepare(&mut self) -> Result<Option<i32>, CommitError> {
         self.inner.prepare()
     }
 
@@ -135,7 +137,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         Group::create(&properties, offsets.clone(), health.clone(), metrics.clone()).expect("a member");
     let (answers_in, answers) = mpsc::channel(1_000);
     let (finish, runtime) = (CancellationToken::new(), Runtime::new().expect("a runtime"));
-    let budget = Budget::new(1_000, 1 << 20);
+    let budget = TaskBudget::new(1_000, 1 << 20);
     let commits = Arc::new(AtomicU32::new(0));
     let committer = Doubtful { inner: ExactlyOnce::new(group.clone()), commits: commits.clone() };
     let publish = Publish {
@@ -164,7 +166,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         downstream: Box::new(Echo(answers_in)),
         health,
         metrics: metrics.clone(),
-        partitions: Partitions::default(),
+        partitions: PartitionBoard::default(),
     }
     .spawn()
     .expect("a thread");

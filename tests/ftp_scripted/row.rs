@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ftp_pooler::insight::Gauge;
+use ftp_pooler::insight::ProgressGauge;
 use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row};
 
 use super::*;
@@ -68,7 +68,7 @@ impl Lane<'_> {
             entry.tries += 1;
             let files = &self.rig.transfer.files("local");
             let mut beside = Beside { waiting: &mut self.waiting, files, next: None, ended: None, may_wait };
-            let gauge = Gauge::default();
+            let gauge = ProgressGauge::default();
             let run = self.rig.transfer.run_in_row(
                 &mut session,
                 &mut row,

@@ -16,7 +16,7 @@ use ftp_pooler::config::{
 };
 use ftp_pooler::failure::{Remedy, TryError};
 use ftp_pooler::ftp::{ServerProfile, Session};
-use ftp_pooler::insight::Gauge;
+use ftp_pooler::insight::ProgressGauge;
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
@@ -265,7 +265,7 @@ impl Rig {
             let files = self.transfer.files("local");
             let mut beside = Beside { tasks: &mut tasks, files: &files, next: None, ended: &mut ended };
             let cancel = CancellationToken::new();
-            let (gauge, mut kept) = (Gauge::default(), Kept::default());
+            let (gauge, mut kept) = (ProgressGauge::default(), Kept::default());
             let this = (Errand { task: &task, record: &record, files: &files }, &gauge);
             let run =
                 self.transfer.run_in_row(session, &mut row, this, &mut kept, &mut beside, &cancel).await;

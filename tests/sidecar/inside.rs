@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use ftp_pooler::config::{LastReload, ReloadResult};
 use ftp_pooler::failure::{Code, Failure};
 use ftp_pooler::insight::{
-    ConnectionState, Failed, Failures, Gauge, Insight, LastError, Longest, Partition, Partitions, Query,
-    Transfer, Transfers,
+    ActiveTransfer, AssignedPartition, ConnectionState, FailureEntry, LastError, LongestRunning,
+    PartitionBoard, PodInsight, ProgressGauge, RecentFailures, TransferList, TransferQuery,
 };
 use ftp_pooler::task::{Operation, Options, Task};
 use jiff::Timestamp;
@@ -15,12 +15,12 @@ use jiff::Timestamp;
 pub struct Inside {
     pub connections: Mutex<Vec<ConnectionState>>,
     /// Those in flight, and for how many seconds.
-    pub transfers: Mutex<Vec<(Transfer, u64)>>,
-    pub failures: Failures,
-    pub partitions: Partitions,
+    pub transfers: Mutex<Vec<(ActiveTransfer, u64)>>,
+    pub failures: RecentFailures,
+    pub partitions: PartitionBoard,
 }
 
-impl Insight for Inside {
+impl PodInsight for Inside {
     fn pod(&self) -> &'static str {
         "pod-0"
     }
@@ -33,22 +33,22 @@ impl Insight for Inside {
         self.connections.lock().unwrap().clone()
     }
 
-    fn transfers(&self, query: &Query) -> Transfers {
-        let mut longest = Longest::new(query);
+    fn transfers(&self, query: &TransferQuery) -> TransferList {
+        let mut longest = LongestRunning::new(query);
         for (transfer, seconds) in &*self.transfers.lock().unwrap() {
             if query.connection.as_ref().is_none_or(|connection| *connection == transfer.connection) {
                 longest.see(u64::MAX - seconds, || transfer.clone());
             }
         }
         let (total, transfers) = longest.of(query);
-        Transfers { total, transfers }
+        TransferList { total, transfers }
     }
 
-    fn failures(&self, limit: usize) -> Vec<Failed> {
+    fn failures(&self, limit: usize) -> Vec<FailureEntry> {
         self.failures.last(limit)
     }
 
-    fn partitions(&self) -> Vec<Partition> {
+    fn partitions(&self) -> Vec<AssignedPartition> {
         self.partitions.get()
     }
 
@@ -93,9 +93,9 @@ impl Inside {
         for number in 0..3 {
             self.transfer("far", number, 10 + number);
         }
-        self.failures.add(Failed::rejected(at, None, 0, &Failure::new(Code::InvalidTask, "not JSON")));
-        self.failures.add(Failed::of(at, &task("far", 7), 2, &refused));
-        let partition = |partition, halted: Option<&str>| Partition {
+        self.failures.add(FailureEntry::rejected(at, None, 0, &Failure::new(Code::InvalidTask, "not JSON")));
+        self.failures.add(FailureEntry::of(at, &task("far", 7), 2, &refused));
+        let partition = |partition, halted: Option<&str>| AssignedPartition {
             topic: "ftp-tasks".to_owned(),
             partition,
             committed: halted.is_none().then_some(7),
@@ -110,10 +110,11 @@ impl Inside {
     }
 
     pub fn transfer(&self, connection: &str, number: u64, seconds: u64) {
-        let (now, gauge) = (std::time::Instant::now(), Gauge::default());
+        let (now, gauge) = (std::time::Instant::now(), ProgressGauge::default());
         gauge.begin(0, (number != 1).then_some(1 << 40));
         gauge.add(number * 1_000);
-        let transfer = Transfer::new(&task(connection, number), 1, (Timestamp::now(), now), &gauge, now);
+        let transfer =
+            ActiveTransfer::new(&task(connection, number), 1, (Timestamp::now(), now), &gauge, now);
         self.transfers.lock().unwrap().push((transfer, seconds));
     }
 }

@@ -1,9 +1,13 @@
 pub mod admin;
 pub mod backoff;
 pub mod binary;
+pub mod cli;
 pub mod client;
 pub mod events;
+pub mod exposition;
 pub mod failure;
+pub mod far_side;
+pub mod frps;
 pub mod http_request;
 pub mod lines;
 mod places;
@@ -15,3 +19,4 @@ pub mod rewriting;
 pub mod server_settings;
 pub mod spec;
 pub mod state;
+pub mod tunnel_file;

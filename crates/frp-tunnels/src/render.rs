@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::server_settings::{Authentication, SecretError, ServerAddress, ServerSettings};
 use crate::spec::{
@@ -65,14 +66,45 @@ pub fn render_common(
     Ok(config)
 }
 
+/// What a plain frpc needs for these tunnels: without an administration API, and with the secrets.
+pub fn render_for_frpc(
+    settings: &ServerSettings,
+    tunnels: &[RenderedTunnel<'_>],
+) -> Result<Value, SecretError> {
+    let none = AdminEndpoint { port: 0, user: String::new(), password: SecretString::default() };
+    let server = settings.servers.first();
+    let unknown = ServerAddress { host: String::new(), port: 0 };
+    let mut common = render_common(settings, server.unwrap_or(&unknown), &none)?;
+    common.remove("webServer");
+    Ok(Value::Object(with_tunnels(&common, tunnels)))
+}
+
+/// Changes whenever anything of the tunnel does.
+pub fn fingerprint(spec: &TunnelSpec) -> [u8; 32] {
+    let name = spec.name.as_deref().unwrap_or_default();
+    let rendered = render(&Map::new(), &[RenderedTunnel { name, spec, attempt: 0, rewriting: None }]);
+    let mut hash = Sha256::new();
+    hash.update(rendered.expose_secret());
+    // what frpc is not told
+    hash.update(format!("{:?}", spec.probe));
+    if let TunnelKind::Http(http) = &spec.kind {
+        hash.update(format!("{:?} {}", http.paths, http.strip_path));
+    }
+    hash.finalize().into()
+}
+
 /// The whole configuration.
 pub fn render(common: &Map<String, Value>, tunnels: &[RenderedTunnel<'_>]) -> SecretString {
+    SecretString::from(escape_templates(&Value::Object(with_tunnels(common, tunnels)).to_string()))
+}
+
+fn with_tunnels(common: &Map<String, Value>, tunnels: &[RenderedTunnel<'_>]) -> Map<String, Value> {
     let mut config = common.clone();
     let (visitors, proxies): (Vec<_>, Vec<_>) =
         tunnels.iter().partition(|tunnel| tunnel.spec.kind.is_visitor());
     config.insert("proxies".into(), proxies.into_iter().map(proxy).collect());
     config.insert("visitors".into(), visitors.into_iter().filter_map(visitor).collect());
-    SecretString::from(escape_templates(&Value::Object(config).to_string()))
+    config
 }
 
 /// Every configuration file of frp is a Go template first. In JSON two opening braces stand side by side in

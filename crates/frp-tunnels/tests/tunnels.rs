@@ -220,3 +220,84 @@ async fn a_visitors_taken_address_has_its_class() {
     assert_eq!(class(client.open(taken).await.unwrap_err()), FailureClass::BindAddressTaken);
     client.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs frps and frpc: make test"]
+async fn a_hundred_tunnels_are_made_and_ended_under_traffic() {
+    let frps = Frps::start().await;
+    let service = Service::start("").await;
+    let client = frps.client("alice").await;
+    let local = || LocalService::port(service.port);
+    let steady = client.open(TunnelSpec::tcp(local(), None).named("steady")).await.unwrap();
+    let address = steady.address().unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let traffic = tokio::spawn(async move {
+        let mut live = Echo::connect(&address).await;
+        let mut rounds = 0_u64;
+        while !*stopped.borrow() {
+            live.round_trip("traffic that goes on while tunnels come and go").await;
+            rounds += 1;
+        }
+        rounds
+    });
+    let opened = (0..100).map(|at| client.open(TunnelSpec::tcp(local(), None).named(format!("t{at}"))));
+    let opened: Vec<_> = futures_join(opened).await;
+    let names: std::collections::BTreeSet<_> =
+        opened.iter().map(|tunnel| tunnel.address().unwrap()).collect();
+    assert_eq!(names.len(), 100);
+    assert_eq!(client.tunnels().await.len(), 101);
+    for tunnel in opened {
+        assert!(tunnel.close().await);
+    }
+    assert_eq!(client.tunnels().await.len(), 1);
+    stop.send(true).unwrap();
+    assert!(traffic.await.unwrap() > 0);
+    // one frpc, started once
+    assert_eq!(steady.status().connections, 1);
+    client.shutdown().await;
+}
+
+/// All at once, in their order.
+async fn futures_join<F, E>(futures: impl Iterator<Item = F>) -> Vec<frp_tunnels::client::Tunnel>
+where
+    F: Future<Output = Result<frp_tunnels::client::Tunnel, E>>,
+    E: std::fmt::Display,
+{
+    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut is_ready = true;
+        for (future, result) in &mut waiting {
+            if result.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(found) => *result = Some(found),
+                    std::task::Poll::Pending => is_ready = false,
+                }
+            }
+        }
+        if is_ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    waiting.into_iter().map(|(_, result)| result.unwrap().unwrap_or_else(|error| panic!("{error}"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs frps and frpc: make test"]
+async fn a_client_fails_over_to_the_next_server() {
+    let mut first = Frps::start().await;
+    let second = Frps::start().await;
+    let service = Service::start("").await;
+    let mut settings = first.settings("alice");
+    settings.server.servers.push(second.address());
+    settings.timing.session_loss_limit = std::time::Duration::from_secs(1);
+    let client = frp_tunnels::client::TunnelClient::start(settings).await.unwrap();
+    let mut tunnel = client.open(TunnelSpec::tcp(LocalService::port(service.port), None)).await.unwrap();
+    let before = tunnel.address().unwrap();
+    first.kill().await;
+    while tunnel.status().connections < 2 {
+        tunnel.changed().await;
+    }
+    let after = tunnel.address().unwrap();
+    assert_ne!(before, after);
+    Echo::connect(&after).await.round_trip("through the second").await;
+    client.shutdown().await;
+}

@@ -68,7 +68,7 @@ impl ReportHealth for Health {
         if subjects.len() > MAX_REASONS {
             reasons.push(format!("{} more reasons", subjects.len() - MAX_REASONS));
         }
-        HealthReport { loops, draining, reasons }
+        HealthReport { loops, draining, reasons, notes: Vec::new() }
     }
 }
 
@@ -162,6 +162,8 @@ pub struct HealthReport {
     pub draining: bool,
     /// Why the process is not ready; empty if it is.
     pub reasons: Vec<String>,
+    /// What an operator should know though the process may be ready.
+    pub notes: Vec<String>,
 }
 
 impl HealthReport {

@@ -17,23 +17,23 @@ const MAX_REPLACED: usize = 64;
 
 /// They are swept as long as somebody has them, and settled at the end as the present ones are. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Replaced(Arc<Mutex<VecDeque<One>>>);
+pub(in super::super) struct ReplacedStorages(Arc<Mutex<VecDeque<ReplacedStorage>>>);
 
 #[derive(Debug)]
-struct One {
+struct ReplacedStorage {
     storage: Arc<LocalStorage>,
     /// Ends its sweep.
     sweep: CancellationToken,
 }
 
-impl Replaced {
-    /// Keeps it, until nobody else has it. True where there was none before: [`Replaced::watch`] them.
+impl ReplacedStorages {
+    /// Keeps it, until nobody else has it. True where there was none before: [`ReplacedStorages::watch`] them.
     pub(super) fn keep(&self, storage: Arc<LocalStorage>, sweep: CancellationToken) -> bool {
         let mut kept = self.lock();
         let was_empty = kept.is_empty();
-        kept.push_back(One { storage, sweep });
+        kept.push_back(ReplacedStorage { storage, sweep });
         if kept.len() > MAX_REPLACED
-            && let Some(One { storage, sweep }) = kept.pop_front()
+            && let Some(ReplacedStorage { storage, sweep }) = kept.pop_front()
         {
             let connection = storage.name();
             tracing::warn!(connection, "tries in too many directories of before: one is not swept any more");
@@ -50,7 +50,7 @@ impl Replaced {
     /// Lets those go that nobody has; false where none is left.
     pub(super) fn look(&self) -> bool {
         let mut kept = self.lock();
-        kept.retain(|One { storage, sweep }| {
+        kept.retain(|ReplacedStorage { storage, sweep }| {
             let is_in_use = Arc::strong_count(storage) > 1 || storage.is_in_use();
             if !is_in_use {
                 sweep.cancel(); // it does what is due
@@ -70,7 +70,7 @@ impl Replaced {
         while settling.join_next().await.is_some() {}
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<One>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<ReplacedStorage>> {
         // Nothing panics while it holds the lock; at worst a storage is kept for longer.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::Error;
-use super::replaced::Replaced;
+use super::super::AppError;
+use super::replaced::ReplacedStorages;
 use crate::config::{ConfiguredConnections, ConnectionChange, LocalConnection};
 use crate::storage::{LocalStorage, StorageError, TempNames};
 use crate::transfer::Storages;
@@ -25,11 +25,11 @@ pub(in super::super) fn open(
 pub(in super::super) fn open_all(
     connections: &ConfiguredConnections,
     sweep_every: Duration,
-) -> Result<Storages, Error> {
+) -> Result<Storages, AppError> {
     let mut storages = BTreeMap::new();
     for (name, connection) in &connections.local {
         let storage = open(connection, sweep_every)
-            .map_err(|error| Error::Storage { connection: name.clone(), reason: error.to_string() })?;
+            .map_err(|error| AppError::Storage { connection: name.clone(), reason: error.to_string() })?;
         storages.insert(name.clone(), storage);
     }
     Ok(storages.into())
@@ -45,13 +45,13 @@ pub(in super::super) struct OpenStorages {
     stop: CancellationToken,
     /// Ends one.
     sweeps: BTreeMap<String, CancellationToken>,
-    replaced: Replaced,
+    replaced: ReplacedStorages,
 }
 
 impl OpenStorages {
     /// Begins to sweep them, until `stop`.
     pub fn sweep(storages: Storages, names: TempNames, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        let (sweeps, replaced) = (BTreeMap::new(), Replaced::default());
+        let (sweeps, replaced) = (BTreeMap::new(), ReplacedStorages::default());
         let mut open = OpenStorages { storages, names, tasks, stop, sweeps, replaced };
         for (name, storage) in open.storages.all() {
             open.begin(name, &storage);
@@ -60,7 +60,7 @@ impl OpenStorages {
     }
 
     /// Those that tries which began earlier still have.
-    pub fn replaced(&self) -> Replaced {
+    pub fn replaced(&self) -> ReplacedStorages {
         self.replaced.clone()
     }
 

@@ -5,9 +5,9 @@
 
 use clap::Subcommand;
 
-use crate::cli::args::Files;
-use crate::cli::given::{Moment, moment};
-use crate::cli::output::Output;
+use crate::cli::arg_parsers::{TimeArgument, moment};
+use crate::cli::args::ConfigFiles;
+use crate::cli::output::OutputFormat;
 use crate::cli::submit::KeyFrom;
 use crate::failure::Code;
 
@@ -29,7 +29,7 @@ pub enum FailuresCommand {
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    pub files: Files,
+    pub files: ConfigFiles,
 
     /// Only the numbers, by code and connection
     #[arg(long)]
@@ -41,16 +41,16 @@ pub struct ListArgs {
 
     /// How they are printed
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    pub output: Output,
+    pub output: OutputFormat,
 
     #[command(flatten)]
-    pub choice: Choice,
+    pub choice: FailureSelection,
 }
 
 /// Which failures.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which failures")]
-pub struct Choice {
+pub struct FailureSelection {
     /// Only with this error code, such as timeout; may be given several times
     #[arg(long, value_name = "CODE", value_parser = code)]
     pub code: Vec<Code>,
@@ -69,14 +69,14 @@ pub struct Choice {
 
     /// From then on: a duration ago (1h, 7d), or a time (2025-01-15T10:30:00Z)
     #[arg(long, value_name = "WHEN", value_parser = moment, default_value = "1d")]
-    pub since: Moment,
+    pub since: TimeArgument,
 
     /// Up to then
     #[arg(long, value_name = "WHEN", value_parser = moment)]
-    pub until: Option<Moment>,
+    pub until: Option<TimeArgument>,
 }
 
-impl Choice {
+impl FailureSelection {
     /// Whether anything but time narrows it down.
     pub fn is_narrow(&self) -> bool {
         !self.code.is_empty() || !self.connection.is_empty() || !self.task_id.is_empty() || self.retryable
@@ -87,7 +87,7 @@ impl Choice {
 #[command(after_help = RETRY_NOTES, after_long_help = RETRY_NOTES)]
 pub struct RetryArgs {
     #[command(flatten)]
-    pub files: Files,
+    pub files: ConfigFiles,
 
     /// All failures since --since, where nothing else narrows them down
     #[arg(long)]
@@ -111,10 +111,10 @@ pub struct RetryArgs {
 
     /// How the summary is printed
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    pub output: Output,
+    pub output: OutputFormat,
 
     #[command(flatten)]
-    pub choice: Choice,
+    pub choice: FailureSelection,
 }
 
 fn code(text: &str) -> Result<Code, String> {

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::args::ListArgs;
-use super::scan::{Failing, Wanted, ranges, scan};
-use crate::cli::output::{Output, Table, count, note, print, print_json};
-use crate::cli::{EXIT_OK, Failure};
+use super::scan::{FailureQuery, ScannedFailure, ranges, scan};
+use crate::cli::output::{OutputFormat, TextTable, count, note, print, print_json};
+use crate::cli::{CommandError, EXIT_OK};
 use crate::client::Cluster;
 use crate::config::Config;
 use crate::text::shorten;
@@ -21,7 +21,7 @@ const SHOWN_BYTES: usize = 120;
 const NO_CONNECTION: &str = "-";
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct FailureRow {
     failed_at: String,
     code: String,
     connection: Option<String>,
@@ -36,7 +36,7 @@ struct Row {
 }
 
 #[derive(Debug, Serialize)]
-struct Group {
+struct FailureGroup {
     code: String,
     connection: Option<String>,
     count: u64,
@@ -46,16 +46,16 @@ struct Group {
 
 /// All that was found.
 #[derive(Debug, Default)]
-struct Found {
+struct FailureListing {
     total: u64,
     /// The latest, in order.
-    rows: BTreeMap<(Timestamp, i32, i64), Row>,
+    rows: BTreeMap<(Timestamp, i32, i64), FailureRow>,
     groups: BTreeMap<(String, Option<String>), (u64, Timestamp, Timestamp)>,
 }
 
-impl Found {
-    fn take(&mut self, failing: Failing, limit: usize) {
-        let Failing { partition, offset, task_id, at, failed, .. } = failing;
+impl FailureListing {
+    fn take(&mut self, failing: ScannedFailure, limit: usize) {
+        let ScannedFailure { partition, offset, task_id, at, failed, .. } = failing;
         self.total += 1;
         let mut group = (failed.code.clone(), failed.connection.clone());
         if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&group) {
@@ -64,7 +64,7 @@ impl Found {
         let (number, first, last) = self.groups.entry(group).or_insert((0, at, at));
         *number += 1;
         (*first, *last) = ((*first).min(at), (*last).max(at));
-        let row = Row {
+        let row = FailureRow {
             failed_at: at.to_string(),
             code: failed.code,
             connection: failed.connection,
@@ -82,11 +82,11 @@ impl Found {
         }
     }
 
-    fn groups(&self) -> Vec<Group> {
+    fn groups(&self) -> Vec<FailureGroup> {
         let group =
             |((code, connection), (count, first, last)): (&(String, Option<String>), &(u64, _, _))| {
                 let (first, last): (&Timestamp, &Timestamp) = (first, last);
-                Group {
+                FailureGroup {
                     code: code.clone(),
                     connection: connection.clone(),
                     count: *count,
@@ -94,48 +94,48 @@ impl Found {
                     last: last.to_string(),
                 }
             };
-        let mut groups: Vec<Group> = self.groups.iter().map(group).collect();
+        let mut groups: Vec<FailureGroup> = self.groups.iter().map(group).collect();
         groups.sort_by_key(|group| std::cmp::Reverse(group.count));
         groups
     }
 }
 
-pub(super) fn list(args: &ListArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.elsewhere())?;
-    let wanted = Wanted::new(&args.choice, Timestamp::now());
+pub(super) fn list(args: &ListArgs) -> Result<u8, CommandError> {
+    let config = Config::load(&args.files.for_connections(Vec::new()))?;
+    let wanted = FailureQuery::new(&args.choice, Timestamp::now());
     let cluster = Cluster::new(&config.kafka)?;
     let ranges = ranges(&cluster, &config.kafka, &wanted)?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let mut found = Found::default();
+    let mut found = FailureListing::default();
     scan(&config.kafka, &ranges, &wanted, |failing, _| {
         found.take(failing, limit);
         true
     })?;
     match args.output {
-        Output::Json => print_json(&serde_json::json!({
+        OutputFormat::Json => print_json(&serde_json::json!({
             "total": found.total,
             "groups": found.groups(),
             "failures": if args.summary { Vec::new() } else { found.rows.values().collect::<Vec<_>>() },
         })),
-        Output::Table if found.total == 0 => {
+        OutputFormat::Table if found.total == 0 => {
             note(&format!("no such failures since {:.0} (--since)", wanted.since()));
         }
-        Output::Table => tell(&found, args.summary),
+        OutputFormat::Table => tell(&found, args.summary),
     }
     Ok(EXIT_OK)
 }
 
-fn tell(found: &Found, is_summary: bool) {
+fn tell(found: &FailureListing, is_summary: bool) {
     let or_none = |name: Option<String>| name.unwrap_or_else(|| NO_CONNECTION.to_owned());
     if is_summary {
-        let mut table = Table::new(["code", "connection", "count", "first", "last"]);
-        for Group { code, connection, count, first, last } in found.groups() {
+        let mut table = TextTable::new(["code", "connection", "count", "first", "last"]);
+        for FailureGroup { code, connection, count, first, last } in found.groups() {
             table.row([code, or_none(connection), count.to_string(), first, last]);
         }
         print(&table.render());
         return;
     }
-    let mut table = Table::new(["failed at", "code", "connection", "task_id", "attempts", "message"]);
+    let mut table = TextTable::new(["failed at", "code", "connection", "task_id", "attempts", "message"]);
     for row in found.rows.values() {
         let mut message = row.message.clone();
         shorten(&mut message, SHOWN_BYTES);

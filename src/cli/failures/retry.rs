@@ -7,11 +7,11 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::args::RetryArgs;
-use super::evidence::{Evidence, Position, RETRY_OF, header};
-use super::scan::{Failing, Wanted, ranges, scan};
-use crate::cli::output::{Output, count, note, one_line, print, print_json};
+use super::retry_evidence::{FailurePosition, RETRY_OF, RetryEvidence, header};
+use super::scan::{FailureQuery, ScannedFailure, ranges, scan};
+use crate::cli::output::{OutputFormat, count, note, one_line, print, print_json};
 use crate::cli::submit::{RUN_HEADER, key_of};
-use crate::cli::{EXIT_FAILURE, EXIT_OK, Failure};
+use crate::cli::{CommandError, EXIT_FAILURE, EXIT_OK};
 use crate::client::{ClientError, Cluster, Message, Outgoing, Range, Sender};
 use crate::config::Config;
 use crate::outcome::OWN_HEADER_PREFIX;
@@ -28,7 +28,7 @@ const MAX_SAME: usize = 1_000;
 
 /// What a run has done.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+struct RetryReport {
     /// Tasks sent, or with `--dry-run` those that would be.
     sent: u64,
     /// Failures whose very same task is among those.
@@ -50,11 +50,11 @@ struct LeftOut {
     reason: String,
 }
 
-impl Report {
-    fn leave_out(&mut self, failing: &Failing, reason: String) {
+impl RetryReport {
+    fn leave_out(&mut self, failing: &ScannedFailure, reason: String) {
         self.not_sendable += 1;
         if self.left_out.len() < NAMED {
-            let Failing { task_id, partition, offset, .. } = failing;
+            let ScannedFailure { task_id, partition, offset, .. } = failing;
             self.left_out.push(LeftOut {
                 task_id: task_id.clone(),
                 partition: *partition,
@@ -67,16 +67,16 @@ impl Report {
 
 /// What is to be sent: the first failure of each task, with all of the same task.
 #[derive(Debug, Default)]
-struct Plan {
-    first: BTreeMap<Position, [u8; 16]>,
-    all: HashMap<[u8; 16], Vec<Position>>,
+struct RetryPlan {
+    first: BTreeMap<FailurePosition, [u8; 16]>,
+    all: HashMap<[u8; 16], Vec<FailurePosition>>,
     /// Of all of them.
-    times: HashMap<Position, Timestamp>,
+    times: HashMap<FailurePosition, Timestamp>,
     is_full: bool,
 }
 
-impl Plan {
-    fn add(&mut self, failing: &Failing, task: &str, limit: usize) -> bool {
+impl RetryPlan {
+    fn add(&mut self, failing: &ScannedFailure, task: &str, limit: usize) -> bool {
         if self.times.len() >= limit {
             self.is_full = true;
             return false;
@@ -91,7 +91,7 @@ impl Plan {
     }
 
     /// Takes out what was sent before, and what nobody can tell.
-    fn settle(&mut self, evidence: &Evidence, unknown_too: bool, report: &mut Report) {
+    fn settle(&mut self, evidence: &RetryEvidence, unknown_too: bool, report: &mut RetryReport) {
         for (hash, same) in &mut self.all {
             same.retain(|at| {
                 if evidence.sent.contains(at) {
@@ -121,14 +121,14 @@ fn hash(task: &str) -> [u8; 16] {
     bytes
 }
 
-pub(super) fn retry(args: &RetryArgs) -> Result<u8, Failure> {
+pub(super) fn retry(args: &RetryArgs) -> Result<u8, CommandError> {
     if !args.all && !args.choice.is_narrow() {
-        return Err(Failure::Usage(
+        return Err(CommandError::Usage(
             "say which failures: --code, --connection, --task-id or --retryable; or --all".to_owned(),
         ));
     }
-    let config = Config::load(&args.files.elsewhere())?;
-    let wanted = Wanted::new(&args.choice, Timestamp::now());
+    let config = Config::load(&args.files.for_connections(Vec::new()))?;
+    let wanted = FailureQuery::new(&args.choice, Timestamp::now());
     let cluster = Cluster::new(&config.kafka)?;
     // Brokers that are away and topics that are not there are told with a reason here; what follows would time out.
     for topic in [&config.kafka.fail_topic, &config.kafka.input_topic] {
@@ -143,10 +143,10 @@ pub(super) fn retry(args: &RetryArgs) -> Result<u8, Failure> {
         Some(Sender::open_transactional(&config.kafka, &id)?)
     };
     let ranges = ranges(&cluster, &config.kafka, &wanted)?;
-    let mut report = Report { dry_run: args.dry_run, ..Report::default() };
+    let mut report = RetryReport { dry_run: args.dry_run, ..RetryReport::default() };
     let mut plan = choose(args, &config, &ranges, &wanted, &mut report)?;
     if let Some(earliest) = plan.times.values().min() {
-        let evidence = Evidence::read(&config.kafka, &cluster, *earliest)?;
+        let evidence = RetryEvidence::read(&config.kafka, &cluster, *earliest)?;
         plan.settle(&evidence, args.unknown_too, &mut report);
     }
     let sent = if let Some(sender) = &mut sender {
@@ -164,11 +164,11 @@ fn choose(
     args: &RetryArgs,
     config: &Config,
     ranges: &[Range],
-    wanted: &Wanted<'_>,
-    report: &mut Report,
-) -> Result<Plan, ClientError> {
+    wanted: &FailureQuery<'_>,
+    report: &mut RetryReport,
+) -> Result<RetryPlan, ClientError> {
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let mut plan = Plan::default();
+    let mut plan = RetryPlan::default();
     scan(&config.kafka, ranges, wanted, |failing, _| {
         let Some(task) = &failing.failed.task else {
             let reason = if failing.failed.is_truncated {
@@ -190,10 +190,10 @@ fn choose(
     Ok(plan)
 }
 
-type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
+type RetryHeaders<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
 /// A record as it will be sent.
-struct Again {
+struct RetriedRecord {
     key: Option<String>,
     headers: Vec<Header>,
     retry_of: String,
@@ -204,12 +204,12 @@ fn send(
     args: &RetryArgs,
     config: &Config,
     ranges: &[Range],
-    wanted: &Wanted<'_>,
-    plan: &Plan,
+    wanted: &FailureQuery<'_>,
+    plan: &RetryPlan,
     sender: &mut Sender,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let mut batch: Vec<Again> = Vec::new();
+    report: &mut RetryReport,
+) -> Result<(), CommandError> {
+    let mut batch: Vec<RetriedRecord> = Vec::new();
     let mut bytes = 0;
     let mut failed = None;
     scan(&config.kafka, ranges, wanted, |failing, message| {
@@ -228,24 +228,26 @@ fn send(
     }
     match failed {
         None => Ok(()),
-        Some(error) => {
-            Err(Failure::Unavailable(format!("{error}; {} of {} were sent", report.sent, plan.first.len())))
-        }
+        Some(error) => Err(CommandError::Unavailable(format!(
+            "{error}; {} of {} were sent",
+            report.sent,
+            plan.first.len()
+        ))),
     }
 }
 
 fn again(
     args: &RetryArgs,
     config: &Config,
-    plan: &Plan,
-    failing: &Failing,
+    plan: &RetryPlan,
+    failing: &ScannedFailure,
     message: &Message,
-) -> Option<Again> {
+) -> Option<RetriedRecord> {
     let same = plan.all.get(plan.first.get(&(failing.partition, failing.offset))?)?;
     let payload = failing.failed.task.clone()?;
     let task = decode(Some(payload.as_bytes()), &config.connections).ok()?;
     let kept = |header: &&Header| !header.key.starts_with(OWN_HEADER_PREFIX) && header.key != RUN_HEADER;
-    Some(Again {
+    Some(RetriedRecord {
         key: key_of(&task, args.key),
         headers: message.headers.iter().filter(kept).cloned().collect(),
         retry_of: header(&failing.topic, same),
@@ -256,10 +258,10 @@ fn again(
 fn together(
     config: &Config,
     sender: &mut Sender,
-    batch: &mut Vec<Again>,
-    report: &mut Report,
+    batch: &mut Vec<RetriedRecord>,
+    report: &mut RetryReport,
 ) -> Result<(), ClientError> {
-    let headers: Vec<Headers<'_>> = batch
+    let headers: Vec<RetryHeaders<'_>> = batch
         .iter()
         .map(|again| {
             let own = (RETRY_OF, Some(again.retry_of.as_bytes()));
@@ -283,11 +285,11 @@ fn together(
     Ok(())
 }
 
-fn tell(report: &Report, is_full: bool, output: Output) {
+fn tell(report: &RetryReport, is_full: bool, output: OutputFormat) {
     if is_full {
         note("--limit is reached: there are more; run this again for the rest");
     }
-    if output == Output::Json {
+    if output == OutputFormat::Json {
         return print_json(report);
     }
     let verb = if report.dry_run { "would be sent again" } else { "sent again" };

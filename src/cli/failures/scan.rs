@@ -4,34 +4,38 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::args::Choice;
-use crate::cli::answer::{Answer, Failed, Verdict};
+use super::args::FailureSelection;
+use crate::cli::answer::{AnswerStatus, FailureAnswer, ReadAnswer};
 use crate::cli::output::note;
 use crate::client::{ClientError, Cluster, Message, Range, Reader};
 use crate::config::KafkaConfig;
 
 /// A failure, and where it stands.
 #[derive(Debug)]
-pub(super) struct Failing {
+pub(super) struct ScannedFailure {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
     pub task_id: Option<String>,
     pub at: Timestamp,
-    pub failed: Failed,
+    pub failed: FailureAnswer,
 }
 
 /// What is asked for, seen from one moment.
 #[derive(Debug)]
-pub(super) struct Wanted<'a> {
-    choice: &'a Choice,
+pub(super) struct FailureQuery<'a> {
+    choice: &'a FailureSelection,
     since: Timestamp,
     until: Option<Timestamp>,
 }
 
-impl<'a> Wanted<'a> {
-    pub fn new(choice: &'a Choice, now: Timestamp) -> Wanted<'a> {
-        Wanted { choice, since: choice.since.before(now), until: choice.until.map(|until| until.before(now)) }
+impl<'a> FailureQuery<'a> {
+    pub fn new(choice: &'a FailureSelection, now: Timestamp) -> FailureQuery<'a> {
+        FailureQuery {
+            choice,
+            since: choice.since.before(now),
+            until: choice.until.map(|until| until.before(now)),
+        }
     }
 
     /// From when on.
@@ -39,9 +43,9 @@ impl<'a> Wanted<'a> {
         self.since
     }
 
-    fn takes(&self, failing: &Failing) -> bool {
+    fn takes(&self, failing: &ScannedFailure) -> bool {
         let failed = &failing.failed;
-        let Choice { code, connection, task_id, retryable, .. } = self.choice;
+        let FailureSelection { code, connection, task_id, retryable, .. } = self.choice;
         let is_one_of = |list: &[String], name: Option<&String>| {
             list.is_empty() || name.is_some_and(|name| list.contains(name))
         };
@@ -61,7 +65,7 @@ impl<'a> Wanted<'a> {
 pub(super) fn ranges(
     cluster: &Cluster,
     kafka: &KafkaConfig,
-    wanted: &Wanted<'_>,
+    wanted: &FailureQuery<'_>,
 ) -> Result<Vec<Range>, ClientError> {
     let topic: Arc<str> = kafka.fail_topic.as_str().into();
     let ends = cluster.required_ends(&topic)?;
@@ -83,8 +87,8 @@ pub(super) fn ranges(
 pub(super) fn scan(
     kafka: &KafkaConfig,
     ranges: &[Range],
-    wanted: &Wanted<'_>,
-    mut take: impl FnMut(Failing, &Message) -> bool,
+    wanted: &FailureQuery<'_>,
+    mut take: impl FnMut(ScannedFailure, &Message) -> bool,
 ) -> Result<(), ClientError> {
     Reader::read_all(kafka, ranges, |message| match failing(&message) {
         Some(failing) if wanted.takes(&failing) => take(failing, &message),
@@ -92,11 +96,11 @@ pub(super) fn scan(
     })
 }
 
-fn failing(message: &Message) -> Option<Failing> {
-    let Answer { task_id, at, verdict } = Answer::read(message.payload.as_deref())?;
-    let Verdict::Failed(failed) = verdict else { return None };
+fn failing(message: &Message) -> Option<ScannedFailure> {
+    let ReadAnswer { task_id, at, verdict } = ReadAnswer::read(message.payload.as_deref())?;
+    let AnswerStatus::Failed(failed) = verdict else { return None };
     let written = || message.timestamp_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    Some(Failing {
+    Some(ScannedFailure {
         topic: Arc::clone(&message.topic),
         partition: message.partition,
         offset: message.offset,

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::cli::args::Files;
-use crate::cli::given::{Moment, duration, moment, size};
-use crate::cli::output::Output;
+use crate::cli::arg_parsers::{TimeArgument, duration, moment, size};
+use crate::cli::args::ConfigFiles;
+use crate::cli::output::OutputFormat;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -22,23 +22,32 @@ pub struct SubmitArgs {
     pub destination: Option<String>,
 
     #[command(flatten)]
-    pub files: Files,
+    pub files: ConfigFiles,
     /// How the summary is printed
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    pub output: Output,
+    pub output: OutputFormat,
 
     #[command(flatten)]
-    pub choice: Choice,
+    pub choice: FileSelection,
     #[command(flatten)]
     pub options: TaskOptions,
     #[command(flatten)]
-    pub sending: Sending,
+    pub sending: SendOptions,
+}
+
+impl SubmitArgs {
+    /// The connections whose files are listed, which needs their passwords; none where tasks are read.
+    pub(super) fn connections(&self) -> Vec<String> {
+        let Some(destination) = &self.destination else { return Vec::new() };
+        let ends = [&self.source, destination];
+        ends.iter().filter_map(|end| Some(end.split_once(':')?.0.to_owned())).collect()
+    }
 }
 
 /// Which files of a place become tasks.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which files (with DESTINATION)")]
-pub struct Choice {
+pub struct FileSelection {
     /// The directories beneath as well
     #[arg(long, short = 'r', requires = "destination")]
     pub recursive: bool,
@@ -56,11 +65,11 @@ pub struct Choice {
     /// server's listing does not tell well enough is asked for (MDTM); what is not known then is passed over and
     /// reported
     #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
-    pub newer_than: Option<Moment>,
+    pub newer_than: Option<TimeArgument>,
 
     /// Only files changed before this, such as 5m: not those that somebody still writes
     #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
-    pub older_than: Option<Moment>,
+    pub older_than: Option<TimeArgument>,
 
     /// Only files of this size or larger: 500, 64K, 1.5Gi
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "destination")]
@@ -112,12 +121,12 @@ pub struct TaskOptions {
 
     /// Do not begin after this: a duration from now (2h), or a time
     #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
-    pub deadline: Option<Moment>,
+    pub deadline: Option<TimeArgument>,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sending")]
-pub struct Sending {
+pub struct SendOptions {
     /// Where the task_id of a task without one comes from. With a file of tasks: without this, each must have one
     #[arg(long, value_name = "WHAT", value_enum)]
     pub id_from: Option<IdFrom>,

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::filter::{Filter, Found};
-use super::places::Place;
+use super::filter::{FileFilter, ListedSource};
+use super::task_builder::Location;
 use super::walk::{WalkError, walk};
 
 /// Files at the destination that are held at most: some hundred bytes each.
@@ -12,36 +12,36 @@ const MAX_FILES: usize = 5_000_000;
 
 /// Sizes by the path beneath the destination.
 #[derive(Debug, Default)]
-pub(super) struct Existing {
+pub(super) struct ExistingFiles {
     sizes: HashMap<String, u64>,
     /// The destination's own name, where it may be that of a file.
     name: Option<String>,
 }
 
-impl Existing {
+impl ExistingFiles {
     /// Lists the destination; one that is not there holds nothing.
     ///
     /// # Errors
     /// It cannot be listed to its end, or holds more than [`MAX_FILES`].
-    pub async fn list(destination: &Place, is_recursive: bool) -> Result<Existing, WalkError> {
+    pub async fn list(destination: &Location, is_recursive: bool) -> Result<ExistingFiles, WalkError> {
         let mut sizes = HashMap::new();
-        let mut take = |found: &Found, _: bool| {
+        let mut take = |found: &ListedSource, _: bool| {
             if sizes.len() >= MAX_FILES {
                 return Err(io::Error::other(format!("more than {MAX_FILES} files are at the destination")));
             }
             sizes.extend(found.size.map(|size| (found.path.clone(), size)));
             Ok(())
         };
-        match walk(destination, is_recursive, &Filter::everything(), &mut take).await {
+        match walk(destination, is_recursive, &FileFilter::everything(), &mut take).await {
             Err(error) if !error.is_not_there() => return Err(error),
             _ => {}
         }
         let name = destination.path.rsplit('/').next().filter(|name| !name.is_empty());
-        Ok(Existing { sizes, name: name.map(str::to_owned) })
+        Ok(ExistingFiles { sizes, name: name.map(str::to_owned) })
     }
 
     /// Whether a file of the source is there, as far as its size tells.
-    pub fn has(&self, found: &Found, is_single: bool) -> bool {
+    pub fn has(&self, found: &ListedSource, is_single: bool) -> bool {
         let path = self.name.as_ref().filter(|_| is_single).unwrap_or(&found.path);
         found.size.is_some() && self.sizes.get(path).copied() == found.size
     }
@@ -54,13 +54,13 @@ mod tests {
     #[test]
     fn a_file_is_there_if_one_of_its_size_is_under_the_name_that_it_gets() {
         let found =
-            |path: &str, size| Found { path: path.to_owned(), size, modified: None, exact_time: None };
+            |path: &str, size| ListedSource { path: path.to_owned(), size, modified: None, exact_time: None };
         let sizes = HashMap::from([("a/b".to_owned(), 3), ("other".to_owned(), 5)]);
-        let beneath = Existing { sizes: sizes.clone(), name: None };
+        let beneath = ExistingFiles { sizes: sizes.clone(), name: None };
         assert!(beneath.has(&found("a/b", Some(3)), false));
         assert!(!beneath.has(&found("a/b", Some(4)), false) && !beneath.has(&found("b", Some(3)), false));
         assert!(!beneath.has(&found("a/b", None), false), "who does not know moves it");
-        let renamed = Existing { sizes, name: Some("other".to_owned()) };
+        let renamed = ExistingFiles { sizes, name: Some("other".to_owned()) };
         assert!(renamed.has(&found("mine", Some(5)), true) && !renamed.has(&found("mine", Some(5)), false));
     }
 }

@@ -4,11 +4,11 @@ use ftp_listing::TimeRange;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 
-use super::args::Choice;
+use super::args::FileSelection;
 
 /// A file of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct ListedSource {
     /// Beneath the source, without a slash at its begin.
     pub path: String,
     pub size: Option<u64>,
@@ -30,11 +30,11 @@ pub(super) enum Decision {
 }
 
 #[derive(Debug)]
-pub(super) struct Filter {
+pub(super) struct FileFilter {
     /// `None` is everything.
-    include: Option<Patterns>,
-    exclude: Patterns,
-    exclude_directories: Patterns,
+    include: Option<PatternSet>,
+    exclude: PatternSet,
+    exclude_directories: PatternSet,
     newer_than: Option<Timestamp>,
     older_than: Option<Timestamp>,
     min_size: Option<u64>,
@@ -50,13 +50,13 @@ pub struct BadPattern {
     problem: String,
 }
 
-impl Filter {
+impl FileFilter {
     /// Takes every file.
-    pub fn everything() -> Filter {
-        Filter {
+    pub fn everything() -> FileFilter {
+        FileFilter {
             include: None,
-            exclude: Patterns::default(),
-            exclude_directories: Patterns::default(),
+            exclude: PatternSet::default(),
+            exclude_directories: PatternSet::default(),
             newer_than: None,
             older_than: None,
             min_size: None,
@@ -66,14 +66,14 @@ impl Filter {
 
     /// # Errors
     /// A pattern that is none.
-    pub fn new(choice: &Choice, now: Timestamp) -> Result<Filter, BadPattern> {
+    pub fn new(choice: &FileSelection, now: Timestamp) -> Result<FileFilter, BadPattern> {
         let (directories, files): (Vec<&str>, Vec<&str>) =
             choice.exclude.iter().map(String::as_str).partition(|pattern| pattern.ends_with('/'));
-        let include = Patterns::new("--include", choice.include.iter().map(String::as_str))?;
-        Ok(Filter {
+        let include = PatternSet::new("--include", choice.include.iter().map(String::as_str))?;
+        Ok(FileFilter {
             include: (!choice.include.is_empty()).then_some(include),
-            exclude: Patterns::new("--exclude", files)?,
-            exclude_directories: Patterns::new("--exclude", directories)?,
+            exclude: PatternSet::new("--exclude", files)?,
+            exclude_directories: PatternSet::new("--exclude", directories)?,
             newer_than: choice.newer_than.map(|moment| moment.before(now)),
             older_than: choice.older_than.map(|moment| moment.before(now)),
             min_size: choice.min_size,
@@ -82,7 +82,7 @@ impl Filter {
     }
 
     /// Whether a file becomes a task. Nothing is guessed: what is asked for and not known is the answer.
-    pub fn decide(&self, file: &Found) -> Decision {
+    pub fn decide(&self, file: &ListedSource) -> Decision {
         let matches = self.include.as_ref().is_none_or(|include| include.match_path(&file.path))
             && !self.exclude.match_path(&file.path);
         let size = self.has_size(file.size);
@@ -138,16 +138,16 @@ fn certain(is_true: bool, is_false: bool) -> Option<bool> {
 
 /// Patterns for names, and patterns for paths.
 #[derive(Debug, Default)]
-struct Patterns {
+struct PatternSet {
     names: GlobSet,
     paths: GlobSet,
 }
 
-impl Patterns {
+impl PatternSet {
     fn new<'a>(
         option: &'static str,
         patterns: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Patterns, BadPattern> {
+    ) -> Result<PatternSet, BadPattern> {
         let (mut names, mut paths) = (GlobSetBuilder::new(), GlobSetBuilder::new());
         let bad = |pattern: &str, error: &globset::Error| BadPattern {
             option,
@@ -164,7 +164,7 @@ impl Patterns {
             };
         }
         let built = |set: GlobSetBuilder| set.build().map_err(|error| bad("", &error));
-        Ok(Patterns { names: built(names)?, paths: built(paths)? })
+        Ok(PatternSet { names: built(names)?, paths: built(paths)? })
     }
 
     fn match_path(&self, path: &str) -> bool {
@@ -181,8 +181,8 @@ fn glob(pattern: &str) -> Result<Glob, globset::Error> {
 mod tests {
     use super::*;
 
-    fn choice() -> Choice {
-        Choice {
+    fn choice() -> FileSelection {
+        FileSelection {
             recursive: false,
             include: Vec::new(),
             exclude: Vec::new(),
@@ -194,15 +194,15 @@ mod tests {
         }
     }
 
-    fn filter(choice: &Choice) -> Filter {
-        Filter::new(choice, "2025-01-15T10:30:00Z".parse().unwrap()).unwrap()
+    fn filter(choice: &FileSelection) -> FileFilter {
+        FileFilter::new(choice, "2025-01-15T10:30:00Z".parse().unwrap()).unwrap()
     }
 
-    fn found(path: &str) -> Found {
-        Found { path: path.into(), size: Some(10), modified: None, exact_time: None }
+    fn found(path: &str) -> ListedSource {
+        ListedSource { path: path.into(), size: Some(10), modified: None, exact_time: None }
     }
 
-    fn takes(filter: &Filter, file: &Found) -> bool {
+    fn takes(filter: &FileFilter, file: &ListedSource) -> bool {
         filter.decide(file) == Decision::Take
     }
 
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_pattern_without_a_slash_is_about_the_name_and_with_one_about_the_path() {
         let some = |include: &[&str], exclude: &[&str]| {
-            filter(&Choice {
+            filter(&FileSelection {
                 include: include.iter().map(|p| (*p).to_owned()).collect(),
                 exclude: exclude.iter().map(|p| (*p).to_owned()).collect(),
                 ..choice()
@@ -241,33 +241,34 @@ mod tests {
 
     #[test]
     fn a_file_whose_time_or_size_is_not_known_is_neither_chosen_nor_left_by_it() {
-        let day = super::super::super::given::moment("1d").unwrap();
+        let day = super::super::super::arg_parsers::moment("1d").unwrap();
         let between = |earliest: &str, latest: &str| {
             let range = TimeRange { earliest: earliest.parse().unwrap(), latest: latest.parse().unwrap() };
-            Found { modified: Some(range), ..found("a") }
+            ListedSource { modified: Some(range), ..found("a") }
         };
         let at = |time: &str| between(time, time);
         let (before, after) = (at("2025-01-14T00:00:00Z"), at("2025-01-15T00:00:00Z"));
         let around = between("2025-01-14T00:00:00Z", "2025-01-15T00:00:00Z");
-        let newer = filter(&Choice { newer_than: Some(day), ..choice() });
+        let newer = filter(&FileSelection { newer_than: Some(day), ..choice() });
         assert_eq!(newer.decide(&after), Decision::Take);
         assert_eq!(newer.decide(&before), Decision::Leave);
         assert_eq!(newer.decide(&around), Decision::TimeNotKnown);
         assert_eq!(newer.decide(&found("a")), Decision::TimeNotKnown);
-        let older = filter(&Choice { older_than: Some(day), ..choice() });
+        let older = filter(&FileSelection { older_than: Some(day), ..choice() });
         assert_eq!(older.decide(&after), Decision::Leave);
         assert_eq!(older.decide(&before), Decision::Take);
         assert_eq!(older.decide(&around), Decision::TimeNotKnown);
-        let large = filter(&Choice { min_size: Some(11), ..choice() });
+        let large = filter(&FileSelection { min_size: Some(11), ..choice() });
         assert_eq!(large.decide(&found("a")), Decision::Leave);
-        assert_eq!(large.decide(&Found { size: None, ..found("a") }), Decision::SizeNotKnown);
-        let other = filter(&Choice { newer_than: Some(day), include: vec!["b".into()], ..choice() });
+        assert_eq!(large.decide(&ListedSource { size: None, ..found("a") }), Decision::SizeNotKnown);
+        let other = filter(&FileSelection { newer_than: Some(day), include: vec!["b".into()], ..choice() });
         assert_eq!(other.decide(&found("a")), Decision::Leave, "by its name, whatever its time");
     }
 
     #[test]
     fn a_pattern_that_is_none_is_named() {
-        let error = Filter::new(&Choice { include: vec!["[a".into()], ..choice() }, Timestamp::UNIX_EPOCH);
+        let error =
+            FileFilter::new(&FileSelection { include: vec!["[a".into()], ..choice() }, Timestamp::UNIX_EPOCH);
         let told = error.unwrap_err().to_string();
         assert!(told.contains("--include '[a'"), "{told}");
     }

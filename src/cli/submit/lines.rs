@@ -6,16 +6,16 @@ use std::io::{self, BufRead, Read as _};
 use serde_json::value::RawValue;
 
 use super::args::IdFrom;
-use super::ids::{self, Content};
-use super::mistakes::Mistakes;
-use super::spool::Spool;
+use super::input_errors::InputErrors;
+use super::spool::TaskSpool;
+use super::task_ids::{self, TaskContent};
 use crate::config::ConfiguredConnections;
 use crate::failure::{Code, Failure};
 use crate::task::{Operation, Rejected, Task, decode};
 
 /// What every line is checked against.
 #[derive(Debug)]
-pub(super) struct Rules<'a> {
+pub(super) struct LineRules<'a> {
     pub connections: &'a ConfiguredConnections,
     /// Bytes that Kafka takes as a record's value at most.
     pub max_bytes: usize,
@@ -29,9 +29,9 @@ pub(super) struct Rules<'a> {
 /// As of reading and of the spool.
 pub(super) fn read(
     mut input: impl BufRead,
-    rules: &Rules<'_>,
-    spool: &mut Spool,
-    mistakes: &mut Mistakes,
+    rules: &LineRules<'_>,
+    spool: &mut TaskSpool,
+    mistakes: &mut InputErrors,
 ) -> io::Result<()> {
     let mut line = Vec::new();
     for number in 1.. {
@@ -90,7 +90,7 @@ fn too_long(bytes: u64, most: usize) -> Rejected {
 }
 
 /// The task as it is sent.
-fn task(line: &[u8], rules: &Rules<'_>) -> io::Result<Result<String, Rejected>> {
+fn task(line: &[u8], rules: &LineRules<'_>) -> io::Result<Result<String, Rejected>> {
     if line.len() > rules.max_bytes {
         return Ok(Err(too_long(line.len() as u64, rules.max_bytes)));
     }
@@ -125,7 +125,7 @@ fn with_id(
     };
     let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
     let under = |id: &str| format!("{{\"task_id\":\"{id}\"{comma}{rest}");
-    let random = under(&ids::random()?);
+    let random = under(&task_ids::random()?);
     let task = match checked(random.as_bytes(), connections) {
         Ok(task) => task,
         // The id that was made up would only mislead.
@@ -133,18 +133,18 @@ fn with_id(
     };
     Ok(Ok(match id_from {
         IdFrom::Random => random,
-        IdFrom::Content => under(&ids::of_content(&content(&task))),
+        IdFrom::Content => under(&task_ids::of_content(&content(&task))),
     }))
 }
 
-fn content(task: &Task) -> Content<'_> {
+fn content(task: &Task) -> TaskContent<'_> {
     let (remote, local) =
         ((task.remote.as_str(), task.remote_path.as_str()), (task.local.as_str(), task.local_path.as_str()));
     let (operation, source, destination) = match task.operation {
         Operation::Download => ("download", remote, local),
         Operation::Upload => ("upload", local, remote),
     };
-    Content { operation, source, destination, size: None, modified: None }
+    TaskContent { operation, source, destination, size: None, modified: None }
 }
 
 #[cfg(test)]
@@ -162,10 +162,10 @@ mod tests {
         connections
     }
 
-    fn read_all(text: &[u8], id_from: Option<IdFrom>) -> (Vec<String>, Mistakes) {
+    fn read_all(text: &[u8], id_from: Option<IdFrom>) -> (Vec<String>, InputErrors) {
         let connections = connections();
-        let rules = Rules { connections: &connections, max_bytes: 1_000, id_from };
-        let (mut spool, mut mistakes) = (Spool::new(), Mistakes::default());
+        let rules = LineRules { connections: &connections, max_bytes: 1_000, id_from };
+        let (mut spool, mut mistakes) = (TaskSpool::new(), InputErrors::default());
         read(text, &rules, &mut spool, &mut mistakes).unwrap();
         let mut tasks = Vec::new();
         spool

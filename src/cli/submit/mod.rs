@@ -6,19 +6,19 @@
 //!                                              tally, progress ◀── answers
 //! ```
 
+mod answer_tally;
 mod args;
 mod existing;
 mod filter;
-mod ids;
+mod input_errors;
 mod lines;
-mod mistakes;
 mod passed_over;
-mod places;
 mod progress;
 mod send;
 mod spool;
 mod summary;
-mod tally;
+mod task_builder;
+mod task_ids;
 mod walk;
 
 use std::fs::File;
@@ -30,30 +30,30 @@ pub use args::{KeyFrom, SubmitArgs};
 pub(super) use send::{RUN_HEADER, key_of};
 pub use walk::WalkError;
 
-use super::interrupt::Interrupt;
+use super::interrupt::InterruptFlag;
 use super::output::{note, print};
-use super::{EXIT_DATA, EXIT_FAILURE, EXIT_OK, Failure};
+use super::{CommandError, EXIT_DATA, EXIT_FAILURE, EXIT_OK};
 use crate::client::Sender;
 use crate::config::{Config, ConfiguredConnections};
+use answer_tally::MAX_AWAITED;
 use args::IdFrom;
-use existing::Existing;
-use filter::Filter;
-use lines::Rules;
-use mistakes::Mistakes;
+use existing::ExistingFiles;
+use filter::FileFilter;
+use input_errors::InputErrors;
+use lines::LineRules;
 use passed_over::PassedOver;
-use places::{Maker, Place};
-use progress::Progress;
-use send::Answers;
-use spool::Spool;
-use summary::Summary;
-use tally::MAX_AWAITED;
+use progress::SubmitProgress;
+use send::RunAnswers;
+use spool::TaskSpool;
+use summary::SubmitSummary;
+use task_builder::{Location, TaskBuilder};
 
 /// Checks, sends and, if asked to, waits. Returns the exit code.
-pub(super) fn submit(args: &SubmitArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.elsewhere())?;
-    let mut spool = Spool::new();
-    let mut mistakes = Mistakes::default();
-    let mut progress = Progress::new();
+pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
+    let config = Config::load(&args.files.for_connections(args.connections()))?;
+    let mut spool = TaskSpool::new();
+    let mut mistakes = InputErrors::default();
+    let mut progress = SubmitProgress::new();
     let made = match &args.destination {
         None => from_lines(args, &config, &mut spool, &mut mistakes).map(|()| PassedOver::default()),
         Some(destination) => {
@@ -62,7 +62,7 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, Failure> {
     };
     progress.end();
     let passed_over = made?;
-    let problems = Problems { mistakes, passed_over };
+    let problems = SubmitProblems { mistakes, passed_over };
     let mistakes = &problems.mistakes;
     if mistakes.count > 0 {
         note(&mistakes.told(&args.source));
@@ -70,14 +70,14 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, Failure> {
             let right =
                 if args.sending.dry_run { "" } else { "; nothing was sent (--keep-going sends the others)" };
             note(&format!("{} of {} tasks are wrong{right}", mistakes.count, mistakes.count + spool.tasks));
-            Summary::nothing_sent(&problems).print(args.output);
+            SubmitSummary::nothing_sent(&problems).print(args.output);
             return Ok(EXIT_DATA);
         }
     }
     if args.sending.dry_run {
         spool.each(|task| {
             print(task);
-            Ok::<_, Failure>(true)
+            Ok::<_, CommandError>(true)
         })?;
         return Ok(problems.exit_code());
     }
@@ -86,12 +86,12 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, Failure> {
 
 /// What kept tasks from being made.
 #[derive(Debug)]
-struct Problems {
-    mistakes: Mistakes,
+struct SubmitProblems {
+    mistakes: InputErrors,
     passed_over: PassedOver,
 }
 
-impl Problems {
+impl SubmitProblems {
     /// Where nothing else went wrong.
     fn exit_code(&self) -> u8 {
         if self.mistakes.count > 0 {
@@ -107,24 +107,24 @@ impl Problems {
 fn send_all(
     args: &SubmitArgs,
     config: &Config,
-    spool: &mut Spool,
-    problems: &Problems,
-    progress: &mut Progress,
-) -> Result<u8, Failure> {
+    spool: &mut TaskSpool,
+    problems: &SubmitProblems,
+    progress: &mut SubmitProgress,
+) -> Result<u8, CommandError> {
     if args.sending.wait && spool.tasks > MAX_AWAITED {
-        return Err(Failure::Usage(format!(
+        return Err(CommandError::Usage(format!(
             "--wait follows {MAX_AWAITED} tasks at most, and these are {}; nothing was sent",
             spool.tasks
         )));
     }
     if spool.tasks == 0 {
         note("no tasks: nothing was sent");
-        Summary::nothing_sent(problems).print(args.output);
+        SubmitSummary::nothing_sent(problems).print(args.output);
         return Ok(problems.exit_code());
     }
-    let interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
-    let run = ids::random().map_err(Failure::Runtime)?;
-    let answers = args.sending.wait.then(|| Answers::from_now(config, run)).transpose()?;
+    let interrupt = InterruptFlag::listen().map_err(CommandError::Runtime)?;
+    let run = task_ids::random().map_err(CommandError::Runtime)?;
+    let answers = args.sending.wait.then(|| RunAnswers::from_now(config, run)).transpose()?;
     if answers.is_some() {
         progress.begin(spool.tasks, spool.bytes);
     }
@@ -140,7 +140,7 @@ fn send_all(
     progress.end();
     let run = sent?;
     let open = send::open_ids(config, spool, &run.tally)?;
-    let summary = Summary::of(&run, spool.tasks, problems, args.sending.wait, open);
+    let summary = SubmitSummary::of(&run, spool.tasks, problems, args.sending.wait, open);
     summary.print(args.output);
     Ok(summary.exit_code(run.ended))
 }
@@ -148,22 +148,22 @@ fn send_all(
 fn from_lines(
     args: &SubmitArgs,
     config: &Config,
-    spool: &mut Spool,
-    mistakes: &mut Mistakes,
-) -> Result<(), Failure> {
-    let rules = Rules {
+    spool: &mut TaskSpool,
+    mistakes: &mut InputErrors,
+) -> Result<(), CommandError> {
+    let rules = LineRules {
         connections: &config.connections,
         max_bytes: Sender::max_value_bytes(&config.kafka),
         id_from: args.sending.id_from,
     };
-    let failed = |error: io::Error| Failure::Other(format!("{}: {error}", args.source));
+    let failed = |error: io::Error| CommandError::Other(format!("{}: {error}", args.source));
     if args.source == "-" {
         return lines::read(io::stdin().lock(), &rules, spool, mistakes).map_err(failed);
     }
     let file = File::open(&args.source).map_err(|error| {
-        let looks_like_a_place = Place::parse(&args.source, &config.connections).is_ok();
+        let looks_like_a_place = Location::parse(&args.source, &config.connections).is_ok();
         let hint = if looks_like_a_place { " (a place needs a DESTINATION, too)" } else { "" };
-        Failure::Usage(format!("{}: {error}{hint}", args.source))
+        CommandError::Usage(format!("{}: {error}{hint}", args.source))
     })?;
     lines::read(BufReader::new(file), &rules, spool, mistakes).map_err(failed)
 }
@@ -172,25 +172,26 @@ fn from_places(
     args: &SubmitArgs,
     destination: &str,
     config: &Config,
-    spool: &mut Spool,
-    mistakes: &mut Mistakes,
-    progress: &mut Progress,
-) -> Result<PassedOver, Failure> {
+    spool: &mut TaskSpool,
+    mistakes: &mut InputErrors,
+    progress: &mut SubmitProgress,
+) -> Result<PassedOver, CommandError> {
     let now = Timestamp::now();
     let place = |text: &str| place(text, &config.connections);
     let (source, destination) = (place(&args.source)?, place(destination)?);
-    let filter = Filter::new(&args.choice, now).map_err(|bad| Failure::Usage(bad.to_string()))?;
+    let filter = FileFilter::new(&args.choice, now).map_err(|bad| CommandError::Usage(bad.to_string()))?;
     let id_from = args.sending.id_from.unwrap_or(IdFrom::Random);
-    let mut maker = Maker::new(&source, &destination, &args.options, id_from, now).map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::Runtime)?;
+    let mut maker =
+        TaskBuilder::new(&source, &destination, &args.options, id_from, now).map_err(CommandError::Usage)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     progress.listing();
     let existing = if args.choice.skip_existing {
-        runtime.block_on(Existing::list(&destination, args.choice.recursive))?
+        runtime.block_on(ExistingFiles::list(&destination, args.choice.recursive))?
     } else {
-        Existing::default()
+        ExistingFiles::default()
     };
     let (mut files, mut skipped) = (0, 0);
-    let mut take = |found: &filter::Found, is_single: bool| {
+    let mut take = |found: &filter::ListedSource, is_single: bool| {
         if existing.has(found, is_single) {
             skipped += 1;
             return Ok(());
@@ -232,6 +233,6 @@ fn from_places(
     Ok(seen.passed)
 }
 
-fn place(text: &str, connections: &ConfiguredConnections) -> Result<Place, Failure> {
-    Place::parse(text, connections).map_err(Failure::Usage)
+fn place(text: &str, connections: &ConfiguredConnections) -> Result<Location, CommandError> {
+    Location::parse(text, connections).map_err(CommandError::Usage)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::tally::Tally;
+use super::answer_tally::AnswerTally;
 use crate::cli::output::{bytes, note, rate};
 
 /// Between two lines where there is no bar.
@@ -15,7 +15,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// On standard error, so that the summary on standard output stays one document.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct SubmitProgress {
     bar: Option<ProgressBar>,
     begun: Instant,
     shown: Instant,
@@ -23,13 +23,13 @@ pub(super) struct Progress {
     total_bytes: u64,
 }
 
-impl Progress {
-    pub fn new() -> Progress {
+impl SubmitProgress {
+    pub fn new() -> SubmitProgress {
         let bar = io::stderr()
             .is_terminal()
             .then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()));
         let now = Instant::now();
-        Progress { bar, begun: now, shown: now, total: 0, total_bytes: 0 }
+        SubmitProgress { bar, begun: now, shown: now, total: 0, total_bytes: 0 }
     }
 
     /// A source is being listed.
@@ -65,7 +65,7 @@ impl Progress {
     }
 
     /// So much is answered.
-    pub fn advance(&mut self, tally: &Tally) {
+    pub fn advance(&mut self, tally: &AnswerTally) {
         let answered = tally.answered();
         if let Some(bar) = &self.bar {
             if self.shown.elapsed() >= DRAW_EVERY || answered == self.total {
@@ -80,7 +80,7 @@ impl Progress {
         }
     }
 
-    fn told(&self, tally: &Tally) -> String {
+    fn told(&self, tally: &AnswerTally) -> String {
         let of =
             if self.total_bytes > 0 { format!(" of {}", bytes(self.total_bytes)) } else { String::new() };
         let failed = if tally.failed > 0 { format!(", {} failed", tally.failed) } else { String::new() };

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::answer_tally::AnswerTally;
 use super::args::KeyFrom;
-use super::progress::Progress;
-use super::spool::Spool;
-use super::tally::Tally;
-use crate::cli::Failure;
-use crate::cli::answer::Answer;
-use crate::cli::interrupt::Interrupt;
+use super::progress::SubmitProgress;
+use super::spool::TaskSpool;
+use crate::cli::CommandError;
+use crate::cli::answer::ReadAnswer;
+use crate::cli::interrupt::InterruptFlag;
 use crate::client::{ClientError, Cluster, Outgoing, Reader, Sender};
 use crate::config::Config;
 use crate::task::{Operation, Task, decode};
@@ -31,7 +31,7 @@ const NAMED: usize = 20;
 
 /// How sending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum SendEnd {
     Done,
     /// Tasks are open, and the user does not wait for them any longer.
     TimedOut,
@@ -40,25 +40,25 @@ pub(super) enum Ended {
 
 /// What a run has sent, and what came back.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct SubmitRun {
     /// Acknowledged by the brokers.
     pub sent: u64,
-    pub tally: Tally,
-    pub ended: Ended,
+    pub tally: AnswerTally,
+    pub ended: SendEnd,
     pub took: Duration,
 }
 
 /// The answers of one run: read from where the topics ended before it sent anything.
-pub(super) struct Answers {
+pub(super) struct RunAnswers {
     reader: Reader,
     run: String,
     topics: [Arc<str>; 2],
 }
 
-impl Answers {
+impl RunAnswers {
     /// # Errors
     /// An answer topic is not there, or the brokers do not answer.
-    pub fn from_now(config: &Config, run: String) -> Result<Answers, ClientError> {
+    pub fn from_now(config: &Config, run: String) -> Result<RunAnswers, ClientError> {
         let cluster = Cluster::new(&config.kafka)?;
         let topics =
             [&config.kafka.result_topic, &config.kafka.fail_topic].map(|topic| Arc::from(topic.as_str()));
@@ -68,11 +68,11 @@ impl Answers {
                 from.push((Arc::clone(topic), partition, ends.end));
             }
         }
-        Ok(Answers { reader: Reader::open(&config.kafka, from)?, run, topics })
+        Ok(RunAnswers { reader: Reader::open(&config.kafka, from)?, run, topics })
     }
 
     /// Takes the answers that are there, waiting for the first one.
-    fn look(&self, tally: &mut Tally, wait: Duration) -> Result<bool, ClientError> {
+    fn look(&self, tally: &mut AnswerTally, wait: Duration) -> Result<bool, ClientError> {
         let mut wait = wait;
         let mut any = false;
         for _ in 0..LOOK {
@@ -80,7 +80,7 @@ impl Answers {
             wait = Duration::ZERO;
             // A header may have had to go, to make room; then the id alone counts.
             let is_ours = message.header(RUN_HEADER).is_none_or(|run| run == self.run);
-            if is_ours && let Some(answer) = Answer::read(message.payload.as_deref()) {
+            if is_ours && let Some(answer) = ReadAnswer::read(message.payload.as_deref()) {
                 any |= tally.take(answer);
             }
         }
@@ -94,24 +94,25 @@ impl Answers {
 /// Kafka does not take them. The text says how many it has.
 pub(super) fn send(
     config: &Config,
-    spool: &mut Spool,
+    spool: &mut TaskSpool,
     key: KeyFrom,
-    answers: Option<&Answers>,
+    answers: Option<&RunAnswers>,
     timeout: Option<Duration>,
-    progress: &mut Progress,
-    interrupt: &Interrupt,
-) -> Result<Run, Failure> {
+    progress: &mut SubmitProgress,
+    interrupt: &InterruptFlag,
+) -> Result<SubmitRun, CommandError> {
     let cluster = Cluster::new(&config.kafka)?;
     cluster.required_ends(&config.kafka.input_topic)?;
     drop(cluster);
     let begun = Instant::now();
     let mut sender = Sender::open(&config.kafka)?;
-    let mut run = Run { sent: 0, tally: Tally::default(), ended: Ended::Done, took: Duration::ZERO };
+    let mut run =
+        SubmitRun { sent: 0, tally: AnswerTally::default(), ended: SendEnd::Done, took: Duration::ZERO };
     let mut taken = 0_u64;
     let total = spool.tasks;
     let handed_over = spool.each(|payload| {
         let task = decode(Some(payload.as_bytes()), &config.connections);
-        let task = task.map_err(|rejected| Failure::Other(rejected.failure.to_string()))?;
+        let task = task.map_err(|rejected| CommandError::Other(rejected.failure.to_string()))?;
         if answers.is_some() {
             run.tally.await_answer(&task.task_id);
         }
@@ -124,17 +125,17 @@ pub(super) fn send(
                 progress.advance(&run.tally);
             }
         }
-        Ok::<_, Failure>(!interrupt.is_raised())
+        Ok::<_, CommandError>(!interrupt.is_raised())
     });
     let settled = handed_over.and_then(|()| Ok(sender.settle(|| ())?));
     run.sent = sender.delivered();
     if let Err(failure) = settled {
         let what = failure.to_string();
         let what = what.strip_prefix("ftp-pooler: ").unwrap_or(&what).to_owned();
-        return Err(Failure::Unavailable(format!("{what}; {} of {total} tasks were sent", run.sent)));
+        return Err(CommandError::Unavailable(format!("{what}; {} of {total} tasks were sent", run.sent)));
     }
     if interrupt.is_raised() {
-        run.ended = Ended::Interrupted;
+        run.ended = SendEnd::Interrupted;
     } else if let Some(answers) = answers {
         let deadline = timeout.map(|timeout| begun + timeout);
         run.ended = follow(answers, &mut run.tally, deadline, progress, interrupt)?;
@@ -149,7 +150,7 @@ fn offer(
     payload: &str,
     task: &Task,
     key: KeyFrom,
-    answers: Option<&Answers>,
+    answers: Option<&RunAnswers>,
 ) -> Result<(), ClientError> {
     let key = key_of(task, key);
     let run = answers.map(|answers| (RUN_HEADER, Some(answers.run.as_bytes())));
@@ -175,20 +176,20 @@ pub(in crate::cli) fn key_of(task: &Task, key: KeyFrom) -> Option<String> {
 
 /// Waits until every task is answered.
 fn follow(
-    answers: &Answers,
-    tally: &mut Tally,
+    answers: &RunAnswers,
+    tally: &mut AnswerTally,
     deadline: Option<Instant>,
-    progress: &mut Progress,
-    interrupt: &Interrupt,
-) -> Result<Ended, ClientError> {
+    progress: &mut SubmitProgress,
+    interrupt: &InterruptFlag,
+) -> Result<SendEnd, ClientError> {
     let mut heard = Instant::now();
     let mut has_hinted = false;
     while tally.open() > 0 {
         if interrupt.is_raised() {
-            return Ok(Ended::Interrupted);
+            return Ok(SendEnd::Interrupted);
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(Ended::TimedOut);
+            return Ok(SendEnd::TimedOut);
         }
         if answers.look(tally, WAIT)? {
             heard = Instant::now();
@@ -203,14 +204,18 @@ fn follow(
         }
         progress.advance(tally);
     }
-    Ok(Ended::Done)
+    Ok(SendEnd::Done)
 }
 
 /// The ids of the first tasks that are open, from the spool.
 ///
 /// # Errors
 /// As of reading the spool.
-pub(super) fn open_ids(config: &Config, spool: &mut Spool, tally: &Tally) -> std::io::Result<Vec<String>> {
+pub(super) fn open_ids(
+    config: &Config,
+    spool: &mut TaskSpool,
+    tally: &AnswerTally,
+) -> std::io::Result<Vec<String>> {
     let mut seen = HashSet::new();
     let mut open = Vec::new();
     spool.each(|payload| {

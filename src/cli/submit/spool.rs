@@ -10,16 +10,16 @@ const IN_MEMORY: usize = 8 << 20;
 
 /// The tasks of one run, a line each, in a file without a name: it goes with the process.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(super) struct TaskSpool {
     file: BufWriter<SpooledTempFile>,
     pub tasks: u64,
     /// Bytes to move, as far as the listing told.
     pub bytes: u64,
 }
 
-impl Spool {
-    pub fn new() -> Spool {
-        Spool { file: BufWriter::new(spooled_tempfile(IN_MEMORY)), tasks: 0, bytes: 0 }
+impl TaskSpool {
+    pub fn new() -> TaskSpool {
+        TaskSpool { file: BufWriter::new(spooled_tempfile(IN_MEMORY)), tasks: 0, bytes: 0 }
     }
 
     /// Takes a task in, which has no line break in it: JSON needs none.
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn tasks_come_out_as_they_went_in_and_again() {
-        let mut spool = Spool::new();
+        let mut spool = TaskSpool::new();
         spool.push("{\"a\":1}", Some(5)).unwrap();
         spool.push("{\"b\":\"ü\"}", None).unwrap();
         assert_eq!((spool.tasks, spool.bytes), (2, 5));
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn more_than_memory_is_for_comes_out_as_well() {
-        let mut spool = Spool::new();
+        let mut spool = TaskSpool::new();
         let task = "x".repeat(IN_MEMORY / 4);
         for number in 0..9 {
             spool.push(&format!("{number}{task}"), None).unwrap();

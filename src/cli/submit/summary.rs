@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Problems;
-use super::mistakes::Mistake;
+use super::SubmitProblems;
+use super::answer_tally::FailureLine;
+use super::input_errors::InputError;
 use super::passed_over::PassedOver;
-use super::send::{Ended, Run};
-use super::tally::Named;
-use crate::cli::output::{Output, bytes, count, note, one_line, print, print_json, rate, time};
+use super::send::{SendEnd, SubmitRun};
+use crate::cli::output::{OutputFormat, bytes, count, note, one_line, print, print_json, rate, time};
 use crate::cli::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OPEN};
 
 /// Failures that the table for people names.
@@ -18,24 +18,24 @@ const SHOWN: usize = 10;
 
 /// As `--output json` prints it.
 #[derive(Debug, Serialize)]
-pub(super) struct Summary<'a> {
+pub(super) struct SubmitSummary<'a> {
     /// Records that Kafka has.
     sent: u64,
     /// Lines or files that make no task.
     wrong: u64,
-    mistakes: &'a [Mistake],
+    mistakes: &'a [InputError],
     /// What was listed, and no task was made of.
     passed_over: &'a PassedOver,
     #[serde(skip_serializing_if = "Option::is_none")]
-    answers: Option<Answered<'a>>,
+    answers: Option<AnsweredCounts<'a>>,
     #[serde(skip)]
     to_send: u64,
     #[serde(skip)]
-    problems: &'a Problems,
+    problems: &'a SubmitProblems,
 }
 
 #[derive(Debug, Serialize)]
-struct Answered<'a> {
+struct AnsweredCounts<'a> {
     completed: u64,
     failed: u64,
     open: u64,
@@ -43,15 +43,15 @@ struct Answered<'a> {
     seconds: f64,
     failures_by_code: &'a BTreeMap<String, u64>,
     /// The first hundred.
-    failures: &'a [Named],
+    failures: &'a [FailureLine],
     /// The first twenty.
     open_task_ids: Vec<String>,
 }
 
-impl<'a> Summary<'a> {
-    pub fn nothing_sent(problems: &'a Problems) -> Summary<'a> {
+impl<'a> SubmitSummary<'a> {
+    pub fn nothing_sent(problems: &'a SubmitProblems) -> SubmitSummary<'a> {
         let mistakes = &problems.mistakes;
-        Summary {
+        SubmitSummary {
             sent: 0,
             wrong: mistakes.count,
             mistakes: &mistakes.named,
@@ -63,14 +63,14 @@ impl<'a> Summary<'a> {
     }
 
     pub fn of(
-        run: &'a Run,
+        run: &'a SubmitRun,
         to_send: u64,
-        problems: &'a Problems,
+        problems: &'a SubmitProblems,
         has_waited: bool,
         open_task_ids: Vec<String>,
-    ) -> Summary<'a> {
+    ) -> SubmitSummary<'a> {
         let tally = &run.tally;
-        let answers = has_waited.then(|| Answered {
+        let answers = has_waited.then(|| AnsweredCounts {
             completed: tally.completed,
             failed: tally.failed,
             open: tally.open(),
@@ -80,14 +80,14 @@ impl<'a> Summary<'a> {
             failures: &tally.named,
             open_task_ids,
         });
-        Summary { sent: run.sent, answers, to_send, ..Summary::nothing_sent(problems) }
+        SubmitSummary { sent: run.sent, answers, to_send, ..SubmitSummary::nothing_sent(problems) }
     }
 
-    pub fn print(&self, output: Output) {
+    pub fn print(&self, output: OutputFormat) {
         match output {
-            Output::Json => print_json(self),
-            Output::Table if self.sent > 0 => self.tell(),
-            Output::Table => {}
+            OutputFormat::Json => print_json(self),
+            OutputFormat::Table if self.sent > 0 => self.tell(),
+            OutputFormat::Table => {}
         }
     }
 
@@ -125,13 +125,13 @@ impl<'a> Summary<'a> {
         }
     }
 
-    pub fn exit_code(&self, ended: Ended) -> u8 {
+    pub fn exit_code(&self, ended: SendEnd) -> u8 {
         let failed = self.answers.as_ref().map_or(0, |answers| answers.failed);
         match ended {
-            Ended::Interrupted => EXIT_INTERRUPTED,
-            Ended::TimedOut => EXIT_OPEN,
-            Ended::Done if self.wrong == 0 && failed > 0 => EXIT_FAILURE,
-            Ended::Done => self.problems.exit_code(),
+            SendEnd::Interrupted => EXIT_INTERRUPTED,
+            SendEnd::TimedOut => EXIT_OPEN,
+            SendEnd::Done if self.wrong == 0 && failed > 0 => EXIT_FAILURE,
+            SendEnd::Done => self.problems.exit_code(),
         }
     }
 }

@@ -8,13 +8,13 @@ use std::io;
 use ftp_listing::TimeRange;
 use jiff::Timestamp;
 
-use super::filter::{Decision, Filter, Found};
+use super::filter::{Decision, FileFilter, ListedSource};
 use super::passed_over::{PassReason, PassedOver};
-use super::places::{Connection, Place, beneath};
+use super::task_builder::{Location, LocationConnection, beneath};
 use crate::config::LocalConnection;
 use crate::failure::{Code, TryError};
 use crate::storage::{LocalEntry, LocalStorage, StorageError};
-use server::WalkEnd;
+use server::WalkFailure;
 
 /// Directories that wait to be listed, at most.
 const MAX_DIRECTORIES: usize = 1_000_000;
@@ -68,7 +68,7 @@ impl WalkError {
 
 /// What was seen on the way.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct WalkSummary {
     pub files: u64,
     pub directories: u64,
     /// The source is one file.
@@ -78,43 +78,44 @@ pub(super) struct Seen {
 }
 
 /// Takes a file, and whether the source is this one file.
-type Take<'a> = dyn FnMut(&Found, bool) -> io::Result<()> + 'a;
+type TakeFile<'a> = dyn FnMut(&ListedSource, bool) -> io::Result<()> + 'a;
 
 /// Hands every file of `source` that `filter` takes to `take`.
 ///
 /// # Errors
 /// The source is not there, or could not be listed to its end.
 pub(super) async fn walk(
-    source: &Place,
+    source: &Location,
     is_recursive: bool,
-    filter: &Filter,
-    take: &mut Take<'_>,
-) -> Result<Seen, WalkError> {
-    let mut walk = Walk { filter, is_recursive, take, seen: Seen::default(), waiting: VecDeque::new() };
+    filter: &FileFilter,
+    take: &mut TakeFile<'_>,
+) -> Result<WalkSummary, WalkError> {
+    let mut walk =
+        DirectoryWalk { filter, is_recursive, take, seen: WalkSummary::default(), waiting: VecDeque::new() };
     match &source.connection {
-        Connection::Ftp(ftp) => {
+        LocationConnection::Ftp(ftp) => {
             let failed = |error| WalkError::Ftp { connection: ftp.name.clone(), error };
             walk.server(ftp, source).await.map_err(|error| match error {
-                WalkEnd::Try(error) => failed(error),
-                WalkEnd::Walk(error) => error,
+                WalkFailure::Try(error) => failed(error),
+                WalkFailure::Walk(error) => error,
             })?;
         }
-        Connection::Local(local) => walk.local(local, source).await?,
+        LocationConnection::Local(local) => walk.local(local, source).await?,
     }
     Ok(walk.seen)
 }
 
-struct Walk<'a, 't> {
-    filter: &'a Filter,
+struct DirectoryWalk<'a, 't> {
+    filter: &'a FileFilter,
     is_recursive: bool,
-    take: &'a mut Take<'t>,
-    seen: Seen,
+    take: &'a mut TakeFile<'t>,
+    seen: WalkSummary,
     /// Beneath the source, with their depth.
     waiting: VecDeque<(String, usize)>,
 }
 
-impl Walk<'_, '_> {
-    fn file(&mut self, found: &Found, is_single: bool) -> io::Result<()> {
+impl DirectoryWalk<'_, '_> {
+    fn file(&mut self, found: &ListedSource, is_single: bool) -> io::Result<()> {
         self.seen.files += 1;
         if is_single || self.filter.decide(found) == Decision::Take {
             (self.take)(found, is_single)
@@ -141,7 +142,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    async fn local(&mut self, connection: &LocalConnection, source: &Place) -> Result<(), WalkError> {
+    async fn local(&mut self, connection: &LocalConnection, source: &Location) -> Result<(), WalkError> {
         let failed = |error| WalkError::Local { connection: connection.name.clone(), error };
         let storage = LocalStorage::open(connection).map_err(failed)?;
         if !source.is_directory() {
@@ -176,10 +177,10 @@ impl Walk<'_, '_> {
     }
 }
 
-fn found(path: String, bytes: u64, modified: std::time::SystemTime) -> Found {
+fn found(path: String, bytes: u64, modified: std::time::SystemTime) -> ListedSource {
     let exact_time = Timestamp::try_from(modified).ok();
     let modified = exact_time.map(|at| TimeRange { earliest: at, latest: at });
-    Found { path, size: Some(bytes), modified, exact_time }
+    ListedSource { path, size: Some(bytes), modified, exact_time }
 }
 
 fn name_of(path: &str) -> String {

@@ -3,7 +3,7 @@
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
 
-mod picture;
+mod draw;
 mod scrape;
 mod state;
 mod view;
@@ -12,18 +12,18 @@ use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::answer::Answer;
-use super::args::Files;
-use super::given::duration;
-use super::http::Page;
-use super::interrupt::Interrupt;
-use super::output::Output;
-use super::{EXIT_OK, Failure};
+use super::answer::ReadAnswer;
+use super::arg_parsers::duration;
+use super::args::ConfigFiles;
+use super::interrupt::InterruptFlag;
+use super::output::OutputFormat;
+use super::pod_url::PodUrl;
+use super::{CommandError, EXIT_OK};
 use crate::client::{ClientError, Cluster, Reader};
 use crate::config::Config;
 use scrape::Scraper;
-use state::State;
-use view::View;
+use state::WatchState;
+use view::TerminalView;
 
 /// One wait for an answer.
 const WAIT: Duration = Duration::from_millis(100);
@@ -34,12 +34,12 @@ const BURST: usize = 5_000;
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
 pub struct WatchArgs {
     #[command(flatten)]
-    pub files: Files,
+    pub files: ConfigFiles,
 
     /// The pods' metrics as well, by connection: host:port of their API or metrics ports, with commas;
     /// where api.token is set, it is sent to those that ask for one
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = scrape::url)]
-    pub pods: Vec<Page>,
+    pub pods: Vec<PodUrl>,
 
     /// End after this time [default: until Ctrl-C]
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
@@ -51,7 +51,7 @@ pub struct WatchArgs {
 
     /// With json: one JSON object a look, on a line of its own
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    pub output: Output,
+    pub output: OutputFormat,
 }
 
 const EXAMPLES: &str = "\
@@ -77,15 +77,15 @@ fn every(text: &str) -> Result<Duration, String> {
 }
 
 /// Shows what happens until the time is over. Returns the exit code.
-pub(super) fn watch(args: &WatchArgs) -> Result<u8, Failure> {
-    let config = Config::load(&args.files.elsewhere())?;
+pub(super) fn watch(args: &WatchArgs) -> Result<u8, CommandError> {
+    let config = Config::load(&args.files.for_api())?;
     let reader = answers_from_now(&config)?;
-    let interrupt = Interrupt::listen().map_err(Failure::Runtime)?;
-    let scraper = Scraper::new(args.pods.clone(), config.api_token.clone()).map_err(Failure::Runtime)?;
-    let is_drawn = args.output == Output::Table && io::stdout().is_terminal();
-    let mut view = View::new(args.output, is_drawn);
+    let interrupt = InterruptFlag::listen().map_err(CommandError::Runtime)?;
+    let scraper = Scraper::new(args.pods.clone(), config.api_token.clone()).map_err(CommandError::Runtime)?;
+    let is_drawn = args.output == OutputFormat::Table && io::stdout().is_terminal();
+    let mut view = TerminalView::new(args.output, is_drawn);
     let begun = Instant::now();
-    let mut state = State::new(begun);
+    let mut state = WatchState::new(begun);
     let mut next = begun + args.every;
     loop {
         let is_over = interrupt.is_raised() || args.duration.is_some_and(|time| begun.elapsed() >= time);
@@ -114,12 +114,12 @@ fn answers_from_now(config: &Config) -> Result<Reader, ClientError> {
     Reader::open(&config.kafka, from)
 }
 
-fn take_answers(reader: &Reader, state: &mut State) -> Result<(), ClientError> {
+fn take_answers(reader: &Reader, state: &mut WatchState) -> Result<(), ClientError> {
     let mut wait = WAIT;
     for _ in 0..BURST {
         let Some(message) = reader.next(wait)? else { break };
         wait = Duration::ZERO;
-        if let Some(answer) = Answer::read(message.payload.as_deref()) {
+        if let Some(answer) = ReadAnswer::read(message.payload.as_deref()) {
             state.take(answer);
         }
     }

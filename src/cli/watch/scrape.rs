@@ -9,20 +9,20 @@ use hyper::StatusCode;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::cli::http::Page;
+use crate::cli::pod_url::PodUrl;
 use crate::config::ApiToken;
 
 /// One pod's answer: connect, request and all; a token that it wants makes it two.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A pod's metrics: `host:port`, `http://host:port` or `http://host:port/path`.
-pub(super) fn url(text: &str) -> Result<Page, String> {
-    Page::parse(text, "/metrics")
+pub(super) fn url(text: &str) -> Result<PodUrl, String> {
+    PodUrl::parse(text, "/metrics")
 }
 
 /// One connection's metrics, over all pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Connection {
+pub(super) struct ConnectionMetrics {
     pub answered: f64,
     pub waiting: f64,
     pub delayed: f64,
@@ -35,17 +35,17 @@ pub(super) struct Connection {
 
 /// All pods' metrics at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Scrape {
+pub(super) struct MetricsSample {
     pub pods: usize,
     /// Pods that did not answer, with the reason.
     pub silent: Vec<String>,
-    pub connections: BTreeMap<String, Connection>,
+    pub connections: BTreeMap<String, ConnectionMetrics>,
 }
 
 /// Asks all pods at once.
 #[derive(Debug)]
 pub(super) struct Scraper {
-    pods: Vec<Page>,
+    pods: Vec<PodUrl>,
     token: Option<Arc<ApiToken>>,
     runtime: Runtime,
 }
@@ -55,13 +55,13 @@ impl Scraper {
     ///
     /// # Errors
     /// As of making a runtime.
-    pub fn new(pods: Vec<Page>, token: Option<Arc<ApiToken>>) -> io::Result<Scraper> {
+    pub fn new(pods: Vec<PodUrl>, token: Option<Arc<ApiToken>>) -> io::Result<Scraper> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Scraper { pods, token, runtime })
     }
 
     /// What the pods say; `None` where there are none to ask. Takes four seconds at most.
-    pub fn scrape(&self) -> Option<Scrape> {
+    pub fn scrape(&self) -> Option<MetricsSample> {
         if self.pods.is_empty() {
             return None;
         }
@@ -76,7 +76,7 @@ impl Scraper {
             }
             asked.join_all().await
         });
-        let mut scrape = Scrape { pods: answers.len(), ..Scrape::default() };
+        let mut scrape = MetricsSample { pods: answers.len(), ..MetricsSample::default() };
         for (address, page) in answers {
             match page {
                 Ok(page) => scrape.add(&page),
@@ -89,7 +89,7 @@ impl Scraper {
 }
 
 /// The pod's page; with the token only where it asks for one.
-async fn page(pod: &Page, token: Option<Arc<ApiToken>>) -> Result<String, String> {
+async fn page(pod: &PodUrl, token: Option<Arc<ApiToken>>) -> Result<String, String> {
     let ask = async |authorization| pod.get(authorization, DEADLINE).await.map_err(|error| error.to_string());
     let mut answer = ask(None).await?;
     if answer.0 == StatusCode::UNAUTHORIZED {
@@ -102,7 +102,7 @@ async fn page(pod: &Page, token: Option<Arc<ApiToken>>) -> Result<String, String
     }
 }
 
-impl Scrape {
+impl MetricsSample {
     /// Adds a pod's page, in Prometheus' text format.
     fn add(&mut self, page: &str) {
         for line in page.lines().filter(|line| !line.starts_with('#')) {
@@ -171,7 +171,7 @@ mod tests {
             ftp_pooler_tasks_answered_total{connection=\"a\",operation=\"download\",status=\"completed\"} 7\n\
             ftp_pooler_sessions{connection=\"a\",state=\"busy\"} 1\nftp_pooler_breaker_state{connection=\"b \\\"q\\\"\"} 2\n\
             ftp_pooler_ready 1\nnonsense\n";
-        let mut scrape = Scrape::default();
+        let mut scrape = MetricsSample::default();
         scrape.add(page);
         scrape.add(page);
         let a = scrape.connections["a"];

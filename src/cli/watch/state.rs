@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::cli::answer::{Answer, Verdict};
+use crate::cli::answer::{AnswerStatus, ReadAnswer};
 
-use super::scrape::Scrape;
+use super::scrape::MetricsSample;
 
 /// The rate "of late" is that of this time.
 const LATE: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ const MAX_CONNECTIONS: usize = 1_000;
 
 /// Numbers that only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Sums {
+pub(super) struct Counters {
     pub completed: u64,
     pub failed: u64,
     pub bytes: u64,
@@ -26,7 +26,7 @@ pub(super) struct Sums {
 
 /// A failure that is shown.
 #[derive(Clone, Debug)]
-pub(super) struct Last {
+pub(super) struct ShownFailure {
     pub at: String,
     pub code: String,
     pub connection: String,
@@ -36,32 +36,32 @@ pub(super) struct Last {
 
 /// A second's worth of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Rates {
+pub(super) struct ThroughputRates {
     pub completed: f64,
     pub failed: f64,
     pub bytes: f64,
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct WatchState {
     pub begun: Instant,
     pub now: Instant,
-    pub sums: Sums,
-    looks: VecDeque<(Instant, Sums)>,
-    pub last_failures: VecDeque<Last>,
+    pub sums: Counters,
+    looks: VecDeque<(Instant, Counters)>,
+    pub last_failures: VecDeque<ShownFailure>,
     pub failed_by_connection: BTreeMap<String, u64>,
-    pub pods: Option<Scrape>,
-    pods_before: Option<(Instant, Scrape)>,
+    pub pods: Option<MetricsSample>,
+    pods_before: Option<(Instant, MetricsSample)>,
     pods_at: Instant,
 }
 
-impl State {
-    pub fn new(begun: Instant) -> State {
-        State {
+impl WatchState {
+    pub fn new(begun: Instant) -> WatchState {
+        WatchState {
             begun,
             now: begun,
-            sums: Sums::default(),
-            looks: VecDeque::from([(begun, Sums::default())]),
+            sums: Counters::default(),
+            looks: VecDeque::from([(begun, Counters::default())]),
             last_failures: VecDeque::new(),
             failed_by_connection: BTreeMap::new(),
             pods: None,
@@ -70,13 +70,13 @@ impl State {
         }
     }
 
-    pub fn take(&mut self, answer: Answer) {
+    pub fn take(&mut self, answer: ReadAnswer) {
         match answer.verdict {
-            Verdict::Completed { bytes } => {
+            AnswerStatus::Completed { bytes } => {
                 self.sums.completed += 1;
                 self.sums.bytes += bytes;
             }
-            Verdict::Failed(failed) => {
+            AnswerStatus::Failed(failed) => {
                 self.sums.failed += 1;
                 let connection = failed.connection.unwrap_or_else(|| "-".to_owned());
                 if self.failed_by_connection.len() < MAX_CONNECTIONS
@@ -84,7 +84,7 @@ impl State {
                 {
                     *self.failed_by_connection.entry(connection.clone()).or_default() += 1;
                 }
-                self.last_failures.push_front(Last {
+                self.last_failures.push_front(ShownFailure {
                     at: answer.at.map(|at| format!("{at:.0}")).unwrap_or_default(),
                     code: failed.code,
                     connection,
@@ -97,7 +97,7 @@ impl State {
     }
 
     /// A look ends here.
-    pub fn look(&mut self, now: Instant, pods: Option<Scrape>) {
+    pub fn look(&mut self, now: Instant, pods: Option<MetricsSample>) {
         self.now = now;
         self.looks.push_back((now, self.sums));
         while self.looks.len() > MAX_LOOKS
@@ -112,25 +112,25 @@ impl State {
     }
 
     /// Between the last two looks.
-    pub fn rates_now(&self) -> Rates {
+    pub fn rates_now(&self) -> ThroughputRates {
         let last = self.looks.len().checked_sub(2).and_then(|at| self.looks.get(at));
         self.rates_since(last)
     }
 
     /// Of the last ten seconds, or so.
-    pub fn rates_of_late(&self) -> Rates {
+    pub fn rates_of_late(&self) -> ThroughputRates {
         self.rates_since(self.looks.front())
     }
 
     /// Since the beginning.
-    pub fn rates(&self) -> Rates {
-        self.rates_since(Some(&(self.begun, Sums::default())))
+    pub fn rates(&self) -> ThroughputRates {
+        self.rates_since(Some(&(self.begun, Counters::default())))
     }
 
-    fn rates_since(&self, look: Option<&(Instant, Sums)>) -> Rates {
-        let Some((at, before)) = look else { return Rates::default() };
+    fn rates_since(&self, look: Option<&(Instant, Counters)>) -> ThroughputRates {
+        let Some((at, before)) = look else { return ThroughputRates::default() };
         let seconds = self.now.duration_since(*at).as_secs_f64();
-        Rates {
+        ThroughputRates {
             completed: a_second(before.completed, self.sums.completed, seconds),
             failed: a_second(before.failed, self.sums.failed, seconds),
             bytes: a_second(before.bytes, self.sums.bytes, seconds),
@@ -141,7 +141,8 @@ impl State {
     pub fn answered_rate(&self, connection: &str) -> Option<f64> {
         let (at, before) = self.pods_before.as_ref()?;
         let seconds = self.now.duration_since(*at).as_secs_f64();
-        let of = |scrape: &Scrape| scrape.connections.get(connection).map(|connection| connection.answered);
+        let of =
+            |scrape: &MetricsSample| scrape.connections.get(connection).map(|connection| connection.answered);
         let (before, now) = (of(before)?, of(self.pods.as_ref()?)?);
         // A pod that began anew counts from nothing.
         (seconds > 0.0).then(|| (now - before).max(0.0) / seconds)
@@ -157,14 +158,14 @@ fn a_second(before: u64, now: u64, seconds: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn completed(bytes: u64) -> Answer {
-        Answer { task_id: None, at: None, verdict: Verdict::Completed { bytes } }
+    fn completed(bytes: u64) -> ReadAnswer {
+        ReadAnswer { task_id: None, at: None, verdict: AnswerStatus::Completed { bytes } }
     }
 
     #[test]
     fn rates_are_those_of_the_last_look_of_late_and_of_all() {
         let begun = Instant::now();
-        let mut state = State::new(begun);
+        let mut state = WatchState::new(begun);
         for second in 1..=20 {
             let answers = if second == 20 { 10 } else { 1 };
             for _ in 0..answers {
@@ -181,13 +182,13 @@ mod tests {
 
     #[test]
     fn the_last_failures_are_kept_and_no_more() {
-        let mut state = State::new(Instant::now());
+        let mut state = WatchState::new(Instant::now());
         for number in 0..9 {
             let json = format!(
                 r#"{{"task_id":"{number}","status":"failed","error":{{"code":"timeout","message":"m"}},
                 "task":{{"source":{{"connection_id":"there"}}}}}}"#
             );
-            state.take(Answer::read(Some(json.as_bytes())).unwrap());
+            state.take(ReadAnswer::read(Some(json.as_bytes())).unwrap());
         }
         let ids: Vec<&str> = state.last_failures.iter().map(|last| last.task_id.as_str()).collect();
         assert_eq!(ids, ["8", "7", "6", "5", "4"]);

@@ -6,31 +6,31 @@ use std::io::{self, Write as _};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::picture::picture;
-use super::state::{Last, Rates, State};
-use crate::cli::output::{Output, bytes, one_line, print};
+use super::draw::picture;
+use super::state::{ShownFailure, ThroughputRates, WatchState};
+use crate::cli::output::{OutputFormat, bytes, one_line, print};
 use crate::text::rfc3339;
 
 /// Columns and rows where the terminal does not say how many it has.
 const SIZE: (usize, usize) = (100, 24);
 
 #[derive(Debug)]
-pub(super) struct View {
-    output: Output,
+pub(super) struct TerminalView {
+    output: OutputFormat,
     is_drawn: bool,
     /// Lines of the picture that stands.
     lines: usize,
 }
 
-impl View {
-    pub fn new(output: Output, is_drawn: bool) -> View {
-        View { output, is_drawn, lines: 0 }
+impl TerminalView {
+    pub fn new(output: OutputFormat, is_drawn: bool) -> TerminalView {
+        TerminalView { output, is_drawn, lines: 0 }
     }
 
-    pub fn show(&mut self, state: &State, group: &str) {
+    pub fn show(&mut self, state: &WatchState, group: &str) {
         match self.output {
-            Output::Json => print(&json_line(state)),
-            Output::Table if self.is_drawn => {
+            OutputFormat::Json => print(&json_line(state)),
+            OutputFormat::Table if self.is_drawn => {
                 let (columns, rows) = size();
                 // The cursor stands in the last row.
                 let picture = picture(state, group, rows.saturating_sub(1));
@@ -38,7 +38,7 @@ impl View {
                 let mut stdout = io::stdout().lock();
                 let _ = stdout.write_all(frame.as_bytes()).and_then(|()| stdout.flush());
             }
-            Output::Table => print(&line(state)),
+            OutputFormat::Table => print(&line(state)),
         }
     }
 
@@ -79,7 +79,7 @@ pub(super) fn breaker(state: f64) -> &'static str {
     }
 }
 
-fn line(state: &State) -> String {
+fn line(state: &WatchState) -> String {
     let now = state.rates_now();
     let mut line = format!(
         "{:.0}  completed {} ({:.1}/s)  failed {} ({:.1}/s)  {} ({})",
@@ -93,7 +93,7 @@ fn line(state: &State) -> String {
     );
     if let Some(pods) = &state.pods {
         // Not `sum`: that of nothing is -0.
-        let sum = |of: fn(&super::scrape::Connection) -> f64| {
+        let sum = |of: fn(&super::scrape::ConnectionMetrics) -> f64| {
             pods.connections.values().map(of).fold(0.0, |all, one| all + one)
         };
         let silent = pods.silent.first().map(|one| format!(" ({})", one_line(one))).unwrap_or_default();
@@ -109,14 +109,13 @@ fn line(state: &State) -> String {
     line
 }
 
-fn json_line(state: &State) -> String {
-    let rates =
-        |rates: Rates| json!({"completed": rates.completed, "failed": rates.failed, "bytes": rates.bytes});
+fn json_line(state: &WatchState) -> String {
+    let rates = |rates: ThroughputRates| json!({"completed": rates.completed, "failed": rates.failed, "bytes": rates.bytes});
     let failures: Vec<_> = state
         .last_failures
         .iter()
         .map(|last| {
-            let Last { at, code, connection, task_id, message } = last;
+            let ShownFailure { at, code, connection, task_id, message } = last;
             json!({"failed_at": at, "code": code, "connection": connection, "task_id": task_id, "message": message})
         })
         .collect();
@@ -152,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_picture_takes_the_place_of_the_last_one() {
-        let mut view = View::new(Output::Table, true);
+        let mut view = TerminalView::new(OutputFormat::Table, true);
         let picture = ["one", "a long line"].map(str::to_owned);
         assert_eq!(view.frame(&picture, 7), "one\na long\n");
         assert_eq!(view.frame(&picture[..1], 80), "\x1b[2A\r\x1b[Jone\n");

@@ -17,7 +17,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::super::rebalance::list_of;
 use super::{BURST, Halts, Loop, Phase};
 use crate::kafka::{reader_properties, without_value};
-use crate::offsets::{PartitionState, TopicPartition};
+use crate::offsets::{Ownership, PartitionState, TopicPartition};
 
 /// A rebalance that is answered sooner needs no other reader.
 const STAND_IN_AFTER: Duration = Duration::from_millis(500);
@@ -107,7 +107,10 @@ impl Loop {
 /// As [`Loop::pause_and_resume`] decides for the member: an offset that is out of range halts the loop's reading alone,
 /// the ledger knows nothing of it.
 fn may_be_read(owned: &[PartitionState], halts: &Halts, at: &TopicPartition) -> bool {
-    !halts.contains(at) && !owned.iter().any(|state| state.at == *at && state.is_full)
+    !halts.contains(at)
+        && !owned
+            .iter()
+            .any(|state| state.at == *at && (state.is_full || state.ownership == Ownership::Following))
 }
 
 #[cfg(test)]

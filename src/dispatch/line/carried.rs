@@ -8,7 +8,7 @@ use super::Line;
 use crate::dispatch::order::Place;
 use crate::dispatch::queue::{Entry, Turn};
 use crate::dispatch::whereabouts::{WaitsFor, Whereabouts};
-use crate::insight::{Gauge, Longest, Phase};
+use crate::insight::{LongestRunning, ProgressGauge, TransferPhase};
 use crate::record::Origin;
 use crate::task::Task;
 
@@ -23,12 +23,12 @@ pub(in crate::dispatch) struct Carried {
     pub since: Instant,
     /// Since when it has a session.
     pub(super) transfers: Option<Instant>,
-    pub gauge: Arc<Gauge>,
+    pub gauge: Arc<ProgressGauge>,
 }
 
 impl Carried {
-    pub(super) fn new(entry: &Entry, since: Instant, phase: Phase) -> Self {
-        let gauge = Arc::new(Gauge::default());
+    pub(super) fn new(entry: &Entry, since: Instant, phase: TransferPhase) -> Self {
+        let gauge = Arc::new(ProgressGauge::default());
         gauge.enter(phase);
         Carried {
             origin: entry.job.record.origin.clone(),
@@ -80,7 +80,7 @@ impl Line {
     }
 
     /// Shows all tasks in flight; those that are kept are copied under the lock, and no others.
-    pub fn show(&self, longest: &mut Longest<Instant, Carried>) {
+    pub fn show(&self, longest: &mut LongestRunning<Instant, Carried>) {
         for carried in self.state().carried.values().flatten() {
             longest.see(carried.since, || carried.clone());
         }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Carried, Line, Seek, State};
 use crate::dispatch::queue::Entry;
-use crate::insight::{Gauge, Phase};
+use crate::insight::{ProgressGauge, TransferPhase};
 
 /// A lane's place on its line. However the lane ends, it is counted rightly.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Duty {
                 return None;
             }
             let entry = state.queue.pop()?;
-            let phase = if self.has_session { Phase::Begin } else { Phase::Login };
+            let phase = if self.has_session { TransferPhase::Begin } else { TransferPhase::Login };
             state.carried.entry(self.number).or_default().push(Carried::new(&entry, now, phase));
             (entry, state.free() > state.queue.ready())
         };
@@ -85,13 +85,13 @@ impl Duty {
     }
 
     /// The task's transfer begins, and writes to this gauge; until then it is tried with a login.
-    pub fn transfers(&self, entry: &Entry, now: Instant) -> Arc<Gauge> {
+    pub fn transfers(&self, entry: &Entry, now: Instant) -> Arc<ProgressGauge> {
         let mut state = self.line.state();
         let mut own = state.carried.get_mut(&self.number).into_iter().flatten();
         let carried = own.find(|carried| carried.origin == entry.job.record.origin);
         let gauge = carried.map(|carried| {
             carried.transfers = Some(now);
-            carried.gauge.enter(Phase::Begin);
+            carried.gauge.enter(TransferPhase::Begin);
             Arc::clone(&carried.gauge)
         });
         gauge.unwrap_or_default() // a task in hand is always counted as carried

@@ -1,7 +1,9 @@
 //! Tasks that cannot go on for now are sent to the retry topic; what must not be, is not.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
-use crate::dispatch::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
+use crate::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
 use crate::dispatch::deferral::PATIENCE;
 use crate::offsets::TopicPartition;
 use crate::outcome::Hop;
@@ -26,7 +28,7 @@ fn hop_since(since: Timestamp) -> Hop {
     }
 }
 
-fn comes_back(job: &mut Job, since: Timestamp) {
+fn comes_back(job: &mut SubmittedTask, since: Timestamp) {
     let hop = hop_since(since);
     job.record.headers = hop.headers();
     job.hop = Some(hop);
@@ -134,7 +136,7 @@ async fn a_task_is_not_deferred_past_its_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_backlog_leaves_room_for_the_other_connections() {
-    let budget = Budget::new(100, usize::MAX);
+    let budget = TaskBudget::new(100, usize::MAX);
     let mut rig = Rig::with_budget(budget, 9, &[("a", 1), ("b", 1)]);
     rig.deferral.is_possible.store(true, Ordering::Relaxed);
     rig.servers.on_login("a", FakeLogin::Hang);
@@ -150,7 +152,7 @@ async fn a_backlog_leaves_room_for_the_other_connections() {
 
 #[tokio::test(start_paused = true)]
 async fn a_backlog_that_hides_nobody_stays() {
-    let mut rig = Rig::with_budget(Budget::new(100, usize::MAX), 9, &[("a", 1)]);
+    let mut rig = Rig::with_budget(TaskBudget::new(100, usize::MAX), 9, &[("a", 1)]);
     rig.deferral.is_possible.store(true, Ordering::Relaxed);
     sleep(TICK).await;
     rig.submit("a", 0..90);
@@ -160,7 +162,7 @@ async fn a_backlog_that_hides_nobody_stays() {
 #[tokio::test(start_paused = true)]
 async fn a_deferred_task_gives_up_its_place_and_one_that_stays_keeps_it() {
     let mut rig = dead(&[("a", 5), ("b", 5)]);
-    let same = |job: &mut Job| job.task_mut().local_path = "/same".to_owned();
+    let same = |job: &mut SubmittedTask| job.task_mut().local_path = "/same".to_owned();
     rig.submit_with("a", 0..1, same);
     rig.submit_with("b", 0..1, same);
     let answers = rig.answers(2).await;
@@ -187,7 +189,7 @@ async fn a_chain_of_tasks_with_one_destination_is_deferred_as_a_whole() {
     assert!(began.elapsed() < PATIENCE * 2, "{:?}", began.elapsed());
 }
 
-fn at_offset(offset: i64) -> impl Fn(&mut Job) {
+fn at_offset(offset: i64) -> impl Fn(&mut SubmittedTask) {
     move |job| job.record.origin.offset = offset
 }
 
@@ -202,9 +204,9 @@ async fn what_holds_up_a_partition_leaves_it_before_its_patience_is_over() {
         rig.submit_with("a", n..n + 1, at_offset(i64::try_from(n).unwrap()));
     }
     sleep(Duration::from_secs(1)).await; // the first login has failed
-    rig.dispatcher.relieve(&stuck_at(77));
+    rig.dispatcher.unblock(&stuck_at(77));
     assert_eq!(rig.answered(), [], "it is not what is waited for");
-    rig.dispatcher.relieve(&stuck_at(0));
+    rig.dispatcher.unblock(&stuck_at(0));
     let answers = rig.answered();
     assert_eq!(answers.len(), 50, "all of the dead server's, since the next would be stuck at once");
     assert!(answers.iter().all(|answer| answer.deferred.is_some()));
@@ -219,9 +221,9 @@ async fn of_a_server_that_is_well_only_the_task_in_the_way_leaves() {
         rig.submit_with("a", n..n + 1, at_offset(i64::try_from(n).unwrap()));
     }
     sleep(Duration::from_secs(1)).await;
-    rig.dispatcher.relieve(&stuck_at(0));
+    rig.dispatcher.unblock(&stuck_at(0));
     assert_eq!(rig.answered(), [], "it is in flight: nothing else would move the low-water mark");
-    rig.dispatcher.relieve(&stuck_at(3));
+    rig.dispatcher.unblock(&stuck_at(3));
     let left: Vec<_> = rig.answered().into_iter().map(|answer| answer.task_id).collect();
     assert_eq!(left, ["a-3"]);
 }
@@ -231,6 +233,6 @@ async fn what_must_not_be_deferred_is_not_even_where_it_is_in_the_way() {
     let mut rig = dead(&[("a", 5), ("b", 1)]);
     rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 0);
     sleep(Duration::from_secs(1)).await;
-    rig.dispatcher.relieve(&stuck_at(0));
+    rig.dispatcher.unblock(&stuck_at(0));
     assert!(rig.answered().iter().all(|answer| answer.deferred.is_none()));
 }

@@ -1,7 +1,7 @@
 //! Tries that fail: what is tried again, when, and what it costs.
 
 use super::*;
-use crate::dispatch::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
+use crate::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
 use crate::dispatch::retry::{BACKOFF_CAP, FREE_REFUSALS, FREE_SESSIONS};
 use crate::pool::fake::{FakeLogin, try_error};
 
@@ -135,7 +135,7 @@ async fn where_no_data_connection_succeeds_the_breaker_opens_though_logins_do() 
         rig.script(&format!("a-{n}"), []);
     }
     assert!(rig.answers(100).await.iter().all(|answer| answer.code.is_none()));
-    assert!(rig.servers.peak("a") > 1, "and all lanes are back");
+    assert!(rig.servers.peak("a") > 1, "and all workers are back");
 }
 
 #[tokio::test(start_paused = true)]

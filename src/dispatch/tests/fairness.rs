@@ -40,7 +40,7 @@ async fn a_server_that_dies_under_load_is_down_to_one_login_at_a_time() {
     assert_eq!(rig.servers.open("a"), 1);
     rig.servers.on_login("a", FakeLogin::Accept);
     sleep(Duration::from_secs(60)).await;
-    assert!(rig.servers.open("a") > 5, "proven again, it has its lanes back");
+    assert!(rig.servers.open("a") > 5, "proven again, it has its workers back");
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,13 +97,13 @@ async fn a_lane_that_waits_for_room_leaves_when_no_task_is_left_for_it() {
     rig.submit("b", 0..1);
     rig.submit("a", 0..2);
     sleep(Duration::from_secs(5)).await;
-    assert_eq!((rig.servers.open("a"), rig.lanes()), (1, 3), "one lane works, one waits");
+    assert_eq!((rig.servers.open("a"), rig.workers()), (1, 3), "one worker works, one waits");
     rig.answer().await;
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(rig.lanes(), 2, "the other task is taken");
+    assert_eq!(rig.workers(), 2, "the other task is taken");
     rig.answer().await;
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(rig.lanes(), 1);
+    assert_eq!(rig.workers(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +119,7 @@ async fn lanes_that_waited_for_room_do_not_storm_a_server_that_died_meanwhile() 
     rig.submit("a", 1..100);
     sleep(Duration::from_millis(1_500)).await;
     let connects = rig.servers.connects("a");
-    assert!(connects <= 1 + 4, "{connects}: each lane's one at most");
+    assert!(connects <= 1 + 4, "{connects}: each worker's one at most");
     sleep(Duration::from_secs(10)).await;
     assert!(rig.servers.connects("a") <= connects + 8, "then spaced");
 }

@@ -3,13 +3,14 @@
 mod deferring;
 mod failing;
 mod fairness;
-mod insight;
+mod local_outage;
 mod order;
+mod orphan_cleanup;
 mod reconfiguring;
 mod rig;
+mod status;
 mod stopping;
-mod tidying;
-mod whereabouts;
+mod task_status;
 
 use std::collections::HashSet;
 
@@ -28,9 +29,9 @@ async fn a_task_is_done_once_and_answered_with_its_record() {
     let answer = rig.answer().await;
     assert_eq!((&*answer.task_id, answer.attempts, answer.code), ("a-0", 1, None));
     assert!(answer.duration >= Duration::from_millis(100), "from the begin of its login");
-    sleep(SWEEP * 5).await;
+    sleep(EXPIRY_INTERVAL * 5).await;
     assert_eq!(rig.answered(), []);
-    assert_eq!((rig.lanes(), rig.pool.open_sessions()), (0, 1), "the lane has left, its session is warm");
+    assert_eq!((rig.workers(), rig.pool.open_sessions()), (0, 1), "the worker has left, its session is warm");
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +149,7 @@ async fn each_task_is_answered_once_whatever_happens() {
     for (name, cap) in caps {
         assert!(rig.servers.peak(name) <= cap);
     }
-    assert_eq!(rig.dispatcher.drain(Instant::now() + Duration::from_secs(5)).await, Left::default());
+    assert_eq!(rig.dispatcher.drain(Instant::now() + Duration::from_secs(5)).await, DrainResult::default());
     assert_eq!(rig.pool.shutdown(Duration::from_secs(5)).await, 0);
     assert_eq!(rig.answered(), []);
 }

@@ -8,7 +8,7 @@ use crate::pool::fake::FakeLogin;
 use crate::task::Operation;
 use crate::transfer::Files;
 
-fn to(path: &str) -> impl Fn(&mut Job) {
+fn to(path: &str) -> impl Fn(&mut SubmittedTask) {
     let path = path.to_owned();
     move |job| job.task_mut().local_path.clone_from(&path)
 }
@@ -114,7 +114,7 @@ async fn a_drain_counts_those_behind_others() {
     rig.submit_with("a", 0..5, to("/same"));
     sleep(Duration::from_millis(10)).await;
     let left = rig.dispatcher.drain(Instant::now() + Duration::from_secs(5)).await;
-    assert_eq!(left, Left { waiting: 4, cut_off: 0 });
+    assert_eq!(left, DrainResult { waiting: 4, cut_off: 0 });
     rig.submit_with("a", 5..6, to("/same"));
     assert_eq!(rig.budget.tasks(), 1, "the one answer that nobody has taken");
 }
@@ -130,24 +130,24 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let rig = Rig::new(1, &[("a", 1)]);
-            let root = crate::dispatch::order::Root { path: "/data/storage".into(), files: Files::default() };
+            let root = crate::dispatch::destination_order::LocalRoot { path: "/data/storage".into(), files: Files::default() };
             let roots = ("local".to_owned(), root);
             let resolve = |root: &std::path::Path, path: &str| {
                 Some(root.join(path.trim_start_matches('/')).components().collect())
             };
-            let order = Order::new([roots].into(), resolve);
-            let place = |operation, path: String| {
+            let order = DestinationOrder::new([roots].into(), resolve);
+            let destination = |operation, path: String| {
                 let mut job = rig.job("a", "a-0");
                 let task = job.task_mut();
                 task.operation = operation;
                 (task.local_path, task.remote_path) = (path.clone(), path);
-                order.place(&job)
+                order.key(&job.record, &job.task)
             };
             let noisy: String = noise.iter().zip(&names).flat_map(|(noise, name)| [*noise, name]).collect();
             let plain = format!("/{}", names.join("/"));
             for operation in [Operation::Download, Operation::Upload] {
-                prop_assert_eq!(place(operation, plain.clone()), place(operation, noisy.clone()));
-                prop_assert_ne!(place(operation, plain.clone()), place(operation, format!("{plain}x")));
+                prop_assert_eq!(destination(operation, plain.clone()), destination(operation, noisy.clone()));
+                prop_assert_ne!(destination(operation, plain.clone()), destination(operation, format!("{plain}x")));
             }
             Ok(())
         })?;

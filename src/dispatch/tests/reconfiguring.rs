@@ -50,15 +50,15 @@ impl Rig {
     }
 
     fn delayed(&self, connection: &str) -> usize {
-        self.dispatcher.shared.lines()[connection].counts().delayed
+        self.dispatcher.shared.queues()[connection].counts().delayed
     }
 
-    fn lines(&self) -> usize {
-        self.dispatcher.shared.lines().len()
+    fn queues(&self) -> usize {
+        self.dispatcher.shared.queues().len()
     }
 }
 
-fn to(path: &'static str, offset: i64) -> impl Fn(&mut Job) {
+fn to(path: &'static str, offset: i64) -> impl Fn(&mut SubmittedTask) {
     move |job| {
         job.task_mut().local_path = path.to_owned();
         job.record.origin.offset = offset;
@@ -106,13 +106,13 @@ async fn waiting_tasks_of_a_removed_connection_are_answered_once_and_those_in_fl
     assert_eq!(rig.answer().await.code, Some(Code::UnknownConnection));
     sleep(Duration::from_secs(20)).await;
     assert!(rig.answered().is_empty());
-    assert_eq!((rig.lines(), rig.lanes(), rig.budget.tasks()), (1, 0, 0), "nothing of it is left");
+    assert_eq!((rig.queues(), rig.workers(), rig.budget.tasks()), (1, 0, 0), "nothing of it is left");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_behind_a_task_of_a_removed_connection_is_answered_too() {
     let mut rig = Rig::new(5, &[("a", 2), ("b", 2)]);
-    let same = |job: &mut Job| job.task_mut().local_path = "/same".to_owned();
+    let same = |job: &mut SubmittedTask| job.task_mut().local_path = "/same".to_owned();
     rig.submit_with("b", 0..1, same);
     rig.submit_with("a", 0..2, same);
     rig.submit_with("b", 1..2, same);
@@ -134,7 +134,7 @@ async fn a_connection_that_comes_back_is_as_new() {
     rig.add("a");
     rig.submit("a", 3..5);
     assert!(rig.answers(2).await.iter().all(|answer| answer.code.is_none()));
-    assert_eq!(rig.lines(), 2, "it was not forgotten with its old tasks");
+    assert_eq!(rig.queues(), 2, "it was not forgotten with its old tasks");
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,7 +288,7 @@ async fn changes_while_they_wait(
     let mut rig = Rig::new(9, &[("a", 1)]);
     rig.lie_anew(&["local", "local1", "local2"], &before);
     let task = |local: &'static str, path: &'static str, offset: i64| {
-        move |job: &mut Job| {
+        move |job: &mut SubmittedTask| {
             to(path, offset)(job);
             let task = job.task_mut();
             (task.operation, task.local) = (operation, local.to_owned());

@@ -1,6 +1,7 @@
 //! A dispatcher on fake servers, with a fake carrier that does what each task's script says.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::dispatch::*;
-use crate::failure::{Code, Remedy};
-use crate::insight::Gauge;
+use crate::failure::{Code, Failure, Remedy};
+use crate::insight::ProgressGauge;
 use crate::offsets::Lease;
+use crate::outcome::{Outcome, Verdict};
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{Operation, Options, Verify};
@@ -50,6 +52,8 @@ struct State {
     tries: Vec<Try>,
     file_takes: Duration,
     undone: usize,
+    /// Local connections that no task can use.
+    down: HashSet<String>,
     /// The local connections', by name.
     files: HashMap<String, Files>,
     /// Errands on the servers that are still to be run.
@@ -72,7 +76,7 @@ impl Carry<FakeSession> for FakeCarrier {
         &self,
         session: &mut FakeSession,
         (): &mut (),
-        (Errand { task, record, files }, gauge): (Errand<'_>, &Gauge),
+        (Errand { task, record, files }, gauge): (Errand<'_>, &ProgressGauge),
         _: &mut Kept,
         _: &mut dyn Neighbours,
         cancel: &CancellationToken,
@@ -84,7 +88,9 @@ impl Carry<FakeSession> for FakeCarrier {
             let files = files.name().map(str::to_owned);
             state.tries.push(Try { task_id, session: session.number, at, files });
             let step = state.scripts.get_mut(&task.task_id).and_then(VecDeque::pop_front);
-            (step.unwrap_or(Step::Done), state.file_takes)
+            let outage = Step::Fail(Code::StorageFull, Remedy::LocalOutage);
+            let outage = state.down.contains(&task.local).then_some(outage);
+            (outage.or(step).unwrap_or(Step::Done), state.file_takes)
         };
         session.sound = false; // an exchange is under way
         gauge.begin(0, Some(7));
@@ -133,14 +139,14 @@ pub struct Rig {
     pub dispatcher: Dispatcher<FakeServers, FakeCarrier>,
     pub pool: SessionPool<FakeServers>,
     pub servers: FakeServers,
-    pub budget: Budget,
-    pub deferral: Deferral,
-    pub failures: Failures,
+    pub budget: TaskBudget,
+    pub deferral: DeferralPolicy,
+    pub failures: RecentFailures,
     carrier: FakeCarrier,
-    answers: mpsc::Receiver<Answered>,
+    answers: mpsc::Receiver<AdmittedOutcome>,
 }
 
-impl Job {
+impl SubmittedTask {
     /// Of a job that nobody has seen yet.
     pub fn task_mut(&mut self) -> &mut Task {
         Arc::make_mut(&mut self.task)
@@ -150,7 +156,7 @@ impl Job {
 impl Rig {
     /// Nothing can be deferred, as if the retry topic were not there.
     pub fn new(pod: usize, connections: &[(&str, usize)]) -> Self {
-        Rig::with_budget(Budget::new(20_000, usize::MAX), pod, connections)
+        Rig::with_budget(TaskBudget::new(20_000, usize::MAX), pod, connections)
     }
 
     pub fn deferring(pod: usize, connections: &[(&str, usize)]) -> Self {
@@ -159,7 +165,7 @@ impl Rig {
         rig
     }
 
-    pub fn with_budget(budget: Budget, pod: usize, connections: &[(&str, usize)]) -> Self {
+    pub fn with_budget(budget: TaskBudget, pod: usize, connections: &[(&str, usize)]) -> Self {
         let servers = FakeServers::default();
         let connections: Vec<_> = connections.iter().map(|(name, cap)| connection(name, *cap)).collect();
         let pool = SessionPool::new(&limits(pod), connections.clone(), servers.clone(), &Metrics::default());
@@ -168,19 +174,20 @@ impl Rig {
             tries: Vec::new(),
             file_takes: Duration::from_millis(100),
             undone: 0,
+            down: HashSet::new(),
             files: HashMap::new(),
             litter: 0,
         };
         let carrier = FakeCarrier { state: Arc::new(Mutex::new(state)) };
         let (sender, answers) = mpsc::channel(20_000);
-        let deferral = Deferral {
+        let deferral = DeferralPolicy {
             group: "group".into(),
             delay: Duration::from_secs(30),
             limit: Duration::from_secs(86_400),
             is_possible: Arc::default(),
         };
-        let failures = Failures::default();
-        let dispatcher = Dispatcher::new(Wiring {
+        let failures = RecentFailures::default();
+        let dispatcher = Dispatcher::new(DispatcherParts {
             pool: pool.clone(),
             carrier: carrier.clone(),
             connections,
@@ -199,6 +206,15 @@ impl Rig {
     pub fn script(&self, task_id: &str, steps: impl IntoIterator<Item = Step>) {
         let steps = steps.into_iter().collect();
         self.carrier.state.lock().unwrap().scripts.insert(task_id.to_owned(), steps);
+    }
+
+    pub fn local_is_down(&self, local: &str, is_down: bool) {
+        let down = &mut self.carrier.state.lock().unwrap().down;
+        if is_down {
+            down.insert(local.to_owned())
+        } else {
+            down.remove(local)
+        };
     }
 
     pub fn file_takes(&self, time: Duration) {
@@ -234,10 +250,10 @@ impl Rig {
         self.carrier.state.lock().unwrap().undone
     }
 
-    pub fn job(&self, connection: &str, task_id: &str) -> Job {
+    pub fn job(&self, connection: &str, task_id: &str) -> SubmittedTask {
         let admission = self.budget.admit(10);
         let (record, task) = (record(), task(connection, task_id));
-        Job { record: Box::new(record), task: Arc::new(task), hop: None, admission }
+        SubmittedTask { record: Box::new(record), task: Arc::new(task), hop: None, admission }
     }
 
     /// Submits tasks named `<connection>-<n>`.
@@ -245,7 +261,12 @@ impl Rig {
         self.submit_with(connection, numbers, |_| {});
     }
 
-    pub fn submit_with(&self, connection: &str, numbers: std::ops::Range<usize>, change: impl Fn(&mut Job)) {
+    pub fn submit_with(
+        &self,
+        connection: &str,
+        numbers: std::ops::Range<usize>,
+        change: impl Fn(&mut SubmittedTask),
+    ) {
         for n in numbers {
             let mut job = self.job(connection, &format!("{connection}-{n}"));
             change(&mut job);
@@ -271,8 +292,8 @@ impl Rig {
         std::iter::from_fn(|| self.answers.try_recv().ok()).map(|a| Answer::from(a.outcome)).collect()
     }
 
-    pub fn lanes(&self) -> usize {
-        self.dispatcher.shared.lanes.len()
+    pub fn workers(&self) -> usize {
+        self.dispatcher.shared.workers.len()
     }
 }
 

@@ -31,10 +31,10 @@ async fn a_drain_cuts_off_what_is_in_flight_at_its_deadline() {
     sleep(Duration::from_secs(1)).await;
     let began = Instant::now();
     let left = rig.dispatcher.drain(Instant::now() + Duration::from_secs(10)).await;
-    assert_eq!(left, Left { waiting: 1, cut_off: 2 });
+    assert_eq!(left, DrainResult { waiting: 1, cut_off: 2 });
     assert!(began.elapsed() < Duration::from_secs(10) + CUT_OFF_BOUND);
     assert_eq!(rig.answered(), [], "what is cut off has no answer");
-    assert_eq!((rig.budget.tasks(), rig.lanes()), (0, 0));
+    assert_eq!((rig.budget.tasks(), rig.workers()), (0, 0));
     assert_eq!(rig.pool.shutdown(Duration::from_secs(1)).await, 0);
 }
 
@@ -50,7 +50,7 @@ async fn a_drain_ends_at_once_where_tasks_only_wait() {
     let began = Instant::now();
     rig.dispatcher.drain(Instant::now() + Duration::from_secs(10)).await;
     assert!(began.elapsed() < Duration::from_secs(1));
-    assert_eq!(rig.lanes(), 0);
+    assert_eq!(rig.workers(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,7 +106,7 @@ async fn a_transfer_that_is_cut_off_has_time_to_undo_what_it_began_but_not_for_e
     sleep(UNDO_BOUND).await;
     assert_eq!(rig.undone(), 1);
     let left = rig.dispatcher.drain(Instant::now()).await;
-    assert_eq!((left.cut_off, rig.undone(), rig.lanes()), (2, 2, 0));
+    assert_eq!((left.cut_off, rig.undone(), rig.workers()), (2, 2, 0));
     assert_eq!(rig.answered(), []);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::limit::{IDLE_WHILE_SCARCE, LIMIT_RISES_AFTER};
-use super::{SessionCounts, SessionId, SessionState, WaiterId};
+use super::{SessionId, SessionState, SessionsByState, WaiterId};
 
 /// One connection's sessions, waiters and limits.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct ConnectionAccount {
     /// The last change was a rise, which the server has not refused yet.
     pub has_risen: bool,
     /// Except for `idle`, which is derived from the list below.
-    pub counts: SessionCounts,
+    pub counts: SessionsByState,
     /// The longest idle first.
     pub idle: VecDeque<(SessionId, Instant)>,
     /// Idle sessions held for waiters that are about to take one.
@@ -41,7 +41,7 @@ impl ConnectionAccount {
             limit_changed: now,
             rises_after: LIMIT_RISES_AFTER,
             has_risen: false,
-            counts: SessionCounts::default(),
+            counts: SessionsByState::default(),
             idle: VecDeque::new(),
             held_idle: 0,
             waiting: BTreeSet::new(),
@@ -51,8 +51,8 @@ impl ConnectionAccount {
         }
     }
 
-    pub fn counts(&self) -> SessionCounts {
-        SessionCounts { idle: self.idle.len(), ..self.counts }
+    pub fn counts(&self) -> SessionsByState {
+        SessionsByState { idle: self.idle.len(), ..self.counts }
     }
 
     /// All sessions except the closing ones.

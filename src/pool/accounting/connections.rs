@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::limit::LIMIT_RISES_AFTER;
 use super::{ConnectionAccount, SessionAccounting, SessionId, WaiterId};
-use crate::metrics::Closed;
+use crate::metrics::CloseReason;
 
 impl SessionAccounting {
     /// Sets how many sessions the connection may have, and how long they may be idle (`None`: the pod's
@@ -26,7 +26,7 @@ impl SessionAccounting {
         let above = account.live().saturating_sub(account.limit).min(spare);
         let surplus: Vec<_> = account.idle.iter().take(above).map(|(session, _)| *session).collect();
         for session in surplus {
-            self.evict(session, Closed::MadeRoom);
+            self.evict(session, CloseReason::MadeRoom);
         }
         self.serve_waiters();
     }
@@ -75,7 +75,7 @@ impl SessionAccounting {
         account.oldest_current = next;
         let idle: Vec<_> = account.idle.iter().map(|(session, _)| *session).collect();
         for session in idle {
-            self.evict(session, Closed::Replaced);
+            self.evict(session, CloseReason::Replaced);
         }
     }
 }
@@ -134,8 +134,8 @@ mod tests {
         assert_eq!(accounting.make_idle(a[0], now), None);
         accounting.replace("a", now);
         assert_eq!(closed(&mut accounting), [a[0]]);
-        assert_eq!(accounting.must_yield(a[1], Duration::ZERO), Some(Closed::Replaced));
-        assert_eq!(accounting.make_idle(a[2], now), Some(Closed::Replaced));
+        assert_eq!(accounting.must_yield(a[1], Duration::ZERO), Some(CloseReason::Replaced));
+        assert_eq!(accounting.make_idle(a[2], now), Some(CloseReason::Replaced));
         assert_eq!((accounting.must_yield(b[0], QUANTUM), accounting.make_idle(b[0], now)), (None, None));
         let new = open(&mut accounting, "a", 1);
         assert_eq!((accounting.must_yield(new[0], QUANTUM), accounting.make_idle(new[0], now)), (None, None));
@@ -175,7 +175,7 @@ mod tests {
         let waiter = accounting.wait("a", None).unwrap();
         assert_eq!(accounting.remove("a"), [waiter]);
         assert_eq!((accounting.wait("a", None), accounting.limit("a")), (None, 0));
-        assert_eq!(accounting.make_idle(sessions[0], now), Some(Closed::Replaced));
+        assert_eq!(accounting.make_idle(sessions[0], now), Some(CloseReason::Replaced));
         accounting.session_closed(sessions[0]);
         assert!(accounting.is_known("a"));
         accounting.session_closed(sessions[1]);
@@ -192,7 +192,7 @@ mod tests {
         let new = open(&mut accounting, "a", 1);
         assert_eq!(new.len(), 1, "the old one counts, and there is accounting for one more");
         assert_eq!(open(&mut accounting, "a", 1), []);
-        assert_eq!(accounting.make_idle(old[0], now), Some(Closed::Replaced));
+        assert_eq!(accounting.make_idle(old[0], now), Some(CloseReason::Replaced));
         assert_eq!(accounting.make_idle(new[0], now), None);
     }
 
@@ -204,7 +204,7 @@ mod tests {
         accounting.make_idle(sessions[1], now);
         accounting.set_limits(&"a".into(), 1, None, now);
         assert_eq!(closed(&mut accounting), sessions[..2]);
-        assert_eq!(accounting.make_idle(sessions[2], now), Some(Closed::MadeRoom));
+        assert_eq!(accounting.make_idle(sessions[2], now), Some(CloseReason::MadeRoom));
         for session in &sessions[..3] {
             accounting.begin_closing(*session);
             accounting.session_closed(*session);

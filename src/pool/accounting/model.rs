@@ -245,7 +245,7 @@ impl Model {
         assert!(sessions.len() <= POD);
         for (name, cap) in CAPS {
             let count = |state| sessions.values().filter(|s| **s == (name, state)).count();
-            let counts = SessionCounts {
+            let counts = SessionsByState {
                 idle: count(SessionState::Idle),
                 busy: count(SessionState::Busy),
                 connecting: count(SessionState::Connecting),

@@ -35,7 +35,7 @@ fn an_idle_session_is_offered_before_a_new_one() {
     assert_eq!(accounting.take_actions(), [AccountingAction::TakeIdle { waiter, connection: "a".into() }]);
     assert!(accounting.claim(session));
     accounting.release_hold("a");
-    assert_eq!(accounting.counts("a"), SessionCounts { busy: 1, ..SessionCounts::default() });
+    assert_eq!(accounting.counts("a"), SessionsByState { busy: 1, ..SessionsByState::default() });
 }
 
 #[test]
@@ -46,8 +46,11 @@ fn a_full_pod_closes_the_longest_idle_session_of_another_connection() {
         accounting.make_idle(session, now + Duration::from_secs(second));
     }
     accounting.wait("b", None).unwrap();
-    let close =
-        AccountingAction::Close { connection: "a".into(), session: sessions[1], reason: Closed::MadeRoom };
+    let close = AccountingAction::Close {
+        connection: "a".into(),
+        session: sessions[1],
+        reason: CloseReason::MadeRoom,
+    };
     assert_eq!(accounting.take_actions(), [close], "and nothing is opened before it is closed");
     accounting.session_closed(sessions[1]);
     granted(&mut accounting);
@@ -212,7 +215,7 @@ fn a_closed_room_closes_what_is_idle_and_what_comes_back() {
     accounting.wait("b", None).unwrap();
     accounting.close();
     assert_eq!(accounting.wait("a", None), None);
-    assert_eq!(accounting.make_idle(session, now), Some(Closed::Shutdown));
+    assert_eq!(accounting.make_idle(session, now), Some(CloseReason::Shutdown));
     accounting.session_closed(session);
     assert_eq!(accounting.take_actions(), [], "nobody waits any more");
 }

@@ -32,7 +32,8 @@ fn reopened(mut place: Place) -> Place {
     let confinement = place.storage.check().unwrap().confinement;
     let confined_dir = ConfinedDir::open_by(&place.base, confinement).unwrap();
     let connection = LocalConnection { name: "local".into(), base_path: place.base.clone() };
-    place.storage = LocalStorage::with(&connection, confined_dir, DiskExecutor::new(CALLS, CALL_DEADLINE));
+    place.storage =
+        LocalStorage::with(&connection, confined_dir, DiskExecutor::new(&connection, CALLS, CALL_DEADLINE));
     place
 }
 
@@ -68,15 +69,52 @@ async fn a_disk_that_fills_up_is_storage_full_and_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn a_read_only_file_system_is_permission_denied_before_a_byte_is_fetched() {
+async fn a_read_only_file_system_is_unavailable_before_a_byte_is_fetched() {
     for place in Place::each() {
         let Some(_mounted) = Mounted::on(&place.base, "ro") else { return };
         let place = reopened(place);
         for path in ["/x", "/new/x"] {
             let error = place.begin(path, true).await.unwrap_err();
-            assert!(matches!(error, StorageError::PermissionDenied(_)), "{error}");
+            assert!(matches!(error, StorageError::Unavailable(_)), "{error}");
         }
         let check = place.storage.check().unwrap();
-        assert!(matches!(check.writable, Err(StorageError::PermissionDenied(_))));
+        assert!(matches!(check.writable, Err(StorageError::Unavailable(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_fit_is_refused_with_its_first_bytes() {
+    for place in Place::each() {
+        let Some(_mounted) = Mounted::on(&place.base, "size=1m") else { return };
+        let place = reopened(place);
+        let mut file = place.begin("/large", true).await.unwrap();
+        file.expect(30 << 20);
+        let mut written = 0;
+        let error = loop {
+            match file.write(&pattern(CHUNK)).await {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        let says = |text: &str| text.contains("31457280 bytes") && text.contains("local connection local (/");
+        assert!(matches!(&error, StorageError::Full(text) if says(text)), "{error}");
+        assert!(written <= 2, "told one call late at most, not when the disk is full");
+        drop(file);
+        assert!(place.files().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_file_system_that_is_mounted_over_base_path_gets_the_files() {
+    for place in Place::each() {
+        place.download("/below", b"1", true).await.unwrap();
+        {
+            let Some(_mounted) = Mounted::on(&place.base, "size=1m") else { return };
+            place.download("/above", b"2", true).await.unwrap();
+            assert!(place.base.join("above").exists() && !place.base.join("below").exists());
+        }
+        assert!(place.base.join("below").exists() && !place.base.join("above").exists());
+        place.download("/below-again", b"3", true).await.unwrap();
+        assert!(place.base.join("below-again").exists());
     }
 }

@@ -59,7 +59,11 @@ impl Place {
         std::fs::write(outside.join("secret"), "secret").unwrap();
         let connection = LocalConnection { name: "local".into(), base_path: base.clone() };
         let confined_dir = ConfinedDir::open_by(&base, confinement).unwrap();
-        let storage = LocalStorage::with(&connection, confined_dir, DiskExecutor::new(CALLS, CALL_DEADLINE));
+        let storage = LocalStorage::with(
+            &connection,
+            confined_dir,
+            DiskExecutor::new(&connection, CALLS, CALL_DEADLINE),
+        );
         Place { base, outside, storage, names: names(), _dir: Arc::new(dir) }
     }
 

@@ -17,7 +17,7 @@ burst() {
 
 # A stream of PACED tasks, PACE a second, from a pod beside Kafka, for as long as the other steps take.
 step_pace() {
-    local count=${PACED:-6000} pace=${PACE:-10} i
+    local count=${PACED:-7000} pace=${PACE:-10} i
     for i in $(seq "$count"); do echo "pace-$i"; done >"$dir/load/pace.ids"
     k apply -f - >/dev/null <<X
 apiVersion: v1

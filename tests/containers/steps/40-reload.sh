@@ -16,11 +16,11 @@ step_reload() {
     before=$(restarts)
     first=$(applied_reloads 0) second=$(applied_reloads 1)
     [ "$second" -gt "$first" ] && first=$second
-    k get configmap ftp-pooler -o json | jq '.data["connections.ini"] |= sub("passive = true"; "passive = true\nmax_sessions = 3")' | k apply -f - >/dev/null 2>&1
+    k get configmap ftp-pooler-connections -o json | jq '.data["connections.ini"] |= sub("passive = true"; "passive = true\nmax_sessions = 3")' | k apply -f - >/dev/null 2>&1
     within 180 both_applied $((first + 1)) && ok "a changed ConfigMap is applied by both after $took s" || fail "the changed ConfigMap"
     # A second account, its password in a Secret that was not there (the mount is optional): a wrong one first.
     k create secret generic ftp-pooler-files --from-literal=second=wrong >/dev/null
-    k get configmap ftp-pooler -o json |
+    k get configmap ftp-pooler-connections -o json |
         jq '.data["connections.ini"] += "\n[second]\ntype = ftp\nhost = ftp-server\nport = 2121\nuser = ftp\npass_file = /app/secrets/second\n"' | k apply -f - >/dev/null 2>&1
     within 240 both_know second && ok "a connection and a Secret that were not there: known to both after $took s" || fail "the new connection"
     task second-wrong 1 second | tee "$dir/load/second-wrong.jsonl" | ftp_pooler submit - >/dev/null

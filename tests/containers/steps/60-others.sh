@@ -17,21 +17,20 @@ step_overlays() {
     return 0
 }
 
-# The chart, installed beside k8s/test's Kafka and FTP server, does a task and goes without a trace.
+# The chart, installed beside k8s/test with topics and a group of its own, does a task and goes without a trace.
 step_chart() {
-    local release=chart-test
-    kubectl create namespace $release --dry-run=client -o yaml | kubectl apply -f - >/dev/null
-    kubectl label namespace $release pod-security.kubernetes.io/enforce=restricted --overwrite >/dev/null
-    local_volume chart-storage "$dir/chart-storage" 1Gi "$release/$release-ftp-pooler-storage"
-    helm install $release "$project/charts/ftp-pooler" --namespace $release --wait --timeout 3m -f "$here/chart-values.yaml" >"$dir/helm.log" 2>&1 &&
-        ok "helm install: pods Ready" || { fail "helm install: $(tail -2 "$dir/helm.log")"; kubectl -n $release get pods; return; }
-    kubectl -n $release exec -i "$release-ftp-pooler-0" -- /usr/local/bin/ftp-pooler submit - --wait --timeout 90s >/dev/null \
+    local release=chart-test helm=$cache/bin/helm
+    [ -x "$helm" ] || GOBIN=$cache/bin go install helm.sh/helm/v3/cmd/helm@v3.18.4 >"$cache/helm-build.log" 2>&1 || { fail "helm does not build"; return; }
+    local_volume chart-storage "$dir/chart-storage" 1Gi "$namespace/$release-ftp-pooler-storage"
+    "$helm" install $release "$project/charts/ftp-pooler" --namespace "$namespace" --wait --timeout 4m -f "$here/chart-values.yaml" >"$dir/helm.log" 2>&1 &&
+        ok "helm install: pods Ready" || { fail "helm install: $(tail -2 "$dir/helm.log")"; k get pods; return; }
+    k exec -i "$release-ftp-pooler-0" -- /usr/local/bin/ftp-pooler submit - --wait --timeout 90s >/dev/null \
         <<<'{"task_id": "chart-1", "operation": "download", "source": {"connection_id": "remote-ftp", "path": "pub/1.bin"}, "destination": {"connection_id": "local", "path": "/1.bin"}}' &&
         ok "a task through the chart's pods" || fail "a task through the chart's pods"
-    helm upgrade $release "$project/charts/ftp-pooler" --namespace $release --wait --timeout 3m -f "$here/chart-values.yaml" --set replicas=1 >"$dir/helm.log" 2>&1 &&
+    "$helm" upgrade $release "$project/charts/ftp-pooler" --namespace "$namespace" --wait --timeout 4m -f "$here/chart-values.yaml" --set replicas=1 >"$dir/helm.log" 2>&1 &&
         ok "helm upgrade to one pod" || fail "helm upgrade: $(tail -2 "$dir/helm.log")"
-    helm uninstall $release --namespace $release --wait >/dev/null 2>&1 && ok "helm uninstall" || fail "helm uninstall"
-    [ -n "$(kubectl -n $release get pvc -o name)" ] && ok "the claim, and with it the files, is kept" || fail "the claim is gone"
-    kubectl delete namespace $release --wait=false >/dev/null
+    "$helm" uninstall $release --namespace "$namespace" --wait >/dev/null 2>&1 && ok "helm uninstall" || fail "helm uninstall"
+    [ -n "$(k get pvc $release-ftp-pooler-storage -o name)" ] && ok "the claim, and with it the files, is kept" || fail "the claim is gone"
+    k delete pvc $release-ftp-pooler-storage --wait=false >/dev/null
     kubectl delete pv chart-storage --wait=false >/dev/null
 }

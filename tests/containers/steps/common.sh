@@ -2,7 +2,7 @@
 # What the steps share: the namespace's kubectl, the pool's pods and figures, Kafka's own programs, tasks and answers.
 
 k() { kubectl -n "$namespace" "$@"; }
-pods_of() { k get pods -l app.kubernetes.io/name=ftp-pooler,app.kubernetes.io/component=pod -o jsonpath="$1"; }
+pods_of() { k get pods -l app.kubernetes.io/name=ftp-pooler,app.kubernetes.io/instance=ftp-pooler,app.kubernetes.io/component=pod -o jsonpath="$1"; }
 ready() { [ "$(k get $pool -o jsonpath='{.status.readyReplicas}')" = "$1" ] && [ "$(k get $pool -o jsonpath='{.status.replicas}')" = "$1" ]; }
 address() { k get pod "$1" -o jsonpath='{.status.podIP}'; }
 # metric POD NAME…: the sum of the samples whose line begins with NAME

@@ -82,18 +82,20 @@ fn a_secret_that_kubernetes_rotates_is_taken_over() {
 fn the_apis_token_is_rotated_as_well() {
     let stage = Stage::new("reload-token");
     let volume = stage.outside();
-    publish(&volume, "..2026_01", &[("token", "first\n")]);
+    publish(&volume, "..2026_01", &[("token", "first-of-16-characters\n")]);
     let token_file = volume.join("token").display().to_string();
     let pod = Pod::start(&watching(stage.config()).set("api.token_file", json!(token_file)));
     let status = |token: &str| {
         let addr = pod.addr("api").unwrap();
         http::get_with(addr, "/api/v1/status", &format!("Authorization: Bearer {token}\r\n")).unwrap().0
     };
-    assert_eq!((status("first"), status("second")), (200, 401));
-    publish(&volume, "..2026_02", &[("token", "second\n")]);
-    wait_until("the new token is asked for", LONG, || (status("first"), status("second")) == (401, 200));
+    assert_eq!((status("first-of-16-characters"), status("second-of-16-characters")), (200, 401));
+    publish(&volume, "..2026_02", &[("token", "second-of-16-characters\n")]);
+    wait_until("the new token is asked for", LONG, || {
+        (status("first-of-16-characters"), status("second-of-16-characters")) == (401, 200)
+    });
     publish(&volume, "..2026_03", &[("token", "no token at all\n")]);
     wait_until("what is none is told", LONG, || !pod.events(REFUSED).is_empty());
-    assert_eq!(status("second"), 200, "and changes nothing");
+    assert_eq!(status("second-of-16-characters"), 200, "and changes nothing");
     assert!(!pod.log().contains("no token at all"));
 }

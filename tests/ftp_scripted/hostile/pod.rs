@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use ftp_pooler::admission::TaskBudget;
 use ftp_pooler::config::PoolConfig as Limits;
-use ftp_pooler::dispatch::{Answered, Budget, Deferral, Dispatcher, Job, Wiring};
+use ftp_pooler::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts, SubmittedTask};
+use ftp_pooler::outcome::AdmittedOutcome;
 use ftp_pooler::outcome::Verdict;
 use ftp_pooler::pool::{FtpConnector, SessionPool};
 use tokio::sync::mpsc;
@@ -13,8 +15,8 @@ use super::*;
 /// One pod, with the hostile connection and a healthy one.
 pub struct Pod {
     dispatcher: Dispatcher,
-    answers: mpsc::Receiver<Answered>,
-    budget: Budget,
+    answers: mpsc::Receiver<AdmittedOutcome>,
+    budget: TaskBudget,
     pub directory: tempfile::TempDir,
     offset: i64,
 }
@@ -34,15 +36,15 @@ impl Pod {
         };
         let metrics = Metrics::default();
         let (sender, answers) = mpsc::channel(100);
-        let budget = Budget::new(100, 1 << 20);
-        let dispatcher = Dispatcher::new(Wiring {
+        let budget = TaskBudget::new(100, 1 << 20);
+        let dispatcher = Dispatcher::new(DispatcherParts {
             pool: SessionPool::new(&limits, connections.clone(), FtpConnector, &metrics),
             traces: ftp_pooler::traces::Traces::default(),
             carrier: Transfer::new(storages, names(), metrics.clone()),
             connections,
             roots: HashMap::from([("local".to_owned(), directory.path().to_owned())]),
             resolve: |_, _| None,
-            deferral: Deferral {
+            deferral: DeferralPolicy {
                 group: "group".into(),
                 delay: IN_TIME,
                 limit: IN_TIME,
@@ -51,7 +53,7 @@ impl Pod {
             budget: budget.clone(),
             answers: sender,
             metrics,
-            failures: ftp_pooler::insight::Failures::default(),
+            failures: ftp_pooler::insight::RecentFailures::default(),
         });
         Pod { dispatcher, answers, budget, directory, offset: 0 }
     }
@@ -61,13 +63,15 @@ impl Pod {
         (task.task_id, task.remote) = (task_id.into(), connection.into());
         task.options.retry_count = 0;
         let (record, admission) = (Box::new(record(self.offset, Lease::default())), self.budget.admit(10));
-        self.dispatcher.submit(Job { record, task: Arc::new(task), hop: None, admission });
+        self.dispatcher.submit(SubmittedTask { record, task: Arc::new(task), hop: None, admission });
     }
 
     /// The next answer: whose, the failure's code, and its message.
     pub async fn answer(&mut self) -> Result<(String, Option<Code>, String), String> {
         let answered = tokio::time::timeout(IN_TIME, self.answers.recv()).await;
-        let Ok(Some(Answered { outcome, .. })) = answered else { return Err(text("no answer in time")) };
+        let Ok(Some(AdmittedOutcome { outcome, .. })) = answered else {
+            return Err(text("no answer in time"));
+        };
         let task_id = outcome.task_id.unwrap_or_default();
         match outcome.verdict {
             Verdict::Completed(_) => Ok((task_id, None, String::new())),

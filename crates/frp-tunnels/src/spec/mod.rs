@@ -3,6 +3,7 @@
 mod conflicts;
 mod identifiers;
 mod paths;
+mod text;
 mod validation;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,8 @@
     reason = "in a test a panic is the answer"
 )]
 
+pub mod command;
+
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -83,7 +83,7 @@ fn owner(names: &TempNames) -> FileOwner {
 }
 
 #[track_caller]
-fn assert_kept(replaced: &Replaced, kept: usize) {
+fn assert_kept(replaced: &ReplacedStorages, kept: usize) {
     replaced.look();
     assert_eq!(replaced.lock().len(), kept);
 }
@@ -133,7 +133,7 @@ async fn what_nobody_works_in_is_let_go_at_once_and_its_sweep_ends() {
 
 #[tokio::test]
 async fn no_more_are_kept_than_the_bound_says() {
-    let (dir, replaced) = (TempDir::new().unwrap(), Replaced::default());
+    let (dir, replaced) = (TempDir::new().unwrap(), ReplacedStorages::default());
     let all: Vec<_> = (0..MAX_REPLACED + 3).map(|_| Arc::new(storage(dir.path()))).collect();
     let sweeps: Vec<_> = all.iter().map(|_| CancellationToken::new()).collect();
     let watched =

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use ftp_listing::{EntryKind, TimeRange};
 
-use super::{Walk, WalkError, name_of};
-use crate::cli::submit::filter::{Decision, Found};
+use super::{DirectoryWalk, WalkError, name_of};
+use crate::cli::submit::filter::{Decision, ListedSource};
 use crate::cli::submit::passed_over::PassReason;
-use crate::cli::submit::places::{Place, beneath};
+use crate::cli::submit::task_builder::{Location, beneath};
 use crate::config::FtpConnection;
 use crate::failure::{Code, TryError};
 use crate::ftp::{ListedEntry, ModifiedReply, ServerProfile, Session, SizeReply, UnreadLine, UnreadReason};
@@ -19,26 +19,26 @@ const MAX_ASKED: usize = 100_000;
 const TRIES: u32 = 3;
 
 /// Why the walk ends.
-pub(super) enum WalkEnd {
+pub(super) enum WalkFailure {
     Try(TryError),
     Walk(WalkError),
 }
 
-impl From<TryError> for WalkEnd {
+impl From<TryError> for WalkFailure {
     fn from(error: TryError) -> Self {
-        WalkEnd::Try(error)
+        WalkFailure::Try(error)
     }
 }
 
-impl From<WalkError> for WalkEnd {
+impl From<WalkError> for WalkFailure {
     fn from(error: WalkError) -> Self {
-        WalkEnd::Walk(error)
+        WalkFailure::Walk(error)
     }
 }
 
-impl From<std::io::Error> for WalkEnd {
+impl From<std::io::Error> for WalkFailure {
     fn from(error: std::io::Error) -> Self {
-        WalkEnd::Walk(error.into())
+        WalkFailure::Walk(error.into())
     }
 }
 
@@ -55,8 +55,12 @@ struct ListedDirectory<'a> {
     sizes_directories: Option<bool>,
 }
 
-impl Walk<'_, '_> {
-    pub(super) async fn server(&mut self, connection: &FtpConnection, source: &Place) -> Result<(), WalkEnd> {
+impl DirectoryWalk<'_, '_> {
+    pub(super) async fn server(
+        &mut self,
+        connection: &FtpConnection,
+        source: &Location,
+    ) -> Result<(), WalkFailure> {
         let profile = Arc::new(ServerProfile::default());
         let mut session = Session::open_with(connection, &profile).await?;
         if !source.is_directory()
@@ -79,7 +83,7 @@ impl Walk<'_, '_> {
                 let (asked, sizes_directories) = (Vec::new(), None);
                 let directory = ListedDirectory { relative, path, depth, asked, sizes_directories };
                 let listed = self.server_directory(connection, &mut session, directory).await;
-                let Err(WalkEnd::Try(error)) = listed else { break listed? };
+                let Err(WalkFailure::Try(error)) = listed else { break listed? };
                 let is_untouched = self.seen.files == before;
                 if depth > 0 && is_untouched && session.is_usable() && is_refusal(&error) {
                     self.seen.passed.add(error.failure.message, PassReason::DirectoryRefused);
@@ -87,7 +91,7 @@ impl Walk<'_, '_> {
                 }
                 // Half a directory cannot be taken back, and is not listed twice.
                 if tries >= TRIES || session.is_usable() || !is_untouched {
-                    return Err(WalkEnd::Try(error));
+                    return Err(WalkFailure::Try(error));
                 }
                 session = Session::open_with(connection, &profile).await?;
             }
@@ -102,7 +106,7 @@ impl Walk<'_, '_> {
         connection: &FtpConnection,
         session: &mut Session,
         mut directory: ListedDirectory<'_>,
-    ) -> Result<(), WalkEnd> {
+    ) -> Result<(), WalkFailure> {
         let mut failed: Option<WalkError> = None;
         let listing = on_server(connection, directory.path)?;
         let clock_offset = session.clock_offset();
@@ -121,7 +125,7 @@ impl Walk<'_, '_> {
             })
             .await?;
         if let Some(error) = failed {
-            return Err(WalkEnd::Walk(error));
+            return Err(WalkFailure::Walk(error));
         }
         for entry in std::mem::take(&mut directory.asked) {
             self.ask(connection, session, entry, &mut directory).await?;
@@ -152,7 +156,7 @@ impl Walk<'_, '_> {
             EntryKind::Directory => self.directory(path, directory.depth + 1)?,
             EntryKind::File => {
                 let (size, modified, exact_time) = (entry.size, range(&entry), entry.exact_time());
-                let found = Found { path, size, modified, exact_time };
+                let found = ListedSource { path, size, modified, exact_time };
                 match self.filter.decide(&found) {
                     Decision::Take | Decision::Leave => self.file(&found, false)?,
                     Decision::TimeNotKnown | Decision::SizeNotKnown => self.ask_later(entry, directory),
@@ -179,11 +183,11 @@ impl Walk<'_, '_> {
         session: &mut Session,
         entry: ListedEntry,
         directory: &mut ListedDirectory<'_>,
-    ) -> Result<(), WalkEnd> {
+    ) -> Result<(), WalkFailure> {
         let path = beneath(directory.relative, &entry.name);
         let on_server = on_server(connection, &beneath(directory.path, &entry.name))?;
         let modified = entry.modified.and_then(|at| at.range(session.clock_offset().as_ref()));
-        let mut found = Found { path, size: entry.size, modified, exact_time: entry.exact_time() };
+        let mut found = ListedSource { path, size: entry.size, modified, exact_time: entry.exact_time() };
         if entry.kind != EntryKind::File {
             match kind_of(connection, session, &on_server, directory).await? {
                 AskedKind::File(size) => found.size = size,
@@ -232,7 +236,7 @@ async fn kind_of(
     session: &mut Session,
     path: &str,
     directory: &mut ListedDirectory<'_>,
-) -> Result<AskedKind, WalkEnd> {
+) -> Result<AskedKind, WalkFailure> {
     let size = session.size(path).await?;
     if let SizeReply::Bytes(bytes) = size
         && !sizes_directories(connection, session, directory).await?
@@ -254,7 +258,7 @@ async fn sizes_directories(
     connection: &FtpConnection,
     session: &mut Session,
     directory: &mut ListedDirectory<'_>,
-) -> Result<bool, WalkEnd> {
+) -> Result<bool, WalkFailure> {
     if let Some(known) = directory.sizes_directories {
         return Ok(known);
     }
@@ -273,13 +277,13 @@ async fn single_file(
     connection: &FtpConnection,
     session: &mut Session,
     path: &str,
-) -> Result<Option<Found>, WalkEnd> {
+) -> Result<Option<ListedSource>, WalkFailure> {
     let on_server = on_server(connection, path)?;
     let SizeReply::Bytes(bytes) = session.size(&on_server).await? else { return Ok(None) };
     if session.is_directory(&on_server).await? {
         return Ok(None);
     }
-    Ok(Some(Found { path: name_of(path), size: Some(bytes), modified: None, exact_time: None }))
+    Ok(Some(ListedSource { path: name_of(path), size: Some(bytes), modified: None, exact_time: None }))
 }
 
 /// The server does not let this directory be listed, and would let others.

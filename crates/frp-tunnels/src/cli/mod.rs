@@ -1,0 +1,112 @@
+//! The command `frp-tunnels`.
+
+mod api;
+mod args;
+mod config_command;
+mod listing;
+mod output;
+mod run;
+mod serve;
+mod server_commands;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use service_kit::logging;
+
+use args::{Cli, Command, ServerCommand};
+use output::Output;
+
+/// Exit codes of sysexits.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandExit {
+    Ok = 0,
+    /// `EX_USAGE`
+    Usage = 64,
+    /// `EX_UNAVAILABLE`
+    Unavailable = 69,
+    /// `EX_SOFTWARE`
+    Software = 70,
+    /// `EX_IOERR`
+    Io = 74,
+    /// `EX_CONFIG`
+    Configuration = 78,
+}
+
+/// A command that failed, with its exit code.
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    exit: CommandExit,
+    message: String,
+}
+
+impl CommandError {
+    fn new(exit: CommandExit, message: impl std::fmt::Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+}
+
+/// Parses the command line, and runs what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.output);
+    let filter = match cli.log.clone().map_or_else(logging::Filter::from_environment, Ok) {
+        Ok(filter) => filter,
+        Err(error) => return fail(output, &CommandError::new(CommandExit::Usage, error)),
+    };
+    let _guard = match logging::init(cli.log_format, &filter, logging::Policy::default()) {
+        Ok(guard) => guard,
+        Err(error) => return fail(output, &CommandError::new(CommandExit::Software, error)),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(output, &CommandError::new(CommandExit::Software, error)),
+    };
+    let result = runtime.block_on(run_command(cli, output));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(output, &error),
+    }
+}
+
+fn fail(output: Output, error: &CommandError) -> ExitCode {
+    output.error(&error.message);
+    ExitCode::from(error.exit as u8)
+}
+
+async fn run_command(cli: Cli, output: Output) -> Result<(), CommandError> {
+    match cli.command {
+        Command::Tcp(args) => run::tcp(args, output).await,
+        Command::Udp(args) => run::udp(args, output).await,
+        Command::Http(args) => run::http(args, output).await,
+        Command::Visit(args) => run::visit(args, output).await,
+        Command::Serve(args) => serve::serve(args, output).await,
+        Command::Up(args) => up::up(args, output).await,
+        Command::Ls(args) => listing::list(args, output).await,
+        Command::Status(args) => listing::status(args, output).await,
+        Command::Config(args) => config_command::config(&args, output),
+        Command::Server(ServerCommand::Init(args)) => server_commands::init(&args, output),
+        Command::Server(ServerCommand::Run(args)) => server_commands::run(args, output).await,
+        Command::Server(ServerCommand::Status(args)) => server_commands::status(args, output).await,
+        Command::Server(ServerCommand::Plugin(args)) => server_commands::plugin(args, output).await,
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "frp-tunnels", &mut text);
+            output.raw(&text);
+            Ok(())
+        }
+        Command::Man { directory } => {
+            let made = if let Some(directory) = &directory {
+                clap_mangen::generate_to(Cli::command(), directory)
+            } else {
+                let mut text = Vec::new();
+                let made = clap_mangen::Man::new(Cli::command()).render(&mut text);
+                output.raw(&text);
+                made
+            };
+            made.map_err(|error| CommandError::new(CommandExit::Io, error))
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Makes the parts out of the configuration and of what they share. `App::start` joins them.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::pod_status::PodStatus;
+use super::record_intake::RecordIntake;
+use super::reload::roots;
+use super::{AppError, deferral};
+use crate::admission::TaskBudget;
+use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
+use crate::consume::{self, Consume, Group};
+use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
+use crate::health::PodHealth;
+use crate::insight::{PartitionBoard, RecentFailures};
+use crate::kafka::{consumer_properties, suspension_limit};
+use crate::metrics::Metrics;
+use crate::offsets::{Offsets, keep_beating};
+use crate::outcome::AdmittedOutcome;
+use crate::pool::{FtpConnector, SessionPool};
+use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
+use crate::sidecar::PodView;
+use crate::storage::{LocalTarget, TempNames};
+use crate::traces::Traces;
+use crate::transfer::{Storages, Transfer};
+
+/// What several parts hold.
+pub(super) struct Parts<'a> {
+    config: &'a Config,
+    offsets: Arc<Offsets>,
+    pub budget: TaskBudget,
+    pub health: Arc<PodHealth>,
+    pub metrics: Metrics,
+    pub failures: RecentFailures,
+    pub partitions: PartitionBoard,
+    pub traces: Traces,
+}
+
+impl<'a> Parts<'a> {
+    pub fn new(config: &'a Config) -> Result<Self, AppError> {
+        let (pod, group) = (&config.pod.name, &config.kafka.consumer_group);
+        let traces = Traces::start(&config.traces, pod, group, Handle::current()).map_err(AppError::Start)?;
+        Ok(Parts {
+            traces,
+            config,
+            offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
+            budget: TaskBudget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
+            health: PodHealth::new(),
+            failures: RecentFailures::default(),
+            partitions: PartitionBoard::default(),
+            metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
+        })
+    }
+
+    /// The way to publish, with room for an answer to each record that the budget can admit.
+    pub fn answers(&self) -> (mpsc::Sender<AdmittedOutcome>, mpsc::Receiver<AdmittedOutcome>) {
+        mpsc::channel(self.config.pool.max_waiting_tasks + consume::BURST)
+    }
+
+    /// Has the process notice when it stood still.
+    pub fn keep_beating(&self) -> Result<(), AppError> {
+        keep_beating(&self.offsets).map_err(AppError::Start)
+    }
+
+    /// Both clients at once, so that a property which one of them refuses is found before anything runs.
+    pub fn kafka_clients(&self) -> Result<(Group, Producer), AppError> {
+        let (kafka, pod) = (&self.config.kafka, &self.config.pod.name);
+        let properties = consumer_properties(kafka, pod);
+        let (offsets, health) = (self.offsets.clone(), self.health.clone());
+        let group = Group::create(&properties, offsets, health, self.metrics.clone());
+        let producer = Producer::create(kafka, pod, self.metrics.clone());
+        Ok((group.map_err(AppError::Kafka)?, producer.map_err(AppError::Kafka)?))
+    }
+
+    /// The names of this process's temp files.
+    pub fn names(&self, group: &Group) -> Result<TempNames, AppError> {
+        let kafka = &self.config.kafka;
+        let topics = [&kafka.input_topic, &kafka.retry_topic].map(|topic| Arc::from(&**topic));
+        TempNames::new(group.witness(), &kafka.consumer_group, topics).map_err(AppError::Random)
+    }
+
+    pub fn pool(&self) -> SessionPool {
+        let connections = self.config.connections.ftp.values().cloned();
+        SessionPool::new(&self.config.pool, connections, FtpConnector, &self.metrics)
+    }
+
+    pub fn dispatcher(
+        &self,
+        pool: &SessionPool,
+        storages: &Storages,
+        names: TempNames,
+        answers: mpsc::Sender<AdmittedOutcome>,
+        deferral: DeferralPolicy,
+    ) -> Dispatcher {
+        let connections = &self.config.connections;
+        Dispatcher::new(DispatcherParts {
+            pool: pool.clone(),
+            carrier: Transfer::new(storages.clone(), names, self.metrics.clone())
+                .hashing(self.config.transfer.hash)
+                .sweeping_every(self.config.sweep.every),
+            connections: connections.ftp.values().cloned().collect(),
+            roots: roots(connections),
+            resolve: |root, path| Some(root.join(LocalTarget::resolve(root, path).ok()?.relative())),
+            deferral,
+            budget: self.budget.clone(),
+            answers,
+            metrics: self.metrics.clone(),
+            failures: self.failures.clone(),
+            traces: self.traces.clone(),
+        })
+    }
+
+    /// What the sidecar shows.
+    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<CurrentConfig>) -> PodView {
+        let inside = PodStatus {
+            pod: self.config.pod.name.clone(),
+            group: self.config.kafka.consumer_group.clone(),
+            current: Arc::clone(current),
+            dispatcher: dispatcher.clone(),
+            failures: self.failures.clone(),
+            partitions: self.partitions.clone(),
+        };
+        let view = PodView::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
+        let current = Arc::clone(current);
+        view.with_token(move || current.config().api_token.as_ref().map(|token| token.bearer()))
+    }
+
+    pub fn publish(
+        &self,
+        answers: mpsc::Receiver<AdmittedOutcome>,
+        producer: Producer,
+        group: Group,
+        finish: CancellationToken,
+    ) -> Publish {
+        let kafka = &self.config.kafka;
+        Publish {
+            answers,
+            finish,
+            topics: Topics {
+                results: kafka.result_topic.clone(),
+                failures: kafka.fail_topic.clone(),
+                retry: kafka.retry_topic.clone(),
+            },
+            producer,
+            committer: committer(kafka.delivery, group),
+            offsets: self.offsets.clone(),
+            budget: self.budget.clone(),
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    pub fn consume(
+        &self,
+        group: Group,
+        dispatcher: Dispatcher,
+        answers: mpsc::Sender<AdmittedOutcome>,
+        current: Arc<CurrentConfig>,
+    ) -> Consume {
+        let front = RecordIntake {
+            current,
+            dispatcher,
+            traces: self.traces.clone(),
+            answers,
+            metrics: self.metrics.clone(),
+            failures: self.failures.clone(),
+        };
+        Consume {
+            group,
+            topics: vec![self.config.kafka.input_topic.clone()],
+            retry: deferral::intake(self.config),
+            offsets: self.offsets.clone(),
+            budget: self.budget.clone(),
+            slow_task: self.config.pool.slow_task,
+            downstream: Box::new(front),
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
+            partitions: self.partitions.clone(),
+        }
+    }
+}
+
+fn committer(delivery: DeliveryGuarantee, group: Group) -> Box<dyn Committer> {
+    match delivery {
+        DeliveryGuarantee::AtLeastOnce => Box::new(AtLeastOnce::new(group)),
+        DeliveryGuarantee::ExactlyOnce => Box::new(ExactlyOnce::new(group)),
+    }
+}

@@ -1,0 +1,82 @@
+//! Where records enter: a task goes to dispatch, anything else straight to publish as a failure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::admission::Admission;
+use crate::config::CurrentConfig;
+use crate::consume::Downstream;
+use crate::dispatch::{Dispatcher, SubmittedTask, TaskStatus};
+use crate::insight::{FailureEntry, RecentFailures};
+use crate::metrics::Metrics;
+use crate::offsets::TopicPartition;
+use crate::outcome::AdmittedOutcome;
+use crate::outcome::{Hop, Outcome, Verdict};
+use crate::record::{Origin, Record};
+use crate::task::{Rejected, decode};
+use crate::traces::Traces;
+
+/// The consuming thread's side of dispatch and publish.
+pub(super) struct RecordIntake {
+    /// Which connections there are.
+    pub current: Arc<CurrentConfig>,
+    pub dispatcher: Dispatcher,
+    pub traces: Traces,
+    /// Holds at least as many answers as the budget admits tasks.
+    pub answers: mpsc::Sender<AdmittedOutcome>,
+    pub metrics: Metrics,
+    pub failures: RecentFailures,
+}
+
+impl Downstream for RecordIntake {
+    fn accept(&self, record: Box<Record>, admission: Admission) {
+        let hop = Hop::read(&record.headers);
+        let config = self.current.config();
+        match decode(record.payload.as_deref(), &config.connections) {
+            Ok(task) => {
+                self.dispatcher.submit(SubmittedTask { record, task: Arc::new(task), hop, admission });
+            }
+            Err(rejected) => {
+                // A deferred task may be one no more: the connections are others since.
+                let attempts = hop.map_or(0, |hop| hop.attempts);
+                self.reject(record, rejected, attempts, admission);
+            }
+        }
+    }
+
+    fn withdraw(&self) -> Vec<Origin> {
+        self.dispatcher.withdraw()
+    }
+
+    fn unblock(&self, stuck: &[(TopicPartition, i64)]) {
+        self.dispatcher.unblock(stuck);
+    }
+
+    fn task_status(&self, origin: &Origin) -> Option<TaskStatus> {
+        self.dispatcher.task_status(origin)
+    }
+}
+
+impl RecordIntake {
+    fn reject(&self, record: Box<Record>, rejected: Rejected, attempts: u32, admission: Admission) {
+        let Rejected { task_id, failure } = rejected;
+        self.traces.rejected(&record, task_id.as_deref(), attempts, failure.code.as_str());
+        tracing::info!(
+            target: "ftp_pooler::task",
+            task_id = task_id.as_deref(), origin = %record.origin, code = failure.code.as_str(),
+            error = failure.message, "task rejected"
+        );
+        self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
+        let at = Timestamp::now();
+        self.failures.add(FailureEntry::rejected(at, task_id.as_deref(), attempts, &failure));
+        let verdict = Verdict::Failed(failure);
+        let outcome = Outcome { record, task_id, attempts, at, verdict };
+        // Full only if a bound elsewhere is broken; the record stays uncommitted and is read again.
+        if let Err(error) = self.answers.try_send(AdmittedOutcome { outcome, admission }) {
+            tracing::error!(%error, "answer not queued");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Task ids: random, or of what is moved.
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+/// What a content id is made of. Two tasks with the same are the same thing submitted twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TaskContent<'a> {
+    pub operation: &'a str,
+    /// Connection and path.
+    pub source: (&'a str, &'a str),
+    pub destination: (&'a str, &'a str),
+    /// As far as a listing told.
+    pub size: Option<u64>,
+    /// To the second; only where it is exact, since LIST tells the same time differently after half a year.
+    pub modified: Option<Timestamp>,
+}
+
+/// A random UUID (RFC 9562, version 4).
+///
+/// # Errors
+/// The system has no randomness.
+pub(super) fn random() -> Result<String, std::io::Error> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(uuid(bytes, 4))
+}
+
+/// The id of what is moved: a UUID (RFC 9562, version 8) of its SHA-256.
+pub(super) fn of_content(content: &TaskContent<'_>) -> String {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        // With its length, so that no two lists of parts are one text.
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(b"ftp-pooler submit 1");
+    for text in
+        [content.operation, content.source.0, content.source.1, content.destination.0, content.destination.1]
+    {
+        part(text.as_bytes());
+    }
+    let number = |number: Option<String>| number.unwrap_or_default();
+    part(number(content.size.map(|size| size.to_string())).as_bytes());
+    part(number(content.modified.map(|at| at.as_second().to_string())).as_bytes());
+    let mut bytes = [0_u8; 16];
+    for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    uuid(bytes, 8)
+}
+
+fn uuid(bytes: [u8; 16], version: u128) -> String {
+    let free = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62);
+    let id = format!("{:032x}", free | version << 76 | 0x2 << 62);
+    let part = |from: usize, to: usize| id.get(from..to).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(path: &str, size: Option<u64>) -> TaskContent<'_> {
+        TaskContent {
+            operation: "download",
+            source: ("remote", path),
+            destination: ("local", "/in"),
+            size,
+            modified: None,
+        }
+    }
+
+    #[test]
+    fn the_same_thing_has_the_same_id_and_another_one_another() {
+        let id = of_content(&content("/a", Some(1)));
+        assert_eq!(id, of_content(&content("/a", Some(1))));
+        for other in [content("/b", Some(1)), content("/a", Some(2)), content("/a", None)] {
+            assert_ne!(id, of_content(&other));
+        }
+        // A script that runs for years relies on it.
+        assert_eq!(id, "7c8ef98b-679a-8217-b451-b3b0b638ab02");
+    }
+
+    #[test]
+    fn ids_are_uuids() {
+        let random = random().unwrap();
+        let groups: Vec<usize> = random.split('-').map(str::len).collect();
+        assert_eq!(groups, [8, 4, 4, 4, 12]);
+        assert_eq!(random.as_bytes()[14], b'4');
+        assert!(b"89ab".contains(&random.as_bytes()[19]));
+        assert_eq!(of_content(&content("/a", None)).as_bytes()[14], b'8');
+    }
+}

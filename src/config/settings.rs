@@ -1,0 +1,260 @@
+//! What config.yaml sets: a struct for each section, and the table of its keys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::api_token::{self, ApiToken};
+use super::connection::ConfiguredConnections;
+use super::key::KeyDefault::{Described, Is};
+use super::key::{ConfigKey, KeyField, KeyGroup, field, key, nonzero_field};
+use super::kind::{KeyKind, KeyValue, MAX_SECRET_FILE_BYTES};
+use crate::digest::Algorithm;
+
+/// Everything a pod needs to know, validated.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    pub kafka: KafkaConfig,
+    pub retry: RetryConfig,
+    pub pool: PoolConfig,
+    pub api: ListenAddress,
+    /// Where there is one, only requests that have it are answered.
+    pub api_token: Option<Arc<ApiToken>>,
+    pub metrics: ListenAddress,
+    pub shutdown: ShutdownConfig,
+    pub reload: ReloadConfig,
+    pub sweep: SweepConfig,
+    pub traces: TracesConfig,
+    pub pod: PodConfig,
+    pub transfer: TransferConfig,
+    pub connections: ConfiguredConnections,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct KafkaConfig {
+    pub bootstrap_servers: Vec<String>,
+    pub consumer_group: String,
+    pub input_topic: String,
+    pub result_topic: String,
+    pub fail_topic: String,
+    pub retry_topic: String,
+    pub delivery: DeliveryGuarantee,
+    /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
+    pub static_membership: bool,
+    /// Passed through to librdkafka; values may be secrets (`sasl.password`), so all are.
+    pub properties: BTreeMap<String, SecretString>,
+}
+
+/// How tasks are deferred through `kafka.retry_topic`.
+#[derive(Debug, Clone, Default)]
+pub struct RetryConfig {
+    pub enabled: bool,
+    /// How long a task stays in the topic each time.
+    pub delay: Duration,
+    /// From its first time on, a task is deferred for this long at most.
+    pub max_deferral: Duration,
+}
+
+/// How an answer and its task's offset are tied together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeliveryGuarantee {
+    /// The answer is acknowledged by the broker before the offset is committed.
+    AtLeastOnce,
+    /// Answer and offset are one transaction.
+    #[default]
+    ExactlyOnce,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct PoolConfig {
+    pub max_sessions_per_pod: usize,
+    pub max_sessions_per_connection: usize,
+    /// An idle session is closed after this time.
+    pub session_timeout: Duration,
+    /// Decoded tasks the pod holds at most; above it the partitions are paused.
+    pub max_waiting_tasks: usize,
+    /// Bytes of these tasks' records at most; above it the partitions are paused.
+    pub max_waiting_bytes: usize,
+    /// A task held for longer is logged, with what it waits for.
+    pub slow_task: Duration,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ListenAddress {
+    /// A name or an address.
+    pub host: String,
+    /// 0 takes a free port.
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ShutdownConfig {
+    /// How long transfers in flight may continue after SIGTERM.
+    pub drain: Duration,
+}
+
+/// How changes of connections.ini are found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReloadConfig {
+    /// The interval at which its files are checked; `None` is never.
+    pub every: Option<Duration>,
+}
+
+/// How orphaned temp files are found.
+#[derive(Debug, Clone, Default)]
+pub struct SweepConfig {
+    /// The interval at which a directory is scanned.
+    pub every: Duration,
+}
+
+/// Which traces are sent, and where.
+#[derive(Debug, Clone, Default)]
+pub struct TracesConfig {
+    /// The collector's URL, with a path; without one nothing is traced.
+    pub endpoint: Option<String>,
+    /// Of the tasks whose records do not say themselves whether they are traced.
+    pub percent: u8,
+}
+
+/// Settings of every transfer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TransferConfig {
+    /// Computed over each file during its transfer, for its result.
+    pub hash: Option<Algorithm>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct PodConfig {
+    pub name: String,
+}
+
+const PORT_OR_ANY: KeyKind = KeyKind::Number { min: 0, max: 65_535 };
+const SESSIONS: KeyKind = KeyKind::Number { min: 1, max: 10_000 };
+const DAY: u64 = 86_400;
+
+const fn time(min_seconds: u64, max_seconds: u64) -> KeyKind {
+    KeyKind::Time { min: Duration::from_secs(min_seconds), max: Duration::from_secs(max_seconds) }
+}
+
+/// Librdkafka's properties: not a key, but a section whose keys librdkafka knows.
+pub(super) const PROPERTIES: &str = "kafka.properties";
+
+pub(super) const API_TOKEN: &str = "api.token";
+const TOKEN: KeyGroup = KeyGroup { keys: &[API_TOKEN, "api.token_file"], missing: None, ignores_empty: true };
+
+/// Every key of config.yaml, in the order of the documentation.
+#[rustfmt::skip] // one entry after the other, its text last
+pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
+    key("kafka.bootstrap_servers", KeyKind::Servers, Is("kafka:9092"), field!(kafka.bootstrap_servers),
+        "Brokers to connect to first; the others are discovered through them."),
+    key("kafka.consumer_group", KeyKind::Text, Is("ftp-pooler"), field!(kafka.consumer_group),
+        "The consumer group of all pods. A new group starts at the earliest record."),
+    key("kafka.input_topic", KeyKind::Topic, Is("ftp-tasks"), field!(kafka.input_topic),
+        "The topic that tasks are read from."),
+    key("kafka.result_topic", KeyKind::Topic, Is("ftp-results"), field!(kafka.result_topic),
+        "The topic that results are written to."),
+    key("kafka.fail_topic", KeyKind::Topic, Is("ftp-failures"), field!(kafka.fail_topic),
+        "The topic that failures are written to."),
+    key("kafka.retry_topic", KeyKind::Topic, Is("ftp-tasks-retry"), field!(kafka.retry_topic),
+        "The topic in which deferred tasks wait. If it is missing it is created, with as many partitions as the input \
+         topic, provided that the pod may do so."),
+    key("kafka.delivery", KeyKind::Choice(&["exactly_once", "at_least_once"]), Is("exactly_once"),
+        field!(kafka.delivery),
+        "How an answer and its task's offset are tied together: `exactly_once` puts both into one Kafka transaction, so \
+         that a consumer with `isolation.level` `read_committed` sees each answer once, whatever crashes; \
+         `at_least_once`, for brokers without transactions, commits the offset after the brokers have acknowledged the \
+         answer."),
+    key("kafka.static_membership", KeyKind::Flag, Is("false"), field!(kafka.static_membership),
+        "A pod that restarts within the session timeout (`session.timeout.ms` in kafka.properties, 15 s unless set) \
+         keeps its partitions, without a rebalance; a pod that never returns leaves its partitions without an owner for \
+         that long. The group knows it as `<kafka.consumer_group>-<pod.name>`, so pod.name must differ for each pod and \
+         stay the same over restarts, as in a StatefulSet."),
+    key("retry.enabled", KeyKind::Flag, Is("true"), field!(retry.enabled),
+        "Tasks whose server is down, and retries with a long delay, wait in kafka.retry_topic. If false they wait in \
+         the pod's memory, for 10 minutes at most."),
+    key("retry.delay", time(1, 3_600), Is("30s"), field!(retry.delay),
+        "How long a task stays in kafka.retry_topic before it is tried again."),
+    key("retry.max_deferral", time(1, 30 * DAY), Is("24h"), field!(retry.max_deferral),
+        "A task that has been deferred for longer than this fails with `connection_unavailable`. The topic's retention \
+         must be longer."),
+    key("pool.max_sessions_per_pod", SESSIONS, Is("100"), field!(pool.max_sessions_per_pod),
+        "Maximum number of open sessions of one pod, idle or busy, over all connections."),
+    key("pool.max_sessions_per_connection", SESSIONS, Is("10"), field!(pool.max_sessions_per_connection),
+        "Maximum number of open sessions of one pod with one connection, idle or busy, unless its section sets its own."),
+    key("pool.session_timeout_seconds", time(1, DAY), Is("300"), field!(pool.session_timeout),
+        "An idle session is closed after this time; after 10 s while the server reports too many connections, since \
+         another pod may need it."),
+    key("pool.max_waiting_tasks", KeyKind::Number { min: 1, max: 1_000_000 }, Is("20000"),
+        field!(pool.max_waiting_tasks),
+        "Maximum number of decoded tasks in a pod; above it consumption pauses."),
+    key("pool.max_waiting_bytes", KeyKind::Size { min: 1 << 20, max: 1 << 40 }, Is("64Mi"),
+        field!(pool.max_waiting_bytes),
+        "Maximum size of these tasks' records in bytes; above it consumption pauses."),
+    key("pool.slow_task", time(1, DAY), Is("5m"), field!(pool.slow_task),
+        "A task that has been in the pod for longer is logged as a warning, with what it waits for: the oldest one of \
+         each partition, and again each time this interval has passed."),
+    key("api.host", KeyKind::Host, Is("0.0.0.0"), field!(api.host),
+        "The address on which the page, its API (docs/API.md), `/health`, `/ready` and `/metrics` are served."),
+    key("api.port", PORT_OR_ANY, Is("8080"), field!(api.port),
+        "Its port; 0 takes a free one, which the log names."),
+    key(API_TOKEN, KeyKind::Secret, Described("none: no authentication"), api_token::TEXT,
+        "If it is set, `/api/v1/…` and `/metrics` on this port require it (`Authorization: Bearer …`). `/health`, \
+         `/ready`, the page's static files and `metrics.port` stay open. At least 16 letters, digits and `-._~+/`, \
+         optionally followed by `=`; `openssl rand -hex 32` makes one.").one_of(&TOKEN),
+    key("api.token_file", KeyKind::File { max_bytes: MAX_SECRET_FILE_BYTES }, Described("none"), api_token::FILE,
+        "The same in a file, such as a mounted secret; one line break at its end is removed.").one_of(&TOKEN),
+    key("metrics.host", KeyKind::Host, Is("0.0.0.0"), field!(metrics.host),
+        "The address on which `/metrics` is also served."),
+    key("metrics.port", PORT_OR_ANY, Is("9090"), field!(metrics.port),
+        "Its port; 0 takes a free one, which the log names."),
+    key("shutdown.drain_seconds", time(0, 3_600), Is("10"), field!(shutdown.drain),
+        "How long transfers in flight may continue after SIGTERM."),
+    key("reload.every", time(0, 3_600), Is("2s"), nonzero_field!(reload.every),
+        "How often connections.ini and the secrets in files of their own (`pass_file`, `tls_ca`, `api.token_file`) are \
+         checked for changes. A change is applied without a restart once the file has been stable for a second; a file \
+         with errors changes nothing. 0 disables the check: then only SIGHUP reloads them."),
+    key("sweep.every", time(1, DAY), Is("1h"), field!(sweep.every),
+        "How often the directories in which tasks work are scanned for orphaned temp files, which crashed pods leave \
+         behind. Any value is safe: a file is removed only when no pod can still need it."),
+    key("traces.endpoint", KeyKind::Collector, Described("none"), field!(traces.endpoint),
+        "The collector that traces are sent to, by OTLP over HTTP with protobuf; the default path is /v1/traces. A \
+         record's `traceparent` header joins its task to the producer's trace. Tracing is disabled unless this is set."),
+    key("traces.percent", KeyKind::Number { min: 0, max: 100 }, Is("100"), field!(traces.percent),
+        "Percentage of tasks that are traced, among those whose records have no `traceparent`. A `traceparent` decides \
+         for its own task."),
+    key("pod.name", KeyKind::Text, Described("the environment's HOSTNAME, else the host's name"), field!(pod.name),
+        "The pod's name: different for each pod, the same after a restart."),
+    key("transfer.hash", KeyKind::Choice(&["none", "sha256", "xxh3"]), Is("none"), field!(transfer.hash),
+        "The hash of each file that its result carries, computed during the transfer. sha256 costs CPU; xxh3 (64 bits) \
+         costs next to nothing, and detects accidental corruption only. `verify: hash` computes what it needs without \
+         this."),
+];
+
+impl KeyField for DeliveryGuarantee {
+    fn store(&mut self, value: KeyValue) {
+        *self = match value.into_text().as_str() {
+            "at_least_once" => DeliveryGuarantee::AtLeastOnce,
+            _ => DeliveryGuarantee::ExactlyOnce, // the key's kind lets nothing else through
+        };
+    }
+
+    fn load(&self) -> KeyValue {
+        let name = match self {
+            DeliveryGuarantee::AtLeastOnce => "at_least_once",
+            DeliveryGuarantee::ExactlyOnce => "exactly_once",
+        };
+        KeyValue::Text(name.to_owned())
+    }
+}
+
+impl KeyField for Option<Algorithm> {
+    fn store(&mut self, value: KeyValue) {
+        *self = Algorithm::from_name(&value.into_text());
+    }
+
+    fn load(&self) -> KeyValue {
+        KeyValue::Text(self.map_or("none", Algorithm::name).to_owned())
+    }
+}

@@ -1,0 +1,355 @@
+//! A task's way through the dispatcher: submit → enqueue → take → run → finish. The states are drawn in [`super`].
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::carry::{Carry, catch_panic};
+use super::connection_queue::{ConnectionQueue, WorkerSlot};
+use super::deferral::{DeferReason, DeferralDecision, HeldGuard, PATIENCE};
+use super::destination_order::DestinationKey;
+use super::local_breakers::LocalOutage;
+use super::queued_task::QueuedTask;
+use super::retry::RetryDecision;
+use super::row::{self, Beside, Row};
+use super::worker::SessionWorker;
+use super::{Dispatcher, DispatcherInner, SubmittedTask, UNDO_BOUND, report};
+use crate::breaker::BreakerState;
+use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::offsets::Lease;
+use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
+use crate::pool::{LeasedSession, SessionConnector};
+use crate::task::Task;
+use crate::traces::SpanEnd;
+use crate::transfer::{Errand, Progress, Stopped, Transferred};
+
+/// How a task leaves the dispatcher.
+#[derive(Debug)]
+pub(super) enum TaskExit {
+    /// Completed or failed: its answer is published.
+    Answered(Result<Completed, Failure>),
+    /// Its record goes to the retry topic.
+    Deferred(DeferReason),
+    /// Dropped before its next try: its partition leaves this pod, and the next owner does it.
+    Withdrawn,
+    /// Dropped during a try, by the end of its lease or of the time to drain.
+    Cancelled,
+}
+
+/// The try was cut off, by the end of the task's lease or of the time to drain.
+pub(super) struct TryCancelled;
+
+impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
+    /// Queues a task; never blocks. A task that cannot be tried at all is answered at once; while draining it
+    /// is dropped, and done by the next owner of its partition.
+    pub fn submit(&self, submitted: SubmittedTask) {
+        let shared = &self.shared;
+        let _unchanged = shared.changing.read().unwrap_or_else(PoisonError::into_inner);
+        let SubmittedTask { record, task, .. } = &submitted;
+        let ends = (shared.order.key(record, task), shared.order.files(task));
+        let mut queued = QueuedTask::new(submitted, ends, Instant::now());
+        let refusal = shared.carrier.unsupported(&queued.task);
+        queued.notes = shared.traces.notes();
+        if let Some(failure) = refusal.or_else(|| queued.past_deadline(Timestamp::now())) {
+            return shared.finish(queued, TaskExit::Answered(Err(failure)));
+        }
+        let queues = shared.queues();
+        let Some(queue) = queues.get(&*queued.task.remote) else {
+            return shared.finish_unknown(queued, None);
+        };
+        if shared.is_surplus(queue, &queued) {
+            return shared.finish(queued, TaskExit::Deferred(DeferReason::Surplus));
+        }
+        queued.held = Some(HeldGuard::in_count(&queue.held));
+        shared.enqueue(queue, queued);
+    }
+}
+
+impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
+    /// A connection may hold as many tasks as there is room left in the pod: so one backlog takes half of the pod,
+    /// two take a third each, and there is always room for the others. What is above is deferred: all of it if the
+    /// server is away, else little by little.
+    fn is_surplus(&self, queue: &ConnectionQueue, queued: &QueuedTask) -> bool {
+        let is_over = self.queues().len() > 1 && queue.held.load(Ordering::Relaxed) >= self.budget.room();
+        is_over
+            && self.deferral.decide(queued, Timestamp::now()) == DeferralDecision::Possible
+            && (queue.breaker(Instant::now()) != BreakerState::Closed || self.overflow.take())
+    }
+
+    /// The task waits for a worker, or for the task before it with the same destination.
+    pub(super) fn enqueue(self: &Arc<Self>, queue: &Arc<ConnectionQueue>, queued: Box<QueuedTask>) {
+        let Some(queued) = self.order.enter(queued) else { return };
+        match queue.push_back(queued) {
+            None => self.start_workers(queue),
+            Some(queued) => self.finish_unknown(queued, None),
+        }
+    }
+
+    /// Takes the queue's next task that may still be tried; its try begins.
+    pub(super) fn take(self: &Arc<Self>, slot: &mut WorkerSlot) -> Option<Box<QueuedTask>> {
+        loop {
+            let mut queued = slot.take(Instant::now())?;
+            let exit = if !queued.record.lease.may_begin() {
+                Some(TaskExit::Withdrawn)
+            } else if let Some(failure) = queued.past_deadline(Timestamp::now()) {
+                Some(TaskExit::Answered(Err(failure)))
+            } else if let Some(outage) = self.local_outage(&queued) {
+                let exit = self.exit_of_outage(&queued, &outage);
+                if exit.is_none() {
+                    if let Some(queued) = slot.retry(queued, Some(outage.until)) {
+                        self.finish_unknown(queued, None);
+                    }
+                    continue;
+                }
+                exit
+            } else {
+                None
+            };
+            let Some(exit) = exit else {
+                queued.tries.begin();
+                queued.notes.try_begins();
+                if queued.begun.is_none() {
+                    queued.begun = Some(Instant::now());
+                    report::waited(&self.metrics, &queued);
+                }
+                return Some(queued);
+            };
+            slot.remove(&queued);
+            self.finish(queued, exit);
+        }
+    }
+
+    fn local_outage(&self, queued: &QueuedTask) -> Option<LocalOutage> {
+        let Task { local, options, .. } = &*queued.task;
+        self.local_breakers.outage(local, options.retry_count, queued.queued_at, Instant::now())
+    }
+
+    /// How a task leaves whose local connection is down; `None` if it waits on.
+    fn exit_of_outage(&self, queued: &QueuedTask, outage: &LocalOutage) -> Option<TaskExit> {
+        match self.deferral.decide(queued, Timestamp::now()) {
+            DeferralDecision::Possible if outage.is_long => {
+                Some(TaskExit::Deferred(DeferReason::LocalOutage))
+            }
+            DeferralDecision::Possible => None,
+            DeferralDecision::Exhausted => {
+                Some(TaskExit::Answered(Err(queued.deferral_exhausted(&outage.last))))
+            }
+            DeferralDecision::Never => outage.expired.clone().map(|failure| TaskExit::Answered(Err(failure))),
+        }
+    }
+}
+
+impl<C: SessionConnector, T: Carry<C::Session>> SessionWorker<C, T> {
+    /// Runs one try on this session; false if the session must not be used again, even if it seems sound.
+    pub(super) async fn run(
+        &mut self,
+        session: &mut LeasedSession<C>,
+        row: &mut Row<T::Row>,
+        mut queued: Box<QueuedTask>,
+    ) -> bool {
+        let gauge = self.slot.transfer_begins(&queued, Instant::now());
+        let shared = Arc::clone(&self.shared);
+        // Checked before each file: one that was begun by pipelining is carried in any case.
+        let may_go_on = !session.must_yield() && queued.tries.is_first();
+        let ended = {
+            queued.is_bound = true;
+            let QueuedTask { record, task, files, kept, .. } = &mut *queued;
+            let (errand, lease) = (Errand { task, record, files }, &record.lease);
+            let Row { open, next, before, .. } = &mut *row;
+            let mut beside = Beside { shared: &shared, slot: &mut self.slot, may_go_on, next, before };
+            let try_at = (errand, &*gauge);
+            let cut_off = &shared.cut_off;
+            // Pinned here, and lent: a future is large, and each function that takes it whole copies it, and
+            // has room for it twice.
+            let carried = pin!(shared.carrier.carry(session, open, try_at, kept, &mut beside, cut_off));
+            let caught = pin!(catch_panic(carried));
+            until_cut_off(cut_off, lease, caught).await
+        };
+        self.finish_due(row);
+        let result = match ended {
+            Ok(Ok(Progress::Done(transferred))) => Ok(transferred),
+            Ok(Ok(Progress::Due)) => {
+                row.due = Some(queued);
+                return true;
+            }
+            Ok(Err(Stopped::Failed(error))) => Err(error),
+            Ok(Err(Stopped::LeaseEnded | Stopped::Cancelled)) | Err(TryCancelled) => {
+                self.finish(queued, TaskExit::Cancelled);
+                return false;
+            }
+        };
+        let error = result.as_ref().err();
+        if !session.is_outdated() {
+            self.slot.queue().tried(error, Instant::now(), rand::random());
+            if error.is_some_and(|error| error.remedy == Remedy::LowerLimit) {
+                self.shared.pool.lower_limit(&self.slot.queue().connection);
+            }
+        }
+        let is_in_doubt = error.is_some_and(|error| {
+            error.remedy == Remedy::FreshSession || error.failure.code == Code::Internal
+        });
+        self.try_ended(queued, result);
+        !is_in_doubt
+    }
+
+    /// Ends the task before the one that has just run, if its last commands went out with that one's.
+    fn finish_due(&mut self, row: &mut Row<T::Row>) {
+        let Some(due) = row.due.take() else { return };
+        let is_over = self.shared.cut_off.is_cancelled() || !due.record.lease.is_live();
+        match row.before.take() {
+            Some(Ok(transferred)) => self.try_ended(due, Ok(transferred)),
+            Some(Err(Stopped::Failed(error))) => self.try_ended(due, Err(error)),
+            _ if is_over => self.finish(due, TaskExit::Cancelled),
+            // The try was cut off, or panicked, before it could say; or its neighbour's lease ended.
+            _ => self.try_ended(due, Err(row::left_off())),
+        }
+    }
+
+    /// A try is over: the task is finished, or waits for its next try.
+    pub(super) fn try_ended(&mut self, mut queued: Box<QueuedTask>, result: Result<Transferred, TryError>) {
+        let error = match result {
+            Ok(transferred) => {
+                self.local_tried(&queued, None);
+                let Transferred { bytes, notes, facts } = transferred;
+                let duration = queued.elapsed();
+                let completed = Completed { bytes_transferred: bytes, duration, notes, facts };
+                return self.finish(queued, TaskExit::Answered(Ok(completed)));
+            }
+            Err(error) => error,
+        };
+        let retry_count = queued.task.options.retry_count;
+        let local_was_down = self.local_tried(&queued, Some(&error));
+        if error.remedy == Remedy::LocalOutage && retry_count > 0 && (local_was_down || queued.hop.is_some())
+        {
+            return self.retry_for_free(queued, &error);
+        }
+        queued.notes.try_failed(error.failure.code.as_str());
+        let wait = match queued.tries.failed(&error, retry_count, rand::random()) {
+            RetryDecision::Answer => return self.finish(queued, TaskExit::Answered(Err(error.failure))),
+            RetryDecision::AtOnce => None,
+            RetryDecision::After(wait) => Some(wait),
+        };
+        let is_long = wait.is_some_and(|wait| wait > PATIENCE);
+        if is_long && self.shared.deferral.decide(&queued, Timestamp::now()) == DeferralDecision::Possible {
+            return self.finish(queued, TaskExit::Deferred(DeferReason::Backoff));
+        }
+        if let Some(failure) = queued.past_deadline_in(wait.unwrap_or_default(), &error.failure) {
+            return self.finish(queued, TaskExit::Answered(Err(failure)));
+        }
+        report::retried(&self.shared.metrics, &queued, &error, wait);
+        self.retry(queued, wait.map(|wait| Instant::now() + wait), Some(&error.failure));
+    }
+
+    fn local_tried(&self, queued: &QueuedTask, error: Option<&TryError>) -> bool {
+        self.shared.local_breakers.tried(&queued.task.local, error, Instant::now(), rand::random())
+    }
+
+    /// The task waits again, for its next try; if its connection was removed, it is answered, `last` being the failure
+    /// of its last try.
+    pub(super) fn retry(&mut self, queued: Box<QueuedTask>, due: Option<Instant>, last: Option<&Failure>) {
+        if let Some(queued) = self.slot.retry(queued, due) {
+            self.shared.finish_unknown(queued, last);
+        }
+    }
+
+    pub(super) fn finish(&mut self, queued: Box<QueuedTask>, exit: TaskExit) {
+        self.slot.remove(&queued);
+        self.shared.finish(queued, exit);
+    }
+}
+
+impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
+    /// The task leaves, and its destination goes to the next one that waits for it.
+    pub(super) fn finish(self: &Arc<Self>, queued: Box<QueuedTask>, exit: TaskExit) {
+        let (destination, holds_destination) = (queued.destination, queued.holds_destination);
+        self.leave(queued, exit);
+        if holds_destination {
+            self.release(destination);
+        }
+    }
+
+    /// The task's connection is not configured (any more).
+    pub(super) fn finish_unknown(self: &Arc<Self>, queued: Box<QueuedTask>, last: Option<&Failure>) {
+        let failure = queued.unknown_connection(last);
+        self.finish(queued, TaskExit::Answered(Err(failure)));
+    }
+
+    /// The next task with this destination, in the topic's order, may be tried now.
+    pub(super) fn release(self: &Arc<Self>, destination: DestinationKey) {
+        while let Some(queued) = self.order.next(destination) {
+            if !queued.record.lease.may_begin() {
+                self.leave(queued, TaskExit::Withdrawn);
+                continue;
+            }
+            let queues = self.queues();
+            let refused = match queues.get(&*queued.task.remote) {
+                Some(queue) => match queue.push_front(queued) {
+                    None => return self.start_workers(queue),
+                    refused => refused,
+                },
+                None => Some(queued),
+            };
+            if let Some(queued) = refused {
+                let failure = queued.unknown_connection(None);
+                self.leave(queued, TaskExit::Answered(Err(failure))); // its destination goes to the next one
+            }
+        }
+    }
+
+    /// The only way out. No answer is given under a lease that has ended.
+    fn leave(&self, mut queued: Box<QueuedTask>, exit: TaskExit) {
+        if !queued.record.lease.is_live() {
+            return;
+        }
+        let verdict = match exit {
+            TaskExit::Answered(result) => {
+                report::answered(&self.metrics, &self.failures, &queued, &result);
+                report::traced(&self.traces, &mut queued, report::end(&result));
+                result.into()
+            }
+            TaskExit::Deferred(reason) => {
+                let hop = self.deferral.hop(&queued, Timestamp::now());
+                report::deferred(&self.metrics, &queued, &hop, reason);
+                report::traced(&self.traces, &mut queued, SpanEnd::Deferred(reason.as_str()));
+                Verdict::Deferred(vec![hop.compact()])
+            }
+            // Only under a live lease: reported later, it would be taken for a task of the next assignment.
+            TaskExit::Withdrawn => return self.withdrawals().push(queued.record.origin),
+            TaskExit::Cancelled => return,
+        };
+        let QueuedTask { record, task, admission, tries, .. } = *queued;
+        let (task_id, at) = (Some(Arc::unwrap_or_clone(task).task_id), Timestamp::now());
+        let outcome = Outcome { record, task_id, attempts: tries.attempts, at, verdict };
+        let answer = AdmittedOutcome { outcome, admission };
+        if let Err(TrySendError::Full(answer)) = self.answers.try_send(answer) {
+            let answers = self.answers.clone();
+            self.workers.spawn_on(async move { drop(answers.send(answer).await) }, &self.handle);
+        }
+    }
+}
+
+/// A transfer undoes what it began, and has some time for that.
+async fn until_cut_off<R>(
+    cut_off: &CancellationToken,
+    lease: &Lease,
+    work: impl Future<Output = R>,
+) -> Result<R, TryCancelled> {
+    let out_of_time = async {
+        tokio::select! {
+            () = cut_off.cancelled() => {}
+            () = lease.ended() => {}
+        }
+        sleep(UNDO_BOUND).await;
+    };
+    tokio::select! {
+        biased;
+        result = work => Ok(result),
+        () = out_of_time => Err(TryCancelled),
+    }
+}

@@ -1,0 +1,192 @@
+//! A worker: gets one session of its connection and runs the connection's tasks on it, one file after another, until
+//! the queue is empty, the session is in doubt, or another connection needs the capacity.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::carry::{Carry, catch_panic};
+use super::connection_queue::{ConnectionQueue, WorkerAction, WorkerSlot};
+use super::lifecycle::{TaskExit, TryCancelled};
+use super::queued_task::QueuedTask;
+use super::row::Row;
+use super::{DispatcherInner, report};
+use crate::breaker::BreakerState;
+use crate::failure::TryError;
+use crate::offsets::Lease;
+use crate::pool::{LeasedSession, OpenPermit, Reservation, SessionConnector};
+
+pub(super) struct SessionWorker<C: SessionConnector, T> {
+    pub(super) shared: Arc<DispatcherInner<C, T>>,
+    pub(super) slot: WorkerSlot,
+}
+
+impl<C: SessionConnector, T: Carry<C::Session>> SessionWorker<C, T> {
+    pub fn new(shared: Arc<DispatcherInner<C, T>>, slot: WorkerSlot) -> Self {
+        SessionWorker { shared, slot }
+    }
+
+    pub async fn work(mut self) {
+        while let Some(reservation) = self.reserve().await {
+            // Only now, with a session or the permission to open one, a task is taken: its try begins.
+            let Some(queued) = self.take() else { continue };
+            match reservation {
+                Reservation::Idle(session) => self.use_session(session, queued).await,
+                Reservation::MayOpen(permit) => self.log_in(permit, queued).await,
+            }
+        }
+    }
+
+    /// Waits, without a task, for a session or for permission to open one; `None` once the worker is not needed.
+    async fn reserve(&mut self) -> Option<Reservation<C>> {
+        let queue = Arc::clone(self.slot.queue());
+        loop {
+            let changed = queue.changed.notified(); // before looking, so that no change is missed
+            match self.next_action() {
+                WorkerAction::Leave => return None,
+                WorkerAction::Refuse(failure) => {
+                    for queued in queue.take_ready() {
+                        self.shared.finish(queued, TaskExit::Answered(Err(failure.clone())));
+                    }
+                }
+                WorkerAction::Wait(until) => tokio::select! {
+                    () = sleep_until(until) => {}
+                    () = changed => {}
+                },
+                WorkerAction::Go => match self.wait_for_session(&queue).await? {
+                    idle @ Reservation::Idle(_) => return Some(idle),
+                    // While this worker waited, another's login may have failed.
+                    may_open @ Reservation::MayOpen(_) => match self.next_action() {
+                        WorkerAction::Go => return Some(may_open),
+                        WorkerAction::Leave => return None,
+                        WorkerAction::Wait(_) | WorkerAction::Refuse(_) => {}
+                    },
+                },
+            }
+        }
+    }
+
+    /// `None` once the worker is not needed, or the pool is closed.
+    async fn wait_for_session(&mut self, queue: &ConnectionQueue) -> Option<Reservation<C>> {
+        let pool = self.shared.pool.clone();
+        let mut reservation = pin!(pool.reserve(&queue.connection));
+        loop {
+            let changed = queue.changed.notified();
+            if matches!(self.next_action(), WorkerAction::Leave) {
+                return None;
+            }
+            tokio::select! {
+                reservation = &mut reservation => return reservation.ok(),
+                () = changed => {}
+            }
+        }
+    }
+
+    fn next_action(&mut self) -> WorkerAction {
+        let limit = self.shared.pool.limit(&self.slot.queue().connection);
+        self.slot.next_action(Instant::now(), limit)
+    }
+
+    fn take(&mut self) -> Option<Box<QueuedTask>> {
+        self.shared.take(&mut self.slot)
+    }
+
+    async fn log_in(&mut self, permit: OpenPermit<C>, queued: Box<QueuedTask>) {
+        let version = permit.version();
+        let login = {
+            let login = pin!(permit.open());
+            self.unless_cancelled(&queued.record.lease, catch_panic(login)).await
+        };
+        match login {
+            Err(TryCancelled) => self.finish(queued, TaskExit::Cancelled),
+            Ok(Ok(session)) => {
+                if !version.is_outdated() {
+                    self.slot.queue().login_succeeded();
+                }
+                self.slot.got_session();
+                self.shared.start_workers(self.slot.queue());
+                self.use_session(session, queued).await;
+            }
+            // The connection has been reconfigured since: the task is tried with its new settings.
+            Ok(Err(error)) if version.is_outdated() => self.retry_for_free(queued, &error),
+            Ok(Err(error)) => {
+                let was_closed = self.slot.queue().breaker(Instant::now()) == BreakerState::Closed;
+                self.slot.queue().login_failed(&error, Instant::now(), rand::random());
+                if queued.login_is_free(&error, was_closed) {
+                    self.retry_for_free(queued, &error);
+                } else {
+                    self.try_ended(queued, Err(error));
+                }
+            }
+        }
+    }
+
+    /// Runs the queue's tasks on one session, beginning with one whose try has begun.
+    async fn use_session(&mut self, mut session: LeasedSession<C>, queued: Box<QueuedTask>) {
+        self.slot.got_session();
+        let mut row = Row::default();
+        let mut next = Some(queued);
+        while let Some(queued) = next {
+            if !self.run(&mut session, &mut row, queued).await {
+                session.throw_away();
+                self.retry_next(row);
+                self.slot.lost_session();
+                return;
+            }
+            next = match row.next.take() {
+                Some(queued) => Some(queued),
+                None => self.next_task(&mut session).await,
+            };
+        }
+        // The session first, so that it can be found by whoever looks for one from now on.
+        drop(session);
+        self.slot.lost_session();
+    }
+
+    /// The session is lost, through no fault of the next task, which has begun on it: it is tried again.
+    fn retry_next(&mut self, row: Row<T::Row>) {
+        if let Some(mut next) = row.next {
+            next.tries.take_back();
+            self.retry(next, None, None);
+        }
+    }
+
+    /// The next task for this session. While there is none, the session is used to clean up on the server.
+    async fn next_task(&mut self, session: &mut LeasedSession<C>) -> Option<Box<QueuedTask>> {
+        let shared = Arc::clone(&self.shared);
+        shared.unless_cut_off(pin!(shared.carrier.tidy_at_once(session))).await;
+        while session.is_sound() && !session.must_yield() {
+            if let Some(queued) = self.take() {
+                return Some(queued);
+            }
+            if !shared.unless_cut_off(pin!(shared.carrier.tidy(session))).await {
+                break;
+            }
+        }
+        None
+    }
+
+    /// A login is cut off without delay.
+    async fn unless_cancelled<R>(
+        &self,
+        lease: &Lease,
+        work: impl Future<Output = R>,
+    ) -> Result<R, TryCancelled> {
+        tokio::select! {
+            biased;
+            () = self.shared.cut_off.cancelled() => Err(TryCancelled),
+            () = lease.ended() => Err(TryCancelled),
+            result = work => Ok(result),
+        }
+    }
+
+    /// The try failed as it would for every task: this one waits on, like all others, at no cost.
+    pub(super) fn retry_for_free(&mut self, mut queued: Box<QueuedTask>, error: &TryError) {
+        queued.tries.take_back();
+        queued.notes.try_failed(error.failure.code.as_str());
+        report::retried(&self.shared.metrics, &queued, error, None);
+        self.retry(queued, None, Some(&error.failure));
+    }
+}

@@ -1,0 +1,180 @@
+//! Server-Sent Events: one snapshot a second for all who listen, and none where nobody does.
+//!
+//! A stream sends the newest snapshot and then waits for a newer one: who reads slowly misses some, and who does not
+//! read at all is dropped once its own system's buffer is full (`socket.rs` bounds ours). So a stream holds no more than the snapshot it sends, which all of them share.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::Frame;
+use serde::Serialize;
+use service_kit::http::CLIENT_STALL;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::pod_view::PodView;
+
+/// Streams at once; one more is refused.
+pub const MAX_STREAMS: usize = 32;
+/// When who was refused may come again.
+pub const COME_AGAIN: Duration = Duration::from_secs(10);
+/// Between two snapshots.
+const EVERY: Duration = Duration::from_secs(1);
+/// What a client waits before it comes again, in milliseconds.
+const RETRY: &str = "retry: 2000\n\n";
+
+/// What is told to all streams.
+#[derive(Debug)]
+pub(super) struct EventFeed {
+    frames: watch::Sender<Option<LatestEvents>>,
+    /// Somebody listens who has nothing yet.
+    wanted: Notify,
+    places: Arc<Semaphore>,
+    closed: CancellationToken,
+}
+
+/// The newest events, as they are sent.
+#[derive(Clone, Debug)]
+struct LatestEvents {
+    snapshot: Bytes,
+    history: Bytes,
+    /// The history's steps.
+    steps: u64,
+}
+
+impl Default for EventFeed {
+    fn default() -> Self {
+        EventFeed {
+            frames: watch::Sender::new(None),
+            wanted: Notify::new(),
+            places: Arc::new(Semaphore::new(MAX_STREAMS)),
+            closed: CancellationToken::new(),
+        }
+    }
+}
+
+impl EventFeed {
+    /// Tells all streams what there is, until `shutdown`; then they end.
+    pub async fn run(&self, view: &PodView, shutdown: &CancellationToken) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut number = 0;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = ticks.tick() => {}
+                () = self.wanted.notified() => {
+                    if self.frames.borrow().is_some() {
+                        continue; // of this second
+                    }
+                    ticks.reset();
+                }
+            }
+            if self.frames.receiver_count() == 0 {
+                self.frames.send_replace(None); // the next who comes gets a new one
+                continue;
+            }
+            let last = self.frames.borrow().clone();
+            let frames = LatestEvents::of(view, &mut number, last);
+            self.frames.send_replace(Some(frames));
+        }
+        self.closed.cancel();
+    }
+
+    /// A stream that ends at `end`, or None where there are [`MAX_STREAMS`].
+    pub fn stream(&self, end: Instant) -> Option<Body> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let (sender, events) = mpsc::channel(1);
+        let stream = EventStream { frames: self.frames.subscribe(), sender, closed: self.closed.clone() };
+        self.wanted.notify_one();
+        tokio::spawn(stream.run(end, place));
+        Some(Body::new(EventBody(events)))
+    }
+}
+
+impl LatestEvents {
+    /// The events of now. The history's is made anew only where it has a step more.
+    fn of(view: &PodView, number: &mut u64, last: Option<LatestEvents>) -> LatestEvents {
+        let steps = view.history.count();
+        let history = match last {
+            Some(last) if last.steps == steps => last.history,
+            _ => event("history", number, &view.history.hour()),
+        };
+        LatestEvents { snapshot: event("snapshot", number, &view.everything()), history, steps }
+    }
+}
+
+/// An event, as HTML's section 9.2.6 wants it; JSON has no line breaks of its own.
+fn event(name: &str, number: &mut u64, data: &impl Serialize) -> Bytes {
+    *number += 1;
+    let mut text = format!("id: {number}\nevent: {name}\ndata: ").into_bytes();
+    if let Err(error) = serde_json::to_writer(&mut text, data) {
+        tracing::error!(%error, event = name, "an event could not be written");
+        return Bytes::new();
+    }
+    text.extend(b"\n\n");
+    Bytes::from(text)
+}
+
+/// One client's stream.
+struct EventStream {
+    frames: watch::Receiver<Option<LatestEvents>>,
+    sender: mpsc::Sender<Bytes>,
+    closed: CancellationToken,
+}
+
+impl EventStream {
+    /// Until its end, the client's, or the sidecar's.
+    async fn run(mut self, end: Instant, _place: OwnedSemaphorePermit) {
+        let closed = self.closed.clone();
+        tokio::select! {
+            () = closed.cancelled() => {}
+            _ = timeout_at(end, self.tell()) => {}
+        }
+    }
+
+    async fn tell(&mut self) -> Option<()> {
+        self.send(Bytes::from_static(RETRY.as_bytes())).await?;
+        let mut steps = None;
+        loop {
+            let newest = self.frames.borrow_and_update().clone();
+            if let Some(frames) = newest {
+                if steps.replace(frames.steps) != Some(frames.steps) {
+                    self.send(frames.history).await?;
+                }
+                self.send(frames.snapshot).await?;
+            }
+            tokio::select! {
+                changed = self.frames.changed() => changed.ok()?,
+                () = self.sender.closed() => return None,
+            }
+        }
+    }
+
+    /// None where the client is gone, or takes nothing.
+    async fn send(&self, event: Bytes) -> Option<()> {
+        timeout(CLIENT_STALL, self.sender.send(event)).await.ok()?.ok()
+    }
+}
+
+/// A body of events: one at a time.
+struct EventBody(mpsc::Receiver<Bytes>);
+
+impl HttpBody for EventBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
+}
+
+#[cfg(test)]
+mod tests;
