@@ -27,10 +27,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=ftp-pooler-target-${TARGETARCH} \
     cargo install --locked --version 0.7.7 --root /opt/cargo cargo-auditable \
  && PATH="/opt/cargo/bin:$PATH" cargo auditable build --release --locked --no-default-features \
-        -p ftp-pooler --bin ftp-pooler \
- && for program in ftp-pooler; do \
-        install -D --strip "target/release/$program" "/out/usr/local/bin/$program" || exit; \
-    done
+        -p ftp-pooler --bin ftp-pooler -p frp-tunnels --bin frp-tunnels \
+ && install -D --strip target/release/ftp-pooler /out/usr/local/bin/ftp-pooler \
+ && install -D --strip target/release/frp-tunnels /out/usr/local/bin/frp-tunnels \
+ && PATH="/opt/cargo/bin:$PATH" cargo auditable build --profile router --locked -p pattern-router --bin pattern-router \
+ && install -D --strip target/router/pattern-router /out/usr/local/bin/pattern-router
 # The final image has glibc, libgcc and OpenSSL; that nothing else is needed is found out here.
 RUN install --directory /out/data/storage /out/app \
  && for program in /out/usr/local/bin/*; do \

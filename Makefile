@@ -4,7 +4,7 @@
 # What `make chaos` may be told.
 CHAOS := TASKS PODS SEED DELIVERY ONLY BROKER_AWAY REDO REPORT
 
-.PHONY: help demo test chaos spread report fuzz bench lint fmt deps build-deps image-test compose-test cluster-test fresh-test
+.PHONY: help demo test chaos spread report fuzz bench bench-router lint fmt deps build-deps image-test compose-test cluster-test fresh-test
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ fuzz: build-deps ## Fuzz decoder, ledger metadata, replies, listings and connect
 
 bench: ## The pooler side by side with a Python worker, rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root
 	@scripts/bench.sh $(ARGS)
+
+bench-router: ## The pattern router beside nginx, by ratios of CPU and latency (ROUNDS=6 SECONDS_EACH=5 SCENARIOS=k64,ws)
+	@scripts/bench-router.sh
 
 image-test: ## Build the image with the Dockerfile and try it (root or docker; exits 77 where it cannot run)
 	@tests/containers/image.sh

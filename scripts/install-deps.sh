@@ -4,6 +4,7 @@
 #
 #   scripts/install-deps.sh build    compilers and libraries: all that `make demo` needs beside Rust
 #   scripts/install-deps.sh          these, and the servers of the test suite, unpacked into .deps; a browser, installed
+#   scripts/install-deps.sh router   nginx, wrk and h2load, that `make bench-router` measures with
 #   scripts/install-deps.sh bench    these, and the programs that `make bench` compares with
 set -euo pipefail
 
@@ -276,6 +277,13 @@ python_worker() {
     fi
 }
 
+# The far side of a tunnel is a network namespace in the tests; without root they leave it out.
+namespace_tools() {
+    command -v ip >/dev/null || [ "$(id -u)" != 0 ] && return
+    command -v apt-get >/dev/null || { say "no iproute2 here: FTP behind NAT is not tested"; return; }
+    install_packages "the tests lay a network namespace behind a tunnel" iproute2
+}
+
 # `make bench` makes its wide-area link itself, where it may.
 link_tools() {
     command -v ip >/dev/null && command -v cc >/dev/null && return
@@ -323,8 +331,19 @@ download() {
     (cd "$into" && apt-get -q -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=3 download "$@" >&2)
 }
 
+# Installed, not unpacked: nginx looks for its modules and its user.
+router_peers() {
+    command -v nginx >/dev/null && command -v wrk >/dev/null && command -v h2load >/dev/null && return
+    need_debian "nginx, wrk and h2load (nghttp2-client)"
+    install_packages "\`make bench-router\` compares with nginx" nginx-light wrk nghttp2-client
+}
+
 mkdir -p "$deps"
 build_packages
+if [ "$what" = router ]; then
+    router_peers
+    exit
+fi
 if [ "$what" != build ]; then
     kafka
     for server in "${ftp_servers[@]}"; do
@@ -333,6 +352,7 @@ if [ "$what" != build ]; then
     done
     deployment_tools
     frp_programs
+    namespace_tools
     browser
 fi
 if [ "$what" = bench ]; then

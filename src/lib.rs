@@ -1,51 +1,79 @@
-//! FTP Pooler moves files between FTP servers and local storage: tasks come from a Kafka topic,
-//! each is carried out through a pool of logged-in FTP sessions, and each is answered with one message.
-//!
-//! The modules stand in the order in which a task meets them:
+//! FTP Pooler moves files between FTP servers and local storage: tasks come from a Kafka topic, each is carried out through
+//! a pool of logged-in FTP sessions, and each is answered with one message.
 //!
 //! ```text
 //! Kafka → consume → dispatch → pool → transfer → publish → Kafka
 //!         offsets   queues     sessions ftp ↔ storage
 //! ```
 //!
-//! [`app`] is the only module that knows all parts. docs/ARCHITECTURE.md tells what never happens.
-
-pub mod app;
-pub mod cli;
-pub mod client;
-pub mod config;
-#[cfg(test)]
-mod corpus;
-
-pub mod digest;
-pub mod failure;
-pub mod outcome;
-pub mod record;
-pub mod task;
-
-pub mod kafka;
+//! The modules in the order in which a task meets them:
+//!
+//! - [`consume`] reads records on a thread of its own, and pauses partitions above the pod's budget.
+//! - [`offsets`] knows which offsets of a partition are in flight and which are done, and ends leases with the partition.
+//! - [`task`] decodes a [`record`] into a task, or says everything that is wrong with it.
+//! - [`admission`] counts what the pod holds, from intake until the answer is committed.
+//! - [`dispatch`] decides which task is next on which connection, what is retried, and what waits in the retry topic.
+//! - [`breaker`] is a connection's circuit breaker: whether its server may be tried.
+//! - [`pool`] keeps logged-in sessions, and decides who may open one.
+//! - [`transfer`] carries out one try on one session: the file arrives whole, or not at all.
+//! - [`ftp`] is one session: commands, replies, data connections; its `pipelining` saves round trips.
+//! - [`storage`] is the local side: files confined beneath `base_path`, durable before they are renamed; [`digest`] hashes them.
+//! - [`outcome`] and [`failure`] say how a task ended, with the contract's codes.
+//! - [`publish`] sends answers and commits their tasks' offsets, in one transaction.
+//!
+//! Around them:
+//!
+//! - [`app`] creates, runs and drains all parts: the only module that knows them all.
+//! - [`config`] reads config.yaml and connections.ini, and everything that may change while the pod runs.
+//! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
+//! - [`cli`] has the subcommands.
+//! - [`sidecar`] serves page and API, and reads the pod through [`insight`]; [`health`], [`metrics`] and [`traces`] report.
+//! - `text` cuts and compares texts for people.
+//!
+//! docs/ARCHITECTURE.md has the rules and the bounds, docs/design/ one file a mechanism.
 
 pub mod consume;
 pub mod offsets;
 
+pub mod record;
+pub mod task;
+
 pub mod admission;
 pub mod breaker;
 pub mod dispatch;
+
 pub mod pool;
 
 pub mod transfer;
 
 pub mod ftp;
+
+pub mod digest;
 pub mod storage;
 
+pub mod failure;
+pub mod outcome;
+
 pub mod publish;
+
+pub mod app;
+pub mod config;
+
+pub mod client;
+pub mod kafka;
+
+pub mod cli;
 
 pub mod health;
 pub mod insight;
 pub mod metrics;
 pub mod sidecar;
-mod text;
 pub mod traces;
+
+mod text;
+
+#[cfg(test)]
+mod corpus;
 
 /// What the pool adds to the rules of its log: suppaftp logs whole command lines, `PASS` included, and tasks are
 /// answered by the thousand.

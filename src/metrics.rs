@@ -1,7 +1,15 @@
 //! Every metric, declared once: name with its unit, labels, and the doc comment that becomes its help.
 //!
-//! Labels are bounded: connections come from the configuration, codes, states and reasons from closed
-//! lists, partitions from the assignment (and they are forgotten with it).
+//! ```text
+//! declare      how a metric is declared: one line, from which field, registration and help are generated
+//! record       what the parts report: one method an event
+//! connection   one connection's series, looked up by label once and kept
+//! forget       removes the series of a removed connection
+//! snapshot     the metrics as the page shows them: by connection, summed, as JSON
+//! ```
+//!
+//! Labels are bounded: connections come from the configuration, codes, states and reasons from closed lists, partitions
+//! from the assignment (and are removed with it). The process's own metrics are `service_kit::metrics`'.
 
 mod connection;
 mod declare;

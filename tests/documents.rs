@@ -21,7 +21,7 @@ fn root() -> PathBuf {
 /// Every Markdown file for readers, by path from the root.
 fn documents() -> Vec<String> {
     let mut found = Vec::new();
-    for directory in ["", "docs", "tests", "k8s", "benches"] {
+    for directory in ["", "docs", "docs/design", "tests", "k8s", "benches"] {
         for entry in fs::read_dir(root().join(directory)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "md") {

@@ -54,12 +54,24 @@ async fn prepare(config: &Config, is_possible: &AtomicBool) {
         match prepare_retry_topic(&config.kafka, &config.retry, &config.pod.name).await {
             Ok(()) => {
                 is_possible.store(true, Ordering::Relaxed);
-                return tracing::info!(topic, "tasks can be deferred");
+                return tracing::info!(event = "deferral_enabled", topic, "tasks can be deferred");
             }
             Err(Unprepared::Unusable(reason)) => {
-                return tracing::error!(topic, reason, "no task is deferred, they wait in the pod");
+                return tracing::error!(
+                    event = "deferral_disabled",
+                    topic,
+                    reason,
+                    "deferral disabled: tasks wait in memory"
+                );
             }
-            Err(error) => tracing::warn!(topic, %error, "cannot look at the retry topic yet; trying again"),
+            Err(error) => {
+                tracing::warn!(
+                    event = "retry_topic_unchecked",
+                    topic,
+                    %error,
+                    "cannot check the retry topic yet; retrying"
+                );
+            }
         }
         sleep(AGAIN).await;
     }

@@ -1,4 +1,15 @@
-//! Wires all parts, runs them, and drains them: the only module that knows them all.
+//! Creates all parts, runs them and drains them: the only module that knows them all.
+//!
+//! ```text
+//! parts          what the parts are created from, and how: what several of them share
+//! record_intake  where records enter: a task goes to dispatch, anything else to publish as a failure
+//! deferral       makes sure that the retry topic can be used
+//! reload         reads connections.ini and the secrets' files again, and lets every part know what changed
+//!   storages     the local connections' storages, each with its orphan cleaner
+//!   replaced     storages that were replaced, and in which running tries still work
+//! pod_status     what the sidecar reads of the pod
+//! error          why a pod could not start or continue, and its exit code
+//! ```
 
 mod deferral;
 mod error;
@@ -27,7 +38,7 @@ use crate::pool::SessionPool;
 use crate::publish;
 use crate::sidecar::Sidecar;
 use crate::traces::Traces;
-use crate::transfer::Storages;
+use crate::transfer::LocalStorages;
 pub use error::AppError;
 use parts::Parts;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
@@ -69,6 +80,15 @@ fn runtime() -> std::io::Result<Runtime> {
 
 async fn run_until_stopped(config: Config, sources: ConfigSources) -> Result<(), AppError> {
     let mut signals = Signals::listen().map_err(AppError::Start)?;
+    tracing::info!(
+        event = "pod_starting",
+        version = env!("CARGO_PKG_VERSION"),
+        pod = config.pod.name,
+        group = config.kafka.consumer_group,
+        config = %sources.config.display(),
+        connections = %sources.connections_file().display(),
+        "starting ftp-pooler {}", env!("CARGO_PKG_VERSION")
+    );
     match signals::run_until_stopped(&mut signals, App::start(config, sources)).await {
         RunEnd::Stopped => Ok(()),
         RunEnd::Failed(error) => Err(error),
@@ -86,7 +106,7 @@ pub struct App {
     budget: TaskBudget,
     dispatcher: Dispatcher,
     pool: SessionPool,
-    storages: Storages,
+    storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::Handle,
     publish: publish::Handle,
@@ -154,8 +174,18 @@ impl App {
         let view = shared.view(&dispatcher, &current);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
-        tracing::info!(what = "api", addr = %api_addr, "listening");
-        tracing::info!(what = "metrics", addr = %metrics_addr, "listening");
+        tracing::info!(
+            event = "listening",
+            what = "api",
+            addr = %api_addr,
+            "page and API at http://{api_addr}/"
+        );
+        tracing::info!(
+            event = "listening",
+            what = "metrics",
+            addr = %metrics_addr,
+            "metrics at http://{metrics_addr}/metrics"
+        );
         Ok(App {
             current,
             api_addr,
@@ -207,7 +237,11 @@ impl App {
     pub async fn stop(mut self) -> StopSummary {
         let drain = self.current.config().shutdown.drain;
         self.stop_reloading.cancel();
-        tracing::info!(drain_seconds = drain.as_secs_f64(), "stopping: no more tasks are taken in");
+        tracing::info!(
+            event = "pod_draining",
+            drain_seconds = drain.as_secs_f64(),
+            "draining: no more tasks are taken"
+        );
         self.health.set_draining();
         self.consume.hold();
         let left = self.dispatcher.drain(Instant::now() + drain).await;
@@ -220,8 +254,9 @@ impl App {
         };
         if unanswered > 0 {
             tracing::warn!(
+                event = "answers_unpublished",
                 unanswered,
-                "Kafka did not take the last answers: their tasks are the next owner's"
+                "Kafka did not accept the last answers: the next owner repeats their tasks"
             );
         }
         self.consume.leave();
@@ -267,7 +302,7 @@ async fn end_of<T>(ended: &mut oneshot::Receiver<T>, within: Duration) -> Option
 impl StopSummary {
     fn log(self) {
         let StopSummary { cut_off, unanswered, open_sessions } = self;
-        tracing::info!(cut_off, unanswered, open_sessions, "stopped");
+        tracing::info!(event = "pod_stopped", cut_off, unanswered, open_sessions, "stopped");
     }
 }
 

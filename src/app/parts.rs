@@ -25,7 +25,7 @@ use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Top
 use crate::sidecar::PodView;
 use crate::storage::{LocalTarget, TempNames};
 use crate::traces::Traces;
-use crate::transfer::{Storages, Transfer};
+use crate::transfer::{LocalStorages, TransferExecutor};
 
 /// What several parts hold.
 pub(super) struct Parts<'a> {
@@ -90,7 +90,7 @@ impl<'a> Parts<'a> {
     pub fn dispatcher(
         &self,
         pool: &SessionPool,
-        storages: &Storages,
+        storages: &LocalStorages,
         names: TempNames,
         answers: mpsc::Sender<AdmittedOutcome>,
         deferral: DeferralPolicy,
@@ -98,7 +98,7 @@ impl<'a> Parts<'a> {
         let connections = &self.config.connections;
         Dispatcher::new(DispatcherParts {
             pool: pool.clone(),
-            carrier: Transfer::new(storages.clone(), names, self.metrics.clone())
+            executor: TransferExecutor::new(storages.clone(), names, self.metrics.clone())
                 .hashing(self.config.transfer.hash)
                 .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),

@@ -66,6 +66,7 @@ impl RecordIntake {
         self.traces.rejected(&record, task_id.as_deref(), attempts, failure.code.as_str());
         tracing::info!(
             target: "ftp_pooler::task",
+            event = "task_rejected",
             task_id = task_id.as_deref(), origin = %record.origin, code = failure.code.as_str(),
             error = failure.message, "task rejected"
         );
@@ -76,7 +77,7 @@ impl RecordIntake {
         let outcome = Outcome { record, task_id, attempts, at, verdict };
         // Full only if a bound elsewhere is broken; the record stays uncommitted and is read again.
         if let Err(error) = self.answers.try_send(AdmittedOutcome { outcome, admission }) {
-            tracing::error!(%error, "answer not queued");
+            tracing::error!(event = "answer_not_queued", %error, "answer not queued");
         }
     }
 }

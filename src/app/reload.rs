@@ -134,7 +134,7 @@ impl Reloader {
         };
         let Some((found, paths, stamps)) = self.files.blocking(read).await else {
             let seconds = READ_WITHIN.as_secs();
-            let wrong = ReloadErrors(vec![format!("the files did not answer within {seconds} s")]);
+            let wrong = ReloadErrors(vec![format!("the files could not be read within {seconds} s")]);
             return self.refuse(&wrong, why);
         };
         self.files.paths = paths;
@@ -145,8 +145,9 @@ impl Reloader {
                 if !keys.is_empty() {
                     let keys = keys.join(", ");
                     tracing::warn!(
+                        event = "restart_required",
                         keys,
-                        "changed in config.yaml, which is read at the start only: restart for them"
+                        "changed in config.yaml, which is only read at the start: restart to apply"
                     );
                 }
                 self.take_over(found, why);
@@ -159,14 +160,15 @@ impl Reloader {
         let ReloadErrors(mistakes) = wrong;
         let mut told: Vec<String> = mistakes.iter().take(MISTAKES_TOLD).cloned().collect();
         if mistakes.len() > MISTAKES_TOLD {
-            told.push(format!("and {} mistakes more", mistakes.len() - MISTAKES_TOLD));
+            told.push(format!("and {} more errors", mistakes.len() - MISTAKES_TOLD));
         }
         if self.current.refuse(&told.join("\n")) || why == ReloadTrigger::Asked {
             self.metrics.reloaded(ReloadResult::Refused);
             for mistake in told {
                 tracing::error!(
+                    event = "reload_rejected",
                     mistake,
-                    "the configuration is wrong and was not taken over: all stays as it was"
+                    "connections.ini rejected: the previous settings stay active"
                 );
             }
         }
@@ -178,7 +180,7 @@ impl Reloader {
             if was_wrong || matches!(why, ReloadTrigger::Changed | ReloadTrigger::Asked) {
                 self.current.unchanged();
                 self.metrics.reloaded(ReloadResult::Unchanged);
-                tracing::info!("the connections' configuration was read again: it says what holds already");
+                tracing::info!(event = "reload_unchanged", "connections.ini read again: nothing has changed");
             }
             return;
         }
@@ -194,12 +196,13 @@ impl Reloader {
         self.current.apply(found.config);
         self.metrics.reloaded(ReloadResult::Applied);
         tracing::info!(
+            event = "reload_applied",
             added,
             changed,
             limits,
             removed,
             token,
-            "the connections' configuration was taken over"
+            "connections.ini reloaded"
         );
     }
 

@@ -31,7 +31,7 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a pod: carry out tasks until SIGTERM
+    /// Run a pod: execute tasks until SIGTERM
     #[command(after_help = RUN, after_long_help = RUN)]
     Run {
         #[command(flatten)]
@@ -39,36 +39,36 @@ pub enum Command {
         #[command(flatten)]
         log: LogOptions,
     },
-    /// Check the configuration, print what holds, without secrets, and try all that it names
+    /// Check the configuration and everything that it names: Kafka, topics, servers, directories
     #[command(after_help = CHECK, after_long_help = CHECK)]
     Check {
         #[command(flatten)]
         files: ConfigFiles,
         #[command(flatten)]
         log: LogOptions,
-        /// How it is printed; json has what was tried alone
+        /// Output format
         #[arg(long, value_enum, default_value_t, value_name = "FORM")]
         output: OutputFormat,
     },
-    /// Send tasks: from a file of them, or one for each file of a place
+    /// Send tasks: from a file, or one for each file of a location
     Submit(Box<SubmitArgs>),
-    /// What has failed, by code and connection; and send it again
+    /// List failures by code and connection, and send failed tasks again
     Failures(Box<FailuresArgs>),
-    /// What is waiting, taken in and done, by partition and connection
+    /// Show lag, in-flight and completed tasks per partition and connection
     Lag(LagArgs),
-    /// The pool's work as it happens
+    /// Watch the pool's work as it happens
     Watch(WatchArgs),
-    /// Make the topics that are not there
+    /// Create missing topics
     Topics(TopicsArgs),
-    /// Write a config.yaml and a connections.ini to begin with
+    /// Write an initial config.yaml and connections.ini
     Init(InitArgs),
-    /// Take the FTP remotes of an rclone.conf over
+    /// Import FTP remotes from rclone.conf
     ImportRclone(ImportArgs),
-    /// Print completions for a shell
+    /// Print shell completions
     Completions(CompletionsArgs),
     /// Print the man page, or write one for each command
     Man(ManArgs),
-    /// Ask a running pod whether it is well: for an image's HEALTHCHECK, without a shell
+    /// Check the health of a running pod, such as in an image's HEALTHCHECK
     Health(HealthArgs),
     /// See it work: a broker, an FTP server and a pod in one process, and some hundred files
     #[cfg(feature = "demo")]
@@ -124,11 +124,11 @@ pub struct HealthArgs {
     #[arg(long, value_name = "URL", value_parser = health_page)]
     pub url: Option<PodUrl>,
 
-    /// Ask whether it takes tasks (/ready), not whether it is alive
+    /// Check whether it takes tasks (/ready) instead of whether it is alive
     #[arg(long, conflicts_with = "url")]
     pub ready: bool,
 
-    /// How long it may take to answer
+    /// How long to wait for its answer
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = deadline)]
     pub timeout: Duration,
 }
@@ -148,11 +148,11 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 /// What is logged, and how.
 #[derive(Debug, clap::Args)]
 pub struct LogOptions {
-    /// How log lines look [default: human on a terminal, json elsewhere]
+    /// Format of log lines [default: human on a terminal, json elsewhere]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub log_format: Option<Format>,
 
-    /// What is logged: error, warn, info, debug, trace, or by module: info,ftp_pooler::pool=debug
+    /// Log level: error, warn, info, debug, trace, or by module: info,ftp_pooler::pool=debug
     /// [default: RUST_LOG, else info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<Filter>,
@@ -170,14 +170,14 @@ impl LogOptions {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-   0  all is well; run: stopped as it was told to; health: the pod is well
-   1  something else failed; the last lines say what; health: the pod is not well
+   0  success; run: stopped by a signal, after its drain; health: the pod is healthy
+   1  another failure, named in the last lines; health: the pod is not healthy
    2  the command line is wrong
-  65  what was given makes no task; every mistake is named
-  69  something that is needed is not there: Kafka, a port, the pod
-  75  submit --wait: --timeout is over and tasks are open
-  78  the configuration is wrong; every mistake is listed
- 130  a signal ended it: run at the second one, the others at the first";
+  65  invalid input; every error is listed
+  69  a dependency is unavailable: Kafka, a server, a port, the pod
+  75  submit --wait: timed out with tasks still open
+  78  the configuration is wrong; every error is listed
+ 130  ended by a signal: run by the second one, other commands by the first";
 
 const RUN: &str = "\
 Examples:
@@ -186,11 +186,11 @@ Examples:
   FTP_POOLER__POD__NAME=pool-1 ftp-pooler run        another pod of the same configuration
 
 Exit codes:
-   0  stopped as it was told to (SIGTERM, Ctrl-C), and all that it had begun was answered or given back
-   1  it cannot go on, such as when another pod has taken its name; the last lines say what
-  69  a port is taken
-  78  the configuration is wrong; every mistake is listed
- 130  a second signal ended it at once";
+   0  stopped by SIGTERM or Ctrl-C; everything it had begun was answered or returned to Kafka
+   1  it cannot continue, for example because another pod uses its name; the last lines say why
+  69  a port is in use
+  78  the configuration is wrong; every error is listed
+ 130  aborted by a second signal";
 
 const CHECK: &str = "\
 Kafka, each topic, server and directory is tried from here, with a deadline each; nothing is changed, and no group is
@@ -201,9 +201,9 @@ Examples:
   ftp-pooler check --output json | jq '.findings[] | select(.ok | not)'
 
 Exit codes:
-   0  all is there
-  69  something is not: it has FAIL before it
-  78  the configuration is wrong; every mistake is listed";
+   0  everything is available
+  69  something failed (marked FAIL)
+  78  the configuration is wrong; every error is listed";
 
 const HEALTH: &str = "\
 Examples:
@@ -211,8 +211,8 @@ Examples:
   ftp-pooler health --url http://pod-0:8080/ready
 
 Exit codes:
-   0  the pod is well, or ready
-   1  it says that it is not, and why
+   0  the pod is healthy, or ready
+   1  it is not; the reasons are printed
   69  it does not answer
   78  the configuration is wrong (without --url)";
 

@@ -23,11 +23,11 @@ const CLOSED: u32 = 0o600;
 #[derive(Debug, clap::Args)]
 #[command(after_help = INIT_EXAMPLES, after_long_help = INIT_EXAMPLES)]
 pub struct InitArgs {
-    /// Where config.yaml and connections.ini are written; made if it is not there
+    /// Directory for config.yaml and connections.ini; created if missing
     #[arg(value_name = "DIRECTORY", default_value = "config")]
     pub directory: PathBuf,
 
-    /// Replace files that are there
+    /// Replace existing files
     #[arg(long)]
     pub force: bool,
 }
@@ -92,11 +92,11 @@ pub struct ImportArgs {
     #[arg(value_name = "RCLONE.CONF")]
     pub file: Option<PathBuf>,
 
-    /// Only this remote; may be given several times
+    /// Import only this remote; repeatable
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
 
-    /// Add the sections to this connections.ini, but for those that it has; else they are printed
+    /// Add the sections to this connections.ini, except those that it already has; otherwise they are printed
     #[arg(long, value_name = "FILE")]
     pub into: Option<PathBuf>,
 }

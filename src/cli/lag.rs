@@ -30,11 +30,11 @@ pub struct LagArgs {
     #[command(flatten)]
     pub files: ConfigFiles,
 
-    /// Read so many records at most to tell connections apart; 0 reads none. Beyond, numbers are estimates (~)
+    /// Maximum number of records read to attribute lag to connections; 0 reads none. Beyond it numbers are estimates (~)
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub limit: u64,
 
-    /// How it is printed
+    /// Output format
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub output: OutputFormat,
 }

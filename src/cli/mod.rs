@@ -1,4 +1,21 @@
-//! The subcommands, and the exit codes they end with.
+//! The subcommands, and the exit codes that they end with.
+//!
+//! ```text
+//! args         the command line; arg_parsers: values of arguments: times, sizes
+//! reference    completions, man pages and docs/CLI.md, generated from the command line
+//! init         `init` and `import-rclone`: an installation's first files
+//! check        `check`: tries Kafka and every connection
+//! topics       `topics`: creates missing topics
+//! submit       `submit`: sends tasks, from lines or for the files of a location
+//! failures     `failures`: lists what failed, and sends it again
+//! lag          `lag`: open records, by partition and connection
+//! watch        `watch`: the pool's work as it happens
+//! demo         `demo`: hands this program's pod to the demo
+//! answer       the pool's answers, as their readers understand them
+//! pod_url      one GET to a pod, for `health` and `watch`
+//! interrupt    Ctrl-C and SIGTERM, for commands that report before they end
+//! output       tables for people, JSON for programs
+//! ```
 
 mod answer;
 mod arg_parsers;
@@ -102,7 +119,7 @@ fn run_pod(files: ConfigFiles, log: &LogOptions) -> Result<u8, CommandError> {
     match app::run(config, sources) {
         Ok(()) => Ok(EXIT_OK),
         Err(error) => {
-            tracing::error!(%error, "the pod has failed");
+            tracing::error!(event = "pod_failed", %error, "the pod has failed");
             Ok(error.exit_code())
         }
     }

@@ -17,15 +17,15 @@ pub struct TopicsArgs {
     #[command(flatten)]
     pub files: ConfigFiles,
 
-    /// How many partitions a topic that is made has: as many pods as that can share the tasks
+    /// Partitions of a created topic: the number of pods that can share the tasks
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     pub partitions: i32,
 
-    /// How many replicas it has [default: as the brokers have it]
+    /// Replicas of a created topic [default: the brokers' own]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100))]
     pub replication_factor: Option<i32>,
 
-    /// How they are printed
+    /// Output format
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub output: OutputFormat,
 }

@@ -1,6 +1,7 @@
 //! Kafka as a user of the pool has it, for the commands that send tasks and read answers.
 //!
 //! ```text
+//! error     why a command cannot have its answer from Kafka
 //! cluster   which partitions there are, where they begin and end, what the group has committed
 //! probe     what `check` says of the topics
 //! reader    records from given offsets, read_committed; it never joins a group and never commits

@@ -76,7 +76,7 @@ impl ConfigSources {
     }
 
     /// Where connections.ini is, or should be.
-    pub(super) fn connections_file(&self) -> PathBuf {
+    pub fn connections_file(&self) -> PathBuf {
         self.connections.clone().unwrap_or_else(|| self.config.with_file_name(CONNECTIONS_FILE))
     }
 }

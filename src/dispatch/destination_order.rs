@@ -12,7 +12,7 @@ use super::queued_task::QueuedTask;
 use super::task_status::{TaskStatus, WaitReason};
 use crate::record::{Origin, Record};
 use crate::task::{Operation, Task};
-use crate::transfer::Files;
+use crate::transfer::LocalFiles;
 
 /// The path that a task's local path means beneath its connection's `base_path`; `None` if it is not allowed.
 pub type ResolvePath = fn(&Path, &str) -> Option<PathBuf>;
@@ -26,7 +26,7 @@ pub(super) struct DestinationKey(u64);
 pub(super) struct LocalRoot {
     /// Its `base_path`.
     pub path: PathBuf,
-    pub files: Files,
+    pub files: LocalFiles,
 }
 
 /// Which destinations are held, and by whom. Its lock is never held across an await, nor together with a queue's.
@@ -72,7 +72,7 @@ impl DestinationOrder {
     }
 
     /// The local files that a task's tries work on. They agree with its key, unless roots are moved in between.
-    pub fn files(&self, task: &Task) -> Files {
+    pub fn files(&self, task: &Task) -> LocalFiles {
         let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
         roots.get(&task.local).map(|root| root.files.clone()).unwrap_or_default()
     }

@@ -10,14 +10,14 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::carry::{Carry, catch_panic};
 use super::connection_queue::{ConnectionQueue, WorkerSlot};
 use super::deferral::{DeferReason, DeferralDecision, HeldGuard, PATIENCE};
 use super::destination_order::DestinationKey;
 use super::local_breakers::LocalOutage;
+use super::pipelined_tasks::{self, NextInQueue, PipelinedTasks};
 use super::queued_task::QueuedTask;
 use super::retry::RetryDecision;
-use super::row::{self, Beside, Row};
+use super::task_executor::{TaskExecutor, catch_panic};
 use super::worker::SessionWorker;
 use super::{Dispatcher, DispatcherInner, SubmittedTask, UNDO_BOUND, report};
 use crate::breaker::BreakerState;
@@ -27,7 +27,7 @@ use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
 use crate::task::Task;
 use crate::traces::SpanEnd;
-use crate::transfer::{Errand, Progress, Stopped, Transferred};
+use crate::transfer::{TransferError, TransferProgress, TransferRequest, TransferredFile};
 
 /// How a task leaves the dispatcher.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(super) enum TaskExit {
 /// The try was cut off, by the end of the task's lease or of the time to drain.
 pub(super) struct TryCancelled;
 
-impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// Queues a task; never blocks. A task that cannot be tried at all is answered at once; while draining it
     /// is dropped, and done by the next owner of its partition.
     pub fn submit(&self, submitted: SubmittedTask) {
@@ -54,7 +54,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
         let SubmittedTask { record, task, .. } = &submitted;
         let ends = (shared.order.key(record, task), shared.order.files(task));
         let mut queued = QueuedTask::new(submitted, ends, Instant::now());
-        let refusal = shared.carrier.unsupported(&queued.task);
+        let refusal = shared.executor.unsupported(&queued.task);
         queued.notes = shared.traces.notes();
         if let Some(failure) = refusal.or_else(|| queued.past_deadline(Timestamp::now())) {
             return shared.finish(queued, TaskExit::Answered(Err(failure)));
@@ -71,7 +71,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
     }
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     /// A connection may hold as many tasks as there is room left in the pod: so one backlog takes half of the pod,
     /// two take a third each, and there is always room for the others. What is above is deferred: all of it if the
     /// server is away, else little by little.
@@ -145,41 +145,43 @@ impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
     }
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> SessionWorker<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     /// Runs one try on this session; false if the session must not be used again, even if it seems sound.
     pub(super) async fn run(
         &mut self,
         session: &mut LeasedSession<C>,
-        row: &mut Row<T::Row>,
+        tasks: &mut PipelinedTasks<T::Pipeline>,
         mut queued: Box<QueuedTask>,
     ) -> bool {
         let gauge = self.slot.transfer_begins(&queued, Instant::now());
         let shared = Arc::clone(&self.shared);
-        // Checked before each file: one that was begun by pipelining is carried in any case.
-        let may_go_on = !session.must_yield() && queued.tries.is_first();
+        // Checked before each file: one that was begun by pipelining runs in any case.
+        let may_pipeline = !session.must_yield() && queued.tries.is_first();
         let ended = {
             queued.is_bound = true;
             let QueuedTask { record, task, files, kept, .. } = &mut *queued;
-            let (errand, lease) = (Errand { task, record, files }, &record.lease);
-            let Row { open, next, before, .. } = &mut *row;
-            let mut beside = Beside { shared: &shared, slot: &mut self.slot, may_go_on, next, before };
-            let try_at = (errand, &*gauge);
+            let (request, lease) = (TransferRequest { task, record, files }, &record.lease);
+            let PipelinedTasks { pipeline, next, previous_ended, .. } = &mut *tasks;
+            let slot = &mut self.slot;
+            let mut next_task = NextInQueue { shared: &shared, slot, may_pipeline, next, previous_ended };
+            let try_at = (request, &*gauge);
             let cut_off = &shared.cut_off;
             // Pinned here, and lent: a future is large, and each function that takes it whole copies it, and
             // has room for it twice.
-            let carried = pin!(shared.carrier.carry(session, open, try_at, kept, &mut beside, cut_off));
-            let caught = pin!(catch_panic(carried));
+            let running =
+                pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, cut_off));
+            let caught = pin!(catch_panic(running));
             until_cut_off(cut_off, lease, caught).await
         };
-        self.finish_due(row);
+        self.finish_previous(tasks);
         let result = match ended {
-            Ok(Ok(Progress::Done(transferred))) => Ok(transferred),
-            Ok(Ok(Progress::Due)) => {
-                row.due = Some(queued);
+            Ok(Ok(TransferProgress::Done(transferred))) => Ok(transferred),
+            Ok(Ok(TransferProgress::RenamePending)) => {
+                tasks.rename_pending = Some(queued);
                 return true;
             }
-            Ok(Err(Stopped::Failed(error))) => Err(error),
-            Ok(Err(Stopped::LeaseEnded | Stopped::Cancelled)) | Err(TryCancelled) => {
+            Ok(Err(TransferError::Failed(error))) => Err(error),
+            Ok(Err(TransferError::LeaseEnded | TransferError::Cancelled)) | Err(TryCancelled) => {
                 self.finish(queued, TaskExit::Cancelled);
                 return false;
             }
@@ -198,25 +200,29 @@ impl<C: SessionConnector, T: Carry<C::Session>> SessionWorker<C, T> {
         !is_in_doubt
     }
 
-    /// Ends the task before the one that has just run, if its last commands went out with that one's.
-    fn finish_due(&mut self, row: &mut Row<T::Row>) {
-        let Some(due) = row.due.take() else { return };
-        let is_over = self.shared.cut_off.is_cancelled() || !due.record.lease.is_live();
-        match row.before.take() {
-            Some(Ok(transferred)) => self.try_ended(due, Ok(transferred)),
-            Some(Err(Stopped::Failed(error))) => self.try_ended(due, Err(error)),
-            _ if is_over => self.finish(due, TaskExit::Cancelled),
+    /// Ends the task before the one that has just run, if its rename went out with the end of that one.
+    fn finish_previous(&mut self, tasks: &mut PipelinedTasks<T::Pipeline>) {
+        let Some(previous) = tasks.rename_pending.take() else { return };
+        let is_over = self.shared.cut_off.is_cancelled() || !previous.record.lease.is_live();
+        match tasks.previous_ended.take() {
+            Some(Ok(transferred)) => self.try_ended(previous, Ok(transferred)),
+            Some(Err(TransferError::Failed(error))) => self.try_ended(previous, Err(error)),
+            _ if is_over => self.finish(previous, TaskExit::Cancelled),
             // The try was cut off, or panicked, before it could say; or its neighbour's lease ended.
-            _ => self.try_ended(due, Err(row::left_off())),
+            _ => self.try_ended(previous, Err(pipelined_tasks::interrupted())),
         }
     }
 
     /// A try is over: the task is finished, or waits for its next try.
-    pub(super) fn try_ended(&mut self, mut queued: Box<QueuedTask>, result: Result<Transferred, TryError>) {
+    pub(super) fn try_ended(
+        &mut self,
+        mut queued: Box<QueuedTask>,
+        result: Result<TransferredFile, TryError>,
+    ) {
         let error = match result {
             Ok(transferred) => {
                 self.local_tried(&queued, None);
-                let Transferred { bytes, notes, facts } = transferred;
+                let TransferredFile { bytes, notes, facts } = transferred;
                 let duration = queued.elapsed();
                 let completed = Completed { bytes_transferred: bytes, duration, notes, facts };
                 return self.finish(queued, TaskExit::Answered(Ok(completed)));
@@ -264,7 +270,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> SessionWorker<C, T> {
     }
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     /// The task leaves, and its destination goes to the next one that waits for it.
     pub(super) fn finish(self: &Arc<Self>, queued: Box<QueuedTask>, exit: TaskExit) {
         let (destination, holds_destination) = (queued.destination, queued.holds_destination);

@@ -31,8 +31,8 @@
 //!   worker_slot      a worker's slot: what it does next, which task it has
 //! task_queue         the waiting tasks, ready or delayed: pure
 //! worker             one session, from reservation and login to its end
-//! row                pipelined uploads: the tasks that a session has at once
-//! carry              one try, as the dispatcher sees it: the seam to `transfer`
+//! pipelined_tasks    pipelined uploads: the tasks that a session has at once
+//! task_executor      one try, as the dispatcher sees it: the seam to `transfer`
 //! retry              whether and when a task is tried again: pure
 //! local_breakers     local connections whose file system is full, frozen or missing
 //! deferral           whether a task may wait in the retry topic, and why it does
@@ -45,19 +45,19 @@
 
 #![allow(clippy::vec_box, reason = "a queue that grows copies what it holds, and then holds it twice")]
 
-mod carry;
 mod connection_queue;
 mod deferral;
 mod destination_order;
 mod lifecycle;
 mod local_breakers;
 mod orphan_cleanup;
+mod pipelined_tasks;
 mod queued_task;
 mod reconfigure;
 mod report;
 mod retry;
-mod row;
 mod status;
+mod task_executor;
 mod task_queue;
 mod task_status;
 mod worker;
@@ -75,7 +75,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use carry::Carry;
 use connection_queue::ConnectionQueue;
 pub use deferral::DeferralPolicy;
 use deferral::{DeferReason, DeferralDecision, OverflowLimiter};
@@ -85,6 +84,7 @@ use lifecycle::TaskExit;
 use local_breakers::LocalBreakers;
 use queued_task::QueuedTask;
 pub use reconfigure::Reconfiguration;
+pub use task_executor::TaskExecutor;
 pub use task_status::{TaskStatus, WaitReason};
 use worker::SessionWorker;
 
@@ -98,7 +98,7 @@ use crate::pool::{FtpConnector, SessionConnector, SessionPool};
 use crate::record::{Origin, Record};
 use crate::task::Task;
 use crate::traces::Traces;
-use crate::transfer::Transfer;
+use crate::transfer::TransferExecutor;
 
 /// How often delayed tries that are due are made ready.
 const TICK: Duration = Duration::from_millis(100);
@@ -126,7 +126,7 @@ pub struct SubmittedTask {
 #[derive(Debug)]
 pub struct DispatcherParts<C: SessionConnector, T> {
     pub pool: SessionPool<C>,
-    pub carrier: T,
+    pub executor: T,
     pub connections: Vec<Arc<FtpConnection>>,
     /// The local connections' `base_path`s, by name: they tell whether two tasks have the same destination.
     pub roots: HashMap<String, PathBuf>,
@@ -151,15 +151,16 @@ pub struct DrainResult {
 }
 
 /// Serves the connections' queues. Cheap to clone, callable from any thread.
-pub struct Dispatcher<C: SessionConnector = FtpConnector, T = Transfer> {
+pub struct Dispatcher<C: SessionConnector = FtpConnector, T = TransferExecutor> {
     shared: Arc<DispatcherInner<C, T>>,
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// Call it within the tokio runtime that the workers are to run on.
     pub fn new(wiring: DispatcherParts<C, T>) -> Self {
-        let DispatcherParts { pool, carrier, connections, roots, resolve, deferral, budget, answers, .. } =
-            wiring;
+        let DispatcherParts {
+            pool, executor, connections, roots, resolve, deferral, budget, answers, ..
+        } = wiring;
         let (metrics, failures, traces) = (wiring.metrics, wiring.failures, wiring.traces);
         let queue = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
@@ -169,8 +170,8 @@ impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
             pool,
             queues: RwLock::new(Arc::new(connections.iter().map(queue).collect())),
             changing: RwLock::default(),
-            order: DestinationOrder::new(reconfigure::roots(&carrier, roots), resolve),
-            carrier,
+            order: DestinationOrder::new(reconfigure::roots(&executor, roots), resolve),
+            executor,
             deferral,
             overflow: OverflowLimiter::default(),
             local_breakers: LocalBreakers::default(),
@@ -257,7 +258,7 @@ type ConnectionQueues = HashMap<Arc<str>, Arc<ConnectionQueue>>;
 
 struct DispatcherInner<C: SessionConnector, T> {
     pool: SessionPool<C>,
-    carrier: T,
+    executor: T,
     /// Replaced as a whole when connections are added or removed: see `reconfigure`.
     queues: RwLock<Arc<ConnectionQueues>>,
     /// Held while they change, so that no task is submitted in between.
@@ -279,7 +280,7 @@ struct DispatcherInner<C: SessionConnector, T> {
     handle: Handle,
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     /// Spawns the workers that the queue needs now.
     fn start_workers(self: &Arc<Self>, queue: &Arc<ConnectionQueue>) {
         for slot in queue.start_workers(|| self.pool.limit(&queue.connection)) {
@@ -327,7 +328,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
 }
 
 /// Runs what is due at regular times; ends with the dispatcher.
-async fn tick<C: SessionConnector, T: Carry<C::Session>>(shared: Weak<DispatcherInner<C, T>>) {
+async fn tick<C: SessionConnector, T: TaskExecutor<C::Session>>(shared: Weak<DispatcherInner<C, T>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_expiry = Instant::now();

@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::DispatcherInner;
-use super::carry::Carry;
 use super::connection_queue::ConnectionQueue;
+use super::task_executor::TaskExecutor;
 use crate::breaker::BreakerState;
 use crate::pool::{Reservation, SessionConnector};
 
 /// How long it may wait for a session: connections with tasks go first.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     /// Starts the clean-up if there is something to do and the queue has no tasks. If it has, its workers clean up
     /// between them.
     pub(super) fn clean_up_if_idle(
@@ -28,7 +28,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
         let may_clean = tasks == 0
             && !self.workers.is_closed()
             && queue.breaker(now) == BreakerState::Closed
-            && self.carrier.is_untidy(&queue.connection);
+            && self.executor.needs_cleanup(&queue.connection);
         if may_clean && !queue.is_cleaned.swap(true, Ordering::AcqRel) {
             let (shared, queue) = (Arc::clone(self), Arc::clone(queue));
             self.workers.spawn_on(
@@ -60,7 +60,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
         };
         let is_wanted = || queue.counts().waiting == 0 && !self.workers.is_closed();
         while session.is_sound() && !session.must_yield() && is_wanted() {
-            if !self.unless_cut_off(self.carrier.tidy(&mut session)).await {
+            if !self.unless_cut_off(self.executor.clean_up(&mut session)).await {
                 break;
             }
         }

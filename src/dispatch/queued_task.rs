@@ -17,7 +17,7 @@ use crate::outcome::Hop;
 use crate::record::Record;
 use crate::task::Task;
 use crate::traces::TaskNotes;
-use crate::transfer::{Errand, Files, Kept};
+use crate::transfer::{LocalFiles, ResumeState, TransferRequest};
 
 /// A submitted task with what its tries need and leave.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) struct QueuedTask {
     /// It is the one task that may have this destination now; the next one waits for its exit.
     pub holds_destination: bool,
     /// The local files that its tries work on. They agree with its destination, however the local connection changes.
-    pub files: Files,
+    pub files: LocalFiles,
     /// A try may have changed something in `files`, so the task keeps them.
     pub is_bound: bool,
     pub queued_at: Instant,
@@ -42,14 +42,14 @@ pub(super) struct QueuedTask {
     /// Counts it as one of its connection's tasks, once it is queued.
     pub held: Option<HeldGuard>,
     /// What its last try has left for the next one.
-    pub kept: Kept,
+    pub kept: ResumeState,
 }
 
 impl QueuedTask {
     /// Boxed, as it is everywhere: queues grow by copying what they hold, and then hold it twice.
     pub fn new(
         submitted: SubmittedTask,
-        (destination, files): (DestinationKey, Files),
+        (destination, files): (DestinationKey, LocalFiles),
         now: Instant,
     ) -> Box<Self> {
         let SubmittedTask { record, task, hop, admission } = submitted;
@@ -69,12 +69,12 @@ impl QueuedTask {
             queued_at: now,
             notes: TaskNotes::default(),
             held: None,
-            kept: Kept::default(),
+            kept: ResumeState::default(),
         })
     }
 
-    pub fn errand(&self) -> Errand<'_> {
-        Errand { task: &self.task, record: &self.record, files: &self.files }
+    pub fn request(&self) -> TransferRequest<'_> {
+        TransferRequest { task: &self.task, record: &self.record, files: &self.files }
     }
 
     pub fn task_status(&self, wait_reason: WaitReason) -> TaskStatus {

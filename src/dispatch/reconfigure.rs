@@ -9,14 +9,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use super::carry::Carry;
 use super::connection_queue::ConnectionQueue;
 use super::destination_order::LocalRoot;
 use super::queued_task::QueuedTask;
+use super::task_executor::TaskExecutor;
 use super::{ConnectionQueues, Dispatcher, DispatcherInner};
 use crate::pool::SessionConnector;
 
-/// What the dispatcher needs to know about a change. The pool and the carrier know what is new already, and do not know
+/// What the dispatcher needs to know about a change. The pool and the executor know what is new already, and do not know
 /// yet what is removed.
 #[derive(Clone, Debug, Default)]
 pub struct Reconfiguration {
@@ -32,7 +32,7 @@ pub struct Reconfiguration {
     pub roots: HashMap<String, PathBuf>,
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// Applies the change. Waits for nothing; no task is submitted meanwhile.
     pub fn reconfigure(&self, change: &Reconfiguration) {
         let shared = &self.shared;
@@ -54,7 +54,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
             }
         }
         shared.local_breakers.reset(&change.moved);
-        shared.order.move_roots(roots(&shared.carrier, change.roots.clone()));
+        shared.order.move_roots(roots(&shared.executor, change.roots.clone()));
         shared.move_tasks(&queues, &change.moved);
         for queue in queues.values() {
             shared.start_workers(queue);
@@ -73,7 +73,7 @@ impl<C: SessionConnector, T> DispatcherInner<C, T> {
     }
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     /// Removes the queues of removed connections whose last worker and session are gone, and their metrics.
     pub(super) fn forget_removed(&self) {
         if !self.queues().values().any(|queue| self.is_forgotten(queue)) {
@@ -85,7 +85,7 @@ impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
             queues.partition(|(_, queue)| self.is_forgotten(queue));
         self.replace_queues(left);
         for name in over.keys() {
-            self.carrier.forget(name);
+            self.executor.forget(name);
             self.metrics.forget_connection(name);
         }
     }
@@ -153,13 +153,13 @@ impl<C: SessionConnector, T: Carry<C::Session>> DispatcherInner<C, T> {
     }
 }
 
-/// The carrier's files for these `base_path`s: the dispatcher changes both in one step.
-pub(super) fn roots<S, T: Carry<S>>(
-    carrier: &T,
+/// The executor's files for these `base_path`s: the dispatcher changes both in one step.
+pub(super) fn roots<S, T: TaskExecutor<S>>(
+    executor: &T,
     paths: HashMap<String, PathBuf>,
 ) -> HashMap<String, LocalRoot> {
     let root = |(name, path): (String, PathBuf)| {
-        let files = carrier.files(&name);
+        let files = executor.files(&name);
         (name, LocalRoot { path, files })
     };
     paths.into_iter().map(root).collect()

@@ -6,15 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::Dispatcher;
-use super::carry::Carry;
 use super::connection_queue::RunningTask;
+use super::task_executor::TaskExecutor;
 use crate::config::FtpConnection;
 use crate::insight::{
     ActiveTransfer, ConnectionState, LongestRunning, TransferList, TransferQuery, tls_name,
 };
 use crate::pool::SessionConnector;
 
-impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// The tasks in flight, the longest-running first. Each queue's lock is held only while its tasks' start times are
     /// read.
     #[must_use]

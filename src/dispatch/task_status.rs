@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Dispatcher;
-use super::carry::Carry;
 use super::destination_order::DestinationKey;
+use super::task_executor::TaskExecutor;
 use crate::breaker::BreakerState;
 use crate::pool::SessionConnector;
 use crate::record::Origin;
@@ -81,7 +81,7 @@ impl fmt::Display for WaitReason {
     }
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> Dispatcher<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// The status of this record's task; `None` if it is not here (any more): its answer is on its way to Kafka.
     pub fn task_status(&self, origin: &Origin) -> Option<TaskStatus> {
         let now = Instant::now();

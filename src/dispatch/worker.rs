@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::carry::{Carry, catch_panic};
 use super::connection_queue::{ConnectionQueue, WorkerAction, WorkerSlot};
 use super::lifecycle::{TaskExit, TryCancelled};
+use super::pipelined_tasks::PipelinedTasks;
 use super::queued_task::QueuedTask;
-use super::row::Row;
+use super::task_executor::{TaskExecutor, catch_panic};
 use super::{DispatcherInner, report};
 use crate::breaker::BreakerState;
 use crate::failure::TryError;
@@ -23,7 +23,7 @@ pub(super) struct SessionWorker<C: SessionConnector, T> {
     pub(super) slot: WorkerSlot,
 }
 
-impl<C: SessionConnector, T: Carry<C::Session>> SessionWorker<C, T> {
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     pub fn new(shared: Arc<DispatcherInner<C, T>>, slot: WorkerSlot) -> Self {
         SessionWorker { shared, slot }
     }
@@ -126,16 +126,16 @@ impl<C: SessionConnector, T: Carry<C::Session>> SessionWorker<C, T> {
     /// Runs the queue's tasks on one session, beginning with one whose try has begun.
     async fn use_session(&mut self, mut session: LeasedSession<C>, queued: Box<QueuedTask>) {
         self.slot.got_session();
-        let mut row = Row::default();
+        let mut tasks = PipelinedTasks::default();
         let mut next = Some(queued);
         while let Some(queued) = next {
-            if !self.run(&mut session, &mut row, queued).await {
+            if !self.run(&mut session, &mut tasks, queued).await {
                 session.throw_away();
-                self.retry_next(row);
+                self.retry_next(tasks);
                 self.slot.lost_session();
                 return;
             }
-            next = match row.next.take() {
+            next = match tasks.next.take() {
                 Some(queued) => Some(queued),
                 None => self.next_task(&mut session).await,
             };
@@ -146,8 +146,8 @@ impl<C: SessionConnector, T: Carry<C::Session>> SessionWorker<C, T> {
     }
 
     /// The session is lost, through no fault of the next task, which has begun on it: it is tried again.
-    fn retry_next(&mut self, row: Row<T::Row>) {
-        if let Some(mut next) = row.next {
+    fn retry_next(&mut self, tasks: PipelinedTasks<T::Pipeline>) {
+        if let Some(mut next) = tasks.next {
             next.tries.take_back();
             self.retry(next, None, None);
         }
@@ -156,12 +156,12 @@ impl<C: SessionConnector, T: Carry<C::Session>> SessionWorker<C, T> {
     /// The next task for this session. While there is none, the session is used to clean up on the server.
     async fn next_task(&mut self, session: &mut LeasedSession<C>) -> Option<Box<QueuedTask>> {
         let shared = Arc::clone(&self.shared);
-        shared.unless_cut_off(pin!(shared.carrier.tidy_at_once(session))).await;
+        shared.unless_cut_off(pin!(shared.executor.clean_up_at_once(session))).await;
         while session.is_sound() && !session.must_yield() {
             if let Some(queued) = self.take() {
                 return Some(queued);
             }
-            if !shared.unless_cut_off(pin!(shared.carrier.tidy(session))).await {
+            if !shared.unless_cut_off(pin!(shared.executor.clean_up(session))).await {
                 break;
             }
         }

@@ -1,4 +1,4 @@
-//! Judges a server's certificate, and says what is wrong with it in words that a user can act upon.
+//! Checks a server's certificate, and says what is wrong with it in words that a user can act on.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

@@ -20,7 +20,7 @@ pub(super) struct ErrorContext<'a> {
     /// `host:port`, for the messages of the steps that have no path.
     pub server: &'a str,
     pub path: Option<&'a str>,
-    /// The session has served an earlier task, and has had no reply since: it may have been dead for long.
+    /// The session has served an earlier task, and has had no reply since: it may have been closed long ago.
     pub stale: bool,
     /// A new session can help against trouble with TLS: this one has had TLS on a data connection already,
     /// or the next one will speak an older version.

@@ -41,7 +41,7 @@ use super::tls::SessionTls;
 // No build may contain suppaftp's statement that logs a password.
 const _: () = assert!(log::STATIC_MAX_LEVEL as usize <= log::LevelFilter::Debug as usize);
 
-/// What suppaftp is told instead of the server's greeting.
+/// What suppaftp reads instead of the server's greeting.
 const OWN_GREETING: &[u8] = b"220 \r\n";
 
 type Client = ImplAsyncFtpStream<ControlStream>;

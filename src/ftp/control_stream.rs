@@ -36,7 +36,7 @@ struct FramedTransport {
 type ControlTransport = Either<SharedSocket, Box<TlsStream<SharedSocket>>>;
 
 impl ControlStream {
-    /// In plain text; `begin` is read before what the socket brings.
+    /// In plain text; `begin` is read before what the socket receives.
     pub fn plain(stream: TcpStream, begin: &[u8]) -> ControlStream {
         let socket = SharedSocket(Arc::new(stream));
         let mut framing = ReplyFraming::default();

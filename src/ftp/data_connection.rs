@@ -83,7 +83,7 @@ impl Session {
     }
 
     /// Where the server waits for the data connection. The address that PASV names is not used unless the
-    /// connection says so: behind NAT it is wrong, and from a hostile server it is somebody else's.
+    /// connection says so: behind NAT it is wrong, and from a hostile server it is another machine's.
     async fn passive_endpoint(&mut self) -> Result<DataEndpoint, StepFault> {
         if !self.lacks(Step::Epsv) {
             let reply = self.plain_exchange(Step::Epsv).await?;

@@ -59,7 +59,7 @@ impl DownloadStream<'_> {
         Ok(end)
     }
 
-    /// [`DownloadStream::finish`], and where the server is told of data connections (active mode) SIZE and RETR of
+    /// [`DownloadStream::finish`], and in active mode SIZE and RETR of
     /// `next` go out with that: nothing but [`Session::retrieve_sized`] of it may come then.
     pub async fn finish_before(self, next: &str) -> Result<DataEnd, TryError> {
         let DownloadStream(mut transfer) = self;

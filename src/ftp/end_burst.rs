@@ -1,6 +1,6 @@
 //! The burst that ends an upload: SIZE of the file, RNFR and RNTO of the one before, STOR of the next one.
 //!
-//! When and why is told in `crate::transfer::upload_pipeline`; here are the commands and what their replies mean.
+//! `crate::transfer::upload_pipeline` explains when and why; here are the commands and what their replies mean.
 
 use std::fmt;
 
@@ -196,7 +196,7 @@ impl Session {
     pub(super) async fn transfer_end_in_burst(&mut self) -> Result<Reply, Fault> {
         let ended = self.final_reply(self.connection().timeouts.close).await?;
         self.must_fit(&ended, |code| (200..300).contains(&code) && !matches!(code, 213 | 229))?;
-        // A command that was swallowed is refused as one, before the transfer's end is told.
+        // A command that was swallowed is refused as one, before the reply that ends the transfer.
         if (500..=504).contains(&ended.code) {
             return Err(self.unexpected_reply(&ended));
         }

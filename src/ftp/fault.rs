@@ -29,7 +29,7 @@ pub(super) enum Fault {
     },
     /// TLS was not agreed on, or its certificate refused; says why.
     Tls(String),
-    /// The server rejects pipelining: says how that showed.
+    /// The server rejects pipelining; how that showed.
     PipeliningRejected(String),
     /// The server answered the handshake with something else.
     NotTls,

@@ -1,6 +1,6 @@
 //! What the server says that it can do beyond RFC 959: FEAT (RFC 2389).
 
-/// Of a longer list no more is kept.
+/// At most this many features are kept.
 const FEATURES_KEPT: usize = 200;
 
 /// The features of one server, upper case: `SIZE`, `REST STREAM`, `HASH SHA-1;SHA-256*`.
@@ -28,7 +28,7 @@ impl ServerFeatures {
         self.parameters(name).is_some()
     }
 
-    /// What stands behind a feature's name; empty where nothing does.
+    /// What follows a feature's name; empty where nothing does.
     pub fn parameters(&self, name: &str) -> Option<&str> {
         self.0.iter().find_map(|feature| {
             let rest = feature.strip_prefix(name)?;

@@ -96,7 +96,7 @@ impl Session {
         }
     }
 
-    /// Whether a file that once was there is there no more. `had_size`: SIZE told it then, so that a refusal now
+    /// Whether a file that was there is gone. `had_size`: SIZE answered for it then, so that a refusal now
     /// tells enough; otherwise RNFR is asked.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ impl Session {
         let (step, argument) = match way {
             HashCommand::Hash => (Step::Hash, path.to_owned()),
             HashCommand::Own("MD5") => (Step::XHash("MD5"), path.to_owned()),
-            // ProFTPD, for one, takes a second word for where to begin.
+            // ProFTPD, for one, takes a second word for the offset to start from.
             HashCommand::Own(command) if path.contains(char::is_whitespace) => {
                 (Step::XHash(command), format!("\"{path}\""))
             }

@@ -96,7 +96,7 @@ impl LoginSequence<'_> {
     }
 
     /// A full vsftpd says its 421 in plain text, also where TLS is expected from the first byte. rustls has
-    /// swallowed it; so the server is asked a second time, and listened to.
+    /// swallowed it; so a second connection is made to read it.
     async fn plain_greeting(&self) -> (Step, Fault) {
         let listen = async {
             let stream = connect::control(self.connection).await.ok()?;

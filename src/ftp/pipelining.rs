@@ -4,7 +4,7 @@
 //! What depends on no reply need not wait for one. SIZE and RETR go out in one burst; EPSV for the next file when the
 //! data connection has ended, while the reply that ends the transfer is still on its way; SIZE and RNFR likewise after
 //! an upload, and RNTO only once SIZE's reply was right, with the next EPSV behind it. Of consecutive uploads the end
-//! of one is joined with the begin of the next: see `crate::transfer::upload_pipeline`. Into a directory that has
+//! of one is joined with the start of the next: see `crate::transfer::upload_pipeline`. Into a directory that has
 //! taken a file before, bytes follow STOR without waiting for its 150. In active mode EPRT goes out with the command
 //! that it is for.
 //!

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::mtime::time_val;
 use crate::text::char_boundary;
 
-/// Of a longer text only this many bytes are shown: its begin and its end, where servers say what matters.
+/// Of a longer text only this many bytes are shown: its beginning and its end, where servers say what matters.
 const SHOWN_BYTES: usize = 500;
 
 /// Of a longer text only the last bytes are searched; replies that are read as numbers are far shorter.

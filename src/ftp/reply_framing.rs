@@ -1,7 +1,7 @@
 //! Where one reply ends and the next begins (RFC 959, 4.2). Pure.
 //!
 //! A reply of several lines ends with the line that repeats the first one's code, followed by a blank. Lines in
-//! between may begin with any number; suppaftp would take `120 users are online` for the end. So bytes pass through
+//! between may start with any number; suppaftp would take `120 users are online` for the end. So bytes pass through
 //! here first: such a line gets a blank before it, as the RFC asks of servers, and a line that is nothing but a code
 //! gets the blank that belongs behind it. Replies are handed over one at a time, so that nothing that was received
 //! in plain text can be read as a reply once TLS has begun.
@@ -76,7 +76,7 @@ impl ReplyFraming {
     }
 }
 
-/// What a line is by its begin.
+/// What a line is by its first characters.
 struct LineStart {
     is_last: bool,
     /// What is handed over in the place of the line's first `taken` bytes.

@@ -37,7 +37,7 @@ impl Session {
     }
 
     /// Tries what STOR does behind REST: with a file of three bytes, of which one is sent again. `scratch` is where, and
-    /// may stand afterwards.
+    /// may exist afterwards.
     ///
     /// # Errors
     /// As of STOR and SIZE.
@@ -84,7 +84,7 @@ impl Session {
         self.profile().rest_refused(Step::Stor);
     }
 
-    /// RETR of what stands behind the first `offset` bytes. `None` where the server does not begin there: then it is
+    /// RETR of what follows the first `offset` bytes. `None` where the server does not start there: then it is
     /// not asked again, and the file has to come whole.
     ///
     /// Beyond the end vsftpd, for one, sends nothing and says 226: the caller knows the size.

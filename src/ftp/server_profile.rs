@@ -24,7 +24,7 @@ pub struct ServerProfile {
     refuses_opts_utf8: AtomicBool,
     /// A bit for each command to set a file's time that it does not know.
     missing_mtime_commands: AtomicU8,
-    /// It does not begin in the middle of a file that it sends, or of one that it is sent.
+    /// It does not start in the middle of a file that it sends, or of one that it receives.
     refuses_rest_to_send: AtomicBool,
     refuses_rest_to_store: AtomicBool,
     /// What STOR does behind REST, when that was tried last.
@@ -34,7 +34,7 @@ pub struct ServerProfile {
     assumed: Option<AssumedLatency>,
     /// The offset of its clock from UTC.
     clock_offset: Mutex<Option<ClockOffset>>,
-    /// Directories that have taken a file: no look at what STOR says of them is needed before its bytes.
+    /// Directories in which a file was stored: STOR's 150 need not be awaited before its bytes.
     directories: Mutex<HashSet<String>>,
 }
 
@@ -60,8 +60,8 @@ const FIRST_REJECTION: Duration = Duration::from_secs(600);
 /// Of doublings: ten minutes become 21 hours.
 const MAX_DOUBLINGS: u32 = 7;
 
-/// For so long it is believed that STOR behind REST does what it did when it was tried: another server may stand
-/// behind the name some day.
+/// For so long it is believed that STOR behind REST does what it did when it was tried: the name may
+/// lead to another server some day.
 const TRIED_FOR: Duration = Duration::from_secs(600);
 
 /// Directories of one server that are remembered.
@@ -148,7 +148,7 @@ impl ServerProfile {
         self.directories().contains(directory_of(path))
     }
 
-    /// It takes no more: somebody may have removed it.
+    /// STOR was refused there: it may have been removed.
     pub(super) fn forget_directory(&self, path: &str) {
         self.directories().remove(directory_of(path));
     }
@@ -157,7 +157,7 @@ impl ServerProfile {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the server does not let this command (RETR or STOR) begin in the middle of a file.
+    /// Whether the server does not let this command (RETR or STOR) start in the middle of a file.
     pub(super) fn refuses_rest(&self, step: Step) -> bool {
         self.rest(step).load(Ordering::Relaxed)
     }

@@ -56,7 +56,7 @@ impl UploadStream<'_> {
         finish_alone(transfer).await
     }
 
-    /// The same, joined with the rename of the upload before and the begin of the next one: see
+    /// The same, joined with the rename of the upload before and the start of the next one: see
     /// `crate::transfer::upload_pipeline`.
     pub async fn finish_pipelined(self, burst: EndBurst<'_>) -> BurstOutcome {
         let UploadStream(mut transfer) = self;

@@ -1,7 +1,15 @@
-//! What a running pod tells of itself beyond its metrics: the transfers in flight, the last failures, its
-//! partitions and connections. Written by the parts that know, read by the sidecar when somebody asks.
+//! What a running pod reports about itself beyond its metrics. Written by the parts that know, read by the sidecar on request.
 //!
-//! Everything here is bounded, and what a transfer's way costs for it is an addition to an atomic number.
+//! ```text
+//! transfers         the running tasks, and which of them are shown
+//! gauge             how far a transfer is
+//! failures          the last failures: a ring
+//! connections       one FTP connection: its configuration, and what is known about its server
+//! partition_board   what the consuming thread knows about its partitions
+//! time              times as the API writes them
+//! ```
+//!
+//! Everything here is bounded, and what a transfer pays for it is an addition to an atomic number.
 
 mod connections;
 mod failures;

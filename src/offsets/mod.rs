@@ -1,5 +1,16 @@
 //! Which offsets are in flight and which are done, for each partition this pod owns.
 //!
+//! ```text
+//! ledger      one partition's offsets: pure
+//! partitions  the ledgers of all assigned partitions, shared by consume and publish
+//! lease       the right to answer a partition's records, until it is revoked or lost
+//! pulse       notices that the process was suspended for so long that its leases have ended
+//! done_map    the completed offsets above a low-water mark, as text for a commit
+//! note        a commit's metadata: the topic's id and that map
+//! witness     what Kafka knows about records of other pods' partitions
+//! fuzz        metadata as nobody would write it, for `make fuzz`
+//! ```
+//!
 //! Tasks finish in any order. What is committed is a partition's low-water mark (the first offset that is
 //! not done) and, in the commit's metadata, the [`DoneMap`] of the offsets above it that are, with the
 //! topic's id ([`Note`]). Whoever owns the partition next reads both and skips what is done.

@@ -1,4 +1,13 @@
-//! The contract out: what became of a task, and the message that says so.
+//! The contract out: how a task ended, and the message that says so.
+//!
+//! ```text
+//! encode     from an outcome to the message that is sent, within its topic's size limit
+//! envelope   an answer's key and headers, and the room they leave
+//! json       JSON of a length known beforehand
+//! original   the original record within a failure
+//! facts      a result's details beyond the contract's fixed fields
+//! hop        a deferred task's state, in headers of the retry topic's record
+//! ```
 
 mod encode;
 mod envelope;

@@ -113,7 +113,7 @@ fn event(name: &str, number: &mut u64, data: &impl Serialize) -> Bytes {
     *number += 1;
     let mut text = format!("id: {number}\nevent: {name}\ndata: ").into_bytes();
     if let Err(error) = serde_json::to_writer(&mut text, data) {
-        tracing::error!(%error, event = name, "an event could not be written");
+        tracing::error!(event = "stream_event_failed", %error, name, "a stream event could not be written");
         return Bytes::new();
     }
     text.extend(b"\n\n");

@@ -1,7 +1,17 @@
-//! The HTTP side of the pod: health, readiness, metrics, the API and its page. Read-only; it holds no secret,
-//! and nothing in it waits for a task.
+//! The HTTP side of the pod: health, readiness, metrics, the API and its page. Read-only; it holds no secret, and nothing in
+//! it waits for a task. Serving itself, token and health endpoints are `service_kit::http`'s.
 //!
-//! It serves until its own token says stop. While the pod drains it goes on: `/ready` says so then.
+//! ```text
+//! routes       what is at which path
+//! page         the page at `/`: one file with its style and script, under a policy that allows just these
+//! api          what is beneath `/api/v1/`; query: its parameters
+//! answers      the API's answers as JSON; `openapi.json` describes them
+//! event_feed   Server-Sent Events: one snapshot a second for all clients
+//! history      the last hour in steps
+//! pod_view     what is shown: read on request, never changed
+//! ```
+//!
+//! It serves until its own token is cancelled, and continues while the pod drains: `/ready` says so then.
 
 mod answers;
 mod api;

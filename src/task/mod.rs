@@ -1,4 +1,14 @@
 //! The contract in: a record's payload, decoded and validated.
+//!
+//! ```text
+//! decode     payload → task, or a failure that lists every problem
+//! json       JSON as the contract takes it: no duplicate keys, bounded
+//! options    a task's `options`
+//! side       `source` and `destination`
+//! path       a path's rules
+//! problems   all problems of a record, by field
+//! fuzz       any bytes as a payload, for `make fuzz`
+//! ```
 
 mod decode;
 #[cfg(any(test, fuzzing))]

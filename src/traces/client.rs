@@ -50,7 +50,8 @@ impl HttpClient for CollectorClient {
             Ok(Err(_)) => Err("no answer in time".into()),
             Err(gone) => Err(gone.into()),
         };
-        answered.inspect_err(|error| tracing::debug!(%error, %to, "traces"))
+        answered
+            .inspect_err(|error| tracing::debug!(event = "traces_not_sent", %error, %to, "traces not sent"))
     }
 }
 

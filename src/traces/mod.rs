@@ -1,8 +1,13 @@
-//! Traces over OTLP, where `traces.endpoint` asks for them: a span a task, one beneath it a try, joined to the
-//! producer's trace by the record's `traceparent` (W3C Trace Context). Off, it costs a comparison a task.
+//! Traces over OTLP, if `traces.endpoint` is set: a span for each task, one beneath it for each try, joined to the producer's
+//! trace by the record's `traceparent` (W3C Trace Context). Switched off, it costs one comparison a task.
 //!
-//! Spans are made when a task has left, of what was noted on its way; they wait in a bounded queue for a thread
-//! of the SDK's, which sends them. One that finds no room is lost: no task ever waits for its trace.
+//! ```text
+//! span     a task's spans: names and attributes of OpenTelemetry's conventions for messaging
+//! client   the exporter's POST to the collector
+//! ```
+//!
+//! Spans are created when a task has left, from what was noted on its way; they wait in a bounded queue for a thread of
+//! the SDK's, which sends them. A span that finds the queue full is dropped: no task waits for its trace.
 
 mod client;
 mod span;
@@ -113,7 +118,7 @@ impl Traces {
         if let Some(inner) = &self.0
             && let Err(error) = inner.provider.shutdown_with_timeout(within)
         {
-            tracing::warn!(%error, "the last traces were not sent");
+            tracing::warn!(event = "last_traces_not_sent", %error, "the last traces were not sent");
         }
     }
 }

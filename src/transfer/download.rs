@@ -6,111 +6,114 @@ use crate::failure::{Code, TryError};
 use crate::ftp::{DataEnd, DownloadStream, Session, SizeReply};
 use crate::insight::TransferPhase;
 use crate::storage::{DownloadStart, PublishMetadata, TempFile};
-use crate::task::{After, Verify};
+use crate::task::{After, Operation, Task, Verify};
 
-use super::resume::{self, Kept};
-use super::row::Place;
-use super::verify::Check;
-use super::{Job, Stopped, Transferred, after, give_up, memory, mtime, try_again};
+use super::integrity_check::IntegrityCheck;
+use super::resume_state::{self, ResumeState};
+use super::upload_pipeline::{PipelineContext, TransferRequest};
+use super::{
+    TransferContext, TransferError, TransferredFile, give_up, mtime, redo_record, source_disposal, try_again,
+};
 
 pub(super) async fn run(
     session: &mut Session,
-    job: &Job<'_>,
-    kept: &mut Kept,
-    row: &mut Place<'_>,
-) -> Result<Transferred, Stopped> {
+    context: &TransferContext<'_>,
+    kept: &mut ResumeState,
+    pipeline: &mut PipelineContext<'_>,
+) -> Result<TransferredFile, TransferError> {
     let begun = match kept.download() {
         Some(file) => DownloadStart::Now(file),
-        None => create(session, job).await?,
+        None => create(session, context).await?,
     };
     let mut file = match begun {
         DownloadStart::Now(file) => file,
         // Its answer was lost, not the file.
         DownloadStart::Before { bytes, memory } => {
             let notes = vec!["the file was brought by an earlier try".to_owned()];
-            let mut done = Transferred { bytes, notes, facts: memory::read(&memory) };
-            after::settle(session, job, &mut done, true).await?;
+            let mut done = TransferredFile { bytes, notes, facts: redo_record::read(&memory) };
+            source_disposal::settle(session, context, &mut done, true).await?;
             return Ok(done);
         }
     };
-    match fetch(session, job, &mut file, row).await {
-        Ok(Check { notes, facts, .. }) => {
-            let mut done = Transferred { bytes: file.len(), notes, facts };
+    match fetch(session, context, &mut file, pipeline).await {
+        Ok(IntegrityCheck { notes, facts, .. }) => {
+            let mut done = TransferredFile { bytes: file.len(), notes, facts };
             // Not torn off: whether the file has its name must be known.
-            file.publish(finish(job, &done), job.stop.still_ours()).await?;
-            after::settle(session, job, &mut done, false).await?;
+            file.publish(metadata(context, &done), context.stop.still_ours()).await?;
+            source_disposal::settle(session, context, &mut done, false).await?;
             Ok(done)
         }
         Err(stopped) => {
-            kept.keep_download(job, file, &stopped).await;
+            kept.keep_download(context, file, &stopped).await;
             Err(stopped)
         }
     }
 }
 
-fn finish(job: &Job<'_>, done: &Transferred) -> PublishMetadata {
-    let options = &job.task.options;
+fn metadata(context: &TransferContext<'_>, done: &TransferredFile) -> PublishMetadata {
+    let options = &context.task.options;
     PublishMetadata {
-        memory: memory::write(&done.facts),
+        memory: redo_record::write(&done.facts),
         must_remember: options.after != After::Keep,
         modified: done.facts.source_mtime.filter(|_| options.preserve_mtime),
     }
 }
 
-async fn create(session: &Session, job: &Job<'_>) -> Result<DownloadStart, Stopped> {
-    let target = job.storage.resolve(&job.task.local_path)?;
-    // Of a file that is on its way from its begin already, no part is of use.
-    let resumes = job.resumes && !session.has_started(&job.path);
-    let place = resumes.then(|| resume::place(session.connection(), job));
-    let (owner, overwrite) = (job.owner.clone(), job.task.options.overwrite);
-    job.stop.or(job.storage.create_or_resume(&target, owner, overwrite, place)).await
+async fn create(session: &Session, context: &TransferContext<'_>) -> Result<DownloadStart, TransferError> {
+    let target = context.storage.resolve(&context.task.local_path)?;
+    // Where the whole file is under way already, no part of it is needed.
+    let resumes = context.resumes && !session.has_started(&context.path);
+    let source = resumes.then(|| resume_state::source_id(session.connection(), context));
+    let (owner, overwrite) = (context.owner.clone(), context.task.options.overwrite);
+    context.stop.or(context.storage.create_or_resume(&target, owner, overwrite, source)).await
 }
 
 /// Brings the whole file, and says what is known and what could not be verified about it.
 async fn fetch(
     session: &mut Session,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     file: &mut TempFile,
-    row: &mut Place<'_>,
-) -> Result<Check, Stopped> {
-    let mut check = Check::begin(session, job)?;
-    after::may_begin(session, job).await?;
-    mtime::of_source(session, job, &mut check).await?;
-    let (promised, mut retrieve) = match resume::point(session, job, file).await? {
-        None => job.stop.or(begin(session, job, file)).await?,
+    pipeline: &mut PipelineContext<'_>,
+) -> Result<IntegrityCheck, TransferError> {
+    let mut check = IntegrityCheck::begin(session, context)?;
+    source_disposal::may_begin(session, context).await?;
+    mtime::of_source(session, context, &mut check).await?;
+    let (promised, mut download) = match resume_state::point(session, context, file).await? {
+        None => context.stop.or(begin(session, context, file)).await?,
         Some(point) => {
-            check.take_in(job, file).await?;
-            if let Some(retrieve) = job.stop.or(session.retrieve_from(&job.path, point.offset)).await? {
-                (Promised { bytes: Some(point.size), note: None }, retrieve)
+            check.take_in(context, file).await?;
+            if let Some(download) =
+                context.stop.or(session.retrieve_from(&context.path, point.offset)).await?
+            {
+                (PromisedSize { bytes: Some(point.size), note: None }, download)
             } else {
                 file.start_over().await?;
-                check.begin_again(job);
-                job.stop.or(begin(session, job, file)).await?
+                check.begin_again(context);
+                context.stop.or(begin(session, context, file)).await?
             }
         }
     };
     if let Some(bytes) = promised.bytes {
         file.expect(bytes);
     }
-    // Where there is nothing, it began anew.
+    // Where there is nothing, it starts from the beginning.
     check.facts.resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
-    job.gauge.begin(file.len(), promised.bytes);
-    if let Err(stopped) = receive(&mut retrieve, job, file, promised.bytes, &mut check).await {
-        retrieve.abort().await;
-        return Err(distrusting(session, &check, stopped));
+    context.gauge.begin(file.len(), promised.bytes);
+    if let Err(stopped) = receive(&mut download, context, file, promised.bytes, &mut check).await {
+        download.abort().await;
+        return Err(distrusting_rest(session, &check, stopped));
     }
-    job.gauge.enter(TransferPhase::Finish);
-    let end = row.finish_download(retrieve, job).await?;
-    match verified(session, job, file, promised, end, &mut check).await {
+    context.gauge.enter(TransferPhase::Finish);
+    let end = finish(download, context, pipeline).await?;
+    match verified(session, context, file, promised, end, &mut check).await {
         Ok(()) => Ok(check),
-        Err(stopped) => Err(distrusting(session, &check, stopped)),
+        Err(stopped) => Err(distrusting_rest(session, &check, stopped)),
     }
 }
 
-/// A file that went on where it was, and turned out wrong: a server that ignores REST, for one, sends it from its
-/// begin.
-fn distrusting(session: &Session, check: &Check, stopped: Stopped) -> Stopped {
-    if let Stopped::Failed(error) = &stopped
+/// A file that was resumed, and turned out wrong: a server that ignores REST, for one, sends it from its beginning.
+fn distrusting_rest(session: &Session, check: &IntegrityCheck, stopped: TransferError) -> TransferError {
+    if let TransferError::Failed(error) = &stopped
         && check.facts.resumed_from.is_some()
         && error.failure.code == Code::IntegrityMismatch
     {
@@ -119,65 +122,95 @@ fn distrusting(session: &Session, check: &Check, stopped: Stopped) -> Stopped {
     stopped
 }
 
+/// Ends the download whose bytes have all come; in active mode together with the start of the next one.
+async fn finish(
+    download: DownloadStream<'_>,
+    context: &TransferContext<'_>,
+    pipeline: &mut PipelineContext<'_>,
+) -> Result<DataEnd, TransferError> {
+    let may_pipeline =
+        may_be_pipelined(context.task) && pipeline.next_task.may_pipeline() && download.may_start_next();
+    match if may_pipeline { next_path(&download, pipeline) } else { None } {
+        Some(next) => context.stop.or(download.finish_before(&next)).await,
+        None => context.stop.or(download.finish()).await,
+    }
+}
+
+/// Takes the next task; its path on the server, where it is a download that can be pipelined.
+fn next_path(download: &DownloadStream<'_>, pipeline: &mut PipelineContext<'_>) -> Option<String> {
+    let TransferRequest { task, record, .. } = pipeline.next_task.next()?;
+    let path = download.connection().on_server(&task.remote_path)?;
+    (may_be_pipelined(task) && record.lease.is_live() && path.is_ascii()).then_some(path)
+}
+
+/// Whether nothing but SIZE and RETR is sent for it.
+fn may_be_pipelined(task: &Task) -> bool {
+    let options = &task.options;
+    task.operation == Operation::Download
+        && options.verify == Verify::Size
+        && options.after == After::Keep
+        && !options.preserve_mtime
+}
+
 /// Compares what has come with what was promised, and with the server's hash where the task asks for it.
 async fn verified(
     session: &mut Session,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     file: &TempFile,
-    promised: Promised,
+    promised: PromisedSize,
     end: DataEnd,
-    check: &mut Check,
-) -> Result<(), Stopped> {
-    let path = &job.path;
+    check: &mut IntegrityCheck,
+) -> Result<(), TransferError> {
+    let path = &context.path;
     match promised.bytes {
         Some(bytes) if bytes != file.len() => return Err(mismatch(path, bytes, file.len()).into()),
         Some(_) => check.has_size(),
-        None if end == DataEnd::CutOff && is_compared(job) => {
+        None if end == DataEnd::CutOff && is_compared(context) => {
             return Err(cut_off(path, file.len()).into());
         }
         None => {}
     }
     check.notes.extend(promised.note);
-    check.compare(session, job, path, "the received").await
+    check.compare(session, context, path, "the received").await
 }
 
 /// A file whose source goes away is compared in any case.
-fn is_compared(job: &Job<'_>) -> bool {
-    let options = &job.task.options;
+fn is_compared(context: &TransferContext<'_>) -> bool {
+    let options = &context.task.options;
     options.verify != Verify::None || options.after != After::Keep
 }
 
 /// What the server said about the file before it was asked for it.
-struct Promised {
+struct PromisedSize {
     bytes: Option<u64>,
     note: Option<String>,
 }
 
 async fn begin<'s>(
     session: &'s mut Session,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     file: &mut TempFile,
-) -> Result<(Promised, DownloadStream<'s>), TryError> {
-    let path = &job.path;
-    if !is_compared(job) {
-        return Ok((Promised { bytes: None, note: None }, session.retrieve(path).await?));
+) -> Result<(PromisedSize, DownloadStream<'s>), TryError> {
+    let path = &context.path;
+    if !is_compared(context) {
+        return Ok((PromisedSize { bytes: None, note: None }, session.retrieve(path).await?));
     }
-    let (size, retrieve) = if session.asks_size_separately() && !session.has_started(path) {
+    let (size, download) = if session.asks_size_separately() && !session.has_started(path) {
         let size = session.size_to_retrieve(path).await?;
         if let SizeReply::Bytes(bytes) = size
-            && let Some(source) = resume::stamp(session, job, bytes).await?
+            && let Some(source) = resume_state::stamp(session, context, bytes).await?
         {
             file.is_part_of(source);
         }
         (size, session.retrieve(path).await?)
     } else {
-        let (size, retrieve) = session.retrieve_sized(path).await?;
-        if let (SizeReply::Bytes(bytes), Some(modified)) = (&size, retrieve.modified())
-            && let Some(source) = resume::stamped(&retrieve.connection(), job, *bytes, modified)
+        let (size, download) = session.retrieve_sized(path).await?;
+        if let (SizeReply::Bytes(bytes), Some(modified)) = (&size, download.modified())
+            && let Some(source) = resume_state::stamped(&download.connection(), context, *bytes, modified)
         {
             file.is_part_of(source);
         }
-        (size, retrieve)
+        (size, download)
     };
     let (bytes, note) = match size {
         SizeReply::Bytes(bytes) => (Some(bytes), None),
@@ -187,41 +220,41 @@ async fn begin<'s>(
             (None, Some(format!("size not verified: {}", error.failure.message)))
         }
     };
-    Ok((Promised { bytes, note }, retrieve))
+    Ok((PromisedSize { bytes, note }, download))
 }
 
 async fn receive(
-    retrieve: &mut DownloadStream<'_>,
-    job: &Job<'_>,
+    download: &mut DownloadStream<'_>,
+    context: &TransferContext<'_>,
     file: &mut TempFile,
     promised: Option<u64>,
-    check: &mut Check,
-) -> Result<(), Stopped> {
-    let connection = retrieve.connection();
+    check: &mut IntegrityCheck,
+) -> Result<(), TransferError> {
+    let connection = download.connection();
     let too_large = |bytes| connection.too_large(bytes);
-    let mut stop = pin!(job.stop.requested());
+    let mut stop = pin!(context.stop.requested());
     loop {
         let mut room = file.room().await?;
         let read = tokio::select! {
             biased;
             stopped = &mut stop => return Err(stopped),
-            read = retrieve.read(&mut room) => read?,
+            read = download.read(&mut room) => read?,
         };
         drop(room);
         if read == 0 {
             return Ok(());
         }
         check.update(file.latest(read));
-        job.gauge.add(read as u64);
-        job.metrics.bytes("download", &job.task.remote, read as u64);
+        context.gauge.add(read as u64);
+        context.metrics.bytes("download", &context.task.remote, read as u64);
         // An endless file must not fill the disk.
         if let Some(promised) = promised.filter(|promised| *promised < file.len()) {
-            return Err(mismatch(&job.path, promised, file.len()).into());
+            return Err(mismatch(&context.path, promised, file.len()).into());
         }
         if promised.is_none()
             && let Some(why) = too_large(file.len())
         {
-            let path = job.path.escape_debug();
+            let path = context.path.escape_debug();
             return Err(give_up(Code::FileTooLarge, format!("RETR {path}: {why}")).into());
         }
     }

@@ -1,22 +1,45 @@
 //! One try at one task on one session: the file comes whole, or not at all.
 //!
+//! ```text
+//! download             server → local storage
+//! upload               local storage → server
+//! upload_pipeline      consecutive uploads on one session, and the whole story of how their commands are joined
+//! integrity_check      what a file is compared by; hashes over its bytes
+//! mtime                a file's modification time: asked for, and kept
+//!
+//! resume_state         what a broken try leaves for the next one, and whether that may use it
+//! resume_upload        an upload continues with what an earlier try has sent
+//! adopt_upload         the same with what another process has sent
+//!
+//! redo_record          what a published file remembers of its result, for a task that is done again
+//! compare_destination  what is at an upload's destination already
+//! source_disposal      a download's source is deleted or moved
+//!
+//! orphan_cleanup       orphaned temp files on servers are removed
+//! local_storages       the local connections' files, by name
+//! stop_signal          what ends a try from outside: its lease, or its caller
+//! ```
+//!
 //! Transfer never names Kafka, and never speaks FTP or touches a file itself: it says what happens in which
 //! order, and what is undone when it stops half-way.
 
-mod after;
-mod claim;
-mod compare;
 mod download;
-mod go_on;
-mod memory;
+mod integrity_check;
 mod mtime;
-mod resume;
-mod row;
-mod stop;
-mod storages;
-mod tidy;
 mod upload;
-mod verify;
+mod upload_pipeline;
+
+mod adopt_upload;
+mod resume_state;
+mod resume_upload;
+
+mod compare_destination;
+mod redo_record;
+mod source_disposal;
+
+mod local_storages;
+mod orphan_cleanup;
+mod stop_signal;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,16 +57,16 @@ use crate::record::Record;
 use crate::storage::{FileOwner, LocalStorage, SWEEP_INTERVAL, SharedOrphanTracker, StorageError, TempNames};
 use crate::task::{Operation, Task};
 
-pub use resume::Kept;
-use resume::Shelf;
-use row::{Alone, Place};
-pub use row::{Errand, Neighbours, Progress, Row};
-use stop::Stop;
-pub use storages::{Files, Storages};
+pub use local_storages::{LocalFiles, LocalStorages};
+use resume_state::KeptTransferLimit;
+pub use resume_state::ResumeState;
+use stop_signal::StopSignal;
+pub use upload_pipeline::{NextTask, TransferProgress, TransferRequest, UploadPipeline};
+use upload_pipeline::{NoNextTask, PipelineContext};
 
 /// What a try that succeeded did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Transferred {
+pub struct TransferredFile {
     pub bytes: u64,
     /// Remarks for the result, such as `size not verified: the server has no SIZE`.
     pub notes: Vec<String>,
@@ -52,7 +75,7 @@ pub struct Transferred {
 
 /// Why a try ended without its file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Stopped {
+pub enum TransferError {
     #[error(transparent)]
     Failed(#[from] TryError),
     /// The record's partition left this pod: nobody here may answer it.
@@ -65,174 +88,180 @@ pub enum Stopped {
 
 /// Carries out tasks between sessions and local storage.
 #[derive(Clone, Debug)]
-pub struct Transfer {
-    storages: Storages,
+pub struct TransferExecutor {
+    storages: LocalStorages,
     names: TempNames,
     metrics: Metrics,
     /// Of each file, for its result.
     hash: Option<Algorithm>,
     sweep_every: Duration,
-    /// By FTP connection: what stands on its server without an owner.
-    strays: Arc<Mutex<BTreeMap<String, SharedOrphanTracker>>>,
-    shelf: Shelf,
+    /// By FTP connection: orphaned temp files on its server.
+    orphans: Arc<Mutex<BTreeMap<String, SharedOrphanTracker>>>,
+    kept_limit: KeptTransferLimit,
 }
 
-impl Transfer {
+impl TransferExecutor {
     /// `storages` by the local connections' names; `names` are for temp files.
-    pub fn new(storages: impl Into<Storages>, names: TempNames, metrics: Metrics) -> Transfer {
-        Transfer {
+    pub fn new(storages: impl Into<LocalStorages>, names: TempNames, metrics: Metrics) -> TransferExecutor {
+        TransferExecutor {
             storages: storages.into(),
             names,
             metrics,
             hash: None,
             sweep_every: SWEEP_INTERVAL,
-            strays: Arc::default(),
-            shelf: Shelf::default(),
+            orphans: Arc::default(),
+            kept_limit: KeptTransferLimit::default(),
         }
     }
 
     /// Every file is hashed on its way, for its result.
     #[must_use]
-    pub fn hashing(self, hash: Option<Algorithm>) -> Transfer {
-        Transfer { hash, ..self }
+    pub fn hashing(self, hash: Option<Algorithm>) -> TransferExecutor {
+        TransferExecutor { hash, ..self }
     }
 
-    /// The same, with directories on servers looked at for temp files of the dead after this time, not after an
+    /// The same, with directories on servers searched for orphaned temp files after this time, not after an
     /// hour.
     #[must_use]
-    pub fn sweeping_every(self, sweep_every: Duration) -> Transfer {
-        Transfer { sweep_every, ..self }
+    pub fn sweeping_every(self, sweep_every: Duration) -> TransferExecutor {
+        TransferExecutor { sweep_every, ..self }
     }
 
-    /// One try at a task by itself: see [`Transfer::run_in_row`].
+    /// One try at a task alone: see [`TransferExecutor::run_pipelined`].
     ///
     /// # Errors
-    /// [`Stopped::Failed`] with what the try asks for; its message names the command or file, and the reason.
+    /// [`TransferError::Failed`] with what the try asks for; its message names the command or file, and the reason.
     pub async fn run(
         &self,
         session: &mut Session,
         task: &Task,
         record: &Record,
         cancel: &CancellationToken,
-    ) -> Result<Transferred, Stopped> {
-        self.run_again(session, task, record, &mut Kept::default(), cancel).await
+    ) -> Result<TransferredFile, TransferError> {
+        self.run_again(session, task, record, &mut ResumeState::default(), cancel).await
     }
 
-    /// [`Transfer::run`], which goes on from what an earlier try at the same task and record has left in `kept`, and
-    /// where it fails leaves there what the next one may go on from.
+    /// [`TransferExecutor::run`], which resumes what an earlier try at the same task and record has left in `kept`, and
+    /// where it fails leaves there what the next one may resume.
     ///
     /// # Errors
-    /// As [`Transfer::run`].
+    /// As [`TransferExecutor::run`].
     pub async fn run_again(
         &self,
         session: &mut Session,
         task: &Task,
         record: &Record,
-        kept: &mut Kept,
+        kept: &mut ResumeState,
         cancel: &CancellationToken,
-    ) -> Result<Transferred, Stopped> {
-        let mut row = Row::default();
+    ) -> Result<TransferredFile, TransferError> {
+        let mut pipeline = UploadPipeline::default();
         let gauge = ProgressGauge::default();
         let files = self.files(&task.local);
-        let errand = Errand { task, record, files: &files };
-        match self.run_in_row(session, &mut row, (errand, &gauge), kept, &mut Alone, cancel).await? {
-            Progress::Done(transferred) => Ok(transferred),
-            Progress::Due => Err(give_up(Code::Internal, "a task by itself was left due".to_owned()).into()),
+        let request = TransferRequest { task, record, files: &files };
+        let mut next_task = NoNextTask;
+        let run = self.run_pipelined(session, &mut pipeline, (request, &gauge), kept, &mut next_task, cancel);
+        match run.await? {
+            TransferProgress::Done(transferred) => Ok(transferred),
+            TransferProgress::RenamePending => {
+                Err(give_up(Code::Internal, "the rename of a single task was left pending".to_owned()).into())
+            }
         }
     }
 
-    /// One try, at a task between others on the same session: `row` is what the one before left open.
+    /// One try, at a task between others on the same session: `pipeline` is what the one before left open.
     ///
     /// Stops in an orderly way, within some seconds, when `cancel` is cancelled or the lease ends: the data
     /// connection is closed, its last reply read, and no temp file stays, here or on the server. Dropping the
     /// future stops at once: no temp file stays here, one may stay on the server. In both cases
-    /// [`Session::is_sound`] tells whether the session can serve another task.
+    /// [`Session::is_usable`] tells whether the session can serve another task.
     ///
     /// A try that was past its last step when it was cancelled has succeeded, and says so.
     ///
     /// # Errors
-    /// As [`Transfer::run`].
-    pub async fn run_in_row(
+    /// As [`TransferExecutor::run`].
+    pub async fn run_pipelined(
         &self,
         session: &mut Session,
-        row: &mut Row,
-        (errand, gauge): (Errand<'_>, &ProgressGauge),
-        kept: &mut Kept,
-        beside: &mut dyn Neighbours,
+        pipeline: &mut UploadPipeline,
+        (request, gauge): (TransferRequest<'_>, &ProgressGauge),
+        kept: &mut ResumeState,
+        next_task: &mut dyn NextTask,
         cancel: &CancellationToken,
-    ) -> Result<Progress, Stopped> {
-        let Errand { task, record, files } = errand;
-        let stop = Stop::new(&record.lease, cancel);
+    ) -> Result<TransferProgress, TransferError> {
+        let TransferRequest { task, record, files } = request;
+        let stop = StopSignal::new(&record.lease, cancel);
         stop.check()?;
         let path = on_server(session, &task.remote_path)?;
-        // The try before has left it in doubt, and it has nothing of this one.
-        if !session.is_usable() && row.owner_of(record).is_none() && !session.has_started(&path) {
-            return Err(row::again("the session was lost before the try began").into());
+        // The try before has made it unusable, and has started nothing of this one.
+        if !session.is_usable() && pipeline.owner_of(record).is_none() && !session.has_started(&path) {
+            return Err(retry_on_fresh_session("the session was lost before the try began").into());
         }
         session.begin_task();
         let storage = files.storage(&task.local)?;
         kept.drop_unless_of(session, storage);
-        let job = Job {
+        let context = TransferContext {
             storage,
             task,
             path,
             hash: self.hash,
-            owner: row.owner_of(record).unwrap_or_else(|| FileOwner::of(record, &self.names)),
+            owner: pipeline.owner_of(record).unwrap_or_else(|| FileOwner::of(record, &self.names)),
             names: &self.names,
             metrics: &self.metrics,
             gauge,
             stop: &stop,
-            strays: self.strays_at(&task.remote),
-            shelf: &self.shelf,
+            orphans: self.orphans_at(&task.remote),
+            kept_limit: &self.kept_limit,
             resumes: task.options.resume && session.connection().resume,
         };
-        let mut place = Place { transfer: self, row, beside };
-        let ended = run(session, &job, kept, &mut place).await;
-        if !matches!(ended, Ok(Progress::Due)) {
-            place.settle(session, &job).await;
+        let mut pipeline = PipelineContext { executor: self, pipeline, next_task };
+        let ended = run(session, &context, kept, &mut pipeline).await;
+        if !matches!(ended, Ok(TransferProgress::RenamePending)) {
+            pipeline.settle(session, &context).await;
         }
         kept.belongs_to(session, storage);
-        // What fails while the try is being stopped is nobody's answer.
+        // What fails while the try is being stopped is no answer.
         let mut ended = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
-        if let Progress::Done(done) = &mut ended {
+        if let TransferProgress::Done(done) = &mut ended {
             done.facts.connection.clone_from(&task.remote);
         }
         Ok(ended)
     }
 
-    /// The FTP connection is no more: what stands on its server is left to whoever comes to it again.
+    /// The FTP connection was removed: what is on its server is left to whoever connects to it again.
     pub fn forget(&self, connection: &str) {
-        self.strays.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
     }
 
-    fn strays_at(&self, connection: &str) -> SharedOrphanTracker {
-        let mut strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
-        match strays.get(connection) {
+    fn orphans_at(&self, connection: &str) -> SharedOrphanTracker {
+        let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        match orphans.get(connection) {
             Some(there) => there.clone(),
-            None => strays
+            None => orphans
                 .entry(connection.to_owned())
                 .or_insert_with(|| SharedOrphanTracker::new(self.sweep_every))
                 .clone(),
         }
     }
 
-    /// What the tries of a task work in that gets its place now.
+    /// What the tries of a task that is accepted now work in.
     #[must_use]
-    pub fn files(&self, local: &str) -> Files {
+    pub fn files(&self, local: &str) -> LocalFiles {
         self.storages.files(local)
     }
 }
 
 async fn run(
     session: &mut Session,
-    job: &Job<'_>,
-    kept: &mut Kept,
-    place: &mut Place<'_>,
-) -> Result<Progress, Stopped> {
-    job.stop.or(session.announce_utf8_for(&job.path)).await?;
-    match job.task.operation {
-        Operation::Download => download::run(session, job, kept, place).await.map(Progress::Done),
-        Operation::Upload => upload::run(session, job, kept, place).await,
+    context: &TransferContext<'_>,
+    kept: &mut ResumeState,
+    pipeline: &mut PipelineContext<'_>,
+) -> Result<TransferProgress, TransferError> {
+    context.stop.or(session.announce_utf8_for(&context.path)).await?;
+    match context.task.operation {
+        Operation::Download => {
+            download::run(session, context, kept, pipeline).await.map(TransferProgress::Done)
+        }
+        Operation::Upload => upload::run(session, context, kept, pipeline).await,
     }
 }
 
@@ -245,7 +274,7 @@ fn on_server(session: &Session, path: &str) -> Result<String, TryError> {
 }
 
 /// What one try needs to know.
-struct Job<'a> {
+struct TransferContext<'a> {
     storage: &'a LocalStorage,
     task: &'a Task,
     /// On the server, beneath the connection's `path_root`.
@@ -254,21 +283,21 @@ struct Job<'a> {
     names: &'a TempNames,
     hash: Option<Algorithm>,
     metrics: &'a Metrics,
-    /// How far it is, for whoever looks.
+    /// How far it is, for whoever asks.
     gauge: &'a ProgressGauge,
-    stop: &'a Stop<'a>,
+    stop: &'a StopSignal<'a>,
     /// On the server.
-    strays: SharedOrphanTracker,
-    shelf: &'a Shelf,
-    /// Both the task and its connection want broken transfers to go on where they were.
+    orphans: SharedOrphanTracker,
+    kept_limit: &'a KeptTransferLimit,
+    /// Both the task and its connection want broken transfers to be resumed.
     resumes: bool,
 }
 
-impl From<StorageError> for Stopped {
+impl From<StorageError> for TransferError {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::LeaseEnded => Stopped::LeaseEnded,
-            error => Stopped::Failed(error.into()),
+            StorageError::LeaseEnded => TransferError::LeaseEnded,
+            error => TransferError::Failed(error.into()),
         }
     }
 }
@@ -279,4 +308,9 @@ fn give_up(code: Code, message: String) -> TryError {
 
 fn try_again(code: Code, message: String) -> TryError {
     TryError { failure: Failure::new(code, message), remedy: Remedy::Wait }
+}
+
+/// A try that is made again on a fresh session, at no cost.
+fn retry_on_fresh_session(why: &str) -> TryError {
+    TryError { failure: Failure::new(Code::ConnectFailed, why), remedy: Remedy::FreshSession }
 }

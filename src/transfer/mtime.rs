@@ -7,23 +7,23 @@ use crate::ftp::{ModifiedReply, Session, SetModified};
 use crate::storage::SourceFile;
 use crate::task::After;
 
-use super::verify::Check;
-use super::{Job, Stopped};
+use super::integrity_check::IntegrityCheck;
+use super::{TransferContext, TransferError};
 
-/// The begin of the year 0.
+/// The beginning of the year 0.
 const YEAR_0: i64 = -62_167_219_200;
 
 /// The time of a download's source, where the task needs it: to keep it, or to know the source again.
 pub(super) async fn of_source(
     session: &mut Session,
-    job: &Job<'_>,
-    check: &mut Check,
-) -> Result<(), Stopped> {
-    let options = &job.task.options;
+    context: &TransferContext<'_>,
+    check: &mut IntegrityCheck,
+) -> Result<(), TransferError> {
+    let options = &context.task.options;
     if !options.preserve_mtime && options.after == After::Keep {
         return Ok(());
     }
-    let why = match job.stop.or_soon(session.modified(&job.path)).await? {
+    let why = match context.stop.or_soon(session.modified(&context.path)).await? {
         ModifiedReply::At(at) => {
             check.facts.source_mtime = Some(at);
             check.used("MDTM");
@@ -42,12 +42,12 @@ pub(super) async fn of_source(
 /// Gives the file at `path` the local source's time, where the task asks for it and the server can.
 pub(super) async fn keep(
     session: &mut Session,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     path: &str,
     source: &SourceFile,
-    check: &mut Check,
+    check: &mut IntegrityCheck,
 ) -> Result<(), TryError> {
-    if !job.task.options.preserve_mtime {
+    if !context.task.options.preserve_mtime {
         return Ok(());
     }
     let Some(at) = of_local(source) else { return Ok(()) };

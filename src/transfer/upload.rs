@@ -13,70 +13,79 @@ use crate::outcome::Facts;
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
 
-use super::claim::{self, Expected};
-use super::compare::{self, Found};
-use super::go_on::{self, Going, Temp};
-use super::resume::Kept;
-use super::row::{Due, Place, Progress};
-use super::tidy::Leftover;
-use super::verify::Check;
-use super::{Job, Stopped, Transferred, give_up, mtime, try_again};
+use super::adopt_upload::{self, AdoptionCandidates};
+use super::compare_destination::{self, DestinationState};
+use super::integrity_check::IntegrityCheck;
+use super::orphan_cleanup::RemoteTempFile;
+use super::resume_state::ResumeState;
+use super::resume_upload::{self, ResumedUpload, TempUpload};
+use super::upload_pipeline::{PendingRename, PipelineContext, TransferProgress};
+use super::{TransferContext, TransferError, TransferredFile, give_up, mtime, try_again};
 
 /// How long the removal of a temp file on the server may take.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(
     session: &mut Session,
-    job: &Job<'_>,
-    kept: &mut Kept,
-    place: &mut Place<'_>,
-) -> Result<Progress, Stopped> {
-    let directory = directory_of(&job.path)?;
-    let mut check = Check::begin(session, job)?;
-    let Begun { name, going, mut source, leftover } = match place.row.take_begun(job) {
-        Some(begun) => begun,
-        None => match begin(session, job, directory, kept, &mut check).await? {
-            Begin::Now(begun) => *begun,
-            Begin::Superfluous { bytes } => return Ok(Progress::Done(already_there(bytes, check))),
-        },
-    };
+    context: &TransferContext<'_>,
+    kept: &mut ResumeState,
+    pipeline: &mut PipelineContext<'_>,
+) -> Result<TransferProgress, TransferError> {
+    let directory = directory_of(&context.path)?;
+    let mut check = IntegrityCheck::begin(session, context)?;
+    let PreparedUpload { name, resumed, mut source, remote_temp } =
+        match pipeline.pipeline.take_started(context) {
+            Some(begun) => begun,
+            None => match begin(session, context, directory, kept, &mut check).await? {
+                UploadStart::Now(begun) => *begun,
+                UploadStart::Superfluous { bytes } => {
+                    return Ok(TransferProgress::Done(already_there(bytes, check)));
+                }
+            },
+        };
     check.facts.source_mtime = mtime::of_local(&source);
-    let mut temp = Temp { path: format!("{directory}{name}"), going, is_given_up: false };
-    let put = put(session, job, &mut temp, &mut source, &mut check, place).await;
+    let mut temp = TempUpload { path: format!("{directory}{name}"), resumed, is_given_up: false };
+    let put = put(session, context, &mut temp, &mut source, &mut check, pipeline).await;
     let bytes = source.size();
-    if matches!(put, Ok(Put::Due)) {
-        check.facts.connection.clone_from(&job.task.remote);
-        let transferred = Transferred { bytes, notes: check.notes, facts: check.facts };
-        let (path, lease) = (job.path.clone(), job.owner.lease.clone());
-        place.row.set_due(Due { temp: temp.path, path, leftover, transferred, lease });
-        return Ok(Progress::Due);
+    if matches!(put, Ok(PutOutcome::RenamePending)) {
+        check.facts.connection.clone_from(&context.task.remote);
+        let transferred = TransferredFile { bytes, notes: check.notes, facts: check.facts };
+        let (path, lease) = (context.path.clone(), context.owner.lease.clone());
+        pipeline.pipeline.set_pending(PendingRename {
+            temp: temp.path,
+            path,
+            remote_temp,
+            transferred,
+            lease,
+        });
+        return Ok(TransferProgress::RenamePending);
     }
     let part = || temp.part(directory, &name, &source, session.is_usable());
     let is_kept =
-        !temp.is_given_up && put.as_ref().is_err_and(|why| kept.keep_upload(job, &part(), &source, why));
-    if is_kept || matches!(put, Ok(Put::Renamed)) || clean_up(session, &temp.path).await {
-        leftover.gone();
+        !temp.is_given_up && put.as_ref().is_err_and(|why| kept.keep_upload(context, &part(), &source, why));
+    if is_kept || matches!(put, Ok(PutOutcome::Renamed)) || clean_up(session, &temp.path).await {
+        remote_temp.gone();
     }
     match put? {
-        Put::Superfluous => Ok(Progress::Done(already_there(bytes, check))),
-        Put::Renamed | Put::Due => {
-            Ok(Progress::Done(Transferred { bytes, notes: check.notes, facts: check.facts }))
+        PutOutcome::Superfluous => Ok(TransferProgress::Done(already_there(bytes, check))),
+        PutOutcome::Renamed | PutOutcome::RenamePending => {
+            Ok(TransferProgress::Done(TransferredFile { bytes, notes: check.notes, facts: check.facts }))
         }
     }
 }
 
 /// A source, and the temp file that it goes to.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct PreparedUpload {
     pub name: TempName,
     /// An earlier try has sent a part of it.
-    pub going: Option<Going>,
+    pub resumed: Option<ResumedUpload>,
     pub source: SourceFile,
-    pub leftover: Leftover,
+    pub remote_temp: RemoteTempFile,
 }
 
-enum Begin {
-    Now(Box<Begun>),
+enum UploadStart {
+    Now(Box<PreparedUpload>),
     /// The destination is there.
     Superfluous {
         bytes: u64,
@@ -85,153 +94,156 @@ enum Begin {
 
 async fn begin(
     session: &mut Session,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     directory: &str,
-    kept: &mut Kept,
-    check: &mut Check,
-) -> Result<Begin, Stopped> {
-    let source = open(job).await;
+    kept: &mut ResumeState,
+    check: &mut IntegrityCheck,
+) -> Result<UploadStart, TransferError> {
+    let source = open(context).await;
     let earlier = source.as_ref().ok().and_then(|source| kept.upload(source));
-    let is_worth_it = source.as_ref().is_ok_and(|source| go_on::is_worth_it(job, source));
+    let is_worth_it = source.as_ref().is_ok_and(|source| resume_upload::is_worth_it(context, source));
     let may_go_on = is_worth_it && earlier.is_none() && session.may_restart_store();
-    let expected = may_go_on.then(|| Expected::begin(job, directory));
-    job.strays.lock().begun(directory, &job.owner, Instant::now());
+    let expected = may_go_on.then(|| AdoptionCandidates::begin(context, directory));
+    context.orphans.lock().begun(directory, &context.owner, Instant::now());
     let source = source?;
     let bytes = source.size();
     if let Some(why) = session.connection().too_large(bytes) {
-        let path = job.task.local_path.escape_debug();
+        let path = context.task.local_path.escape_debug();
         return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
     }
-    remove_earlier(session, job, directory).await;
+    remove_earlier(session, context, directory).await;
     check.facts.source_mtime = mtime::of_local(&source);
-    if is_there(session, job, bytes, check).await? {
-        return Ok(Begin::Superfluous { bytes });
+    if is_there(session, context, bytes, check).await? {
+        return Ok(UploadStart::Superfluous { bytes });
     }
     let found = match (earlier, expected) {
-        (Some(sent), _) => Box::pin(go_on::with_own(session, job, directory, &source, sent)).await?,
+        (Some(sent), _) => {
+            Box::pin(resume_upload::with_own(session, context, directory, &source, sent)).await?
+        }
         (None, Some(expected)) => {
-            Box::pin(claim::with_anothers(session, job, directory, &source, expected)).await?
+            Box::pin(adopt_upload::with_anothers(session, context, directory, &source, expected)).await?
         }
         (None, None) => None,
     };
-    let (name, leftover, going) = if let Some((name, leftover, going)) = found {
-        (name, leftover, Some(going))
+    let (name, remote_temp, resumed) = if let Some((name, remote_temp, resumed)) = found {
+        (name, remote_temp, Some(resumed))
     } else {
-        let name = go_on::name_for(job, &source);
-        let leftover = Leftover::of(&job.strays, directory, &name);
-        (name, leftover, None)
+        let name = resume_upload::name_for(context, &source);
+        let remote_temp = RemoteTempFile::of(&context.orphans, directory, &name);
+        (name, remote_temp, None)
     };
-    Ok(Begin::Now(Box::new(Begun { name, going, source, leftover })))
+    Ok(UploadStart::Now(Box::new(PreparedUpload { name, resumed, source, remote_temp })))
 }
 
 /// Removes what this process's earlier tries at the same record have left, as far as that can be done at once:
-/// when the record is answered, nobody may look into its directory again.
-async fn remove_earlier(session: &mut Session, job: &Job<'_>, directory: &str) {
-    let earlier = job.strays.lock().take_left(directory, &job.owner);
+/// when the record is answered, its directory may never be searched again.
+async fn remove_earlier(session: &mut Session, context: &TransferContext<'_>, directory: &str) {
+    let earlier = context.orphans.lock().take_left(directory, &context.owner);
     for temp in earlier {
-        let leftover = Leftover::of(&job.strays, directory, &temp);
+        let remote_temp = RemoteTempFile::of(&context.orphans, directory, &temp);
         if clean_up(session, &format!("{directory}{temp}")).await {
-            leftover.gone();
+            remote_temp.gone();
         }
     }
 }
 
-/// What became of the temp file.
-enum Put {
+/// What happened to the temp file.
+enum PutOutcome {
     Renamed,
     /// It is verified, and will be renamed with the end of the next file, whose STOR is under way.
-    Due,
-    /// Another owner of the same record was first; the temp file stands.
+    RenamePending,
+    /// Another owner of the same record was first; the temp file remains.
     Superfluous,
 }
 
-/// Whether the file stands at a destination that must not be replaced; its hashes are in `check` then.
+/// Whether the file is at a destination that must not be replaced; its hashes are in `check` then.
 async fn is_there(
     session: &mut Session,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     size: u64,
-    check: &mut Check,
-) -> Result<bool, Stopped> {
-    if job.task.options.overwrite {
+    check: &mut IntegrityCheck,
+) -> Result<bool, TransferError> {
+    if context.task.options.overwrite {
         return Ok(false);
     }
-    check.begin_again(job);
-    Ok(Box::pin(compare::destination(session, job, size, check)).await? == Found::Same)
+    check.begin_again(context);
+    Ok(Box::pin(compare_destination::destination(session, context, size, check)).await?
+        == DestinationState::Same)
 }
 
-fn already_there(bytes: u64, mut check: Check) -> Transferred {
+fn already_there(bytes: u64, mut check: IntegrityCheck) -> TransferredFile {
     check.hashed();
     let notes = vec!["the destination was there already, with this content".to_owned()];
-    Transferred { bytes, notes, facts: Facts { verified_by: Some("content"), ..check.facts } }
+    TransferredFile { bytes, notes, facts: Facts { verified_by: Some("content"), ..check.facts } }
 }
 
-/// Everything from STOR to RNTO; where it fails, the temp file may stand.
+/// Everything from STOR to RNTO; where it fails, the temp file may exist.
 async fn put(
     session: &mut Session,
-    job: &Job<'_>,
-    temp: &mut Temp,
+    context: &TransferContext<'_>,
+    temp: &mut TempUpload,
     source: &mut SourceFile,
-    check: &mut Check,
-    place: &mut Place<'_>,
-) -> Result<Put, Stopped> {
-    check.begin_again(job);
-    check.facts.resumed_from = match temp.going {
-        Some(_) => Box::pin(go_on::send(session, job, temp, source, check, place)).await?,
+    check: &mut IntegrityCheck,
+    pipeline: &mut PipelineContext<'_>,
+) -> Result<PutOutcome, TransferError> {
+    check.begin_again(context);
+    check.facts.resumed_from = match temp.resumed {
+        Some(_) => Box::pin(resume_upload::send(session, context, temp, source, check, pipeline)).await?,
         None => None,
     };
     let path = temp.path.as_str();
     if check.facts.resumed_from.is_none() {
-        store(session, job, path, source, check, place).await?;
+        store(session, context, path, source, check, pipeline).await?;
     }
     let temp = path;
-    let verified = verified(session, job, temp, source.size(), check).await;
+    let verified = verified(session, context, temp, source.size(), check).await;
     if verified.is_err() && check.facts.resumed_from.is_some() {
         session.distrust_rest();
     }
     verified?;
-    job.stop.or_soon(mtime::keep(session, job, temp, source, check)).await?;
+    context.stop.or_soon(mtime::keep(session, context, temp, source, check)).await?;
     // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
-    if is_there(session, job, source.size(), check).await? {
-        return Ok(Put::Superfluous);
+    if is_there(session, context, source.size(), check).await? {
+        return Ok(PutOutcome::Superfluous);
     }
     if !source.still_same().await? {
-        let message = format!("{}: it changed while it was sent", job.task.local_path.escape_debug());
+        let message = format!("{}: it changed while it was sent", context.task.local_path.escape_debug());
         return Err(try_again(Code::SourceChanged, message).into());
     }
-    if place.row.has_begun_next() {
-        return Ok(Put::Due);
+    if pipeline.pipeline.has_started_next() {
+        return Ok(PutOutcome::RenamePending);
     }
-    publish(session, job, temp).await?;
-    Ok(Put::Renamed)
+    publish(session, context, temp).await?;
+    Ok(PutOutcome::Renamed)
 }
 
-async fn open(job: &Job<'_>) -> Result<SourceFile, Stopped> {
-    let source = job.storage.resolve(&job.task.local_path)?;
-    job.stop.or(job.storage.open_source(&source)).await
+async fn open(context: &TransferContext<'_>) -> Result<SourceFile, TransferError> {
+    let source = context.storage.resolve(&context.task.local_path)?;
+    context.stop.or(context.storage.open_source(&source)).await
 }
 
 /// STOR and the whole file. [`Session::store`] makes directories where STOR is refused; a server that says 150
 /// before it looks (libunftp) refuses after it, and gets them and the file once more here.
 async fn store(
     session: &mut Session,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     temp: &str,
     source: &mut SourceFile,
-    check: &mut Check,
-    place: &mut Place<'_>,
-) -> Result<(), Stopped> {
-    let begun = job.stop.or_soon(session.store(temp)).await?;
-    job.gauge.begin(0, Some(source.size()));
-    match send_all(begun, job, source, check, place).await {
-        Err(Stopped::Failed(refused))
+    check: &mut IntegrityCheck,
+    pipeline: &mut PipelineContext<'_>,
+) -> Result<(), TransferError> {
+    let begun = context.stop.or_soon(session.store(temp)).await?;
+    context.gauge.begin(0, Some(source.size()));
+    match send_all(begun, context, source, check, pipeline).await {
+        Err(TransferError::Failed(refused))
             if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_usable() =>
         {
-            job.stop.or_soon(session.make_dirs(temp)).await?;
-            *source = open(job).await?;
-            check.begin_again(job);
-            let begun = job.stop.or_soon(session.store(temp)).await?;
-            job.gauge.begin(0, Some(source.size()));
-            send_all(begun, job, source, check, place).await
+            context.stop.or_soon(session.make_dirs(temp)).await?;
+            *source = open(context).await?;
+            check.begin_again(context);
+            let begun = context.stop.or_soon(session.store(temp)).await?;
+            context.gauge.begin(0, Some(source.size()));
+            send_all(begun, context, source, check, pipeline).await
         }
         sent => sent,
     }
@@ -239,67 +251,72 @@ async fn store(
 
 pub(super) async fn send_all(
     mut store: UploadStream<'_>,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     source: &mut SourceFile,
-    check: &mut Check,
-    place: &mut Place<'_>,
-) -> Result<(), Stopped> {
-    if let Err(stopped) = send(&mut store, job, source, check).await {
+    check: &mut IntegrityCheck,
+    pipeline: &mut PipelineContext<'_>,
+) -> Result<(), TransferError> {
+    if let Err(stopped) = send(&mut store, context, source, check).await {
         store.abort().await;
         return Err(stopped);
     }
-    job.gauge.enter(TransferPhase::Finish);
+    context.gauge.enter(TransferPhase::Finish);
     // Then nothing but SIZE comes between STOR and RNFR.
-    let options = &job.task.options;
+    let options = &context.task.options;
     let is_renamed_next = options.overwrite
         && options.verify != Verify::None
         && !options.preserve_mtime
         && !check.asks_for_hash();
-    place.finish(store, job, is_renamed_next).await
+    pipeline.finish(store, context, is_renamed_next).await
 }
 
 async fn send(
     store: &mut UploadStream<'_>,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     source: &mut SourceFile,
-    check: &mut Check,
-) -> Result<(), Stopped> {
-    let mut stop = pin!(job.stop.requested());
+    check: &mut IntegrityCheck,
+) -> Result<(), TransferError> {
+    let mut stop = pin!(context.stop.requested());
     loop {
         let chunk = source.read().await?;
         if chunk.is_empty() {
             return Ok(());
         }
-        // A process that stood still sends nothing that it has read since: the record's next owner may be going on
+        // A process that stood still sends nothing that it has read since: the record's next owner may be resumed on
         // with this very file.
-        job.stop.check()?;
+        context.stop.check()?;
         tokio::select! {
             biased;
             stopped = &mut stop => return Err(stopped),
             sent = store.write(chunk) => sent?,
         }
         check.update(chunk);
-        job.gauge.add(chunk.len() as u64);
-        job.metrics.bytes("upload", &job.task.remote, chunk.len() as u64);
+        context.gauge.add(chunk.len() as u64);
+        context.metrics.bytes("upload", &context.task.remote, chunk.len() as u64);
     }
 }
 
-/// Compares what stands on the server with what was sent: by size, and by hash where the task asks for it.
+/// Compares what is on the server with what was sent: by size, and by hash where the task asks for it.
 async fn verified(
     session: &mut Session,
-    job: &Job<'_>,
+    context: &TransferContext<'_>,
     temp: &str,
     sent: u64,
-    check: &mut Check,
-) -> Result<(), Stopped> {
+    check: &mut IntegrityCheck,
+) -> Result<(), TransferError> {
     // That a server has taken REST for what it is, only the size can tell.
-    if job.task.options.verify != Verify::None || check.facts.resumed_from.is_some() {
-        job.stop.or_soon(has_size(session, temp, sent, check)).await?;
+    if context.task.options.verify != Verify::None || check.facts.resumed_from.is_some() {
+        context.stop.or_soon(has_size(session, temp, sent, check)).await?;
     }
-    check.compare(session, job, temp, "the sent").await
+    check.compare(session, context, temp, "the sent").await
 }
 
-async fn has_size(session: &mut Session, temp: &str, sent: u64, check: &mut Check) -> Result<(), TryError> {
+async fn has_size(
+    session: &mut Session,
+    temp: &str,
+    sent: u64,
+    check: &mut IntegrityCheck,
+) -> Result<(), TryError> {
     let why = match session.size(temp).await? {
         SizeReply::Bytes(stored) if stored == sent => {
             check.has_size();
@@ -323,21 +340,29 @@ async fn has_size(session: &mut Session, temp: &str, sent: u64, check: &mut Chec
 
 /// Gives the temp file its name. Whether the task is still ours is asked before each command that changes
 /// what others see.
-async fn publish(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(), Stopped> {
-    job.stop.check()?;
+async fn publish(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    temp: &str,
+) -> Result<(), TransferError> {
+    context.stop.check()?;
     if session.connection().rename_over == RenameOver::DeleteFirst {
-        job.stop.or_soon(session.delete(&job.path)).await?;
+        context.stop.or_soon(session.delete(&context.path)).await?;
     }
-    job.stop.or_soon(rename(session, job, temp)).await
+    context.stop.or_soon(rename(session, context, temp)).await
 }
 
-async fn rename(session: &mut Session, job: &Job<'_>, temp: &str) -> Result<(), Stopped> {
-    let path = &job.path;
-    let mut error = match session.rename(temp, path, job.stop.still_ours()).await? {
+async fn rename(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    temp: &str,
+) -> Result<(), TransferError> {
+    let path = &context.path;
+    let mut error = match session.rename(temp, path, context.stop.still_ours()).await? {
         RenameOutcome::Done => return Ok(()),
         RenameOutcome::Abandoned => {
-            job.stop.check()?;
-            return Err(Stopped::Cancelled);
+            context.stop.check()?;
+            return Err(TransferError::Cancelled);
         }
         RenameOutcome::TargetRefused(error) => error,
     };

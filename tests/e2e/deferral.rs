@@ -139,6 +139,6 @@ fn a_retry_topic_that_forgets_too_soon_is_not_used() {
     let stage = Stage::new("defer-short");
     stage.kafka.create_topic(&stage.topics.retry, 1, &[("retention.ms", "3600000")]);
     let pod = Pod::start(&stage.config());
-    let refused = pod.events("no task is deferred, they wait in the pod");
+    let refused = pod.events("deferral_disabled");
     assert!(refused[0]["reason"].as_str().unwrap().contains("retention.ms"), "{refused:?}");
 }

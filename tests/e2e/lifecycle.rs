@@ -122,7 +122,7 @@ fn sighup_neither_ends_nor_disturbs_a_pod() {
     stage.server.put("f", b"content");
     let pod = Pod::start(&stage.config());
     pod.signal(Signal::HUP);
-    wait_until("it is heard", LONG, || !pod.events("SIGHUP").is_empty());
+    wait_until("it is heard", LONG, || !pod.events("signal_received").is_empty());
     stage.send([download("after", "remote", "f", "f")]);
     stage.answers().wait_for(1, LONG).assert_all_completed();
     assert!(pod.is_ready() && pod.is_healthy());

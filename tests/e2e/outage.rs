@@ -124,7 +124,7 @@ fn sigterm_ends_a_pod_whose_broker_is_away_with_transfers_in_flight_and_the_next
     kafka.kill();
     assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
     assert!(!pod.log().contains("panicked"), "{}", pod.log_tail(30));
-    let ended = pod.events("stopped");
+    let ended = pod.events("pod_stopped");
     assert_eq!(ended.len(), 1, "{}", pod.log_tail(30));
 
     kafka.restart();

@@ -141,7 +141,7 @@ fn the_commands_that_readme_shows_do_what_they_say() {
     let quick_start = blocks("Quick start");
     home.run(&quick_start[0]);
     let pod = home.start(&quick_start[1]);
-    wait_until("the pod to listen", LONG, || pod.log().contains("\"listening\""));
+    wait_until("the pod to listen", LONG, || pod.log().contains("\"event\":\"listening\""));
     let event = pod.log().lines().find(|line| line.contains("\"what\":\"api\"")).unwrap().to_owned();
     let event: serde_json::Value = serde_json::from_str(&event).unwrap();
     let api = event["addr"].as_str().unwrap().replace("0.0.0.0", "127.0.0.1");

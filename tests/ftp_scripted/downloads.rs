@@ -220,7 +220,7 @@ async fn a_cancelled_download_ends_in_order_and_leaves_nothing() {
         until("RETR is sent", || rig.server.verbs().contains(&text("RETR"))).await;
         cancel.cancel();
     });
-    assert_eq!(ended, Err(Stopped::Cancelled));
+    assert_eq!(ended, Err(TransferError::Cancelled));
     assert!(rig.local_files().is_empty());
     assert!(!session.is_usable());
 }
@@ -246,6 +246,6 @@ async fn after_its_lease_has_ended_a_task_publishes_nothing() {
     let rig = Rig::with(Script::new().file("/f", b"abc")).await;
     let mut session = rig.session().await;
     rig.lease.end();
-    assert_eq!(rig.run(&mut session, &download("/f", "/f")).await, Err(Stopped::LeaseEnded));
+    assert_eq!(rig.run(&mut session, &download("/f", "/f")).await, Err(TransferError::LeaseEnded));
     assert!(rig.local_files().is_empty());
 }

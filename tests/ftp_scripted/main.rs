@@ -22,16 +22,16 @@ mod listing;
 mod submit;
 mod uploads;
 
-mod ahead;
-mod row;
-mod ways;
+mod pipelined_uploads;
+mod pipelining;
+mod transports;
 
-mod after;
+mod adopted_uploads;
 mod checks;
-mod claim;
 mod hostile;
 mod redo;
 mod resume;
+mod source_disposal;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -49,7 +49,7 @@ use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{LocalStorage, TempNames};
 use ftp_pooler::task::{Operation, Options, Task, Verify};
-use ftp_pooler::transfer::{Kept, Stopped, Storages, Transfer, Transferred};
+use ftp_pooler::transfer::{LocalStorages, ResumeState, TransferError, TransferExecutor, TransferredFile};
 use rig::*;
 use scripted::{Act, End, Script, Server};
 use tokio_util::sync::CancellationToken;

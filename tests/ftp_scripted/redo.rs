@@ -98,7 +98,7 @@ async fn a_temp_file_that_a_lost_session_left_is_removed_on_the_next_one() {
     assert!(rig.server.paths()[0].starts_with("/out/.ftp-pooler-"));
 
     let mut session = rig.session().await;
-    while rig.transfer.tidy(&mut session).await {}
+    while rig.transfer.clean_up(&mut session).await {}
     assert!(rig.server.paths().is_empty() && session.is_usable());
 }
 
@@ -118,7 +118,7 @@ async fn what_a_records_last_owner_left_on_the_server_is_removed_and_what_others
         let target = format!("{directory}f");
         rig.run_record(&mut session, &upload("/f", &target), -7).await.unwrap();
         rig.server.forget_commands();
-        while rig.transfer.tidy(&mut session).await {}
+        while rig.transfer.clean_up(&mut session).await {}
         assert_eq!(rig.server.verbs(), ["EPSV", "LIST", "DELE"]);
         assert!(!rig.server.paths().contains(&dead), "{directory}");
         assert!(rig.server.paths().contains(&others) && rig.server.paths().contains(&target), "{directory}");
@@ -127,7 +127,7 @@ async fn what_a_records_last_owner_left_on_the_server_is_removed_and_what_others
         // Nothing is asked again for the next file.
         rig.server.forget_commands();
         rig.run(&mut session, &upload("/f", &target)).await.unwrap();
-        assert!(!rig.transfer.tidy(&mut session).await);
+        assert!(!rig.transfer.clean_up(&mut session).await);
         assert!(!rig.server.verbs().contains(&text("LIST")));
     }
 }

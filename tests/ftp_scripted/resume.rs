@@ -58,7 +58,8 @@ async fn a_file_whose_end_was_not_heard_of_costs_one_more_byte() {
 async fn a_far_server_is_asked_for_the_time_in_the_burst_that_asks_for_the_file() {
     let rig = Rig::with(breaks_once().say("FEAT", "211-Features\r\n MDTM\r\n211 End")).await;
     let known = Arc::new(ServerProfile::high_latency());
-    let (task, mut kept, record) = (download("/f", "/f"), Kept::default(), record(7, rig.lease.clone()));
+    let (task, mut kept, record) =
+        (download("/f", "/f"), ResumeState::default(), record(7, rig.lease.clone()));
     let mut session = rig.hasty(&known).await;
     rig.server.forget_commands();
     failed(rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await);
@@ -75,7 +76,7 @@ async fn a_source_that_has_changed_comes_from_its_begin() {
     for (size, time) in [(SIZE, LATER), (SIZE - 1, MODIFIED), (SIZE + 1, LATER)] {
         let rig = Rig::with(breaks_once()).await;
         let task = download("/f", "/f");
-        let (mut kept, record) = (Kept::default(), record(7, rig.lease.clone()));
+        let (mut kept, record) = (ResumeState::default(), record(7, rig.lease.clone()));
         let mut session = rig.session().await;
         let run = rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await;
         assert_eq!(failed(run).failure.ftp_code, Some(426));
@@ -170,8 +171,8 @@ async fn what_is_kept_for_a_try_that_never_comes_is_removed() {
 /// What a killed pod leaves: its temp file, and nobody who would remove it.
 async fn left_by_another(rig: &Rig, offset: i64) -> String {
     let storages = BTreeMap::from([("local".to_owned(), rig.storage.clone())]);
-    let another = Transfer::new(storages, names(), Metrics::default());
-    let (mut kept, record) = (Kept::default(), record(offset, Lease::default()));
+    let another = TransferExecutor::new(storages, names(), Metrics::default());
+    let (mut kept, record) = (ResumeState::default(), record(offset, Lease::default()));
     let mut session = rig.session().await;
     let task = download("/f", "/f");
     failed(another.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await);
@@ -287,7 +288,7 @@ mod uploads {
     #[tokio::test]
     async fn a_source_that_has_changed_is_sent_from_its_begin_under_another_name() {
         let rig = rig(Script::new().once("STOR", takes_half())).await;
-        let (task, mut kept) = (upload("/f", "/out/f"), Kept::default());
+        let (task, mut kept) = (upload("/f", "/out/f"), ResumeState::default());
         let record = record(7, rig.lease.clone());
         let mut session = rig.session().await;
         failed(rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await);
@@ -302,7 +303,7 @@ mod uploads {
             rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
         assert_eq!(done.facts.resumed_from, None);
         assert!(rig.server.content("/out/f").unwrap() == new);
-        while rig.transfer.tidy(&mut session).await {}
+        while rig.transfer.clean_up(&mut session).await {}
         assert_eq!(rig.server.paths(), ["/out/f"], "what was sent of the old one is removed");
     }
 
@@ -312,7 +313,7 @@ mod uploads {
         let (errors, done) = rig.try_again(&upload("/f", "/out/f"), 1).await;
         assert!(done.is_none() && errors.len() == 1);
         let mut session = rig.session().await;
-        while rig.transfer.tidy(&mut session).await {}
+        while rig.transfer.clean_up(&mut session).await {}
         assert!(rig.server.paths().is_empty(), "{:?}", rig.server.paths());
     }
 }
@@ -325,9 +326,10 @@ async fn what_came_from_another_server_or_went_to_another_directory_is_not_gone_
         let rig = Rig::with(breaks_once()).await;
         let elsewhere = Rig::with(Script::new().file("/f", &other).modified("/f", MODIFIED)).await;
         let storages = BTreeMap::from([("local".to_owned(), rig.storage.clone())]);
-        let storages = Storages::from(storages);
-        let transfer = Transfer::new(storages.clone(), names(), Metrics::default());
-        let (task, mut kept, record) = (download("/f", "/f"), Kept::default(), record(7, rig.lease.clone()));
+        let storages = LocalStorages::from(storages);
+        let transfer = TransferExecutor::new(storages.clone(), names(), Metrics::default());
+        let (task, mut kept, record) =
+            (download("/f", "/f"), ResumeState::default(), record(7, rig.lease.clone()));
         let mut session = rig.session().await;
         failed(transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await);
         assert!(!rig.local_files().is_empty(), "the half is kept");

@@ -8,7 +8,7 @@ pub struct Rig {
     pub connection: FtpConnection,
     pub directory: tempfile::TempDir,
     pub storage: LocalStorage,
-    pub transfer: Transfer,
+    pub transfer: TransferExecutor,
     pub lease: Lease,
     pub cancel: CancellationToken,
 }
@@ -25,7 +25,7 @@ impl Rig {
             server,
             directory,
             storage,
-            transfer: Transfer::new(storages, names(), Metrics::default()),
+            transfer: TransferExecutor::new(storages, names(), Metrics::default()),
             lease: Lease::default(),
             cancel: CancellationToken::new(),
         }
@@ -41,14 +41,14 @@ impl Rig {
         Session::open_with(&self.connection, known).await.unwrap()
     }
 
-    pub async fn run(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
+    pub async fn run(&self, session: &mut Session, task: &Task) -> Result<TransferredFile, TransferError> {
         static OFFSETS: AtomicI64 = AtomicI64::new(0);
         self.run_record(session, task, OFFSETS.fetch_add(1, Ordering::Relaxed)).await
     }
 
     /// Tries at one task until one succeeds or has failed as often as it may, as dispatch makes them; a session in
     /// doubt is replaced. Returns the failures before.
-    pub async fn try_again(&self, task: &Task, tries: usize) -> (Vec<TryError>, Option<Transferred>) {
+    pub async fn try_again(&self, task: &Task, tries: usize) -> (Vec<TryError>, Option<TransferredFile>) {
         self.try_again_at(task, -1, tries).await
     }
 
@@ -58,8 +58,8 @@ impl Rig {
         task: &Task,
         offset: i64,
         tries: usize,
-    ) -> (Vec<TryError>, Option<Transferred>) {
-        let (mut kept, mut errors) = (Kept::default(), Vec::new());
+    ) -> (Vec<TryError>, Option<TransferredFile>) {
+        let (mut kept, mut errors) = (ResumeState::default(), Vec::new());
         let mut session = self.session().await;
         for _ in 0..tries {
             if !session.is_usable() {
@@ -69,7 +69,7 @@ impl Rig {
             let run = self.transfer.run_again(&mut session, task, &record, &mut kept, &self.cancel);
             match tokio::time::timeout(PATIENCE, must_be_send(run)).await.expect("the try hangs") {
                 Ok(done) => return (errors, Some(done)),
-                Err(Stopped::Failed(error)) => errors.push(error),
+                Err(TransferError::Failed(error)) => errors.push(error),
                 Err(other) => panic!("{other:?}"),
             }
         }
@@ -84,7 +84,7 @@ impl Rig {
         session: &mut Session,
         task: &Task,
         offset: i64,
-    ) -> Result<Transferred, Stopped> {
+    ) -> Result<TransferredFile, TransferError> {
         let record = record(offset, self.lease.clone());
         let run = self.transfer.run(session, task, &record, &self.cancel);
         let ended = tokio::time::timeout(PATIENCE, must_be_send(run)).await.expect("the try hangs");
@@ -168,9 +168,9 @@ pub fn files(directory: &Path) -> Vec<String> {
     names
 }
 
-pub fn failed(ended: Result<Transferred, Stopped>) -> TryError {
+pub fn failed(ended: Result<TransferredFile, TransferError>) -> TryError {
     match ended {
-        Err(Stopped::Failed(error)) => error,
+        Err(TransferError::Failed(error)) => error,
         other => panic!("should have failed: {other:?}"),
     }
 }

@@ -171,7 +171,7 @@ async fn each_fault_has_its_code_and_leaves_the_old_file_alone() {
         // What could have been of use to another try is removed on a session that is idle.
         rig.server.behave();
         let mut session = if sound { session } else { rig.session().await };
-        while rig.transfer.tidy(&mut session).await {}
+        while rig.transfer.clean_up(&mut session).await {}
         assert_eq!(rig.server.paths(), ["/out/f"], "{at}: the temp file stands");
     }
 }
@@ -187,7 +187,7 @@ async fn a_cancelled_upload_removes_its_temp_file() {
         until("the temp file stands", || rig.server.paths().iter().any(|path| path.starts_with(TEMP))).await;
         cancel.cancel();
     });
-    assert_eq!(ended, Err(Stopped::Cancelled));
+    assert_eq!(ended, Err(TransferError::Cancelled));
     assert!(rig.server.paths().is_empty());
     assert!(session.is_usable());
 }
@@ -204,6 +204,6 @@ async fn a_lease_that_ends_during_the_upload_leaves_nothing() {
         until("the temp file stands", || rig.server.paths().iter().any(|path| path.starts_with(TEMP))).await;
         rig.lease.end();
     });
-    assert_eq!(ended, Err(Stopped::LeaseEnded));
+    assert_eq!(ended, Err(TransferError::LeaseEnded));
     assert!(rig.server.paths().is_empty());
 }

@@ -21,10 +21,10 @@ mod support;
 
 mod matrix;
 mod options;
+mod orphans;
 mod proxy;
 mod rig;
 mod round_trips;
-mod strays;
 mod takeover;
 mod tls;
 

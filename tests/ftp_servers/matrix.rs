@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ftp_pooler::config::{DataConnectionMode, ProxyKind, ProxyServer};
 use ftp_pooler::failure::{Code, Remedy, TryError};
-use ftp_pooler::transfer::Stopped;
+use ftp_pooler::transfer::TransferError;
 
 use crate::options;
 use crate::proxy::{PROXY_PASSWORD, RunningProxy};
@@ -260,7 +260,7 @@ async fn from_elsewhere(mut rig: Rig) -> String {
     rig.put("source", &content(1000));
     match rig.run(&mut session, &rig.download("source")).await {
         Ok(_) => "taken".to_owned(),
-        Err(Stopped::Failed(error)) => {
+        Err(TransferError::Failed(error)) => {
             let code = error.failure.ftp_code.map_or(String::new(), |code| format!(", {code}"));
             format!("{}{code}", told(&error))
         }

@@ -30,7 +30,7 @@ pub async fn hash(rig: Rig) -> String {
                     assert!(by != "size" && done.notes.is_empty(), "{done:?}");
                     seen = format!("yes, {} by {}", by, done.facts.features.last().unwrap());
                 }
-                Err(ftp_pooler::transfer::Stopped::Failed(error)) => {
+                Err(ftp_pooler::transfer::TransferError::Failed(error)) => {
                     assert!(session.is_usable(), "{error}");
                     return format!("`{}`", error.failure.code);
                 }

@@ -22,7 +22,10 @@ use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{LocalStorage, TempNames};
 use ftp_pooler::task::{Operation, Options, Task};
-use ftp_pooler::transfer::{Errand, Files, Kept, Neighbours, Progress, Row, Stopped, Transfer, Transferred};
+use ftp_pooler::transfer::{
+    LocalFiles, NextTask, ResumeState, TransferError, TransferExecutor, TransferProgress, TransferRequest,
+    TransferredFile, UploadPipeline,
+};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +41,7 @@ pub struct Rig {
     remote: String,
     directory: tempfile::TempDir,
     storage: LocalStorage,
-    transfer: Transfer,
+    transfer: TransferExecutor,
     /// Fresh sessions that were needed: one, where a server does not resume TLS 1.3.
     renewed: AtomicUsize,
     pub server: Option<FtpServer>,
@@ -139,7 +142,7 @@ fn connection(addr: SocketAddr, security: Security, certificate: &Certificate) -
 #[derive(Default)]
 pub struct Again {
     offset: i64,
-    kept: Kept,
+    kept: ResumeState,
 }
 
 fn record(offset: i64) -> Record {
@@ -187,9 +190,9 @@ impl Rig {
         }
     }
 
-    fn process(storage: &LocalStorage) -> Transfer {
+    fn process(storage: &LocalStorage) -> TransferExecutor {
         let storages = BTreeMap::from([("local".to_owned(), storage.clone())]);
-        Transfer::new(storages, names(), Metrics::default())
+        TransferExecutor::new(storages, names(), Metrics::default())
     }
 
     /// From now on another process works at the tasks; what the one before was at is as if that had been killed.
@@ -218,7 +221,7 @@ impl Rig {
     }
 
     /// A try, and as dispatch does it another one on a fresh session where the first asks for that.
-    pub async fn run(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
+    pub async fn run(&self, session: &mut Session, task: &Task) -> Result<TransferredFile, TransferError> {
         self.run_at(session, task, next_offset()).await
     }
 
@@ -228,9 +231,9 @@ impl Rig {
         session: &mut Session,
         task: &Task,
         offset: i64,
-    ) -> Result<Transferred, Stopped> {
+    ) -> Result<TransferredFile, TransferError> {
         let tried = self.once_at(session, task, offset).await;
-        if !matches!(&tried, Err(Stopped::Failed(error)) if error.remedy == Remedy::FreshSession) {
+        if !matches!(&tried, Err(TransferError::Failed(error)) if error.remedy == Remedy::FreshSession) {
             return tried;
         }
         let renewed = 1 + self.renewed.fetch_add(1, Ordering::Relaxed);
@@ -239,7 +242,7 @@ impl Rig {
         self.once_at(session, task, offset).await
     }
 
-    pub async fn once(&self, session: &mut Session, task: &Task) -> Result<Transferred, Stopped> {
+    pub async fn once(&self, session: &mut Session, task: &Task) -> Result<TransferredFile, TransferError> {
         self.once_at(session, task, next_offset()).await
     }
 
@@ -249,30 +252,33 @@ impl Rig {
         session: &mut Session,
         task: &Task,
         offset: i64,
-    ) -> Result<Transferred, Stopped> {
+    ) -> Result<TransferredFile, TransferError> {
         self.transfer.run(session, task, &record(offset), &CancellationToken::new()).await
     }
 
-    /// Carries tasks on one session in a row, as a lane does.
+    /// Carries tasks on one session in a pipeline, as a lane does.
     pub async fn run_row(
         &self,
         session: &mut Session,
         tasks: Vec<Task>,
-    ) -> Vec<Result<Transferred, Stopped>> {
+    ) -> Vec<Result<TransferredFile, TransferError>> {
         let mut tasks: VecDeque<_> = tasks.into_iter().map(|task| (task, record(next_offset()))).collect();
-        let (mut row, mut ended, mut next) = (Row::default(), Vec::new(), tasks.pop_front());
+        let (mut pipeline, mut ended, mut next) = (UploadPipeline::default(), Vec::new(), tasks.pop_front());
         while let Some((task, record)) = next {
             let files = self.transfer.files("local");
-            let mut beside = Beside { tasks: &mut tasks, files: &files, next: None, ended: &mut ended };
+            let mut next_task =
+                NextOfRest { tasks: &mut tasks, files: &files, next: None, ended: &mut ended };
             let cancel = CancellationToken::new();
-            let (gauge, mut kept) = (ProgressGauge::default(), Kept::default());
-            let this = (Errand { task: &task, record: &record, files: &files }, &gauge);
-            let run =
-                self.transfer.run_in_row(session, &mut row, this, &mut kept, &mut beside, &cancel).await;
-            next = beside.next.take();
+            let (gauge, mut kept) = (ProgressGauge::default(), ResumeState::default());
+            let this = (TransferRequest { task: &task, record: &record, files: &files }, &gauge);
+            let run = self
+                .transfer
+                .run_pipelined(session, &mut pipeline, this, &mut kept, &mut next_task, &cancel)
+                .await;
+            next = next_task.next.take();
             match run {
-                Ok(Progress::Done(done)) => ended.push(Ok(done)),
-                Ok(Progress::Due) => assert!(next.is_some(), "due, and nothing is begun"),
+                Ok(TransferProgress::Done(done)) => ended.push(Ok(done)),
+                Ok(TransferProgress::RenamePending) => assert!(next.is_some(), "due, and nothing is begun"),
                 Err(stopped) => ended.push(Err(stopped)),
             }
             next = next.or_else(|| tasks.pop_front()).filter(|_| ended.iter().all(Result::is_ok));
@@ -286,24 +292,24 @@ impl Rig {
         session: &mut Session,
         task: &Task,
         again: &mut Again,
-    ) -> Result<Transferred, TryError> {
+    ) -> Result<TransferredFile, TryError> {
         let record = record(again.offset);
         let cancel = CancellationToken::new();
         match self.transfer.run_again(session, task, &record, &mut again.kept, &cancel).await {
             Ok(done) => Ok(done),
-            Err(Stopped::Failed(error)) => Err(error),
+            Err(TransferError::Failed(error)) => Err(error),
             Err(other) => panic!("{}: {other:?}", self.name),
         }
     }
 
     /// What the sessions of a pod do when they have nothing else to do.
-    pub async fn tidy(&self, session: &mut Session) {
-        while self.transfer.tidy(session).await {}
+    pub async fn clean_up(&self, session: &mut Session) {
+        while self.transfer.clean_up(session).await {}
     }
 
     pub async fn fails(&self, session: &mut Session, task: &Task) -> TryError {
         match self.run(session, task).await {
-            Err(Stopped::Failed(error)) => error,
+            Err(TransferError::Failed(error)) => error,
             other => panic!("should have failed: {other:?}"),
         }
     }
@@ -416,24 +422,24 @@ fn next_offset() -> i64 {
 }
 
 /// The rest of a row.
-struct Beside<'a> {
+struct NextOfRest<'a> {
     tasks: &'a mut VecDeque<(Task, Record)>,
-    files: &'a Files,
+    files: &'a LocalFiles,
     next: Option<(Task, Record)>,
-    ended: &'a mut Vec<Result<Transferred, Stopped>>,
+    ended: &'a mut Vec<Result<TransferredFile, TransferError>>,
 }
 
-impl Neighbours for Beside<'_> {
-    fn may_wait(&self) -> bool {
+impl NextTask for NextOfRest<'_> {
+    fn may_pipeline(&self) -> bool {
         true
     }
 
-    fn next(&mut self) -> Option<Errand<'_>> {
+    fn next(&mut self) -> Option<TransferRequest<'_>> {
         self.next = self.tasks.pop_front();
-        self.next.as_ref().map(|(task, record)| Errand { task, record, files: self.files })
+        self.next.as_ref().map(|(task, record)| TransferRequest { task, record, files: self.files })
     }
 
-    fn before_ended(&mut self, ended: Result<Transferred, Stopped>) {
+    fn previous_ended(&mut self, ended: Result<TransferredFile, TransferError>) {
         self.ended.push(ended);
     }
 }

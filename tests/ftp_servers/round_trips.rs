@@ -7,7 +7,7 @@ use std::time::Duration;
 use ftp_pooler::config::DataConnectionMode;
 use ftp_pooler::ftp::Session;
 use ftp_pooler::task::Task;
-use ftp_pooler::transfer::Transferred;
+use ftp_pooler::transfer::TransferredFile;
 
 use crate::rig::Rig;
 use crate::support::ftp_server::{Make, Security, Settings};
@@ -108,7 +108,7 @@ async fn count(rig: &Rig, data: &str, bound: &Bound, failed: &mut Vec<String>) {
 async fn row(rig: &Rig, session: &mut Session, tasks: Vec<Task>) -> f64 {
     let (files, before) = (tasks.len(), link::round_trips());
     let ended = rig.run_row(session, tasks).await;
-    let whole = |ended: &Result<Transferred, _>| ended.as_ref().is_ok_and(|done| done.bytes == KIB << 10);
+    let whole = |ended: &Result<TransferredFile, _>| ended.as_ref().is_ok_and(|done| done.bytes == KIB << 10);
     assert!(ended.iter().all(whole), "{}: {ended:#?}\n{}", rig.name, rig.log());
     (link::round_trips() - before) as f64 / files as f64
 }

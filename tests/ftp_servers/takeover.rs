@@ -83,7 +83,7 @@ async fn what_a_frozen_pod_has_under_way_comes_late_and_does_no_harm() {
         drop(data);
         frozen.reply();
         assert!(rig.get("target") == content, "{make:?}: what came late is in the file");
-        rig.tidy(&mut session).await;
+        rig.clean_up(&mut session).await;
         let left: Vec<_> =
             std::fs::read_dir(rig.at_server("")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["target"], "{make:?}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ftp_pooler::config::{CertificatePin, CertificateTrust};
 use ftp_pooler::failure::{Code, Remedy};
-use ftp_pooler::transfer::Stopped;
+use ftp_pooler::transfer::TransferError;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -159,7 +159,7 @@ async fn a_data_connection_that_was_cut_off_is_a_finished_file_only_where_its_si
         let ended = rig.once(&mut session, &rig.download("file")).await;
         match ended {
             Ok(done) => assert!(whole && done.bytes == 4, "{size:?}"),
-            Err(Stopped::Failed(error)) => {
+            Err(TransferError::Failed(error)) => {
                 assert!(!whole && error.failure.code == Code::IntegrityMismatch, "{size:?}: {error}");
             }
             Err(other) => panic!("{other:?}"),

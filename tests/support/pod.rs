@@ -259,13 +259,14 @@ impl Pod {
         self.process.log_tail(lines)
     }
 
-    /// The log's events with this message: their fields, flat.
-    pub fn events(&self, message: &str) -> Vec<Value> {
+    /// The log's lines of this event (its field `event`, else its message): their fields, flat.
+    pub fn events(&self, event: &str) -> Vec<Value> {
         let log = self.log();
         let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let fields =
             events.map(|mut event| if event["fields"].is_object() { event["fields"].take() } else { event });
-        fields.filter(|fields| fields["message"] == message).collect()
+        let is_wanted = |fields: &Value| fields.get("event").unwrap_or(&fields["message"]) == event;
+        fields.filter(is_wanted).collect()
     }
 
     pub fn rss_bytes(&self) -> u64 {

@@ -1,7 +1,17 @@
 //! `ftp-pooler demo`: a broker, an FTP server and the real pod in one process, with nothing set up beforehand.
 //! Moves some hundred files both ways, a few records failing on purpose, and checks every answer and every byte.
 //!
-//! [`plan`] says what is sent and what must come back, [`show`] does it, [`verify`] judges it.
+//! ```text
+//! pod        what the demo needs of the pod, which the program hands in
+//! plan       what is sent, and what must come back; refusals: the records that must fail
+//! show       the demo from start to end
+//! stage      what it runs on: broker, server (FTP), site (directories), reader (of the answers)
+//! files      the files' contents, from a seed
+//! answer     one answer, and whether it is right
+//! verify     whether every record was answered once and every file is right; report: its summary
+//! play       a demo that keeps running, for tasks of the user's own
+//! screen     terminal output; watchdog: ends a demo that hangs
+//! ```
 
 mod answer;
 mod broker;

@@ -118,7 +118,7 @@ async fn accept(listener: TcpListener, root: PathBuf, sessions: Arc<Sessions>) {
 async fn serve(control: TcpStream, root: PathBuf, sessions: Arc<Sessions>) {
     let account = Arc::new(Account { has_entered: AtomicBool::new(false), sessions });
     if let Err(error) = session(control, root, Arc::clone(&account)).await {
-        tracing::warn!(error, "the demo's FTP server");
+        tracing::warn!(event = "demo_server_error", error, "error in the demo's FTP server");
     }
     if account.has_entered.load(Ordering::Relaxed) {
         account.sessions.leave();

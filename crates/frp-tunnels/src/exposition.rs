@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus::core::Collector;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use serde_json::{Value, json};
 use service_kit::metrics::{EncodeMetrics, ProcessMetrics, encode};
@@ -141,6 +142,23 @@ impl Exposition {
             errors,
             registry,
         }))
+    }
+
+    /// The names of all metrics of tunnels, also of those that have no series yet.
+    pub fn names(&self) -> Vec<String> {
+        let all: [&dyn Collector; 10] = [
+            &self.up,
+            &self.state,
+            &self.count,
+            &self.connections,
+            &self.connect_seconds,
+            &self.session,
+            &self.restarts,
+            &self.sessions_lost,
+            &self.reloads,
+            &self.errors,
+        ];
+        all.iter().flat_map(|metric| metric.desc()).map(|description| description.fq_name.clone()).collect()
     }
 
     /// Takes in one event.

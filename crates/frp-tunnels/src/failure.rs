@@ -100,6 +100,35 @@ const CONFIGURATION_WORDS: &[&str] = &[
 ];
 
 impl FailureClass {
+    /// Each of them.
+    pub const ALL: [Self; 25] = [
+        Self::BinaryUnusable,
+        Self::ConfigurationInvalid,
+        Self::AdminPortTaken,
+        Self::ServerNameUnknown,
+        Self::ServerUnreachable,
+        Self::TlsRefused,
+        Self::AuthenticationFailed,
+        Self::ClientIdInUse,
+        Self::RejectedByServer,
+        Self::NameTaken,
+        Self::PortTaken,
+        Self::PortNotAllowed,
+        Self::PortLimit,
+        Self::RouteConflict,
+        Self::GroupMismatch,
+        Self::KindNotEnabled,
+        Self::LocalServiceDown,
+        Self::BindAddressTaken,
+        Self::FarSideMissing,
+        Self::SecretKeyWrong,
+        Self::UserNotAllowed,
+        Self::ProbeFailed,
+        Self::TimedOut,
+        Self::ProcessEnded,
+        Self::Unknown,
+    ];
+
     /// The class of an error that frpc or frps put into these words.
     pub fn of_words(words: &str) -> Self {
         let found = WORDS.iter().find(|(known, _)| words.contains(known)).map(|(_, class)| *class);

@@ -1,13 +1,47 @@
+//! Tunnels through [frp](https://github.com/fatedier/frp), managed: typed, validated, supervised, changed while they
+//! run, and called connected when something has come through them. The guide is `docs/tunnels/README.md`.
+//!
+//! In reading order:
+//!
+//! - [`spec`]: what a tunnel is; mistakes, conflicts, names. Pure.
+//! - [`server_settings`]: where frps is, and who we are.
+//! - [`client`]: all tunnels of one frpc, opened, watched and closed. Its decisions are pure.
+//! - [`state`], [`events`], [`failure`]: what is told of a tunnel. Pure.
+//! - [`tunnel_file`]: the file of `up`.
+//! - [`rewriting`]: paths that frps cannot strip or match.
+//! - [`far_side`], [`near_side`]: an FTP server behind NAT.
+//! - [`frps`]: the server's side.
+//! - [`cli`], [`exposition`]: the command, and what it shows.
+//!
+//! Below them: [`render`] (frp's configuration) and [`lines`] (frpc's log), both pure; [`process`], the one module
+//! that starts processes; [`admin`], the one that speaks frpc's API; [`binary`], [`probe`], [`backoff`], [`random`],
+//! [`http_request`].
+
+pub mod spec;
+
+pub mod server_settings;
+
+pub mod client;
+
+pub mod events;
+pub mod failure;
+pub mod state;
+
+pub mod tunnel_file;
+
+pub mod rewriting;
+
+pub mod far_side;
+pub mod near_side;
+
+pub mod frps;
+
+pub mod cli;
+pub mod exposition;
+
 pub mod admin;
 pub mod backoff;
 pub mod binary;
-pub mod cli;
-pub mod client;
-pub mod events;
-pub mod exposition;
-pub mod failure;
-pub mod far_side;
-pub mod frps;
 pub mod http_request;
 pub mod lines;
 mod places;
@@ -15,8 +49,3 @@ pub mod probe;
 pub mod process;
 pub mod random;
 pub mod render;
-pub mod rewriting;
-pub mod server_settings;
-pub mod spec;
-pub mod state;
-pub mod tunnel_file;

@@ -11,6 +11,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -70,7 +71,6 @@ async fn a_production_server_renews_its_certificate_and_tells_its_state() {
         ],
     );
     // secrets are for the owner only, and a second init touches nothing
-    use std::os::unix::fs::PermissionsExt as _;
     for file in ["token", "frps.toml"] {
         assert_eq!(fs::metadata(directory.join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
     }

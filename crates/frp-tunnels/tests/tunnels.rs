@@ -301,3 +301,71 @@ async fn a_client_fails_over_to_the_next_server() {
     Echo::connect(&after).await.round_trip("through the second").await;
     client.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs frps and frpc: make test"]
+async fn frpc_takes_every_kind_with_every_setting() {
+    support::prepare();
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, "{{ .Envs.HOME }} \\ \" ü {{{").unwrap();
+    let secret = secret.display();
+    let common = format!("secret_file = \"{secret}\"\n");
+    let proxy = "bandwidth_kib = 64\nbandwidth_at_server = true\nencryption = true\ncompression = true\nproxy_protocol = \"v2\"\nmetadata = { a = \"{{b\" }\n";
+    let group = format!("group = \"g\"\ngroup_key_file = \"{secret}\"\nhealth_check = \"/x\"\n");
+    let auth = format!("user = \"u\"\npassword_file = \"{secret}\"\n");
+    let tunnels = [
+        format!("type = \"tcp\"\nlocal = \"1\"\nremote_port = 2\n{proxy}{group}"),
+        format!("type = \"udp\"\nlocal = \"1\"\n{proxy}"),
+        format!(
+            "type = \"http\"\nlocal = \"1\"\ndomains = \"a.test\"\nsubdomain = \"x\"\npaths = [\"/{{{{a\", \"/b\"]\nhost_header = \"h\"\nrequest_headers = {{ a = \"b\" }}\nresponse_headers = {{ a = \"b\" }}\nroute_by_user = \"r\"\n{auth}{proxy}"
+        ),
+        "type = \"https\"\nlocal = \"1\"\ndomains = \"*.b.test\"\n".to_owned(),
+        format!("type = \"tcpmux\"\nlocal = \"1\"\ndomains = \"c.test\"\n{auth}"),
+        format!("type = \"stcp\"\nplugin = \"http_proxy\"\nallow_users = [\"*\"]\n{common}{auth}"),
+        format!("type = \"sudp\"\nlocal = \"1\"\n{common}"),
+        format!("type = \"xtcp\"\nplugin = \"socks5\"\n{common}{auth}"),
+        format!(
+            "type = \"stcp\"\nplugin = \"static_files\"\ndirectory = \"/\"\nstrip_prefix = \"x\"\n{common}{auth}"
+        ),
+        format!("type = \"stcp\"\nlocal = \"unix:/run/x\"\n{common}"),
+        format!(
+            "type = \"stcp-visitor\"\nserver_name = \"x\"\nserver_user = \"u\"\nbind = \"127.0.0.1:1\"\n{common}"
+        ),
+        format!("type = \"sudp-visitor\"\nserver_name = \"x\"\nbind = \"127.0.0.1:2\"\n{common}"),
+        format!(
+            "type = \"xtcp-visitor\"\nserver_name = \"x\"\nbind = \"[::1]:3\"\nkeep_open = true\nfallback = \"t10\"\n{common}"
+        ),
+    ];
+    let mut text = format!(
+        "[server]\naddress = \"127.0.0.1\"\ntoken_file = \"{secret}\"\nuser = \"u\"\nprotocol = \"wss\"\nmetadata = {{ m = \"n\" }}\nstun_server = \"s.test:3478\"\n"
+    );
+    for (at, tunnel) in tunnels.iter().enumerate() {
+        text += "[[tunnel]]\nname = \"t";
+        text += &at.to_string();
+        text += "\"\n";
+        text += tunnel;
+    }
+    let file =
+        frp_tunnels::tunnel_file::parse_tunnel_file(&text).unwrap_or_else(|found| panic!("{found:#?}"));
+    let rendered: Vec<_> = file
+        .tunnels
+        .iter()
+        .map(|spec| frp_tunnels::render::RenderedTunnel {
+            name: spec.name.as_deref().unwrap(),
+            spec,
+            attempt: 3,
+            rewriting: None,
+        })
+        .collect();
+    let config = frp_tunnels::render::render_for_frpc(&file.client.server, &rendered).unwrap();
+    let config = frp_tunnels::render::escape_templates(&config.to_string());
+    let config = frp_tunnels::process::ConfigFile::new(&config.into()).unwrap();
+    let run = frp_tunnels::process::ProgramRun {
+        program: support::program("frpc"),
+        arguments: vec!["verify".into()],
+        deadline: support::PATIENCE,
+    };
+    let output = frp_tunnels::process::run_to_end(run, Some(&config)).await.unwrap();
+    assert!(output.is_success, "{}", output.text);
+}

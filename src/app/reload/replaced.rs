@@ -36,7 +36,11 @@ impl ReplacedStorages {
             && let Some(ReplacedStorage { storage, sweep }) = kept.pop_front()
         {
             let connection = storage.name();
-            tracing::warn!(connection, "tries in too many directories of before: one is not swept any more");
+            tracing::warn!(
+                event = "replaced_storage_dropped",
+                connection,
+                "too many replaced directories in use: one is no longer cleaned of orphaned temp files"
+            );
             sweep.cancel();
         }
         was_empty

@@ -11,7 +11,7 @@ use super::super::AppError;
 use super::replaced::ReplacedStorages;
 use crate::config::{ConfiguredConnections, ConnectionChange, LocalConnection};
 use crate::storage::{LocalStorage, StorageError, TempNames};
-use crate::transfer::Storages;
+use crate::transfer::LocalStorages;
 
 /// Opens a connection's directory. Blocks.
 pub(in super::super) fn open(
@@ -25,7 +25,7 @@ pub(in super::super) fn open(
 pub(in super::super) fn open_all(
     connections: &ConfiguredConnections,
     sweep_every: Duration,
-) -> Result<Storages, AppError> {
+) -> Result<LocalStorages, AppError> {
     let mut storages = BTreeMap::new();
     for (name, connection) in &connections.local {
         let storage = open(connection, sweep_every)
@@ -38,7 +38,7 @@ pub(in super::super) fn open_all(
 /// What is open, and swept.
 #[derive(Debug)]
 pub(in super::super) struct OpenStorages {
-    storages: Storages,
+    storages: LocalStorages,
     names: TempNames,
     tasks: TaskTracker,
     /// Ends all sweeps.
@@ -50,7 +50,12 @@ pub(in super::super) struct OpenStorages {
 
 impl OpenStorages {
     /// Begins to sweep them, until `stop`.
-    pub fn sweep(storages: Storages, names: TempNames, tasks: TaskTracker, stop: CancellationToken) -> Self {
+    pub fn sweep(
+        storages: LocalStorages,
+        names: TempNames,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
         let (sweeps, replaced) = (BTreeMap::new(), ReplacedStorages::default());
         let mut open = OpenStorages { storages, names, tasks, stop, sweeps, replaced };
         for (name, storage) in open.storages.all() {

@@ -22,7 +22,7 @@ pub struct FailuresArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum FailuresCommand {
-    /// Send failed tasks again, each failure once however often this is run
+    /// Send failed tasks again; each failure is sent once, however often this is run
     Retry(RetryArgs),
 }
 
@@ -31,15 +31,15 @@ pub struct ListArgs {
     #[command(flatten)]
     pub files: ConfigFiles,
 
-    /// Only the numbers, by code and connection
+    /// Print only counts, by code and connection
     #[arg(long)]
     pub summary: bool,
 
-    /// The latest so many are listed
+    /// List at most this many, the latest ones
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
 
-    /// How they are printed
+    /// Output format
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub output: OutputFormat,
 
@@ -51,27 +51,27 @@ pub struct ListArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which failures")]
 pub struct FailureSelection {
-    /// Only with this error code, such as timeout; may be given several times
+    /// Only this error code, such as timeout; repeatable
     #[arg(long, value_name = "CODE", value_parser = code)]
     pub code: Vec<Code>,
 
-    /// Only of this FTP connection; may be given several times
+    /// Only this FTP connection; repeatable
     #[arg(long, value_name = "NAME")]
     pub connection: Vec<String>,
 
-    /// Only of this task; may be given several times
+    /// Only this task; repeatable
     #[arg(long, value_name = "ID")]
     pub task_id: Vec<String>,
 
-    /// Only those that sending again can help
+    /// Only retryable failures
     #[arg(long)]
     pub retryable: bool,
 
-    /// From then on: a duration ago (1h, 7d), or a time (2025-01-15T10:30:00Z)
+    /// Failures since then: a duration ago (1h, 7d), or a time (2025-01-15T10:30:00Z)
     #[arg(long, value_name = "WHEN", value_parser = moment, default_value = "1d")]
     pub since: TimeArgument,
 
-    /// Up to then
+    /// Failures until then
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     pub until: Option<TimeArgument>,
 }
@@ -89,15 +89,15 @@ pub struct RetryArgs {
     #[command(flatten)]
     pub files: ConfigFiles,
 
-    /// All failures since --since, where nothing else narrows them down
+    /// All failures since --since; required if nothing else narrows them down
     #[arg(long)]
     pub all: bool,
 
-    /// Also those of which it cannot be told whether they were sent again already
+    /// Also failures that may have been sent again already: the topic's retention has removed the evidence
     #[arg(long)]
     pub unknown_too: bool,
 
-    /// Send so many at most
+    /// Send at most this many
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub limit: u32,
 
@@ -105,11 +105,11 @@ pub struct RetryArgs {
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub key: KeyFrom,
 
-    /// Say what would be sent, and send nothing
+    /// Report what would be sent, and send nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How the summary is printed
+    /// Output format of the summary
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub output: OutputFormat,
 

@@ -1,4 +1,12 @@
 //! `ftp-pooler failures`: what failed, by code and connection, and sending it again.
+//!
+//! ```text
+//! args             the options
+//! scan             reads the failure topic, and selects
+//! list             lists failures, or counts them by code and connection
+//! retry            sends failed tasks again, each failure once
+//! retry_evidence   which failures were sent again already: the input topic says so
+//! ```
 
 mod args;
 mod list;

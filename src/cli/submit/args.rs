@@ -18,12 +18,12 @@ pub struct SubmitArgs {
     /// to move, as CONNECTION:PATH, a directory or a file
     pub source: String,
 
-    /// Where it goes, as CONNECTION:PATH; one side is a local connection, the other one an FTP connection
+    /// Destination, as CONNECTION:PATH; one side is a local connection, the other one an FTP connection
     pub destination: Option<String>,
 
     #[command(flatten)]
     pub files: ConfigFiles,
-    /// How the summary is printed
+    /// Output format of the summary
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub output: OutputFormat,
 
@@ -48,7 +48,7 @@ impl SubmitArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which files (with DESTINATION)")]
 pub struct FileSelection {
-    /// The directories beneath as well
+    /// Include subdirectories
     #[arg(long, short = 'r', requires = "destination")]
     pub recursive: bool,
 
@@ -57,7 +57,7 @@ pub struct FileSelection {
     #[arg(long, value_name = "PATTERN", requires = "destination")]
     pub include: Vec<String>,
 
-    /// No files that match, whatever --include says; a pattern that ends with a slash leaves out directories
+    /// Skip files that match, regardless of --include; a pattern that ends with a slash skips directories
     #[arg(long, value_name = "PATTERN", requires = "destination")]
     pub exclude: Vec<String>,
 
@@ -67,7 +67,7 @@ pub struct FileSelection {
     #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
     pub newer_than: Option<TimeArgument>,
 
-    /// Only files changed before this, such as 5m: not those that somebody still writes
+    /// Only files changed before this, such as 5m: skips files that are still being written
     #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
     pub older_than: Option<TimeArgument>,
 
@@ -79,7 +79,7 @@ pub struct FileSelection {
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "destination")]
     pub max_size: Option<u64>,
 
-    /// No files that stand at the destination with the same size; it is listed first, and a local one must be on
+    /// Skip files that exist at the destination with the same size; it is listed first, and a local one must be on
     /// this machine
     #[arg(long, requires = "destination")]
     pub skip_existing: bool,
@@ -90,11 +90,11 @@ pub struct FileSelection {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "How they are moved (with DESTINATION)")]
 pub struct TaskOptions {
-    /// Fail with destination_exists where the destination is there
+    /// Fail with destination_exists if the destination exists
     #[arg(long, requires = "destination")]
     pub no_overwrite: bool,
 
-    /// How often the pool tries again by itself, 0 to 100 [default: 3]
+    /// Number of automatic retries, 0 to 100 [default: 3]
     #[arg(long, value_name = "N", requires = "destination", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub retry_count: Option<u32>,
 
@@ -102,7 +102,7 @@ pub struct TaskOptions {
     #[arg(long, value_name = "HOW", value_enum, requires = "destination")]
     pub verify: Option<VerifyArg>,
 
-    /// What becomes of a download's source: keep, delete, or move_to:DIRECTORY, beneath which it keeps its
+    /// What to do with a download's source: keep, delete, or move_to:DIRECTORY, beneath which it keeps its
     /// path [default: keep]
     #[arg(long, value_name = "WHAT", value_parser = after, requires = "destination")]
     pub after: Option<AfterArg>,
@@ -111,15 +111,15 @@ pub struct TaskOptions {
     #[arg(long, requires = "destination")]
     pub preserve_mtime: bool,
 
-    /// Begin anew instead of resuming an interrupted transfer
+    /// Restart an interrupted transfer instead of resuming it
     #[arg(long, requires = "destination")]
     pub no_resume: bool,
 
-    /// Do not put tasks off while their server is away
+    /// Do not defer tasks while their server is down: they fail after 10 minutes
     #[arg(long, requires = "destination")]
     pub no_defer: bool,
 
-    /// Do not begin after this: a duration from now (2h), or a time
+    /// Deadline: tasks do not begin after it; a duration from now (2h), or a time
     #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
     pub deadline: Option<TimeArgument>,
 }
@@ -135,7 +135,7 @@ pub struct SendOptions {
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub key: KeyFrom,
 
-    /// Send the right ones where others are wrong
+    /// Send the valid tasks even if others are invalid
     #[arg(long)]
     pub keep_going: bool,
 
@@ -147,7 +147,7 @@ pub struct SendOptions {
     #[arg(long)]
     pub wait: bool,
 
-    /// Wait for no longer than this
+    /// Wait at most this long
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "wait")]
     pub timeout: Option<Duration>,
 }
@@ -166,7 +166,7 @@ pub enum IdFrom {
     /// A random UUID
     Random,
     /// A UUID made of what is moved: operation, both sides, and of a listed file its size and, where it is
-    /// exact (MLSD, local files), its time. The same thing has the same id whenever it is submitted
+    /// exact (MLSD, local files), its time. The same input has the same id whenever it is submitted
     Content,
 }
 

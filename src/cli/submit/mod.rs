@@ -1,9 +1,24 @@
-//! `ftp-pooler submit`: tasks from lines or made from places, all checked before one is sent.
+//! `ftp-pooler submit`: tasks from lines, or for the files of a location; all are checked before one is sent.
 //!
 //! ```text
-//! lines   JSON lines ──┐
-//! places, walk, filter ┴─▶ spool (on disk, all checked) ─▶ send ─▶ Kafka
-//!                                              tally, progress ◀── answers
+//! lines ────────────────────────────┐
+//! walk ─▶ filter ─▶ task_builder ───┴─▶ spool (on disk, all checked) ─▶ send ─▶ Kafka
+//!                                            answer_tally, progress ◀── answers
+//! ```
+//!
+//! ```text
+//! args           the options
+//! walk           lists a source, directory by directory; filter: which of its files become tasks
+//! existing       what is at the destination already, for `--skip-existing`
+//! task_builder   two locations, CONNECTION:PATH each, and the tasks between them
+//! lines          tasks that somebody else made: one JSON object a line
+//! task_ids       task ids: random, or from what is moved
+//! input_errors   what is no task, and where it is
+//! spool          the tasks, on disk until the last one is checked
+//! send           sends them, and follows the answers
+//! answer_tally   which tasks of a run are open, and how the others ended: pure
+//! progress       a bar on a terminal, lines elsewhere
+//! summary        the report at the end
 //! ```
 
 mod answer_tally;

@@ -1,4 +1,11 @@
 //! `ftp-pooler watch`: the pool's work as it happens, from its answers and its pods' metrics.
+//!
+//! ```text
+//! scrape   the pods' metrics, from their /metrics
+//! state    what has been seen so far, and its rates: pure
+//! view     what is shown: a screen on a terminal, a line in a pipe, JSON lines for programs
+//! draw     the screen: never more lines than the terminal has
+//! ```
 
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
@@ -36,8 +43,8 @@ pub struct WatchArgs {
     #[command(flatten)]
     pub files: ConfigFiles,
 
-    /// The pods' metrics as well, by connection: host:port of their API or metrics ports, with commas;
-    /// where api.token is set, it is sent to those that ask for one
+    /// Also read the pods' metrics, by connection: host:port of their API or metrics ports, separated by commas;
+    /// api.token is sent to pods that require it
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = scrape::url)]
     pub pods: Vec<PodUrl>,
 
@@ -45,11 +52,11 @@ pub struct WatchArgs {
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
 
-    /// Between two looks
+    /// Refresh interval
     #[arg(long, value_name = "TIME", value_parser = every, default_value = "1s")]
     pub every: Duration,
 
-    /// With json: one JSON object a look, on a line of its own
+    /// Output format; json prints one object a line for each refresh
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub output: OutputFormat,
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::offsets::Lease;
 use crate::pool::fake::FakeLogin;
 use crate::task::Operation;
-use crate::transfer::Files;
+use crate::transfer::LocalFiles;
 
 fn to(path: &str) -> impl Fn(&mut SubmittedTask) {
     let path = path.to_owned();
@@ -130,7 +130,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let rig = Rig::new(1, &[("a", 1)]);
-            let root = crate::dispatch::destination_order::LocalRoot { path: "/data/storage".into(), files: Files::default() };
+            let root = crate::dispatch::destination_order::LocalRoot { path: "/data/storage".into(), files: LocalFiles::default() };
             let roots = ("local".to_owned(), root);
             let resolve = |root: &std::path::Path, path: &str| {
                 Some(root.join(path.trim_start_matches('/')).components().collect())

@@ -1,4 +1,4 @@
-//! A dispatcher on fake servers, with a fake carrier that does what each task's script says.
+//! A dispatcher on fake servers, with a fake executor that does what each task's script says.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
@@ -16,7 +16,9 @@ use crate::outcome::{Outcome, Verdict};
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::Origin;
 use crate::task::{Operation, Options, Verify};
-use crate::transfer::{Errand, Files, Kept, Neighbours, Progress, Stopped, Transferred};
+use crate::transfer::{
+    LocalFiles, NextTask, ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile,
+};
 
 /// What one try comes to.
 #[derive(Clone, Debug)]
@@ -42,7 +44,7 @@ pub struct Try {
 }
 
 #[derive(Clone, Debug)]
-pub struct FakeCarrier {
+pub struct FakeExecutor {
     state: Arc<Mutex<State>>,
 }
 
@@ -55,32 +57,32 @@ struct State {
     /// Local connections that no task can use.
     down: HashSet<String>,
     /// The local connections', by name.
-    files: HashMap<String, Files>,
+    files: HashMap<String, LocalFiles>,
     /// Errands on the servers that are still to be run.
     litter: usize,
 }
 
-impl Carry<FakeSession> for FakeCarrier {
-    type Row = ();
+impl TaskExecutor<FakeSession> for FakeExecutor {
+    type Pipeline = ();
 
     fn unsupported(&self, task: &Task) -> Option<Failure> {
         let is_hash = task.options.verify == Verify::Hash;
         is_hash.then(|| Failure::new(Code::Unsupported, "options.verify"))
     }
 
-    fn files(&self, local: &str) -> Files {
+    fn files(&self, local: &str) -> LocalFiles {
         self.state.lock().unwrap().files.get(local).cloned().unwrap_or_default()
     }
 
-    async fn carry(
+    async fn execute(
         &self,
         session: &mut FakeSession,
         (): &mut (),
-        (Errand { task, record, files }, gauge): (Errand<'_>, &ProgressGauge),
-        _: &mut Kept,
-        _: &mut dyn Neighbours,
+        (TransferRequest { task, record, files }, gauge): (TransferRequest<'_>, &ProgressGauge),
+        _: &mut ResumeState,
+        _: &mut dyn NextTask,
         cancel: &CancellationToken,
-    ) -> Result<Progress, Stopped> {
+    ) -> Result<TransferProgress, TransferError> {
         assert!(session.sound, "a session in doubt is used");
         let (step, file_takes) = {
             let mut state = self.state.lock().unwrap();
@@ -107,7 +109,7 @@ impl Carry<FakeSession> for FakeCarrier {
                 }
                 sleep(time).await;
                 self.state.lock().unwrap().undone += 1;
-                return Err(Stopped::Cancelled);
+                return Err(TransferError::Cancelled);
             }
             Step::Break(code, remedy) => return Err(try_error(code, remedy).into()),
             Step::Fail(code, remedy) => {
@@ -116,11 +118,11 @@ impl Carry<FakeSession> for FakeCarrier {
             }
         }
         session.sound = true;
-        Ok(Progress::Done(Transferred { bytes: 7, ..Transferred::default() }))
+        Ok(TransferProgress::Done(TransferredFile { bytes: 7, ..TransferredFile::default() }))
     }
 
-    async fn tidy(&self, session: &mut FakeSession) -> bool {
-        if !self.is_untidy("") {
+    async fn clean_up(&self, session: &mut FakeSession) -> bool {
+        if !self.needs_cleanup("") {
             return false;
         }
         session.sound = false;
@@ -130,19 +132,19 @@ impl Carry<FakeSession> for FakeCarrier {
         true
     }
 
-    fn is_untidy(&self, _: &str) -> bool {
+    fn needs_cleanup(&self, _: &str) -> bool {
         self.state.lock().unwrap().litter > 0
     }
 }
 
 pub struct Rig {
-    pub dispatcher: Dispatcher<FakeServers, FakeCarrier>,
+    pub dispatcher: Dispatcher<FakeServers, FakeExecutor>,
     pub pool: SessionPool<FakeServers>,
     pub servers: FakeServers,
     pub budget: TaskBudget,
     pub deferral: DeferralPolicy,
     pub failures: RecentFailures,
-    carrier: FakeCarrier,
+    executor: FakeExecutor,
     answers: mpsc::Receiver<AdmittedOutcome>,
 }
 
@@ -178,7 +180,7 @@ impl Rig {
             files: HashMap::new(),
             litter: 0,
         };
-        let carrier = FakeCarrier { state: Arc::new(Mutex::new(state)) };
+        let executor = FakeExecutor { state: Arc::new(Mutex::new(state)) };
         let (sender, answers) = mpsc::channel(20_000);
         let deferral = DeferralPolicy {
             group: "group".into(),
@@ -189,7 +191,7 @@ impl Rig {
         let failures = RecentFailures::default();
         let dispatcher = Dispatcher::new(DispatcherParts {
             pool: pool.clone(),
-            carrier: carrier.clone(),
+            executor: executor.clone(),
             connections,
             roots: HashMap::new(),
             resolve: |root, path| Some(root.join(path.trim_start_matches('/'))),
@@ -200,16 +202,16 @@ impl Rig {
             failures: failures.clone(),
             traces: Traces::default(),
         });
-        Rig { dispatcher, pool, servers, budget, deferral, failures, carrier, answers }
+        Rig { dispatcher, pool, servers, budget, deferral, failures, executor, answers }
     }
 
     pub fn script(&self, task_id: &str, steps: impl IntoIterator<Item = Step>) {
         let steps = steps.into_iter().collect();
-        self.carrier.state.lock().unwrap().scripts.insert(task_id.to_owned(), steps);
+        self.executor.state.lock().unwrap().scripts.insert(task_id.to_owned(), steps);
     }
 
     pub fn local_is_down(&self, local: &str, is_down: bool) {
-        let down = &mut self.carrier.state.lock().unwrap().down;
+        let down = &mut self.executor.state.lock().unwrap().down;
         if is_down {
             down.insert(local.to_owned())
         } else {
@@ -218,27 +220,27 @@ impl Rig {
     }
 
     pub fn file_takes(&self, time: Duration) {
-        self.carrier.state.lock().unwrap().file_takes = time;
+        self.executor.state.lock().unwrap().file_takes = time;
     }
 
-    /// The carrier has these local connections' files from now on, which the dispatcher is not told.
+    /// The executor has these local connections' files from now on, which the dispatcher is not told.
     pub fn has_files(&self, names: &[(&str, &str)]) {
-        let files = names.iter().map(|(local, path)| ((*local).to_owned(), Files::called(path)));
-        self.carrier.state.lock().unwrap().files = files.collect();
+        let files = names.iter().map(|(local, path)| ((*local).to_owned(), LocalFiles::called(path)));
+        self.executor.state.lock().unwrap().files = files.collect();
     }
 
     /// From now on there are so many errands to be run.
     pub fn litter(&self, errands: usize) {
-        self.carrier.state.lock().unwrap().litter = errands;
+        self.executor.state.lock().unwrap().litter = errands;
     }
 
     pub fn litter_left(&self) -> usize {
-        self.carrier.state.lock().unwrap().litter
+        self.executor.state.lock().unwrap().litter
     }
 
     /// All tries begun with a transfer, in their order.
     pub fn tries(&self) -> Vec<Try> {
-        self.carrier.state.lock().unwrap().tries.clone()
+        self.executor.state.lock().unwrap().tries.clone()
     }
 
     pub fn tries_of(&self, task_id: &str) -> Vec<Try> {
@@ -247,7 +249,7 @@ impl Rig {
 
     /// Tries that were cancelled and had the time to undo what they began.
     pub fn undone(&self) -> usize {
-        self.carrier.state.lock().unwrap().undone
+        self.executor.state.lock().unwrap().undone
     }
 
     pub fn job(&self, connection: &str, task_id: &str) -> SubmittedTask {

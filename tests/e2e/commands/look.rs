@@ -147,6 +147,6 @@ fn topics_that_are_not_there_are_made_and_the_others_stay_as_they_are() {
     assert_eq!(again.matches("was there, 12 asked for").count(), 4, "{again}");
     // The retry topic keeps its records for long enough, or the pod would say so and defer nothing.
     let pod = Pod::start(&config);
-    wait_until("tasks can be deferred", LONG, || !pod.events("tasks can be deferred").is_empty());
+    wait_until("tasks can be deferred", LONG, || !pod.events("deferral_enabled").is_empty());
     assert!(pod.terminate(EXIT).success(), "{}", pod.log_tail(20));
 }

@@ -20,8 +20,8 @@ use crate::support::process::Signal;
 use crate::support::vsftpd::Vsftpd;
 use crate::support::wait::wait_until;
 
-const TAKEN_OVER: &str = "the connections' configuration was taken over";
-const REFUSED: &str = "the configuration is wrong and was not taken over: all stays as it was";
+const TAKEN_OVER: &str = "reload_applied";
+const REFUSED: &str = "reload_rejected";
 /// A tenth of a second for a file of 20,000 bytes.
 const SLOW: &[(&str, &str)] = &[("anon_max_rate", "200000")];
 
@@ -168,7 +168,7 @@ fn sighup_reads_the_files_and_names_what_needs_a_restart() {
 
     pod.signal(Signal::HUP);
     wait_for(&pod, "added", "again");
-    let restart = "changed in config.yaml, which is read at the start only: restart for them";
+    let restart = "restart_required";
     let keys: Vec<_> = pod.events(restart).iter().map(|event| event["keys"].clone()).collect();
     assert_eq!(keys, ["kafka.properties.session.timeout.ms, pool.max_sessions_per_pod"]);
     stage.send([download("after", "again", "f", "after")]);

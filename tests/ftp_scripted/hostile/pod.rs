@@ -40,7 +40,7 @@ impl Pod {
         let dispatcher = Dispatcher::new(DispatcherParts {
             pool: SessionPool::new(&limits, connections.clone(), FtpConnector, &metrics),
             traces: ftp_pooler::traces::Traces::default(),
-            carrier: Transfer::new(storages, names(), metrics.clone()),
+            executor: TransferExecutor::new(storages, names(), metrics.clone()),
             connections,
             roots: HashMap::from([("local".to_owned(), directory.path().to_owned())]),
             resolve: |_, _| None,

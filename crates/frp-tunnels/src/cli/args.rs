@@ -17,7 +17,7 @@ use crate::spec::{LocalService, Probe};
 #[command(name = "frp-tunnels", version, about)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
     /// Of results on standard output
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
     pub(crate) output: OutputFormat,
@@ -37,7 +37,7 @@ pub(crate) enum OutputFormat {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Make a local TCP service reachable at a port of the server
     Tcp(PortArgs),
     /// Make a local UDP service reachable at a port of the server
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Http(HttpArgs),
     /// Reach a secret tunnel of another client at a local address
     Visit(VisitArgs),
+    /// Reach the FTP server of a far `serve` at a local address
+    VisitFtp(VisitFtpArgs),
     /// Make one FTP server, and nothing else, reachable for those that know a key
     Serve(ServeArgs),
     /// Run all tunnels of a file; SIGHUP or a change of the file takes over what is new
@@ -202,6 +204,30 @@ pub(crate) struct VisitArgs {
     pub(crate) bind: SocketAddr,
     #[command(flatten)]
     pub(crate) tunnel: TunnelArgs,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VisitFtpArgs {
+    /// Names of the visitors begin with it
+    #[arg(long, default_value = "ftp")]
+    pub(crate) name: String,
+    /// The far client's user
+    #[arg(long)]
+    pub(crate) server_user: Option<String>,
+    /// File with the key that both sides know
+    #[arg(long)]
+    pub(crate) secret_file: PathBuf,
+    /// Local address and port for the control connection; without --passive-ports, of the HTTP proxy
+    #[arg(long)]
+    pub(crate) bind: SocketAddr,
+    /// FIRST-LAST, as on the far side; without it the far side's CONNECT proxy is reached
+    #[arg(long)]
+    pub(crate) passive_ports: Option<PortRange>,
+    /// HOST:PORT for /health, /ready, /metrics and the tunnels' JSON
+    #[arg(long)]
+    pub(crate) listen: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use service_kit::logging;
 
-use args::{Cli, Command, ServerCommand};
+use args::{Cli, CliCommand, ServerCommand};
 use output::Output;
 
 /// Exit codes of sysexits.h.
@@ -71,6 +71,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether these words are a command line of this program; they begin with its name.
+pub fn check_arguments(words: &[String]) -> Result<(), String> {
+    Cli::try_parse_from(words).map(drop).map_err(|error| error.to_string())
+}
+
 fn fail(output: Output, error: &CommandError) -> ExitCode {
     output.error(&error.message);
     ExitCode::from(error.exit as u8)
@@ -78,26 +83,27 @@ fn fail(output: Output, error: &CommandError) -> ExitCode {
 
 async fn run_command(cli: Cli, output: Output) -> Result<(), CommandError> {
     match cli.command {
-        Command::Tcp(args) => run::tcp(args, output).await,
-        Command::Udp(args) => run::udp(args, output).await,
-        Command::Http(args) => run::http(args, output).await,
-        Command::Visit(args) => run::visit(args, output).await,
-        Command::Serve(args) => serve::serve(args, output).await,
-        Command::Up(args) => up::up(args, output).await,
-        Command::Ls(args) => listing::list(args, output).await,
-        Command::Status(args) => listing::status(args, output).await,
-        Command::Config(args) => config_command::config(&args, output),
-        Command::Server(ServerCommand::Init(args)) => server_commands::init(&args, output),
-        Command::Server(ServerCommand::Run(args)) => server_commands::run(args, output).await,
-        Command::Server(ServerCommand::Status(args)) => server_commands::status(args, output).await,
-        Command::Server(ServerCommand::Plugin(args)) => server_commands::plugin(args, output).await,
-        Command::Completions { shell } => {
+        CliCommand::Tcp(args) => run::tcp(args, output).await,
+        CliCommand::Udp(args) => run::udp(args, output).await,
+        CliCommand::Http(args) => run::http(args, output).await,
+        CliCommand::Visit(args) => run::visit(args, output).await,
+        CliCommand::VisitFtp(args) => serve::visit_ftp(args, output).await,
+        CliCommand::Serve(args) => serve::serve(args, output).await,
+        CliCommand::Up(args) => up::up(args, output).await,
+        CliCommand::Ls(args) => listing::list(args, output).await,
+        CliCommand::Status(args) => listing::status(args, output).await,
+        CliCommand::Config(args) => config_command::config(&args, output),
+        CliCommand::Server(ServerCommand::Init(args)) => server_commands::init(&args, output),
+        CliCommand::Server(ServerCommand::Run(args)) => server_commands::run(args, output).await,
+        CliCommand::Server(ServerCommand::Status(args)) => server_commands::status(args, output).await,
+        CliCommand::Server(ServerCommand::Plugin(args)) => server_commands::plugin(args, output).await,
+        CliCommand::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "frp-tunnels", &mut text);
             output.raw(&text);
             Ok(())
         }
-        Command::Man { directory } => {
+        CliCommand::Man { directory } => {
             let made = if let Some(directory) = &directory {
                 clap_mangen::generate_to(Cli::command(), directory)
             } else {

@@ -90,6 +90,7 @@ async fn watch(
     signals: &mut Signals,
     output: Output,
 ) -> Result<(), CommandError> {
+    let mut reported = None;
     loop {
         let state = tokio::select! {
             status = tunnel.changed() => status.state,
@@ -100,7 +101,12 @@ async fn watch(
                 continue;
             }
         };
-        report(tunnel, &state, output);
+        // an address that becomes known is a change, too
+        let now = Some((state.clone(), tunnel.address().filter(|_| state == TunnelState::Connected)));
+        if now != reported {
+            report(tunnel, &state, output);
+            reported = now;
+        }
         if let TunnelState::Failed(failure) = state
             && exit_on_failure
         {

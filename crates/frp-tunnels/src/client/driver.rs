@@ -25,7 +25,7 @@ use crate::spec::{ConflictKind, Mistake, TunnelKind, TunnelSpec, choose_identifi
 
 /// What guards and client ask for.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum ClientCommand {
     Add { spec: Box<TunnelSpec>, permit: OwnedSemaphorePermit, answer: oneshot::Sender<AddAnswer> },
     Close { tunnel: String, answer: oneshot::Sender<()> },
     Snapshot { answer: oneshot::Sender<Vec<TunnelSnapshot>> },
@@ -57,7 +57,7 @@ pub(super) struct Driver {
     /// Who waits until frpc has been told of the end of a tunnel.
     closing: Vec<oneshot::Sender<()>>,
     dropped: Arc<DroppedTunnels>,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<ClientCommand>,
     events: broadcast::Sender<TunnelEvent>,
     is_shutting_down: bool,
 }
@@ -71,7 +71,7 @@ impl Driver {
         settings: ClientSettings,
         binary: FrpBinary,
         dropped: Arc<DroppedTunnels>,
-        commands: mpsc::Receiver<Command>,
+        commands: mpsc::Receiver<ClientCommand>,
         events: broadcast::Sender<TunnelEvent>,
     ) -> Self {
         let core = ClientCore::new(settings.timing.clone(), settings.server.servers.len());
@@ -146,24 +146,24 @@ impl Driver {
         }
     }
 
-    async fn command(&mut self, command: Option<Command>) {
+    async fn command(&mut self, command: Option<ClientCommand>) {
         match command {
-            Some(Command::Add { spec, permit, answer }) => {
+            Some(ClientCommand::Add { spec, permit, answer }) => {
                 let added = self.add(*spec, permit).await;
                 if let Err(Ok((name, _))) = answer.send(added) {
                     // who asked has given up
                     self.close(&name);
                 }
             }
-            Some(Command::Close { tunnel, answer }) => {
+            Some(ClientCommand::Close { tunnel, answer }) => {
                 self.close(&tunnel);
                 self.closing.push(answer);
             }
-            Some(Command::Snapshot { answer }) => {
+            Some(ClientCommand::Snapshot { answer }) => {
                 let _ = answer.send(self.snapshots());
             }
-            Some(Command::Restart) => self.core.restart(),
-            Some(Command::Shutdown) | None => self.is_shutting_down = true,
+            Some(ClientCommand::Restart) => self.core.restart(),
+            Some(ClientCommand::Shutdown) | None => self.is_shutting_down = true,
         }
     }
 

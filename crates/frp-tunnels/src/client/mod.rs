@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 pub use self::core::Timing;
 pub use self::tunnel::{Tunnel, TunnelSnapshot, TunnelStack};
 
-use self::driver::{Command, Driver};
+use self::driver::{ClientCommand, Driver};
 use self::limits::{LimitError, TunnelLimits};
 use crate::binary::{BinaryError, FrpBinary, FrpProgram, find_binary};
 use crate::events::{MAX_WAITING_EVENTS, TunnelEvent};
@@ -93,7 +93,7 @@ fn lines(mistakes: &[Mistake]) -> String {
 /// What the guards and the client share. The driver ends when the last of them is gone.
 #[derive(Debug)]
 struct Shared {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<ClientCommand>,
     dropped: Arc<DroppedTunnels>,
 }
 
@@ -178,7 +178,7 @@ impl TunnelClient {
         }
         let permit = self.limits.acquire().await?;
         let (answer, answered) = oneshot::channel();
-        let command = Command::Add { spec: Box::new(spec), permit, answer };
+        let command = ClientCommand::Add { spec: Box::new(spec), permit, answer };
         self.shared.commands.send(command).await.map_err(|_| OpenError::ShutDown)?;
         let (name, status) = answered.await.map_err(|_| OpenError::ShutDown)??;
         Ok(Tunnel::new(name, status, self.shared.clone()))
@@ -187,7 +187,7 @@ impl TunnelClient {
     /// All tunnels as they are now, by name.
     pub async fn tunnels(&self) -> Vec<TunnelSnapshot> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.shared.commands.send(Command::Snapshot { answer }).await;
+        let sent = self.shared.commands.send(ClientCommand::Snapshot { answer }).await;
         if sent.is_err() {
             return Vec::new();
         }
@@ -196,12 +196,12 @@ impl TunnelClient {
 
     /// frpc is started anew, with the secrets' files as they are then; its tunnels are away for that time.
     pub async fn restart(&self) {
-        let _ = self.shared.commands.send(Command::Restart).await;
+        let _ = self.shared.commands.send(ClientCommand::Restart).await;
     }
 
     /// Ends every tunnel and frpc, and waits for it.
     pub async fn shutdown(self) {
-        let _ = self.shared.commands.send(Command::Shutdown).await;
+        let _ = self.shared.commands.send(ClientCommand::Shutdown).await;
         if tokio::time::timeout(SHUTDOWN_DEADLINE, self.driver).await.is_err() {
             tracing::warn!("frpc did not end in time");
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 
 use super::Shared;
-use super::driver::Command;
+use super::driver::ClientCommand;
 use crate::failure::{Failure, FailureClass};
 use crate::state::{TunnelState, TunnelStatus};
 
@@ -82,7 +82,7 @@ impl Tunnel {
     pub async fn close(mut self) -> bool {
         self.is_closed = true;
         let (answer, answered) = oneshot::channel();
-        let command = Command::Close { tunnel: self.name.clone(), answer };
+        let command = ClientCommand::Close { tunnel: self.name.clone(), answer };
         self.shared.commands.send(command).await.is_ok() && answered.await.is_ok()
     }
 }

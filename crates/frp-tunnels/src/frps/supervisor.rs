@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::configuration::{FrpsConfiguration, FrpsConfigurationError};
 use crate::backoff::Backoff;
 use crate::binary::{BinaryError, FrpBinary, FrpProgram, find_binary};
-use crate::lines::{LineLevel, parse_line};
+use crate::lines::{LineLevel, LineMeaning, parse_line};
 use crate::process::{FrpProcess, LastLines, ProcessError, ProgramRun, run_to_end};
 
 /// How often the files are looked at.
@@ -153,6 +153,9 @@ impl FrpsSupervisor {
 
     fn line(&mut self, text: String) {
         let line = parse_line(&text);
+        if line.meaning == LineMeaning::AdminRequest {
+            return;
+        }
         match line.level {
             LineLevel::Error => tracing::error!(target: "frps", "{}", line.message),
             LineLevel::Warn | LineLevel::Bare => tracing::warn!(target: "frps", "{}", line.message),

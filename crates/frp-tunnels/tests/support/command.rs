@@ -25,7 +25,11 @@ pub fn command(arguments: &[&str]) -> Command {
 
 impl Running {
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_command(command(arguments))
+    }
+
+    pub fn start_command(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(String::new()));
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let collect = |stream: Box<dyn std::io::Read + Send>| {

@@ -66,13 +66,18 @@ impl Frps {
 
     /// With further TOML.
     pub async fn start_with(further: &str) -> Self {
+        Self::start_on("127.0.0.1", further).await
+    }
+
+    /// At another address of this machine.
+    pub async fn start_on(bind: &str, further: &str) -> Self {
         prepare();
         // another process may take a port before frps does: then once more
         for _ in 0..5 {
             let (port, vhost_port, web_port) = (free_port(), free_port(), free_port());
             let directory = tempfile::tempdir().unwrap();
             let mut text = format!(
-                "bindAddr = \"127.0.0.1\"\nbindPort = {port}\nproxyBindAddr = \"127.0.0.1\"\nvhostHTTPPort = {vhost_port}\nwebServer.port = {web_port}\nwebServer.addr = \"127.0.0.1\"\n"
+                "bindAddr = \"{bind}\"\nbindPort = {port}\nproxyBindAddr = \"127.0.0.1\"\nvhostHTTPPort = {vhost_port}\nwebServer.port = {web_port}\nwebServer.addr = \"127.0.0.1\"\n"
             );
             std::fs::write(directory.path().join("token"), TOKEN).unwrap();
             let token = directory.path().join("token");

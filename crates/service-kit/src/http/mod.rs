@@ -1,8 +1,9 @@
 //! Serving HTTP for operators: health checks, metrics, a status page. Small and bounded: no client can hold up another
 //! one or the process. It is not a web server for the public.
 //!
-//! - [`bind`], [`BindError`]: a listening socket, or an error that names the configuration's key.
-//! - [`serve`]: a router behind that socket, until a token says stop: deadlines and bounds for each connection.
+//! - [`bind`], [`BindError`] (`listen`): a listening socket, or an error that names the configuration's key.
+//! - [`serve`]: a router behind that socket, until a token says stop: deadlines and bounds for each connection
+//!   (`socket`: what the kernel may hold for a client).
 //! - [`probes`]: `/health`, `/ready` and `/metrics`.
 //! - [`token`]: a bearer token (RFC 6750), and who may try how often.
 //! - [`host`]: which `Host` a request may have, against DNS rebinding.

@@ -1,6 +1,6 @@
-//! Log lines on stderr, JSON or human-readable. No password can get into them through a library: records of the
-//! `log` crate are not bridged into `tracing`, and the crates that a process names as [`Policy::sealed`] are never
-//! logged, whatever the filter says.
+//! Log lines on stderr, JSON or human-readable (`lines`: through a bounded buffer, on a thread of their own). No password can
+//! get into them through a library: records of the `log` crate are not bridged into `tracing`, and the crates that a
+//! process names as [`Policy::sealed`] are never logged, whatever the filter says.
 
 mod lines;
 

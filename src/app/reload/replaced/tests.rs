@@ -13,7 +13,7 @@ use crate::config::{ConnectionChange, LocalConnection};
 use crate::offsets::Lease;
 use crate::record::{Origin, Record};
 use crate::storage::{CHUNK, DownloadStart, FileOwner, TempFile, TempNames};
-use crate::transfer::Storages;
+use crate::transfer::LocalStorages;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -29,7 +29,7 @@ fn storage(base: &Path) -> LocalStorage {
 /// A pod with one local connection.
 struct Place {
     dirs: [TempDir; 2],
-    storages: Storages,
+    storages: LocalStorages,
     open: OpenStorages,
     names: TempNames,
     stop: CancellationToken,
@@ -39,7 +39,7 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
-        let storages = Storages::from(BTreeMap::from([("local".to_owned(), storage(dirs[0].path()))]));
+        let storages = LocalStorages::from(BTreeMap::from([("local".to_owned(), storage(dirs[0].path()))]));
         let (names, stop, tasks) = (names(), CancellationToken::new(), TaskTracker::new());
         let open = OpenStorages::sweep(storages.clone(), names.clone(), tasks.clone(), stop.clone());
         Place { dirs, storages, open, names, stop, tasks }

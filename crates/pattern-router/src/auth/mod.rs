@@ -1,0 +1,116 @@
+//! Who may pass: nobody is asked (`none`), a session of the router's own (`session`), or the application at each request
+//! (`forward`).
+
+mod forward;
+mod origin;
+mod session;
+
+use std::sync::Arc;
+
+use hyper::Method;
+use hyper::header::HeaderName;
+use hyper::http::request::Parts;
+
+pub use forward::ForwardAuth;
+pub use origin::{OriginVerdict, check_origin};
+pub use session::SessionAuth;
+
+use crate::error::{ErrorCode, RouterError};
+use crate::fields::FieldGroups;
+use crate::proxy::{ClientLink, OwnAnswer, Route};
+use crate::router::RouterState;
+
+/// Where a browser enters with a ticket of the application.
+pub const ENTER_PATH: &str = "/.router/enter";
+/// Ends the session on this name.
+pub const LEAVE_PATH: &str = "/.router/leave";
+
+/// Decides about access.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
+pub enum Authenticator {
+    None,
+    Session(SessionAuth),
+    Forward(ForwardAuth),
+}
+
+/// A decision.
+#[derive(Debug)]
+pub enum Access {
+    /// `cookies_clean`: the router's own have been taken out already.
+    Pass {
+        user: Option<Arc<str>>,
+        cookies_clean: bool,
+    },
+    Answer(OwnAnswer),
+}
+
+impl Access {
+    const PASS: Access = Access::Pass { user: None, cookies_clean: false };
+
+    fn refuse(code: ErrorCode, detail: impl Into<String>) -> Access {
+        Access::Answer(RouterError::new(code, detail).into())
+    }
+}
+
+impl Authenticator {
+    /// Whether a request may pass. The router's own cookies and what only the router may say are taken out of its head.
+    pub async fn decide(
+        &self,
+        request: &mut Parts,
+        groups: FieldGroups,
+        link: &ClientLink,
+        state: &Arc<RouterState>,
+        route: &Arc<Route>,
+        extended_connect: bool,
+    ) -> Access {
+        if matches!(self, Authenticator::None) {
+            return Access::PASS;
+        }
+        if groups.auth {
+            strip_auth_fields(request);
+        }
+        if let Authenticator::Session(session) = self
+            && let Some(answer) = session.own_path(request, link, state, route)
+        {
+            return Access::Answer(answer);
+        }
+        if route.public || is_preflight(request) {
+            return Access::PASS;
+        }
+        let verdict = check_origin(request, &state.settings.domain, &route.name, extended_connect);
+        if verdict == OriginVerdict::Foreign {
+            let detail = "This request comes from a page of another origin.";
+            return Access::refuse(ErrorCode::ForeignOrigin, detail);
+        }
+        match self {
+            Authenticator::None => Access::PASS,
+            Authenticator::Session(session) => session.decide(request, link, state, route),
+            Authenticator::Forward(forward) => forward.decide(request, link, state, route).await,
+        }
+    }
+}
+
+/// Fetch's CORS preflights carry no credentials: they pass, and the pod answers them.
+fn is_preflight(request: &Parts) -> bool {
+    request.method == Method::OPTIONS
+        && request.headers.contains_key("access-control-request-method")
+        && request.headers.contains_key("origin")
+}
+
+/// `X-Auth-*` come from the application alone.
+fn strip_auth_fields(request: &mut Parts) {
+    let is_auth = |name: &&HeaderName| name.as_str().starts_with(crate::fields::AUTH_PREFIX);
+    let names: Vec<HeaderName> = request.headers.keys().filter(is_auth).cloned().collect();
+    for name in names {
+        request.headers.remove(name);
+    }
+}
+
+/// A browser that shows a page: it may be sent elsewhere to sign in. Everything else is answered 401.
+fn is_navigation(request: &Parts) -> bool {
+    let mode = request.headers.get("sec-fetch-mode").map(axum::http::HeaderValue::as_bytes);
+    let navigates =
+        mode.map_or_else(|| crate::error::wants_html(&request.headers), |mode| mode == b"navigate");
+    navigates && (request.method == Method::GET || request.method == Method::HEAD)
+}

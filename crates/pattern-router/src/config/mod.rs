@@ -1,0 +1,114 @@
+//! `config/router.yaml`, overridden by `PATTERN_ROUTER__KEY`: read as a whole, with every mistake named at once.
+
+mod keys;
+mod read;
+mod settings;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+pub use keys::{ConfigKey, KEYS, table, template};
+pub use settings::settings_from;
+
+use crate::settings::Settings;
+
+/// Variables that override keys begin with it: `PATTERN_ROUTER__DOMAIN`.
+pub const ENVIRONMENT_PREFIX: &str = "PATTERN_ROUTER__";
+/// A larger file is not read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueSource {
+    File { path: String, line: usize },
+    Environment(String),
+}
+
+/// What was written for a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawValue {
+    pub values: Vec<String>,
+    pub source: ValueSource,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigMistake {
+    pub source: Option<ValueSource>,
+    pub key: String,
+    pub problem: String,
+}
+
+/// Every mistake of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError(pub Vec<ConfigMistake>);
+
+impl fmt::Display for ValueSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ValueSource::File { path, line } => write!(f, "{path}:{line}"),
+            ValueSource::Environment(name) => write!(f, "environment variable {name}"),
+        }
+    }
+}
+
+impl fmt::Display for ConfigMistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(source) = &self.source {
+            write!(f, "{source}: ")?;
+        }
+        if self.key.is_empty() {
+            f.write_str(&self.problem)
+        } else {
+            write!(f, "{}: {}", self.key, self.problem)
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// Reads the file and the environment into settings.
+pub fn load(
+    path: &Path,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Settings, ConfigError> {
+    let mut mistakes = Vec::new();
+    let shown = path.display().to_string();
+    let text = match read_file(path) {
+        Ok(text) => text,
+        Err(problem) => {
+            let mistake = ConfigMistake { source: None, key: shown, problem };
+            return Err(ConfigError(vec![mistake]));
+        }
+    };
+    let mut values = yaml::read(&text, &shown, &mut mistakes);
+    override_from(environment, &mut values);
+    settings_from(values, mistakes)
+}
+
+fn read_file(path: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?.len();
+    if size > MAX_FILE {
+        return Err(format!("exceeds {MAX_FILE} bytes"));
+    }
+    std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
+}
+
+fn override_from(
+    environment: impl Iterator<Item = (String, String)>,
+    values: &mut BTreeMap<String, RawValue>,
+) {
+    for (name, value) in environment {
+        let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+        // `ADDRESSES__WS0` is `addresses.ws0`.
+        let key = key.to_ascii_lowercase().replace("__", ".");
+        values.insert(key, RawValue { values: vec![value], source: ValueSource::Environment(name) });
+    }
+}

@@ -1,0 +1,41 @@
+//! Routes `{port}-{id}.domain` to that port of that pod. In the order in which a request meets them:
+//!
+//! - [`server`]: clients' connections: workers, TLS, PROXY protocol, deadlines, drain.
+//! - [`proxy`]: one request: its checks, its way to the pod and back, `WebSockets`.
+//! - [`name`], [`ports`], [`address`]: which name means what, and what may be reached at all.
+//! - [`resolve`]: where a pod is: a list, DNS, Kubernetes, or the application.
+//! - [`auth`], [`ticket`], [`cookies`]: who may pass; sessions shared with the application.
+//! - [`rate`], [`rates`], [`limits`]: how much a client may have.
+//! - [`pool`]: connections to pods.
+//! - [`fields`], [`error`]: header fields, and the answers of the router itself.
+//! - [`config`], [`assemble`], [`run`], [`reload`], [`check`]: from `router.yaml` to a running process.
+//! - [`admin`]: health, metrics and the status page.
+//! - [`settings`], [`router`], [`metrics`], [`busiest`], [`clock`], [`http_client`]: what all of them use.
+
+pub mod address;
+pub mod admin;
+pub mod assemble;
+pub mod auth;
+pub mod busiest;
+pub mod check;
+pub mod clock;
+pub mod config;
+pub mod cookies;
+pub mod error;
+pub mod fields;
+pub mod http_client;
+pub mod limits;
+pub mod metrics;
+pub mod name;
+pub mod pool;
+pub mod ports;
+pub mod proxy;
+pub mod rate;
+pub mod rates;
+pub mod reload;
+pub mod resolve;
+pub mod router;
+pub mod run;
+pub mod server;
+pub mod settings;
+pub mod ticket;

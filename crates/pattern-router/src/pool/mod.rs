@@ -1,0 +1,341 @@
+//! Connections to pods: each worker has its own, so that none crosses a core. HTTP/1.1 connections are lent to one request
+//! at a time; a pod that speaks HTTP/2 has one connection that all requests share.
+
+mod connect;
+mod state;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+pub use connect::{ConnectError, Connector, Opened, PodTls, prepare};
+use state::{Acquired, GROWTH_INTERVAL, Handover};
+pub use state::{PodConnections, PoolBounds};
+
+use crate::proxy::UpstreamBody;
+
+/// How long a connection may take to be ready again after its answer; then it is closed.
+const READY_WITHIN: Duration = Duration::from_secs(1);
+
+/// How a port of a pod is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    Http1,
+    /// HTTP/2 with prior knowledge (RFC 9113, section 3.3).
+    Http2,
+    /// TLS; ALPN picks HTTP/2 or HTTP/1.1.
+    Tls,
+}
+
+/// A port of a pod, as it is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UpstreamKey {
+    pub address: SocketAddr,
+    pub protocol: UpstreamProtocol,
+}
+
+pub type Http1Sender = http1::SendRequest<UpstreamBody>;
+pub type Http2Sender = http2::SendRequest<UpstreamBody>;
+
+/// One worker's connections to one port of a pod.
+#[derive(Debug)]
+pub struct PodPool {
+    pub key: UpstreamKey,
+    state: Mutex<PodConnections<Http1Sender, oneshot::Sender<Grant>>>,
+    shared: Mutex<Option<Http2Sender>>,
+    bounds: PoolBounds,
+    growing: AtomicBool,
+}
+
+/// What a request got: a connection, or the right to open one.
+#[derive(Debug)]
+pub enum Grant {
+    Reuse(LentConnection),
+    Open(OpenSlot),
+}
+
+/// The queue for the port's connections is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many requests wait for a connection")]
+pub struct QueueFull;
+
+/// A place among the port's connections; given back when it is dropped.
+#[derive(Debug)]
+pub struct OpenSlot {
+    pool: Option<Arc<PodPool>>,
+}
+
+/// The place of a connection that has become a WebSocket; given back when it is dropped.
+#[derive(Debug)]
+pub struct StreamSlot {
+    pool: Arc<PodPool>,
+}
+
+/// A connection that one request has; closed when it is dropped, unless its answer was read to the end.
+#[derive(Debug)]
+pub struct LentConnection {
+    sender: Option<Http1Sender>,
+    slot: OpenSlot,
+    since: Instant,
+    /// It was used before: the pod may have closed it without our knowledge.
+    pub reused: bool,
+    finished: bool,
+}
+
+impl PodPool {
+    fn new(key: UpstreamKey, bounds: PoolBounds) -> PodPool {
+        PodPool {
+            key,
+            state: Mutex::default(),
+            shared: Mutex::default(),
+            bounds,
+            growing: AtomicBool::new(false),
+        }
+    }
+
+    /// A free connection, the right to open one, or a place in the queue.
+    pub async fn acquire(self: &Arc<PodPool>, waits: &prometheus::Histogram) -> Result<Grant, QueueFull> {
+        let receiver = {
+            let now = Instant::now();
+            let mut state = self.state.lock();
+            loop {
+                match state.acquire(now, &self.bounds) {
+                    Acquired::Reuse(sender) if sender.is_closed() => drop(state.close(&self.bounds)),
+                    Acquired::Reuse(sender) => return Ok(Grant::Reuse(self.lend(sender, now, true))),
+                    Acquired::Open => return Ok(Grant::Open(OpenSlot { pool: Some(Arc::clone(self)) })),
+                    Acquired::Wait => break,
+                }
+            }
+            let (grant, receiver) = oneshot::channel();
+            if !state.wait(grant, now) {
+                return Err(QueueFull);
+            }
+            receiver
+        };
+        self.grow_while_requests_wait();
+        let since = Instant::now();
+        let grant = receiver.await;
+        waits.observe(since.elapsed().as_secs_f64());
+        grant.map_err(|_| QueueFull)
+    }
+
+    /// The right to open a connection at once: an idle one makes way if the bounds are reached.
+    pub fn acquire_fresh(self: &Arc<PodPool>) -> OpenSlot {
+        let discarded = self.state.lock().take_slot();
+        drop(discarded);
+        OpenSlot { pool: Some(Arc::clone(self)) }
+    }
+
+    /// The right to open a connection for a WebSocket, if there is a place.
+    pub fn acquire_stream(self: &Arc<PodPool>) -> Result<OpenSlot, QueueFull> {
+        let discarded = self.state.lock().take_slot_within(&self.bounds).ok_or(QueueFull)?;
+        drop(discarded);
+        Ok(OpenSlot { pool: Some(Arc::clone(self)) })
+    }
+
+    fn lend(self: &Arc<PodPool>, sender: Http1Sender, now: Instant, reused: bool) -> LentConnection {
+        let slot = OpenSlot { pool: Some(Arc::clone(self)) };
+        LentConnection { sender: Some(sender), slot, since: now, reused, finished: false }
+    }
+
+    fn grow_while_requests_wait(self: &Arc<PodPool>) {
+        if self.growing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(GROWTH_INTERVAL).await;
+                let granted = {
+                    let mut state = pool.state.lock();
+                    let granted = state.grow(Instant::now(), &pool.bounds);
+                    if granted.is_empty() && state.waiting() == 0 {
+                        pool.growing.store(false, Ordering::Relaxed);
+                        return;
+                    }
+                    granted
+                };
+                for waiter in granted {
+                    pool.grant_slot(waiter);
+                }
+            }
+        });
+    }
+
+    /// A waiter that went away drops the grant, and by that the next one gets it.
+    fn grant_slot(self: &Arc<PodPool>, waiter: oneshot::Sender<Grant>) {
+        let _ = waiter.send(Grant::Open(OpenSlot { pool: Some(Arc::clone(self)) }));
+    }
+
+    fn give_back(self: &Arc<PodPool>, sender: Http1Sender, since: Instant) {
+        let now = Instant::now();
+        let lent = now.saturating_duration_since(since);
+        let handover = self.state.lock().release(sender, now, lent, &self.bounds);
+        match handover {
+            Handover::Connection(waiter, sender) => {
+                let _ = waiter.send(Grant::Reuse(self.lend(sender, now, true)));
+            }
+            Handover::Kept => {}
+            Handover::Surplus(sender) => drop(sender),
+        }
+    }
+
+    /// The shared connection, if the pod speaks HTTP/2 and it is open.
+    pub fn shared(&self) -> Option<Http2Sender> {
+        let mut shared = self.shared.lock();
+        if shared.as_ref().is_some_and(Http2Sender::is_closed) {
+            *shared = None;
+        }
+        shared.clone()
+    }
+
+    pub fn set_shared(&self, sender: Http2Sender) {
+        *self.shared.lock() = Some(sender);
+    }
+
+    /// Notes a connect's outcome; how long they have been refused by now.
+    pub fn note_connect(&self, refused: bool) -> Duration {
+        self.state.lock().note_connect(refused, Instant::now())
+    }
+
+    /// A connection turned out to be dead: those that were idle as long are as well.
+    pub fn discard_idle(&self) {
+        let discarded = self.state.lock().discard_idle();
+        drop(discarded);
+    }
+
+    /// Open connections, and how many of them are idle.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let state = self.state.lock();
+        let shared = usize::from(self.shared.lock().is_some());
+        (state.open() + state.streams() + shared, state.idle(), state.waiting())
+    }
+}
+
+impl Drop for OpenSlot {
+    fn drop(&mut self) {
+        let Some(pool) = self.pool.take() else { return };
+        let next = pool.state.lock().close(&pool.bounds);
+        if let Some(waiter) = next {
+            pool.grant_slot(waiter);
+        }
+    }
+}
+
+impl Drop for StreamSlot {
+    fn drop(&mut self) {
+        let next = self.pool.state.lock().close_stream(&self.pool.bounds);
+        if let Some(waiter) = next {
+            self.pool.grant_slot(waiter);
+        }
+    }
+}
+
+impl OpenSlot {
+    /// The connection that was opened in this place.
+    pub fn filled(self, sender: Http1Sender) -> LentConnection {
+        LentConnection {
+            sender: Some(sender),
+            slot: self,
+            since: Instant::now(),
+            reused: false,
+            finished: false,
+        }
+    }
+}
+
+impl LentConnection {
+    /// None only after it was given back.
+    pub fn sender(&mut self) -> Option<&mut Http1Sender> {
+        self.sender.as_mut()
+    }
+
+    /// Its answer was read to the end: the next request may have it.
+    pub fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// The place alone, for a connection that has become a WebSocket.
+    pub fn into_stream(mut self) -> Option<StreamSlot> {
+        self.sender = None;
+        let pool = self.slot.pool.take()?;
+        let next = pool.state.lock().detach(&pool.bounds);
+        if let Some(waiter) = next {
+            pool.grant_slot(waiter);
+        }
+        Some(StreamSlot { pool })
+    }
+}
+
+impl Drop for LentConnection {
+    fn drop(&mut self) {
+        let Some(mut sender) = self.sender.take().filter(|sender| self.finished && !sender.is_closed())
+        else {
+            return;
+        };
+        let Some(pool) = self.slot.pool.take() else { return };
+        let since = self.since;
+        if sender.is_ready() {
+            pool.give_back(sender, since);
+            return;
+        }
+        // The pod answered before it had read the request: what is left of that is still being sent.
+        let slot = OpenSlot { pool: Some(pool) };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        tokio::spawn(async move {
+            let mut slot = slot;
+            let ready = tokio::time::timeout(READY_WITHIN, sender.ready()).await;
+            if matches!(ready, Ok(Ok(())))
+                && let Some(pool) = slot.pool.take()
+            {
+                pool.give_back(sender, since);
+            }
+        });
+    }
+}
+
+/// All connections of one worker to pods.
+#[derive(Debug, Default)]
+pub struct UpstreamPool {
+    pods: Mutex<HashMap<UpstreamKey, Arc<PodPool>>>,
+}
+
+impl UpstreamPool {
+    pub fn pod(&self, key: UpstreamKey, bounds: PoolBounds) -> Arc<PodPool> {
+        let mut pods = self.pods.lock();
+        let pod = pods.entry(key).or_insert_with(|| Arc::new(PodPool::new(key, bounds)));
+        if pod.bounds != bounds {
+            // A reload: connections that are lent end with their requests.
+            *pod = Arc::new(PodPool::new(key, bounds));
+        }
+        Arc::clone(pod)
+    }
+
+    /// Closes idle connections that are too old, and forgets pods that have none; called every second.
+    pub fn sweep(&self, now: Instant) {
+        let mut expired = Vec::new();
+        self.pods.lock().retain(|_, pod| {
+            let mut state = pod.state.lock();
+            expired.extend(state.expire(now, &pod.bounds));
+            let shared = pod.shared.lock().as_ref().is_some_and(|sender| !sender.is_closed());
+            shared || !state.is_unused() || Arc::strong_count(pod) > 1
+        });
+        drop(expired);
+    }
+
+    /// Connections that are in use and idle, and requests that wait for one.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let pods = self.pods.lock();
+        pods.values().map(|pod| pod.counts()).fold((0, 0, 0), |(used, idle, waiting), (open, free, queue)| {
+            (used + open.saturating_sub(free), idle + free, waiting + queue)
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! What is remembered of a request until its answer is out: for the metrics, the access log and the connection's clock.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::{Method, StatusCode};
+
+use super::link::ClientLink;
+use crate::clock::LazyTimer;
+use crate::error::ErrorCode;
+use crate::metrics::ClientProtocol;
+
+/// Written down when it is dropped: the answer is out, or broke off.
+#[derive(Debug)]
+pub struct ExchangeRecord {
+    pub link: Arc<ClientLink>,
+    pub started: Instant,
+    pub protocol: ClientProtocol,
+    pub status: StatusCode,
+    /// Of the answer's body.
+    pub bytes: u64,
+    pub broke_off: bool,
+    pub refused: Option<ErrorCode>,
+    /// The connection's timer, lent to the request and its answer.
+    pub timer: LazyTimer,
+    /// None: no line in the access log.
+    pub line: Option<Box<AccessLine>>,
+}
+
+/// What a line of the access log says beside the record.
+#[derive(Debug)]
+pub struct AccessLine {
+    pub method: Method,
+    pub host: String,
+    /// Without its query, which may hold secrets.
+    pub path: String,
+    pub client: std::net::IpAddr,
+    pub user: Option<Arc<str>>,
+    pub traceparent: Option<String>,
+}
+
+impl ExchangeRecord {
+    pub fn new(link: &Arc<ClientLink>, started: Instant, protocol: ClientProtocol) -> ExchangeRecord {
+        ExchangeRecord {
+            link: Arc::clone(link),
+            started,
+            protocol,
+            status: StatusCode::OK,
+            bytes: 0,
+            broke_off: false,
+            refused: None,
+            timer: link.take_timer(),
+            line: None,
+        }
+    }
+}
+
+impl Drop for ExchangeRecord {
+    fn drop(&mut self) {
+        let metrics = &self.link.worker.router.metrics;
+        metrics.count_request(self.protocol, self.status);
+        if let Some(code) = self.refused {
+            metrics.count_refusal(code);
+        }
+        let now = Instant::now();
+        if let Some(line) = self.line.take() {
+            line.write(self, now);
+        }
+        self.link.put_timer(std::mem::take(&mut self.timer));
+        self.link.clock.end_request(now);
+    }
+}
+
+impl AccessLine {
+    fn write(&self, record: &ExchangeRecord, now: Instant) {
+        let millis = now.saturating_duration_since(record.started).as_secs_f64() * 1e3;
+        let error = record.refused.map(ErrorCode::as_str);
+        tracing::info!(
+            target: "pattern_router::access",
+            method = %self.method,
+            host = %self.host,
+            path = %self.path,
+            status = record.status.as_u16(),
+            bytes = record.bytes,
+            ms = format_args!("{millis:.1}"),
+            client = %self.client,
+            user = self.user.as_deref(),
+            error,
+            broke_off = record.broke_off,
+            traceparent = self.traceparent,
+            "request"
+        );
+    }
+}

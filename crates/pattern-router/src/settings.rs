@@ -1,0 +1,153 @@
+//! What holds while the router runs: configuration that has been checked, in the types that the data plane uses.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+use crate::address::AddressPolicy;
+use crate::name::RoutedDomain;
+use crate::pool::PoolBounds;
+use crate::ports::PortList;
+use crate::rate::RateLimit;
+
+/// How a pod's address is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResolverSettings {
+    /// Ids and their addresses.
+    List(Vec<(String, IpAddr)>),
+    /// A headless service's name with `{id}` in it.
+    Dns {
+        name: String,
+    },
+    Kubernetes {
+        namespace: Option<String>,
+        selector: String,
+        id_label: Option<String>,
+    },
+    /// The application answers: a URL with `{id}` in it.
+    Http {
+        url: String,
+        token_file: Option<PathBuf>,
+    },
+}
+
+/// Who may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    None,
+    Session,
+    Forward,
+}
+
+#[derive(Debug, Clone)]
+pub struct AuthSettings {
+    pub mode: AuthMode,
+    /// The secret itself; or a file with it, which is read again.
+    pub secret: Option<SecretString>,
+    pub secret_file: Option<PathBuf>,
+    pub login_url: Option<String>,
+    pub auth_url: Option<String>,
+    /// How long a session holds.
+    pub session: Duration,
+}
+
+/// What a pod is told as `Host`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostHeader {
+    Keep,
+    /// `localhost:{port}`, in `Origin` too.
+    Localhost,
+}
+
+/// Deadlines; none where a phase may take as long as it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A client's TLS handshake, PROXY header and request head.
+    pub head: Duration,
+    pub connect: Duration,
+    /// From the end of a request to the first byte of its answer.
+    pub answer: Duration,
+    /// A client's connection between two requests.
+    pub idle: Duration,
+    /// A WebSocket or an answer's body without a byte.
+    pub stream_idle: Option<Duration>,
+    /// A request's body without a byte.
+    pub body: Duration,
+    /// A client that takes nothing of what is sent.
+    pub send: Duration,
+    pub lookup: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_client: usize,
+    /// Bytes.
+    pub head: usize,
+    /// Bytes; none: no limit.
+    pub body: Option<u64>,
+    pub rate: Option<RateLimit>,
+}
+
+/// A certificate chain and its key, as files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    None,
+    /// Refused and failed requests.
+    Errors,
+    /// One request of so many, and all refused and failed ones.
+    OneOf(u32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Human,
+}
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub admin: Option<SocketAddr>,
+    pub admin_token: Option<SecretString>,
+    pub admin_token_file: Option<PathBuf>,
+    pub workers: usize,
+    pub domain: RoutedDomain,
+    pub ports: PortList,
+    /// Ports of pods that speak TLS.
+    pub https_ports: PortList,
+    /// Ports of pods that speak HTTP/2 without TLS: gRPC.
+    pub h2_ports: PortList,
+    pub pod_ca_file: Option<PathBuf>,
+    pub resolver: ResolverSettings,
+    pub lookup_for: Duration,
+    pub addresses: AddressPolicy,
+    pub auth: AuthSettings,
+    pub certificates: Vec<CertificateFiles>,
+    pub trusted: Vec<IpNet>,
+    pub proxy_protocol: bool,
+    pub host_header: HostHeader,
+    pub timeouts: Timeouts,
+    pub limits: Limits,
+    pub pool: PoolBounds,
+    pub drain: Duration,
+    pub reload_every: Duration,
+    pub access_log: AccessLog,
+    pub log_format: LogFormat,
+}
+
+impl Settings {
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&address))
+    }
+}

@@ -1,0 +1,3 @@
+module example.com/pattern-router-app
+
+go 1.19

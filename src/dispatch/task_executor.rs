@@ -1,0 +1,123 @@
+//! One try at one task, as the dispatcher sees it.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::ftp::Session;
+use crate::insight::ProgressGauge;
+use crate::task::Task;
+use crate::transfer::{
+    LocalFiles, NextTask, ResumeState, TransferError, TransferExecutor, TransferProgress, TransferRequest,
+    UploadPipeline,
+};
+
+/// Executes tasks on sessions of type `S`. The dispatcher knows transfers only through this.
+pub trait TaskExecutor<S>: Send + Sync + 'static {
+    /// What is open on a session between two tasks: see `crate::transfer::upload_pipeline`.
+    type Pipeline: Default + Send;
+
+    /// One try, which resumes what the one before has left in `kept`, and reports its progress to its gauge.
+    /// `pipeline` is what the task before has left open on the same session, `next_task` what may follow. Cancelled by
+    /// `cancel`: then it undoes what it began and returns soon; or by dropping it: then the session is
+    /// thrown away.
+    fn execute(
+        &self,
+        session: &mut S,
+        pipeline: &mut Self::Pipeline,
+        request: (TransferRequest<'_>, &ProgressGauge),
+        kept: &mut ResumeState,
+        next_task: &mut dyn NextTask,
+        cancel: &CancellationToken,
+    ) -> impl Future<Output = Result<TransferProgress, TransferError>> + Send;
+
+    /// A local connection's files as they lie now.
+    fn files(&self, local: &str) -> LocalFiles;
+
+    /// The failure of a task that cannot be done correctly here, whatever its server says.
+    fn unsupported(&self, _task: &Task) -> Option<Failure> {
+        None
+    }
+
+    /// Removes orphaned temp files on a session that no task needs: one step, in seconds; false where there is
+    /// nothing to do. Dropping it makes the session unusable.
+    fn clean_up(&self, _session: &mut S) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
+
+    /// The same with what must not wait for that.
+    fn clean_up_at_once(&self, _session: &mut S) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
+
+    /// The connection was removed.
+    fn forget(&self, _connection: &str) {}
+
+    /// Whether [`TaskExecutor::clean_up`] has something to do on this connection's server.
+    fn needs_cleanup(&self, _connection: &str) -> bool {
+        false
+    }
+}
+
+impl TaskExecutor<Session> for TransferExecutor {
+    type Pipeline = UploadPipeline;
+
+    async fn execute(
+        &self,
+        session: &mut Session,
+        pipeline: &mut UploadPipeline,
+        request: (TransferRequest<'_>, &ProgressGauge),
+        kept: &mut ResumeState,
+        next_task: &mut dyn NextTask,
+        cancel: &CancellationToken,
+    ) -> Result<TransferProgress, TransferError> {
+        self.run_pipelined(session, pipeline, request, kept, next_task, cancel).await
+    }
+
+    fn files(&self, local: &str) -> LocalFiles {
+        TransferExecutor::files(self, local)
+    }
+
+    fn unsupported(&self, task: &Task) -> Option<Failure> {
+        TransferExecutor::unsupported(self, task)
+    }
+
+    async fn clean_up(&self, session: &mut Session) -> bool {
+        TransferExecutor::clean_up(self, session).await
+    }
+
+    async fn clean_up_at_once(&self, session: &mut Session) -> bool {
+        TransferExecutor::clean_up_at_once(self, session).await
+    }
+
+    fn forget(&self, connection: &str) {
+        TransferExecutor::forget(self, connection);
+    }
+
+    fn needs_cleanup(&self, connection: &str) -> bool {
+        TransferExecutor::needs_cleanup(self, connection)
+    }
+}
+
+/// Awaits `future`; a panic in it becomes the failure of this one try. What it worked on is not usable then.
+pub(super) async fn catch_panic<T, E: From<TryError>>(
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic.as_ref()).into())))
+    })
+    .await
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> TryError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let failure = Failure::new(Code::Internal, format!("a fault of the pooler: {text}"));
+    TryError { failure, remedy: Remedy::GiveUp }
+}

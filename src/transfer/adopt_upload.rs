@@ -1,0 +1,193 @@
+//! What another process has sent of a record's upload, taken over by the record's next owner.
+//!
+//! It is found by its name, which tells the record and, to who may read it, of which source it is a part. It gets a name
+//! of the new owner's first: of two that want it the server gives it to one, and the process that had it before does
+//! not find it when it wakes, so that it can neither rename it nor start writing to it again.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, timeout};
+
+use crate::failure::{Remedy, TryError};
+use crate::ftp::{RestartSupport, Session};
+use crate::storage::{AdoptionSearch, SharedOrphanTracker, SourceFile, TempFileStamp, TempName};
+
+use super::orphan_cleanup::{self, RemoteTempFile};
+use super::resume_state::{PartWriters, RESUME_FROM};
+use super::resume_upload::{self, FoundUpload, ResumedUpload};
+use super::{TransferContext, TransferError, retry_on_fresh_session};
+
+/// Between two checks whether another task's search of the directory has ended.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(50);
+/// Temp files that are removed before the upload begins; the rest go later.
+const REMOVED_AT_ONCE: usize = 8;
+
+/// Goes on with what another process has left of this record's upload: the largest part of this very source. Its other
+/// temp files are removed.
+pub(super) async fn with_anothers(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    directory: &str,
+    source: &SourceFile,
+    mut expected: AdoptionCandidates<'_>,
+) -> Result<FoundUpload, TransferError> {
+    expected.search(session, context).await?;
+    expected.take();
+    let wanted = resume_upload::part_of(context, source);
+    let is_of_use = |bytes| (RESUME_FROM..=source.size()).contains(&bytes);
+    let mut parts = Vec::new();
+    for (temp, _) in expected.found.clone() {
+        if temp.is_of_same_source(&wanted) && session.may_restart_store() {
+            parts.push((resume_upload::size(session, context, directory, &temp).await?, temp));
+        }
+    }
+    let best = parts.into_iter().filter(|(bytes, _)| is_of_use(*bytes)).max_by_key(|(bytes, _)| *bytes);
+    let best = best.map(|(_, temp)| temp);
+    let others = expected.found.extract_if(.., |(temp, _)| best.as_ref() != Some(temp));
+    expected.unwanted.extend(others.map(|(temp, _)| temp));
+    expected.remove(session, context).await?;
+    let Some(temp) = best else { return Ok(None) };
+    let restarts = resume_upload::restarts(session, context, directory).await?;
+    let name = match restarts {
+        RestartSupport::InPlace => wanted,
+        RestartSupport::Cut => resume_upload::new_name(context),
+        RestartSupport::Otherwise => {
+            expected.give_up();
+            expected.remove(session, context).await?;
+            return Ok(None);
+        }
+    };
+    let renamed = resume_upload::rename(session, context, directory, &temp, name).await?;
+    expected.found.clear();
+    let Some((name, remote_temp)) = renamed else {
+        // Somebody else has it, or it cannot be renamed.
+        expected.unwanted.push(temp);
+        expected.remove(session, context).await?;
+        return Ok(None);
+    };
+    // Under this name no other process starts writing to it: now its size can be relied on.
+    let there = resume_upload::size(session, context, directory, &name).await?;
+    if !is_of_use(there) {
+        resume_upload::remove(session, directory, &name, remote_temp).await;
+        return Ok(None);
+    }
+    let (path, bytes) = (context.task.remote_path.as_str(), there);
+    tracing::info!(path, bytes, "the upload goes on where another pod's broke off");
+    let restarts = Some(restarts);
+    Ok(Some((
+        name,
+        remote_temp,
+        ResumedUpload { there, writers: PartWriters::UNKNOWN, restarts, is_anothers: true },
+    )))
+}
+
+/// What is found of a record's earlier owners is kept for its upload, as long as this exists. What it does not take
+/// stays for its next try.
+pub(super) struct AdoptionCandidates<'a> {
+    context: &'a TransferContext<'a>,
+    directory: &'a str,
+    found: Vec<(TempName, TempFileStamp)>,
+    unwanted: Vec<TempName>,
+}
+
+impl<'a> AdoptionCandidates<'a> {
+    pub fn begin(context: &'a TransferContext<'a>, directory: &'a str) -> AdoptionCandidates<'a> {
+        context.orphans.lock().expect(directory, &context.owner);
+        AdoptionCandidates { context, directory, found: Vec::new(), unwanted: Vec::new() }
+    }
+
+    /// Has the directory looked into, unless that was done since the assignment.
+    async fn search(
+        &self,
+        session: &mut Session,
+        context: &TransferContext<'_>,
+    ) -> Result<(), TransferError> {
+        let until = Instant::now() + orphan_cleanup::WITHIN;
+        while Instant::now() < until {
+            let search = context.orphans.lock().search(self.directory, &context.owner, Instant::now());
+            match search {
+                AdoptionSearch::Over => break,
+                AdoptionSearch::UnderWay => {
+                    let pause = async {
+                        sleep(LOOK_UP_EVERY).await;
+                        Ok::<_, TransferError>(())
+                    };
+                    context.stop.or(pause).await?;
+                }
+                AdoptionSearch::Look => return self.look(session, context).await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&self, session: &mut Session, context: &TransferContext<'_>) -> Result<(), TransferError> {
+        let mut looking =
+            DirectorySearch { orphans: &context.orphans, directory: self.directory, is_over: false };
+        let look =
+            timeout(orphan_cleanup::WITHIN, orphan_cleanup::search(session, self.directory, context.names));
+        let looked = context.stop.or(async { Ok::<_, TransferError>(look.await) }).await?;
+        let found = match looked {
+            Ok(Ok(found)) => found,
+            // The file was not started: another session costs it nothing, and does without the search.
+            Ok(Err(error)) if !session.is_usable() => {
+                return Err(TryError { remedy: Remedy::FreshSession, ..error }.into());
+            }
+            Err(_) => return Err(retry_on_fresh_session("the directory was not listed in time").into()),
+            Ok(Err(_)) => return Ok(()),
+        };
+        looking.is_over = true;
+        let (orphans, names, directory) =
+            (context.orphans.clone(), context.names.clone(), self.directory.to_owned());
+        let doubtful = orphans.note(&directory, found, &names);
+        // Kafka is asked about other records' files, which is nothing to this upload.
+        tokio::spawn(async move { orphans.ask(&directory, doubtful, &names).await });
+        Ok(())
+    }
+
+    fn take(&mut self) {
+        self.found = self.context.orphans.lock().take_expected(&self.context.owner);
+    }
+
+    fn give_up(&mut self) {
+        self.unwanted.extend(self.found.drain(..).map(|(temp, _)| temp));
+    }
+
+    /// Removes what is not wanted, at once where that is not too much.
+    async fn remove(
+        &mut self,
+        session: &mut Session,
+        context: &TransferContext<'_>,
+    ) -> Result<(), TransferError> {
+        for temp in self.unwanted.split_off(self.unwanted.len().saturating_sub(REMOVED_AT_ONCE)) {
+            context.stop.check()?;
+            let remote_temp = RemoteTempFile::of(&context.orphans, self.directory, &temp);
+            resume_upload::remove(session, self.directory, &temp, remote_temp).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for AdoptionCandidates<'_> {
+    fn drop(&mut self) {
+        let mut orphans = self.context.orphans.lock();
+        let mut found = orphans.take_expected(&self.context.owner);
+        found.append(&mut self.found);
+        orphans.seen_again(self.directory, found);
+        orphans.not_wanted(self.directory, &self.context.owner, self.unwanted.drain(..));
+    }
+}
+
+/// A look into a directory, which is repeated where it does not come to its end.
+struct DirectorySearch<'a> {
+    orphans: &'a SharedOrphanTracker,
+    directory: &'a str,
+    is_over: bool,
+}
+
+impl Drop for DirectorySearch<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.orphans.lock().not_looked(self.directory, Instant::now());
+        }
+    }
+}

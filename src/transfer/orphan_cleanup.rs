@@ -1,0 +1,146 @@
+//! Orphaned temp files are removed from the servers: on sessions that have nothing else to do, and right after an
+//! assignment with a small part of one session's time.
+//!
+//! Which, and where they are looked for, is the same as for local ones: see `storage::orphans`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use crate::failure::TryError;
+use crate::ftp::{Session, SizeReply};
+use crate::storage::{CleanupAction, SharedOrphanTracker, TempFileStamp, TempName, TempNames};
+
+use super::TransferExecutor;
+
+/// How long one action may keep a session from the next task.
+pub(super) const WITHIN: Duration = Duration::from_secs(10);
+/// Temp files of one directory whose sizes are asked at most, by SIZE.
+const MAX_SIZES: usize = 100;
+/// Temp files of one directory that are taken note of at most.
+const MAX_FOUND: usize = 10_000;
+
+impl TransferExecutor {
+    /// Does one thing that is due on this session's server: searches a directory, or removes a file. False where
+    /// nothing is due. Takes some seconds; the session may be unusable afterwards, or where this is dropped.
+    pub async fn clean_up(&self, session: &mut Session) -> bool {
+        let orphans = self.orphans_at(&session.connection().name);
+        let action = orphans.lock().next(Instant::now());
+        let Some(action) = action else { return false };
+        self.run_action(session, &orphans, action).await;
+        true
+    }
+
+    /// The same with what is not to wait until the session has nothing else to do.
+    pub async fn clean_up_at_once(&self, session: &mut Session) -> bool {
+        let orphans = self.orphans_at(&session.connection().name);
+        let begun = Instant::now();
+        let action = orphans.lock().next_urgent(begun);
+        let Some(action) = action else { return false };
+        self.run_action(session, &orphans, action).await;
+        orphans.lock().rest(begun, Instant::now());
+        true
+    }
+
+    /// Whether something is due on the connection's server.
+    pub fn needs_cleanup(&self, connection: &str) -> bool {
+        self.orphans_at(connection).lock().has_errand(Instant::now())
+    }
+
+    async fn run_action(&self, session: &mut Session, orphans: &SharedOrphanTracker, action: CleanupAction) {
+        match action {
+            CleanupAction::Remove { directory, temp, tries } => {
+                remove(session, orphans, directory, temp, tries).await;
+            }
+            CleanupAction::Look { directory } => {
+                match timeout(WITHIN, search(session, &directory, &self.names)).await {
+                    Ok(Ok(found)) => orphans.judge(&directory, found, &self.names).await,
+                    failed => {
+                        if let Ok(Err(error)) = failed {
+                            let connection = &session.connection().name;
+                            tracing::debug!(connection, %error, "could not search for temp files");
+                        }
+                        orphans.lock().not_looked(&directory, Instant::now());
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn remove(
+    session: &mut Session,
+    orphans: &SharedOrphanTracker,
+    directory: Arc<str>,
+    temp: TempName,
+    tries: u8,
+) {
+    let path = format!("{directory}{temp}");
+    let removed = timeout(WITHIN, session.delete(&path)).await;
+    let connection = &session.connection().name;
+    match removed {
+        Ok(Ok(true)) => tracing::info!(connection, path, "removed an orphaned temp file from the server"),
+        Ok(Ok(false)) => {}
+        _ => {
+            if !orphans.lock().stands(directory, temp, tries, Instant::now()) {
+                tracing::warn!(connection, path, "an orphaned temp file may remain on the server");
+            }
+        }
+    }
+}
+
+/// Other processes' temp files in the directory.
+pub(super) async fn search(
+    session: &mut Session,
+    directory: &str,
+    names: &TempNames,
+) -> Result<Vec<(TempName, TempFileStamp)>, TryError> {
+    let listed = session.files_in(directory, TempName::is_one).await?;
+    let mut found = Vec::new();
+    let mut sizes = 0;
+    for file in listed.into_iter().take(MAX_FOUND) {
+        let Some(temp) = names.read(&file.name).filter(|temp| temp.incarnation() != names.incarnation())
+        else {
+            continue;
+        };
+        let mut stamp = file.size.zip(file.exact_time().map(Timestamp::as_second));
+        // Of its own installation's files no size is needed: their records tell.
+        if stamp.is_none() && temp.origin().is_none() && sizes < MAX_SIZES {
+            sizes += 1;
+            // A living upload grows.
+            if let SizeReply::Bytes(size) = session.size(&format!("{directory}{temp}")).await? {
+                stamp = Some((size, 0));
+            }
+        }
+        found.push((temp, stamp));
+    }
+    Ok(found)
+}
+
+/// A temp file that may be on the server. Dropped before it is [`RemoteTempFile::gone`], it is removed later.
+#[derive(Debug)]
+pub(super) struct RemoteTempFile {
+    orphans: SharedOrphanTracker,
+    directory: String,
+    temp: Option<TempName>,
+}
+
+impl RemoteTempFile {
+    pub fn of(orphans: &SharedOrphanTracker, directory: &str, temp: &TempName) -> Self {
+        RemoteTempFile { orphans: orphans.clone(), directory: directory.to_owned(), temp: Some(temp.clone()) }
+    }
+
+    pub fn gone(mut self) {
+        self.temp = None;
+    }
+}
+
+impl Drop for RemoteTempFile {
+    fn drop(&mut self) {
+        if let Some(temp) = self.temp.take() {
+            self.orphans.lock().left(&self.directory, temp);
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What a broken transfer leaves for the next try to resume, and whether it may.
+//!
+//! It may only where the source is provably the same: a server's file by SIZE and MDTM, a local one by size, times and
+//! inode. A resumed file is verified as any other is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::FtpConnection;
+use crate::failure::{Code, Remedy, TryError};
+use crate::ftp::{ModifiedReply, RestartSupport, Session, SizeReply};
+use crate::storage::{
+    EarlierBytes, LocalStorage, RemoteSourceId, SharedOrphanTracker, SourceFile, SourceIdentity, SourceStamp,
+    TempFile, TempName,
+};
+
+use super::{TransferContext, TransferError};
+
+/// Files below this size start over: asking for their time costs a round trip, and there is little to gain.
+pub(super) const RESUME_FROM: u64 = 4 << 20;
+/// Fewer bytes are not worth to be kept.
+const KEPT_FROM: u64 = 1 << 20;
+/// Broken transfers that wait for their next tries in one pod at most; each has a temp file, and open descriptors.
+const MAX_KEPT: usize = 100;
+/// A time of change counts seconds: within the same one a file may have changed twice.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What a try that failed leaves for the next one at the same task. Dropped, it is removed.
+#[derive(Debug, Default)]
+pub struct ResumeState {
+    what: Option<KeptPart>,
+    of: Option<TransferEndpoints>,
+}
+
+/// Between which server and which directory the try was.
+#[derive(Debug)]
+struct TransferEndpoints {
+    server: Arc<FtpConnection>,
+    storage: Arc<LocalStorage>,
+}
+
+#[derive(Debug)]
+enum KeptPart {
+    Download(Box<TempFile>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+    Upload(Box<SentUpload>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+}
+
+/// Room for what is kept.
+#[derive(Clone, Debug)]
+pub(super) struct KeptTransferLimit(Arc<Semaphore>);
+
+impl Default for KeptTransferLimit {
+    fn default() -> Self {
+        KeptTransferLimit(Arc::new(Semaphore::new(MAX_KEPT)))
+    }
+}
+
+impl ResumeState {
+    /// What a try between other ends has left is of no use to this one: their connections' settings have changed.
+    pub(super) fn drop_unless_of(&mut self, session: &Session, storage: &Arc<LocalStorage>) {
+        let is_elsewhere = |of: &TransferEndpoints| {
+            !Arc::ptr_eq(&of.storage, storage) || !session.connection().has_the_files_of(&of.server)
+        };
+        if self.what.is_some() && self.of.as_ref().is_some_and(is_elsewhere) {
+            *self = ResumeState::default();
+        }
+    }
+
+    /// The try was between these ends.
+    pub(super) fn belongs_to(&mut self, session: &Session, storage: &Arc<LocalStorage>) {
+        let ends = || TransferEndpoints { server: session.connection_handle(), storage: Arc::clone(storage) };
+        self.of = self.what.is_some().then(ends);
+    }
+
+    /// The file that an earlier try has started.
+    pub(super) fn download(&mut self) -> Option<TempFile> {
+        match self.what.take()? {
+            KeptPart::Download(file, _) => Some(*file),
+            KeptPart::Upload(..) => None,
+        }
+    }
+
+    /// What an earlier try of this process has sent of this source.
+    pub(super) fn upload(&mut self, source: &SourceFile) -> Option<SentUpload> {
+        match self.what.take()? {
+            KeptPart::Upload(sent, _) if sent.source == source.identity() => Some(*sent),
+            _ => None,
+        }
+    }
+
+    /// Keeps the file for the next try if that can resume it, else removes it.
+    pub(super) async fn keep_download(
+        &mut self,
+        context: &TransferContext<'_>,
+        mut file: TempFile,
+        why: &TransferError,
+    ) {
+        let is_of_use = is_broken(why) && file.earlier().is_some_and(|earlier| earlier.bytes >= KEPT_FROM);
+        let permit =
+            if is_of_use { Arc::clone(&context.kept_limit.0).try_acquire_owned().ok() } else { None };
+        match permit {
+            Some(permit) if file.rest().await.is_ok() => {
+                self.what = Some(KeptPart::Download(Box::new(file), permit));
+            }
+            _ => file.discard().await,
+        }
+    }
+
+    /// Keeps what was sent for the next try if that can resume it. False where it cannot: it is still to be removed.
+    pub(super) fn keep_upload(
+        &mut self,
+        context: &TransferContext<'_>,
+        part: &UploadedPart<'_>,
+        source: &SourceFile,
+        why: &TransferError,
+    ) -> bool {
+        let is_large = source.size() >= RESUME_FROM && part.bytes >= KEPT_FROM;
+        let is_of_use = is_broken(why) && is_large && context.resumes;
+        let permit =
+            if is_of_use { Arc::clone(&context.kept_limit.0).try_acquire_owned().ok() } else { None };
+        let Some(permit) = permit else { return false };
+        let (orphans, directory) = (context.orphans.clone(), part.directory.to_owned());
+        let (temp, writers) = (Some(part.temp.clone()), part.writers);
+        let sent = SentUpload { orphans, directory, temp, source: source.identity(), writers };
+        self.what = Some(KeptPart::Upload(Box::new(sent), permit));
+        true
+    }
+}
+
+/// What a try that failed has sent.
+pub(super) struct UploadedPart<'a> {
+    pub directory: &'a str,
+    pub temp: &'a TempName,
+    /// About so many; SIZE will tell.
+    pub bytes: u64,
+    pub writers: PartWriters,
+}
+
+/// A temp file on the server, which an earlier try of this process has started or resumed. Dropped before it is
+/// taken, it is removed.
+#[derive(Debug)]
+pub(super) struct SentUpload {
+    orphans: SharedOrphanTracker,
+    directory: String,
+    temp: Option<TempName>,
+    source: SourceIdentity,
+    writers: PartWriters,
+}
+
+impl SentUpload {
+    pub fn take(mut self) -> Option<(TempName, PartWriters)> {
+        Some((self.temp.take()?, self.writers))
+    }
+}
+
+impl Drop for SentUpload {
+    fn drop(&mut self) {
+        if let Some(temp) = self.temp.take() {
+            self.orphans.lock().left(&self.directory, temp);
+        }
+    }
+}
+
+/// The tries that have written to a temp file on a server, all from the same source. One whose connection broke may go on for
+/// a while with what is under way to the server: the same bytes at the same places.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartWriters {
+    /// The server has confirmed the end of each.
+    ended: bool,
+    /// So many bytes are sure to be there, whatever the file's size. A server that cuts the file where another writer
+    /// begins has a gap between him and one who writes on behind that.
+    sure: Option<u64>,
+}
+
+impl PartWriters {
+    /// One of whose end nothing is known.
+    pub const UNKNOWN: PartWriters = PartWriters { ended: false, sure: None };
+
+    /// After the first try: `is_sound` where the server has confirmed its end.
+    pub fn first(is_sound: bool) -> PartWriters {
+        PartWriters { ended: is_sound, sure: None }
+    }
+
+    /// One more, after his try, who began at `from`.
+    pub fn and(self, from: u64, restarts: Option<RestartSupport>, is_sound: bool) -> PartWriters {
+        let leaves_no_gap = self.ended || restarts == Some(RestartSupport::InPlace);
+        let sure = if leaves_no_gap { None } else { Some(from) };
+        PartWriters { ended: self.ended && is_sound, sure }
+    }
+
+    pub fn have_ended(self) -> bool {
+        self.ended
+    }
+
+    /// How many bytes of a file can be relied on that has so many.
+    pub fn sure_of(self, size: u64) -> u64 {
+        self.sure.map_or(size, |sure| sure.min(size))
+    }
+}
+
+/// Whether the try ended on the way, and not for what it carried.
+fn is_broken(why: &TransferError) -> bool {
+    let TransferError::Failed(error) = why else { return false };
+    error.remedy != Remedy::GiveUp
+        && matches!(
+            error.failure.code,
+            Code::Timeout | Code::ProtocolError | Code::ConnectFailed | Code::TlsFailed | Code::ServerBusy
+        )
+}
+
+/// Where a download is resumed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResumePoint {
+    /// Bytes that are there.
+    pub offset: u64,
+    /// Of the whole file.
+    pub size: u64,
+}
+
+/// Asks whether what is there is the beginning of what the server has, and if so makes it the file's; else the file is
+/// empty afterwards.
+pub(super) async fn point(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    file: &mut TempFile,
+) -> Result<Option<ResumePoint>, TransferError> {
+    let Some(EarlierBytes { source, bytes }) = file.earlier() else { return Ok(None) };
+    if context.resumes && session.may_restart_retrieval() && bytes > 0 {
+        let now = context.stop.or(described(session, context)).await?;
+        if now.as_ref() == Some(&source) {
+            // Of a file that is there wholly the last byte comes again: its end was not heard of.
+            let wanted = bytes.min(source.size.saturating_sub(1));
+            let offset = context.stop.or(file.go_on_from(wanted)).await?;
+            if offset > 0 && offset <= wanted {
+                return Ok(Some(ResumePoint { offset, size: source.size }));
+            }
+        }
+    }
+    file.start_over().await?;
+    Ok(None)
+}
+
+/// The source as the server describes it; `None` where it does not say all, or not what can be relied on.
+async fn described(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+) -> Result<Option<SourceStamp>, TryError> {
+    let SizeReply::Bytes(size) = session.size_to_retrieve(&context.path).await? else { return Ok(None) };
+    stamp(session, context, size).await
+}
+
+/// Of a source of this size, what proves later that it is the same still.
+pub(super) async fn stamp(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    size: u64,
+) -> Result<Option<SourceStamp>, TryError> {
+    if !context.resumes || size < RESUME_FROM {
+        return Ok(None);
+    }
+    Ok(match session.modified(&context.path).await? {
+        ModifiedReply::At(modified) => stamped(session.connection(), context, size, modified),
+        _ => None,
+    })
+}
+
+/// [`stamp`], where the time is known already.
+pub(super) fn stamped(
+    connection: &FtpConnection,
+    context: &TransferContext<'_>,
+    size: u64,
+    modified: Timestamp,
+) -> Option<SourceStamp> {
+    let is_proof = context.resumes && size >= RESUME_FROM && is_settled(modified, Timestamp::now());
+    is_proof.then(|| SourceStamp { place: source_id(connection, context), size, modified })
+}
+
+/// Which file the source is.
+pub(super) fn source_id(connection: &FtpConnection, context: &TransferContext<'_>) -> RemoteSourceId {
+    RemoteSourceId::new(&connection.host, connection.port, &connection.user, &context.path)
+}
+
+/// Whether a change after this one would have another time.
+pub(super) fn is_settled(modified: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(modified).unsigned_abs() >= SETTLED && now > modified
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+
+    #[test]
+    fn a_file_that_changed_a_moment_ago_may_change_again_within_its_second() {
+        let now: Timestamp = "2025-01-15T10:30:00.9Z".parse().unwrap();
+        for (modified, settled) in [
+            ("2025-01-15T10:30:00Z", false),
+            ("2025-01-15T10:29:59Z", false),
+            ("2025-01-15T10:29:58Z", true),
+            ("2024-01-15T10:29:58Z", true),
+            // A clock that is ahead proves nothing.
+            ("2025-01-15T11:30:00Z", false),
+        ] {
+            assert_eq!(is_settled(modified.parse().unwrap(), now), settled, "{modified}");
+        }
+    }
+
+    #[test]
+    fn only_what_broke_on_the_way_is_worth_to_be_kept() {
+        let failed = |code, remedy| {
+            is_broken(&TransferError::Failed(TryError { failure: Failure::new(code, "x"), remedy }))
+        };
+        assert!(failed(Code::Timeout, Remedy::Wait) && failed(Code::ProtocolError, Remedy::FreshSession));
+        assert!(failed(Code::ConnectFailed, Remedy::OpenBreaker));
+        for code in [Code::IntegrityMismatch, Code::SourceChanged, Code::StorageFull, Code::LocalIo] {
+            assert!(!failed(code, Remedy::Wait), "{code}");
+        }
+        assert!(!failed(Code::ProtocolError, Remedy::GiveUp));
+        assert!(!is_broken(&TransferError::Cancelled) && !is_broken(&TransferError::LeaseEnded));
+    }
+}

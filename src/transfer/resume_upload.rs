@@ -1,0 +1,265 @@
+//! Uploads that resume what an earlier try has sent: one of this process, or of another that had the record
+//! before.
+//!
+//! Who sent it may be sending still: a broken connection's bytes may be under way, and another process may be frozen,
+//! not dead. They are the same bytes at the same places, since a source is sent only as long as it is what it was
+//! (see [`SourceFile::read`]). What must be known of the server is what it does to them: see [`RestartSupport`].
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::failure::{Code, TryError};
+use crate::ftp::{RenameOutcome, RestartSupport, Session, SizeReply};
+use crate::storage::{SourceFile, TempName};
+
+use super::integrity_check::IntegrityCheck;
+use super::orphan_cleanup::RemoteTempFile;
+use super::resume_state::{self, PartWriters, RESUME_FROM, SentUpload, UploadedPart};
+use super::upload::{self, clean_up};
+use super::upload_pipeline::PipelineContext;
+use super::{TransferContext, TransferError, retry_on_fresh_session};
+
+/// How long a server may take to let a file go on that another process has begun.
+const LET_GO_WITHIN: Duration = Duration::from_secs(10);
+
+/// What an upload resumes.
+#[derive(Debug)]
+pub(super) struct ResumedUpload {
+    /// Bytes that are there.
+    pub there: u64,
+    pub writers: PartWriters,
+    /// As far as it had to be known.
+    pub restarts: Option<RestartSupport>,
+    /// Another process has sent them.
+    pub is_anothers: bool,
+}
+
+/// Its name, and what is there.
+pub(super) type FoundUpload = Option<(TempName, RemoteTempFile, ResumedUpload)>;
+
+/// The name under which a new temp file of this source is sent: one that tells its next owner what it is a part of,
+/// where resumed on may be worth it.
+pub(super) fn name_for(context: &TransferContext<'_>, source: &SourceFile) -> TempName {
+    let modified = jiff::Timestamp::try_from(source.modified());
+    let is_proof = modified.is_ok_and(|modified| resume_state::is_settled(modified, jiff::Timestamp::now()));
+    if is_worth_it(context, source) && is_proof {
+        part_of(context, source)
+    } else {
+        context.owner.temp.clone()
+    }
+}
+
+pub(super) fn is_worth_it(context: &TransferContext<'_>, source: &SourceFile) -> bool {
+    context.resumes && source.size() >= RESUME_FROM
+}
+
+pub(super) fn part_of(context: &TransferContext<'_>, source: &SourceFile) -> TempName {
+    let mut told = source.description();
+    told.extend_from_slice(context.path.as_bytes());
+    context.names.part_of(&context.owner.temp, &told)
+}
+
+/// Resumes what this process has sent. What cannot be resumed is removed.
+pub(super) async fn with_own(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    directory: &str,
+    source: &SourceFile,
+    sent: SentUpload,
+) -> Result<FoundUpload, TransferError> {
+    let Some((temp, writers)) = sent.take() else { return Ok(None) };
+    let remote_temp = RemoteTempFile::of(&context.orphans, directory, &temp);
+    let there = if session.may_restart_store() {
+        writers.sure_of(size(session, context, directory, &temp).await?)
+    } else {
+        0
+    };
+    let there = if there <= source.size() { there } else { 0 };
+    let mut resumed = ResumedUpload { there, writers, restarts: None, is_anothers: false };
+    if writers.have_ended() {
+        // No other process writes to it: it may as well be written from its beginning.
+        return Ok(Some((temp, remote_temp, resumed)));
+    }
+    if there > 0 {
+        let restarts = restarts(session, context, directory).await?;
+        resumed.restarts = Some(restarts);
+        match restarts {
+            RestartSupport::InPlace => return Ok(Some((temp, remote_temp, resumed))),
+            // A command that is late must not cut what comes now, nor another pod rely on the file's size.
+            RestartSupport::Cut => {
+                if let Some((temp, renamed)) =
+                    rename(session, context, directory, &temp, new_name(context)).await?
+                {
+                    remote_temp.gone();
+                    return Ok(Some((temp, renamed, resumed)));
+                }
+            }
+            RestartSupport::Otherwise => {}
+        }
+    }
+    remove(session, directory, &temp, remote_temp).await;
+    Ok(None)
+}
+
+/// The file until it has its name.
+pub(super) struct TempUpload {
+    pub path: String,
+    /// What of it an earlier try has sent.
+    pub resumed: Option<ResumedUpload>,
+    /// Whatever is there, no try resumes it.
+    pub is_given_up: bool,
+}
+
+impl TempUpload {
+    /// What the try has left, for the next one; `is_sound` where the server has confirmed its end.
+    pub fn part<'a>(
+        &self,
+        directory: &'a str,
+        temp: &'a TempName,
+        source: &SourceFile,
+        is_sound: bool,
+    ) -> UploadedPart<'a> {
+        let (bytes, writers) = match &self.resumed {
+            Some(resumed) => {
+                let writers = resumed.writers.and(resumed.there, resumed.restarts, is_sound);
+                (source.position().max(resumed.there), writers)
+            }
+            None => (source.position(), PartWriters::first(is_sound)),
+        };
+        UploadedPart { directory, temp, bytes, writers }
+    }
+}
+
+/// Sends what the server does not have yet of a file that an earlier try has started. The earlier connection may not be
+/// gone at the server: what it still writes is what is there already, the source being the same. `None` where the file
+/// has to be sent from its beginning.
+pub(super) async fn send(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    temp: &mut TempUpload,
+    source: &mut SourceFile,
+    check: &mut IntegrityCheck,
+    pipeline: &mut PipelineContext<'_>,
+) -> Result<Option<u64>, TransferError> {
+    let Some(ResumedUpload { there, writers, is_anothers, .. }) = temp.resumed else { return Ok(None) };
+    if there == 0 {
+        temp.resumed = None;
+        return Ok(None);
+    }
+    if there == source.size() {
+        check.take_in_source(context, source, there).await?;
+        return Ok(Some(there));
+    }
+    let limit = if is_anothers { LET_GO_WITHIN } else { Duration::MAX };
+    let opening =
+        async { Ok::<_, TransferError>(timeout(limit, session.store_from(&temp.path, there)).await) };
+    let begun = match context.stop.or_soon(opening).await? {
+        Ok(Err(late)) if is_anothers && late.failure.code == Code::Timeout => None,
+        Ok(begun) => Some(begun?),
+        Err(_) => None,
+    };
+    let Some(begun) = begun else {
+        // vsftpd locks what it receives, and waits for as long as an earlier connection exists.
+        temp.is_given_up = true;
+        return Err(retry_on_fresh_session(
+            "the server does not release the file that another pod has started",
+        )
+        .into());
+    };
+    let Some(begun) = begun else {
+        if writers.have_ended() {
+            temp.resumed = None;
+            return Ok(None);
+        }
+        temp.is_given_up = true;
+        return Err(retry_on_fresh_session("the server does not start in the middle of the file").into());
+    };
+    check.used("REST");
+    check.take_in_source(context, source, there).await?;
+    context.gauge.begin(there, Some(source.size()));
+    upload::send_all(begun, context, source, check, pipeline).await?;
+    Ok(Some(there))
+}
+
+/// 0 where it is not known.
+pub(super) async fn size(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    directory: &str,
+    temp: &TempName,
+) -> Result<u64, TransferError> {
+    Ok(match context.stop.or_soon(session.size(&format!("{directory}{temp}"))).await? {
+        SizeReply::Bytes(bytes) => bytes,
+        SizeReply::Unsupported | SizeReply::Refused { .. } => 0,
+    })
+}
+
+pub(super) async fn restarts(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    directory: &str,
+) -> Result<RestartSupport, TransferError> {
+    if let Some(known) = session.known_restart_support() {
+        return Ok(known);
+    }
+    let scratch = new_name(context);
+    let (remote_temp, path) =
+        (RemoteTempFile::of(&context.orphans, directory, &scratch), format!("{directory}{scratch}"));
+    let tried = context.stop.or_soon(session.try_restart_support(&path)).await;
+    remove(session, directory, &scratch, remote_temp).await;
+    match tried {
+        Err(TransferError::Failed(error)) if session.is_usable() => {
+            tracing::debug!(%error, "not tried whether the server goes on in the middle of a file");
+            Ok(RestartSupport::Otherwise)
+        }
+        tried => tried,
+    }
+}
+
+/// `None` where the server refuses.
+pub(super) async fn rename(
+    session: &mut Session,
+    context: &TransferContext<'_>,
+    directory: &str,
+    from: &TempName,
+    to: TempName,
+) -> Result<Option<(TempName, RemoteTempFile)>, TransferError> {
+    context.stop.check()?;
+    let remote_temp = RemoteTempFile::of(&context.orphans, directory, &to);
+    let (old, new) = (format!("{directory}{from}"), format!("{directory}{to}"));
+    let renamed: Result<RenameOutcome, TryError> =
+        session.rename(&old, &new, context.stop.still_ours()).await;
+    match renamed {
+        Ok(RenameOutcome::Done) => Ok(Some((to, remote_temp))),
+        Ok(RenameOutcome::Abandoned) => {
+            context.stop.check()?;
+            Err(TransferError::Cancelled)
+        }
+        Ok(RenameOutcome::TargetRefused(_)) => Ok(None),
+        Err(error) if session.is_usable() => {
+            tracing::debug!(%error, "what was sent of the file keeps its name");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn remove(
+    session: &mut Session,
+    directory: &str,
+    temp: &TempName,
+    remote_temp: RemoteTempFile,
+) {
+    if clean_up(session, &format!("{directory}{temp}")).await {
+        remote_temp.gone();
+    }
+}
+
+pub(super) fn new_name(context: &TransferContext<'_>) -> TempName {
+    context
+        .owner
+        .temp
+        .origin()
+        .map_or_else(|| context.owner.temp.clone(), |record| context.names.name_for(record))
+}

@@ -1,0 +1,70 @@
+//! Each module's documentation maps its files: whoever opens a `mod.rs` finds what is beneath it.
+
+use super::files_beneath;
+
+/// The crates whose modules are mapped this way.
+const PLACES: &[&str] = &["src", "crates/service-kit/src", "crates/demo/src"];
+
+/// Modules whose map is still prose. None is added.
+const IN_PROSE: &[&str] = &["src/publish/", "src/transfer/"];
+
+/// What the map of a file has to name: its submodules, without tests.
+fn submodules(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut is_test = false;
+    for line in text.lines() {
+        if line.starts_with("#[cfg(test)]") {
+            is_test = true;
+            continue;
+        }
+        let words: Vec<_> = line.split_whitespace().collect();
+        let name = match words.as_slice() {
+            ["mod", name] => Some(*name),
+            [visibility, "mod", name] if visibility.starts_with("pub") => Some(*name),
+            _ => None,
+        };
+        if !line.starts_with(char::is_whitespace)
+            && !is_test
+            && let Some(name) = name.and_then(|name| name.strip_suffix(';'))
+        {
+            found.push(name.to_owned());
+        }
+        is_test = is_test && line.starts_with("#[");
+    }
+    found
+}
+
+/// The words of a file's documentation.
+fn documented(text: &str) -> Vec<&str> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("//!"));
+    lines.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_')).collect()
+}
+
+fn missing(file: &str, text: &str) -> Vec<String> {
+    let words = documented(text);
+    let missing = submodules(text).into_iter().filter(|name| !words.contains(&name.as_str()));
+    missing.map(|name| format!("{file} does not say what `{name}` is")).collect()
+}
+
+#[test]
+fn every_module_maps_what_is_beneath_it() {
+    let mut wrong = Vec::new();
+    for place in PLACES {
+        for (file, text) in files_beneath(place) {
+            let file = format!("{place}/{file}");
+            let is_map =
+                ["mod.rs", "lib.rs", "metrics.rs"].iter().any(|name| file.rsplit('/').next() == Some(name));
+            let is_test = file.contains("/tests/") || file.contains("/model/");
+            if is_map && !is_test && !IN_PROSE.iter().any(|place| file.starts_with(place)) {
+                wrong.extend(missing(&file, &text));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_module_that_no_map_names_is_found() {
+    let text = "//! What it is.\n//!\n//! ```text\n//! here  this\n//! ```\nmod here;\npub mod gone;\n#[cfg(test)]\nmod tests;\n";
+    assert_eq!(missing("src/x/mod.rs", text), ["src/x/mod.rs does not say what `gone` is"]);
+}
