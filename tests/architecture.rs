@@ -29,9 +29,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::transfer", &["app/", "dispatch/"]),
     (
         "crate::ftp",
-        &["pool/", "transfer/", "dispatch/task_executor.rs", "cli/check", "cli/submit/walk.rs", "ftp/"],
+        &["pool/", "transfer/", "dispatch/task_executor.rs", "cli/check", "cli/submit/walk", "ftp/"],
     ),
-    ("crate::storage", &["app/", "transfer/", "cli/check", "cli/submit/walk.rs", "storage/"]),
+    ("crate::storage", &["app/", "transfer/", "cli/check", "cli/submit/walk", "storage/"]),
     ("crate::sidecar", &["app/"]),
     // the sidecar asks the pod through it, and sees no other part
     ("crate::insight", &["app/", "consume/", "dispatch/", "transfer/", "publish/tests.rs", "sidecar/"]),

@@ -63,6 +63,8 @@ with_unset! {
         pub disable_utf8: bool,
         /// Of names on the server; `None` is UTF-8.
         pub charset: Option<&'static encoding_rs::Encoding>,
+        /// The offset of the server's clock from UTC; `None` if it is to be learned.
+        pub time_offset: Option<jiff::tz::Offset>,
         /// What is replaced in names on the server; `None` is nothing (rclone's key).
         pub encoding: Option<NameEncoding>,
         /// Set times by MDTM, and by nothing else (rclone's key).

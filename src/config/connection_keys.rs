@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::tz::Offset;
+
 use super::connection::{FtpConnection, LocalConnection, RenameOver};
 use super::encoding::NameEncoding;
 use super::key::KeyDefault::{Described, Is, Required};
@@ -97,6 +99,10 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
     ftp_key("charset", KeyKind::Syntax("a charset in which ASCII is ASCII"), Is("utf-8"), CHARSET,
         "The charset of names on the server: `windows-1252` (which includes Latin-1), `shift_jis`, `gbk`, or another \
          label of the WHATWG's Encoding Standard.").selects_files(),
+    ftp_key("time_offset", KeyKind::Syntax("an offset from UTC, from -12:00 to +14:00"), Described("learned from MDTM"),
+        TIME_OFFSET,
+        "The offset of the server's clock from UTC, such as `+02:00`: LIST's times are by that clock. Needed for \
+         `--newer-than` and `--older-than` if the server has neither MLSD nor MDTM."),
     ftp_key("encoding", KeyKind::Syntax("classes of characters"), Described("names are sent as the task has them"), ENCODING,
         "Characters of a task's remote path that the server does not accept, and that are replaced by look-alikes \
          there: rclone's classes, separated by commas, such as its own default for FTP, \
@@ -196,6 +202,46 @@ fn charset(text: &str) -> Result<&'static encoding_rs::Encoding, String> {
     })
 }
 
+const TIME_OFFSET: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        let text = value.into_text();
+        let offset = time_offset(&text).ok_or_else(|| {
+            format!(
+                "found {}; expected an offset from UTC, from -12:00 to +14:00, such as +02:00",
+                quoted(&text)
+            )
+        })?;
+        ftp.time_offset = Some(offset);
+        Ok(())
+    },
+    get: |ftp| ftp.time_offset.map_or(KeyValue::Unset, |offset| KeyValue::Text(shown_offset(offset))),
+};
+
+/// `+02:00`, `-0330`, `UTC`, as far as clocks have it.
+fn time_offset(text: &str) -> Option<Offset> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("utc") || text.eq_ignore_ascii_case("z") {
+        return Some(Offset::UTC);
+    }
+    let (sign, digits) = match text.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    let (hours, minutes) = digits.split_once(':').or_else(|| digits.split_at_checked(2))?;
+    let number = |text: &str| text.parse::<i32>().ok().filter(|_| text.len() == 2);
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    let seconds = sign * (hours * 3600 + minutes * 60);
+    let is_in_use = minutes < 60 && (-12 * 3600..=14 * 3600).contains(&seconds);
+    Offset::from_seconds(seconds).ok().filter(|_| is_in_use)
+}
+
+fn shown_offset(offset: Offset) -> String {
+    let minutes = offset.seconds() / 60;
+    let sign = if minutes < 0 { '-' } else { '+' };
+    format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
+}
+
 const ENCODING: FieldAccess<FtpConnection> = FieldAccess {
     set: |ftp, value| {
         ftp.encoding = Some(NameEncoding::parse(&value.into_text())?);
@@ -270,6 +316,18 @@ impl KeyField for RenameOver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offset_is_one_that_clocks_have() {
+        for (text, shown) in
+            [("+02:00", "+02:00"), ("-0330", "-03:30"), (" utc ", "+00:00"), ("+14:00", "+14:00")]
+        {
+            assert_eq!(time_offset(text).map(shown_offset).as_deref(), Some(shown), "{text}");
+        }
+        for text in ["", "2", "02:00", "+2:00", "+15:00", "-12:01", "+01:60", "CET", "+0100x", "+é00"] {
+            assert_eq!(time_offset(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_charset_is_one_in_which_ascii_is_ascii() {

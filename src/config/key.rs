@@ -260,6 +260,7 @@ mod tests {
                 "active_ports" => "50000-50099",
                 "charset" => "shift_jis",
                 "encoding" => "Slash",
+                "time_offset" => "+02:00",
                 "obscured_pass" => "YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ",
                 "tls_pin" => "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
                 "type" => "ftp",

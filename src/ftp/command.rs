@@ -129,11 +129,16 @@ impl Command {
         Command { step, line: step.verb().to_owned() }
     }
 
+    /// A command with an argument; without one where it is empty.
+    ///
     /// # Errors
     /// [`Fault::Unsendable`] where the argument would end the line.
     pub fn with(step: Step, argument: &str) -> Result<Command, Fault> {
         if !is_sendable(argument) {
             return Err(Fault::Unsendable);
+        }
+        if argument.is_empty() {
+            return Ok(Command::plain(step));
         }
         Ok(Command { step, line: format!("{} {argument}", step.verb()) })
     }

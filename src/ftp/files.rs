@@ -14,7 +14,7 @@ const DIRECTORIES_MADE: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SizeReply {
     Bytes(u64),
-    /// The server has no SIZE.
+    /// The server has no SIZE, or its reply tells no size.
     Unsupported,
     /// Refused for this path: not there, not readable or no file. Many servers do not say which; `missing`
     /// is true where the server's words are clear.
@@ -63,6 +63,12 @@ impl Session {
                 self.found_missing(Step::Size);
                 Ok(SizeReply::Unsupported)
             }
+            // The question is optional: an answer without a size says nothing of the file. (Servers that count by 32
+            // bits give a negative one beyond 2 GiB.) 226 and its like belong to another command.
+            (200 | 202 | 211 | 212 | 214 | 220 | 501 | 503, _) if !reply.hints(Some(path)).oops => {
+                Ok(SizeReply::Unsupported)
+            }
+            (213, None) if !reply.begins_with_digit() => Ok(SizeReply::Unsupported),
             (450 | 550 | 553, _) => {
                 let missing = reply.hints(Some(path)).missing;
                 Ok(SizeReply::Refused {

@@ -3,59 +3,90 @@
 //! Both users go the same way, whole directories to be transferred and sweeps for temp files. They differ in how LIST
 //! is sent:
 //!
-//! - [`Session::list`] enters the directory first and sends LIST without a path, since vsftpd takes a path for a
-//!   pattern and answers a missing one like an empty directory.
+//! - [`Session::list`] enters the directory first and lists without a path: some servers ignore it and list another
+//!   directory, vsftpd takes it for a pattern, and z/OS and VMS have paths of their own.
 //! - [`Session::files_in`] must leave the session where it is, as tasks may name relative paths, and wants hidden
 //!   files: it sends `LIST -a PATH`. (Pure-FTPd lists no hidden files by NLST, with or without `-a`.)
 
 use bytes::BufMut;
+use ftp_listing::{ClockOffset, EntryKind, ListedTime, ListingSource};
+use jiff::Timestamp;
 
-use crate::failure::TryError;
+use crate::failure::{Code, TryError};
 
-use super::charset::decode;
 use super::command::Step;
-use super::fault::Fault;
-use super::list_line::{EntryKind, ListLine, ListedEntry, parse_list, parse_mlsd};
+use super::listing_lines::{ListedEntry, ListingLines, ListingOptions, UnreadLine, is_name};
 use super::session::Session;
 
-/// Bytes of one line at most; what is longer is reported as not understood.
-const MAX_LINE: usize = 64 * 1024;
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
 /// Bytes of a list that a sweep reads; what comes after them is not looked at.
 const MAX_SWEPT: usize = 4 << 20;
 
-/// A line of a listing that is no entry, though it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnreadLine {
-    pub line: String,
-    /// Why, in a user's words.
-    pub problem: String,
+/// What a listing command is sent with.
+#[derive(Clone, Copy)]
+struct ListingRequest<'a> {
+    /// Empty: the current directory.
+    argument: &'a str,
+    /// What is listed, as it is called.
+    directory: &'a str,
+    /// Bytes that are read of it.
+    most: usize,
 }
 
 impl Session {
-    /// Hands each entry of `directory` (empty: the one logged in to) to `take`; a line that could not be
-    /// understood is the error. Memory does not grow with the directory. Changes the current directory.
+    /// Hands each entry of `directory` (empty: the one logged in to) to `take`; a line that is no entry is the error.
+    /// Memory does not grow with the directory. Changes the current directory.
     ///
     /// # Errors
-    /// `source_not_found` where there is no such directory; else as of RETR.
+    /// `source_not_found` where there is no such directory, `permission_denied` where it may not be read; else as of
+    /// RETR.
     pub async fn list(
         &mut self,
         directory: &str,
         mut take: impl FnMut(Result<ListedEntry, UnreadLine>),
     ) -> Result<(), TryError> {
-        let path = if directory.is_empty() { "." } else { directory };
-        if let Some(listed) = self.mlsd(path, usize::MAX, &mut take).await {
-            return listed;
+        let is_entered = self.enter(directory).await?;
+        let argument = if is_entered { "" } else { directory };
+        let request = ListingRequest { argument, directory, most: usize::MAX };
+        let listed = match self.mlsd(request, &mut take).await {
+            Some(listed) => listed,
+            None => self.read_listing(Step::List, request, &mut take).await,
+        };
+        match listed {
+            // An empty directory, as some servers say it: it is there, CWD said so.
+            Err(error)
+                if is_entered
+                    && self.is_usable()
+                    && matches!(error.failure.ftp_code, Some(450 | 550))
+                    && error.failure.code != Code::PermissionDenied =>
+            {
+                Ok(())
+            }
+            Err(mut error) if argument.is_empty() && !directory.is_empty() => {
+                error.failure.message = format!("{}: {}", directory.escape_debug(), error.failure.message);
+                Err(error)
+            }
+            listed => listed,
         }
-        let path = absolute(&self.home().await?, directory);
-        let reply = self.ask(Step::Cwd, &path).await?;
-        if !reply.is_done() {
-            return Err(self.fail(Step::Cwd, Some(&path), &Fault::Reply(reply)));
+    }
+
+    /// The offset of the server's clock from UTC, where it is configured or was learned.
+    #[must_use]
+    pub fn clock_offset(&self) -> Option<ClockOffset> {
+        let configured = self.connection().time_offset.map(ClockOffset::configured);
+        configured.or_else(|| self.profile().clock_offset())
+    }
+
+    /// Learns the offset of the server's clock from a file's time in a listing, and MDTM's reply about it.
+    pub fn learn_clock_offset(&self, listed: &ListedTime, modified: Timestamp) {
+        if self.clock_offset().is_none()
+            && let Some(clock) = ClockOffset::learn(listed, modified)
+        {
+            let connection = &self.connection().name;
+            tracing::debug!(connection, offset = %clock.offset, "the offset of the server's clock was learned");
+            self.profile().learn_clock_offset(clock);
         }
-        // 450 and 550 mean an empty directory, as some servers say it: it is there, CWD said so.
-        let listed = self.read_listing(Step::List, ".", usize::MAX, &mut take).await;
-        self.unless_refused(listed, &[450, 550]).map(|_| ())
     }
 
     /// The files in `directory` (with the slash at its end; empty for the one logged in to), hidden ones
@@ -77,17 +108,19 @@ impl Session {
         let mut files = Vec::new();
         let mut take = |read: Result<ListedEntry, UnreadLine>| {
             let file = read.map_or_else(|unread| last_word(&unread.line), Some);
-            files.extend(file.filter(|file| file.kind == EntryKind::File && is_wanted(&file.name)));
+            let is_file = |file: &ListedEntry| matches!(file.kind, EntryKind::File | EntryKind::Unknown);
+            files.extend(file.filter(|file| is_file(file) && is_wanted(&file.name)));
         };
-        let listed = if let Some(listed) = self.mlsd(path, MAX_SWEPT, &mut take).await {
+        let request = ListingRequest { argument: path, directory: path, most: MAX_SWEPT };
+        let listed = if let Some(listed) = self.mlsd(request, &mut take).await {
             listed
         } else {
-            let with_hidden = format!("-a {path}");
-            let listed = self.read_listing(Step::List, &with_hidden, MAX_SWEPT, &mut take).await;
+            let with_hidden = ListingRequest { argument: &format!("-a {path}"), ..request };
+            let listed = self.read_listing(Step::List, with_hidden, &mut take).await;
             // Where options are not known, they are a name, or refused.
             match self.unless_refused(listed, &[450, 500, 501, 502, 503, 504, 550])? {
                 Some(()) => Ok(()),
-                None => self.read_listing(Step::List, path, MAX_SWEPT, &mut take).await,
+                None => self.read_listing(Step::List, request, &mut take).await,
             }
         };
         self.unless_refused(listed, &[450, 550])?;
@@ -103,15 +136,18 @@ impl Session {
     /// `None` where the server has no MLSD; some say in FEAT that they have it.
     async fn mlsd(
         &mut self,
-        path: &str,
-        most: usize,
+        request: ListingRequest<'_>,
         take: &mut impl FnMut(Result<ListedEntry, UnreadLine>),
     ) -> Option<Result<(), TryError>> {
-        if !self.lists_exactly() {
+        if !self.lists_exactly() || self.lacks(Step::Mlsd) {
             return None;
         }
-        let listed = self.read_listing(Step::Mlsd, path, most, take).await;
-        self.unless_refused(listed, &[500, 501, 502, 503, 504]).transpose()
+        let listed = self.read_listing(Step::Mlsd, request, take).await;
+        let listed = self.unless_refused(listed, &[500, 501, 502, 503, 504]).transpose();
+        if listed.is_none() {
+            self.found_missing(Step::Mlsd);
+        }
+        listed
     }
 
     /// `None` for a refusal with one of these codes.
@@ -126,21 +162,25 @@ impl Session {
         }
     }
 
-    /// Reads a listing line by line, `most` bytes of it.
+    /// Reads a listing as it arrives.
     async fn read_listing(
         &mut self,
         step: Step,
-        argument: &str,
-        most: usize,
+        request: ListingRequest<'_>,
         take: &mut impl FnMut(Result<ListedEntry, UnreadLine>),
     ) -> Result<(), TryError> {
-        let charset = self.connection().charset;
-        let mut lines =
-            ListingLines { directory: argument, step, charset, take, begun: Vec::new(), skips: false };
-        let mut download = self.download(step, argument).await?;
+        let options = ListingOptions {
+            source: if step == Step::Mlsd { ListingSource::Mlsd } else { ListingSource::List },
+            directory: request.directory,
+            charset: self.connection().charset,
+            now: Timestamp::now(),
+            clock_offset: self.clock_offset(),
+        };
+        let mut lines = ListingLines::new(options, take);
+        let mut download = self.download(step, request.argument).await?;
         let mut buffer: Vec<u8> = Vec::with_capacity(CHUNK);
         let mut bytes = 0;
-        while bytes < most {
+        while bytes < request.most {
             buffer.clear();
             match download.read(&mut (&mut buffer).limit(CHUNK)).await? {
                 0 => {
@@ -151,87 +191,10 @@ impl Session {
             }
             lines.push(&buffer);
         }
+        lines.end();
         download.abort().await;
         Ok(())
     }
-}
-
-/// Splits a listing into lines, and hands their entries over.
-struct ListingLines<'a, T> {
-    directory: &'a str,
-    step: Step,
-    charset: Option<&'static encoding_rs::Encoding>,
-    take: &'a mut T,
-    /// The beginning of a line whose end has not come yet.
-    begun: Vec<u8>,
-    /// The line was too long: its rest is skipped.
-    skips: bool,
-}
-
-impl<T: FnMut(Result<ListedEntry, UnreadLine>)> ListingLines<'_, T> {
-    fn push(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if !self.skips {
-                self.begun.extend_from_slice(piece);
-            }
-            if piece.ends_with(b"\n") {
-                self.end();
-            } else if self.begun.len() > MAX_LINE {
-                self.begun.clear();
-                self.skips = true;
-                let problem = format!("a line of more than {MAX_LINE} bytes");
-                (self.take)(Err(UnreadLine { line: String::new(), problem }));
-            }
-        }
-    }
-
-    /// The present line is complete.
-    fn end(&mut self) {
-        self.skips = false;
-        let begun = std::mem::take(&mut self.begun);
-        let line = begun.strip_suffix(b"\n").unwrap_or(&begun);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            return;
-        }
-        if let Some(charset) = self.charset {
-            return self.line(&decode(charset, line));
-        }
-        if let Ok(line) = std::str::from_utf8(line) {
-            return self.line(line);
-        }
-        let line = String::from_utf8_lossy(line).into_owned();
-        let shown = line.escape_debug();
-        let problem = format!("{shown}: no UTF-8; the connection's `charset` may help");
-        (self.take)(Err(UnreadLine { line, problem }));
-    }
-
-    fn line(&mut self, line: &str) {
-        let parsed = if self.step == Step::Mlsd { parse_mlsd(line) } else { parse_list(line) };
-        let problem = match parsed {
-            ListLine::Nothing => return,
-            ListLine::Entry(entry) => {
-                // Some give the directory as well.
-                let within = entry.name.strip_prefix(self.directory.trim_end_matches('/'));
-                let name = within.and_then(|name| name.strip_prefix('/')).unwrap_or(&entry.name);
-                match name {
-                    "." | ".." => return,
-                    name if is_name(name) => {
-                        let name = name.to_owned();
-                        return (self.take)(Ok(ListedEntry { name, ..entry }));
-                    }
-                    name => format!("{}: no file's name", name.escape_debug()),
-                }
-            }
-            ListLine::NotUnderstood => line.escape_debug().to_string(),
-        };
-        (self.take)(Err(UnreadLine { line: line.to_owned(), problem }));
-    }
-}
-
-/// A server is not believed when it gives a name that leads elsewhere.
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0', '\r', '\n'])
 }
 
 /// What the last word of a line names. The rest is no measure: sizes and times are in no fixed place.
@@ -241,47 +204,9 @@ fn last_word(line: &str) -> Option<ListedEntry> {
     Some(ListedEntry { name, kind: EntryKind::File, size: None, modified: None })
 }
 
-fn absolute(home: &str, directory: &str) -> String {
-    match directory {
-        "" => home.to_owned(),
-        absolute if absolute.starts_with('/') => absolute.to_owned(),
-        relative => format!("{}/{relative}", home.trim_end_matches('/')),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    /// What is handed over of a listing that comes in pieces of this size.
-    fn read(
-        step: Step,
-        directory: &str,
-        listing: &str,
-        piece: usize,
-    ) -> Vec<Result<ListedEntry, UnreadLine>> {
-        let mut taken = Vec::new();
-        let mut take = |entry| taken.push(entry);
-        let (begun, skips) = (Vec::new(), false);
-        let mut lines = ListingLines { directory, step, charset: None, take: &mut take, begun, skips };
-        listing.as_bytes().chunks(piece).for_each(|piece| lines.push(piece));
-        lines.end();
-        taken
-    }
-
-    #[test]
-    fn lines_are_the_same_however_they_come() {
-        let listing =
-            "type=file;size=1; a\r\n\r\ntype=dir; d/x\ntype=file; /pub/b\r\ntype=cdir; /pub\ntype=file; c";
-        let whole = read(Step::Mlsd, "/pub", listing, 1000);
-        let names: Vec<_> = whole.iter().map(|read| read.as_ref().map(|entry| entry.name.as_str())).collect();
-        assert!(matches!(names[..], [Ok("a"), Err(_), Ok("b"), Ok("c")]), "{names:?}");
-        for piece in 1..listing.len() {
-            assert_eq!(read(Step::Mlsd, "/pub", listing, piece), whole);
-        }
-    }
 
     #[test]
     fn of_a_line_that_is_not_understood_the_last_word_is_a_name() {
@@ -292,23 +217,5 @@ mod tests {
         }
         assert_eq!(last_word("   "), None);
         assert_eq!(last_word("x d/"), None);
-    }
-
-    #[test]
-    fn a_relative_directory_is_one_of_the_directory_logged_in_to() {
-        assert_eq!(absolute("/", "a"), "/a");
-        assert_eq!(absolute("/home", ""), "/home");
-        assert_eq!(absolute("/home", "/pub"), "/pub");
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_a_server_lists_no_name_leads_elsewhere(line in ".{0,120}|type=file;size=1; .{0,40}") {
-            for step in [Step::Mlsd, Step::List] {
-                for entry in read(step, "/pub", &line, 7).into_iter().flatten() {
-                    prop_assert!(is_name(&entry.name));
-                }
-            }
-        }
     }
 }

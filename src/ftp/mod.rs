@@ -24,7 +24,8 @@
 //! hash             HASH, XSHA256 and their like
 //! restart          REST
 //! listing          what is in a directory: MLSD, LIST
-//! list_line        one line of a listing → one entry
+//! listing_lines    the bytes of a listing → entries (by crates/ftp-listing), with names in Unicode
+//! current_directory  PWD, CWD
 //!
 //! download_stream  RETR, MLSD, LIST: what the server sends
 //! upload_stream    STOR: what the server receives
@@ -64,10 +65,11 @@ mod connect;
 mod proxy;
 mod tls;
 
+mod current_directory;
 mod files;
 mod hash;
-mod list_line;
 mod listing;
+mod listing_lines;
 mod mtime;
 mod restart;
 
@@ -91,8 +93,7 @@ pub use download_stream::DownloadStream;
 pub use end_burst::{BurstOutcome, EndBurst};
 pub use files::{DeleteOutcome, RenameOutcome, SizeReply};
 pub use hash::ServerHash;
-pub use list_line::{EntryKind, ListedEntry, ModifiedTime};
-pub use listing::UnreadLine;
+pub use listing_lines::{ListedEntry, UnreadLine, UnreadReason};
 pub use mtime::{ModifiedReply, SetModified};
 pub use restart::RestartSupport;
 pub use server_profile::ServerProfile;

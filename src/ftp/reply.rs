@@ -53,6 +53,11 @@ impl Reply {
         self.code >= 400
     }
 
+    /// Whether the text is a number, or begins like one.
+    pub fn begins_with_digit(&self) -> bool {
+        self.raw.trim_start().starts_with(|first: char| first.is_ascii_digit())
+    }
+
     /// The number in a reply to SIZE (RFC 3659, 4).
     pub fn size(&self) -> Option<u64> {
         self.raw.split_ascii_whitespace().next()?.parse().ok()

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use ftp_listing::ClockOffset;
 use tokio::time::Instant;
 
 use crate::config::FtpConnection;
@@ -31,6 +32,8 @@ pub struct ServerProfile {
     /// It rejected a command that was sent ahead.
     rejection: Mutex<Option<PipeliningRejection>>,
     assumed: Option<AssumedLatency>,
+    /// The offset of its clock from UTC.
+    clock_offset: Mutex<Option<ClockOffset>>,
     /// Directories in which a file was stored: STOR's 150 need not be awaited before its bytes.
     directories: Mutex<HashSet<String>>,
 }
@@ -119,6 +122,14 @@ impl ServerProfile {
 
     fn rejection(&self) -> MutexGuard<'_, Option<PipeliningRejection>> {
         self.rejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn clock_offset(&self) -> Option<ClockOffset> {
+        *self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn learn_clock_offset(&self, clock: ClockOffset) {
+        *self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
     }
 
     /// A file was stored at `path`.

@@ -44,7 +44,9 @@ pub struct Session {
     /// The server has to be told that names are UTF-8, once one is not ASCII.
     must_announce_utf8: bool,
     /// The directory logged in to, once it was asked for.
-    home: Option<String>,
+    pub(super) home: Option<String>,
+    /// The current directory may be another one than that.
+    pub(super) has_left_home: bool,
     /// The algorithm of HASH; at first the one that FEAT marks.
     hash_algorithm: Option<Algorithm>,
     tasks: u64,
@@ -99,6 +101,7 @@ impl Session {
             peer,
             data_security: DataSecurity::new(tls),
             home: None,
+            has_left_home: false,
             hash_algorithm,
             tasks: 0,
             opened: Instant::now(),
@@ -283,22 +286,6 @@ impl Session {
     /// Whether RETR or STOR of this path was sent with the end of the file before.
     pub(crate) fn has_started(&self, path: &str) -> bool {
         self.pipelining.has_started(path)
-    }
-
-    /// The directory logged in to: LIST goes by the current directory, and that is another one after each CWD.
-    pub(super) async fn home(&mut self) -> Result<String, TryError> {
-        if let Some(home) = &self.home {
-            return Ok(home.clone());
-        }
-        let answered = self.exchange(&Command::plain(Step::Pwd)).await;
-        let reply = answered.map_err(|fault| self.fail(Step::Pwd, None, &fault))?;
-        match reply.quoted_path() {
-            Some(home) if reply.code == 257 => {
-                self.home = Some(home.clone());
-                Ok(home)
-            }
-            _ => Err(self.fail(Step::Pwd, None, &Fault::Reply(reply))),
-        }
     }
 
     pub(super) fn hash_algorithm(&self) -> Option<Algorithm> {

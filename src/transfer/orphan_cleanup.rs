@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::time::timeout;
 
 use crate::failure::TryError;
@@ -104,8 +105,7 @@ pub(super) async fn search(
         else {
             continue;
         };
-        let exact = file.modified.filter(|modified| modified.is_exact);
-        let mut stamp = file.size.zip(exact.map(|modified| modified.at.as_second()));
+        let mut stamp = file.size.zip(file.exact_time().map(Timestamp::as_second));
         // Of its own installation's files no size is needed: their records tell.
         if stamp.is_none() && temp.origin().is_none() && sizes < MAX_SIZES {
             sizes += 1;

@@ -85,6 +85,7 @@ connections:
     disable_epsv: false
     disable_utf8: false
     charset: utf-8
+    time_offset: null
     encoding: null
     writing_mdtm: false
     path_root: null

@@ -35,6 +35,12 @@ async fn what_cannot_be_verified_is_said_in_the_result() {
     for (reply, note) in [
         ("500 What?", "size not verified: the server has no SIZE"),
         ("502 Not implemented", "size not verified: the server has no SIZE"),
+        ("501 SIZE: syntax error or not supported", "size not verified: the server has no SIZE"),
+        ("503 Bad sequence of commands", "size not verified: the server has no SIZE"),
+        ("202 SIZE not implemented, superfluous at this site", "size not verified: the server has no SIZE"),
+        ("220 ready", "size not verified: the server has no SIZE"),
+        ("213 -4294897296", "size not verified: the server has no SIZE"),
+        ("213 unknown", "size not verified: the server has no SIZE"),
         ("550 not a plain file", "size not verified: SIZE /f: the server said 550 not a plain file"),
     ] {
         let rig = Rig::with(Script::new().file("/f", b"abc").say("SIZE", reply)).await;

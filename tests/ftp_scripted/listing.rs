@@ -1,6 +1,7 @@
 //! What is in a server's directory: by MLSD, by LIST, and from servers that do neither well.
 
-use ftp_pooler::ftp::{EntryKind, ListedEntry};
+use ftp_listing::EntryKind;
+use ftp_pooler::ftp::ListedEntry;
 
 use super::*;
 
@@ -11,7 +12,7 @@ async fn listed(session: &mut Session, directory: &str) -> Result<(Vec<ListedEnt
     let (mut entries, mut strange) = (Vec::new(), Vec::new());
     let listing = session.list(directory, |entry| match entry {
         Ok(entry) => entries.push(entry),
-        Err(unread) => strange.push(unread.problem),
+        Err(unread) => strange.push(unread.to_string()),
     });
     tokio::time::timeout(PATIENCE, listing).await.expect("the listing hangs")?;
     Ok((entries, strange))

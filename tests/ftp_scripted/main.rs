@@ -19,6 +19,7 @@ mod sessions;
 
 mod downloads;
 mod listing;
+mod submit;
 mod uploads;
 
 mod pipelined_uploads;

@@ -48,9 +48,9 @@ pub struct ListedTime {
 /// One entry of a directory. Never the directory itself or the one above it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListingEntry {
-    /// As the server writes it, in its charset; blanks at either end are kept. Without the directory that some servers
-    /// put before it, without `/` at its end, and without a VMS version. Only a member of an AS/400 file has a `/`
-    /// in it (`X.FILE/Y.MBR`), for that is its name.
+    /// As the server writes it, in its charset; blanks at either end are kept. Without the listed directory, which some
+    /// servers put before it, without `/` at its end, and without a VMS version. A member of an AS/400 file has a `/`
+    /// in it (`X.FILE/Y.MBR`), for that is its name. Any other name with a `/` is not one of this directory.
     pub name: Vec<u8>,
     pub kind: EntryKind,
     /// Exact bytes. What is told in blocks, lines, records or rounded is none.
@@ -66,8 +66,10 @@ pub struct ListingEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListingItem {
     Entry(ListingEntry),
-    /// A line that no dialect understands, without its line end; of an overlong one its begin.
+    /// A line that no dialect understands, without its line end.
     Unrecognized(Vec<u8>),
+    /// The begin of a line of more than [`crate::MAX_LINE`] bytes.
+    Overlong(Vec<u8>),
 }
 
 /// The command whose answer is read.

@@ -111,7 +111,8 @@ impl ListingReader {
             // those before it come first
             self.decide(take);
             self.flush_vms_name(take);
-            self.unrecognized(shown, take);
+            self.summary.unrecognized += 1;
+            take(ListingItem::Overlong(shown));
             self.is_skipping = true;
         }
     }
@@ -237,32 +238,53 @@ impl ListingReader {
         }));
     }
 
-    /// The name without the directory before it; `None` for the directory itself and the one above.
+    /// The name without the listed directory before it; `None` for the directory itself and the one above. Before
+    /// another directory it stays: it is no name of this one.
     fn own_name<'n>(&self, name: &'n [u8], parsed: &ParsedLine) -> Option<&'n [u8]> {
         let name = match parsed.dialect {
             Dialect::As400 | Dialect::ZosMembers | Dialect::ZosDataSets => trim_end(name),
             _ => name,
         };
-        let trimmed = match name.iter().rposition(|byte| *byte != b'/') {
-            Some(last) => name.get(..=last)?,
-            None => return None,
+        let last = name.iter().rposition(|byte| *byte != b'/')?;
+        let trimmed = name.get(..=last)?;
+        let listed = self.context.directory.as_slice();
+        if trimmed == listed && listed.starts_with(b"/") {
+            return None;
+        }
+        let (directory, own) = match trimmed.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (trimmed.get(..=slash)?, trimmed.get(slash + 1..)?),
+            None => (&[][..], trimmed),
         };
-        let directory = self.context.directory.as_slice();
-        let is_below = |rest: &&[u8]| !directory.is_empty() && rest.starts_with(b"/");
-        let own = match trimmed.strip_prefix(directory).filter(is_below) {
-            Some(rest) => rest.get(1..)?,
-            None => trimmed,
-        };
-        let is_member = parsed.dialect == Dialect::As400 && own.ends_with(b".MBR");
-        let own = if is_member && !own.starts_with(b"/") { own } else { last_component(own) };
-        let is_itself = own == b"." || own == b".." || (trimmed == directory && directory.starts_with(b"/"));
-        (!is_itself && !own.is_empty()).then_some(own)
+        let is_member =
+            parsed.dialect == Dialect::As400 && own.ends_with(b".MBR") && !directory.starts_with(b"/");
+        if own == b"." || own == b".." {
+            return None;
+        }
+        Some(if !is_member && is_same_directory(directory, listed) { own } else { trimmed })
     }
 }
 
-fn last_component(name: &[u8]) -> &[u8] {
-    let begin = name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-    name.get(begin..).unwrap_or_default()
+/// Whether a directory before a name is the one that is listed: as it was asked for, or its end, where one is absolute
+/// and the other is not.
+fn is_same_directory(before_name: &[u8], listed: &[u8]) -> bool {
+    let before_name = trimmed_slashes(before_name);
+    let relative = before_name.strip_prefix(b"./").unwrap_or(before_name);
+    let listed = trimmed_slashes(listed.strip_prefix(b"./").unwrap_or(listed));
+    let ends = |whole: &[u8], end: &[u8]| whole.strip_suffix(end).is_some_and(|rest| rest.ends_with(b"/"));
+    relative.is_empty()
+        || relative == b"."
+        // the directory logged in to has any name
+        || ((listed.is_empty() || listed == b".") && !relative.split(|byte| *byte == b'/').any(|part| part == b".."))
+        || relative == listed
+        || ends(relative, listed)
+        || ends(listed, relative)
+}
+
+fn trimmed_slashes(path: &[u8]) -> &[u8] {
+    let begin = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
+    let path = path.get(begin..).unwrap_or_default();
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    path.get(..end).unwrap_or_default()
 }
 
 fn split_target<'n>(parsed: &ParsedLine, name: &'n NameBytes) -> (&'n [u8], Option<&'n [u8]>) {

@@ -17,7 +17,7 @@ fn read(source: ListingSource, listing: &[u8]) -> (Vec<ListingEntry>, usize) {
     let (mut entries, mut unrecognized) = (Vec::new(), 0);
     let mut take = |item| match item {
         ListingItem::Entry(entry) => entries.push(entry),
-        ListingItem::Unrecognized(_) => unrecognized += 1,
+        ListingItem::Unrecognized(_) | ListingItem::Overlong(_) => unrecognized += 1,
     };
     let mut reader = ListingReader::new(ListingContext {
         source,

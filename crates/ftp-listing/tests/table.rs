@@ -16,10 +16,10 @@ use ftp_listing::{
 
 const FEWEST_LINES: usize = 150;
 
-fn context(source: ListingSource) -> ListingContext {
+fn context(source: ListingSource, directory: &str) -> ListingContext {
     ListingContext {
         source,
-        directory: b"/pub".to_vec(),
+        directory: directory.as_bytes().to_vec(),
         now: "2026-11-29T12:00:00Z".parse().unwrap(),
         clock_offset: None,
     }
@@ -95,12 +95,18 @@ fn shown(entry: &ListingEntry) -> String {
 }
 
 /// What a listing tells, a line each, and how many lines were read by dialect.
-fn read(source: ListingSource, listing: &[u8], counts: &mut BTreeMap<&'static str, u64>) -> Vec<String> {
+fn read(
+    (source, directory): (ListingSource, &str),
+    listing: &[u8],
+    counts: &mut BTreeMap<&'static str, u64>,
+) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut reader = ListingReader::new(context(source));
+    let mut reader = ListingReader::new(context(source, directory));
     let mut take = |item| match item {
         ListingItem::Entry(entry) => lines.push(shown(&entry)),
-        ListingItem::Unrecognized(line) => lines.push(format!("? {}", quoted(&line))),
+        ListingItem::Unrecognized(line) | ListingItem::Overlong(line) => {
+            lines.push(format!("? {}", quoted(&line)))
+        }
     };
     reader.push(listing, &mut take);
     let summary = reader.finish(&mut take);
@@ -114,11 +120,12 @@ fn read(source: ListingSource, listing: &[u8], counts: &mut BTreeMap<&'static st
 /// The table as it should be: each listing with what is read in it now.
 fn table_as_read(table: &str) -> (String, usize, BTreeMap<&'static str, u64>) {
     let (mut written, mut count, mut counts) = (String::new(), 0, BTreeMap::new());
-    let mut source = ListingSource::List;
+    let (mut source, mut directory) = (ListingSource::List, "/pub");
     for block in table.split("\n\n") {
         let mut listing = Vec::new();
         for line in block.lines() {
             if let Some(title) = line.strip_prefix("== ") {
+                directory = if title.contains("(of /)") { "/" } else { "/pub" };
                 source = if title.starts_with("MLSD") { ListingSource::Mlsd } else { ListingSource::List };
             }
             if let Some(line) = line.strip_prefix('>') {
@@ -131,7 +138,7 @@ fn table_as_read(table: &str) -> (String, usize, BTreeMap<&'static str, u64>) {
                 written.push('\n');
             }
         }
-        for line in read(source, &listing, &mut counts) {
+        for line in read((source, directory), &listing, &mut counts) {
             written.push_str(&line);
             written.push('\n');
         }

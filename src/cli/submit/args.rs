@@ -61,7 +61,9 @@ pub struct FileSelection {
     #[arg(long, value_name = "PATTERN", requires = "destination")]
     pub exclude: Vec<String>,
 
-    /// Only files changed after this: a duration ago (1d, 90m), or a time (2025-01-15T10:30:00Z)
+    /// Only files changed after this: a duration ago (1d, 90m), or a time (2025-01-15T10:30:00Z). A time that the
+    /// server's listing does not tell well enough is asked for (MDTM); what is not known then is passed over and
+    /// reported
     #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
     pub newer_than: Option<TimeArgument>,
 
@@ -208,7 +210,9 @@ Examples:
 
 Exit codes:
    0  sent; with --wait: and each was completed
-   1  with --wait: at least one failed
+   1  with --wait: at least one failed; or an entry of a listing may be a file and was passed over: its line was not
+      understood, its name is not in the connection's charset, its time is not known well enough for --newer-than
+      or --older-than, or its directory was refused (all others were sent; --output json: passed_over)
   65  lines or files that make no task, or a source that is not there; nothing was sent (with --keep-going: the
       others were)
   69  Kafka or the source's server is not there; the last lines say how much was sent

@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn a_file_is_there_if_one_of_its_size_is_under_the_name_that_it_gets() {
         let found =
-            |path: &str, size| ListedSource { path: path.to_owned(), size, modified: None, is_exact: false };
+            |path: &str, size| ListedSource { path: path.to_owned(), size, modified: None, exact_time: None };
         let sizes = HashMap::from([("a/b".to_owned(), 3), ("other".to_owned(), 5)]);
         let beneath = ExistingFiles { sizes: sizes.clone(), name: None };
         assert!(beneath.has(&found("a/b", Some(3)), false));

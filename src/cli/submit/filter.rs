@@ -1,5 +1,6 @@
 //! Which files of a listing become tasks. Pure.
 
+use ftp_listing::TimeRange;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 
@@ -11,9 +12,21 @@ pub(super) struct ListedSource {
     /// Beneath the source, without a slash at its begin.
     pub path: String,
     pub size: Option<u64>,
-    pub modified: Option<Timestamp>,
-    /// In UTC and to the second.
-    pub is_exact: bool,
+    /// When it was changed: between these two.
+    pub modified: Option<TimeRange>,
+    /// The same, where it is known in UTC and to the second without asking for it.
+    pub exact_time: Option<Timestamp>,
+}
+
+/// Whether a file becomes a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Take,
+    Leave,
+    /// Its time would decide, and is not known well enough.
+    TimeNotKnown,
+    /// Its size would decide, and is not known.
+    SizeNotKnown,
 }
 
 #[derive(Debug)]
@@ -68,25 +81,58 @@ impl FileFilter {
         })
     }
 
-    /// Whether a file becomes a task. One whose time or size is asked for and not told does not.
-    pub fn takes(&self, file: &ListedSource) -> bool {
-        let after =
-            |limit: Option<Timestamp>| limit.is_none_or(|limit| file.modified.is_some_and(|at| at >= limit));
-        let before =
-            |limit: Option<Timestamp>| limit.is_none_or(|limit| file.modified.is_some_and(|at| at <= limit));
-        let at_least = self.min_size.is_none_or(|limit| file.size.is_some_and(|size| size >= limit));
-        let at_most = self.max_size.is_none_or(|limit| file.size.is_some_and(|size| size <= limit));
-        self.include.as_ref().is_none_or(|include| include.match_path(&file.path))
-            && !self.exclude.match_path(&file.path)
-            && after(self.newer_than)
-            && before(self.older_than)
-            && at_least
-            && at_most
+    /// Whether a file becomes a task. Nothing is guessed: what is asked for and not known is the answer.
+    pub fn decide(&self, file: &ListedSource) -> Decision {
+        let matches = self.include.as_ref().is_none_or(|include| include.match_path(&file.path))
+            && !self.exclude.match_path(&file.path);
+        let size = self.has_size(file.size);
+        let time = self.has_time(file.modified.as_ref());
+        match (matches, size, time) {
+            (false, ..) | (_, Some(false), _) | (_, _, Some(false)) => Decision::Leave,
+            (true, None, _) => Decision::SizeNotKnown,
+            (true, _, None) => Decision::TimeNotKnown,
+            (true, Some(true), Some(true)) => Decision::Take,
+        }
+    }
+
+    /// `None` where it is not known.
+    fn has_size(&self, size: Option<u64>) -> Option<bool> {
+        if self.min_size.is_none() && self.max_size.is_none() {
+            return Some(true);
+        }
+        let size = size?;
+        let at_least = self.min_size.is_none_or(|limit| size >= limit);
+        Some(at_least && self.max_size.is_none_or(|limit| size <= limit))
+    }
+
+    /// `None` where it is not known.
+    fn has_time(&self, modified: Option<&TimeRange>) -> Option<bool> {
+        if self.newer_than.is_none() && self.older_than.is_none() {
+            return Some(true);
+        }
+        let modified = modified?;
+        let is_newer = |limit: Timestamp| certain(modified.earliest >= limit, modified.latest < limit);
+        let is_older = |limit: Timestamp| certain(modified.latest <= limit, modified.earliest > limit);
+        let newer = self.newer_than.map_or(Some(true), is_newer);
+        let older = self.older_than.map_or(Some(true), is_older);
+        match (newer, older) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        }
     }
 
     /// Whether a directory is listed at all.
     pub fn enters(&self, directory: &str) -> bool {
         !self.exclude_directories.match_path(directory)
+    }
+}
+
+fn certain(is_true: bool, is_false: bool) -> Option<bool> {
+    match (is_true, is_false) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
     }
 }
 
@@ -153,12 +199,16 @@ mod tests {
     }
 
     fn found(path: &str) -> ListedSource {
-        ListedSource { path: path.into(), size: Some(10), modified: None, is_exact: true }
+        ListedSource { path: path.into(), size: Some(10), modified: None, exact_time: None }
+    }
+
+    fn takes(filter: &FileFilter, file: &ListedSource) -> bool {
+        filter.decide(file) == Decision::Take
     }
 
     #[test]
     fn without_a_choice_everything_is_taken() {
-        assert!(filter(&choice()).takes(&found("a/b/.hidden")));
+        assert!(takes(&filter(&choice()), &found("a/b/.hidden")));
         assert!(filter(&choice()).enters("a"));
     }
 
@@ -173,32 +223,46 @@ mod tests {
         };
         let csv = some(&["*.csv"], &[]);
         assert!(
-            csv.takes(&found("a.csv")) && csv.takes(&found("x/y/a.csv")) && !csv.takes(&found("a.csv.tmp"))
+            takes(&csv, &found("a.csv"))
+                && takes(&csv, &found("x/y/a.csv"))
+                && !takes(&csv, &found("a.csv.tmp"))
         );
         let top = some(&["/*.csv"], &[]);
-        assert!(top.takes(&found("a.csv")) && !top.takes(&found("x/a.csv")));
+        assert!(takes(&top, &found("a.csv")) && !takes(&top, &found("x/a.csv")));
         let deep = some(&["2025/**/*.{csv,txt}"], &["tmp*"]);
-        assert!(deep.takes(&found("2025/01/15/a.txt")) && deep.takes(&found("2025/a.csv")));
-        assert!(!deep.takes(&found("2024/a.csv")) && !deep.takes(&found("2025/tmp.csv")));
+        assert!(takes(&deep, &found("2025/01/15/a.txt")) && takes(&deep, &found("2025/a.csv")));
+        assert!(!takes(&deep, &found("2024/a.csv")) && !takes(&deep, &found("2025/tmp.csv")));
         let pruned = some(&[], &["old/", "a/b/"]);
         assert!(
             !pruned.enters("old") && !pruned.enters("x/old") && !pruned.enters("a/b") && pruned.enters("b")
         );
-        assert!(pruned.takes(&found("old")), "a file of this name is none of the directories");
+        assert!(takes(&pruned, &found("old")), "a file of this name is none of the directories");
     }
 
     #[test]
-    fn a_file_whose_time_or_size_is_not_told_is_not_chosen_by_it() {
+    fn a_file_whose_time_or_size_is_not_known_is_neither_chosen_nor_left_by_it() {
         let day = super::super::super::arg_parsers::moment("1d").unwrap();
+        let between = |earliest: &str, latest: &str| {
+            let range = TimeRange { earliest: earliest.parse().unwrap(), latest: latest.parse().unwrap() };
+            ListedSource { modified: Some(range), ..found("a") }
+        };
+        let at = |time: &str| between(time, time);
+        let (before, after) = (at("2025-01-14T00:00:00Z"), at("2025-01-15T00:00:00Z"));
+        let around = between("2025-01-14T00:00:00Z", "2025-01-15T00:00:00Z");
         let newer = filter(&FileSelection { newer_than: Some(day), ..choice() });
-        let at = |time: &str| ListedSource { modified: Some(time.parse().unwrap()), ..found("a") };
-        assert!(newer.takes(&at("2025-01-15T00:00:00Z")) && !newer.takes(&at("2025-01-14T00:00:00Z")));
-        assert!(!newer.takes(&found("a")));
+        assert_eq!(newer.decide(&after), Decision::Take);
+        assert_eq!(newer.decide(&before), Decision::Leave);
+        assert_eq!(newer.decide(&around), Decision::TimeNotKnown);
+        assert_eq!(newer.decide(&found("a")), Decision::TimeNotKnown);
         let older = filter(&FileSelection { older_than: Some(day), ..choice() });
-        assert!(!older.takes(&at("2025-01-15T00:00:00Z")) && older.takes(&at("2025-01-14T00:00:00Z")));
+        assert_eq!(older.decide(&after), Decision::Leave);
+        assert_eq!(older.decide(&before), Decision::Take);
+        assert_eq!(older.decide(&around), Decision::TimeNotKnown);
         let large = filter(&FileSelection { min_size: Some(11), ..choice() });
-        assert!(!large.takes(&found("a")));
-        assert!(!large.takes(&ListedSource { size: None, ..found("a") }));
+        assert_eq!(large.decide(&found("a")), Decision::Leave);
+        assert_eq!(large.decide(&ListedSource { size: None, ..found("a") }), Decision::SizeNotKnown);
+        let other = filter(&FileSelection { newer_than: Some(day), include: vec!["b".into()], ..choice() });
+        assert_eq!(other.decide(&found("a")), Decision::Leave, "by its name, whatever its time");
     }
 
     #[test]

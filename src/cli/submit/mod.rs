@@ -27,6 +27,7 @@ mod existing;
 mod filter;
 mod input_errors;
 mod lines;
+mod passed_over;
 mod progress;
 mod send;
 mod spool;
@@ -46,7 +47,7 @@ pub use walk::WalkError;
 
 use super::interrupt::InterruptFlag;
 use super::output::{note, print};
-use super::{CommandError, EXIT_DATA, EXIT_OK};
+use super::{CommandError, EXIT_DATA, EXIT_FAILURE, EXIT_OK};
 use crate::client::Sender;
 use crate::config::{Config, ConfiguredConnections};
 use answer_tally::MAX_AWAITED;
@@ -55,6 +56,7 @@ use existing::ExistingFiles;
 use filter::FileFilter;
 use input_errors::InputErrors;
 use lines::LineRules;
+use passed_over::PassedOver;
 use progress::SubmitProgress;
 use send::RunAnswers;
 use spool::TaskSpool;
@@ -68,20 +70,22 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
     let mut mistakes = InputErrors::default();
     let mut progress = SubmitProgress::new();
     let made = match &args.destination {
-        None => from_lines(args, &config, &mut spool, &mut mistakes),
+        None => from_lines(args, &config, &mut spool, &mut mistakes).map(|()| PassedOver::default()),
         Some(destination) => {
             from_places(args, destination, &config, &mut spool, &mut mistakes, &mut progress)
         }
     };
     progress.end();
-    made?;
+    let passed_over = made?;
+    let problems = SubmitProblems { mistakes, passed_over };
+    let mistakes = &problems.mistakes;
     if mistakes.count > 0 {
         note(&mistakes.told(&args.source));
         if !args.sending.keep_going {
             let right =
                 if args.sending.dry_run { "" } else { "; nothing was sent (--keep-going sends the others)" };
             note(&format!("{} of {} tasks are wrong{right}", mistakes.count, mistakes.count + spool.tasks));
-            SubmitSummary::nothing_sent(&mistakes).print(args.output);
+            SubmitSummary::nothing_sent(&problems).print(args.output);
             return Ok(EXIT_DATA);
         }
     }
@@ -90,16 +94,36 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
             print(task);
             Ok::<_, CommandError>(true)
         })?;
-        return Ok(if mistakes.count > 0 { EXIT_DATA } else { EXIT_OK });
+        return Ok(problems.exit_code());
     }
-    send_all(args, &config, &mut spool, &mistakes, &mut progress)
+    send_all(args, &config, &mut spool, &problems, &mut progress)
+}
+
+/// What kept tasks from being made.
+#[derive(Debug)]
+struct SubmitProblems {
+    mistakes: InputErrors,
+    passed_over: PassedOver,
+}
+
+impl SubmitProblems {
+    /// Where nothing else went wrong.
+    fn exit_code(&self) -> u8 {
+        if self.mistakes.count > 0 {
+            EXIT_DATA
+        } else if self.passed_over.may_be_files > 0 {
+            EXIT_FAILURE
+        } else {
+            EXIT_OK
+        }
+    }
 }
 
 fn send_all(
     args: &SubmitArgs,
     config: &Config,
     spool: &mut TaskSpool,
-    mistakes: &InputErrors,
+    problems: &SubmitProblems,
     progress: &mut SubmitProgress,
 ) -> Result<u8, CommandError> {
     if args.sending.wait && spool.tasks > MAX_AWAITED {
@@ -110,8 +134,8 @@ fn send_all(
     }
     if spool.tasks == 0 {
         note("no tasks: nothing was sent");
-        SubmitSummary::nothing_sent(mistakes).print(args.output);
-        return Ok(if mistakes.count > 0 { EXIT_DATA } else { EXIT_OK });
+        SubmitSummary::nothing_sent(problems).print(args.output);
+        return Ok(problems.exit_code());
     }
     let interrupt = InterruptFlag::listen().map_err(CommandError::Runtime)?;
     let run = task_ids::random().map_err(CommandError::Runtime)?;
@@ -131,7 +155,7 @@ fn send_all(
     progress.end();
     let run = sent?;
     let open = send::open_ids(config, spool, &run.tally)?;
-    let summary = SubmitSummary::of(&run, spool.tasks, mistakes, args.sending.wait, open);
+    let summary = SubmitSummary::of(&run, spool.tasks, problems, args.sending.wait, open);
     summary.print(args.output);
     Ok(summary.exit_code(run.ended))
 }
@@ -166,7 +190,7 @@ fn from_places(
     spool: &mut TaskSpool,
     mistakes: &mut InputErrors,
     progress: &mut SubmitProgress,
-) -> Result<(), CommandError> {
+) -> Result<PassedOver, CommandError> {
     let now = Timestamp::now();
     let place = |text: &str| place(text, &config.connections);
     let (source, destination) = (place(&args.source)?, place(destination)?);
@@ -203,12 +227,8 @@ fn from_places(
     };
     let seen = runtime.block_on(walk::walk(&source, args.choice.recursive, &filter, &mut take))?;
     progress.end();
-    for passed in &seen.passed {
-        note(&format!("passed over: {}", super::output::one_line(passed)));
-    }
-    let more = seen.passed_count - seen.passed.len() as u64;
-    if more > 0 {
-        note(&format!("… and {more} more were passed over"));
+    for line in seen.passed.told() {
+        note(&super::output::one_line(&line));
     }
     if !seen.is_single {
         let chosen = spool.tasks + mistakes.count;
@@ -225,7 +245,7 @@ fn from_places(
             super::output::count(skipped, "file")
         ));
     }
-    Ok(())
+    Ok(seen.passed)
 }
 
 fn place(text: &str, connections: &ConfiguredConnections) -> Result<Location, CommandError> {

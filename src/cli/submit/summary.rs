@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::SubmitProblems;
 use super::answer_tally::FailureLine;
-use super::input_errors::{InputError, InputErrors};
+use super::input_errors::InputError;
+use super::passed_over::PassedOver;
 use super::send::{SendEnd, SubmitRun};
 use crate::cli::output::{OutputFormat, bytes, count, note, one_line, print, print_json, rate, time};
-use crate::cli::{EXIT_DATA, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_OPEN};
+use crate::cli::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OPEN};
 
 /// Failures that the table for people names.
 const SHOWN: usize = 10;
@@ -22,10 +24,14 @@ pub(super) struct SubmitSummary<'a> {
     /// Lines or files that make no task.
     wrong: u64,
     mistakes: &'a [InputError],
+    /// What was listed, and no task was made of.
+    passed_over: &'a PassedOver,
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<AnsweredCounts<'a>>,
     #[serde(skip)]
     to_send: u64,
+    #[serde(skip)]
+    problems: &'a SubmitProblems,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,14 +49,23 @@ struct AnsweredCounts<'a> {
 }
 
 impl<'a> SubmitSummary<'a> {
-    pub fn nothing_sent(mistakes: &'a InputErrors) -> SubmitSummary<'a> {
-        SubmitSummary { sent: 0, wrong: mistakes.count, mistakes: &mistakes.named, answers: None, to_send: 0 }
+    pub fn nothing_sent(problems: &'a SubmitProblems) -> SubmitSummary<'a> {
+        let mistakes = &problems.mistakes;
+        SubmitSummary {
+            sent: 0,
+            wrong: mistakes.count,
+            mistakes: &mistakes.named,
+            passed_over: &problems.passed_over,
+            answers: None,
+            to_send: 0,
+            problems,
+        }
     }
 
     pub fn of(
         run: &'a SubmitRun,
         to_send: u64,
-        mistakes: &'a InputErrors,
+        problems: &'a SubmitProblems,
         has_waited: bool,
         open_task_ids: Vec<String>,
     ) -> SubmitSummary<'a> {
@@ -65,7 +80,7 @@ impl<'a> SubmitSummary<'a> {
             failures: &tally.named,
             open_task_ids,
         });
-        SubmitSummary { sent: run.sent, wrong: mistakes.count, mistakes: &mistakes.named, answers, to_send }
+        SubmitSummary { sent: run.sent, answers, to_send, ..SubmitSummary::nothing_sent(problems) }
     }
 
     pub fn print(&self, output: OutputFormat) {
@@ -115,9 +130,8 @@ impl<'a> SubmitSummary<'a> {
         match ended {
             SendEnd::Interrupted => EXIT_INTERRUPTED,
             SendEnd::TimedOut => EXIT_OPEN,
-            SendEnd::Done if self.wrong > 0 => EXIT_DATA,
-            SendEnd::Done if failed > 0 => EXIT_FAILURE,
-            SendEnd::Done => EXIT_OK,
+            SendEnd::Done if self.wrong == 0 && failed > 0 => EXIT_FAILURE,
+            SendEnd::Done => self.problems.exit_code(),
         }
     }
 }

@@ -147,7 +147,7 @@ impl<'a> TaskBuilder<'a> {
                 source: (from, &source),
                 destination: (to, &destination),
                 size: found.size,
-                modified: found.modified.filter(|_| found.is_exact),
+                modified: found.exact_time,
             }),
         };
         let mut task = json!({
@@ -232,7 +232,7 @@ mod tests {
         if is_single {
             maker.single();
         }
-        let found = ListedSource { path: "x/a.csv".into(), size: Some(1), modified: None, is_exact: false };
+        let found = ListedSource { path: "x/a.csv".into(), size: Some(1), modified: None, exact_time: None };
         serde_json::from_str(&maker.task(&found).unwrap()).unwrap()
     }
 

@@ -1,0 +1,121 @@
+//! What no task was made of, though it was listed. Pure.
+
+use serde::Serialize;
+
+/// Entries that are named; of more the number is told.
+const NAMED: usize = 20;
+
+/// Why no task was made of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PassReason {
+    /// A device, a pipe, a symlink to a directory: it is known to be no file.
+    NoFile,
+    /// A line of a listing in no form that is known.
+    NotUnderstood,
+    NotInCharset,
+    /// What should be a name cannot be asked for.
+    NoFileName,
+    /// `--newer-than` or `--older-than`, and the file's time is not known well enough.
+    TimeNotKnown,
+    /// `--min-size` or `--max-size`, and the size is not known.
+    SizeNotKnown,
+    /// The server does not let it be listed.
+    DirectoryRefused,
+    /// More of one directory would have had to be asked for one by one than is done.
+    TooMany,
+}
+
+/// An entry that no task was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct PassedEntry {
+    /// Its path beneath the source; of a line its text.
+    pub entry: String,
+    pub reason: PassReason,
+}
+
+/// As `--output json` prints it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct PassedOver {
+    pub count: u64,
+    /// How many of them may be files that should have been sent.
+    pub may_be_files: u64,
+    /// The first twenty; those that may be files before the others.
+    pub entries: Vec<PassedEntry>,
+}
+
+impl PassedOver {
+    pub fn add(&mut self, entry: String, reason: PassReason) {
+        self.count += 1;
+        let may_be_file = reason != PassReason::NoFile;
+        self.may_be_files += u64::from(may_be_file);
+        let passed = PassedEntry { entry, reason };
+        if self.entries.len() < NAMED {
+            let at = if may_be_file {
+                self.entries.partition_point(|known| known.reason != PassReason::NoFile)
+            } else {
+                self.entries.len()
+            };
+            self.entries.insert(at, passed);
+        } else if may_be_file
+            && let Some(last) = self.entries.iter().rposition(|known| known.reason == PassReason::NoFile)
+        {
+            self.entries.remove(last);
+            let at = self.entries.partition_point(|known| known.reason != PassReason::NoFile);
+            self.entries.insert(at, passed);
+        }
+    }
+
+    /// Lines for people.
+    pub fn told(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.entries.iter().map(PassedEntry::told).collect();
+        let more = self.count - self.entries.len() as u64;
+        if more > 0 {
+            lines.push(format!("… and {more} more were passed over"));
+        }
+        if self.may_be_files > 0 {
+            lines
+                .push(format!("{} of those passed over may be files that should be sent", self.may_be_files));
+        }
+        lines
+    }
+}
+
+impl PassedEntry {
+    fn told(&self) -> String {
+        let why = match self.reason {
+            PassReason::NoFile => ": no file",
+            PassReason::TimeNotKnown => {
+                ": when it was changed is not known well enough for --newer-than or --older-than"
+            }
+            PassReason::SizeNotKnown => ": its size is not known, for --min-size or --max-size",
+            PassReason::TooMany => ": more entries of one directory than are asked for one by one",
+            // the text says it
+            PassReason::NotUnderstood
+            | PassReason::NotInCharset
+            | PassReason::NoFileName
+            | PassReason::DirectoryRefused => "",
+        };
+        format!("passed over: {}{why}", self.entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_may_be_files_are_named_first() {
+        let mut passed = PassedOver::default();
+        for n in 0..NAMED + 5 {
+            passed.add(format!("link-{n}"), PassReason::NoFile);
+        }
+        passed.add("odd".into(), PassReason::NotUnderstood);
+        passed.add("old".into(), PassReason::TimeNotKnown);
+        assert_eq!((passed.count, passed.may_be_files, passed.entries.len()), (27, 2, NAMED));
+        assert_eq!((passed.entries[0].entry.as_str(), passed.entries[1].entry.as_str()), ("odd", "old"));
+        let told = passed.told();
+        assert!(told[1].contains("--older-than") && told[NAMED].contains("7 more"), "{told:?}");
+        assert!(told[NAMED + 1].starts_with("2 of those"), "{told:?}");
+    }
+}

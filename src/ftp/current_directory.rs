@@ -1,0 +1,86 @@
+//! The current directory: PWD and CWD, on servers whose paths are their own.
+
+use crate::failure::TryError;
+
+use super::command::{Command, Step};
+use super::fault::Fault;
+use super::session::Session;
+
+impl Session {
+    /// The directory logged in to; `None` where PWD does not tell it, or is asked too late. LIST goes by the current
+    /// directory, and that is another one after each CWD.
+    async fn home(&mut self) -> Result<Option<String>, TryError> {
+        if self.home.is_some() || self.has_left_home || self.lacks(Step::Pwd) {
+            return Ok(self.home.clone());
+        }
+        let answered = self.exchange(&Command::plain(Step::Pwd)).await;
+        let reply = answered.map_err(|fault| self.fail(Step::Pwd, None, &fault))?;
+        if reply.code == 421 || !(reply.is_done() || reply.is_refusal()) {
+            return Err(self.fail(Step::Pwd, None, &Fault::Reply(reply)));
+        }
+        self.home = reply.quoted_path().filter(|_| reply.code == 257);
+        if self.home.is_none() {
+            self.found_missing(Step::Pwd);
+        }
+        Ok(self.home.clone())
+    }
+
+    /// Makes `directory` the current one. False where that cannot be done: it is listed by its path then.
+    pub(super) async fn enter(&mut self, directory: &str) -> Result<bool, TryError> {
+        let has_moved = self.has_left_home;
+        if directory.is_empty() && !has_moved {
+            return Ok(true);
+        }
+        let path = if directory.starts_with('/') {
+            directory.to_owned()
+        } else {
+            // It is relative to the directory logged in to, to which the next one must lead back.
+            match self.home().await? {
+                None => return Ok(false),
+                Some(home) if directory.is_empty() => home,
+                Some(home) if home.starts_with('/') => {
+                    format!("{}/{directory}", home.trim_end_matches('/'))
+                }
+                Some(home) => {
+                    // of z/OS, VMS or Windows: paths are not put together with a slash
+                    if has_moved && !self.change_directory(&home).await? {
+                        return Ok(false);
+                    }
+                    directory.to_owned()
+                }
+            }
+        };
+        self.change_directory(&path).await
+    }
+
+    /// CWD. False where the server has none.
+    async fn change_directory(&mut self, path: &str) -> Result<bool, TryError> {
+        if self.lacks(Step::Cwd) {
+            return Ok(false);
+        }
+        let reply = self.ask(Step::Cwd, path).await?;
+        if reply.is_done() {
+            self.has_left_home = true;
+            return Ok(true);
+        }
+        if matches!(reply.code, 500 | 502 | 504) {
+            self.found_missing(Step::Cwd);
+            return Ok(false);
+        }
+        Err(self.fail(Step::Cwd, Some(path), &Fault::Reply(reply)))
+    }
+
+    /// Whether `path` is a directory, which CWD alone tells: some servers have a size for directories as well. False
+    /// where CWD is refused. Changes the current directory.
+    ///
+    /// # Errors
+    /// As of RETR, and where the path is relative and the directory logged in to is not known.
+    pub async fn is_directory(&mut self, path: &str) -> Result<bool, TryError> {
+        match self.enter(path).await {
+            Err(error) if self.is_usable() && error.failure.ftp_code.is_some_and(|code| code >= 400) => {
+                Ok(false)
+            }
+            entered => entered,
+        }
+    }
+}
