@@ -14,6 +14,9 @@ pub const CONSUME_SILENCE: Duration = Duration::from_secs(30);
 pub const PUBLISH_SILENCE: Duration = Duration::from_secs(60);
 /// Without a connected broker, or with answers that Kafka does not accept, for longer than this the pod is not ready.
 pub const KAFKA_AWAY: Duration = Duration::from_secs(30);
+/// With a connected broker and answers that it does not accept for longer than this, the publisher is stuck, though its
+/// loop runs: a new process may do better.
+pub const PUBLISH_STALLED: Duration = Duration::from_secs(180);
 /// Halted partitions that a report lists; it counts the others.
 const MAX_HALTS_NAMED: usize = 20;
 
@@ -28,6 +31,8 @@ pub struct PodHealth {
     /// The producer works: with transactions, it has its identity.
     publishing: AtomicBool,
     kafka_seen: LastSeen,
+    /// When a broker was connected again after an outage.
+    kafka_back: LastSeen,
     /// When Kafka last accepted answers, or there were none to send.
     answers_accepted: LastSeen,
     /// What is halted, and why; at most one entry a partition.
@@ -47,6 +52,7 @@ impl PodHealth {
             joined: AtomicBool::new(false),
             publishing: AtomicBool::new(true),
             kafka_seen: LastSeen::default(),
+            kafka_back: LastSeen::default(),
             answers_accepted: LastSeen::default(),
             halts: Mutex::default(),
             notes: Mutex::default(),
@@ -79,7 +85,20 @@ impl PodHealth {
 
     /// A broker is connected.
     pub fn kafka_is_there(&self) {
-        self.kafka_seen.mark(Instant::now());
+        self.kafka_is_there_at(Instant::now());
+    }
+
+    fn kafka_is_there_at(&self, now: Instant) {
+        if self.kafka_seen.elapsed(now) > KAFKA_AWAY {
+            self.kafka_back.mark(now);
+        }
+        self.kafka_seen.mark(now);
+    }
+
+    /// There are answers, a broker is connected, and it has been so for long without one that was accepted.
+    fn is_publishing_stalled(&self, now: Instant) -> bool {
+        let stalled = self.answers_accepted.elapsed(now).min(self.kafka_back.elapsed(now));
+        stalled > PUBLISH_STALLED && self.kafka_seen.elapsed(now) <= KAFKA_AWAY
     }
 
     /// Kafka has accepted a batch of answers, or there are none to send.
@@ -132,6 +151,13 @@ impl ReportHealth for PodHealth {
             report.reasons.push("joining the group".to_owned());
         }
         report.reasons.extend(self.trouble_with_kafka(now));
+        if !report.draining && self.is_publishing_stalled(now) {
+            report
+                .loops
+                .iter_mut()
+                .filter(|state| state.name == "publish")
+                .for_each(|state| state.stuck = true);
+        }
         report.reasons.extend(self.halted());
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         report.notes.extend(notes.values().cloned());
@@ -145,6 +171,32 @@ mod tests {
     use super::*;
 
     const MOMENT: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn a_publisher_that_gets_nothing_accepted_by_a_broker_that_is_there_is_stuck() {
+        let (health, start) = health();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let stuck = |now: Instant| {
+            for heartbeat in [&health.consume, &health.publish] {
+                heartbeat.beat_at(now); // the loops run
+            }
+            health.report(now).stuck().len()
+        };
+        for seconds in 0..=200 {
+            health.kafka_is_there_at(later(seconds));
+        }
+        health.answers_accepted.mark(later(100));
+        assert_eq!(stuck(later(200)), 0);
+        assert_eq!(stuck(later(400)), 0, "no broker is connected");
+        health.kafka_is_there_at(later(400));
+        assert_eq!(stuck(later(401)), 0, "it has only just come back");
+        for seconds in 401..=700 {
+            health.kafka_is_there_at(later(seconds));
+        }
+        assert_eq!(stuck(later(700)), 1);
+        health.answers_accepted.mark(later(700));
+        assert_eq!(stuck(later(700)), 0);
+    }
 
     /// A pod's health, and a time just after it was created.
     fn health() -> (Arc<PodHealth>, Instant) {

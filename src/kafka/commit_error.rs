@@ -41,6 +41,17 @@ impl CommitError {
         }
     }
 
+    /// What Kafka's client says of it.
+    pub fn cause(&self) -> &KafkaError {
+        match self {
+            CommitError::Rebalancing(error)
+            | CommitError::Failed(error)
+            | CommitError::Broken { error, .. }
+            | CommitError::Fenced(error)
+            | CommitError::Unusable { error, .. } => error,
+        }
+    }
+
     /// A word for metrics, of a closed list.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -33,7 +33,7 @@ impl From<KafkaError> for Uncommitted {
 /// delivery; then `commit` or `abort`. Each may take as long as the brokers are away, and as `patience` goes on.
 pub trait Committer: Send {
     /// With each new producer, before anything else; repeated while it fails.
-    fn start(&mut self, producer: &Producer) -> Result<(), CommitError>;
+    fn start(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError>;
     /// Before outcomes are chosen by ownership: what identifies this member must be read first, so that a
     /// partition revoked in between is either not chosen or not committed (KIP-447). Returns the group's generation
     /// under which the batch will be committed.
@@ -69,7 +69,7 @@ impl AtLeastOnce {
 }
 
 impl Committer for AtLeastOnce {
-    fn start(&mut self, _producer: &Producer) -> Result<(), CommitError> {
+    fn start(&mut self, _producer: &Producer, _patience: &Patience) -> Result<(), CommitError> {
         Ok(())
     }
 

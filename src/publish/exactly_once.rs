@@ -8,10 +8,11 @@
 //! - fenced: another process has the identity, this one ends. But the coordinator says the same to a producer whose
 //!   transaction it has given up after its timeout, as a broker does that was away; that is one for a new producer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::ConsumerGroupMetadata;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 
 use super::committer::{Committer, Uncommitted};
@@ -23,8 +24,10 @@ use crate::offsets::PartitionCommit;
 
 /// One call that goes on where it was when it is made again: the beginning, the end of a transaction.
 const CALL: Duration = Duration::from_secs(1);
-/// One call that begins anew each time: the offsets'.
-const OFFSETS_CALL: Duration = Duration::from_secs(5);
+/// One call that begins again each time: the offsets'.
+const OFFSETS_CALL: Duration = Duration::from_secs(3);
+/// So much later than it was asked to a call may return; then its producer is given up.
+const CALL_GRACE: Duration = Duration::from_secs(3);
 /// Between two calls.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Offsets that the coordinator does not take are tried for this long, then the transaction is aborted: it would not
@@ -35,7 +38,7 @@ const OFFSETS_PATIENCE: Duration = Duration::from_secs(8);
 pub struct ExactlyOnce {
     group: Group,
     /// Read before outcomes are chosen, so that a rebalance in between fences the commit.
-    member: Option<ConsumerGroupMetadata>,
+    member: Option<Arc<ConsumerGroupMetadata>>,
     /// When the transaction began that is not known to be over.
     open: Option<Instant>,
 }
@@ -51,22 +54,22 @@ impl ExactlyOnce {
         ExactlyOnce { group, member: None, open: None }
     }
 
-    fn judge(&self, error: KafkaError) -> CommitError {
-        judge(error.into(), self.open.map(|since| since.elapsed()))
+    fn judge(&self, error: CommitError) -> CommitError {
+        judge(error, self.open.map(|since| since.elapsed()))
     }
 }
 
 impl Committer for ExactlyOnce {
     /// Fences every earlier process, and producer, with this pod's identity, and ends its transaction.
-    fn start(&mut self, producer: &Producer) -> Result<(), CommitError> {
+    fn start(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
         self.open = None;
-        producer.transactions().init_transactions(CALL).map_err(CommitError::from)
+        producer.call(CALL + CALL_GRACE, patience, |producer| producer.init_transactions(CALL))
     }
 
     fn prepare(&mut self) -> Result<Option<i32>, CommitError> {
         self.member = None;
         let (member, generation) = self.group.metadata().ok_or_else(no_member)?;
-        self.member = Some(member);
+        self.member = Some(Arc::new(member));
         Ok(Some(generation))
     }
 
@@ -74,7 +77,9 @@ impl Committer for ExactlyOnce {
         if self.open.is_some() {
             self.abort(producer, patience)?; // librdkafka takes no new one before
         }
-        producer.transactions().begin_transaction().map_err(|error| self.judge(error))?;
+        producer
+            .call(CALL_GRACE, patience, rdkafka::producer::Producer::begin_transaction)
+            .map_err(|error| self.judge(error))?;
         self.open = Some(Instant::now());
         Ok(())
     }
@@ -86,24 +91,31 @@ impl Committer for ExactlyOnce {
         patience: &Patience,
     ) -> Result<(), Uncommitted> {
         let member = self.member.as_ref().ok_or_else(no_member)?;
-        let offsets = offsets_of(commits)?;
-        let transactions = producer.transactions();
         let until = Instant::now() + OFFSETS_PATIENCE;
         again_while(
-            || transactions.send_offsets_to_transaction(&offsets, member, OFFSETS_CALL),
+            || {
+                let (offsets, member) = (offsets_of(commits)?, Arc::clone(member));
+                producer.call(OFFSETS_CALL + CALL_GRACE, patience, move |producer| {
+                    producer.send_offsets_to_transaction(&offsets, &member, OFFSETS_CALL)
+                })
+            },
             || patience.goes_on() && Instant::now() < until,
         )
         .map_err(|error| self.judge(error))?;
         // A commit or an abort that timed out may have reached the broker, and until it is asked for again
         // librdkafka takes no other call: with the brokers away, this waits for them.
-        again_while(|| transactions.commit_transaction(CALL), || patience.goes_on())
+        let commit =
+            || producer.call(CALL + CALL_GRACE, patience, |producer| producer.commit_transaction(CALL));
+        again_while(commit, || patience.goes_on())
             .map_err(|error| Uncommitted::InDoubt(self.judge(error)))?;
         self.open = None;
         Ok(())
     }
 
     fn abort(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
-        let aborted = again_while(|| producer.transactions().abort_transaction(CALL), || patience.goes_on());
+        let abort =
+            || producer.call(CALL + CALL_GRACE, patience, |producer| producer.abort_transaction(CALL));
+        let aborted = again_while(abort, || patience.goes_on());
         match aborted.map_err(|error| self.judge(error)) {
             Ok(()) => {
                 self.open = None;
@@ -143,10 +155,15 @@ fn judge(error: CommitError, open: Option<Duration>) -> CommitError {
 }
 
 /// Repeats a call that librdkafka calls retriable, while `goes_on` says so.
-fn again_while(call: impl Fn() -> KafkaResult<()>, goes_on: impl Fn() -> bool) -> KafkaResult<()> {
+fn again_while(
+    call: impl Fn() -> Result<(), CommitError>,
+    goes_on: impl Fn() -> bool,
+) -> Result<(), CommitError> {
+    let is_retriable =
+        |error: &CommitError| matches!(error.cause(), KafkaError::Transaction(error) if error.is_retriable());
     loop {
         match call() {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && goes_on() => {
+            Err(error) if is_retriable(&error) && goes_on() => {
                 std::thread::sleep(PAUSE); // not every retriable error takes its time
             }
             result => return result,
@@ -166,7 +183,7 @@ mod tests {
         let refused = again_while(
             || {
                 calls.set(calls.get() + 1);
-                Err(KafkaError::Canceled)
+                Err(KafkaError::Canceled.into())
             },
             || true,
         );

@@ -4,6 +4,7 @@
 //! commit. What ties answers and offsets together is the [`Committer`]; nothing else knows the delivery mode.
 //! The thread waits for Kafka as long as the pod runs, and for [`LAST_TRIES`] at its end.
 
+mod client_call;
 mod committer;
 mod exactly_once;
 mod holds;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -12,11 +12,12 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
+use super::client_call::{Abandoned, CallThread};
 use super::patience::Patience;
 use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::kafka::{
-    ClientKind, LogThrottle, client_properties, log_error, log_line, partition_count, to_headers,
-    without_value,
+    ClientKind, CommitError, LogThrottle, client_properties, log_error, log_line, partition_count,
+    to_headers, without_value,
 };
 use crate::metrics::Metrics;
 use crate::record::Header;
@@ -96,7 +97,9 @@ impl ProducerContext for Reports {
 }
 
 pub struct Producer {
-    inner: BaseProducer<Reports>,
+    inner: Arc<BaseProducer<Reports>>,
+    calls: CallThread,
+    abandoned: Abandoned,
     properties: ClientConfig,
     metrics: Metrics,
     message_timeout: Duration,
@@ -123,8 +126,11 @@ impl Producer {
             properties.set("transactional.id", format!("{}-{pod}", kafka.consumer_group));
         }
         let timeout = properties.get("message.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
+        let (inner, calls) = create(&properties, &metrics)?;
         Ok(Producer {
-            inner: properties.create_with_context(Reports::new(metrics.clone())).map_err(without_value)?,
+            inner,
+            calls,
+            abandoned: Abandoned::default(),
             properties,
             metrics,
             message_timeout: Duration::from_millis(timeout),
@@ -132,9 +138,21 @@ impl Producer {
         })
     }
 
-    /// librdkafka's producer, for the calls that make a transaction.
-    pub(super) fn transactions(&self) -> &impl rdkafka::producer::Producer<Reports> {
-        &self.inner
+    /// One of the calls that make a transaction, which gets librdkafka's producer. Where it does not return within
+    /// `deadline`, whatever timeout it was given, this producer is of no more use. Delivery reports are taken meanwhile:
+    /// librdkafka aborts no transaction before they are.
+    pub(super) fn call(
+        &self,
+        deadline: Duration,
+        patience: &Patience,
+        call: impl FnOnce(&BaseProducer<Reports>) -> KafkaResult<()> + Send + 'static,
+    ) -> Result<(), CommitError> {
+        let inner = Arc::clone(&self.inner);
+        let meanwhile = || {
+            self.inner.poll(Duration::ZERO);
+            patience.goes_on();
+        };
+        Ok(self.calls.call(deadline, meanwhile, move || call(&inner))??)
     }
 
     /// Whether the topic is there and may be written, as far as its metadata tells.
@@ -149,9 +167,15 @@ impl Producer {
 
     /// A new producer in this one's place, with its identity. What this one holds is dropped.
     pub(super) fn renew(&mut self) -> KafkaResult<()> {
-        self.inner =
-            self.properties.create_with_context(Reports::new(self.metrics.clone())).map_err(without_value)?;
+        let (inner, calls) = create(&self.properties, &self.metrics)?;
+        let old = (std::mem::replace(&mut self.calls, calls), std::mem::replace(&mut self.inner, inner));
+        self.abandoned.drop_elsewhere(old);
         Ok(())
+    }
+
+    /// Calls of producers that were renewed hang, so many that the process should begin again.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.abandoned.is_too_many()
     }
 
     /// Sends all messages and waits until each is acknowledged or refused, or there is no patience left. The
@@ -216,6 +240,17 @@ impl Producer {
     fn reported(&self, first: usize) -> usize {
         self.reports().keys().filter(|number| **number >= first).count()
     }
+}
+
+fn create(
+    properties: &ClientConfig,
+    metrics: &Metrics,
+) -> KafkaResult<(Arc<BaseProducer<Reports>>, CallThread)> {
+    let inner = properties.create_with_context(Reports::new(metrics.clone())).map_err(without_value)?;
+    let calls = CallThread::start().map_err(|error| {
+        KafkaError::ClientCreation(format!("cannot start the producer's thread: {error}"))
+    })?;
+    Ok((Arc::new(inner), calls))
 }
 
 fn headers_for(headers: &[Cow<'_, Header>]) -> Option<OwnedHeaders> {

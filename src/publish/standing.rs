@@ -61,7 +61,7 @@ impl Loop {
             return Ok(false);
         }
         if !self.standing.has_begun {
-            if let Err(error) = self.parts.committer.start(&self.parts.producer) {
+            if let Err(error) = self.parts.committer.start(&self.parts.producer, &self.patience) {
                 self.note(error)?;
                 return Ok(false);
             }
@@ -147,6 +147,10 @@ impl Loop {
         self.parts.health.set_publishing(false);
         self.standing.is_broken = true;
         self.standing.has_begun = false;
+        if self.parts.producer.is_stuck() {
+            tracing::error!("calls of too many producers have not returned: the pod gives up");
+            return Err(error);
+        }
         if self.standing.renewals.need_one(Instant::now()) {
             return Ok(());
         }

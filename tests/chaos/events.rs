@@ -99,7 +99,12 @@ pub fn absence(rng: &mut StdRng) -> Duration {
     Duration::from_millis(rng.random_range(100..3_000))
 }
 
-/// Longer than [`SESSION`].
+/// Longer than [`SESSION`]; every third time longer than a transaction may be open as well.
 pub fn frozen(rng: &mut StdRng) -> Duration {
-    Duration::from_millis(rng.random_range(5_000..8_000))
+    let longest = rng.random_ratio(1, 3);
+    Duration::from_millis(if longest {
+        rng.random_range(11_000..17_000)
+    } else {
+        rng.random_range(5_000..8_000)
+    })
 }

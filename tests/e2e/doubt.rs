@@ -73,8 +73,8 @@ fn lost() -> Uncommitted {
 }
 
 impl Committer for Doubtful {
-    fn start(&mut self, producer: &Producer) -> Result<(), CommitError> {
-        self.inner.start(producer)
+    fn start(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
+        self.inner.start(producer, patience)
     }
 
     fn prepare(&mut self) -> Result<Option<i32>, CommitError> {
