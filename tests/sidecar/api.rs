@@ -197,7 +197,7 @@ async fn who_guesses_tokens_has_to_wait() {
     let pod = Pod::with_token(Some("s3cret-token")).await;
     let mut statuses = Vec::new();
     while statuses.last() != Some(&429) && statuses.len() < 1_000 {
-        statuses.push(ask_with(&pod, "/metrics", "Bearer guess").await.status);
+        statuses.push(ask_with(&pod, "/metrics", &format!("Bearer guess-{}", statuses.len())).await.status);
     }
     assert!(statuses.len() > 10 && statuses.len() < 1_000, "{statuses:?}");
     assert!(statuses.iter().rev().skip(1).all(|status| *status == 401), "{statuses:?}");

@@ -91,10 +91,10 @@ fn a_broken_file_changes_nothing_and_says_why_until_it_is_mended() {
     let broken = format!("{}[other]\ntype = ftp\nhots = ftp.example.com\n", config.connections());
     let line = broken.lines().count();
     pod.rewrite_connections(&broken);
-    let told = format!("(line {line})");
+    let told = format!("connections.ini:{line}:");
     let is_told = |event: &Value| {
         let mistake = event["mistake"].as_str().unwrap_or_default();
-        mistake.contains("connections.ini") && mistake.contains("hots") && mistake.contains(&told)
+        mistake.contains(&told) && mistake.contains("hots")
     };
     wait_until("the mistake is told", LONG, || pod.events(REFUSED).iter().any(is_told));
     assert_eq!((reloads(&pod, "refused"), pod.metrics().get("ftp_pooler_config_valid")), (1.0, 0.0));

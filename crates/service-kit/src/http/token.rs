@@ -22,6 +22,9 @@ const SCHEME: &str = "Bearer";
 const WRONG_TOKENS: u32 = 10;
 /// The time after which an address may send one wrong token more.
 const WRONG_TOKEN_EVERY: Duration = Duration::from_secs(1);
+/// Wrong tokens that are remembered of an address: a client that repeats one (an old token after a rotation) does not
+/// guess, and costs its address nothing.
+const REPEATED_TOKENS: usize = 4;
 /// Addresses whose wrong tokens are counted one by one; further ones share one count.
 const MAX_ADDRESSES: usize = 1_024;
 
@@ -30,8 +33,11 @@ const MAX_ADDRESSES: usize = 1_024;
 pub struct BearerToken {
     secret: SecretString,
     /// SHA-256: both sides of a comparison have one length, whatever was sent.
-    digest: [u8; 32],
+    digest: TokenDigest,
 }
+
+/// SHA-256.
+type TokenDigest = [u8; 32];
 
 impl BearerToken {
     /// # Errors
@@ -53,7 +59,7 @@ impl BearerToken {
     pub fn admits(&self, authorization: &[u8]) -> bool {
         let Some((scheme, given)) = authorization.split_at_checked(SCHEME.len()) else { return false };
         let is_bearer = scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) && given.starts_with(b" ");
-        let digest: [u8; 32] = Sha256::digest(given.trim_ascii()).into();
+        let digest: TokenDigest = Sha256::digest(given.trim_ascii()).into();
         is_bearer & bool::from(digest.ct_eq(&self.digest))
     }
 
@@ -88,7 +94,7 @@ impl fmt::Debug for BearerToken {
     }
 }
 
-/// Admits requests that carry the token which is valid at the time. An address that has sent ten wrong ones has to wait
+/// Admits requests that carry the token which is valid at the time. An address that has sent ten different wrong ones has to wait
 /// a second for each further try, with the right token as well: else who guesses would see at once which one is right.
 pub struct TokenGuard {
     /// The configuration's key that sets the token, for messages.
@@ -144,13 +150,14 @@ impl TokenGuard {
         let Some(token) = (self.token)() else { return Ok(()) };
         let Some(authorization) = authorization else { return Err(TokenRejection::Missing) };
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = Sha256::digest(authorization).into();
         if let Some(wait) = wrong.wait(client, now) {
             return Err(TokenRejection::Throttled(wait));
         }
         if token.admits(authorization) {
             return Ok(());
         }
-        wrong.count(client, now);
+        wrong.count(client, digest, now);
         Err(TokenRejection::Wrong)
     }
 
@@ -192,27 +199,44 @@ pub async fn require_token(State(guard): State<Arc<TokenGuard>>, request: Reques
     }
 }
 
-/// How many wrong tokens came from where: for each address the time at which its last one is forgotten.
+/// How many different wrong tokens came from where.
 #[derive(Debug, Default)]
 struct WrongTokens {
-    forgotten_at: HashMap<IpAddr, Instant>,
+    clients: HashMap<IpAddr, WrongClient>,
+}
+
+/// One address's.
+#[derive(Debug)]
+struct WrongClient {
+    /// When its last wrong token is forgotten.
+    forgotten_at: Instant,
+    /// The latest ones, the newest last.
+    repeated: Vec<TokenDigest>,
 }
 
 impl WrongTokens {
     /// How long this address has to wait; None if it may try.
     fn wait(&self, client: IpAddr, now: Instant) -> Option<Duration> {
-        let forgotten_at = self.forgotten_at.get(&self.slot(client))?;
+        let client = self.clients.get(&self.slot(client))?;
         let allowed = WRONG_TOKEN_EVERY * (WRONG_TOKENS - 1);
-        let wait = forgotten_at.saturating_duration_since(now).saturating_sub(allowed);
+        let wait = client.forgotten_at.saturating_duration_since(now).saturating_sub(allowed);
         (!wait.is_zero()).then_some(wait)
     }
 
-    fn count(&mut self, client: IpAddr, now: Instant) {
-        if self.forgotten_at.len() >= MAX_ADDRESSES {
-            self.forgotten_at.retain(|_, at| *at > now);
+    fn count(&mut self, client: IpAddr, digest: TokenDigest, now: Instant) {
+        if self.clients.len() >= MAX_ADDRESSES {
+            self.clients.retain(|_, client| client.forgotten_at > now);
         }
-        let at = self.forgotten_at.entry(self.slot(client)).or_insert(now);
-        *at = (*at).max(now) + WRONG_TOKEN_EVERY;
+        let new = WrongClient { forgotten_at: now, repeated: Vec::new() };
+        let client = self.clients.entry(self.slot(client)).or_insert(new);
+        if client.repeated.contains(&digest) {
+            return;
+        }
+        if client.repeated.len() >= REPEATED_TOKENS {
+            client.repeated.remove(0);
+        }
+        client.repeated.push(digest);
+        client.forgotten_at = client.forgotten_at.max(now) + WRONG_TOKEN_EVERY;
     }
 
     /// What a client is counted as: its address, its /64 with IPv6 (which one client has whole), or the slot that all
@@ -222,7 +246,7 @@ impl WrongTokens {
             IpAddr::V4(address) => IpAddr::V4(address),
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) >> 64 << 64)),
         };
-        let is_counted = self.forgotten_at.contains_key(&slot) || self.forgotten_at.len() < MAX_ADDRESSES;
+        let is_counted = self.clients.contains_key(&slot) || self.clients.len() < MAX_ADDRESSES;
         if is_counted { slot } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
     }
 }
@@ -279,8 +303,9 @@ mod tests {
         let guard = TokenGuard::new("test", "api.token", || Some(Arc::new(token())));
         let (right, wrong) = (Some(&b"Bearer s3cret-Token.=="[..]), Some(&b"Bearer x"[..]));
         let start = Instant::now();
-        for _ in 0..WRONG_TOKENS {
-            assert_eq!(guard.check(wrong, address(1), start), Err(TokenRejection::Wrong));
+        for number in 0..WRONG_TOKENS {
+            let guess = format!("Bearer {number}");
+            assert_eq!(guard.check(Some(guess.as_bytes()), address(1), start), Err(TokenRejection::Wrong));
         }
         let throttled = Err(TokenRejection::Throttled(WRONG_TOKEN_EVERY));
         assert_eq!(guard.check(wrong, address(1), start), throttled);
@@ -299,16 +324,30 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_repeats_an_old_token_locks_nobody_out() {
+        let guard = TokenGuard::new("test", "api.token", || Some(Arc::new(token())));
+        let start = Instant::now();
+        for _ in 0..10 * WRONG_TOKENS {
+            for old in ["Bearer old", "Bearer older"] {
+                assert_eq!(guard.check(Some(old.as_bytes()), address(1), start), Err(TokenRejection::Wrong));
+            }
+        }
+        assert_eq!(guard.check(Some(b"Bearer s3cret-Token.=="), address(1), start), Ok(()));
+    }
+
+    #[test]
     fn guesses_from_very_many_addresses_share_one_count_and_take_no_more_memory() {
         let mut wrong = WrongTokens::default();
         let now = Instant::now();
         for number in 0..10_000_u32 {
-            wrong.count(IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number)), now);
+            let mut digest = [0; 32];
+            digest[..4].copy_from_slice(&number.to_be_bytes());
+            wrong.count(IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number)), digest, now);
         }
-        assert!(wrong.forgotten_at.len() <= MAX_ADDRESSES + 1);
+        assert!(wrong.clients.len() <= MAX_ADDRESSES + 1);
         assert!(wrong.wait(address(9), now).is_some(), "who comes now is counted with the others");
-        wrong.count(address(9), now + Duration::from_secs(10_000));
-        assert_eq!(wrong.forgotten_at.len(), 1, "what is over is forgotten");
+        wrong.count(address(9), [0; 32], now + Duration::from_secs(10_000));
+        assert_eq!(wrong.clients.len(), 1, "what is over is forgotten");
     }
 
     #[test]
@@ -316,7 +355,9 @@ mod tests {
         let mut wrong = WrongTokens::default();
         let now = Instant::now();
         for number in 0..WRONG_TOKENS {
-            wrong.count(format!("2001:db8::{number:x}").parse().unwrap(), now);
+            let mut digest = [0; 32];
+            digest[..4].copy_from_slice(&number.to_be_bytes());
+            wrong.count(format!("2001:db8::{number:x}").parse().unwrap(), digest, now);
         }
         assert!(wrong.wait("2001:db8::ffff".parse().unwrap(), now).is_some());
         assert!(wrong.wait("2001:db8:0:1::1".parse().unwrap(), now).is_none());
