@@ -105,7 +105,7 @@ fn read(
     let mut take = |item| match item {
         ListingItem::Entry(entry) => lines.push(shown(&entry)),
         ListingItem::Unrecognized(line) | ListingItem::Overlong(line) => {
-            lines.push(format!("? {}", quoted(&line)))
+            lines.push(format!("? {}", quoted(&line)));
         }
     };
     reader.push(listing, &mut take);
