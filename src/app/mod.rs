@@ -108,8 +108,8 @@ pub struct App {
     pool: SessionPool,
     storages: LocalStorages,
     replaced: ReplacedStorages,
-    consume: consume::Handle,
-    publish: publish::Handle,
+    consume: consume::ConsumeHandle,
+    publish: publish::PublishHandle,
     finish_publishing: CancellationToken,
     /// Told where the configuration is to be read again.
     reload: Arc<Notify>,

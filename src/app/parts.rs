@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
 use crate::outcome::AdmittedOutcome;
 use crate::pool::{FtpConnector, SessionPool};
-use crate::publish::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
+use crate::publish::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish};
 use crate::sidecar::PodView;
 use crate::storage::{LocalTarget, TempNames};
 use crate::traces::Traces;
@@ -140,7 +140,7 @@ impl<'a> Parts<'a> {
         Publish {
             answers,
             finish,
-            topics: Topics {
+            topics: AnswerTopics {
                 results: kafka.result_topic.clone(),
                 failures: kafka.fail_topic.clone(),
                 retry: kafka.retry_topic.clone(),

@@ -26,11 +26,11 @@ use service_kit::logging::{Filter, Format, InvalidFilter};
 #[command(name = "ftp-pooler", version, about, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
 pub struct CommandLine {
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run a pod: execute tasks until SIGTERM
     #[command(after_help = RUN, after_long_help = RUN)]
     Run {

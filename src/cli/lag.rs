@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::args::ConfigFiles;
 use super::output::{OutputFormat, TextTable, note, print, print_json};
 use super::{CommandError, EXIT_OK};
-use crate::client::{Cluster, Committed, Ends, Message, Range, Reader};
+use crate::client::{Cluster, CommittedOffset, Ends, Message, Range, Reader};
 use crate::config::{Config, ConfiguredConnections};
 use crate::offsets::Note;
 use crate::outcome::Hop;
@@ -108,7 +108,12 @@ struct PartitionCount {
 }
 
 impl PartitionCount {
-    fn new(topic: &Arc<str>, partition: i32, ends: Ends, committed: Option<&Committed>) -> PartitionCount {
+    fn new(
+        topic: &Arc<str>,
+        partition: i32,
+        ends: Ends,
+        committed: Option<&CommittedOffset>,
+    ) -> PartitionCount {
         // What was removed meanwhile is nobody's any more.
         let low = committed.map_or(ends.begin, |committed| committed.offset.max(ends.begin));
         let map = committed.and_then(|committed| {
@@ -360,7 +365,7 @@ mod tests {
     use crate::offsets::{DoneMap, TopicId};
 
     fn counting(committed: Option<(i64, &[i64])>, begin: i64, end: i64) -> PartitionCount {
-        let committed = committed.map(|(offset, done)| Committed {
+        let committed = committed.map(|(offset, done)| CommittedOffset {
             offset,
             metadata: Note { topic_id: TopicId::new(7), done: DoneMap::new(offset, done.iter().copied()) }
                 .encode()
@@ -400,7 +405,7 @@ mod tests {
 
     #[test]
     fn somebody_elses_metadata_is_no_map() {
-        let committed = Committed { offset: 4, metadata: b"\xff other".to_vec() };
+        let committed = CommittedOffset { offset: 4, metadata: b"\xff other".to_vec() };
         let shown = PartitionCount::new(&"t".into(), 0, Ends { begin: 0, end: 6 }, Some(&committed)).shown;
         assert_eq!((shown.low_water, shown.done_above, shown.waiting), (4, 0, 2));
     }

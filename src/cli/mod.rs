@@ -41,7 +41,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hyper::StatusCode;
 
-pub use args::{Command, CommandLine, ConfigFiles, HealthArgs, LogOptions};
+pub use args::{CliCommand, CommandLine, ConfigFiles, HealthArgs, LogOptions};
 pub use reference::cli_md;
 
 use output::OutputFormat;
@@ -83,20 +83,20 @@ pub fn parse() -> Result<CommandLine, ExitCode> {
 #[must_use]
 pub fn run(args: CommandLine) -> ExitCode {
     let ended = match args.command {
-        Command::Run { files, log } => run_pod(files, &log),
-        Command::Check { files, log, output } => check(files, &log, output),
-        Command::Submit(args) => submit::submit(&args),
-        Command::Failures(args) => failures::failures(*args),
-        Command::Lag(args) => lag::lag(&args),
-        Command::Watch(args) => watch::watch(&args),
-        Command::Topics(args) => topics::topics(&args),
-        Command::Init(args) => init::init(&args),
-        Command::ImportRclone(args) => init::import(&args),
-        Command::Completions(args) => Ok(reference::completions(&args)),
-        Command::Man(args) => reference::man(&args),
-        Command::Health(args) => health(args),
+        CliCommand::Run { files, log } => run_pod(files, &log),
+        CliCommand::Check { files, log, output } => check(files, &log, output),
+        CliCommand::Submit(args) => submit::submit(&args),
+        CliCommand::Failures(args) => failures::failures(*args),
+        CliCommand::Lag(args) => lag::lag(&args),
+        CliCommand::Watch(args) => watch::watch(&args),
+        CliCommand::Topics(args) => topics::topics(&args),
+        CliCommand::Init(args) => init::init(&args),
+        CliCommand::ImportRclone(args) => init::import(&args),
+        CliCommand::Completions(args) => Ok(reference::completions(&args)),
+        CliCommand::Man(args) => reference::man(&args),
+        CliCommand::Health(args) => health(args),
         #[cfg(feature = "demo")]
-        Command::Demo(args) => return ftp_pooler_demo::run::<app::App>(&args),
+        CliCommand::Demo(args) => return ftp_pooler_demo::run::<app::App>(&args),
     };
     match ended {
         Ok(code) => ExitCode::from(code),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::ConfigFiles;
 use super::output::{OutputFormat, TextTable, print, print_json};
 use super::{CommandError, EXIT_OK};
-use crate::client::{Made, NewTopic, Topics};
+use crate::client::{Made, NewTopic, TopicAdmin};
 use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
@@ -76,7 +76,7 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
     };
     let mut wanted: Vec<NewTopic> =
         [&kafka.input_topic, &kafka.result_topic, &kafka.fail_topic].map(|name| new(name)).into();
-    let cluster = Topics::new(kafka)?;
+    let cluster = TopicAdmin::new(kafka)?;
     if config.retry.enabled {
         wanted.push(new(&kafka.retry_topic).for_retries(&config.retry));
     }

@@ -28,7 +28,7 @@ pub struct Ends {
 
 /// What a group has committed for a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
+pub struct CommittedOffset {
     pub offset: i64,
     /// Whatever stands beside it; see [`Note`](crate::offsets::Note).
     pub metadata: Vec<u8>,
@@ -202,7 +202,7 @@ impl Cluster {
         &self,
         topic: &str,
         partitions: &[i32],
-    ) -> Result<BTreeMap<i32, Committed>, ClientError> {
+    ) -> Result<BTreeMap<i32, CommittedOffset>, ClientError> {
         let failed = || |error| self.failed("for the group's offsets", error);
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
@@ -214,7 +214,7 @@ impl Cluster {
         for (element, metadata) in replied.elements().into_iter().zip(metadata) {
             element.error().map_err(failed())?;
             if let Offset::Offset(offset) = element.offset() {
-                committed.insert(element.partition(), Committed { offset, metadata });
+                committed.insert(element.partition(), CommittedOffset { offset, metadata });
             }
         }
         Ok(committed)

@@ -19,12 +19,12 @@ mod reader;
 mod sender;
 mod topics;
 
-pub use cluster::{Cluster, Committed, Ends, Since};
+pub use cluster::{Cluster, CommittedOffset, Ends, Since};
 pub use error::ClientError;
 pub use probe::{TopicState, probe};
 pub use reader::{Message, Range, Reader};
 pub use sender::{Outgoing, Sender};
-pub use topics::{Made, NewTopic, Topics};
+pub use topics::{Made, NewTopic, TopicAdmin};
 
 use rdkafka::ClientConfig;
 

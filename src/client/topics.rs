@@ -47,26 +47,26 @@ pub enum Made {
 }
 
 /// An admin client. Its calls block, for 10 s each at most.
-pub struct Topics {
+pub struct TopicAdmin {
     admin: AdminClient<DefaultClientContext>,
     /// Says what is there, and why nobody answers.
     cluster: Cluster,
 }
 
-impl std::fmt::Debug for Topics {
+impl std::fmt::Debug for TopicAdmin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Topics").field("cluster", &self.cluster).finish_non_exhaustive()
+        f.debug_struct("TopicAdmin").field("cluster", &self.cluster).finish_non_exhaustive()
     }
 }
 
-impl Topics {
+impl TopicAdmin {
     /// The cluster of the configuration. Nothing is asked yet.
     ///
     /// # Errors
     /// A property that librdkafka does not take.
-    pub fn new(kafka: &KafkaConfig) -> Result<Topics, ClientError> {
+    pub fn new(kafka: &KafkaConfig) -> Result<TopicAdmin, ClientError> {
         let admin = sending(kafka, DEFAULTS).create().map_err(without_value);
-        Ok(Topics {
+        Ok(TopicAdmin {
             admin: admin.map_err(ClientError::at("kafka.properties"))?,
             cluster: Cluster::new(kafka)?,
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::group::{Committed, Group, Member};
+use super::group::{CommittedPosition, Group, Member};
 use crate::kafka::{TopicIdQuery, TopicIds};
 use crate::offsets::TopicPartition;
 
@@ -58,7 +58,7 @@ impl Group {
         &self,
         partitions: &[TopicPartition],
         deadline: Duration,
-    ) -> KafkaResult<(Vec<Committed>, TopicIds)> {
+    ) -> KafkaResult<(Vec<CommittedPosition>, TopicIds)> {
         let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
         let ids = self.ask_for_ids(topics, deadline);
         let committed = self.committed(partitions, deadline)?;

@@ -17,8 +17,6 @@ use crate::offsets::{Offsets, TopicPartition};
 
 /// Between two looks at the member's generation, which any rebalance raises.
 const GENERATION_POLL: Duration = Duration::from_millis(100);
-/// For the coordinator's answer, which nobody waits for.
-const DESCRIBE_DEADLINE: Duration = Duration::from_secs(10);
 /// After an answer that was not the one: a rebalance is under way.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// After an error.
@@ -169,7 +167,7 @@ impl Following {
         }
         let Some((asked_as, asked_in, query)) = &self.asked else {
             if self.next_try.is_none_or(|next| now >= next) {
-                let query = GroupQuery::send(&group.member(), &group.name(), DESCRIBE_DEADLINE);
+                let query = GroupQuery::send(&group.member(), &group.name());
                 self.asked = Some((member, generation, query));
             }
             return Followed::default();

@@ -24,7 +24,7 @@ pub(super) const MEMBER: &str = "consumer";
 pub(super) type Member = BaseConsumer<Context>;
 
 /// What a partition's last owner committed: the low-water mark and its note, if anything was.
-pub(super) type Committed = (TopicPartition, Option<(i64, Note)>);
+pub(super) type CommittedPosition = (TopicPartition, Option<(i64, Note)>);
 
 /// The member's properties, secrets among them: never to be shown.
 #[derive(Clone)]
@@ -183,7 +183,7 @@ impl Group {
         &self,
         partitions: &[TopicPartition],
         deadline: Duration,
-    ) -> KafkaResult<Vec<Committed>> {
+    ) -> KafkaResult<Vec<CommittedPosition>> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for at in partitions {
             asked.add_partition(&at.topic, at.partition);

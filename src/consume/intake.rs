@@ -94,21 +94,21 @@ enum Phase {
 
 /// The running thread.
 #[derive(Debug)]
-pub struct Handle {
+pub struct ConsumeHandle {
     phase: Arc<AtomicU8>,
     thread: JoinHandle<()>,
     /// Resolves when the thread has ended: with the error that ended it, if one did.
     pub ended: oneshot::Receiver<Result<(), KafkaError>>,
 }
 
-impl Handle {
+impl ConsumeHandle {
     /// No more records are taken in; the group keeps its member, so that offsets can be committed.
     pub fn hold(&self) {
         self.phase.fetch_max(Phase::Hold as u8, Ordering::Relaxed);
     }
 
     /// Leaves the group. With the brokers away this takes up to `session.timeout.ms`: wait for
-    /// [`Handle::ended`] with a deadline.
+    /// [`ConsumeHandle::ended`] with a deadline.
     pub fn leave(&self) {
         self.phase.fetch_max(Phase::Leave as u8, Ordering::Relaxed);
         self.thread.thread().unpark();
@@ -124,7 +124,7 @@ impl Consume {
     }
 
     /// Subscribes and starts the thread.
-    pub fn spawn(self) -> Result<Handle, KafkaError> {
+    pub fn spawn(self) -> Result<ConsumeHandle, KafkaError> {
         let phase = Arc::new(AtomicU8::new(Phase::Run as u8));
         let (end, ended) = oneshot::channel();
         let seen_phase = phase.clone();
@@ -138,7 +138,7 @@ impl Consume {
             .map_err(|error| {
                 KafkaError::Subscription(format!("cannot start the consuming thread: {error}"))
             })?;
-        Ok(Handle { phase, thread, ended })
+        Ok(ConsumeHandle { phase, thread, ended })
     }
 }
 

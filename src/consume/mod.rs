@@ -39,4 +39,4 @@ mod witness;
 
 pub use early::RetryIntake;
 pub use group::{Group, offsets_of};
-pub use intake::{BURST, Consume, Downstream, Handle};
+pub use intake::{BURST, Consume, ConsumeHandle, Downstream};

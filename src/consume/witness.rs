@@ -8,7 +8,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 
 use super::answering_broker::AnsweringBroker;
-use super::group::{Committed, Group, GroupClients, Properties};
+use super::group::{CommittedPosition, Group, GroupClients, Properties};
 use super::halts::of_another_topic;
 use crate::offsets::{TopicPartition, Witness};
 use crate::record::Origin;
@@ -82,7 +82,7 @@ impl Group {
         partitions: &[TopicPartition],
     ) -> KafkaResult<HashMap<TopicPartition, (i64, BTreeSet<i64>)>> {
         let (committed, ids) = self.committed_and_ids(partitions, DEADLINE)?;
-        let read = |(at, position): Committed| {
+        let read = |(at, position): CommittedPosition| {
             let (low, note) = position?;
             let is_of_this = of_another_topic(low, note.topic_id, ids.get(&*at.topic).copied()).is_none();
             is_of_this.then(|| (at, (low, note.done.offsets(low))))

@@ -41,7 +41,7 @@ impl GroupDescription {
         deadline: Duration,
     ) -> KafkaResult<GroupDescription> {
         let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
-        GroupQuery::send(client, group, deadline).answer(deadline).unwrap_or(timed_out)
+        GroupQuery::send(client, group).answer(deadline).unwrap_or(timed_out)
     }
 }
 
@@ -54,20 +54,22 @@ impl std::fmt::Debug for GroupQuery {
     }
 }
 
+/// librdkafka's longest. A request to a coordinator must not time out before it has been sent: librdkafka 2.12 frees it
+/// then, uses it once more when a coordinator is found, and ends the process (`Assertion eonce->refcnt > 0`:
+/// `rd_kafka_admin_coord_request` answers `__DESTROY`, upon which `rd_kafka_coord_req_fsm` calls it back again). While no
+/// coordinator is there, nothing is lost by one request that waits for it.
+const LONGEST_REQUEST: Duration = Duration::from_secs(3_600);
+
 #[allow(unsafe_code)]
 impl GroupQuery {
-    /// The answer comes within `deadline`, or an error does.
-    pub fn send<C: ConsumerContext + 'static>(
-        client: &Arc<BaseConsumer<C>>,
-        group: &str,
-        deadline: Duration,
-    ) -> GroupQuery {
+    /// The answer comes when the group's coordinator gives it: at the latest after [`LONGEST_REQUEST`], with an error.
+    pub fn send<C: ConsumerContext + 'static>(client: &Arc<BaseConsumer<C>>, group: &str) -> GroupQuery {
         // A NUL would be refused by the configuration; without a name the answer is an error.
         let name = CString::new(group).unwrap_or_default();
         let mut names = [name.as_ptr()];
         let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
         // SAFETY: the name lives until it has been copied, which is before the call returns.
-        GroupQuery(AdminQuery::send(client, operation, None, deadline, |with| unsafe {
+        GroupQuery(AdminQuery::send(client, operation, None, LONGEST_REQUEST, |with| unsafe {
             rd::rd_kafka_DescribeConsumerGroups(with.client, names.as_mut_ptr(), 1, with.options, with.queue);
         }))
     }

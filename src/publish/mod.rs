@@ -22,7 +22,7 @@ pub use committer::{AtLeastOnce, Committer, Uncommitted};
 pub use exactly_once::ExactlyOnce;
 pub use patience::{LAST_TRIES, Patience};
 pub use producer::Producer;
-pub use publisher::{Handle, Publish, Topics};
+pub use publisher::{AnswerTopics, Publish, PublishHandle};
 
 use std::time::Duration;
 

@@ -52,7 +52,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// One message to send.
 #[derive(Debug)]
-pub struct Message<'a> {
+pub struct AnswerMessage<'a> {
     pub topic: &'a str,
     pub key: Option<&'a [u8]>,
     pub headers: &'a [Cow<'a, Header>],
@@ -182,7 +182,7 @@ impl Producer {
     /// results stand in the messages' order.
     pub fn send_all(
         &mut self,
-        messages: &[Message<'_>],
+        messages: &[AnswerMessage<'_>],
         patience: &Patience,
     ) -> Vec<Result<(), RDKafkaErrorCode>> {
         let first = self.next;
@@ -203,7 +203,7 @@ impl Producer {
     }
 
     /// Hands one message to librdkafka; a full queue is waited for, another error is its report.
-    fn enqueue(&self, number: usize, message: &Message<'_>, deadline: Instant, patience: &Patience) {
+    fn enqueue(&self, number: usize, message: &AnswerMessage<'_>, deadline: Instant, patience: &Patience) {
         loop {
             let mut record: BaseRecord<'_, [u8], [u8], usize> =
                 BaseRecord::with_opaque_to(message.topic, number).payload(message.payload);

@@ -31,14 +31,14 @@ const BACKOFF: Duration = Duration::from_millis(250);
 
 /// Where answers go.
 #[derive(Clone, Debug)]
-pub struct Topics {
+pub struct AnswerTopics {
     pub results: String,
     pub failures: String,
     /// Where deferred tasks go.
     pub retry: String,
 }
 
-impl Topics {
+impl AnswerTopics {
     pub(super) fn of(&self, kind: AnswerKind) -> &str {
         match kind {
             AnswerKind::Result => &self.results,
@@ -53,7 +53,7 @@ pub struct Publish {
     pub answers: mpsc::Receiver<AdmittedOutcome>,
     /// Cancelled when no more answers will come: what is queued is still published, then the thread ends.
     pub finish: CancellationToken,
-    pub topics: Topics,
+    pub topics: AnswerTopics,
     pub producer: Producer,
     pub committer: Box<dyn Committer>,
     pub offsets: Arc<Offsets>,
@@ -71,14 +71,14 @@ impl std::fmt::Debug for Publish {
 
 /// The running thread.
 #[derive(Debug)]
-pub struct Handle {
+pub struct PublishHandle {
     /// Resolves when the thread has ended, with the answers that Kafka did not take, or the fatal error.
     pub ended: oneshot::Receiver<Result<usize, CommitError>>,
 }
 
 impl Publish {
     /// Starts the thread; `runtime` serves its timers.
-    pub fn spawn(self, runtime: runtime::Handle) -> std::io::Result<Handle> {
+    pub fn spawn(self, runtime: runtime::Handle) -> std::io::Result<PublishHandle> {
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("publish".into()).spawn(move || {
             let health = self.health.clone();
@@ -86,13 +86,13 @@ impl Publish {
             health.publish.finish();
             let _ = end.send(result); // nobody listens after a second signal
         })?;
-        Ok(Handle { ended })
+        Ok(PublishHandle { ended })
     }
 }
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum CycleStep {
     Done,
     /// Kafka did not take all of it: what is left is pending.
     Again,
@@ -136,15 +136,15 @@ impl Loop {
             let open = self.gather();
             self.last_batch = Some(Instant::now());
             let step = self.publish_batch()?;
-            if step == Step::Done {
+            if step == CycleStep::Done {
                 self.parts.health.answers_are_taken();
             }
             let left = self.pending.len() + self.standing.in_doubt();
-            let is_done = left == 0 && (step == Step::Done || !self.standing.has_begun());
+            let is_done = left == 0 && (step == CycleStep::Done || !self.standing.has_begun());
             if !open && (is_done || self.patience.is_over()) {
                 return Ok(left);
             }
-            if step == Step::Again {
+            if step == CycleStep::Again {
                 self.patience.pause(BACKOFF);
             }
         }

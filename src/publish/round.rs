@@ -7,8 +7,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::committer::Uncommitted;
 use super::holds::Refusal;
 use super::pending::Pending;
-use super::producer::Message;
-use super::publisher::{Loop, Publish, Step, Topics};
+use super::producer::AnswerMessage;
+use super::publisher::{AnswerTopics, CycleStep, Loop, Publish};
 use super::sizes::size_of;
 use super::sorting::{Sorted, sort};
 use super::standing::Doubt;
@@ -16,27 +16,27 @@ use crate::kafka::CommitError;
 use crate::outcome::Answer;
 
 impl Loop {
-    pub fn publish_batch(&mut self) -> Result<Step, CommitError> {
+    pub fn publish_batch(&mut self) -> Result<CycleStep, CommitError> {
         if !self.is_ready()? {
-            return Ok(Step::Again);
+            return Ok(CycleStep::Again);
         }
         match self.parts.committer.prepare() {
             Ok(generation) => self.parts.offsets.set_committing(generation),
             Err(error) => {
                 self.note(error)?;
-                return Ok(Step::Again);
+                return Ok(CycleStep::Again);
             }
         }
         self.drop_late();
         let mut batch = self.choose();
         if batch.is_empty() && self.parts.offsets.propose([]).is_none_or(|commits| commits.is_empty()) {
-            return Ok(Step::Done);
+            return Ok(CycleStep::Done);
         }
         let begun = Instant::now();
         if let Err(error) = self.parts.committer.begin(&self.parts.producer, &self.patience) {
             self.pending.splice(0..0, batch);
             self.note(error)?;
-            return Ok(Step::Again);
+            return Ok(CycleStep::Again);
         }
         let encoded = self.sizes.encode(&batch, begun);
         let bytes: Vec<usize> = encoded.iter().map(size_of).collect();
@@ -56,7 +56,7 @@ impl Loop {
         } else {
             self.abort(delivered, "refused")?
         };
-        Ok(if all_delivered { step } else { Step::Again })
+        Ok(if all_delivered { step } else { CycleStep::Again })
     }
 
     /// Outcomes whose partition has left are the next owner's to publish.
@@ -89,7 +89,7 @@ impl Loop {
     fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
         let Publish { topics, producer, .. } = &mut self.parts;
         let message = |answer| message_of(topics, answer);
-        let messages: Vec<Message<'_>> = encoded.iter().map(message).collect();
+        let messages: Vec<AnswerMessage<'_>> = encoded.iter().map(message).collect();
         producer.send_all(&messages, &self.patience)
     }
 
@@ -110,7 +110,11 @@ impl Loop {
     }
 
     /// Acknowledged answers stand, whatever becomes of their commit: the next one holds them too.
-    fn settle_then_commit(&mut self, delivered: &[Pending], begun: Instant) -> Result<Step, CommitError> {
+    fn settle_then_commit(
+        &mut self,
+        delivered: &[Pending],
+        begun: Instant,
+    ) -> Result<CycleStep, CommitError> {
         self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
         let commits = self.parts.offsets.propose([]).unwrap_or_default();
         let Publish { committer, producer, .. } = &mut self.parts;
@@ -118,15 +122,19 @@ impl Loop {
             Ok(()) => self.parts.offsets.settle([], &commits),
             Err(Uncommitted::No(error) | Uncommitted::InDoubt(error)) => {
                 self.note(error)?;
-                return Ok(Step::Again);
+                return Ok(CycleStep::Again);
             }
         }
         self.count(delivered, begun.elapsed());
-        Ok(Step::Done)
+        Ok(CycleStep::Done)
     }
 
     /// Answers and offsets stand or fall together.
-    fn commit_then_settle(&mut self, delivered: Vec<Pending>, begun: Instant) -> Result<Step, CommitError> {
+    fn commit_then_settle(
+        &mut self,
+        delivered: Vec<Pending>,
+        begun: Instant,
+    ) -> Result<CycleStep, CommitError> {
         let Some(commits) = self.parts.offsets.propose(delivered.iter().map(Pending::origin)) else {
             // A partition has left since its outcomes were chosen: its next owner answers them.
             return self.abort(delivered, "rebalance");
@@ -135,7 +143,7 @@ impl Loop {
         match committer.commit(producer, &commits, &self.patience) {
             Ok(()) => {
                 self.published(&delivered, &commits, begun);
-                Ok(Step::Done)
+                Ok(CycleStep::Done)
             }
             Err(Uncommitted::No(error)) => {
                 let reason = error.reason();
@@ -153,7 +161,7 @@ impl Loop {
         }
     }
 
-    fn abort(&mut self, batch: Vec<Pending>, reason: &'static str) -> Result<Step, CommitError> {
+    fn abort(&mut self, batch: Vec<Pending>, reason: &'static str) -> Result<CycleStep, CommitError> {
         self.take_back(batch);
         self.end_transaction(reason)
     }
@@ -164,7 +172,7 @@ impl Loop {
     }
 
     /// Aborts the open transaction; where its producer has failed for good, the next one does.
-    fn end_transaction(&mut self, reason: &'static str) -> Result<Step, CommitError> {
+    fn end_transaction(&mut self, reason: &'static str) -> Result<CycleStep, CommitError> {
         self.parts.metrics.aborted(reason);
         if self.standing.is_sound() {
             let Publish { committer, producer, .. } = &mut self.parts;
@@ -172,12 +180,12 @@ impl Loop {
                 self.note(error)?;
             }
         }
-        Ok(Step::Again)
+        Ok(CycleStep::Again)
     }
 }
 
-fn message_of<'a>(topics: &'a Topics, answer: &'a Answer<'_>) -> Message<'a> {
-    Message {
+fn message_of<'a>(topics: &'a AnswerTopics, answer: &'a Answer<'_>) -> AnswerMessage<'a> {
+    AnswerMessage {
         topic: topics.of(answer.kind),
         key: answer.key,
         headers: &answer.headers,

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, Topics};
+use super::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish};
 use crate::admission::{Admission, TaskBudget};
 use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::consume::{self, Consume, Downstream, Group};
@@ -75,7 +75,7 @@ struct Rig {
     accepted: Arc<AtomicUsize>,
     finish: CancellationToken,
     ended: oneshot::Receiver<Result<usize, CommitError>>,
-    consume: consume::Handle,
+    consume: consume::ConsumeHandle,
 }
 
 impl Rig {
@@ -104,7 +104,11 @@ impl Rig {
         let publish = Publish {
             answers,
             finish: finish.clone(),
-            topics: Topics { results: "results".into(), failures: "failures".into(), retry: String::new() },
+            topics: AnswerTopics {
+                results: "results".into(),
+                failures: "failures".into(),
+                retry: String::new(),
+            },
             producer: Producer::create(&kafka, "pod", metrics.clone()).unwrap(),
             committer,
             offsets: offsets.clone(),

@@ -18,9 +18,7 @@ use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
 use ftp_pooler::outcome::AdmittedOutcome;
 use ftp_pooler::outcome::{Completed, Facts, Outcome, Verdict};
-use ftp_pooler::publish::{
-    Committer, ExactlyOnce, Patience, Producer, Publish, Topics as AnswerTopics, Uncommitted,
-};
+use ftp_pooler::publish::{AnswerTopics, Committer, ExactlyOnce, Patience, Producer, Publish, Uncommitted};
 use ftp_pooler::record::{Origin, Record};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -156,7 +154,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         metrics: metrics.clone(),
     };
     let publish = publish.spawn(runtime.handle().clone()).expect("a thread");
-    let consume: consume::Handle = Consume {
+    let consume: consume::ConsumeHandle = Consume {
         group,
         topics: vec![topics.tasks.clone()],
         retry: None,

@@ -12,6 +12,7 @@
 //! existing       what is at the destination already, for `--skip-existing`
 //! task_builder   two locations, CONNECTION:PATH each, and the tasks between them
 //! lines          tasks that somebody else made: one JSON object a line
+//! passed_over    what was listed and became no task, and why: counted, named, and a reason to fail
 //! task_ids       task ids: random, or from what is moved
 //! input_errors   what is no task, and where it is
 //! spool          the tasks, on disk until the last one is checked
