@@ -9,8 +9,10 @@ const NAMED: usize = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PassReason {
-    /// A device, a pipe, a symlink to a directory: it is known to be no file.
+    /// A device, a pipe: it is known to be no file.
     NoFile,
+    /// A symlink to a directory, or to nothing.
+    LinkToNoFile,
     /// A line of a listing in no form that is known.
     NotUnderstood,
     NotInCharset,
@@ -24,6 +26,12 @@ pub(super) enum PassReason {
     DirectoryRefused,
     /// More of one directory would have had to be asked for one by one than is done.
     TooMany,
+}
+
+impl PassReason {
+    fn may_be_file(self) -> bool {
+        !matches!(self, PassReason::NoFile | PassReason::LinkToNoFile)
+    }
 }
 
 /// An entry that no task was made of.
@@ -47,21 +55,21 @@ pub(super) struct PassedOver {
 impl PassedOver {
     pub fn add(&mut self, entry: String, reason: PassReason) {
         self.count += 1;
-        let may_be_file = reason != PassReason::NoFile;
+        let may_be_file = reason.may_be_file();
         self.may_be_files += u64::from(may_be_file);
         let passed = PassedEntry { entry, reason };
         if self.entries.len() < NAMED {
             let at = if may_be_file {
-                self.entries.partition_point(|known| known.reason != PassReason::NoFile)
+                self.entries.partition_point(|known| known.reason.may_be_file())
             } else {
                 self.entries.len()
             };
             self.entries.insert(at, passed);
         } else if may_be_file
-            && let Some(last) = self.entries.iter().rposition(|known| known.reason == PassReason::NoFile)
+            && let Some(last) = self.entries.iter().rposition(|known| !known.reason.may_be_file())
         {
             self.entries.remove(last);
-            let at = self.entries.partition_point(|known| known.reason != PassReason::NoFile);
+            let at = self.entries.partition_point(|known| known.reason.may_be_file());
             self.entries.insert(at, passed);
         }
     }
@@ -85,6 +93,7 @@ impl PassedEntry {
     fn told(&self) -> String {
         let why = match self.reason {
             PassReason::NoFile => ": no file",
+            PassReason::LinkToNoFile => ": a symlink that is no file",
             PassReason::TimeNotKnown => {
                 ": when it was changed is not known well enough for --newer-than or --older-than"
             }

@@ -195,7 +195,7 @@ impl DirectoryWalk<'_, '_> {
                     return Ok(self.directory(found.path, directory.depth + 1)?);
                 }
                 AskedKind::Directory | AskedKind::Missing => {
-                    self.seen.passed.add(found.path, PassReason::NoFile);
+                    self.seen.passed.add(found.path, PassReason::LinkToNoFile);
                     return Ok(());
                 }
             }
