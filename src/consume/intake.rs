@@ -245,7 +245,8 @@ impl Loop {
 
     fn poll_from(&mut self, client: &Member, wait: Duration) -> Result<(), KafkaError> {
         for polled in 0..BURST {
-            if self.parts.budget.is_full() {
+            // Without room every partition is paused: the first poll then serves callbacks and the group's deadline.
+            if polled > 0 && self.parts.budget.is_full() {
                 break;
             }
             match client.poll(if polled == 0 { wait } else { Duration::ZERO }) {

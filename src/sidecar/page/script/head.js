@@ -54,7 +54,7 @@ function showHead({ status }, broken) {
   const stuck = status.stuck.map((loop) => `The loop “${loop}” is silent.`);
   const mistakes = isRefused(status) ? status.configuration.reason.split("\n") : [];
   const reasons = [...stuck, ...status.reasons.map((reason) => `Not ready: ${reason}.`),
-    ...status.notes.map((note) => `Note: ${note}.`),
+    ...(status.notes ?? []).map((note) => `Note: ${note}.`),
     ...mistakes.map((mistake) => `Not taken over: ${mistake}`)];
   if (reasons.join("\n") !== showHead.reasons) {
     showHead.reasons = reasons.join("\n");
