@@ -55,7 +55,8 @@
     // A pod lists the 50 longest transfers; `listed` is for one that lists more.
     snapshot(tick, connections, transfers, listed = 50) {
       const status = { version: "0.1.0", pod: "pod-0", group: "pool", now: iso(begun + 1000 * tick), healthy: true,
-        stuck: [], loops: [], ready: false, reasons: ["ftp-tasks 2 halted: offset 5 is out of range"], draining: true,
+        stuck: [], loops: [], ready: false, reasons: ["ftp-tasks 2 halted: offset 5 is out of range"],
+        notes: [], draining: true,
         configuration: { result: "applied", at: iso(begun), reason: null, in_force_since: iso(begun) },
         started_at: begun / 1000 - 9000, held_tasks: 11, held_bytes: 2222, assigned_partitions: 4, paused_partitions: 1,
         lag_records: 28, committed_answers: 5, tasks: { waiting: 9, delayed: 2, in_flight: transfers },
