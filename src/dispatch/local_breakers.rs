@@ -48,6 +48,17 @@ impl LocalBreakers {
         })
     }
 
+    /// The answer of a task that has waited for too long since this local connection began to fail.
+    pub fn expired(
+        &self,
+        local: &str,
+        retry_count: u32,
+        queued_at: Instant,
+        now: Instant,
+    ) -> Option<Failure> {
+        self.lock().get(local)?.expired_answer(queued_at, retry_count, now)
+    }
+
     /// A try has ended, with `error` if it failed; true if the breaker was open.
     pub fn tried(&self, local: &str, error: Option<&TryError>, now: Instant, jitter: f64) -> bool {
         let mut breakers = self.lock();

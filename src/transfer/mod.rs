@@ -199,8 +199,9 @@ impl TransferExecutor {
         session.begin_task();
         let storage = files.storage(&task.local)?;
         kept.drop_unless_of(session, storage);
+        let watched = storage.watched_by(files.watch());
         let context = TransferContext {
-            storage,
+            storage: &watched,
             task,
             path,
             hash: self.hash,

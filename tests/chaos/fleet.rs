@@ -189,6 +189,11 @@ impl<'a> Fleet<'a> {
         self.later.iter().any(|(_, later)| matches!(later, Later::StartServer { index: i } if *i == index))
     }
 
+    /// The name of a pod that works.
+    pub fn any_name(&self, rng: &mut StdRng) -> Option<String> {
+        self.any_awake(rng).map(|at| self.members[at].name.clone())
+    }
+
     /// A pod that works; one that another has taken the name of is left to find out.
     fn any_awake(&self, rng: &mut StdRng) -> Option<usize> {
         let works = |&i: &usize| !self.members[i].frozen && !self.members[i].replaced;

@@ -26,9 +26,11 @@ mod support;
 
 mod answers;
 mod audit;
+mod brokers;
 mod events;
 mod figures;
 mod fleet;
+mod gaps;
 mod plan;
 mod run;
 mod sabotage;
@@ -47,6 +49,13 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn every_task_is_answered_once_whatever_dies() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     run::run(&Settings::from_environment());
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn every_task_is_answered_once_whatever_happens_to_three_brokers() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    run::run(&Settings::three_brokers());
 }
 
 #[test]

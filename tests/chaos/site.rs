@@ -1,6 +1,7 @@
 //! The broker, the FTP servers and the directories of a run.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -33,8 +34,8 @@ pub struct Site {
 impl Site {
     /// Starts the servers, makes the topics and lays the plan's files out. `server_rate` is in bytes a second, for
     /// each transfer with one of the slower servers.
-    pub fn new(plan: &Plan, server_rate: usize) -> Site {
-        let kafka = Kafka::start();
+    pub fn new(plan: &Plan, server_rate: usize, brokers: usize) -> Site {
+        let kafka = Kafka::cluster(brokers, Ipv4Addr::LOCALHOST);
         let topics = kafka.topics("chaos", PARTITIONS);
         let rate = server_rate.to_string();
         let servers = [
@@ -95,9 +96,8 @@ impl Site {
 
     /// How often the group has rebalanced, by the broker's log.
     pub fn rebalances(&self) -> usize {
-        let log = fs::read(self.kafka.directory().join("kafka.log")).unwrap_or_default();
         let stabilized = format!("Stabilized group {} ", self.topics.group);
-        String::from_utf8_lossy(&log).lines().filter(|line| line.contains(&stabilized)).count()
+        self.kafka.logs().lines().filter(|line| line.contains(&stabilized)).count()
     }
 
     /// Records in the input topic.

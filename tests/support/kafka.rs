@@ -1,12 +1,13 @@
-//! A real Apache Kafka: a single node as a child process on free ports, or one that is given.
+//! A real Apache Kafka: one node or several as child processes on free ports, or a broker that is given.
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -20,17 +21,19 @@ use super::wait::{try_wait_for, wait_until};
 
 /// From the start of the process until the group coordinator answers.
 const START: Duration = Duration::from_secs(60);
+/// From the start of a broker's process until its replicas have what they missed.
+const IN_SYNC: Duration = Duration::from_secs(120);
 /// Any single request to a broker that is up.
 pub const REQUEST: Duration = Duration::from_secs(15);
 /// Starts again on other ports when somebody was quicker.
 const START_ATTEMPTS: usize = 3;
 
-/// A broker. Its data and logs lie in a scratch directory that goes with it.
+/// A broker, or several that form a cluster. Their data and logs lie in scratch directories that go with them.
 #[derive(Debug)]
 pub struct Kafka {
     bootstrap: String,
-    /// `None` for a broker that was given.
-    node: Option<Node>,
+    /// Each is broker and controller; none for a broker that was given.
+    nodes: Vec<Node>,
 }
 
 /// The topics of one test, and the names under which a pod is told them.
@@ -53,7 +56,7 @@ impl Kafka {
     pub fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("FTP_POOLER_TEST_KAFKA") {
-            Ok(bootstrap) => Kafka { bootstrap, node: None },
+            Ok(bootstrap) => Kafka { bootstrap, nodes: Vec::new() },
             Err(_) => Kafka::start(),
         })
     }
@@ -63,11 +66,23 @@ impl Kafka {
     /// # Panics
     /// Where it does not come up; the end of its log is in the message.
     pub fn start() -> Kafka {
+        Kafka::cluster(1, Ipv4Addr::LOCALHOST)
+    }
+
+    /// So many brokers at this address of this machine. Topics have a replica at each, of which all but one must be in
+    /// sync.
+    ///
+    /// # Panics
+    /// Where they do not come up; the end of a log is in the message.
+    pub fn cluster(brokers: usize, address: Ipv4Addr) -> Kafka {
         let mut error = String::new();
         for _ in 0..START_ATTEMPTS {
-            let node = Node::format();
-            let kafka = Kafka { bootstrap: format!("127.0.0.1:{}", node.port), node: Some(node) };
-            match kafka.boot() {
+            let nodes = Node::format(brokers, address);
+            let bootstrap: Vec<String> =
+                nodes.iter().map(|node| format!("{address}:{}", node.port)).collect();
+            let kafka = Kafka { bootstrap: bootstrap.join(","), nodes };
+            kafka.nodes.iter().for_each(Node::launch);
+            match kafka.wait_until_it_serves() {
                 Ok(()) => return kafka,
                 Err(e) => error = e,
             }
@@ -78,7 +93,7 @@ impl Kafka {
         panic!("Kafka did not start: {error}")
     }
 
-    /// `host:port` of the broker.
+    /// `host:port` of each broker, with commas.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
@@ -88,7 +103,8 @@ impl Kafka {
     /// # Panics
     /// Where the broker refuses.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let replicas = i32::try_from(self.nodes.len().max(1)).expect("a number of brokers");
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         for (key, value) in config {
             topic = topic.set(key, value);
         }
@@ -269,7 +285,7 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given, or does not end.
     pub fn stop(&self) {
-        self.own().stop();
+        self.own(0).stop();
     }
 
     /// Kills our own broker (SIGKILL).
@@ -277,7 +293,7 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given.
     pub fn kill(&self) {
-        self.own().kill();
+        self.own(0).kill();
     }
 
     /// Starts our own broker again on its data and its ports.
@@ -285,7 +301,99 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given, or does not come up.
     pub fn restart(&self) {
-        self.boot().unwrap_or_else(|e| panic!("Kafka did not come back: {e}"));
+        self.own(0).launch();
+        self.wait_until_it_serves().unwrap_or_else(|e| panic!("Kafka did not come back: {e}"));
+    }
+
+    /// How many brokers of our own there are.
+    pub fn brokers(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Kills a broker of the cluster (SIGKILL).
+    ///
+    /// # Panics
+    /// Where there is none of that number.
+    pub fn kill_broker(&self, index: usize) {
+        self.own(index).kill();
+    }
+
+    /// Stops a broker of the cluster in good order (SIGTERM): it hands its partitions over.
+    ///
+    /// # Panics
+    /// Where there is none of that number, or it does not end.
+    pub fn stop_broker(&self, index: usize) {
+        self.own(index).stop();
+    }
+
+    /// Starts a broker of the cluster again on its data and its ports, and waits until it is in sync everywhere.
+    ///
+    /// # Panics
+    /// Where there is none of that number, or it does not come back.
+    pub fn restart_broker(&self, index: usize) {
+        self.launch_broker(index);
+        self.wait_until_in_sync();
+    }
+
+    /// The same without the wait.
+    ///
+    /// # Panics
+    /// Where there is none of that number.
+    pub fn launch_broker(&self, index: usize) {
+        self.own(index).launch();
+    }
+
+    /// Signals a broker's process.
+    ///
+    /// # Panics
+    /// Where there is none of that number.
+    pub fn signal_broker(&self, index: usize, signal: super::process::Signal) {
+        let process = self.own(index).lock();
+        process.as_ref().expect("the broker runs").signal(signal);
+    }
+
+    /// All replicas of all partitions are in sync.
+    ///
+    /// # Panics
+    /// Where that takes too long.
+    pub fn wait_until_in_sync(&self) {
+        let in_sync = try_wait_for(IN_SYNC, || self.is_in_sync().then_some(()));
+        let logs = || self.nodes.iter().map(Node::log_tail).collect::<Vec<_>>().join("\n");
+        assert!(in_sync.is_some(), "replicas are not in sync\n{}", logs());
+    }
+
+    fn is_in_sync(&self) -> bool {
+        let Ok(consumer) = self.client().create::<BaseConsumer>() else { return false };
+        let Ok(metadata) = consumer.fetch_metadata(None, REQUEST) else { return false };
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        metadata.brokers().len() == self.nodes.len()
+            && partitions.into_iter().all(|p| p.leader() >= 0 && p.isr().len() == p.replicas().len())
+    }
+
+    /// The index of the broker that leads a partition.
+    ///
+    /// # Panics
+    /// Where no broker answers.
+    pub fn leader(&self, topic: &str, partition: i32) -> Option<usize> {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(topic), REQUEST).expect("metadata");
+        let partitions = metadata.topics().first().map_or(&[][..], |t| t.partitions());
+        let leader = partitions.iter().find(|p| p.id() == partition)?.leader();
+        usize::try_from(leader).ok()?.checked_sub(1)
+    }
+
+    /// Adds a partition to a topic.
+    ///
+    /// # Panics
+    /// Where the brokers refuse.
+    pub fn add_partition(&self, topic: &str) {
+        let count = self.end_offsets(topic).len() + 1;
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let options = AdminOptions::new().operation_timeout(Some(REQUEST)).request_timeout(Some(REQUEST));
+        let outcome = block_on(admin.create_partitions([&NewPartitions::new(topic, count)], &options));
+        for result in outcome.expect("an answer to CreatePartitions") {
+            result.unwrap_or_else(|(name, code)| panic!("a partition more of {name}: {code}"));
+        }
     }
 
     /// Where our own broker has its data (`data`) and its log (`kafka.log`).
@@ -293,11 +401,18 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given.
     pub fn directory(&self) -> &Path {
-        self.own().scratch.path()
+        self.own(0).scratch.path()
     }
 
-    fn own(&self) -> &Node {
-        self.node.as_ref().expect("a given broker is not ours to stop")
+    /// What our own brokers have logged.
+    pub fn logs(&self) -> String {
+        let logs =
+            self.nodes.iter().map(|node| fs::read(node.scratch.path().join("kafka.log")).unwrap_or_default());
+        logs.map(|log| String::from_utf8_lossy(&log).into_owned()).collect()
+    }
+
+    fn own(&self, index: usize) -> &Node {
+        self.nodes.get(index).expect("a given broker is not ours to stop")
     }
 
     fn client(&self) -> ClientConfig {
@@ -307,12 +422,10 @@ impl Kafka {
         config
     }
 
-    /// Starts the process and waits until it really serves.
-    fn boot(&self) -> Result<(), String> {
-        let node = self.own();
-        node.launch();
+    /// Waits until the processes that were launched really serve.
+    fn wait_until_it_serves(&self) -> Result<(), String> {
         let served = try_wait_for(START, || {
-            if !node.is_running() {
+            if !self.nodes.iter().all(Node::is_running) {
                 return Some(false);
             }
             self.serves().then_some(true)
@@ -321,20 +434,24 @@ impl Kafka {
             return Ok(());
         }
         let why = if served.is_none() { "it does not serve in time" } else { "it ended" };
-        Err(format!("{why}\n{}", node.log_tail()))
+        let logs: Vec<_> = self.nodes.iter().map(Node::log_tail).collect();
+        Err(format!("{why}\n{}", logs.join("\n")))
     }
 
     /// Metadata *and* the group coordinator: the first alone is there seconds earlier.
     fn serves(&self) -> bool {
-        let port = self.bootstrap.parse();
-        if !port.is_ok_and(|addr| std::net::TcpStream::connect_timeout(&addr, REQUEST).is_ok()) {
+        let is_open = |addr: &str| {
+            addr.parse().is_ok_and(|addr| std::net::TcpStream::connect_timeout(&addr, REQUEST).is_ok())
+        };
+        if !self.bootstrap.split(',').all(is_open) {
             return false;
         }
         let mut config = self.client();
         let consumer: BaseConsumer = config.set("group.id", "is-it-up").create().expect("a consumer");
         let mut list = TopicPartitionList::new();
         list.add_partition("is-it-up", 0);
-        consumer.committed_offsets(list, Duration::from_secs(5)).is_ok()
+        let is_there = consumer.committed_offsets(list, Duration::from_secs(5)).is_ok();
+        is_there && (self.nodes.len() < 2 || self.is_in_sync())
     }
 }
 
@@ -353,11 +470,15 @@ struct Node {
 }
 
 impl Node {
-    /// A new storage directory, formatted for a single node on free ports.
-    fn format() -> Node {
+    /// New storage directories, formatted for a cluster of so many nodes on free ports.
+    fn format(count: usize, address: Ipv4Addr) -> Vec<Node> {
+        let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
+        (0..count).map(|index| Node::format_one(index, address, &ports)).collect()
+    }
+
+    fn format_one(index: usize, address: Ipv4Addr, ports: &[(u16, u16)]) -> Node {
         let scratch = Scratch::new("kafka");
-        let (port, controller) = (free_port(), free_port());
-        let properties = server_properties(port, controller, &scratch.dir("data"));
+        let properties = server_properties(index, address, ports, &scratch.dir("data"));
         let file = scratch.path().join("server.properties");
         fs::write(&file, properties).expect("server.properties");
         let log = scratch.path().join("format.log");
@@ -366,7 +487,7 @@ impl Node {
         let format = java("kafka.tools.StorageTool", &args, &log);
         let status = format.wait_exit(START);
         assert!(status.is_some_and(|s| s.success()), "Kafka's format failed\n{}", format.log_tail(20));
-        Node { process: std::sync::Mutex::default(), port, scratch }
+        Node { process: std::sync::Mutex::default(), port: ports[index].0, scratch }
     }
 
     fn launch(&self) {
@@ -414,34 +535,41 @@ fn java(class: &str, args: &[String], log: &Path) -> Process {
     Process::start(&java, &all, log, |_| ())
 }
 
-/// One node that is broker and controller. Few partitions in the internal topics: with the default 50 the
-/// first commit, and the first transaction, take seconds.
-fn server_properties(port: u16, controller: u16, data: &Path) -> String {
+/// A node that is broker and controller. Few partitions in the internal topics: with the default 50 the
+/// first commit, and the first transaction, take seconds. A cluster keeps a replica at each, all but one of which
+/// must be in sync, and fences a broker that is silent for as long as Kafka's defaults say.
+fn server_properties(index: usize, address: Ipv4Addr, ports: &[(u16, u16)], data: &Path) -> String {
+    let (port, controller) = ports[index];
+    let voters: Vec<String> =
+        (1..).zip(ports).map(|(id, (_, port))| format!("{id}@{address}:{port}")).collect();
+    let (replicas, in_sync) = (ports.len(), ports.len().saturating_sub(1).max(1));
     format!(
         "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+node.id={id}
+controller.quorum.voters={voters}
+listeners=PLAINTEXT://{address}:{port},CONTROLLER://{address}:{controller}
+advertised.listeners=PLAINTEXT://{address}:{port}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 num.network.threads=2
 num.io.threads=2
-default.replication.factor=1
-min.insync.replicas=1
-offsets.topic.replication.factor=1
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 ",
+        id = index + 1,
+        voters = voters.join(","),
         data = data.display()
     )
 }

@@ -11,6 +11,7 @@ use crate::dispatch::task_queue::QueuePosition;
 use crate::dispatch::task_status::{TaskStatus, WaitReason};
 use crate::insight::{LongestRunning, ProgressGauge, TransferPhase};
 use crate::record::Origin;
+use crate::storage::CallWatch;
 use crate::task::Task;
 
 /// A task whose try is under way.
@@ -25,6 +26,8 @@ pub(in crate::dispatch) struct RunningTask {
     /// Since when it has a session.
     pub(super) transfers: Option<Instant>,
     pub gauge: Arc<ProgressGauge>,
+    /// Sees how long it waits for its file system.
+    pub(super) watch: Arc<CallWatch>,
 }
 
 impl RunningTask {
@@ -39,6 +42,7 @@ impl RunningTask {
             since,
             transfers: None,
             gauge,
+            watch: Arc::clone(queued.files.watch()),
         }
     }
 }
