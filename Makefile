@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 # What `make chaos` may be told.
-CHAOS := TASKS PODS BROKERS SEED DELIVERY ONLY BROKER_AWAY REDO REPORT
+CHAOS := TASKS PODS BROKERS NET SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
 
 .PHONY: help demo test chaos spread million report fuzz bench bench-router lint fmt deps build-deps image-test compose-test cluster-test fresh-test
 
@@ -16,7 +16,7 @@ demo: build-deps ## Watch files move: broker and FTP server in one process, noth
 test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both the first time
 	@scripts/test.sh
 
-chaos: deps ## Kill pods, broker and FTP servers under load, then audit every answer and file (TASKS=100000 PODS=4 BROKERS=3 SEED=7)
+chaos: deps ## Kill pods, broker and FTP servers under load, then audit every answer and file (TASKS=100000 PODS=4 BROKERS=3 NET=1 SEED=7)
 	@$(foreach name,$(CHAOS),$(if $($(name)),FTP_POOLER_CHAOS_$(name)='$($(name))')) \
 		cargo test --locked --test chaos -- --ignored --exact --nocapture every_task_is_answered_once_whatever_dies
 

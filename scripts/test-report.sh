@@ -85,6 +85,7 @@ chaos "TASKS=$tasks" "PODS=$pods" "SEED=$seed"
 chaos TASKS=3000 PODS=3 "SEED=$seed"
 chaos TASKS=3000 PODS=3 "SEED=$seed" DELIVERY=at_least_once
 chaos TASKS=6000 PODS=3 BROKERS=3 "SEED=$seed"
+chaos TASKS=6000 PODS=3 NET=1 "SEED=$seed"
 
 {
     cat <<TEXT

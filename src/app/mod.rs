@@ -56,6 +56,9 @@ const CLOSE_SESSIONS: Duration = Duration::from_secs(3);
 const LAST_TRACES: Duration = Duration::from_secs(2);
 const SETTLE_STORAGE: Duration = Duration::from_secs(3);
 
+/// Threads for blocking calls, made as they are needed: enough for several file systems that hang (128 calls each), since names
+/// are looked up on them as well.
+const BLOCKING_THREADS: usize = 2_048;
 /// The sidecar's connections, and whatever else runs in the background, come to their ends.
 const LAST_TASKS: Duration = Duration::from_secs(4);
 
@@ -89,7 +92,11 @@ fn forbid_dumps() {
 /// each other for every few events, which costs more than the events where those come one by one.
 fn runtime() -> std::io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
+    Builder::new_multi_thread()
+        .worker_threads(cores.div_ceil(2))
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
 }
 
 async fn run_until_stopped(config: Config, sources: ConfigSources) -> Result<(), AppError> {

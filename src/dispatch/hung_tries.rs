@@ -21,7 +21,7 @@ use super::queued_task::QueuedTask;
 use super::task_executor::TaskExecutor;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::pool::SessionConnector;
-use crate::storage::CallWatch;
+use crate::transfer::CallWatch;
 
 /// A call that takes longer hangs, as far as its session is concerned.
 pub(super) const HUNG_AFTER: Duration = Duration::from_secs(2);

@@ -27,10 +27,11 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
 use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
-use crate::storage::CallWatch;
 use crate::task::Task;
 use crate::traces::SpanEnd;
-use crate::transfer::{ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile};
+use crate::transfer::{
+    CallWatch, ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile,
+};
 
 /// How a task leaves the dispatcher.
 #[derive(Debug)]

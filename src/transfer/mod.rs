@@ -57,6 +57,7 @@ use crate::record::Record;
 use crate::storage::{FileOwner, LocalStorage, SWEEP_INTERVAL, SharedOrphanTracker, StorageError, TempNames};
 use crate::task::{Operation, Task};
 
+pub use crate::storage::CallWatch;
 pub use local_storages::{LocalFiles, LocalStorages};
 use resume_state::KeptTransferLimit;
 pub use resume_state::ResumeState;

@@ -48,12 +48,37 @@ pub enum Event {
     PreferredElection,
     /// A partition more of the tasks.
     AddPartition,
+    /// No packet passes for 5 s between the pods and one host, or all.
+    Blackhole5,
+    Blackhole30,
+    Blackhole120,
+    /// What the pods send does not arrive for 10 s.
+    CutOut,
+    /// What is sent to the pods does not arrive for 10 s.
+    CutIn,
+    /// A fifth of the packets is lost for 15 s.
+    Loss,
+    /// A round trip takes 2 s more, for 20 s.
+    Latency,
+    /// The pods' connections are reset, of which the other end is not told.
+    Reset,
+    /// A server is restarted while no packet passes: the pods' ends of its connections stay.
+    HalfOpen,
+    /// The name server answers SERVFAIL for 10 s.
+    NamesFail,
+    /// The name server does not answer for 10 s.
+    NamesSilent,
 }
 
 impl Event {
     /// Whether it happens to brokers of a cluster, and has to be over before the next of its kind.
     pub fn is_of_cluster(self) -> bool {
         BROKERS.contains(&self)
+    }
+
+    /// Whether it happens to the network.
+    pub fn is_of_network(self) -> bool {
+        NETWORK.contains(&self)
     }
 }
 
@@ -75,9 +100,28 @@ const BROKERS: [Event; 10] = [
 const PODS_OF_A_CLUSTER: [Event; 5] =
     [Event::Kill, Event::Freeze, Event::FreezeAndReplace, Event::Add, Event::Remove];
 
-/// The events of a run with this many brokers.
-pub fn deck(brokers: usize) -> Vec<Event> {
-    if brokers > 1 { [&BROKERS[..], &PODS_OF_A_CLUSTER].concat() } else { DECK.to_vec() }
+/// What happens to the network between the pods and everything else.
+const NETWORK: [Event; 11] = [
+    Event::Blackhole5,
+    Event::Blackhole30,
+    Event::Blackhole120,
+    Event::CutOut,
+    Event::CutIn,
+    Event::Loss,
+    Event::Latency,
+    Event::Reset,
+    Event::HalfOpen,
+    Event::NamesFail,
+    Event::NamesSilent,
+];
+
+/// The events of a run with this many brokers, or with a network that can be disturbed.
+pub fn deck(brokers: usize, network: bool) -> Vec<Event> {
+    match (network, brokers) {
+        (true, _) => [&NETWORK[..], &PODS_OF_A_CLUSTER].concat(),
+        (false, 2..) => [&BROKERS[..], &PODS_OF_A_CLUSTER].concat(),
+        (false, _) => DECK.to_vec(),
+    }
 }
 
 /// One of each; the more likely ones more than once.

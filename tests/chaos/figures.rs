@@ -66,7 +66,7 @@ impl Figures<'_> {
     /// # Panics
     /// Where the file cannot be written.
     pub fn report(&self, settings: &Settings, file: &Path) {
-        let Settings { pods, brokers, seed, delivery, .. } = settings;
+        let Settings { pods, brokers, network, seed, delivery, .. } = settings;
         let Audit { lost, duplicated, wrong, left } = self.audit;
         let [lost, duplicated, wrong, left] = [lost, duplicated, wrong, left].map(Vec::len);
         let Figures { tasks, answers, fleet, rebalances, seconds, .. } = self;
@@ -76,7 +76,12 @@ impl Figures<'_> {
              | {rebalances} | {aborted} | {seconds} |\n"
         );
         append(file, &row);
-        append(&file.with_extension("gaps"), &self.gaps.rows(&format!("{brokers} x Kafka, {delivery}")));
+        append(
+            &file.with_extension("gaps"),
+            &self
+                .gaps
+                .rows(&format!("{brokers} x Kafka{}", if *network { ", disturbed network" } else { "" })),
+        );
     }
 }
 

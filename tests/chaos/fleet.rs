@@ -235,6 +235,9 @@ impl<'a> Fleet<'a> {
     }
 
     fn scrape(&mut self) {
+        if self.site.network.is_some() {
+            return; // it would wait for whatever the network does
+        }
         for member in self.members.iter_mut().filter(|member| !member.frozen) {
             // Read from the log, which grows long: once.
             member.api = member.api.or_else(|| member.pod.addr("api"));

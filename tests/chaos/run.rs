@@ -14,6 +14,7 @@ use crate::events::{Dealer, Event, absence, frozen, gap};
 use crate::figures::Figures;
 use crate::fleet::Fleet;
 use crate::gaps::Gaps;
+use crate::network::NetworkEvent;
 use crate::plan::{CONNECTIONS, Plan, Task};
 use crate::settings::Settings;
 use crate::site::Site;
@@ -35,7 +36,9 @@ pub fn run(settings: &Settings) {
     eprintln!("chaos: seed {seed}, {tasks} tasks, {pods} pods, {brokers} brokers, {delivery}");
     let begun = Instant::now();
     let plan = Plan::new(*tasks, *seed, *redo);
-    let site = Site::new(&plan, settings.server_rate(), settings.brokers);
+    let mut site = Site::new(&plan, settings.server_rate(), settings.brokers, settings.network);
+    site.protocol.clone_from(&settings.protocol);
+    let site = site;
     let mut reader = Reader::new(&site.kafka, &site.topics, "read_committed");
     let (first, rest) = plan.tasks.split_at(tasks / 2);
     feed(&site, first, Duration::ZERO);
@@ -188,7 +191,7 @@ impl Story<'_, '_, '_> {
 
     /// What happens to a cluster is over before anything else happens: so a gap without answers has one cause.
     fn is_waiting_for_brokers(&self, settings: &Settings) -> bool {
-        settings.brokers > 1 && self.broker.as_ref().is_some_and(|event| !event.is_finished())
+        settings.is_one_by_one() && self.broker.as_ref().is_some_and(|event| !event.is_finished())
     }
 
     fn happen(&mut self, event: Event, answered: usize) {
@@ -221,6 +224,7 @@ impl Story<'_, '_, '_> {
             Event::Add => Some(fleet.add()),
             Event::Remove => fleet.remove_any(rng),
             Event::Reload => fleet.reload_any(rng),
+            event if event.is_of_network() => Some(self.happen_to_network(event)),
             _ => {
                 self.happen_to_brokers(event);
                 None
@@ -229,6 +233,13 @@ impl Story<'_, '_, '_> {
         self.gaps.happened(event);
         let at = self.begun.elapsed().as_secs_f64();
         eprintln!("  {at:6.1} s, {answered} answered: {event:?} {}", to.unwrap_or_default());
+    }
+
+    fn happen_to_network(&mut self, event: Event) -> String {
+        let chosen = NetworkEvent::choose(event, &mut self.rng);
+        let (site, about) = (self.site, chosen.about());
+        self.broker = Some(self.scope.spawn(move || chosen.happen(site)));
+        about
     }
 
     fn happen_to_brokers(&mut self, event: Event) {

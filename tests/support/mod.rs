@@ -8,6 +8,7 @@
 pub mod certificate;
 pub mod client;
 pub mod collector;
+pub mod far_network;
 pub mod files;
 pub mod ftp_server;
 pub mod gate;
@@ -15,6 +16,8 @@ pub mod hostile;
 pub mod http;
 pub mod kafka;
 pub mod kafka_admin;
+pub mod kafka_cluster;
+pub mod kafka_node;
 pub mod link;
 pub mod mounted;
 pub mod pod;

@@ -11,8 +11,8 @@ use crate::dispatch::task_queue::QueuePosition;
 use crate::dispatch::task_status::{TaskStatus, WaitReason};
 use crate::insight::{LongestRunning, ProgressGauge, TransferPhase};
 use crate::record::Origin;
-use crate::storage::CallWatch;
 use crate::task::Task;
+use crate::transfer::CallWatch;
 
 /// A task whose try is under way.
 #[derive(Clone, Debug)]
