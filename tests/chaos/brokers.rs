@@ -82,9 +82,13 @@ impl BrokerEvent {
         let kafka = &site.kafka;
         let others: Vec<usize> =
             (0..kafka.brokers()).filter(|broker| *broker != self.broker).take(2).collect();
-        others.iter().for_each(|broker| kafka.kill_broker(*broker));
+        for broker in &others {
+            kafka.kill_broker(*broker);
+        }
         std::thread::sleep(TWO_AWAY);
-        others.iter().for_each(|broker| kafka.launch_broker(*broker));
+        for broker in &others {
+            kafka.launch_broker(*broker);
+        }
         kafka.wait_until_in_sync();
     }
 

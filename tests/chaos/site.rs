@@ -62,7 +62,7 @@ impl Site {
             // One address; a dead one first; IPv6 first, where nobody is.
             network.name(NAMES[0], &[host(1).into()]);
             network.name(NAMES[1], &[network.nobody().into(), host(2).into()]);
-            network.name(NAMES[2], &[network.nobody6().into(), host(3).into()]);
+            network.name(NAMES[2], &[FarNetwork::nobody6().into(), host(3).into()]);
         }
         let scratch = Scratch::new("chaos");
         scratch.dir("base");

@@ -23,7 +23,7 @@ struct TwoDisks {
 impl TwoDisks {
     fn new(name: &str) -> Option<TwoDisks> {
         let stage = Stage::new(name);
-        stage.server.put("a", &[7; 30_000]);
+        stage.server.put("a", &vec![7; 30_000]);
         let other = stage.base().with_file_name("other");
         fs::create_dir(&other).expect("a directory");
         Some(TwoDisks { mounted: Mounted::ext4(&other, "64M")?, stage })
@@ -37,16 +37,16 @@ impl TwoDisks {
             &[("max_sessions", "4")],
         )
     }
+}
 
-    /// Downloads to this local connection, from the same server.
-    fn tasks(&self, local: &str) -> Vec<Value> {
-        let task = |n: usize| {
-            let mut task = download(&format!("{local}-{n}"), "remote", "a", &format!("in/{n}"));
-            task["destination"]["connection_id"] = json!(local);
-            with(task, json!({ "retry_count": 3 }))
-        };
-        (0..TASKS).map(task).collect()
-    }
+/// Downloads to this local connection, from the same server.
+fn tasks(local: &str) -> Vec<Value> {
+    let task = |n: usize| {
+        let mut task = download(&format!("{local}-{n}"), "remote", "a", &format!("in/{n}"));
+        task["destination"]["connection_id"] = json!(local);
+        with(task, json!({ "retry_count": 3 }))
+    };
+    (0..TASKS).map(task).collect()
 }
 
 /// What the page shows.
@@ -67,9 +67,9 @@ fn a_frozen_disk_holds_up_its_own_tasks_alone_and_sigterm_does_not_wait_for_it()
         eprintln!("skipped: no right to freeze a file system");
         return;
     }
-    disks.stage.send(disks.tasks("other"));
+    disks.stage.send(tasks("other"));
     wait_until("tasks to hang", LONG, || status(&pod).contains("has not answered for"));
-    disks.stage.send(disks.tasks("local"));
+    disks.stage.send(tasks("local"));
     let mut answers = disks.stage.answers();
     answers.wait_for_ids(&ids("local"), LONG);
     assert_eq!(answers.failures().count(), 0, "{}", pod.log_tail(30));
@@ -98,8 +98,8 @@ fn tasks_wait_while_their_disk_is_read_only_and_none_fails() {
     let pod = Pod::start(&disks.config());
     assert!(disks.mounted.remount("ro"));
     wait_until("the page to say so", LONG, || status(&pod).contains("Read-only file system"));
-    disks.stage.send(disks.tasks("other"));
-    disks.stage.send(disks.tasks("local"));
+    disks.stage.send(tasks("other"));
+    disks.stage.send(tasks("local"));
     let mut answers = disks.stage.answers();
     answers.wait_for_ids(&ids("local"), LONG);
     assert!(disks.mounted.remount("rw"));

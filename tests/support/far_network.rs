@@ -134,7 +134,7 @@ impl FarNetwork {
     }
 
     /// An IPv6 address where nobody is.
-    pub fn nobody6(&self) -> Ipv6Addr {
+    pub fn nobody6() -> Ipv6Addr {
         Ipv6Addr::new(0xfd79, 0, 0, 0, 0, 0, 0, 0x99)
     }
 
