@@ -5,6 +5,7 @@ use ftp_listing::{Clock, ListingReader, ListingSource, MAX_LINE, TimePrecision};
 use ftp_listing::{ClockOffset, Dialect, EntryKind, ListedTime, ListingContext, ListingEntry, ListingItem};
 use jiff::Timestamp;
 use jiff::tz::Offset;
+use crate::text::shown;
 
 /// One entry of a directory; never the directory itself or the one above.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub enum UnreadReason {
 
 impl std::fmt::Display for UnreadLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let line = self.line.escape_debug();
+        let line = shown(&self.line);
         match self.reason {
             UnreadReason::NotUnderstood => write!(f, "not understood: {line}"),
             UnreadReason::TooLong => write!(f, "a line of more than {MAX_LINE} bytes: {line}…"),

@@ -3,6 +3,7 @@
 //! ```text
 //! decode     payload → task, or a failure that lists every problem
 //! json       JSON as the contract takes it: no duplicate keys, bounded
+//! foreign    records as other programs' serializers write them: what they are, and what to do
 //! options    a task's `options`
 //! side       `source` and `destination`
 //! path       a path's rules
@@ -13,6 +14,7 @@
 mod decode;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod foreign;
 mod json;
 mod options;
 mod path;
