@@ -131,13 +131,14 @@ async fn a_server_that_will_be_ready_soon_is_waited_for_and_any_positive_greetin
 /// Servers have dozens of wordings for one session too many, that of a wrong password among them.
 #[tokio::test]
 async fn a_login_that_is_refused_while_another_session_is_logged_in_is_a_limit_and_no_wrong_password() {
+    use Code::{AuthFailed, ServerBusy};
     for reply in ["530 Login incorrect.", "530 Not logged in.", "430 Invalid username or password", "530 ***"] {
         let server = Script::new().start().await;
         let (connection, known) = (connection(server.address), Arc::default());
         let session = Session::open_with(&connection, &known).await.unwrap();
         server.now_on("PASS", say(reply));
         let error = Session::open_with(&connection, &known).await.expect_err("must fail");
-        assert_eq!((error.failure.code, error.remedy), (Code::ServerBusy, Remedy::LowerLimit), "{error}");
+        assert_eq!((error.failure.code, error.remedy), (ServerBusy, Remedy::LowerLimit), "{error}");
         assert!(error.failure.message.contains("logged in with the same user and password"), "{error}");
         // For a while after its end another client may hold what the server allows; a changed password is not tried
         // again and again.
@@ -146,7 +147,6 @@ async fn a_login_that_is_refused_while_another_session_is_logged_in_is_a_limit_a
         for _ in 0..5 {
             codes.push(Session::open_with(&connection, &known).await.expect_err("must fail").failure.code);
         }
-        use Code::{AuthFailed, ServerBusy};
         assert_eq!(codes, [ServerBusy, ServerBusy, ServerBusy, AuthFailed, AuthFailed], "{reply}");
     }
 }
