@@ -139,7 +139,11 @@ impl Session {
             Ok(endpoint) => match endpoint.connect_within(&connection, limit).await {
                 Ok(stream) => {
                     let connection = &connection.name;
-                    tracing::info!(connection, ?fault, "EPSV's port cannot be reached, PASV's can: PASV from now on");
+                    tracing::info!(
+                        connection,
+                        ?fault,
+                        "EPSV's port cannot be reached, PASV's can: PASV from now on"
+                    );
                     self.profile().epsv_ports_are(EpsvPorts::Unreachable);
                     return Ok(DataEndpoint::Made(stream));
                 }

@@ -1,11 +1,11 @@
 //! From the bytes of a listing to entries with names in Unicode. Pure.
 
+use crate::text::shown;
 use encoding_rs::Encoding;
 use ftp_listing::{Clock, ListingReader, ListingSource, MAX_LINE, TimePrecision};
 use ftp_listing::{ClockOffset, Dialect, EntryKind, ListedTime, ListingContext, ListingEntry, ListingItem};
 use jiff::Timestamp;
 use jiff::tz::Offset;
-use crate::text::shown;
 
 /// One entry of a directory; never the directory itself or the one above.
 #[derive(Clone, Debug, PartialEq, Eq)]

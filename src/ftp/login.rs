@@ -37,7 +37,11 @@ pub(super) async fn open(
     opened.map_err(|(step, fault)| {
         let context = ErrorContext { step, server: &server, path: None, stale: false, renewable: false };
         let error = classify(context, &fault);
-        if step == Step::Login && matches!(fault, Fault::Reply(_)) { busy_if_proven(error, profile) } else { error }
+        if step == Step::Login && matches!(fault, Fault::Reply(_)) {
+            busy_if_proven(error, profile)
+        } else {
+            error
+        }
     })
 }
 

@@ -19,7 +19,8 @@ pub(super) fn binary(payload: &[u8]) -> Option<ForeignRecord<'_>> {
             let (id, content) = id.split_first_chunk()?;
             let schema = u32::from_be_bytes(*id);
             let inner = std::str::from_utf8(content).ok().filter(|text| text.trim_start().starts_with('{'));
-            let holds = if inner.is_some() { "before its JSON" } else { "before Avro, Protobuf or other bytes" };
+            let holds =
+                if inner.is_some() { "before its JSON" } else { "before Avro, Protobuf or other bytes" };
             let what = format!(
                 "is framed for a Schema Registry (a zero byte and the schema id {schema} {holds}), must be a JSON object \
                  alone: serialize it as a string, not with the registry's serializer"

@@ -12,9 +12,9 @@
 //! ```
 
 mod decode;
+mod foreign;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod foreign;
 mod json;
 mod options;
 mod path;

@@ -324,8 +324,7 @@ async fn has_size(
             return Ok(());
         }
         SizeReply::Bytes(stored) => {
-            let message =
-                format!("STOR {}: {sent} bytes were sent, and SIZE says {stored}", shown(temp));
+            let message = format!("STOR {}: {sent} bytes were sent, and SIZE says {stored}", shown(temp));
             return Err(try_again(Code::IntegrityMismatch, message));
         }
         SizeReply::Unsupported => "the server has no SIZE".to_owned(),

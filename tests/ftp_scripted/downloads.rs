@@ -174,7 +174,9 @@ async fn a_data_port_where_nobody_listens_opens_the_breaker_and_the_reply_is_sti
     for command in ["EPSV", "PASV"] {
         rig.server.now_on(command, Act::DeadPort);
     }
-    for reply in ["425 Failed to establish connection.", "150 a moment\r\n425 Failed to establish connection."] {
+    for reply in
+        ["425 Failed to establish connection.", "150 a moment\r\n425 Failed to establish connection."]
+    {
         rig.server.now_on("RETR", say(reply));
         let error = failed(rig.run(&mut session, &download("/f", "/g")).await);
         assert_eq!((error.failure.code, error.failure.ftp_code), (Code::ConnectFailed, Some(425)), "{error}");

@@ -132,7 +132,8 @@ async fn a_server_that_will_be_ready_soon_is_waited_for_and_any_positive_greetin
 #[tokio::test]
 async fn a_login_that_is_refused_while_another_session_is_logged_in_is_a_limit_and_no_wrong_password() {
     use Code::{AuthFailed, ServerBusy};
-    for reply in ["530 Login incorrect.", "530 Not logged in.", "430 Invalid username or password", "530 ***"] {
+    for reply in ["530 Login incorrect.", "530 Not logged in.", "430 Invalid username or password", "530 ***"]
+    {
         let server = Script::new().start().await;
         let (connection, known) = (connection(server.address), Arc::default());
         let session = Session::open_with(&connection, &known).await.unwrap();
