@@ -33,6 +33,9 @@ use crate::transfer::{
     CallWatch, ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile,
 };
 
+/// A task whose local connection has failed before is tried again after this, unless its breaker has opened by then.
+const LOCAL_RETRY: Duration = Duration::from_millis(500);
+
 /// How a task leaves the dispatcher.
 #[derive(Debug)]
 pub(super) enum TaskExit {
@@ -224,7 +227,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         queued.kept = ResumeState::default(); // it may have been cut off in the middle of a change
         let error = hung_tries::hangs(&queued.task.local, longest);
         self.local_tried(&queued, Some(&error));
-        self.retry_for_free(queued, &error);
+        self.retry_for_free(queued, &error, None);
     }
 
     /// Ends the task before the one that has just run, if its rename went out with the end of that one.
@@ -257,10 +260,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             Err(error) => error,
         };
         let retry_count = queued.task.options.retry_count;
-        let local_was_down = self.local_tried(&queued, Some(&error));
-        if error.remedy == Remedy::LocalOutage && retry_count > 0 && (local_was_down || queued.hop.is_some())
+        let local_has_failed = self.local_tried(&queued, Some(&error));
+        if error.remedy == Remedy::LocalOutage
+            && retry_count > 0
+            && (local_has_failed || queued.hop.is_some())
         {
-            return self.retry_for_free(queued, &error);
+            return self.retry_for_free(queued, &error, Some(Instant::now() + LOCAL_RETRY));
         }
         queued.notes.try_failed(error.failure.code.as_str());
         let wait = match queued.tries.failed(&error, retry_count, rand::random()) {
