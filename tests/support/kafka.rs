@@ -1,8 +1,11 @@
-//! A real Apache Kafka: a single node as a child process on free ports, or one that is given.
+//! A real Apache Kafka: a single node as a child process on free ports, one that is given, or a cluster of several nodes.
+
+pub mod cluster;
+mod node;
+pub mod secured;
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -12,11 +15,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::deps_dir;
-use super::ports::free_port;
-use super::process::Process;
-use super::scratch::{Scratch, unique};
+use super::scratch::unique;
 use super::wait::{try_wait_for, wait_until};
+use node::Node;
 
 /// From the start of the process until the group coordinator answers.
 const START: Duration = Duration::from_secs(60);
@@ -29,8 +30,10 @@ const START_ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub struct Kafka {
     bootstrap: String,
-    /// `None` for a broker that was given.
+    /// `None` for a broker that was given, or one of several.
     node: Option<Node>,
+    /// Of each topic that is made.
+    replicas: i32,
 }
 
 /// The topics of one test, and the names under which a pod is told them.
@@ -53,7 +56,7 @@ impl Kafka {
     pub fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("FTP_POOLER_TEST_KAFKA") {
-            Ok(bootstrap) => Kafka { bootstrap, node: None },
+            Ok(bootstrap) => Kafka { bootstrap, node: None, replicas: 1 },
             Err(_) => Kafka::start(),
         })
     }
@@ -63,10 +66,16 @@ impl Kafka {
     /// # Panics
     /// Where it does not come up; the end of its log is in the message.
     pub fn start() -> Kafka {
+        Kafka::start_with(&|_, _| String::new())
+    }
+
+    /// The same with more settings, made of its ports (as a broker, as a controller): they take the place of others.
+    fn start_with(settings: &dyn Fn(u16, u16) -> String) -> Kafka {
         let mut error = String::new();
         for _ in 0..START_ATTEMPTS {
-            let node = Node::format();
-            let kafka = Kafka { bootstrap: format!("127.0.0.1:{}", node.port), node: Some(node) };
+            let node = Node::format(settings);
+            let kafka =
+                Kafka { bootstrap: format!("127.0.0.1:{}", node.port), node: Some(node), replicas: 1 };
             match kafka.boot() {
                 Ok(()) => return kafka,
                 Err(e) => error = e,
@@ -88,7 +97,7 @@ impl Kafka {
     /// # Panics
     /// Where the broker refuses.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(self.replicas));
         for (key, value) in config {
             topic = topic.set(key, value);
         }
@@ -280,6 +289,14 @@ impl Kafka {
         self.own().kill();
     }
 
+    /// Sends our own broker a signal: SIGSTOP is a suspended machine.
+    ///
+    /// # Panics
+    /// Where the broker was given, or does not run.
+    pub fn signal(&self, signal: super::process::Signal) {
+        self.own().lock().as_ref().expect("the broker runs").signal(signal);
+    }
+
     /// Starts our own broker again on its data and its ports.
     ///
     /// # Panics
@@ -324,6 +341,13 @@ impl Kafka {
         Err(format!("{why}\n{}", node.log_tail()))
     }
 
+    /// Brokers that the metadata names.
+    fn known_brokers(&self) -> i32 {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(None, REQUEST);
+        metadata.map_or(0, |metadata| i32::try_from(metadata.brokers().len()).unwrap_or(0))
+    }
+
     /// Metadata *and* the group coordinator: the first alone is there seconds earlier.
     fn serves(&self) -> bool {
         let port = self.bootstrap.parse();
@@ -342,106 +366,4 @@ impl Kafka {
 fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(future)
-}
-
-/// The process behind our own broker. The process comes first: it must end before its data goes.
-#[derive(Debug)]
-struct Node {
-    process: std::sync::Mutex<Option<Process>>,
-    port: u16,
-    scratch: Scratch,
-}
-
-impl Node {
-    /// A new storage directory, formatted for a single node on free ports.
-    fn format() -> Node {
-        let scratch = Scratch::new("kafka");
-        let (port, controller) = (free_port(), free_port());
-        let properties = server_properties(port, controller, &scratch.dir("data"));
-        let file = scratch.path().join("server.properties");
-        fs::write(&file, properties).expect("server.properties");
-        let log = scratch.path().join("format.log");
-        let args = ["format", "-t", "ftp-pooler-test-node-AA", "-c"].map(str::to_owned);
-        let args = [&args[..], &[file.display().to_string()]].concat();
-        let format = java("kafka.tools.StorageTool", &args, &log);
-        let status = format.wait_exit(START);
-        assert!(status.is_some_and(|s| s.success()), "Kafka's format failed\n{}", format.log_tail(20));
-        Node { process: std::sync::Mutex::default(), port, scratch }
-    }
-
-    fn launch(&self) {
-        let file = self.scratch.path().join("server.properties").display().to_string();
-        let process = java("kafka.Kafka", &[file], &self.scratch.path().join("kafka.log"));
-        *self.lock() = Some(process);
-    }
-
-    fn is_running(&self) -> bool {
-        self.lock().as_ref().is_some_and(Process::is_running)
-    }
-
-    fn stop(&self) {
-        let process = self.lock().take().expect("the broker runs");
-        process.signal(super::process::Signal::TERM);
-        assert!(process.wait_exit(START).is_some(), "Kafka does not stop\n{}", process.log_tail(40));
-    }
-
-    fn kill(&self) {
-        drop(self.lock().take());
-    }
-
-    fn log_tail(&self) -> String {
-        self.lock().as_ref().map(|p| p.log_tail(40)).unwrap_or_default()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Process>> {
-        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-fn java(class: &str, args: &[String], log: &Path) -> Process {
-    let jars = deps_dir().join("kafka");
-    assert!(jars.is_dir(), "Kafka's jars are not in {}: run `make deps`", jars.display());
-    let java = std::env::var_os("JAVA_HOME")
-        .map_or_else(|| "java".into(), |home| PathBuf::from(home).join("bin/java"));
-    // 512 MB and the serial collector are plenty for a test's broker; C1 alone starts it a second earlier.
-    let mut all: Vec<String> =
-        ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-cp"]
-            .map(str::to_owned)
-            .to_vec();
-    all.push(format!("{}/*", jars.display()));
-    all.push(class.to_owned());
-    all.extend_from_slice(args);
-    Process::start(&java, &all, log, |_| ())
-}
-
-/// One node that is broker and controller. Few partitions in the internal topics: with the default 50 the
-/// first commit, and the first transaction, take seconds.
-fn server_properties(port: u16, controller: u16, data: &Path) -> String {
-    format!(
-        "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
-log.dirs={data}
-num.network.threads=2
-num.io.threads=2
-default.replication.factor=1
-min.insync.replicas=1
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-",
-        data = data.display()
-    )
 }

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod hostile;
 pub mod http;
 pub mod kafka;
+pub mod kafka_proxy;
 pub mod link;
 pub mod pod;
 pub mod ports;
