@@ -1,13 +1,14 @@
 //! Clients that have lost Kafka for good are made anew, while the process goes on: nothing is lost or answered twice.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::json;
 
 use crate::stage::{EXIT, LONG};
 use crate::support::client::{Answers, download, send};
-use crate::support::kafka::cluster::KafkaCluster;
 use crate::support::kafka::{Kafka, Topics};
+use crate::support::kafka_admin::Coordinated;
 use crate::support::kafka_proxy::KafkaProxy;
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::process::Signal;
@@ -140,11 +141,11 @@ fn a_pod_and_a_broker_that_were_suspended_together_go_on() {
     let pod = Pod::start(&far.config());
     Answers::of(&far.kafka, &far.topics).wait_for(3, LONG);
 
-    far.kafka.signal(Signal::STOP);
+    far.kafka.signal_broker(0, Signal::STOP);
     pod.signal(Signal::STOP);
     // Longer than the session, and than the broker's own with its controller.
     std::thread::sleep(Duration::from_secs(16));
-    far.kafka.signal(Signal::CONT);
+    far.kafka.signal_broker(0, Signal::CONT);
     pod.signal(Signal::CONT);
 
     far.send(20);
@@ -171,8 +172,7 @@ fn four_seconds_away_from_kafka_tasks_are_answered_all_the_same() {
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
 fn the_broker_that_coordinates_the_group_dies_for_good_and_all_pods_go_on_with_the_next_one() {
-    let cluster = KafkaCluster::start(3);
-    let kafka = cluster.kafka();
+    let kafka = &Kafka::cluster(3, Ipv4Addr::LOCALHOST);
     let topics = kafka.topics("coordinator", 6);
     let server = Vsftpd::with(&[("anon_max_rate", "400000")]);
     let base = Scratch::new("coordinator");
@@ -180,7 +180,7 @@ fn the_broker_that_coordinates_the_group_dies_for_good_and_all_pods_go_on_with_t
         server.put(&format!("f{i}"), &vec![b'x'; 20_000]);
     }
     let config = PodConfig::new(kafka, &topics)
-        .set("kafka.bootstrap_servers", json!(cluster.bootstrap_servers()))
+        .set("kafka.bootstrap_servers", json!(kafka.bootstrap().split(',').collect::<Vec<_>>()))
         .local("local", base.path())
         .ftp("remote", server.addr(), &[("max_sessions", "2")]);
     let pods: Vec<Pod> =
@@ -190,10 +190,10 @@ fn the_broker_that_coordinates_the_group_dies_for_good_and_all_pods_go_on_with_t
     let mut answers = Answers::of(kafka, &topics);
     answers.wait_for(50, LONG);
 
-    let dead = cluster.coordinator_of(&topics.group).expect("a coordinator");
-    cluster.kill(dead);
+    let dead = kafka.coordinator(Coordinated::Group, &topics.group).expect("a coordinator");
+    kafka.kill_broker(dead);
     let elected = wait_for("another coordinator", LONG, || {
-        cluster.coordinator_of(&topics.group).filter(|node| *node != dead)
+        kafka.coordinator(Coordinated::Group, &topics.group).filter(|node| *node != dead)
     });
     let since = Instant::now();
     let elected_at =

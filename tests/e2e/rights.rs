@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::stage::{EXIT, LONG, Stage};
 use crate::support::client::{Answers, Outgoing, send};
-use crate::support::kafka::secured::{Grant, Resource, SecuredKafka};
+use crate::support::kafka_secured::{Grant, Resource, SecuredKafka};
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::scratch::Scratch;
 use crate::support::wait::{try_wait_for, wait_until};

@@ -1,10 +1,7 @@
-//! A real Apache Kafka: a single node as a child process on free ports, one that is given, or a cluster of several nodes.
-
-pub mod cluster;
-mod node;
-pub mod secured;
+//! A real Apache Kafka: one node or several as child processes on free ports, or a broker that is given.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -15,25 +12,23 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::kafka_node::KafkaNode;
 use super::scratch::unique;
 use super::wait::{try_wait_for, wait_until};
-use node::Node;
 
 /// From the start of the process until the group coordinator answers.
-const START: Duration = Duration::from_secs(60);
+pub(super) const START: Duration = Duration::from_secs(60);
 /// Any single request to a broker that is up.
 pub const REQUEST: Duration = Duration::from_secs(15);
 /// Starts again on other ports when somebody was quicker.
 const START_ATTEMPTS: usize = 3;
 
-/// A broker. Its data and logs lie in a scratch directory that goes with it.
+/// A broker, or several that form a cluster. Their data and logs lie in scratch directories that go with them.
 #[derive(Debug)]
 pub struct Kafka {
     bootstrap: String,
-    /// `None` for a broker that was given, or one of several.
-    node: Option<Node>,
-    /// Of each topic that is made.
-    replicas: i32,
+    /// Each is broker and controller; none for a broker that was given.
+    pub(super) nodes: Vec<KafkaNode>,
 }
 
 /// The topics of one test, and the names under which a pod is told them.
@@ -56,7 +51,7 @@ impl Kafka {
     pub fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("FTP_POOLER_TEST_KAFKA") {
-            Ok(bootstrap) => Kafka { bootstrap, node: None, replicas: 1 },
+            Ok(bootstrap) => Kafka { bootstrap, nodes: Vec::new() },
             Err(_) => Kafka::start(),
         })
     }
@@ -66,17 +61,32 @@ impl Kafka {
     /// # Panics
     /// Where it does not come up; the end of its log is in the message.
     pub fn start() -> Kafka {
-        Kafka::start_with(&|_, _| String::new())
+        Kafka::cluster(1, Ipv4Addr::LOCALHOST)
     }
 
-    /// The same with more settings, made of its ports (as a broker, as a controller): they take the place of others.
-    fn start_with(settings: &dyn Fn(u16, u16) -> String) -> Kafka {
+    /// So many brokers at this address of this machine. Topics have a replica at each, of which all but one must be in
+    /// sync.
+    ///
+    /// # Panics
+    /// Where they do not come up; the end of a log is in the message.
+    pub fn cluster(brokers: usize, address: Ipv4Addr) -> Kafka {
+        Kafka::with_settings(brokers, address, &|_, _| String::new())
+    }
+
+    /// The same with more settings, made of a node's ports (as a broker, as a controller): they take the place of others.
+    pub(super) fn with_settings(
+        brokers: usize,
+        address: Ipv4Addr,
+        settings: &dyn Fn(u16, u16) -> String,
+    ) -> Kafka {
         let mut error = String::new();
         for _ in 0..START_ATTEMPTS {
-            let node = Node::format(settings);
-            let kafka =
-                Kafka { bootstrap: format!("127.0.0.1:{}", node.port), node: Some(node), replicas: 1 };
-            match kafka.boot() {
+            let nodes = KafkaNode::format(brokers, address, settings);
+            let bootstrap: Vec<String> =
+                nodes.iter().map(|node| format!("{address}:{}", node.port)).collect();
+            let kafka = Kafka { bootstrap: bootstrap.join(","), nodes };
+            kafka.nodes.iter().for_each(KafkaNode::launch);
+            match kafka.wait_until_it_serves() {
                 Ok(()) => return kafka,
                 Err(e) => error = e,
             }
@@ -87,7 +97,7 @@ impl Kafka {
         panic!("Kafka did not start: {error}")
     }
 
-    /// `host:port` of the broker.
+    /// `host:port` of each broker, with commas.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
@@ -97,7 +107,8 @@ impl Kafka {
     /// # Panics
     /// Where the broker refuses.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(self.replicas));
+        let replicas = i32::try_from(self.nodes.len().max(1)).expect("a number of brokers");
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         for (key, value) in config {
             topic = topic.set(key, value);
         }
@@ -278,7 +289,7 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given, or does not end.
     pub fn stop(&self) {
-        self.own().stop();
+        self.own(0).stop();
     }
 
     /// Kills our own broker (SIGKILL).
@@ -286,15 +297,7 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given.
     pub fn kill(&self) {
-        self.own().kill();
-    }
-
-    /// Sends our own broker a signal: SIGSTOP is a suspended machine.
-    ///
-    /// # Panics
-    /// Where the broker was given, or does not run.
-    pub fn signal(&self, signal: super::process::Signal) {
-        self.own().lock().as_ref().expect("the broker runs").signal(signal);
+        self.own(0).kill();
     }
 
     /// Starts our own broker again on its data and its ports.
@@ -302,7 +305,8 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given, or does not come up.
     pub fn restart(&self) {
-        self.boot().unwrap_or_else(|e| panic!("Kafka did not come back: {e}"));
+        self.own(0).launch();
+        self.wait_until_it_serves().unwrap_or_else(|e| panic!("Kafka did not come back: {e}"));
     }
 
     /// Where our own broker has its data (`data`) and its log (`kafka.log`).
@@ -310,26 +314,24 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given.
     pub fn directory(&self) -> &Path {
-        self.own().scratch.path()
+        self.own(0).scratch.path()
     }
 
-    fn own(&self) -> &Node {
-        self.node.as_ref().expect("a given broker is not ours to stop")
+    pub(super) fn own(&self, index: usize) -> &KafkaNode {
+        self.nodes.get(index).expect("a given broker is not ours to stop")
     }
 
-    fn client(&self) -> ClientConfig {
+    pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap).set("log_level", "2");
         config.set("allow.auto.create.topics", "false"); // the broker has Kafka's own defaults
         config
     }
 
-    /// Starts the process and waits until it really serves.
-    fn boot(&self) -> Result<(), String> {
-        let node = self.own();
-        node.launch();
+    /// Waits until the processes that were launched really serve.
+    fn wait_until_it_serves(&self) -> Result<(), String> {
         let served = try_wait_for(START, || {
-            if !node.is_running() {
+            if !self.nodes.iter().all(KafkaNode::is_running) {
                 return Some(false);
             }
             self.serves().then_some(true)
@@ -338,32 +340,29 @@ impl Kafka {
             return Ok(());
         }
         let why = if served.is_none() { "it does not serve in time" } else { "it ended" };
-        Err(format!("{why}\n{}", node.log_tail()))
-    }
-
-    /// Brokers that the metadata names.
-    fn known_brokers(&self) -> i32 {
-        let consumer: BaseConsumer = self.client().create().expect("a consumer");
-        let metadata = consumer.fetch_metadata(None, REQUEST);
-        metadata.map_or(0, |metadata| i32::try_from(metadata.brokers().len()).unwrap_or(0))
+        let logs: Vec<_> = self.nodes.iter().map(KafkaNode::log_tail).collect();
+        Err(format!("{why}\n{}", logs.join("\n")))
     }
 
     /// Metadata *and* the group coordinator: the first alone is there seconds earlier.
     fn serves(&self) -> bool {
-        let port = self.bootstrap.parse();
-        if !port.is_ok_and(|addr| std::net::TcpStream::connect_timeout(&addr, REQUEST).is_ok()) {
+        let is_open = |addr: &str| {
+            addr.parse().is_ok_and(|addr| std::net::TcpStream::connect_timeout(&addr, REQUEST).is_ok())
+        };
+        if !self.bootstrap.split(',').all(is_open) {
             return false;
         }
         let mut config = self.client();
         let consumer: BaseConsumer = config.set("group.id", "is-it-up").create().expect("a consumer");
         let mut list = TopicPartitionList::new();
         list.add_partition("is-it-up", 0);
-        consumer.committed_offsets(list, Duration::from_secs(5)).is_ok()
+        let is_there = consumer.committed_offsets(list, Duration::from_secs(5)).is_ok();
+        is_there && (self.nodes.len() < 2 || self.is_in_sync())
     }
 }
 
 /// Drives a future of rdkafka's admin client, whose own thread does the work.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(future)
 }

@@ -1,43 +1,39 @@
-//! One node as a child process.
+//! One of Kafka's processes: broker and controller, on free ports and a directory of its own.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use super::super::deps_dir;
-use super::super::ports::free_port;
-use super::super::process::{Process, Signal};
-use super::super::scratch::Scratch;
-use super::START;
-
-/// Where a node is, and what it is called.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NodePorts {
-    pub id: i32,
-    pub broker: u16,
-    pub controller: u16,
-}
+use super::deps_dir;
+use super::kafka::START;
+use super::ports::free_port;
+use super::process::Process;
+use super::scratch::Scratch;
 
 /// The process behind our own broker. The process comes first: it must end before its data goes.
 #[derive(Debug)]
-pub(super) struct Node {
+pub struct KafkaNode {
     process: std::sync::Mutex<Option<Process>>,
-    pub port: u16,
-    pub scratch: Scratch,
+    pub(super) port: u16,
+    pub(super) scratch: Scratch,
 }
 
-impl Node {
-    /// A new storage directory, formatted for a single node on free ports.
-    pub fn format(settings: &dyn Fn(u16, u16) -> String) -> Node {
-        let ports = NodePorts { id: 1, broker: free_port(), controller: free_port() };
-        Node::format_as(ports, &[ports], &settings(ports.broker, ports.controller))
+impl KafkaNode {
+    /// New storage directories, formatted for a cluster of so many nodes on free ports.
+    pub(super) fn format(
+        count: usize,
+        address: Ipv4Addr,
+        settings: &dyn Fn(u16, u16) -> String,
+    ) -> Vec<KafkaNode> {
+        let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
+        let more = |index: usize| settings(ports[index].0, ports[index].1);
+        (0..count).map(|index| KafkaNode::format_one(index, address, &ports, &more(index))).collect()
     }
 
-    /// One of several nodes; `all` are the cluster's.
-    pub fn format_as(ports: NodePorts, all: &[NodePorts], settings: &str) -> Node {
+    fn format_one(index: usize, address: Ipv4Addr, ports: &[(u16, u16)], settings: &str) -> KafkaNode {
         let scratch = Scratch::new("kafka");
-        let port = ports.broker;
         // Of two lines with one key Java reads the last one.
-        let properties = server_properties(ports, all, &scratch.dir("data")) + settings;
+        let properties = server_properties(index, address, ports, &scratch.dir("data")) + settings;
         let file = scratch.path().join("server.properties");
         fs::write(&file, properties).expect("server.properties");
         let log = scratch.path().join("format.log");
@@ -46,34 +42,34 @@ impl Node {
         let format = java("kafka.tools.StorageTool", &args, &log);
         let status = format.wait_exit(START);
         assert!(status.is_some_and(|s| s.success()), "Kafka's format failed\n{}", format.log_tail(20));
-        Node { process: std::sync::Mutex::default(), port, scratch }
+        KafkaNode { process: std::sync::Mutex::default(), port: ports[index].0, scratch }
     }
 
-    pub fn launch(&self) {
+    pub(super) fn launch(&self) {
         let file = self.scratch.path().join("server.properties").display().to_string();
         let process = java("kafka.Kafka", &[file], &self.scratch.path().join("kafka.log"));
         *self.lock() = Some(process);
     }
 
-    pub fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.lock().as_ref().is_some_and(Process::is_running)
     }
 
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         let process = self.lock().take().expect("the broker runs");
-        process.signal(Signal::TERM);
+        process.signal(super::process::Signal::TERM);
         assert!(process.wait_exit(START).is_some(), "Kafka does not stop\n{}", process.log_tail(40));
     }
 
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         drop(self.lock().take());
     }
 
-    pub fn log_tail(&self) -> String {
+    pub(super) fn log_tail(&self) -> String {
         self.lock().as_ref().map(|p| p.log_tail(40)).unwrap_or_default()
     }
 
-    pub fn lock(&self) -> std::sync::MutexGuard<'_, Option<Process>> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -95,18 +91,19 @@ fn java(class: &str, args: &[String], log: &Path) -> Process {
 }
 
 /// A node that is broker and controller. Few partitions in the internal topics: with the default 50 the
-/// first commit, and the first transaction, take seconds.
-fn server_properties(ports: NodePorts, all: &[NodePorts], data: &Path) -> String {
-    let NodePorts { id, broker, controller } = ports;
+/// first commit, and the first transaction, take seconds. A cluster keeps a replica at each, all but one of which
+/// must be in sync, and fences a broker that is silent for as long as Kafka's defaults say.
+fn server_properties(index: usize, address: Ipv4Addr, ports: &[(u16, u16)], data: &Path) -> String {
+    let (port, controller) = ports[index];
     let voters: Vec<String> =
-        all.iter().map(|node| format!("{}@127.0.0.1:{}", node.id, node.controller)).collect();
-    let (replicas, in_sync) = (all.len().min(3), if all.len() >= 3 { 2 } else { 1 });
+        (1..).zip(ports).map(|(id, (_, port))| format!("{id}@{address}:{port}")).collect();
+    let (replicas, in_sync) = (ports.len(), ports.len().saturating_sub(1).max(1));
     format!(
         "process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker}
+listeners=PLAINTEXT://{address}:{port},CONTROLLER://{address}:{controller}
+advertised.listeners=PLAINTEXT://{address}:{port}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
@@ -125,7 +122,12 @@ share.coordinator.state.topic.min.isr={in_sync}
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.session.timeout.ms=6000
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=1000
 ",
+        id = index + 1,
         voters = voters.join(","),
         data = data.display()
     )

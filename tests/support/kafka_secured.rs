@@ -2,14 +2,15 @@
 
 use std::ffi::CString;
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use rdkafka::admin::AdminClient;
 use rdkafka::bindings as rd;
 use rdkafka::client::DefaultClientContext;
 use serde_json::{Value, json};
 
-use super::super::ports::free_port;
-use super::{Kafka, REQUEST};
+use super::kafka::{Kafka, REQUEST};
+use super::ports::free_port;
 
 const USER: &str = "pod";
 const PASSWORD: &str = "not-a-secret";
@@ -48,7 +49,7 @@ impl SecuredKafka {
     /// Where it does not come up.
     pub fn start() -> SecuredKafka {
         let port = free_port();
-        let kafka = Kafka::start_with(&|broker, controller| {
+        let kafka = Kafka::with_settings(1, Ipv4Addr::LOCALHOST, &|broker, controller| {
             format!(
                 "listeners=PLAINTEXT://127.0.0.1:{broker},USERS://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{broker},USERS://127.0.0.1:{port}
