@@ -78,7 +78,7 @@ impl Settings {
 
     /// The short run in a network that is disturbed, with those events that are over soon.
     pub fn network() -> Settings {
-        let only = "Blackhole5,CutOut,CutIn,Reset,HalfOpen,NamesFail";
+        let only = "Blackhole5,CutOut,Reset,HalfOpen";
         Settings {
             tasks: 1_500,
             pods: 2,
