@@ -10,7 +10,7 @@ use tempfile::TempDir;
 pub struct Mounted {
     base: PathBuf,
     /// Where a disk that is a file lies.
-    image: Option<TempDir>,
+    _image: Option<TempDir>,
     is_frozen: std::cell::Cell<bool>,
 }
 
@@ -46,18 +46,12 @@ impl Mounted {
             eprintln!("skipped: no right to mount ({})", args.join(" "));
             return None;
         }
-        Some(Mounted { base: base.to_path_buf(), image, is_frozen: false.into() })
+        Some(Mounted { base: base.to_path_buf(), _image: image, is_frozen: false.into() })
     }
 
     /// `ro` or `rw`.
     pub fn remount(&self, how: &str) -> bool {
         succeeds("mount", &["-o", &format!("remount,{how}")], &self.base)
-    }
-
-    /// The disk is gone from now on: what is read from it, or written to it, is an error.
-    pub fn lose_disk(&self) -> bool {
-        let disk = self.image.as_ref().map(|image| image.path().join("disk"));
-        disk.is_some_and(|disk| succeeds("truncate", &["-s", "0"], &disk))
     }
 
     /// Writes hang from now on; until they do not.

@@ -47,20 +47,6 @@ async fn a_frozen_file_system_is_a_timeout_that_can_be_seen_coming_and_its_file_
     }
 }
 
-#[tokio::test]
-async fn a_disk_that_fails_is_told_of_and_its_file_is_not_published() {
-    for place in Place::each() {
-        let Some(mounted) = Mounted::ext4(&place.base, "32M") else { return };
-        let place = reopened(place);
-        place.download("/old", b"old", true).await.unwrap();
-        assert!(mounted.lose_disk());
-        let error = place.download("/new", &pattern(3 * CHUNK), true).await.unwrap_err();
-        // ext4 makes itself read-only when its journal cannot be written.
-        assert!(matches!(error, StorageError::Io(_) | StorageError::Unavailable(_)), "{error}");
-        assert!(!place.base.join("new").exists());
-    }
-}
-
 /// `make million`.
 #[tokio::test]
 #[ignore = "takes a minute: make million"]
