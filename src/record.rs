@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::offsets::Lease;
-use crate::outcome::Hop;
+use crate::outcome::RetryState;
 
 /// Where a record stands in Kafka. Two records are never at the same origin.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,7 +46,7 @@ impl Record {
     /// Where the task's first record stands, with that record's time: another one's than this where the task
     /// was deferred.
     pub fn first(&self) -> (Origin, Option<i64>) {
-        let hop = Hop::read(&self.headers);
+        let hop = RetryState::read(&self.headers);
         hop.map_or_else(|| (self.origin.clone(), self.timestamp_ms), |hop| (hop.origin, hop.origin_ms))
     }
 }

@@ -18,7 +18,7 @@ use crate::health::PodHealth;
 use crate::insight::{PartitionBoard, RecentFailures};
 use crate::kafka::{consumer_properties, suspension_limit};
 use crate::metrics::Metrics;
-use crate::offsets::{Offsets, keep_beating};
+use crate::offsets::{Offsets, run_heartbeat};
 use crate::outcome::AdmittedOutcome;
 use crate::pool::{FtpConnector, SessionPool};
 use crate::publish::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish};
@@ -61,8 +61,8 @@ impl<'a> Parts<'a> {
     }
 
     /// Has the process notice when it stood still.
-    pub fn keep_beating(&self) -> Result<(), AppError> {
-        keep_beating(&self.offsets).map_err(AppError::Start)
+    pub fn run_heartbeat(&self) -> Result<(), AppError> {
+        run_heartbeat(&self.offsets).map_err(AppError::Start)
     }
 
     /// Both clients at once, so that a property which one of them refuses is found before anything runs.
@@ -79,7 +79,7 @@ impl<'a> Parts<'a> {
     pub fn names(&self, group: &Group) -> Result<TempNames, AppError> {
         let kafka = &self.config.kafka;
         let topics = [&kafka.input_topic, &kafka.retry_topic].map(|topic| Arc::from(&**topic));
-        TempNames::new(group.witness(), &kafka.consumer_group, topics).map_err(AppError::Random)
+        TempNames::new(group.committed_offsets(), &kafka.consumer_group, topics).map_err(AppError::Random)
     }
 
     pub fn pool(&self) -> SessionPool {

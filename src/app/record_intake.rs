@@ -8,13 +8,13 @@ use tokio::sync::mpsc;
 
 use crate::admission::Admission;
 use crate::config::CurrentConfig;
-use crate::consume::Downstream;
+use crate::consume::RecordSink;
 use crate::dispatch::{Dispatcher, SubmittedTask, TaskStatus};
 use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::AdmittedOutcome;
-use crate::outcome::{Hop, Outcome, Verdict};
+use crate::outcome::{Outcome, RetryState, Verdict};
 use crate::record::{Origin, Record};
 use crate::task::{Rejected, decode};
 use crate::traces::Traces;
@@ -31,9 +31,9 @@ pub(super) struct RecordIntake {
     pub failures: RecentFailures,
 }
 
-impl Downstream for RecordIntake {
+impl RecordSink for RecordIntake {
     fn accept(&self, record: Box<Record>, admission: Admission) {
-        let hop = Hop::read(&record.headers);
+        let hop = RetryState::read(&record.headers);
         let config = self.current.config();
         match decode(record.payload.as_deref(), &config.connections) {
             Ok(task) => {

@@ -17,8 +17,8 @@ use super::output::{OutputFormat, TextTable, note, print, print_json};
 use super::{CommandError, EXIT_OK};
 use crate::client::{Cluster, CommittedOffset, Ends, Message, Range, Reader};
 use crate::config::{Config, ConfiguredConnections};
-use crate::offsets::Note;
-use crate::outcome::Hop;
+use crate::offsets::CommitMetadata;
+use crate::outcome::RetryState;
 use crate::task::decode;
 
 /// Stands for records that make no task.
@@ -117,7 +117,7 @@ impl PartitionCount {
         // What was removed meanwhile is nobody's any more.
         let low = committed.map_or(ends.begin, |committed| committed.offset.max(ends.begin));
         let map = committed.and_then(|committed| {
-            let note = Note::decode(&committed.metadata).ok()?;
+            let note = CommitMetadata::decode(&committed.metadata).ok()?;
             Some(note.done.offsets(committed.offset))
         });
         let done: BTreeSet<i64> =
@@ -276,7 +276,7 @@ fn take(
     let Some(partition) = counting.get_mut(&at) else { return };
     let Some(is_taken_in) = partition.is_taken_in(message.offset) else { return };
     let is_deferred = *message.topic == *config.kafka.retry_topic;
-    let hop = is_deferred.then(|| Hop::read(&message.headers)).flatten();
+    let hop = is_deferred.then(|| RetryState::read(&message.headers)).flatten();
     // Groups may share a retry topic.
     if hop.as_ref().is_some_and(|hop| *hop.group != *config.kafka.consumer_group) {
         return;
@@ -362,14 +362,17 @@ fn tell(lag: &LagReport) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offsets::{DoneMap, TopicId};
+    use crate::offsets::{CompletedBitmap, TopicId};
 
     fn counting(committed: Option<(i64, &[i64])>, begin: i64, end: i64) -> PartitionCount {
         let committed = committed.map(|(offset, done)| CommittedOffset {
             offset,
-            metadata: Note { topic_id: TopicId::new(7), done: DoneMap::new(offset, done.iter().copied()) }
-                .encode()
-                .into_bytes(),
+            metadata: CommitMetadata {
+                topic_id: TopicId::new(7),
+                done: CompletedBitmap::new(offset, done.iter().copied()),
+            }
+            .encode()
+            .into_bytes(),
         });
         PartitionCount::new(&"t".into(), 0, Ends { begin, end }, committed.as_ref())
     }

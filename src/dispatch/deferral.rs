@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::queued_task::QueuedTask;
-use crate::outcome::Hop;
+use crate::outcome::RetryState;
 
 /// A task that cannot continue within this time is deferred: its backoff is longer, or its server has been away for
 /// as long.
@@ -78,10 +78,10 @@ impl DeferralPolicy {
         if next > later(since, self.limit) { DeferralDecision::Exhausted } else { DeferralDecision::Possible }
     }
 
-    pub(super) fn hop(&self, queued: &QueuedTask, wall: Timestamp) -> Hop {
+    pub(super) fn hop(&self, queued: &QueuedTask, wall: Timestamp) -> RetryState {
         let (origin, origin_ms) = queued.record.first();
         let begun = queued.begun.map(|_| wall.checked_sub(queued.elapsed()).unwrap_or(wall));
-        Hop {
+        RetryState {
             group: Arc::clone(&self.group),
             not_before: later(wall, self.delay),
             attempts: queued.tries.attempts,

@@ -222,9 +222,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         let error = match result {
             Ok(transferred) => {
                 self.local_tried(&queued, None);
-                let TransferredFile { bytes, notes, facts } = transferred;
+                let TransferredFile { bytes, notes, details } = transferred;
                 let duration = queued.elapsed();
-                let completed = Completed { bytes_transferred: bytes, duration, notes, facts };
+                let completed = Completed { bytes_transferred: bytes, duration, notes, details };
                 return self.finish(queued, TaskExit::Answered(Ok(completed)));
             }
             Err(error) => error,

@@ -93,7 +93,7 @@ use crate::config::FtpConnection;
 use crate::insight::RecentFailures;
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
-use crate::outcome::{AdmittedOutcome, Hop};
+use crate::outcome::{AdmittedOutcome, RetryState};
 use crate::pool::{FtpConnector, SessionConnector, SessionPool};
 use crate::record::{Origin, Record};
 use crate::task::Task;
@@ -118,7 +118,7 @@ pub struct SubmittedTask {
     /// Shared with the status API.
     pub task: Arc<Task>,
     /// Its deferral so far, if the record comes from the retry topic.
-    pub hop: Option<Hop>,
+    pub hop: Option<RetryState>,
     pub admission: Admission,
 }
 

@@ -13,7 +13,7 @@ use super::retry::TryCount;
 use super::task_status::{TaskStatus, WaitReason};
 use crate::admission::Admission;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::outcome::Hop;
+use crate::outcome::RetryState;
 use crate::record::Record;
 use crate::task::Task;
 use crate::traces::TaskNotes;
@@ -24,7 +24,7 @@ use crate::transfer::{LocalFiles, ResumeState, TransferRequest};
 pub(super) struct QueuedTask {
     pub record: Box<Record>,
     pub task: Arc<Task>,
-    pub hop: Option<Hop>,
+    pub hop: Option<RetryState>,
     pub admission: Admission,
     pub tries: TryCount,
     pub destination: DestinationKey,

@@ -10,7 +10,7 @@ use super::queued_task::QueuedTask;
 use crate::failure::{Failure, TryError};
 use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
-use crate::outcome::{Completed, Hop};
+use crate::outcome::{Completed, RetryState};
 use crate::task::Operation;
 use crate::traces::{SpanEnd, TaskAttributes, Traces};
 
@@ -52,7 +52,7 @@ pub(super) fn answered(
 }
 
 /// The task goes to the retry topic.
-pub(super) fn deferred(metrics: &Metrics, queued: &QueuedTask, hop: &Hop, why: DeferReason) {
+pub(super) fn deferred(metrics: &Metrics, queued: &QueuedTask, hop: &RetryState, why: DeferReason) {
     let task = &queued.task;
     metrics.deferred(&task.remote, why.as_str());
     tracing::debug!(

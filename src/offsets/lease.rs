@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::pulse::Pulse;
+use super::suspend_detector::SuspendDetector;
 
 /// Held by every record; ends when its partition leaves this pod. A new assignment is a new lease, told
 /// from the others by its epoch. (Kafka's generation is not it: that rises at every rebalance.)
@@ -13,7 +13,7 @@ use super::pulse::Pulse;
 pub struct Lease {
     epoch: u64,
     since: Instant,
-    pulse: Arc<Pulse>,
+    suspend_detector: Arc<SuspendDetector>,
     closed: CancellationToken,
     ended: CancellationToken,
 }
@@ -27,12 +27,12 @@ impl Default for Lease {
 impl Lease {
     /// A lease that only [`Lease::end`] ends.
     pub fn new(epoch: u64) -> Self {
-        Lease::with_pulse(epoch, Arc::default())
+        Lease::with_detector(epoch, Arc::default())
     }
 
-    pub(super) fn with_pulse(epoch: u64, pulse: Arc<Pulse>) -> Self {
+    pub(super) fn with_detector(epoch: u64, suspend_detector: Arc<SuspendDetector>) -> Self {
         let (closed, ended) = (CancellationToken::new(), CancellationToken::new());
-        Lease { epoch, since: Instant::now(), pulse, closed, ended }
+        Lease { epoch, since: Instant::now(), suspend_detector, closed, ended }
     }
 
     /// When the partition was assigned.
@@ -52,7 +52,7 @@ impl Lease {
     /// False once the partition has left this pod, or may have: nothing may be published for the record any
     /// more. It says so from the first moment after the process stood still for too long.
     pub fn is_live(&self) -> bool {
-        self.pulse.standstill().is_none() && !self.ended.is_cancelled()
+        self.suspend_detector.suspended_for().is_none() && !self.ended.is_cancelled()
     }
 
     /// Resolves when the lease ends.
@@ -75,12 +75,12 @@ impl Lease {
 mod tests {
     use std::time::Duration;
 
-    use crate::offsets::{Offsets, TopicPartition, keep_beating};
+    use crate::offsets::{Offsets, TopicPartition, run_heartbeat};
     use crate::record::Origin;
 
     use super::*;
 
-    const STANDSTILL: Duration = Duration::from_millis(300);
+    const SUSPENSION: Duration = Duration::from_millis(300);
 
     fn at() -> TopicPartition {
         TopicPartition { topic: "t".into(), partition: 0 }
@@ -95,23 +95,23 @@ mod tests {
 
     #[test]
     fn a_lease_lives_as_long_as_the_process_beats() {
-        let offsets = Arc::new(Offsets::new(STANDSTILL));
-        keep_beating(&offsets).unwrap();
+        let offsets = Arc::new(Offsets::new(SUSPENSION));
+        run_heartbeat(&offsets).unwrap();
         let lease = assigned(&offsets);
-        let until = Instant::now() + 2 * STANDSTILL;
+        let until = Instant::now() + 2 * SUSPENSION;
         while Instant::now() < until {
             assert!(lease.is_live() && lease.may_begin());
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert!(!offsets.take_standstill());
+        assert!(!offsets.take_suspension());
     }
 
     #[test]
     fn a_lease_that_slept_too_long_is_over_before_anybody_notices_and_does_not_come_back() {
-        let offsets = Offsets::new(STANDSTILL);
+        let offsets = Offsets::new(SUSPENSION);
         offsets.beat();
         let lease = assigned(&offsets);
-        std::thread::sleep(STANDSTILL); // as if the process had been stopped
+        std::thread::sleep(SUSPENSION); // as if the process had been stopped
         assert!(!lease.is_live());
         let origin = Origin { topic: at().topic, partition: 0, offset: 0 };
         assert!(!offsets.is_owned(&origin, &lease));
@@ -120,7 +120,7 @@ mod tests {
         assert!(!lease.is_live() && !lease.may_begin());
         assert!(offsets.begin(&at(), 5).is_none(), "until the partition is assigned anew");
         assert!(offsets.is_drained(&[at()]), "nobody waits for what will never be answered");
-        assert!(offsets.take_standstill() && !offsets.take_standstill());
+        assert!(offsets.take_suspension() && !offsets.take_suspension());
 
         let next = assigned(&offsets);
         assert!(next.is_live() && !lease.is_live());

@@ -20,10 +20,10 @@ type Call = Box<dyn FnOnce() + Send>;
 
 /// A call that did not return in time, or a thread that cannot be had.
 #[derive(Debug)]
-pub(super) struct Overdue;
+pub(super) struct CallOverdue;
 
-impl From<Overdue> for CommitError {
-    fn from(Overdue: Overdue) -> Self {
+impl From<CallOverdue> for CommitError {
+    fn from(CallOverdue: CallOverdue) -> Self {
         let why = "a call of its client library's did not return in time";
         CommitError::Broken { why, error: KafkaError::Global(RDKafkaErrorCode::OperationTimedOut) }
     }
@@ -37,9 +37,9 @@ pub(super) struct CallThread {
 
 /// How many threads of producers that were given up have not come back.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Abandoned(Arc<AtomicUsize>);
+pub(super) struct AbandonedCalls(Arc<AtomicUsize>);
 
-impl Abandoned {
+impl AbandonedCalls {
     pub fn is_too_many(&self) -> bool {
         self.0.load(Ordering::Relaxed) > MAX_ABANDONED
     }
@@ -75,21 +75,21 @@ impl CallThread {
         deadline: Duration,
         meanwhile: impl Fn(),
         call: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<R, Overdue> {
+    ) -> Result<R, CallOverdue> {
         let (tell, told) = sync_channel(1);
         let call = Box::new(move || {
             let _ = tell.send(call()); // nobody waits for it after the deadline
         });
-        self.calls.try_send(call).map_err(|_| Overdue)?;
+        self.calls.try_send(call).map_err(|_| CallOverdue)?;
         let begun = Instant::now();
         loop {
             match told.recv_timeout(WAIT) {
                 Ok(result) => return Ok(result),
-                Err(RecvTimeoutError::Disconnected) => return Err(Overdue),
+                Err(RecvTimeoutError::Disconnected) => return Err(CallOverdue),
                 Err(RecvTimeoutError::Timeout) => meanwhile(),
             }
             if begun.elapsed() >= deadline {
-                return Err(Overdue);
+                return Err(CallOverdue);
             }
         }
     }
@@ -135,7 +135,7 @@ mod tests {
                 let _ = self.0.recv();
             }
         }
-        let abandoned = Abandoned::default();
+        let abandoned = AbandonedCalls::default();
         let mut let_go = Vec::new();
         for _ in 0..=MAX_ABANDONED {
             assert!(!abandoned.is_too_many());

@@ -52,7 +52,7 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::insight::ProgressGauge;
 use crate::metrics::Metrics;
-use crate::outcome::Facts;
+use crate::outcome::TransferDetails;
 use crate::record::Record;
 use crate::storage::{FileOwner, LocalStorage, SWEEP_INTERVAL, SharedOrphanTracker, StorageError, TempNames};
 use crate::task::{Operation, Task};
@@ -70,7 +70,7 @@ pub struct TransferredFile {
     pub bytes: u64,
     /// Remarks for the result, such as `size not verified: the server has no SIZE`.
     pub notes: Vec<String>,
-    pub facts: Facts,
+    pub details: TransferDetails,
 }
 
 /// Why a try ended without its file.
@@ -222,7 +222,7 @@ impl TransferExecutor {
         // What fails while the try is being stopped is no answer.
         let mut ended = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
         if let TransferProgress::Done(done) = &mut ended {
-            done.facts.connection.clone_from(&task.remote);
+            done.details.connection.clone_from(&task.remote);
         }
         Ok(ended)
     }

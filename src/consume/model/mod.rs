@@ -135,7 +135,7 @@ impl Group {
             Step::FailBatch(pod) => pods[*pod].fail_batch(broker, world),
             Step::Rebalance(shuffle) => broker.rebalance(*shuffle),
             Step::Heartbeat(pod) => pods[*pod].heartbeat(broker),
-            Step::LetGo { pod, is_late } => pods[*pod].let_go(broker, *is_late),
+            Step::LetGo { pod, is_late } => pods[*pod].release(broker, *is_late),
             Step::TakeOver(pod) => pods[*pod].take_over(broker, world)?,
             Step::Reshuffle(shuffle) => return self.reshuffle(*shuffle),
             Step::Rewind(pod) => pods[*pod].rewind(broker),

@@ -6,7 +6,7 @@ use super::*;
 use crate::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
 use crate::dispatch::deferral::PATIENCE;
 use crate::offsets::TopicPartition;
-use crate::outcome::Hop;
+use crate::outcome::RetryState;
 use crate::pool::fake::{FakeLogin, try_error};
 
 fn dead(connections: &[(&str, usize)]) -> Rig {
@@ -15,9 +15,9 @@ fn dead(connections: &[(&str, usize)]) -> Rig {
     rig
 }
 
-fn hop_since(since: Timestamp) -> Hop {
+fn hop_since(since: Timestamp) -> RetryState {
     let origin = Origin { topic: "ftp-tasks".into(), partition: 7, offset: 70 };
-    Hop {
+    RetryState {
         group: "group".into(),
         not_before: since,
         attempts: 2,

@@ -306,7 +306,7 @@ pub struct Answer {
     pub code: Option<Code>,
     pub message: String,
     pub duration: Duration,
-    pub deferred: Option<Hop>,
+    pub deferred: Option<RetryState>,
 }
 
 impl From<Outcome> for Answer {
@@ -314,7 +314,7 @@ impl From<Outcome> for Answer {
         let (completed, failure, deferred) = match outcome.verdict {
             Verdict::Completed(completed) => (Some(completed), None, None),
             Verdict::Failed(failure) => (None, Some(failure), None),
-            Verdict::Deferred(headers) => (None, None, Hop::read(&headers)),
+            Verdict::Deferred(headers) => (None, None, RetryState::read(&headers)),
         };
         Answer {
             task_id: outcome.task_id.unwrap(),

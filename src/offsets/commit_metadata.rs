@@ -5,9 +5,9 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{DoneMap, MapError};
+use super::{CompletedBitmap, MetadataError};
 
-/// Names the format that has a topic's id; [`DoneMap::encode`]'s own has none.
+/// Names the format that has a topic's id; [`CompletedBitmap::encode`]'s own has none.
 const VERSION: &str = "fp2:";
 /// Between the id and the map: no letter of base64's.
 const SEPARATOR: char = '.';
@@ -37,13 +37,13 @@ impl fmt::Display for TopicId {
 
 /// A commit's metadata, read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Note {
+pub struct CommitMetadata {
     /// `None` where nobody knew it, or another tool wrote the commit.
     pub topic_id: Option<TopicId>,
-    pub done: DoneMap,
+    pub done: CompletedBitmap,
 }
 
-impl Note {
+impl CommitMetadata {
     /// The commit's metadata: at most 4,096 bytes of ASCII.
     pub fn encode(&self) -> String {
         match self.topic_id {
@@ -52,15 +52,16 @@ impl Note {
         }
     }
 
-    /// Reads what [`Note::encode`] wrote; empty metadata says nothing.
-    pub fn decode(metadata: &[u8]) -> Result<Self, MapError> {
+    /// Reads what [`CommitMetadata::encode`] wrote; empty metadata says nothing.
+    pub fn decode(metadata: &[u8]) -> Result<Self, MetadataError> {
         let Some(text) = metadata.strip_prefix(VERSION.as_bytes()) else {
-            return Ok(Note { topic_id: None, done: DoneMap::decode(metadata)? });
+            return Ok(CommitMetadata { topic_id: None, done: CompletedBitmap::decode(metadata)? });
         };
-        let text = std::str::from_utf8(text).map_err(|_| MapError::Foreign)?;
-        let (id, bits) = text.split_once(SEPARATOR).ok_or(MapError::Foreign)?;
-        let id = TopicId::read(id).ok_or_else(|| MapError::Encoding(format!("{id:?} is no topic id")))?;
-        Ok(Note { topic_id: Some(id), done: DoneMap::decode_bits(bits.as_bytes())? })
+        let text = std::str::from_utf8(text).map_err(|_| MetadataError::Foreign)?;
+        let (id, bits) = text.split_once(SEPARATOR).ok_or(MetadataError::Foreign)?;
+        let id =
+            TopicId::read(id).ok_or_else(|| MetadataError::Encoding(format!("{id:?} is no topic id")))?;
+        Ok(CommitMetadata { topic_id: Some(id), done: CompletedBitmap::decode_bits(bits.as_bytes())? })
     }
 }
 
@@ -76,10 +77,11 @@ mod tests {
     #[test]
     fn the_worst_note_fits_into_kafkas_metadata() {
         let every_other = (1..MAX_SPAN).filter(|offset| offset % 2 == 1);
-        let note = Note { topic_id: TopicId::new(u128::MAX), done: DoneMap::new(0, every_other) };
+        let note =
+            CommitMetadata { topic_id: TopicId::new(u128::MAX), done: CompletedBitmap::new(0, every_other) };
         let text = note.encode();
         assert!(text.len() <= METADATA && text.is_ascii(), "{}", text.len());
-        assert_eq!(Note::decode(text.as_bytes()), Ok(note));
+        assert_eq!(CommitMetadata::decode(text.as_bytes()), Ok(note));
     }
 
     #[test]
@@ -92,14 +94,20 @@ mod tests {
 
     #[test]
     fn metadata_of_earlier_versions_and_of_others_is_read_or_told_from_ours() {
-        let done = DoneMap::new(7, [9]);
-        assert_eq!(Note::decode(done.encode().as_bytes()), Ok(Note { topic_id: None, done }));
-        assert_eq!(Note::decode(b""), Ok(Note::default()));
+        let done = CompletedBitmap::new(7, [9]);
+        assert_eq!(
+            CommitMetadata::decode(done.encode().as_bytes()),
+            Ok(CommitMetadata { topic_id: None, done })
+        );
+        assert_eq!(CommitMetadata::decode(b""), Ok(CommitMetadata::default()));
         for foreign in [&b"fp3:AAAA"[..], b"written by hand", b"\xff\xfe", b"fp2:\xff.", b"fp2:"] {
-            assert_eq!(Note::decode(foreign), Err(MapError::Foreign), "{foreign:?}");
+            assert_eq!(CommitMetadata::decode(foreign), Err(MetadataError::Foreign), "{foreign:?}");
         }
         for broken in ["fp2:AAAA.", "fp2:3Jqlcn2kQPSvWxxjKVKZNg.***", "fp2:AAAAAAAAAAAAAAAAAAAAAA."] {
-            assert!(matches!(Note::decode(broken.as_bytes()), Err(MapError::Encoding(_))), "{broken}");
+            assert!(
+                matches!(CommitMetadata::decode(broken.as_bytes()), Err(MetadataError::Encoding(_))),
+                "{broken}"
+            );
         }
     }
 
@@ -108,18 +116,18 @@ mod tests {
         fn what_is_written_is_read(
             low in 0i64..1 << 40, id: u128, done in prop::collection::btree_set(1i64..MAX_SPAN, 0..200),
         ) {
-            let done = DoneMap::new(low, done.into_iter().map(|offset| low + offset));
-            let note = Note { topic_id: TopicId::new(id), done };
+            let done = CompletedBitmap::new(low, done.into_iter().map(|offset| low + offset));
+            let note = CommitMetadata { topic_id: TopicId::new(id), done };
             let text = note.encode();
             prop_assert!(text.len() <= METADATA);
-            prop_assert_eq!(Note::decode(text.as_bytes()), Ok(note));
+            prop_assert_eq!(CommitMetadata::decode(text.as_bytes()), Ok(note));
         }
 
         #[test]
         fn no_metadata_panics(bytes in prop::collection::vec(any::<u8>(), 0..64), ours: bool) {
             let mut text = if ours { VERSION.as_bytes().to_vec() } else { Vec::new() };
             text.extend(bytes);
-            let _ = Note::decode(&text);
+            let _ = CommitMetadata::decode(&text);
         }
     }
 }

@@ -3,114 +3,114 @@
 
 use std::time::{Duration, Instant};
 
-use super::pending::Pending;
-use super::publisher::{Loop, Publish};
-use super::renewals::{MAX_IN_A_ROW, Renewals};
+use super::pending_answers::PendingAnswer;
+use super::producer_restarts::{MAX_CONSECUTIVE_RESTARTS, ProducerRestarts};
+use super::publish_loop::{Publish, PublishLoop};
 use crate::kafka::{CommitError, LogThrottle};
 use crate::offsets::{PartitionCommit, TopicPartition};
 
 /// The state of the one producer.
 #[derive(Default)]
-pub(super) struct Standing {
-    has_begun: bool,
+pub(super) struct ProducerState {
+    has_started: bool,
     is_broken: bool,
-    renewals: Renewals,
-    doubt: Option<Doubt>,
+    restarts: ProducerRestarts,
+    uncertain: Option<UncertainCommit>,
     throttle: LogThrottle,
 }
 
 /// A batch whose commit may or may not have taken place.
-pub(super) struct Doubt {
-    pub answers: Vec<Pending>,
+pub(super) struct UncertainCommit {
+    pub answers: Vec<PendingAnswer>,
     pub commits: Vec<PartitionCommit>,
     pub begun: Instant,
 }
 
-impl Standing {
+impl ProducerState {
     /// Answers of which it is not known whether they are published.
-    pub fn in_doubt(&self) -> usize {
-        self.doubt.as_ref().map_or(0, |doubt| doubt.answers.len())
+    pub fn uncertain_answers(&self) -> usize {
+        self.uncertain.as_ref().map_or(0, |uncertain| uncertain.answers.len())
     }
 
     /// The producer has its identity.
-    pub fn has_begun(&self) -> bool {
-        self.has_begun
+    pub fn has_started(&self) -> bool {
+        self.has_started
     }
 
     /// The producer takes calls.
-    pub fn is_sound(&self) -> bool {
+    pub fn is_usable(&self) -> bool {
         !self.is_broken
     }
 
     /// No batch is sent before it is known what became of this one.
-    pub fn doubt(&mut self, doubt: Doubt) {
-        self.doubt = Some(doubt);
+    pub fn set_uncertain(&mut self, uncertain: UncertainCommit) {
+        self.uncertain = Some(uncertain);
     }
 
     /// A batch was published.
     pub fn published(&mut self) {
-        self.renewals.published();
+        self.restarts.published();
     }
 }
 
-impl Loop {
+impl PublishLoop {
     /// Takes the next step towards a producer that works, and to knowing what it has published; true once there is
     /// none left to take.
     pub fn is_ready(&mut self) -> Result<bool, CommitError> {
-        if self.standing.is_broken && !self.renew() {
+        if self.producer_state.is_broken && !self.restart() {
             return Ok(false);
         }
-        if !self.standing.has_begun {
-            if let Err(error) = self.parts.committer.start(&self.parts.producer, &self.patience) {
-                self.note(error)?;
+        if !self.producer_state.has_started {
+            if let Err(error) = self.parts.committer.start(&self.parts.producer, &self.deadline) {
+                self.handle_error(error)?;
                 return Ok(false);
             }
-            self.standing.has_begun = true;
+            self.producer_state.has_started = true;
             self.parts.health.set_publishing(true);
         }
-        self.settle_doubt()
+        self.resolve_uncertain_commit()
     }
 
-    fn renew(&mut self) -> bool {
-        if !self.standing.renewals.is_due(Instant::now()) {
+    fn restart(&mut self) -> bool {
+        if !self.producer_state.restarts.is_due(Instant::now()) {
             return false;
         }
-        if let Err(error) = self.parts.producer.renew() {
+        if let Err(error) = self.parts.producer.restart() {
             tracing::error!(%error, "cannot make a new producer");
             return false;
         }
         tracing::info!("a new producer takes the place of the one that failed");
-        self.standing.is_broken = false;
+        self.producer_state.is_broken = false;
         true
     }
 
     /// Reads what the group has committed, where a commit is in doubt: by then no transaction of ours is open. Only
     /// partitions that are still ours are asked for; the others' answers are their owners'.
-    fn settle_doubt(&mut self) -> Result<bool, CommitError> {
-        let Some(mut doubt) = self.standing.doubt.take() else { return Ok(true) };
+    fn resolve_uncertain_commit(&mut self) -> Result<bool, CommitError> {
+        let Some(mut uncertain) = self.producer_state.uncertain.take() else { return Ok(true) };
         let Publish { offsets, committer, .. } = &self.parts;
-        doubt.answers.retain(|answer| offsets.is_owned(answer.origin().0, answer.origin().1));
+        uncertain.answers.retain(|answer| offsets.is_owned(answer.origin().0, answer.origin().1));
         let is_ours = |commit: &&PartitionCommit| {
-            doubt.answers.iter().any(|answer| TopicPartition::of(answer.origin().0) == commit.at)
+            uncertain.answers.iter().any(|answer| TopicPartition::of(answer.origin().0) == commit.at)
         };
-        let asked: Vec<PartitionCommit> = doubt.commits.iter().filter(is_ours).cloned().collect();
+        let asked: Vec<PartitionCommit> = uncertain.commits.iter().filter(is_ours).cloned().collect();
         if asked.is_empty() {
             return Ok(true);
         }
         match committer.has_committed(&asked) {
             Ok(true) => {
-                tracing::info!(answers = doubt.answers.len(), "the commit in doubt had taken place");
-                self.published(&doubt.answers, &doubt.commits, doubt.begun);
+                tracing::info!(answers = uncertain.answers.len(), "the commit in doubt had taken place");
+                self.published(&uncertain.answers, &uncertain.commits, uncertain.begun);
                 Ok(true)
             }
             Ok(false) => {
-                tracing::info!(answers = doubt.answers.len(), "the commit in doubt had not taken place");
-                self.pending.splice(0..0, doubt.answers);
+                tracing::info!(answers = uncertain.answers.len(), "the commit in doubt had not taken place");
+                self.pending.splice(0..0, uncertain.answers);
                 Ok(true)
             }
             Err(error) => {
-                self.standing.doubt(doubt);
-                self.note(error)?;
+                self.producer_state.set_uncertain(uncertain);
+                self.handle_error(error)?;
                 Ok(false)
             }
         }
@@ -118,19 +118,19 @@ impl Loop {
 
     /// Logs an error after which the batch is tried again, some with another producer; returns one after which
     /// nothing can be.
-    pub fn note(&mut self, error: CommitError) -> Result<(), CommitError> {
+    pub fn handle_error(&mut self, error: CommitError) -> Result<(), CommitError> {
         let advice = error.advice();
         match error {
             CommitError::Rebalancing(_) => tracing::debug!(%error, "commit"),
             CommitError::Failed(_) => {
                 self.parts.metrics.kafka_error("commit");
-                if let Some(untold) = self.standing.throttle.admit(&error.to_string(), Instant::now()) {
+                if let Some(untold) = self.producer_state.throttle.admit(&error.to_string(), Instant::now()) {
                     tracing::warn!(%error, advice, untold, "publishing; trying again");
                 }
             }
             CommitError::Broken { .. } => {
                 tracing::error!(%error, advice, "a new producer is made, and what is not committed is sent again");
-                return self.needs_renewal(error);
+                return self.needs_restart(error);
             }
             CommitError::Fenced(_) => {
                 self.parts.metrics.fenced();
@@ -141,34 +141,38 @@ impl Loop {
         Ok(())
     }
 
-    fn needs_renewal(&mut self, error: CommitError) -> Result<(), CommitError> {
+    fn needs_restart(&mut self, error: CommitError) -> Result<(), CommitError> {
         self.parts.metrics.kafka_error("commit");
         self.parts.metrics.producer_renewed();
         self.parts.health.set_publishing(false);
-        self.standing.is_broken = true;
-        self.standing.has_begun = false;
+        self.producer_state.is_broken = true;
+        self.producer_state.has_started = false;
         if self.parts.producer.is_stuck() {
             tracing::error!("calls of too many producers have not returned: the pod gives up");
             return Err(error);
         }
-        if self.standing.renewals.need_one(Instant::now()) {
+        if self.producer_state.restarts.record_failure(Instant::now()) {
             return Ok(());
         }
-        tracing::error!(in_a_row = MAX_IN_A_ROW, "the producers fail one after the other: the pod gives up");
+        tracing::error!(
+            in_a_row = MAX_CONSECUTIVE_RESTARTS,
+            "the producers fail one after the other: the pod gives up"
+        );
         Err(error)
     }
 
     /// These answers are published, and these offsets committed with them.
-    pub fn published(&mut self, answers: &[Pending], commits: &[PartitionCommit], begun: Instant) {
-        self.parts.offsets.settle(answers.iter().map(Pending::origin), commits);
+    pub fn published(&mut self, answers: &[PendingAnswer], commits: &[PartitionCommit], begun: Instant) {
+        self.parts.offsets.settle(answers.iter().map(PendingAnswer::origin), commits);
         self.count(answers, begun.elapsed());
     }
 
     /// Counts a batch that is published.
-    pub fn count(&mut self, answers: &[Pending], took: Duration) {
+    pub fn count(&mut self, answers: &[PendingAnswer], took: Duration) {
         let now = jiff::Timestamp::now();
-        let since = |answer: &Pending| now.duration_since(answer.decided_at()).try_into().unwrap_or_default();
+        let since =
+            |answer: &PendingAnswer| now.duration_since(answer.decided_at()).try_into().unwrap_or_default();
         self.parts.metrics.committed(answers.iter().map(since), took);
-        self.standing.published();
+        self.producer_state.published();
     }
 }

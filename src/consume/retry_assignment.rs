@@ -8,10 +8,10 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::follow::{GroupView, followed_partition};
 use super::group::Group;
-use super::halts;
+use super::halted_partitions;
 use super::rebalance::{COMMITTED_DEADLINE, list_of};
+use super::retry_assignor::{GroupView, input_partition_of};
 use crate::kafka::{GroupDescription, GroupMember, GroupQuery, partition_count};
 use crate::offsets::{Offsets, TopicPartition};
 
@@ -26,7 +26,7 @@ const TOPIC_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the rest of the thread must do after a step.
 #[derive(Debug, Default)]
-pub(super) struct Followed {
+pub(super) struct RetryAssignmentChange {
     /// Read by this pod from now on.
     pub taken: Vec<TopicPartition>,
     pub released: Vec<TopicPartition>,
@@ -68,7 +68,7 @@ impl GroupShape {
 
 /// The partitions of the retry topic that follow this pod's of the input topic.
 #[derive(Debug)]
-pub(super) struct Following {
+pub(super) struct RetryAssignment {
     input_topic: String,
     /// `None` where no task is deferred, or the group spreads the retry topic itself.
     retry_topic: Option<String>,
@@ -82,9 +82,9 @@ pub(super) struct Following {
     is_unsupported: bool,
 }
 
-impl Following {
+impl RetryAssignment {
     pub fn new(input_topic: &str, retry_topic: Option<&str>) -> Self {
-        Following {
+        RetryAssignment {
             input_topic: input_topic.to_owned(),
             retry_topic: retry_topic.map(str::to_owned),
             held: BTreeSet::new(),
@@ -109,10 +109,10 @@ impl Following {
     }
 
     /// What this pod holds because of these partitions of the input topic, or all of it.
-    pub fn followers_of(&self, input: Option<&[TopicPartition]>) -> Vec<TopicPartition> {
+    pub fn retry_partitions_of(&self, input: Option<&[TopicPartition]>) -> Vec<TopicPartition> {
         let Some(topic) = &self.retry_topic else { return Vec::new() };
         let follows = |retry: &&i32| {
-            let followed = followed_partition(**retry, self.input_partitions);
+            let followed = input_partition_of(**retry, self.input_partitions);
             input.is_none_or(|input| {
                 input.iter().any(|at| *at.topic == *self.input_topic && at.partition == followed)
             })
@@ -122,7 +122,7 @@ impl Following {
     }
 
     /// Takes those out of `leaving` that follow others, and ends reading them; what is left the group has assigned.
-    pub fn let_go(&mut self, leaving: &[TopicPartition], group: &Group) -> Vec<TopicPartition> {
+    pub fn release(&mut self, leaving: &[TopicPartition], group: &Group) -> Vec<TopicPartition> {
         let is_follower = |at: &&TopicPartition| self.retry_topic.as_deref() == Some(&*at.topic);
         let (followers, assigned): (Vec<_>, Vec<_>) = leaving.iter().partition(is_follower);
         let mut released = Vec::new();
@@ -148,11 +148,11 @@ impl Following {
     }
 
     /// Takes whatever step is due; blocks only to read the committed offsets of partitions that come.
-    pub fn step(&mut self, group: &Group, offsets: &Offsets, now: Instant) -> Followed {
-        let is_early =
+    pub fn step(&mut self, group: &Group, offsets: &Offsets, now: Instant) -> RetryAssignmentChange {
+        let is_too_soon =
             self.last_poll.is_some_and(|last| now.saturating_duration_since(last) < GENERATION_POLL);
-        if self.is_unsupported || (self.asked.is_none() && is_early) {
-            return Followed::default();
+        if self.is_unsupported || (self.asked.is_none() && is_too_soon) {
+            return RetryAssignmentChange::default();
         }
         self.last_poll = Some(now);
         let membership = group.membership();
@@ -161,24 +161,24 @@ impl Following {
             self.verified = None;
             offsets.verify(None);
         }
-        let Some((member, generation)) = membership else { return Followed::default() };
+        let Some((member, generation)) = membership else { return RetryAssignmentChange::default() };
         if self.verified == Some(generation) {
-            return Followed::default();
+            return RetryAssignmentChange::default();
         }
         let Some((asked_as, asked_in, query)) = &self.asked else {
             if self.next_try.is_none_or(|next| now >= next) {
                 let query = GroupQuery::send(&group.member(), &group.name());
                 self.asked = Some((member, generation, query));
             }
-            return Followed::default();
+            return RetryAssignmentChange::default();
         };
-        let Some(answer) = query.answer(Duration::ZERO) else { return Followed::default() };
+        let Some(answer) = query.answer(Duration::ZERO) else { return RetryAssignmentChange::default() };
         let is_outdated = *asked_in != generation || *asked_as != member;
         self.asked = None;
         match answer.and_then(|described| self.verify(group, offsets, (&described, is_outdated), &member)) {
             Ok(None) => {
                 self.next_try = Some(now + ASK_AGAIN);
-                Followed::default()
+                RetryAssignmentChange::default()
             }
             Ok(Some(followed)) => {
                 self.next_try = None;
@@ -188,12 +188,12 @@ impl Following {
             }
             Err(error) if is_unsupported(&error) => {
                 self.next_try = Some(now + RETRY_AFTER);
-                Followed { is_unsupported: true, ..Followed::default() }
+                RetryAssignmentChange { is_unsupported: true, ..RetryAssignmentChange::default() }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot ask who reads which partition of the retry topic; trying again");
                 self.next_try = Some(now + RETRY_AFTER);
-                Followed::default()
+                RetryAssignmentChange::default()
             }
         }
     }
@@ -205,7 +205,7 @@ impl Following {
         offsets: &Offsets,
         (described, is_outdated): (&GroupDescription, bool),
         member: &str,
-    ) -> KafkaResult<Option<Followed>> {
+    ) -> KafkaResult<Option<RetryAssignmentChange>> {
         if is_outdated || !described.is_stable {
             return Ok(None);
         }
@@ -214,7 +214,10 @@ impl Following {
         self.input_partitions = input.unwrap_or(0);
         let shape = GroupShape::of(described, member, &self.input_topic, self.input_partitions);
         let Some(retry_topic) = self.retry_topic.clone() else {
-            return Ok(Some(Followed { group: Some(shape), ..Followed::default() }));
+            return Ok(Some(RetryAssignmentChange {
+                group: Some(shape),
+                ..RetryAssignmentChange::default()
+            }));
         };
         let retry_partitions = partition_count(client.client(), &retry_topic, TOPIC_DEADLINE)?.unwrap_or(0);
         let view = GroupView {
@@ -225,7 +228,7 @@ impl Following {
             input_partitions: self.input_partitions,
             retry_partitions,
         };
-        let wanted = view.followers(&self.held);
+        let wanted = view.assigned_retry_partitions(&self.held);
         let at =
             |partition: &i32| TopicPartition { topic: retry_topic.as_str().into(), partition: *partition };
         let released: Vec<TopicPartition> = self.held.difference(&wanted).map(at).collect();
@@ -233,14 +236,14 @@ impl Following {
         if !released.is_empty() {
             tracing::info!(partitions = %names(&released), "retry partitions released");
             offsets.release(&released);
-            self.let_go(&released, group);
+            self.release(&released, group);
         }
         let halted = if taken.is_empty() { Vec::new() } else { take(group, offsets, &taken)? };
         if !taken.is_empty() {
             tracing::info!(partitions = %names(&taken), "retry partitions taken");
         }
         self.held = wanted;
-        Ok(Some(Followed { taken, released, halted, group: Some(shape), is_unsupported: false }))
+        Ok(Some(RetryAssignmentChange { taken, released, halted, group: Some(shape), is_unsupported: false }))
     }
 }
 
@@ -258,8 +261,10 @@ fn take(
         let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));
         list.add_partition_offset(&at.topic, at.partition, start)?;
         let id = ids.get(&*at.topic).copied();
-        let why = position.as_ref().and_then(|(low, note)| halts::of_another_topic(*low, note.topic_id, id));
-        offsets.follow(at.clone(), id, position.map(|(low, note)| (low, note.done)));
+        let why = position
+            .as_ref()
+            .and_then(|(low, note)| halted_partitions::recreated_topic(*low, note.topic_id, id));
+        offsets.assign_copartitioned(at.clone(), id, position.map(|(low, note)| (low, note.done)));
         if let Some(why) = why {
             offsets.halt(&at);
             halted.push((at, why));

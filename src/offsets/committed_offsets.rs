@@ -6,7 +6,7 @@ use crate::record::Origin;
 
 /// Answers from what the group has committed. Temp files are judged by it: a record that is done with is nobody's
 /// any more, and whoever still works on it cannot publish.
-pub trait Witness: fmt::Debug + Send + Sync {
+pub trait CommittedOffsets: fmt::Debug + Send + Sync {
     /// The cluster's id; `None` while it is not known, or where the brokers have none.
     fn cluster(&self) -> Option<String>;
 
@@ -16,7 +16,7 @@ pub trait Witness: fmt::Debug + Send + Sync {
 }
 
 /// A witness that has seen nothing: for storage without Kafka.
-impl Witness for () {
+impl CommittedOffsets for () {
     fn cluster(&self) -> Option<String> {
         Some(String::new())
     }

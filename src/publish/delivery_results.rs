@@ -4,35 +4,36 @@ use std::time::Instant;
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::holds::Refusal;
-use super::pending::Pending;
-use super::sizes::{PerKind, Sizes};
+use super::batch_limits::{BatchLimits, PerKind};
+use super::pending_answers::PendingAnswer;
+use super::refusing_topics::Refusal;
 use crate::outcome::AnswerKind;
 
 /// A batch, parted by its reports.
 #[derive(Default)]
-pub(super) struct Sorted {
-    pub delivered: Vec<Pending>,
+pub(super) struct DeliveryResults {
+    pub delivered: Vec<PendingAnswer>,
     /// To be sent again, in their order.
-    pub refused: Vec<Pending>,
+    pub refused: Vec<PendingAnswer>,
     /// Refused for their size: to be sent again after all others, which they must not hold up.
-    pub too_large: Vec<Pending>,
+    pub too_large: Vec<PendingAnswer>,
 }
 
-/// Parts a batch of answers of `bytes` each. Where some were too large together, `sizes` makes further batches
+/// Parts a batch of answers of `bytes` each. Where some were too large together, `batch_limits` makes further batches
 /// smaller; one that was alone of its kind is itself cut.
-pub(super) fn sort(
-    batch: Vec<Pending>,
+pub(super) fn sort_by_report(
+    batch: Vec<PendingAnswer>,
     bytes: &[usize],
     reports: &[Result<(), RDKafkaErrorCode>],
-    sizes: &mut Sizes,
+    batch_limits: &mut BatchLimits,
     now: Instant,
-) -> Sorted {
+) -> DeliveryResults {
     let (mut count, mut refused_bytes) = (PerKind::<usize>::default(), PerKind::default());
     for pending in &batch {
         *count.of(pending.kind()) += 1;
     }
-    let mut sorted = Sorted { delivered: Vec::with_capacity(batch.len()), ..Sorted::default() };
+    let mut sorted =
+        DeliveryResults { delivered: Vec::with_capacity(batch.len()), ..DeliveryResults::default() };
     for ((mut pending, bytes), report) in batch.into_iter().zip(bytes).zip(reports) {
         let Err(code) = *report else {
             sorted.delivered.push(pending);
@@ -46,7 +47,7 @@ pub(super) fn sort(
             }
             Refusal::Size => {
                 pending.refused(code, *bytes, now);
-                sizes.refused_alone(kind, *bytes, now);
+                batch_limits.refused_alone(kind, *bytes, now);
                 sorted.too_large.push(pending);
             }
             _ => {
@@ -58,7 +59,7 @@ pub(super) fn sort(
     for kind in [AnswerKind::Result, AnswerKind::Failure, AnswerKind::Deferral] {
         let refused: usize = *refused_bytes.of(kind);
         if refused > 0 {
-            sizes.refused_together(kind, refused, now);
+            batch_limits.refused_together(kind, refused, now);
         }
     }
     sorted
@@ -68,8 +69,8 @@ pub(super) fn sort(
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::pending::{ASIDE, Chooser};
-    use super::super::sizes::size_of;
+    use super::super::batch_limits::size_of;
+    use super::super::pending_answers::{ASIDE, BatchSelector};
     use super::*;
     use crate::admission::TaskBudget;
     use crate::failure::{Code, Failure};
@@ -78,7 +79,7 @@ mod tests {
     use crate::outcome::{Answer, Completed, Outcome};
     use crate::record::{Origin, Record};
 
-    fn pending(offset: i64, verdict: Result<Completed, Failure>, payload: usize) -> Pending {
+    fn pending(offset: i64, verdict: Result<Completed, Failure>, payload: usize) -> PendingAnswer {
         let origin = Origin { topic: "t".into(), partition: 0, offset };
         let record = Box::new(Record {
             origin,
@@ -95,31 +96,31 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             verdict: verdict.into(),
         };
-        Pending::new(AdmittedOutcome { outcome, admission: TaskBudget::new(1, 1).admit(0) })
+        PendingAnswer::new(AdmittedOutcome { outcome, admission: TaskBudget::new(1, 1).admit(0) })
     }
 
-    fn result(offset: i64) -> Pending {
+    fn result(offset: i64) -> PendingAnswer {
         let completed = Completed { bytes_transferred: 1, ..Completed::default() };
         pending(offset, Ok(completed), 0)
     }
 
-    fn failure(offset: i64, payload: usize) -> Pending {
+    fn failure(offset: i64, payload: usize) -> PendingAnswer {
         pending(offset, Err(Failure::new(Code::InvalidTask, "no")), payload)
     }
 
     /// A topic that takes `limit` bytes in one batch; returns the answers in the order in which it took them.
     fn publish(
-        mut waiting: Vec<Pending>,
+        mut waiting: Vec<PendingAnswer>,
         results_limit: usize,
         failures_limit: usize,
         rounds: usize,
-    ) -> (Vec<i64>, Vec<Pending>) {
-        let (mut sizes, mut taken) = (Sizes::default(), Vec::new());
+    ) -> (Vec<i64>, Vec<PendingAnswer>) {
+        let (mut batch_limits, mut taken) = (BatchLimits::default(), Vec::new());
         for _ in 0..rounds {
             if waiting.is_empty() {
                 break;
             }
-            let encoded = sizes.encode(&waiting, Instant::now());
+            let encoded = batch_limits.encode(&waiting, Instant::now());
             let of = |kind| encoded.iter().filter(|a| a.kind == kind).map(size_of).sum::<usize>();
             let (results, failures) = (of(AnswerKind::Result), of(AnswerKind::Failure));
             let report = |answer: &Answer<'_>| match answer.kind {
@@ -131,7 +132,7 @@ mod tests {
             let bytes: Vec<_> = encoded.iter().map(size_of).collect();
             drop(encoded);
             let later = waiting.split_off(reports.len());
-            let sorted = sort(waiting, &bytes, &reports, &mut sizes, Instant::now());
+            let sorted = sort_by_report(waiting, &bytes, &reports, &mut batch_limits, Instant::now());
             taken.extend(sorted.delivered.iter().map(|pending| pending.origin().0.offset));
             waiting = sorted.refused;
             waiting.extend(later);
@@ -191,9 +192,9 @@ mod tests {
             pending.refused(RDKafkaErrorCode::PolicyViolation, 100, now);
         }
         let mut waiting: Vec<_> = aside.into_iter().chain((10..14).map(result)).collect();
-        let mut chooser = Chooser::default();
-        let mut next = |waiting: &mut Vec<Pending>, now| {
-            let chosen = chooser.choose(waiting, now, |pending| pending.origin().0.offset == 13);
+        let mut selector = BatchSelector::default();
+        let mut next = |waiting: &mut Vec<PendingAnswer>, now| {
+            let chosen = selector.select(waiting, now, |pending| pending.origin().0.offset == 13);
             chosen.iter().map(|pending| pending.origin().0.offset).collect::<Vec<_>>()
         };
         assert_eq!(next(&mut waiting, now), [10, 11, 12], "not those aside, nor the one on hold");

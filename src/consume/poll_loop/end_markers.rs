@@ -16,22 +16,22 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, Message as _};
 
 use super::super::rebalance::list_of;
-use super::{Loop, Phase};
+use super::{Phase, PollLoop};
 use crate::kafka::{reader_properties, without_value};
 use crate::offsets::{PartitionState, TopicId, TopicPartition};
 
 /// A partition that has stood still for this long is read.
-const STANDS_STILL: Duration = Duration::from_secs(10);
+const IDLE_BEFORE_SCAN: Duration = Duration::from_secs(10);
 /// For all that are read at once. What takes longer is read again later.
 const DEADLINE: Duration = Duration::from_secs(20);
-const LOOK_AT_ONE: Duration = Duration::from_secs(5);
+const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
 /// A marker is small, and a record ends the reading: this many bytes are enough.
 const FETCH_BYTES: &str = "65536";
 
 /// A partition as it was when nothing moved in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Still {
+struct IdlePosition {
     position: i64,
     end: i64,
     topic_id: Option<TopicId>,
@@ -39,7 +39,7 @@ struct Still {
 
 /// From `from` to before `end` the partition holds no record.
 #[derive(Debug)]
-struct Empty {
+struct EmptyRange {
     at: TopicPartition,
     topic_id: Option<TopicId>,
     from: i64,
@@ -48,54 +48,54 @@ struct Empty {
 
 /// What a reading has found.
 #[derive(Debug, Default)]
-struct Found {
-    empty: Vec<Empty>,
+struct ScanResult {
+    empty: Vec<EmptyRange>,
     /// Time was too short for these.
     unread: Vec<TopicPartition>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Trailing {
+pub(super) struct EndMarkerScanner {
     /// What stood still at the last look, and whether it has been read since.
-    still: HashMap<TopicPartition, (Still, bool)>,
-    last_look: Option<Instant>,
-    reading: Option<Receiver<KafkaResult<Found>>>,
+    still: HashMap<TopicPartition, (IdlePosition, bool)>,
+    last_scan: Option<Instant>,
+    reading: Option<Receiver<KafkaResult<ScanResult>>>,
 }
 
-impl Loop {
+impl PollLoop {
     /// Moves the low-water mark over what holds no record at the end of partitions with nothing to do.
-    pub(super) fn pass_over_ends(&mut self, owned: &[PartitionState]) {
+    pub(super) fn skip_end_markers(&mut self, owned: &[PartitionState]) {
         if self.is_at(Phase::Hold) {
             return;
         }
-        for Empty { at, topic_id, from, end } in self.trailing.found() {
+        for EmptyRange { at, topic_id, from, end } in self.end_markers.found() {
             tracing::debug!(topic = %at.topic, partition = at.partition, from, end, "no record stands there");
-            self.parts.offsets.pass_to(&at, topic_id, from, end);
+            self.parts.offsets.skip_range(&at, topic_id, from, end);
         }
         let is_free = |state: &&PartitionState| {
             let at = &state.at;
-            let is_held = self.paused.contains(at) || self.halts.contains(at) || self.early.holds(at);
-            !is_held && !state.is_full && !state.is_halted
+            let is_blocked = self.paused.contains(at) || self.halts.contains(at) || self.delayed.holds(at);
+            !is_blocked && !state.is_full && !state.is_halted
         };
         let still = owned.iter().filter(is_free).filter_map(|state| Some((state.at.clone(), still(state)?)));
-        self.trailing.look(still.collect(), &self.parts.group.properties.0, Instant::now());
+        self.end_markers.scan(still.collect(), &self.parts.group.properties.0, Instant::now());
     }
 }
 
 /// `None` where something is in flight, or the end is reached, or unknown.
-fn still(state: &PartitionState) -> Option<Still> {
+fn still(state: &PartitionState) -> Option<IdlePosition> {
     let (position, end) = state.position.zip(state.end)?;
     let is_idle = state.low_water == Some(position) && position < end;
-    is_idle.then_some(Still { position, end, topic_id: state.topic_id })
+    is_idle.then_some(IdlePosition { position, end, topic_id: state.topic_id })
 }
 
-impl Trailing {
+impl EndMarkerScanner {
     /// What a reading that has ended has found.
-    fn found(&mut self) -> Vec<Empty> {
+    fn found(&mut self) -> Vec<EmptyRange> {
         let Some(reading) = &self.reading else { return Vec::new() };
         let found = match reading.try_recv() {
             Err(TryRecvError::Empty) => return Vec::new(),
-            Ok(Ok(Found { empty, unread })) => {
+            Ok(Ok(ScanResult { empty, unread })) => {
                 self.still.retain(|at, _| !unread.contains(at));
                 empty
             }
@@ -111,12 +111,13 @@ impl Trailing {
     }
 
     /// Has those read that stand as they stood at the last look, each once.
-    fn look(&mut self, now: HashMap<TopicPartition, Still>, properties: &ClientConfig, at: Instant) {
-        let is_early = self.last_look.is_some_and(|last| at.saturating_duration_since(last) < STANDS_STILL);
-        if is_early || self.reading.is_some() {
+    fn scan(&mut self, now: HashMap<TopicPartition, IdlePosition>, properties: &ClientConfig, at: Instant) {
+        let is_too_soon =
+            self.last_scan.is_some_and(|last| at.saturating_duration_since(last) < IDLE_BEFORE_SCAN);
+        if is_too_soon || self.reading.is_some() {
             return;
         }
-        self.last_look = Some(at);
+        self.last_scan = Some(at);
         let due = self.due(now);
         if due.is_empty() {
             return;
@@ -126,13 +127,13 @@ impl Trailing {
         let read = move || {
             let _ = tell.send(read(properties, &due)); // nobody listens after the end
         };
-        match std::thread::Builder::new().name("trailing".into()).spawn(read) {
+        match std::thread::Builder::new().name("end-markers".into()).spawn(read) {
             Ok(_) => self.reading = Some(told),
             Err(error) => tracing::warn!(%error, "cannot read partitions to their ends"),
         }
     }
 
-    fn due(&mut self, now: HashMap<TopicPartition, Still>) -> Vec<(TopicPartition, Still)> {
+    fn due(&mut self, now: HashMap<TopicPartition, IdlePosition>) -> Vec<(TopicPartition, IdlePosition)> {
         let mut due = Vec::new();
         let before = std::mem::take(&mut self.still);
         for (at, state) in now {
@@ -147,17 +148,17 @@ impl Trailing {
 }
 
 /// Reads these partitions until each has come to its end or shown a record.
-fn read(mut properties: ClientConfig, asked: &[(TopicPartition, Still)]) -> KafkaResult<Found> {
+fn read(mut properties: ClientConfig, asked: &[(TopicPartition, IdlePosition)]) -> KafkaResult<ScanResult> {
     properties.set("auto.offset.reset", "error").set("fetch.message.max.bytes", FETCH_BYTES);
     let reader: BaseConsumer<DefaultConsumerContext> = properties.create().map_err(without_value)?;
     let mut open = Vec::new();
     let mut list = TopicPartitionList::with_capacity(asked.len());
     for (at, still) in asked {
         // By `read_committed` this is the last stable offset: what an open transaction holds is behind it.
-        let (first, end) = reader.fetch_watermarks(&at.topic, at.partition, LOOK_AT_ONE)?;
+        let (first, end) = reader.fetch_watermarks(&at.topic, at.partition, WATERMARKS_TIMEOUT)?;
         if first <= still.position && still.position < end {
             list.add_partition_offset(&at.topic, at.partition, Offset::Offset(still.position))?;
-            open.push(Empty { at: at.clone(), topic_id: still.topic_id, from: still.position, end });
+            open.push(EmptyRange { at: at.clone(), topic_id: still.topic_id, from: still.position, end });
         }
     }
     reader.assign(&list)?;
@@ -166,7 +167,7 @@ fn read(mut properties: ClientConfig, asked: &[(TopicPartition, Still)]) -> Kafk
     while !open.is_empty() && begun.elapsed() < DEADLINE {
         match reader.poll(POLL) {
             Some(Ok(message)) => {
-                let shows = |empty: &Empty| {
+                let shows = |empty: &EmptyRange| {
                     *empty.at.topic == *message.topic() && empty.at.partition == message.partition()
                 };
                 if let Some(shown) = open.iter().position(shows) {
@@ -178,13 +179,13 @@ fn read(mut properties: ClientConfig, asked: &[(TopicPartition, Still)]) -> Kafk
         }
         // Moves in the records' order, and past what is shown to nobody, once that is reached.
         let positions = reader.position()?;
-        let is_at_end = |empty: &Empty| {
+        let is_at_end = |empty: &EmptyRange| {
             let position = positions.find_partition(&empty.at.topic, empty.at.partition);
             matches!(position.map(|found| found.offset()), Some(Offset::Offset(at)) if at >= empty.end)
         };
         empty.extend(open.extract_if(.., |empty| is_at_end(empty)));
     }
-    Ok(Found { empty, unread: open.into_iter().map(|unread| unread.at).collect() })
+    Ok(ScanResult { empty, unread: open.into_iter().map(|unread| unread.at).collect() })
 }
 
 #[cfg(test)]
@@ -195,19 +196,19 @@ mod tests {
         TopicPartition { topic: "t".into(), partition }
     }
 
-    fn one(position: i64, end: i64) -> HashMap<TopicPartition, Still> {
-        [(at(0), Still { position, end, topic_id: None })].into()
+    fn one(position: i64, end: i64) -> HashMap<TopicPartition, IdlePosition> {
+        [(at(0), IdlePosition { position, end, topic_id: None })].into()
     }
 
     #[test]
     fn what_stands_still_is_read_once_and_again_where_something_has_changed() {
-        let mut trailing = Trailing::default();
-        assert!(trailing.due(one(3, 4)).is_empty(), "it may move yet");
-        assert_eq!(trailing.due(one(3, 4)).len(), 1);
-        assert!(trailing.due(one(3, 4)).is_empty(), "read, and a record was there");
-        assert!(trailing.due(one(3, 5)).is_empty(), "it has grown");
-        assert_eq!(trailing.due(one(3, 5)).len(), 1);
-        assert!(trailing.due(HashMap::new()).is_empty());
-        assert!(trailing.due(one(3, 5)).is_empty(), "it was away");
+        let mut end_markers = EndMarkerScanner::default();
+        assert!(end_markers.due(one(3, 4)).is_empty(), "it may move yet");
+        assert_eq!(end_markers.due(one(3, 4)).len(), 1);
+        assert!(end_markers.due(one(3, 4)).is_empty(), "read, and a record was there");
+        assert!(end_markers.due(one(3, 5)).is_empty(), "it has grown");
+        assert_eq!(end_markers.due(one(3, 5)).len(), 1);
+        assert!(end_markers.due(HashMap::new()).is_empty());
+        assert!(end_markers.due(one(3, 5)).is_empty(), "it was away");
     }
 }

@@ -15,21 +15,21 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::super::rebalance::list_of;
-use super::{BURST, Halts, Loop, Phase};
+use super::{BURST, HaltedPartitions, Phase, PollLoop};
 use crate::kafka::{reader_properties, without_value};
 use crate::offsets::{Ownership, PartitionState, TopicPartition};
 
 /// A rebalance that is answered sooner needs no other reader.
-const STAND_IN_AFTER: Duration = Duration::from_millis(500);
+const REBALANCE_READER_AFTER: Duration = Duration::from_millis(500);
 
-pub(super) struct StandIn {
+pub(super) struct RebalanceReader {
     reader: BaseConsumer<DefaultConsumerContext>,
     read: HashSet<TopicPartition>,
 }
 
-impl StandIn {
+impl RebalanceReader {
     /// Reads these partitions on; `properties` are the member's.
-    pub fn start(properties: &ClientConfig, staying: &[PartitionState]) -> KafkaResult<StandIn> {
+    pub fn start(properties: &ClientConfig, staying: &[PartitionState]) -> KafkaResult<RebalanceReader> {
         let reader: BaseConsumer<DefaultConsumerContext> =
             reader_properties(properties).create().map_err(without_value)?;
         let mut list = TopicPartitionList::with_capacity(staying.len());
@@ -38,7 +38,7 @@ impl StandIn {
             list.add_partition_offset(&state.at.topic, state.at.partition, start)?;
         }
         reader.assign(&list)?;
-        Ok(StandIn { reader, read: staying.iter().map(|state| state.at.clone()).collect() })
+        Ok(RebalanceReader { reader, read: staying.iter().map(|state| state.at.clone()).collect() })
     }
 
     /// The next record that is there; does not wait.
@@ -46,71 +46,77 @@ impl StandIn {
         self.reader.poll(Duration::ZERO)
     }
 
-    /// Reads no more of those partitions for which `is_held`: the member does, later.
-    pub fn leave_alone(&mut self, is_held: impl Fn(&TopicPartition) -> bool) {
-        let held: Vec<_> = self.read.iter().filter(|at| is_held(at)).cloned().collect();
-        if !held.is_empty() {
-            if let Err(error) = self.reader.pause(&list_of(&held)) {
+    /// Reads no more of those partitions for which `is_blocked`: the member does, later.
+    pub fn pause(&mut self, is_blocked: impl Fn(&TopicPartition) -> bool) {
+        let blocked: Vec<_> = self.read.iter().filter(|at| is_blocked(at)).cloned().collect();
+        if !blocked.is_empty() {
+            if let Err(error) = self.reader.pause(&list_of(&blocked)) {
                 tracing::warn!(%error, "pause");
             }
-            self.read.retain(|at| !held.contains(at));
+            self.read.retain(|at| !blocked.contains(at));
         }
     }
 }
 
-impl Loop {
+impl PollLoop {
     /// Reads what stays, while a rebalance holds up fetching for more than a moment.
-    pub(super) fn stand_in(&mut self) {
-        let pending =
-            self.rebalances.pending_since().filter(|since| self.gave_up_standing_in != Some(*since));
-        let since = pending.filter(|since| since.elapsed() >= STAND_IN_AFTER && !self.is_at(Phase::Hold));
+    pub(super) fn read_during_rebalance(&mut self) {
+        let pending = self.rebalances.pending_since().filter(|since| self.unreadable_since != Some(*since));
+        let since =
+            pending.filter(|since| since.elapsed() >= REBALANCE_READER_AFTER && !self.is_at(Phase::Hold));
         let Some(since) = since else {
-            self.stand_in = None;
+            self.rebalance_reader = None;
             return;
         };
         let owned = self.parts.offsets.snapshot();
-        let Some(mut stand_in) = self.stand_in.take().or_else(|| self.start_stand_in(&owned, since)) else {
+        let Some(mut rebalance_reader) =
+            self.rebalance_reader.take().or_else(|| self.start_rebalance_reader(&owned, since))
+        else {
             return;
         };
-        stand_in.leave_alone(|at| self.early.holds(at) || !may_be_read(&owned, &self.halts, at));
+        rebalance_reader.pause(|at| self.delayed.holds(at) || !may_be_read(&owned, &self.halts, at));
         for _ in 0..BURST {
             if self.parts.budget.is_full() {
                 break;
             }
-            match stand_in.poll() {
+            match rebalance_reader.poll() {
                 None => break,
                 Some(Ok(message)) => {
                     if !self.take_in(&message) {
                         drop(message);
-                        stand_in.leave_alone(|at| self.early.holds(at));
+                        rebalance_reader.pause(|at| self.delayed.holds(at));
                     }
                 }
                 Some(Err(error)) => tracing::debug!(%error, "reading while partitions leave"),
             }
         }
-        self.stand_in = Some(stand_in);
+        self.rebalance_reader = Some(rebalance_reader);
     }
 
     /// `None` where it cannot be had, and for this rebalance from then on.
-    fn start_stand_in(&mut self, owned: &[PartitionState], since: Instant) -> Option<StandIn> {
+    fn start_rebalance_reader(
+        &mut self,
+        owned: &[PartitionState],
+        since: Instant,
+    ) -> Option<RebalanceReader> {
         let may_be_read = |state: &&PartitionState| may_be_read(owned, &self.halts, &state.at);
         let staying: Vec<_> = owned.iter().filter(may_be_read).cloned().collect();
-        StandIn::start(&self.parts.group.properties.0, &staying)
+        RebalanceReader::start(&self.parts.group.properties.0, &staying)
             .inspect_err(|error| {
                 tracing::warn!(%error, "no partition is read while others leave");
-                self.gave_up_standing_in = Some(since);
+                self.unreadable_since = Some(since);
             })
             .ok()
     }
 }
 
-/// As [`Loop::pause_and_resume`] decides for the member: an offset that is out of range halts the loop's reading alone,
+/// As [`PollLoop::pause_and_resume`] decides for the member: an offset that is out of range halts the loop's reading alone,
 /// the ledger knows nothing of it.
-fn may_be_read(owned: &[PartitionState], halts: &Halts, at: &TopicPartition) -> bool {
+fn may_be_read(owned: &[PartitionState], halts: &HaltedPartitions, at: &TopicPartition) -> bool {
     !halts.contains(at)
         && !owned
             .iter()
-            .any(|state| state.at == *at && (state.is_full || state.ownership == Ownership::Following))
+            .any(|state| state.at == *at && (state.is_full || state.ownership == Ownership::CoPartitioned))
 }
 
 #[cfg(test)]
@@ -121,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_halted_partition_is_not_read_while_others_leave() {
-        let (offsets, health, mut halts) = (Offsets::default(), PodHealth::new(), Halts::default());
+        let (offsets, health, mut halts) =
+            (Offsets::default(), PodHealth::new(), HaltedPartitions::default());
         let [halted, leaving, staying] =
             [0, 1, 2].map(|partition| TopicPartition { topic: "t".into(), partition });
         for at in [&halted, &leaving, &staying] {

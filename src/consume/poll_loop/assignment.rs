@@ -5,18 +5,18 @@ use std::time::Instant;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 
-use super::super::following::{Followed, GroupShape};
-use super::super::rebalance::{Changed, list_of};
-use super::{Consume, Loop, Phase, is_done};
+use super::super::rebalance::{AssignmentChange, list_of};
+use super::super::retry_assignment::{GroupShape, RetryAssignmentChange};
+use super::{Consume, Phase, PollLoop, is_done};
 use crate::kafka::too_few_partitions;
 use crate::metrics::RebalanceEvent;
 use crate::offsets::{Ownership, PartitionState, TopicPartition};
 
-impl Loop {
+impl PollLoop {
     /// Leaves the group and joins it anew where the process stood still: its leases are over, also where the
     /// coordinator has not missed it.
-    pub(super) fn rejoin_after_standstill(&mut self) {
-        if self.parts.offsets.take_standstill() && !self.is_at(Phase::Hold) {
+    pub(super) fn rejoin_after_suspension(&mut self) {
+        if self.parts.offsets.take_suspension() && !self.is_at(Phase::Hold) {
             tracing::warn!("after a standstill: leaving the group and joining it anew");
             self.rejoin();
         }
@@ -33,13 +33,13 @@ impl Loop {
 
     /// Halts what has no valid offset any more. A topic that was made anew is assigned anew: with it the
     /// brokers have forgotten the group's offsets, as a rule, and it begins at its earliest record.
-    pub(super) fn look_at_topics(&mut self) {
+    pub(super) fn check_topics(&mut self) {
         let Consume { group, offsets, health, .. } = &self.parts;
-        self.halts.look_at_suspects(group, offsets, health);
-        let gone = self.halts.look_for_others(group, offsets);
+        self.halts.verify_positions(group, offsets, health);
+        let gone = self.halts.find_recreated_topics(group, offsets);
         for at in &gone {
             offsets.halt(at);
-            self.early.forget(at);
+            self.delayed.forget(at);
         }
         if !gone.is_empty() && !self.is_at(Phase::Hold) {
             self.rejoin();
@@ -49,31 +49,31 @@ impl Loop {
     pub(super) fn rebalance(&mut self) {
         let now = Instant::now();
         let Consume { group, offsets, downstream, .. } = &self.parts;
-        let following = &mut self.following;
+        let retry_assignment = &mut self.retry_assignment;
         let mut changes = Vec::new();
         let member = group.member();
         while let Some(rebalance) = member.context().next_rebalance() {
             self.parts.health.set_joined(true);
-            changes.push(self.rebalances.announce(rebalance, group, offsets, following, now));
+            changes.push(self.rebalances.announce(rebalance, group, offsets, retry_assignment, now));
         }
-        changes.push(self.rebalances.step(group, offsets, following, now, || downstream.withdraw()));
+        changes.push(self.rebalances.step(group, offsets, retry_assignment, now, || downstream.withdraw()));
         for changed in changes {
             self.apply(changed);
         }
     }
 
     /// Finds out which partitions of the retry topic are this pod's, and takes them.
-    pub(super) fn follow(&mut self) {
-        if self.is_at(Phase::Hold) && !self.following.is_verifying() {
+    pub(super) fn assign_retry_partitions(&mut self) {
+        if self.is_at(Phase::Hold) && !self.retry_assignment.is_verifying() {
             return; // nothing more is taken in, but what was is still committed
         }
         let Consume { group, offsets, .. } = &self.parts;
-        let Followed { taken, released, halted, group: shape, is_unsupported } =
-            self.following.step(group, offsets, Instant::now());
-        self.apply(Changed { assigned: taken, released, halted, lost: false });
+        let RetryAssignmentChange { taken, released, halted, group: shape, is_unsupported } =
+            self.retry_assignment.step(group, offsets, Instant::now());
+        self.apply(AssignmentChange { assigned: taken, released, halted, lost: false });
         if is_unsupported {
             tracing::info!("the brokers do not describe groups: the group spreads the retry topic as well");
-            self.following.give_up();
+            self.retry_assignment.give_up();
             self.group_spreads_retries = true;
             is_done("subscribe", &self.subscribe());
         }
@@ -116,11 +116,11 @@ impl Loop {
         }
     }
 
-    fn apply(&mut self, Changed { assigned, released, halted, lost }: Changed) {
+    fn apply(&mut self, AssignmentChange { assigned, released, halted, lost }: AssignmentChange) {
         let metrics = &self.parts.metrics;
         for at in assigned.iter().chain(&released) {
             self.paused.remove(at);
-            self.early.forget(at); // not begun: whoever reads the partition next reads it again
+            self.delayed.forget(at); // not begun: whoever reads the partition next reads it again
         }
         for at in &released {
             self.halts.lift(at, &self.parts.health);
@@ -145,8 +145,8 @@ impl Loop {
         let all = self.over_budget || self.is_at(Phase::Hold);
         let owned = self.parts.offsets.snapshot();
         let is_wanted = |state: &PartitionState| {
-            let is_held = self.halts.contains(&state.at) || self.early.holds(&state.at);
-            all || state.is_full || is_held
+            let is_blocked = self.halts.contains(&state.at) || self.delayed.holds(&state.at);
+            all || state.is_full || is_blocked
         };
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for state in &owned {
@@ -156,7 +156,7 @@ impl Loop {
                 _ => {}
             }
         }
-        for ownership in [Ownership::Assigned, Ownership::Following] {
+        for ownership in [Ownership::Assigned, Ownership::CoPartitioned] {
             let of_client = |states: &[&PartitionState]| -> Vec<TopicPartition> {
                 let states = states.iter().filter(|state| state.ownership == ownership);
                 states.map(|state| state.at.clone()).collect()
@@ -166,9 +166,9 @@ impl Loop {
         self.parts.metrics.partitions(owned.len(), self.paused.len());
         self.parts.metrics.held(budget.tasks(), budget.bytes());
         self.unblock(&owned);
-        self.pass_over_ends(&owned);
-        let standing = (&self.paused, &self.halts);
-        self.watch.look(&owned, standing, &*self.parts.downstream, &self.parts.metrics);
+        self.skip_end_markers(&owned);
+        let blocked = (&self.paused, &self.halts);
+        self.partition_reporter.report(&owned, blocked, &*self.parts.downstream, &self.parts.metrics);
     }
 
     /// At the client that reads them: the member, or the one that reads what follows.
@@ -179,7 +179,7 @@ impl Loop {
         let group = &self.parts.group;
         let client = match ownership {
             Ownership::Assigned => Some(group.member()),
-            Ownership::Following => group.existing_retry_reader(),
+            Ownership::CoPartitioned => group.existing_retry_reader(),
         };
         let Some(client) = client else { return };
         if !pause.is_empty() && is_done("pause", &client.pause(&list_of(pause))) {

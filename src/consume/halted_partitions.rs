@@ -12,39 +12,39 @@ use crate::kafka::TopicIdQuery;
 use crate::offsets::{Offsets, TopicId, TopicPartition};
 
 /// Between two questions for the topics' ids.
-const WATCH: Duration = Duration::from_secs(1);
+const TOPIC_ID_INTERVAL: Duration = Duration::from_secs(1);
 /// For the answer, which nobody waits for.
 const IDS_DEADLINE: Duration = Duration::from_secs(10);
 /// Looking at partitions whose offset may be out of range holds up polling for this long at most, then there is
 /// a poll in between.
-const LOOK: Duration = Duration::from_secs(1);
+const VERIFY_AT_MOST: Duration = Duration::from_secs(1);
 /// One partition's watermarks; librdkafka wants some time even where the broker is near.
-const LOOK_AT_ONE: Duration = Duration::from_millis(500);
+const WATERMARKS_TIMEOUT: Duration = Duration::from_millis(500);
 /// After a look that failed.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const VERIFY_RETRY: Duration = Duration::from_secs(1);
 
-const HOW_TO_GO_ON: &str = "stop the pods, say where to begin (kafka-consumer-groups --reset-offsets \
+const HOW_TO_RESUME: &str = "stop the pods, say where to begin (kafka-consumer-groups --reset-offsets \
                             --to-earliest, or another place), and start them again";
 
 /// What is halted, and what may have to be.
 #[derive(Default)]
-pub(super) struct Halts {
+pub(super) struct HaltedPartitions {
     /// Each with the reason.
     halted: HashMap<TopicPartition, String>,
     /// An offset of one of these may be out of range: librdkafka does not say whose.
-    suspects: VecDeque<TopicPartition>,
+    unverified: VecDeque<TopicPartition>,
     /// Not looked at before this.
-    next_look: Option<Instant>,
+    next_verification: Option<Instant>,
     asked: Option<TopicIdQuery>,
     last_asked: Option<Instant>,
 }
 
 /// Why a committed offset is none of this topic's; `None` if it may be.
-pub(super) fn of_another_topic(low: i64, committed: Option<TopicId>, now: Option<TopicId>) -> Option<String> {
+pub(super) fn recreated_topic(low: i64, committed: Option<TopicId>, now: Option<TopicId>) -> Option<String> {
     let (was, is) = committed.zip(now).filter(|(was, is)| was != is)?;
     Some(format!(
         "its topic was made anew (it had the id {was}, now it is {is}): the group's offset, {low}, is the old \
-         one's; {HOW_TO_GO_ON}"
+         one's; {HOW_TO_RESUME}"
     ))
 }
 
@@ -53,11 +53,11 @@ fn out_of_range(low: Option<i64>, position: Option<i64>, first: i64, end: i64) -
     let wrong = [low, position].into_iter().flatten().find(|offset| !(first..=end).contains(offset))?;
     Some(format!(
         "offset {wrong} is out of range, the broker has {first} to {end}: records were deleted before they were \
-         answered, or the topic was made anew; {HOW_TO_GO_ON}"
+         answered, or the topic was made anew; {HOW_TO_RESUME}"
     ))
 }
 
-impl Halts {
+impl HaltedPartitions {
     pub fn contains(&self, at: &TopicPartition) -> bool {
         self.halted.contains_key(at)
     }
@@ -75,30 +75,30 @@ impl Halts {
 
     /// The partition has left.
     pub fn lift(&mut self, at: &TopicPartition, health: &PodHealth) {
-        self.suspects.retain(|suspect| suspect != at);
+        self.unverified.retain(|suspect| suspect != at);
         if self.halted.remove(at).is_some() {
             health.lift_halt(&at.to_string());
         }
     }
 
     /// Some partition's offset is out of range.
-    pub fn suspect(&mut self, offsets: &Offsets) {
+    pub fn verify_later(&mut self, offsets: &Offsets) {
         let owned = offsets.snapshot().into_iter().map(|state| state.at);
-        self.suspects = owned.filter(|at| !self.halted.contains_key(at)).collect();
-        self.next_look = None;
+        self.unverified = owned.filter(|at| !self.halted.contains_key(at)).collect();
+        self.next_verification = None;
     }
 
-    /// Halts those suspects whose offset the broker no longer (or not yet) has; for [`LOOK`] at most.
-    pub fn look_at_suspects(&mut self, group: &Group, offsets: &Offsets, health: &PodHealth) {
+    /// Halts those suspects whose offset the broker no longer (or not yet) has; for [`VERIFY_AT_MOST`] at most.
+    pub fn verify_positions(&mut self, group: &Group, offsets: &Offsets, health: &PodHealth) {
         let begun = Instant::now();
-        if self.suspects.is_empty() || self.next_look.is_some_and(|next| begun < next) {
+        if self.unverified.is_empty() || self.next_verification.is_some_and(|next| begun < next) {
             return;
         }
         let owned = offsets.snapshot();
-        for _ in 0..self.suspects.len() {
-            let Some(at) = self.suspects.pop_front() else { return };
+        for _ in 0..self.unverified.len() {
+            let Some(at) = self.unverified.pop_front() else { return };
             let Some(state) = owned.iter().find(|state| state.at == at) else { continue };
-            match group.member().fetch_watermarks(&at.topic, at.partition, LOOK_AT_ONE) {
+            match group.member().fetch_watermarks(&at.topic, at.partition, WATERMARKS_TIMEOUT) {
                 Ok((first, end)) => {
                     if let Some(why) = out_of_range(state.low_water, state.position, first, end) {
                         self.halt(at, why, health);
@@ -106,11 +106,11 @@ impl Halts {
                 }
                 Err(error) => {
                     tracing::warn!(topic = %at.topic, partition = at.partition, %error, "cannot look at a partition; trying again");
-                    self.suspects.push_back(at);
-                    self.next_look = Some(Instant::now() + LOOK_AGAIN);
+                    self.unverified.push_back(at);
+                    self.next_verification = Some(Instant::now() + VERIFY_RETRY);
                 }
             }
-            if begun.elapsed() >= LOOK {
+            if begun.elapsed() >= VERIFY_AT_MOST {
                 return;
             }
         }
@@ -118,7 +118,7 @@ impl Halts {
 
     /// The partitions whose topic is another one since they were assigned. Asks now and then, and waits for
     /// nothing.
-    pub fn look_for_others(&mut self, group: &Group, offsets: &Offsets) -> Vec<TopicPartition> {
+    pub fn find_recreated_topics(&mut self, group: &Group, offsets: &Offsets) -> Vec<TopicPartition> {
         let Some(asked) = &self.asked else {
             self.ask(group, offsets);
             return Vec::new();
@@ -150,7 +150,7 @@ impl Halts {
     }
 
     fn ask(&mut self, group: &Group, offsets: &Offsets) {
-        if self.last_asked.is_some_and(|last| last.elapsed() < WATCH) {
+        if self.last_asked.is_some_and(|last| last.elapsed() < TOPIC_ID_INTERVAL) {
             return;
         }
         let owned = offsets.snapshot();
@@ -178,10 +178,10 @@ mod tests {
     #[test]
     fn an_offset_of_another_topic_is_told_only_where_both_ids_are_known() {
         let [a, b] = [1, 2].map(TopicId::new);
-        assert_eq!(of_another_topic(7, a, a), None);
-        assert_eq!(of_another_topic(7, None, a), None, "committed by another tool, as a reset is");
-        assert_eq!(of_another_topic(7, a, None), None, "brokers without ids");
-        let told = of_another_topic(7, a, b).unwrap();
+        assert_eq!(recreated_topic(7, a, a), None);
+        assert_eq!(recreated_topic(7, None, a), None, "committed by another tool, as a reset is");
+        assert_eq!(recreated_topic(7, a, None), None, "brokers without ids");
+        let told = recreated_topic(7, a, b).unwrap();
         assert!(
             told.contains("made anew") && told.contains(", 7,") && told.contains("--reset-offsets"),
             "{told}"

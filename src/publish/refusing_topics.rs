@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 
 /// Between two looks at a topic that refused.
-const LOOK: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a refusal of one answer says about the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) enum Refusal {
     /// The broker finds fault with this one answer.
     Answer,
     /// The way to the broker, or what was sent with it: try again.
-    Passing,
+    Transient,
 }
 
 impl Refusal {
@@ -34,35 +34,35 @@ impl Refusal {
             Code::InvalidMessage | Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTimestamp => {
                 Refusal::Answer
             }
-            _ => Refusal::Passing,
+            _ => Refusal::Transient,
         }
     }
 }
 
 /// The topics on hold, each with the time of the next look at it.
 #[derive(Debug, Default)]
-pub(super) struct Holds {
+pub(super) struct RefusingTopics {
     topics: HashMap<String, Instant>,
 }
 
-impl Holds {
+impl RefusingTopics {
     /// True where the topic was not on hold before.
-    pub fn hold(&mut self, topic: &str, now: Instant) -> bool {
-        self.topics.insert(topic.to_owned(), now + LOOK).is_none()
+    pub fn note_refusal(&mut self, topic: &str, now: Instant) -> bool {
+        self.topics.insert(topic.to_owned(), now + PROBE_INTERVAL).is_none()
     }
 
-    pub fn is_held(&self, topic: &str) -> bool {
+    pub fn is_refusing(&self, topic: &str) -> bool {
         self.topics.contains_key(topic)
     }
 
     /// Looks at the topics whose time has come; those that are well are held no more, and returned.
-    pub fn look(&mut self, now: Instant, is_well: impl Fn(&str) -> bool) -> Vec<String> {
+    pub fn probe(&mut self, now: Instant, is_accepting: impl Fn(&str) -> bool) -> Vec<String> {
         let (mut well, mut due) = (Vec::new(), self.topics.iter_mut().filter(|(_, next)| now >= **next));
         for (topic, next) in &mut due {
-            if is_well(topic) {
+            if is_accepting(topic) {
                 well.push(topic.clone());
             } else {
-                *next = now + LOOK;
+                *next = now + PROBE_INTERVAL;
             }
         }
         for topic in &well {
@@ -78,14 +78,16 @@ mod tests {
 
     #[test]
     fn a_topic_on_hold_is_looked_at_now_and_then_until_it_is_well() {
-        let (mut holds, start) = (Holds::default(), Instant::now());
-        assert!(holds.hold("results", start) && !holds.hold("results", start));
-        assert!(holds.is_held("results") && !holds.is_held("failures"));
-        assert!(holds.look(start, |_| true).is_empty(), "too soon");
-        assert!(holds.look(start + LOOK, |_| false).is_empty());
-        assert!(holds.look(start + LOOK, |_| true).is_empty(), "looked at just now");
-        assert_eq!(holds.look(start + 2 * LOOK, |_| true), ["results"]);
-        assert!(!holds.is_held("results"));
+        let (mut refusing_topics, start) = (RefusingTopics::default(), Instant::now());
+        assert!(
+            refusing_topics.note_refusal("results", start) && !refusing_topics.note_refusal("results", start)
+        );
+        assert!(refusing_topics.is_refusing("results") && !refusing_topics.is_refusing("failures"));
+        assert!(refusing_topics.probe(start, |_| true).is_empty(), "too soon");
+        assert!(refusing_topics.probe(start + PROBE_INTERVAL, |_| false).is_empty());
+        assert!(refusing_topics.probe(start + PROBE_INTERVAL, |_| true).is_empty(), "looked at just now");
+        assert_eq!(refusing_topics.probe(start + 2 * PROBE_INTERVAL, |_| true), ["results"]);
+        assert!(!refusing_topics.is_refusing("results"));
     }
 
     #[test]
@@ -95,7 +97,7 @@ mod tests {
         assert_eq!(Refusal::of(Code::UnknownTopic), Refusal::Topic);
         assert_eq!(Refusal::of(Code::MessageSizeTooLarge), Refusal::Size);
         assert_eq!(Refusal::of(Code::InvalidRecord), Refusal::Answer);
-        assert_eq!(Refusal::of(Code::MessageTimedOut), Refusal::Passing);
-        assert_eq!(Refusal::of(Code::PurgeQueue), Refusal::Passing);
+        assert_eq!(Refusal::of(Code::MessageTimedOut), Refusal::Transient);
+        assert_eq!(Refusal::of(Code::PurgeQueue), Refusal::Transient);
     }
 }

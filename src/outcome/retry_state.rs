@@ -21,7 +21,7 @@ const NONE: &str = "-";
 
 /// One stay in the retry topic. Times are written in milliseconds since the epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hop {
+pub struct RetryState {
     /// The consumer group that deferred the task: several may share a retry topic.
     pub group: Arc<str>,
     /// The task is not taken in before this.
@@ -38,7 +38,7 @@ pub struct Hop {
     pub begun: Option<Timestamp>,
 }
 
-impl Hop {
+impl RetryState {
     pub fn headers(&self) -> Vec<Header> {
         let Origin { topic, partition, offset } = &self.origin;
         let mut headers = vec![
@@ -53,7 +53,7 @@ impl Hop {
         headers
     }
 
-    /// The same as [`Hop::headers`] in one, which never leaves the pod.
+    /// The same as [`RetryState::headers`] in one, which never leaves the pod.
     pub fn compact(&self) -> Header {
         let or_none = |number: Option<i64>| number.map_or_else(|| NONE.to_owned(), |n| n.to_string());
         let Origin { topic, partition, offset } = &self.origin;
@@ -67,11 +67,11 @@ impl Hop {
         header(COMPACT, value)
     }
 
-    fn read_compact(headers: &[Header]) -> Option<Hop> {
+    fn read_compact(headers: &[Header]) -> Option<RetryState> {
         let mut parts = text(headers, COMPACT)?.splitn(9, '/');
         let mut next = || parts.next();
         let at = |text: &str| Timestamp::from_millisecond(text.parse().ok()?).ok();
-        Some(Hop {
+        Some(RetryState {
             not_before: at(next()?)?,
             attempts: next()?.parse().ok()?,
             since: at(next()?)?,
@@ -86,13 +86,13 @@ impl Hop {
         })
     }
 
-    /// Reads a record's headers; `None` where they are not what [`Hop::headers`] or [`Hop::compact`] writes.
-    pub fn read(headers: &[Header]) -> Option<Hop> {
-        Hop::read_compact(headers).or_else(|| Hop::read_plain(headers))
+    /// Reads a record's headers; `None` where they are not what [`RetryState::headers`] or [`RetryState::compact`] writes.
+    pub fn read(headers: &[Header]) -> Option<RetryState> {
+        RetryState::read_compact(headers).or_else(|| RetryState::read_plain(headers))
     }
 
-    fn read_plain(headers: &[Header]) -> Option<Hop> {
-        Some(Hop {
+    fn read_plain(headers: &[Header]) -> Option<RetryState> {
+        Some(RetryState {
             group: text(headers, GROUP)?.into(),
             not_before: time(headers, NOT_BEFORE)?,
             attempts: text(headers, ATTEMPTS)?.parse().ok()?,
@@ -146,23 +146,23 @@ mod tests {
         ) {
             let at = |ms| Timestamp::from_millisecond(ms).unwrap();
             let origin = Origin { topic: "ftp-tasks".into(), partition, offset };
-            let hop = Hop {
+            let hop = RetryState {
                 group: "a/group".into(), not_before: at(not_before), attempts, origin, origin_ms: begun,
                 since: at(not_before / 2), begun: begun.map(at),
             };
             let mut headers = vec![header("trace", "1".into())];
             headers.extend(hop.headers());
-            prop_assert_eq!(Hop::read(&headers), Some(hop.clone()));
+            prop_assert_eq!(RetryState::read(&headers), Some(hop.clone()));
             remove_own(&mut headers);
             prop_assert_eq!(headers.len(), 1);
             headers.push(hop.compact());
-            prop_assert_eq!(Hop::read(&headers), Some(hop));
+            prop_assert_eq!(RetryState::read(&headers), Some(hop));
         }
 
         #[test]
         fn headers_that_are_none_of_ours_are_no_hop(keys in prop::collection::vec("[a-z-]{0,30}", 0..9)) {
             let headers: Vec<_> = keys.iter().map(|key| header(key, "1".into())).collect();
-            prop_assert_eq!(Hop::read(&headers), None);
+            prop_assert_eq!(RetryState::read(&headers), None);
         }
     }
 

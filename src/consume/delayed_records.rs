@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::arrived::Arrived;
+use super::fetched_record::FetchedRecord;
 use crate::offsets::TopicPartition;
-use crate::outcome::{Hop, remove_own};
+use crate::outcome::{RetryState, remove_own};
 
 /// A record waits this much longer than it must, so that those that come due soon after it are taken in
 /// together with it: each pause costs librdkafka what it has prefetched.
@@ -29,46 +29,51 @@ pub struct RetryIntake {
 
 /// What becomes of a record that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sifted {
+pub(super) enum RecordReadiness {
     Due,
     /// It is to be kept for this long.
-    Early(Duration),
+    Delayed(Duration),
     /// Another group's.
-    Foreign,
+    OtherGroup,
 }
 
 /// Records that are not due yet, by partition; mostly one each, since its partition is paused.
 #[derive(Debug, Default)]
-pub(super) struct Early {
-    kept: HashMap<TopicPartition, VecDeque<(Instant, Arrived)>>,
+pub(super) struct DelayedRecords {
+    kept: HashMap<TopicPartition, VecDeque<(Instant, FetchedRecord)>>,
 }
 
-impl Early {
+impl DelayedRecords {
     /// Whether a record may be taken in now. Headers of our own are believed on the retry topic only, and
     /// removed on every other.
-    pub fn sift(&self, retry: Option<&RetryIntake>, arrived: &mut Arrived, wall: Timestamp) -> Sifted {
+    pub fn classify(
+        &self,
+        retry: Option<&RetryIntake>,
+        arrived: &mut FetchedRecord,
+        wall: Timestamp,
+    ) -> RecordReadiness {
         let hop = retry
             .filter(|retry| *retry.topic == *arrived.at.topic)
-            .and_then(|retry| Some((retry, Hop::read(&arrived.headers)?)));
+            .and_then(|retry| Some((retry, RetryState::read(&arrived.headers)?)));
         let Some((retry, hop)) = hop else {
             remove_own(&mut arrived.headers);
-            return Sifted::Due;
+            return RecordReadiness::Due;
         };
         if *hop.group != *retry.group {
-            arrived.is_foreign = true;
-            return Sifted::Foreign;
+            arrived.is_of_other_group = true;
+            return RecordReadiness::OtherGroup;
         }
         remove_own(&mut arrived.headers);
         arrived.headers.push(hop.compact());
         arrived.headers.shrink_to_fit();
         let left = Duration::try_from(hop.not_before.duration_since(wall)).unwrap_or_default();
         if left.is_zero() && !self.holds(&arrived.at) {
-            return Sifted::Due;
+            return RecordReadiness::Due;
         }
-        Sifted::Early(left.min(retry.longest) + SLACK)
+        RecordReadiness::Delayed(left.min(retry.longest) + SLACK)
     }
 
-    pub fn keep(&mut self, arrived: Arrived, due: Instant) {
+    pub fn keep(&mut self, arrived: FetchedRecord, due: Instant) {
         self.kept.entry(arrived.at.clone()).or_default().push_back((due, arrived));
     }
 
@@ -78,7 +83,11 @@ impl Early {
     }
 
     /// The first record of a partition that is due, and for which there is room.
-    pub fn next_due(&mut self, now: Instant, has_room: impl Fn(&Arrived) -> bool) -> Option<Arrived> {
+    pub fn next_due(
+        &mut self,
+        now: Instant,
+        has_room: impl Fn(&FetchedRecord) -> bool,
+    ) -> Option<FetchedRecord> {
         let at = self.due(now).find(|arrived| has_room(arrived)).map(|arrived| arrived.at.clone())?;
         let kept = self.kept.get_mut(&at)?;
         let (_, arrived) = kept.pop_front()?;
@@ -89,7 +98,7 @@ impl Early {
     }
 
     /// The first record of each partition, where it is due.
-    pub fn due(&self, now: Instant) -> impl Iterator<Item = &Arrived> {
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = &FetchedRecord> {
         let heads = self.kept.values().filter_map(VecDeque::front);
         heads.filter(move |(due, _)| *due <= now).map(|(_, arrived)| arrived)
     }
@@ -118,7 +127,7 @@ mod tests {
     fn hop(group: &str, not_before: i64) -> Vec<Header> {
         let origin = Origin { topic: "tasks".into(), partition: 0, offset: 9 };
         let not_before = at(not_before);
-        Hop {
+        RetryState {
             group: group.into(),
             not_before,
             attempts: 2,
@@ -130,60 +139,75 @@ mod tests {
         .headers()
     }
 
-    fn arrived(topic: &str, offset: i64, headers: Vec<Header>) -> Arrived {
+    fn arrived(topic: &str, offset: i64, headers: Vec<Header>) -> FetchedRecord {
         let at = TopicPartition { topic: topic.into(), partition: 0 };
-        Arrived { at, offset, key: None, headers, payload: None, timestamp_ms: None, is_foreign: false }
+        FetchedRecord {
+            at,
+            offset,
+            key: None,
+            headers,
+            payload: None,
+            timestamp_ms: None,
+            is_of_other_group: false,
+        }
     }
 
     #[test]
     fn a_deferred_task_is_due_when_its_header_says() {
-        let early = Early::default();
-        let sift = |wall| early.sift(Some(&retry()), &mut arrived("retry", 0, hop("us", 100)), at(wall));
-        assert_eq!(sift(100), Sifted::Due);
-        assert_eq!(sift(120), Sifted::Due);
-        assert_eq!(sift(90), Sifted::Early(Duration::from_secs(10) + SLACK));
-        assert_eq!(sift(0), Sifted::Early(DELAY + SLACK), "whatever the writer's clock said");
+        let delayed = DelayedRecords::default();
+        let classify =
+            |wall| delayed.classify(Some(&retry()), &mut arrived("retry", 0, hop("us", 100)), at(wall));
+        assert_eq!(classify(100), RecordReadiness::Due);
+        assert_eq!(classify(120), RecordReadiness::Due);
+        assert_eq!(classify(90), RecordReadiness::Delayed(Duration::from_secs(10) + SLACK));
+        assert_eq!(classify(0), RecordReadiness::Delayed(DELAY + SLACK), "whatever the writer's clock said");
     }
 
     #[test]
     fn another_groups_task_is_passed_over() {
         let mut other = arrived("retry", 0, hop("them", 0));
-        assert_eq!(Early::default().sift(Some(&retry()), &mut other, at(1)), Sifted::Foreign);
-        assert!(other.is_foreign);
+        assert_eq!(
+            DelayedRecords::default().classify(Some(&retry()), &mut other, at(1)),
+            RecordReadiness::OtherGroup
+        );
+        assert!(other.is_of_other_group);
     }
 
     #[test]
     fn headers_that_a_producer_has_made_up_are_ignored() {
         let mut forged = arrived("tasks", 0, hop("us", 4_000_000_000));
         forged.headers.push(Header { key: "trace".into(), value: None });
-        assert_eq!(Early::default().sift(Some(&retry()), &mut forged, at(1)), Sifted::Due);
+        assert_eq!(
+            DelayedRecords::default().classify(Some(&retry()), &mut forged, at(1)),
+            RecordReadiness::Due
+        );
         assert_eq!(forged.headers.len(), 1, "only the producer's own is left");
     }
 
     #[test]
     fn what_is_kept_comes_back_in_its_order_when_it_is_due() {
-        let (mut early, now) = (Early::default(), Instant::now());
-        early.keep(arrived("retry", 5, hop("us", 100)), now + DELAY);
+        let (mut delayed, now) = (DelayedRecords::default(), Instant::now());
+        delayed.keep(arrived("retry", 5, hop("us", 100)), now + DELAY);
         let mut behind = arrived("retry", 6, hop("us", 0));
         assert!(
-            matches!(early.sift(Some(&retry()), &mut behind, at(1)), Sifted::Early(_)),
+            matches!(delayed.classify(Some(&retry()), &mut behind, at(1)), RecordReadiness::Delayed(_)),
             "not past the first"
         );
-        early.keep(behind, now);
-        assert!(early.next_due(now, |_| true).is_none());
-        assert!(early.next_due(now + DELAY, |head| head.offset != 5).is_none(), "not past the first");
-        let offsets = [(); 2].map(|()| early.next_due(now + DELAY, |_| true).map(|arrived| arrived.offset));
+        delayed.keep(behind, now);
+        assert!(delayed.next_due(now, |_| true).is_none());
+        assert!(delayed.next_due(now + DELAY, |head| head.offset != 5).is_none(), "not past the first");
+        let offsets = [(); 2].map(|()| delayed.next_due(now + DELAY, |_| true).map(|arrived| arrived.offset));
         assert_eq!(offsets, [Some(5), Some(6)]);
-        assert!(!early.holds(&arrived("retry", 0, Vec::new()).at));
+        assert!(!delayed.holds(&arrived("retry", 0, Vec::new()).at));
     }
 
     #[test]
     fn nothing_is_kept_of_a_partition_that_left() {
-        let (mut early, now) = (Early::default(), Instant::now());
+        let (mut delayed, now) = (DelayedRecords::default(), Instant::now());
         let first = arrived("retry", 5, hop("us", 100));
         let at = first.at.clone();
-        early.keep(first, now);
-        early.forget(&at);
-        assert!(early.next_due(now, |_| true).is_none() && !early.holds(&at));
+        delayed.keep(first, now);
+        delayed.forget(&at);
+        assert!(delayed.next_due(now, |_| true).is_none() && !delayed.holds(&at));
     }
 }

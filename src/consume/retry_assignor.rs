@@ -29,14 +29,14 @@ pub(super) struct GroupView<'a> {
 
 /// The input topic's partition that a retry topic's follows: the one with its number, and the first where there is
 /// none (a retry topic with more partitions than the input topic).
-pub(super) fn followed_partition(retry: i32, input_partitions: usize) -> i32 {
+pub(super) fn input_partition_of(retry: i32, input_partitions: usize) -> i32 {
     if usize::try_from(retry).is_ok_and(|retry| retry < input_partitions) { retry } else { 0 }
 }
 
 impl GroupView<'_> {
     /// The partitions of the retry topic that are this pod's, where it has had `held`. One whose input partition has
     /// just been revoked, and is nobody's yet, stays until its transfers have finished.
-    pub fn followers(&self, held: &BTreeSet<i32>) -> BTreeSet<i32> {
+    pub fn assigned_retry_partitions(&self, held: &BTreeSet<i32>) -> BTreeSet<i32> {
         let of_topic = |topic: &str, is_wanted: &dyn Fn(&str) -> bool| -> BTreeSet<i32> {
             let members = self.group.members.iter().filter(|member| is_wanted(&member.id));
             let assigned = members.flat_map(|member| &member.assigned);
@@ -52,7 +52,7 @@ impl GroupView<'_> {
         (0..retry_partitions)
             .filter(|retry| !taken.contains(retry))
             .filter(|retry| {
-                let input = followed_partition(*retry, input_partitions);
+                let input = input_partition_of(*retry, input_partitions);
                 // Beyond the last one that is assigned, somebody who does not know of more partitions yet takes those
                 // that follow the first one.
                 let is_free = !others.contains(&input) && (*retry <= last_assigned || !others.contains(&0));
@@ -91,7 +91,7 @@ mod tests {
             input_partitions,
             retry_partitions,
         };
-        view.followers(&held.iter().copied().collect()).into_iter().collect()
+        view.assigned_retry_partitions(&held.iter().copied().collect()).into_iter().collect()
     }
 
     #[test]

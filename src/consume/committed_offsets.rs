@@ -9,8 +9,8 @@ use rdkafka::error::KafkaResult;
 
 use super::answering_broker::AnsweringBroker;
 use super::group::{CommittedPosition, Group, GroupClients, Properties};
-use super::halts::of_another_topic;
-use crate::offsets::{TopicPartition, Witness};
+use super::halted_partitions::recreated_topic;
+use crate::offsets::{CommittedOffsets, TopicPartition};
 use crate::record::Origin;
 
 /// One request for committed offsets.
@@ -30,7 +30,7 @@ impl Group {
 /// Asks by way of the group's member, as long as there is one. It does not hold it: whoever drops the member last
 /// waits for librdkafka to take leave.
 #[derive(Debug)]
-struct Spectator {
+struct CommittedOffsetsReader {
     clients: Weak<GroupClients>,
     properties: Properties,
     cluster: Arc<OnceLock<String>>,
@@ -40,8 +40,8 @@ struct Spectator {
 impl Group {
     /// For who has to know what is done, and owns no partition.
     #[must_use]
-    pub fn witness(&self) -> Arc<dyn Witness> {
-        Arc::new(Spectator {
+    pub fn committed_offsets(&self) -> Arc<dyn CommittedOffsets> {
+        Arc::new(CommittedOffsetsReader {
             clients: Arc::downgrade(&self.clients),
             properties: self.properties.clone(),
             cluster: Arc::clone(&self.cluster),
@@ -50,7 +50,7 @@ impl Group {
     }
 }
 
-impl Witness for Spectator {
+impl CommittedOffsets for CommittedOffsetsReader {
     fn cluster(&self) -> Option<String> {
         self.cluster.get().cloned()
     }
@@ -84,7 +84,7 @@ impl Group {
         let (committed, ids) = self.committed_and_ids(partitions, DEADLINE)?;
         let read = |(at, position): CommittedPosition| {
             let (low, note) = position?;
-            let is_of_this = of_another_topic(low, note.topic_id, ids.get(&*at.topic).copied()).is_none();
+            let is_of_this = recreated_topic(low, note.topic_id, ids.get(&*at.topic).copied()).is_none();
             is_of_this.then(|| (at, (low, note.done.offsets(low))))
         };
         Ok(committed.into_iter().filter_map(read).collect())

@@ -1,8 +1,8 @@
 //! The polling thread.
 
 mod assignment;
-mod stand_in;
-mod trailing;
+mod end_markers;
+mod rebalance_reader;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::oneshot;
 
-use stand_in::StandIn;
-use trailing::Trailing;
+use end_markers::EndMarkerScanner;
+use rebalance_reader::RebalanceReader;
 
-use super::arrived::Arrived;
-use super::early::{Early, RetryIntake, SLACK, Sifted};
-use super::following::Following;
+use super::delayed_records::{DelayedRecords, RecordReadiness, RetryIntake, SLACK};
+use super::fetched_record::FetchedRecord;
 use super::group::{Group, Member};
-use super::halts::Halts;
+use super::halted_partitions::HaltedPartitions;
+use super::partition_report::PartitionReporter;
 use super::rebalance::Rebalances;
-use super::watch::Watch;
+use super::retry_assignment::RetryAssignment;
 use crate::admission::{Admission, TaskBudget};
 use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
@@ -40,14 +40,14 @@ const POLL: Duration = Duration::from_millis(100);
 const POLL_WHILE_REBALANCING: Duration = Duration::from_millis(10);
 /// Partitions are paused once the budget has been full for this long; until then nothing is polled.
 const PAUSE_AFTER: Duration = Duration::from_millis(100);
-const LOOK_FOR_ROOM: Duration = Duration::from_millis(2);
+const BUDGET_POLL: Duration = Duration::from_millis(2);
 /// Between two attempts to move the low-water mark of partitions whose span is full.
-const RELIEF: Duration = Duration::from_millis(250);
+const UNBLOCK_INTERVAL: Duration = Duration::from_millis(250);
 /// Records taken in between two looks at pauses and rebalances.
 pub const BURST: usize = 256;
 
 /// Where records go. Never blocks.
-pub trait Downstream: Send {
+pub trait RecordSink: Send {
     /// Takes one record over, to be answered under its lease.
     fn accept(&self, record: Box<Record>, admission: Admission);
     /// Drops the queued records whose leases let nothing begin any more, and returns where they stood.
@@ -70,7 +70,7 @@ pub struct Consume {
     pub budget: TaskBudget,
     /// A task held for longer is logged.
     pub slow_task: Duration,
-    pub downstream: Box<dyn Downstream>,
+    pub downstream: Box<dyn RecordSink>,
     pub health: Arc<PodHealth>,
     pub metrics: Metrics,
     /// Where the partitions are shown.
@@ -132,7 +132,7 @@ impl Consume {
         let thread = std::thread::Builder::new()
             .name("consume".into())
             .spawn(move || {
-                let result = Loop::new(self, seen_phase).run();
+                let result = PollLoop::new(self, seen_phase).run();
                 let _ = end.send(result); // nobody listens after a second signal
             })
             .map_err(|error| {
@@ -142,55 +142,55 @@ impl Consume {
     }
 }
 
-struct Loop {
+struct PollLoop {
     parts: Consume,
     phase: Arc<AtomicU8>,
     rebalances: Rebalances,
     paused: HashSet<TopicPartition>,
-    halts: Halts,
-    stand_in: Option<StandIn>,
-    trailing: Trailing,
+    halts: HaltedPartitions,
+    rebalance_reader: Option<RebalanceReader>,
+    end_markers: EndMarkerScanner,
     /// For the rebalance that began then it cannot be had.
-    gave_up_standing_in: Option<Instant>,
+    unreadable_since: Option<Instant>,
     /// Records that are not due yet, or for which there is no room yet.
-    early: Early,
+    delayed: DelayedRecords,
     over_budget: bool,
     /// Since when the budget is full, but not yet paused for.
     full_since: Option<Instant>,
-    watch: Watch,
-    last_relief: Option<Instant>,
+    partition_reporter: PartitionReporter,
+    last_unblock: Option<Instant>,
     topic_names: Vec<Arc<str>>,
     /// This pod's share of the retry topic.
-    following: Following,
+    retry_assignment: RetryAssignment,
     /// The group spreads the retry topic as well as the input topic.
     group_spreads_retries: bool,
     /// What was logged last of this pod's share.
     share_told: Option<(bool, Option<String>)>,
 }
 
-impl Loop {
+impl PollLoop {
     fn new(parts: Consume, phase: Arc<AtomicU8>) -> Self {
-        let watch = Watch::new(parts.slow_task, parts.partitions.clone());
+        let partition_reporter = PartitionReporter::new(parts.slow_task, parts.partitions.clone());
         // By the new protocol the coordinator spreads each topic by itself, with its range assignor.
         let group_spreads_retries = uses_new_protocol(&parts.group.properties.0);
         let retry = parts.retry.as_ref().filter(|_| !group_spreads_retries).map(|retry| &*retry.topic);
-        let following = Following::new(parts.topics.first().map_or("", String::as_str), retry);
-        Loop {
+        let retry_assignment = RetryAssignment::new(parts.topics.first().map_or("", String::as_str), retry);
+        PollLoop {
             parts,
             phase,
             rebalances: Rebalances::default(),
             paused: HashSet::new(),
-            halts: Halts::default(),
-            stand_in: None,
-            trailing: Trailing::default(),
-            gave_up_standing_in: None,
-            early: Early::default(),
+            halts: HaltedPartitions::default(),
+            rebalance_reader: None,
+            end_markers: EndMarkerScanner::default(),
+            unreadable_since: None,
+            delayed: DelayedRecords::default(),
             over_budget: false,
             full_since: None,
-            watch,
-            last_relief: None,
+            partition_reporter,
+            last_unblock: None,
             topic_names: Vec::new(),
-            following,
+            retry_assignment,
             group_spreads_retries,
             share_told: None,
         }
@@ -206,13 +206,13 @@ impl Loop {
                 break Ok(());
             }
             self.parts.health.consume.beat();
-            self.rejoin_after_standstill();
-            self.look_at_topics();
+            self.rejoin_after_suspension();
+            self.check_topics();
             self.rebalance();
-            self.follow();
+            self.assign_retry_partitions();
             self.take_in_due();
             self.pause_and_resume();
-            self.stand_in();
+            self.read_during_rebalance();
             if let Err(error) = self.poll_burst() {
                 break Err(error);
             }
@@ -221,17 +221,17 @@ impl Loop {
         self.parts.health.consume.finish();
         self.parts.group.member().context().set_closing();
         // The last handle closes the consumer, which leaves the group; publish has dropped its own by now.
-        drop((self.halts, self.stand_in, self.parts));
+        drop((self.halts, self.rebalance_reader, self.parts));
         result
     }
 
     /// Polls until a poll comes back empty or the burst is full; only a fatal error is returned.
     fn poll_burst(&mut self) -> Result<(), KafkaError> {
         if self.parts.budget.is_full() && !self.over_budget {
-            std::thread::sleep(LOOK_FOR_ROOM);
+            std::thread::sleep(BUDGET_POLL);
             return Ok(());
         }
-        let wait = if self.rebalances.is_pending() || self.following.is_pending() {
+        let wait = if self.rebalances.is_pending() || self.retry_assignment.is_pending() {
             POLL_WHILE_REBALANCING
         } else {
             POLL
@@ -270,27 +270,27 @@ impl Loop {
         if self.is_at(Phase::Hold) {
             return true; // not begun in the ledger: the next owner gets it
         }
-        let mut arrived = Arrived::of(message, &mut self.topic_names);
-        let wait = match self.early.sift(self.parts.retry.as_ref(), &mut arrived, Timestamp::now()) {
-            Sifted::Early(wait) => Some(wait),
-            Sifted::Due | Sifted::Foreign => self.must_wait(&arrived).then_some(SLACK),
+        let mut arrived = FetchedRecord::of(message, &mut self.topic_names);
+        let wait = match self.delayed.classify(self.parts.retry.as_ref(), &mut arrived, Timestamp::now()) {
+            RecordReadiness::Delayed(wait) => Some(wait),
+            RecordReadiness::Due | RecordReadiness::OtherGroup => self.must_wait(&arrived).then_some(SLACK),
         };
         let Some(wait) = wait else {
             self.admit(arrived);
             return true;
         };
-        self.early.keep(arrived, Instant::now() + wait);
+        self.delayed.keep(arrived, Instant::now() + wait);
         false
     }
 
     /// What is begun past a record that is kept would make that one count as done.
-    fn must_wait(&self, arrived: &Arrived) -> bool {
-        self.early.holds(&arrived.at) || !self.parts.offsets.has_room(&arrived.at, arrived.offset)
+    fn must_wait(&self, arrived: &FetchedRecord) -> bool {
+        self.delayed.holds(&arrived.at) || !self.parts.offsets.has_room(&arrived.at, arrived.offset)
     }
 
-    fn admit(&self, arrived: Arrived) {
-        if arrived.is_foreign {
-            self.parts.offsets.pass_over(&arrived.at, arrived.offset);
+    fn admit(&self, arrived: FetchedRecord) {
+        if arrived.is_of_other_group {
+            self.parts.offsets.skip(&arrived.at, arrived.offset);
             return;
         }
         let Some(lease) = self.parts.offsets.begin(&arrived.at, arrived.offset) else { return };
@@ -302,8 +302,8 @@ impl Loop {
     fn take_in_due(&mut self) {
         while !self.parts.budget.is_full() && !self.is_at(Phase::Hold) {
             let offsets = &self.parts.offsets;
-            let has_room = |head: &Arrived| offsets.has_room(&head.at, head.offset);
-            let Some(arrived) = self.early.next_due(Instant::now(), has_room) else { return };
+            let has_room = |head: &FetchedRecord| offsets.has_room(&head.at, head.offset);
+            let Some(arrived) = self.delayed.next_due(Instant::now(), has_room) else { return };
             self.admit(arrived);
         }
     }
@@ -319,21 +319,21 @@ impl Loop {
     }
 
     fn unblock(&mut self, owned: &[PartitionState]) {
-        if self.last_relief.is_some_and(|last| last.elapsed() < RELIEF) {
+        if self.last_unblock.is_some_and(|last| last.elapsed() < UNBLOCK_INTERVAL) {
             return;
         }
         let is_stuck = |state: &PartitionState| state.is_stuck || self.has_no_room(&state.at);
         let stuck = owned.iter().filter(|state| is_stuck(state));
         let stuck: Vec<_> = stuck.filter_map(|state| Some((state.at.clone(), state.low_water?))).collect();
         if !stuck.is_empty() {
-            self.last_relief = Some(Instant::now());
+            self.last_unblock = Some(Instant::now());
             self.parts.downstream.unblock(&stuck);
         }
     }
 
     /// True where the partition's next record is due and cannot be begun: a gap before it is as large as a full span.
     fn has_no_room(&self, at: &TopicPartition) -> bool {
-        let mut due = self.early.due(Instant::now());
+        let mut due = self.delayed.due(Instant::now());
         due.any(|head| head.at == *at && !self.parts.offsets.has_room(at, head.offset))
     }
 
@@ -341,7 +341,7 @@ impl Loop {
         self.parts.metrics.kafka_error("consume");
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.halts.suspect(&self.parts.offsets);
+                self.halts.verify_later(&self.parts.offsets);
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 tracing::error!(

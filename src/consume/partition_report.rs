@@ -4,40 +4,40 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::halts::Halts;
-use super::intake::Downstream;
-use super::slow::{Slow, SlowTask};
+use super::halted_partitions::HaltedPartitions;
+use super::poll_loop::RecordSink;
+use super::slow_tasks::{SlowTask, SlowTasks};
 use crate::insight::{AssignedPartition, PartitionBoard};
 use crate::metrics::Metrics;
 use crate::offsets::{PartitionState, TopicPartition};
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-const MADE_ANEW: &str = "its topic was deleted and made anew: the group is joined again";
+const TOPIC_RECREATED: &str = "its topic was deleted and made anew: the group is joined again";
 
 #[derive(Debug)]
-pub(super) struct Watch {
-    slow: Slow,
+pub(super) struct PartitionReporter {
+    slow: SlowTasks,
     last: Option<Instant>,
     board: PartitionBoard,
 }
 
-impl Watch {
+impl PartitionReporter {
     /// A task that is held for longer than `slow` is told of; `board` is where the partitions are shown.
     pub fn new(slow: Duration, board: PartitionBoard) -> Self {
-        Watch { slow: Slow::new(slow), last: None, board }
+        PartitionReporter { slow: SlowTasks::new(slow), last: None, board }
     }
 
-    pub fn look(
+    pub fn report(
         &mut self,
         owned: &[PartitionState],
-        standing: (&HashSet<TopicPartition>, &Halts),
-        downstream: &dyn Downstream,
+        blocked: (&HashSet<TopicPartition>, &HaltedPartitions),
+        downstream: &dyn RecordSink,
         metrics: &Metrics,
     ) {
         let now = Instant::now();
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOOK) {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < REPORT_INTERVAL) {
             return;
         }
         self.last = Some(now);
@@ -49,15 +49,18 @@ impl Watch {
         let oldest = owned.iter().filter_map(|state| state.oldest).map(|(_, since)| since).min();
         metrics.oldest(oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)));
         metrics.halted(owned.iter().filter(|state| state.is_halted).count());
-        self.board.set(owned.iter().map(|state| shown(state, standing)).collect());
+        self.board.set(owned.iter().map(|state| shown(state, blocked)).collect());
         for task in self.slow.due(owned, now) {
-            tell(&task, downstream);
+            log_slow_task(&task, downstream);
         }
     }
 }
 
 /// A partition, as it is shown to whoever looks.
-fn shown(state: &PartitionState, (paused, halts): (&HashSet<TopicPartition>, &Halts)) -> AssignedPartition {
+fn shown(
+    state: &PartitionState,
+    (paused, halts): (&HashSet<TopicPartition>, &HaltedPartitions),
+) -> AssignedPartition {
     let lag = state.end.zip(state.low_water).map_or(0, |(end, low)| (end - low).max(0));
     let halted = halts.reason(&state.at).map(str::to_owned);
     AssignedPartition {
@@ -69,12 +72,12 @@ fn shown(state: &PartitionState, (paused, halts): (&HashSet<TopicPartition>, &Ha
         lag,
         unanswered: state.unanswered,
         paused: paused.contains(&state.at),
-        halted: halted.or_else(|| state.is_halted.then(|| MADE_ANEW.to_owned())),
+        halted: halted.or_else(|| state.is_halted.then(|| TOPIC_RECREATED.to_owned())),
     }
 }
 
 /// The log line of a task that has been held for too long.
-fn tell(task: &SlowTask, downstream: &dyn Downstream) {
+fn log_slow_task(task: &SlowTask, downstream: &dyn RecordSink) {
     let SlowTask { origin, held } = task;
     let held_seconds = held.as_secs();
     if let Some(found) = downstream.task_status(origin) {

@@ -6,12 +6,12 @@ use super::json::push_string;
 use crate::digest::FileHash;
 use crate::text::rfc3339;
 
-/// Bytes that the facts of a result have at most; where there are more, they are left out.
-pub(super) const MAX_FACTS_BYTES: usize = 2048;
+/// Bytes that the details of a result have at most; where there are more, they are left out.
+pub(super) const MAX_DETAILS_BYTES: usize = 2048;
 
 /// Each is absent from the message where it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct TransferDetails {
     /// The FTP connection's name.
     pub connection: String,
     /// Of the whole file, computed on its way.
@@ -23,32 +23,32 @@ pub struct Facts {
     /// Bytes of earlier tries that were not transferred again.
     pub resumed_from: Option<u64>,
     /// What became of a download's source, where the task asked for more than to keep it.
-    pub after: Option<Became>,
+    pub after: Option<SourceFate>,
     /// Commands beyond RFC 959 that the transfer made use of.
     pub features: Vec<&'static str>,
 }
 
 /// What became of a download's source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Became {
+pub enum SourceFate {
     Deleted,
     Moved,
     /// It was changed after it was fetched, and so is another file.
     Kept,
 }
 
-impl Became {
+impl SourceFate {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Became::Deleted => "deleted",
-            Became::Moved => "moved",
-            Became::Kept => "kept",
+            SourceFate::Deleted => "deleted",
+            SourceFate::Moved => "moved",
+            SourceFate::Kept => "kept",
         }
     }
 }
 
-impl Facts {
+impl TransferDetails {
     /// As members of an object, each behind a comma.
     pub(super) fn members(&self, bytes: u64) -> String {
         let mut out = format!(r#","size":{bytes}"#);
@@ -61,7 +61,7 @@ impl Facts {
         text("connection", Some(&self.connection));
         text("verified_by", self.verified_by);
         text("source_mtime", self.source_mtime.map(rfc3339).as_deref());
-        text("after", self.after.map(Became::as_str));
+        text("after", self.after.map(SourceFate::as_str));
         if let Some(from) = self.resumed_from {
             push_name(&mut out, "resumed_from");
             out.push_str(&from.to_string());

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::pending::{MAX_ANSWER_BYTES, Pending};
+use super::pending_answers::{MAX_ANSWER_BYTES, PendingAnswer};
 use crate::outcome::{Answer, AnswerKind, MIN_MESSAGE_BYTES};
 
 /// Encoded answers in one batch, so that a batch of the largest records stays small.
@@ -19,7 +19,7 @@ const LEARNED: Duration = Duration::from_secs(600);
 
 /// The bytes that one batch, and one answer, may have of each kind, as far as their topics have let it be known.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
+pub(super) struct BatchLimits {
     batch: PerKind<usize>,
     answer: PerKind<usize>,
     /// When something was refused last.
@@ -44,19 +44,19 @@ impl<T> PerKind<T> {
     }
 }
 
-impl Default for Sizes {
+impl Default for BatchLimits {
     fn default() -> Self {
         let all = |bytes| PerKind { results: bytes, failures: bytes, deferrals: bytes };
-        Sizes { batch: all(MAX_BATCH_BYTES), answer: all(MAX_ANSWER_BYTES), learned: None }
+        BatchLimits { batch: all(MAX_BATCH_BYTES), answer: all(MAX_ANSWER_BYTES), learned: None }
     }
 }
 
-impl Sizes {
+impl BatchLimits {
     /// Encodes as many of the first answers as make one batch: at least one, and one of a kind that is too
     /// large for it only without others of its kind.
-    pub fn encode<'a>(&mut self, chosen: &'a [Pending], now: Instant) -> Vec<Answer<'a>> {
+    pub fn encode<'a>(&mut self, chosen: &'a [PendingAnswer], now: Instant) -> Vec<Answer<'a>> {
         if self.learned.is_some_and(|learned| now.saturating_duration_since(learned) >= LEARNED) {
-            *self = Sizes::default();
+            *self = BatchLimits::default();
         }
         let mut encoded = Vec::with_capacity(chosen.len());
         let (mut held, mut limits, mut largest) = (PerKind::default(), self.batch, self.answer);

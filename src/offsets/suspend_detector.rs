@@ -19,7 +19,7 @@ use super::Offsets;
 const EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct SuspendDetector {
     clock: fn() -> Duration,
     /// Milliseconds, by the clock.
     last: AtomicU64,
@@ -27,26 +27,26 @@ pub(super) struct Pulse {
     limit: Duration,
 }
 
-impl Default for Pulse {
+impl Default for SuspendDetector {
     /// Never stops: nobody beats.
     fn default() -> Self {
-        Pulse::new(Duration::MAX)
+        SuspendDetector::new(Duration::MAX)
     }
 }
 
-impl Pulse {
-    pub fn new(limit: Duration) -> Pulse {
-        Pulse::with_clock(since_boot, limit)
+impl SuspendDetector {
+    pub fn new(limit: Duration) -> SuspendDetector {
+        SuspendDetector::with_clock(since_boot, limit)
     }
 
-    fn with_clock(clock: fn() -> Duration, limit: Duration) -> Pulse {
-        let pulse = Pulse { clock, last: AtomicU64::new(0), limit };
-        pulse.beat();
-        pulse
+    fn with_clock(clock: fn() -> Duration, limit: Duration) -> SuspendDetector {
+        let detector = SuspendDetector { clock, last: AtomicU64::new(0), limit };
+        detector.beat();
+        detector
     }
 
     /// How long the process stood still, if it did so for too long.
-    pub fn standstill(&self) -> Option<Duration> {
+    pub fn suspended_for(&self) -> Option<Duration> {
         let last = Duration::from_millis(self.last.load(Ordering::Acquire));
         let silence = (self.clock)().saturating_sub(last);
         (silence >= self.limit).then_some(silence)
@@ -68,7 +68,7 @@ fn since_boot() -> Duration {
 ///
 /// # Errors
 /// The system gives no thread.
-pub fn keep_beating(offsets: &Arc<Offsets>) -> std::io::Result<()> {
+pub fn run_heartbeat(offsets: &Arc<Offsets>) -> std::io::Result<()> {
     let offsets = Arc::downgrade(offsets);
     let beat = move || {
         while let Some(offsets) = offsets.upgrade() {
@@ -88,24 +88,24 @@ mod tests {
 
     #[test]
     fn a_suspended_machine_stood_still() {
-        let pulse = Pulse::with_clock(
+        let detector = SuspendDetector::with_clock(
             || Duration::from_secs(SUSPENDED_FOR.load(Ordering::Acquire)),
             Duration::from_secs(30),
         );
-        assert_eq!(pulse.standstill(), None);
+        assert_eq!(detector.suspended_for(), None);
         SUSPENDED_FOR.store(29, Ordering::Release);
-        assert_eq!(pulse.standstill(), None);
+        assert_eq!(detector.suspended_for(), None);
         SUSPENDED_FOR.store(31, Ordering::Release);
-        assert_eq!(pulse.standstill(), Some(Duration::from_secs(31)));
-        pulse.beat();
-        assert_eq!(pulse.standstill(), None);
+        assert_eq!(detector.suspended_for(), Some(Duration::from_secs(31)));
+        detector.beat();
+        assert_eq!(detector.suspended_for(), None);
     }
 
     /// Nobody suspends a machine for a test; which clock it is can be seen all the same.
     #[test]
     fn the_clock_is_the_one_that_goes_on_during_suspend() {
         let boot = || Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap();
-        let (before, now, after) = (boot(), (Pulse::new(Duration::MAX).clock)(), boot());
+        let (before, now, after) = (boot(), (SuspendDetector::new(Duration::MAX).clock)(), boot());
         assert!(before <= now && now <= after, "{before:?} {now:?} {after:?}");
     }
 }

@@ -18,15 +18,15 @@ pub(super) struct SlowTask {
 
 /// Looks at the oldest record of each partition: the one that the low-water mark waits for.
 #[derive(Debug)]
-pub(super) struct Slow {
+pub(super) struct SlowTasks {
     after: Duration,
     /// When a partition's oldest was told of.
     told: HashMap<TopicPartition, (i64, Instant)>,
 }
 
-impl Slow {
+impl SlowTasks {
     pub fn new(after: Duration) -> Self {
-        Slow { after, told: HashMap::new() }
+        SlowTasks { after, told: HashMap::new() }
     }
 
     /// Those to be told of now, the oldest first: each again when as much time has passed.
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_slow_task_is_told_of_now_and_then_and_the_next_one_after_it() {
-        let (offsets, mut slow, start) = (holding(1), Slow::new(AFTER), Instant::now());
+        let (offsets, mut slow, start) = (holding(1), SlowTasks::new(AFTER), Instant::now());
         assert_eq!(slow.due(&offsets.snapshot(), start), []);
         let later = start + AFTER + Duration::from_secs(1);
         let told = slow.due(&offsets.snapshot(), later);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn no_more_than_a_few_are_told_of_at_once_and_nobodys_is_forgotten() {
-        let (offsets, mut slow) = (holding(25), Slow::new(AFTER));
+        let (offsets, mut slow) = (holding(25), SlowTasks::new(AFTER));
         let later = Instant::now() + AFTER * 2;
         let counts = [(); 4].map(|()| slow.due(&offsets.snapshot(), later).len());
         assert_eq!(counts, [10, 10, 5, 0]);

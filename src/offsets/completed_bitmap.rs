@@ -17,13 +17,13 @@ pub(super) const MAX_BITS: usize = MAX_TEXT * 6;
 
 /// Bit `i` stands for the offset `low + 1 + i`: the low-water mark itself is never done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DoneMap {
+pub struct CompletedBitmap {
     bits: Vec<u8>,
 }
 
 /// Metadata that is no map of ours. Safe to ignore: the tasks above the low-water mark are done again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MapError {
+pub enum MetadataError {
     #[error("written by something else, or by a newer version")]
     Foreign,
     #[error("not base64: {0}")]
@@ -32,7 +32,7 @@ pub enum MapError {
     TooLong(usize),
 }
 
-impl DoneMap {
+impl CompletedBitmap {
     /// The map of `done` offsets, all above `low`.
     pub fn new(low: i64, done: impl IntoIterator<Item = i64>) -> Self {
         let mut bits = Vec::new();
@@ -46,7 +46,7 @@ impl DoneMap {
                 *slot |= 1 << bit;
             }
         }
-        DoneMap { bits }
+        CompletedBitmap { bits }
     }
 
     /// The done offsets above `low`, in order.
@@ -69,21 +69,22 @@ impl DoneMap {
         STANDARD_NO_PAD.encode(&self.bits)
     }
 
-    /// Reads what [`DoneMap::encode`] wrote.
-    pub fn decode(metadata: &[u8]) -> Result<Self, MapError> {
+    /// Reads what [`CompletedBitmap::encode`] wrote.
+    pub fn decode(metadata: &[u8]) -> Result<Self, MetadataError> {
         if metadata.is_empty() {
-            return Ok(DoneMap::default());
+            return Ok(CompletedBitmap::default());
         }
-        let text = metadata.strip_prefix(VERSION.as_bytes()).ok_or(MapError::Foreign)?;
+        let text = metadata.strip_prefix(VERSION.as_bytes()).ok_or(MetadataError::Foreign)?;
         Self::decode_bits(text)
     }
 
-    pub(super) fn decode_bits(text: &[u8]) -> Result<Self, MapError> {
-        let bits = STANDARD_NO_PAD.decode(text).map_err(|error| MapError::Encoding(error.to_string()))?;
+    pub(super) fn decode_bits(text: &[u8]) -> Result<Self, MetadataError> {
+        let bits =
+            STANDARD_NO_PAD.decode(text).map_err(|error| MetadataError::Encoding(error.to_string()))?;
         if text.len() > MAX_TEXT {
-            return Err(MapError::TooLong(bits.len() * 8));
+            return Err(MetadataError::TooLong(bits.len() * 8));
         }
-        Ok(DoneMap { bits })
+        Ok(CompletedBitmap { bits })
     }
 }
 
@@ -96,24 +97,24 @@ mod tests {
 
     #[test]
     fn an_empty_map_is_empty_metadata() {
-        assert_eq!(DoneMap::new(7, []).encode(), "");
-        assert_eq!(DoneMap::decode(b"").unwrap(), DoneMap::default());
+        assert_eq!(CompletedBitmap::new(7, []).encode(), "");
+        assert_eq!(CompletedBitmap::decode(b"").unwrap(), CompletedBitmap::default());
     }
 
     #[test]
     fn the_worst_map_fits_into_kafkas_metadata() {
         let every_other = (1..MAX_SPAN).filter(|offset| offset % 2 == 1);
-        assert!(DoneMap::new(0, every_other).encode().len() <= 4_096);
+        assert!(CompletedBitmap::new(0, every_other).encode().len() <= 4_096);
     }
 
     #[test]
     fn foreign_metadata_is_told_from_a_broken_map() {
-        assert_eq!(DoneMap::decode(b"some other consumer"), Err(MapError::Foreign));
-        assert_eq!(DoneMap::decode(b"fp2:AAAA"), Err(MapError::Foreign));
-        assert_eq!(DoneMap::decode(b"\xff\xfe"), Err(MapError::Foreign));
-        assert!(matches!(DoneMap::decode(b"fp1:***"), Err(MapError::Encoding(_))));
+        assert_eq!(CompletedBitmap::decode(b"some other consumer"), Err(MetadataError::Foreign));
+        assert_eq!(CompletedBitmap::decode(b"fp2:AAAA"), Err(MetadataError::Foreign));
+        assert_eq!(CompletedBitmap::decode(b"\xff\xfe"), Err(MetadataError::Foreign));
+        assert!(matches!(CompletedBitmap::decode(b"fp1:***"), Err(MetadataError::Encoding(_))));
         let long = format!("fp1:{}", "A".repeat(4_072));
-        assert!(matches!(DoneMap::decode(long.as_bytes()), Err(MapError::TooLong(_))));
+        assert!(matches!(CompletedBitmap::decode(long.as_bytes()), Err(MetadataError::TooLong(_))));
     }
 
     /// Pods before this one committed spans of some hundreds more than intake allows.
@@ -121,24 +122,27 @@ mod tests {
     fn whatever_kafka_has_stored_is_read() {
         let most = i64::try_from(MAX_BITS).unwrap() / 8 * 8;
         for span in [MAX_SPAN + 9, MAX_SPAN + 204, most] {
-            let map = DoneMap::new(7, 8..8 + span);
-            assert_eq!(DoneMap::decode(map.encode().as_bytes()), Ok(map), "{span}");
+            let map = CompletedBitmap::new(7, 8..8 + span);
+            assert_eq!(CompletedBitmap::decode(map.encode().as_bytes()), Ok(map), "{span}");
         }
-        let too_long = DoneMap::new(7, 8..=8 + most);
-        assert!(matches!(DoneMap::decode(too_long.encode().as_bytes()), Err(MapError::TooLong(_))));
+        let too_long = CompletedBitmap::new(7, 8..=8 + most);
+        assert!(matches!(
+            CompletedBitmap::decode(too_long.encode().as_bytes()),
+            Err(MetadataError::TooLong(_))
+        ));
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read(low in 0i64..1 << 40, done in prop::collection::btree_set(1i64..MAX_SPAN, 0..200)) {
             let done: BTreeSet<i64> = done.into_iter().map(|offset| low + offset).collect();
-            let map = DoneMap::decode(DoneMap::new(low, done.iter().copied()).encode().as_bytes()).unwrap();
+            let map = CompletedBitmap::decode(CompletedBitmap::new(low, done.iter().copied()).encode().as_bytes()).unwrap();
             prop_assert_eq!(map.offsets(low), done);
         }
 
         #[test]
         fn no_metadata_panics(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = DoneMap::decode(&bytes);
+            let _ = CompletedBitmap::decode(&bytes);
         }
     }
 }

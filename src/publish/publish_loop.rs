@@ -8,13 +8,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::batch_limits::BatchLimits;
 use super::committer::Committer;
-use super::holds::Holds;
-use super::patience::Patience;
-use super::pending::{Chooser, Pending};
+use super::pending_answers::{BatchSelector, PendingAnswer};
 use super::producer::Producer;
-use super::sizes::Sizes;
-use super::standing::Standing;
+use super::producer_state::ProducerState;
+use super::refusing_topics::RefusingTopics;
+use super::shutdown_deadline::ShutdownDeadline;
 use super::{LINGER, LONGEST_LINGER, MAX_BATCH};
 use crate::admission::TaskBudget;
 use crate::health::PodHealth;
@@ -82,7 +82,7 @@ impl Publish {
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("publish".into()).spawn(move || {
             let health = self.health.clone();
-            let result = Loop::new(self, runtime).run();
+            let result = PublishLoop::new(self, runtime).run();
             health.publish.finish();
             let _ = end.send(result); // nobody listens after a second signal
         })?;
@@ -98,30 +98,30 @@ pub(super) enum CycleStep {
     Again,
 }
 
-/// What the thread knows. Its rounds are in `round.rs`, the producer's state in `standing.rs`.
-pub(super) struct Loop {
+/// What the thread knows. Its cycles are in `publish_cycle.rs`, the producer's state in `producer_state.rs`.
+pub(super) struct PublishLoop {
     pub parts: Publish,
     runtime: runtime::Handle,
-    pub patience: Patience,
-    pub standing: Standing,
+    pub deadline: ShutdownDeadline,
+    pub producer_state: ProducerState,
     /// Bounded by the pod's budget: every answer holds its admission.
-    pub pending: Vec<Pending>,
-    pub holds: Holds,
-    pub sizes: Sizes,
-    pub chooser: Chooser,
+    pub pending: Vec<PendingAnswer>,
+    pub refusing_topics: RefusingTopics,
+    pub batch_limits: BatchLimits,
+    pub selector: BatchSelector,
     /// When the last batch began.
     last_batch: Option<Instant>,
 }
 
-impl Loop {
+impl PublishLoop {
     pub fn new(parts: Publish, runtime: runtime::Handle) -> Self {
-        Loop {
-            patience: Patience::new(parts.health.clone(), parts.finish.clone()),
-            standing: Standing::default(),
+        PublishLoop {
+            deadline: ShutdownDeadline::new(parts.health.clone(), parts.finish.clone()),
+            producer_state: ProducerState::default(),
             pending: Vec::new(),
-            holds: Holds::default(),
-            sizes: Sizes::default(),
-            chooser: Chooser::default(),
+            refusing_topics: RefusingTopics::default(),
+            batch_limits: BatchLimits::default(),
+            selector: BatchSelector::default(),
             last_batch: None,
             parts,
             runtime,
@@ -139,13 +139,13 @@ impl Loop {
             if step == CycleStep::Done {
                 self.parts.health.answers_are_taken();
             }
-            let left = self.pending.len() + self.standing.in_doubt();
-            let is_done = left == 0 && (step == CycleStep::Done || !self.standing.has_begun());
-            if !open && (is_done || self.patience.is_over()) {
+            let left = self.pending.len() + self.producer_state.uncertain_answers();
+            let is_done = left == 0 && (step == CycleStep::Done || !self.producer_state.has_started());
+            if !open && (is_done || self.deadline.has_passed()) {
                 return Ok(left);
             }
             if step == CycleStep::Again {
-                self.patience.pause(BACKOFF);
+                self.deadline.sleep(BACKOFF);
             }
         }
     }
@@ -177,7 +177,7 @@ impl Loop {
                 fresh.push(answer);
             }
         }
-        self.pending.extend(fresh.into_iter().map(Pending::new));
+        self.pending.extend(fresh.into_iter().map(PendingAnswer::new));
         open
     }
 
@@ -185,7 +185,9 @@ impl Loop {
     /// in any case, and more only while the pod holds tasks that are not answered.
     fn may_wait_for_others(&self, fresh: usize) -> bool {
         let Publish { answers, budget, .. } = &self.parts;
-        let is_early = self.last_batch.is_some_and(|last| last.elapsed() < LINGER);
-        fresh < MAX_BATCH && !answers.is_closed() && (is_early || self.pending.len() + fresh < budget.tasks())
+        let is_too_soon = self.last_batch.is_some_and(|last| last.elapsed() < LINGER);
+        fresh < MAX_BATCH
+            && !answers.is_closed()
+            && (is_too_soon || self.pending.len() + fresh < budget.tasks())
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::MAX_BATCH;
-use super::holds::Refusal;
+use super::refusing_topics::Refusal;
 use crate::failure::{Code, Failure};
 use crate::offsets::Lease;
 use crate::outcome::AdmittedOutcome;
@@ -18,7 +18,7 @@ pub(super) const MAX_ANSWER_BYTES: usize = 1_000_000 - 1_024;
 pub(super) const ASIDE: Duration = Duration::from_secs(60);
 
 /// An answer that is not yet committed.
-pub(super) struct Pending {
+pub(super) struct PendingAnswer {
     pub answered: AdmittedOutcome,
     /// The largest message that it may become.
     max_bytes: usize,
@@ -26,9 +26,9 @@ pub(super) struct Pending {
     aside_until: Option<Instant>,
 }
 
-impl Pending {
+impl PendingAnswer {
     pub fn new(answered: AdmittedOutcome) -> Self {
-        Pending { answered, max_bytes: MAX_ANSWER_BYTES, aside_until: None }
+        PendingAnswer { answered, max_bytes: MAX_ANSWER_BYTES, aside_until: None }
     }
 
     pub fn origin(&self) -> (&Origin, &Lease) {
@@ -82,7 +82,7 @@ impl Pending {
                 );
                 self.aside_until = Some(now + ASIDE);
             }
-            Refusal::Topic | Refusal::Passing => {}
+            Refusal::Topic | Refusal::Transient => {}
         }
     }
 }
@@ -90,21 +90,22 @@ impl Pending {
 /// Chooses batches. Answers that were set aside are refused again, most likely, and with them whatever shares their
 /// transaction: each has a batch of its own, every second one while there are others.
 #[derive(Debug, Default)]
-pub(super) struct Chooser {
+pub(super) struct BatchSelector {
     was_aside: bool,
 }
 
-impl Chooser {
-    /// Takes as many answers as make a batch out of `pending`, in their order, passing over those that are held.
-    pub fn choose(
+impl BatchSelector {
+    /// Takes as many answers as make a batch out of `pending`, in their order, skipping those that are blocked.
+    pub fn select(
         &mut self,
-        pending: &mut Vec<Pending>,
+        pending: &mut Vec<PendingAnswer>,
         now: Instant,
-        is_held: impl Fn(&Pending) -> bool,
-    ) -> Vec<Pending> {
-        let is_due =
-            |answer: &Pending| answer.aside_until.is_some_and(|until| now >= until) && !is_held(answer);
-        let is_free = |answer: &Pending| answer.aside_until.is_none() && !is_held(answer);
+        is_blocked: impl Fn(&PendingAnswer) -> bool,
+    ) -> Vec<PendingAnswer> {
+        let is_due = |answer: &PendingAnswer| {
+            answer.aside_until.is_some_and(|until| now >= until) && !is_blocked(answer)
+        };
+        let is_free = |answer: &PendingAnswer| answer.aside_until.is_none() && !is_blocked(answer);
         let aside = if self.was_aside && pending.iter().any(is_free) {
             None
         } else {

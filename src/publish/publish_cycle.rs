@@ -4,18 +4,18 @@ use std::time::Instant;
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::committer::Uncommitted;
-use super::holds::Refusal;
-use super::pending::Pending;
+use super::batch_limits::size_of;
+use super::committer::CommitFailure;
+use super::delivery_results::{DeliveryResults, sort_by_report};
+use super::pending_answers::PendingAnswer;
 use super::producer::AnswerMessage;
-use super::publisher::{AnswerTopics, CycleStep, Loop, Publish};
-use super::sizes::size_of;
-use super::sorting::{Sorted, sort};
-use super::standing::Doubt;
+use super::producer_state::UncertainCommit;
+use super::publish_loop::{AnswerTopics, CycleStep, Publish, PublishLoop};
+use super::refusing_topics::Refusal;
 use crate::kafka::CommitError;
 use crate::outcome::Answer;
 
-impl Loop {
+impl PublishLoop {
     pub fn publish_batch(&mut self) -> Result<CycleStep, CommitError> {
         if !self.is_ready()? {
             return Ok(CycleStep::Again);
@@ -23,33 +23,33 @@ impl Loop {
         match self.parts.committer.prepare() {
             Ok(generation) => self.parts.offsets.set_committing(generation),
             Err(error) => {
-                self.note(error)?;
+                self.handle_error(error)?;
                 return Ok(CycleStep::Again);
             }
         }
         self.drop_late();
-        let mut batch = self.choose();
+        let mut batch = self.select();
         if batch.is_empty() && self.parts.offsets.propose([]).is_none_or(|commits| commits.is_empty()) {
             return Ok(CycleStep::Done);
         }
         let begun = Instant::now();
-        if let Err(error) = self.parts.committer.begin(&self.parts.producer, &self.patience) {
+        if let Err(error) = self.parts.committer.begin(&self.parts.producer, &self.deadline) {
             self.pending.splice(0..0, batch);
-            self.note(error)?;
+            self.handle_error(error)?;
             return Ok(CycleStep::Again);
         }
-        let encoded = self.sizes.encode(&batch, begun);
+        let encoded = self.batch_limits.encode(&batch, begun);
         let bytes: Vec<usize> = encoded.iter().map(size_of).collect();
         let reports = self.send(&encoded);
         drop(encoded);
         let later = batch.split_off(bytes.len());
         self.note_refusals(&batch, &reports);
-        let Sorted { delivered, refused, too_large } =
-            sort(batch, &bytes, &reports, &mut self.sizes, Instant::now());
+        let DeliveryResults { delivered, refused, too_large } =
+            sort_by_report(batch, &bytes, &reports, &mut self.batch_limits, Instant::now());
         let all_delivered = delivered.len() == bytes.len();
         self.pending.splice(0..0, refused.into_iter().chain(later));
         self.pending.extend(too_large);
-        let step = if self.parts.committer.answers_stand_alone() {
+        let step = if self.parts.committer.keeps_answers_without_commit() {
             self.settle_then_commit(&delivered, begun)?
         } else if all_delivered {
             self.commit_then_settle(delivered, begun)?
@@ -73,16 +73,22 @@ impl Loop {
     }
 
     /// The next batch: nothing for a topic on hold, and nothing that was set aside.
-    fn choose(&mut self) -> Vec<Pending> {
-        let Loop {
-            parts: Publish { topics, producer, offsets, .. }, patience, holds, pending, chooser, ..
+    fn select(&mut self) -> Vec<PendingAnswer> {
+        let PublishLoop {
+            parts: Publish { topics, producer, offsets, .. },
+            deadline,
+            refusing_topics,
+            pending,
+            selector,
+            ..
         } = self;
         let now = Instant::now();
-        for topic in holds.look(now, |topic| patience.goes_on() && producer.has_topic(topic)) {
+        for topic in refusing_topics.probe(now, |topic| deadline.keep_waiting() && producer.has_topic(topic))
+        {
             tracing::info!(topic, "the topic takes answers again");
         }
-        chooser.choose(pending, now, |answer| {
-            holds.is_held(topics.of(answer.kind())) || !offsets.may_commit(answer.origin().0)
+        selector.select(pending, now, |answer| {
+            refusing_topics.is_refusing(topics.of(answer.kind())) || !offsets.may_commit(answer.origin().0)
         })
     }
 
@@ -90,11 +96,11 @@ impl Loop {
         let Publish { topics, producer, .. } = &mut self.parts;
         let message = |answer| message_of(topics, answer);
         let messages: Vec<AnswerMessage<'_>> = encoded.iter().map(message).collect();
-        producer.send_all(&messages, &self.patience)
+        producer.send_all(&messages, &self.deadline)
     }
 
     /// Counts what Kafka did not take, and puts topics on hold that take nothing.
-    fn note_refusals(&mut self, batch: &[Pending], reports: &[Result<(), RDKafkaErrorCode>]) {
+    fn note_refusals(&mut self, batch: &[PendingAnswer], reports: &[Result<(), RDKafkaErrorCode>]) {
         let now = Instant::now();
         for (answer, report) in batch.iter().zip(reports) {
             let Err(code) = *report else { continue };
@@ -102,7 +108,7 @@ impl Loop {
             let topic = self.parts.topics.of(answer.kind());
             if answer.is_refused_by_retry_topic(code) {
                 tracing::error!(topic, %code, "the retry topic takes no tasks: they are answered instead");
-            } else if Refusal::of(code) == Refusal::Topic && self.holds.hold(topic, now) {
+            } else if Refusal::of(code) == Refusal::Topic && self.refusing_topics.note_refusal(topic, now) {
                 tracing::error!(topic, %code, "the topic takes no answers: they are kept, and it is looked at again");
             }
             tracing::debug!(topic, origin = %answer.origin().0, %code, "answer not taken by Kafka");
@@ -112,16 +118,16 @@ impl Loop {
     /// Acknowledged answers stand, whatever becomes of their commit: the next one holds them too.
     fn settle_then_commit(
         &mut self,
-        delivered: &[Pending],
+        delivered: &[PendingAnswer],
         begun: Instant,
     ) -> Result<CycleStep, CommitError> {
-        self.parts.offsets.settle(delivered.iter().map(Pending::origin), &[]);
+        self.parts.offsets.settle(delivered.iter().map(PendingAnswer::origin), &[]);
         let commits = self.parts.offsets.propose([]).unwrap_or_default();
         let Publish { committer, producer, .. } = &mut self.parts;
-        match committer.commit(producer, &commits, &self.patience) {
+        match committer.commit(producer, &commits, &self.deadline) {
             Ok(()) => self.parts.offsets.settle([], &commits),
-            Err(Uncommitted::No(error) | Uncommitted::InDoubt(error)) => {
-                self.note(error)?;
+            Err(CommitFailure::No(error) | CommitFailure::Uncertain(error)) => {
+                self.handle_error(error)?;
                 return Ok(CycleStep::Again);
             }
         }
@@ -132,52 +138,52 @@ impl Loop {
     /// Answers and offsets stand or fall together.
     fn commit_then_settle(
         &mut self,
-        delivered: Vec<Pending>,
+        delivered: Vec<PendingAnswer>,
         begun: Instant,
     ) -> Result<CycleStep, CommitError> {
-        let Some(commits) = self.parts.offsets.propose(delivered.iter().map(Pending::origin)) else {
+        let Some(commits) = self.parts.offsets.propose(delivered.iter().map(PendingAnswer::origin)) else {
             // A partition has left since its outcomes were chosen: its next owner answers them.
             return self.abort(delivered, "rebalance");
         };
         let Publish { committer, producer, .. } = &mut self.parts;
-        match committer.commit(producer, &commits, &self.patience) {
+        match committer.commit(producer, &commits, &self.deadline) {
             Ok(()) => {
                 self.published(&delivered, &commits, begun);
                 Ok(CycleStep::Done)
             }
-            Err(Uncommitted::No(error)) => {
+            Err(CommitFailure::No(error)) => {
                 let reason = error.reason();
                 self.take_back(delivered);
-                self.note(error)?;
+                self.handle_error(error)?;
                 self.end_transaction(reason)
             }
-            Err(Uncommitted::InDoubt(error)) => {
+            Err(CommitFailure::Uncertain(error)) => {
                 let reason = error.reason();
                 tracing::warn!(%error, answers = delivered.len(), "a commit is in doubt");
-                self.standing.doubt(Doubt { answers: delivered, commits, begun });
-                self.note(error)?;
+                self.producer_state.set_uncertain(UncertainCommit { answers: delivered, commits, begun });
+                self.handle_error(error)?;
                 self.end_transaction(reason)
             }
         }
     }
 
-    fn abort(&mut self, batch: Vec<Pending>, reason: &'static str) -> Result<CycleStep, CommitError> {
+    fn abort(&mut self, batch: Vec<PendingAnswer>, reason: &'static str) -> Result<CycleStep, CommitError> {
         self.take_back(batch);
         self.end_transaction(reason)
     }
 
     /// The batch is chosen anew, by ownership, next time.
-    fn take_back(&mut self, batch: Vec<Pending>) {
+    fn take_back(&mut self, batch: Vec<PendingAnswer>) {
         self.pending.splice(0..0, batch);
     }
 
     /// Aborts the open transaction; where its producer has failed for good, the next one does.
     fn end_transaction(&mut self, reason: &'static str) -> Result<CycleStep, CommitError> {
         self.parts.metrics.aborted(reason);
-        if self.standing.is_sound() {
+        if self.producer_state.is_usable() {
             let Publish { committer, producer, .. } = &mut self.parts;
-            if let Err(error) = committer.abort(producer, &self.patience) {
-                self.note(error)?;
+            if let Err(error) = committer.abort(producer, &self.deadline) {
+                self.handle_error(error)?;
             }
         }
         Ok(CycleStep::Again)

@@ -9,41 +9,41 @@ use tokio_util::sync::CancellationToken;
 use crate::health::PodHealth;
 
 /// At the end, answers that Kafka does not take for this long are left to the next owner.
-pub const LAST_TRIES: Duration = Duration::from_secs(5);
+pub const FINAL_PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asked in every wait for Kafka. No single call of librdkafka's that is asked in between may take long.
 #[derive(Debug)]
-pub struct Patience {
+pub struct ShutdownDeadline {
     health: Arc<PodHealth>,
     finish: CancellationToken,
     /// When the end was first noticed.
     ending: Cell<Option<Instant>>,
 }
 
-impl Patience {
-    /// It ends [`LAST_TRIES`] after `finish` was cancelled.
+impl ShutdownDeadline {
+    /// It ends [`FINAL_PUBLISH_TIMEOUT`] after `finish` was cancelled.
     pub fn new(health: Arc<PodHealth>, finish: CancellationToken) -> Self {
-        Patience { health, finish, ending: Cell::new(None) }
+        ShutdownDeadline { health, finish, ending: Cell::new(None) }
     }
 
     /// Says that the thread is alive; false where there is nothing left to wait for.
-    pub fn goes_on(&self) -> bool {
+    pub fn keep_waiting(&self) -> bool {
         self.health.publish.beat();
-        !self.is_over()
+        !self.has_passed()
     }
 
-    pub fn is_over(&self) -> bool {
+    pub fn has_passed(&self) -> bool {
         if !self.finish.is_cancelled() {
             return false;
         }
         let since = self.ending.get().unwrap_or_else(Instant::now);
         self.ending.set(Some(since));
-        since.elapsed() > LAST_TRIES
+        since.elapsed() > FINAL_PUBLISH_TIMEOUT
     }
 
     /// Sleeps, unless it is over.
-    pub fn pause(&self, time: Duration) {
-        if self.goes_on() {
+    pub fn sleep(&self, time: Duration) {
+        if self.keep_waiting() {
             std::thread::sleep(time);
         }
     }

@@ -12,7 +12,7 @@ use crate::record::{Header, Origin, Record};
 
 /// Read, but not begun in its partition's ledger yet.
 #[derive(Debug)]
-pub(super) struct Arrived {
+pub(super) struct FetchedRecord {
     pub at: TopicPartition,
     pub offset: i64,
     pub key: Option<Vec<u8>>,
@@ -20,21 +20,21 @@ pub(super) struct Arrived {
     pub payload: Option<Vec<u8>>,
     pub timestamp_ms: Option<i64>,
     /// Another group's task: passed over, in its turn.
-    pub is_foreign: bool,
+    pub is_of_other_group: bool,
 }
 
-impl Arrived {
+impl FetchedRecord {
     /// `topic_names` are the shared names of the topics known so far.
     pub fn of(message: &BorrowedMessage<'_>, topic_names: &mut Vec<Arc<str>>) -> Self {
         let topic = interned(topic_names, message.topic());
-        Arrived {
+        FetchedRecord {
             at: TopicPartition { topic, partition: message.partition() },
             offset: message.offset(),
             key: message.key().map(<[u8]>::to_vec),
             headers: headers_of(message),
             payload: message.payload().map(<[u8]>::to_vec),
             timestamp_ms: message.timestamp().to_millis(),
-            is_foreign: false,
+            is_of_other_group: false,
         }
     }
 
@@ -46,7 +46,7 @@ impl Arrived {
     }
 
     pub fn into_record(self, lease: Lease) -> Record {
-        let Arrived { at, offset, key, headers, payload, timestamp_ms, .. } = self;
+        let FetchedRecord { at, offset, key, headers, payload, timestamp_ms, .. } = self;
         let origin = Origin { topic: at.topic, partition: at.partition, offset };
         Record { origin, key, headers, payload, timestamp_ms, lease }
     }

@@ -30,7 +30,7 @@ pub enum Rebalance {
 }
 
 #[derive(Debug)]
-pub struct Context {
+pub struct GroupContext {
     pub offsets: Arc<Offsets>,
     pub metrics: Metrics,
     health: Arc<PodHealth>,
@@ -42,14 +42,14 @@ pub struct Context {
     closing: AtomicBool,
 }
 
-impl Context {
+impl GroupContext {
     pub fn new(
         client: &'static str,
         offsets: Arc<Offsets>,
         health: Arc<PodHealth>,
         metrics: Metrics,
     ) -> Self {
-        Context {
+        GroupContext {
             client,
             offsets,
             metrics,
@@ -76,7 +76,7 @@ impl Context {
     }
 }
 
-impl ClientContext for Context {
+impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line(self.client, &self.throttle, level, facility, message);
     }
@@ -108,7 +108,7 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {
+impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let is_assign = matches!(event, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS);
         if self.closing.load(Ordering::Relaxed) {
