@@ -192,6 +192,26 @@ fn every_bound_that_the_architecture_names_is_a_constant() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// Where a line of the log begins.
+const LOG_LINES: &[&str] =
+    &["tracing::error!(", "tracing::warn!(", "tracing::info!(", "tracing::debug!(", "tracing::trace!("];
+
+#[test]
+fn every_line_of_the_log_names_its_event() {
+    let mut nameless = Vec::new();
+    for (file, text) in sources() {
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for line in LOG_LINES.iter().flat_map(|start| product.match_indices(start)) {
+            let rest = &product[line.0..];
+            let end = rest.find(");").or_else(|| rest.find("),")).unwrap_or(rest.len());
+            if !rest[..end].contains("event = ") {
+                nameless.push(format!("src/{file}: {}", rest[..end].lines().take(3).collect::<String>()));
+            }
+        }
+    }
+    assert!(nameless.is_empty(), "{}", nameless.join("\n"));
+}
+
 #[test]
 fn no_stub_is_left() {
     let stubs: Vec<_> = sources_of_all_crates()

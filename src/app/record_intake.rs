@@ -64,11 +64,11 @@ impl RecordIntake {
     fn reject(&self, record: Box<Record>, rejected: Rejected, attempts: u32, admission: Admission) {
         let Rejected { task_id, failure } = rejected;
         self.traces.rejected(&record, task_id.as_deref(), attempts, failure.code.as_str());
-        tracing::info!(
+        tracing::warn!(
             target: "ftp_pooler::task",
-            event = "task_rejected",
-            task_id = task_id.as_deref(), origin = %record.origin, code = failure.code.as_str(),
-            error = failure.message, "task rejected"
+            event = "task_rejected", task_id = task_id.as_deref(), origin = %record.origin,
+            code = failure.code.as_str(), error = failure.message,
+            "task rejected"
         );
         self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
         let at = Timestamp::now();

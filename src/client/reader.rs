@@ -110,7 +110,7 @@ impl Reader {
             Some(Ok(message)) => Ok(Some(self.owned(&message))),
             Some(Err(error)) if is_final(&error) => Err(ClientError::at("reading from Kafka")(error)),
             Some(Err(error)) => {
-                tracing::debug!(%error, "reading");
+                tracing::debug!(event = "read_failed", %error, "reading failed; retrying");
                 Ok(None)
             }
         }

@@ -65,7 +65,14 @@ impl CommittedOffsets for CommittedOffsetsReader {
             answering: Arc::clone(&self.answering),
         };
         let told = group.done_in(&partitions);
-        let told = told.inspect_err(|error| tracing::debug!(%error, "committed offsets")).ok()?;
+        let told = told
+            .inspect_err(|error| {
+                tracing::debug!(
+                    event = "committed_offsets_unavailable", %error,
+                    "cannot read the group's committed offsets"
+                )
+            })
+            .ok()?;
         let is_done = |record: &Origin| {
             told.get(&partition_of(record))
                 .is_some_and(|(low, above)| record.offset < *low || above.contains(&record.offset))

@@ -66,8 +66,8 @@ impl GroupContext {
 
     /// An error that the application can do nothing about; the same one once in a while.
     pub fn log_error(&self, error: &KafkaError) {
-        if let Some(untold) = self.throttle.admit(&error.to_string(), Instant::now()) {
-            tracing::warn!(%error, untold, "Kafka consumer");
+        if let Some(suppressed) = self.throttle.admit(&error.to_string(), Instant::now()) {
+            tracing::warn!(event = "kafka_consumer_error", %error, suppressed, "Kafka consumer error");
         }
     }
 
@@ -119,7 +119,7 @@ impl ConsumerContext for GroupContext {
                 consumer.incremental_unassign(list)
             };
             if let Err(error) = answered {
-                tracing::debug!(%error, "rebalance while closing");
+                tracing::debug!(event = "rebalance_while_closing", %error, "rebalance while closing");
             }
             self.offsets.release(&partitions);
             return;

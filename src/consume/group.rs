@@ -220,8 +220,9 @@ pub fn offsets_of(commits: &[PartitionCommit]) -> KafkaResult<TopicPartitionList
 fn read_note(at: &TopicPartition, low_water: i64, metadata: &[u8]) -> CommitMetadata {
     CommitMetadata::decode(metadata).unwrap_or_else(|error| {
         tracing::warn!(
-            topic = %at.topic, partition = at.partition, low_water, %error,
-            "the committed metadata is not ours: tasks above the low-water mark may be done again"
+            event = "foreign_commit_metadata", topic = %at.topic, partition = at.partition, low_water,
+            %error,
+            "committed metadata is not from FTP Pooler; tasks above the low-water mark may be repeated"
         );
         CommitMetadata::default()
     })

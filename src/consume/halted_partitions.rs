@@ -68,7 +68,10 @@ impl HaltedPartitions {
     }
 
     pub fn halt(&mut self, at: TopicPartition, why: String, health: &PodHealth) {
-        tracing::error!(topic = %at.topic, partition = at.partition, why, "partition halted");
+        tracing::error!(
+            event = "partition_halted", topic = %at.topic, partition = at.partition, why,
+            "partition halted"
+        );
         health.halt(at.to_string(), why.clone());
         self.halted.insert(at, why);
     }
@@ -105,7 +108,11 @@ impl HaltedPartitions {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(topic = %at.topic, partition = at.partition, %error, "cannot look at a partition; trying again");
+                    tracing::warn!(
+                        event = "watermarks_unavailable", topic = %at.topic, partition = at.partition,
+                        %error,
+                        "cannot read the partition's watermarks; retrying"
+                    );
                     self.unverified.push_back(at);
                     self.next_verification = Some(Instant::now() + VERIFY_RETRY);
                 }
@@ -128,7 +135,7 @@ impl HaltedPartitions {
         let ids = match answer {
             Ok(ids) => ids,
             Err(error) => {
-                tracing::debug!(%error, "cannot ask for the topics' ids; trying again");
+                tracing::debug!(event = "topic_ids_unavailable", %error, "cannot read topic ids; retrying");
                 group.answering.forget();
                 return Vec::new();
             }
@@ -139,9 +146,10 @@ impl HaltedPartitions {
         for state in offsets.snapshot() {
             if !state.is_halted && is_other(state.topic_id, ids.get(&*state.at.topic)) {
                 tracing::error!(
-                    topic = %state.at.topic, partition = state.at.partition, low_water = state.low_water,
-                    "the topic was deleted and made anew: what was read of the old one is dropped, and the \
-                     group joined anew"
+                    event = "topic_recreated", topic = %state.at.topic, partition = state.at.partition,
+                    low_water = state.low_water,
+                    "topic was deleted and recreated; its in-flight tasks are dropped, and the group is \
+                     rejoined"
                 );
                 others.push(state.at);
             }

@@ -7,6 +7,7 @@
 //! delayed_records     records that are not begun yet: not due, or too far above the low-water mark
 //!
 //! rebalance           partitions that are assigned, revoked and lost
+//! partition_ranges    partitions as a log line has them
 //! retry_assignor      which partitions of the retry topic this pod reads (co-partitioned with the input topic): pure
 //! retry_assignment    reads them: asks in each generation of the group who is assigned what
 //! halted_partitions   partitions that must not be read: the committed offset is out of range, or of a recreated topic
@@ -17,6 +18,7 @@
 //! answering_broker    a broker that has answered recently
 //!
 //! partition_report    once a second: metrics, the partitions' status, slow tasks
+//! kafka_outage        says in the log that Kafka is unreachable, and reachable again: pure
 //! slow_tasks          which tasks are reported as slow: pure
 //! model               the whole group as a model, for the tests
 //! ```
@@ -31,8 +33,10 @@ mod delayed_records;
 mod fetched_record;
 mod group;
 mod halted_partitions;
+mod kafka_outage;
 #[cfg(test)]
 mod model;
+mod partition_ranges;
 mod partition_report;
 mod poll_loop;
 mod rebalance;

@@ -83,15 +83,17 @@ fn log_slow_task(task: &SlowTask, downstream: &dyn RecordSink) {
     if let Some(found) = downstream.task_status(origin) {
         tracing::warn!(
             target: "ftp_pooler::task",
-            task_id = found.task_id, %origin, connection = found.connection, attempts = found.attempts,
-            held_seconds, stage = found.wait_reason.as_str(), waits_for = %found.wait_reason,
-            "a task takes long"
+            event = "slow_task", task_id = found.task_id, %origin, connection = found.connection,
+            attempts = found.attempts, held_seconds, stage = found.wait_reason.as_str(),
+            waits_for = %found.wait_reason,
+            "task is slow"
         );
     } else {
         tracing::warn!(
             target: "ftp_pooler::task",
-            %origin, held_seconds, stage = "publish", waits_for = "its answer to be committed",
-            "a task takes long"
+            event = "slow_task", %origin, held_seconds, stage = "publish",
+            waits_for = "its answer to be committed",
+            "task is slow"
         );
     }
 }

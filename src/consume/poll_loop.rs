@@ -23,6 +23,7 @@ use super::delayed_records::{DelayedRecords, RecordReadiness, RetryIntake, SLACK
 use super::fetched_record::FetchedRecord;
 use super::group::{Group, Member};
 use super::halted_partitions::HaltedPartitions;
+use super::kafka_outage::KafkaOutageLog;
 use super::partition_report::PartitionReporter;
 use super::rebalance::Rebalances;
 use super::retry_assignment::RetryAssignment;
@@ -158,6 +159,7 @@ struct PollLoop {
     /// Since when the budget is full, but not yet paused for.
     full_since: Option<Instant>,
     partition_reporter: PartitionReporter,
+    kafka_outage: KafkaOutageLog,
     last_unblock: Option<Instant>,
     topic_names: Vec<Arc<str>>,
     /// This pod's share of the retry topic.
@@ -188,6 +190,7 @@ impl PollLoop {
             over_budget: false,
             full_since: None,
             partition_reporter,
+            kafka_outage: KafkaOutageLog::new(Instant::now()),
             last_unblock: None,
             topic_names: Vec::new(),
             retry_assignment,
@@ -206,6 +209,7 @@ impl PollLoop {
                 break Ok(());
             }
             self.parts.health.consume.beat();
+            self.log_kafka_outage();
             self.rejoin_after_suspension();
             self.check_topics();
             self.rebalance();
@@ -223,6 +227,14 @@ impl PollLoop {
         // The last handle closes the consumer, which leaves the group; publish has dropped its own by now.
         drop((self.halts, self.rebalance_reader, self.parts));
         result
+    }
+
+    fn log_kafka_outage(&mut self) {
+        let (now, health) = (Instant::now(), &self.parts.health);
+        if let Some(event) = self.kafka_outage.observe(health.kafka_unseen_for(now), health.is_joined(), now)
+        {
+            event.log();
+        }
     }
 
     /// Polls until a poll comes back empty or the burst is full; only a fatal error is returned.
@@ -345,8 +357,9 @@ impl PollLoop {
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 tracing::error!(
-                    topics = ?self.parts.topics, retry_topic = ?self.parts.retry.as_ref().map(|retry| &retry.topic),
-                    %error, "a topic is not there; waiting for it"
+                    event = "topic_missing", topics = ?self.parts.topics,
+                    retry_topic = ?self.parts.retry.as_ref().map(|retry| &retry.topic), %error,
+                    "topic does not exist; waiting for it"
                 );
             }
             _ => self.parts.group.member().context().log_error(error),
@@ -357,7 +370,10 @@ impl PollLoop {
 /// Whether a request to librdkafka was taken; one that was not is logged, and made again next time.
 fn is_done(what: &str, result: &Result<(), KafkaError>) -> bool {
     if let Err(error) = result {
-        tracing::warn!(%error, what, "Kafka consumer");
+        tracing::warn!(
+            event = "kafka_request_failed", %error, what,
+            "Kafka consumer request failed; retrying"
+        );
     }
     result.is_ok()
 }

@@ -12,7 +12,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::consumer_context::Rebalance;
 use super::group::Group;
 use super::halted_partitions;
-use super::retry_assignment::{RetryAssignment, names};
+use super::partition_ranges::partition_ranges;
+use super::retry_assignment::RetryAssignment;
 use crate::offsets::{Offsets, TopicPartition};
 use crate::record::Origin;
 
@@ -68,13 +69,22 @@ impl Rebalances {
     ) -> AssignmentChange {
         match rebalance {
             Rebalance::Assign(partitions) => {
-                tracing::info!(partitions = %names(&partitions), "partitions assigned");
+                // A cooperative rebalance that gives this pod nothing more is announced as an empty assignment.
+                if !partitions.is_empty() {
+                    tracing::info!(
+                        event = "partitions_assigned", partitions = %partition_ranges(&partitions),
+                        "partitions assigned"
+                    );
+                }
                 self.assignment = Some(PendingAssignment { partitions, since: now, next_try: now });
                 AssignmentChange::default()
             }
             Rebalance::Revoke { mut partitions, lost: true } => {
                 partitions.extend(retry_assignment.retry_partitions_of(None));
-                tracing::warn!(partitions = %names(&partitions), "partitions lost: their transfers are stopped");
+                tracing::warn!(
+                    event = "partitions_lost", partitions = %partition_ranges(&partitions),
+                    "partitions lost; their transfers are cancelled"
+                );
                 self.assignment = None;
                 self.revocation = None;
                 AssignmentChange { lost: true, ..release(&partitions, group, offsets, retry_assignment) }
@@ -82,7 +92,10 @@ impl Rebalances {
             Rebalance::Revoke { mut partitions, lost: false } => {
                 let followers = retry_assignment.retry_partitions_of(Some(&partitions));
                 partitions.extend(followers);
-                tracing::info!(partitions = %names(&partitions), "partitions revoked: their transfers may finish");
+                tracing::info!(
+                    event = "partitions_revoked", partitions = %partition_ranges(&partitions),
+                    "partitions revoked; their transfers may finish"
+                );
                 offsets.start_revoke(&partitions);
                 self.revocation =
                     Some(PendingRevocation { partitions, since: now, deadline: now + REVOKE_DRAIN });
@@ -107,7 +120,11 @@ impl Rebalances {
                 return AssignmentChange::default();
             }
             if !drained {
-                tracing::warn!(partitions = %names(&revocation.partitions), "revoked with transfers in flight: stopped");
+                tracing::warn!(
+                    event = "revocation_timed_out",
+                    partitions = %partition_ranges(&revocation.partitions),
+                    "partitions revoked; in-flight transfers cancelled"
+                );
             }
             let changed = release(&revocation.partitions, group, offsets, retry_assignment);
             self.revocation = None;
@@ -137,7 +154,10 @@ impl Rebalances {
                 AssignmentChange { assigned: assignment.partitions, halted, ..AssignmentChange::default() }
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot read the committed offsets of new partitions; trying again");
+                tracing::warn!(
+                    event = "committed_offsets_unavailable", %error,
+                    "cannot read the committed offsets of new partitions; retrying"
+                );
                 self.assignment = Some(PendingAssignment { next_try: now + ASSIGN_RETRY, ..assignment });
                 AssignmentChange::default()
             }
@@ -190,7 +210,7 @@ fn release(
     offsets.release(partitions);
     let assigned = retry_assignment.release(partitions, group);
     if let Err(error) = group.member().incremental_unassign(&list_of(&assigned)) {
-        tracing::warn!(%error, "unassign");
+        tracing::warn!(event = "kafka_request_failed", %error, "cannot unassign partitions");
     }
     AssignmentChange { released: partitions.to_vec(), ..AssignmentChange::default() }
 }

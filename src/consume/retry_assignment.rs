@@ -10,6 +10,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::group::Group;
 use super::halted_partitions;
+use super::partition_ranges::partition_ranges;
 use super::rebalance::{COMMITTED_DEADLINE, list_of};
 use super::retry_assignor::{GroupView, input_partition_of};
 use crate::kafka::{GroupDescription, GroupMember, GroupQuery, partition_count};
@@ -136,7 +137,7 @@ impl RetryAssignment {
                 .retry_reader()
                 .and_then(|reader| reader.incremental_unassign(&list_of(released.iter().copied())));
             if let Err(error) = unassigned {
-                tracing::warn!(%error, "unassign");
+                tracing::warn!(event = "kafka_request_failed", %error, "cannot unassign partitions");
             }
         }
         assigned.into_iter().cloned().collect()
@@ -191,7 +192,10 @@ impl RetryAssignment {
                 RetryAssignmentChange { is_unsupported: true, ..RetryAssignmentChange::default() }
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot ask who reads which partition of the retry topic; trying again");
+                tracing::warn!(
+                    event = "group_description_failed", %error,
+                    "cannot determine the assignment of the retry topic; retrying"
+                );
                 self.next_try = Some(now + RETRY_AFTER);
                 RetryAssignmentChange::default()
             }
@@ -234,13 +238,19 @@ impl RetryAssignment {
         let released: Vec<TopicPartition> = self.held.difference(&wanted).map(at).collect();
         let taken: Vec<TopicPartition> = wanted.difference(&self.held).map(at).collect();
         if !released.is_empty() {
-            tracing::info!(partitions = %names(&released), "retry partitions released");
+            tracing::info!(
+                event = "retry_partitions_released", partitions = %partition_ranges(&released),
+                "retry partitions released"
+            );
             offsets.release(&released);
             self.release(&released, group);
         }
         let halted = if taken.is_empty() { Vec::new() } else { take(group, offsets, &taken)? };
         if !taken.is_empty() {
-            tracing::info!(partitions = %names(&taken), "retry partitions taken");
+            tracing::info!(
+                event = "retry_partitions_assigned", partitions = %partition_ranges(&taken),
+                "retry partitions assigned"
+            );
         }
         self.held = wanted;
         Ok(Some(RetryAssignmentChange { taken, released, halted, group: Some(shape), is_unsupported: false }))
@@ -281,8 +291,4 @@ fn is_unsupported(error: &KafkaError) -> bool {
         error.rdkafka_error_code(),
         Some(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion)
     )
-}
-
-pub(super) fn names(partitions: &[TopicPartition]) -> String {
-    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -35,6 +35,7 @@
 //! task_executor      one try, as the dispatcher sees it: the seam to `transfer`
 //! retry              whether and when a task is tried again: pure
 //! local_breakers     local connections whose file system is full, frozen or missing
+//! outage_log         says in the log that a connection is down, and up again
 //! deferral           whether a task may wait in the retry topic, and why it does
 //! reconfigure        connections that are added, changed and removed
 //! orphan_cleanup     removing orphaned temp files from servers without tasks
@@ -51,6 +52,7 @@ mod destination_order;
 mod lifecycle;
 mod local_breakers;
 mod orphan_cleanup;
+mod outage_log;
 mod pipelined_tasks;
 mod queued_task;
 mod reconfigure;
@@ -236,7 +238,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         let cut_off = queues.values().map(|queue| queue.counts().in_flight).sum();
         shared.cut_off.cancel();
         if !is_done && timeout(CUT_OFF_BOUND, shared.workers.wait()).await.is_err() {
-            tracing::warn!("transfers did not end after they were cut off");
+            tracing::warn!(event = "drain_timed_out", "transfers did not end after they were cancelled");
         }
         DrainResult { waiting, cut_off }
     }
@@ -319,6 +321,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             self.expire(queue, now, wall);
             let counts = queue.counts();
             let waiting = counts.waiting + behind.get(&*queue.connection).copied().unwrap_or_default();
+            if let Some(event) = queue.outage_event(now) {
+                event.log(&queue.connection, waiting + counts.delayed);
+            }
             self.metrics.breaker(&queue.connection, queue.breaker(now));
             self.metrics.tasks(&queue.connection, waiting, counts.delayed, counts.in_flight);
             self.clean_up_if_idle(queue, counts.waiting + counts.in_flight, now);

@@ -84,7 +84,10 @@ impl Session {
             && let Some(clock) = ClockOffset::learn(listed, modified)
         {
             let connection = &self.connection().name;
-            tracing::debug!(connection, offset = %clock.offset, "the offset of the server's clock was learned");
+            tracing::debug!(
+                event = "clock_offset_learned", connection, offset = %clock.offset,
+                "learned the offset of the server's clock"
+            );
             self.profile().learn_clock_offset(clock);
         }
     }

@@ -148,7 +148,11 @@ impl Offsets {
     pub fn beat(&self) {
         if let Some(silence) = self.suspend_detector.suspended_for() {
             let seconds = silence.as_secs_f64();
-            tracing::warn!(seconds, "the process stood still: its partitions may be others' by now");
+            tracing::warn!(
+                event = "process_suspended",
+                seconds,
+                "process was suspended; its partitions may have been reassigned"
+            );
             self.lock().owned.values().for_each(|owned| owned.lease.end());
             self.was_suspended.store(true, Ordering::Release);
         }

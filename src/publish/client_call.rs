@@ -53,7 +53,10 @@ impl AbandonedCalls {
             count.fetch_sub(1, Ordering::Relaxed);
         });
         if let Err(error) = dropped {
-            tracing::warn!(%error, "no thread to drop a producer on");
+            tracing::warn!(
+                event = "producer_drop_failed", %error,
+                "cannot start a thread to drop the old producer"
+            );
         }
     }
 }

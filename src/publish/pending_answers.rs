@@ -70,15 +70,16 @@ impl PendingAnswer {
             }
             Refusal::Size => {
                 tracing::error!(
-                    origin = %self.origin().0, bytes, %code,
-                    "answer set aside: its topic refuses it even where all that can be is left out; it is kept,                      and tried again once a minute: raise the topic's max.message.bytes"
+                    event = "answer_set_aside", origin = %self.origin().0, bytes, %code,
+                    "answer rejected by its topic even without its optional parts; it is held and retried \
+                     every minute: raise the topic's max.message.bytes"
                 );
                 self.aside_until = Some(now + ASIDE);
             }
             Refusal::Answer => {
                 tracing::error!(
-                    origin = %self.origin().0, %code,
-                    "answer set aside: Kafka refuses it; it is kept, and tried again once a minute"
+                    event = "answer_set_aside", origin = %self.origin().0, %code,
+                    "answer rejected by Kafka; it is held and retried every minute"
                 );
                 self.aside_until = Some(now + ASIDE);
             }

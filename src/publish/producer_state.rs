@@ -76,10 +76,13 @@ impl PublishLoop {
             return false;
         }
         if let Err(error) = self.parts.producer.restart() {
-            tracing::error!(%error, "cannot make a new producer");
+            tracing::error!(
+                event = "producer_creation_failed", %error,
+                "cannot create a new producer; retrying"
+            );
             return false;
         }
-        tracing::info!("a new producer takes the place of the one that failed");
+        tracing::info!(event = "producer_replaced", "replaced the failed producer");
         self.producer_state.is_broken = false;
         true
     }
@@ -99,12 +102,20 @@ impl PublishLoop {
         }
         match committer.has_committed(&asked) {
             Ok(true) => {
-                tracing::info!(answers = uncertain.answers.len(), "the commit in doubt had taken place");
+                tracing::info!(
+                    event = "uncertain_commit_resolved",
+                    answers = uncertain.answers.len(),
+                    "the uncertain commit succeeded"
+                );
                 self.published(&uncertain.answers, &uncertain.commits, uncertain.begun);
                 Ok(true)
             }
             Ok(false) => {
-                tracing::info!(answers = uncertain.answers.len(), "the commit in doubt had not taken place");
+                tracing::info!(
+                    event = "uncertain_commit_resolved",
+                    answers = uncertain.answers.len(),
+                    "the uncertain commit failed; its answers are sent again"
+                );
                 self.pending.splice(0..0, uncertain.answers);
                 Ok(true)
             }
@@ -121,15 +132,25 @@ impl PublishLoop {
     pub fn handle_error(&mut self, error: CommitError) -> Result<(), CommitError> {
         let advice = error.advice();
         match error {
-            CommitError::Rebalancing(_) => tracing::debug!(%error, "commit"),
+            CommitError::Rebalancing(_) => {
+                tracing::debug!(event = "commit_overtaken", %error, "commit overtaken by a rebalance")
+            }
             CommitError::Failed(_) => {
                 self.parts.metrics.kafka_error("commit");
-                if let Some(untold) = self.producer_state.throttle.admit(&error.to_string(), Instant::now()) {
-                    tracing::warn!(%error, advice, untold, "publishing; trying again");
+                if let Some(suppressed) =
+                    self.producer_state.throttle.admit(&error.to_string(), Instant::now())
+                {
+                    tracing::warn!(
+                        event = "publish_failed", %error, advice, suppressed,
+                        "publish failed; retrying"
+                    );
                 }
             }
             CommitError::Broken { .. } => {
-                tracing::error!(%error, advice, "a new producer is made, and what is not committed is sent again");
+                tracing::error!(
+                    event = "producer_failed", %error, advice,
+                    "producer failed; creating a new one, which sends again what is not committed"
+                );
                 return self.needs_restart(error);
             }
             CommitError::Fenced(_) => {
@@ -148,15 +169,19 @@ impl PublishLoop {
         self.producer_state.is_broken = true;
         self.producer_state.has_started = false;
         if self.parts.producer.is_stuck() {
-            tracing::error!("calls of too many producers have not returned: the pod gives up");
+            tracing::error!(
+                event = "too_many_stuck_producers",
+                "calls of too many producers have not returned; the pod stops"
+            );
             return Err(error);
         }
         if self.producer_state.restarts.record_failure(Instant::now()) {
             return Ok(());
         }
         tracing::error!(
+            event = "too_many_producer_failures",
             in_a_row = MAX_CONSECUTIVE_RESTARTS,
-            "the producers fail one after the other: the pod gives up"
+            "too many producers failed in a row; the pod stops"
         );
         Err(error)
     }

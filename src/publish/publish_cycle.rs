@@ -66,7 +66,10 @@ impl PublishLoop {
             let (origin, lease) = pending.origin();
             let owned = offsets.is_owned(origin, lease);
             if !owned {
-                tracing::debug!(%origin, "outcome dropped: its partition has left this pod");
+                tracing::debug!(
+                    event = "outcome_dropped", %origin,
+                    "outcome dropped: its partition was reassigned"
+                );
             }
             owned
         });
@@ -85,7 +88,7 @@ impl PublishLoop {
         let now = Instant::now();
         for topic in refusing_topics.probe(now, |topic| deadline.keep_waiting() && producer.has_topic(topic))
         {
-            tracing::info!(topic, "the topic takes answers again");
+            tracing::info!(event = "topic_accepts_again", topic, "topic accepts records again");
         }
         selector.select(pending, now, |answer| {
             refusing_topics.is_refusing(topics.of(answer.kind())) || !offsets.may_commit(answer.origin().0)
@@ -107,11 +110,20 @@ impl PublishLoop {
             self.parts.metrics.kafka_error("produce");
             let topic = self.parts.topics.of(answer.kind());
             if answer.is_refused_by_retry_topic(code) {
-                tracing::error!(topic, %code, "the retry topic takes no tasks: they are answered instead");
+                tracing::error!(
+                    event = "retry_topic_rejects", topic, %code,
+                    "retry topic rejects tasks; they are answered instead"
+                );
             } else if Refusal::of(code) == Refusal::Topic && self.refusing_topics.note_refusal(topic, now) {
-                tracing::error!(topic, %code, "the topic takes no answers: they are kept, and it is looked at again");
+                tracing::error!(
+                    event = "topic_rejects", topic, %code,
+                    "topic rejects records; answers are held and retried"
+                );
             }
-            tracing::debug!(topic, origin = %answer.origin().0, %code, "answer not taken by Kafka");
+            tracing::debug!(
+                event = "answer_rejected", topic, origin = %answer.origin().0, %code,
+                "answer not accepted by Kafka"
+            );
         }
     }
 
@@ -159,7 +171,10 @@ impl PublishLoop {
             }
             Err(CommitFailure::Uncertain(error)) => {
                 let reason = error.reason();
-                tracing::warn!(%error, answers = delivered.len(), "a commit is in doubt");
+                tracing::warn!(
+                    event = "commit_uncertain", %error, answers = delivered.len(),
+                    "the outcome of a commit is unknown"
+                );
                 self.producer_state.set_uncertain(UncertainCommit { answers: delivered, commits, begun });
                 self.handle_error(error)?;
                 self.end_transaction(reason)

@@ -105,7 +105,10 @@ impl ConfinedDir {
         let anew = BaseDirectory::open(&self.path, gone.confinement()).map_err(|_| Errno::STALE)?;
         let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&root, gone) {
-            tracing::warn!(base_path = %self.path.display(), "base_path was replaced; reopened");
+            tracing::warn!(
+                event = "base_path_replaced", base_path = %self.path.display(),
+                "base_path was replaced; reopened"
+            );
             *root = Arc::new(anew);
         }
         Ok(Arc::clone(&root))

@@ -104,11 +104,16 @@ impl LocalStorage {
             }
         });
         match removed.await {
-            Ok(true) => tracing::info!(%directory, %temp, "removed orphaned temp file"),
+            Ok(true) => {
+                tracing::info!(event = "orphan_removed", %directory, %temp, "removed orphaned temp file")
+            }
             Ok(false) => {}
             Err(error) => {
                 if !self.strays.lock().stands(directory, temp.clone(), tries, Instant::now()) {
-                    tracing::warn!(%error, %temp, "could not remove orphaned temp file");
+                    tracing::warn!(
+                        event = "orphan_removal_failed", %error, %temp,
+                        "could not remove orphaned temp file"
+                    );
                 }
             }
         }
@@ -126,7 +131,7 @@ impl LocalStorage {
                 self.strays.lock().forget(directory);
             }
             Err(error) => {
-                tracing::warn!(%error, "orphaned temp files may remain");
+                tracing::warn!(event = "orphan_scan_failed", %error, "orphaned temp files may remain");
                 self.strays.lock().not_looked(directory, Instant::now());
             }
         }

@@ -158,7 +158,7 @@ impl TempFile {
                 Ok(())
             });
             if let Err(error) = removed.await {
-                tracing::warn!(%error, "a temp file may remain");
+                tracing::warn!(event = "temp_file_may_remain", %error, "a temp file may remain");
             }
         }
     }

@@ -116,7 +116,10 @@ impl TempNames {
         namespace.get_or_init(|| {
             let cluster = committed_offsets.cluster().unwrap_or_else(|| {
                 // Then nobody else can read our names, nor we theirs: what we leave stands until it is old.
-                tracing::warn!("the Kafka cluster has no id: orphaned temp files remain for two hours");
+                tracing::warn!(
+                    event = "cluster_id_missing",
+                    "the Kafka cluster has no id; orphaned temp files remain for two hours"
+                );
                 format!("{incarnation} {}", std::process::id())
             });
             TempNamespace::new(cluster.as_bytes(), group, topics)

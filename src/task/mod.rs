@@ -98,3 +98,16 @@ pub struct Task {
     pub local_path: String,
     pub options: Options,
 }
+
+impl Task {
+    /// Both sides as `CONNECTION:PATH`, the source first.
+    #[must_use]
+    pub fn source_and_destination(&self) -> (String, String) {
+        let remote = format!("{}:{}", self.remote, self.remote_path);
+        let local = format!("{}:{}", self.local, self.local_path);
+        match self.operation {
+            Operation::Download => (remote, local),
+            Operation::Upload => (local, remote),
+        }
+    }
+}

@@ -98,6 +98,7 @@ async fn fetch(
     }
     // Where there is nothing, it starts from the beginning.
     check.details.resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
+    context.log_resumed(check.details.resumed_from);
     context.gauge.begin(file.len(), promised.bytes);
     if let Err(stopped) = receive(&mut download, context, file, promised.bytes, &mut check).await {
         download.abort().await;

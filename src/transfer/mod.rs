@@ -293,6 +293,15 @@ struct TransferContext<'a> {
     resumes: bool,
 }
 
+impl TransferContext<'_> {
+    /// Where the transfer continues what an earlier try, or another pod, has transferred.
+    fn log_resumed(&self, bytes: Option<u64>) {
+        let Some(bytes) = bytes else { return };
+        let (task_id, connection) = (&*self.task.task_id, &*self.task.remote);
+        tracing::info!(event = "transfer_resumed", task_id, connection, bytes, "resumed at {bytes} bytes");
+    }
+}
+
 impl From<StorageError> for TransferError {
     fn from(error: StorageError) -> Self {
         match error {

@@ -195,6 +195,7 @@ async fn put(
         Some(_) => Box::pin(resume_upload::send(session, context, temp, source, check, pipeline)).await?,
         None => None,
     };
+    context.log_resumed(check.details.resumed_from);
     let path = temp.path.as_str();
     if check.details.resumed_from.is_none() {
         store(session, context, path, source, check, pipeline).await?;
@@ -387,7 +388,12 @@ pub(super) async fn clean_up(session: &mut Session, temp: &str) -> bool {
         && timeout(CLEAN_UP_WITHIN, session.delete(temp)).await.is_ok_and(|deleted| deleted.is_ok());
     if !removed {
         let connection = &session.connection().name;
-        tracing::info!(connection, temp, "a temp file stays on the server for now");
+        tracing::info!(
+            event = "temp_file_may_remain",
+            connection,
+            temp,
+            "temp file remains on the server for now"
+        );
     }
     removed
 }

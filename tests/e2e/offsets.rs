@@ -19,7 +19,7 @@ use crate::support::wait::wait_until;
 
 /// For what is not to happen.
 const SOON: Duration = Duration::from_secs(1);
-const NOT_OURS: &str = "the committed metadata is not ours: tasks above the low-water mark may be done again";
+const NOT_OURS: &str = "foreign_commit_metadata";
 
 fn ids(numbers: Range<usize>) -> Vec<String> {
     numbers.map(|i| i.to_string()).collect()
@@ -79,10 +79,8 @@ fn a_topic_that_is_made_anew_under_a_running_pod_is_read_from_its_begin() {
 
         make_anew(&stage);
         wait_until("the pod to notice", LONG, || {
-            let noticed = "the topic was deleted and made anew: what was read of the old one is dropped, and \
-                           the group joined anew";
-            !pod.events(noticed).is_empty()
-                || !pod.events("partitions revoked: their transfers may finish").is_empty()
+            let noticed = "topic_recreated";
+            !pod.events(noticed).is_empty() || !pod.events("partitions_revoked").is_empty()
         });
         send(&stage, &second);
         answers.wait_for_ids(&second, LONG);

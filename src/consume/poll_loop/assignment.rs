@@ -17,7 +17,7 @@ impl PollLoop {
     /// coordinator has not missed it.
     pub(super) fn rejoin_after_suspension(&mut self) {
         if self.parts.offsets.take_suspension() && !self.is_at(Phase::Hold) {
-            tracing::warn!("after a standstill: leaving the group and joining it anew");
+            tracing::warn!(event = "group_rejoined", "process was suspended; rejoining the consumer group");
             self.rejoin();
         }
     }
@@ -72,7 +72,10 @@ impl PollLoop {
             self.retry_assignment.step(group, offsets, Instant::now());
         self.apply(AssignmentChange { assigned: taken, released, halted, lost: false });
         if is_unsupported {
-            tracing::info!("the brokers do not describe groups: the group spreads the retry topic as well");
+            tracing::info!(
+                event = "group_description_unsupported",
+                "brokers cannot describe groups; the group assigns the retry topic as well"
+            );
             self.retry_assignment.give_up();
             self.group_spreads_retries = true;
             is_done("subscribe", &self.subscribe());

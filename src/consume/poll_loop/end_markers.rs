@@ -69,7 +69,10 @@ impl PollLoop {
             return;
         }
         for EmptyRange { at, topic_id, from, end } in self.end_markers.found() {
-            tracing::debug!(topic = %at.topic, partition = at.partition, from, end, "no record stands there");
+            tracing::debug!(
+                event = "end_markers_skipped", topic = %at.topic, partition = at.partition, from, end,
+                "skipped offsets without a record"
+            );
             self.parts.offsets.skip_range(&at, topic_id, from, end);
         }
         let is_free = |state: &&PartitionState| {
@@ -100,7 +103,7 @@ impl EndMarkerScanner {
                 empty
             }
             Ok(Err(error)) => {
-                tracing::debug!(%error, "reading partitions to their ends; trying again");
+                tracing::debug!(event = "end_scan_failed", %error, "scan of partition ends failed; retrying");
                 self.still.clear();
                 Vec::new()
             }
@@ -129,7 +132,9 @@ impl EndMarkerScanner {
         };
         match std::thread::Builder::new().name("end-markers".into()).spawn(read) {
             Ok(_) => self.reading = Some(told),
-            Err(error) => tracing::warn!(%error, "cannot read partitions to their ends"),
+            Err(error) => {
+                tracing::warn!(event = "end_scan_failed", %error, "cannot start the scan of partition ends")
+            }
         }
     }
 
@@ -174,7 +179,9 @@ fn read(mut properties: ClientConfig, asked: &[(TopicPartition, IdlePosition)]) 
                     reader.pause(&list_of(&[open.swap_remove(shown).at]))?;
                 }
             }
-            Some(Err(error)) => tracing::debug!(%error, "reading partitions to their ends"),
+            Some(Err(error)) => {
+                tracing::debug!(event = "end_scan_failed", %error, "read error in the scan of partition ends")
+            }
             None => {}
         }
         // Moves in the records' order, and past what is shown to nobody, once that is reached.

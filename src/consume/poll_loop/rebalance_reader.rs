@@ -51,7 +51,7 @@ impl RebalanceReader {
         let blocked: Vec<_> = self.read.iter().filter(|at| is_blocked(at)).cloned().collect();
         if !blocked.is_empty() {
             if let Err(error) = self.reader.pause(&list_of(&blocked)) {
-                tracing::warn!(%error, "pause");
+                tracing::warn!(event = "kafka_request_failed", %error, "cannot pause a partition");
             }
             self.read.retain(|at| !blocked.contains(at));
         }
@@ -87,7 +87,12 @@ impl PollLoop {
                         rebalance_reader.pause(|at| self.delayed.holds(at));
                     }
                 }
-                Some(Err(error)) => tracing::debug!(%error, "reading while partitions leave"),
+                Some(Err(error)) => {
+                    tracing::debug!(
+                        event = "rebalance_read_failed", %error,
+                        "read error during the rebalance"
+                    )
+                }
             }
         }
         self.rebalance_reader = Some(rebalance_reader);
@@ -103,7 +108,10 @@ impl PollLoop {
         let staying: Vec<_> = owned.iter().filter(may_be_read).cloned().collect();
         RebalanceReader::start(&self.parts.group.properties.0, &staying)
             .inspect_err(|error| {
-                tracing::warn!(%error, "no partition is read while others leave");
+                tracing::warn!(
+                    event = "rebalance_reader_failed", %error,
+                    "consumption paused during rebalance"
+                );
                 self.unreadable_since = Some(since);
             })
             .ok()
