@@ -9,7 +9,8 @@
 //! The modules in the order in which a task meets them:
 //!
 //! - [`consume`] reads records on a thread of its own, and pauses partitions above the pod's budget.
-//! - [`offsets`] knows which offsets of a partition are in flight and which are done, and ends leases with the partition.
+//! - [`offsets`] knows which offsets of a partition are in flight and which are done, and ends their leases.
+//! - [`lease`] is the right to answer a partition's records, until it is revoked or lost.
 //! - [`task`] decodes a [`record`] into a task, or says everything that is wrong with it.
 //! - [`admission`] counts what the pod holds, from intake until the answer is committed.
 //! - [`dispatch`] decides which task is next on which connection, what is retried, and what waits in the retry topic.
@@ -33,6 +34,7 @@
 //! docs/ARCHITECTURE.md has the rules and the bounds, docs/design/ one file a mechanism.
 
 pub mod consume;
+pub mod lease;
 pub mod offsets;
 
 pub mod record;

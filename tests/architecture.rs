@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
+#[path = "architecture/cycles.rs"]
+mod cycles;
 #[path = "architecture/maps.rs"]
 mod maps;
 #[path = "architecture/type_names.rs"]

@@ -14,7 +14,7 @@ use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::AdmittedOutcome;
-use crate::outcome::{Outcome, RetryState, Verdict};
+use crate::outcome::{Outcome, Verdict};
 use crate::record::{Origin, Record};
 use crate::task::{Rejected, decode};
 use crate::traces::Traces;
@@ -33,15 +33,14 @@ pub(super) struct RecordIntake {
 
 impl RecordSink for RecordIntake {
     fn accept(&self, record: Box<Record>, admission: Admission) {
-        let hop = RetryState::read(&record.headers);
         let config = self.current.config();
         match decode(record.payload.as_deref(), &config.connections) {
             Ok(task) => {
-                self.dispatcher.submit(SubmittedTask { record, task: Arc::new(task), hop, admission });
+                self.dispatcher.submit(SubmittedTask { record, task: Arc::new(task), admission });
             }
             Err(rejected) => {
                 // A deferred task may be one no more: the connections are others since.
-                let attempts = hop.map_or(0, |hop| hop.attempts);
+                let attempts = record.retry.as_ref().map_or(0, |retry| retry.attempts);
                 self.reject(record, rejected, attempts, admission);
             }
         }

@@ -18,7 +18,7 @@ use super::{CommandError, EXIT_OK};
 use crate::client::{Cluster, CommittedOffset, Ends, Message, Range, Reader};
 use crate::config::{Config, ConfiguredConnections};
 use crate::offsets::CommitMetadata;
-use crate::outcome::RetryState;
+use crate::record::RetryState;
 use crate::task::decode;
 
 /// Stands for records that make no task.
@@ -276,12 +276,12 @@ fn take(
     let Some(partition) = counting.get_mut(&at) else { return };
     let Some(is_taken_in) = partition.is_taken_in(message.offset) else { return };
     let is_deferred = *message.topic == *config.kafka.retry_topic;
-    let hop = is_deferred.then(|| RetryState::read(&message.headers)).flatten();
+    let retry = is_deferred.then(|| RetryState::read(&message.headers)).flatten();
     // Groups may share a retry topic.
-    if hop.as_ref().is_some_and(|hop| *hop.group != *config.kafka.consumer_group) {
+    if retry.as_ref().is_some_and(|retry| *retry.group != *config.kafka.consumer_group) {
         return;
     }
-    let written = hop.and_then(|hop| hop.origin_ms).or(message.timestamp_ms);
+    let written = retry.and_then(|retry| retry.origin_ms).or(message.timestamp_ms);
     partition.oldest_ms = earlier(partition.oldest_ms, written);
     if is_taken_in {
         partition.seen.0 += 1;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::fetched_record::FetchedRecord;
 use crate::offsets::TopicPartition;
-use crate::outcome::{RetryState, remove_own};
+use crate::record::{RetryState, remove_own};
 
 /// A record waits this much longer than it must, so that those that come due soon after it are taken in
 /// together with it: each pause costs librdkafka what it has prefetched.
@@ -52,21 +52,21 @@ impl DelayedRecords {
         arrived: &mut FetchedRecord,
         wall: Timestamp,
     ) -> RecordReadiness {
-        let hop = retry
+        let state = retry
             .filter(|retry| *retry.topic == *arrived.at.topic)
             .and_then(|retry| Some((retry, RetryState::read(&arrived.headers)?)));
-        let Some((retry, hop)) = hop else {
+        let Some((retry, state)) = state else {
             remove_own(&mut arrived.headers);
             return RecordReadiness::Due;
         };
-        if *hop.group != *retry.group {
+        if *state.group != *retry.group {
             arrived.is_of_other_group = true;
             return RecordReadiness::OtherGroup;
         }
         remove_own(&mut arrived.headers);
-        arrived.headers.push(hop.compact());
         arrived.headers.shrink_to_fit();
-        let left = Duration::try_from(hop.not_before.duration_since(wall)).unwrap_or_default();
+        let left = Duration::try_from(state.not_before.duration_since(wall)).unwrap_or_default();
+        arrived.retry = Some(Box::new(state));
         if left.is_zero() && !self.holds(&arrived.at) {
             return RecordReadiness::Due;
         }
@@ -124,7 +124,7 @@ mod tests {
         Timestamp::from_second(seconds).unwrap()
     }
 
-    fn hop(group: &str, not_before: i64) -> Vec<Header> {
+    fn deferred(group: &str, not_before: i64) -> Vec<Header> {
         let origin = Origin { topic: "tasks".into(), partition: 0, offset: 9 };
         let not_before = at(not_before);
         RetryState {
@@ -148,6 +148,7 @@ mod tests {
             headers,
             payload: None,
             timestamp_ms: None,
+            retry: None,
             is_of_other_group: false,
         }
     }
@@ -156,7 +157,7 @@ mod tests {
     fn a_deferred_task_is_due_when_its_header_says() {
         let delayed = DelayedRecords::default();
         let classify =
-            |wall| delayed.classify(Some(&retry()), &mut arrived("retry", 0, hop("us", 100)), at(wall));
+            |wall| delayed.classify(Some(&retry()), &mut arrived("retry", 0, deferred("us", 100)), at(wall));
         assert_eq!(classify(100), RecordReadiness::Due);
         assert_eq!(classify(120), RecordReadiness::Due);
         assert_eq!(classify(90), RecordReadiness::Delayed(Duration::from_secs(10) + SLACK));
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn another_groups_task_is_passed_over() {
-        let mut other = arrived("retry", 0, hop("them", 0));
+        let mut other = arrived("retry", 0, deferred("them", 0));
         assert_eq!(
             DelayedRecords::default().classify(Some(&retry()), &mut other, at(1)),
             RecordReadiness::OtherGroup
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn headers_that_a_producer_has_made_up_are_ignored() {
-        let mut forged = arrived("tasks", 0, hop("us", 4_000_000_000));
+        let mut forged = arrived("tasks", 0, deferred("us", 4_000_000_000));
         forged.headers.push(Header { key: "trace".into(), value: None });
         assert_eq!(
             DelayedRecords::default().classify(Some(&retry()), &mut forged, at(1)),
@@ -187,8 +188,8 @@ mod tests {
     #[test]
     fn what_is_kept_comes_back_in_its_order_when_it_is_due() {
         let (mut delayed, now) = (DelayedRecords::default(), Instant::now());
-        delayed.keep(arrived("retry", 5, hop("us", 100)), now + DELAY);
-        let mut behind = arrived("retry", 6, hop("us", 0));
+        delayed.keep(arrived("retry", 5, deferred("us", 100)), now + DELAY);
+        let mut behind = arrived("retry", 6, deferred("us", 0));
         assert!(
             matches!(delayed.classify(Some(&retry()), &mut behind, at(1)), RecordReadiness::Delayed(_)),
             "not past the first"
@@ -204,7 +205,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_a_partition_that_left() {
         let (mut delayed, now) = (DelayedRecords::default(), Instant::now());
-        let first = arrived("retry", 5, hop("us", 100));
+        let first = arrived("retry", 5, deferred("us", 100));
         let at = first.at.clone();
         delayed.keep(first, now);
         delayed.forget(&at);

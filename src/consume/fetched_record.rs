@@ -7,8 +7,9 @@ use rdkafka::message::BorrowedMessage;
 
 use super::rebalance::interned;
 use crate::kafka::headers_of;
-use crate::offsets::{Lease, TopicPartition};
-use crate::record::{Header, Origin, Record};
+use crate::lease::Lease;
+use crate::offsets::TopicPartition;
+use crate::record::{Header, Origin, Record, RetryState};
 
 /// Read, but not begun in its partition's ledger yet.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct FetchedRecord {
     pub headers: Vec<Header>,
     pub payload: Option<Vec<u8>>,
     pub timestamp_ms: Option<i64>,
+    /// Of a deferred task, once it is classified.
+    pub retry: Option<Box<RetryState>>,
     /// Another group's task: passed over, in its turn.
     pub is_of_other_group: bool,
 }
@@ -34,6 +37,7 @@ impl FetchedRecord {
             headers: headers_of(message),
             payload: message.payload().map(<[u8]>::to_vec),
             timestamp_ms: message.timestamp().to_millis(),
+            retry: None,
             is_of_other_group: false,
         }
     }
@@ -46,8 +50,8 @@ impl FetchedRecord {
     }
 
     pub fn into_record(self, lease: Lease) -> Record {
-        let FetchedRecord { at, offset, key, headers, payload, timestamp_ms, .. } = self;
+        let FetchedRecord { at, offset, key, headers, payload, timestamp_ms, retry, .. } = self;
         let origin = Origin { topic: at.topic, partition: at.partition, offset };
-        Record { origin, key, headers, payload, timestamp_ms, lease }
+        Record { origin, key, headers, payload, timestamp_ms, retry, lease }
     }
 }

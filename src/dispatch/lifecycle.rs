@@ -231,7 +231,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         };
         let retry_count = queued.task.options.retry_count;
         let local_was_down = self.local_tried(&queued, Some(&error));
-        if error.remedy == Remedy::LocalOutage && retry_count > 0 && (local_was_down || queued.hop.is_some())
+        if error.remedy == Remedy::LocalOutage
+            && retry_count > 0
+            && (local_was_down || queued.record.retry.is_some())
         {
             return self.retry_for_free(queued, &error);
         }
@@ -320,10 +322,10 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
                 result.into()
             }
             TaskExit::Deferred(reason) => {
-                let hop = self.deferral.hop(&queued, Timestamp::now());
-                report::deferred(&self.metrics, &queued, &hop, reason);
+                let state = self.deferral.retry_state(&queued, Timestamp::now());
+                report::deferred(&self.metrics, &queued, &state, reason);
                 report::traced(&self.traces, &mut queued, SpanEnd::Deferred(reason.as_str()));
-                Verdict::Deferred(vec![hop.compact()])
+                Verdict::Deferred(Box::new(state))
             }
             // Only under a live lease: reported later, it would be taken for a task of the next assignment.
             TaskExit::Withdrawn => return self.withdrawals().push(queued.record.origin),

@@ -95,7 +95,7 @@ use crate::config::FtpConnection;
 use crate::insight::RecentFailures;
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
-use crate::outcome::{AdmittedOutcome, RetryState};
+use crate::outcome::AdmittedOutcome;
 use crate::pool::{FtpConnector, SessionConnector, SessionPool};
 use crate::record::{Origin, Record};
 use crate::task::Task;
@@ -119,8 +119,6 @@ pub struct SubmittedTask {
     pub record: Box<Record>,
     /// Shared with the status API.
     pub task: Arc<Task>,
-    /// Its deferral so far, if the record comes from the retry topic.
-    pub hop: Option<RetryState>,
     pub admission: Admission,
 }
 

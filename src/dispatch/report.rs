@@ -10,7 +10,8 @@ use super::queued_task::QueuedTask;
 use crate::failure::{Failure, TryError};
 use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
-use crate::outcome::{Completed, RetryState};
+use crate::outcome::Completed;
+use crate::record::RetryState;
 use crate::task::Operation;
 use crate::traces::{SpanEnd, TaskAttributes, Traces};
 
@@ -58,14 +59,14 @@ pub(super) fn answered(
 }
 
 /// The task goes to the retry topic.
-pub(super) fn deferred(metrics: &Metrics, queued: &QueuedTask, hop: &RetryState, why: DeferReason) {
+pub(super) fn deferred(metrics: &Metrics, queued: &QueuedTask, state: &RetryState, why: DeferReason) {
     let task = &queued.task;
     metrics.deferred(&task.remote, why.as_str());
     tracing::debug!(
         target: "ftp_pooler::task",
         event = "task_deferred", task_id = task.task_id, connection = task.remote,
-        attempts = queued.tries.attempts, why = why.as_str(), not_before = %hop.not_before,
-        since = %hop.since,
+        attempts = queued.tries.attempts, why = why.as_str(), not_before = %state.not_before,
+        since = %state.since,
         "task deferred"
     );
 }

@@ -3,8 +3,7 @@
 //! ```text
 //! ledger             one partition's offsets: pure
 //! partitions         the ledgers of all assigned partitions, shared by consume and publish
-//! lease              the right to answer a partition's records, until it is revoked or lost
-//! suspend_detector   notices that the process was suspended for so long that its leases have ended
+//! heartbeat          the thread whose beats keep the leases alive
 //! completed_bitmap   the completed offsets above a low-water mark, as text for a commit
 //! commit_metadata    a commit's metadata: the topic's id and that bitmap
 //! committed_offsets  what the group has committed for records of any pod's partitions
@@ -20,18 +19,17 @@ mod committed_offsets;
 mod completed_bitmap;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod lease;
+mod heartbeat;
 mod ledger;
 mod partitions;
-mod suspend_detector;
 
+pub use crate::lease::Lease;
 pub use commit_metadata::{CommitMetadata, TopicId};
 pub use committed_offsets::CommittedOffsets;
 pub use completed_bitmap::{CompletedBitmap, MetadataError};
-pub use lease::Lease;
+pub use heartbeat::run_heartbeat;
 pub use ledger::{Ledger, OffsetDecision};
 pub use partitions::{Offsets, Ownership, PartitionCommit, PartitionState, TopicPartition};
-pub use suspend_detector::run_heartbeat;
 
 /// What Kafka stores with a commit, by default (`offset.metadata.max.bytes`): bytes.
 const MAX_METADATA: usize = 4_096;

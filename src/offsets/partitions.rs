@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::suspend_detector::SuspendDetector;
 use super::{CommitMetadata, CompletedBitmap, Lease, Ledger, OffsetDecision, TopicId};
+use crate::lease::SuspendDetector;
 use crate::record::Origin;
 
 /// One partition of a topic.

@@ -6,9 +6,9 @@ use super::envelope::Envelope;
 use super::json::{fitting, push_string, string_len};
 use super::original::Original;
 use super::transfer_details::MAX_DETAILS_BYTES;
-use super::{Completed, Outcome, RetryState, Verdict};
+use super::{Completed, Outcome, Verdict};
 use crate::failure::{Code, Failure, MAX_MESSAGE_BYTES};
-use crate::record::Header;
+use crate::record::{Header, RetryState};
 use crate::text::{char_boundary, rfc3339};
 
 /// In this size every required field has room, also with a `task_id` of which each byte takes six as JSON, and of a
@@ -71,15 +71,14 @@ impl Outcome {
         match &self.verdict {
             Verdict::Completed(completed) => self.encode_result(completed, max_bytes),
             Verdict::Failed(failure) => self.encode_failure(failure, max_bytes),
-            Verdict::Deferred(own) => self.encode_deferral(own, max_bytes),
+            Verdict::Deferred(state) => self.encode_deferral(state, max_bytes),
         }
     }
 
     /// The record as it was; a failure where there is no room for it, since a task cannot be cut.
-    fn encode_deferral(&self, own: &[Header], max_bytes: usize) -> Answer<'_> {
+    fn encode_deferral(&self, state: &RetryState, max_bytes: usize) -> Answer<'_> {
         let payload = self.record.payload.as_deref().unwrap_or_default();
-        let own = RetryState::read(own).map_or_else(|| own.to_vec(), |hop| hop.headers());
-        let envelope = Envelope::of_deferral(&self.record, own, max_bytes);
+        let envelope = Envelope::of_deferral(&self.record, state.headers(), max_bytes);
         if let Some(envelope) = envelope.filter(|envelope| payload.len() <= envelope.room) {
             return envelope.deferral(payload.to_vec());
         }

@@ -4,10 +4,7 @@ use std::borrow::Cow;
 
 use super::Outcome;
 use super::encode::{Answer, AnswerKind};
-use crate::record::{Header, Record};
-
-/// Headers that begin like this are the retry topic's, and stay within the pooler.
-pub const OWN_HEADER_PREFIX: &str = "ftp-pooler-";
+use crate::record::{Header, OWN_HEADER_PREFIX, Record};
 
 /// What Kafka counts towards a record's size besides key, headers and value: 61 bytes of a batch's header and
 /// at most 36 of lengths and deltas (record batch, magic 2), rounded up.

@@ -6,14 +6,12 @@
 //! json              JSON of a length known beforehand
 //! original          the original record within a failure
 //! transfer_details  a result's details beyond the contract's fixed fields
-//! retry_state       a deferred task's state, in headers of the retry topic's record
 //! ```
 
 mod encode;
 mod envelope;
 mod json;
 mod original;
-mod retry_state;
 mod transfer_details;
 
 use std::time::Duration;
@@ -21,14 +19,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use encode::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, MIN_MESSAGE_BYTES};
-pub use envelope::OWN_HEADER_PREFIX;
 pub use original::MAX_EMBEDDED_DEPTH;
-pub use retry_state::{RetryState, remove_own};
 pub use transfer_details::{SourceFate, TransferDetails};
 
 use crate::admission::Admission;
 use crate::failure::Failure;
-use crate::record::{Header, Record};
+use crate::record::{Record, RetryState};
 
 /// What a transfer that succeeded did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,9 +42,8 @@ pub struct Completed {
 pub enum Verdict {
     Completed(Completed),
     Failed(Failure),
-    /// No answer yet: the record goes to the retry topic, with these headers besides its own ([`RetryState`]; a
-    /// compact one is written out when it is encoded).
-    Deferred(Vec<Header>),
+    /// No answer yet: the record goes to the retry topic, with this in headers besides its own.
+    Deferred(Box<RetryState>),
 }
 
 impl From<Result<Completed, Failure>> for Verdict {

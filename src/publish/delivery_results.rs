@@ -87,6 +87,7 @@ mod tests {
             headers: Vec::new(),
             payload: Some(vec![b'x'; payload]),
             timestamp_ms: None,
+            retry: None,
             lease: Lease::default(),
         });
         let outcome = Outcome {

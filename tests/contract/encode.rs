@@ -12,7 +12,8 @@ use ftp_pooler::failure::{Code, Failure};
 use ftp_pooler::outcome::{
     Answer, AnswerKind, Completed, MIN_MESSAGE_BYTES, Outcome, SourceFate, TransferDetails, Verdict,
 };
-use ftp_pooler::record::{Header, Origin, Record};
+use ftp_pooler::record::{Header, Origin, Record, RetryState};
+use jiff::Timestamp;
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -32,6 +33,7 @@ fn record(payload: Option<&[u8]>) -> Record {
         headers: Vec::new(),
         payload: payload.map(<[u8]>::to_vec),
         timestamp_ms: None,
+        retry: None,
         lease: ftp_pooler::offsets::Lease::default(),
     }
 }
@@ -396,6 +398,18 @@ proptest! {
     }
 }
 
+fn retry_state() -> RetryState {
+    RetryState {
+        group: "group".into(),
+        not_before: Timestamp::UNIX_EPOCH,
+        attempts: 2,
+        origin: Origin { topic: "ftp-tasks".into(), partition: 0, offset: 7 },
+        origin_ms: None,
+        since: Timestamp::UNIX_EPOCH,
+        begun: None,
+    }
+}
+
 #[test]
 fn a_deferral_is_the_record_as_it_was_with_our_own_headers_made_anew() {
     let header = |key: &str, value: &str| Header { key: key.into(), value: Some(value.into()) };
@@ -404,22 +418,26 @@ fn a_deferral_is_the_record_as_it_was_with_our_own_headers_made_anew() {
         headers: vec![header("trace", "1"), header("ftp-pooler-attempts", "1"), header("trace", "2")],
         ..record(Some(br#" {"task_id" : "6b1f"} "#))
     };
-    let own = vec![header("ftp-pooler-attempts", "2")];
-    let deferred =
-        Outcome { verdict: Verdict::Deferred(own), ..outcome(record, Some("6b1f"), Ok(completed(&[]))) };
+    let state = retry_state();
+    let own = state.headers();
+    let deferred = Outcome {
+        verdict: Verdict::Deferred(Box::new(state)),
+        ..outcome(record, Some("6b1f"), Ok(completed(&[])))
+    };
 
     let sent = deferred.encode(100_000);
     assert_eq!((sent.kind, sent.key, sent.truncated), (AnswerKind::Deferral, Some(&b"the key"[..]), false));
     assert_eq!(sent.payload, br#" {"task_id" : "6b1f"} "#);
     let headers: Vec<_> = sent.headers.into_iter().map(Cow::into_owned).collect();
-    assert_eq!(headers, [header("trace", "1"), header("trace", "2"), header("ftp-pooler-attempts", "2")]);
+    assert!(own.contains(&header("ftp-pooler-attempts", "2")));
+    assert_eq!(headers, [vec![header("trace", "1"), header("trace", "2")], own].concat());
 }
 
 #[test]
 fn a_task_too_large_for_the_retry_topic_is_answered() {
     let task = format!(r#"{{"task_id":"6b1f","x":"{}"}}"#, "y".repeat(10_000));
     let large = outcome(record(Some(task.as_bytes())), Some("6b1f"), Ok(completed(&[])));
-    let large = Outcome { verdict: Verdict::Deferred(Vec::new()), ..large };
+    let large = Outcome { verdict: Verdict::Deferred(Box::new(retry_state())), ..large };
     let answer = large.encode(5_000);
     assert_eq!(answer.kind, AnswerKind::Failure);
     let json: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();

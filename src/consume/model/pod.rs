@@ -10,8 +10,7 @@ use super::super::delayed_records::{DelayedRecords, RecordReadiness, RetryIntake
 use super::super::fetched_record::FetchedRecord;
 use super::broker::{Broker, Id, Incarnation};
 use crate::offsets::{CommitMetadata, CompletedBitmap, Lease, Offsets, PartitionCommit, TopicPartition};
-use crate::outcome::RetryState;
-use crate::record::Origin;
+use crate::record::{Origin, RetryState};
 
 pub const DELAY: Duration = Duration::from_secs(30);
 /// Records taken in of one partition in one go.
@@ -63,7 +62,7 @@ struct Work {
     id: Id,
     origin: Origin,
     lease: Lease,
-    hop: Option<RetryState>,
+    retry: Option<Box<RetryState>>,
     is_deferred: bool,
 }
 
@@ -206,6 +205,7 @@ impl Pod {
                     headers: stored.headers.clone(),
                     payload: None,
                     timestamp_ms: None,
+                    retry: None,
                     is_of_other_group: false,
                 };
                 match self.delayed.classify(Some(&retry), &mut arrived, world.wall()) {
@@ -251,12 +251,11 @@ impl Pod {
         self.leases.insert(arrived.at.clone(), lease.clone());
         let record = arrived.into_record(lease);
         let id = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()?.parse().ok());
-        let hop = RetryState::read(&record.headers);
         let work = Work {
             id: id.unwrap_or_default(),
             origin: record.origin,
             lease: record.lease,
-            hop,
+            retry: record.retry,
             is_deferred: false,
         };
         self.waiting.push(work);
@@ -266,7 +265,7 @@ impl Pod {
     pub fn finish(&mut self, pick: usize, defers: bool) {
         if !self.waiting.is_empty() {
             let work = self.waiting.swap_remove(pick % self.waiting.len());
-            let is_deferred = defers && work.hop.as_ref().is_none_or(|hop| hop.attempts < 3);
+            let is_deferred = defers && work.retry.as_ref().is_none_or(|retry| retry.attempts < 3);
             self.pending.push(Work { is_deferred, ..work });
         }
     }
@@ -326,7 +325,7 @@ impl Pod {
             let source = (TopicPartition::of(&work.origin), work.origin.offset);
             if work.is_deferred {
                 let to = TopicPartition { topic: RETRY.into(), partition: i32::from(work.id % 2 == 1) };
-                broker.send_deferral(self.me, source, &to, work.id, hop_of(work, world).headers());
+                broker.send_deferral(self.me, source, &to, work.id, retry_state_of(work, world).headers());
             } else {
                 broker.send_answer(self.me, source, work.id);
             }
@@ -351,12 +350,12 @@ impl Pod {
     }
 }
 
-fn hop_of(work: &Work, world: &World) -> RetryState {
+fn retry_state_of(work: &Work, world: &World) -> RetryState {
     RetryState {
         group: "us".into(),
         not_before: world.wall() + DELAY,
-        attempts: work.hop.as_ref().map_or(1, |hop| hop.attempts + 1),
-        origin: work.hop.as_ref().map_or_else(|| work.origin.clone(), |hop| hop.origin.clone()),
+        attempts: work.retry.as_ref().map_or(1, |retry| retry.attempts + 1),
+        origin: work.retry.as_ref().map_or_else(|| work.origin.clone(), |retry| retry.origin.clone()),
         origin_ms: None,
         since: world.wall(),
         begun: None,

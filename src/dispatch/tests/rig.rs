@@ -255,7 +255,7 @@ impl Rig {
     pub fn job(&self, connection: &str, task_id: &str) -> SubmittedTask {
         let admission = self.budget.admit(10);
         let (record, task) = (record(), task(connection, task_id));
-        SubmittedTask { record: Box::new(record), task: Arc::new(task), hop: None, admission }
+        SubmittedTask { record: Box::new(record), task: Arc::new(task), admission }
     }
 
     /// Submits tasks named `<connection>-<n>`.
@@ -314,7 +314,7 @@ impl From<Outcome> for Answer {
         let (completed, failure, deferred) = match outcome.verdict {
             Verdict::Completed(completed) => (Some(completed), None, None),
             Verdict::Failed(failure) => (None, Some(failure), None),
-            Verdict::Deferred(headers) => (None, None, RetryState::read(&headers)),
+            Verdict::Deferred(state) => (None, None, Some(*state)),
         };
         Answer {
             task_id: outcome.task_id.unwrap(),
@@ -334,6 +334,7 @@ fn record() -> Record {
         headers: Vec::new(),
         payload: None,
         timestamp_ms: Some(0),
+        retry: None,
         lease: Lease::default(),
     }
 }

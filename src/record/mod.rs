@@ -1,10 +1,17 @@
-//! A record of the input topic, free of any Kafka client's types.
+//! A record of the input topic or the retry topic, free of any Kafka client's types.
+//!
+//! ```text
+//! retry_state  how long and why a deferred task has waited: a field here, headers of its record in the retry topic
+//! ```
+
+mod retry_state;
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::offsets::Lease;
-use crate::outcome::RetryState;
+use crate::lease::Lease;
+
+pub use retry_state::{OWN_HEADER_PREFIX, RetryState, remove_own};
 
 /// Where a record stands in Kafka. Two records are never at the same origin.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +45,8 @@ pub struct Record {
     pub payload: Option<Vec<u8>>,
     /// The record's own time, milliseconds since the epoch.
     pub timestamp_ms: Option<i64>,
+    /// Its task's deferral so far, if the record comes from the retry topic.
+    pub retry: Option<Box<RetryState>>,
     /// Ends when the partition is taken from this pod; an outcome under an ended lease is dropped.
     pub lease: Lease,
 }
@@ -46,7 +55,9 @@ impl Record {
     /// Where the task's first record stands, with that record's time: another one's than this where the task
     /// was deferred.
     pub fn first(&self) -> (Origin, Option<i64>) {
-        let hop = RetryState::read(&self.headers);
-        hop.map_or_else(|| (self.origin.clone(), self.timestamp_ms), |hop| (hop.origin, hop.origin_ms))
+        match &self.retry {
+            Some(retry) => (retry.origin.clone(), retry.origin_ms),
+            None => (self.origin.clone(), self.timestamp_ms),
+        }
     }
 }

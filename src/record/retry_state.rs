@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::envelope::OWN_HEADER_PREFIX;
-use crate::record::{Header, Origin};
+use super::{Header, Origin};
+
+/// Headers that begin like this are the retry topic's, and stay within the pooler.
+pub const OWN_HEADER_PREFIX: &str = "ftp-pooler-";
 
 const GROUP: &str = "ftp-pooler-group";
 const NOT_BEFORE: &str = "ftp-pooler-not-before";
@@ -14,10 +16,6 @@ const ORIGIN: &str = "ftp-pooler-origin";
 const ORIGIN_TIME: &str = "ftp-pooler-origin-time";
 const SINCE: &str = "ftp-pooler-deferred-since";
 const BEGUN: &str = "ftp-pooler-begun";
-/// All of it in one header: within the pod only, where 20,000 records with seven headers each would weigh more
-/// than their tasks.
-const COMPACT: &str = "ftp-pooler-hop";
-const NONE: &str = "-";
 
 /// One stay in the retry topic. Times are written in milliseconds since the epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,45 +51,8 @@ impl RetryState {
         headers
     }
 
-    /// The same as [`RetryState::headers`] in one, which never leaves the pod.
-    pub fn compact(&self) -> Header {
-        let or_none = |number: Option<i64>| number.map_or_else(|| NONE.to_owned(), |n| n.to_string());
-        let Origin { topic, partition, offset } = &self.origin;
-        let (not_before, since) = (self.not_before.as_millisecond(), self.since.as_millisecond());
-        let (attempts, origin_ms) = (self.attempts, or_none(self.origin_ms));
-        let begun = or_none(self.begun.map(Timestamp::as_millisecond));
-        let value = format!(
-            "{not_before}/{attempts}/{since}/{begun}/{origin_ms}/{topic}/{partition}/{offset}/{}",
-            self.group
-        );
-        header(COMPACT, value)
-    }
-
-    fn read_compact(headers: &[Header]) -> Option<RetryState> {
-        let mut parts = text(headers, COMPACT)?.splitn(9, '/');
-        let mut next = || parts.next();
-        let at = |text: &str| Timestamp::from_millisecond(text.parse().ok()?).ok();
-        Some(RetryState {
-            not_before: at(next()?)?,
-            attempts: next()?.parse().ok()?,
-            since: at(next()?)?,
-            begun: next().and_then(at),
-            origin_ms: next().and_then(|time| time.parse().ok()),
-            origin: Origin {
-                topic: next()?.into(),
-                partition: next()?.parse().ok()?,
-                offset: next()?.parse().ok()?,
-            },
-            group: next()?.into(),
-        })
-    }
-
-    /// Reads a record's headers; `None` where they are not what [`RetryState::headers`] or [`RetryState::compact`] writes.
+    /// Reads a record's headers; `None` where they are not what [`RetryState::headers`] writes.
     pub fn read(headers: &[Header]) -> Option<RetryState> {
-        RetryState::read_compact(headers).or_else(|| RetryState::read_plain(headers))
-    }
-
-    fn read_plain(headers: &[Header]) -> Option<RetryState> {
         Some(RetryState {
             group: text(headers, GROUP)?.into(),
             not_before: time(headers, NOT_BEFORE)?,
@@ -138,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_hop_reads_back_as_it_was_written(
+        fn a_retry_state_reads_back_as_it_was_written(
             not_before in 0_i64..4_000_000_000_000,
             attempts: u32,
             (partition, offset) in (0_i32.., 0_i64..),
@@ -146,28 +107,26 @@ mod tests {
         ) {
             let at = |ms| Timestamp::from_millisecond(ms).unwrap();
             let origin = Origin { topic: "ftp-tasks".into(), partition, offset };
-            let hop = RetryState {
+            let state = RetryState {
                 group: "a/group".into(), not_before: at(not_before), attempts, origin, origin_ms: begun,
                 since: at(not_before / 2), begun: begun.map(at),
             };
             let mut headers = vec![header("trace", "1".into())];
-            headers.extend(hop.headers());
-            prop_assert_eq!(RetryState::read(&headers), Some(hop.clone()));
+            headers.extend(state.headers());
+            prop_assert_eq!(RetryState::read(&headers), Some(state));
             remove_own(&mut headers);
             prop_assert_eq!(headers.len(), 1);
-            headers.push(hop.compact());
-            prop_assert_eq!(RetryState::read(&headers), Some(hop));
         }
 
         #[test]
-        fn headers_that_are_none_of_ours_are_no_hop(keys in prop::collection::vec("[a-z-]{0,30}", 0..9)) {
+        fn headers_that_are_none_of_ours_are_no_retry_state(keys in prop::collection::vec("[a-z-]{0,30}", 0..9)) {
             let headers: Vec<_> = keys.iter().map(|key| header(key, "1".into())).collect();
             prop_assert_eq!(RetryState::read(&headers), None);
         }
     }
 
     #[test]
-    fn a_header_that_cannot_be_read_makes_it_no_hop() {
+    fn a_header_that_cannot_be_read_makes_it_no_retry_state() {
         for bad in ["", "ftp-tasks/0", "ftp-tasks/x/1", "/0/1"] {
             assert_eq!(origin(bad), None, "{bad:?}");
         }

@@ -8,18 +8,13 @@
 //! machine that is paused from outside nothing is told by either. The polling
 //! thread may well be blocked for some seconds meanwhile: librdkafka's heartbeats go on then, and so do these.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::Offsets;
-
-const EVERY: Duration = Duration::from_millis(100);
-
 #[derive(Debug)]
-pub(super) struct SuspendDetector {
+pub(crate) struct SuspendDetector {
     clock: fn() -> Duration,
     /// Milliseconds, by the clock.
     last: AtomicU64,
@@ -62,22 +57,6 @@ impl SuspendDetector {
 fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::try_from(now).unwrap_or_default() // it is never before its begin
-}
-
-/// Starts the thread that beats; it ends soon after the last other handle is gone.
-///
-/// # Errors
-/// The system gives no thread.
-pub fn run_heartbeat(offsets: &Arc<Offsets>) -> std::io::Result<()> {
-    let offsets = Arc::downgrade(offsets);
-    let beat = move || {
-        while let Some(offsets) = offsets.upgrade() {
-            offsets.beat();
-            drop(offsets);
-            std::thread::sleep(EVERY);
-        }
-    };
-    std::thread::Builder::new().name("pulse".into()).spawn(beat).map(drop)
 }
 
 #[cfg(test)]
