@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset;
 
-use super::{ClientError, reading};
+use super::{ClientError, Cluster, reading};
 use crate::config::KafkaConfig;
-use crate::kafka::{headers_of, without_value};
+use crate::kafka::{PartitionReader, headers_of, open_reader};
 use crate::record::Header;
 
 /// Defaults that `kafka.properties` may override: memory stays flat however much there is to read.
@@ -63,7 +63,7 @@ impl Message {
 
 /// Reads partitions from given offsets on.
 pub struct Reader {
-    client: BaseConsumer<DefaultConsumerContext>,
+    client: PartitionReader,
     topics: Vec<Arc<str>>,
 }
 
@@ -82,21 +82,30 @@ impl Reader {
         kafka: &KafkaConfig,
         from: impl IntoIterator<Item = (Arc<str>, i32, i64)>,
     ) -> Result<Reader, ClientError> {
-        let failed = || ClientError::at("reading from Kafka");
         let mut properties = reading(kafka, DEFAULTS);
         properties.set("isolation.level", "read_committed").set("auto.offset.reset", "earliest");
-        let client: BaseConsumer<DefaultConsumerContext> =
-            properties.create().map_err(without_value).map_err(failed())?;
-        let mut list = TopicPartitionList::new();
-        let mut topics: Vec<Arc<str>> = Vec::new();
-        for (topic, partition, offset) in from {
-            list.add_partition_offset(&topic, partition, Offset::Offset(offset)).map_err(failed())?;
-            if !topics.contains(&topic) {
-                topics.push(topic);
+        let from: Vec<_> = from.into_iter().collect();
+        let starts = from.iter().map(|(topic, at, offset)| (&**topic, *at, Offset::Offset(*offset)));
+        let client = open_reader(&properties, starts).map_err(ClientError::at("reading from Kafka"))?;
+        let mut topics: Vec<Arc<str>> = from.into_iter().map(|(topic, ..)| topic).collect();
+        topics.dedup();
+        Ok(Reader { client, topics })
+    }
+
+    /// Begins at the present end of the result topic and the failure topic.
+    ///
+    /// # Errors
+    /// One of the two does not exist, or the brokers do not answer.
+    pub fn of_new_answers(kafka: &KafkaConfig) -> Result<Reader, ClientError> {
+        let cluster = Cluster::new(kafka)?;
+        let mut from = Vec::new();
+        for topic in [&kafka.result_topic, &kafka.fail_topic] {
+            let topic: Arc<str> = topic.as_str().into();
+            for (partition, ends) in cluster.required_ends(&topic)? {
+                from.push((Arc::clone(&topic), partition, ends.end));
             }
         }
-        client.assign(&list).map_err(failed())?;
-        Ok(Reader { client, topics })
+        Reader::open(kafka, from)
     }
 
     /// The next record; `None` where none comes within `wait`. What librdkafka mends by itself (a broker that

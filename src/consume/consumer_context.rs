@@ -96,9 +96,6 @@ impl ClientContext for GroupContext {
             if end >= 0 {
                 self.offsets.note_end(&owned.at, end);
             }
-            if let Some(low_water) = owned.low_water.filter(|_| end >= 0) {
-                self.metrics.lag(&owned.at.topic, owned.at.partition, (end - low_water).max(0));
-            }
         }
     }
 

@@ -42,6 +42,9 @@ impl PartitionReporter {
         }
         self.last = Some(now);
         for state in owned {
+            if let Some(lag) = state.lag() {
+                metrics.lag(&state.at.topic, state.at.partition, lag);
+            }
             if let Some((low, next)) = state.low_water.zip(state.position) {
                 metrics.span(&state.at.topic, state.at.partition, next - low);
             }
@@ -61,7 +64,6 @@ fn shown(
     state: &PartitionState,
     (paused, halts): (&HashSet<TopicPartition>, &HaltedPartitions),
 ) -> AssignedPartition {
-    let lag = state.end.zip(state.low_water).map_or(0, |(end, low)| (end - low).max(0));
     let halted = halts.reason(&state.at).map(str::to_owned);
     AssignedPartition {
         topic: state.at.topic.to_string(),
@@ -69,7 +71,7 @@ fn shown(
         committed: state.committed,
         position: state.position,
         end: state.end,
-        lag,
+        lag: state.lag().unwrap_or(0),
         unanswered: state.unanswered,
         paused: paused.contains(&state.at),
         halted: halted.or_else(|| state.is_halted.then(|| TOPIC_RECREATED.to_owned())),

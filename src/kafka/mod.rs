@@ -7,6 +7,7 @@
 //! log_throttle      the same line once in a while
 //! connection_error  why no broker answers, for people at a terminal
 //! commit_error      what it means that a commit failed
+//! reader            a consumer without a group, which reads partitions from given offsets
 //! headers           a record's headers, to and from librdkafka's
 //! topics            how many partitions a topic has
 //! topic_ids         a topic's id, which tells it from another one of the same name
@@ -26,6 +27,7 @@ mod log_throttle;
 mod logging;
 mod member;
 mod properties;
+mod reader;
 mod retry_topic;
 mod topic_ids;
 mod topics;
@@ -44,6 +46,7 @@ pub use properties::{
     client_properties, consumer_properties, property_problem, reader_properties, suspension_limit,
     uses_new_protocol, without_value,
 };
+pub use reader::{PartitionReader, assign_reader, open_reader};
 pub use retry_topic::{Unprepared, prepare_retry_topic, retry_topic_settings};
 pub(crate) use topic_ids::{TopicIdQuery, TopicIds};
 pub use topics::{partition_count, too_few_partitions};

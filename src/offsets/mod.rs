@@ -3,6 +3,7 @@
 //! ```text
 //! ledger             one partition's offsets: pure
 //! partitions         the ledgers of all assigned partitions, shared by consume and publish
+//! partition_state    an owned partition at a moment, as the rest of the pod sees it
 //! heartbeat          the thread whose beats keep the leases alive
 //! completed_bitmap   the completed offsets above a low-water mark, as text for a commit
 //! commit_metadata    a commit's metadata: the topic's id and that bitmap
@@ -21,6 +22,7 @@ mod completed_bitmap;
 pub mod fuzz;
 mod heartbeat;
 mod ledger;
+mod partition_state;
 mod partitions;
 
 pub use crate::lease::Lease;
@@ -29,7 +31,8 @@ pub use committed_offsets::CommittedOffsets;
 pub use completed_bitmap::{CompletedBitmap, MetadataError};
 pub use heartbeat::run_heartbeat;
 pub use ledger::{Ledger, OffsetDecision};
-pub use partitions::{Offsets, Ownership, PartitionCommit, PartitionState, TopicPartition};
+pub use partition_state::PartitionState;
+pub use partitions::{Offsets, Ownership, PartitionCommit, TopicPartition};
 
 /// What Kafka stores with a commit, by default (`offset.metadata.max.bytes`): bytes.
 const MAX_METADATA: usize = 4_096;

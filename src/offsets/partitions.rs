@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{CommitMetadata, CompletedBitmap, Lease, Ledger, OffsetDecision, TopicId};
+use super::{CommitMetadata, CompletedBitmap, Lease, Ledger, OffsetDecision, PartitionState, TopicId};
 use crate::lease::SuspendDetector;
 use crate::record::Origin;
 
@@ -419,30 +419,4 @@ impl Offsets {
         };
         state.owned.iter().map(describe).collect()
     }
-}
-
-/// One owned partition at a moment.
-#[derive(Clone, Debug)]
-pub struct PartitionState {
-    pub at: TopicPartition,
-    /// Takes in no more records for now.
-    pub is_full: bool,
-    /// It takes in none until the record at its low-water mark is answered.
-    pub is_stuck: bool,
-    pub low_water: Option<i64>,
-    /// The next offset to be read; `None` before the first record where nothing was committed.
-    pub position: Option<i64>,
-    /// The log's end, as Kafka's client has heard last.
-    pub end: Option<i64>,
-    /// The low-water mark that the group has committed.
-    pub committed: Option<i64>,
-    /// Records taken in whose answers are not committed.
-    pub unanswered: usize,
-    /// The oldest record that is in flight, and when it was taken in.
-    pub oldest: Option<(i64, Instant)>,
-    /// Of the topic as it was when the partition was assigned; `None` where the brokers have no ids.
-    pub topic_id: Option<TopicId>,
-    pub ownership: Ownership,
-    /// As [`Offsets::halt`] says.
-    pub is_halted: bool,
 }

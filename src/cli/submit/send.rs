@@ -59,16 +59,9 @@ impl RunAnswers {
     /// # Errors
     /// An answer topic is not there, or the brokers do not answer.
     pub fn from_now(config: &Config, run: String) -> Result<RunAnswers, ClientError> {
-        let cluster = Cluster::new(&config.kafka)?;
         let topics =
             [&config.kafka.result_topic, &config.kafka.fail_topic].map(|topic| Arc::from(topic.as_str()));
-        let mut from = Vec::new();
-        for topic in &topics {
-            for (partition, ends) in cluster.required_ends(topic)? {
-                from.push((Arc::clone(topic), partition, ends.end));
-            }
-        }
-        Ok(RunAnswers { reader: Reader::open(&config.kafka, from)?, run, topics })
+        Ok(RunAnswers { reader: Reader::of_new_answers(&config.kafka)?, run, topics })
     }
 
     /// Takes the answers that are there, waiting for the first one.

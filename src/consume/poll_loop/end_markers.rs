@@ -10,14 +10,14 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, Message as _};
 
 use super::super::rebalance::list_of;
 use super::{Phase, PollLoop};
-use crate::kafka::{reader_properties, without_value};
+use crate::kafka::{assign_reader, open_reader, reader_properties};
 use crate::offsets::{PartitionState, TopicId, TopicPartition};
 
 /// A partition that has stood still for this long is read.
@@ -155,18 +155,18 @@ impl EndMarkerScanner {
 /// Reads these partitions until each has come to its end or shown a record.
 fn read(mut properties: ClientConfig, asked: &[(TopicPartition, IdlePosition)]) -> KafkaResult<ScanResult> {
     properties.set("auto.offset.reset", "error").set("fetch.message.max.bytes", FETCH_BYTES);
-    let reader: BaseConsumer<DefaultConsumerContext> = properties.create().map_err(without_value)?;
+    let reader = open_reader(&properties, [])?;
     let mut open = Vec::new();
-    let mut list = TopicPartitionList::with_capacity(asked.len());
     for (at, still) in asked {
         // By `read_committed` this is the last stable offset: what an open transaction holds is behind it.
         let (first, end) = reader.fetch_watermarks(&at.topic, at.partition, WATERMARKS_TIMEOUT)?;
         if first <= still.position && still.position < end {
-            list.add_partition_offset(&at.topic, at.partition, Offset::Offset(still.position))?;
             open.push(EmptyRange { at: at.clone(), topic_id: still.topic_id, from: still.position, end });
         }
     }
-    reader.assign(&list)?;
+    let start = |empty: &EmptyRange| Offset::Offset(empty.from);
+    let from = open.iter().map(|empty| (&*empty.at.topic, empty.at.partition, start(empty)));
+    assign_reader(&reader, from)?;
     let begun = Instant::now();
     let mut empty = Vec::new();
     while !open.is_empty() && begun.elapsed() < DEADLINE {

@@ -9,35 +9,30 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset;
 
 use super::super::rebalance::list_of;
 use super::{BURST, HaltedPartitions, Phase, PollLoop};
-use crate::kafka::{reader_properties, without_value};
+use crate::kafka::{PartitionReader, open_reader, reader_properties};
 use crate::offsets::{Ownership, PartitionState, TopicPartition};
 
 /// A rebalance that is answered sooner needs no other reader.
 const REBALANCE_READER_AFTER: Duration = Duration::from_millis(500);
 
 pub(super) struct RebalanceReader {
-    reader: BaseConsumer<DefaultConsumerContext>,
+    reader: PartitionReader,
     read: HashSet<TopicPartition>,
 }
 
 impl RebalanceReader {
     /// Reads these partitions on; `properties` are the member's.
     pub fn start(properties: &ClientConfig, staying: &[PartitionState]) -> KafkaResult<RebalanceReader> {
-        let reader: BaseConsumer<DefaultConsumerContext> =
-            reader_properties(properties).create().map_err(without_value)?;
-        let mut list = TopicPartitionList::with_capacity(staying.len());
-        for state in staying {
-            let start = state.position.map_or(Offset::Beginning, Offset::Offset);
-            list.add_partition_offset(&state.at.topic, state.at.partition, start)?;
-        }
-        reader.assign(&list)?;
+        let start = |state: &PartitionState| state.position.map_or(Offset::Beginning, Offset::Offset);
+        let from = staying.iter().map(|state| (&*state.at.topic, state.at.partition, start(state)));
+        let reader = open_reader(&reader_properties(properties), from)?;
         Ok(RebalanceReader { reader, read: staying.iter().map(|state| state.at.clone()).collect() })
     }
 
