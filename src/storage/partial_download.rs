@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Dir, Mode, OFlags, XattrFlags};
@@ -48,8 +49,9 @@ impl RemoteSourceId {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
-        let hex = |text: String, byte: &u8| format!("{text}{byte:02x}");
-        RemoteSourceId(hash.finalize().iter().take(16).fold(String::new(), hex))
+        let mut hex = HEXLOWER.encode(&hash.finalize());
+        hex.truncate(32);
+        RemoteSourceId(hex)
     }
 }
 
