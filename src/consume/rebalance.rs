@@ -10,11 +10,11 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::consumer_context::Rebalance;
-use super::group::Group;
+use super::group::{Group, Member};
 use super::halted_partitions;
 use super::partition_ranges::partition_ranges;
 use super::retry_assignment::RetryAssignment;
-use crate::offsets::{Offsets, TopicPartition};
+use crate::offsets::{Offsets, Ownership, TopicPartition};
 use crate::record::Origin;
 
 /// How long a leaving partition's transfers may go on; well under librdkafka's `max.poll.interval.ms`.
@@ -165,39 +165,57 @@ impl Rebalances {
     }
 }
 
-/// Returns the partitions whose committed offsets belong to another topic of the same name.
 fn assign(
     group: &Group,
     offsets: &Offsets,
     partitions: &[TopicPartition],
 ) -> KafkaResult<Vec<(TopicPartition, String)>> {
+    let member = group.member();
+    if let Some(at) = partitions.first() {
+        group.answering.find(&member, &at.topic, COMMITTED_DEADLINE)?;
+    }
+    let halted = start_reading(&member, group, offsets, partitions, Ownership::Assigned)?;
+    if !partitions.is_empty() {
+        group.learn_cluster();
+    }
+    Ok(halted)
+}
+
+/// Has these partitions read by `client` from where the group has left off, and returns those whose committed offsets
+/// belong to another topic of the same name.
+pub(super) fn start_reading(
+    client: &Member,
+    group: &Group,
+    offsets: &Offsets,
+    partitions: &[TopicPartition],
+    ownership: Ownership,
+) -> KafkaResult<Vec<(TopicPartition, String)>> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     let mut halted = Vec::new();
     if !partitions.is_empty() {
         let asked: HashSet<_> = partitions.iter().collect();
-        if let Some(at) = partitions.first() {
-            group.answering.find(&group.member(), &at.topic, COMMITTED_DEADLINE)?;
-        }
         let (committed, ids) = group.committed_and_ids(partitions, COMMITTED_DEADLINE)?;
-        group.learn_cluster();
         for (at, position) in committed.into_iter().filter(|(at, _)| asked.contains(at)) {
             let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));
             list.add_partition_offset(&at.topic, at.partition, start)?;
             let id = ids.get(&*at.topic).copied();
-            let why = position
+            let of_another = position
                 .as_ref()
-                .and_then(|(low, note)| halted_partitions::recreated_topic(*low, note.topic_id, id));
-            offsets.assign(at.clone(), id, position.map(|(low, note)| (low, note.done)));
-            if let Some(why) = why {
+                .and_then(|(low, metadata)| halted_partitions::recreated_topic(*low, metadata.topic_id, id));
+            offsets.assign_as(
+                ownership,
+                at.clone(),
+                id,
+                position.map(|(low, metadata)| (low, metadata.done)),
+            );
+            if let Some(why) = of_another {
                 offsets.halt(&at);
                 halted.push((at, why));
             }
         }
     }
-    let member = group.member();
-    member.incremental_assign(&list)?;
-    // A pause made before a partition left would still hold.
-    member.resume(&list)?;
+    client.incremental_assign(&list)?;
+    client.resume(&list)?; // a pause made before a partition left would still hold
     Ok(halted)
 }
 

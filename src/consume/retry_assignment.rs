@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::group::Group;
-use super::halted_partitions;
 use super::partition_ranges::partition_ranges;
-use super::rebalance::{COMMITTED_DEADLINE, list_of};
+use super::rebalance::{list_of, start_reading};
 use super::retry_assignor::{GroupView, input_partition_of};
 use crate::kafka::{GroupDescription, GroupMember, GroupQuery, partition_count};
-use crate::offsets::{Offsets, TopicPartition};
+use crate::offsets::{Offsets, Ownership, TopicPartition};
 
 /// Between two looks at the member's generation, which any rebalance raises.
 const GENERATION_POLL: Duration = Duration::from_millis(100);
@@ -245,7 +243,12 @@ impl RetryAssignment {
             offsets.release(&released);
             self.release(&released, group);
         }
-        let halted = if taken.is_empty() { Vec::new() } else { take(group, offsets, &taken)? };
+        let halted = if taken.is_empty() {
+            Vec::new()
+        } else {
+            let reader = group.retry_reader()?;
+            start_reading(&reader, group, offsets, &taken, Ownership::CoPartitioned)?
+        };
         if !taken.is_empty() {
             tracing::info!(
                 event = "retry_partitions_assigned", partitions = %partition_ranges(&taken),
@@ -255,34 +258,6 @@ impl RetryAssignment {
         self.held = wanted;
         Ok(Some(RetryAssignmentChange { taken, released, halted, group: Some(shape), is_unsupported: false }))
     }
-}
-
-/// Begins to read these where the group has left off.
-fn take(
-    group: &Group,
-    offsets: &Offsets,
-    partitions: &[TopicPartition],
-) -> KafkaResult<Vec<(TopicPartition, String)>> {
-    let (committed, ids) = group.committed_and_ids(partitions, COMMITTED_DEADLINE)?;
-    let reader = group.retry_reader()?;
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    let mut halted = Vec::new();
-    for (at, position) in committed.into_iter().filter(|(at, _)| partitions.contains(at)) {
-        let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));
-        list.add_partition_offset(&at.topic, at.partition, start)?;
-        let id = ids.get(&*at.topic).copied();
-        let why = position
-            .as_ref()
-            .and_then(|(low, note)| halted_partitions::recreated_topic(*low, note.topic_id, id));
-        offsets.assign_copartitioned(at.clone(), id, position.map(|(low, note)| (low, note.done)));
-        if let Some(why) = why {
-            offsets.halt(&at);
-            halted.push((at, why));
-        }
-    }
-    reader.incremental_assign(&list)?;
-    reader.resume(&list)?; // a pause made before a partition left would still hold
-    Ok(halted)
 }
 
 /// Brokers, or librdkafka's mock cluster, that do not describe groups.

@@ -177,7 +177,7 @@ impl Offsets {
         topic_id: Option<TopicId>,
         committed: Option<(i64, CompletedBitmap)>,
     ) {
-        self.insert(at, topic_id, committed, Ownership::Assigned);
+        self.assign_as(Ownership::Assigned, at, topic_id, committed);
     }
 
     /// The same for a partition that follows one which the group has assigned: the group's coordinator does not
@@ -188,7 +188,7 @@ impl Offsets {
         topic_id: Option<TopicId>,
         committed: Option<(i64, CompletedBitmap)>,
     ) {
-        self.insert(at, topic_id, committed, Ownership::CoPartitioned);
+        self.assign_as(Ownership::CoPartitioned, at, topic_id, committed);
     }
 
     /// Under this generation of the group nobody else has the partitions that follow; `None` where that is unknown.
@@ -208,12 +208,13 @@ impl Offsets {
         state.owned.get(&TopicPartition::of(origin)).is_none_or(|owned| state.may_commit(owned))
     }
 
-    fn insert(
+    /// Owns the partition from now on, however it came to this pod.
+    pub fn assign_as(
         &self,
+        ownership: Ownership,
         at: TopicPartition,
         topic_id: Option<TopicId>,
         committed: Option<(i64, CompletedBitmap)>,
-        ownership: Ownership,
     ) {
         let mut state = self.lock();
         state.epoch += 1;
