@@ -36,7 +36,7 @@ impl fmt::Display for TopicPartition {
 pub enum Ownership {
     /// The group has assigned it.
     Assigned,
-    /// It follows a partition of another topic, and the group does not know of it: see [`Offsets::assign_copartitioned`].
+    /// It follows a partition of another topic, and the group does not know of it: see [`Offsets::verify`].
     CoPartitioned,
 }
 
@@ -180,17 +180,6 @@ impl Offsets {
         self.assign_as(Ownership::Assigned, at, topic_id, committed);
     }
 
-    /// The same for a partition that follows one which the group has assigned: the group's coordinator does not
-    /// know of it. It is committed only under a generation that was [verified](Offsets::verify).
-    pub fn assign_copartitioned(
-        &self,
-        at: TopicPartition,
-        topic_id: Option<TopicId>,
-        committed: Option<(i64, CompletedBitmap)>,
-    ) {
-        self.assign_as(Ownership::CoPartitioned, at, topic_id, committed);
-    }
-
     /// Under this generation of the group nobody else has the partitions that follow; `None` where that is unknown.
     pub fn verify(&self, generation: Option<i32>) {
         self.lock().verified = generation;
@@ -208,7 +197,8 @@ impl Offsets {
         state.owned.get(&TopicPartition::of(origin)).is_none_or(|owned| state.may_commit(owned))
     }
 
-    /// Owns the partition from now on, however it came to this pod.
+    /// The same, however the partition came to this pod. Where it follows one that the group has assigned, the group's
+    /// coordinator does not know of it: it is committed only under a generation that was [verified](Offsets::verify).
     pub fn assign_as(
         &self,
         ownership: Ownership,
