@@ -25,7 +25,7 @@ pub fn run_heartbeat(offsets: &Arc<Offsets>) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::Instant;
 
     use crate::offsets::{Offsets, TopicPartition, run_heartbeat};
     use crate::record::Origin;

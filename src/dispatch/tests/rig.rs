@@ -14,7 +14,7 @@ use crate::insight::ProgressGauge;
 use crate::offsets::Lease;
 use crate::outcome::{Outcome, Verdict};
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
-use crate::record::Origin;
+use crate::record::{Origin, RetryState};
 use crate::task::{Operation, Options, Verify};
 use crate::transfer::{
     LocalFiles, NextTask, ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile,
