@@ -60,7 +60,7 @@ impl<'a> Parts<'a> {
         mpsc::channel(self.config.pool.max_waiting_tasks + consume::BURST)
     }
 
-    /// Has the process notice when it stood still.
+    /// Has the process notice that it was suspended.
     pub fn run_heartbeat(&self) -> Result<(), AppError> {
         run_heartbeat(&self.offsets).map_err(AppError::Start)
     }

@@ -64,7 +64,7 @@ struct PartitionLag {
     partition: i32,
     /// False where the group has committed nothing yet: it begins with the first record.
     committed: bool,
-    /// What the group has committed is not there: was the topic made anew?
+    /// What the group has committed is not there: was the topic recreated?
     beyond_end: bool,
     low_water: i64,
     done_above: u64,
@@ -93,7 +93,7 @@ struct LagReport {
     group: String,
     partitions: Vec<PartitionLag>,
     connections: Vec<ConnectionLag>,
-    /// Every open record was looked at.
+    /// Every open record was checked.
     exact: bool,
 }
 
@@ -331,7 +331,7 @@ fn tell(lag: &LagReport) {
         lag.partitions.iter().filter(|p| p.beyond_end)
     {
         note(&format!(
-            "{topic}[{partition}]: {low_water} is committed, and it ends at {end}: was it made anew?"
+            "{topic}[{partition}]: {low_water} is committed, but the partition ends at {end}: was the topic recreated?"
         ));
     }
     if lag.partitions.iter().all(|partition| !partition.committed) {

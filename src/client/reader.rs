@@ -26,7 +26,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 const STALL: Duration = Duration::from_secs(30);
 /// One poll.
 const POLL: Duration = Duration::from_millis(100);
-/// After this many records positions are looked at again.
+/// After this many records positions are checked again.
 const LOOK_EVERY: usize = 1_000;
 
 /// A part of a partition: from `from` on, up to but not including `to`.

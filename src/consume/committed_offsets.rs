@@ -82,7 +82,7 @@ impl CommittedOffsets for CommittedOffsetsReader {
 }
 
 impl Group {
-    /// The low-water marks, and what above them is done. A commit for a topic that was deleted and made anew says
+    /// The low-water marks, and the completed offsets above them. A commit for a topic that was deleted and recreated says
     /// nothing about the present one's records.
     fn done_in(
         &self,

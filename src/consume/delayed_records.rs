@@ -103,7 +103,7 @@ impl DelayedRecords {
         heads.filter(move |(due, _)| *due <= now).map(|(_, arrived)| arrived)
     }
 
-    /// The partition has left, or is read anew.
+    /// The partition has left, or is read again.
     pub fn forget(&mut self, at: &TopicPartition) {
         self.kept.remove(at);
     }

@@ -22,7 +22,7 @@ pub(super) struct FetchedRecord {
     pub timestamp_ms: Option<i64>,
     /// Of a deferred task, once it is classified.
     pub retry: Option<Box<RetryState>>,
-    /// Another group's task: passed over, in its turn.
+    /// Another group's task: skipped, in order.
     pub is_of_other_group: bool,
 }
 

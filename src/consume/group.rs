@@ -15,7 +15,7 @@ use crate::kafka::{CommitError, generation_of, member_id_of, metadata_of, reader
 use crate::metrics::Metrics;
 use crate::offsets::{CommitMetadata, Offsets, PartitionCommit, TopicPartition};
 
-/// One look at what is committed, from the publishing thread.
+/// One query of what is committed, from the publishing thread.
 const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The group's member, as its log lines name it.

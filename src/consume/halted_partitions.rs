@@ -1,5 +1,5 @@
 //! Partitions of which nothing may be read, since the group's offset is not one of theirs: below or beyond what
-//! the broker has, or of a topic that was deleted and made anew. There is never a silent jump.
+//! the broker has, or of a topic that was deleted and recreated. There is never a silent jump.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -23,8 +23,8 @@ const WATERMARKS_TIMEOUT: Duration = Duration::from_millis(500);
 /// After a look that failed.
 const VERIFY_RETRY: Duration = Duration::from_secs(1);
 
-const HOW_TO_RESUME: &str = "stop the pods, say where to begin (kafka-consumer-groups --reset-offsets \
-                            --to-earliest, or another place), and start them again";
+const HOW_TO_RESUME: &str = "stop the pods, reset the offsets (kafka-consumer-groups --reset-offsets \
+                             --to-earliest, or another position), and start them again";
 
 /// What is halted, and what may have to be.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub(super) struct HaltedPartitions {
     halted: HashMap<TopicPartition, String>,
     /// An offset of one of these may be out of range: librdkafka does not say whose.
     unverified: VecDeque<TopicPartition>,
-    /// Not looked at before this.
+    /// Not checked before this.
     next_verification: Option<Instant>,
     asked: Option<TopicIdQuery>,
     last_asked: Option<Instant>,
@@ -43,8 +43,8 @@ pub(super) struct HaltedPartitions {
 pub(super) fn recreated_topic(low: i64, committed: Option<TopicId>, now: Option<TopicId>) -> Option<String> {
     let (was, is) = committed.zip(now).filter(|(was, is)| was != is)?;
     Some(format!(
-        "its topic was made anew (it had the id {was}, now it is {is}): the group's offset, {low}, is the old \
-         one's; {HOW_TO_RESUME}"
+        "its topic was recreated (its id was {was} and is now {is}): the group's offset, {low}, belongs to the \
+         old one; {HOW_TO_RESUME}"
     ))
 }
 
@@ -53,7 +53,7 @@ fn out_of_range(low: Option<i64>, position: Option<i64>, first: i64, end: i64) -
     let wrong = [low, position].into_iter().flatten().find(|offset| !(first..=end).contains(offset))?;
     Some(format!(
         "offset {wrong} is out of range, the broker has {first} to {end}: records were deleted before they were \
-         answered, or the topic was made anew; {HOW_TO_RESUME}"
+         answered, or the topic was recreated; {HOW_TO_RESUME}"
     ))
 }
 
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(recreated_topic(7, a, None), None, "brokers without ids");
         let told = recreated_topic(7, a, b).unwrap();
         assert!(
-            told.contains("made anew") && told.contains(", 7,") && told.contains("--reset-offsets"),
+            told.contains("recreated") && told.contains(", 7,") && told.contains("--reset-offsets"),
             "{told}"
         );
     }

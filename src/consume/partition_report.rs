@@ -11,10 +11,10 @@ use crate::insight::{AssignedPartition, PartitionBoard};
 use crate::metrics::Metrics;
 use crate::offsets::{PartitionState, TopicPartition};
 
-/// Between two looks.
+/// Between two checks.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-const TOPIC_RECREATED: &str = "its topic was deleted and made anew: the group is joined again";
+const TOPIC_RECREATED: &str = "its topic was deleted and recreated; the group is being rejoined";
 
 #[derive(Debug)]
 pub(super) struct PartitionReporter {
@@ -24,7 +24,7 @@ pub(super) struct PartitionReporter {
 }
 
 impl PartitionReporter {
-    /// A task that is held for longer than `slow` is told of; `board` is where the partitions are shown.
+    /// A task that is held for longer than `slow` is reported; `board` is where the partitions are shown.
     pub fn new(slow: Duration, board: PartitionBoard) -> Self {
         PartitionReporter { slow: SlowTasks::new(slow), last: None, board }
     }

@@ -36,7 +36,7 @@ use crate::metrics::Metrics;
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
 
-/// One poll waits this long at most: the loop beats, and looks at pauses and rebalances, in between.
+/// One poll waits this long at most: the loop beats, and checks pauses and rebalances, in between.
 const POLL: Duration = Duration::from_millis(100);
 const POLL_WHILE_REBALANCING: Duration = Duration::from_millis(10);
 /// Partitions are paused once the budget has been full for this long; until then nothing is polled.
@@ -44,7 +44,7 @@ const PAUSE_AFTER: Duration = Duration::from_millis(100);
 const BUDGET_POLL: Duration = Duration::from_millis(2);
 /// Between two attempts to move the low-water mark of partitions whose span is full.
 const UNBLOCK_INTERVAL: Duration = Duration::from_millis(250);
-/// Records taken in between two looks at pauses and rebalances.
+/// Records taken in between two checks of pauses and rebalances.
 pub const BURST: usize = 256;
 
 /// Where records go. Never blocks.

@@ -14,7 +14,7 @@ use super::retry_assignor::{GroupView, input_partition_of};
 use crate::kafka::{GroupDescription, GroupMember, GroupQuery, partition_count};
 use crate::offsets::{Offsets, Ownership, TopicPartition};
 
-/// Between two looks at the member's generation, which any rebalance raises.
+/// Between two checks of the member's generation, which any rebalance raises.
 const GENERATION_POLL: Duration = Duration::from_millis(100);
 /// After an answer that was not the one: a rebalance is under way.
 const ASK_AGAIN: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! Which tasks have been held for too long, and are to be told of. Pure; the time is an argument.
+//! Which tasks have been held for too long, and are to be reported. Pure; the time is an argument.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::offsets::{PartitionState, TopicPartition};
 use crate::record::Origin;
 
-/// Tasks told of at one look.
+/// Tasks reported at one time.
 const MAX_TOLD: usize = 10;
 
 /// A task that has been held for too long.
@@ -20,7 +20,7 @@ pub(super) struct SlowTask {
 #[derive(Debug)]
 pub(super) struct SlowTasks {
     after: Duration,
-    /// When a partition's oldest was told of.
+    /// When a partition's oldest was reported.
     told: HashMap<TopicPartition, (i64, Instant)>,
 }
 
@@ -29,7 +29,7 @@ impl SlowTasks {
         SlowTasks { after, told: HashMap::new() }
     }
 
-    /// Those to be told of now, the oldest first: each again when as much time has passed.
+    /// Those to be reported now, the oldest first: each again when as much time has passed.
     pub fn due(&mut self, owned: &[PartitionState], now: Instant) -> Vec<SlowTask> {
         self.told.retain(|at, _| owned.iter().any(|state| state.at == *at));
         let mut due: Vec<_> = owned.iter().filter_map(|state| self.slow(state, now)).collect();

@@ -202,7 +202,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         std::mem::take(&mut *shared.withdrawals())
     }
 
-    /// Intake on these partitions stands still until the records at these offsets are answered. Those that wait
+    /// Intake on these partitions stops until the records at these offsets are answered. Those that wait
     /// here and may be deferred are; of a server that is away, all tasks of the partition are.
     pub fn unblock(&self, blocking: &[(TopicPartition, i64)]) {
         let shared = &self.shared;

@@ -20,7 +20,7 @@ use super::session::Session;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
-/// Bytes of a list that a sweep reads; what comes after them is not looked at.
+/// Bytes of a list that a sweep reads; what comes after them is not checked.
 const MAX_SWEPT: usize = 4 << 20;
 
 /// What a listing command is sent with.

@@ -57,7 +57,7 @@ pub fn log_error(client: &str, throttle: &LogThrottle, error: &KafkaError, reaso
     }
 }
 
-/// A transaction that a rebalance has overtaken is aborted, and chosen anew: librdkafka calls that an error, but it
+/// A transaction that a rebalance has overtaken is aborted, and chosen again: librdkafka calls that an error, but it
 /// is what a cooperative rebalance looks like.
 fn is_of_a_rebalance(facility: &str, message: &str) -> bool {
     let codes =

@@ -56,7 +56,7 @@ impl Lease {
     }
 
     /// False once the partition has left this pod, or may have: nothing may be published for the record any
-    /// more. It says so from the first moment after the process stood still for too long.
+    /// more. It says so from the first moment after the process was suspended for too long.
     pub fn is_live(&self) -> bool {
         self.suspend_detector.suspended_for().is_none() && !self.ended.is_cancelled()
     }

@@ -1,8 +1,8 @@
-//! Notices that this process stood still (SIGSTOP, a frozen machine) for so long that its partitions may be
-//! somebody else's by now.
+//! Notices that this process was suspended (SIGSTOP, a frozen machine) for so long that its partitions may be
+//! another pod's by now.
 //!
 //! Whoever wakes up does not know that it slept. So a thread of its own beats all the time, a lease is live
-//! only while the last beat is fresh, and the first beat after a standstill ends every lease before it makes
+//! only while the last beat is fresh, and the first beat after a suspension ends every lease before it makes
 //! the pulse fresh again. The clock (`CLOCK_BOOTTIME`) goes on while the process is stopped and while
 //! the machine is suspended, as `CLOCK_MONOTONIC`, which [`Instant`](std::time::Instant) is, does not; of a virtual
 //! machine that is paused from outside nothing is told by either. The polling
@@ -18,7 +18,7 @@ pub(crate) struct SuspendDetector {
     clock: fn() -> Duration,
     /// Milliseconds, by the clock.
     last: AtomicU64,
-    /// So long without a beat is a standstill.
+    /// So long without a beat is a suspension.
     limit: Duration,
 }
 
@@ -40,7 +40,7 @@ impl SuspendDetector {
         detector
     }
 
-    /// How long the process stood still, if it did so for too long.
+    /// How long the process was suspended, if it did so for too long.
     pub fn suspended_for(&self) -> Option<Duration> {
         let last = Duration::from_millis(self.last.load(Ordering::Acquire));
         let silence = (self.clock)().saturating_sub(last);

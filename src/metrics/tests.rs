@@ -98,7 +98,7 @@ fn every_declared_metric_is_scraped_with_help_and_type() {
     }
 }
 
-/// What `promtool check metrics` looks at.
+/// What `promtool check metrics` verifies.
 #[test]
 fn names_follow_the_rules_of_prometheus() {
     let text = told().encode();

@@ -12,8 +12,8 @@ const VERSION: &str = "fp2:";
 /// Between the id and the map: no letter of base64's.
 const SEPARATOR: char = '.';
 
-/// A topic's id (KIP-516): a topic that is deleted and made anew under the same name has another one, and
-/// its offsets begin anew. Written as Kafka's own tools write it.
+/// A topic's id (KIP-516): a topic that is deleted and recreated under the same name has another one, and
+/// its offsets start again. Written as Kafka's own tools write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicId(u128);
 

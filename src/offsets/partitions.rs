@@ -58,7 +58,7 @@ struct Owned {
     /// Of the topic as it was when the partition was assigned.
     topic_id: Option<TopicId>,
     ownership: Ownership,
-    /// Nothing is taken in, answered or committed until the partition is assigned anew.
+    /// Nothing is taken in, answered or committed until the partition is assigned again.
     halted: bool,
     /// Being handed over: what is in flight may finish, nothing new begins.
     revoking: bool,
@@ -134,17 +134,17 @@ impl State {
 pub struct Offsets {
     state: Mutex<State>,
     suspend_detector: Arc<SuspendDetector>,
-    /// The process stood still, and the group has not been joined anew yet.
+    /// The process was suspended, and the group has not been rejoined yet.
     was_suspended: AtomicBool,
 }
 
 impl Offsets {
-    /// Leases end where [`Offsets::beat`] is not called for as long as `standstill`.
+    /// Leases end where [`Offsets::beat`] is not called for as long as `suspension`.
     pub fn new(suspension_limit: Duration) -> Self {
         Offsets { suspend_detector: Arc::new(SuspendDetector::new(suspension_limit)), ..Offsets::default() }
     }
 
-    /// The process runs. Where it had stood still for too long, all leases end before they can seem live again.
+    /// The process runs. Where it had been suspended for too long, all leases end before they can seem live again.
     pub fn beat(&self) {
         if let Some(silence) = self.suspend_detector.suspended_for() {
             let seconds = silence.as_secs_f64();
@@ -159,7 +159,7 @@ impl Offsets {
         self.suspend_detector.beat();
     }
 
-    /// True once after each standstill: the group must be joined anew, since the old leases are over even
+    /// True once after each suspension: the group must be rejoined, since the old leases are over even
     /// where the coordinator has noticed nothing.
     pub fn take_suspension(&self) -> bool {
         self.was_suspended.swap(false, Ordering::AcqRel)
@@ -234,7 +234,7 @@ impl Offsets {
     }
 
     /// What is in flight here belongs to no topic any more: the lease ends, nothing is committed. The partition
-    /// stays ours until it is released or assigned anew.
+    /// stays ours until it is released or assigned again.
     pub fn halt(&self, at: &TopicPartition) {
         if let Some(owned) = self.lock().owned.get_mut(at) {
             owned.halted = true;

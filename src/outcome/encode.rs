@@ -42,7 +42,7 @@ pub struct Answer<'a> {
     pub kind: AnswerKind,
     /// The `task_id`, or where there is none the record's own key.
     pub key: Option<&'a [u8]>,
-    /// The record's, in its order; our own are left out, or for the retry topic made anew.
+    /// The record's, in its order; our own are left out, or for the retry topic written again.
     pub headers: Vec<Cow<'a, Header>>,
     /// One JSON object.
     pub payload: Vec<u8>,

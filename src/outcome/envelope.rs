@@ -45,7 +45,7 @@ impl<'a> Envelope<'a> {
         Envelope { room: fitting.room.saturating_sub(fitting.len()), ..fitting }
     }
 
-    /// The envelope of the record itself, with its `own` headers made anew; `None` where it leaves no room.
+    /// The envelope of the record itself, with its `own` headers written again; `None` where it leaves no room.
     pub fn of_deferral(record: &'a Record, own: Vec<Header>, max_bytes: usize) -> Option<Self> {
         let headers = record.headers.iter().filter(|header| !header.key.starts_with(OWN_HEADER_PREFIX));
         let whole = Envelope {

@@ -37,7 +37,7 @@ pub struct Completed {
     pub details: TransferDetails,
 }
 
-/// What became of a task.
+/// The outcome of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Completed(Completed),

@@ -22,13 +22,13 @@ pub struct TransferDetails {
     pub source_mtime: Option<Timestamp>,
     /// Bytes of earlier tries that were not transferred again.
     pub resumed_from: Option<u64>,
-    /// What became of a download's source, where the task asked for more than to keep it.
+    /// The outcome of a download's source, where the task asked for more than to keep it.
     pub after: Option<SourceFate>,
     /// Commands beyond RFC 959 that the transfer made use of.
     pub features: Vec<&'static str>,
 }
 
-/// What became of a download's source.
+/// The outcome of a download's source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceFate {
     Deleted,

@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::kafka::CommitError;
 
-/// Between two looks at a call that is under way: delivery reports are taken, and the loop beats.
+/// Between two checks of a call that is under way: delivery reports are taken, and the loop beats.
 const WAIT: Duration = Duration::from_millis(10);
 /// Producers with a call that has not returned, at one time. With one more the pod ends: its next process begins with none.
 pub(super) const MAX_ABANDONED: usize = 8;

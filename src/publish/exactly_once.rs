@@ -2,8 +2,8 @@
 //!
 //! librdkafka sorts what goes wrong, and each sort has its answer here:
 //! - retriable: the same call again, until the shutdown deadline;
-//! - abortable: the batch is taken back, and chosen anew by ownership;
-//! - fatal: a new producer with the same identity, which ends the old one's transaction. What became of a commit
+//! - abortable: the batch is taken back, and chosen again by ownership;
+//! - fatal: a new producer with the same identity, which ends the old one's transaction. The outcome of a commit
 //!   that was under way is then read from the group's offsets;
 //! - fenced: another process has the identity, this one ends. But the coordinator says the same to a producer whose
 //!   transaction it has given up after its timeout, as a broker does that was away; that is one for a new producer.

@@ -47,7 +47,7 @@ const POLL: Duration = Duration::from_millis(1);
 /// Above librdkafka's own `message.timeout.ms`: past it every message has been reported.
 const REPORT_GRACE: Duration = Duration::from_secs(5);
 
-/// One look at a topic's metadata.
+/// One query of a topic's metadata.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One message to send.

@@ -1,4 +1,4 @@
-//! How often a producer that has failed for good is made anew. Pure; the time is an argument.
+//! How often a producer that has failed for good is recreated. Pure; the time is an argument.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Whether anything can be published: the producer has begun, has failed and is made anew, or has left a commit in
+//! Whether anything can be published: the producer has begun, has failed and is recreated, or has left a commit in
 //! doubt.
 
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ impl ProducerState {
         !self.is_broken
     }
 
-    /// No batch is sent before it is known what became of this one.
+    /// No batch is sent before the outcome of this one is known.
     pub fn set_uncertain(&mut self, uncertain: UncertainCommit) {
         self.uncertain = Some(uncertain);
     }

@@ -187,7 +187,7 @@ impl PublishLoop {
         self.end_transaction(reason)
     }
 
-    /// The batch is chosen anew, by ownership, next time.
+    /// The batch is chosen again, by ownership, next time.
     fn take_back(&mut self, batch: Vec<PendingAnswer>) {
         self.pending.splice(0..0, batch);
     }

@@ -90,7 +90,7 @@ impl Publish {
     }
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CycleStep {
     Done,

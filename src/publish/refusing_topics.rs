@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 
-/// Between two looks at a topic that refused.
+/// Between two checks of a topic that refused.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a refusal of one answer says about the others.

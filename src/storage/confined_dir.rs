@@ -13,7 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 /// How often an open is tried that the kernel could not prove safe, because something was renamed meanwhile.
 const OPEN_TRIES: usize = 16;
-/// How often making a directory's path begins anew, because somebody removed a part of it meanwhile.
+/// How often creating a directory's path starts again, because somebody removed a part of it meanwhile.
 const MAKE_TRIES: usize = 4;
 
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);

@@ -19,7 +19,7 @@ use super::temp_names::TempNames;
 
 /// With nothing to do, the sweeper looks up this often.
 const IDLE: Duration = Duration::from_millis(200);
-/// Between two looks: a hundred directories a second at most.
+/// Between two checks: a hundred directories a second at most.
 const PACE: Duration = Duration::from_millis(10);
 /// At the end, what is due is still done for so long.
 const LAST: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ const MAX_FOUND: usize = 10_000;
 pub struct SharedOrphanTracker(Arc<Mutex<OrphanTracker>>);
 
 impl SharedOrphanTracker {
-    /// Directories are looked at again after `look_every`.
+    /// Directories are checked again after `look_every`.
     pub fn new(look_every: Duration) -> SharedOrphanTracker {
         SharedOrphanTracker(Arc::new(Mutex::new(OrphanTracker::new(look_every))))
     }

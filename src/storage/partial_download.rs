@@ -27,7 +27,7 @@ const VALUE_MAX: usize = 768;
 const MAX_ENTRIES: usize = 1_000_000;
 /// Temp files of one directory that are opened at most.
 const MAX_OPENED: usize = 10_000;
-/// Directories kept in mind; where there are more, all are forgotten, and looked at again.
+/// Directories kept in mind; where there are more, all are forgotten, and checked again.
 const MAX_DIRECTORIES: usize = 10_000;
 
 /// This start of this machine: what a process that was killed had written is there for all others on the same

@@ -167,7 +167,7 @@ impl TempFileHandle {
         }
     }
 
-    /// Appends what `from` has from here on, up to `end`, some 64 MiB at most; false once there is no more.
+    /// Appends what `from` has from here on, up to `end`, some 64 MiB at most; false once nothing is left.
     pub fn append_from(&mut self, from: &OwnedFd, end: u64) -> Result<bool, StorageError> {
         let failed = |errno| self.plan.doing("copy what was there of").failed(errno);
         let before = self.size;

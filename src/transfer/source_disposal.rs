@@ -1,6 +1,6 @@
 //! A download's source is deleted or moved once its file is safely there: DELE, or RNFR and RNTO.
 //!
-//! The source is looked at once more right before it is taken away. One that was changed since it was fetched is
+//! The source is checked once more right before it is taken away. One that was changed since it was fetched is
 //! another file, which was not fetched: it stays. So does one of which nothing proves that it is the one that was
 //! fetched, where the record is done again.
 
@@ -86,7 +86,7 @@ fn the_file_is_there(stopped: TransferError) -> TransferError {
     }
 }
 
-/// The source, looked at right before it is taken away.
+/// The source, checked right before it is taken away.
 enum SourceState {
     TheSame,
     Gone,

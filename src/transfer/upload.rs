@@ -287,7 +287,7 @@ async fn send(
         if chunk.is_empty() {
             return Ok(());
         }
-        // A process that stood still sends nothing that it has read since: the record's next owner may be resumed on
+        // A process that was suspended sends nothing that it has read since: the record's next owner may be resumed on
         // with this very file.
         context.stop.check()?;
         tokio::select! {

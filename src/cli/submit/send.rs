@@ -18,9 +18,9 @@ use crate::task::{Operation, Task, decode};
 /// Stands on each record of a run that waits, and so on its answers: another run's task with the same id has
 /// another answer.
 pub(in crate::cli) const RUN_HEADER: &str = "ftp-submit-run";
-/// Records between two looks at answers.
+/// Records between two checks of answers.
 const LOOK_EVERY: u64 = 256;
-/// Answers taken at one look.
+/// Answers taken at one time.
 const LOOK: usize = 1_000;
 /// One wait for an answer.
 const WAIT: Duration = Duration::from_millis(100);

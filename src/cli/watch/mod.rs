@@ -33,7 +33,7 @@ use view::TerminalView;
 
 /// One wait for an answer.
 const WAIT: Duration = Duration::from_millis(100);
-/// Answers taken between two looks at the clock.
+/// Answers taken between two checks of the clock.
 const BURST: usize = 5_000;
 
 #[derive(Debug, clap::Args)]

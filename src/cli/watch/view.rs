@@ -1,4 +1,4 @@
-//! What `watch` shows: a picture that is drawn anew on a terminal, a line in a pipe, JSON lines for programs.
+//! What `watch` shows: a picture that is redrawn on a terminal, a line in a pipe, JSON lines for programs.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

@@ -13,7 +13,7 @@ use crate::metrics::RebalanceEvent;
 use crate::offsets::{Ownership, PartitionState, TopicPartition};
 
 impl PollLoop {
-    /// Leaves the group and joins it anew where the process stood still: its leases are over, also where the
+    /// Leaves the group and rejoins it where the process was suspended: its leases are over, also where the
     /// coordinator has not missed it.
     pub(super) fn rejoin_after_suspension(&mut self) {
         if self.parts.offsets.take_suspension() && !self.is_at(Phase::Hold) {
@@ -31,7 +31,7 @@ impl PollLoop {
         self.parts.subscribe(self.group_spreads_retries)
     }
 
-    /// Halts what has no valid offset any more. A topic that was made anew is assigned anew: with it the
+    /// Halts what has no valid offset any more. A topic that was recreated is assigned again: with it the
     /// brokers have forgotten the group's offsets, as a rule, and it begins at its earliest record.
     pub(super) fn check_topics(&mut self) {
         let Consume { group, offsets, health, .. } = &self.parts;

@@ -20,7 +20,7 @@ use super::{Phase, PollLoop};
 use crate::kafka::{assign_reader, open_reader, reader_properties};
 use crate::offsets::{PartitionState, TopicId, TopicPartition};
 
-/// A partition that has stood still for this long is read.
+/// A partition that has been idle for this long is read.
 const IDLE_BEFORE_SCAN: Duration = Duration::from_secs(10);
 /// For all that are read at once. What takes longer is read again later.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -56,7 +56,7 @@ struct ScanResult {
 
 #[derive(Debug, Default)]
 pub(super) struct EndMarkerScanner {
-    /// What stood still at the last look, and whether it has been read since.
+    /// What was idle at the last scan, and whether it has been read since.
     still: HashMap<TopicPartition, (IdlePosition, bool)>,
     last_scan: Option<Instant>,
     reading: Option<Receiver<KafkaResult<ScanResult>>>,
@@ -113,7 +113,7 @@ impl EndMarkerScanner {
         found
     }
 
-    /// Has those read that stand as they stood at the last look, each once.
+    /// Has those read that stand as they stood at the last check, each once.
     fn scan(&mut self, now: HashMap<TopicPartition, IdlePosition>, properties: &ClientConfig, at: Instant) {
         let is_too_soon =
             self.last_scan.is_some_and(|last| at.saturating_duration_since(last) < IDLE_BEFORE_SCAN);
