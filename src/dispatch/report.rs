@@ -39,13 +39,13 @@ pub(super) fn answered(
     let code = verdict.as_ref().err().map(|failure| failure.code.as_str());
     metrics.answered(operation, &task.remote, code, took);
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let (source, destination) = task.source_and_destination();
     match verdict {
         Ok(completed) => tracing::info!(
             target: "ftp_pooler::task",
             event = "task_completed", task_id = task.task_id, operation, connection = task.remote,
-            source, destination, bytes = completed.bytes_transferred, duration_ms,
-            attempts = queued.tries.attempts, resumed_from = completed.details.resumed_from,
+            source = task.source(), destination = task.destination(),
+            bytes = completed.bytes_transferred, duration_ms, attempts = queued.tries.attempts,
+            resumed_from = completed.details.resumed_from,
             "task completed"
         ),
         Err(failure) => tracing::warn!(

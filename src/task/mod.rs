@@ -100,14 +100,21 @@ pub struct Task {
 }
 
 impl Task {
-    /// Both sides as `CONNECTION:PATH`, the source first.
+    /// Where the file comes from, as `submit` takes it: `CONNECTION:PATH`.
     #[must_use]
-    pub fn source_and_destination(&self) -> (String, String) {
-        let remote = format!("{}:{}", self.remote, self.remote_path);
-        let local = format!("{}:{}", self.local, self.local_path);
+    pub fn source(&self) -> String {
         match self.operation {
-            Operation::Download => (remote, local),
-            Operation::Upload => (local, remote),
+            Operation::Download => format!("{}:{}", self.remote, self.remote_path),
+            Operation::Upload => format!("{}:{}", self.local, self.local_path),
+        }
+    }
+
+    /// Where the file goes: `CONNECTION:PATH`.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        match self.operation {
+            Operation::Download => format!("{}:{}", self.local, self.local_path),
+            Operation::Upload => format!("{}:{}", self.remote, self.remote_path),
         }
     }
 }
