@@ -50,9 +50,9 @@ pub(super) fn answered(
         ),
         Err(failure) => tracing::warn!(
             target: "ftp_pooler::task",
-            event = "task_failed", task_id = task.task_id, operation, connection = task.remote, source,
-            destination, duration_ms, attempts = queued.tries.attempts, code = failure.code.as_str(),
-            error = failure.message,
+            event = "task_failed", task_id = task.task_id, operation, connection = task.remote,
+            source = task.source(), destination = task.destination(), duration_ms,
+            attempts = queued.tries.attempts, code = failure.code.as_str(), error = failure.message,
             "task failed"
         ),
     }
