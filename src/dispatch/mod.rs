@@ -36,7 +36,7 @@
 //! retry              whether and when a task is tried again: pure
 //! local_breakers     local connections whose file system is full, frozen or missing
 //! outage_log         says in the log that a connection is down, and up again
-//! deferral           whether a task may wait in the retry topic, and why it does
+//! deferral           whether a task may wait in the retry topic, and why; `consume::delayed_records` has it back when due
 //! reconfigure        connections that are added, changed and removed
 //! orphan_cleanup     removing orphaned temp files from servers without tasks
 //! task_status        what a task is doing and waits for

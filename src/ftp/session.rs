@@ -181,12 +181,6 @@ impl Session {
         self.peer
     }
 
-    /// When the last reply came.
-    #[must_use]
-    pub fn idle_since(&self) -> Instant {
-        self.control.last_reply()
-    }
-
     /// A task begins: until its first reply, a lost session is blamed on the time before (if there was any).
     pub(crate) fn begin_task(&mut self) {
         self.tasks += 1;

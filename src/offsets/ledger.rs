@@ -49,6 +49,7 @@ impl Ledger {
             return OffsetDecision::Known;
         }
         self.in_flight.insert(offset);
+        debug_assert!(self.is_consistent(), "{self:?}");
         OffsetDecision::Begin
     }
 
@@ -79,7 +80,17 @@ impl Ledger {
         while self.completed_by_predecessor.remove(&next) {
             next += 1;
         }
+        debug_assert!(self.next.is_none_or(|before| before <= next), "{self:?} moves back to {next}");
         self.next = Some(next);
+        debug_assert!(self.is_consistent(), "{self:?}");
+    }
+
+    /// What is in flight has been taken in; what a predecessor has completed has not, and the low-water mark, which is
+    /// committed, is no completed offset.
+    fn is_consistent(&self) -> bool {
+        let Some(next) = self.next else { return self.in_flight.is_empty() };
+        self.in_flight.last().is_none_or(|last| *last < next)
+            && self.completed_by_predecessor.first().is_none_or(|first| *first > next)
     }
 
     /// The record's answer is on the broker. False where it was not in flight.

@@ -1,9 +1,10 @@
-//! One try at one task on one session: the file comes whole, or not at all.
+//! One try at one task on one session: the file arrives whole, or not at all.
 //!
 //! ```text
-//! download             server → local storage
-//! upload               local storage → server
-//! upload_pipeline      consecutive uploads on one session, and the whole story of how their commands are joined
+//! download             server → local storage: into a temp file, verified, renamed
+//! upload               local storage → server: stored under a temp name, verified, renamed
+//! upload_pipeline      consecutive uploads on one session: a rename that is pending until the next file's end, and the
+//!                      whole story of how their commands are joined
 //! integrity_check      what a file is compared by; hashes over its bytes
 //! mtime                a file's modification time: asked for, and kept
 //!
