@@ -70,7 +70,7 @@ impl CommittedOffsets for CommittedOffsetsReader {
                 tracing::debug!(
                     event = "committed_offsets_unavailable", %error,
                     "cannot read the group's committed offsets"
-                )
+                );
             })
             .ok()?;
         let is_done = |record: &Origin| {

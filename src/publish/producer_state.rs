@@ -133,7 +133,7 @@ impl PublishLoop {
         let advice = error.advice();
         match error {
             CommitError::Rebalancing(_) => {
-                tracing::debug!(event = "commit_overtaken", %error, "commit overtaken by a rebalance")
+                tracing::debug!(event = "commit_overtaken", %error, "commit overtaken by a rebalance");
             }
             CommitError::Failed(_) => {
                 self.parts.metrics.kafka_error("commit");

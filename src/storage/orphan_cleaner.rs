@@ -105,7 +105,7 @@ impl LocalStorage {
         });
         match removed.await {
             Ok(true) => {
-                tracing::info!(event = "orphan_removed", %directory, %temp, "removed orphaned temp file")
+                tracing::info!(event = "orphan_removed", %directory, %temp, "removed orphaned temp file");
             }
             Ok(false) => {}
             Err(error) => {

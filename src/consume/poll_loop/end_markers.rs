@@ -133,7 +133,7 @@ impl EndMarkerScanner {
         match std::thread::Builder::new().name("end-markers".into()).spawn(read) {
             Ok(_) => self.reading = Some(told),
             Err(error) => {
-                tracing::warn!(event = "end_scan_failed", %error, "cannot start the scan of partition ends")
+                tracing::warn!(event = "end_scan_failed", %error, "cannot start the scan of partition ends");
             }
         }
     }
@@ -180,7 +180,7 @@ fn read(mut properties: ClientConfig, asked: &[(TopicPartition, IdlePosition)]) 
                 }
             }
             Some(Err(error)) => {
-                tracing::debug!(event = "end_scan_failed", %error, "read error in the scan of partition ends")
+                tracing::debug!(event = "end_scan_failed", %error, "read error in the scan of partition ends");
             }
             None => {}
         }

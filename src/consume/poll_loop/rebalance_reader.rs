@@ -86,7 +86,7 @@ impl PollLoop {
                     tracing::debug!(
                         event = "rebalance_read_failed", %error,
                         "read error during the rebalance"
-                    )
+                    );
                 }
             }
         }
