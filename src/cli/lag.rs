@@ -160,7 +160,7 @@ impl PartitionCount {
 }
 
 fn time(ms: i64) -> Option<String> {
-    Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
+    Timestamp::from_millisecond(ms).ok().map(crate::text::rfc3339)
 }
 
 fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
