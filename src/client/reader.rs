@@ -27,7 +27,7 @@ const STALL: Duration = Duration::from_secs(30);
 /// One poll.
 const POLL: Duration = Duration::from_millis(100);
 /// After this many records positions are checked again.
-const LOOK_EVERY: usize = 1_000;
+const POSITION_CHECK_EVERY: usize = 1_000;
 
 /// A part of a partition: from `from` on, up to but not including `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ impl Reader {
         let from = ranges.iter().filter(|range| range.from < range.to);
         let reader =
             Reader::open(kafka, from.map(|range| (Arc::clone(&range.topic), range.partition, range.from)))?;
-        let (mut moved, mut since_look) = (Instant::now(), 0_usize);
+        let (mut moved, mut since_check) = (Instant::now(), 0_usize);
         while !open.is_empty() {
             let message = reader.next(POLL)?;
             let is_idle = message.is_none();
@@ -173,13 +173,13 @@ impl Reader {
                 if is_last {
                     open.remove(&at);
                 }
-                (moved, since_look) = (Instant::now(), since_look + 1);
+                (moved, since_check) = (Instant::now(), since_check + 1);
             }
             // The last offsets may be control records, which only move the position.
-            if is_idle || since_look >= LOOK_EVERY {
+            if is_idle || since_check >= POSITION_CHECK_EVERY {
                 let before = open.len();
                 reader.drop_finished(&mut open)?;
-                since_look = 0;
+                since_check = 0;
                 if open.len() < before {
                     moved = Instant::now();
                 }

@@ -7,7 +7,7 @@ use crate::offsets::{PartitionState, TopicPartition};
 use crate::record::Origin;
 
 /// Tasks reported at one time.
-const MAX_TOLD: usize = 10;
+const MAX_REPORTED: usize = 10;
 
 /// A task that has been held for too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl SlowTasks {
         self.told.retain(|at, _| owned.iter().any(|state| state.at == *at));
         let mut due: Vec<_> = owned.iter().filter_map(|state| self.slow(state, now)).collect();
         due.sort_by_key(|(_, task)| std::cmp::Reverse(task.held));
-        due.truncate(MAX_TOLD);
+        due.truncate(MAX_REPORTED);
         for (at, task) in &due {
             self.told.insert(at.clone(), (task.origin.offset, now));
         }

@@ -48,7 +48,7 @@ struct EmptyRange {
 
 /// What a reading has found.
 #[derive(Debug, Default)]
-struct ScanResult {
+struct EndScan {
     empty: Vec<EmptyRange>,
     /// Time was too short for these.
     unread: Vec<TopicPartition>,
@@ -59,7 +59,7 @@ pub(super) struct EndMarkerScanner {
     /// What was idle at the last scan, and whether it has been read since.
     still: HashMap<TopicPartition, (IdlePosition, bool)>,
     last_scan: Option<Instant>,
-    reading: Option<Receiver<KafkaResult<ScanResult>>>,
+    reading: Option<Receiver<KafkaResult<EndScan>>>,
 }
 
 impl PollLoop {
@@ -98,7 +98,7 @@ impl EndMarkerScanner {
         let Some(reading) = &self.reading else { return Vec::new() };
         let found = match reading.try_recv() {
             Err(TryRecvError::Empty) => return Vec::new(),
-            Ok(Ok(ScanResult { empty, unread })) => {
+            Ok(Ok(EndScan { empty, unread })) => {
                 self.still.retain(|at, _| !unread.contains(at));
                 empty
             }
@@ -153,7 +153,7 @@ impl EndMarkerScanner {
 }
 
 /// Reads these partitions until each has come to its end or shown a record.
-fn read(mut properties: ClientConfig, asked: &[(TopicPartition, IdlePosition)]) -> KafkaResult<ScanResult> {
+fn read(mut properties: ClientConfig, asked: &[(TopicPartition, IdlePosition)]) -> KafkaResult<EndScan> {
     properties.set("auto.offset.reset", "error").set("fetch.message.max.bytes", FETCH_BYTES);
     let reader = open_reader(&properties, [])?;
     let mut open = Vec::new();
@@ -192,7 +192,7 @@ fn read(mut properties: ClientConfig, asked: &[(TopicPartition, IdlePosition)]) 
         };
         empty.extend(open.extract_if(.., |empty| is_at_end(empty)));
     }
-    Ok(ScanResult { empty, unread: open.into_iter().map(|unread| unread.at).collect() })
+    Ok(EndScan { empty, unread: open.into_iter().map(|unread| unread.at).collect() })
 }
 
 #[cfg(test)]
