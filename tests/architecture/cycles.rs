@@ -19,7 +19,9 @@ fn is_test(file: &str) -> bool {
 /// What each module names of the others, tests apart.
 fn uses(sources: &[(String, String)]) -> Uses {
     let mut uses = Uses::new();
-    for (file, text) in sources.iter().filter(|(file, _)| file.ends_with(".rs") && !is_test(file)) {
+    for (file, text) in
+        sources.iter().filter(|(file, _)| file.strip_suffix(".rs").is_some() && !is_test(file))
+    {
         let product = text.split("#[cfg(test)]").next().unwrap_or_default();
         let module = module_of(file);
         if matches!(module, "lib" | "main") {
