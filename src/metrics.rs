@@ -106,6 +106,9 @@ declare_metrics! {
     aborted: IntCounterVec = "ftp_pooler_aborted_transactions_total", ["reason"];
     /// Producers that failed fatally and were replaced by one with the same transactional id.
     renewals: IntCounter = "ftp_pooler_producer_renewals_total", [];
+    /// Times that the pod's Kafka clients were recreated because they had lost Kafka while a new client reached it, by what
+    /// they had lost (a broker, the membership, the group's answer, answers published).
+    clients_recreated: IntCounterVec = "ftp_pooler_kafka_clients_recreated_total", ["reason"];
     /// Times that another process fenced this pod, which then stops.
     fenced: IntCounter = "ftp_pooler_fenced_total", [];
     /// Errors that the Kafka client reported, by operation (consume, produce, commit, ...).

@@ -182,7 +182,7 @@ impl App {
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
         let publish = publish.spawn(Handle::current()).map_err(AppError::Start)?;
-        shared.run_heartbeat()?;
+        shared.keep_watch(&group)?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
         let consume = consume.spawn().map_err(AppError::Kafka)?;
 

@@ -91,6 +91,13 @@ impl HaltedPartitions {
         self.next_verification = None;
     }
 
+    /// Another client takes the place of the one that was asked.
+    pub fn start_over(&mut self) {
+        self.asked = None;
+        self.last_asked = None;
+        self.unverified.clear();
+    }
+
     /// Halts those suspects whose offset the broker no longer (or not yet) has; for [`VERIFY_AT_MOST`] at most.
     pub fn verify_positions(&mut self, group: &Group, offsets: &Offsets, health: &PodHealth) {
         let begun = Instant::now();

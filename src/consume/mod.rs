@@ -11,6 +11,7 @@
 //! retry_assignor      which partitions of the retry topic this pod reads (co-partitioned with the input topic): pure
 //! retry_assignment    reads them: asks in each generation of the group who is assigned what
 //! halted_partitions   partitions that must not be read: the committed offset is out of range, or of a recreated topic
+//! rights              what the brokers let this pod do with its topics
 //!
 //! group               the group's member as publish needs it: its offsets and its metadata
 //! committed_offsets   what the group has committed, for records of other pods' partitions
@@ -19,6 +20,7 @@
 //!
 //! partition_report    once a second: metrics, the partitions' status, slow tasks
 //! kafka_outage        says in the log that Kafka is unreachable, and reachable again: pure
+//! watchdog            has clients recreated that have lost Kafka for good
 //! slow_tasks          which tasks are reported as slow: pure
 //! model               the whole group as a model, for the tests
 //! ```
@@ -42,8 +44,11 @@ mod poll_loop;
 mod rebalance;
 mod retry_assignment;
 mod retry_assignor;
+mod rights;
 mod slow_tasks;
+mod watchdog;
 
 pub use delayed_records::RetryIntake;
 pub use group::{Group, offsets_of};
 pub use poll_loop::{BURST, Consume, ConsumeHandle, RecordSink};
+pub use watchdog::Watchdog;

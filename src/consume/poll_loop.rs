@@ -3,6 +3,7 @@
 mod assignment;
 mod end_markers;
 mod rebalance_reader;
+mod recreate;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,11 +28,12 @@ use super::kafka_outage::KafkaOutageLog;
 use super::partition_report::PartitionReporter;
 use super::rebalance::Rebalances;
 use super::retry_assignment::RetryAssignment;
+use super::rights::Rights;
 use crate::admission::{Admission, TaskBudget};
 use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
 use crate::insight::PartitionBoard;
-use crate::kafka::uses_new_protocol;
+use crate::kafka::{ClientRenewal, NeededRights, uses_new_protocol};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
@@ -65,6 +67,8 @@ pub struct Consume {
     pub group: Group,
     /// Where the tasks come from.
     pub topics: Vec<String>,
+    /// What the pod must be allowed.
+    pub rights: NeededRights,
     /// Where deferred tasks come from, besides.
     pub retry: Option<RetryIntake>,
     pub offsets: Arc<Offsets>,
@@ -73,6 +77,8 @@ pub struct Consume {
     pub slow_task: Duration,
     pub downstream: Box<dyn RecordSink>,
     pub health: Arc<PodHealth>,
+    /// Says when the clients are to be made anew.
+    pub renewal: Arc<ClientRenewal>,
     pub metrics: Metrics,
     /// Where the partitions are shown.
     pub partitions: PartitionBoard,
@@ -151,6 +157,7 @@ struct PollLoop {
     halts: HaltedPartitions,
     rebalance_reader: Option<RebalanceReader>,
     end_markers: EndMarkerScanner,
+    rights: Rights,
     /// For the rebalance that began then it cannot be had.
     unreadable_since: Option<Instant>,
     /// Records that are not due yet, or for which there is no room yet.
@@ -171,7 +178,9 @@ struct PollLoop {
 }
 
 impl PollLoop {
-    fn new(parts: Consume, phase: Arc<AtomicU8>) -> Self {
+    fn new(mut parts: Consume, phase: Arc<AtomicU8>) -> Self {
+        let retry_topic = parts.retry.as_ref().map(|retry| &*retry.topic);
+        let rights = Rights::new(std::mem::take(&mut parts.rights), retry_topic);
         let partition_reporter = PartitionReporter::new(parts.slow_task, parts.partitions.clone());
         // By the new protocol the coordinator spreads each topic by itself, with its range assignor.
         let group_spreads_retries = uses_new_protocol(&parts.group.properties.0);
@@ -185,6 +194,7 @@ impl PollLoop {
             halts: HaltedPartitions::default(),
             rebalance_reader: None,
             end_markers: EndMarkerScanner::default(),
+            rights,
             unreadable_since: None,
             delayed: DelayedRecords::default(),
             over_budget: false,
@@ -210,8 +220,10 @@ impl PollLoop {
             }
             self.parts.health.consume.beat();
             self.log_kafka_outage();
+            self.recreate_clients();
             self.rejoin_after_suspension();
             self.check_topics();
+            self.rights.check(&self.parts.group, &self.parts.health);
             self.rebalance();
             self.assign_retry_partitions();
             self.take_in_due();
@@ -361,6 +373,10 @@ impl PollLoop {
                     retry_topic = ?self.parts.retry.as_ref().map(|retry| &retry.topic), %error,
                     "topic does not exist; waiting for it"
                 );
+            }
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                let right = format!("Read on group {}", self.parts.group.name());
+                self.parts.health.set_missing_rights("group", vec![right]);
             }
             _ => self.parts.group.member().context().log_error(error),
         }

@@ -23,7 +23,6 @@
 //! The thread waits for Kafka as long as the pod runs, and for [`FINAL_PUBLISH_TIMEOUT`] at its end.
 
 mod batch_limits;
-mod client_call;
 mod committer;
 mod delivery_results;
 mod exactly_once;
@@ -35,6 +34,7 @@ mod publish_cycle;
 mod publish_loop;
 mod refusing_topics;
 mod shutdown_deadline;
+mod transaction_bound;
 
 pub use committer::{AtLeastOnce, CommitFailure, Committer};
 pub use exactly_once::ExactlyOnce;

@@ -3,9 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
 use super::pending_answers::PendingAnswer;
 use super::producer_restarts::{MAX_CONSECUTIVE_RESTARTS, ProducerRestarts};
 use super::publish_loop::{Publish, PublishLoop};
+use super::transaction_bound::longer;
 use crate::kafka::{CommitError, LogThrottle};
 use crate::offsets::{PartitionCommit, TopicPartition};
 
@@ -57,6 +60,10 @@ impl PublishLoop {
     /// Takes the next step towards a producer that works, and to knowing what it has published; true once there is
     /// none left to take.
     pub fn is_ready(&mut self) -> Result<bool, CommitError> {
+        if self.parts.renewal.take_producer() && self.producer_state.is_usable() {
+            self.give_up_producer()?;
+        }
+        self.follow_round_trip();
         if self.producer_state.is_broken && !self.restart() {
             return Ok(false);
         }
@@ -67,8 +74,52 @@ impl PublishLoop {
             }
             self.producer_state.has_started = true;
             self.parts.health.set_publishing(true);
+            self.parts.health.set_missing_rights("transactional id", Vec::new());
         }
         self.resolve_uncertain_commit()
+    }
+
+    /// A transaction must not be over before its requests are: the next producer gets more time where Kafka is far away.
+    fn follow_round_trip(&mut self) {
+        let round_trip = self.parts.health.round_trip();
+        let producer = &mut self.parts.producer;
+        let present = producer.transaction_timeout();
+        if producer.transactional_id().is_none() {
+            return;
+        }
+        let Some(longer) = longer(present, round_trip) else { return };
+        tracing::warn!(
+            event = "transaction_timeout_raised",
+            seconds = longer.as_secs(),
+            from_seconds = present.as_secs(),
+            round_trip_ms = round_trip.as_millis(),
+            "a request to Kafka takes {} ms: a transaction may take {} s from now on, instead of {} s \
+             (kafka.transaction_timeout)",
+            round_trip.as_millis(),
+            longer.as_secs(),
+            present.as_secs()
+        );
+        producer.set_transaction_timeout(longer);
+        if self.producer_state.is_usable() {
+            self.retire_producer();
+        }
+    }
+
+    /// It has lost Kafka for good, as the watchdog says; that another one fails as well is the watchdog's to count.
+    fn give_up_producer(&mut self) -> Result<(), CommitError> {
+        self.retire_producer();
+        if self.parts.producer.is_stuck() {
+            let error = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+            return Err(CommitError::Broken { why: "calls of too many producers have not returned", error });
+        }
+        Ok(())
+    }
+
+    fn retire_producer(&mut self) {
+        self.parts.metrics.producer_renewed();
+        self.parts.health.set_publishing(false);
+        self.producer_state.is_broken = true;
+        self.producer_state.has_started = false;
     }
 
     fn restart(&mut self) -> bool {
@@ -131,6 +182,7 @@ impl PublishLoop {
     /// nothing can be.
     pub fn handle_error(&mut self, error: CommitError) -> Result<(), CommitError> {
         let advice = error.advice();
+        self.name_missing_right(&error);
         match error {
             CommitError::Rebalancing(_) => {
                 tracing::debug!(event = "commit_overtaken", %error, "commit overtaken by a rebalance");
@@ -162,12 +214,18 @@ impl PublishLoop {
         Ok(())
     }
 
+    /// The group's is the consuming thread's to name.
+    fn name_missing_right(&self, error: &CommitError) {
+        if error.cause().rdkafka_error_code() == Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) {
+            let id = self.parts.producer.transactional_id().unwrap_or_default();
+            let right = format!("Write and Describe on transactional id {id}");
+            self.parts.health.set_missing_rights("transactional id", vec![right]);
+        }
+    }
+
     fn needs_restart(&mut self, error: CommitError) -> Result<(), CommitError> {
         self.parts.metrics.kafka_error("commit");
-        self.parts.metrics.producer_renewed();
-        self.parts.health.set_publishing(false);
-        self.producer_state.is_broken = true;
-        self.producer_state.has_started = false;
+        self.retire_producer();
         if self.parts.producer.is_stuck() {
             tracing::error!(
                 event = "too_many_stuck_producers",
@@ -175,8 +233,9 @@ impl PublishLoop {
             );
             return Err(error);
         }
-        if self.producer_state.restarts.record_failure(Instant::now()) {
-            return Ok(());
+        let may_go_on = self.producer_state.restarts.record_failure(Instant::now());
+        if may_go_on || error.is_denied() {
+            return Ok(()); // what is denied may be granted at any time, and another process would be denied it as well
         }
         tracing::error!(
             event = "too_many_producer_failures",

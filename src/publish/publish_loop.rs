@@ -18,7 +18,7 @@ use super::shutdown_deadline::ShutdownDeadline;
 use super::{LINGER, LONGEST_LINGER, MAX_BATCH};
 use crate::admission::TaskBudget;
 use crate::health::PodHealth;
-use crate::kafka::CommitError;
+use crate::kafka::{ClientRenewal, CommitError};
 use crate::metrics::Metrics;
 use crate::offsets::Offsets;
 use crate::outcome::AdmittedOutcome;
@@ -60,6 +60,8 @@ pub struct Publish {
     /// Tells whether there are tasks whose answers may still come.
     pub budget: TaskBudget,
     pub health: Arc<PodHealth>,
+    /// Says when the producer is to be made anew.
+    pub renewal: Arc<ClientRenewal>,
     pub metrics: Metrics,
 }
 
@@ -116,7 +118,11 @@ pub(super) struct PublishLoop {
 impl PublishLoop {
     pub fn new(parts: Publish, runtime: runtime::Handle) -> Self {
         PublishLoop {
-            deadline: ShutdownDeadline::new(parts.health.clone(), parts.finish.clone()),
+            deadline: ShutdownDeadline::new(
+                parts.health.clone(),
+                parts.renewal.clone(),
+                parts.finish.clone(),
+            ),
             producer_state: ProducerState::default(),
             pending: Vec::new(),
             refusing_topics: RefusingTopics::default(),

@@ -22,12 +22,12 @@ impl PollLoop {
         }
     }
 
-    fn rejoin(&self) {
+    pub(super) fn rejoin(&self) {
         self.parts.group.member().unsubscribe();
         is_done("subscribe", &self.subscribe());
     }
 
-    fn subscribe(&self) -> Result<(), KafkaError> {
+    pub(super) fn subscribe(&self) -> Result<(), KafkaError> {
         self.parts.subscribe(self.group_spreads_retries)
     }
 
@@ -70,6 +70,10 @@ impl PollLoop {
         let Consume { group, offsets, .. } = &self.parts;
         let RetryAssignmentChange { taken, released, halted, group: shape, is_unsupported } =
             self.retry_assignment.step(group, offsets, Instant::now());
+        if self.retry_assignment.is_member() {
+            self.parts.health.set_missing_rights("group", Vec::new());
+        }
+        self.parts.health.group_seen(self.retry_assignment.is_member(), self.retry_assignment.is_answered());
         self.apply(AssignmentChange { assigned: taken, released, halted, lost: false });
         if is_unsupported {
             tracing::info!(
@@ -119,7 +123,7 @@ impl PollLoop {
         }
     }
 
-    fn apply(&mut self, AssignmentChange { assigned, released, halted, lost }: AssignmentChange) {
+    pub(super) fn apply(&mut self, AssignmentChange { assigned, released, halted, lost }: AssignmentChange) {
         let metrics = &self.parts.metrics;
         for at in assigned.iter().chain(&released) {
             self.paused.remove(at);
