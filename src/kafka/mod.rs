@@ -17,8 +17,8 @@
 //! retry_topic       creates the retry topic, and checks how long it keeps its records
 //! admin_query       a question to the brokers that rdkafka does not offer
 //! bounded_call      calls that ignore their timeouts, or have none, with a deadline of ours
-//! fresh_client      what a client learns of the cluster that was just made
-//! client_renewal    which of the pod's clients are to be made anew
+//! fresh_client      what a client that was just created learns of the cluster
+//! client_renewal    which of the pod's clients are to be recreated
 //! ```
 
 mod admin_query;

@@ -13,7 +13,7 @@
 //! producer            the idempotent producer, and its delivery reports
 //! producer_state      starting, failed, or with a commit whose outcome is unknown
 //! producer_restarts   how often a failed producer is replaced: pure
-//! client_call         calls into librdkafka that may outlast their timeout
+//! transaction_bound   how long a transaction may take where Kafka is far away: pure
 //! shutdown_deadline   how long the thread waits for Kafka
 //! ```
 //!
