@@ -164,7 +164,7 @@ impl Producer {
         self.transaction_timeout
     }
 
-    /// RefusingTopics for the next producer, and those that follow it.
+    /// Applies to the next producer, and to those that follow it.
     pub(super) fn set_transaction_timeout(&mut self, timeout: Duration) {
         self.transaction_timeout = timeout;
         set_timeouts(&mut self.properties, timeout);
