@@ -35,7 +35,7 @@ impl PodConfig {
     pub fn new(kafka: &Kafka, topics: &Topics) -> Self {
         let yaml = json!({
             "kafka": {
-                "bootstrap_servers": [kafka.bootstrap()],
+                "bootstrap_servers": kafka.bootstrap().split(',').collect::<Vec<_>>(),
                 "consumer_group": topics.group,
                 "input_topic": topics.tasks,
                 "result_topic": topics.results,
