@@ -1,5 +1,6 @@
 //! The commands that send tasks and look at the pool, against a real Kafka, a real server and a running pod.
 
+mod check;
 mod failures;
 mod look;
 mod submit;
