@@ -27,7 +27,7 @@ spread: deps ## Pods join, leave and restart; each must have its share of the pa
 report: deps ## The suite and chaos, and docs/TEST_REPORT.md written from them (TASKS=100000 PODS=4 SEED=7)
 	@scripts/test-report.sh $(foreach name,TASKS PODS SEED,$(if $($(name)),$(name)='$($(name))'))
 
-fuzz: build-deps ## Fuzz decoder, ledger metadata, replies, listings and connections.ini, a minute each (SECONDS_EACH=600)
+fuzz: build-deps ## Fuzz decoder, ledger metadata, replies, listings, connections.ini and the router's heads, a minute each (SECONDS_EACH=600)
 	@scripts/fuzz.sh
 
 bench: ## The pooler side by side with a Python worker, rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root

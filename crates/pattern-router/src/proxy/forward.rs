@@ -1,11 +1,13 @@
 //! Passing a request on: a connection, the request, the head of its answer. What was not sent is tried again: refused
 //! connects for a while and for every method, a dead pooled connection once for what may be sent twice.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
 use super::admit::too_large;
 use super::body::{Upload, UploadFault, UpstreamBody};
@@ -54,11 +56,13 @@ struct Attempt<'a> {
     /// It met a dead connection already: the next one is opened for it.
     fresh: bool,
     sent: Instant,
+    answer: Option<Response<Incoming>>,
 }
 
 /// What became of sending once.
 enum Sent {
-    Answered(Box<Response<Incoming>>),
+    /// The answer is in the attempt.
+    Answered,
     /// Nothing reached the pod, or it may be sent twice.
     Again(Box<Request<UpstreamBody>>),
 }
@@ -91,8 +95,13 @@ pub async fn forward(
         pause: FIRST_PAUSE,
         fresh: false,
         sent: started,
+        answer: None,
     };
-    let mut answered = attempt.run(Request::from_parts(request, body)).await?;
+    let lent = attempt.run(Request::from_parts(request, body)).await?;
+    let Some(response) = attempt.answer.take() else {
+        return Err(hung_up(&attempt.route, "it has no answer").into());
+    };
+    let mut answered = Answered { response, lent };
     link.worker.router.metrics.pod.observe(attempt.sent.elapsed().as_secs_f64());
     let (route, response) = (Arc::clone(&attempt.route), &mut answered.response);
     *response.version_mut() = Version::HTTP_11;
@@ -124,14 +133,18 @@ fn answer_upgrade(response: &mut Response<Incoming>, extended_connect: bool) {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, mut request: Request<UpstreamBody>) -> Result<Answered, RouterError> {
+    /// The connection that the answer comes over; the answer is in `self` then.
+    async fn run(
+        &mut self,
+        mut request: Request<UpstreamBody>,
+    ) -> Result<Option<LentConnection>, RouterError> {
         loop {
             let (sent, lent) = match self.connection().await? {
                 Connection::Http1(mut lent) => (self.send_http1(&mut lent, request).await?, Some(lent)),
-                Connection::Http2(sender) => (self.send_http2(sender, request).await?, None),
+                Connection::Http2(sender) => (Box::pin(self.send_http2(sender, request)).await?, None),
             };
             match sent {
-                Sent::Answered(response) => return Ok(Answered { response: *response, lent }),
+                Sent::Answered => return Ok(lent),
                 Sent::Again(again) => request = *again,
             }
         }
@@ -155,16 +168,17 @@ impl Attempt<'_> {
                     Grant::Open(slot) => slot,
                 }
             };
-            match self.connect(slot).await {
+            // What few requests do is on the heap: the future of a request is there for as long as its client's connection.
+            match Box::pin(self.connect(slot)).await {
                 Ok(connection) => return Ok(connection),
-                Err(error) => self.after_failed_connect(&error).await?,
+                Err(error) => Box::pin(self.after_failed_connect(&error)).await?,
             }
         }
     }
 
     async fn grant(&mut self) -> Result<Grant, RouterError> {
         let by = self.connect_by;
-        let acquire = self.route.upstream.acquire(&self.link.worker.router.metrics.pool_waits);
+        let acquire = pin!(self.route.upstream.acquire(&self.link.worker.router.metrics.pool_waits));
         match self.timer.limit(|| by, acquire).await {
             Some(Ok(grant)) => Ok(grant),
             Some(Err(_)) | None => Err(self.all_in_use()),
@@ -232,17 +246,18 @@ impl Attempt<'_> {
         let reused = lent.reused;
         let Some(sender) = lent.sender() else { return Ok(Sent::Again(Box::new(request))) };
         if sender.ready().await.is_err() {
-            return self.again_unsent(request, reused).await;
+            return Box::pin(self.again_unsent(request, reused)).await;
         }
         let request = self.as_http1(request);
         let copy = self.copy(&request, reused);
         self.note_sent();
         let (sent, answer, upload) = (self.sent, self.state.settings.timeouts.answer, self.upload.clone());
         let deadline = || upload.as_ref().map_or(sent, |upload| upload.last_byte().max(sent)) + answer;
-        match self.timer.limit(deadline, sender.try_send_request(request)).await {
-            Some(Ok(response)) => Ok(Sent::Answered(Box::new(response))),
+        let sending = pin!(sender.try_send_request(request));
+        match self.timer.limit(deadline, sending).await {
+            Some(Ok(response)) => Ok(self.answered(response)),
             Some(Err(mut error)) => match (error.take_message(), copy) {
-                (Some(unsent), _) => self.again_unsent(unsent, reused).await,
+                (Some(unsent), _) => Box::pin(self.again_unsent(unsent, reused)).await,
                 (None, Some(copy)) => Ok(self.again_copied(copy)),
                 (None, None) => Err(self.failed(&error.into_error())),
             },
@@ -264,8 +279,9 @@ impl Attempt<'_> {
         self.note_sent();
         let (sent, answer, upload) = (self.sent, self.state.settings.timeouts.answer, self.upload.clone());
         let deadline = || upload.as_ref().map_or(sent, |upload| upload.last_byte().max(sent)) + answer;
-        match self.timer.limit(deadline, sender.try_send_request(request)).await {
-            Some(Ok(response)) => Ok(Sent::Answered(Box::new(response))),
+        let sending = pin!(sender.try_send_request(request));
+        match self.timer.limit(deadline, sending).await {
+            Some(Ok(response)) => Ok(self.answered(response)),
             Some(Err(mut error)) => match (error.take_message(), copy) {
                 (Some(unsent), _) => self.again_unsent(unsent, true).await,
                 (None, Some(copy)) if !error.error().is_user() => Ok(self.again_copied(copy)),
@@ -288,24 +304,24 @@ impl Attempt<'_> {
     }
 
     /// What may be sent once more, should the pooled connection turn out to be dead.
-    fn copy(&self, request: &Request<UpstreamBody>, reused: bool) -> Option<Request<UpstreamBody>> {
+    fn copy(&self, request: &Request<UpstreamBody>, reused: bool) -> Option<SpareRequest> {
         let may = reused && !self.fresh && self.upload.is_none() && request.method().is_idempotent();
         if !may || *request.method() == Method::CONNECT {
             return None;
         }
-        let mut copy = Request::new(UpstreamBody::Empty);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.version_mut() = request.version();
-        *copy.headers_mut() = request.headers().clone();
-        Some(copy)
+        Some(SpareRequest::of(request))
     }
 
-    fn again_copied(&mut self, copy: Request<UpstreamBody>) -> Sent {
+    fn answered(&mut self, response: Response<Incoming>) -> Sent {
+        self.answer = Some(response);
+        Sent::Answered
+    }
+
+    fn again_copied(&mut self, copy: SpareRequest) -> Sent {
         self.fresh = true;
         self.route.upstream.discard_idle();
         self.link.worker.router.metrics.retries.with_label_values(&["dead_connection"]).inc();
-        Sent::Again(Box::new(copy))
+        Sent::Again(Box::new(copy.into_request()))
     }
 
     /// A connection that closed before anything was sent over it: as good as a refused connect.
@@ -368,6 +384,34 @@ impl Attempt<'_> {
                 )
             }
         }
+    }
+}
+
+/// A request without a body, to be sent once more. Its fields are a list, since copying a map costs twice as much, and
+/// hardly any copy is used.
+struct SpareRequest {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl SpareRequest {
+    fn of(request: &Request<UpstreamBody>) -> SpareRequest {
+        let mut fields = Vec::with_capacity(request.headers().len());
+        fields.extend(request.headers().iter().map(|(name, value)| (name.clone(), value.clone())));
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        SpareRequest { method, uri, version: request.version(), fields }
+    }
+
+    fn into_request(self) -> Request<UpstreamBody> {
+        let mut request = Request::new(UpstreamBody::Empty);
+        (*request.method_mut(), *request.uri_mut()) = (self.method, self.uri);
+        *request.version_mut() = self.version;
+        for (name, value) in self.fields {
+            request.headers_mut().append(name, value);
+        }
+        request
     }
 }
 

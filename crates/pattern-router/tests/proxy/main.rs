@@ -3,9 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod access;
+mod cost;
+mod errors;
+mod examples;
 mod failures;
+mod hostile;
+mod http2_pods;
+mod judges;
 mod operation;
 mod passing_on;
+mod races;
+mod real_servers;
 mod smuggling;
+mod soak;
 mod support;
 mod websocket;
