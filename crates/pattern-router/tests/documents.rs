@@ -60,11 +60,8 @@ fn the_guides_configurations_are_right_but_for_their_files() {
     assert!(tried >= 2, "{tried} examples");
     let compose = read("docs/router/examples/oauth2-proxy.yaml");
     let (_, config) = compose.split_once("content: |\n").unwrap();
-    let config: String = config
-        .lines()
-        .take_while(|line| line.starts_with("      "))
-        .map(|line| format!("{}\n", line.trim()))
-        .collect();
+    let lines = config.lines().take_while(|line| line.starts_with("      ")).map(str::trim);
+    let config = lines.collect::<Vec<_>>().join("\n");
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("router.yaml");
     fs::write(&path, &config).unwrap();

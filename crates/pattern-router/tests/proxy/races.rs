@@ -24,13 +24,11 @@ async fn ask_often(
                 client
                     .write(format!("{method} /x HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\n\r\nhello"))
                     .await;
-                match client.try_answer().await {
-                    Some(answer) => seen.push(answer.status),
-                    None => {
-                        seen.push(0);
-                        client = Client::connect(address).await;
-                    }
+                let answer = client.try_answer().await;
+                if answer.is_none() {
+                    client = Client::connect(address).await;
                 }
+                seen.push(answer.map_or(0, |answer| answer.status));
                 tokio::time::sleep(Duration::from_micros(500 + 250 * (number % 10))).await;
             }
             seen

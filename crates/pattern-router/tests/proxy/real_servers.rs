@@ -2,6 +2,7 @@
 //! page. `make deps` has them.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -74,11 +75,11 @@ async fn nodes_early_closes_are_never_seen() {
         client.request("POST /", &host, "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n").await;
     assert!(posted.text().contains(r#""size":5"#), "{}", posted.text());
     let address = router.address;
-    let echoed = tokio::task::spawn_blocking(move || {
+    let opened = tokio::task::spawn_blocking(move || {
         let stream = std::net::TcpStream::connect(address).unwrap();
-        tungstenite::client(format!("ws://{host}/ws"), stream).map(|(_, answer)| answer.status().as_u16())
+        tungstenite::client(format!("ws://{host}/ws"), stream).unwrap().1.status().as_u16()
     });
-    assert_eq!(echoed.await.unwrap().unwrap(), 101);
+    assert_eq!(opened.await.unwrap(), 101);
 }
 
 #[tokio::test]
@@ -189,15 +190,11 @@ async fn the_pools_own_page_and_its_events_pass() {
     let output = directory.path().join("output");
     demo.args(["demo", "--files", "10", "--keep-running"]).env("TMPDIR", directory.path());
     demo.stdout(std::fs::File::create(&output).unwrap()).stderr(Stdio::null());
-    use std::os::unix::process::CommandExt as _;
-    let child = demo.process_group(0).stdin(Stdio::null()).spawn().unwrap();
-    let _demo = Program::of(child);
+    let _demo = Program::of(demo.process_group(0).stdin(Stdio::null()).spawn().unwrap());
     let mut page = None;
     until("the page's address is shown", async || {
-        let lines = BufReader::new(std::fs::File::open(&output).unwrap()).lines().map_while(Result::ok);
-        page = lines
-            .filter_map(|line| line.trim().strip_prefix("page ").map(|url| url.trim().to_owned()))
-            .next();
+        let mut lines = BufReader::new(std::fs::File::open(&output).unwrap()).lines().map_while(Result::ok);
+        page = lines.find_map(|line| line.trim().strip_prefix("page ").map(|url| url.trim().to_owned()));
         page.is_some()
     })
     .await;

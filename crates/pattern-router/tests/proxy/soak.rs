@@ -34,7 +34,7 @@ async fn everything(mut connection: PodConnection) {
             _ => {
                 connection
                     .answer("200 OK", "Set-Cookie: a=1; Domain=pool.test\r\n", &format!("{}", body.len()))
-                    .await
+                    .await;
             }
         }
     }

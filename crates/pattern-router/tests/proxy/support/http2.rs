@@ -99,10 +99,11 @@ async fn connection<I>(
 }
 
 /// The request's line and fields as text.
+#[allow(clippy::needless_pass_by_value, reason = "as every service does")]
 pub fn seen(request: Request<Incoming>) -> Response<AnyBody> {
     let mut text = format!("{} {} {:?}\n", request.method(), request.uri(), request.version());
     for (name, value) in request.headers() {
-        text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+        text.extend([name.as_str(), ": ", &String::from_utf8_lossy(value.as_bytes()), "\n"]);
     }
     Response::new(http_body_util::Full::new(text.into()).map_err(|never| match never {}).boxed())
 }
