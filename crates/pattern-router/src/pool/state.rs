@@ -5,8 +5,8 @@
 //! nothing by more sockets: at 1,000 clients the CPU a request falls by a third. The limit begins with the soft bound, and
 //! rises up to the hard one where more connections carry more:
 //!
-//! - No connection has come free for [`SILENCE`]: all wait for something else than a CPU. One more is granted, then two,
-//!   then four.
+//! - No connection has come free for [`SILENCE`]: all wait for something else than a CPU, or for a CPU that is shared with
+//!   many. One more is granted, then two, then four; where that brings no more answers, it is taken back.
 //! - Answers take longer than [`SLOW_ANSWER`] on average: twice as many are tried for one [`WINDOW`], and kept if so many
 //!   more answers come. A pod that sleeps gives twice as many, one that lacks CPU does not. In the same way half as many
 //!   are tried now and then.
@@ -18,10 +18,16 @@ use std::time::{Duration, Instant};
 pub const GROWTH_INTERVAL: Duration = Duration::from_millis(2);
 /// Without an answer for so long, a pod is silent; more than processes of a busy machine usually wait for their turn.
 pub const SILENCE: Duration = Duration::from_millis(10);
+/// Then it gets more connections in any case: what was found out about it may have changed.
+const LONG_SILENCE: Duration = Duration::from_millis(500);
+/// The rate of answers is an average over so long, and so long at least is waited for the effect of more connections.
+const RATE_OVER: Duration = Duration::from_millis(250);
+/// Whatever answers take, the effect is looked at after so long.
+const LONGEST_TRIAL: Duration = Duration::from_secs(5);
 /// A pod whose answers take longer may be given more connections than the soft bound.
 pub const SLOW_ANSWER: Duration = Duration::from_millis(5);
 /// Answers are counted for so long to compare two limits.
-pub const WINDOW: Duration = Duration::from_millis(50);
+pub const WINDOW: Duration = Duration::from_millis(100);
 /// After a trial in vain the next one waits; twice as long each time, up to the last.
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LAST_REST: Duration = Duration::from_secs(5);
@@ -65,6 +71,31 @@ struct Trial {
     from: usize,
     /// Answers a second with that.
     rate: f64,
+    /// Begun by a silence, and looked at then.
+    until: Option<Instant>,
+}
+
+/// Answers a second: an average in which what is long ago counts less and less.
+#[derive(Debug, Clone, Copy)]
+struct AnswerRate {
+    per_second: f64,
+    at: Option<Instant>,
+    uncounted: u32,
+    /// What of the average is from before the first look, and so nothing.
+    empty: f64,
+}
+
+impl AnswerRate {
+    const NEW: AnswerRate = AnswerRate { per_second: 0.0, at: None, uncounted: 0, empty: 1.0 };
+
+    fn look(&mut self, now: Instant) -> f64 {
+        let passed = self.at.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let kept = (-passed.as_secs_f64() / RATE_OVER.as_secs_f64()).exp();
+        let new = f64::from(std::mem::take(&mut self.uncounted)) / RATE_OVER.as_secs_f64();
+        self.per_second = self.per_second * kept + new;
+        self.empty *= kept;
+        self.per_second / (1.0 - self.empty).max(0.01)
+    }
 }
 
 /// The answers since the limit was last compared.
@@ -91,6 +122,7 @@ pub struct PodConnections<C, W> {
     /// How many more the next look grants if the pod is still silent.
     step: usize,
     window: Option<AnswerWindow>,
+    rate: AnswerRate,
     trial: Option<Trial>,
     rest: Duration,
     rest_until: Option<Instant>,
@@ -110,6 +142,7 @@ impl<C, W> Default for PodConnections<C, W> {
             limit: 0,
             step: 1,
             window: None,
+            rate: AnswerRate::NEW,
             trial: None,
             rest: FIRST_REST,
             rest_until: None,
@@ -178,6 +211,7 @@ impl<C, W> PodConnections<C, W> {
         bounds: &PoolBounds,
     ) -> Handover<C, W> {
         self.last_release = Some(now);
+        self.rate.uncounted += 1;
         if let Some(window) = &mut self.window {
             window.answers += 1;
         }
@@ -241,25 +275,57 @@ impl<C, W> PodConnections<C, W> {
 
     /// Those who get a connection or a slot by another limit; called every [`GROWTH_INTERVAL`] while requests wait.
     pub fn grow(&mut self, now: Instant, bounds: &PoolBounds) -> Vec<Granted<C, W>> {
-        if !self.grow_from_silence(now, bounds) {
+        let rate = self.rate.look(now);
+        if !self.grow_from_silence(now, rate, bounds) && !self.judge_silence(now, rate) {
             self.compare(now, bounds);
         }
         std::iter::from_fn(|| self.next_waiter(now, bounds)).collect()
     }
 
     /// Whether the pod is silent; then the limit rises.
-    fn grow_from_silence(&mut self, now: Instant, bounds: &PoolBounds) -> bool {
+    fn grow_from_silence(&mut self, now: Instant, rate: f64, bounds: &PoolBounds) -> bool {
         let waits_since = self.waiting.front().map(|(_, since)| *since);
         let since = waits_since.map(|since| self.last_release.map_or(since, |release| release.max(since)));
-        let silent = since.is_some_and(|since| now.saturating_duration_since(since) >= SILENCE);
-        if !silent {
+        let silent_for = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let rests = self.rest_until.is_some_and(|until| now < until);
+        let limit = self.limit(bounds).max(self.lent());
+        if silent_for < SILENCE || (rests && silent_for < LONG_SILENCE) || limit >= bounds.hard {
             self.step = 1;
             return false;
         }
-        self.limit = (self.limit(bounds) + self.step).min(bounds.hard);
+        if self.trial.is_none_or(|trial| trial.until.is_none()) {
+            let from = self.trial.map_or(self.limit(bounds), |trial| trial.from);
+            let answer = Duration::from_micros(self.lent_micros);
+            let until = now + (answer * 2).clamp(RATE_OVER, LONGEST_TRIAL);
+            self.trial = Some(Trial { from, rate, until: Some(until) });
+        }
+        self.limit = (limit + self.step).min(bounds.hard);
         self.step = self.step.saturating_mul(2).min(bounds.hard);
-        (self.trial, self.window) = (None, None);
+        self.window = None;
         true
+    }
+
+    /// Whether a silence's trial goes on; at its end the limit falls back if no more answers came.
+    #[allow(clippy::cast_precision_loss, reason = "a few hundred connections")]
+    fn judge_silence(&mut self, now: Instant, rate: f64) -> bool {
+        let Some(Trial { from, rate: before, until: Some(until) }) = self.trial else { return false };
+        if now >= until {
+            self.trial = None;
+            let change = self.lent() as f64 / from as f64 - 1.0;
+            self.settle(rate >= before * (1.0 + 0.25 * change), from, now);
+        }
+        true
+    }
+
+    /// Keeps a limit that was tried, or falls back and lets it rest.
+    fn settle(&mut self, kept: bool, from: usize, now: Instant) {
+        if kept {
+            self.rest = FIRST_REST;
+        } else {
+            self.limit = from;
+            self.rest_until = Some(now + self.rest);
+            self.rest = (self.rest * 2).min(LAST_REST);
+        }
     }
 
     /// At a window's end: keeps or ends a trial, or begins another one.
@@ -279,16 +345,12 @@ impl<C, W> PodConnections<C, W> {
         let rate = f64::from(window.answers) / passed.as_secs_f64();
         let limit = self.limit(bounds);
         if let Some(trial) = self.trial.take() {
-            let more = limit > trial.from;
             // Half of what a pod would gain that only sleeps, and a little less than it would lose.
             let change = limit as f64 / trial.from as f64 - 1.0;
-            let wanted = trial.rate * (1.0 + change * if more { 0.5 } else { 0.4 });
-            if rate < wanted {
-                self.limit = trial.from;
-                self.rest_until = Some(now + self.rest);
-                self.rest = (self.rest * 2).min(LAST_REST);
-            } else if more {
-                self.rest = FIRST_REST;
+            if change > 0.0 {
+                self.settle(rate >= trial.rate * (1.0 + change * 0.5), trial.from, now);
+            } else if rate < trial.rate * (1.0 + change * 0.4) {
+                self.settle(false, trial.from, now);
             }
             return;
         }
@@ -300,7 +362,7 @@ impl<C, W> PodConnections<C, W> {
         let (more, rested) = ((limit * 2).min(bounds.hard), self.rest_until.take().is_some());
         let other = if slow && !rested && more > limit { more } else { (limit / 2).max(bounds.soft) };
         if other != limit {
-            (self.trial, self.limit) = (Some(Trial { from: limit, rate }), other);
+            (self.trial, self.limit) = (Some(Trial { from: limit, rate, until: None }), other);
         }
     }
 
@@ -420,7 +482,7 @@ mod tests {
     #[test]
     fn a_pod_that_sleeps_gets_every_connection_and_one_that_lacks_cpu_hardly_more_than_usual() {
         // 20 ms an answer, however many are asked for at once.
-        let (_, lent) = under_load(|lent| lent * 50.0, 5_000);
+        let (_, lent) = under_load(|lent| lent * 50.0, 10_000);
         assert!(lent > 14.0, "{lent} on average");
         // 200 answers a second, however many wait for them: each takes 10 ms and more.
         let (_, lent) = under_load(|_| 200.0, 20_000);
@@ -431,6 +493,59 @@ mod tests {
         // 2,000 a second: fast enough for the soft bound.
         let (pool, lent) = under_load(|_| 2_000.0, 2_000);
         assert!(pool.limit(&WIDE) == WIDE.soft && lent < 2.1, "{lent} on average");
+    }
+
+    /// A pod of a machine that others use: it works for some milliseconds, and waits for much longer ones.
+    #[test]
+    fn a_pod_that_waits_for_its_turn_is_no_slow_pod() {
+        let (mut pool, start) = (Pool::default(), Instant::now());
+        let (mut lent, mut waiter, mut sum) = (0u32, 0, 0u64);
+        while pool.acquire(start, &WIDE) == Acquired::Open {
+            lent += 1;
+        }
+        let mut sent: Vec<u32> = (0..lent).map(|_| 0).collect();
+        for millisecond in 0..20_000u32 {
+            let now = start + Duration::from_millis(u64::from(millisecond));
+            while pool.waiting() < 100 {
+                pool.wait(waiter, now);
+                waiter += 1;
+            }
+            if millisecond % 33 < 3 {
+                for _ in 0..20 {
+                    let took = millisecond - sent.remove(0);
+                    match pool.release(1, now, Duration::from_millis(u64::from(took)), &WIDE) {
+                        Handover::Kept => lent -= 1,
+                        _ => sent.push(millisecond),
+                    }
+                }
+            }
+            for _ in pool.grow(now, &WIDE) {
+                lent += 1;
+                sent.push(millisecond);
+            }
+            sum += u64::from(lent);
+        }
+        let average = f64::from(u32::try_from(sum).unwrap()) / 20_000.0;
+        assert!(average < 4.0, "{average} on average");
+    }
+
+    #[test]
+    fn long_polls_that_hold_every_connection_keep_nobody_waiting() {
+        let (mut pool, now) = (Pool::default(), Instant::now());
+        while pool.acquire(now, &WIDE) == Acquired::Open {}
+        let (mut granted, mut at) = (0, now);
+        for waiter in 0..14 {
+            pool.wait(waiter, at);
+            for _ in 0..1_000 {
+                at += GROWTH_INTERVAL;
+                granted += pool.grow(at, &WIDE).len();
+            }
+            assert_eq!(
+                granted,
+                usize::try_from(waiter).unwrap() + 1,
+                "none of them ever ends, and each has its connection"
+            );
+        }
     }
 
     #[test]
