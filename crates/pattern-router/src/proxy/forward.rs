@@ -25,6 +25,8 @@ use crate::router::RouterState;
 /// Between two connects while they are refused: the first pause, doubled each time up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(200);
+/// A request that may be sent twice is sent again so often, while connections end without an answer.
+const MAX_RESENT: u8 = 2;
 /// A port that has refused for so long is not waited for any more: nobody is about to listen.
 const REFUSED_FOR_LONG: Duration = Duration::from_secs(60);
 
@@ -55,6 +57,8 @@ struct Attempt<'a> {
     pause: Duration,
     /// It met a dead connection already: the next one is opened for it.
     fresh: bool,
+    /// How often it was sent without an answer.
+    resent: u8,
     sent: Instant,
     answer: Option<Response<Incoming>>,
 }
@@ -94,6 +98,7 @@ pub async fn forward(
         connect_by: started + timeouts.connect,
         pause: FIRST_PAUSE,
         fresh: false,
+        resent: 0,
         sent: started,
         answer: None,
     };
@@ -249,7 +254,7 @@ impl Attempt<'_> {
             return Box::pin(self.again_unsent(request, reused)).await;
         }
         let request = self.as_http1(request);
-        let copy = self.copy(&request, reused);
+        let copy = self.copy(&request);
         self.note_sent();
         let (sent, answer, upload) = (self.sent, self.state.settings.timeouts.answer, self.upload.clone());
         let deadline = || upload.as_ref().map_or(sent, |upload| upload.last_byte().max(sent)) + answer;
@@ -258,8 +263,10 @@ impl Attempt<'_> {
             Some(Ok(response)) => Ok(self.answered(response)),
             Some(Err(mut error)) => match (error.take_message(), copy) {
                 (Some(unsent), _) => Box::pin(self.again_unsent(unsent, reused)).await,
-                (None, Some(copy)) => Ok(self.again_copied(copy)),
-                (None, None) => Err(self.failed(&error.into_error())),
+                (None, Some(copy)) if !error.error().is_parse() => {
+                    Ok(Box::pin(self.again_copied(copy, reused)).await)
+                }
+                (None, _) => Err(self.failed(&error.into_error())),
             },
             None => Err(self.silent()),
         }
@@ -275,7 +282,7 @@ impl Attempt<'_> {
             rewrite::for_http2(&mut parts, self.route.upstream.key.protocol == UpstreamProtocol::Tls);
         }
         let request = Request::from_parts(parts, body);
-        let copy = self.copy(&request, true);
+        let copy = self.copy(&request);
         self.note_sent();
         let (sent, answer, upload) = (self.sent, self.state.settings.timeouts.answer, self.upload.clone());
         let deadline = || upload.as_ref().map_or(sent, |upload| upload.last_byte().max(sent)) + answer;
@@ -284,7 +291,9 @@ impl Attempt<'_> {
             Some(Ok(response)) => Ok(self.answered(response)),
             Some(Err(mut error)) => match (error.take_message(), copy) {
                 (Some(unsent), _) => self.again_unsent(unsent, true).await,
-                (None, Some(copy)) if !error.error().is_user() => Ok(self.again_copied(copy)),
+                (None, Some(copy)) if !error.error().is_user() => {
+                    Ok(Box::pin(self.again_copied(copy, true)).await)
+                }
                 (None, _) => Err(self.failed(&error.into_error())),
             },
             None => Err(self.silent()),
@@ -303,9 +312,11 @@ impl Attempt<'_> {
         Request::from_parts(parts, body)
     }
 
-    /// What may be sent once more, should the pooled connection turn out to be dead.
-    fn copy(&self, request: &Request<UpstreamBody>, reused: bool) -> Option<SpareRequest> {
-        let may = reused && !self.fresh && self.upload.is_none() && request.method().is_idempotent();
+    /// What may be sent once more, should the connection end without an answer: the pooled one was dead, or the pod ended
+    /// while this one waited to be accepted.
+    fn copy(&self, request: &Request<UpstreamBody>) -> Option<SpareRequest> {
+        let plain = self.upload.is_none() && !self.websocket && request.method().is_idempotent();
+        let may = plain && self.resent < MAX_RESENT;
         if !may || *request.method() == Method::CONNECT {
             return None;
         }
@@ -317,8 +328,13 @@ impl Attempt<'_> {
         Sent::Answered
     }
 
-    fn again_copied(&mut self, copy: SpareRequest) -> Sent {
-        self.fresh = true;
+    async fn again_copied(&mut self, copy: SpareRequest, reused: bool) -> Sent {
+        (self.fresh, self.resent) = (true, self.resent + 1);
+        if !reused {
+            // A pod that has just ended is away for a moment.
+            tokio::time::sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(LAST_PAUSE);
+        }
         self.route.upstream.discard_idle();
         self.link.worker.router.metrics.retries.with_label_values(&["dead_connection"]).inc();
         Sent::Again(Box::new(copy.into_request()))
