@@ -201,8 +201,11 @@ async fn the_pools_own_page_and_its_events_pass() {
     let page = page.unwrap();
     let port: u16 = page.trim_end_matches('/').rsplit_once(':').unwrap().1.parse().unwrap();
     listening(port).await;
-    let router = RouterProcess::start("");
     let host = format!("{port}-ws1.pool.test");
+    // The pool refuses names that it does not know; the guide's configuration has it see one that it does.
+    let refused = get(RouterProcess::start("").address, &host, "/").await;
+    assert_eq!((refused.status, refused.error().as_str()), (421, ""), "{}", refused.text());
+    let router = RouterProcess::start("host_header: localhost\n");
     let answer = get(router.address, &host, "/").await;
     assert!(answer.status == 200 && answer.text().contains("<html"), "{}", answer.head);
     let mut events = Client::connect(router.address).await;
