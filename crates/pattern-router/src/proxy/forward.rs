@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::admit::too_large;
 use super::body::{Upload, UploadFault, UpstreamBody};
@@ -15,6 +14,7 @@ use super::link::ClientLink;
 use super::record::ExchangeRecord;
 use super::rewrite;
 use super::route::{Route, find_route};
+use super::spare::SpareRequest;
 use super::{Admitted, OwnAnswer, tunnel};
 use crate::clock::LazyTimer;
 use crate::error::{ErrorCode, RouterError};
@@ -400,34 +400,6 @@ impl Attempt<'_> {
                 )
             }
         }
-    }
-}
-
-/// A request without a body, to be sent once more. Its fields are a list, since copying a map costs twice as much, and
-/// hardly any copy is used.
-struct SpareRequest {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    fields: Vec<(HeaderName, HeaderValue)>,
-}
-
-impl SpareRequest {
-    fn of(request: &Request<UpstreamBody>) -> SpareRequest {
-        let mut fields = Vec::with_capacity(request.headers().len());
-        fields.extend(request.headers().iter().map(|(name, value)| (name.clone(), value.clone())));
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        SpareRequest { method, uri, version: request.version(), fields }
-    }
-
-    fn into_request(self) -> Request<UpstreamBody> {
-        let mut request = Request::new(UpstreamBody::Empty);
-        (*request.method_mut(), *request.uri_mut()) = (self.method, self.uri);
-        *request.version_mut() = self.version;
-        for (name, value) in self.fields {
-            request.headers_mut().append(name, value);
-        }
-        request
     }
 }
 

@@ -5,6 +5,7 @@
 //! route    from a host name to a port of a pod
 //! rewrite  what a proxy changes in heads
 //! forward  a connection, the request, the head of its response; retries
+//! spare    what may be sent once more
 //! body     bodies, streamed with backpressure
 //! tunnel   a WebSocket once it is open
 //! frames   where WebSocket frames begin and end
@@ -20,6 +21,7 @@ mod link;
 mod record;
 mod rewrite;
 mod route;
+mod spare;
 mod tunnel;
 
 use std::convert::Infallible;
