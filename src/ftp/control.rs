@@ -59,6 +59,8 @@ pub(super) struct ControlConnection {
     last_reply: Instant,
     /// A reply has come since [`ControlConnection::begin_task`], other than that the session is over.
     was_answered: bool,
+    /// The latest STOR has had its 150.
+    has_accepted_stor: bool,
 }
 
 impl ControlConnection {
@@ -86,6 +88,7 @@ impl ControlConnection {
             round_trip: Duration::MAX,
             last_reply: Instant::now(),
             was_answered: true,
+            has_accepted_stor: false,
         })
     }
 
@@ -196,7 +199,11 @@ impl ControlConnection {
             self.replies.violated("what came is no reply");
             return Err(Fault::Garbled);
         };
+        let answered = self.replies.next();
         let role = self.replies.heard(reply.code);
+        if answered == Some(Step::Stor) && (role == ReplyRole::Accepted || reply.is_refusal()) {
+            self.has_accepted_stor = role == ReplyRole::Accepted;
+        }
         if reply.code != 421 {
             self.was_answered |= reply.code != 530;
             self.last_reply = Instant::now();
@@ -235,9 +242,15 @@ impl ControlConnection {
         self.last_reply
     }
 
+    /// Whether the latest STOR of the task was accepted before it ended: who says 226 alone has taken nothing.
+    pub fn has_accepted_stor(&self) -> bool {
+        self.has_accepted_stor
+    }
+
     /// A new task's commands follow.
     pub fn begin_task(&mut self) {
         self.was_answered = false;
+        self.has_accepted_stor = false;
     }
 
     /// Whether the task's commands have had a reply.

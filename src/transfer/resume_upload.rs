@@ -18,7 +18,7 @@ use super::orphan_cleanup::RemoteTempFile;
 use super::resume_state::{self, PartWriters, RESUME_FROM, SentUpload, UploadedPart};
 use super::upload::{self, clean_up};
 use super::upload_pipeline::PipelineContext;
-use super::{TransferContext, TransferError, retry_on_fresh_session};
+use super::{TransferContext, TransferError, retry_on_fresh_session, temp_place};
 
 /// How long a server may take to let a file go on that another process has begun.
 const LET_GO_WITHIN: Duration = Duration::from_secs(10);
@@ -189,10 +189,16 @@ pub(super) async fn size(
     directory: &str,
     temp: &TempName,
 ) -> Result<u64, TransferError> {
-    Ok(match context.stop.or_soon(session.size(&format!("{directory}{temp}"))).await? {
-        SizeReply::Bytes(bytes) => bytes,
-        SizeReply::Unsupported | SizeReply::Refused { .. } => 0,
-    })
+    Ok(
+        match context
+            .stop
+            .or_soon(session.size(&temp_place::path(&session.connection_handle(), directory, temp)))
+            .await?
+        {
+            SizeReply::Bytes(bytes) => bytes,
+            SizeReply::Unsupported | SizeReply::Refused { .. } => 0,
+        },
+    )
 }
 
 pub(super) async fn restarts(
@@ -204,8 +210,10 @@ pub(super) async fn restarts(
         return Ok(known);
     }
     let scratch = new_name(context);
-    let (remote_temp, path) =
-        (RemoteTempFile::of(&context.orphans, directory, &scratch), format!("{directory}{scratch}"));
+    let (remote_temp, path) = (
+        RemoteTempFile::of(&context.orphans, directory, &scratch),
+        temp_place::path(session.connection(), directory, &scratch),
+    );
     let tried = context.stop.or_soon(session.try_restart_support(&path)).await;
     remove(session, directory, &scratch, remote_temp).await;
     match tried {
@@ -227,7 +235,8 @@ pub(super) async fn rename(
 ) -> Result<Option<(TempName, RemoteTempFile)>, TransferError> {
     context.stop.check()?;
     let remote_temp = RemoteTempFile::of(&context.orphans, directory, &to);
-    let (old, new) = (format!("{directory}{from}"), format!("{directory}{to}"));
+    let place = |temp| temp_place::path(session.connection(), directory, temp);
+    let (old, new) = (place(from), place(&to));
     let renamed: Result<RenameOutcome, TryError> =
         session.rename(&old, &new, context.stop.still_ours()).await;
     match renamed {
@@ -251,7 +260,7 @@ pub(super) async fn remove(
     temp: &TempName,
     remote_temp: RemoteTempFile,
 ) {
-    if clean_up(session, &format!("{directory}{temp}")).await {
+    if clean_up(session, &temp_place::path(&session.connection_handle(), directory, temp)).await {
         remote_temp.gone();
     }
 }
