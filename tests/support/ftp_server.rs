@@ -431,5 +431,6 @@ fn apache_config(
         users.display()
     );
     fs::write(&config, text).expect("ftpserver.xml");
-    config.display().to_string()
+    // Spring takes a path for one beneath its own directory.
+    format!("file:{}", config.display())
 }

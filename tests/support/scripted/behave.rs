@@ -64,7 +64,7 @@ impl Peer {
         match verb {
             "PWD" => Err(format!("257 \"{}/\"", self.current)),
             "CWD" if state.has_parent(&format!("{}/x", argument.trim_end_matches('/'))) => {
-                self.current = argument.trim_end_matches('/').to_owned();
+                argument.trim_end_matches('/').clone_into(&mut self.current);
                 Err("250 there now".to_owned())
             }
             "CWD" => Err("550 no such directory".to_owned()),
