@@ -130,6 +130,8 @@ pub struct TransferConfig {
 #[derive(Debug, Clone, Default)]
 pub struct PodConfig {
     pub name: String,
+    /// The process may leave a core file, and be traced by its user: both show its passwords.
+    pub core_dumps: bool,
 }
 
 impl Config {
@@ -243,6 +245,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
          for its own task."),
     key("pod.name", KeyKind::Text, Described("the environment's HOSTNAME, else the host's name"), field!(pod.name),
         "The pod's name: different for each pod, the same after a restart."),
+    key("pod.core_dumps", KeyKind::Flag, Is("false"), field!(pod.core_dumps),
+        "Allow core dumps, and debuggers of the same user. Both see the passwords that the process has in its memory, so \
+         that it is not dumpable (prctl(2), PR_SET_DUMPABLE) unless this is set."),
     key("transfer.hash", KeyKind::Choice(&["none", "sha256", "xxh3"]), Is("none"), field!(transfer.hash),
         "The hash of each file that its result carries, computed during the transfer. sha256 costs CPU; xxh3 (64 bits) \
          costs next to nothing, and detects accidental corruption only. `verify: hash` computes what it needs without \

@@ -63,6 +63,7 @@ traces:
   percent: 100
 pod:
   name: pod-0
+  core_dumps: false
 transfer:
   hash: none
 connections:
@@ -92,7 +93,7 @@ connections:
     socks_proxy: null
     http_proxy: null
     source_address: null
-    keepalive: 1m
+    keepalive: 15s
     max_sessions: 10
     max_session_age: null
     max_session_transfers: 0
