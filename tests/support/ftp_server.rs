@@ -150,7 +150,7 @@ impl FtpServer {
                 (Running::Other(run("pure-ftpd", &args, &host, addr, scratch.path())), addr, root)
             }
             Make::Pyftpdlib | Make::FtpSrv | Make::ApacheFtpServer => {
-                if make != Make::ApacheFtpServer && settings.security == Security::Implicit {
+                if settings.security == Security::Implicit {
                     return None;
                 }
                 let process =
@@ -397,7 +397,6 @@ fn apache_config(
         format!("{prefix}.downloadrate=0\n"),
     ];
     fs::write(&users, account.join("\n")).expect("users.properties");
-    let is_implicit = security == Security::Implicit;
     let ssl = if security == Security::Plain {
         String::new()
     } else {
@@ -414,7 +413,7 @@ fn apache_config(
         assert!(made.status.success(), "{made:?}");
         format!(
             "<ssl><keystore file=\"{}\" password=\"secret\" key-password=\"secret\" type=\"PKCS12\"/></ssl>\
-             <data-connection implicit-ssl=\"{is_implicit}\"/>",
+             <data-connection implicit-ssl=\"false\"/>",
             store.display()
         )
     };
@@ -425,7 +424,7 @@ fn apache_config(
          xsi:schemaLocation=\"http://mina.apache.org/ftpserver/spring/v1 \
          http://mina.apache.org/ftpserver/ftpserver-1.0.xsd\" id=\"server\" max-login-failures=\"100\" \
          login-failure-delay=\"0\"><listeners><nio-listener name=\"default\" port=\"{}\" local-address=\"127.0.0.1\" \
-         implicit-ssl=\"{is_implicit}\">{ssl}</nio-listener></listeners>\
+         implicit-ssl=\"false\">{ssl}</nio-listener></listeners>\
          <file-user-manager file=\"{}\" encrypt-passwords=\"clear\"/></server>",
         addr.port(),
         users.display()
