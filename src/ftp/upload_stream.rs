@@ -137,7 +137,7 @@ impl Session {
                 let is_missing =
                     matches!(&fault.fault, Fault::Reply(reply) if reply.hints(Some(path)).missing);
                 if let Fault::Reply(reply) = &fault.fault
-                    && zos::is_refusal_of_zos(&reply.text)
+                    && zos::is_refusal_of_zos(&reply.text, path)
                 {
                     self.profile().data_sets_seen();
                 }

@@ -84,7 +84,9 @@ pub(super) async fn run(
     check.begin_again(context);
     context.stop.check()?;
     let path = context.path.as_str();
-    upload::store(session, context, path, &mut source, check, pipeline).await?;
+    if let Err(stopped) = upload::store(session, context, path, &mut source, check, pipeline).await {
+        return Err(if session.has_accepted_stor() { left_there(stopped) } else { stopped });
+    }
     // From here on the file has its name, whatever comes.
     checked(session, context, bytes, why, check).await.map_err(left_there)?;
     context.stop.or_soon(mtime::keep(session, context, path, &source, check)).await?;
