@@ -102,7 +102,7 @@ async fn what_works_on_which_server_is_what_the_table_says() {
     compare(&table);
 }
 
-/// Servers of which less is compared, since they are slower to start: each is started once. (Apache FtpServer's implicit
+/// Servers of which less is compared, since they are slower to start: each is started once. (Apache `FtpServer`'s implicit
 /// TLS sends its greeting now and then before the handshake has ended, which no client can read.)
 const FURTHER: &[(Make, Security)] = &[
     (Make::Pyftpdlib, Security::Plain),
