@@ -56,7 +56,6 @@ pub(super) struct ControlConnection {
     reply_timeout: Duration,
     /// The quickest reply so far.
     round_trip: Duration,
-    last_reply: Instant,
     /// A reply has come since [`ControlConnection::begin_task`], other than that the session is over.
     was_answered: bool,
     /// The latest STOR has had its 150.
@@ -86,7 +85,6 @@ impl ControlConnection {
             secret: connection.pass.clone(),
             reply_timeout: connection.timeouts.reply,
             round_trip: Duration::MAX,
-            last_reply: Instant::now(),
             was_answered: true,
             has_accepted_stor: false,
         })
@@ -206,7 +204,6 @@ impl ControlConnection {
         }
         if reply.code != 421 {
             self.was_answered |= reply.code != 530;
-            self.last_reply = Instant::now();
         }
         Ok(HeardReply { reply, role, body })
     }
@@ -235,11 +232,6 @@ impl ControlConnection {
     /// How long the quickest reply took.
     pub fn round_trip(&self) -> Duration {
         self.round_trip
-    }
-
-    /// When the last reply came.
-    pub fn last_reply(&self) -> Instant {
-        self.last_reply
     }
 
     /// Whether the latest STOR of the task was accepted before it ended: who says 226 alone has taken nothing.

@@ -14,7 +14,7 @@ use crate::config::KafkaConfig;
 /// Defaults that `kafka.properties` may override. librdkafka would prefetch 100,000 messages or 64 MB a
 /// partition; the pod holds its backlog itself, decoded, so that one connection cannot hide the others.
 /// A partition's first batch is fetched whatever its size, and a well-compressed one of 64 kB may hold
-/// 10,000 tasks. A partition whose prefetch is full is looked at again after `fetch.queue.backoff.ms`: after
+/// 10,000 tasks. A partition whose prefetch is full is checked again after `fetch.queue.backoff.ms`: after
 /// librdkafka's own second a pod that is quick would have had nothing to do for most of it.
 const DEFAULTS: &[(&str, &str)] = &[
     ("queued.min.messages", "500"),
@@ -168,6 +168,8 @@ mod tests {
             retry_topic: String::new(),
             delivery: DeliveryGuarantee::AtLeastOnce,
             static_membership: false,
+            recreate_after: Duration::from_secs(60),
+            transaction_timeout: Duration::from_secs(10),
             properties: properties.iter().map(own).collect::<BTreeMap<_, _>>(),
         }
     }
@@ -196,6 +198,20 @@ mod tests {
         {
             assert_eq!(property_problem(name, value), None, "{name}");
         }
+    }
+
+    /// What docs/CONFIGURATION.md says of kafka.properties.
+    #[test]
+    fn the_mechanisms_and_codecs_that_are_documented_are_built_in_and_no_others_are() {
+        let features = ClientConfig::new().create_native_config().unwrap().get("builtin.features").unwrap();
+        let has = |feature| features.split(',').any(|one| one.trim() == feature);
+        for feature in ["gzip", "snappy", "lz4", "zstd", "ssl", "sasl_plain", "sasl_scram"] {
+            assert!(has(feature), "{feature}: {features}");
+        }
+        assert!(
+            !has("sasl_gssapi") && !has("oidc"),
+            "{features}: then the documents and the configuration may say so"
+        );
     }
 
     #[test]

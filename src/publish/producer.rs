@@ -12,12 +12,11 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
-use super::client_call::{Abandoned, CallThread};
-use super::patience::Patience;
+use super::shutdown_deadline::ShutdownDeadline;
 use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::kafka::{
-    ClientKind, CommitError, LogThrottle, client_properties, log_error, log_line, partition_count,
-    to_headers, without_value,
+    AbandonedCalls, CallThread, ClientKind, CommitError, LogThrottle, client_properties, log_error, log_line,
+    partition_count, to_headers, without_value,
 };
 use crate::metrics::Metrics;
 use crate::record::Header;
@@ -35,20 +34,16 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 /// What delivery rests on: the configuration refuses these in `kafka.properties`.
 const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")];
-/// A dead pod's open transaction holds up its partitions' next owner for this long at most. librdkafka wants
-/// a message's time within it, and a request's.
-const TRANSACTION: &[(&str, &str)] =
-    &[("transaction.timeout.ms", "10000"), ("message.timeout.ms", "9000"), ("socket.timeout.ms", "9000")];
-/// `transaction.timeout.ms`.
-pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// librdkafka wants a message's time within the transaction's, and a request's.
+const WITHIN_TRANSACTION: Duration = Duration::from_secs(1);
 /// librdkafka's reports arrive while polling: between two polls, which bounds what a report waits. Slept, since
 /// a poll that waits for less than librdkafka's millisecond spins.
 const POLL: Duration = Duration::from_millis(1);
 /// Above librdkafka's own `message.timeout.ms`: past it every message has been reported.
 const REPORT_GRACE: Duration = Duration::from_secs(5);
 
-/// One look at a topic's metadata.
-const LOOK: Duration = Duration::from_secs(2);
+/// One query of a topic's metadata.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One message to send.
 #[derive(Debug)]
@@ -61,19 +56,19 @@ pub struct AnswerMessage<'a> {
 
 /// Delivery reports by message number; written and read on the publishing thread.
 #[derive(Debug, Default)]
-pub(super) struct Reports {
+pub(super) struct DeliveryReports {
     done: Mutex<HashMap<usize, Result<(), RDKafkaErrorCode>>>,
     throttle: LogThrottle,
     metrics: Metrics,
 }
 
-impl Reports {
+impl DeliveryReports {
     fn new(metrics: Metrics) -> Self {
-        Reports { metrics, ..Reports::default() }
+        DeliveryReports { metrics, ..DeliveryReports::default() }
     }
 }
 
-impl ClientContext for Reports {
+impl ClientContext for DeliveryReports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line("producer", &self.throttle, level, facility, message);
     }
@@ -84,7 +79,7 @@ impl ClientContext for Reports {
     }
 }
 
-impl ProducerContext for Reports {
+impl ProducerContext for DeliveryReports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
@@ -97,12 +92,14 @@ impl ProducerContext for Reports {
 }
 
 pub struct Producer {
-    inner: Arc<BaseProducer<Reports>>,
+    inner: Arc<BaseProducer<DeliveryReports>>,
     calls: CallThread,
-    abandoned: Abandoned,
+    abandoned: AbandonedCalls,
     properties: ClientConfig,
     metrics: Metrics,
     message_timeout: Duration,
+    /// `transaction.timeout.ms`.
+    transaction_timeout: Duration,
     /// Numbers messages over all batches, so that a late report is not taken for another message's.
     next: usize,
 }
@@ -119,21 +116,23 @@ impl Producer {
     pub fn create(kafka: &KafkaConfig, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
         let is_transactional = kafka.delivery == DeliveryGuarantee::ExactlyOnce;
         let mut properties = client_properties(kafka, pod, ClientKind::Producer, DEFAULTS);
-        for (key, value) in FIXED.iter().chain(if is_transactional { TRANSACTION } else { &[] }) {
+        for (key, value) in FIXED {
             properties.set(*key, *value);
         }
+        let transaction_timeout = kafka.transaction_timeout;
         if is_transactional {
             properties.set("transactional.id", format!("{}-{pod}", kafka.consumer_group));
+            set_timeouts(&mut properties, transaction_timeout);
         }
-        let timeout = properties.get("message.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
         let (inner, calls) = create(&properties, &metrics)?;
         Ok(Producer {
+            message_timeout: message_timeout(&properties),
+            transaction_timeout,
             inner,
             calls,
-            abandoned: Abandoned::default(),
+            abandoned: AbandonedCalls::default(),
             properties,
             metrics,
-            message_timeout: Duration::from_millis(timeout),
             next: 0,
         })
     }
@@ -144,20 +143,37 @@ impl Producer {
     pub(super) fn call(
         &self,
         deadline: Duration,
-        patience: &Patience,
-        call: impl FnOnce(&BaseProducer<Reports>) -> KafkaResult<()> + Send + 'static,
+        shutdown: &ShutdownDeadline,
+        call: impl FnOnce(&BaseProducer<DeliveryReports>) -> KafkaResult<()> + Send + 'static,
     ) -> Result<(), CommitError> {
         let inner = Arc::clone(&self.inner);
         let meanwhile = || {
             self.inner.poll(Duration::ZERO);
-            patience.goes_on();
+            shutdown.keep_waiting();
         };
         Ok(self.calls.call(deadline, meanwhile, move || call(&inner))??)
     }
 
+    /// What its transactions are called by; `None` where it makes none.
+    pub(super) fn transactional_id(&self) -> Option<&str> {
+        self.properties.get("transactional.id")
+    }
+
+    /// Within which a transaction must be over, else its coordinator aborts it.
+    pub(super) fn transaction_timeout(&self) -> Duration {
+        self.transaction_timeout
+    }
+
+    /// Applies to the next producer, and to those that follow it.
+    pub(super) fn set_transaction_timeout(&mut self, timeout: Duration) {
+        self.transaction_timeout = timeout;
+        set_timeouts(&mut self.properties, timeout);
+        self.message_timeout = message_timeout(&self.properties);
+    }
+
     /// Whether the topic is there and may be written, as far as its metadata tells.
     pub(super) fn has_topic(&self, topic: &str) -> bool {
-        partition_count(self.inner.client(), topic, LOOK).is_ok_and(|count| count.is_some())
+        partition_count(self.inner.client(), topic, METADATA_TIMEOUT).is_ok_and(|count| count.is_some())
     }
 
     /// What librdkafka calls fatal: this producer takes nothing more.
@@ -166,7 +182,7 @@ impl Producer {
     }
 
     /// A new producer in this one's place, with its identity. What this one holds is dropped.
-    pub(super) fn renew(&mut self) -> KafkaResult<()> {
+    pub(super) fn restart(&mut self) -> KafkaResult<()> {
         let (inner, calls) = create(&self.properties, &self.metrics)?;
         let old = (std::mem::replace(&mut self.calls, calls), std::mem::replace(&mut self.inner, inner));
         self.abandoned.drop_elsewhere(old);
@@ -178,20 +194,20 @@ impl Producer {
         self.abandoned.is_too_many()
     }
 
-    /// Sends all messages and waits until each is acknowledged or refused, or there is no patience left. The
+    /// Sends all messages and waits until each is acknowledged or refused, or the shutdown deadline has passed. The
     /// results stand in the messages' order.
     pub fn send_all(
         &mut self,
         messages: &[AnswerMessage<'_>],
-        patience: &Patience,
+        shutdown: &ShutdownDeadline,
     ) -> Vec<Result<(), RDKafkaErrorCode>> {
         let first = self.next;
         self.next += messages.len();
         let deadline = Instant::now() + self.message_timeout + REPORT_GRACE;
         for (number, message) in (first..).zip(messages) {
-            self.enqueue(number, message, deadline, patience);
+            self.enqueue(number, message, deadline, shutdown);
         }
-        while self.reported(first) < messages.len() && patience.goes_on() && Instant::now() < deadline {
+        while self.reported(first) < messages.len() && shutdown.keep_waiting() && Instant::now() < deadline {
             self.poll();
         }
         let mut done = self.reports();
@@ -203,7 +219,13 @@ impl Producer {
     }
 
     /// Hands one message to librdkafka; a full queue is waited for, another error is its report.
-    fn enqueue(&self, number: usize, message: &AnswerMessage<'_>, deadline: Instant, patience: &Patience) {
+    fn enqueue(
+        &self,
+        number: usize,
+        message: &AnswerMessage<'_>,
+        deadline: Instant,
+        shutdown: &ShutdownDeadline,
+    ) {
         loop {
             let mut record: BaseRecord<'_, [u8], [u8], usize> =
                 BaseRecord::with_opaque_to(message.topic, number).payload(message.payload);
@@ -216,7 +238,7 @@ impl Producer {
                 Err((error, _)) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
             };
             let is_full = code == RDKafkaErrorCode::QueueFull;
-            if !is_full || !patience.goes_on() || Instant::now() >= deadline {
+            if !is_full || !shutdown.keep_waiting() || Instant::now() >= deadline {
                 self.reports().insert(number, Err(code));
                 return;
             }
@@ -242,11 +264,23 @@ impl Producer {
     }
 }
 
+fn set_timeouts(properties: &mut ClientConfig, transaction: Duration) {
+    let within = transaction.saturating_sub(WITHIN_TRANSACTION).as_millis().to_string();
+    properties.set("transaction.timeout.ms", transaction.as_millis().to_string());
+    properties.set("message.timeout.ms", within.as_str()).set("socket.timeout.ms", within);
+}
+
+fn message_timeout(properties: &ClientConfig) -> Duration {
+    let configured = properties.get("message.timeout.ms").and_then(|ms| ms.parse().ok());
+    Duration::from_millis(configured.unwrap_or(30_000))
+}
+
 fn create(
     properties: &ClientConfig,
     metrics: &Metrics,
-) -> KafkaResult<(Arc<BaseProducer<Reports>>, CallThread)> {
-    let inner = properties.create_with_context(Reports::new(metrics.clone())).map_err(without_value)?;
+) -> KafkaResult<(Arc<BaseProducer<DeliveryReports>>, CallThread)> {
+    let inner =
+        properties.create_with_context(DeliveryReports::new(metrics.clone())).map_err(without_value)?;
     let calls = CallThread::start().map_err(|error| {
         KafkaError::ClientCreation(format!("cannot start the producer's thread: {error}"))
     })?;

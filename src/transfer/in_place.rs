@@ -80,7 +80,7 @@ pub(super) async fn run(
     let mut source = upload::open(context).await?;
     let bytes = source.size();
     upload::not_too_large(session, context, bytes)?;
-    check.facts.source_mtime = mtime::of_local(&source);
+    check.details.source_mtime = mtime::of_local(&source);
     check.begin_again(context);
     context.stop.check()?;
     let path = context.path.as_str();
@@ -98,7 +98,7 @@ pub(super) async fn run(
     let done = TransferredFile {
         bytes,
         notes: std::mem::take(&mut check.notes),
-        facts: std::mem::take(&mut check.facts),
+        details: std::mem::take(&mut check.details),
     };
     Ok(TransferProgress::Done(done))
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::failure::{Code, TryError};
 use crate::ftp::{Session, SizeReply, UploadStream};
 use crate::insight::TransferPhase;
-use crate::outcome::Facts;
+use crate::outcome::TransferDetails;
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
 use crate::text::shown;
@@ -52,14 +52,14 @@ pub(super) async fn run(
                 }
             },
         };
-    check.facts.source_mtime = mtime::of_local(&source);
+    check.details.source_mtime = mtime::of_local(&source);
     let path = temp_place::path(&connection, directory, &name);
     let mut temp = TempUpload { path, resumed, is_given_up: false };
     let put = put(session, context, &mut temp, &mut source, &mut check, pipeline).await;
     let bytes = source.size();
     if matches!(put, Ok(PutOutcome::RenamePending)) {
-        check.facts.connection.clone_from(&context.task.remote);
-        let transferred = TransferredFile { bytes, notes: check.notes, facts: check.facts };
+        check.details.connection.clone_from(&context.task.remote);
+        let transferred = TransferredFile { bytes, notes: check.notes, details: check.details };
         let (path, lease) = (context.path.clone(), context.owner.lease.clone());
         pipeline.pipeline.set_pending(PendingRename {
             temp: temp.path,
@@ -95,7 +95,7 @@ pub(super) async fn run(
     .map(|put| match put {
         PutOutcome::Superfluous => TransferProgress::Done(already_there(bytes, check)),
         PutOutcome::Renamed | PutOutcome::RenamePending => {
-            TransferProgress::Done(TransferredFile { bytes, notes: check.notes, facts: check.facts })
+            TransferProgress::Done(TransferredFile { bytes, notes: check.notes, details: check.details })
         }
     })
 }
@@ -140,7 +140,7 @@ async fn begin(
     let bytes = source.size();
     not_too_large(session, context, bytes)?;
     remove_earlier(session, context, directory).await;
-    check.facts.source_mtime = mtime::of_local(&source);
+    check.details.source_mtime = mtime::of_local(&source);
     if is_there(session, context, bytes, check).await? {
         return Ok(UploadStart::Superfluous { bytes });
     }
@@ -216,7 +216,11 @@ async fn is_there(
 fn already_there(bytes: u64, mut check: IntegrityCheck) -> TransferredFile {
     check.hashed();
     let notes = vec!["the destination was there already, with this content".to_owned()];
-    TransferredFile { bytes, notes, facts: Facts { verified_by: Some("content"), ..check.facts } }
+    TransferredFile {
+        bytes,
+        notes,
+        details: TransferDetails { verified_by: Some("content"), ..check.details },
+    }
 }
 
 /// Everything from STOR to RNTO; where it fails, the temp file may exist.
@@ -229,17 +233,18 @@ async fn put(
     pipeline: &mut PipelineContext<'_>,
 ) -> Result<PutOutcome, TransferError> {
     check.begin_again(context);
-    check.facts.resumed_from = match temp.resumed {
+    check.details.resumed_from = match temp.resumed {
         Some(_) => Box::pin(resume_upload::send(session, context, temp, source, check, pipeline)).await?,
         None => None,
     };
+    context.log_resumed(check.details.resumed_from);
     let path = temp.path.as_str();
-    if check.facts.resumed_from.is_none() {
+    if check.details.resumed_from.is_none() {
         store(session, context, path, source, check, pipeline).await?;
     }
     let temp = path;
     let verified = verified(session, context, temp, source.size(), check).await;
-    if verified.is_err() && check.facts.resumed_from.is_some() {
+    if verified.is_err() && check.details.resumed_from.is_some() {
         session.distrust_rest();
     }
     let sized = verified?;
@@ -336,7 +341,7 @@ async fn send(
         if chunk.is_empty() {
             return Ok(());
         }
-        // A process that stood still sends nothing that it has read since: the record's next owner may be resumed on
+        // A process that was suspended sends nothing that it has read since: the record's next owner may be resumed on
         // with this very file.
         context.stop.check()?;
         tokio::select! {
@@ -369,7 +374,7 @@ pub(super) async fn verified(
 ) -> Result<StoredSize, TransferError> {
     let mut sized = StoredSize::RightOrUnknown;
     // That a server has taken REST for what it is, only the size can tell.
-    let is_resumed = check.facts.resumed_from.is_some();
+    let is_resumed = check.details.resumed_from.is_some();
     if session.connection().no_check_upload && !is_resumed {
         if context.task.options.verify != Verify::None {
             check.notes.push("size not verified: no_check_upload is set for the connection".to_owned());
@@ -405,7 +410,7 @@ async fn has_size(
             error.failure.message
         }
     };
-    if check.facts.resumed_from.is_some() {
+    if check.details.resumed_from.is_some() {
         let message = format!("STOR {}: it went on where it broke off, and {why}", shown(temp));
         return Err(try_again(Code::IntegrityMismatch, message));
     }
@@ -419,7 +424,12 @@ pub(super) async fn clean_up(session: &mut Session, temp: &str) -> bool {
         && timeout(CLEAN_UP_WITHIN, session.delete(temp)).await.is_ok_and(|deleted| deleted.is_ok());
     if !removed {
         let connection = &session.connection().name;
-        tracing::info!(connection, temp, "a temp file stays on the server for now");
+        tracing::info!(
+            event = "temp_file_may_remain",
+            connection,
+            temp,
+            "temp file remains on the server for now"
+        );
     }
     removed
 }

@@ -30,6 +30,8 @@ kafka:
   retry_topic: ftp-tasks-retry
   delivery: exactly_once
   static_membership: false
+  recreate_after: 1m
+  transaction_timeout: 10s
   properties:
     sasl.password: (set)
 retry:

@@ -44,7 +44,7 @@ async fn b16_in_place_and_unchecked_a_file_needs_nothing_but_stor() {
             rig.server.forget_commands();
             let done = rig.run(&mut session, &upload("/f", "/up/f")).await.unwrap();
             assert_eq!(rig.server.commands(), ["EPSV", "STOR /up/f"]);
-            assert_eq!((done.bytes, done.facts.verified_by), (3, None));
+            assert_eq!((done.bytes, done.details.verified_by), (3, None));
             assert_eq!(done.notes[0], "size not verified: no_check_upload is set for the connection");
             assert!(done.notes[1].starts_with(IN_PLACE), "{:?}", done.notes);
         }
@@ -68,7 +68,7 @@ async fn in_place_a_file_is_compared_by_its_size_where_it_may_be_asked() {
     rig.server.forget_commands();
     let done = rig.run(&mut session, &upload("/f", "/up/f")).await.unwrap();
     assert_eq!(
-        (rig.server.verbs(), done.facts.verified_by),
+        (rig.server.verbs(), done.details.verified_by),
         (vec![text("EPSV"), text("STOR"), text("SIZE")], Some("size"))
     );
     assert_eq!(done.notes.len(), 1);
@@ -100,7 +100,7 @@ async fn in_place_a_try_that_breaks_off_removes_nothing_and_the_next_one_begins_
     let (errors, done) = rig.try_again(&upload("/f", "/up/f"), 2).await;
     assert_eq!(errors.len(), 1);
     assert!(errors[0].failure.message.contains("is there under the file's own name"), "{}", errors[0]);
-    assert_eq!(done.unwrap().facts.resumed_from, None);
+    assert_eq!(done.unwrap().details.resumed_from, None);
     let verbs = rig.server.verbs();
     assert!(
         !verbs.iter().any(|verb| ["DELE", "REST", "RNFR", "LIST", "MLSD"].contains(&verb.as_str())),

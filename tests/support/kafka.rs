@@ -70,9 +70,18 @@ impl Kafka {
     /// # Panics
     /// Where they do not come up; the end of a log is in the message.
     pub fn cluster(brokers: usize, address: Ipv4Addr) -> Kafka {
+        Kafka::with_settings(brokers, address, &|_, _| String::new())
+    }
+
+    /// The same with more settings, made of a node's ports (as a broker, as a controller): they take the place of others.
+    pub(super) fn with_settings(
+        brokers: usize,
+        address: Ipv4Addr,
+        settings: &dyn Fn(u16, u16) -> String,
+    ) -> Kafka {
         let mut error = String::new();
         for _ in 0..START_ATTEMPTS {
-            let nodes = KafkaNode::format(brokers, address);
+            let nodes = KafkaNode::format(brokers, address, settings);
             let bootstrap: Vec<String> =
                 nodes.iter().map(|node| format!("{address}:{}", node.port)).collect();
             let kafka = Kafka { bootstrap: bootstrap.join(","), nodes };

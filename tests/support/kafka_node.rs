@@ -20,14 +20,20 @@ pub struct KafkaNode {
 
 impl KafkaNode {
     /// New storage directories, formatted for a cluster of so many nodes on free ports.
-    pub(super) fn format(count: usize, address: Ipv4Addr) -> Vec<KafkaNode> {
+    pub(super) fn format(
+        count: usize,
+        address: Ipv4Addr,
+        settings: &dyn Fn(u16, u16) -> String,
+    ) -> Vec<KafkaNode> {
         let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
-        (0..count).map(|index| KafkaNode::format_one(index, address, &ports)).collect()
+        let more = |index: usize| settings(ports[index].0, ports[index].1);
+        (0..count).map(|index| KafkaNode::format_one(index, address, &ports, &more(index))).collect()
     }
 
-    fn format_one(index: usize, address: Ipv4Addr, ports: &[(u16, u16)]) -> KafkaNode {
+    fn format_one(index: usize, address: Ipv4Addr, ports: &[(u16, u16)], settings: &str) -> KafkaNode {
         let scratch = Scratch::new("kafka");
-        let properties = server_properties(index, address, ports, &scratch.dir("data"));
+        // Of two lines with one key Java reads the last one.
+        let properties = server_properties(index, address, ports, &scratch.dir("data")) + settings;
         let file = scratch.path().join("server.properties");
         fs::write(&file, properties).expect("server.properties");
         let log = scratch.path().join("format.log");

@@ -18,6 +18,8 @@ pub mod kafka;
 pub mod kafka_admin;
 pub mod kafka_cluster;
 pub mod kafka_node;
+pub mod kafka_proxy;
+pub mod kafka_secured;
 pub mod link;
 pub mod mounted;
 pub mod pod;
