@@ -145,6 +145,7 @@ impl ControlConnection {
         }
         for command in commands {
             self.replies.expect(command.step);
+            self.has_accepted_stor &= command.step != Step::Stor;
         }
         let waiting = || "the server to take commands".to_owned();
         let written = within(Wait::Reply, self.reply_timeout, waiting, self.stream.write(&burst)).await?;
@@ -199,9 +200,7 @@ impl ControlConnection {
         };
         let answered = self.replies.next();
         let role = self.replies.heard(reply.code);
-        if answered == Some(Step::Stor) && (role == ReplyRole::Accepted || reply.is_refusal()) {
-            self.has_accepted_stor = role == ReplyRole::Accepted;
-        }
+        self.has_accepted_stor |= answered == Some(Step::Stor) && role == ReplyRole::Accepted;
         if reply.code != 421 {
             self.was_answered |= reply.code != 530;
         }

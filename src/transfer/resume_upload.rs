@@ -77,14 +77,14 @@ pub(super) async fn with_own(
     };
     let there = if there <= source.size() { there } else { 0 };
     let mut resumed = ResumedUpload { there, writers, restarts: None, is_anothers: false };
-    if writers.have_ended() {
-        // No other process writes to it: it may as well be written from its beginning.
-        return Ok(Some((temp, remote_temp, resumed)));
-    }
     if there > 0 {
         let restarts = restarts(session, context, directory).await?;
         resumed.restarts = Some(restarts);
+        if writers.have_ended() && restarts == RestartSupport::Otherwise {
+            resumed.there = 0;
+        }
         match restarts {
+            _ if writers.have_ended() => return Ok(Some((temp, remote_temp, resumed))),
             RestartSupport::InPlace => return Ok(Some((temp, remote_temp, resumed))),
             // A command that is late must not cut what comes now, nor another pod rely on the file's size.
             RestartSupport::Cut => {
@@ -97,6 +97,9 @@ pub(super) async fn with_own(
             }
             RestartSupport::Otherwise => {}
         }
+    } else if writers.have_ended() {
+        // No other process writes to it: it may as well be written from its beginning.
+        return Ok(Some((temp, remote_temp, resumed)));
     }
     remove(session, directory, &temp, remote_temp).await;
     Ok(None)

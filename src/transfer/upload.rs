@@ -273,7 +273,7 @@ pub(super) async fn open(context: &TransferContext<'_>) -> Result<SourceFile, Tr
 }
 
 /// STOR and the whole file. [`Session::store`] makes directories where STOR is refused; a server that says 150
-/// before it looks (libunftp) refuses after it, and gets them and the file once more here.
+/// before it looks (libunftp, Apache `FtpServer`) refuses after it, and gets them and the file once more here.
 pub(super) async fn store(
     session: &mut Session,
     context: &TransferContext<'_>,
@@ -286,7 +286,7 @@ pub(super) async fn store(
     context.gauge.begin(0, Some(source.size()));
     match send_all(begun, context, source, check, pipeline).await {
         Err(TransferError::Failed(refused))
-            if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_usable() =>
+            if matches!(refused.failure.ftp_code, Some(550 | 551 | 553)) && session.is_usable() =>
         {
             let not_made = context.stop.or_soon(session.make_dirs(temp)).await?;
             *source = open(context).await?;
@@ -295,7 +295,7 @@ pub(super) async fn store(
             context.gauge.begin(0, Some(source.size()));
             match (send_all(begun, context, source, check, pipeline).await, not_made) {
                 (Err(TransferError::Failed(refused)), Some(directory))
-                    if matches!(refused.failure.ftp_code, Some(550 | 553)) =>
+                    if matches!(refused.failure.ftp_code, Some(550 | 551 | 553)) =>
                 {
                     Err(directory.before(refused, false).into())
                 }
