@@ -138,6 +138,61 @@ ftp_server() {
     unpack "$server" "usr/sbin/$server" "$@"
 }
 
+# Servers of the tests that are libraries of Python, Java and JavaScript, each into a directory of its own.
+library_servers() {
+    pyftpdlib
+    apache_ftpserver
+    ftp_srv
+}
+
+pyftpdlib() {
+    local wanted=scripts/ftp-servers/requirements.txt stamp
+    stamp=$(cksum <"$wanted")
+    [ "$(cat "$deps/pyftpdlib/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        need_debian "Python 3 with its venv module"
+        install_packages "pyftpdlib, an FTP server of the tests, is a library of Python" python3 python3-venv
+    fi
+    say "fetching pyftpdlib into $deps/pyftpdlib"
+    rm -rf "$deps/pyftpdlib"
+    python3 -m venv "$deps/pyftpdlib"
+    "$deps/pyftpdlib/bin/pip" install -q --no-deps -r "$wanted" >&2
+    echo "$stamp" >"$deps/pyftpdlib/stamp"
+}
+
+# Its Java and Maven are those of Kafka.
+apache_ftpserver() {
+    local wanted=scripts/ftp-servers/pom.xml stamp
+    stamp=$(cksum <"$wanted")
+    [ "$(cat "$deps/ftpserver/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! command -v mvn >/dev/null; then
+        need_debian "Maven"
+        install_packages "Maven fetches Apache FtpServer's jars" maven
+    fi
+    say "fetching Apache FtpServer (6 MB) into $deps/ftpserver"
+    rm -rf "$deps/ftpserver" "$deps/ftpserver.new"
+    mvn -q -B -Dstyle.color=never -f "$wanted" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$deps/ftpserver.new" >&2
+    echo "$stamp" >"$deps/ftpserver.new/stamp"
+    mv "$deps/ftpserver.new" "$deps/ftpserver"
+}
+
+ftp_srv() {
+    local wanted=scripts/ftp-servers/package-lock.json stamp
+    stamp=$(cksum <"$wanted")
+    [ "$(cat "$deps/ftp-srv/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        need_debian "Node.js and npm"
+        install_packages "ftp-srv, an FTP server of the tests, is a library of JavaScript" nodejs npm
+    fi
+    say "fetching ftp-srv (15 MB) into $deps/ftp-srv"
+    rm -rf "$deps/ftp-srv"
+    mkdir -p "$deps/ftp-srv"
+    cp scripts/ftp-servers/package.json "$wanted" "$deps/ftp-srv/"
+    (cd "$deps/ftp-srv" && npm ci --silent --ignore-scripts --no-audit --no-fund >&2)
+    echo "$stamp" >"$deps/ftp-srv/stamp"
+}
+
 go_is_good() {
     local version
     version=$(go env GOVERSION 2>/dev/null) || return 1
@@ -414,6 +469,7 @@ if [ "$what" != build ]; then
         # shellcheck disable=SC2086 # a program and its packages
         ftp_server $server
     done
+    library_servers
     deployment_tools
     frp_programs
     namespace_tools

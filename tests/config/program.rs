@@ -101,6 +101,12 @@ connections:
     max_session_transfers: 0
     idle_timeout: null
     rename_over: auto
+    upload: temp_name
+    no_check_upload: false
+    temp_prefix: \".ftp-pooler-\"
+    temp_suffix: \".tmp\"
+    temp_dir: null
+    change_directory: when_refused
     resume: true
     max_file_size: 1Ti
     min_rate: 64

@@ -347,3 +347,65 @@ fn an_uploads_source_is_always_kept() {
         );
     }
 }
+
+const TASK: &str = r#"{"task_id": "t1", "operation": "download", "source": {"connection_id": "remote-ftp", "path": "/gen/a-100"}, "destination": {"connection_id": "local", "path": "/a"}}"#;
+
+/// Case b27: what producers' serializers make of a task.
+#[test]
+fn b27_a_record_in_anothers_frame_is_named_with_the_task_that_is_in_it() {
+    decode(TASK).unwrap();
+    let framed = [b"\0\0\0\0\x0c", TASK.as_bytes()].concat();
+    let connect = format!(r#"{{"schema": {{"type": "struct", "fields": []}}, "payload": {TASK}}}"#);
+    let event = format!(
+        r#"{{"specversion": "1.0", "id": "1", "type": "task", "source": "/producer", "data": {TASK}}}"#
+    );
+    for (payload, parts) in [
+        (framed, ["is framed for a Schema Registry", "schema id 12"]),
+        (connect.into_bytes(), ["an envelope of Kafka Connect", "value.converter.schemas.enable=false"]),
+        (event.into_bytes(), ["a CloudEvent (specversion 1.0)", "binary mode"]),
+    ] {
+        let rejected = rejected(payload);
+        assert_eq!(rejected.task_id.as_deref(), Some("t1"), "{}", rejected.failure);
+        assert_eq!(rejected.failure.code, Code::InvalidTask);
+        for part in parts {
+            assert!(rejected.failure.message.contains(part), "{}", rejected.failure);
+        }
+    }
+    for (payload, part) in [
+        (&b"\0\0\0\0\x05\x04t1\x10download"[..], "before Avro, Protobuf"),
+        (b"Obj\x01\x04\x14avro.codec", "an Avro container file"),
+        (b"\x04t1\x10download", "begins with the byte 0x04, as Avro"),
+    ] {
+        let message = rejected(payload).failure.message;
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+/// Case b27: fields in another spelling.
+#[test]
+fn b27_a_field_in_another_spelling_is_what_was_meant() {
+    let camel = r#"{"taskId": "t1", "operation": "download", "source": {"connectionId": "remote-ftp", "path": "/gen/a-100"}, "destination": {"connectionId": "local", "path": "/a"}}"#;
+    let message = rejected(camel).failure.message;
+    for part in [
+        r#"task_id: is missing, must be a string of 1 to 256 bytes (there is "taskId": did you mean task_id?)"#,
+        r#"source.connection_id: is missing, must be a connection's name (there is "connectionId": did you mean connection_id?)"#,
+        "destination.connection_id: is missing",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let slip = TASK.replace("operation", "opperation").replace("destination", "Destination");
+    let message = rejected(slip).failure.message;
+    assert!(
+        message.contains("did you mean operation?") && message.contains("did you mean destination?"),
+        "{message}"
+    );
+    // A field that the contract does not know is nobody's business.
+    accepted(&with(download(), "/taskID", json!("x")));
+}
+
+/// Case b39: paths with quotes.
+#[test]
+fn b39_a_path_may_have_quotes() {
+    let task = accepted(&with(download(), "/source/path", json!("/pub/O'Brien \"x\".csv")));
+    assert_eq!(task.remote_path, "/pub/O'Brien \"x\".csv");
+}

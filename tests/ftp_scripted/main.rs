@@ -20,6 +20,7 @@ mod sessions;
 mod downloads;
 mod listing;
 mod submit;
+mod upload_modes;
 mod uploads;
 
 mod pipelined_uploads;

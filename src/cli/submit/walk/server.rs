@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ftp_listing::{EntryKind, TimeRange};
+use ftp_listing::{EntryKind, TimeRange, data_set};
 
 use super::{DirectoryWalk, WalkError, name_of};
 use crate::cli::submit::filter::{Decision, ListedSource};
@@ -44,6 +44,7 @@ impl From<std::io::Error> for WalkFailure {
 
 /// A directory that is being listed.
 struct ListedDirectory<'a> {
+    connection: &'a FtpConnection,
     /// Beneath the source.
     relative: &'a str,
     /// As a task says it.
@@ -73,15 +74,15 @@ impl DirectoryWalk<'_, '_> {
         }
         self.waiting.push_back((String::new(), 0));
         while let Some((relative, depth)) = self.waiting.pop_front() {
-            let path =
-                if relative.is_empty() { source.path.clone() } else { beneath(&source.path, &relative) };
+            let path = if relative.is_empty() { source.path.clone() } else { source.beneath(&relative) };
             let mut tries = 0;
             loop {
                 tries += 1;
                 let (relative, path) = (relative.as_str(), path.as_str());
                 let before = self.seen.files;
                 let (asked, sizes_directories) = (Vec::new(), None);
-                let directory = ListedDirectory { relative, path, depth, asked, sizes_directories };
+                let directory =
+                    ListedDirectory { connection, relative, path, depth, asked, sizes_directories };
                 let listed = self.server_directory(connection, &mut session, directory).await;
                 let Err(WalkFailure::Try(error)) = listed else { break listed? };
                 let is_untouched = self.seen.files == before;
@@ -148,7 +149,7 @@ impl DirectoryWalk<'_, '_> {
         range: impl Fn(&ListedEntry) -> Option<TimeRange>,
         directory: &mut ListedDirectory<'_>,
     ) -> Result<(), WalkError> {
-        if TempName::is_one(&entry.name) {
+        if directory.connection.usual_temp_name(&entry.name).is_some_and(|name| TempName::is_one(&name)) {
             return Ok(()); // an upload's, of some pod
         }
         let path = beneath(directory.relative, &entry.name);
@@ -185,7 +186,9 @@ impl DirectoryWalk<'_, '_> {
         directory: &mut ListedDirectory<'_>,
     ) -> Result<(), WalkFailure> {
         let path = beneath(directory.relative, &entry.name);
-        let on_server = on_server(connection, &beneath(directory.path, &entry.name))?;
+        let whole = data_set::beneath(directory.path, &entry.name);
+        let whole = whole.unwrap_or_else(|| beneath(directory.path, &entry.name));
+        let on_server = on_server(connection, &whole)?;
         let modified = entry.modified.and_then(|at| at.range(session.clock_offset().as_ref()));
         let mut found = ListedSource { path, size: entry.size, modified, exact_time: entry.exact_time() };
         if entry.kind != EntryKind::File {
