@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use super::check::CheckArgs;
 use super::failures::FailuresArgs;
 use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
@@ -40,16 +41,7 @@ pub enum CliCommand {
         log: LogOptions,
     },
     /// Check the configuration and everything that it names: Kafka, topics, servers, directories
-    #[command(after_help = CHECK, after_long_help = CHECK)]
-    Check {
-        #[command(flatten)]
-        files: ConfigFiles,
-        #[command(flatten)]
-        log: LogOptions,
-        /// Output format
-        #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-        output: OutputFormat,
-    },
+    Check(CheckArgs),
     /// Send tasks: from a file, or one for each file of a location
     Submit(Box<SubmitArgs>),
     /// List failures by code and connection, and send failed tasks again
@@ -75,6 +67,21 @@ pub enum CliCommand {
     Demo(ftp_pooler_demo::DemoArgs),
 }
 
+impl CliCommand {
+    /// How the command prints what it found; as a table where it has no such option.
+    pub(super) fn output(&self) -> OutputFormat {
+        match self {
+            CliCommand::Check(args) => args.output,
+            CliCommand::Submit(args) => args.output,
+            CliCommand::Failures(args) => args.output(),
+            CliCommand::Lag(args) => args.output,
+            CliCommand::Watch(args) => args.output,
+            CliCommand::Topics(args) => args.output,
+            _ => OutputFormat::Table,
+        }
+    }
+}
+
 /// Where the configuration is.
 #[derive(Debug, clap::Args)]
 pub struct ConfigFiles {
@@ -91,7 +98,13 @@ impl ConfigFiles {
     /// The files, with the process's environment on top.
     #[must_use]
     pub fn sources(self) -> ConfigSources {
-        ConfigSources::new(self.config, self.connections, property_problem)
+        self.to_sources()
+    }
+
+    /// The same, of what is lent.
+    #[must_use]
+    pub fn to_sources(&self) -> ConfigSources {
+        ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem)
     }
 
     /// [`ConfigFiles::sources`], for a command that touches no local file and uses no secret in a file of its own but
@@ -108,8 +121,7 @@ impl ConfigFiles {
     }
 
     fn with_secrets(&self, files: FilesInUse) -> ConfigSources {
-        let sources = ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem);
-        ConfigSources { files, ..sources }
+        ConfigSources { files, ..self.to_sources() }
     }
 }
 
@@ -191,19 +203,6 @@ Exit codes:
   69  a port is in use
   78  the configuration is wrong; every error is listed
  130  aborted by a second signal";
-
-const CHECK: &str = "\
-Kafka, each topic, server and directory is tried from here, with a deadline each; nothing is changed, and no group is
-joined.
-
-Examples:
-  ftp-pooler check
-  ftp-pooler check --output json | jq '.findings[] | select(.ok | not)'
-
-Exit codes:
-   0  everything is available
-  69  something failed (marked FAIL)
-  78  the configuration is wrong; every error is listed";
 
 const HEALTH: &str = "\
 Examples:

@@ -20,6 +20,7 @@ use crate::config::{Config, ConfiguredConnections};
 use crate::offsets::Note;
 use crate::outcome::Hop;
 use crate::task::decode;
+use crate::text::rfc3339;
 
 /// Stands for records that make no task.
 const NO_TASK: &str = "(no task)";
@@ -67,6 +68,12 @@ struct PartitionLag {
     /// What the group has committed is not there: was the topic made anew?
     beyond_end: bool,
     low_water: i64,
+    /// What the group has committed is not there: pods halt the partition until somebody says where to go on.
+    halted: bool,
+    /// Records that were deleted before they were answered.
+    lost: u64,
+    /// Records from the low-water mark to the end; null where the partition is halted.
+    lag: Option<i64>,
     done_above: u64,
     taken_in: u64,
     waiting: u64,
@@ -75,6 +82,16 @@ struct PartitionLag {
     exact: bool,
     /// When the oldest open record was written.
     oldest: Option<String>,
+}
+
+impl PartitionLag {
+    /// In the place of a number.
+    fn halt(&self) -> String {
+        match self.lost {
+            0 => "halted".to_owned(),
+            lost => format!("halted, {lost} lost"),
+        }
+    }
 }
 
 /// One connection's open records.
@@ -89,12 +106,28 @@ struct ConnectionLag {
 }
 
 #[derive(Debug, Serialize)]
-struct LagReport {
+pub(super) struct LagReport {
     group: String,
     partitions: Vec<PartitionLag>,
     connections: Vec<ConnectionLag>,
     /// Every open record was looked at.
     exact: bool,
+}
+
+impl LagReport {
+    /// How many records of these connections are deferred, of those connections that have any.
+    pub fn deferred(&self, is_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, u64> {
+        let wanted = self.connections.iter().filter(|of| of.deferred > 0 && is_wanted(&of.connection));
+        wanted.map(|of| (of.connection.clone(), of.deferred)).collect()
+    }
+
+    pub fn taken_in(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.taken_in).sum()
+    }
+
+    pub fn waiting(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.waiting).sum()
+    }
 }
 
 /// A partition, while its records are counted.
@@ -127,12 +160,16 @@ impl PartitionCount {
         let distance = |from: i64, to: i64| u64::try_from(to - from).unwrap_or(0);
         let taken_in = last_done.map_or(0, |last| distance(low, last + 1).saturating_sub(done_above));
         let waiting = distance(last_done.map_or(low, |last| last + 1), ends.end);
+        let is_halted = committed.is_some_and(|at| !(ends.begin..=ends.end).contains(&at.offset));
         let shown = PartitionLag {
             topic: topic.to_string(),
             partition,
             committed: committed.is_some(),
             beyond_end: low > ends.end,
             low_water: low,
+            halted: is_halted,
+            lost: lost(ends, committed),
+            lag: (!is_halted).then(|| (ends.end - low).max(0)),
             done_above,
             taken_in,
             waiting,
@@ -159,8 +196,17 @@ impl PartitionCount {
     }
 }
 
+/// Records below the log's begin that the group had still to do.
+fn lost(ends: Ends, committed: Option<&CommittedOffset>) -> u64 {
+    let Some(committed) = committed else { return 0 };
+    let gone = u64::try_from(ends.begin - committed.offset).unwrap_or(0);
+    let done = Note::decode(&committed.metadata).map(|note| note.done.offsets(committed.offset));
+    let done = done.unwrap_or_default().into_iter().filter(|offset| *offset < ends.begin).count();
+    gone.saturating_sub(done as u64)
+}
+
 fn time(ms: i64) -> Option<String> {
-    Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
+    Timestamp::from_millisecond(ms).ok().map(rfc3339)
 }
 
 fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
@@ -212,7 +258,11 @@ pub(super) fn lag(args: &LagArgs) -> Result<u8, CommandError> {
     Ok(EXIT_OK)
 }
 
-fn look(config: &Config, limit: u64) -> Result<LagReport, CommandError> {
+/// The group's lag as it is now; `limit` records are read at most.
+///
+/// # Errors
+/// The brokers do not answer, or the input topic is not there.
+pub(super) fn look(config: &Config, limit: u64) -> Result<LagReport, CommandError> {
     let kafka = &config.kafka;
     let cluster = Cluster::new(kafka)?;
     let mut counting = BTreeMap::new();
@@ -320,7 +370,7 @@ fn tell(lag: &LagReport) {
             partition.partition.to_string(),
             partition.low_water.to_string(),
             partition.done_above.to_string(),
-            about(partition.taken_in, partition.exact),
+            if partition.halted { partition.halt() } else { about(partition.taken_in, partition.exact) },
             about(partition.waiting, partition.exact),
             partition.end.to_string(),
             or_none(&partition.oldest),
@@ -333,6 +383,9 @@ fn tell(lag: &LagReport) {
         note(&format!(
             "{topic}[{partition}]: {low_water} is committed, and it ends at {end}: was it made anew?"
         ));
+    }
+    if lag.partitions.iter().any(|partition| partition.halted) {
+        note("pods read nothing of a halted partition until its offset is set: ftp-pooler offsets reset");
     }
     if lag.partitions.iter().all(|partition| !partition.committed) {
         note(&format!("the group {} has committed nothing yet: has a pod run?", lag.group));
@@ -388,12 +441,16 @@ mod tests {
     fn a_group_that_has_committed_nothing_waits_for_everything() {
         let shown = counting(None, 5, 9).shown;
         assert_eq!((shown.committed, shown.low_water, shown.taken_in, shown.waiting), (false, 5, 0, 4));
+        assert_eq!((shown.halted, shown.lost, shown.lag), (false, 0, Some(4)));
     }
 
     #[test]
     fn what_was_removed_from_the_topic_is_not_waited_for() {
-        let shown = counting(Some((3, &[4, 6])), 8, 10).shown;
+        let state = counting(Some((3, &[4, 6])), 8, 10);
+        let shown = &state.shown;
         assert_eq!((shown.low_water, shown.done_above, shown.waiting), (8, 0, 2));
+        assert_eq!((shown.halted, shown.lost, shown.lag), (true, 3, None), "3, 5 and 7 were not done");
+        assert_eq!(shown.halt(), "halted, 3 lost");
     }
 
     #[test]

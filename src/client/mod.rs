@@ -3,6 +3,7 @@
 //! ```text
 //! error     why a command cannot have its answer from Kafka
 //! cluster   which partitions there are, where they begin and end, what the group has committed
+//! members   which pods are in the group
 //! probe     what `check` says of the topics
 //! reader    records from given offsets, read_committed; it never joins a group and never commits
 //! topics    makes those that are not there
@@ -14,6 +15,7 @@
 
 mod cluster;
 mod error;
+mod members;
 mod probe;
 mod reader;
 mod sender;
@@ -21,6 +23,7 @@ mod topics;
 
 pub use cluster::{Cluster, CommittedOffset, Ends, Since};
 pub use error::ClientError;
+pub use members::pool_members;
 pub use probe::{TopicState, probe};
 pub use reader::{Message, Range, Reader};
 pub use sender::{Outgoing, Sender};

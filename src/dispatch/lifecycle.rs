@@ -222,8 +222,10 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         let error = match result {
             Ok(transferred) => {
                 self.local_tried(&queued, None);
-                let TransferredFile { bytes, notes, facts } = transferred;
+                let TransferredFile { bytes, mut notes, mut facts } = transferred;
                 let duration = queued.elapsed();
+                (facts.source, facts.destination) = (queued.task.source(), queued.task.destination());
+                notes.extend(queued.task.options.unknown.iter().map(|option| option.note()));
                 let completed = Completed { bytes_transferred: bytes, duration, notes, facts };
                 return self.finish(queued, TaskExit::Answered(Ok(completed)));
             }

@@ -41,6 +41,8 @@ pub(super) fn answered(
         target: "ftp_pooler::task",
         task_id = task.task_id,
         operation,
+        source = task.source(),
+        destination = task.destination(),
         connection = task.remote,
         bytes = verdict.as_ref().map_or(0, |completed| completed.bytes_transferred),
         duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

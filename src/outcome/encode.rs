@@ -101,6 +101,8 @@ impl Outcome {
         out.push_str(r#"","attempts":"#);
         out.push_str(&self.attempts.to_string());
 
+        let file = Some(completed.facts.file_members()).filter(|file| file.len() <= max_bytes / 4);
+        out.push_str(file.as_deref().unwrap_or_default());
         let facts = Some(completed.facts.members(completed.bytes_transferred));
         let facts = facts.filter(|facts| facts.len() <= MAX_FACTS_BYTES.min(max_bytes / 4));
         out.push_str(facts.as_deref().unwrap_or_default());
@@ -108,7 +110,7 @@ impl Outcome {
         let needed = out.len() + TRUNCATED.len() + 1;
         let envelope = Envelope::of(self, max_bytes, needed);
         let notes = fitting_notes(&completed.notes, envelope.room.saturating_sub(needed));
-        let truncated = envelope.cut || facts.is_none() || notes.len() < completed.notes.len();
+        let truncated = envelope.cut || file.is_none() || facts.is_none() || notes.len() < completed.notes.len();
         if let Some((first, rest)) = notes.split_first() {
             out.push_str(NOTES);
             push_string(&mut out, first);

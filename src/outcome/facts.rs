@@ -12,6 +12,9 @@ pub(super) const MAX_FACTS_BYTES: usize = 2048;
 /// Each is absent from the message where it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// Where the file came from and where it went: `CONNECTION:PATH`.
+    pub source: String,
+    pub destination: String,
     /// The FTP connection's name.
     pub connection: String,
     /// Of the whole file, computed on its way.
@@ -49,7 +52,19 @@ impl Became {
 }
 
 impl Facts {
-    /// As members of an object, each behind a comma.
+    /// Which file it was, as members of an object, each behind a comma. Not bound by [`MAX_FACTS_BYTES`]: paths are long.
+    pub(super) fn file_members(&self) -> String {
+        let mut out = String::new();
+        for (name, value) in [("source", &self.source), ("destination", &self.destination)] {
+            if !value.is_empty() {
+                push_name(&mut out, name);
+                push_string(&mut out, value);
+            }
+        }
+        out
+    }
+
+    /// The others, as members of an object, each behind a comma.
     pub(super) fn members(&self, bytes: u64) -> String {
         let mut out = format!(r#","size":{bytes}"#);
         let mut text = |name: &str, value: Option<&str>| {

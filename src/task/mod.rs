@@ -22,7 +22,7 @@ mod side;
 use jiff::Timestamp;
 
 pub use decode::{MAX_TASK_ID_BYTES, Rejected, decode};
-pub use options::MAX_RETRY_COUNT;
+pub use options::{MAX_RETRY_COUNT, UnknownOption};
 pub use path::{MAX_NAME_BYTES, MAX_PATH_BYTES};
 
 /// Which way the file goes.
@@ -66,6 +66,8 @@ pub struct Options {
     pub deadline: Option<Timestamp>,
     pub defer: bool,
     pub after: After,
+    /// The first ones that are none of the contract's.
+    pub unknown: Vec<UnknownOption>,
 }
 
 impl Default for Options {
@@ -79,6 +81,7 @@ impl Default for Options {
             deadline: None,
             defer: true,
             after: After::Keep,
+            unknown: Vec::new(),
         }
     }
 }
@@ -97,4 +100,24 @@ pub struct Task {
     /// Path beneath the local connection's `base_path`, as the task wrote it.
     pub local_path: String,
     pub options: Options,
+}
+
+impl Task {
+    /// Where the file comes from, as `submit` takes it: `CONNECTION:PATH`.
+    #[must_use]
+    pub fn source(&self) -> String {
+        match self.operation {
+            Operation::Download => format!("{}:{}", self.remote, self.remote_path),
+            Operation::Upload => format!("{}:{}", self.local, self.local_path),
+        }
+    }
+
+    /// Where the file goes: `CONNECTION:PATH`.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        match self.operation {
+            Operation::Download => format!("{}:{}", self.local, self.local_path),
+            Operation::Upload => format!("{}:{}", self.remote, self.remote_path),
+        }
+    }
 }

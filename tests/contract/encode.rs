@@ -95,6 +95,8 @@ fn all_facts() -> Facts {
         FileHash { algorithm, value: "0a".repeat(algorithm.bytes()) }
     };
     Facts {
+        source: "remote \"ftp\":/pub/ä".into(),
+        destination: "local:/in/ä".into(),
         connection: "remote \"ftp\"".into(),
         hashes: vec![hash("xxh3"), hash("sha256")],
         verified_by: Some("sha256"),
@@ -111,6 +113,7 @@ fn a_result_tells_what_is_known_of_its_file() {
     let outcome = outcome(record(None), Some("6b1f"), Ok(completed));
     let expected = json!({"task_id": "6b1f", "status": "completed", "bytes_transferred": 1024,
         "duration_ms": 150, "completed_at": "2025-01-15T10:30:00.123Z", "attempts": 2, "size": 1024,
+        "source": "remote \"ftp\":/pub/ä", "destination": "local:/in/ä",
         "connection": "remote \"ftp\"", "verified_by": "sha256", "after": "moved", "resumed_from": 4096,
         "source_mtime": "2025-01-15T10:29:00.000Z", "features": ["EPSV", "SITE UTIME"],
         "hash": {"xxh3": "0a".repeat(8), "sha256": "0a".repeat(32)}, "notes": ["a note"]});
@@ -134,6 +137,20 @@ fn facts_that_have_no_room_are_left_out_and_the_result_says_so() {
     let message = message(&answer);
     assert!(answer.truncated && message.get("connection").is_none() && message["truncated"] == true);
     assert_valid(&validator("result"), &message);
+}
+
+#[test]
+fn paths_that_have_no_room_are_left_out_and_the_result_says_so() {
+    let facts = Facts { source: format!("remote:/{}", "ü".repeat(2_000)), ..all_facts() };
+    let outcome = outcome(record(None), Some("6b1f"), Ok(Completed { facts, ..completed(&[]) }));
+    let whole = message(&outcome.encode(TOPIC_BYTES));
+    assert!(whole["source"].as_str().unwrap().starts_with("remote:/üü"), "paths may be long: {whole}");
+    assert_valid(&validator("result"), &whole);
+    let cut = outcome.encode(MIN_MESSAGE_BYTES);
+    assert!(cut.truncated && record_size(&cut) <= MIN_MESSAGE_BYTES);
+    let cut = message(&cut);
+    assert!(cut.get("source").is_none() && cut["connection"] == json!("remote \"ftp\""), "{cut}");
+    assert_valid(&validator("result"), &cut);
 }
 
 #[test]

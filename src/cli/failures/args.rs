@@ -20,6 +20,15 @@ pub struct FailuresArgs {
     pub list: ListArgs,
 }
 
+impl FailuresArgs {
+    pub(in crate::cli) fn output(&self) -> OutputFormat {
+        match &self.command {
+            Some(FailuresCommand::Retry(retry)) => retry.output,
+            None => self.list.output,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum FailuresCommand {
     /// Send failed tasks again; each failure is sent once, however often this is run

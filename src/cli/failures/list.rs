@@ -7,15 +7,16 @@ use serde::Serialize;
 
 use super::args::ListArgs;
 use super::scan::{FailureQuery, ScannedFailure, ranges, scan};
+use crate::cli::answer::FileEnds;
 use crate::cli::output::{OutputFormat, TextTable, count, note, print, print_json};
 use crate::cli::{CommandError, EXIT_OK};
 use crate::client::Cluster;
 use crate::config::Config;
-use crate::text::shorten;
+use crate::text::{rfc3339, shorten};
 
 /// Groups at most: connections' names come from tasks, which may say anything.
 const MAX_GROUPS: usize = 10_000;
-/// Bytes of a message in the table.
+/// Bytes of a message, and of the two paths, in the table.
 const SHOWN_BYTES: usize = 120;
 /// Stands for no connection, and for those above [`MAX_GROUPS`].
 const NO_CONNECTION: &str = "-";
@@ -26,6 +27,8 @@ struct FailureRow {
     code: String,
     connection: Option<String>,
     task_id: Option<String>,
+    #[serde(flatten)]
+    file: FileEnds,
     attempts: u64,
     retryable: bool,
     message: String,
@@ -65,10 +68,11 @@ impl FailureListing {
         *number += 1;
         (*first, *last) = ((*first).min(at), (*last).max(at));
         let row = FailureRow {
-            failed_at: at.to_string(),
+            failed_at: rfc3339(at),
             code: failed.code,
             connection: failed.connection,
             task_id,
+            file: failed.file,
             attempts: failed.attempts,
             retryable: failed.is_retryable,
             message: failed.message,
@@ -90,8 +94,8 @@ impl FailureListing {
                     code: code.clone(),
                     connection: connection.clone(),
                     count: *count,
-                    first: first.to_string(),
-                    last: last.to_string(),
+                    first: rfc3339(*first),
+                    last: rfc3339(*last),
                 }
             };
         let mut groups: Vec<FailureGroup> = self.groups.iter().map(group).collect();
@@ -135,19 +139,17 @@ fn tell(found: &FailureListing, is_summary: bool) {
         print(&table.render());
         return;
     }
-    let mut table = TextTable::new(["failed at", "code", "connection", "task_id", "attempts", "message"]);
+    let mut table = TextTable::new(["failed at", "code", "file", "attempts", "message", "task_id"]);
     for row in found.rows.values() {
-        let mut message = row.message.clone();
+        let (mut message, mut file) = (row.message.clone(), row.file.to_string());
         shorten(&mut message, SHOWN_BYTES);
-        let (connection, task_id) = (or_none(row.connection.clone()), or_none(row.task_id.clone()));
-        table.row([
-            row.failed_at.clone(),
-            row.code.clone(),
-            connection,
-            task_id,
-            row.attempts.to_string(),
-            message,
-        ]);
+        shorten(&mut file, SHOWN_BYTES);
+        if file.is_empty() {
+            file = or_none(row.connection.clone());
+        }
+        let task_id = or_none(row.task_id.clone());
+        let (failed_at, code) = (row.failed_at.clone(), row.code.clone());
+        table.row([failed_at, code, file, row.attempts.to_string(), message, task_id]);
     }
     print(&table.render());
     let shown = found.rows.len() as u64;

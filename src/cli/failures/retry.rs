@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::args::RetryArgs;
 use super::retry_evidence::{FailurePosition, RETRY_OF, RetryEvidence, header};
 use super::scan::{FailureQuery, ScannedFailure, ranges, scan};
+use crate::cli::answer::FileEnds;
 use crate::cli::output::{OutputFormat, count, note, one_line, print, print_json};
 use crate::cli::submit::{RUN_HEADER, key_of};
 use crate::cli::{CommandError, EXIT_FAILURE, EXIT_OK};
@@ -45,6 +46,8 @@ struct RetryReport {
 #[derive(Debug, Serialize)]
 struct LeftOut {
     task_id: Option<String>,
+    #[serde(flatten)]
+    file: FileEnds,
     partition: i32,
     offset: i64,
     reason: String,
@@ -57,6 +60,7 @@ impl RetryReport {
             let ScannedFailure { task_id, partition, offset, .. } = failing;
             self.left_out.push(LeftOut {
                 task_id: task_id.clone(),
+                file: failing.failed.file.clone(),
                 partition: *partition,
                 offset: *offset,
                 reason,
@@ -304,8 +308,10 @@ fn tell(report: &RetryReport, is_full: bool, output: OutputFormat) {
             print(&format!("{} {what}", count(number, "failure")));
         }
     }
-    for LeftOut { task_id, partition, offset, reason } in &report.left_out {
+    for LeftOut { task_id, file, partition, offset, reason } in &report.left_out {
         let id = task_id.as_deref().unwrap_or("(no task_id)");
-        note(&one_line(&format!("{id} (failure {partition}/{offset}): {reason}")));
+        let file = file.to_string();
+        let gap = if file.is_empty() { "" } else { " " };
+        note(&one_line(&format!("{file}{gap}{id} (failure {partition}/{offset}): {reason}")));
     }
 }

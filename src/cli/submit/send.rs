@@ -1,19 +1,24 @@
 //! Sends what is in the spool, and follows the answers.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::answer_tally::AnswerTally;
 use super::args::KeyFrom;
-use super::progress::SubmitProgress;
+use super::observer::PoolObserver;
+use super::progress::{OpenState, SubmitProgress};
+use super::situation::Situation;
 use super::spool::TaskSpool;
 use crate::cli::CommandError;
-use crate::cli::answer::ReadAnswer;
+use crate::cli::answer::{FileEnds, ReadAnswer};
 use crate::cli::interrupt::InterruptFlag;
+use crate::cli::pod_url::PodUrl;
 use crate::client::{ClientError, Cluster, Outgoing, Reader, Sender};
 use crate::config::Config;
-use crate::task::{Operation, Task, decode};
+use crate::task::{Task, decode};
 
 /// Stands on each record of a run that waits, and so on its answers: another run's task with the same id has
 /// another answer.
@@ -24,8 +29,8 @@ const LOOK_EVERY: u64 = 256;
 const LOOK: usize = 1_000;
 /// One wait for an answer.
 const WAIT: Duration = Duration::from_millis(100);
-/// After so long without any answer a word about pods may help.
-const QUIET: Duration = Duration::from_secs(30);
+/// After so long without any answer a line says why, where that is known.
+const QUIET: Duration = Duration::from_secs(10);
 /// Open tasks that are named.
 const NAMED: usize = 20;
 
@@ -100,6 +105,7 @@ pub(super) fn send(
     timeout: Option<Duration>,
     progress: &mut SubmitProgress,
     interrupt: &InterruptFlag,
+    pods: &[PodUrl],
 ) -> Result<SubmitRun, CommandError> {
     let cluster = Cluster::new(&config.kafka)?;
     cluster.required_ends(&config.kafka.input_topic)?;
@@ -110,11 +116,15 @@ pub(super) fn send(
         SubmitRun { sent: 0, tally: AnswerTally::default(), ended: SendEnd::Done, took: Duration::ZERO };
     let mut taken = 0_u64;
     let total = spool.tasks;
+    let mut connections = BTreeSet::new();
     let handed_over = spool.each(|payload| {
         let task = decode(Some(payload.as_bytes()), &config.connections);
         let task = task.map_err(|rejected| CommandError::Other(rejected.failure.to_string()))?;
         if answers.is_some() {
             run.tally.await_answer(&task.task_id);
+            if !connections.contains(&task.remote) {
+                connections.insert(task.remote.clone());
+            }
         }
         offer(&mut sender, config, payload, &task, key, answers)?;
         taken += 1;
@@ -122,7 +132,7 @@ pub(super) fn send(
             sender.check()?;
             if let Some(answers) = answers {
                 answers.look(&mut run.tally, Duration::ZERO)?;
-                progress.advance(&run.tally);
+                progress.advance(&run.tally, OpenState::default());
             }
         }
         Ok::<_, CommandError>(!interrupt.is_raised())
@@ -138,7 +148,9 @@ pub(super) fn send(
         run.ended = SendEnd::Interrupted;
     } else if let Some(answers) = answers {
         let deadline = timeout.map(|timeout| begun + timeout);
-        run.ended = follow(answers, &mut run.tally, deadline, progress, interrupt)?;
+        let observer = PoolObserver::start(config, connections, pods.to_vec());
+        let observer = observer.map_err(CommandError::Runtime)?;
+        run.ended = follow(answers, &mut run.tally, deadline, progress, interrupt, &observer)?;
     }
     run.took = begun.elapsed();
     Ok(run)
@@ -167,10 +179,7 @@ pub(in crate::cli) fn key_of(task: &Task, key: KeyFrom) -> Option<String> {
     match key {
         KeyFrom::None => None,
         KeyFrom::TaskId => Some(task.task_id.clone()),
-        KeyFrom::Destination => Some(match task.operation {
-            Operation::Download => format!("{}:{}", task.local, task.local_path),
-            Operation::Upload => format!("{}:{}", task.remote, task.remote_path),
-        }),
+        KeyFrom::Destination => Some(task.destination()),
     }
 }
 
@@ -181,9 +190,10 @@ fn follow(
     deadline: Option<Instant>,
     progress: &mut SubmitProgress,
     interrupt: &InterruptFlag,
+    observer: &PoolObserver,
 ) -> Result<SendEnd, ClientError> {
     let mut heard = Instant::now();
-    let mut has_hinted = false;
+    let mut has_said = None;
     while tally.open() > 0 {
         if interrupt.is_raised() {
             return Ok(SendEnd::Interrupted);
@@ -194,28 +204,40 @@ fn follow(
         if answers.look(tally, WAIT)? {
             heard = Instant::now();
         }
-        if heard.elapsed() > QUIET && !has_hinted {
-            has_hinted = true;
-            let topics = answers.topics.join(" and ");
-            progress.say(&format!(
-                "nothing has come on {topics} for {} s: is a pod running? (ftp-pooler lag tells)",
-                QUIET.as_secs()
-            ));
+        let is_quiet = heard.elapsed() > QUIET;
+        let situation = observer.situation().filter(|situation| is_quiet || !situation.is_trouble());
+        let sentence = situation.as_ref().map(Situation::sentence);
+        // On a terminal the bar says it; in a log each cause is a line, once.
+        if let Some(situation) = situation.filter(Situation::is_trouble)
+            && !progress.is_terminal()
+            && has_said.as_ref() != Some(&std::mem::discriminant(&situation))
+        {
+            has_said = Some(std::mem::discriminant(&situation));
+            progress.say(&situation.sentence());
         }
-        progress.advance(tally);
+        let bytes_in_flight = observer.bytes_in_flight(tally);
+        progress.advance(tally, OpenState { bytes_in_flight, sentence: sentence.as_deref() });
     }
     Ok(SendEnd::Done)
 }
 
-/// The ids of the first tasks that are open, from the spool.
+/// A task that has no answer yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct OpenTask {
+    pub task_id: String,
+    #[serde(flatten)]
+    pub file: FileEnds,
+}
+
+/// The first tasks that are open, from the spool.
 ///
 /// # Errors
 /// As of reading the spool.
-pub(super) fn open_ids(
+pub(super) fn open_tasks(
     config: &Config,
     spool: &mut TaskSpool,
     tally: &AnswerTally,
-) -> std::io::Result<Vec<String>> {
+) -> std::io::Result<Vec<OpenTask>> {
     let mut seen = HashSet::new();
     let mut open = Vec::new();
     spool.each(|payload| {
@@ -223,7 +245,7 @@ pub(super) fn open_ids(
             && tally.is_open(&task.task_id)
             && seen.insert(task.task_id.clone())
         {
-            open.push(task.task_id);
+            open.push(OpenTask { file: FileEnds::of_task(&task), task_id: task.task_id });
         }
         Ok::<_, std::io::Error>(open.len() < NAMED)
     })?;

@@ -9,7 +9,7 @@ use super::SubmitProblems;
 use super::answer_tally::FailureLine;
 use super::input_errors::InputError;
 use super::passed_over::PassedOver;
-use super::send::{SendEnd, SubmitRun};
+use super::send::{OpenTask, SendEnd, SubmitRun};
 use crate::cli::output::{OutputFormat, bytes, count, note, one_line, print, print_json, rate, time};
 use crate::cli::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OPEN};
 
@@ -45,7 +45,9 @@ struct AnsweredCounts<'a> {
     /// The first hundred.
     failures: &'a [FailureLine],
     /// The first twenty.
-    open_task_ids: Vec<String>,
+    open_task_ids: Vec<&'a str>,
+    /// The same, with their files.
+    open_tasks: &'a [OpenTask],
 }
 
 impl<'a> SubmitSummary<'a> {
@@ -67,7 +69,7 @@ impl<'a> SubmitSummary<'a> {
         to_send: u64,
         problems: &'a SubmitProblems,
         has_waited: bool,
-        open_task_ids: Vec<String>,
+        open_tasks: &'a [OpenTask],
     ) -> SubmitSummary<'a> {
         let tally = &run.tally;
         let answers = has_waited.then(|| AnsweredCounts {
@@ -78,7 +80,8 @@ impl<'a> SubmitSummary<'a> {
             seconds: run.took.as_secs_f64(),
             failures_by_code: &tally.by_code,
             failures: &tally.named,
-            open_task_ids,
+            open_task_ids: open_tasks.iter().map(|task| task.task_id.as_str()).collect(),
+            open_tasks,
         });
         SubmitSummary { sent: run.sent, answers, to_send, ..SubmitSummary::nothing_sent(problems) }
     }
@@ -108,20 +111,22 @@ impl<'a> SubmitSummary<'a> {
             print(&format!("  {code}: {number}"));
         }
         for failure in answers.failures.iter().take(SHOWN) {
-            note(&one_line(&format!("{}: {}: {}", failure.task_id, failure.code, failure.message)));
+            let FailureLine { task_id, file, code, message, .. } = failure;
+            note(&one_line(&format!("{file}: {code}: {message} (task {task_id})")));
         }
         if answers.failed > SHOWN as u64 {
             note(&format!("… and {} more (ftp-pooler failures)", answers.failed - SHOWN as u64));
         }
         if answers.open > 0 {
             print(&format!("open       {}", answers.open));
-            let ids: Vec<String> = answers.open_task_ids.iter().map(|id| one_line(id)).collect();
-            let more = if answers.open > ids.len() as u64 { ", …" } else { "" };
-            note(&format!(
-                "{} open, and will be answered all the same: {}{more}",
-                count(answers.open, "task"),
-                ids.join(", ")
-            ));
+            note(&format!("{} open, and will be answered all the same:", count(answers.open, "task")));
+            for OpenTask { task_id, file } in answers.open_tasks {
+                note(&one_line(&format!("  {file} (task {task_id})")));
+            }
+            let more = answers.open.saturating_sub(answers.open_tasks.len() as u64);
+            if more > 0 {
+                note(&format!("  … and {more} more"));
+            }
         }
     }
 

@@ -93,10 +93,13 @@ fn line(state: &WatchState) -> String {
     );
     if let Some(pods) = &state.pods {
         // Not `sum`: that of nothing is -0.
-        let sum = |of: fn(&super::scrape::ConnectionMetrics) -> f64| {
+        let sum = |of: fn(&crate::cli::pod_metrics::ConnectionMetrics) -> f64| {
             pods.connections.values().map(of).fold(0.0, |all, one| all + one)
         };
-        let silent = pods.silent.first().map(|one| format!(" ({})", one_line(one))).unwrap_or_default();
+        let silent = match pods.silent.as_slice() {
+            [] => String::new(),
+            silent => format!(" ({})", one_line(&silent.join("; "))),
+        };
         let _ = write!(
             line,
             "  in flight {}  waiting {}  pods {}/{}{silent}",
@@ -115,8 +118,11 @@ fn json_line(state: &WatchState) -> String {
         .last_failures
         .iter()
         .map(|last| {
-            let ShownFailure { at, code, connection, task_id, message } = last;
-            json!({"failed_at": at, "code": code, "connection": connection, "task_id": task_id, "message": message})
+            let ShownFailure { at, code, connection, task_id, file, message } = last;
+            json!({
+                "failed_at": at, "code": code, "connection": connection, "task_id": task_id,
+                "source": file.source, "destination": file.destination, "message": message,
+            })
         })
         .collect();
     let mut look = json!({
