@@ -15,7 +15,6 @@
 //! pod_url      one GET to a pod, for `health` and `watch`
 //! pod_metrics  the pods' metrics, from their /metrics
 //! pool_pods    the pool's pods: the members of the group, and where they are
-//! patient_session   a session on a server that this pool may have filled
 //! interrupt    Ctrl-C and SIGTERM, for commands that report before they end
 //! output       tables for people, JSON for programs
 //! ```
@@ -31,7 +30,6 @@ mod init;
 mod interrupt;
 mod lag;
 mod output;
-mod patient_session;
 mod pod_metrics;
 mod pod_url;
 mod pool_pods;

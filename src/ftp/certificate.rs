@@ -219,3 +219,23 @@ fn is_pinned(pin: &CertificatePin, certificate: &CertificateDer<'_>) -> bool {
             .is_ok_and(|parsed| Sha256::digest(parsed.subject_public_key_info()).as_slice() == hash),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn a_self_signed_certificate_in_tls_ca_is_told_what_to_use_instead() {
+        let mut params = CertificateParams::new(vec!["ftp.example".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone();
+        let verifier = CertificateVerifier::new(&CertificateTrust::Authorities(vec![der.clone()])).unwrap();
+        let name = ServerName::try_from("ftp.example").unwrap();
+        let judged = verifier.verify_server_cert(&der, &[], &name, &[], UnixTime::now());
+        let told = describe(&judged.unwrap_err());
+        assert!(told.contains("CA:TRUE"), "{told}");
+        assert!(told.ends_with(&format!("use `tls_pin = {}`", print(&der))), "{told}");
+    }
+}

@@ -268,7 +268,7 @@ fn tell_choice(seen: &WalkSummary, chosen: u64, skipped: u64) {
         note(&format!("{chosen} of {} files in {} are chosen", seen.files, directories(seen.directories)));
     }
     if seen.left_out > 0 {
-        note(&format!("{} beneath were left out (--recursive takes their files)", directories(seen.left_out)));
+        note(&format!("{} beneath it left out (--recursive takes their files)", directories(seen.left_out)));
     }
     if skipped > 0 {
         note(&format!(

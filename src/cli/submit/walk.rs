@@ -1,5 +1,6 @@
 //! Lists a source, directory after directory.
 
+mod patient_session;
 mod server;
 
 use std::collections::VecDeque;

@@ -1,6 +1,7 @@
 //! The commands that send tasks and look at the pool, against a real Kafka, a real server and a running pod.
 
 mod failures;
+mod full_server;
 mod look;
 mod submit;
 mod terminal;

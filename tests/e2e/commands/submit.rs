@@ -125,7 +125,12 @@ fn failures_are_told_and_make_the_exit_code() {
     let file = shell.lines("tasks.jsonl", tasks);
     let ran = shell.run(&["submit", &file, "--wait", "--timeout", "2m"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("lost: source_not_found"), "{}", ran.stderr);
+    let line = "remote:missing → local:lost: source_not_found: ";
+    assert!(ran.stderr.lines().any(|told| told.starts_with(line) && told.ends_with("(task lost)")), "{}", ran.stderr);
+    let well = stage.answers().wait_for(2, LONG).only("well").json.clone();
+    assert_eq!((&well["source"], &well["destination"]), (&json!("remote:there"), &json!("local:well")));
+    let table = shell.run(&["failures"]).stdout;
+    assert!(table.contains("remote:missing → local:lost"), "{table}");
     assert!(ran.stdout.contains("source_not_found: 1"), "{}", ran.stdout);
 
     // The ids of another run are not waited for: it has answers, but not to these.
@@ -187,6 +192,7 @@ fn a_wait_that_is_over_says_what_is_open() {
     let ran = shell.run(&["submit", &file, "--wait", "--timeout", "3s", "--output", "json"]);
     assert_eq!(ran.code, Some(75), "{ran:?}");
     assert_eq!(ran.json()["answers"]["open_task_ids"], json!(["a", "b"]));
+    assert_eq!(ran.json()["answers"]["open_tasks"][1]["source"], json!("remote:f"));
 }
 
 #[test]
@@ -208,5 +214,6 @@ fn ctrl_c_says_what_is_open() {
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(130), "{ran:?}");
     assert!(ran.stdout.contains("sent       2"), "{ran:?}");
-    assert!(ran.stderr.contains("2 tasks open") && ran.stderr.contains("a, b"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 tasks open"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("remote:f → local:b (task b)"), "{}", ran.stderr);
 }

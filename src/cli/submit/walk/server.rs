@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ftp_listing::{EntryKind, TimeRange};
 
-use super::{DirectoryWalk, WalkError, name_of};
-use crate::cli::patient_session;
+use super::{DirectoryWalk, WalkError, name_of, patient_session};
+
 use crate::cli::submit::filter::{Decision, ListedSource};
 use crate::cli::submit::passed_over::PassReason;
 use crate::cli::submit::task_builder::{Location, beneath};

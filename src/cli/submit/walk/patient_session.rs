@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// As of [`Session::open_with`]; `server_busy` where the server was full all the time.
-pub(super) async fn open(
+pub(in crate::cli::submit) async fn open(
     connection: &FtpConnection,
     profile: &Arc<ServerProfile>,
     say: &dyn Fn(&str),
