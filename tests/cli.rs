@@ -193,9 +193,8 @@ fn an_option_that_is_not_known_is_sent_and_warned_of() {
     let file = place.write("tasks.jsonl", &odd.to_string());
     let ran = place.run(&["submit", &file, "--dry-run"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    let warning = format!(
-        "{file}:1: warning: options.overwrit is not known and was ignored, did you mean overwrite?"
-    );
+    let warning =
+        format!("{file}:1: warning: options.overwrit is not known and was ignored, did you mean overwrite?");
     assert!(ran.stderr.contains(&warning), "{ran:?}");
     assert_eq!(ran.stdout.lines().count(), 1);
 }
@@ -209,7 +208,10 @@ fn programs_read_mistakes_on_standard_output() {
         assert_eq!(ran.code, 78, "{ran:?}");
         let error = &ran.json()["error"];
         assert_eq!(error["exit_code"], 78, "{ran:?}");
-        assert_eq!((&error["mistakes"][0]["key"], &error["mistakes"][0]["line"]), (&json!("kafka.input_topik"), &json!(1)));
+        assert_eq!(
+            (&error["mistakes"][0]["key"], &error["mistakes"][0]["line"]),
+            (&json!("kafka.input_topik"), &json!(1))
+        );
         assert!(ran.stderr.contains("input_topik"), "people read them as before: {ran:?}");
     }
     let away = Place::new().run(&["lag", "--output", "json"]);

@@ -11,8 +11,9 @@ use super::record_intake::RecordIntake;
 use super::reload::roots;
 use super::{AppError, deferral};
 use crate::admission::TaskBudget;
+use crate::batch::BatchBoard;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
-use crate::consume::{self, Consume, Group};
+use crate::consume::{self, Consume, ControlFollower, Group};
 use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
 use crate::health::PodHealth;
 use crate::insight::{PartitionBoard, RecentFailures};
@@ -36,6 +37,7 @@ pub(super) struct Parts<'a> {
     pub metrics: Metrics,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
+    pub batches: BatchBoard,
     pub traces: Traces,
 }
 
@@ -51,6 +53,7 @@ impl<'a> Parts<'a> {
             health: PodHealth::new(),
             failures: RecentFailures::default(),
             partitions: PartitionBoard::default(),
+            batches: BatchBoard::default(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
         })
     }
@@ -63,6 +66,12 @@ impl<'a> Parts<'a> {
     /// Has the process notice when it stood still.
     pub fn keep_beating(&self) -> Result<(), AppError> {
         keep_beating(&self.offsets).map_err(AppError::Start)
+    }
+
+    /// Follows the control topic from now on.
+    pub fn follow_batches(&self) -> Result<ControlFollower, AppError> {
+        let (kafka, pod) = (&self.config.kafka, &self.config.pod.name);
+        ControlFollower::start(kafka, pod, self.batches.clone()).map_err(AppError::Start)
     }
 
     /// Both clients at once, so that a property which one of them refuses is found before anything runs.
@@ -106,6 +115,7 @@ impl<'a> Parts<'a> {
             resolve: |root, path| Some(root.join(LocalTarget::resolve(root, path).ok()?.relative())),
             deferral,
             budget: self.budget.clone(),
+            batches: self.batches.clone(),
             answers,
             metrics: self.metrics.clone(),
             failures: self.failures.clone(),
@@ -168,6 +178,7 @@ impl<'a> Parts<'a> {
             answers,
             metrics: self.metrics.clone(),
             failures: self.failures.clone(),
+            batches: self.batches.clone(),
         };
         Consume {
             group,

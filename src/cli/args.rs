@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use super::batch::BatchArgs;
 use super::check::CheckArgs;
 use super::failures::FailuresArgs;
 use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
+use super::offsets::{OffsetsArgs, OffsetsCommand};
 use super::output::OutputFormat;
 use super::pod_url::PodUrl;
 use super::reference::{CompletionsArgs, ManArgs};
@@ -46,8 +48,12 @@ pub enum CliCommand {
     Submit(Box<SubmitArgs>),
     /// List failures by code and connection, and send failed tasks again
     Failures(Box<FailuresArgs>),
+    /// List batches, the tasks of one submit each; show, cancel or wait for one
+    Batch(BatchArgs),
     /// Show lag, in-flight and completed tasks per partition and connection
     Lag(LagArgs),
+    /// Set the group's offsets after records were lost
+    Offsets(OffsetsArgs),
     /// Watch the pool's work as it happens
     Watch(WatchArgs),
     /// Create missing topics
@@ -74,6 +80,8 @@ impl CliCommand {
             CliCommand::Check(args) => args.output,
             CliCommand::Submit(args) => args.output,
             CliCommand::Failures(args) => args.output(),
+            CliCommand::Batch(args) => args.output(),
+            CliCommand::Offsets(OffsetsArgs { command: OffsetsCommand::Reset(args) }) => args.output,
             CliCommand::Lag(args) => args.output,
             CliCommand::Watch(args) => args.output,
             CliCommand::Topics(args) => args.output,

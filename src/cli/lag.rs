@@ -197,7 +197,7 @@ impl PartitionCount {
 }
 
 /// Records below the log's begin that the group had still to do.
-fn lost(ends: Ends, committed: Option<&CommittedOffset>) -> u64 {
+pub(super) fn lost(ends: Ends, committed: Option<&CommittedOffset>) -> u64 {
     let Some(committed) = committed else { return 0 };
     let gone = u64::try_from(ends.begin - committed.offset).unwrap_or(0);
     let done = Note::decode(&committed.metadata).map(|note| note.done.offsets(committed.offset));

@@ -8,6 +8,8 @@
 //! topics       `topics`: creates missing topics
 //! submit       `submit`: sends tasks, from lines or for the files of a location
 //! failures     `failures`: lists what failed, and sends it again
+//! batch        `batch`: what was submitted together, how far it is, and ending it
+//! offsets      `offsets reset`: where the group goes on after records were lost
 //! lag          `lag`: open records, by partition and connection
 //! watch        `watch`: the pool's work as it happens
 //! demo         `demo`: hands this program's pod to the demo
@@ -22,6 +24,7 @@
 mod answer;
 mod arg_parsers;
 mod args;
+mod batch;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
@@ -29,6 +32,7 @@ mod failures;
 mod init;
 mod interrupt;
 mod lag;
+mod offsets;
 mod output;
 mod pod_metrics;
 mod pod_url;
@@ -93,6 +97,8 @@ pub fn run(args: CommandLine) -> ExitCode {
         CliCommand::Check(args) => check::run(&args),
         CliCommand::Submit(args) => submit::submit(&args),
         CliCommand::Failures(args) => failures::failures(*args),
+        CliCommand::Batch(args) => batch::batch(&args),
+        CliCommand::Offsets(args) => offsets::offsets(&args),
         CliCommand::Lag(args) => lag::lag(&args),
         CliCommand::Watch(args) => watch::watch(&args),
         CliCommand::Topics(args) => topics::topics(&args),

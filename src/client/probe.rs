@@ -20,6 +20,10 @@ const NOT_YET: &str = "not there yet: a pod makes it as it starts, where it may"
 /// A pod does not create it.
 const NO_TOPIC: &str = "is not there: `ftp-pooler topics` makes it";
 
+/// Tasks are done without it.
+const NO_CONTROL: &str =
+    "is not there: batches can be neither listed nor cancelled; `ftp-pooler topics` makes it";
+
 /// A topic as the cluster describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicState {
@@ -54,6 +58,10 @@ pub fn probe(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Result<Vec<
         let found = found.map(|count| count.map_or_else(|| NOT_YET.to_owned(), described));
         states.push(TopicState { topic: topic.clone(), found });
     }
+    let topic = &kafka.control_topic;
+    let found = count(&client, topic)?;
+    let found = found.map(|count| count.map_or_else(|| NO_CONTROL.to_owned(), described));
+    states.push(TopicState { topic: topic.clone(), found });
     if let Some(TopicState { found: Ok(text), .. }) = states.first_mut()
         && let Ok(Some(partitions)) = partition_count(client.client(), &kafka.input_topic, DEADLINE)
         && let Ok(group) = GroupDescription::fetch(&client, &kafka.consumer_group, DEADLINE)

@@ -11,6 +11,7 @@
 //! following         reads them: asks in each generation of the group who is assigned what
 //! group             the group's member as publish needs it: its offsets and its metadata
 //! witness           what the group has committed, for records of other pods' partitions
+//! control           follows the control topic: which batches are cancelled
 //! context           librdkafka's callbacks: rebalances, statistics, errors, logs
 //! answering_broker  a broker that has answered recently
 //! slow              tasks that are reported as slow: pure
@@ -24,6 +25,7 @@
 mod answering_broker;
 mod arrived;
 mod context;
+mod control;
 mod early;
 mod follow;
 mod following;
@@ -37,6 +39,7 @@ mod slow;
 mod watch;
 mod witness;
 
+pub use control::ControlFollower;
 pub use early::RetryIntake;
 pub use group::{Group, offsets_of};
 pub use intake::{BURST, Consume, ConsumeHandle, Downstream};

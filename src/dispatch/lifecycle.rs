@@ -56,6 +56,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         let mut queued = QueuedTask::new(submitted, ends, Instant::now());
         let refusal = shared.executor.unsupported(&queued.task);
         queued.notes = shared.traces.notes();
+        let refusal = refusal.or_else(|| shared.batches.cancellation(&queued.record.headers));
         if let Some(failure) = refusal.or_else(|| queued.past_deadline(Timestamp::now())) {
             return shared.finish(queued, TaskExit::Answered(Err(failure)));
         }
@@ -97,7 +98,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             let mut queued = slot.take(Instant::now())?;
             let exit = if !queued.record.lease.may_begin() {
                 Some(TaskExit::Withdrawn)
-            } else if let Some(failure) = queued.past_deadline(Timestamp::now()) {
+            } else if let Some(failure) = self.no_more_wanted(&queued) {
                 Some(TaskExit::Answered(Err(failure)))
             } else if let Some(outage) = self.local_outage(&queued) {
                 let exit = self.exit_of_outage(&queued, &outage);
@@ -123,6 +124,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             slot.remove(&queued);
             self.finish(queued, exit);
         }
+    }
+
+    /// Why no try of the task is begun any more.
+    fn no_more_wanted(&self, queued: &QueuedTask) -> Option<Failure> {
+        let cancelled = self.batches.cancellation(&queued.record.headers);
+        cancelled.or_else(|| queued.past_deadline(Timestamp::now()))
     }
 
     fn local_outage(&self, queued: &QueuedTask) -> Option<LocalOutage> {

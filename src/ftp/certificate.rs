@@ -231,7 +231,9 @@ mod tests {
         let mut params = CertificateParams::new(vec!["ftp.example".to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone();
-        let verifier = CertificateVerifier::new(&CertificateTrust::Authorities(vec![der.clone()])).unwrap();
+        let verifier =
+            CertificateVerifier::new(&CertificateTrust::Authorities(std::sync::Arc::new(vec![der.clone()])))
+                .unwrap();
         let name = ServerName::try_from("ftp.example").unwrap();
         let judged = verifier.verify_server_cert(&der, &[], &name, &[], UnixTime::now());
         let told = describe(&judged.unwrap_err());

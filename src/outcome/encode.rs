@@ -110,7 +110,8 @@ impl Outcome {
         let needed = out.len() + TRUNCATED.len() + 1;
         let envelope = Envelope::of(self, max_bytes, needed);
         let notes = fitting_notes(&completed.notes, envelope.room.saturating_sub(needed));
-        let truncated = envelope.cut || file.is_none() || facts.is_none() || notes.len() < completed.notes.len();
+        let truncated =
+            envelope.cut || file.is_none() || facts.is_none() || notes.len() < completed.notes.len();
         if let Some((first, rest)) = notes.split_first() {
             out.push_str(NOTES);
             push_string(&mut out, first);

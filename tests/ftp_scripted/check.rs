@@ -31,7 +31,8 @@ fn found(finding: &Value) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_connection_is_opened_and_a_blocked_one_is_a_failure() {
-    let listing = Act::Send(b"-rw-r--r-- 1 ftp ftp 3 Jan 02  2020 a\r\n".to_vec(), End::Close("226 done".into()));
+    let listing =
+        Act::Send(b"-rw-r--r-- 1 ftp ftp 3 Jan 02  2020 a\r\n".to_vec(), End::Close("226 done".into()));
     let server = Script::new().on("LIST", listing).start().await;
     let well = check(&server, &[]).await;
     assert_eq!(well["state"], "ok", "{well}");
@@ -77,11 +78,16 @@ async fn a_server_that_is_full_of_others_sessions_is_a_failure_of_check_and_wait
     assert_eq!(finding["state"], "failed", "{finding}");
     assert!(found(&finding).contains("no pod of this pool says that it has a session there"), "{finding}");
 
-    let listing = Act::Send(b"-rw-r--r-- 1 ftp ftp 3 Jan 02  2020 a\r\n".to_vec(), End::Close("226 done".into()));
+    let listing =
+        Act::Send(b"-rw-r--r-- 1 ftp ftp 3 Jan 02  2020 a\r\n".to_vec(), End::Close("226 done".into()));
     let script = Script::new().once("GREETING", full()).once("GREETING", full()).on("LIST", listing);
     let server = script.start().await;
     let submitted = submit::submit_with(&server, "/pub/", &["--dry-run"], "").await;
-    assert_eq!((submitted.code, submitted.paths.as_slice()), (Some(0), &["/pub/a".to_owned()][..]), "{submitted:?}");
+    assert_eq!(
+        (submitted.code, submitted.paths.as_slice()),
+        (Some(0), &["/pub/a".to_owned()][..]),
+        "{submitted:?}"
+    );
     let waits = submitted.stderr.matches("waiting for a free session").count();
     assert_eq!(waits, 1, "{}", submitted.stderr);
     assert!(submitted.stderr.contains("421 Too many connections (3)"), "{}", submitted.stderr);

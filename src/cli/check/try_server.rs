@@ -23,8 +23,7 @@ pub(super) async fn try_server(connection: &FtpConnection, is_deep: bool) -> Fou
         Err(error) => return Found::Failed(error.to_string()),
     };
     let tls = if connection.tls.mode == TlsMode::Off { "" } else { ", over TLS" };
-    let mut found =
-        format!("{}:{} logs {} in{tls}", connection.host, connection.port, connection.user);
+    let mut found = format!("{}:{} logs {} in{tls}", connection.host, connection.port, connection.user);
     let listed = list(connection, &mut session).await;
     let is_listed = listed.is_ok();
     found.push_str(match &listed {
@@ -58,7 +57,9 @@ async fn list(connection: &FtpConnection, session: &mut Session) -> Result<Strin
         Err(_) if entries > 0 => Ok(format!("; its directory has more than {}", entries_of(entries))),
         Err(_) => {
             let waited = LIST_WITHIN.as_secs();
-            Err(format!("; timeout: no byte of its directory's listing came within {waited} s{PASSIVE_PORTS}"))
+            Err(format!(
+                "; timeout: no byte of its directory's listing came within {waited} s{PASSIVE_PORTS}"
+            ))
         }
         // An inbox where one may write and not look; what the data connection does is not known then.
         Ok(Err(error)) if is_refusal(&error) => Ok(format!("; its directory may not be listed ({error})")),
@@ -70,7 +71,8 @@ async fn list(connection: &FtpConnection, session: &mut Session) -> Result<Strin
     }
 }
 
-const PASSIVE_PORTS: &str = " (does a firewall block the data connection, such as the server's passive ports?)";
+const PASSIVE_PORTS: &str =
+    " (does a firewall block the data connection, such as the server's passive ports?)";
 
 fn entries_of(entries: u64) -> String {
     if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") }

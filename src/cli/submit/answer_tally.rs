@@ -14,7 +14,7 @@ const NAMED: usize = 100;
 
 /// A failure, in a few words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct FailureLine {
+pub(in crate::cli) struct FailureLine {
     pub task_id: String,
     #[serde(flatten)]
     pub file: FileEnds,
@@ -23,9 +23,16 @@ pub(super) struct FailureLine {
     pub retryable: bool,
 }
 
+impl FailureLine {
+    pub fn new(task_id: String, failed: FailureAnswer) -> FailureLine {
+        let FailureAnswer { code, message, is_retryable: retryable, file, .. } = failed;
+        FailureLine { task_id, file, code, message, retryable }
+    }
+}
+
 /// What became of a run's tasks.
 #[derive(Debug, Default)]
-pub(super) struct AnswerTally {
+pub(in crate::cli) struct AnswerTally {
     /// Hashes of ids, with how many tasks have the id.
     open: HashMap<u128, u32>,
     open_count: u64,
@@ -62,8 +69,7 @@ impl AnswerTally {
                 self.failed += 1;
                 *self.by_code.entry(failed.code.clone()).or_default() += 1;
                 if self.named.len() < NAMED {
-                    let FailureAnswer { code, message, is_retryable: retryable, file, .. } = failed;
-                    self.named.push(FailureLine { task_id, file, code, message, retryable });
+                    self.named.push(FailureLine::new(task_id, failed));
                 }
             }
         }

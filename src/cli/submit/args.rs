@@ -46,6 +46,17 @@ impl SubmitArgs {
     }
 }
 
+impl SubmitArgs {
+    /// In a few words, for whoever lists batches.
+    pub(super) fn what(&self) -> String {
+        match &self.destination {
+            Some(destination) => format!("{} → {destination}", self.source),
+            None if self.source == "-" => "tasks of standard input".to_owned(),
+            None => format!("tasks of {}", self.source),
+        }
+    }
+}
+
 /// Which files of a place become tasks.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which files (with DESTINATION)")]

@@ -16,6 +16,7 @@
 //! task_ids       task ids: random, or from what is moved
 //! input_errors   what is no task, and where it is
 //! spool          the tasks, on disk until the last one is checked
+//! run_batch      the run's id, and what the control topic is told of it
 //! send           sends them, and follows the answers
 //! answer_tally   which tasks of a run are open, and how the others ended: pure
 //! progress       a bar on a terminal, lines elsewhere; pace: how fast, and how long the rest takes: pure
@@ -33,6 +34,7 @@ mod observer;
 mod pace;
 mod passed_over;
 mod progress;
+mod run_batch;
 mod send;
 mod situation;
 mod spool;
@@ -46,8 +48,11 @@ use std::io::{self, BufReader};
 
 use jiff::Timestamp;
 
+pub(super) use answer_tally::{AnswerTally, FailureLine};
 pub use args::{KeyFrom, SubmitArgs};
-pub(super) use send::{RUN_HEADER, key_of};
+pub(super) use run_batch::RunBatch;
+pub(super) use send::{RunAnswers, SendEnd, key_of, wait_for};
+pub(super) use summary::AnsweredCounts;
 pub use walk::WalkError;
 use walk::WalkSummary;
 
@@ -64,7 +69,6 @@ use input_errors::InputErrors;
 use lines::LineRules;
 use passed_over::PassedOver;
 use progress::SubmitProgress;
-use send::RunAnswers;
 use spool::TaskSpool;
 use summary::SubmitSummary;
 use task_builder::{Location, TaskBuilder};
@@ -156,15 +160,16 @@ fn send_all(
         return Ok(problems.exit_code());
     }
     let interrupt = InterruptFlag::listen().map_err(CommandError::Runtime)?;
-    let run = task_ids::random().map_err(CommandError::Runtime)?;
-    let answers = args.sending.wait.then(|| RunAnswers::from_now(config, run)).transpose()?;
+    let batch = RunBatch::begin(config, args.what(), spool.tasks)?;
+    let answers =
+        args.sending.wait.then(|| RunAnswers::from_now(config, batch.id().to_owned())).transpose()?;
     if answers.is_some() {
         progress.begin(spool.tasks, spool.bytes);
     }
     let sent = send::send(
         config,
         spool,
-        args.sending.key,
+        (args.sending.key, batch.id()),
         answers.as_ref(),
         args.sending.timeout,
         progress,
@@ -173,8 +178,10 @@ fn send_all(
     );
     progress.end();
     let run = sent?;
+    batch.end(config, &run);
     let open = send::open_tasks(config, spool, &run.tally)?;
     let summary = SubmitSummary::of(&run, spool.tasks, problems, args.sending.wait, &open);
+    let summary = summary.in_batch(batch.id());
     summary.print(args.output);
     Ok(summary.exit_code(run.ended))
 }

@@ -106,11 +106,7 @@ impl LookOut {
         let mut next = Instant::now() + FIRST_AFTER;
         while !is_over.load(Ordering::Relaxed) {
             if Instant::now() >= next {
-                pods = if self.given.is_empty() {
-                    self.pods.pages("/metrics")
-                } else {
-                    self.given.clone()
-                };
+                pods = if self.given.is_empty() { self.pods.pages("/metrics") } else { self.given.clone() };
                 let situation = self.situation(&pods);
                 seen.lock().unwrap_or_else(PoisonError::into_inner).situation = situation;
                 next = Instant::now() + SITUATION_EVERY;

@@ -12,6 +12,7 @@ use super::observer::PoolObserver;
 use super::progress::{OpenState, SubmitProgress};
 use super::situation::Situation;
 use super::spool::TaskSpool;
+use crate::batch::BATCH_HEADER;
 use crate::cli::CommandError;
 use crate::cli::answer::{FileEnds, ReadAnswer};
 use crate::cli::interrupt::InterruptFlag;
@@ -20,9 +21,6 @@ use crate::client::{ClientError, Cluster, Outgoing, Reader, Sender};
 use crate::config::Config;
 use crate::task::{Task, decode};
 
-/// Stands on each record of a run that waits, and so on its answers: another run's task with the same id has
-/// another answer.
-pub(in crate::cli) const RUN_HEADER: &str = "ftp-submit-run";
 /// Records between two looks at answers.
 const LOOK_EVERY: u64 = 256;
 /// Answers taken at one look.
@@ -36,7 +34,7 @@ const NAMED: usize = 20;
 
 /// How sending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SendEnd {
+pub(in crate::cli) enum SendEnd {
     Done,
     /// Tasks are open, and the user does not wait for them any longer.
     TimedOut,
@@ -54,16 +52,16 @@ pub(super) struct SubmitRun {
 }
 
 /// The answers of one run: read from where the topics ended before it sent anything.
-pub(super) struct RunAnswers {
+pub(in crate::cli) struct RunAnswers {
     reader: Reader,
-    run: String,
-    topics: [Arc<str>; 2],
+    /// Stands on each record, and so on its answer: another run's task with the same id has another answer.
+    batch: String,
 }
 
 impl RunAnswers {
     /// # Errors
     /// An answer topic is not there, or the brokers do not answer.
-    pub fn from_now(config: &Config, run: String) -> Result<RunAnswers, ClientError> {
+    pub fn from_now(config: &Config, batch: String) -> Result<RunAnswers, ClientError> {
         let cluster = Cluster::new(&config.kafka)?;
         let topics =
             [&config.kafka.result_topic, &config.kafka.fail_topic].map(|topic| Arc::from(topic.as_str()));
@@ -73,7 +71,7 @@ impl RunAnswers {
                 from.push((Arc::clone(topic), partition, ends.end));
             }
         }
-        Ok(RunAnswers { reader: Reader::open(&config.kafka, from)?, run, topics })
+        Ok(RunAnswers { reader: Reader::open(&config.kafka, from)?, batch })
     }
 
     /// Takes the answers that are there, waiting for the first one.
@@ -84,7 +82,7 @@ impl RunAnswers {
             let Some(message) = self.reader.next(wait)? else { break };
             wait = Duration::ZERO;
             // A header may have had to go, to make room; then the id alone counts.
-            let is_ours = message.header(RUN_HEADER).is_none_or(|run| run == self.run);
+            let is_ours = message.header(BATCH_HEADER).is_none_or(|batch| batch == self.batch);
             if is_ours && let Some(answer) = ReadAnswer::read(message.payload.as_deref()) {
                 any |= tally.take(answer);
             }
@@ -100,7 +98,7 @@ impl RunAnswers {
 pub(super) fn send(
     config: &Config,
     spool: &mut TaskSpool,
-    key: KeyFrom,
+    (key, batch): (KeyFrom, &str),
     answers: Option<&RunAnswers>,
     timeout: Option<Duration>,
     progress: &mut SubmitProgress,
@@ -126,7 +124,7 @@ pub(super) fn send(
                 connections.insert(task.remote.clone());
             }
         }
-        offer(&mut sender, config, payload, &task, key, answers)?;
+        offer(&mut sender, config, payload, &task, key, batch)?;
         taken += 1;
         if taken.is_multiple_of(LOOK_EVERY) {
             sender.check()?;
@@ -162,14 +160,14 @@ fn offer(
     payload: &str,
     task: &Task,
     key: KeyFrom,
-    answers: Option<&RunAnswers>,
+    batch: &str,
 ) -> Result<(), ClientError> {
     let key = key_of(task, key);
-    let run = answers.map(|answers| (RUN_HEADER, Some(answers.run.as_bytes())));
+    let header = (BATCH_HEADER, Some(batch.as_bytes()));
     sender.send(&Outgoing {
         topic: &config.kafka.input_topic,
         key: key.as_deref().map(str::as_bytes),
-        headers: run.as_slice(),
+        headers: &[header],
         payload: payload.as_bytes(),
     })
 }
@@ -181,6 +179,27 @@ pub(in crate::cli) fn key_of(task: &Task, key: KeyFrom) -> Option<String> {
         KeyFrom::TaskId => Some(task.task_id.clone()),
         KeyFrom::Destination => Some(task.destination()),
     }
+}
+
+/// Waits until every task of a run that another command has sent is answered.
+///
+/// # Errors
+/// The answers cannot be read any more.
+pub(in crate::cli) fn wait_for(
+    config: &Config,
+    answers: &RunAnswers,
+    tally: &mut AnswerTally,
+    connections: BTreeSet<String>,
+    timeout: Option<Duration>,
+) -> Result<SendEnd, CommandError> {
+    let interrupt = InterruptFlag::listen().map_err(CommandError::Runtime)?;
+    let observer = PoolObserver::start(config, connections, Vec::new()).map_err(CommandError::Runtime)?;
+    let mut progress = SubmitProgress::new();
+    progress.begin(tally.open(), 0);
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let ended = follow(answers, tally, deadline, &mut progress, &interrupt, &observer);
+    progress.end();
+    Ok(ended?)
 }
 
 /// Waits until every task is answered.
@@ -223,7 +242,7 @@ fn follow(
 
 /// A task that has no answer yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct OpenTask {
+pub(in crate::cli) struct OpenTask {
     pub task_id: String,
     #[serde(flatten)]
     pub file: FileEnds,

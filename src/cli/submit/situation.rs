@@ -26,7 +26,10 @@ impl Situation {
             Situation::ServerDown { connections, deferred } => {
                 let servers = if connections.len() == 1 { "server of" } else { "servers of" };
                 let are = if connections.len() == 1 { "is" } else { "are" };
-                format!("the {servers} {} {are} down, {deferred} tasks deferred until then", named(connections))
+                format!(
+                    "the {servers} {} {are} down, {deferred} tasks deferred until then",
+                    named(connections)
+                )
             }
             Situation::Deferred { connections, deferred } => {
                 format!("{deferred} tasks of {} are deferred: is the server down?", named(connections))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::SubmitProblems;
-use super::answer_tally::FailureLine;
+use super::answer_tally::{AnswerTally, FailureLine};
 use super::input_errors::InputError;
 use super::passed_over::PassedOver;
 use super::send::{OpenTask, SendEnd, SubmitRun};
@@ -19,6 +19,9 @@ const SHOWN: usize = 10;
 /// As `--output json` prints it.
 #[derive(Debug, Serialize)]
 pub(super) struct SubmitSummary<'a> {
+    /// What `ftp-pooler batch` calls them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<&'a str>,
     /// Records that Kafka has.
     sent: u64,
     /// Lines or files that make no task.
@@ -35,7 +38,7 @@ pub(super) struct SubmitSummary<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct AnsweredCounts<'a> {
+pub(in crate::cli) struct AnsweredCounts<'a> {
     completed: u64,
     failed: u64,
     open: u64,
@@ -54,6 +57,7 @@ impl<'a> SubmitSummary<'a> {
     pub fn nothing_sent(problems: &'a SubmitProblems) -> SubmitSummary<'a> {
         let mistakes = &problems.mistakes;
         SubmitSummary {
+            batch: None,
             sent: 0,
             wrong: mistakes.count,
             mistakes: &mistakes.named,
@@ -72,18 +76,12 @@ impl<'a> SubmitSummary<'a> {
         open_tasks: &'a [OpenTask],
     ) -> SubmitSummary<'a> {
         let tally = &run.tally;
-        let answers = has_waited.then(|| AnsweredCounts {
-            completed: tally.completed,
-            failed: tally.failed,
-            open: tally.open(),
-            bytes: tally.bytes,
-            seconds: run.took.as_secs_f64(),
-            failures_by_code: &tally.by_code,
-            failures: &tally.named,
-            open_task_ids: open_tasks.iter().map(|task| task.task_id.as_str()).collect(),
-            open_tasks,
-        });
+        let answers = has_waited.then(|| AnsweredCounts::of(tally, run.took, open_tasks));
         SubmitSummary { sent: run.sent, answers, to_send, ..SubmitSummary::nothing_sent(problems) }
+    }
+
+    pub fn in_batch(self, batch: &'a str) -> SubmitSummary<'a> {
+        SubmitSummary { batch: Some(batch), ..self }
     }
 
     pub fn print(&self, output: OutputFormat) {
@@ -97,7 +95,43 @@ impl<'a> SubmitSummary<'a> {
     fn tell(&self) {
         let of = if self.sent < self.to_send { format!(" of {}", self.to_send) } else { String::new() };
         print(&format!("sent       {}{of}", self.sent));
-        let Some(answers) = &self.answers else { return };
+        if let Some(batch) = self.batch {
+            print(&format!("batch      {batch}"));
+        }
+        if let Some(answers) = &self.answers {
+            answers.tell();
+        }
+    }
+
+    pub fn exit_code(&self, ended: SendEnd) -> u8 {
+        let failed = self.answers.as_ref().map_or(0, |answers| answers.failed);
+        match ended {
+            SendEnd::Interrupted => EXIT_INTERRUPTED,
+            SendEnd::TimedOut => EXIT_OPEN,
+            SendEnd::Done if self.wrong == 0 && failed > 0 => EXIT_FAILURE,
+            SendEnd::Done => self.problems.exit_code(),
+        }
+    }
+}
+
+impl<'a> AnsweredCounts<'a> {
+    pub fn of(tally: &'a AnswerTally, took: Duration, open_tasks: &'a [OpenTask]) -> AnsweredCounts<'a> {
+        AnsweredCounts {
+            completed: tally.completed,
+            failed: tally.failed,
+            open: tally.open(),
+            bytes: tally.bytes,
+            seconds: took.as_secs_f64(),
+            failures_by_code: &tally.by_code,
+            failures: &tally.named,
+            open_task_ids: open_tasks.iter().map(|task| task.task_id.as_str()).collect(),
+            open_tasks,
+        }
+    }
+
+    /// For people.
+    pub fn tell(&self) {
+        let answers = self;
         let took = Duration::from_secs_f64(answers.seconds);
         print(&format!(
             "completed  {} ({} in {}, {})",
@@ -127,16 +161,6 @@ impl<'a> SubmitSummary<'a> {
             if more > 0 {
                 note(&format!("  … and {more} more"));
             }
-        }
-    }
-
-    pub fn exit_code(&self, ended: SendEnd) -> u8 {
-        let failed = self.answers.as_ref().map_or(0, |answers| answers.failed);
-        match ended {
-            SendEnd::Interrupted => EXIT_INTERRUPTED,
-            SendEnd::TimedOut => EXIT_OPEN,
-            SendEnd::Done if self.wrong == 0 && failed > 0 => EXIT_FAILURE,
-            SendEnd::Done => self.problems.exit_code(),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cli::pod_metrics::MetricsSample;
 use super::state::{ShownFailure, ThroughputRates, WatchState};
 use super::view::{breaker, bytes_rate};
 use crate::cli::output::{TextTable, bytes, one_line, time};
+use crate::cli::pod_metrics::MetricsSample;
 
 /// Connections that are shown before the last failures are.
 const FIRST: usize = 3;
@@ -144,9 +144,9 @@ fn failures(state: &WatchState) -> Vec<String> {
 mod tests {
     use std::time::Instant;
 
-    use crate::cli::pod_metrics::ConnectionMetrics;
     use super::*;
     use crate::cli::answer::ReadAnswer;
+    use crate::cli::pod_metrics::ConnectionMetrics;
 
     /// Many connections, of which `z-open` and `y-half` are broken; five failures, and silent pods.
     fn state(connections: usize, silent: usize) -> WatchState {

@@ -34,7 +34,8 @@ fn submit_and_check_come_to_their_turn_beside_the_pools_own_sessions() {
 
     let busy = shell.run(&["check"]);
     assert_eq!(busy.code, Some(0), "{busy:?}");
-    let line = busy.stdout.lines().find(|line| line.starts_with("busy")).unwrap_or_else(|| panic!("{busy:?}"));
+    let line =
+        busy.stdout.lines().find(|line| line.starts_with("busy")).unwrap_or_else(|| panic!("{busy:?}"));
     assert!(line.contains("full") && line.contains("by this pool, which has 3 sessions there"), "{line}");
     assert!(line.contains("421"), "what the server said: {line}");
 

@@ -126,7 +126,11 @@ fn failures_are_told_and_make_the_exit_code() {
     let ran = shell.run(&["submit", &file, "--wait", "--timeout", "2m"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let line = "remote:missing → local:lost: source_not_found: ";
-    assert!(ran.stderr.lines().any(|told| told.starts_with(line) && told.ends_with("(task lost)")), "{}", ran.stderr);
+    assert!(
+        ran.stderr.lines().any(|told| told.starts_with(line) && told.ends_with("(task lost)")),
+        "{}",
+        ran.stderr
+    );
     let well = stage.answers().wait_for(2, LONG).only("well").json.clone();
     assert_eq!((&well["source"], &well["destination"]), (&json!("remote:there"), &json!("local:well")));
     let table = shell.run(&["failures"]).stdout;
