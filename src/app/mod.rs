@@ -177,18 +177,7 @@ impl App {
         let view = shared.view(&dispatcher, &current);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
-        tracing::info!(
-            event = "listening",
-            what = "api",
-            addr = %api_addr,
-            "page and API at http://{api_addr}/"
-        );
-        tracing::info!(
-            event = "listening",
-            what = "metrics",
-            addr = %metrics_addr,
-            "metrics at http://{metrics_addr}/metrics"
-        );
+        tell_addresses(api_addr, metrics_addr);
         Ok(App {
             current,
             api_addr,
@@ -313,6 +302,12 @@ impl StopSummary {
 fn addresses(sidecar: &Sidecar) -> Result<(SocketAddr, SocketAddr), AppError> {
     let both = || Ok((sidecar.api_address()?, sidecar.metrics_address()?));
     both().map_err(AppError::Start)
+}
+
+/// Where the page and the metrics are, for people and for whoever waits for the pod to listen.
+fn tell_addresses(api: SocketAddr, metrics: SocketAddr) {
+    tracing::info!(event = "listening", what = "api", addr = %api, "page and API at http://{api}/");
+    tracing::info!(event = "listening", what = "metrics", addr = %metrics, "metrics at http://{metrics}/metrics");
 }
 
 #[cfg(test)]

@@ -58,7 +58,11 @@ Exit codes:
   78  the configuration is wrong";
 
 /// One partition.
-#[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
+#[allow(
+    clippy::struct_field_names,
+    clippy::struct_excessive_bools,
+    reason = "the fields are those of the JSON"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct PartitionLag {
     topic: String,

@@ -23,9 +23,9 @@ use super::{Dispatcher, DispatcherInner, SubmittedTask, UNDO_BOUND, report};
 use crate::breaker::BreakerState;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
-use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
+use crate::outcome::{AdmittedOutcome, Completed, MovedFile, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
-use crate::task::Task;
+use crate::task::{Task, UnknownOption};
 use crate::traces::SpanEnd;
 use crate::transfer::{TransferError, TransferProgress, TransferRequest, TransferredFile};
 
@@ -231,8 +231,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
                 self.local_tried(&queued, None);
                 let TransferredFile { bytes, mut notes, mut facts } = transferred;
                 let duration = queued.elapsed();
-                (facts.source, facts.destination) = (queued.task.source(), queued.task.destination());
-                notes.extend(queued.task.options.unknown.iter().map(|option| option.note()));
+                let (source, destination) = (queued.task.source(), queued.task.destination());
+                facts.file = Some(Box::new(MovedFile { source, destination }));
+                notes.extend(queued.task.options.unknown.iter().map(UnknownOption::note));
                 let completed = Completed { bytes_transferred: bytes, duration, notes, facts };
                 return self.finish(queued, TaskExit::Answered(Ok(completed)));
             }

@@ -12,9 +12,8 @@ pub(super) const MAX_FACTS_BYTES: usize = 2048;
 /// Each is absent from the message where it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Where the file came from and where it went: `CONNECTION:PATH`.
-    pub source: String,
-    pub destination: String,
+    /// Which file it was.
+    pub file: Option<Box<MovedFile>>,
     /// The FTP connection's name.
     pub connection: String,
     /// Of the whole file, computed on its way.
@@ -29,6 +28,13 @@ pub struct Facts {
     pub after: Option<Became>,
     /// Commands beyond RFC 959 that the transfer made use of.
     pub features: Vec<&'static str>,
+}
+
+/// Where a file came from and where it went: `CONNECTION:PATH`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MovedFile {
+    pub source: String,
+    pub destination: String,
 }
 
 /// What became of a download's source.
@@ -55,11 +61,10 @@ impl Facts {
     /// Which file it was, as members of an object, each behind a comma. Not bound by [`MAX_FACTS_BYTES`]: paths are long.
     pub(super) fn file_members(&self) -> String {
         let mut out = String::new();
-        for (name, value) in [("source", &self.source), ("destination", &self.destination)] {
-            if !value.is_empty() {
-                push_name(&mut out, name);
-                push_string(&mut out, value);
-            }
+        let Some(MovedFile { source, destination }) = self.file.as_deref() else { return out };
+        for (name, value) in [("source", source), ("destination", destination)] {
+            push_name(&mut out, name);
+            push_string(&mut out, value);
         }
         out
     }

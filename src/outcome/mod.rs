@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 pub use encode::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, MIN_MESSAGE_BYTES};
 pub use envelope::OWN_HEADER_PREFIX;
-pub use facts::{Became, Facts};
+pub use facts::{Became, Facts, MovedFile};
 pub use hop::{Hop, remove_own};
 pub use original::MAX_EMBEDDED_DEPTH;
 

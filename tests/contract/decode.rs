@@ -1,7 +1,7 @@
 //! What a record's payload becomes: a task, or a failure that names the field and the reason.
 
 use ftp_pooler::failure::Code;
-use ftp_pooler::task::{self, After, Operation, Options, Rejected, Task, Verify};
+use ftp_pooler::task::{self, After, Operation, Options, Rejected, Task, UnknownOption, Verify};
 use serde_json::{Value, json};
 
 use crate::connections::{connections, ftp};

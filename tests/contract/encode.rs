@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ftp_pooler::digest::{Algorithm, FileHash};
 use ftp_pooler::failure::{Code, Failure};
 use ftp_pooler::outcome::{
-    Answer, AnswerKind, Became, Completed, Facts, MIN_MESSAGE_BYTES, Outcome, Verdict,
+    Answer, AnswerKind, Became, Completed, Facts, MIN_MESSAGE_BYTES, MovedFile, Outcome, Verdict,
 };
 use ftp_pooler::record::{Header, Origin, Record};
 use jsonschema::Validator;
@@ -88,6 +88,10 @@ fn a_result_is_what_the_contract_says() {
     assert_valid(&validator("result"), &expected);
 }
 
+fn moved(source: &str) -> Box<MovedFile> {
+    Box::new(MovedFile { source: source.to_owned(), destination: "local:/in/ä".to_owned() })
+}
+
 /// Every fact that a result can tell.
 fn all_facts() -> Facts {
     let hash = |name: &str| {
@@ -95,8 +99,7 @@ fn all_facts() -> Facts {
         FileHash { algorithm, value: "0a".repeat(algorithm.bytes()) }
     };
     Facts {
-        source: "remote \"ftp\":/pub/ä".into(),
-        destination: "local:/in/ä".into(),
+        file: Some(moved("remote \"ftp\":/pub/ä")),
         connection: "remote \"ftp\"".into(),
         hashes: vec![hash("xxh3"), hash("sha256")],
         verified_by: Some("sha256"),
@@ -141,7 +144,7 @@ fn facts_that_have_no_room_are_left_out_and_the_result_says_so() {
 
 #[test]
 fn paths_that_have_no_room_are_left_out_and_the_result_says_so() {
-    let facts = Facts { source: format!("remote:/{}", "ü".repeat(2_000)), ..all_facts() };
+    let facts = Facts { file: Some(moved(&format!("remote:/{}", "ü".repeat(2_000)))), ..all_facts() };
     let outcome = outcome(record(None), Some("6b1f"), Ok(Completed { facts, ..completed(&[]) }));
     let whole = message(&outcome.encode(TOPIC_BYTES));
     assert!(whole["source"].as_str().unwrap().starts_with("remote:/üü"), "paths may be long: {whole}");

@@ -37,14 +37,6 @@ impl BatchLog {
         Ok(BatchLog { board })
     }
 
-    /// Says something of a batch, and returns once the brokers have it.
-    ///
-    /// # Errors
-    /// The brokers do not take it.
-    pub fn write(&self, kafka: &KafkaConfig, id: &str, news: &BatchNews) -> Result<(), ClientError> {
-        write(kafka, id, news)
-    }
-
     /// The oldest first.
     pub fn all(&self) -> Vec<KnownBatch> {
         self.board.all()
@@ -55,7 +47,7 @@ impl BatchLog {
     }
 }
 
-/// [`BatchLog::write`], for whoever need not read it.
+/// Says something of a batch, and returns once the brokers have it.
 ///
 /// # Errors
 /// The brokers do not take it.

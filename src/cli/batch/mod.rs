@@ -178,7 +178,7 @@ fn cancel(args: &CancelArgs) -> Result<u8, CommandError> {
     let open = open(&batch, &counts);
     if !was_cancelled {
         let news = BatchNews::Cancelled(CancelledBatch { at: rfc3339(Timestamp::now()), by: control::who() });
-        log.write(&config.kafka, &batch.id, &news)?;
+        control::write(&config.kafka, &batch.id, &news)?;
     }
     match args.output {
         OutputFormat::Json => {

@@ -1,5 +1,6 @@
 //! One server: its login, its login directory over a data connection, and if asked for a file there and back.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -31,13 +32,13 @@ pub(super) async fn try_server(connection: &FtpConnection, is_deep: bool) -> Fou
     });
     let mut is_well = is_listed;
     if is_deep && is_listed {
-        let written = write(connection, &mut session).await;
+        let written = write_a_file(connection, &mut session).await;
         is_well = written.is_ok();
         found.push_str(match &written {
             Ok(text) | Err(text) => text,
         });
     }
-    found.push_str(&format!(", {} ms", begun.elapsed().as_millis()));
+    let _ = write!(found, ", {} ms", begun.elapsed().as_millis());
     if session.is_usable() {
         session.close().await;
     }
@@ -83,7 +84,7 @@ fn is_refusal(error: &TryError) -> bool {
 }
 
 /// Writes a file, asks for its size, and removes it.
-async fn write(connection: &FtpConnection, session: &mut Session) -> Result<String, String> {
+async fn write_a_file(connection: &FtpConnection, session: &mut Session) -> Result<String, String> {
     let failed = |what: &str, error: &TryError| format!("; {what}: {error}");
     let id = Incarnation::random().map_err(|error| format!("; no random name for a file: {error}"))?;
     let name = format!("ftp-pooler-check-{id}.tmp");

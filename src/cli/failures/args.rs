@@ -100,6 +100,7 @@ impl FailureSelection {
     }
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "they are flags")]
 #[derive(Debug, clap::Args)]
 #[command(after_help = RETRY_NOTES, after_long_help = RETRY_NOTES)]
 pub struct RetryArgs {

@@ -69,6 +69,7 @@ use input_errors::InputErrors;
 use lines::LineRules;
 use passed_over::PassedOver;
 use progress::SubmitProgress;
+use send::SubmitRun;
 use spool::TaskSpool;
 use summary::SubmitSummary;
 use task_builder::{Location, TaskBuilder};
@@ -166,19 +167,19 @@ fn send_all(
     if answers.is_some() {
         progress.begin(spool.tasks, spool.bytes);
     }
+    let mut run = SubmitRun::default();
     let sent = send::send(
         config,
         spool,
-        (args.sending.key, batch.id()),
+        (&args.sending, batch.id()),
         answers.as_ref(),
-        args.sending.timeout,
         progress,
         &interrupt,
-        &args.sending.pods,
+        &mut run,
     );
     progress.end();
-    let run = sent?;
     batch.end(config, &run);
+    sent?;
     let open = send::open_tasks(config, spool, &run.tally)?;
     let summary = SubmitSummary::of(&run, spool.tasks, problems, args.sending.wait, &open);
     let summary = summary.in_batch(batch.id());

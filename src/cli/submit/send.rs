@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::answer_tally::AnswerTally;
-use super::args::KeyFrom;
+use super::args::{KeyFrom, SendOptions};
 use super::observer::PoolObserver;
 use super::progress::{OpenState, SubmitProgress};
 use super::situation::Situation;
@@ -16,7 +16,6 @@ use crate::batch::BATCH_HEADER;
 use crate::cli::CommandError;
 use crate::cli::answer::{FileEnds, ReadAnswer};
 use crate::cli::interrupt::InterruptFlag;
-use crate::cli::pod_url::PodUrl;
 use crate::client::{ClientError, Cluster, Outgoing, Reader, Sender};
 use crate::config::Config;
 use crate::task::{Task, decode};
@@ -33,8 +32,9 @@ const QUIET: Duration = Duration::from_secs(10);
 const NAMED: usize = 20;
 
 /// How sending ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) enum SendEnd {
+    #[default]
     Done,
     /// Tasks are open, and the user does not wait for them any longer.
     TimedOut,
@@ -42,8 +42,8 @@ pub(in crate::cli) enum SendEnd {
 }
 
 /// What a run has sent, and what came back.
-#[derive(Debug)]
-pub(super) struct SubmitRun {
+#[derive(Debug, Default)]
+pub(in crate::cli) struct SubmitRun {
     /// Acknowledged by the brokers.
     pub sent: u64,
     pub tally: AnswerTally,
@@ -94,24 +94,21 @@ impl RunAnswers {
 /// Sends all tasks of the spool; with `answers` waits for each one's answer.
 ///
 /// # Errors
-/// Kafka does not take them. The text says how many it has.
+/// Kafka does not take them. The text says how many it has, and so does `run`.
 pub(super) fn send(
     config: &Config,
     spool: &mut TaskSpool,
-    (key, batch): (KeyFrom, &str),
+    (options, batch): (&SendOptions, &str),
     answers: Option<&RunAnswers>,
-    timeout: Option<Duration>,
     progress: &mut SubmitProgress,
     interrupt: &InterruptFlag,
-    pods: &[PodUrl],
-) -> Result<SubmitRun, CommandError> {
+    run: &mut SubmitRun,
+) -> Result<(), CommandError> {
     let cluster = Cluster::new(&config.kafka)?;
     cluster.required_ends(&config.kafka.input_topic)?;
     drop(cluster);
     let begun = Instant::now();
     let mut sender = Sender::open(&config.kafka)?;
-    let mut run =
-        SubmitRun { sent: 0, tally: AnswerTally::default(), ended: SendEnd::Done, took: Duration::ZERO };
     let mut taken = 0_u64;
     let total = spool.tasks;
     let mut connections = BTreeSet::new();
@@ -124,7 +121,7 @@ pub(super) fn send(
                 connections.insert(task.remote.clone());
             }
         }
-        offer(&mut sender, config, payload, &task, key, batch)?;
+        offer(&mut sender, config, payload, &task, options.key, batch)?;
         taken += 1;
         if taken.is_multiple_of(LOOK_EVERY) {
             sender.check()?;
@@ -145,13 +142,13 @@ pub(super) fn send(
     if interrupt.is_raised() {
         run.ended = SendEnd::Interrupted;
     } else if let Some(answers) = answers {
-        let deadline = timeout.map(|timeout| begun + timeout);
-        let observer = PoolObserver::start(config, connections, pods.to_vec());
+        let deadline = options.timeout.map(|timeout| begun + timeout);
+        let observer = PoolObserver::start(config, connections, options.pods.clone());
         let observer = observer.map_err(CommandError::Runtime)?;
         run.ended = follow(answers, &mut run.tally, deadline, progress, interrupt, &observer)?;
     }
     run.took = begun.elapsed();
-    Ok(run)
+    Ok(())
 }
 
 fn offer(
