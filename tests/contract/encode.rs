@@ -88,8 +88,8 @@ fn a_result_is_what_the_contract_says() {
     assert_valid(&validator("result"), &expected);
 }
 
-fn moved(source: &str) -> Box<MovedFile> {
-    Box::new(MovedFile { source: source.to_owned(), destination: "local:/in/ä".to_owned() })
+fn moved(source: &str) -> MovedFile {
+    MovedFile { source: source.to_owned(), destination: "local:/in/ä".to_owned() }
 }
 
 /// Every fact that a result can tell.
@@ -99,7 +99,7 @@ fn all_facts() -> Facts {
         FileHash { algorithm, value: "0a".repeat(algorithm.bytes()) }
     };
     Facts {
-        file: Some(moved("remote \"ftp\":/pub/ä")),
+        file: Some(Box::new(moved("remote \"ftp\":/pub/ä"))),
         connection: "remote \"ftp\"".into(),
         hashes: vec![hash("xxh3"), hash("sha256")],
         verified_by: Some("sha256"),
@@ -144,7 +144,8 @@ fn facts_that_have_no_room_are_left_out_and_the_result_says_so() {
 
 #[test]
 fn paths_that_have_no_room_are_left_out_and_the_result_says_so() {
-    let facts = Facts { file: Some(moved(&format!("remote:/{}", "ü".repeat(2_000)))), ..all_facts() };
+    let facts =
+        Facts { file: Some(Box::new(moved(&format!("remote:/{}", "ü".repeat(2_000))))), ..all_facts() };
     let outcome = outcome(record(None), Some("6b1f"), Ok(Completed { facts, ..completed(&[]) }));
     let whole = message(&outcome.encode(TOPIC_BYTES));
     assert!(whole["source"].as_str().unwrap().starts_with("remote:/üü"), "paths may be long: {whole}");

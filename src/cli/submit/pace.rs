@@ -82,7 +82,7 @@ mod tests {
         let mut pace = Pace::new(begun);
         assert_eq!(pace.left(1, 3 * GIB), None, "nothing has come yet");
         for second in 1..=10 {
-            pace.look(begun + Duration::from_secs(second), 0, second * 100 << 20);
+            pace.look(begun + Duration::from_secs(second), 0, second * (100 << 20));
         }
         assert_eq!(pace.bytes_a_second(), 100 << 20);
         assert_eq!(pace.left(1, 3 * GIB), Some(Duration::from_secs(21)));

@@ -206,7 +206,7 @@ impl Rig {
             failures: failures.clone(),
             traces: Traces::default(),
         });
-        Rig { dispatcher, pool, servers, budget, deferral, failures, batches, executor, answers }
+        Rig { dispatcher, pool, servers, budget, deferral, batches, failures, executor, answers }
     }
 
     pub fn script(&self, task_id: &str, steps: impl IntoIterator<Item = Step>) {

@@ -214,9 +214,9 @@ fn a_connection_with_all_its_sessions_soon_leaves_one_to_others_and_keeps_the_re
             accounting.counts("a").closing
         };
         [
-            closing(&mut accounting, soon - Duration::from_secs(1)),
+            closing(&mut accounting, soon * 9 / 10),
             closing(&mut accounting, soon),
-            closing(&mut accounting, long - Duration::from_secs(1)),
+            closing(&mut accounting, long * 9 / 10),
             closing(&mut accounting, long),
         ]
     };
