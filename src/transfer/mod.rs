@@ -56,6 +56,7 @@ use crate::outcome::Facts;
 use crate::record::Record;
 use crate::storage::{FileOwner, LocalStorage, SWEEP_INTERVAL, SharedOrphanTracker, StorageError, TempNames};
 use crate::task::{Operation, Task};
+use crate::text::shown;
 
 pub use local_storages::{LocalFiles, LocalStorages};
 use resume_state::KeptTransferLimit;
@@ -268,7 +269,7 @@ async fn run(
 /// A task's remote path as this server has it.
 fn on_server(session: &Session, path: &str) -> Result<String, TryError> {
     session.connection().on_server(path).ok_or_else(|| {
-        let message = format!("{}: `encoding` makes a `..` of it", path.escape_debug());
+        let message = format!("{}: `encoding` makes a `..` of it", shown(path));
         give_up(Code::PathNotAllowed, message)
     })
 }
