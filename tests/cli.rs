@@ -8,6 +8,9 @@
     reason = "in a test a panic is the answer"
 )]
 
+#[path = "cli/mistakes.rs"]
+mod mistakes;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -163,62 +166,6 @@ fn a_dry_run_prints_the_tasks_and_needs_no_kafka() {
 }
 
 #[test]
-fn a_forgotten_recursive_is_told_and_a_failure() {
-    let place = Place::new();
-    place.put("out/deep/a.csv", "one");
-    place.put("out/deeper/b.csv", "two");
-    let submit = |more: &[&str]| {
-        let args = ["submit", "local:/out/", "remote-ftp:/inbox", "--dry-run"];
-        place.run(&[&args[..], more].concat())
-    };
-    let forgotten = submit(&[]);
-    assert_eq!(forgotten.code, 1, "{forgotten:?}");
-    assert!(forgotten.stderr.contains("2 directories beneath it left out (--recursive"), "{forgotten:?}");
-    assert_eq!(submit(&["--fail-if-none=false"]).code, 0);
-    assert_eq!(submit(&["-r"]).code, 0);
-    // Nothing is there that should be sent: that is none, unless somebody says so.
-    assert_eq!(submit(&["-r", "--include", "*.txt"]).code, 0);
-    assert_eq!(submit(&["-r", "--include", "*.txt", "--fail-if-none"]).code, 1);
-    place.put("out/here.csv", "three");
-    let some = submit(&[]);
-    assert_eq!(some.code, 0, "{some:?}");
-    assert!(some.stderr.contains("2 directories beneath it left out"), "{some:?}");
-}
-
-#[test]
-fn an_option_that_is_not_known_is_sent_and_warned_of() {
-    let place = Place::new();
-    let mut odd: Value = serde_json::from_str(&task("a", "remote-ftp")).unwrap();
-    odd["options"] = json!({"overwrit": false});
-    let file = place.write("tasks.jsonl", &odd.to_string());
-    let ran = place.run(&["submit", &file, "--dry-run"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    let warning =
-        format!("{file}:1: warning: options.overwrit is not known and was ignored, did you mean overwrite?");
-    assert!(ran.stderr.contains(&warning), "{ran:?}");
-    assert_eq!(ran.stdout.lines().count(), 1);
-}
-
-#[test]
-fn programs_read_mistakes_on_standard_output() {
-    let place = Place::new();
-    fs::write(place.path("config.yaml"), "kafka: {input_topik: x}\n").unwrap();
-    for command in [&["lag"][..], &["failures"], &["failures", "retry", "--all"], &["check"], &["topics"]] {
-        let ran = place.run(&[command, &["--output", "json"]].concat());
-        assert_eq!(ran.code, 78, "{ran:?}");
-        let error = &ran.json()["error"];
-        assert_eq!(error["exit_code"], 78, "{ran:?}");
-        assert_eq!(
-            (&error["mistakes"][0]["key"], &error["mistakes"][0]["line"]),
-            (&json!("kafka.input_topik"), &json!(1))
-        );
-        assert!(ran.stderr.contains("input_topik"), "people read them as before: {ran:?}");
-    }
-    let away = Place::new().run(&["lag", "--output", "json"]);
-    assert_eq!((away.code, &away.json()["error"]["exit_code"]), (69, &json!(69)), "{away:?}");
-}
-
-#[test]
 fn tasks_wait_in_memory_where_a_pods_image_has_no_temporary_directory() {
     let place = Place::new();
     let config = place.path("config.yaml").display().to_string();
@@ -367,7 +314,7 @@ fn init_writes_both_files_and_never_over_others() {
 }
 
 const RCLONE: &str = "[customer-a]\ntype = ftp\nhost = ftp.example.com\nuser = u\n\
-    pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\nexplicit_tls = true\n\n[remote-ftp]\ntype = ftp\nhost = other\n\
+    pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\nexplicit_tls = true\nconcurrency = 3\n\n[remote-ftp]\ntype = ftp\nhost = other\n\
     \n[drive]\ntype = drive\n";
 
 #[test]
@@ -380,6 +327,7 @@ fn rclones_remotes_are_added_once_and_the_pool_takes_them() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("[drive] is left out"), "{}", ran.stderr);
     assert!(ran.stderr.contains("[remote-ftp] is in"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("[customer-a] concurrency = 3: "), "{}", ran.stderr);
     let after = fs::read_to_string(&into).unwrap();
     assert!(after.contains("hunter2") && after.contains("obscured_pass = YWFh"), "{after}");
     assert_eq!(import().code, 0);

@@ -60,16 +60,17 @@ impl Watch {
 fn shown(state: &PartitionState, (paused, halts): (&HashSet<TopicPartition>, &Halts)) -> AssignedPartition {
     let lag = state.end.zip(state.low_water).map_or(0, |(end, low)| (end - low).max(0));
     let halted = halts.reason(&state.at).map(str::to_owned);
+    let halted = halted.or_else(|| state.is_halted.then(|| MADE_ANEW.to_owned()));
     AssignedPartition {
         topic: state.at.topic.to_string(),
         partition: state.at.partition,
         committed: state.committed,
         position: state.position,
         end: state.end,
-        lag,
+        lag: halted.is_none().then_some(lag),
         unanswered: state.unanswered,
         paused: paused.contains(&state.at),
-        halted: halted.or_else(|| state.is_halted.then(|| MADE_ANEW.to_owned())),
+        halted,
     }
 }
 

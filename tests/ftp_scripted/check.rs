@@ -39,7 +39,7 @@ async fn a_data_connection_is_opened_and_a_blocked_one_is_a_failure() {
     assert!(found(&well).contains("logs u in; its directory has 1 entry"), "{well}");
     assert!(!server.verbs().contains(&"STOR".to_owned()), "nothing is changed");
 
-    let blocked = Script::new().on("EPSV", Act::DeadPort).say("PASV", "502 no PASV").start().await;
+    let blocked = Script::new().on("EPSV", Act::DeadPort).on("PASV", Act::DeadPort).start().await;
     let finding = check(&blocked, &[]).await;
     assert_eq!(finding["ok"], false, "{finding}");
     let said = found(&finding);

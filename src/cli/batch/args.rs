@@ -32,7 +32,7 @@ impl BatchArgs {
 #[derive(Debug, Subcommand)]
 pub enum BatchCommand {
     /// List batches that are not done
-    Ls(ListArgs),
+    Ls(BatchListArgs),
     /// Show one batch: how its tasks were answered, and how many are open
     Show(ShowArgs),
     /// Cancel a batch: its tasks that are not in flight are answered with `cancelled`
@@ -42,7 +42,7 @@ pub enum BatchCommand {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct ListArgs {
+pub struct BatchListArgs {
     #[command(flatten)]
     pub files: ConfigFiles,
 
@@ -107,8 +107,8 @@ pub struct WaitArgs {
 
 const EXAMPLES: &str = "\
 All tasks of one submit are a batch; its id is printed, and stands in the header ftp-batch of its records and answers.
-A producer may set that header as well. What is known of batches is on the topic kafka.control_topic, which
-ftp-pooler topics makes.
+A producer may set that header as well. What is known of batches is on the topic kafka.control_topic; the command
+topics makes it.
 
 Examples:
   ftp-pooler batch ls

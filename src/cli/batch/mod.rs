@@ -24,7 +24,7 @@ use crate::batch::{BatchNews, CancelledBatch, KnownBatch};
 use crate::client::Cluster;
 use crate::config::Config;
 use crate::text::{nearest, rfc3339};
-use args::{CancelArgs, ListArgs, ShowArgs};
+use args::{BatchListArgs, CancelArgs, ShowArgs};
 use count::{BatchCounts, count_answers};
 
 /// Failures that `show` names.
@@ -40,7 +40,7 @@ pub(super) fn batch(args: &BatchArgs) -> Result<u8, CommandError> {
     }
 }
 
-fn list(args: &ListArgs) -> Result<u8, CommandError> {
+fn list(args: &BatchListArgs) -> Result<u8, CommandError> {
     let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let cluster = Cluster::new(&config.kafka)?;
     let log = BatchLog::read(&config.kafka, &cluster)?;

@@ -129,7 +129,9 @@ fn json_line(state: &WatchState) -> String {
         "at": rfc3339(Timestamp::now()),
         "seconds": state.now.duration_since(state.begun).as_secs_f64(),
         "completed": state.sums.completed, "failed": state.sums.failed, "bytes": state.sums.bytes,
-        "per_second": rates(state.rates_now()), "per_second_of_late": rates(state.rates_of_late()),
+        "per_second": rates(state.rates_now()), "per_second_10s": rates(state.rates_of_late()),
+        // the same under the name that it had first
+        "per_second_of_late": rates(state.rates_of_late()),
         "failed_by_connection": state.failed_by_connection, "last_failures": failures,
     });
     if let (Some(pods), Some(look)) = (&state.pods, look.as_object_mut()) {
