@@ -23,7 +23,7 @@ use super::args::{ConfigFiles, LogOptions};
 use super::output::{self, OutputFormat};
 use super::pool_pods::PoolPods;
 use super::{CommandError, EXIT_OK, EXIT_UNAVAILABLE, say};
-use crate::client::probe;
+use crate::client::{KafkaFinding, probe};
 use crate::config::{Config, KafkaConfig, LocalConnection, RetryConfig};
 use crate::storage::LocalStorage;
 use report::CheckReport;
@@ -77,7 +77,7 @@ Exit codes:
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct CheckFinding {
-    /// `kafka`, `topic`, `ftp` or `local`.
+    /// `kafka`, `topic`, `group`, `ftp` or `local`.
     kind: &'static str,
     name: String,
     found: Found,
@@ -150,13 +150,13 @@ fn kafka_findings(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Vec<Ch
     let brokers = kafka.bootstrap_servers.join(",");
     match probe(kafka, retry, pod) {
         Err(error) => vec![CheckFinding { kind: "kafka", name: brokers, found: Found::Failed(error) }],
-        Ok(topics) => {
+        Ok(others) => {
             let found = Found::Well(format!("answers in {} ms", begun.elapsed().as_millis()));
             let mut findings = vec![CheckFinding { kind: "kafka", name: brokers, found }];
-            findings.extend(topics.into_iter().map(|state| CheckFinding {
-                kind: "topic",
-                name: state.topic,
-                found: state.found.into(),
+            findings.extend(others.into_iter().map(|KafkaFinding { kind, name, found }| CheckFinding {
+                kind,
+                name,
+                found: found.into(),
             }));
             findings
         }

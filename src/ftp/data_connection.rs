@@ -34,8 +34,13 @@ pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
 #[derive(Debug)]
 pub(super) enum DataEndpoint {
     At(SocketAddr),
-    /// A port of the server, which only the proxy can find.
-    Beyond(ProxyServer, u16),
+    /// A host and port that the proxy, which was reached `at` this address, is to connect to.
+    Beyond {
+        proxy: ProxyServer,
+        at: SocketAddr,
+        host: String,
+        port: u16,
+    },
     Here(ActiveListener),
     /// It is made already.
     Made(TcpStream),
@@ -116,7 +121,10 @@ impl Session {
         let reply = self.plain_exchange(Step::Pasv).await?;
         match (reply.code, reply.passive_address()) {
             (227, Some(address)) if self.connection().network.trusts_pasv => {
-                Ok(DataEndpoint::At(address.into()))
+                Ok(match self.beyond_proxy(address.ip().to_string(), address.port()) {
+                    Some(beyond) => beyond,
+                    None => DataEndpoint::At(address.into()),
+                })
             }
             (227, Some(address)) => Ok(self.at_peer(address.port())),
             _ => Err(StepFault::new(Step::Pasv, Fault::Reply(reply))),
@@ -156,10 +164,16 @@ impl Session {
     }
 
     pub(super) fn at_peer(&self, port: u16) -> DataEndpoint {
-        match &self.connection().network.proxy {
-            Some(proxy) => DataEndpoint::Beyond(proxy.clone(), port),
+        // Only the proxy knows the server's address.
+        match self.beyond_proxy(self.connection().host.clone(), port) {
+            Some(beyond) => beyond,
             None => DataEndpoint::At(SocketAddr::new(self.peer().ip(), port)),
         }
+    }
+
+    fn beyond_proxy(&self, host: String, port: u16) -> Option<DataEndpoint> {
+        let proxy = self.connection().network.proxy.clone()?;
+        Some(DataEndpoint::Beyond { proxy, at: self.peer(), host, port })
     }
 
     async fn plain_exchange(&mut self, step: Step) -> Result<Reply, StepFault> {
@@ -211,10 +225,13 @@ impl DataEndpoint {
     }
 
     async fn connect_within(self, connection: &FtpConnection, limit: Duration) -> Result<TcpStream, Fault> {
+        let way = &connection.network;
         match self {
             DataEndpoint::Made(stream) => Ok(stream),
-            DataEndpoint::At(address) => connect::data(connection, address, limit).await,
-            DataEndpoint::Beyond(proxy, port) => connect::data_by_name(connection, &proxy, port, limit).await,
+            DataEndpoint::At(address) => connect::data(address, way, limit).await,
+            DataEndpoint::Beyond { proxy, at, host, port } => {
+                connect::data_through((&proxy, at), (&host, port), way, limit).await
+            }
             DataEndpoint::Here(listener) => {
                 // A server connects when it has read the command; some do so when they have opened the file.
                 let waiting = || "the server's data connection".to_owned();

@@ -67,7 +67,8 @@ struct LoginSequence<'a> {
 impl LoginSequence<'_> {
     async fn run(&mut self) -> Result<Session, (Step, Fault)> {
         let tls = SessionTls::new(self.connection, self.profile).map_err(at(Step::Tls))?;
-        let stream = connect::control(self.connection).await.map_err(at(Step::Connect))?;
+        let stream =
+            connect::control(self.connection, self.profile.reached()).await.map_err(at(Step::Connect))?;
         let peer = stream
             .peer_addr()
             .map_err(|error| (Step::Connect, Fault::Broken { what: CONTROL.to_owned(), error }))?;
@@ -116,7 +117,7 @@ impl LoginSequence<'_> {
     /// swallowed it; so a second connection is made to read it.
     async fn plain_greeting(&self) -> (Step, Fault) {
         let listen = async {
-            let stream = connect::control(self.connection).await.ok()?;
+            let stream = connect::control(self.connection, self.profile.reached()).await.ok()?;
             let mut control = ControlConnection::over(stream, None, self.connection).await.ok()?;
             control.final_reply().await.ok().filter(|greeting| !greeting.is_done())
         };

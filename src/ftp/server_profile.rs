@@ -12,12 +12,14 @@ use crate::config::FtpConnection;
 
 use super::certificate::CertificateVerifier;
 use super::command::Step;
+use super::dial::ReachedAddresses;
 use super::features::ServerFeatures;
 use super::restart::RestartSupport;
 
 /// What is known of one connection's server, as long as its settings are the same.
 #[derive(Debug, Default)]
 pub struct ServerProfile {
+    reached: ReachedAddresses,
     verifier: OnceLock<Arc<CertificateVerifier>>,
     tls12_only: AtomicBool,
     features: Mutex<FeatureQuery>,
@@ -129,6 +131,11 @@ impl ServerProfile {
     #[must_use]
     pub fn low_latency() -> ServerProfile {
         ServerProfile { assumed: Some(AssumedLatency::Low), ..ServerProfile::default() }
+    }
+
+    /// At which address its host, and its proxy, were reached.
+    pub(super) fn reached(&self) -> &ReachedAddresses {
+        &self.reached
     }
 
     /// Whether commands may be sent ahead to this server, whose quickest reply took so long.

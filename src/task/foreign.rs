@@ -1,6 +1,8 @@
 //! Records that are no tasks because of what wrote them: a registry's serializer, an envelope, a binary format. They are
 //! named, since "not UTF-8 (byte 7)" does not tell a producer which of its settings is wrong.
 
+use serde_json::value::RawValue;
+
 use super::json::{JsonField, JsonValue, object, string};
 
 /// What a record is instead of a task.
@@ -58,16 +60,16 @@ pub(super) fn envelope(json: &str) -> Option<ForeignRecord<'_>> {
     if is_there(&schema) && is_there(&payload) {
         let what = "is an envelope of Kafka Connect (schema and payload), must be the task alone: set \
                     value.converter.schemas.enable=false for its JsonConverter";
-        return Some(ForeignRecord { what: what.to_owned(), inner: payload.optional().map(|raw| raw.get()) });
+        return Some(ForeignRecord { what: what.to_owned(), inner: payload.optional().map(RawValue::get) });
     }
     if is_there(&specversion) && is_there(&kind) && is_there(&id) {
         let version = specversion.optional().and_then(string).unwrap_or_default();
         let what = format!(
             "is a CloudEvent (specversion {}), must be its data alone: send it in CloudEvents' binary mode, whose \
              value is the data",
-            version.chars().filter(|char| char.is_ascii_graphic()).take(8).collect::<String>()
+            version.chars().filter(char::is_ascii_graphic).take(8).collect::<String>()
         );
-        return Some(ForeignRecord { what, inner: data.optional().map(|raw| raw.get()) });
+        return Some(ForeignRecord { what, inner: data.optional().map(RawValue::get) });
     }
     None
 }

@@ -58,6 +58,7 @@ use crate::storage::{FileOwner, LocalStorage, SWEEP_INTERVAL, SharedOrphanTracke
 use crate::task::{Operation, Task};
 use crate::text::shown;
 
+pub use crate::storage::CallWatch;
 pub use local_storages::{LocalFiles, LocalStorages};
 use resume_state::KeptTransferLimit;
 pub use resume_state::ResumeState;
@@ -200,8 +201,9 @@ impl TransferExecutor {
         session.begin_task();
         let storage = files.storage(&task.local)?;
         kept.drop_unless_of(session, storage);
+        let watched = storage.watched_by(files.watch());
         let context = TransferContext {
-            storage,
+            storage: &watched,
             task,
             path,
             hash: self.hash,

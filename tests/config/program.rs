@@ -31,6 +31,8 @@ kafka:
   control_topic: ftp-control
   delivery: exactly_once
   static_membership: false
+  recreate_after: 1m
+  transaction_timeout: 10s
   properties:
     sasl.password: (set)
 retry:
@@ -64,6 +66,7 @@ traces:
   percent: 100
 pod:
   name: pod-0
+  core_dumps: false
 transfer:
   hash: none
 connections:
@@ -93,7 +96,7 @@ connections:
     socks_proxy: null
     http_proxy: null
     source_address: null
-    keepalive: 1m
+    keepalive: 15s
     max_sessions: 10
     max_session_age: null
     max_session_transfers: 0

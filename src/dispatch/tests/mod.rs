@@ -4,6 +4,7 @@ mod cancelling;
 mod deferring;
 mod failing;
 mod fairness;
+mod hanging;
 mod local_outage;
 mod order;
 mod orphan_cleanup;

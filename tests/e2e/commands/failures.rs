@@ -84,7 +84,11 @@ fn a_failed_task_is_sent_again_once_and_then_done() {
     let done = answers.results().next().unwrap();
     assert_eq!(done.task_id(), Some("late"));
     let headers: Vec<&str> = done.headers.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(headers, ["trace"], "the task's own headers travel along, the retry's stay within");
+    assert_eq!(
+        headers,
+        ["trace", "ftp-batch"],
+        "the task's own headers travel along, the retry's stay within"
+    );
     assert_eq!(stage.get_local("in/late").unwrap(), b"here now");
 
     let again = shell.run(&["failures", "retry", "--all", "--output", "json"]).json();
