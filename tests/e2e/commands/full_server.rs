@@ -19,11 +19,12 @@ fn submit_and_check_come_to_their_turn_beside_the_pools_own_sessions() {
         stage.put_local(&format!("out/{number}"), &vec![b'x'; 200_000]);
     }
     // What the pods and the commands have is told by their connection's own time: for ever, so that it is busy for sure.
+    let port = json!(free_port());
     let limits = [("max_sessions", "3"), ("idle_timeout", "1h")];
     let config = stage
         .bare_config()
         .ftp("full", server.addr(), &limits)
-        .set("api.port", json!(free_port()))
+        .set("api.port", port.clone())
         .set("reload.every", json!("100ms"));
     let pod = Pod::start(&config);
     let shell = Shell::new(&config);
@@ -40,10 +41,8 @@ fn submit_and_check_come_to_their_turn_beside_the_pools_own_sessions() {
     assert!(line.contains("421"), "what the server said: {line}");
 
     // As a user has it: the pool makes room within seconds, and submit waits for that.
-    let usual = stage
-        .bare_config()
-        .ftp("full", server.addr(), &[("max_sessions", "3")])
-        .set("api.port", json!(free_port()));
+    let usual =
+        stage.bare_config().ftp("full", server.addr(), &[("max_sessions", "3")]).set("api.port", port);
     let shell = Shell::new(&usual);
     pod.rewrite_connections(usual.connections());
     for round in 0..3 {
