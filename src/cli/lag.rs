@@ -17,8 +17,8 @@ use super::output::{OutputFormat, TextTable, note, print, print_json};
 use super::{CommandError, EXIT_OK};
 use crate::client::{Cluster, CommittedOffset, Ends, Message, Range, Reader};
 use crate::config::{Config, ConfiguredConnections};
-use crate::offsets::Note;
-use crate::outcome::Hop;
+use crate::offsets::CommitMetadata;
+use crate::record::RetryState;
 use crate::task::decode;
 use crate::text::rfc3339;
 
@@ -69,7 +69,7 @@ struct PartitionLag {
     partition: i32,
     /// False where the group has committed nothing yet: it begins with the first record.
     committed: bool,
-    /// What the group has committed is not there: was the topic made anew?
+    /// What the group has committed is not there: was the topic recreated?
     beyond_end: bool,
     low_water: i64,
     /// What the group has committed is not there: pods halt the partition until somebody says where to go on.
@@ -114,7 +114,7 @@ pub(super) struct LagReport {
     group: String,
     partitions: Vec<PartitionLag>,
     connections: Vec<ConnectionLag>,
-    /// Every open record was looked at.
+    /// Every open record was checked.
     exact: bool,
 }
 
@@ -154,7 +154,7 @@ impl PartitionCount {
         // What was removed meanwhile is nobody's any more.
         let low = committed.map_or(ends.begin, |committed| committed.offset.max(ends.begin));
         let map = committed.and_then(|committed| {
-            let note = Note::decode(&committed.metadata).ok()?;
+            let note = CommitMetadata::decode(&committed.metadata).ok()?;
             Some(note.done.offsets(committed.offset))
         });
         let done: BTreeSet<i64> =
@@ -204,7 +204,7 @@ impl PartitionCount {
 pub(super) fn lost(ends: Ends, committed: Option<&CommittedOffset>) -> u64 {
     let Some(committed) = committed else { return 0 };
     let gone = u64::try_from(ends.begin - committed.offset).unwrap_or(0);
-    let done = Note::decode(&committed.metadata).map(|note| note.done.offsets(committed.offset));
+    let done = CommitMetadata::decode(&committed.metadata).map(|note| note.done.offsets(committed.offset));
     let done = done.unwrap_or_default().into_iter().filter(|offset| *offset < ends.begin).count();
     gone.saturating_sub(done as u64)
 }
@@ -330,12 +330,12 @@ fn take(
     let Some(partition) = counting.get_mut(&at) else { return };
     let Some(is_taken_in) = partition.is_taken_in(message.offset) else { return };
     let is_deferred = *message.topic == *config.kafka.retry_topic;
-    let hop = is_deferred.then(|| Hop::read(&message.headers)).flatten();
+    let retry = is_deferred.then(|| RetryState::read(&message.headers)).flatten();
     // Groups may share a retry topic.
-    if hop.as_ref().is_some_and(|hop| *hop.group != *config.kafka.consumer_group) {
+    if retry.as_ref().is_some_and(|retry| *retry.group != *config.kafka.consumer_group) {
         return;
     }
-    let written = hop.and_then(|hop| hop.origin_ms).or(message.timestamp_ms);
+    let written = retry.and_then(|retry| retry.origin_ms).or(message.timestamp_ms);
     partition.oldest_ms = earlier(partition.oldest_ms, written);
     if is_taken_in {
         partition.seen.0 += 1;
@@ -385,7 +385,7 @@ fn tell(lag: &LagReport) {
         lag.partitions.iter().filter(|p| p.beyond_end)
     {
         note(&format!(
-            "{topic}[{partition}]: {low_water} is committed, and it ends at {end}: was it made anew?"
+            "{topic}[{partition}]: {low_water} is committed, but the partition ends at {end}: was the topic recreated?"
         ));
     }
     if lag.partitions.iter().any(|partition| partition.halted) {

@@ -1,4 +1,4 @@
-//! `ftp-pooler offsets reset`: says where the group goes on, after records were lost or a topic was made anew.
+//! `ftp-pooler offsets reset`: says where the group goes on, after records were lost or a topic was recreated.
 
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
@@ -36,7 +36,7 @@ pub struct ResetArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WHERE")]
     pub to: ResetTo,
 
-    /// All partitions instead of those whose offset is out of range: after a topic was made anew with as many records
+    /// All partitions instead of those whose offset is out of range: after a topic was recreated with as many records
     #[arg(long)]
     pub all: bool,
 
@@ -60,7 +60,7 @@ pub enum ResetTo {
 
 const EXAMPLES: &str = "\
 A pod reads nothing of a partition whose committed offset the topic does not have (any more), and says so on /ready and
-its page: records were deleted before they were answered, or the topic was made anew. This sets the offset. With
+its page: records were deleted before they were answered, or the topic was recreated. This sets the offset. With
 earliest a task whose answer was committed may be done again: the file is the same, and so is its answer.
 
 Examples:

@@ -18,8 +18,8 @@ use crate::cli::submit::{AnswerTally, AnsweredCounts, RunAnswers, SendEnd, key_o
 use crate::cli::{CommandError, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_OPEN};
 use crate::client::{ClientError, Cluster, Message, Outgoing, Range, Sender};
 use crate::config::Config;
-use crate::outcome::OWN_HEADER_PREFIX;
 use crate::record::Header;
+use crate::record::OWN_HEADER_PREFIX;
 use crate::task::decode;
 
 /// Records, and bytes of them, in one transaction.

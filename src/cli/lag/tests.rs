@@ -1,14 +1,17 @@
 //! What a partition is found to be, from what the group has committed.
 
 use super::*;
-use crate::offsets::{DoneMap, TopicId};
+use crate::offsets::{CompletedBitmap, TopicId};
 
 fn counting(committed: Option<(i64, &[i64])>, begin: i64, end: i64) -> PartitionCount {
     let committed = committed.map(|(offset, done)| CommittedOffset {
         offset,
-        metadata: Note { topic_id: TopicId::new(7), done: DoneMap::new(offset, done.iter().copied()) }
-            .encode()
-            .into_bytes(),
+        metadata: CommitMetadata {
+            topic_id: TopicId::new(7),
+            done: CompletedBitmap::new(offset, done.iter().copied()),
+        }
+        .encode()
+        .into_bytes(),
     });
     PartitionCount::new(&"t".into(), 0, Ends { begin, end }, committed.as_ref())
 }

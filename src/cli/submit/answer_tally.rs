@@ -1,4 +1,4 @@
-//! Which tasks of a run are open, and what became of the others. Pure.
+//! Which tasks of a run are open, and the outcome of the others. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -30,7 +30,7 @@ impl FailureLine {
     }
 }
 
-/// What became of a run's tasks.
+/// The outcome of a run's tasks.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct AnswerTally {
     /// Hashes of ids, with how many tasks have the id.

@@ -1,7 +1,6 @@
 //! Sends what is in the spool, and follows the answers.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -20,9 +19,9 @@ use crate::client::{ClientError, Cluster, Outgoing, Reader, Sender};
 use crate::config::Config;
 use crate::task::{Task, decode};
 
-/// Records between two looks at answers.
+/// Records between two checks of answers.
 const LOOK_EVERY: u64 = 256;
-/// Answers taken at one look.
+/// Answers taken at one time.
 const LOOK: usize = 1_000;
 /// One wait for an answer.
 const WAIT: Duration = Duration::from_millis(100);
@@ -62,16 +61,7 @@ impl RunAnswers {
     /// # Errors
     /// An answer topic is not there, or the brokers do not answer.
     pub fn from_now(config: &Config, batch: String) -> Result<RunAnswers, ClientError> {
-        let cluster = Cluster::new(&config.kafka)?;
-        let topics =
-            [&config.kafka.result_topic, &config.kafka.fail_topic].map(|topic| Arc::from(topic.as_str()));
-        let mut from = Vec::new();
-        for topic in &topics {
-            for (partition, ends) in cluster.required_ends(topic)? {
-                from.push((Arc::clone(topic), partition, ends.end));
-            }
-        }
-        Ok(RunAnswers { reader: Reader::open(&config.kafka, from)?, batch })
+        Ok(RunAnswers { reader: Reader::of_new_answers(&config.kafka)?, batch })
     }
 
     /// Takes the answers that are there, waiting for the first one.
