@@ -75,7 +75,7 @@ impl ControlReader {
                 Err(error) => {
                     let topic = &self.kafka.control_topic;
                     if has_warned {
-                        tracing::debug!(topic, %error, "cannot follow the control topic");
+                        tracing::debug!(event = "control_topic_unread", topic, %error, "cannot follow the control topic");
                     } else {
                         has_warned = true;
                         tracing::warn!(
@@ -123,7 +123,7 @@ impl ControlReader {
                 }
                 // What librdkafka mends by itself: a broker that is away.
                 Some(Err(error)) => {
-                    tracing::debug!(topic, %error, "reading the control topic");
+                    tracing::debug!(event = "control_topic_unread", topic, %error, "reading the control topic");
                     true
                 }
                 None => true,
