@@ -98,10 +98,7 @@ pub(super) fn all_details() -> TransferDetails {
         FileHash { algorithm, value: "0a".repeat(algorithm.bytes()) }
     };
     TransferDetails {
-        file: Some(Box::new(MovedFile {
-            source: "remote \"ftp\":/pub/ä".into(),
-            destination: "local:/in/ä".into(),
-        })),
+        file: Some(Box::new(MovedFile { source: "remote:/ä".into(), destination: "local:/in/ä".into() })),
         connection: "remote \"ftp\"".into(),
         hashes: vec![hash("xxh3"), hash("sha256")],
         verified_by: Some("sha256"),
@@ -118,7 +115,7 @@ fn a_result_tells_what_is_known_of_its_file() {
     let outcome = outcome(record(None), Some("6b1f"), Ok(completed));
     let expected = json!({"task_id": "6b1f", "status": "completed", "bytes_transferred": 1024,
         "duration_ms": 150, "completed_at": "2025-01-15T10:30:00.123Z", "attempts": 2, "size": 1024,
-        "source": "remote \"ftp\":/pub/ä", "destination": "local:/in/ä",
+        "source": "remote:/ä", "destination": "local:/in/ä",
         "connection": "remote \"ftp\"", "verified_by": "sha256", "after": "moved", "resumed_from": 4096,
         "source_mtime": "2025-01-15T10:29:00.000Z", "features": ["EPSV", "SITE UTIME"],
         "hash": {"xxh3": "0a".repeat(8), "sha256": "0a".repeat(32)}, "notes": ["a note"]});
