@@ -29,6 +29,10 @@ const COMPACTED_TASKS: &str =
     "it is compacted: of tasks with one key that were not read in time, the last one alone is left";
 const COMPACTED_ANSWERS: &str = "it is compacted: of answers with one key, the last one alone is left; `failures retry` does not trust it";
 
+/// Tasks are done without it.
+const NO_CONTROL: &str =
+    "is not there: batches can be neither listed nor cancelled; `ftp-pooler topics` makes it";
+
 const GROUP_DENIED: &str = "Kafka denies this user Read on the group: no pod can join it";
 
 /// One thing of the cluster's that was looked at.
@@ -81,6 +85,10 @@ fn look(
         let found = found.map(|count| count.map_or_else(|| NOT_YET.to_owned(), described));
         findings.push(KafkaFinding { kind: "topic", name: topic.clone(), found });
     }
+    let topic = &kafka.control_topic;
+    let found = count(client, topic)?;
+    let found = found.map(|count| count.map_or_else(|| NO_CONTROL.to_owned(), described));
+    findings.push(KafkaFinding { kind: "topic", name: topic.clone(), found });
     name_missing_rights(client, (kafka, retry), &mut findings);
     warn_of_compaction(kafka, &mut findings);
     let group = GroupDescription::fetch(client, &kafka.consumer_group, DEADLINE);

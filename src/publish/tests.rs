@@ -213,6 +213,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 
 fn kafka(bootstrap: &str, delivery: DeliveryGuarantee) -> KafkaConfig {
     KafkaConfig {
+        control_topic: String::new(),
         bootstrap_servers: vec![bootstrap.to_owned()],
         consumer_group: "group".into(),
         input_topic: "tasks".into(),

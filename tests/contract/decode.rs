@@ -1,7 +1,7 @@
 //! What a record's payload becomes: a task, or a failure that names the field and the reason.
 
 use ftp_pooler::failure::Code;
-use ftp_pooler::task::{self, After, Operation, Options, Rejected, Task, Verify};
+use ftp_pooler::task::{self, After, Operation, Options, Rejected, Task, UnknownOption, Verify};
 use serde_json::{Value, json};
 
 use crate::connections::{connections, ftp};
@@ -89,6 +89,7 @@ fn options_and_everything_in_them_may_be_absent_or_null() {
         deadline: None,
         defer: true,
         after: After::Keep,
+        unknown: Vec::new(),
     };
     assert_eq!(accepted(&download()).options, defaults);
     assert_eq!(Options::default(), defaults);
@@ -113,10 +114,29 @@ fn options_are_read() {
         deadline: Some("2025-01-15T09:30:00Z".parse().unwrap()),
         defer: false,
         after: After::MoveTo("/done/file.txt".to_owned()),
+        unknown: Vec::new(),
     };
     assert_eq!(read, expected);
     assert_eq!(options(json!({"after": "delete"})).after, After::Delete);
     assert_eq!(options(json!({"verify": "none"})).verify, Verify::None);
+}
+
+#[test]
+fn an_option_that_is_not_known_is_ignored_and_remembered() {
+    let read = options(json!({"overwrit": false, "retry_count": 1, "x\n": null}));
+    assert_eq!((read.overwrite, read.retry_count), (true, 1));
+    let notes: Vec<String> = read.unknown.iter().map(UnknownOption::note).collect();
+    assert_eq!(
+        notes,
+        [
+            "options.overwrit is not known and was ignored, did you mean overwrite?",
+            "options.x\\u{a} is not known and was ignored"
+        ]
+    );
+    let many: serde_json::Map<String, Value> =
+        (0..1_000).map(|n| (format!("{n}{}", "y".repeat(10_000)), Value::Null)).collect();
+    let notes: usize = options(many.into()).unknown.iter().map(|unknown| unknown.note().len()).sum();
+    assert!(notes < 1_000, "{notes} bytes are kept");
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod pipelining;
 mod transports;
 
 mod adopted_uploads;
+mod check;
 mod checks;
 mod hostile;
 mod redo;

@@ -10,16 +10,16 @@ const FEAT_MDTM: &str = "211-Features:\r\n MDTM\r\n SIZE\r\n211 End";
 
 /// What `submit` said and made.
 #[derive(Debug)]
-struct Submitted {
-    code: Option<i32>,
+pub struct Submitted {
+    pub code: Option<i32>,
     /// The sources' paths, in the order of the tasks.
-    paths: Vec<String>,
+    pub paths: Vec<String>,
     stdout: String,
-    stderr: String,
+    pub stderr: String,
 }
 
 /// Runs `submit srv:SOURCE local:/in/ --dry-run` with more options; `keys` are those of the connection.
-async fn submit_with(server: &Server, source: &str, options: &[&str], keys: &str) -> Submitted {
+pub async fn submit_with(server: &Server, source: &str, options: &[&str], keys: &str) -> Submitted {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().to_owned();
     std::fs::write(place.join("config.yaml"), "kafka:\n  bootstrap_servers: [\"127.0.0.1:1\"]\n").unwrap();

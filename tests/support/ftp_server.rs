@@ -59,13 +59,15 @@ pub struct Settings {
     /// Idle sessions end after this many seconds; Pure-FTPd counts whole minutes.
     pub idle: Option<u32>,
     pub max_clients: Option<u32>,
+    /// The same for each address; only Pure-FTPd is told.
+    pub max_per_address: Option<u32>,
     /// Uploads may begin in the middle of a file, where the server can be told otherwise.
     pub store_restart: bool,
 }
 
 impl Settings {
     pub fn new(security: Security) -> Settings {
-        Settings { security, idle: None, max_clients: None, store_restart: true }
+        Settings { security, idle: None, max_clients: None, max_per_address: None, store_restart: true }
     }
 }
 
@@ -299,6 +301,7 @@ fn pure_ftpd_args(
         format!("-g{}", scratch.join("pid").display()),
         format!("-c{}", settings.max_clients.unwrap_or(50)),
     ];
+    args.extend(settings.max_per_address.map(|max| format!("-C{max}")));
     args.extend(settings.idle.map(|seconds| format!("-I{}", seconds.div_ceil(60))));
     args.extend(["-u1", "-E", "-H", "-4", "-fnone"].map(str::to_owned));
     if settings.security != Security::Plain {

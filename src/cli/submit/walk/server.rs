@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ftp_listing::{EntryKind, TimeRange, data_set};
 
-use super::{DirectoryWalk, WalkError, name_of};
+use super::{DirectoryWalk, WalkError, name_of, patient_session};
+
 use crate::cli::submit::filter::{Decision, ListedSource};
 use crate::cli::submit::passed_over::PassReason;
 use crate::cli::submit::task_builder::{Location, beneath};
@@ -63,7 +64,7 @@ impl DirectoryWalk<'_, '_> {
         source: &Location,
     ) -> Result<(), WalkFailure> {
         let profile = Arc::new(ServerProfile::default());
-        let mut session = Session::open_with(connection, &profile).await?;
+        let mut session = patient_session::open(connection, &profile, self.say).await?;
         if !source.is_directory()
             && let Some(found) = single_file(connection, &mut session, &source.path).await?
         {
@@ -94,7 +95,7 @@ impl DirectoryWalk<'_, '_> {
                 if tries >= TRIES || session.is_usable() || !is_untouched {
                     return Err(WalkFailure::Try(error));
                 }
-                session = Session::open_with(connection, &profile).await?;
+                session = patient_session::open(connection, &profile, self.say).await?;
             }
             self.seen.directories += 1;
         }
