@@ -89,6 +89,7 @@ impl Session {
             Ok(opened) => {
                 let connection = &self.connection().name;
                 tracing::info!(
+                    event = "paths_refused",
                     connection,
                     "the server takes no paths: each file's directory is entered from now on"
                 );
