@@ -14,7 +14,8 @@
 //! - [`admission`] counts what the pod holds, from intake until the answer is committed.
 //! - [`dispatch`] decides which task is next on which connection, what is retried, and what waits in the retry topic.
 //! - [`breaker`] is a connection's circuit breaker: whether its server may be tried.
-//! - [`pool`] keeps logged-in sessions, and decides who may open one.
+//! - [`pool`] keeps logged-in sessions, and decides who may open one; [`tunnel`] is what it knows of the way to a server
+//!   behind NAT.
 //! - [`transfer`] carries out one try on one session: the file arrives whole, or not at all.
 //! - [`ftp`] is one session: commands, replies, data connections; its `pipelining` saves round trips.
 //! - [`storage`] is the local side: files confined beneath `base_path`, durable before they are renamed; [`digest`] hashes them.
@@ -43,6 +44,7 @@ pub mod breaker;
 pub mod dispatch;
 
 pub mod pool;
+pub mod tunnel;
 
 pub mod transfer;
 

@@ -7,6 +7,7 @@
 //! reload         reads connections.ini and the secrets' files again, and lets every part know what changed
 //!   storages     the local connections' storages, each with its orphan cleaner
 //!   replaced     storages that were replaced, and in which running tries still work
+//! tunnels        the tunnels that connections lead through
 //! pod_status     what the sidecar reads of the pod
 //! error          why a pod could not start or continue, and its exit code
 //! ```
@@ -17,6 +18,7 @@ mod parts;
 mod pod_status;
 mod record_intake;
 mod reload;
+mod tunnels;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +44,7 @@ use crate::transfer::LocalStorages;
 pub use error::AppError;
 use parts::Parts;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
+pub use tunnels::{CommandTunnels, PodTunnels, TunnelFinding, become_child_if_requested};
 
 /// The last answers' way to Kafka, once nothing is in flight any more: a grace above the publisher's own bound, for a
 /// call of librdkafka's that blocks.
@@ -106,6 +109,7 @@ pub struct App {
     budget: TaskBudget,
     dispatcher: Dispatcher,
     pool: SessionPool,
+    tunnels: Arc<PodTunnels>,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -144,10 +148,17 @@ impl App {
 
         let (group, producer) = shared.kafka_clients()?;
         let names = shared.names(&group)?;
-        let pool = shared.pool();
+        let tunnels = PodTunnels::start(&config, &shared.metrics).await?;
+        let pool = shared.pool(&tunnels);
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
+
+        let told = dispatcher.clone();
+        tunnels.attach(move |connection, outage| match outage {
+            Some(failure) => told.way_lost(connection, failure),
+            None => told.way_restored(connection),
+        });
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
@@ -164,6 +175,7 @@ impl App {
             sources,
             current: current.clone(),
             pool: pool.clone(),
+            tunnels: tunnels.clone(),
             dispatcher: dispatcher.clone(),
             storages: open,
             metrics: shared.metrics.clone(),
@@ -171,7 +183,7 @@ impl App {
             files: WatchedFiles::default(),
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
-        let view = shared.view(&dispatcher, &current);
+        let view = shared.view(&dispatcher, &current, &tunnels);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
         tracing::info!(
@@ -194,6 +206,7 @@ impl App {
             budget,
             dispatcher,
             pool,
+            tunnels,
             storages,
             replaced,
             consume,
@@ -267,6 +280,7 @@ impl App {
             end_of(&mut self.consume.ended, LEAVE),
             timeout(LAST_TRACES, last_traces)
         );
+        self.tunnels.stop();
         self.close_sidecar.cancel();
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::app::CommandTunnels;
 use crate::client::probe;
 use crate::config::{Config, FtpConnection, KafkaConfig, LocalConnection, RetryConfig};
 use crate::ftp::Session;
@@ -18,7 +19,7 @@ const AT_ONCE: usize = 16;
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckFinding {
-    /// `kafka`, `topic`, `ftp` or `local`.
+    /// `kafka`, `topic`, `frp`, `ftp` or `local`.
     pub kind: &'static str,
     pub name: String,
     /// What was found, or what is wrong.
@@ -55,18 +56,27 @@ fn kafka_findings(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Vec<Ch
     }
 }
 
+/// Each tunnel, then each server: one behind a tunnel that does not come up is not tried.
 async fn ftp_findings(config: &Config) -> Vec<CheckFinding> {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
+    let tunnels = Arc::new(CommandTunnels::open(config, None).await);
     let mut tries = JoinSet::new();
     for connection in config.connections.ftp.values() {
-        let (connection, turns) = (connection.clone(), turns.clone());
+        let (connection, turns, tunnels) = (connection.clone(), turns.clone(), tunnels.clone());
         tries.spawn(async move {
             let _turn = turns.acquire_owned().await;
-            ftp_finding(&connection).await
+            match tunnels.entering(&connection).await {
+                Ok(connection) => ftp_finding(&connection).await,
+                Err(error) => CheckFinding { kind: "ftp", name: connection.name.clone(), found: Err(error) },
+            }
         });
     }
-    let mut findings = tries.join_all().await;
-    findings.sort_by(|a, b| a.name.cmp(&b.name));
+    let found = tunnels.findings().await.into_iter();
+    let found = found.map(|tunnel| CheckFinding { kind: "frp", name: tunnel.tunnel, found: tunnel.found });
+    let mut findings: Vec<_> = found.collect();
+    let mut servers = tries.join_all().await;
+    servers.sort_by(|a, b| a.name.cmp(&b.name));
+    findings.extend(servers);
     findings
 }
 

@@ -9,6 +9,7 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::Instant;
 
 use crate::config::{FtpConnection, NetworkOptions, ProxyServer};
+use crate::tunnel::EntranceKind;
 
 use super::fault::{Fault, Wait, within};
 use super::proxy;
@@ -24,9 +25,12 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 pub(super) async fn control(connection: &FtpConnection) -> Result<TcpStream, Fault> {
     let host = connection.host.trim_start_matches('[').trim_end_matches(']');
     let limit = connection.timeouts.connect;
-    let stream = match &connection.network.proxy {
-        Some(proxy) => through(proxy, host, connection.port, &connection.network, limit).await?,
-        None => to_name(host, connection.port, &connection.network, limit).await?,
+    let entrance = connection.network.entrance.as_ref().map(|entrance| entrance.kind);
+    let stream = match (entrance, &connection.network.proxy) {
+        // the peer is then this address, and so data connections go there, too
+        (Some(EntranceKind::Ports(address)), _) => to(address, &connection.network, limit).await?,
+        (_, Some(proxy)) => through(proxy, host, connection.port, &connection.network, limit).await?,
+        (_, None) => to_name(host, connection.port, &connection.network, limit).await?,
     };
     keep_alive(&stream, connection.network.keepalive)?;
     Ok(stream)

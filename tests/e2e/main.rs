@@ -45,3 +45,4 @@ mod sweeping;
 mod takeover;
 mod traces;
 mod transfers;
+mod tunnels;

@@ -49,6 +49,7 @@ pub use walk::WalkError;
 use super::interrupt::InterruptFlag;
 use super::output::{note, print};
 use super::{CommandError, EXIT_DATA, EXIT_FAILURE, EXIT_OK};
+use crate::app::CommandTunnels;
 use crate::client::Sender;
 use crate::config::{Config, ConfiguredConnections};
 use answer_tally::MAX_AWAITED;
@@ -62,7 +63,7 @@ use progress::SubmitProgress;
 use send::RunAnswers;
 use spool::TaskSpool;
 use summary::SubmitSummary;
-use task_builder::{Location, TaskBuilder};
+use task_builder::{Location, LocationConnection, TaskBuilder};
 
 /// Checks, sends and, if asked to, waits. Returns the exit code.
 pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
@@ -194,12 +195,13 @@ fn from_places(
 ) -> Result<PassedOver, CommandError> {
     let now = Timestamp::now();
     let place = |text: &str| place(text, &config.connections);
-    let (source, destination) = (place(&args.source)?, place(destination)?);
+    let (mut source, mut destination) = (place(&args.source)?, place(destination)?);
     let filter = FileFilter::new(&args.choice, now).map_err(|bad| CommandError::Usage(bad.to_string()))?;
     let id_from = args.sending.id_from.unwrap_or(IdFrom::Random);
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+    let _tunnels = runtime.block_on(enter_tunnels(config, [&mut source, &mut destination]))?;
     let mut maker =
         TaskBuilder::new(&source, &destination, &args.options, id_from, now).map_err(CommandError::Usage)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     progress.listing();
     let existing = if args.choice.skip_existing {
         runtime.block_on(ExistingFiles::list(&destination, args.choice.recursive))?
@@ -247,6 +249,26 @@ fn from_places(
         ));
     }
     Ok(seen.passed)
+}
+
+/// Servers that are listed are reached where their tunnels begin. These end when what is returned is dropped.
+async fn enter_tunnels(
+    config: &Config,
+    places: [&mut Location; 2],
+) -> Result<Option<CommandTunnels>, CommandError> {
+    let has_via = |place: &Location| matches!(&place.connection, LocationConnection::Ftp(ftp) if ftp.network.via.is_some());
+    if !places.iter().any(|place| has_via(place)) {
+        return Ok(None);
+    }
+    let names: Vec<String> = places.iter().map(|place| place.connection.name().to_owned()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let tunnels = CommandTunnels::open(config, Some(&names)).await;
+    for place in places {
+        if let LocationConnection::Ftp(ftp) = &mut place.connection {
+            *ftp = tunnels.entering(ftp).await.map_err(CommandError::Other)?;
+        }
+    }
+    Ok(Some(tunnels))
 }
 
 fn place(text: &str, connections: &ConfiguredConnections) -> Result<Location, CommandError> {
