@@ -154,11 +154,7 @@ impl App {
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
-        let told = dispatcher.clone();
-        tunnels.attach(move |connection, outage| match outage {
-            Some(failure) => told.way_lost(connection, failure),
-            None => told.way_restored(connection),
-        });
+        tell_of_tunnels(&tunnels, dispatcher.clone());
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
@@ -186,18 +182,7 @@ impl App {
         let view = shared.view(&dispatcher, &current, &tunnels);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
-        tracing::info!(
-            event = "listening",
-            what = "api",
-            addr = %api_addr,
-            "page and API at http://{api_addr}/"
-        );
-        tracing::info!(
-            event = "listening",
-            what = "metrics",
-            addr = %metrics_addr,
-            "metrics at http://{metrics_addr}/metrics"
-        );
+        log_addresses(api_addr, metrics_addr);
         Ok(App {
             current,
             api_addr,
@@ -318,6 +303,24 @@ impl StopSummary {
         let StopSummary { cut_off, unanswered, open_sessions } = self;
         tracing::info!(event = "pod_stopped", cut_off, unanswered, open_sessions, "stopped");
     }
+}
+
+/// A tunnel that goes down or comes up is known to the queues of its connections.
+fn tell_of_tunnels(tunnels: &PodTunnels, dispatcher: Dispatcher) {
+    tunnels.attach(move |connection, outage| match outage {
+        Some(failure) => dispatcher.way_lost(connection, failure),
+        None => dispatcher.way_restored(connection),
+    });
+}
+
+fn log_addresses(api: SocketAddr, metrics: SocketAddr) {
+    tracing::info!(event = "listening", what = "api", addr = %api, "page and API at http://{api}/");
+    tracing::info!(
+        event = "listening",
+        what = "metrics",
+        addr = %metrics,
+        "metrics at http://{metrics}/metrics"
+    );
 }
 
 fn addresses(sidecar: &Sidecar) -> Result<(SocketAddr, SocketAddr), AppError> {

@@ -128,7 +128,7 @@ impl ConnectionSources {
         let mut connections =
             ConfiguredConnections { in_file: !self.lines.is_empty(), ..ConfiguredConnections::default() };
         let sections = SectionTypes::of(&merged);
-        let files = sections.with_tunnels(context.files, &merged);
+        let files = SectionTypes::with_tunnels(context.files, &merged);
         for (name, values) in merged {
             let connection = Some(SectionScope { name: &name, line: self.lines.get(&name).copied() });
             let mut reader = SectionReader { file: context.path, connection, values, errors, files: &files };
@@ -185,11 +185,7 @@ impl SectionTypes {
     }
 
     /// Who uses a connection's secrets uses those of its tunnel.
-    fn with_tunnels(
-        &self,
-        files: &FilesInUse,
-        merged: &BTreeMap<String, BTreeMap<String, Value>>,
-    ) -> FilesInUse {
+    fn with_tunnels(files: &FilesInUse, merged: &BTreeMap<String, BTreeMap<String, Value>>) -> FilesInUse {
         let FilesInUse::Secrets { connections, api_token } = files else { return files.clone() };
         let via = |name: &String| match &merged.get(name)?.get(VIA)?.kind {
             ValueKind::String(via) => Some(via.clone()),

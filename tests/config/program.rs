@@ -65,6 +65,9 @@ pod:
   name: pod-0
 transfer:
   hash: none
+tunnels:
+  frpc: null
+  addresses: \"127.77.0.0/16\"
 connections:
   remote-ftp:
     type: ftp
@@ -92,6 +95,7 @@ connections:
     socks_proxy: null
     http_proxy: null
     source_address: null
+    via: null
     keepalive: 1m
     max_sessions: 10
     max_session_age: null

@@ -121,7 +121,7 @@ impl ManagedTunnel {
                     }
                     attempt += 1;
                 }
-                Err(failure) => self.stand(TunnelState::Failed(failure), &parts),
+                Err(failure) => self.stand(&TunnelState::Failed(failure), &parts),
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -197,7 +197,7 @@ impl ManagedTunnel {
         let is_suspected = self.standing().suspicion.is_some();
         let (is_up, is_used) = {
             let opened = lock(&self.opened);
-            let Some(opened) = opened.as_ref() else { return None };
+            let opened = opened.as_ref()?;
             (opened.state().0 == TunnelState::Connected, opened.entrance.holders() > OWN_HOLDERS)
         };
         *passed_over += 1;
@@ -262,12 +262,12 @@ impl ManagedTunnel {
                 (_, state) => state,
             }
         };
-        self.stand(state, parts);
+        self.stand(&state, parts);
         is_taken
     }
 
     /// Takes note of a state, and tells of it where it is another one.
-    fn stand(&self, state: TunnelState, parts: &TunnelParts) {
+    fn stand(&self, state: &TunnelState, parts: &TunnelParts) {
         let (label, failure) = (state.label(), state.failure().cloned());
         let is_same = {
             let mut standing = self.standing();
@@ -283,22 +283,20 @@ impl ManagedTunnel {
             return;
         }
         let name = self.config.name.as_str();
-        match &failure {
-            Some(failure) => {
-                let (class, error, advice) =
-                    (failure.class.label(), &failure.message, failure.class.advice());
-                tracing::warn!(
-                    event = "tunnel_down",
-                    tunnel = name,
-                    state = label,
-                    class,
-                    error,
-                    advice,
-                    "tunnel is down; the tasks of its connections wait"
-                );
-                parts.metrics.tunnel_failed(name, class);
-            }
-            None => tracing::info!(event = "tunnel_state", tunnel = name, state = label, "tunnel is {label}"),
+        if let Some(failure) = &failure {
+            let (class, error, advice) = (failure.class.label(), &failure.message, failure.class.advice());
+            tracing::warn!(
+                event = "tunnel_down",
+                tunnel = name,
+                state = label,
+                class,
+                error,
+                advice,
+                "tunnel is down; the tasks of its connections wait"
+            );
+            parts.metrics.tunnel_failed(name, class);
+        } else {
+            tracing::info!(event = "tunnel_state", tunnel = name, state = label, "tunnel is {label}");
         }
         parts.metrics.tunnel(name, label);
         self.announce(parts);
