@@ -30,6 +30,8 @@ kafka:
   retry_topic: ftp-tasks-retry
   delivery: exactly_once
   static_membership: false
+  recreate_after: 1m
+  transaction_timeout: 10s
   properties:
     sasl.password: (set)
 retry:
@@ -63,6 +65,7 @@ traces:
   percent: 100
 pod:
   name: pod-0
+  core_dumps: false
 transfer:
   hash: none
 tunnels:
@@ -96,7 +99,7 @@ connections:
     http_proxy: null
     source_address: null
     via: null
-    keepalive: 1m
+    keepalive: 15s
     max_sessions: 10
     max_session_age: null
     max_session_transfers: 0
