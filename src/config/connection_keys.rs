@@ -122,9 +122,9 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
     ftp_key("source_address", KeyKind::Syntax("an IP address"), Described("what the system chooses"), network::SOURCE_ADDRESS,
         "The pod's own IP address that connections are opened from."),
     ftp_key(VIA, KeyKind::Text, Described("none: the server is reached directly"), network::VIA,
-        "The section with `type = frp` through whose tunnel the server is reached. `host` is then its name as the far side \
-         and its certificate have it; `close_timeout` and `stall_timeout` are longer by default, since megabytes may lie in \
-         the tunnel.").selects_files(),
+        "The section of type `frp` through whose tunnel the server is reached. `host` is then its name as the far side and \
+         its certificate have it; `close_timeout` and `stall_timeout` are longer by default, since megabytes may lie in the \
+         tunnel.").selects_files(),
     ftp_key("keepalive", KeyKind::Time { min: Duration::ZERO, max: Duration::from_secs(7_200) }, Is("15s"),
         nonzero_field!(network.keepalive),
         "Idle time after which TCP sends keepalive probes, so that firewalls and NAT gateways do not forget a connection \

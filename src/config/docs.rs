@@ -181,7 +181,7 @@ const FRP_SECTION: &str = "
 ### type = frp
 
 A tunnel of [frp](https://github.com/fatedier/frp), which `ftp` sections name in `via`: the way to FTP servers without a
-public address. [tunnels/README.md](tunnels/README.md#an-ftp-server-behind-nat) sets up both ends.
+public address. [tunnels/README.md](tunnels/README.md#example-an-ftp-server-behind-nat) sets up both ends.
 
 | Key | Default | Takes | rclone's | Meaning |
 |---|---|---|---|---|

@@ -75,16 +75,16 @@ pub fn connections_ini() -> String {
 }
 
 const TUNNEL: &str = "
-# A tunnel of frp, the way to servers without a public address: their sections say `via = tunnel-plant`.
+# A tunnel of frp, the way to servers without a public address: their sections name it in `via`.
 # docs/CONFIGURATION.md has all keys of such a section.
-# [tunnel-plant]
-# type = frp
-# server = frps.example.com:7000
-# token_file = /run/secrets/frp-token
-# tls_ca = /etc/ftp-pooler/frps-ca.pem
-# target_user = plant
-# secret_file = /run/secrets/plant-key
-# passive_ports = 50000-50049
+#[tunnel-plant]
+#type = frp
+#server = frps.example.com:7000
+#token_file = /run/secrets/frp-token
+#tls_ca = /etc/ftp-pooler/frps-ca.pem
+#target_user = plant
+#secret_file = /run/secrets/plant-key
+#passive_ports = 50000-50049
 ";
 
 fn yaml_value<T>(key: &ConfigKey<T>, text: &str) -> String {

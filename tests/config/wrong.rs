@@ -186,7 +186,7 @@ fn what_is_often_meant_is_told() {
     for (ini, expected) in [
         (
             "[a]\ntype = ftps\n",
-            "connections.ini:2: [a] type: found `ftps`; expected ftp or local; FTPS is `type = ftp` with",
+            "connections.ini:2: [a] type: found `ftps`; expected ftp or local or frp; FTPS is `type = ftp` with",
         ),
         (
             "[a]\ntype = local\nbase_path = ~/data\n",
@@ -296,7 +296,7 @@ connections.ini:15: [my plant] tls_ca: `TOKEN` has nothing in PEM (-----BEGIN â€
 connections.ini:15: [my plant] tls_ca: has no effect without TLS; expected tls = true
 connections.ini:16: [my plant] tls_key: `TOKEN` has nothing in PEM (-----BEGIN â€¦)
 connections.ini:16: [my plant] tls_key: needs tls_certificate as well
-connections.ini:17: [my plant] secret: unknown key; did you mean secret_file?
+connections.ini:17: [my plant] secret: unknown key; expected one of type, server, servers, token_file, user, target_user, secret_file, passive_ports, protocol, tls, tls_ca, tls_name, tls_certificate, tls_key, keepalive, up_within
 connections.ini:23: [one] via: no section is named [pant]; did you mean [plant]?
 connections.ini:24: [one] passive: a server cannot open connections through a proxy; expected true
 connections.ini:24: [one] passive: a server cannot open connections through a tunnel (via); expected true

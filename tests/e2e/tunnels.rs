@@ -12,7 +12,7 @@ use crate::support::files::{Sample, content};
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::process::Signal;
 use crate::support::scratch::Scratch;
-use crate::support::tunnel::{KEY, NAME, Plant, TOKEN};
+use crate::support::tunnel::{KEY, NAME, Plant, Relay, TOKEN};
 use crate::support::wait::wait_until;
 
 /// Some seconds at the server's pace.
@@ -28,7 +28,7 @@ fn lines<'a>(lines: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
 
 /// A pod with the tunnel `plant` and the connection `remote` through it.
 fn through(stage: &Stage, plant: &Plant) -> PodConfig {
-    let config = stage.bare_config().set("tunnels.frpc", json!(Plant::frpc().display().to_string()));
+    let config = stage.bare_config().set("tunnels.frpc", json!(Relay::frpc().display().to_string()));
     config.section("plant", &lines(&plant.tunnel())).section("remote", &lines(&plant.connection()))
 }
 
@@ -350,7 +350,7 @@ fn a_tunnel_that_cannot_be_made_is_explained_and_its_tasks_wait() {
     let mut section = plant.tunnel();
     section.retain(|(key, _)| *key != "token_file");
     section.push(("token_file", token.display().to_string()));
-    let config = stage.bare_config().set("tunnels.frpc", json!(Plant::frpc().display().to_string()));
+    let config = stage.bare_config().set("tunnels.frpc", json!(Relay::frpc().display().to_string()));
     let config = config.section("plant", &lines(&section)).section("remote", &lines(&plant.connection()));
     stage.send([download("one", "remote", "source", "one")]);
     let pod = Pod::start(&config);

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -78,17 +78,37 @@ impl Drop for Namespace {
     }
 }
 
-/// The server, both ends of frp, and what a pod has to know.
+/// Both ends of frp, in front of an FTP server.
 #[derive(Debug)]
-pub struct Plant {
+pub struct Relay {
     frps: Mutex<Option<Process>>,
     far: Mutex<Option<Process>>,
-    pub server: Vsftpd,
+    /// The FTP server, as the far frpc reaches it.
+    target: SocketAddr,
     port: u16,
-    /// The address of frps, as the plant sees it.
+    /// The address of frps, as the far frpc sees it.
     outside: Ipv4Addr,
+    /// How to run beside the server.
+    enter: Vec<String>,
+    /// How to run where frps is, and its address for pods.
+    at_frps: (Vec<String>, Ipv4Addr),
     scratch: Scratch,
-    namespace: Option<Namespace>,
+}
+
+/// The server and the way to it. The processes come first: they end before the namespace.
+#[derive(Debug)]
+pub struct Plant {
+    relay: Relay,
+    pub server: Vsftpd,
+    _namespace: Option<Namespace>,
+}
+
+impl std::ops::Deref for Plant {
+    type Target = Relay;
+
+    fn deref(&self) -> &Relay {
+        &self.relay
+    }
 }
 
 impl Plant {
@@ -99,32 +119,53 @@ impl Plant {
         let (low, high) = (PASSIVE.0.to_string(), PASSIVE.1.to_string());
         let range = [("pasv_min_port", low.as_str()), ("pasv_max_port", high.as_str())];
         let server = Vsftpd::at(&host, &[&range[..], settings].concat());
-        Some(Plant::around(server, namespace.outside, Some(namespace)))
+        let at_frps = (Vec::new(), Ipv4Addr::LOCALHOST);
+        let relay = Relay::start(server.addr(), namespace.outside, namespace.enter(), at_frps);
+        Some(Plant { relay, server, _namespace: Some(namespace) })
+    }
+
+    /// On a far host, frps as well.
+    pub fn far_away(host: &Host) -> Plant {
+        let (low, high) = (PASSIVE.0.to_string(), PASSIVE.1.to_string());
+        let server = Vsftpd::at(host, &[("pasv_min_port", &low), ("pasv_max_port", &high)]);
+        let at_frps = (host.enter.clone(), host.address);
+        let relay = Relay::start(server.addr(), host.address, host.enter.clone(), at_frps);
+        Plant { relay, server, _namespace: None }
     }
 
     /// With one tunnel to the far frpc's HTTP proxy.
     pub fn with_proxy(settings: &[(&str, &str)]) -> Plant {
-        Plant::around(Vsftpd::with(settings), Ipv4Addr::LOCALHOST, None)
+        let server = Vsftpd::with(settings);
+        let relay = Relay::proxied(server.addr());
+        Plant { relay, server, _namespace: None }
+    }
+}
+
+impl Relay {
+    /// In front of a server of this host, by the far frpc's HTTP proxy.
+    pub fn proxied(target: SocketAddr) -> Relay {
+        Relay::start(target, Ipv4Addr::LOCALHOST, Vec::new(), (Vec::new(), Ipv4Addr::LOCALHOST))
     }
 
-    fn around(server: Vsftpd, outside: Ipv4Addr, namespace: Option<Namespace>) -> Plant {
-        let scratch = Scratch::new("plant");
-        let port = free_port();
-        let plant = Plant {
-            frps: Mutex::default(),
-            far: Mutex::default(),
-            server,
-            port,
-            outside,
-            scratch,
-            namespace,
-        };
-        fs::write(plant.token_file(), format!("{TOKEN}\n")).expect("a token");
-        fs::write(plant.key_file(), format!("{KEY}\n")).expect("a key");
-        plant.write_configurations();
-        plant.start_frps();
-        plant.start_far();
-        plant
+    fn start(
+        target: SocketAddr,
+        outside: Ipv4Addr,
+        enter: Vec<String>,
+        at_frps: (Vec<String>, Ipv4Addr),
+    ) -> Relay {
+        let scratch = Scratch::new("relay");
+        let (frps, far, port) = (Mutex::default(), Mutex::default(), free_port());
+        let relay = Relay { frps, far, target, port, outside, enter, at_frps, scratch };
+        fs::write(relay.token_file(), format!("{TOKEN}\n")).expect("a token");
+        fs::write(relay.key_file(), format!("{KEY}\n")).expect("a key");
+        relay.write_configurations();
+        relay.start_frps();
+        relay.start_far();
+        relay
+    }
+
+    fn has_ports(&self) -> bool {
+        !self.enter.is_empty()
     }
 
     fn write_configurations(&self) {
@@ -145,9 +186,9 @@ impl Plant {
                 "[[proxies]]\nname = \"{name}\"\ntype = \"stcp\"\nsecretKey = \"{key}\"\nallowUsers = [\"*\"]\n{to}"
             );
         };
-        let at = |port: u16| format!("localIP = \"{}\"\nlocalPort = {port}\n", self.server.addr().ip());
-        if self.namespace.is_some() {
-            proxy("ftp", at(self.server.addr().port()));
+        let at = |port: u16| format!("localIP = \"{}\"\nlocalPort = {port}\n", self.target.ip());
+        if self.has_ports() {
+            proxy("ftp", at(self.target.port()));
             for port in PASSIVE.0..=PASSIVE.1 {
                 proxy(&format!("d{port}"), at(port));
             }
@@ -169,13 +210,13 @@ impl Plant {
     pub fn tunnel(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![
             ("type", "frp".to_owned()),
-            ("server", format!("127.0.0.1:{}", self.port)),
+            ("server", format!("{}:{}", self.at_frps.1, self.port)),
             ("token_file", self.token_file().display().to_string()),
             ("secret_file", self.key_file().display().to_string()),
             ("target_user", "plant".to_owned()),
             ("keepalive", "1s".to_owned()),
         ];
-        if self.namespace.is_some() {
+        if self.has_ports() {
             lines.push(("passive_ports", format!("{}-{}", PASSIVE.0, PASSIVE.1)));
         }
         lines
@@ -183,12 +224,11 @@ impl Plant {
 
     /// The lines of a connection to the server through the tunnel `plant`.
     pub fn connection(&self) -> Vec<(&'static str, String)> {
-        let host =
-            if self.namespace.is_some() { NAME.to_owned() } else { self.server.addr().ip().to_string() };
+        let host = if self.has_ports() { NAME.to_owned() } else { self.target.ip().to_string() };
         vec![
             ("type", "ftp".to_owned()),
             ("host", host),
-            ("port", self.server.addr().port().to_string()),
+            ("port", self.target.port().to_string()),
             ("user", USER.to_owned()),
             ("pass", PASSWORD.to_owned()),
             ("via", "plant".to_owned()),
@@ -201,7 +241,7 @@ impl Plant {
     }
 
     pub fn start_frps(&self) {
-        let process = self.run("frps", &[]);
+        let process = self.run("frps", &self.at_frps.0);
         wait_until("frps", UP, || process.log().matches("frps started successfully").count() > 0);
         *lock(&self.frps) = Some(process);
     }
@@ -218,8 +258,7 @@ impl Plant {
 
     /// The frpc beside the server.
     pub fn start_far(&self) {
-        let enter = self.namespace.as_ref().map(Namespace::enter).unwrap_or_default();
-        *lock(&self.far) = Some(self.run("frpc", &enter));
+        *lock(&self.far) = Some(self.run("frpc", &self.enter));
     }
 
     pub fn kill_far(&self) {
@@ -237,10 +276,6 @@ impl Plant {
         // each run has a log of its own: what is waited for must not be an earlier one's
         let _ = fs::remove_file(&log);
         Process::start(program_path.as_ref(), args, &log, |_| ())
-    }
-
-    pub fn far_log(&self) -> String {
-        lock(&self.far).as_ref().map(Process::log).unwrap_or_default()
     }
 }
 

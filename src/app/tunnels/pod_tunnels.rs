@@ -10,9 +10,9 @@ use frp_tunnels::failure::{Failure as FrpFailure, FailureClass};
 use tokio::sync::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::super::AppError;
 use super::open_tunnel::ManagedTunnel;
 use super::translate::PodIdentity;
-use crate::app::AppError;
 use crate::config::{Config, ConfiguredConnections, FrpTunnel, TlsMode};
 use crate::failure::{Code, Failure};
 use crate::insight::TunnelReport;
