@@ -182,6 +182,11 @@ impl CircuitBreaker {
         self.trouble().map(|(_, last)| last)
     }
 
+    /// When the first failure was since the last success, when the next try is due, and the last failure.
+    pub fn outage(&self) -> Option<(Instant, Instant, &Failure)> {
+        self.window.as_ref().map(|window| (window.since, window.next_try, &window.last))
+    }
+
     /// From the first failure to the next success.
     pub fn is_in_trouble(&self) -> bool {
         self.trouble().is_some()

@@ -36,7 +36,7 @@ impl NewTopic {
     }
 }
 
-/// What has become of it.
+/// Its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
     Now,

@@ -74,7 +74,13 @@ async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &RetryConfig
     let made = admin.create_topics([&new], &options()).await?;
     match made.into_iter().next() {
         Some(Ok(_)) => {
-            tracing::info!(topic, partitions, ?settings, "retry topic made");
+            tracing::info!(
+                event = "retry_topic_created",
+                topic,
+                partitions,
+                ?settings,
+                "created the retry topic"
+            );
             Ok(())
         }
         // Another pod was faster.
@@ -102,7 +108,7 @@ async fn check(admin: &Admin, topic: &str, retry: &RetryConfig) -> Result<(), Un
         unknown => {
             // An old broker, or a user who may not.
             tracing::warn!(
-                topic,
+                event = "retry_topic_unchecked", topic,
                 answer = ?unknown.map(|answer| answer.map(Result::err)),
                 "cannot read the retry topic's settings: its retention.ms must be above retry.max_deferral"
             );

@@ -1,4 +1,4 @@
-//! Ends the series of a connection or tunnel that is no more.
+//! Ends the series of a connection or tunnel that was removed.
 
 use std::collections::HashMap;
 
