@@ -35,7 +35,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::TaskBudget;
 use crate::config::{Config, ConfigSources, CurrentConfig};
-use crate::consume;
+use crate::consume::{self, ControlFollower};
 use crate::dispatch::Dispatcher;
 use crate::health::PodHealth;
 use crate::pool::SessionPool;
@@ -152,6 +152,8 @@ pub struct App {
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
     traces: Traces,
+    /// Ends when it is dropped.
+    _batches: ControlFollower,
 }
 
 /// How a stop went.
@@ -177,6 +179,7 @@ impl App {
         let (answers_in, answers) = shared.answers();
 
         let (group, producer) = shared.kafka_clients()?;
+        let batches = shared.follow_batches()?;
         let names = shared.names(&group)?;
         let tunnels = PodTunnels::start(&config, &shared.metrics).await?;
         let pool = shared.pool(&tunnels);
@@ -234,6 +237,7 @@ impl App {
             close_sidecar,
             tasks,
             traces,
+            _batches: batches,
         })
     }
 

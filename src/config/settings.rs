@@ -45,6 +45,7 @@ pub struct KafkaConfig {
     pub result_topic: String,
     pub fail_topic: String,
     pub retry_topic: String,
+    pub control_topic: String,
     pub delivery: DeliveryGuarantee,
     /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
     pub static_membership: bool,
@@ -203,6 +204,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("kafka.retry_topic", KeyKind::Topic, Is("ftp-tasks-retry"), field!(kafka.retry_topic),
         "The topic in which deferred tasks wait. If it is missing it is created, with as many partitions as the input \
          topic, provided that the pod may do so."),
+    key("kafka.control_topic", KeyKind::Topic, Is("ftp-control"), field!(kafka.control_topic),
+        "The compacted topic that says which batches of tasks there are, and which are cancelled. `ftp-pooler topics` makes \
+         it; without it tasks are done as ever, and no batch can be cancelled."),
     key("kafka.delivery", KeyKind::Choice(&["exactly_once", "at_least_once"]), Is("exactly_once"),
         field!(kafka.delivery),
         "How an answer and its task's offset are tied together: `exactly_once` puts both into one Kafka transaction, so \
