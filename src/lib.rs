@@ -26,6 +26,7 @@
 //! - [`app`] creates, runs and drains all parts: the only module that knows them all.
 //! - [`config`] reads config.yaml and connections.ini, and everything that may change while the pod runs.
 //! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
+//! - [`coordination`] is what pods do together: they share sessions.
 //! - [`cli`] has the subcommands.
 //! - [`sidecar`] serves page and API, and reads the pod through [`insight`]; [`health`], [`metrics`] and [`traces`] report.
 //! - `text` cuts and compares texts for people.
@@ -58,6 +59,8 @@ pub mod publish;
 
 pub mod app;
 pub mod config;
+
+pub mod coordination;
 
 pub mod client;
 pub mod kafka;

@@ -7,6 +7,7 @@
 //! reload         reads connections.ini and the secrets' files again, and lets every part know what changed
 //!   storages     the local connections' storages, each with its orphan cleaner
 //!   replaced     storages that were replaced, and in which running tries still work
+//! session_caps   shares sessions with the other pods, where a connection has max_sessions_total
 //! pod_status     what the sidecar reads of the pod
 //! error          why a pod could not start or continue, and its exit code
 //! ```
@@ -17,6 +18,7 @@ mod parts;
 mod pod_status;
 mod record_intake;
 mod reload;
+mod session_caps;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +44,7 @@ use crate::transfer::LocalStorages;
 pub use error::AppError;
 use parts::Parts;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
+use session_caps::SessionCaps;
 
 /// The last answers' way to Kafka, once nothing is in flight any more: a grace above the publisher's own bound, for a
 /// call of librdkafka's that blocks.
@@ -50,6 +53,8 @@ const LAST_ANSWERS: Duration = publish::LAST_TRIES.saturating_add(Duration::from
 /// leave of: the process ends without.
 const LEAVE: Duration = Duration::from_secs(3);
 const CLOSE_SESSIONS: Duration = Duration::from_secs(3);
+/// The last report of sessions, and leaving the coordinator's group.
+const LEAVE_COORDINATION: Duration = Duration::from_millis(1_500);
 /// The spans that wait; no longer than leaving may take.
 const LAST_TRACES: Duration = Duration::from_secs(2);
 const SETTLE_STORAGE: Duration = Duration::from_secs(3);
@@ -59,8 +64,11 @@ const LAST_TASKS: Duration = Duration::from_secs(4);
 
 /// The longest that a pod takes from the end of its drain to its exit: whoever stops it waits for the drain
 /// and this, and for the group's session timeout, should a broker be away.
-pub const AFTER_DRAIN: Duration =
-    SETTLE_STORAGE.saturating_add(LAST_ANSWERS).saturating_add(LEAVE).saturating_add(LAST_TASKS);
+pub const AFTER_DRAIN: Duration = SETTLE_STORAGE
+    .saturating_add(LAST_ANSWERS)
+    .saturating_add(LEAVE)
+    .saturating_add(LEAVE_COORDINATION.saturating_mul(2))
+    .saturating_add(LAST_TASKS);
 
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
 /// once).
@@ -106,6 +114,7 @@ pub struct App {
     budget: TaskBudget,
     dispatcher: Dispatcher,
     pool: SessionPool,
+    session_caps: SessionCaps,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -147,6 +156,7 @@ impl App {
         let pool = shared.pool();
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
+        let session_caps = SessionCaps::start(&current, &pool, &tasks, &close_sidecar);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
         let finish_publishing = CancellationToken::new();
@@ -174,18 +184,7 @@ impl App {
         let view = shared.view(&dispatcher, &current);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
-        tracing::info!(
-            event = "listening",
-            what = "api",
-            addr = %api_addr,
-            "page and API at http://{api_addr}/"
-        );
-        tracing::info!(
-            event = "listening",
-            what = "metrics",
-            addr = %metrics_addr,
-            "metrics at http://{metrics_addr}/metrics"
-        );
+        log_addresses(api_addr, metrics_addr);
         Ok(App {
             current,
             api_addr,
@@ -194,6 +193,7 @@ impl App {
             budget,
             dispatcher,
             pool,
+            session_caps,
             storages,
             replaced,
             consume,
@@ -262,8 +262,13 @@ impl App {
         self.consume.leave();
         let traces = self.traces;
         let last_traces = tokio::task::spawn_blocking(move || traces.stop(LAST_TRACES));
+        let close_sessions = async {
+            let open = self.pool.shutdown(CLOSE_SESSIONS).await;
+            self.session_caps.stop(LEAVE_COORDINATION).await;
+            open
+        };
         let (open_sessions, _, _) = tokio::join!(
-            self.pool.shutdown(CLOSE_SESSIONS),
+            close_sessions,
             end_of(&mut self.consume.ended, LEAVE),
             timeout(LAST_TRACES, last_traces)
         );
@@ -304,6 +309,21 @@ impl StopSummary {
         let StopSummary { cut_off, unanswered, open_sessions } = self;
         tracing::info!(event = "pod_stopped", cut_off, unanswered, open_sessions, "stopped");
     }
+}
+
+fn log_addresses(api_addr: SocketAddr, metrics_addr: SocketAddr) {
+    tracing::info!(
+        event = "listening",
+        what = "api",
+        addr = %api_addr,
+        "page and API at http://{api_addr}/"
+    );
+    tracing::info!(
+        event = "listening",
+        what = "metrics",
+        addr = %metrics_addr,
+        "metrics at http://{metrics_addr}/metrics"
+    );
 }
 
 fn addresses(sidecar: &Sidecar) -> Result<(SocketAddr, SocketAddr), AppError> {

@@ -31,8 +31,9 @@ pub struct TopicsArgs {
 }
 
 const EXAMPLES: &str = "\
-The topics are those of the configuration: kafka.input_topic, result_topic, fail_topic, and with retry.enabled
-retry_topic, which keeps its records for longer than tasks are deferred. One that is there stays as it is. Needs
+The topics are those of the configuration: kafka.input_topic, result_topic, fail_topic, with retry.enabled
+retry_topic, which keeps its records for longer than tasks are deferred, and with max_sessions_total
+coordination_topic, which is compacted and has one partition. One that is there stays as it is. Needs
 the right to create topics; where you have not got it, give whoever has the names that this prints.
 
 Examples:
@@ -79,6 +80,9 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
     let cluster = TopicAdmin::new(kafka)?;
     if config.retry.enabled {
         wanted.push(new(&kafka.retry_topic).for_retries(&config.retry));
+    }
+    if config.connections.ftp.values().any(|connection| connection.max_sessions_total.is_some()) {
+        wanted.push(new(&kafka.coordination_topic).for_coordination());
     }
     let mut rows = Vec::new();
     for topic in &wanted {

@@ -30,7 +30,7 @@ pub use lease::Lease;
 pub use ledger::{Intake, Ledger};
 pub use note::{Note, TopicId};
 pub use partitions::{Offsets, Ownership, PartitionCommit, PartitionState, TopicPartition};
-pub use pulse::keep_beating;
+pub use pulse::{keep_beating, since_boot};
 pub use witness::Witness;
 
 /// What Kafka stores with a commit, by default (`offset.metadata.max.bytes`): bytes.

@@ -213,6 +213,7 @@ fn kafka(bootstrap: &str, delivery: DeliveryGuarantee) -> KafkaConfig {
         result_topic: "results".into(),
         fail_topic: "failures".into(),
         retry_topic: String::new(),
+        coordination_topic: String::new(),
         delivery,
         static_membership: false,
         properties: std::iter::empty().collect(),

@@ -117,6 +117,7 @@ fn kafka(broker: &Broker, topics: &Topics) -> KafkaConfig {
         result_topic: topics.results.clone(),
         fail_topic: topics.failures.clone(),
         retry_topic: String::new(),
+        coordination_topic: String::new(),
         delivery: DeliveryGuarantee::ExactlyOnce,
         static_membership: false,
         properties: std::iter::empty().collect(),

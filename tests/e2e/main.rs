@@ -40,6 +40,7 @@ mod reload;
 mod resume;
 mod retries;
 mod selftest;
+mod session_caps;
 mod spread;
 mod sweeping;
 mod takeover;
