@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::oneshot;
 
-use super::ownership::{NextStep, Ownership};
+use super::ownership::{NextStep, PartitionOwnership};
 use super::transactions::OwnerProducer;
 use super::{OwnedState, OwnedTopic};
 use crate::config::KafkaConfig;
@@ -162,7 +162,7 @@ struct Member {
 
 /// A partition that is assigned to this member.
 struct Partition {
-    ownership: Ownership,
+    ownership: PartitionOwnership,
     state: Box<dyn OwnedState>,
     producer: Option<OwnerProducer>,
     /// Nothing has been read since it was at its beginning.
@@ -251,7 +251,7 @@ impl Member {
             let state = (self.make)(*partition);
             self.partitions.insert(
                 *partition,
-                Partition { ownership: Ownership::default(), state, producer: None, is_rewound: true },
+                Partition { ownership: PartitionOwnership::default(), state, producer: None, is_rewound: true },
             );
         }
         let list = self.list(partitions, Some(Offset::Beginning))?;

@@ -1,4 +1,4 @@
-//! Change of owner at any point: several members with the real [`Ownership`], a log with transactions and fencing, and
+//! Change of owner at any point: several members with the real [`PartitionOwnership`], a log with transactions and fencing, and
 //! random sequences of all that may happen. Each owner counts on from what it has read: the committed records are
 //! 1, 2, 3 … if and only if one owner's writes count at a time and no committed state is lost.
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::ownership::{NextStep, Ownership};
+use super::ownership::{NextStep, PartitionOwnership};
 
 const MEMBERS: usize = 4;
 const STEPS: usize = 400;
@@ -72,7 +72,7 @@ struct Refused;
 
 #[derive(Debug, Default)]
 struct Member {
-    ownership: Option<Ownership>,
+    ownership: Option<PartitionOwnership>,
     epoch: u64,
     position: usize,
     /// What it has read: the last number.
@@ -181,7 +181,7 @@ fn run(seed: u64, sabotage: Sabotage) -> Result<usize, String> {
             1..=3 if n != assigned => members[n].ownership = None, // it learns of it, late
             4..=6 if n == assigned && members[n].ownership.is_none() => {
                 members[n].begin_anew();
-                members[n].ownership = Some(Ownership::default());
+                members[n].ownership = Some(PartitionOwnership::default());
             }
             _ if is_calm && n != assigned => members[n].ownership = None,
             _ => members[n].step(&mut broker, now, sabotage, &mut rng),

@@ -44,11 +44,11 @@ enum Stage {
 
 /// How far a member is with a partition that is assigned to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ownership {
+pub(super) struct PartitionOwnership {
     stage: Stage,
 }
 
-impl Ownership {
+impl PartitionOwnership {
     pub fn next_step(&self, now: Duration) -> NextStep {
         match self.stage {
             Stage::New => NextStep::Fence,
