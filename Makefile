@@ -2,9 +2,9 @@
 
 .DEFAULT_GOAL := help
 # What `make chaos` may be told.
-CHAOS := TASKS PODS SEED DELIVERY ONLY BROKER_AWAY REDO REPORT
+CHAOS := TASKS PODS BROKERS NET SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
 
-.PHONY: help demo test chaos spread report fuzz bench bench-router lint fmt deps build-deps image-test compose-test cluster-test fresh-test
+.PHONY: help demo test chaos spread million report fuzz bench bench-router lint fmt deps build-deps image-test compose-test cluster-test fresh-test
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ demo: build-deps ## Watch files move: broker and FTP server in one process, noth
 test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both the first time
 	@scripts/test.sh
 
-chaos: deps ## Kill pods, broker and FTP servers under load, then audit every answer and file (TASKS=100000 PODS=4 SEED=7)
+chaos: deps ## Kill pods, broker and FTP servers under load, then audit every answer and file (TASKS=100000 PODS=4 BROKERS=3 NET=1 SEED=7)
 	@$(foreach name,$(CHAOS),$(if $($(name)),FTP_POOLER_CHAOS_$(name)='$($(name))')) \
 		cargo test --locked --test chaos -- --ignored --exact --nocapture every_task_is_answered_once_whatever_dies
 
@@ -26,6 +26,9 @@ spread: deps ## Pods join, leave and restart; each must have its share of the pa
 
 report: deps ## The suite and chaos, and docs/TEST_REPORT.md written from them (TASKS=100000 PODS=4 SEED=7)
 	@scripts/test-report.sh $(foreach name,TASKS PODS SEED,$(if $($(name)),$(name)='$($(name))'))
+
+million: build-deps ## A directory with a million files: listed, written to, swept
+	@cargo test --locked --lib -p ftp-pooler -- --ignored --nocapture a_directory_with_a_million_files
 
 fuzz: build-deps ## Fuzz decoder, ledger metadata, replies, listings and connections.ini, a minute each (SECONDS_EACH=600)
 	@scripts/fuzz.sh

@@ -84,13 +84,15 @@ fi
 chaos "TASKS=$tasks" "PODS=$pods" "SEED=$seed"
 chaos TASKS=3000 PODS=3 "SEED=$seed"
 chaos TASKS=3000 PODS=3 "SEED=$seed" DELIVERY=at_least_once
+chaos TASKS=6000 PODS=3 BROKERS=3 "SEED=$seed"
+chaos TASKS=6000 PODS=3 NET=1 "SEED=$seed"
 
 {
     cat <<TEXT
 # Test report
 
 All of this was written by \`scripts/test-report.sh TASKS=$tasks PODS=$pods SEED=$seed\` on $date, of commit $commit. The machine:
-$machine Apache Kafka is a single node on the same machine, the FTP servers are three vsftpd.
+$machine Apache Kafka is a single node on the same machine, or three with a replica of everything at each; the FTP servers are three vsftpd.
 
 ## Chaos
 
@@ -99,10 +101,13 @@ answer and every file is audited ([tests/README.md](../tests/README.md)). With \
 wrong and left must be 0. The run with \`at_least_once\` is there to show that the audit finds what is to be found:
 duplicates are allowed there, and expected, so that it ends red.
 
-| Delivery | Seed | Pods | Tasks | Answers | Lost | Duplicated | Wrong files | Temp files left | Kills | Rebalances | Aborted transactions | Seconds |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| Delivery | Brokers | Seed | Pods | Tasks | Answers | Lost | Duplicated | Wrong files | Temp files left | Kills | Rebalances | Aborted transactions | Seconds |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 TEXT
     cat "$work/rows"
+    printf '\nThe longest time without an answer after each kind of event, while tasks waited:\n\n'
+    printf '| Run | Event | Times | Longest gap, seconds |\n|---|---|---|---|\n'
+    cat "$work/rows.gaps"
     printf '\nWhat the runs said:\n\n```text\n'
     cat "$work/said"
     printf '```\n'

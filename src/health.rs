@@ -1,10 +1,17 @@
 //! The pod's health: service-kit's, with what a pod's readiness depends on.
+//!
+//! ```text
+//! kafka_needs   what the pod needs of Kafka, and does without: brokers, its place in the group, rights, topics
+//! ```
+
+mod kafka_needs;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use kafka_needs::KafkaSigns;
 use service_kit::health::{Health, HealthReport, Heartbeat, LastSeen, ReportHealth};
 
 /// The consume loop polls, and so beats, at least once a second.
@@ -35,6 +42,17 @@ pub struct PodHealth {
     kafka_back: LastSeen,
     /// When Kafka last accepted answers, or there were none to send.
     answers_accepted: LastSeen,
+    /// Of the last two statistics of the consumer's.
+    round_trips: Mutex<[Duration; 2]>,
+    /// When the pod was last a member of the group.
+    member_seen: LastSeen,
+    /// When no question about the group was waiting for its answer.
+    group_answered: LastSeen,
+    /// Kafka is there, and the pod's clients do not find it whatever is done: only a new process may.
+    beyond_help: Mutex<Option<String>>,
+    /// Rights that Kafka denies this pod, by what they are about; written by one part each.
+    missing_rights: Mutex<BTreeMap<&'static str, Vec<String>>>,
+    missing_topics: Mutex<Vec<String>>,
     /// What is halted, and why; at most one entry a partition.
     halts: Mutex<BTreeMap<String, String>>,
     /// What a user should know though the pod is well, by what it is about.
@@ -54,6 +72,12 @@ impl PodHealth {
             kafka_seen: LastSeen::default(),
             kafka_back: LastSeen::default(),
             answers_accepted: LastSeen::default(),
+            round_trips: Mutex::default(),
+            member_seen: LastSeen::default(),
+            group_answered: LastSeen::default(),
+            beyond_help: Mutex::default(),
+            missing_rights: Mutex::default(),
+            missing_topics: Mutex::default(),
             halts: Mutex::default(),
             notes: Mutex::default(),
         })
@@ -158,7 +182,18 @@ impl ReportHealth for PodHealth {
                 .filter(|state| state.name == "publish")
                 .for_each(|state| state.stuck = true);
         }
+        report.reasons.extend(self.denied());
+        report.reasons.extend(self.gone());
         report.reasons.extend(self.halted());
+        let beyond_help = self.beyond_help.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(why) = beyond_help.filter(|_| !report.draining) {
+            report.reasons.push(why);
+            report
+                .loops
+                .iter_mut()
+                .filter(|state| state.name == "consume")
+                .for_each(|state| state.stuck = true);
+        }
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         report.notes.extend(notes.values().cloned());
         drop(notes);
@@ -196,6 +231,34 @@ mod tests {
         assert_eq!(stuck(later(700)), 1);
         health.answers_accepted.mark(later(700));
         assert_eq!(stuck(later(700)), 0);
+    }
+
+    #[test]
+    fn a_right_that_is_missing_makes_the_pod_not_ready_until_it_is_granted() {
+        let (health, start) = health();
+        health.set_joined(true);
+        health.set_missing_rights("topics", vec!["Read on topic a".into(), "Write on topic b".into()]);
+        health.set_missing_rights("group", vec!["Read on group g".into()]);
+        let denied = ["Read on group g", "Read on topic a", "Write on topic b"];
+        let report = health.report(start);
+        assert_eq!(report.reasons, denied.map(|right| format!("Kafka denies this pod: {right}")));
+        assert!(report.is_healthy() && health.lacks_rights());
+        health.set_missing_rights("topics", Vec::new());
+        health.set_missing_rights("group", Vec::new());
+        assert!(health.report(start).is_ready() && !health.lacks_rights());
+    }
+
+    #[test]
+    fn a_pod_that_nothing_gives_kafka_back_is_to_be_restarted() {
+        let (health, start) = health();
+        health.set_joined(true);
+        assert!(health.set_beyond_help(Some("no Kafka broker is connected for 240 s".into())));
+        assert!(!health.set_beyond_help(Some("no Kafka broker is connected for 250 s".into())), "known");
+        let report = health.report(start);
+        assert_eq!(report.stuck(), ["consume"]);
+        assert_eq!(report.reasons, ["no Kafka broker is connected for 250 s"]);
+        health.set_beyond_help(None);
+        assert!(health.report(start).is_healthy() && health.report(start).is_ready());
     }
 
     /// A pod's health, and a time just after it was created.

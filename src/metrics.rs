@@ -107,6 +107,9 @@ declare_metrics! {
     aborted: IntCounterVec = "ftp_pooler_aborted_transactions_total", ["reason"];
     /// Producers that failed for good and were replaced by a new one with the same identity.
     renewals: IntCounter = "ftp_pooler_producer_renewals_total", [];
+    /// Times that the pod's clients of Kafka were created anew, since they had lost it while a new one reached it, by what
+    /// they had lost (a broker, the membership, the group's answer, answers published).
+    clients_recreated: IntCounterVec = "ftp_pooler_kafka_clients_recreated_total", ["reason"];
     /// Times that another process took this pod's identity; this one ends then.
     fenced: IntCounter = "ftp_pooler_fenced_total", [];
     /// Errors that Kafka's client reported, by what was tried (consume, produce, commit, ...).

@@ -10,6 +10,18 @@ pub(crate) fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
+/// A path, or whatever a stranger has named, as messages show it: without control characters, and all else as it is.
+pub(crate) fn shown(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for char in name.chars() {
+        match char {
+            '\'' | '"' | '\\' => shown.push(char),
+            char => shown.extend(char.escape_debug()),
+        }
+    }
+    shown
+}
+
 /// Cuts `text` to `max` bytes at most, between two characters; where it was cut it ends in `…`.
 pub(crate) fn shorten(text: &mut String, max: usize) {
     const MARK: &str = "…";
@@ -60,6 +72,12 @@ mod tests {
     fn a_time_has_three_digits_of_a_second() {
         assert_eq!(rfc3339("2025-01-15T10:30:00Z".parse().unwrap()), "2025-01-15T10:30:00.000Z");
         assert_eq!(rfc3339("2025-01-15T10:30:00.1239Z".parse().unwrap()), "2025-01-15T10:30:00.123Z");
+    }
+
+    #[test]
+    fn a_path_is_shown_as_it_is_but_for_what_moves_the_cursor() {
+        assert_eq!(shown("/pub/O'Brien \"x\".csv"), "/pub/O'Brien \"x\".csv");
+        assert_eq!(shown("C:\\ü\n\u{1b}[2J"), "C:\\ü\\n\\u{1b}[2J");
     }
 
     #[test]

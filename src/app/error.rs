@@ -20,6 +20,9 @@ pub enum AppError {
     Random(getrandom::Error),
     #[error("the {0} thread ended unexpectedly")]
     Ended(&'static str),
+    /// Told to stop, which it has done but for these calls.
+    #[error("stopped while a file system did not answer: {0}")]
+    Hanging(String),
     #[error("aborted by a second signal")]
     Aborted,
 }
@@ -30,6 +33,7 @@ impl AppError {
         match self {
             AppError::Storage { .. } => 78, // EX_CONFIG
             AppError::Bind(_) => 69,        // EX_UNAVAILABLE
+            AppError::Hanging(_) => 74,     // EX_IOERR
             AppError::Aborted => 130,       // as a shell tells of SIGINT
             AppError::Kafka(_)
             | AppError::Publish(_)

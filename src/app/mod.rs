@@ -8,12 +8,14 @@
 //!   storages     the local connections' storages, each with its orphan cleaner
 //!   replaced     storages that were replaced, and in which running tries still work
 //! session_caps   shares sessions with the other pods, where a connection has max_sessions_total
+//! local_watch    whether the local connections can be used, for the page
 //! pod_status     what the sidecar reads of the pod
 //! error          why a pod could not start or continue, and its exit code
 //! ```
 
 mod deferral;
 mod error;
+mod local_watch;
 mod parts;
 mod pod_status;
 mod record_intake;
@@ -59,6 +61,9 @@ const LEAVE_COORDINATION: Duration = Duration::from_millis(1_500);
 const LAST_TRACES: Duration = Duration::from_secs(2);
 const SETTLE_STORAGE: Duration = Duration::from_secs(3);
 
+/// Threads for blocking calls, made as they are needed: enough for several file systems that hang (128 calls each), since names
+/// are looked up on them as well.
+const BLOCKING_THREADS: usize = 2_048;
 /// The sidecar's connections, and whatever else runs in the background, come to their ends.
 const LAST_TASKS: Duration = Duration::from_secs(4);
 
@@ -73,17 +78,33 @@ pub const AFTER_DRAIN: Duration = SETTLE_STORAGE
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
 /// once).
 pub fn run(config: Config, sources: ConfigSources) -> Result<(), AppError> {
+    if !config.pod.core_dumps {
+        forbid_dumps();
+    }
     let runtime = runtime().map_err(AppError::Start)?;
     let result = runtime.block_on(run_until_stopped(config, sources));
     runtime.shutdown_background(); // a disk that does not answer must not hold up the exit
     result
 }
 
+/// No core file shows the passwords that the process has read, nor does /proc to another process of its user.
+fn forbid_dumps() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
+        tracing::warn!(event = "process_dumpable", %error, "the process stays dumpable: a core file would show its passwords");
+    }
+}
+
 /// A worker for every second core: the others have the calls into file systems, and Kafka's clients. Idle workers wake
 /// each other for every few events, which costs more than the events where those come one by one.
 fn runtime() -> std::io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
+    Builder::new_multi_thread()
+        .worker_threads(cores.div_ceil(2))
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
 }
 
 async fn run_until_stopped(config: Config, sources: ConfigSources) -> Result<(), AppError> {
@@ -97,8 +118,17 @@ async fn run_until_stopped(config: Config, sources: ConfigSources) -> Result<(),
         connections = %sources.connections_file().display(),
         "starting ftp-pooler {}", env!("CARGO_PKG_VERSION")
     );
-    match signals::run_until_stopped(&mut signals, App::start(config, sources)).await {
-        RunEnd::Stopped => Ok(()),
+    let storages = LocalStorages::default();
+    let start = async {
+        let app = App::start(config, sources).await?;
+        storages.replace(app.storages.all());
+        Ok(app)
+    };
+    match signals::run_until_stopped(&mut signals, start).await {
+        RunEnd::Stopped => match storages.hanging() {
+            hanging if hanging.is_empty() => Ok(()),
+            hanging => Err(AppError::Hanging(hanging.join("; "))),
+        },
         RunEnd::Failed(error) => Err(error),
         RunEnd::Aborted => Err(AppError::Aborted),
     }
@@ -162,7 +192,7 @@ impl App {
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
         let publish = publish.spawn(Handle::current()).map_err(AppError::Start)?;
-        shared.keep_beating()?;
+        shared.keep_watch(&group)?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
         let consume = consume.spawn().map_err(AppError::Kafka)?;
 
@@ -181,10 +211,11 @@ impl App {
             files: WatchedFiles::default(),
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
+        tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_sweeping.clone()));
         let view = shared.view(&dispatcher, &current);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
-        log_addresses(api_addr, metrics_addr);
+        tell_addresses(api_addr, metrics_addr);
         Ok(App {
             current,
             api_addr,
@@ -246,7 +277,14 @@ impl App {
         self.consume.hold();
         let left = self.dispatcher.drain(Instant::now() + drain).await;
         self.stop_sweeping.cancel();
-        self.replaced.settle_with(self.storages.all(), SETTLE_STORAGE).await;
+        if !self.replaced.settle_with(self.storages.all(), SETTLE_STORAGE).await {
+            for hanging in self.storages.hanging() {
+                tracing::warn!(
+                    event = "storage_hangs",
+                    "the pod ends without waiting for a file system that does not answer: {hanging}"
+                );
+            }
+        }
         self.finish_publishing.cancel();
         let unanswered = match end_of(&mut self.publish.ended, LAST_ANSWERS).await {
             Some(Ok(left)) => left,
@@ -311,18 +349,13 @@ impl StopSummary {
     }
 }
 
-fn log_addresses(api_addr: SocketAddr, metrics_addr: SocketAddr) {
-    tracing::info!(
-        event = "listening",
-        what = "api",
-        addr = %api_addr,
-        "page and API at http://{api_addr}/"
-    );
+fn tell_addresses(api: SocketAddr, metrics: SocketAddr) {
+    tracing::info!(event = "listening", what = "api", addr = %api, "page and API at http://{api}/");
     tracing::info!(
         event = "listening",
         what = "metrics",
-        addr = %metrics_addr,
-        "metrics at http://{metrics_addr}/metrics"
+        addr = %metrics,
+        "metrics at http://{metrics}/metrics"
     );
 }
 

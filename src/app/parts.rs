@@ -12,11 +12,11 @@ use super::reload::roots;
 use super::{AppError, deferral};
 use crate::admission::TaskBudget;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
-use crate::consume::{self, Consume, Group};
+use crate::consume::{self, Consume, Group, Watchdog};
 use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
 use crate::health::PodHealth;
 use crate::insight::{PartitionBoard, RecentFailures};
-use crate::kafka::{consumer_properties, suspension_limit};
+use crate::kafka::{ClientRenewal, consumer_properties, needed_rights, suspension_limit};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, keep_beating};
 use crate::outcome::AdmittedOutcome;
@@ -33,6 +33,7 @@ pub(super) struct Parts<'a> {
     offsets: Arc<Offsets>,
     pub budget: TaskBudget,
     pub health: Arc<PodHealth>,
+    renewal: Arc<ClientRenewal>,
     pub metrics: Metrics,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
@@ -49,6 +50,7 @@ impl<'a> Parts<'a> {
             offsets: Arc::new(Offsets::new(suspension_limit(&config.kafka))),
             budget: TaskBudget::new(config.pool.max_waiting_tasks, config.pool.max_waiting_bytes),
             health: PodHealth::new(),
+            renewal: Arc::default(),
             failures: RecentFailures::default(),
             partitions: PartitionBoard::default(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
@@ -60,11 +62,6 @@ impl<'a> Parts<'a> {
         mpsc::channel(self.config.pool.max_waiting_tasks + consume::BURST)
     }
 
-    /// Has the process notice when it stood still.
-    pub fn keep_beating(&self) -> Result<(), AppError> {
-        keep_beating(&self.offsets).map_err(AppError::Start)
-    }
-
     /// Both clients at once, so that a property which one of them refuses is found before anything runs.
     pub fn kafka_clients(&self) -> Result<(Group, Producer), AppError> {
         let (kafka, pod) = (&self.config.kafka, &self.config.pod.name);
@@ -73,6 +70,20 @@ impl<'a> Parts<'a> {
         let group = Group::create(&properties, offsets, health, self.metrics.clone());
         let producer = Producer::create(kafka, pod, self.metrics.clone());
         Ok((group.map_err(AppError::Kafka)?, producer.map_err(AppError::Kafka)?))
+    }
+
+    /// Has the process notice when it stood still, and clients made anew that have lost Kafka for good.
+    pub fn keep_watch(&self, group: &Group) -> Result<(), AppError> {
+        keep_beating(&self.offsets).map_err(AppError::Start)?;
+        let watchdog = Watchdog {
+            group: group.clone(),
+            topic: self.config.kafka.input_topic.clone(),
+            after: self.config.kafka.recreate_after,
+            renewal: self.renewal.clone(),
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
+        };
+        watchdog.spawn().map_err(AppError::Start)
     }
 
     /// The names of this process's temp files.
@@ -150,6 +161,7 @@ impl<'a> Parts<'a> {
             offsets: self.offsets.clone(),
             budget: self.budget.clone(),
             health: self.health.clone(),
+            renewal: self.renewal.clone(),
             metrics: self.metrics.clone(),
         }
     }
@@ -172,12 +184,14 @@ impl<'a> Parts<'a> {
         Consume {
             group,
             topics: vec![self.config.kafka.input_topic.clone()],
+            rights: needed_rights(&self.config.kafka, &self.config.retry),
             retry: deferral::intake(self.config),
             offsets: self.offsets.clone(),
             budget: self.budget.clone(),
             slow_task: self.config.pool.slow_task,
             downstream: Box::new(front),
             health: self.health.clone(),
+            renewal: self.renewal.clone(),
             metrics: self.metrics.clone(),
             partitions: self.partitions.clone(),
         }

@@ -175,6 +175,7 @@ Exit codes:
    2  the command line is wrong
   65  invalid input; every error is listed
   69  a dependency is unavailable: Kafka, a server, a port, the pod
+  74  run: stopped, but for calls into a file system that does not answer
   75  submit --wait: timed out with tasks still open
   78  the configuration is wrong; every error is listed
  130  ended by a signal: run by the second one, other commands by the first";
@@ -189,6 +190,7 @@ Exit codes:
    0  stopped by SIGTERM or Ctrl-C; everything it had begun was answered or returned to Kafka
    1  it cannot continue, for example because another pod uses its name; the last lines say why
   69  a port is in use
+  74  stopped by SIGTERM, but for calls into a file system that does not answer; the last lines name them
   78  the configuration is wrong; every error is listed
  130  aborted by a second signal";
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::client::probe;
+use crate::client::{KafkaFinding, probe};
 use crate::config::{Config, FtpConnection, KafkaConfig, LocalConnection, RetryConfig};
 use crate::ftp::Session;
 use crate::storage::LocalStorage;
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 16;
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckFinding {
-    /// `kafka`, `topic`, `ftp` or `local`.
+    /// `kafka`, `topic`, `group`, `ftp` or `local`.
     pub kind: &'static str,
     pub name: String,
     /// What was found, or what is wrong.
@@ -42,13 +42,13 @@ fn kafka_findings(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Vec<Ch
     let brokers = kafka.bootstrap_servers.join(",");
     match probe(kafka, retry, pod) {
         Err(error) => vec![CheckFinding { kind: "kafka", name: brokers, found: Err(error) }],
-        Ok(topics) => {
+        Ok(others) => {
             let found = Ok(format!("answers in {} ms", begun.elapsed().as_millis()));
             let mut findings = vec![CheckFinding { kind: "kafka", name: brokers, found }];
-            findings.extend(topics.into_iter().map(|state| CheckFinding {
-                kind: "topic",
-                name: state.topic,
-                found: state.found,
+            findings.extend(others.into_iter().map(|KafkaFinding { kind, name, found }| CheckFinding {
+                kind,
+                name,
+                found,
             }));
             findings
         }

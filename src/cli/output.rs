@@ -1,7 +1,7 @@
 //! What commands print: a table for people, or JSON for programs; numbers as people read them.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -72,11 +72,40 @@ fn is_number(cell: &str) -> bool {
     cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '~' | '-'))
 }
 
-/// A terminal's line: names come from strangers, and a control character of theirs is not carried out.
+/// A terminal's line: names come from strangers, and a control character of theirs is not carried out, nor does one
+/// that changes the direction of writing make a name look like another.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { '·' } else { c })
-        .collect()
+    text.chars().map(|c| if is_active(c) { '·' } else { c }).collect()
+}
+
+/// Characters that a terminal acts on instead of showing them: controls, line and paragraph separators, and those that
+/// change the direction of writing or are invisible within a name.
+fn is_active(c: char) -> bool {
+    let changes_direction =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_invisible = matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || changes_direction || is_invisible
+}
+
+/// JSON with the characters that a terminal acts on as `\uXXXX`: the same document.
+fn safe_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for c in json.chars() {
+        if is_active(c) && c != '\n' {
+            for unit in c.encode_utf16(&mut units) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// Writes a line of JSON to standard output; where that is a terminal, as [`safe_json`].
+pub(super) fn print_json_line(json: &str) {
+    if io::stdout().is_terminal() { print(&safe_json(json)) } else { print(json) }
 }
 
 /// Writes to standard output. A reader that has gone away is no failure.
@@ -92,7 +121,7 @@ pub(super) fn note(text: &str) {
 /// Writes a JSON document to standard output.
 pub(super) fn print_json(document: &impl Serialize) {
     if let Ok(text) = serde_json::to_string_pretty(document) {
-        print(&text);
+        print_json_line(&text);
     }
 }
 
@@ -140,5 +169,18 @@ mod tests {
     #[test]
     fn a_strangers_name_does_not_move_the_cursor() {
         assert_eq!(one_line("a\x1b[2Jb\nc"), "a·[2Jb·c");
+        // U+202E makes `gpj.exe` of `exe.jpg`.
+        assert_eq!(one_line("photo\u{202e}gpj.exe \u{9b}2J"), "photo·gpj.exe ·2J");
+        assert_eq!(one_line("日本 ä \u{1f4c4}"), "日本 ä \u{1f4c4}");
+    }
+
+    #[test]
+    fn json_on_a_terminal_is_the_same_document_without_what_a_terminal_acts_on() {
+        let name = "a\u{202e}b\u{9b}c\u{7f}\u{e0041}";
+        let json = serde_json::to_string_pretty(&serde_json::json!({ "path": name })).unwrap();
+        let safe = safe_json(&json);
+        assert_eq!(safe, "{\n  \"path\": \"a\\u202eb\\u009bc\\u007f\\udb40\\udc41\"\n}");
+        let again: serde_json::Value = serde_json::from_str(&safe).unwrap();
+        assert_eq!(again["path"], name);
     }
 }

@@ -3,13 +3,19 @@
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 
+use super::arg_parsers::duration;
 use super::args::ConfigFiles;
-use super::output::{OutputFormat, TextTable, print, print_json};
+use super::output::{OutputFormat, TextTable, note, print, print_json};
 use super::{CommandError, EXIT_OK};
-use crate::client::{Made, NewTopic, TopicAdmin};
+use crate::client::{ClientError, Made, NewTopic, TopicAdmin};
 use crate::config::Config;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -25,6 +31,10 @@ pub struct TopicsArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100))]
     pub replication_factor: Option<i32>,
 
+    /// How long to try again while Kafka does not answer, such as while it starts [default: not at all]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
+
     /// Output format
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub output: OutputFormat,
@@ -39,6 +49,7 @@ the right to create topics; where you have not got it, give whoever has the name
 Examples:
   ftp-pooler topics
   ftp-pooler topics --partitions 48 --replication-factor 3
+  ftp-pooler topics --wait 2m
 
 Exit codes:
    0  all are there
@@ -85,8 +96,9 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
         wanted.push(new(&kafka.coordination_topic).for_coordination());
     }
     let mut rows = Vec::new();
+    let until = Instant::now() + args.wait.unwrap_or_default();
     for topic in &wanted {
-        let (partitions, made) = match cluster.make(topic)? {
+        let (partitions, made) = match make(&cluster, topic, until)? {
             Made::Now => (i64::from(topic.partitions), true),
             Made::WasThere { partitions } => (i64::try_from(partitions).unwrap_or(i64::MAX), false),
         };
@@ -97,6 +109,19 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
         OutputFormat::Table => print(&table(&rows)),
     }
     Ok(EXIT_OK)
+}
+
+/// Again while nobody answers; what the brokers themselves say stands, but that a broker is not ready yet.
+fn make(cluster: &TopicAdmin, topic: &NewTopic, until: Instant) -> Result<Made, ClientError> {
+    loop {
+        match cluster.make(topic) {
+            Err(error) if error.may_pass() && Instant::now() + PAUSE < until => {
+                note(&format!("ftp-pooler: {error}; trying again"));
+                std::thread::sleep(PAUSE);
+            }
+            ended => return ended,
+        }
+    }
 }
 
 fn table(rows: &[TopicRow]) -> String {

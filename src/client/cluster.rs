@@ -1,13 +1,13 @@
 //! Looks at the cluster: partitions, their ends, and what the pool's group has committed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{ClientError, reading, sending};
@@ -16,6 +16,9 @@ use crate::kafka::{LastConnectionError, metadata_of, partition_count, without_va
 
 /// One request to the cluster.
 const REQUEST: Duration = Duration::from_secs(10);
+/// For the answer who coordinates the group.
+const DENIED_WITHIN: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
 /// Defaults that `kafka.properties` may override.
 const DEFAULTS: &[(&str, &str)] = &[("socket.timeout.ms", "10000"), ("reconnect.backoff.max.ms", "2000")];
 
@@ -178,6 +181,24 @@ impl Cluster {
     /// # Errors
     /// The client cannot be made.
     pub fn retention(&self, topic: &str) -> Result<Option<Duration>, ClientError> {
+        let Some(config) = self.settings(topic)? else { return Ok(None) };
+        let value = |key: &str| config.get(key).and_then(|entry| entry.value.as_deref());
+        let is_only_by_time =
+            value("cleanup.policy") == Some("delete") && value("retention.bytes") == Some("-1");
+        let ms = value("retention.ms").filter(|_| is_only_by_time).and_then(|ms| ms.parse::<i64>().ok());
+        Ok(ms.map(|ms| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)))
+    }
+
+    /// Whether of a topic's records with one key the last one alone is kept. False where its settings may not be read.
+    #[must_use]
+    pub fn is_compacted(&self, topic: &str) -> bool {
+        let settings = self.settings(topic).ok().flatten();
+        let policy = settings.as_ref().and_then(|settings| settings.get("cleanup.policy"));
+        policy.and_then(|entry| entry.value.as_deref()).is_some_and(|policy| policy.contains("compact"))
+    }
+
+    /// `None` where they may not be read.
+    fn settings(&self, topic: &str) -> Result<Option<ConfigResource>, ClientError> {
         let failed = || ClientError::at(format!("asking {} for the settings of {topic}", self.brokers));
         let admin: AdminClient<DefaultClientContext> =
             self.properties.create().map_err(without_value).map_err(failed())?;
@@ -186,12 +207,22 @@ impl Cluster {
         let Ok(runtime) = runtime else { return Ok(None) };
         let wanted = [ResourceSpecifier::Topic(topic)];
         let described = runtime.block_on(admin.describe_configs(&wanted, &options));
-        let Ok(Some(Ok(config))) = described.map(|topics| topics.into_iter().next()) else { return Ok(None) };
-        let value = |key: &str| config.get(key).and_then(|entry| entry.value.as_deref());
-        let is_only_by_time =
-            value("cleanup.policy") == Some("delete") && value("retention.bytes") == Some("-1");
-        let ms = value("retention.ms").filter(|_| is_only_by_time).and_then(|ms| ms.parse::<i64>().ok());
-        Ok(ms.map(|ms| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)))
+        Ok(described.ok().and_then(|topics| topics.into_iter().next()?.ok()))
+    }
+
+    /// Whether the brokers deny this user the group. librdkafka says so of a client that looks for the coordinator by itself,
+    /// and lets any request to one time out.
+    #[must_use]
+    pub fn is_group_denied(&self) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < DENIED_WITHIN {
+            if let Some(Err(error)) = self.client.poll(POLL)
+                && error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+            {
+                return true;
+            }
+        }
+        false
     }
 
     /// What the pool's group has committed for a topic's partitions. Asks the coordinator; does not join.

@@ -35,6 +35,27 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// The cluster may only have to come up: nobody answers, or not everything is there yet.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        use RDKafkaErrorCode as Code;
+        let passing = [
+            Code::LeaderNotAvailable,
+            Code::CoordinatorNotAvailable,
+            Code::NotController,
+            Code::InvalidReplicationFactor, // so long as not all brokers have registered
+            Code::RequestTimedOut,
+        ];
+        match self {
+            ClientError::Unanswered { .. } | ClientError::Stalled(_) => true,
+            ClientError::Kafka { error, .. } => {
+                crate::kafka::is_unanswered(error)
+                    || error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
+            }
+            _ => false,
+        }
+    }
+
     /// Says what was asked, and why nobody answered where nobody did.
     pub(super) fn unanswered(doing: String, error: KafkaError, why: &str) -> ClientError {
         if crate::kafka::is_unanswered(&error) {

@@ -21,7 +21,7 @@ mod topics;
 
 pub use cluster::{Cluster, CommittedOffset, Ends, Since};
 pub use error::ClientError;
-pub use probe::{TopicState, probe};
+pub use probe::{KafkaFinding, probe};
 pub use reader::{Message, Range, Reader};
 pub use sender::{Outgoing, Sender};
 pub use topics::{Made, NewTopic, TopicAdmin};

@@ -1,7 +1,7 @@
 //! Sends records and knows of each whether the brokers have it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerConte
 
 use super::{ClientError, sending};
 use crate::config::KafkaConfig;
-use crate::kafka::{to_headers, without_value};
+use crate::kafka::{CallThread, to_headers, without_value};
 
 /// Defaults that `kafka.properties` may override: some throughput, and a bound on memory.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -30,6 +30,8 @@ const TRANSACTION: &[(&str, &str)] =
     &[("transaction.timeout.ms", "30000"), ("message.timeout.ms", "25000"), ("socket.timeout.ms", "20000")];
 /// One transactional call.
 const CALL: Duration = Duration::from_secs(15);
+/// So much later than it was asked to a call may return; some ignore their timeouts.
+const CALL_GRACE: Duration = Duration::from_secs(5);
 /// How often a retriable transactional call is made.
 const CALLS: u32 = 4;
 /// Between two looks at a full queue, or at deliveries.
@@ -76,9 +78,12 @@ impl ProducerContext for Reports {
     }
 }
 
-/// A producer with a thread of its own, which takes the delivery reports.
+type Producer = ThreadedProducer<Reports>;
+
+/// A producer with a thread of its own, which takes the delivery reports, also while a transaction is aborted.
 pub struct Sender {
-    producer: ThreadedProducer<Reports>,
+    producer: Arc<Producer>,
+    calls: CallThread,
     sent: u64,
     message_timeout: Duration,
 }
@@ -105,7 +110,8 @@ impl Sender {
     /// The brokers do not answer, or refuse the id.
     pub fn open_transactional(kafka: &KafkaConfig, id: &str) -> Result<Sender, ClientError> {
         let sender = Sender::with(kafka, Some(id))?;
-        again(|| sender.producer.init_transactions(CALL))
+        sender
+            .call(|producer| producer.init_transactions(CALL))
             .map_err(ClientError::at(format!("beginning as the transactional producer {id}")))?;
         Ok(sender)
     }
@@ -132,7 +138,18 @@ impl Sender {
             .create_with_context(Reports::default())
             .map_err(without_value)
             .map_err(ClientError::at("kafka.properties"))?;
-        Ok(Sender { producer, sent: 0, message_timeout: Duration::from_millis(timeout) })
+        let calls = CallThread::start()
+            .map_err(|error| ClientError::Stalled(format!("cannot start the producer's thread: {error}")))?;
+        let message_timeout = Duration::from_millis(timeout);
+        Ok(Sender { producer: Arc::new(producer), calls, sent: 0, message_timeout })
+    }
+
+    /// A transactional call, with a deadline of our own; again, some times, where librdkafka calls it retriable.
+    fn call(&self, call: fn(&Producer) -> KafkaResult<()>) -> KafkaResult<()> {
+        again(|| {
+            let producer = Arc::clone(&self.producer);
+            self.calls.call(CALL + CALL_GRACE, || (), move || call(&producer))?
+        })
     }
 
     /// Hands a record over. Waits while the queue is full, as long as records may wait in it.
@@ -218,13 +235,13 @@ impl Sender {
     /// call are not there then, unless the very commit's reply was lost.
     pub fn send_together(&mut self, records: &[Outgoing<'_>]) -> Result<(), ClientError> {
         let doing = "sending a transaction";
-        again(|| self.producer.begin_transaction()).map_err(ClientError::at(doing))?;
+        self.call(rdkafka::producer::Producer::begin_transaction).map_err(ClientError::at(doing))?;
         let sent = records.iter().try_for_each(|record| self.send(record)).and_then(|()| self.settle(|| ()));
         if let Err(error) = sent {
-            let _ = again(|| self.producer.abort_transaction(CALL));
+            let _ = self.call(|producer| producer.abort_transaction(CALL));
             return Err(self.unless_fenced(error));
         }
-        let committed = again(|| self.producer.commit_transaction(CALL));
+        let committed = self.call(|producer| producer.commit_transaction(CALL));
         committed.map_err(|error| self.unless_fenced(ClientError::at(doing)(error)))
     }
 

@@ -99,8 +99,8 @@ impl TopicAdmin {
             Some(Ok(_)) => true,
             // Somebody else was faster, with partitions of their own.
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => false,
-            Some(Err((_, code))) => return Err(failed(KafkaError::AdminOp(code))),
-            None => return Err(failed(KafkaError::AdminOp(RDKafkaErrorCode::Fail))),
+            Some(Err((_, code))) => return Err(failed(KafkaError::Global(code))),
+            None => return Err(failed(KafkaError::Global(RDKafkaErrorCode::Fail))),
         };
         let partitions = self.wait_until_known(&topic.name)?;
         Ok(if is_ours { Made::Now } else { Made::WasThere { partitions } })

@@ -120,10 +120,11 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
          `http://user:password@host:port`.").rclones(),
     ftp_key("source_address", KeyKind::Syntax("an IP address"), Described("what the system chooses"), network::SOURCE_ADDRESS,
         "The pod's own IP address that connections are opened from."),
-    ftp_key("keepalive", KeyKind::Time { min: Duration::ZERO, max: Duration::from_secs(7_200) }, Is("1m"),
+    ftp_key("keepalive", KeyKind::Time { min: Duration::ZERO, max: Duration::from_secs(7_200) }, Is("15s"),
         nonzero_field!(network.keepalive),
-        "Idle time after which TCP sends keepalive probes, which also keep firewalls from forgetting a control connection \
-         during a long transfer; 0 disables them."),
+        "Idle time after which TCP sends keepalive probes, so that firewalls and NAT gateways do not forget a connection \
+         that is silent, such as the control connection during a long transfer. Must be below the shortest idle time after \
+         which one on the way does so: see OPERATIONS. 0 disables them."),
     ftp_key("max_sessions", KeyKind::Number { min: 1, max: 10_000 }, Described("`pool.max_sessions_per_connection`"),
         field!(max_sessions),
         "Maximum number of open sessions of one pod with this server, idle or busy.").keeps_sessions(),

@@ -134,6 +134,10 @@ kafka:
     sasl.username: ftp-pooler
 ```
 
+Built in are the SASL mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, TLS, and the codecs gzip, snappy, lz4 and zstd
+(`compression.type`; records of producers are read with any of them). GSSAPI (Kerberos) and OAUTHBEARER (OIDC) are not, and
+are refused: as librdkafka takes GSSAPI where no mechanism is set, `sasl.mechanism` must be.
+
 These would break delivery and must not be set:
 
 | Property | Why |

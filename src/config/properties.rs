@@ -52,7 +52,7 @@ pub const REFUSED: &[(&[&str], &str)] = &[
     (&["delivery.report.only.error"], "an offset is committed when the answer's delivery is reported"),
     (
         &["transactional.id", "transaction.timeout.ms"],
-        "the pod's name and its deadlines make them: two pods with one id would fence each other",
+        "pod.name and kafka.transaction_timeout make them: two pods with one id would fence each other",
     ),
     (&["enabled_events"], "rebalances and deliveries are told by events that are switched on already"),
 ];
@@ -105,6 +105,43 @@ fn java(name: &str, value: &str) -> Option<String> {
     Some(format!("is a property of Java clients; here: {here}"))
 }
 
+/// SASL mechanisms that this program's Kafka client has.
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+
+/// What is not built in: the values are librdkafka's, but every connection would fail.
+fn not_built_in(name: &str, value: &str) -> Option<String> {
+    let built_in = MECHANISMS.join(", ");
+    match name {
+        "sasl.mechanism" | "sasl.mechanisms" => {
+            let known = MECHANISMS.iter().any(|mechanism| mechanism.eq_ignore_ascii_case(value));
+            let mechanism = value.to_ascii_uppercase();
+            let named = ["GSSAPI", "OAUTHBEARER"].contains(&mechanism.as_str());
+            if known {
+                return None;
+            }
+            // Another value may be a secret in the wrong place.
+            let what = if named {
+                format!("{mechanism} is not built in")
+            } else {
+                "is no SASL mechanism of this program's".into()
+            };
+            Some(format!("{what}; expected one of {built_in}"))
+        }
+        _ if name.starts_with("sasl.oauthbearer.") || name.starts_with("sasl.kerberos.") => Some(format!(
+            "is of a SASL mechanism that is not built in; expected one of {built_in} as sasl.mechanism"
+        )),
+        _ => None,
+    }
+}
+
+/// Without a mechanism librdkafka takes GSSAPI.
+fn lacks_mechanism(properties: &BTreeMap<String, SecretString>, protocol: Option<&str>) -> Option<String> {
+    let uses_sasl = protocol.is_some_and(|protocol| protocol.to_ascii_lowercase().starts_with("sasl"));
+    let has_one = ["sasl.mechanism", "sasl.mechanisms"].iter().any(|name| properties.contains_key(*name));
+    (uses_sasl && !has_one)
+        .then(|| format!("needs sasl.mechanism, which is not set; expected one of {}", MECHANISMS.join(", ")))
+}
+
 /// The deciding text for a property, where it is refused.
 pub(super) fn refusal(name: &str) -> Option<&'static str> {
     // librdkafka takes a topic's properties with this prefix, too (rd_kafka_topic_conf_set).
@@ -119,6 +156,7 @@ pub(super) fn take(
     wrong: fn(&str, &str) -> Option<&'static str>,
 ) -> BTreeMap<String, SecretString> {
     let mut properties = BTreeMap::new();
+    let mut protocol = None;
     for (name, value) in reader.take_beneath(PROPERTIES) {
         let origin = ValueOrigin::of(&value);
         let checked = property(&name, value).and_then(|value| match wrong(&name, &value) {
@@ -127,13 +165,23 @@ pub(super) fn take(
         });
         match checked {
             Ok(value) => {
+                if name == PROTOCOL {
+                    protocol = Some((value.clone(), origin));
+                }
                 properties.insert(name, SecretString::from(value));
             }
             Err(problem) => reader.wrong(&format!("{PROPERTIES}.{name}"), Some(&origin), problem),
         }
     }
+    let problem = lacks_mechanism(&properties, protocol.as_ref().map(|(value, _)| value.as_str()));
+    if let (Some(problem), Some((_, origin))) = (problem, protocol) {
+        reader.wrong(&format!("{PROPERTIES}.{PROTOCOL}"), Some(&origin), problem);
+    }
     properties
 }
+
+/// Says whether connections use TLS and SASL.
+const PROTOCOL: &str = "security.protocol";
 
 fn property(name: &str, value: Value) -> Result<String, String> {
     if let Some(reason) = refusal(name) {
@@ -152,7 +200,7 @@ fn property(name: &str, value: Value) -> Result<String, String> {
     if value.contains('\0') {
         return Err("holds a NUL".to_owned());
     }
-    if let Some(problem) = java(name, &value) {
+    if let Some(problem) = java(name, &value).or_else(|| not_built_in(name, &value)) {
         return Err(problem);
     }
     // keys and certificates in PEM have many lines
@@ -201,6 +249,26 @@ mod tests {
         }
         assert!(checked("ssl.endpoint.identification.algorithm", "none").is_ok());
         assert!(JAVA.iter().all(|(names, _)| names.iter().all(|name| refusal(name).is_none())));
+    }
+
+    #[test]
+    fn a_mechanism_that_is_not_built_in_is_refused_and_so_is_none_at_all() {
+        for value in ["PLAIN", "scram-sha-256", "SCRAM-SHA-512"] {
+            assert!(checked("sasl.mechanism", value).is_ok() && checked("sasl.mechanisms", value).is_ok());
+        }
+        let refused = |name, value| checked(name, value).unwrap_err();
+        assert!(
+            refused("sasl.mechanism", "GSSAPI").starts_with("GSSAPI is not built in; expected one of PLAIN")
+        );
+        assert!(refused("sasl.mechanisms", "oauthbearer").starts_with("OAUTHBEARER is not built in"));
+        assert!(!refused("sasl.mechanism", "hunter2").contains("hunter2"));
+        assert!(refused("sasl.oauthbearer.method", "oidc").contains("not built in"));
+
+        let mut properties = BTreeMap::new();
+        assert_eq!(lacks_mechanism(&properties, Some("ssl")), None);
+        assert!(lacks_mechanism(&properties, Some("SASL_SSL")).unwrap().starts_with("needs sasl.mechanism"));
+        properties.insert("sasl.mechanisms".to_owned(), SecretString::from("PLAIN"));
+        assert_eq!(lacks_mechanism(&properties, Some("sasl_ssl")), None);
     }
 
     #[test]

@@ -46,6 +46,10 @@ pub struct KafkaConfig {
     pub delivery: DeliveryGuarantee,
     /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
     pub static_membership: bool,
+    /// So long the pod's clients may do without Kafka while another one reaches it.
+    pub recreate_after: Duration,
+    /// How long a transaction may be open; it is raised where the way to Kafka takes longer.
+    pub transaction_timeout: Duration,
     /// Passed through to librdkafka; values may be secrets (`sasl.password`), so all are.
     pub properties: BTreeMap<String, SecretString>,
 }
@@ -133,6 +137,8 @@ pub struct TransferConfig {
 #[derive(Debug, Clone, Default)]
 pub struct PodConfig {
     pub name: String,
+    /// The process may leave a core file, and be traced by its user: both show its passwords.
+    pub core_dumps: bool,
 }
 
 impl Config {
@@ -189,6 +195,15 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
          keeps its partitions, without a rebalance; a pod that never returns leaves its partitions without an owner for \
          that long. The group knows it as `<kafka.consumer_group>-<pod.name>`, so pod.name must differ for each pod and \
          stay the same over restarts, as in a StatefulSet."),
+    key("kafka.recreate_after", time(1, DAY), Is("1m"), field!(kafka.recreate_after),
+        "If the pod has been without a connected broker or without its place in the group, or has published none of its \
+         answers, for this time, while a newly created client reaches Kafka, it creates its clients anew, without a \
+         restart. If that fails three times in a row, `/health` answers 503, so that the pod is restarted."),
+    key("kafka.transaction_timeout", time(5, 600), Is("10s"), field!(kafka.transaction_timeout),
+        "How long a transaction may take until its coordinator aborts it; also how long the open transaction of a pod that \
+         died delays the next owner of its partitions. If ten requests to Kafka, as measured, take longer, it is raised \
+         automatically, up to 2 minutes. With `kafka.delivery: exactly_once` only; not above the brokers' \
+         `transaction.max.timeout.ms`."),
     key("retry.enabled", KeyKind::Flag, Is("true"), field!(retry.enabled),
         "Tasks whose server is down, and retries with a long delay, wait in kafka.retry_topic. If false they wait in \
          the pod's memory, for 10 minutes at most."),
@@ -254,6 +269,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
          for its own task."),
     key("pod.name", KeyKind::Text, Described("the environment's HOSTNAME, else the host's name"), field!(pod.name),
         "The pod's name: different for each pod, the same after a restart."),
+    key("pod.core_dumps", KeyKind::Flag, Is("false"), field!(pod.core_dumps),
+        "Allow core dumps, and debuggers of the same user. Both see the passwords that the process has in its memory, so \
+         that it is not dumpable (prctl(2), PR_SET_DUMPABLE) unless this is set."),
     key("transfer.hash", KeyKind::Choice(&["none", "sha256", "xxh3"]), Is("none"), field!(transfer.hash),
         "The hash of each file that its result carries, computed during the transfer. sha256 costs CPU; xxh3 (64 bits) \
          costs next to nothing, and detects accidental corruption only. `verify: hash` computes what it needs without \

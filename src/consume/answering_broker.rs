@@ -8,7 +8,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::group::{CommittedPosition, Group, Member};
-use crate::kafka::{TopicIdQuery, TopicIds};
+use crate::kafka::{TopicIdQuery, TopicIds, TopicRightsQuery};
 use crate::offsets::TopicPartition;
 
 /// The broker that is asked for topics' ids. The question would go to the controller otherwise, which librdkafka's
@@ -53,6 +53,15 @@ impl Group {
         TopicIdQuery::send(&self.member(), topics, self.answering.get(), deadline)
     }
 
+    /// Asks what may be done with topics; the answer is waited for by nobody.
+    pub(super) fn ask_for_rights<'a>(
+        &self,
+        topics: impl IntoIterator<Item = &'a str>,
+        deadline: Duration,
+    ) -> TopicRightsQuery {
+        TopicRightsQuery::send(&self.member(), topics, self.answering.get(), deadline)
+    }
+
     /// What the partitions' last owners committed, and the ids that their topics have now; both are asked at once.
     pub(super) fn committed_and_ids(
         &self,
@@ -62,7 +71,7 @@ impl Group {
         let topics: BTreeSet<&str> = partitions.iter().map(|at| &*at.topic).collect();
         let ids = self.ask_for_ids(topics, deadline);
         let committed = self.committed(partitions, deadline)?;
-        let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
+        let timed_out = Err(KafkaError::Global(RDKafkaErrorCode::OperationTimedOut));
         Ok((committed, ids.answer(deadline).unwrap_or(timed_out)?))
     }
 }

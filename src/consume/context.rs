@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::Statistics;
@@ -21,6 +21,8 @@ use crate::offsets::{Offsets, TopicPartition};
 
 /// A broker's state in librdkafka's statistics.
 const CONNECTED: &str = "UP";
+/// Where brokers come from there that have an address of their own.
+const KNOWN: [&str; 2] = ["learned", "configured"];
 
 /// A rebalance, to be answered by the polling thread.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Context {
     rebalances: Mutex<VecDeque<Rebalance>>,
     /// While the consumer is closing, rebalances are answered in the callback: nobody polls for them.
     closing: AtomicBool,
+    /// Another client has taken its place: what becomes of this one says nothing about the pod.
+    retired: AtomicBool,
 }
 
 impl Context {
@@ -57,6 +61,7 @@ impl Context {
             throttle: LogThrottle::default(),
             rebalances: Mutex::default(),
             closing: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -74,6 +79,16 @@ impl Context {
     pub fn set_closing(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
+
+    /// Another client takes this one's place, which ends without a say in what the pod has.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.set_closing();
+    }
+
+    fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
 }
 
 impl ClientContext for Context {
@@ -82,9 +97,14 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let is_connected = || statistics.brokers.values().any(|broker| broker.state == CONNECTED);
-        if self.client == MEMBER && is_connected() {
+        if self.is_retired() {
+            return;
+        }
+        if self.client == MEMBER && is_connected(&statistics) {
             self.health.kafka_is_there();
+            if let Some(took) = round_trip(&statistics) {
+                self.health.round_trip_seen(took);
+            }
         }
         for owned in self.offsets.snapshot() {
             let topic = statistics.topics.get(&*owned.at.topic);
@@ -121,7 +141,9 @@ impl ConsumerContext for Context {
             if let Err(error) = answered {
                 tracing::debug!(%error, "rebalance while closing");
             }
-            self.offsets.release(&partitions);
+            if !self.is_retired() {
+                self.offsets.release(&partitions);
+            }
             return;
         }
         let partitions = partitions_of(list);
@@ -132,6 +154,23 @@ impl ConsumerContext for Context {
         };
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
     }
+}
+
+/// A broker is connected, and the client knows one at all: after an answer without brokers it has none left but the
+/// handle of the group's coordinator (librdkafka issue 5301), and reads nothing any more.
+fn is_connected(statistics: &Statistics) -> bool {
+    let mut brokers = statistics.brokers.values();
+    brokers.any(|broker| broker.state == CONNECTED)
+        && statistics.brokers.values().any(|broker| KNOWN.contains(&broker.source.as_str()))
+}
+
+/// What a request takes in the median, at the farthest broker that was asked. The coordinator's handle waits for whole
+/// rebalances, and is left out.
+fn round_trip(statistics: &Statistics) -> Option<Duration> {
+    let known = statistics.brokers.values().filter(|broker| KNOWN.contains(&broker.source.as_str()));
+    let medians = known.filter_map(|broker| broker.rtt.as_ref()).filter(|rtt| rtt.cnt > 0).map(|rtt| rtt.p50);
+    let micros = medians.max()?;
+    Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
 }
 
 fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {

@@ -78,7 +78,7 @@ mod tests {
     }
 
     fn group(members: Vec<GroupMember>) -> GroupDescription {
-        GroupDescription { is_stable: true, members }
+        GroupDescription { is_stable: true, members, may_read: None }
     }
 
     fn followers(group: &GroupDescription, member: &str, sizes: (usize, usize), held: &[i32]) -> Vec<i32> {

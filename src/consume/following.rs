@@ -22,7 +22,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// After an error.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// For how many partitions the topics have.
-const TOPIC_DEADLINE: Duration = Duration::from_secs(2);
+const TOPIC_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the rest of the thread must do after a step.
 #[derive(Debug, Default)]
@@ -80,6 +80,7 @@ pub(super) struct Following {
     last_poll: Option<Instant>,
     next_try: Option<Instant>,
     is_unsupported: bool,
+    is_member: bool,
 }
 
 impl Following {
@@ -94,7 +95,28 @@ impl Following {
             last_poll: None,
             next_try: None,
             is_unsupported: false,
+            is_member: false,
         }
+    }
+
+    /// Other clients take the place of those that it used: nothing is held any more, and all is to be found out anew.
+    pub fn begin_anew(&mut self) {
+        self.held.clear();
+        self.verified = None;
+        self.asked = None;
+        self.last_poll = None;
+        self.next_try = None;
+        self.is_member = false;
+    }
+
+    /// As far as is known the pod is a member of the group.
+    pub fn is_member(&self) -> bool {
+        self.is_member || self.is_unsupported
+    }
+
+    /// No question about the group waits for its answer.
+    pub fn is_answered(&self) -> bool {
+        self.asked.is_none()
     }
 
     /// The brokers cannot be asked: from now on the group spreads the retry topic itself.
@@ -156,6 +178,7 @@ impl Following {
         }
         self.last_poll = Some(now);
         let membership = group.membership();
+        self.is_member = membership.is_some();
         let generation = membership.as_ref().map(|(_, generation)| *generation);
         if self.verified.is_some() && self.verified != generation {
             self.verified = None;

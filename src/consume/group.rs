@@ -11,12 +11,20 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::answering_broker::AnsweringBroker;
 use super::context::Context;
 use crate::health::PodHealth;
-use crate::kafka::{CommitError, generation_of, member_id_of, metadata_of, reader_properties, without_value};
+use crate::kafka::{
+    Abandoned, BoundedCalls, CommitError, generation_of, member_id_of, metadata_of, reader_properties,
+    without_value,
+};
 use crate::metrics::Metrics;
 use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
 
 /// One look at what is committed, from the publishing thread.
 const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What the publishing thread asks of the member, beyond librdkafka's own timeouts: some of its calls have none.
+const CALL: Duration = Duration::from_secs(10);
+/// A commit, whose reply librdkafka waits for as long as `socket.timeout.ms` says.
+const COMMIT: Duration = Duration::from_secs(30);
 
 /// The group's member, as its log lines name it.
 pub(super) const MEMBER: &str = "consumer";
@@ -42,6 +50,10 @@ pub(super) struct GroupClients {
     offsets: Arc<Offsets>,
     health: Arc<PodHealth>,
     metrics: Metrics,
+    /// The publishing thread's, into the member.
+    calls: BoundedCalls,
+    /// Those that were replaced and have not ended.
+    retired: Abandoned,
 }
 
 impl std::fmt::Debug for GroupClients {
@@ -53,6 +65,11 @@ impl std::fmt::Debug for GroupClients {
 impl GroupClients {
     pub fn member(&self) -> Arc<Member> {
         self.lock().0.clone()
+    }
+
+    /// Clients that were replaced do not end, so many that no more are made.
+    pub fn is_stuck(&self) -> bool {
+        self.retired.is_too_many()
     }
 
     fn lock(&self) -> MutexGuard<'_, (Arc<Member>, Option<Arc<Member>>)> {
@@ -92,8 +109,9 @@ impl Group {
         let context = Context::new(MEMBER, Arc::clone(&offsets), Arc::clone(&health), metrics.clone());
         let member: Member = properties.create_with_context(context).map_err(without_value)?;
         let clients = Mutex::new((Arc::new(member), None));
+        let (calls, retired) = (BoundedCalls::default(), Abandoned::default());
         Ok(Group {
-            clients: Arc::new(GroupClients { clients, offsets, health, metrics }),
+            clients: Arc::new(GroupClients { clients, offsets, health, metrics, calls, retired }),
             properties: Properties(Arc::new(properties.clone())),
             cluster: Arc::default(),
             answering: Arc::default(),
@@ -103,6 +121,36 @@ impl Group {
     /// The member that there is now.
     pub(super) fn member(&self) -> Arc<Member> {
         self.clients.member()
+    }
+
+    /// Other clients take the place of the member and of the retry topic's reader. The new member has not joined yet;
+    /// what the old ones held is to be released before.
+    pub(super) fn recreate(&self) -> KafkaResult<()> {
+        let context = self.clients.context(MEMBER);
+        let member: Member = self.properties.0.create_with_context(context).map_err(without_value)?;
+        let old = std::mem::replace(&mut *self.clients.lock(), (Arc::new(member), None));
+        self.answering.forget();
+        old.0.context().retire();
+        if let Some(reader) = &old.1 {
+            reader.context().retire();
+        }
+        self.end_elsewhere(old);
+        Ok(())
+    }
+
+    /// Ends a client on a thread of its own: librdkafka takes leave of the group, for as long as a session lasts.
+    pub(super) fn end_elsewhere<T: Send + 'static>(&self, client: T) {
+        self.clients.retired.drop_elsewhere(client);
+    }
+
+    /// Calls into the member from another thread than the one that polls it.
+    fn call<R: Send + 'static>(
+        &self,
+        deadline: Duration,
+        call: impl FnOnce(&Group) -> R + Send + 'static,
+    ) -> KafkaResult<R> {
+        let group = self.clone();
+        Ok(self.clients.calls.call(deadline, move || call(&group))?)
     }
 
     /// The consumer that reads the retry topic's partitions, which the group does not assign: no member of it.
@@ -132,25 +180,30 @@ impl Group {
         self.properties.0.get("group.id").unwrap_or_default().to_owned()
     }
 
-    /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms`.
+    /// Commits and waits for the coordinator's reply; librdkafka bounds the wait by `socket.timeout.ms` where it knows
+    /// a coordinator.
     pub fn commit(&self, commits: &[PartitionCommit]) -> Result<(), CommitError> {
         if commits.is_empty() {
             return Ok(());
         }
-        self.member().commit(&offsets_of(commits)?, CommitMode::Sync)?;
+        let offsets = offsets_of(commits)?;
+        self.call(COMMIT, move |group| group.member().commit(&offsets, CommitMode::Sync))??;
         Ok(())
     }
 
     /// The member's identity for a transaction (KIP-447), and its generation; `None` while it is no member of the
     /// group, since the coordinator fences nothing for a commit without one, and while the generation changes.
     pub fn metadata(&self) -> Option<(ConsumerGroupMetadata, i32)> {
-        let member = self.member();
-        if member_id_of(&member).is_empty() {
-            return None;
-        }
-        let before = generation_of(&member)?;
-        let metadata = member.group_metadata()?;
-        (generation_of(&member) == Some(before)).then_some((metadata, before))
+        let read = |group: &Group| {
+            let member = group.member();
+            if member_id_of(&member).is_empty() {
+                return None;
+            }
+            let before = generation_of(&member)?;
+            let metadata = member.group_metadata()?;
+            (generation_of(&member) == Some(before)).then_some((metadata, before))
+        };
+        self.call(CALL, read).ok()?
     }
 
     /// The member's id and generation; `None` while it is no member.
@@ -162,14 +215,14 @@ impl Group {
 
     /// The generation that a commit is made under now.
     pub fn generation(&self) -> Option<i32> {
-        generation_of(&self.member())
+        self.call(CALL, |group| generation_of(&group.member())).ok()?
     }
 
     /// Whether exactly this is what the group has committed for these partitions. Offsets of a transaction that is
     /// still open are waited for.
     pub fn has_committed(&self, commits: &[PartitionCommit]) -> KafkaResult<bool> {
         let partitions: Vec<_> = commits.iter().map(|commit| commit.at.clone()).collect();
-        let found = self.committed(&partitions, COMMITTED_DEADLINE)?;
+        let found = self.call(CALL, move |group| group.committed(&partitions, COMMITTED_DEADLINE))??;
         Ok(commits.iter().all(|commit| {
             let of_partition = found.iter().find(|(at, _)| *at == commit.at);
             let position = of_partition.and_then(|(_, position)| position.as_ref());

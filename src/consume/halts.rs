@@ -88,6 +88,13 @@ impl Halts {
         self.next_look = None;
     }
 
+    /// Another client takes the place of the one that was asked.
+    pub fn begin_anew(&mut self) {
+        self.asked = None;
+        self.last_asked = None;
+        self.suspects.clear();
+    }
+
     /// Halts those suspects whose offset the broker no longer (or not yet) has; for [`LOOK`] at most.
     pub fn look_at_suspects(&mut self, group: &Group, offsets: &Offsets, health: &PodHealth) {
         let begun = Instant::now();

@@ -1,6 +1,7 @@
 //! The polling thread.
 
 mod assignment;
+mod recreate;
 mod stand_in;
 mod trailing;
 
@@ -25,12 +26,13 @@ use super::following::Following;
 use super::group::{Group, Member};
 use super::halts::Halts;
 use super::rebalance::Rebalances;
+use super::rights::Rights;
 use super::watch::Watch;
 use crate::admission::{Admission, TaskBudget};
 use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
 use crate::insight::PartitionBoard;
-use crate::kafka::uses_new_protocol;
+use crate::kafka::{ClientRenewal, NeededRights, uses_new_protocol};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, PartitionState, TopicPartition};
 use crate::record::{Origin, Record};
@@ -64,6 +66,8 @@ pub struct Consume {
     pub group: Group,
     /// Where the tasks come from.
     pub topics: Vec<String>,
+    /// What the pod must be allowed.
+    pub rights: NeededRights,
     /// Where deferred tasks come from, besides.
     pub retry: Option<RetryIntake>,
     pub offsets: Arc<Offsets>,
@@ -72,6 +76,8 @@ pub struct Consume {
     pub slow_task: Duration,
     pub downstream: Box<dyn Downstream>,
     pub health: Arc<PodHealth>,
+    /// Says when the clients are to be made anew.
+    pub renewal: Arc<ClientRenewal>,
     pub metrics: Metrics,
     /// Where the partitions are shown.
     pub partitions: PartitionBoard,
@@ -150,6 +156,7 @@ struct Loop {
     halts: Halts,
     stand_in: Option<StandIn>,
     trailing: Trailing,
+    rights: Rights,
     /// For the rebalance that began then it cannot be had.
     gave_up_standing_in: Option<Instant>,
     /// Records that are not due yet, or for which there is no room yet.
@@ -169,7 +176,9 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(parts: Consume, phase: Arc<AtomicU8>) -> Self {
+    fn new(mut parts: Consume, phase: Arc<AtomicU8>) -> Self {
+        let retry_topic = parts.retry.as_ref().map(|retry| &*retry.topic);
+        let rights = Rights::new(std::mem::take(&mut parts.rights), retry_topic);
         let watch = Watch::new(parts.slow_task, parts.partitions.clone());
         // By the new protocol the coordinator spreads each topic by itself, with its range assignor.
         let group_spreads_retries = uses_new_protocol(&parts.group.properties.0);
@@ -183,6 +192,7 @@ impl Loop {
             halts: Halts::default(),
             stand_in: None,
             trailing: Trailing::default(),
+            rights,
             gave_up_standing_in: None,
             early: Early::default(),
             over_budget: false,
@@ -206,8 +216,10 @@ impl Loop {
                 break Ok(());
             }
             self.parts.health.consume.beat();
+            self.recreate_clients();
             self.rejoin_after_standstill();
             self.look_at_topics();
+            self.rights.look(&self.parts.group, &self.parts.health);
             self.rebalance();
             self.follow();
             self.take_in_due();
@@ -348,6 +360,10 @@ impl Loop {
                     topics = ?self.parts.topics, retry_topic = ?self.parts.retry.as_ref().map(|retry| &retry.topic),
                     %error, "a topic is not there; waiting for it"
                 );
+            }
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                let right = format!("Read on group {}", self.parts.group.name());
+                self.parts.health.set_missing_rights("group", vec![right]);
             }
             _ => self.parts.group.member().context().log_error(error),
         }

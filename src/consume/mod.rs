@@ -6,6 +6,7 @@
 //! arrived           a record, copied out of librdkafka's buffers
 //! early             records that are not taken yet: not due, or too far ahead of the low-water mark
 //! rebalance         partitions that are assigned, revoked and lost
+//! rights            what the brokers let this pod do with its topics
 //! halts             partitions that must not be read: their committed offset is not one of theirs
 //! follow            which partitions of the retry topic this pod reads: pure
 //! following         reads them: asks in each generation of the group who is assigned what
@@ -14,6 +15,7 @@
 //! context           librdkafka's callbacks: rebalances, statistics, errors, logs
 //! answering_broker  a broker that has answered recently
 //! slow              tasks that are reported as slow: pure
+//! watchdog          has clients made anew that have lost Kafka for good
 //! watch             once a second: metrics, the partitions' status, slow tasks
 //! model             the whole group as a model, for the tests
 //! ```
@@ -33,10 +35,13 @@ mod intake;
 #[cfg(test)]
 mod model;
 mod rebalance;
+mod rights;
 mod slow;
 mod watch;
+mod watchdog;
 mod witness;
 
 pub use early::RetryIntake;
 pub use group::{Group, offsets_of};
 pub use intake::{BURST, Consume, ConsumeHandle, Downstream};
+pub use watchdog::Watchdog;

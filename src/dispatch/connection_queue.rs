@@ -7,8 +7,9 @@ mod running_task;
 mod worker_slot;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -18,6 +19,7 @@ pub(super) use running_task::RunningTask;
 pub(super) use worker_slot::WorkerSlot;
 
 use super::deferral::{DeferReason, DeferralDecision, GRANT_PATIENCE, PATIENCE};
+use super::hung_tries::{GIVEN_BACK_FOR, HungByLocal, HungTries};
 use super::lifecycle::TaskExit;
 use super::queued_task::QueuedTask;
 use super::task_queue::TaskQueue;
@@ -37,6 +39,8 @@ pub(super) struct ConnectionQueue {
     pub changed: Notify,
     /// Orphaned temp files are being removed from its server, on a session of their own.
     pub is_cleaned: AtomicBool,
+    /// Tries of some local connection hang: see [`super::hung_tries`].
+    pub has_hung: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +57,10 @@ struct QueueState {
     /// Running tasks by the number of their worker: one, or two for a while if uploads are pipelined.
     running: HashMap<u64, Vec<RunningTask>>,
     last_worker: u64,
+    /// By local connection, how many tries hung when that was looked at last, and for how long.
+    hung: HashMap<String, (usize, Duration)>,
+    /// Local connections of which a hanging try gave its session back, and when.
+    given_back: HashMap<String, Instant>,
     /// No more tasks are begun.
     stopped: bool,
     /// The connection was removed; running tasks may finish.
@@ -88,6 +96,7 @@ impl ConnectionQueue {
             held: Arc::default(),
             changed: Notify::new(),
             is_cleaned: AtomicBool::new(false),
+            has_hung: AtomicBool::new(false),
         }
     }
 
@@ -264,6 +273,47 @@ impl ConnectionQueue {
         };
         self.changed.notify_waiters();
         dropped.len()
+    }
+
+    /// The running tries that have waited for their file system for longer than `after`, by local connection.
+    pub fn find_hung(&self, after: Duration, now: Instant) -> HungByLocal {
+        let mut hung = HungByLocal::default();
+        let mut state = self.state();
+        for running in state.running.values().flatten() {
+            let longest = running.watch.hanging_for(now);
+            if longest > after {
+                let tries = hung.entry(running.task.local.clone()).or_default();
+                tries.watches.push(Arc::clone(&running.watch));
+                tries.longest = tries.longest.max(longest);
+            }
+        }
+        let counted =
+            |(local, tries): (&String, &HungTries)| (local.clone(), (tries.watches.len(), tries.longest));
+        state.hung = hung.iter().map(counted).collect();
+        state.given_back.retain(|_, at| now.saturating_duration_since(*at) < GIVEN_BACK_FOR);
+        self.has_hung.store(!hung.is_empty() || !state.given_back.is_empty(), Ordering::Relaxed);
+        hung
+    }
+
+    /// A hanging try of this local connection gives its session back.
+    pub fn gives_back(&self, local: &str, now: Instant) {
+        self.state().given_back.insert(local.to_owned(), now);
+        self.has_hung.store(true, Ordering::Relaxed);
+    }
+
+    /// When a hanging try of this local connection last gave its session back, if that is not long ago.
+    pub fn gave_back(&self, local: &str) -> Option<Instant> {
+        self.state().given_back.get(local).copied()
+    }
+
+    /// How many of this local connection's tries hung when they were looked for last, and for how long.
+    pub fn hung_of(&self, local: &str) -> Option<(usize, Duration)> {
+        self.state().hung.get(local).copied()
+    }
+
+    /// Whether a task waits for a session whose local connection is none of these.
+    pub fn has_ready_besides(&self, hung: &HungByLocal) -> bool {
+        self.state().queue.waiting_ready().any(|queued| !hung.contains_key(&queued.task.local))
     }
 
     pub fn login_succeeded(&self) {

@@ -74,7 +74,7 @@ impl DestinationOrder {
     /// The local files that a task's tries work on. They agree with its key, unless roots are moved in between.
     pub fn files(&self, task: &Task) -> LocalFiles {
         let roots = self.roots.read().unwrap_or_else(PoisonError::into_inner);
-        roots.get(&task.local).map(|root| root.files.clone()).unwrap_or_default()
+        roots.get(&task.local).map(|root| root.files.for_task()).unwrap_or_default()
     }
 
     /// Returns the task if it holds its destination now; `None` if it waits behind another, or is dropped because no

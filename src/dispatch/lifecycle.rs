@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::error::TrySendError;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection_queue::{ConnectionQueue, WorkerSlot};
 use super::deferral::{DeferReason, DeferralDecision, HeldGuard, PATIENCE};
 use super::destination_order::DestinationKey;
+use super::hung_tries::{self, HUNG_AFTER};
 use super::local_breakers::LocalOutage;
 use super::pipelined_tasks::{self, NextInQueue, PipelinedTasks};
 use super::queued_task::QueuedTask;
@@ -27,7 +29,12 @@ use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
 use crate::task::Task;
 use crate::traces::SpanEnd;
-use crate::transfer::{TransferError, TransferProgress, TransferRequest, TransferredFile};
+use crate::transfer::{
+    CallWatch, ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile,
+};
+
+/// A task whose local connection has failed before is tried again after this, unless its breaker has opened by then.
+const LOCAL_RETRY: Duration = Duration::from_millis(500);
 
 /// How a task leaves the dispatcher.
 #[derive(Debug)]
@@ -44,6 +51,14 @@ pub(super) enum TaskExit {
 
 /// The try was cut off, by the end of the task's lease or of the time to drain.
 pub(super) struct TryCancelled;
+
+/// How a try on a session ended.
+enum TryEnd<R> {
+    Ended(R),
+    Cancelled,
+    /// It has hung for so long in a call into its file system, and others need its session.
+    Hung(Duration),
+}
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// Queues a task; never blocks. A task that cannot be tried at all is answered at once; while draining it
@@ -99,7 +114,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
                 Some(TaskExit::Withdrawn)
             } else if let Some(failure) = queued.past_deadline(Timestamp::now()) {
                 Some(TaskExit::Answered(Err(failure)))
-            } else if let Some(outage) = self.local_outage(&queued) {
+            } else if let Some(outage) = self.local_outage(slot.queue(), &queued) {
                 let exit = self.exit_of_outage(&queued, &outage);
                 if exit.is_none() {
                     if let Some(queued) = slot.retry(queued, Some(outage.until)) {
@@ -125,9 +140,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         }
     }
 
-    fn local_outage(&self, queued: &QueuedTask) -> Option<LocalOutage> {
-        let Task { local, options, .. } = &*queued.task;
-        self.local_breakers.outage(local, options.retry_count, queued.queued_at, Instant::now())
+    fn local_outage(&self, queue: &ConnectionQueue, queued: &QueuedTask) -> Option<LocalOutage> {
+        // Before the breaker, which counts on its probe.
+        self.hung_outage(queue, queued).or_else(|| {
+            let Task { local, options, .. } = &*queued.task;
+            self.local_breakers.outage(local, options.retry_count, queued.queued_at, Instant::now())
+        })
     }
 
     /// How a task leaves whose local connection is down; `None` if it waits on.
@@ -171,22 +189,26 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             let running =
                 pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, &cut_off));
             let caught = pin!(catch_panic(running));
-            until_cut_off(&cut_off, (lease, &interrupted), caught).await
+            until_cut_off(&cut_off, (lease, &interrupted), files.watch(), caught).await
         };
         let is_over = shared.cut_off.is_cancelled() || !queued.record.lease.is_live();
-        if interrupted.is_cancelled() && !is_over {
+        if interrupted.is_cancelled() && !is_over && !matches!(ended, TryEnd::Hung(_)) {
             return self.interrupted(tasks, queued, ended);
         }
         self.finish_previous(tasks);
         let result = match ended {
-            Ok(Ok(TransferProgress::Done(transferred))) => Ok(transferred),
-            Ok(Ok(TransferProgress::RenamePending)) => {
+            TryEnd::Ended(Ok(TransferProgress::Done(transferred))) => Ok(transferred),
+            TryEnd::Ended(Ok(TransferProgress::RenamePending)) => {
                 tasks.rename_pending = Some(queued);
                 return true;
             }
-            Ok(Err(TransferError::Failed(error))) => Err(error),
-            Ok(Err(TransferError::LeaseEnded | TransferError::Cancelled)) | Err(TryCancelled) => {
+            TryEnd::Ended(Err(TransferError::Failed(error))) => Err(error),
+            TryEnd::Ended(Err(TransferError::LeaseEnded | TransferError::Cancelled)) | TryEnd::Cancelled => {
                 self.finish(queued, TaskExit::Cancelled);
+                return false;
+            }
+            TryEnd::Hung(longest) => {
+                self.give_session_back(queued, longest);
                 return false;
             }
         };
@@ -208,20 +230,34 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     fn interrupted(
         &mut self,
         tasks: &mut PipelinedTasks<T::Pipeline>,
-        queued: Box<QueuedTask>,
-        ended: Result<Result<TransferProgress, TransferError>, TryCancelled>,
+        mut queued: Box<QueuedTask>,
+        ended: TryEnd<Result<TransferProgress, TransferError>>,
     ) -> bool {
         if let Some(previous) = tasks.rename_pending.take() {
             match tasks.previous_ended.take() {
                 Some(Ok(transferred)) => self.try_ended(previous, Ok(transferred)),
-                _ => self.retry_for_free(previous, &session_interrupted()),
+                _ => self.retry_for_free(previous, &session_interrupted(), None),
             }
         }
         match ended {
-            Ok(Ok(TransferProgress::Done(transferred))) => self.try_ended(queued, Ok(transferred)),
-            _ => self.retry_for_free(queued, &session_interrupted()),
+            TryEnd::Ended(Ok(TransferProgress::Done(transferred))) => {
+                self.try_ended(queued, Ok(transferred));
+            }
+            TryEnd::Ended(_) => self.retry_for_free(queued, &session_interrupted(), None),
+            TryEnd::Cancelled | TryEnd::Hung(_) => {
+                queued.kept = ResumeState::default(); // it may have been cut off in the middle of a change
+                self.retry_for_free(queued, &session_interrupted(), None);
+            }
         }
         false
+    }
+
+    /// The task is tried again, at no cost, when its file system answers.
+    fn give_session_back(&mut self, mut queued: Box<QueuedTask>, longest: Duration) {
+        queued.kept = ResumeState::default(); // it may have been cut off in the middle of a change
+        let error = hung_tries::hangs(&queued.task.local, longest);
+        self.local_tried(&queued, Some(&error));
+        self.retry_for_free(queued, &error, None);
     }
 
     /// Ends the task before the one that has just run, if its rename went out with the end of that one.
@@ -254,10 +290,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             Err(error) => error,
         };
         let retry_count = queued.task.options.retry_count;
-        let local_was_down = self.local_tried(&queued, Some(&error));
-        if error.remedy == Remedy::LocalOutage && retry_count > 0 && (local_was_down || queued.hop.is_some())
+        let local_has_failed = self.local_tried(&queued, Some(&error));
+        if error.remedy == Remedy::LocalOutage
+            && retry_count > 0
+            && (local_has_failed || queued.hop.is_some())
         {
-            return self.retry_for_free(queued, &error);
+            return self.retry_for_free(queued, &error, Some(Instant::now() + LOCAL_RETRY));
         }
         queued.notes.try_failed(error.failure.code.as_str());
         let wait = match queued.tries.failed(&error, retry_count, rand::random()) {
@@ -364,12 +402,13 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     }
 }
 
-/// A transfer undoes what it began, and has some time for that.
+/// A transfer that is cancelled undoes what it began, and has some time for that; one that hangs cannot.
 async fn until_cut_off<R>(
     cut_off: &CancellationToken,
     (lease, interrupted): (&Lease, &CancellationToken),
+    watch: &CallWatch,
     work: impl Future<Output = R>,
-) -> Result<R, TryCancelled> {
+) -> TryEnd<R> {
     let out_of_time = async {
         let bound = tokio::select! {
             () = cut_off.cancelled() => UNDO_BOUND,
@@ -383,7 +422,8 @@ async fn until_cut_off<R>(
     };
     tokio::select! {
         biased;
-        result = work => Ok(result),
-        () = out_of_time => Err(TryCancelled),
+        result = work => TryEnd::Ended(result),
+        () = out_of_time => TryEnd::Cancelled,
+        longest = watch.given_up(HUNG_AFTER) => TryEnd::Hung(longest),
     }
 }

@@ -48,7 +48,19 @@ impl LocalBreakers {
         })
     }
 
-    /// A try has ended, with `error` if it failed; true if the breaker was open.
+    /// The answer of a task that has waited for too long since this local connection began to fail.
+    pub fn expired(
+        &self,
+        local: &str,
+        retry_count: u32,
+        queued_at: Instant,
+        now: Instant,
+    ) -> Option<Failure> {
+        self.lock().get(local)?.expired_answer(queued_at, retry_count, now)
+    }
+
+    /// A try has ended, with `error` if it failed; true if others have failed like it since the last one that succeeded:
+    /// then it says nothing about its task.
     pub fn tried(&self, local: &str, error: Option<&TryError>, now: Instant, jitter: f64) -> bool {
         let mut breakers = self.lock();
         let Some(error) = error else {
@@ -64,13 +76,14 @@ impl LocalBreakers {
             return false;
         }
         let breaker = breakers.entry(local.to_owned()).or_default();
+        let has_failed = breaker.is_in_trouble();
         let was_open = breaker.state(now) != BreakerState::Closed;
         breaker.probe_ended();
         breaker.transfer_failed(error.failure.clone(), now, jitter);
         if !was_open && breaker.state(now) != BreakerState::Closed {
             tracing::warn!(local, error = %error.failure, "local connection is down; its tasks wait");
         }
-        was_open
+        has_failed
     }
 
     /// Local connections that are reconfigured or removed begin with a closed breaker.

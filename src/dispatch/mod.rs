@@ -34,6 +34,7 @@
 //! pipelined_tasks    pipelined uploads: the tasks that a session has at once
 //! task_executor      one try, as the dispatcher sees it: the seam to `transfer`
 //! retry              whether and when a task is tried again: pure
+//! hung_tries         tries that hang in a call into a local file system give their sessions back
 //! local_breakers     local connections whose file system is full, frozen or missing
 //! deferral           whether a task may wait in the retry topic, and why it does
 //! reconfigure        connections that are added, changed and removed
@@ -48,6 +49,7 @@
 mod connection_queue;
 mod deferral;
 mod destination_order;
+mod hung_tries;
 mod lifecycle;
 mod local_breakers;
 mod orphan_cleanup;
@@ -234,6 +236,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         let queues = shared.queues();
         let waiting = shared.order.stop() + queues.values().map(|queue| queue.stop()).sum::<usize>();
         shared.workers.close();
+        for queue in queues.values() {
+            shared.give_back_hung(queue, Instant::now());
+        }
         let is_done = timeout_at(deadline, shared.workers.wait()).await.is_ok();
         let cut_off = queues.values().map(|queue| queue.counts().in_flight).sum();
         shared.cut_off.cancel();
@@ -325,6 +330,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             self.metrics.breaker(&queue.connection, queue.breaker(now));
             self.metrics.tasks(&queue.connection, waiting, counts.delayed, counts.in_flight);
             self.clean_up_if_idle(queue, counts.waiting + counts.in_flight, now);
+            self.give_back_hung(queue, now);
         }
         self.metrics.held(self.budget.tasks(), self.budget.bytes());
     }

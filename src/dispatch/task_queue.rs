@@ -89,6 +89,11 @@ impl TaskQueue {
         self.ready.iter().chain(self.delayed.values()).map(|queued| &**queued)
     }
 
+    /// Those that may be taken now.
+    pub fn waiting_ready(&self) -> impl Iterator<Item = &QueuedTask> {
+        self.ready.iter().map(|queued| &**queued)
+    }
+
     /// Changes all.
     pub fn for_each(&mut self, change: impl Fn(&mut QueuedTask)) {
         self.ready.iter_mut().chain(self.delayed.values_mut()).for_each(|queued| change(queued));

@@ -105,7 +105,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
         };
         let Some(login) = login else {
-            return self.retry_for_free(queued, &session_interrupted());
+            return self.retry_for_free(queued, &session_interrupted(), None);
         };
         match login {
             Err(TryCancelled) => self.finish(queued, TaskExit::Cancelled),
@@ -118,12 +118,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
                 self.use_session(session, queued).await;
             }
             // The connection has been reconfigured since: the task is tried with its new settings.
-            Ok(Err(error)) if version.is_outdated() => self.retry_for_free(queued, &error),
+            Ok(Err(error)) if version.is_outdated() => self.retry_for_free(queued, &error, None),
             Ok(Err(error)) => {
                 let was_closed = self.slot.queue().breaker(Instant::now()) == BreakerState::Closed;
                 self.slot.queue().login_failed(&error, Instant::now(), rand::random());
                 if queued.login_is_free(&error, was_closed) {
-                    self.retry_for_free(queued, &error);
+                    self.retry_for_free(queued, &error, None);
                 } else {
                     self.try_ended(queued, Err(error));
                 }
@@ -191,11 +191,16 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     }
 
     /// The try failed as it would for every task: this one waits on, like all others, at no cost.
-    pub(super) fn retry_for_free(&mut self, mut queued: Box<QueuedTask>, error: &TryError) {
+    pub(super) fn retry_for_free(
+        &mut self,
+        mut queued: Box<QueuedTask>,
+        error: &TryError,
+        due: Option<Instant>,
+    ) {
         queued.tries.take_back();
         queued.notes.try_failed(error.failure.code.as_str());
         report::retried(&self.shared.metrics, &queued, error, None);
-        self.retry(queued, None, Some(&error.failure));
+        self.retry(queued, due, Some(&error.failure));
     }
 }
 

@@ -8,6 +8,7 @@ use std::io;
 use rustix::io::Errno;
 
 use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::text::shown;
 
 use super::command::Step;
 use super::fault::Fault;
@@ -137,7 +138,7 @@ fn is_ours(error: &io::Error) -> bool {
 
 fn subject(at: ErrorContext<'_>) -> String {
     match at.path {
-        Some(path) => format!("{} {}", at.step.verb(), path.escape_debug()),
+        Some(path) => format!("{} {}", at.step.verb(), shown(path)),
         None => format!("{} ({})", at.step.verb(), at.server),
     }
 }

@@ -6,110 +6,157 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::config::{FtpConnection, NetworkOptions, ProxyServer};
 
+use super::dial::ReachedAddresses;
 use super::fault::{Fault, Wait, within};
 use super::proxy;
-
-/// Of a name's addresses only the first few are tried.
-const ADDRESSES_TRIED: usize = 8;
 
 /// How often, and how far apart, a silent peer is asked before it is taken for gone.
 const KEEPALIVE_RETRIES: u32 = 4;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Connects the control connection; one deadline over all.
-pub(super) async fn control(connection: &FtpConnection) -> Result<TcpStream, Fault> {
-    let host = connection.host.trim_start_matches('[').trim_end_matches(']');
-    let limit = connection.timeouts.connect;
-    let stream = match &connection.network.proxy {
-        Some(proxy) => through(proxy, host, connection.port, &connection.network, limit).await?,
-        None => to_name(host, connection.port, &connection.network, limit).await?,
+pub(super) async fn control(
+    connection: &FtpConnection,
+    reached: &ReachedAddresses,
+) -> Result<TcpStream, Fault> {
+    let host = unbracketed(&connection.host);
+    let (way, limit) = (&connection.network, connection.timeouts.connect);
+    let Some(proxy) = &way.proxy else {
+        return to_name((host, connection.port), reached, way, limit).await;
     };
-    keep_alive(&stream, connection.network.keepalive)?;
-    Ok(stream)
+    let deadline = Instant::now() + limit;
+    let stream = to_name((unbracketed(&proxy.host), proxy.port), reached, way, limit).await?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    tunnel(stream, proxy, (host, connection.port), left).await
 }
 
-/// Connects a data connection to where the server listens: `address` directly, or what a proxy finds there.
+/// Connects a data connection to where the server listens.
 pub(super) async fn data(
-    connection: &FtpConnection,
     address: SocketAddr,
+    way: &NetworkOptions,
     limit: Duration,
 ) -> Result<TcpStream, Fault> {
-    match &connection.network.proxy {
-        Some(proxy) => {
-            through(proxy, &address.ip().to_string(), address.port(), &connection.network, limit).await
-        }
-        None => to(address, &connection.network, limit).await,
-    }
+    to(address, way.source, way.keepalive, limit).await
 }
 
-/// Connects a data connection to a port of the server's, of which only the proxy knows the address.
-pub(super) async fn data_by_name(
-    connection: &FtpConnection,
-    proxy: &ProxyServer,
-    port: u16,
-    limit: Duration,
-) -> Result<TcpStream, Fault> {
-    through(proxy, &connection.host, port, &connection.network, limit).await
-}
-
-async fn through(
-    proxy: &ProxyServer,
-    host: &str,
-    port: u16,
+/// Connects a data connection through the proxy that was reached at `at`, to what it finds at `server`.
+pub(super) async fn data_through(
+    (proxy, at): (&ProxyServer, SocketAddr),
+    server: (&str, u16),
     way: &NetworkOptions,
     limit: Duration,
 ) -> Result<TcpStream, Fault> {
     let deadline = Instant::now() + limit;
-    let mut stream = to_name(&proxy.host, proxy.port, way, limit).await?;
+    let stream = to(at, way.source, way.keepalive, limit).await?;
     let left = deadline.saturating_duration_since(Instant::now());
+    tunnel(stream, proxy, server, left).await
+}
+
+async fn tunnel(
+    mut stream: TcpStream,
+    proxy: &ProxyServer,
+    (host, port): (&str, u16),
+    limit: Duration,
+) -> Result<TcpStream, Fault> {
     let waiting = || format!("a connection to {host}:{port} through the proxy {}:{}", proxy.host, proxy.port);
     let tunnel = proxy::tunnel(&mut stream, proxy, host, port);
-    let tunnelled = within(Wait::Connect, left, waiting, tunnel).await?;
+    let tunnelled = within(Wait::Connect, limit, waiting, tunnel).await?;
     let what = format!("connecting to {host}:{port} through {}:{}", proxy.host, proxy.port);
     tunnelled.map_err(|error| Fault::Broken { what, error })?;
     Ok(stream)
 }
 
-/// Tries a name's addresses in order.
-async fn to_name(host: &str, port: u16, way: &NetworkOptions, limit: Duration) -> Result<TcpStream, Fault> {
+/// Connects to whichever of the name's addresses answers first, and remembers it.
+async fn to_name(
+    (host, port): (&str, u16),
+    reached: &ReachedAddresses,
+    way: &NetworkOptions,
+    limit: Duration,
+) -> Result<TcpStream, Fault> {
     let deadline = Instant::now() + limit;
     let lookup = format!("looking up {host}");
     let waiting = || format!("the address of {host}");
-    let addresses: Vec<SocketAddr> = within(Wait::Connect, limit, waiting, lookup_host((host, port)))
+    let addresses = within(Wait::Connect, limit, waiting, lookup_host((host, port)))
         .await?
         .map_err(|error| Fault::Broken { what: lookup.clone(), error })?
-        .filter(|address| way.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4()))
-        .take(ADDRESSES_TRIED)
-        .collect();
-
-    let nowhere = io::Error::new(io::ErrorKind::NotFound, "it has no address that can be reached");
-    let mut last = Fault::Broken { what: lookup.clone(), error: nowhere };
-    for (tried, address) in addresses.iter().enumerate() {
-        // An address that swallows packets must leave time for the next one.
-        let left = u32::try_from(addresses.len() - tried).unwrap_or(1);
-        let share = deadline.saturating_duration_since(Instant::now()) / left;
-        match to(*address, way, share).await {
-            Ok(stream) => return Ok(stream),
-            Err(Fault::TimedOut { waiting_for, wait, .. }) => {
-                last = Fault::TimedOut { waiting_for, wait, limit }
-            }
-            Err(fault) => last = fault,
-        }
+        .filter(|address| way.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4()));
+    let plan = reached.plan(host, addresses);
+    if plan.addresses.is_empty() {
+        let error = io::Error::new(io::ErrorKind::NotFound, "it has no address that can be reached");
+        return Err(Fault::Broken { what: lookup, error });
     }
-    Err(last)
+    let (source, keepalive) = (way.source, way.keepalive);
+    let mut failed = Vec::new();
+    let left = deadline.saturating_duration_since(Instant::now());
+    let connected = {
+        let connecting = plan.connect(move |address| to(address, source, keepalive, limit), &mut failed);
+        timeout(left, connecting).await
+    };
+    match connected {
+        Ok(Some((address, stream))) => {
+            reached.remember(host, address.ip());
+            Ok(stream)
+        }
+        Ok(None) => Err(all_failed(failed)),
+        Err(_) => Err(none_answered(&plan.addresses, &failed, limit)),
+    }
 }
 
-async fn to(address: SocketAddr, way: &NetworkOptions, limit: Duration) -> Result<TcpStream, Fault> {
+/// The last fault, with what became of the addresses before.
+fn all_failed(mut failed: Vec<(SocketAddr, Fault)>) -> Fault {
+    let last = failed.pop().map(|(_, fault)| fault);
+    let before: Vec<String> = failed.iter().map(refusal).collect();
+    let also = |text: String| {
+        if before.is_empty() { text } else { format!("{text} (before: {})", before.join(", ")) }
+    };
+    match last {
+        Some(Fault::Broken { what, error }) => Fault::Broken { what: also(what), error },
+        Some(Fault::TimedOut { waiting_for, wait, limit }) => {
+            Fault::TimedOut { waiting_for: also(waiting_for), wait, limit }
+        }
+        Some(other) => other,
+        None => Fault::Broken { what: "connecting".to_owned(), error: io::ErrorKind::NotConnected.into() },
+    }
+}
+
+fn none_answered(tried: &[SocketAddr], failed: &[(SocketAddr, Fault)], limit: Duration) -> Fault {
+    let shown = tried.iter().map(|address| {
+        let fault = failed.iter().find(|(at, _)| at == address);
+        fault.map_or_else(|| address.to_string(), refusal)
+    });
+    let waiting_for = format!("a connection to {}", shown.collect::<Vec<_>>().join(", "));
+    Fault::TimedOut { waiting_for, wait: Wait::Connect, limit }
+}
+
+fn refusal((address, fault): &(SocketAddr, Fault)) -> String {
+    match fault {
+        Fault::Broken { error, .. } => format!("{address}: {error}"),
+        _ => format!("{address}: no answer"),
+    }
+}
+
+async fn to(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    keepalive: Option<Duration>,
+    limit: Duration,
+) -> Result<TcpStream, Fault> {
     let broken = |error| Fault::Broken { what: format!("connecting to {address}"), error };
     let waiting = || format!("a connection to {address}");
-    let socket = bound(address, way.source).map_err(broken)?;
+    let socket = bound(address, source).map_err(broken)?;
     let stream = within(Wait::Connect, limit, waiting, socket.connect(address)).await?.map_err(broken)?;
     stream.set_nodelay(true).map_err(broken)?;
+    keep_alive(&stream, keepalive)?;
     Ok(stream)
+}
+
+/// As a resolver takes it: an IPv6 address without its brackets.
+fn unbracketed(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn bound(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
@@ -120,8 +167,9 @@ fn bound(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Keeps firewalls from forgetting a control connection during a long transfer, when NOOP is not safe to send, and
-/// finds a peer that is gone. A data connection does without: it is never idle for longer than `stall`.
+/// Keeps firewalls and NAT gateways from forgetting a connection that is silent: a control connection during a long
+/// transfer, when NOOP is not safe to send, and between two; a data connection whose server stalls. And finds a peer
+/// that is gone.
 fn keep_alive(stream: &TcpStream, after: Option<Duration>) -> Result<(), Fault> {
     let Some(after) = after else { return Ok(()) };
     let keepalive = TcpKeepalive::new()

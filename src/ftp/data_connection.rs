@@ -1,8 +1,14 @@
 //! Where a data connection is made (EPSV, else PASV; EPRT or PORT in active mode), and its TLS.
+//!
+//! A server may know EPSV and its firewall not, so that EPSV's port is closed or silent and PASV's is not. The command that
+//! uses the port would be lost with it; so on a connection's first transfer the data connection is made before the
+//! command is sent, and where that fails PASV is tried in the same session. What was found is remembered for the
+//! connection.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use suppaftp::tokio::{AsyncDataStream, AsyncRustlsStream};
 use tokio::net::TcpStream;
@@ -14,8 +20,12 @@ use super::command::{Command, Step};
 use super::connect;
 use super::fault::{Fault, StepFault, Wait, within};
 use super::reply::Reply;
+use super::server_profile::EpsvPorts;
 use super::session::Session;
 use super::tls::SessionTls;
+
+/// How long an unproven port of EPSV's is tried, before PASV is.
+const EPSV_TRIED_FOR: Duration = Duration::from_secs(10);
 
 /// Plain or with TLS.
 pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
@@ -24,9 +34,16 @@ pub(super) type DataConnection = AsyncDataStream<AsyncRustlsStream>;
 #[derive(Debug)]
 pub(super) enum DataEndpoint {
     At(SocketAddr),
-    /// A port of the server, which only the proxy can find.
-    Beyond(ProxyServer, u16),
+    /// A host and port that the proxy, which was reached `at` this address, is to connect to.
+    Beyond {
+        proxy: ProxyServer,
+        at: SocketAddr,
+        host: String,
+        port: u16,
+    },
     Here(ActiveListener),
+    /// It is made already.
+    Made(TcpStream),
 }
 
 /// The TLS of a session's data connections, and what was seen of it.
@@ -82,32 +99,81 @@ impl Session {
         }
     }
 
-    /// Where the server waits for the data connection. The address that PASV names is not used unless the
-    /// connection says so: behind NAT it is wrong, and from a hostile server it is another machine's.
+    /// Where the server waits for the data connection.
     async fn passive_endpoint(&mut self) -> Result<DataEndpoint, StepFault> {
         if !self.lacks(Step::Epsv) {
             let reply = self.plain_exchange(Step::Epsv).await?;
             match (reply.code, reply.extended_passive_port()) {
-                (_, Some(port)) => return Ok(self.at_peer(port)),
+                (_, Some(port)) if self.profile().epsv_ports() == EpsvPorts::Reachable => {
+                    return Ok(self.at_peer(port));
+                }
+                (_, Some(port)) => return self.unproven_endpoint(port).await,
                 (229 | 500..=599, _) => self.found_missing(Step::Epsv),
                 _ => return Err(StepFault::new(Step::Epsv, Fault::Reply(reply))),
             }
         }
+        self.pasv_endpoint().await
+    }
+
+    /// The address that PASV names is not used unless the connection says so: behind NAT it is wrong, and from a hostile
+    /// server it is another machine's.
+    async fn pasv_endpoint(&mut self) -> Result<DataEndpoint, StepFault> {
         let reply = self.plain_exchange(Step::Pasv).await?;
         match (reply.code, reply.passive_address()) {
             (227, Some(address)) if self.connection().network.trusts_pasv => {
-                Ok(DataEndpoint::At(address.into()))
+                Ok(match self.beyond_proxy(address.ip().to_string(), address.port()) {
+                    Some(beyond) => beyond,
+                    None => DataEndpoint::At(address.into()),
+                })
             }
             (227, Some(address)) => Ok(self.at_peer(address.port())),
             _ => Err(StepFault::new(Step::Pasv, Fault::Reply(reply))),
         }
     }
 
+    /// Connects to a port of EPSV's before any command needs it, and to one of PASV's where that is closed or silent.
+    async fn unproven_endpoint(&mut self, port: u16) -> Result<DataEndpoint, StepFault> {
+        let connection = self.connection_handle();
+        let limit = connection.timeouts.connect;
+        let endpoint = self.at_peer(port);
+        let fault = match endpoint.connect_within(&connection, limit.min(EPSV_TRIED_FOR)).await {
+            Ok(stream) => {
+                self.profile().epsv_ports_are(EpsvPorts::Reachable);
+                return Ok(DataEndpoint::Made(stream));
+            }
+            Err(fault) => fault,
+        };
+        let refused = match self.pasv_endpoint().await {
+            Ok(endpoint) => match endpoint.connect_within(&connection, limit).await {
+                Ok(stream) => {
+                    let connection = &connection.name;
+                    tracing::info!(
+                        connection,
+                        ?fault,
+                        "EPSV's port cannot be reached, PASV's can: PASV from now on"
+                    );
+                    self.profile().epsv_ports_are(EpsvPorts::Unreachable);
+                    return Ok(DataEndpoint::Made(stream));
+                }
+                Err(_) => None,
+            },
+            Err(StepFault { fault: Fault::Reply(reply), .. }) if reply.code != 421 => Some(reply),
+            Err(lost) => return Err(lost),
+        };
+        Err(StepFault { step: Step::DataConnect, fault, afterwards: refused })
+    }
+
     pub(super) fn at_peer(&self, port: u16) -> DataEndpoint {
-        match &self.connection().network.proxy {
-            Some(proxy) => DataEndpoint::Beyond(proxy.clone(), port),
+        // Only the proxy knows the server's address.
+        match self.beyond_proxy(self.connection().host.clone(), port) {
+            Some(beyond) => beyond,
             None => DataEndpoint::At(SocketAddr::new(self.peer().ip(), port)),
         }
+    }
+
+    fn beyond_proxy(&self, host: String, port: u16) -> Option<DataEndpoint> {
+        let proxy = self.connection().network.proxy.clone()?;
+        Some(DataEndpoint::Beyond { proxy, at: self.peer(), host, port })
     }
 
     async fn plain_exchange(&mut self, step: Step) -> Result<Reply, StepFault> {
@@ -155,10 +221,17 @@ impl Session {
 
 impl DataEndpoint {
     pub async fn connect(self, connection: &FtpConnection) -> Result<TcpStream, Fault> {
-        let limit = connection.timeouts.connect;
+        self.connect_within(connection, connection.timeouts.connect).await
+    }
+
+    async fn connect_within(self, connection: &FtpConnection, limit: Duration) -> Result<TcpStream, Fault> {
+        let way = &connection.network;
         match self {
-            DataEndpoint::At(address) => connect::data(connection, address, limit).await,
-            DataEndpoint::Beyond(proxy, port) => connect::data_by_name(connection, &proxy, port, limit).await,
+            DataEndpoint::Made(stream) => Ok(stream),
+            DataEndpoint::At(address) => connect::data(address, way, limit).await,
+            DataEndpoint::Beyond { proxy, at, host, port } => {
+                connect::data_through((&proxy, at), (&host, port), way, limit).await
+            }
             DataEndpoint::Here(listener) => {
                 // A server connects when it has read the command; some do so when they have opened the file.
                 let waiting = || "the server's data connection".to_owned();

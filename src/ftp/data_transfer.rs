@@ -71,7 +71,7 @@ impl<'s> DataTransfer<'s> {
             early: opened.early,
             modified,
             end: DataEnd::Closed,
-            data: Some(opened.data),
+            data: opened.data,
             rate,
             is_over: false,
         }

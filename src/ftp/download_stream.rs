@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::config::FtpConnection;
 use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::text::shown;
 
 use super::command::{Command, Step};
 use super::data_transfer::{DataEnd, DataTransfer};
@@ -207,6 +208,6 @@ impl Session {
 
 /// A file that is larger than the connection's `max_file_size`.
 fn too_large(path: &str, why: &str) -> TryError {
-    let failure = Failure::new(Code::FileTooLarge, format!("RETR {}: {why}", path.escape_debug()));
+    let failure = Failure::new(Code::FileTooLarge, format!("RETR {}: {why}", shown(path)));
     TryError { failure, remedy: Remedy::GiveUp }
 }

@@ -1,6 +1,7 @@
 //! Commands about files that need no data connection: SIZE, MKD, RNFR and RNTO, DELE.
 
 use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::text::shown;
 
 use super::command::{Command, Step};
 use super::fault::Fault;
@@ -58,7 +59,10 @@ impl Session {
     /// What a reply to SIZE means.
     pub(super) fn size_meaning(&mut self, path: &str, reply: Reply) -> Result<SizeReply, TryError> {
         match (reply.code, reply.size()) {
-            (213, Some(bytes)) => Ok(SizeReply::Bytes(bytes)),
+            (213, Some(bytes)) => {
+                self.has_bytes(path, bytes);
+                Ok(SizeReply::Bytes(bytes))
+            }
             (500 | 502 | 504, _) if !reply.hints(Some(path)).oops => {
                 self.found_missing(Step::Size);
                 Ok(SizeReply::Unsupported)
@@ -200,7 +204,7 @@ impl Session {
     pub async fn make_dirs(&mut self, path: &str) -> Result<(), TryError> {
         let directories = directories_above(path);
         if directories.len() > DIRECTORIES_MADE {
-            let message = format!("more than {DIRECTORIES_MADE} directories in {}", path.escape_debug());
+            let message = format!("more than {DIRECTORIES_MADE} directories in {}", shown(path));
             let failure = Failure::new(Code::PathNotAllowed, message);
             return Err(TryError { failure, remedy: Remedy::GiveUp });
         }

@@ -13,6 +13,7 @@ use ftp_listing::{ClockOffset, EntryKind, ListedTime, ListingSource};
 use jiff::Timestamp;
 
 use crate::failure::{Code, TryError};
+use crate::text::shown;
 
 use super::command::Step;
 use super::listing_lines::{ListedEntry, ListingLines, ListingOptions, UnreadLine, is_name};
@@ -64,7 +65,7 @@ impl Session {
                 Ok(())
             }
             Err(mut error) if argument.is_empty() && !directory.is_empty() => {
-                error.failure.message = format!("{}: {}", directory.escape_debug(), error.failure.message);
+                error.failure.message = format!("{}: {}", shown(directory), error.failure.message);
                 Err(error)
             }
             listed => listed,

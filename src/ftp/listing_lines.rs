@@ -1,5 +1,6 @@
 //! From the bytes of a listing to entries with names in Unicode. Pure.
 
+use crate::text::shown;
 use encoding_rs::Encoding;
 use ftp_listing::{Clock, ListingReader, ListingSource, MAX_LINE, TimePrecision};
 use ftp_listing::{ClockOffset, Dialect, EntryKind, ListedTime, ListingContext, ListingEntry, ListingItem};
@@ -49,7 +50,7 @@ pub enum UnreadReason {
 
 impl std::fmt::Display for UnreadLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let line = self.line.escape_debug();
+        let line = shown(&self.line);
         match self.reason {
             UnreadReason::NotUnderstood => write!(f, "not understood: {line}"),
             UnreadReason::TooLong => write!(f, "a line of more than {MAX_LINE} bytes: {line}…"),

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{FtpConnection, TlsMode};
-use crate::failure::TryError;
+use crate::failure::{Code, Remedy, TryError};
 
 use super::classify::{ErrorContext, classify};
 use super::command::{Command, Step, is_sendable};
@@ -36,8 +36,25 @@ pub(super) async fn open(
     let opened = login.run().await;
     opened.map_err(|(step, fault)| {
         let context = ErrorContext { step, server: &server, path: None, stale: false, renewable: false };
-        classify(context, &fault)
+        let error = classify(context, &fault);
+        if step == Step::Login && matches!(fault, Fault::Reply(_)) {
+            busy_if_proven(error, profile)
+        } else {
+            error
+        }
     })
+}
+
+/// A login that is refused while user and password are known to be right: it is one session too many, whatever the
+/// server's words are. Servers have dozens for it, `Login incorrect` among them.
+fn busy_if_proven(mut error: TryError, profile: &ServerProfile) -> TryError {
+    if error.failure.code == Code::AuthFailed
+        && let Some(proof) = profile.proof_of_account()
+    {
+        (error.failure.code, error.remedy) = (Code::ServerBusy, Remedy::LowerLimit);
+        error.failure.message = format!("{} ({proof}: taken for a limit of sessions)", error.failure.message);
+    }
+    error
 }
 
 struct LoginSequence<'a> {
@@ -50,7 +67,8 @@ struct LoginSequence<'a> {
 impl LoginSequence<'_> {
     async fn run(&mut self) -> Result<Session, (Step, Fault)> {
         let tls = SessionTls::new(self.connection, self.profile).map_err(at(Step::Tls))?;
-        let stream = connect::control(self.connection).await.map_err(at(Step::Connect))?;
+        let stream =
+            connect::control(self.connection, self.profile.reached()).await.map_err(at(Step::Connect))?;
         let peer = stream
             .peer_addr()
             .map_err(|error| (Step::Connect, Fault::Broken { what: CONTROL.to_owned(), error }))?;
@@ -99,7 +117,7 @@ impl LoginSequence<'_> {
     /// swallowed it; so a second connection is made to read it.
     async fn plain_greeting(&self) -> (Step, Fault) {
         let listen = async {
-            let stream = connect::control(self.connection).await.ok()?;
+            let stream = connect::control(self.connection, self.profile.reached()).await.ok()?;
             let mut control = ControlConnection::over(stream, None, self.connection).await.ok()?;
             control.final_reply().await.ok().filter(|greeting| !greeting.is_done())
         };

@@ -15,6 +15,7 @@
 //! charset          names that are not UTF-8
 //!
 //! connect          names → addresses → sockets, for control and data connections
+//! dial             several addresses of one name (RFC 8305), and which of them answered
 //! proxy            SOCKS5, HTTP CONNECT
 //! tls              TLS of control and data connections
 //! certificate      which certificates are accepted, and what is wrong with the others
@@ -62,6 +63,7 @@ mod reply_queue;
 
 mod certificate;
 mod connect;
+mod dial;
 mod proxy;
 mod tls;
 

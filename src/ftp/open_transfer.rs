@@ -10,14 +10,17 @@ use super::command::{Command, Step};
 use super::data_connection::{DataConnection, DataEndpoint};
 use super::fault::{Fault, StepFault, Wait, within};
 use super::reply::Reply;
+use super::server_profile::EpsvPorts;
 use super::session::Session;
+use super::tls::HANDSHAKE;
 
 /// After a data connection stalled, the reply that ends the transfer is waited for no longer than this.
 const LAST_REPLY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A transfer that the server has accepted.
 pub(super) struct OpenedTransfer {
-    pub data: DataConnection,
+    /// `None` where the server has nothing to send, and closed the data connection before its TLS.
+    pub data: Option<DataConnection>,
     /// The final reply, where the server sent it without a preliminary one.
     pub early: Option<Reply>,
     /// The replies to SIZE and MDTM, where they were sent in one burst with the command.
@@ -49,6 +52,8 @@ struct OpeningBurst {
     modified: bool,
     /// The port is one that was asked for ahead.
     is_port_ahead: bool,
+    /// SIZE has said that there is nothing in the file.
+    is_empty: bool,
 }
 
 /// The replies to SIZE and MDTM, where they were asked, and to the command.
@@ -63,7 +68,37 @@ impl OpeningBurst {
 impl Session {
     /// Makes a data connection and sends RETR, STOR, MLSD or LIST, which the server refuses or accepts. In active
     /// mode the command goes out in one burst with EPRT, where pipelining is worth it.
+    ///
+    /// Where EPSV's port could not be reached and the server has told so, PASV is tried before the transfer fails.
     pub(super) async fn open_transfer(
+        &mut self,
+        step: Step,
+        path: &str,
+        mode: OpenMode,
+    ) -> Result<OpenedTransfer, StepFault> {
+        match self.open_transfer_once(step, path, mode).await {
+            Err(lost) if self.may_be_epsv(&lost) => {
+                self.profile().epsv_ports_are(EpsvPorts::Unproven);
+                match self.open_transfer_once(step, path, mode).await {
+                    Err(again) if again.step == Step::DataConnect => Err(lost),
+                    opened => opened,
+                }
+            }
+            opened => opened,
+        }
+    }
+
+    /// Whether a data connection could not be made to a port that EPSV has named, and the session is in order.
+    fn may_be_epsv(&self, lost: &StepFault) -> bool {
+        lost.step == Step::DataConnect
+            && matches!(lost.fault, Fault::TimedOut { wait: Wait::Connect, .. } | Fault::Broken { .. })
+            && !self.is_active()
+            && !self.lacks(Step::Epsv)
+            && self.profile().epsv_ports() == EpsvPorts::Reachable
+            && self.is_usable()
+    }
+
+    async fn open_transfer_once(
         &mut self,
         step: Step,
         path: &str,
@@ -76,7 +111,11 @@ impl Session {
             if step == Step::Stor && is_plain {
                 return self.connect_at_once(endpoint, true).await;
             }
-            let burst = OpeningBurst { size: mode == OpenMode::BehindSize, ..OpeningBurst::default() };
+            let burst = OpeningBurst {
+                size: mode == OpenMode::BehindSize,
+                is_empty: self.is_known_to_be_empty(path),
+                ..OpeningBurst::default()
+            };
             return self.connect_and_hear(step, endpoint, burst).await;
         }
         let command = Command::with(step, path).map_err(failed)?;
@@ -91,7 +130,9 @@ impl Session {
             }
         }
         commands.push(command);
-        let burst = OpeningBurst { size: asks_size, modified: asks_time, ..OpeningBurst::default() };
+        let is_empty = step == Step::Retr && self.is_known_to_be_empty(path);
+        let burst =
+            OpeningBurst { size: asks_size, modified: asks_time, is_empty, ..OpeningBurst::default() };
         if self.may_pipeline() && self.is_active() && !matches!(mode, OpenMode::From(_)) {
             return self.open_announced(step, &commands, burst).await;
         }
@@ -178,7 +219,7 @@ impl Session {
         };
         let early = match step {
             _ if reply.is_preliminary() => None,
-            Step::Retr if reply.is_done() => Some(reply),
+            Step::Retr | Step::Mlsd | Step::List if reply.is_done() => Some(reply),
             _ => return Err(StepFault::new(step, Fault::Reply(reply))),
         };
         let connected = match connected {
@@ -187,8 +228,22 @@ impl Session {
         };
         self.data_security().saw(is_connected.load(Ordering::Relaxed), connected.as_ref().ok());
         match connected {
-            Ok(data) => Ok(OpenedTransfer { data, early, size, modified }),
-            Err(fault) => Err(self.data_failed(fault, early, burst.is_port_ahead).await),
+            Ok(data) => Ok(OpenedTransfer { data: Some(data), early, size, modified }),
+            Err(fault) => {
+                let was_closed = step != Step::Stor && was_closed_before_tls(&fault);
+                let is_empty = burst.is_empty || size.as_ref().is_some_and(|size| size.size() == Some(0));
+                let lost = self.data_failed(fault, early, burst.is_port_ahead).await;
+                match lost.afterwards {
+                    Some(ended) if was_closed && ended.is_done() => {
+                        Ok(OpenedTransfer { data: None, early: Some(ended), size, modified })
+                    }
+                    _ if was_closed && is_empty && self.is_usable() => {
+                        let early = Some(Reply::of_nothing_sent());
+                        Ok(OpenedTransfer { data: None, early, size, modified })
+                    }
+                    _ => Err(lost),
+                }
+            }
         }
     }
 
@@ -200,7 +255,7 @@ impl Session {
     ) -> Result<OpenedTransfer, StepFault> {
         match endpoint.connect(self.connection()).await {
             Ok(stream) => {
-                let data = DataConnection::Tcp(stream);
+                let data = Some(DataConnection::Tcp(stream));
                 Ok(OpenedTransfer { data, early: None, size: None, modified: None })
             }
             Err(fault) => Err(self.data_failed(fault, None, is_port_ahead).await),
@@ -271,6 +326,14 @@ impl Session {
             afterwards => StepFault { step, fault, afterwards },
         }
     }
+}
+
+/// Whether the server closed a data connection before its TLS handshake, as some do that have nothing to send. So may
+/// anybody on the way; the control connection must tell that there is nothing.
+fn was_closed_before_tls(fault: &Fault) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(fault, Fault::Broken { what, error } if what == HANDSHAKE
+        && matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe))
 }
 
 fn data_fault(connected: Option<Result<DataConnection, Fault>>) -> Option<StepFault> {

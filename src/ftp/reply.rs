@@ -58,6 +58,11 @@ impl Reply {
         self.raw.trim_start().starts_with(|first: char| first.is_ascii_digit())
     }
 
+    /// The end of a transfer without a byte, which the server had no words for.
+    pub fn of_nothing_sent() -> Reply {
+        Reply { code: 226, text: "nothing to send".to_owned(), raw: String::new() }
+    }
+
     /// The number in a reply to SIZE (RFC 3659, 4).
     pub fn size(&self) -> Option<u64> {
         self.raw.split_ascii_whitespace().next()?.parse().ok()
@@ -198,15 +203,72 @@ const FULL: &[&str] = &[
 ];
 const TOO_MANY: &[&str] = &[
     "too many",
+    "too much connections",
     "maximum",
     "max clients",
     "max connections",
+    "max number",
+    "max sessions",
+    "max users",
     "connection limit",
+    "connections limit",
+    "session limit",
+    "login limit",
+    "user limit",
+    "users limit",
+    "client limit",
+    "resource limit",
+    "limit of connections",
+    "limit of sessions",
+    "limit on connections",
     "limit reached",
     "limit exceeded",
+    "limit has been reached",
+    "limit is reached",
+    "limit has been exceeded",
+    "reached the limit",
+    "exceeded the limit",
+    "exceeds the limit",
+    "exceeded the number of",
+    "exceeded number of",
+    "exceeded the allowed",
+    "exceeds the number of",
+    "connections exceeded",
+    "sessions exceeded",
+    "logins exceeded",
     "accept more than",
+    "no more connections",
+    "no more users",
+    "no more sessions",
+    "no more logins",
+    "no free slot",
+    "no free connection",
+    "simultaneous",
+    "concurrent",
+    "multiple logins",
+    "multiple connections",
     "server is full",
+    "server full",
+    "account is in use",
+    "account in use",
+    "account is already in use",
+    "user is already in use",
+    "already connected",
+    "already in use by",
     "already logged in",
+    "already logged on",
+];
+/// Too many of these is no limit of sessions: the password was wrong too often.
+const FAILED_LOGINS: &[&str] = &[
+    "failed login",
+    "failed attempt",
+    "failed auth",
+    "failures",
+    "attempts",
+    "too many tries",
+    "invalid login",
+    "incorrect login",
+    "wrong password",
 ];
 const TLS: &[&str] = &["tls", "ssl", "encrypt", "cleartext"];
 const IN_USE: &[&str] =
@@ -227,7 +289,7 @@ impl ReplyHints {
             denied: any(DENIED),
             exists: any(EXISTS) && !missing,
             full: any(FULL),
-            too_many: any(TOO_MANY),
+            too_many: any(TOO_MANY) && !any(FAILED_LOGINS),
             tls: any(TLS),
             in_use: any(IN_USE),
             bad_name: any(BAD_NAME),

@@ -12,12 +12,14 @@ use crate::config::FtpConnection;
 
 use super::certificate::CertificateVerifier;
 use super::command::Step;
+use super::dial::ReachedAddresses;
 use super::features::ServerFeatures;
 use super::restart::RestartSupport;
 
 /// What is known of one connection's server, as long as its settings are the same.
 #[derive(Debug, Default)]
 pub struct ServerProfile {
+    reached: ReachedAddresses,
     verifier: OnceLock<Arc<CertificateVerifier>>,
     tls12_only: AtomicBool,
     features: Mutex<FeatureQuery>,
@@ -34,8 +36,49 @@ pub struct ServerProfile {
     assumed: Option<AssumedLatency>,
     /// The offset of its clock from UTC.
     clock_offset: Mutex<Option<ClockOffset>>,
+    /// What proves that user and password are right.
+    logins: Mutex<AccountLogins>,
+    /// What came of connecting to EPSV's ports, as an [`EpsvPorts`].
+    epsv_ports: AtomicU8,
     /// Directories in which a file was stored: STOR's 150 need not be awaited before its bytes.
     directories: Mutex<HashSet<String>>,
+}
+
+/// The sessions that are, or were, logged in with the connection's user and password.
+#[derive(Clone, Copy, Debug, Default)]
+struct AccountLogins {
+    open: usize,
+    /// When the latest one ended.
+    ended: Option<Instant>,
+    /// Refusals since then.
+    refused: u32,
+}
+
+/// For so long after a session has ended its user and password are taken to be right: another of the server's clients may
+/// hold what it allows.
+const LOGIN_PROVES_FOR: Duration = Duration::from_secs(300);
+/// But not more often than this: a password that was changed is not to be tried until the account is locked.
+const REFUSALS_BORNE: u32 = 3;
+
+/// What a session is to its connection's account, until it is dropped.
+#[derive(Debug)]
+pub(super) struct AccountLogin(Arc<ServerProfile>);
+
+impl Drop for AccountLogin {
+    fn drop(&mut self) {
+        let mut logins = self.0.logins();
+        (logins.open, logins.ended) = (logins.open.saturating_sub(1), Some(Instant::now()));
+    }
+}
+
+/// Whether the ports that EPSV names can be connected to: some servers, and firewalls before them, know PASV's alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EpsvPorts {
+    /// One is connected to before the command that uses it is sent, so that PASV can still be tried.
+    Unproven,
+    Reachable,
+    /// PASV's port was reachable then: EPSV is not sent any more.
+    Unreachable,
 }
 
 /// What is believed of a server's latency, whatever is measured.
@@ -90,6 +133,11 @@ impl ServerProfile {
         ServerProfile { assumed: Some(AssumedLatency::Low), ..ServerProfile::default() }
     }
 
+    /// At which address its host, and its proxy, were reached.
+    pub(super) fn reached(&self) -> &ReachedAddresses {
+        &self.reached
+    }
+
     /// Whether commands may be sent ahead to this server, whose quickest reply took so long.
     pub(super) fn may_pipeline(&self, round_trip: Duration) -> bool {
         let is_worth_it = match self.assumed {
@@ -122,6 +170,47 @@ impl ServerProfile {
 
     fn rejection(&self) -> MutexGuard<'_, Option<PipeliningRejection>> {
         self.rejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session has logged in.
+    pub(super) fn logged_in(self: &Arc<Self>) -> AccountLogin {
+        let mut logins = self.logins();
+        (logins.open, logins.refused) = (logins.open + 1, 0);
+        AccountLogin(Arc::clone(self))
+    }
+
+    /// A login was refused: says what proves that user and password are right all the same, if anything does.
+    pub(super) fn proof_of_account(&self) -> Option<String> {
+        let mut logins = self.logins();
+        if logins.open > 0 {
+            let sessions = if logins.open == 1 { "another session is" } else { "other sessions are" };
+            return Some(format!("{sessions} logged in with the same user and password"));
+        }
+        logins.refused = logins.refused.saturating_add(1);
+        let is_recent = logins.ended.is_some_and(|ended| ended.elapsed() < LOGIN_PROVES_FOR);
+        (is_recent && logins.refused <= REFUSALS_BORNE)
+            .then(|| "a session was logged in with the same user and password a moment ago".to_owned())
+    }
+
+    fn logins(&self) -> MutexGuard<'_, AccountLogins> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn epsv_ports(&self) -> EpsvPorts {
+        match self.epsv_ports.load(Ordering::Relaxed) {
+            1 => EpsvPorts::Reachable,
+            2 => EpsvPorts::Unreachable,
+            _ => EpsvPorts::Unproven,
+        }
+    }
+
+    pub(super) fn epsv_ports_are(&self, found: EpsvPorts) {
+        let found = match found {
+            EpsvPorts::Unproven => 0,
+            EpsvPorts::Reachable => 1,
+            EpsvPorts::Unreachable => 2,
+        };
+        self.epsv_ports.store(found, Ordering::Relaxed);
     }
 
     pub(super) fn clock_offset(&self) -> Option<ClockOffset> {
@@ -250,5 +339,26 @@ mod tests {
         assert!(profile.rejects_pipelining(), "twice as long");
         tokio::time::advance(FIRST_REJECTION).await;
         assert!(!profile.rejects_pipelining());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_is_proven_by_a_session_and_for_some_minutes_and_refusals_after_it() {
+        let profile = Arc::new(ServerProfile::default());
+        assert_eq!(profile.proof_of_account(), None);
+        let (one, two) = (profile.logged_in(), profile.logged_in());
+        assert!(profile.proof_of_account().unwrap().starts_with("other sessions are"));
+        drop(one);
+        for _ in 0..10 {
+            assert!(profile.proof_of_account().unwrap().starts_with("another session is"));
+        }
+        drop(two);
+        for _ in 0..REFUSALS_BORNE {
+            assert!(profile.proof_of_account().is_some());
+        }
+        assert_eq!(profile.proof_of_account(), None, "a password that was changed");
+        drop(profile.logged_in());
+        assert!(profile.proof_of_account().is_some());
+        tokio::time::advance(LOGIN_PROVES_FOR).await;
+        assert_eq!(profile.proof_of_account(), None);
     }
 }

@@ -21,7 +21,7 @@ use super::hash;
 use super::login;
 use super::pipelining::Pipelining;
 use super::reply::Reply;
-use super::server_profile::ServerProfile;
+use super::server_profile::{AccountLogin, EpsvPorts, ServerProfile};
 use super::tls::SessionTls;
 
 /// How long QUIT and the server's end of the connection may take together.
@@ -49,8 +49,12 @@ pub struct Session {
     pub(super) has_left_home: bool,
     /// The algorithm of HASH; at first the one that FEAT marks.
     hash_algorithm: Option<Algorithm>,
+    /// The path of the latest file of which SIZE said that nothing is in it.
+    empty: Option<String>,
     tasks: u64,
     opened: Instant,
+    /// Proves that user and password are right.
+    _login: AccountLogin,
 }
 
 /// What a session begins with.
@@ -103,8 +107,10 @@ impl Session {
             home: None,
             has_left_home: false,
             hash_algorithm,
+            empty: None,
             tasks: 0,
             opened: Instant::now(),
+            _login: profile.logged_in(),
         }
     }
 
@@ -186,6 +192,7 @@ impl Session {
     /// A task begins: until its first reply, a lost session is blamed on the time before (if there was any).
     pub(crate) fn begin_task(&mut self) {
         self.tasks += 1;
+        self.empty = None;
         self.control.begin_task();
     }
 
@@ -266,12 +273,23 @@ impl Session {
     /// Whether the server has been found not to have this command.
     pub(super) fn lacks(&self, step: Step) -> bool {
         self.missing.contains(&step)
+            || step == Step::Epsv && self.profile.epsv_ports() == EpsvPorts::Unreachable
     }
 
     pub(super) fn found_missing(&mut self, step: Step) {
         if !self.lacks(step) {
             self.missing.push(step);
         }
+    }
+
+    /// SIZE has said how many bytes the file at `path` has.
+    pub(super) fn has_bytes(&mut self, path: &str, bytes: u64) {
+        self.empty = (bytes == 0).then(|| path.to_owned());
+    }
+
+    /// Whether SIZE has said that there is nothing in the file at `path`.
+    pub(super) fn is_known_to_be_empty(&self, path: &str) -> bool {
+        self.empty.as_deref() == Some(path)
     }
 
     /// What was sent ahead on this session.

@@ -23,6 +23,9 @@ use super::certificate::describe;
 use super::fault::Fault;
 use super::server_profile::ServerProfile;
 
+/// The name of the handshake in messages.
+pub(super) const HANDSHAKE: &str = "the TLS handshake";
+
 /// TLS sessions that a store keeps: one server's.
 const STORED: usize = 1;
 
@@ -85,6 +88,6 @@ fn tls_fault(error: io::Error) -> Fault {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidMessage(_)) => Fault::NotTls,
         Some(error) => Fault::Tls(describe(error)),
-        None => Fault::Broken { what: "the TLS handshake".to_owned(), error },
+        None => Fault::Broken { what: HANDSHAKE.to_owned(), error },
     }
 }

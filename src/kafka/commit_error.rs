@@ -41,6 +41,17 @@ impl CommitError {
         }
     }
 
+    /// Kafka lets this user not do it: nothing but a grant helps.
+    pub fn is_denied(&self) -> bool {
+        use RDKafkaErrorCode as Code;
+        let denied = [
+            Code::TransactionalIdAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::GroupAuthorizationFailed,
+        ];
+        self.cause().rdkafka_error_code().is_some_and(|code| denied.contains(&code))
+    }
+
     /// What Kafka's client says of it.
     pub fn cause(&self) -> &KafkaError {
         match self {
@@ -80,7 +91,7 @@ impl From<KafkaError> for CommitError {
                 error,
             },
             Some(Code::InvalidTransactionTimeout) if is_fatal => CommitError::Unusable {
-                advice: "the brokers' transaction.max.timeout.ms is below the 10 s that a transaction may take here",
+                advice: "the brokers' transaction.max.timeout.ms is below what a transaction may take here (kafka.transaction_timeout)",
                 error,
             },
             Some(Code::InvalidTransactionalState) if is_fatal => {

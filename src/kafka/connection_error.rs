@@ -11,6 +11,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::logging::CONNECTIONS;
 
+const OTHER_PROTOCOL: &str =
+    "; if this listener expects TLS or SASL, set security.protocol and sasl.mechanism in kafka.properties";
+
 /// For the lines that wait.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Errors among them that are passed over.
@@ -35,7 +38,8 @@ impl LastConnectionError {
 
     fn in_brackets(&self) -> String {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"))
+        let hint = |reason: &str| if is_of_another_protocol(reason) { OTHER_PROTOCOL } else { "" };
+        last.as_ref().map_or_else(String::new, |reason| format!(" ({reason}{})", hint(reason)))
     }
 }
 
@@ -58,6 +62,11 @@ pub fn is_unanswered(error: &KafkaError) -> bool {
     let unanswered =
         [Code::BrokerTransportFailure, Code::AllBrokersDown, Code::Resolve, Code::OperationTimedOut];
     error.rdkafka_error_code().is_some_and(|code| unanswered.contains(&code))
+}
+
+/// A listener for TLS or SASL closes the connection of a client that speaks neither, without a word.
+fn is_of_another_protocol(reason: &str) -> bool {
+    reason.starts_with("Disconnected") || reason.contains("security.protocol")
 }
 
 /// The reason alone, of `[thrd:…]: broker:9092/bootstrap: reason (after 0ms in state CONNECT, …)`.
@@ -86,6 +95,8 @@ mod tests {
         assert_eq!(word.in_brackets(), " (Connect to ipv4#127.0.0.1:1 failed: Connection refused)");
         word.log(RDKafkaLogLevel::Info, "CONFWARN", "[thrd:app]: something else");
         assert_eq!(word.in_brackets(), " (Connect to ipv4#127.0.0.1:1 failed: Connection refused)");
+        say("[thrd:x]: 127.0.0.1:9092/bootstrap: Disconnected (after 1ms in state UP)");
+        assert_eq!(word.in_brackets(), format!(" (Disconnected{OTHER_PROTOCOL})"));
         say("short");
         assert_eq!(word.in_brackets(), " (short)");
     }

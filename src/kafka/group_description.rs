@@ -28,6 +28,8 @@ pub struct GroupDescription {
     /// No rebalance is under way: what the members are assigned is that of the present generation.
     pub is_stable: bool,
     pub members: Vec<GroupMember>,
+    /// Whether this user may join it; `None` where the brokers were not asked, or cannot say.
+    pub may_read: Option<bool>,
 }
 
 impl GroupDescription {
@@ -40,8 +42,8 @@ impl GroupDescription {
         group: &str,
         deadline: Duration,
     ) -> KafkaResult<GroupDescription> {
-        let timed_out = Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
-        GroupQuery::send(client, group).answer(deadline).unwrap_or(timed_out)
+        let timed_out = Err(KafkaError::Global(RDKafkaErrorCode::OperationTimedOut));
+        GroupQuery::send_with(client, group, true).answer(deadline).unwrap_or(timed_out)
     }
 }
 
@@ -64,12 +66,28 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(3_600);
 impl GroupQuery {
     /// The answer comes when the group's coordinator gives it: at the latest after [`LONGEST_REQUEST`], with an error.
     pub fn send<C: ConsumerContext + 'static>(client: &Arc<BaseConsumer<C>>, group: &str) -> GroupQuery {
+        GroupQuery::send_with(client, group, false)
+    }
+
+    /// With `rights` the answer says whether this user may join the group.
+    fn send_with<C: ConsumerContext + 'static>(
+        client: &Arc<BaseConsumer<C>>,
+        group: &str,
+        rights: bool,
+    ) -> GroupQuery {
         // A NUL would be refused by the configuration; without a name the answer is an error.
         let name = CString::new(group).unwrap_or_default();
         let mut names = [name.as_ptr()];
         let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-        // SAFETY: the name lives until it has been copied, which is before the call returns.
+        // SAFETY: the name lives until it has been copied, which is before the call returns; an error of the option's
+        // is freed here, once.
         GroupQuery(AdminQuery::send(client, operation, None, LONGEST_REQUEST, |with| unsafe {
+            if rights {
+                let refused = rd::rd_kafka_AdminOptions_set_include_authorized_operations(with.options, 1);
+                if !refused.is_null() {
+                    rd::rd_kafka_error_destroy(refused);
+                }
+            }
             rd::rd_kafka_DescribeConsumerGroups(with.client, names.as_mut_ptr(), 1, with.options, with.queue);
         }))
     }
@@ -91,11 +109,11 @@ unsafe fn read(event: *mut rd::rd_kafka_event_t) -> KafkaResult<GroupDescription
         let result = rd::rd_kafka_event_DescribeConsumerGroups_result(event);
         let mut count = 0;
         if result.is_null() {
-            return Err(KafkaError::AdminOp(RDKafkaErrorCode::Fail));
+            return Err(KafkaError::Global(RDKafkaErrorCode::Fail));
         }
         let groups = rd::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count);
         if groups.is_null() || count == 0 {
-            return Err(KafkaError::AdminOp(RDKafkaErrorCode::Fail));
+            return Err(KafkaError::Global(RDKafkaErrorCode::Fail));
         }
         let group = *groups;
         match rd::rd_kafka_error_code(rd::rd_kafka_ConsumerGroupDescription_error(group)) {
@@ -106,7 +124,13 @@ unsafe fn read(event: *mut rd::rd_kafka_event_t) -> KafkaResult<GroupDescription
         }
         let state = rd::rd_kafka_ConsumerGroupDescription_state(group);
         let members = rd::rd_kafka_ConsumerGroupDescription_member_count(group);
+        let mut operations = 0;
+        let first = rd::rd_kafka_ConsumerGroupDescription_authorized_operations(group, &raw mut operations);
+        let read = rd::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ;
+        let may_read =
+            (!first.is_null()).then(|| std::slice::from_raw_parts(first, operations).contains(&read));
         Ok(GroupDescription {
+            may_read,
             is_stable: state == rd::rd_kafka_consumer_group_state_t::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE,
             members: (0..members)
                 .map(|n| read_member(rd::rd_kafka_ConsumerGroupDescription_member(group, n)))
@@ -115,10 +139,11 @@ unsafe fn read(event: *mut rd::rd_kafka_event_t) -> KafkaResult<GroupDescription
     }
 }
 
+/// Not `AdminOp`, of which rdkafka tells no code.
 fn check(code: rd::rd_kafka_resp_err_t) -> KafkaResult<()> {
     match code {
         rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-        code => Err(KafkaError::AdminOp(RDKafkaErrorCode::from(code))),
+        code => Err(KafkaError::Global(RDKafkaErrorCode::from(code))),
     }
 }
 

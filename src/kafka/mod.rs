@@ -10,6 +10,7 @@
 //! headers           a record's headers, to and from librdkafka's
 //! topics            how many partitions a topic has
 //! topic_ids         a topic's id, which tells it from another one of the same name
+//! topic_rights      what this user may do with each topic, and what is missing
 //! group_description who is in a group, and what each member is assigned
 //! member            a member's id and generation, and committed metadata as bytes
 //! retry_topic       creates the retry topic, and checks how long it keeps its records
@@ -17,14 +18,20 @@
 //! owned_partition   partitions that hold state, worked on by one pod at a time
 //! follower          one partition from its end on, without a group
 //! admin_query       a question to the brokers that rdkafka does not offer
+//! bounded_call      calls that ignore their timeouts, or have none, with a deadline of ours
+//! fresh_client      what a client learns of the cluster that was just made
+//! client_renewal    which of the pod's clients are to be made anew
 //! ```
 
 mod admin_query;
+mod bounded_call;
 mod client_kind;
+mod client_renewal;
 mod commit_error;
 mod compacted_topic;
 mod connection_error;
 mod follower;
+mod fresh_client;
 mod group_description;
 mod headers;
 mod log_throttle;
@@ -34,15 +41,19 @@ mod owned_partition;
 mod properties;
 mod retry_topic;
 mod topic_ids;
+mod topic_rights;
 mod topics;
 
 pub use rdkafka::error::KafkaError;
 
+pub(crate) use bounded_call::{Abandoned, BoundedCalls, CallThread};
 pub use client_kind::ClientKind;
+pub use client_renewal::ClientRenewal;
 pub use commit_error::CommitError;
 pub use compacted_topic::{compacted_topic_settings, prepare_compacted_topic};
 pub use connection_error::{LastConnectionError, is_unanswered};
 pub use follower::PartitionFollower;
+pub(crate) use fresh_client::{Reached, reach};
 pub use group_description::{GroupDescription, GroupMember, GroupQuery};
 pub(crate) use headers::{headers_of, to_headers};
 pub use log_throttle::LogThrottle;
@@ -55,4 +66,6 @@ pub use properties::{
 };
 pub use retry_topic::{Unprepared, prepare_retry_topic, retry_topic_settings};
 pub(crate) use topic_ids::{TopicIdQuery, TopicIds};
+pub(crate) use topic_rights::TopicRightsQuery;
+pub use topic_rights::{AllowedRights, NeededRights, TopicRight, missing_rights, needed_rights};
 pub use topics::{partition_count, too_few_partitions};

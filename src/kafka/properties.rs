@@ -169,6 +169,8 @@ mod tests {
             coordination_topic: String::new(),
             delivery: DeliveryGuarantee::AtLeastOnce,
             static_membership: false,
+            recreate_after: Duration::from_secs(60),
+            transaction_timeout: Duration::from_secs(10),
             properties: properties.iter().map(own).collect::<BTreeMap<_, _>>(),
         }
     }
@@ -197,6 +199,20 @@ mod tests {
         {
             assert_eq!(property_problem(name, value), None, "{name}");
         }
+    }
+
+    /// What docs/CONFIGURATION.md says of kafka.properties.
+    #[test]
+    fn the_mechanisms_and_codecs_that_are_documented_are_built_in_and_no_others_are() {
+        let features = ClientConfig::new().create_native_config().unwrap().get("builtin.features").unwrap();
+        let has = |feature| features.split(',').any(|one| one.trim() == feature);
+        for feature in ["gzip", "snappy", "lz4", "zstd", "ssl", "sasl_plain", "sasl_scram"] {
+            assert!(has(feature), "{feature}: {features}");
+        }
+        assert!(
+            !has("sasl_gssapi") && !has("oidc"),
+            "{features}: then the documents and the configuration may say so"
+        );
     }
 
     #[test]

@@ -91,8 +91,8 @@ pub(super) async fn create_topic(
         Some(Err((_, code))) if is_final(code) => {
             Err(Unprepared::Unusable(format!("topic {topic} is not there, and cannot be made: {code}")))
         }
-        Some(Err((_, code))) => Err(Unprepared::NotNow(KafkaError::AdminOp(code))),
-        None => Err(Unprepared::NotNow(KafkaError::AdminOp(RDKafkaErrorCode::Fail))),
+        Some(Err((_, code))) => Err(Unprepared::NotNow(KafkaError::Global(code))),
+        None => Err(Unprepared::NotNow(KafkaError::Global(RDKafkaErrorCode::Fail))),
     }
 }
 

@@ -62,7 +62,7 @@ unsafe fn read(event: *mut rd::rd_kafka_event_t) -> KafkaResult<TopicIds> {
             rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {}
             // No ids then, and nothing to compare.
             rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE => return Ok(TopicIds::new()),
-            code => return Err(KafkaError::AdminOp(RDKafkaErrorCode::from(code))),
+            code => return Err(KafkaError::Global(RDKafkaErrorCode::from(code))),
         }
         let result = rd::rd_kafka_event_DescribeTopics_result(event);
         let mut count = 0;

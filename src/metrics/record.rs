@@ -181,6 +181,11 @@ impl Metrics {
         self.inner.series.renewals.inc();
     }
 
+    /// The pod's clients are made anew; `reason` is a word of the code, not of a message.
+    pub fn clients_recreated(&self, reason: &'static str) {
+        self.inner.series.clients_recreated.with_label_values(&[reason]).inc();
+    }
+
     /// Another process has taken this pod's identity.
     pub fn fenced(&self) {
         self.inner.series.fenced.inc();

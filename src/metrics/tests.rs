@@ -27,6 +27,7 @@ fn told() -> Metrics {
     metrics.committed([Duration::from_millis(90); 3].into_iter(), Duration::from_millis(20));
     metrics.aborted("rebalance");
     metrics.producer_renewed();
+    metrics.clients_recreated("no_broker");
     metrics.fenced();
     metrics.span("ftp-tasks", 3, 17);
     metrics.oldest(Duration::from_millis(2_500));
@@ -155,6 +156,7 @@ fn events_arrive_in_their_series() {
         ("ftp_pooler_answer_wait_seconds_count", 3.0),
         (r#"ftp_pooler_aborted_transactions_total{reason="rebalance"}"#, 1.0),
         ("ftp_pooler_producer_renewals_total", 1.0),
+        (r#"ftp_pooler_kafka_clients_recreated_total{reason="no_broker"}"#, 1.0),
         ("ftp_pooler_fenced_total", 1.0),
         ("ftp_pooler_held_bytes", 4_096.0),
         ("ftp_pooler_healthy", 1.0),

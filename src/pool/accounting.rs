@@ -191,6 +191,11 @@ impl SessionAccounting {
         Some(reason)
     }
 
+    /// Whether a session of this connection, held for long, would have to be given up now to a waiter of another one.
+    pub fn is_claimed_from(&self, connection: &str) -> bool {
+        self.must_yield_to_waiter(connection, QUANTUM)
+    }
+
     /// Closes sessions that have been idle for `timeout` or longer, or for their connection's own idle timeout.
     pub fn expire(&mut self, now: Instant, timeout: Duration) {
         for session in

@@ -214,6 +214,12 @@ impl<C: SessionConnector> SessionPool<C> {
         self.shared.accounting.lower_limit(connection);
     }
 
+    /// Whether the pod is full, and another connection has a better claim to a session than this one.
+    #[must_use]
+    pub fn is_short_of_room(&self, connection: &str) -> bool {
+        self.shared.accounting.read(|accounting| accounting.is_claimed_from(connection))
+    }
+
     /// Open sessions, in whatever state.
     #[must_use]
     pub fn open_sessions(&self) -> usize {

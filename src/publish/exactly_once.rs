@@ -17,23 +17,18 @@ use rdkafka::producer::Producer as _;
 
 use super::committer::{Committer, Uncommitted};
 use super::patience::Patience;
-use super::producer::{Producer, TRANSACTION_TIMEOUT};
+use super::producer::Producer;
+use super::transaction_bound::{offsets_call, offsets_patience};
 use crate::consume::{Group, offsets_of};
 use crate::kafka::CommitError;
 use crate::offsets::PartitionCommit;
 
 /// One call that goes on where it was when it is made again: the beginning, the end of a transaction.
 const CALL: Duration = Duration::from_secs(1);
-/// One call that begins again each time: the offsets'.
-const OFFSETS_CALL: Duration = Duration::from_secs(3);
 /// So much later than it was asked to a call may return; then its producer is given up.
 const CALL_GRACE: Duration = Duration::from_secs(3);
 /// Between two calls.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Offsets that the coordinator does not take are tried for this long, then the transaction is aborted: it would not
-/// keep it for much longer.
-const OFFSETS_PATIENCE: Duration = Duration::from_secs(8);
-
 /// A `read_committed` reader sees an answer if and only if its task's offset is committed with it.
 pub struct ExactlyOnce {
     group: Group,
@@ -41,6 +36,8 @@ pub struct ExactlyOnce {
     member: Option<Arc<ConsumerGroupMetadata>>,
     /// When the transaction began that is not known to be over.
     open: Option<Instant>,
+    /// How long a transaction may be open: the last producer's.
+    bound: Duration,
 }
 
 impl std::fmt::Debug for ExactlyOnce {
@@ -51,11 +48,11 @@ impl std::fmt::Debug for ExactlyOnce {
 
 impl ExactlyOnce {
     pub fn new(group: Group) -> Self {
-        ExactlyOnce { group, member: None, open: None }
+        ExactlyOnce { group, member: None, open: None, bound: Duration::MAX }
     }
 
     fn judge(&self, error: CommitError) -> CommitError {
-        judge(error, self.open.map(|since| since.elapsed()))
+        judge(error, self.open.map(|since| since.elapsed()), self.bound)
     }
 }
 
@@ -63,6 +60,7 @@ impl Committer for ExactlyOnce {
     /// Fences every earlier process, and producer, with this pod's identity, and ends its transaction.
     fn start(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
         self.open = None;
+        self.bound = producer.transaction_timeout();
         producer.call(CALL + CALL_GRACE, patience, |producer| producer.init_transactions(CALL))
     }
 
@@ -91,12 +89,13 @@ impl Committer for ExactlyOnce {
         patience: &Patience,
     ) -> Result<(), Uncommitted> {
         let member = self.member.as_ref().ok_or_else(no_member)?;
-        let until = Instant::now() + OFFSETS_PATIENCE;
+        let until = Instant::now() + offsets_patience(self.bound);
+        let call = offsets_call(self.bound);
         again_while(
             || {
                 let (offsets, member) = (offsets_of(commits)?, Arc::clone(member));
-                producer.call(OFFSETS_CALL + CALL_GRACE, patience, move |producer| {
-                    producer.send_offsets_to_transaction(&offsets, &member, OFFSETS_CALL)
+                producer.call(call + CALL_GRACE, patience, move |producer| {
+                    producer.send_offsets_to_transaction(&offsets, &member, call)
                 })
             },
             || patience.goes_on() && Instant::now() < until,
@@ -144,9 +143,9 @@ fn no_member() -> CommitError {
 
 /// The coordinator gives up a transaction that is open for longer than its timeout, and to its producer that looks
 /// like being fenced. Before that nobody but another process can have done it.
-fn judge(error: CommitError, open: Option<Duration>) -> CommitError {
+fn judge(error: CommitError, open: Option<Duration>, bound: Duration) -> CommitError {
     match error {
-        CommitError::Fenced(error) if open.is_some_and(|open| open >= TRANSACTION_TIMEOUT) => {
+        CommitError::Fenced(error) if open.is_some_and(|open| open >= bound) => {
             let why = "the coordinator has given up a transaction that was open for longer than it may be";
             CommitError::Broken { why, error }
         }
@@ -194,9 +193,10 @@ mod tests {
     #[test]
     fn only_another_process_can_have_fenced_a_young_transaction() {
         let fenced = || CommitError::Fenced(KafkaError::Global(RDKafkaErrorCode::Fenced));
-        let young = TRANSACTION_TIMEOUT.checked_sub(Duration::from_millis(1));
-        assert!(matches!(judge(fenced(), None), CommitError::Fenced(_)));
-        assert!(matches!(judge(fenced(), young), CommitError::Fenced(_)));
-        assert!(matches!(judge(fenced(), Some(TRANSACTION_TIMEOUT)), CommitError::Broken { .. }));
+        let bound = Duration::from_secs(10);
+        let young = bound.checked_sub(Duration::from_millis(1));
+        assert!(matches!(judge(fenced(), None, bound), CommitError::Fenced(_)));
+        assert!(matches!(judge(fenced(), young, bound), CommitError::Fenced(_)));
+        assert!(matches!(judge(fenced(), Some(bound), bound), CommitError::Broken { .. }));
     }
 }

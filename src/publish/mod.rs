@@ -4,7 +4,6 @@
 //! commit. What ties answers and offsets together is the [`Committer`]; nothing else knows the delivery mode.
 //! The thread waits for Kafka as long as the pod runs, and for [`LAST_TRIES`] at its end.
 
-mod client_call;
 mod committer;
 mod exactly_once;
 mod holds;
@@ -17,6 +16,7 @@ mod round;
 mod sizes;
 mod sorting;
 mod standing;
+mod transaction_bound;
 
 pub use committer::{AtLeastOnce, Committer, Uncommitted};
 pub use exactly_once::ExactlyOnce;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::PodHealth;
+use crate::kafka::ClientRenewal;
 
 /// At the end, answers that Kafka does not take for this long are left to the next owner.
 pub const LAST_TRIES: Duration = Duration::from_secs(5);
@@ -15,6 +16,7 @@ pub const LAST_TRIES: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Patience {
     health: Arc<PodHealth>,
+    renewal: Arc<ClientRenewal>,
     finish: CancellationToken,
     /// When the end was first noticed.
     ending: Cell<Option<Instant>>,
@@ -22,14 +24,14 @@ pub struct Patience {
 
 impl Patience {
     /// It ends [`LAST_TRIES`] after `finish` was cancelled.
-    pub fn new(health: Arc<PodHealth>, finish: CancellationToken) -> Self {
-        Patience { health, finish, ending: Cell::new(None) }
+    pub fn new(health: Arc<PodHealth>, renewal: Arc<ClientRenewal>, finish: CancellationToken) -> Self {
+        Patience { health, renewal, finish, ending: Cell::new(None) }
     }
 
-    /// Says that the thread is alive; false where there is nothing left to wait for.
+    /// Says that the thread is alive; false where there is nothing left to wait for, or nothing with this producer.
     pub fn goes_on(&self) -> bool {
         self.health.publish.beat();
-        !self.is_over()
+        !self.is_over() && !self.renewal.wants_producer()
     }
 
     pub fn is_over(&self) -> bool {

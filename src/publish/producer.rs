@@ -12,12 +12,11 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
-use super::client_call::{Abandoned, CallThread};
 use super::patience::Patience;
 use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::kafka::{
-    ClientKind, CommitError, LogThrottle, client_properties, log_error, log_line, partition_count,
-    to_headers, without_value,
+    Abandoned, CallThread, ClientKind, CommitError, LogThrottle, client_properties, log_error, log_line,
+    partition_count, to_headers, without_value,
 };
 use crate::metrics::Metrics;
 use crate::record::Header;
@@ -35,12 +34,8 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 /// What delivery rests on: the configuration refuses these in `kafka.properties`.
 const FIXED: &[(&str, &str)] = &[("acks", "all"), ("enable.idempotence", "true")];
-/// A dead pod's open transaction holds up its partitions' next owner for this long at most. librdkafka wants
-/// a message's time within it, and a request's.
-const TRANSACTION: &[(&str, &str)] =
-    &[("transaction.timeout.ms", "10000"), ("message.timeout.ms", "9000"), ("socket.timeout.ms", "9000")];
-/// `transaction.timeout.ms`.
-pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// librdkafka wants a message's time within the transaction's, and a request's.
+const WITHIN_TRANSACTION: Duration = Duration::from_secs(1);
 /// librdkafka's reports arrive while polling: between two polls, which bounds what a report waits. Slept, since
 /// a poll that waits for less than librdkafka's millisecond spins.
 const POLL: Duration = Duration::from_millis(1);
@@ -103,6 +98,8 @@ pub struct Producer {
     properties: ClientConfig,
     metrics: Metrics,
     message_timeout: Duration,
+    /// `transaction.timeout.ms`.
+    transaction_timeout: Duration,
     /// Numbers messages over all batches, so that a late report is not taken for another message's.
     next: usize,
 }
@@ -119,21 +116,23 @@ impl Producer {
     pub fn create(kafka: &KafkaConfig, pod: &str, metrics: Metrics) -> KafkaResult<Producer> {
         let is_transactional = kafka.delivery == DeliveryGuarantee::ExactlyOnce;
         let mut properties = client_properties(kafka, pod, ClientKind::Producer, DEFAULTS);
-        for (key, value) in FIXED.iter().chain(if is_transactional { TRANSACTION } else { &[] }) {
+        for (key, value) in FIXED {
             properties.set(*key, *value);
         }
+        let transaction_timeout = kafka.transaction_timeout;
         if is_transactional {
             properties.set("transactional.id", format!("{}-{pod}", kafka.consumer_group));
+            set_timeouts(&mut properties, transaction_timeout);
         }
-        let timeout = properties.get("message.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
         let (inner, calls) = create(&properties, &metrics)?;
         Ok(Producer {
+            message_timeout: message_timeout(&properties),
+            transaction_timeout,
             inner,
             calls,
             abandoned: Abandoned::default(),
             properties,
             metrics,
-            message_timeout: Duration::from_millis(timeout),
             next: 0,
         })
     }
@@ -153,6 +152,23 @@ impl Producer {
             patience.goes_on();
         };
         Ok(self.calls.call(deadline, meanwhile, move || call(&inner))??)
+    }
+
+    /// What its transactions are called by; `None` where it makes none.
+    pub(super) fn transactional_id(&self) -> Option<&str> {
+        self.properties.get("transactional.id")
+    }
+
+    /// Within which a transaction must be over, else its coordinator aborts it.
+    pub(super) fn transaction_timeout(&self) -> Duration {
+        self.transaction_timeout
+    }
+
+    /// Holds for the next producer, and those that follow it.
+    pub(super) fn set_transaction_timeout(&mut self, timeout: Duration) {
+        self.transaction_timeout = timeout;
+        set_timeouts(&mut self.properties, timeout);
+        self.message_timeout = message_timeout(&self.properties);
     }
 
     /// Whether the topic is there and may be written, as far as its metadata tells.
@@ -240,6 +256,17 @@ impl Producer {
     fn reported(&self, first: usize) -> usize {
         self.reports().keys().filter(|number| **number >= first).count()
     }
+}
+
+fn set_timeouts(properties: &mut ClientConfig, transaction: Duration) {
+    let within = transaction.saturating_sub(WITHIN_TRANSACTION).as_millis().to_string();
+    properties.set("transaction.timeout.ms", transaction.as_millis().to_string());
+    properties.set("message.timeout.ms", within.as_str()).set("socket.timeout.ms", within);
+}
+
+fn message_timeout(properties: &ClientConfig) -> Duration {
+    let configured = properties.get("message.timeout.ms").and_then(|ms| ms.parse().ok());
+    Duration::from_millis(configured.unwrap_or(30_000))
 }
 
 fn create(

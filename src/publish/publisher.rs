@@ -18,7 +18,7 @@ use super::standing::Standing;
 use super::{LINGER, LONGEST_LINGER, MAX_BATCH};
 use crate::admission::TaskBudget;
 use crate::health::PodHealth;
-use crate::kafka::CommitError;
+use crate::kafka::{ClientRenewal, CommitError};
 use crate::metrics::Metrics;
 use crate::offsets::Offsets;
 use crate::outcome::AdmittedOutcome;
@@ -60,6 +60,8 @@ pub struct Publish {
     /// Tells whether there are tasks whose answers may still come.
     pub budget: TaskBudget,
     pub health: Arc<PodHealth>,
+    /// Says when the producer is to be made anew.
+    pub renewal: Arc<ClientRenewal>,
     pub metrics: Metrics,
 }
 
@@ -116,7 +118,7 @@ pub(super) struct Loop {
 impl Loop {
     pub fn new(parts: Publish, runtime: runtime::Handle) -> Self {
         Loop {
-            patience: Patience::new(parts.health.clone(), parts.finish.clone()),
+            patience: Patience::new(parts.health.clone(), parts.renewal.clone(), parts.finish.clone()),
             standing: Standing::default(),
             pending: Vec::new(),
             holds: Holds::default(),

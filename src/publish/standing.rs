@@ -3,9 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
 use super::pending::Pending;
 use super::publisher::{Loop, Publish};
 use super::renewals::{MAX_IN_A_ROW, Renewals};
+use super::transaction_bound::longer;
 use crate::kafka::{CommitError, LogThrottle};
 use crate::offsets::{PartitionCommit, TopicPartition};
 
@@ -57,6 +60,10 @@ impl Loop {
     /// Takes the next step towards a producer that works, and to knowing what it has published; true once there is
     /// none left to take.
     pub fn is_ready(&mut self) -> Result<bool, CommitError> {
+        if self.parts.renewal.take_producer() && self.standing.is_sound() {
+            self.give_up_producer()?;
+        }
+        self.follow_round_trip();
         if self.standing.is_broken && !self.renew() {
             return Ok(false);
         }
@@ -67,8 +74,52 @@ impl Loop {
             }
             self.standing.has_begun = true;
             self.parts.health.set_publishing(true);
+            self.parts.health.set_missing_rights("transactional id", Vec::new());
         }
         self.settle_doubt()
+    }
+
+    /// A transaction must not be over before its requests are: the next producer gets more time where Kafka is far away.
+    fn follow_round_trip(&mut self) {
+        let round_trip = self.parts.health.round_trip();
+        let producer = &mut self.parts.producer;
+        let present = producer.transaction_timeout();
+        if producer.transactional_id().is_none() {
+            return;
+        }
+        let Some(longer) = longer(present, round_trip) else { return };
+        tracing::warn!(
+            event = "transaction_timeout_raised",
+            seconds = longer.as_secs(),
+            from_seconds = present.as_secs(),
+            round_trip_ms = round_trip.as_millis(),
+            "a request to Kafka takes {} ms: a transaction may take {} s from now on, instead of {} s \
+             (kafka.transaction_timeout)",
+            round_trip.as_millis(),
+            longer.as_secs(),
+            present.as_secs()
+        );
+        producer.set_transaction_timeout(longer);
+        if self.standing.is_sound() {
+            self.retire_producer();
+        }
+    }
+
+    /// It has lost Kafka for good, as the watchdog says; that another one fails as well is the watchdog's to count.
+    fn give_up_producer(&mut self) -> Result<(), CommitError> {
+        self.retire_producer();
+        if self.parts.producer.is_stuck() {
+            let error = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+            return Err(CommitError::Broken { why: "calls of too many producers have not returned", error });
+        }
+        Ok(())
+    }
+
+    fn retire_producer(&mut self) {
+        self.parts.metrics.producer_renewed();
+        self.parts.health.set_publishing(false);
+        self.standing.is_broken = true;
+        self.standing.has_begun = false;
     }
 
     fn renew(&mut self) -> bool {
@@ -120,6 +171,7 @@ impl Loop {
     /// nothing can be.
     pub fn note(&mut self, error: CommitError) -> Result<(), CommitError> {
         let advice = error.advice();
+        self.name_missing_right(&error);
         match error {
             CommitError::Rebalancing(_) => tracing::debug!(%error, "commit"),
             CommitError::Failed(_) => {
@@ -141,18 +193,25 @@ impl Loop {
         Ok(())
     }
 
+    /// The group's is the consuming thread's to name.
+    fn name_missing_right(&self, error: &CommitError) {
+        if error.cause().rdkafka_error_code() == Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) {
+            let id = self.parts.producer.transactional_id().unwrap_or_default();
+            let right = format!("Write and Describe on transactional id {id}");
+            self.parts.health.set_missing_rights("transactional id", vec![right]);
+        }
+    }
+
     fn needs_renewal(&mut self, error: CommitError) -> Result<(), CommitError> {
         self.parts.metrics.kafka_error("commit");
-        self.parts.metrics.producer_renewed();
-        self.parts.health.set_publishing(false);
-        self.standing.is_broken = true;
-        self.standing.has_begun = false;
+        self.retire_producer();
         if self.parts.producer.is_stuck() {
             tracing::error!("calls of too many producers have not returned: the pod gives up");
             return Err(error);
         }
-        if self.standing.renewals.need_one(Instant::now()) {
-            return Ok(());
+        let may_go_on = self.standing.renewals.need_one(Instant::now());
+        if may_go_on || error.is_denied() {
+            return Ok(()); // what is denied may be granted at any time, and another process would be denied it as well
         }
         tracing::error!(in_a_row = MAX_IN_A_ROW, "the producers fail one after the other: the pod gives up");
         Err(error)

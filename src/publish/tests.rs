@@ -24,7 +24,7 @@ use crate::consume::{self, Consume, Downstream, Group};
 use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
 use crate::insight::PartitionBoard;
-use crate::kafka::{CommitError, consumer_properties};
+use crate::kafka::{CommitError, NeededRights, consumer_properties};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
 use crate::outcome::AdmittedOutcome;
@@ -114,6 +114,7 @@ impl Rig {
             offsets: offsets.clone(),
             budget: budget.clone(),
             health: health.clone(),
+            renewal: Arc::default(),
             metrics: metrics.clone(),
         };
         let ended = publish.spawn(runtime.handle().clone()).unwrap().ended;
@@ -121,12 +122,14 @@ impl Rig {
         let consume = Consume {
             group,
             topics: vec!["tasks".into()],
+            rights: NeededRights::default(),
             retry: None,
             slow_task: LONG,
             offsets,
             budget,
             downstream: Box::new(Echo { answers: answers_in, accepted: accepted.clone() }),
             health: health.clone(),
+            renewal: Arc::default(),
             metrics: metrics.clone(),
             partitions: PartitionBoard::default(),
         };
@@ -216,6 +219,8 @@ fn kafka(bootstrap: &str, delivery: DeliveryGuarantee) -> KafkaConfig {
         coordination_topic: String::new(),
         delivery,
         static_membership: false,
+        recreate_after: Duration::from_secs(60),
+        transaction_timeout: Duration::from_secs(10),
         properties: std::iter::empty().collect(),
     }
 }

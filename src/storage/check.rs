@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags};
+use rustix::io::Errno;
 
 use super::confined_dir::{ConfinedDir, Confinement};
 use super::error::{OperationContext, PathRole, StorageError};
@@ -30,6 +31,20 @@ impl StorageCheck {
             writable: try_writing(confined_dir, &doing("make a file in")),
         })
     }
+}
+
+/// What keeps files from being written, as far as it can be told without writing one.
+pub(super) fn condition(confined_dir: &ConfinedDir, base_path: &Path) -> Result<(), StorageError> {
+    let path = base_path.to_string_lossy();
+    let doing = OperationContext { what: "look at", path: &path, side: PathRole::Base };
+    let failed = |errno| doing.failed(errno);
+    let room = rustix::fs::fstatvfs(confined_dir.base().map_err(failed)?).map_err(failed)?;
+    if room.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Err(failed(Errno::ROFS));
+    }
+    // A file system that reports no size, or no number of files, has no such limit.
+    let is_full = room.f_blocks > 0 && room.f_bavail == 0 || room.f_files > 0 && room.f_favail == 0;
+    if is_full { Err(failed(Errno::NOSPC)) } else { Ok(()) }
 }
 
 /// Makes a file of one byte and removes it. Permissions alone do not tell (quotas, NFS's root).

@@ -3,7 +3,8 @@
 //! A call cannot be cancelled. What it works on belongs to it while it runs; where nobody waits for it any
 //! more, what it returns is dropped (a temp file removes itself then), never on a thread of the runtime.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -11,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::call_watch::CallWatch;
 use super::error::{OperationContext, PathRole, StorageError};
 use super::target::LocalTarget;
 use crate::config::LocalConnection;
@@ -30,7 +32,23 @@ pub(super) struct DiskExecutor {
     deadline: Duration,
     /// Every call, and every removal of what a cancelled task left.
     under_way: TaskTracker,
+    running: Arc<RunningCalls>,
+    /// Of the task that the calls are made for.
+    watch: Option<Arc<CallWatch>>,
 }
+
+/// The calls that are in the file system, in the order in which they entered it.
+#[derive(Debug, Default)]
+struct RunningCalls(Mutex<CallTable>);
+
+#[derive(Debug, Default)]
+struct CallTable {
+    last: u64,
+    running: BTreeMap<u64, (Instant, DiskOperation)>,
+}
+
+/// Takes its call out of the table, also where its work panics.
+struct EnteredCall(Arc<RunningCalls>, u64);
 
 impl DiskExecutor {
     pub fn new(connection: &LocalConnection, calls: usize, deadline: Duration) -> DiskExecutor {
@@ -40,7 +58,22 @@ impl DiskExecutor {
             calls: Arc::new(Semaphore::new(calls)),
             deadline,
             under_way: TaskTracker::new(),
+            running: Arc::default(),
+            watch: None,
         }
+    }
+
+    /// The same, with waits for its calls seen by `watch`.
+    pub fn watched_by(&self, watch: &Arc<CallWatch>) -> DiskExecutor {
+        DiskExecutor { watch: Some(Arc::clone(watch)), ..self.clone() }
+    }
+
+    /// The call that has been in the file system for longest, if there is one: what it does, and for how long.
+    pub fn longest_call(&self, now: Instant) -> Option<(String, Duration)> {
+        let calls = self.running.lock();
+        let (entered, operation) = calls.running.values().next()?;
+        let what = format!("{} {:?}", operation.what, operation.target.as_written());
+        Some((what, now.saturating_duration_since(*entered)))
     }
 
     /// Does `work` on a blocking thread and waits for it.
@@ -56,6 +89,7 @@ impl DiskExecutor {
     /// Waits for room for one call.
     pub async fn acquire_slot(&self, operation: &DiskOperation) -> Result<CallSlot, StorageError> {
         let until = Instant::now() + self.deadline;
+        let _waits = self.watch.as_deref().map(CallWatch::enter);
         match tokio::time::timeout_at(until, Arc::clone(&self.calls).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(CallSlot { permit, until }),
             Ok(Err(_)) => {
@@ -79,9 +113,11 @@ impl DiskExecutor {
     {
         let CallSlot { permit, until } = slot;
         let (give, outcome) = oneshot::channel();
+        let (running, entering) = (Arc::clone(&self.running), operation.clone());
         drop(self.under_way.spawn_blocking(move || {
             let _permit = permit;
             if !give.is_closed() {
+                let _entered = RunningCalls::enter(running, entering);
                 let outcome = work(&|| give.is_closed());
                 // Given back where nobody waits for it, and dropped here.
                 drop(give.send(outcome));
@@ -107,6 +143,29 @@ impl DiskExecutor {
     pub async fn settled(&self, within: Duration) -> bool {
         self.under_way.close();
         tokio::time::timeout(within, self.under_way.wait()).await.is_ok()
+    }
+}
+
+impl RunningCalls {
+    fn enter(calls: Arc<RunningCalls>, operation: DiskOperation) -> EnteredCall {
+        let number = {
+            let mut table = calls.lock();
+            table.last += 1;
+            let number = table.last;
+            table.running.insert(number, (Instant::now(), operation));
+            number
+        };
+        EnteredCall(calls, number)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CallTable> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for EnteredCall {
+    fn drop(&mut self) {
+        self.0.lock().running.remove(&self.1);
     }
 }
 
@@ -153,6 +212,7 @@ impl<T: Send + 'static> PendingCall<T> {
     pub async fn wait(&mut self) -> Result<T, StorageError> {
         let fault = |why: &str| Err(StorageError::Fault(self.operation.doing().says(why)));
         let Some(outcome) = &mut self.outcome else { return fault("waited for twice") };
+        let _waits = self.disk.watch.as_deref().map(CallWatch::enter);
         let Ok(ended) = tokio::time::timeout_at(self.until, outcome).await else {
             return Err(self.operation.timed_out(self.disk.deadline).of_connection(&self.disk.connection));
         };
@@ -211,6 +271,8 @@ mod tests {
         });
         let error = hung.await.err().unwrap();
         assert!(matches!(&error, StorageError::TimedOut(text) if text.contains("/x")), "{error}");
+        let (what, since) = disk.longest_call(Instant::now()).unwrap();
+        assert!(what == "write \"/x\"" && since > Duration::ZERO, "{what} for {since:?}");
 
         // Nobody else's call takes a thread meanwhile.
         let next = disk.call(operation(), |_| Ok(())).await;
@@ -218,6 +280,7 @@ mod tests {
 
         answer.send(()).unwrap();
         assert!(disk.settled(LONG).await);
+        assert_eq!(disk.longest_call(Instant::now()), None);
         assert_ne!(told.try_recv().unwrap(), std::thread::current().id());
         disk.call(operation(), |_| Ok(())).await.unwrap();
     }

@@ -4,6 +4,7 @@
 //! target              a task's local path, taken beneath `base_path`: lexical
 //! confined_dir        the open `base_path`; opens what is beneath it, and nothing else
 //! disk_executor       blocking calls off the runtime's threads, bounded and with deadlines
+//! call_watch          how long a task's try has been waiting for one of them
 //! error               errno → the contract's code, with operation, path and reason
 //! temp_file           a download's destination: buffered, written, published whole
 //!   temp_file_handle  the file on the disk, until it is renamed or removed
@@ -32,6 +33,7 @@
 //! An upload reads a [`SourceFile`]. Every call into the file system is made off the runtime's threads and
 //! has a deadline.
 
+mod call_watch;
 mod check;
 mod confined_dir;
 mod disk_executor;
@@ -57,6 +59,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use call_watch::{CallWatch, WatchedWait};
 pub use check::StorageCheck;
 pub use confined_dir::Confinement;
 pub use error::StorageError;
@@ -153,6 +156,29 @@ impl LocalStorage {
     #[must_use]
     pub fn sweeping_every(self, look_every: Duration) -> LocalStorage {
         LocalStorage { strays: SharedOrphanTracker::new(look_every), ..self }
+    }
+
+    /// The same for one task: how long its calls are waited for is seen by `watch`.
+    #[must_use]
+    pub fn watched_by(&self, watch: &Arc<CallWatch>) -> LocalStorage {
+        LocalStorage { disk: self.disk.watched_by(watch), ..self.clone() }
+    }
+
+    /// Looks whether files can be written now, as far as that can be told without writing one.
+    ///
+    /// # Errors
+    /// Nothing is at `base_path`, or it is read-only or full, or does not answer.
+    pub async fn condition(&self) -> Result<(), StorageError> {
+        let (confined_dir, path) = (self.confined_dir(), self.connection.base_path.clone());
+        let target = LocalTarget::directory(&path.to_string_lossy());
+        let operation = DiskOperation { what: "look at", target, side: PathRole::Base };
+        self.disk.call(operation, move |_| check::condition(&confined_dir, &path)).await
+    }
+
+    /// What hangs: the call that has been in the file system for longest, and for how long; `None` if there is none.
+    #[must_use]
+    pub fn longest_call(&self) -> Option<(String, Duration)> {
+        self.disk.longest_call(tokio::time::Instant::now())
     }
 
     /// As on a file system without extended attributes.

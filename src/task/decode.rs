@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use super::foreign::{self, ForeignRecord};
 use super::json::{JsonField, object, quoted, string};
 use super::problems::TaskProblems;
 use super::side::{self, TaskSide};
@@ -51,6 +52,10 @@ pub fn decode(payload: Option<&[u8]>, connections: &ConfiguredConnections) -> Re
     let task = assemble(task_id.clone(), operation, source, destination, options);
     match (problems.into_failure(), task) {
         (None, Some(task)) => Ok(task),
+        (Some(failure), _) if failure.code == Code::InvalidTask => {
+            let envelope = std::str::from_utf8(payload).ok().and_then(foreign::envelope);
+            Err(envelope.map_or(Rejected { task_id, failure }, Rejected::foreign))
+        }
         (Some(failure), _) => Err(Rejected { task_id, failure }),
         (None, None) => {
             let failure =
@@ -65,10 +70,22 @@ impl Rejected {
     fn record(task_id: Option<String>, what: impl std::fmt::Display) -> Self {
         Rejected { task_id, failure: Failure::new(Code::InvalidTask, format!("the record {what}")) }
     }
+
+    /// The record is another program's; the task's id is that of the JSON in it.
+    fn foreign(ForeignRecord { what, inner }: ForeignRecord<'_>) -> Self {
+        let task_id = inner.and_then(|json| {
+            let ([task_id], _) = object(json, ["task_id"]);
+            read_task_id(&task_id, &mut TaskProblems::default())
+        });
+        Rejected::record(task_id, what)
+    }
 }
 
 /// The task's own fields, if the payload is a JSON object.
 fn top_level(payload: &[u8]) -> Result<[JsonField<'_>; FIELDS.len()], Rejected> {
+    if let Some(foreign) = foreign::binary(payload) {
+        return Err(Rejected::foreign(foreign));
+    }
     let (text, not_utf8) = match std::str::from_utf8(payload) {
         Ok(text) => (text, None),
         Err(error) => {

@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::problems::TaskProblems;
+use crate::text::nearest;
 
 /// What a message quotes of a value at most, in characters.
 const QUOTED_CHARS: usize = 80;
@@ -26,6 +27,8 @@ pub(super) struct JsonField<'a> {
     /// From the task's top, with dots: `options.retry_count`.
     pub path: &'static str,
     pub value: JsonValue<'a>,
+    /// The name of a member that nobody knows, and that may be meant to be this field.
+    similar: Option<&'a RawValue>,
 }
 
 /// Reads the object that `text` holds, and of its members those that `paths` name by their last part.
@@ -34,7 +37,7 @@ pub(super) fn object<'a, const N: usize>(
     text: &'a str,
     paths: [&'static str; N],
 ) -> ([JsonField<'a>; N], Result<(), serde_json::Error>) {
-    let mut fields = paths.map(|path| JsonField { path, value: JsonValue::Absent });
+    let mut fields = paths.map(|path| JsonField { path, value: JsonValue::Absent, similar: None });
     let mut json = serde_json::Deserializer::from_str(text);
     let read = MembersVisitor { fields: &mut fields }.deserialize(&mut json).and_then(|()| json.end());
     (fields, read)
@@ -74,7 +77,11 @@ impl<'a> JsonField<'a> {
         match self.value {
             JsonValue::Json(raw) => Some(raw),
             JsonValue::Absent => {
-                problems.invalid(self.path, format_args!("is missing, must be {needed}"));
+                let meant = self.similar.map(|similar| {
+                    format!(" (there is {}: did you mean {}?)", quoted(similar.get()), self.name())
+                });
+                let meant = meant.unwrap_or_default();
+                problems.invalid(self.path, format_args!("is missing, must be {needed}{meant}"));
                 None
             }
             JsonValue::Repeated => None,
@@ -150,6 +157,8 @@ impl<'a> Visitor<'a> for MembersVisitor<'_, 'a> {
                     JsonValue::Absent => JsonValue::Json(value),
                     _ => JsonValue::Repeated,
                 };
+            } else if let Some(field) = similar(name.get(), self.fields) {
+                field.similar = Some(name);
             }
         }
         Ok(())
@@ -162,4 +171,22 @@ fn is_name(json: &str, name: &str) -> bool {
         return serde_json::from_str::<String>(json).is_ok_and(|text| text == name);
     }
     json.strip_prefix('"').and_then(|json| json.strip_suffix('"')) == Some(name)
+}
+
+/// A longer name is no slip of the pen.
+const MAX_SIMILAR_BYTES: usize = 40;
+
+/// The field that a member's unknown name is likely to mean: `taskId` or `task-id` for `task_id`.
+fn similar<'f, 'a>(json: &str, fields: &'f mut [JsonField<'a>]) -> Option<&'f mut JsonField<'a>> {
+    if json.len() > MAX_SIMILAR_BYTES {
+        return None;
+    }
+    let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-', ' ', '"'], "");
+    let written = plain(json);
+    let meant = fields.iter().position(|field| plain(field.name()) == written);
+    let meant = meant.or_else(|| {
+        let near = nearest(json.trim_matches('"'), fields.iter().map(JsonField::name))?;
+        fields.iter().position(|field| field.name() == near)
+    });
+    fields.get_mut(meant?)
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! decode     payload → task, or a failure that lists every problem
 //! json       JSON as the contract takes it: no duplicate keys, bounded
+//! foreign    records as other programs' serializers write them: what they are, and what to do
 //! options    a task's `options`
 //! side       `source` and `destination`
 //! path       a path's rules
@@ -11,6 +12,7 @@
 //! ```
 
 mod decode;
+mod foreign;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod json;

@@ -5,6 +5,7 @@ use bytes::BufMut;
 use crate::failure::{Code, TryError};
 use crate::ftp::{DownloadStream, Session, SizeReply};
 use crate::storage::CHUNK;
+use crate::text::shown;
 
 use super::integrity_check::IntegrityCheck;
 use super::{TransferContext, TransferError, give_up};
@@ -106,6 +107,6 @@ async fn compare(
 }
 
 fn exists(path: &str, how: &str) -> TryError {
-    let message = format!("{} is there already, {how}, and overwrite is false", path.escape_debug());
+    let message = format!("{} is there already, {how}, and overwrite is false", shown(path));
     give_up(Code::DestinationExists, message)
 }

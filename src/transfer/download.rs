@@ -7,6 +7,7 @@ use crate::ftp::{DataEnd, DownloadStream, Session, SizeReply};
 use crate::insight::TransferPhase;
 use crate::storage::{DownloadStart, PublishMetadata, TempFile};
 use crate::task::{After, Operation, Task, Verify};
+use crate::text::shown;
 
 use super::integrity_check::IntegrityCheck;
 use super::resume_state::{self, ResumeState};
@@ -254,7 +255,7 @@ async fn receive(
         if promised.is_none()
             && let Some(why) = too_large(file.len())
         {
-            let path = context.path.escape_debug();
+            let path = shown(&context.path);
             return Err(give_up(Code::FileTooLarge, format!("RETR {path}: {why}")).into());
         }
     }
@@ -262,13 +263,13 @@ async fn receive(
 
 fn mismatch(path: &str, promised: u64, received: u64) -> TryError {
     let more = if received > promised { "at least " } else { "" };
-    let path = path.escape_debug();
+    let path = shown(path);
     let message = format!("RETR {path}: the server said SIZE {promised}, and sent {more}{received} bytes");
     try_again(Code::IntegrityMismatch, message)
 }
 
 fn cut_off(path: &str, received: u64) -> TryError {
-    let path = path.escape_debug();
+    let path = shown(path);
     let message = format!(
         "RETR {path}: the TLS data connection was cut off after {received} bytes, and no SIZE says that these \
          are all"

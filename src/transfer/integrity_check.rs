@@ -6,6 +6,7 @@ use crate::ftp::{ServerHash, Session};
 use crate::outcome::Facts;
 use crate::storage::{SourceFile, TempFile};
 use crate::task::Verify;
+use crate::text::shown;
 
 use super::{TransferContext, TransferError, give_up, try_again};
 
@@ -144,7 +145,7 @@ impl IntegrityCheck {
             }
             (ServerHash::Value(theirs), ours) => {
                 let ours = ours.map_or("none", |hash| hash.value.as_str());
-                let (path, name) = (path.escape_debug(), asked.name());
+                let (path, name) = (shown(path), asked.name());
                 let message =
                     format!("{command} {path}: the server's {name} is {theirs}, that of {verb} bytes {ours}");
                 Err(try_again(Code::IntegrityMismatch, message).into())

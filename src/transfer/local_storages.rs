@@ -2,27 +2,50 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::give_up;
 use crate::failure::{Code, TryError};
-use crate::storage::LocalStorage;
+use crate::storage::{CallWatch, LocalStorage};
 
 /// Clones share what is in it, and each change of it. Whoever has a storage keeps it.
 #[derive(Clone, Debug, Default)]
 pub struct LocalStorages(Arc<RwLock<BTreeMap<String, Arc<LocalStorage>>>>);
 
 /// A local connection's files as they lay when they were asked for, whatever becomes of the connection since; nothing
-/// where there was none.
+/// where there was none. With a watch over the calls of one task's tries.
 #[derive(Clone, Debug, Default)]
-pub struct LocalFiles(Option<Arc<LocalStorage>>);
+pub struct LocalFiles {
+    storage: Option<Arc<LocalStorage>>,
+    watch: Arc<CallWatch>,
+}
 
 impl LocalFiles {
     /// # Errors
     /// `unknown_connection`, where there was none called `name`.
     pub(super) fn storage(&self, name: &str) -> Result<&Arc<LocalStorage>, TryError> {
-        self.0.as_ref().ok_or_else(|| {
+        self.storage.as_ref().ok_or_else(|| {
             give_up(Code::UnknownConnection, format!("there is no local connection called {name:?}"))
         })
+    }
+
+    /// The same files, with a watch of their own.
+    #[must_use]
+    pub fn for_task(&self) -> LocalFiles {
+        LocalFiles { storage: self.storage.clone(), watch: Arc::default() }
+    }
+
+    /// Whether a call has been in the file system for longer than `after`, even if nobody waits for it any more.
+    #[must_use]
+    pub fn is_hanging(&self, after: Duration) -> bool {
+        let longest = self.storage.as_ref().and_then(|storage| storage.longest_call());
+        longest.is_some_and(|(_, time)| time > after)
+    }
+
+    /// Sees how long a call into the file system is waited for.
+    #[must_use]
+    pub fn watch(&self) -> &Arc<CallWatch> {
+        &self.watch
     }
 }
 
@@ -35,12 +58,23 @@ impl LocalStorages {
     /// A connection's files as they lie now.
     #[must_use]
     pub fn files(&self, name: &str) -> LocalFiles {
-        LocalFiles(self.get(name))
+        LocalFiles { storage: self.get(name), watch: Arc::default() }
     }
 
     /// Whoever asks from now on finds these.
     pub fn replace(&self, storages: BTreeMap<String, Arc<LocalStorage>>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = storages;
+    }
+
+    /// What hangs, for each local connection in whose file system a call is under way.
+    #[must_use]
+    pub fn hanging(&self) -> Vec<String> {
+        let storages = self.all();
+        let hanging = storages.iter().filter_map(|(name, storage)| {
+            let (what, time) = storage.longest_call()?;
+            Some(format!("local connection {name}: {what}, for {} s", time.as_secs()))
+        });
+        hanging.collect()
     }
 
     /// As they are now.
@@ -63,10 +97,11 @@ impl LocalFiles {
     pub fn called(name: &str) -> LocalFiles {
         let base_path = std::env::temp_dir();
         let connection = crate::config::LocalConnection { name: name.to_owned(), base_path };
-        LocalFiles(Some(Arc::new(LocalStorage::open(&connection).unwrap())))
+        let storage = Some(Arc::new(LocalStorage::open(&connection).unwrap()));
+        LocalFiles { storage, watch: Arc::default() }
     }
 
     pub fn name(&self) -> Option<&str> {
-        self.0.as_ref().map(|storage| storage.name())
+        self.storage.as_ref().map(|storage| storage.name())
     }
 }

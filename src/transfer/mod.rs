@@ -56,7 +56,9 @@ use crate::outcome::Facts;
 use crate::record::Record;
 use crate::storage::{FileOwner, LocalStorage, SWEEP_INTERVAL, SharedOrphanTracker, StorageError, TempNames};
 use crate::task::{Operation, Task};
+use crate::text::shown;
 
+pub use crate::storage::CallWatch;
 pub use local_storages::{LocalFiles, LocalStorages};
 use resume_state::KeptTransferLimit;
 pub use resume_state::ResumeState;
@@ -199,8 +201,9 @@ impl TransferExecutor {
         session.begin_task();
         let storage = files.storage(&task.local)?;
         kept.drop_unless_of(session, storage);
+        let watched = storage.watched_by(files.watch());
         let context = TransferContext {
-            storage,
+            storage: &watched,
             task,
             path,
             hash: self.hash,
@@ -268,7 +271,7 @@ async fn run(
 /// A task's remote path as this server has it.
 fn on_server(session: &Session, path: &str) -> Result<String, TryError> {
     session.connection().on_server(path).ok_or_else(|| {
-        let message = format!("{}: `encoding` makes a `..` of it", path.escape_debug());
+        let message = format!("{}: `encoding` makes a `..` of it", shown(path));
         give_up(Code::PathNotAllowed, message)
     })
 }

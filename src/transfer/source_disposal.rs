@@ -9,6 +9,7 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::{DeleteOutcome, ModifiedReply, RenameOutcome, Session, SizeReply};
 use crate::outcome::Became;
 use crate::task::{After, Task};
+use crate::text::shown;
 
 use super::{TransferContext, TransferError, TransferExecutor, TransferredFile, give_up, on_server};
 
@@ -49,7 +50,7 @@ async fn may_move_to(
 ) -> Result<(), TransferError> {
     if !context.task.options.overwrite && context.stop.or_soon(session.exists(to)).await? {
         let message =
-            format!("options.after.move_to: {} is there already, and overwrite is false", to.escape_debug());
+            format!("options.after.move_to: {} is there already, and overwrite is false", shown(to));
         return Err(give_up(Code::DestinationExists, message).into());
     }
     Ok(())

@@ -12,6 +12,7 @@ use crate::insight::TransferPhase;
 use crate::outcome::Facts;
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
+use crate::text::shown;
 
 use super::adopt_upload::{self, AdoptionCandidates};
 use super::compare_destination::{self, DestinationState};
@@ -108,7 +109,7 @@ async fn begin(
     let source = source?;
     let bytes = source.size();
     if let Some(why) = session.connection().too_large(bytes) {
-        let path = context.task.local_path.escape_debug();
+        let path = shown(&context.task.local_path);
         return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
     }
     remove_earlier(session, context, directory).await;
@@ -207,7 +208,7 @@ async fn put(
         return Ok(PutOutcome::Superfluous);
     }
     if !source.still_same().await? {
-        let message = format!("{}: it changed while it was sent", context.task.local_path.escape_debug());
+        let message = format!("{}: it changed while it was sent", shown(&context.task.local_path));
         return Err(try_again(Code::SourceChanged, message).into());
     }
     if pipeline.pipeline.has_started_next() {
@@ -323,15 +324,14 @@ async fn has_size(
             return Ok(());
         }
         SizeReply::Bytes(stored) => {
-            let message =
-                format!("STOR {}: {sent} bytes were sent, and SIZE says {stored}", temp.escape_debug());
+            let message = format!("STOR {}: {sent} bytes were sent, and SIZE says {stored}", shown(temp));
             return Err(try_again(Code::IntegrityMismatch, message));
         }
         SizeReply::Unsupported => "the server has no SIZE".to_owned(),
         SizeReply::Refused { error, .. } => error.failure.message,
     };
     if check.facts.resumed_from.is_some() {
-        let message = format!("STOR {}: it went on where it broke off, and {why}", temp.escape_debug());
+        let message = format!("STOR {}: it went on where it broke off, and {why}", shown(temp));
         return Err(try_again(Code::IntegrityMismatch, message));
     }
     check.notes.push(format!("size not verified: {why}"));
@@ -392,7 +392,7 @@ pub(super) async fn clean_up(session: &mut Session, temp: &str) -> bool {
 pub(super) fn directory_of(path: &str) -> Result<&str, TryError> {
     let (directory, name) = path.rfind('/').map_or(("", path), |slash| path.split_at(slash + 1));
     if matches!(name, "" | "." | "..") {
-        return Err(give_up(Code::PathNotAllowed, format!("{path:?} names no file")));
+        return Err(give_up(Code::PathNotAllowed, format!("{} names no file", shown(path))));
     }
     Ok(directory)
 }

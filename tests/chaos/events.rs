@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Event {
     /// SIGKILL of a pod; one of the same name comes back soon.
     Kill,
@@ -28,10 +28,104 @@ pub enum Event {
     Remove,
     /// Another connections.ini for a pod while it works: other settings, other limits, or a broken file.
     Reload,
+    /// SIGKILL of the broker that leads a partition of the tasks; it comes back.
+    KillLeader,
+    /// SIGKILL of the broker that coordinates the pods' group, for longer than a session.
+    KillCoordinator,
+    /// SIGKILL of the broker that coordinates a pod's transactions, while it has answers to publish.
+    KillTransactionCoordinator,
+    /// Each broker in turn is stopped in good order and started again, when all replicas are in sync.
+    RollingRestart,
+    /// Two of three brokers are killed: there is no quorum, and nothing can be written, until they are back.
+    TwoAway,
+    /// SIGSTOP of a broker for 20 s: its partitions get other leaders, and it wakes without knowing.
+    FreezeBroker,
+    /// The same for 90 s.
+    FreezeBrokerLong,
+    /// Partitions of the tasks and answers lose a replica, and get it back elsewhere in the order.
+    Reassign,
+    /// Each partition's first replica leads it again.
+    PreferredElection,
+    /// A partition more of the tasks.
+    AddPartition,
+    /// No packet passes for 5 s between the pods and one host, or all.
+    Blackhole5,
+    Blackhole30,
+    Blackhole120,
+    /// What the pods send does not arrive for 10 s.
+    CutOut,
+    /// What is sent to the pods does not arrive for 10 s.
+    CutIn,
+    /// A fifth of the packets is lost for 15 s.
+    Loss,
+    /// A round trip takes 2 s more, for 20 s.
+    Latency,
+    /// The pods' connections are reset, of which the other end is not told.
+    Reset,
+    /// A server is restarted while no packet passes: the pods' ends of its connections stay.
+    HalfOpen,
+    /// The name server answers SERVFAIL for 10 s.
+    NamesFail,
+    /// The name server does not answer for 10 s.
+    NamesSilent,
+}
+
+impl Event {
+    /// Whether it happens to brokers of a cluster, and has to be over before the next of its kind.
+    pub fn is_of_cluster(self) -> bool {
+        BROKERS.contains(&self)
+    }
+
+    /// Whether it happens to the network.
+    pub fn is_of_network(self) -> bool {
+        NETWORK.contains(&self)
+    }
+}
+
+/// What happens to three brokers.
+const BROKERS: [Event; 10] = [
+    Event::KillLeader,
+    Event::KillCoordinator,
+    Event::KillTransactionCoordinator,
+    Event::RollingRestart,
+    Event::TwoAway,
+    Event::FreezeBroker,
+    Event::FreezeBrokerLong,
+    Event::Reassign,
+    Event::PreferredElection,
+    Event::AddPartition,
+];
+
+/// What happens to the pods meanwhile.
+const PODS_OF_A_CLUSTER: [Event; 5] =
+    [Event::Kill, Event::Freeze, Event::FreezeAndReplace, Event::Add, Event::Remove];
+
+/// What happens to the network between the pods and everything else.
+const NETWORK: [Event; 11] = [
+    Event::Blackhole5,
+    Event::Blackhole30,
+    Event::Blackhole120,
+    Event::CutOut,
+    Event::CutIn,
+    Event::Loss,
+    Event::Latency,
+    Event::Reset,
+    Event::HalfOpen,
+    Event::NamesFail,
+    Event::NamesSilent,
+];
+
+/// The events of a run with this many brokers, or with a network that can be disturbed.
+pub fn deck(brokers: usize, network: bool) -> Vec<Event> {
+    match (network, brokers) {
+        (true, _) => [&NETWORK[..], &PODS_OF_A_CLUSTER].concat(),
+        (false, 2..) => [&BROKERS[..], &PODS_OF_A_CLUSTER].concat(),
+        (false, _) => DECK.to_vec(),
+    }
 }
 
 /// One of each; the more likely ones more than once.
-pub const DECK: [Event; 14] = [
+const DECK: [Event; 14] = [
     Event::Kill,
     Event::Kill,
     Event::Kill,
@@ -61,10 +155,10 @@ impl Dealer {
     ///
     /// # Panics
     /// Where it names none.
-    pub fn new(only: &str) -> Dealer {
+    pub fn new(only: &str, deck: &[Event]) -> Dealer {
         let named =
             |event: &Event| only.is_empty() || only.split(',').any(|name| name == format!("{event:?}"));
-        let full: Vec<Event> = DECK.into_iter().filter(named).collect();
+        let full: Vec<Event> = deck.iter().copied().filter(named).collect();
         assert!(!full.is_empty(), "{only:?} names no kind of event");
         Dealer { full, deck: Vec::new(), dealt: 0 }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::audit::Audit;
 use crate::fleet::Fleet;
+use crate::gaps::Gaps;
 use crate::settings::Settings;
 
 pub struct Figures<'a> {
@@ -22,13 +23,24 @@ pub struct Figures<'a> {
     pub stood: usize,
     /// Seconds until none stood any more.
     pub swept: u64,
+    pub gaps: &'a Gaps,
     pub seconds: u64,
 }
 
 impl fmt::Display for Figures<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { tasks, answers, audit, fleet, rebalances, aborted_answers, stood, swept, seconds } =
-            self;
+        let Figures {
+            tasks,
+            answers,
+            audit,
+            fleet,
+            rebalances,
+            aborted_answers,
+            stood,
+            swept,
+            gaps,
+            seconds,
+        } = self;
         let Audit { lost, duplicated, wrong, left } = audit;
         let [lost, duplicated, wrong, left] = [lost, duplicated, wrong, left].map(Vec::len);
         write!(
@@ -43,6 +55,7 @@ impl fmt::Display for Figures<'_> {
         )?;
         write!(f, "rebalances {rebalances}, ")?;
         write!(f, "aborted transactions {} (answers {aborted_answers}), ", fleet.aborted_transactions())?;
+        write!(f, "longest gaps without answers: {gaps}; ")?;
         write!(f, "seconds {seconds}")
     }
 }
@@ -53,17 +66,26 @@ impl Figures<'_> {
     /// # Panics
     /// Where the file cannot be written.
     pub fn report(&self, settings: &Settings, file: &Path) {
-        let Settings { pods, seed, delivery, .. } = settings;
+        let Settings { pods, brokers, network, seed, delivery, .. } = settings;
         let Audit { lost, duplicated, wrong, left } = self.audit;
         let [lost, duplicated, wrong, left] = [lost, duplicated, wrong, left].map(Vec::len);
         let Figures { tasks, answers, fleet, rebalances, seconds, .. } = self;
         let (kills, aborted) = (fleet.kills, fleet.aborted_transactions());
         let row = format!(
-            "| {delivery} | {seed} | {pods} | {tasks} | {answers} | {lost} | {duplicated} | {wrong} | {left} | {kills} \
+            "| {delivery} | {brokers} | {seed} | {pods} | {tasks} | {answers} | {lost} | {duplicated} | {wrong} | {left} | {kills} \
              | {rebalances} | {aborted} | {seconds} |\n"
         );
-        let mut file =
-            OpenOptions::new().append(true).create(true).open(file).expect("a file for the report");
-        file.write_all(row.as_bytes()).expect("a row of the report");
+        append(file, &row);
+        append(
+            &file.with_extension("gaps"),
+            &self
+                .gaps
+                .rows(&format!("{brokers} x Kafka{}", if *network { ", disturbed network" } else { "" })),
+        );
     }
+}
+
+fn append(file: &Path, rows: &str) {
+    let mut file = OpenOptions::new().append(true).create(true).open(file).expect("a file for the report");
+    file.write_all(rows.as_bytes()).expect("rows of the report");
 }

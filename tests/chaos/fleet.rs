@@ -189,6 +189,11 @@ impl<'a> Fleet<'a> {
         self.later.iter().any(|(_, later)| matches!(later, Later::StartServer { index: i } if *i == index))
     }
 
+    /// The name of a pod that works.
+    pub fn any_name(&self, rng: &mut StdRng) -> Option<String> {
+        self.any_awake(rng).map(|at| self.members[at].name.clone())
+    }
+
     /// A pod that works; one that another has taken the name of is left to find out.
     fn any_awake(&self, rng: &mut StdRng) -> Option<usize> {
         let works = |&i: &usize| !self.members[i].frozen && !self.members[i].replaced;
@@ -230,6 +235,9 @@ impl<'a> Fleet<'a> {
     }
 
     fn scrape(&mut self) {
+        if self.site.network.is_some() {
+            return; // it would wait for whatever the network does
+        }
         for member in self.members.iter_mut().filter(|member| !member.frozen) {
             // Read from the log, which grows long: once.
             member.api = member.api.or_else(|| member.pod.addr("api"));

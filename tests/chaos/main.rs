@@ -26,9 +26,12 @@ mod support;
 
 mod answers;
 mod audit;
+mod brokers;
 mod events;
 mod figures;
 mod fleet;
+mod gaps;
+mod network;
 mod plan;
 mod run;
 mod sabotage;
@@ -47,6 +50,24 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn every_task_is_answered_once_whatever_dies() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     run::run(&Settings::from_environment());
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn every_task_is_answered_once_whatever_happens_to_three_brokers() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    run::run(&Settings::three_brokers());
+}
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and root: make test"]
+fn every_task_is_answered_once_whatever_the_network_does() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(why) = support::far_network::FarNetwork::lay() {
+        eprintln!("skipped: no network of the pods' own: {why}");
+        return;
+    }
+    run::run(&Settings::network());
 }
 
 #[test]

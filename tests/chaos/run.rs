@@ -9,9 +9,12 @@ use rand::{Rng, SeedableRng};
 
 use crate::answers::Reader;
 use crate::audit::Audit;
+use crate::brokers::BrokerEvent;
 use crate::events::{Dealer, Event, absence, frozen, gap};
 use crate::figures::Figures;
 use crate::fleet::Fleet;
+use crate::gaps::Gaps;
+use crate::network::NetworkEvent;
 use crate::plan::{CONNECTIONS, Plan, Task};
 use crate::settings::Settings;
 use crate::site::Site;
@@ -29,11 +32,13 @@ const SWEPT: Duration = Duration::from_secs(60);
 /// # Panics
 /// Where anything is lost, duplicated, wrong or left; what the processes logged is kept then.
 pub fn run(settings: &Settings) {
-    let Settings { tasks, pods, seed, delivery, redo, .. } = settings;
-    eprintln!("chaos: seed {seed}, {tasks} tasks, {pods} pods, {delivery}");
+    let Settings { tasks, pods, brokers, seed, delivery, redo, .. } = settings;
+    eprintln!("chaos: seed {seed}, {tasks} tasks, {pods} pods, {brokers} brokers, {delivery}");
     let begun = Instant::now();
     let plan = Plan::new(*tasks, *seed, *redo);
-    let site = Site::new(&plan, settings.server_rate());
+    let mut site = Site::new(&plan, settings.server_rate(), settings.brokers, settings.network);
+    site.protocol.clone_from(&settings.protocol);
+    let site = site;
     let mut reader = Reader::new(&site.kafka, &site.topics, "read_committed");
     let (first, rest) = plan.tasks.split_at(tasks / 2);
     feed(&site, first, Duration::ZERO);
@@ -41,6 +46,7 @@ pub fn run(settings: &Settings) {
     for _ in 0..*pods {
         fleet.add();
     }
+    let mut gaps = Gaps::default();
     let all_answered = std::thread::scope(|scope| {
         scope.spawn(|| feed(&site, rest, settings.feed()));
         let rng = StdRng::seed_from_u64(!seed);
@@ -52,6 +58,7 @@ pub fn run(settings: &Settings) {
             scope,
             broker_away: settings.broker_away,
             broker: None,
+            gaps: &mut gaps,
         };
         story.tell(&mut reader, settings)
     });
@@ -74,6 +81,7 @@ pub fn run(settings: &Settings) {
         aborted_answers: all.answers.len() - reader.answers.len(),
         stood,
         swept,
+        gaps: &gaps,
         seconds: begun.elapsed().as_secs(),
     };
     eprintln!("chaos: seed {seed}: {figures}");
@@ -128,14 +136,15 @@ struct Story<'a, 'scope, 'env> {
     rng: StdRng,
     scope: &'scope Scope<'scope, 'env>,
     broker_away: Duration,
-    /// The broker's way back.
+    /// The broker's way back, or what happens to a cluster of them.
     broker: Option<ScopedJoinHandle<'scope, ()>>,
+    gaps: &'a mut Gaps,
 }
 
 impl Story<'_, '_, '_> {
     /// Lets things happen, each kind once at least; then all tasks must be answered. False where they are not.
     fn tell(&mut self, reader: &mut Reader, settings: &Settings) -> bool {
-        let mut dealer = Dealer::new(&settings.only);
+        let mut dealer = Dealer::new(&settings.only, &settings.deck());
         let mut answered = Answered::default();
         let deadline = self.begun + settings.deadline();
         let mut next = None; // until work is under way
@@ -149,12 +158,11 @@ impl Story<'_, '_, '_> {
                 );
                 break;
             }
-            reader.poll(Duration::from_millis(50));
-            self.fleet.tend();
+            self.look(reader, &mut answered, settings.tasks);
             if next.is_none() && answered.count(reader) > 0 {
                 next = Some(Instant::now() + gap(&mut self.rng));
             }
-            if next.is_some_and(|next| Instant::now() >= next) {
+            if next.is_some_and(|next| Instant::now() >= next) && !self.is_waiting_for_brokers(settings) {
                 let event = dealer.deal(&mut self.rng);
                 self.happen(event, answered.count(reader));
                 next = Some(Instant::now() + gap(&mut self.rng));
@@ -166,11 +174,24 @@ impl Story<'_, '_, '_> {
         }
         // Undisturbed, what is left must be answered, too.
         try_wait_for(deadline.saturating_duration_since(Instant::now()) + COMMITTED, || {
-            reader.poll(Duration::from_millis(50));
-            self.fleet.tend();
+            self.look(reader, &mut answered, settings.tasks);
             (answered.count(reader) >= settings.tasks).then_some(())
         })
         .is_some()
+    }
+
+    /// Takes what answers there are, and looks after the pods.
+    fn look(&mut self, reader: &mut Reader, answered: &mut Answered, tasks: usize) {
+        let before = reader.answers.len();
+        reader.poll(Duration::from_millis(50));
+        self.fleet.tend();
+        let has_new = reader.answers.len() > before;
+        self.gaps.look(has_new, answered.count(reader) < tasks, Instant::now());
+    }
+
+    /// What happens to a cluster is over before anything else happens: so a gap without answers has one cause.
+    fn is_waiting_for_brokers(&self, settings: &Settings) -> bool {
+        settings.is_one_by_one() && self.broker.as_ref().is_some_and(|event| !event.is_finished())
     }
 
     fn happen(&mut self, event: Event, answered: usize) {
@@ -203,9 +224,33 @@ impl Story<'_, '_, '_> {
             Event::Add => Some(fleet.add()),
             Event::Remove => fleet.remove_any(rng),
             Event::Reload => fleet.reload_any(rng),
+            event if event.is_of_network() => Some(self.happen_to_network(event)),
+            _ => {
+                self.happen_to_brokers(event);
+                None
+            }
         };
+        self.gaps.happened(event);
         let at = self.begun.elapsed().as_secs_f64();
         eprintln!("  {at:6.1} s, {answered} answered: {event:?} {}", to.unwrap_or_default());
+    }
+
+    fn happen_to_network(&mut self, event: Event) -> String {
+        let chosen = NetworkEvent::choose(event, &mut self.rng);
+        let (site, about) = (self.site, chosen.about());
+        self.broker = Some(self.scope.spawn(move || chosen.happen(site)));
+        about
+    }
+
+    fn happen_to_brokers(&mut self, event: Event) {
+        debug_assert!(event.is_of_cluster(), "{event:?}");
+        if let Some(before) = self.broker.take() {
+            before.join().expect("what happened to the brokers before is over");
+        }
+        let pod = self.fleet.any_name(&mut self.rng);
+        let chosen = BrokerEvent::choose(event, self.site, pod.as_deref(), &mut self.rng);
+        let site = self.site;
+        self.broker = Some(self.scope.spawn(move || chosen.happen(site)));
     }
 
     /// Its way back takes some seconds: meanwhile other things happen.

@@ -28,7 +28,7 @@ const SKIPPED: i64 = 3;
 /// Where the audit misses something, or finds too much.
 pub fn run() {
     let plan = Plan::new(TASKS, 1, false);
-    let site = Site::new(&plan, UNHURRIED);
+    let site = Site::new(&plan, UNHURRIED, 1, false);
     send(&site.kafka, &site.topics.tasks, plan.tasks.iter().map(crate::plan::Task::record));
     // Offsets without answers: the records of partition 0 that are passed over are lost.
     commit(&site, 0, SKIPPED);

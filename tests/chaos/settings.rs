@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::events::DECK;
+use crate::events::{self, Event};
 
 /// Tasks arrive over this long at least, so that each kind of event meets work under way.
 const SHORTEST_FEED: Duration = Duration::from_secs(40);
@@ -13,13 +13,20 @@ const FEED_PER_SECOND: usize = 1_000;
 /// Slower than this, all events included, is a failure: the run must end.
 const SLOWEST_PER_SECOND: usize = 25;
 const MARGIN: Duration = Duration::from_secs(180);
+const CLUSTER_EVENT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub tasks: usize,
     pub pods: usize,
+    /// 1, or 3 with a replica of everything at each.
+    pub brokers: usize,
+    /// The pods are in a network of their own, which is disturbed.
+    pub network: bool,
     pub seed: u64,
     pub delivery: String,
+    /// `group.protocol`: `consumer` is KIP-848's.
+    pub protocol: String,
     /// The kinds of events that happen, comma-separated; all where it is empty.
     pub only: String,
     /// A killed broker stays away this much longer than it has to.
@@ -31,7 +38,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `FTP_POOLER_CHAOS_TASKS`, `_PODS`, `_SEED`, `_DELIVERY` (`exactly_once`), `_ONLY`
+    /// `FTP_POOLER_CHAOS_TASKS`, `_PODS`, `_BROKERS` (1, or 3), `_NET` (`1`), `_SEED`, `_DELIVERY` (`exactly_once`), `_PROTOCOL` (`classic`), `_ONLY`
     /// (`Kill,KillBroker`), `_BROKER_AWAY` (seconds), `_REDO` (`1`, or `0`), `_REPORT`
     /// (a file):
     /// the short run where nothing is set, with a seed of its own.
@@ -39,8 +46,11 @@ impl Settings {
         Settings {
             tasks: variable("TASKS").unwrap_or(3_000),
             pods: variable("PODS").unwrap_or(3),
+            brokers: variable("BROKERS").unwrap_or(1),
+            network: variable::<u8>("NET") == Some(1),
             seed: variable("SEED").unwrap_or_else(|| rand::random::<u32>().into()),
             delivery: variable("DELIVERY").unwrap_or_else(|| "exactly_once".to_owned()),
+            protocol: variable("PROTOCOL").unwrap_or_else(|| "classic".to_owned()),
             only: variable("ONLY").unwrap_or_default(),
             broker_away: Duration::from_secs(variable("BROKER_AWAY").unwrap_or(0)),
             redo: variable::<u8>("REDO") != Some(0),
@@ -59,9 +69,39 @@ impl Settings {
         (self.tasks * 3).max(200_000)
     }
 
+    /// The short run on three brokers, with those events that are over soon.
+    pub fn three_brokers() -> Settings {
+        let only = "KillLeader,KillCoordinator,KillTransactionCoordinator,FreezeBroker,Reassign,PreferredElection,\
+                    AddPartition";
+        Settings { tasks: 1_500, pods: 2, brokers: 3, only: only.to_owned(), ..Settings::from_environment() }
+    }
+
+    /// The short run in a network that is disturbed, with those events that are over soon.
+    pub fn network() -> Settings {
+        let only = "Blackhole5,CutOut,CutIn,Reset,HalfOpen,NamesFail";
+        Settings {
+            tasks: 1_500,
+            pods: 2,
+            network: true,
+            only: only.to_owned(),
+            ..Settings::from_environment()
+        }
+    }
+
+    /// One event after the other, so that a gap without answers has one cause.
+    pub fn is_one_by_one(&self) -> bool {
+        self.brokers > 1 || self.network
+    }
+
+    /// What may happen.
+    pub fn deck(&self) -> Vec<Event> {
+        events::deck(self.brokers, self.network)
+    }
+
     /// Each kind of event comes.
     pub fn events_at_least(&self) -> usize {
-        DECK.len()
+        let deck = self.deck();
+        if self.only.is_empty() { deck.len() } else { self.only.split(',').count().min(deck.len()) }
     }
 
     /// A long run is disturbed until most tasks are answered, but not for ever.
@@ -71,7 +111,10 @@ impl Settings {
 
     /// By when every task must be answered.
     pub fn deadline(&self) -> Duration {
-        self.feed() + Duration::from_secs((self.tasks / SLOWEST_PER_SECOND) as u64) + MARGIN
+        // What happens to a cluster takes up to some minutes each.
+        let cluster =
+            if self.is_one_by_one() { CLUSTER_EVENT * self.events_at_most() as u32 } else { Duration::ZERO };
+        self.feed() + Duration::from_secs((self.tasks / SLOWEST_PER_SECOND) as u64) + MARGIN + cluster
     }
 }
 

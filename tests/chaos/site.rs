@@ -1,6 +1,7 @@
 //! The broker, the FTP servers and the directories of a run.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -8,16 +9,19 @@ use serde_json::json;
 use crate::audit::{Files, is_temp};
 use crate::events::{HEARTBEAT, SESSION};
 use crate::plan::{CONNECTIONS, PARTITIONS, Plan, Side};
+use crate::support::far_network::FarNetwork;
 use crate::support::files::list;
 use crate::support::kafka::{Kafka, Topics};
 use crate::support::pod::PodConfig;
 use crate::support::scratch::Scratch;
-use crate::support::vsftpd::Vsftpd;
+use crate::support::vsftpd::{Host, Vsftpd};
 
 /// What the server of `narrow` grants over all pods: some are turned away with 421.
 const NARROW: &str = "10";
 /// Sessions of one pod with one connection: enough to keep a small machine busy.
 const SESSIONS: usize = 4;
+/// The names of the servers in a network of the pods' own.
+const NAMES: [&str; 3] = ["left.test", "right.test", "narrow.test"];
 /// How often directories are looked at for temp files: a run is to end soon after its last answer.
 const SWEEP: &str = "2s";
 
@@ -27,24 +31,42 @@ pub struct Site {
     pub topics: Topics,
     /// In the order of [`CONNECTIONS`]: quick, slow, and slow with little room.
     pub servers: [Vsftpd; 3],
+    /// Where the pods are, if not here.
+    pub network: Option<FarNetwork>,
+    /// `group.protocol`.
+    pub protocol: String,
     scratch: Scratch,
 }
 
 impl Site {
     /// Starts the servers, makes the topics and lays the plan's files out. `server_rate` is in bytes a second, for
     /// each transfer with one of the slower servers.
-    pub fn new(plan: &Plan, server_rate: usize) -> Site {
-        let kafka = Kafka::start();
+    ///
+    /// # Panics
+    /// Where there is to be a network of the pods' own, and it cannot be laid.
+    pub fn new(plan: &Plan, server_rate: usize, brokers: usize, network: bool) -> Site {
+        let network = network.then(|| FarNetwork::lay().unwrap_or_else(|why| panic!("no network: {why}")));
+        let host = |index: u8| network.as_ref().map_or(Ipv4Addr::LOCALHOST, |network| network.near(index));
+        let kafka = Kafka::cluster(brokers, host(0));
         let topics = kafka.topics("chaos", PARTITIONS);
         let rate = server_rate.to_string();
+        let server = |index: u8, settings: &[(&str, &str)]| {
+            Vsftpd::at(&Host { address: host(index), enter: Vec::new() }, settings)
+        };
         let servers = [
-            Vsftpd::start(),
-            Vsftpd::with(&[("anon_max_rate", &rate)]),
-            Vsftpd::with(&[("anon_max_rate", &rate), ("max_clients", NARROW)]),
+            server(1, &[]),
+            server(2, &[("anon_max_rate", &rate)]),
+            server(3, &[("anon_max_rate", &rate), ("max_clients", NARROW)]),
         ];
+        if let Some(network) = &network {
+            // One address; a dead one first; IPv6 first, where nobody is.
+            network.name(NAMES[0], &[host(1).into()]);
+            network.name(NAMES[1], &[network.nobody().into(), host(2).into()]);
+            network.name(NAMES[2], &[FarNetwork::nobody6().into(), host(3).into()]);
+        }
         let scratch = Scratch::new("chaos");
         scratch.dir("base");
-        let site = Site { kafka, topics, servers, scratch };
+        let site = Site { kafka, topics, servers, network, protocol: "classic".to_owned(), scratch };
         for side in site.sides() {
             for source in &plan.sources {
                 put(&site.root(side).join(&source.path), &source.content);
@@ -59,21 +81,28 @@ impl Site {
     }
 
     pub fn pod_config(&self, pod: &str, delivery: &str) -> PodConfig {
+        let properties = match &*self.protocol {
+            "consumer" => json!({ "group.protocol": "consumer" }), // its times are the brokers' to set
+            _ => json!({
+                "session.timeout.ms": SESSION.as_millis().to_string(),
+                "heartbeat.interval.ms": HEARTBEAT.as_millis().to_string(),
+            }),
+        };
         let config = PodConfig::new(&self.kafka, &self.topics)
             .local("local", &self.root(Side::Local))
             .set("pod.name", json!(pod))
             .set("kafka.delivery", json!(delivery))
-            .set(
-                "kafka.properties",
-                json!({
-                    "session.timeout.ms": SESSION.as_millis().to_string(),
-                    "heartbeat.interval.ms": HEARTBEAT.as_millis().to_string(),
-                }),
-            )
+            .set("kafka.properties", properties)
             .set("pool.max_sessions_per_connection", json!(SESSIONS))
             .set("sweep.every", json!(SWEEP));
         let connections = CONNECTIONS.iter().zip(&self.servers);
-        connections.fold(config, |config, (name, server)| config.ftp(name, server.addr(), &[]))
+        let Some(network) = &self.network else {
+            return connections.fold(config, |config, (name, server)| config.ftp(name, server.addr(), &[]));
+        };
+        let config = config.set("api.host", json!(network.pods().to_string())).entering(network.enter());
+        connections.zip(NAMES).fold(config, |config, ((name, server), host)| {
+            config.ftp(name, server.addr(), &[("host", host), ("connect_timeout", "10s")])
+        })
     }
 
     pub fn path_of(&self, side: Side, relative: &str) -> PathBuf {
@@ -95,9 +124,8 @@ impl Site {
 
     /// How often the group has rebalanced, by the broker's log.
     pub fn rebalances(&self) -> usize {
-        let log = fs::read(self.kafka.directory().join("kafka.log")).unwrap_or_default();
         let stabilized = format!("Stabilized group {} ", self.topics.group);
-        String::from_utf8_lossy(&log).lines().filter(|line| line.contains(&stabilized)).count()
+        self.kafka.logs().lines().filter(|line| line.contains(&stabilized)).count()
     }
 
     /// Records in the input topic.

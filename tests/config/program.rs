@@ -31,6 +31,8 @@ kafka:
   coordination_topic: ftp-pooler-sessions
   delivery: exactly_once
   static_membership: false
+  recreate_after: 1m
+  transaction_timeout: 10s
   properties:
     sasl.password: (set)
 retry:
@@ -65,6 +67,7 @@ traces:
   percent: 100
 pod:
   name: pod-0
+  core_dumps: false
 transfer:
   hash: none
 connections:
@@ -94,7 +97,7 @@ connections:
     socks_proxy: null
     http_proxy: null
     source_address: null
-    keepalive: 1m
+    keepalive: 15s
     max_sessions: 10
     max_sessions_total: 0
     max_session_age: null

@@ -13,7 +13,7 @@ use ftp_pooler::consume::{self, Consume, Downstream, Group};
 use ftp_pooler::dispatch::TaskStatus;
 use ftp_pooler::health::PodHealth;
 use ftp_pooler::insight::PartitionBoard;
-use ftp_pooler::kafka::{CommitError, KafkaError, consumer_properties};
+use ftp_pooler::kafka::{CommitError, KafkaError, NeededRights, consumer_properties};
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
 use ftp_pooler::outcome::AdmittedOutcome;
@@ -120,6 +120,8 @@ fn kafka(broker: &Broker, topics: &Topics) -> KafkaConfig {
         coordination_topic: String::new(),
         delivery: DeliveryGuarantee::ExactlyOnce,
         static_membership: false,
+        recreate_after: Duration::from_secs(60),
+        transaction_timeout: Duration::from_secs(10),
         properties: std::iter::empty().collect(),
     }
 }
@@ -152,6 +154,7 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         offsets: offsets.clone(),
         budget: budget.clone(),
         health: health.clone(),
+        renewal: Arc::default(),
         metrics: metrics.clone(),
     };
     let publish = publish.spawn(runtime.handle().clone()).expect("a thread");
@@ -159,11 +162,13 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
         group,
         topics: vec![topics.tasks.clone()],
         retry: None,
+        rights: NeededRights::default(),
         slow_task: LONG,
         offsets,
         budget,
         downstream: Box::new(Echo(answers_in)),
         health,
+        renewal: Arc::default(),
         metrics: metrics.clone(),
         partitions: PartitionBoard::default(),
     }

@@ -127,3 +127,52 @@ async fn a_server_that_will_be_ready_soon_is_waited_for_and_any_positive_greetin
     let error = refused(Script::new().say("GREETING", "120 Ready in a minute")).await;
     assert_eq!(error.failure.code, Code::Timeout);
 }
+
+/// Servers have dozens of wordings for one session too many, that of a wrong password among them.
+#[tokio::test]
+async fn a_login_that_is_refused_while_another_session_is_logged_in_is_a_limit_and_no_wrong_password() {
+    use Code::{AuthFailed, ServerBusy};
+    for reply in ["530 Login incorrect.", "530 Not logged in.", "430 Invalid username or password", "530 ***"]
+    {
+        let server = Script::new().start().await;
+        let (connection, known) = (connection(server.address), Arc::default());
+        let session = Session::open_with(&connection, &known).await.unwrap();
+        server.now_on("PASS", say(reply));
+        let error = Session::open_with(&connection, &known).await.expect_err("must fail");
+        assert_eq!((error.failure.code, error.remedy), (ServerBusy, Remedy::LowerLimit), "{error}");
+        assert!(error.failure.message.contains("logged in with the same user and password"), "{error}");
+        // For a while after its end another client may hold what the server allows; a changed password is not tried
+        // again and again.
+        drop(session);
+        let mut codes = Vec::new();
+        for _ in 0..5 {
+            codes.push(Session::open_with(&connection, &known).await.expect_err("must fail").failure.code);
+        }
+        assert_eq!(codes, [ServerBusy, ServerBusy, ServerBusy, AuthFailed, AuthFailed], "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_proof_the_words_decide() {
+    for (reply, is_full) in [
+        ("530 User anna has exceeded the number of connections", true),
+        ("530 Sorry, the maximum number of clients (5) from your host are already connected.", true),
+        ("530 Not logged in, user limit reached", true),
+        ("530 Connection limit exceeded for this account", true),
+        ("530 Only 2 simultaneous logins are allowed", true),
+        ("530 Too many concurrent sessions", true),
+        ("530 No more connections allowed from your IP", true),
+        ("530 This account is already in use", true),
+        ("530 Multiple logins are not permitted", true),
+        ("530 Login failed: session limit reached", true),
+        ("530 Sorry, no free slots", true),
+        ("530 User is already logged on", true),
+        ("530 Too many failed login attempts", false),
+        ("530 Too many authentication failures", false),
+        ("530 Login incorrect.", false),
+    ] {
+        let error = refused(Script::new().say("PASS", reply)).await;
+        let expected = if is_full { Code::ServerBusy } else { Code::AuthFailed };
+        assert_eq!(error.failure.code, expected, "{reply}");
+    }
+}

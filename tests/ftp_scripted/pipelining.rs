@@ -73,6 +73,7 @@ async fn replies_that_overtake_each_other_end_the_session_and_not_the_file() {
 async fn a_port_that_was_not_kept_ends_the_session_and_not_the_file() {
     let (rig, known, _) = warm(Script::new()).await;
     rig.server.now_on("EPSV", Act::DeadPort);
+    rig.server.now_on("PASV", say("500 What?"));
     rig.server.now_on("RETR", Act::Send(b"abc".to_vec(), End::Close(text("226 sent"))));
     for first in [true, false] {
         let known = if first { known.clone() } else { Arc::new(ServerProfile::high_latency()) };

@@ -226,3 +226,49 @@ async fn costs_no_file(way: Way, direction: Direction, acts: Vec<(&'static str, 
     }
     works(way, direction, &rig, &known, session, &at).await;
 }
+
+/// A server that has nothing to send may close the data connection before its TLS handshake. So may anybody on the way:
+/// that there is nothing, SIZE or the final reply must say, which come over the control connection.
+#[tokio::test]
+async fn nothing_to_send_over_tls_is_complete_where_size_or_the_reply_says_so_and_not_otherwise() {
+    for (size, reply, is_complete) in [
+        ("213 0", "226 Transfer complete.", true),
+        ("213 0", "425 Unable to build data connection", true),
+        ("213 0", "426 Closed", true),
+        ("500 What?", "226 Transfer complete.", true),
+        ("500 What?", "425 Unable to build data connection", false),
+        ("500 What?", "426 Closed", false),
+        ("213 5", "226 Transfer complete.", false),
+        ("213 5", "426 Closed", false),
+    ] {
+        for known in [ServerProfile::low_latency(), ServerProfile::high_latency()] {
+            let script = Script::new().secure().file("/f", b"").say("SIZE /f", size);
+            let mut rig = Rig::with(script.on("RETR /f", Act::NothingToSend(text(reply)))).await;
+            rig.connection.tls =
+                TlsOptions { mode: TlsMode::Implicit, trust: CertificateTrust::Anything, tls12_only: false };
+            let mut session = rig.hasty(&Arc::new(known)).await;
+            let ended = rig.run(&mut session, &download("/f", "/g")).await;
+            let at = format!("{size}, {reply}: {ended:?}");
+            assert_eq!(ended.is_ok(), is_complete, "{at}");
+            assert_eq!(rig.local_files().contains(&text("g")), is_complete, "{at}");
+            if is_complete {
+                assert!(rig.content("g").is_empty() && session.is_usable(), "{at}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_directory_over_tls_is_empty_where_the_reply_says_so() {
+    for (reply, is_complete) in [("226 Transfer complete.", true), ("425 No data connection", false)] {
+        let script = Script::new().secure().say("FEAT", "211-Features:\r\n MLST type*;size*;\r\n211 End");
+        let script = script.say("CWD", "250 ok").on("MLSD", Act::NothingToSend(text(reply)));
+        let mut rig = Rig::with(script).await;
+        rig.connection.tls =
+            TlsOptions { mode: TlsMode::Implicit, trust: CertificateTrust::Anything, tls12_only: false };
+        let mut session = rig.session().await;
+        let mut entries = 0;
+        let listed = session.list("/pub", |_| entries += 1).await;
+        assert_eq!((listed.is_ok(), entries), (is_complete, 0), "{reply}: {listed:?}");
+    }
+}

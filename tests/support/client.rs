@@ -153,6 +153,8 @@ pub struct Answer {
     pub offset: i64,
     pub key: Option<Vec<u8>>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// When it was sent.
+    pub timestamp_ms: i64,
     pub json: Value,
 }
 
@@ -278,7 +280,8 @@ impl Answers {
         }
     }
 
-    fn poll(&mut self, wait: Duration) {
+    /// Takes the answers that are there, and waits for the first one.
+    pub fn poll(&mut self, wait: Duration) {
         let mut wait = wait;
         while let Some(message) = self.consumer.poll(wait) {
             wait = Duration::ZERO;
@@ -302,6 +305,7 @@ impl Answers {
                 offset: message.offset(),
                 key: message.key().map(<[u8]>::to_vec),
                 headers,
+                timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
                 json,
             });
         }

@@ -1,8 +1,8 @@
-//! A real Apache Kafka: a single node as a child process on free ports, or one that is given.
+//! A real Apache Kafka: one node or several as child processes on free ports, or a broker that is given.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -12,25 +12,23 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::deps_dir;
-use super::ports::free_port;
-use super::process::Process;
-use super::scratch::{Scratch, unique};
+use super::kafka_node::KafkaNode;
+use super::scratch::unique;
 use super::wait::{try_wait_for, wait_until};
 
 /// From the start of the process until the group coordinator answers.
-const START: Duration = Duration::from_secs(60);
+pub(super) const START: Duration = Duration::from_secs(60);
 /// Any single request to a broker that is up.
 pub const REQUEST: Duration = Duration::from_secs(15);
 /// Starts again on other ports when somebody was quicker.
 const START_ATTEMPTS: usize = 3;
 
-/// A broker. Its data and logs lie in a scratch directory that goes with it.
+/// A broker, or several that form a cluster. Their data and logs lie in scratch directories that go with them.
 #[derive(Debug)]
 pub struct Kafka {
     bootstrap: String,
-    /// `None` for a broker that was given.
-    node: Option<Node>,
+    /// Each is broker and controller; none for a broker that was given.
+    pub(super) nodes: Vec<KafkaNode>,
 }
 
 /// The topics of one test, and the names under which a pod is told them.
@@ -53,7 +51,7 @@ impl Kafka {
     pub fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("FTP_POOLER_TEST_KAFKA") {
-            Ok(bootstrap) => Kafka { bootstrap, node: None },
+            Ok(bootstrap) => Kafka { bootstrap, nodes: Vec::new() },
             Err(_) => Kafka::start(),
         })
     }
@@ -63,11 +61,32 @@ impl Kafka {
     /// # Panics
     /// Where it does not come up; the end of its log is in the message.
     pub fn start() -> Kafka {
+        Kafka::cluster(1, Ipv4Addr::LOCALHOST)
+    }
+
+    /// So many brokers at this address of this machine. Topics have a replica at each, of which all but one must be in
+    /// sync.
+    ///
+    /// # Panics
+    /// Where they do not come up; the end of a log is in the message.
+    pub fn cluster(brokers: usize, address: Ipv4Addr) -> Kafka {
+        Kafka::with_settings(brokers, address, &|_, _| String::new())
+    }
+
+    /// The same with more settings, made of a node's ports (as a broker, as a controller): they take the place of others.
+    pub(super) fn with_settings(
+        brokers: usize,
+        address: Ipv4Addr,
+        settings: &dyn Fn(u16, u16) -> String,
+    ) -> Kafka {
         let mut error = String::new();
         for _ in 0..START_ATTEMPTS {
-            let node = Node::format();
-            let kafka = Kafka { bootstrap: format!("127.0.0.1:{}", node.port), node: Some(node) };
-            match kafka.boot() {
+            let nodes = KafkaNode::format(brokers, address, settings);
+            let bootstrap: Vec<String> =
+                nodes.iter().map(|node| format!("{address}:{}", node.port)).collect();
+            let kafka = Kafka { bootstrap: bootstrap.join(","), nodes };
+            kafka.nodes.iter().for_each(KafkaNode::launch);
+            match kafka.wait_until_it_serves() {
                 Ok(()) => return kafka,
                 Err(e) => error = e,
             }
@@ -78,7 +97,7 @@ impl Kafka {
         panic!("Kafka did not start: {error}")
     }
 
-    /// `host:port` of the broker.
+    /// `host:port` of each broker, with commas.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
@@ -88,7 +107,8 @@ impl Kafka {
     /// # Panics
     /// Where the broker refuses.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let replicas = i32::try_from(self.nodes.len().max(1)).expect("a number of brokers");
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         for (key, value) in config {
             topic = topic.set(key, value);
         }
@@ -269,7 +289,7 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given, or does not end.
     pub fn stop(&self) {
-        self.own().stop();
+        self.own(0).stop();
     }
 
     /// Kills our own broker (SIGKILL).
@@ -277,7 +297,7 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given.
     pub fn kill(&self) {
-        self.own().kill();
+        self.own(0).kill();
     }
 
     /// Starts our own broker again on its data and its ports.
@@ -285,7 +305,8 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given, or does not come up.
     pub fn restart(&self) {
-        self.boot().unwrap_or_else(|e| panic!("Kafka did not come back: {e}"));
+        self.own(0).launch();
+        self.wait_until_it_serves().unwrap_or_else(|e| panic!("Kafka did not come back: {e}"));
     }
 
     /// Where our own broker has its data (`data`) and its log (`kafka.log`).
@@ -293,26 +314,24 @@ impl Kafka {
     /// # Panics
     /// Where the broker was given.
     pub fn directory(&self) -> &Path {
-        self.own().scratch.path()
+        self.own(0).scratch.path()
     }
 
-    fn own(&self) -> &Node {
-        self.node.as_ref().expect("a given broker is not ours to stop")
+    pub(super) fn own(&self, index: usize) -> &KafkaNode {
+        self.nodes.get(index).expect("a given broker is not ours to stop")
     }
 
-    fn client(&self) -> ClientConfig {
+    pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap).set("log_level", "2");
         config.set("allow.auto.create.topics", "false"); // the broker has Kafka's own defaults
         config
     }
 
-    /// Starts the process and waits until it really serves.
-    fn boot(&self) -> Result<(), String> {
-        let node = self.own();
-        node.launch();
+    /// Waits until the processes that were launched really serve.
+    fn wait_until_it_serves(&self) -> Result<(), String> {
         let served = try_wait_for(START, || {
-            if !node.is_running() {
+            if !self.nodes.iter().all(KafkaNode::is_running) {
                 return Some(false);
             }
             self.serves().then_some(true)
@@ -321,127 +340,29 @@ impl Kafka {
             return Ok(());
         }
         let why = if served.is_none() { "it does not serve in time" } else { "it ended" };
-        Err(format!("{why}\n{}", node.log_tail()))
+        let logs: Vec<_> = self.nodes.iter().map(KafkaNode::log_tail).collect();
+        Err(format!("{why}\n{}", logs.join("\n")))
     }
 
     /// Metadata *and* the group coordinator: the first alone is there seconds earlier.
     fn serves(&self) -> bool {
-        let port = self.bootstrap.parse();
-        if !port.is_ok_and(|addr| std::net::TcpStream::connect_timeout(&addr, REQUEST).is_ok()) {
+        let is_open = |addr: &str| {
+            addr.parse().is_ok_and(|addr| std::net::TcpStream::connect_timeout(&addr, REQUEST).is_ok())
+        };
+        if !self.bootstrap.split(',').all(is_open) {
             return false;
         }
         let mut config = self.client();
         let consumer: BaseConsumer = config.set("group.id", "is-it-up").create().expect("a consumer");
         let mut list = TopicPartitionList::new();
         list.add_partition("is-it-up", 0);
-        consumer.committed_offsets(list, Duration::from_secs(5)).is_ok()
+        let is_there = consumer.committed_offsets(list, Duration::from_secs(5)).is_ok();
+        is_there && (self.nodes.len() < 2 || self.is_in_sync())
     }
 }
 
 /// Drives a future of rdkafka's admin client, whose own thread does the work.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(future)
-}
-
-/// The process behind our own broker. The process comes first: it must end before its data goes.
-#[derive(Debug)]
-struct Node {
-    process: std::sync::Mutex<Option<Process>>,
-    port: u16,
-    scratch: Scratch,
-}
-
-impl Node {
-    /// A new storage directory, formatted for a single node on free ports.
-    fn format() -> Node {
-        let scratch = Scratch::new("kafka");
-        let (port, controller) = (free_port(), free_port());
-        let properties = server_properties(port, controller, &scratch.dir("data"));
-        let file = scratch.path().join("server.properties");
-        fs::write(&file, properties).expect("server.properties");
-        let log = scratch.path().join("format.log");
-        let args = ["format", "-t", "ftp-pooler-test-node-AA", "-c"].map(str::to_owned);
-        let args = [&args[..], &[file.display().to_string()]].concat();
-        let format = java("kafka.tools.StorageTool", &args, &log);
-        let status = format.wait_exit(START);
-        assert!(status.is_some_and(|s| s.success()), "Kafka's format failed\n{}", format.log_tail(20));
-        Node { process: std::sync::Mutex::default(), port, scratch }
-    }
-
-    fn launch(&self) {
-        let file = self.scratch.path().join("server.properties").display().to_string();
-        let process = java("kafka.Kafka", &[file], &self.scratch.path().join("kafka.log"));
-        *self.lock() = Some(process);
-    }
-
-    fn is_running(&self) -> bool {
-        self.lock().as_ref().is_some_and(Process::is_running)
-    }
-
-    fn stop(&self) {
-        let process = self.lock().take().expect("the broker runs");
-        process.signal(super::process::Signal::TERM);
-        assert!(process.wait_exit(START).is_some(), "Kafka does not stop\n{}", process.log_tail(40));
-    }
-
-    fn kill(&self) {
-        drop(self.lock().take());
-    }
-
-    fn log_tail(&self) -> String {
-        self.lock().as_ref().map(|p| p.log_tail(40)).unwrap_or_default()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Process>> {
-        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-fn java(class: &str, args: &[String], log: &Path) -> Process {
-    let jars = deps_dir().join("kafka");
-    assert!(jars.is_dir(), "Kafka's jars are not in {}: run `make deps`", jars.display());
-    let java = std::env::var_os("JAVA_HOME")
-        .map_or_else(|| "java".into(), |home| PathBuf::from(home).join("bin/java"));
-    // 512 MB and the serial collector are plenty for a test's broker; C1 alone starts it a second earlier.
-    let mut all: Vec<String> =
-        ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-cp"]
-            .map(str::to_owned)
-            .to_vec();
-    all.push(format!("{}/*", jars.display()));
-    all.push(class.to_owned());
-    all.extend_from_slice(args);
-    Process::start(&java, &all, log, |_| ())
-}
-
-/// One node that is broker and controller. Few partitions in the internal topics: with the default 50 the
-/// first commit, and the first transaction, take seconds.
-fn server_properties(port: u16, controller: u16, data: &Path) -> String {
-    format!(
-        "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
-log.dirs={data}
-num.network.threads=2
-num.io.threads=2
-default.replication.factor=1
-min.insync.replicas=1
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-",
-        data = data.display()
-    )
 }

@@ -26,6 +26,8 @@ pub struct PodConfig {
     yaml: Value,
     ini: String,
     environment: Vec<(String, String)>,
+    /// What its command begins with to run elsewhere: `ip netns exec …`.
+    enter: Vec<String>,
 }
 
 impl PodConfig {
@@ -46,7 +48,7 @@ impl PodConfig {
             "metrics": {"port": 0},
             "pod": {"name": "pod-0"},
         });
-        PodConfig { yaml, ini: String::new(), environment: Vec::new() }
+        PodConfig { yaml, ini: String::new(), environment: Vec::new(), enter: Vec::new() }
     }
 
     /// Sets a key of config.yaml: `("pool.max_sessions_per_pod", json!(5))`.
@@ -112,6 +114,12 @@ impl PodConfig {
         file
     }
 
+    /// Runs it elsewhere, with a command such as `ip netns exec NAME`.
+    #[must_use]
+    pub fn entering(self, enter: Vec<String>) -> Self {
+        PodConfig { enter, ..self }
+    }
+
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.environment.push((key.to_owned(), value.to_owned()));
@@ -166,7 +174,9 @@ impl Pod {
             .map(str::to_owned)
             .collect();
         let log = scratch.path().join("pod.log");
-        let process = Process::start(&binary(), &args, &log, |command| {
+        let all = [&config.enter[..], &[binary().display().to_string()], &args].concat();
+        let (program, args) = all.split_first().expect("a program");
+        let process = Process::start(Path::new(program), args, &log, |command| {
             for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("FTP_POOLER")) {
                 command.env_remove(key);
             }

@@ -65,13 +65,18 @@ impl ReplacedStorages {
     }
 
     /// Waits until nothing is under way in any of them, nor in any of `present`; each for so long at most, all at once.
-    pub async fn settle_with(&self, present: BTreeMap<String, Arc<LocalStorage>>, within: Duration) {
+    /// False where something is.
+    pub async fn settle_with(&self, present: BTreeMap<String, Arc<LocalStorage>>, within: Duration) -> bool {
         let mut settling = JoinSet::new();
         let replaced: Vec<_> = self.lock().iter().map(|one| Arc::clone(&one.storage)).collect();
         for storage in present.into_values().chain(replaced) {
             settling.spawn(async move { storage.settled(within).await });
         }
-        while settling.join_next().await.is_some() {}
+        let mut all_settled = true;
+        while let Some(settled) = settling.join_next().await {
+            all_settled &= settled.unwrap_or(false);
+        }
+        all_settled
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<ReplacedStorage>> {

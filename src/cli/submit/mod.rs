@@ -47,7 +47,7 @@ pub(super) use send::{RUN_HEADER, key_of};
 pub use walk::WalkError;
 
 use super::interrupt::InterruptFlag;
-use super::output::{note, print};
+use super::output::{note, print_json_line};
 use super::{CommandError, EXIT_DATA, EXIT_FAILURE, EXIT_OK};
 use crate::client::Sender;
 use crate::config::{Config, ConfiguredConnections};
@@ -92,7 +92,7 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
     }
     if args.sending.dry_run {
         spool.each(|task| {
-            print(task);
+            print_json_line(task);
             Ok::<_, CommandError>(true)
         })?;
         return Ok(problems.exit_code());

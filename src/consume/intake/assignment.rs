@@ -22,12 +22,12 @@ impl Loop {
         }
     }
 
-    fn rejoin(&self) {
+    pub(super) fn rejoin(&self) {
         self.parts.group.member().unsubscribe();
         is_done("subscribe", &self.subscribe());
     }
 
-    fn subscribe(&self) -> Result<(), KafkaError> {
+    pub(super) fn subscribe(&self) -> Result<(), KafkaError> {
         self.parts.subscribe(self.group_spreads_retries)
     }
 
@@ -70,6 +70,10 @@ impl Loop {
         let Consume { group, offsets, .. } = &self.parts;
         let Followed { taken, released, halted, group: shape, is_unsupported } =
             self.following.step(group, offsets, Instant::now());
+        if self.following.is_member() {
+            self.parts.health.set_missing_rights("group", Vec::new());
+        }
+        self.parts.health.group_seen(self.following.is_member(), self.following.is_answered());
         self.apply(Changed { assigned: taken, released, halted, lost: false });
         if is_unsupported {
             tracing::info!("the brokers do not describe groups: the group spreads the retry topic as well");
@@ -116,7 +120,7 @@ impl Loop {
         }
     }
 
-    fn apply(&mut self, Changed { assigned, released, halted, lost }: Changed) {
+    pub(super) fn apply(&mut self, Changed { assigned, released, halted, lost }: Changed) {
         let metrics = &self.parts.metrics;
         for at in assigned.iter().chain(&released) {
             self.paused.remove(at);

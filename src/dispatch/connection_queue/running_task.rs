@@ -12,6 +12,7 @@ use crate::dispatch::task_status::{TaskStatus, WaitReason};
 use crate::insight::{LongestRunning, ProgressGauge, TransferPhase};
 use crate::record::Origin;
 use crate::task::Task;
+use crate::transfer::CallWatch;
 
 /// A task whose try is under way.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(in crate::dispatch) struct RunningTask {
     /// Since when it has a session.
     pub(super) transfers: Option<Instant>,
     pub gauge: Arc<ProgressGauge>,
+    /// Sees how long it waits for its file system.
+    pub(super) watch: Arc<CallWatch>,
 }
 
 impl RunningTask {
@@ -39,6 +42,7 @@ impl RunningTask {
             since,
             transfers: None,
             gauge,
+            watch: Arc::clone(queued.files.watch()),
         }
     }
 }

@@ -48,3 +48,20 @@ async fn without_retries_a_task_waits_for_a_full_disk_for_a_minute() {
     assert!(began.elapsed() < NO_RETRY_AFTER + Duration::from_secs(10));
     assert!(rig.tries().len() < 10 + 20);
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_task_is_answered_while_the_breaker_has_not_opened_yet() {
+    for retry_count in [1, 3] {
+        let mut rig = Rig::new(99, &[("a", 20)]);
+        rig.file_takes(Duration::from_millis(1));
+        rig.local_is_down("full", true);
+        rig.submit_with("a", 0..200, |job| {
+            job.task_mut().local = "full".to_owned();
+            job.task_mut().options.retry_count = retry_count;
+        });
+        sleep(Duration::from_secs(20)).await;
+        assert_eq!(rig.answered(), [], "they wait");
+        rig.local_is_down("full", false);
+        assert!(rig.answers(200).await.iter().all(|answer| answer.code.is_none()));
+    }
+}

@@ -3,6 +3,7 @@
 mod deferring;
 mod failing;
 mod fairness;
+mod hanging;
 mod local_outage;
 mod order;
 mod orphan_cleanup;

@@ -29,6 +29,8 @@ pub enum Step {
     Break(Code, Remedy),
     Panic,
     Hang,
+    /// A call into its file system does not return for so long, and has failed then.
+    HangLocally(Duration),
     /// Hangs until it is cancelled, then undoes what it began for this long.
     Undo(Duration),
 }
@@ -84,6 +86,7 @@ impl TaskExecutor<FakeSession> for FakeExecutor {
         cancel: &CancellationToken,
     ) -> Result<TransferProgress, TransferError> {
         assert!(session.sound, "a session in doubt is used");
+        let request_files = files;
         let (step, file_takes) = {
             let mut state = self.state.lock().unwrap();
             let (task_id, at) = (task.task_id.clone(), Instant::now());
@@ -102,6 +105,11 @@ impl TaskExecutor<FakeSession> for FakeExecutor {
             Step::Done => {}
             Step::Panic => panic!("a bug in the transfer"),
             Step::Hang => std::future::pending().await,
+            Step::HangLocally(time) => {
+                let _waits = request_files.watch().enter();
+                sleep(time).await;
+                return Err(try_error(Code::Timeout, Remedy::LocalOutage).into());
+            }
             Step::Undo(time) => {
                 tokio::select! {
                     () = cancel.cancelled() => {}
@@ -287,6 +295,16 @@ impl Rig {
             answers.push(self.answer().await);
         }
         answers
+    }
+
+    /// This task's answer; those before it are dropped.
+    pub async fn answer_of(&mut self, task_id: &str) -> Answer {
+        loop {
+            let answer = self.answer().await;
+            if answer.task_id == task_id {
+                return answer;
+            }
+        }
     }
 
     /// The answers there are now.

@@ -251,7 +251,12 @@ impl Member {
             let state = (self.make)(*partition);
             self.partitions.insert(
                 *partition,
-                Partition { ownership: PartitionOwnership::default(), state, producer: None, is_rewound: true },
+                Partition {
+                    ownership: PartitionOwnership::default(),
+                    state,
+                    producer: None,
+                    is_rewound: true,
+                },
             );
         }
         let list = self.list(partitions, Some(Offset::Beginning))?;

@@ -4,9 +4,12 @@
 
 mod cancelled;
 mod confined;
+mod disk_frozen;
 mod disk_full;
 mod downloads;
 mod listing;
+#[path = "../../../tests/support/mounted.rs"]
+mod mounted;
 mod orphan_cleaning;
 mod redo;
 mod sources;
@@ -112,6 +115,21 @@ impl Place {
         assert_eq!(std::fs::read_dir(&self.outside).unwrap().count(), 1);
         assert_eq!(std::fs::read(self.outside.join("secret")).unwrap(), b"secret");
     }
+}
+
+/// The place again, with `base` opened after a mount.
+fn reopened(place: Place) -> Place {
+    reopened_with(place, CALL_DEADLINE)
+}
+
+/// The same, with calls that are waited for no longer than `deadline`.
+fn reopened_with(mut place: Place, deadline: Duration) -> Place {
+    let confinement = place.storage.check().unwrap().confinement;
+    let confined_dir = ConfinedDir::open_by(&place.base, confinement).unwrap();
+    let connection = LocalConnection { name: "local".into(), base_path: place.base.clone() };
+    let disk = DiskExecutor::new(&connection, CALLS, deadline);
+    place.storage = LocalStorage::with(&connection, confined_dir, disk);
+    place
 }
 
 pub(super) fn record(offset: i64) -> Record {

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 
 /// Sweeps until nothing is due.
-async fn sweep(place: &Place) {
+pub(super) async fn sweep(place: &Place) {
     let stop = CancellationToken::new();
     stop.cancel();
     place.storage.clone().sweep(place.names.clone(), stop).await;

@@ -151,7 +151,12 @@ fn ways() -> Vec<Way> {
         way("never answers EPSV", Down, With(Timeout), "EPSV", Act::Hang),
         way("closes at EPSV", Down, With(ProtocolError), "EPSV", Act::Close),
         way("421 at EPSV", Down, With(ProtocolError), "EPSV", Act::SayAndClose(text("421 Bye"))),
-        way("EPSV to a closed port", Down, Either(ConnectFailed, Timeout), "EPSV", Act::DeadPort),
+        Way {
+            script: Script::new().on("EPSV", Act::DeadPort).on("PASV", Act::DeadPort),
+            ..way("EPSV and PASV to closed ports", Down, Either(ConnectFailed, Timeout), "", Act::Close)
+        },
+        way("EPSV to a closed port, PASV to an open one", Down, Well, "EPSV", Act::DeadPort),
+        way("EPSV to a silent port, PASV to an open one", Down, Well, "EPSV", Act::FullPort),
         way("EPSV to a port that never accepts", Down, With(Timeout), "EPSV", Act::NobodyAccepts),
         way("EPSV without a port", Down, Well, "EPSV", say("229 Entering Extended Passive Mode")),
         Way {

@@ -33,8 +33,12 @@ pub enum Act {
     Drip(Duration),
     /// EPSV: names a port on which connections wait for ever to be accepted.
     NobodyAccepts,
-    /// EPSV: names a port on which nobody listens.
+    /// RETR, MLSD or LIST on a data connection with TLS: 150, closed before the handshake; then this reply.
+    NothingToSend(String),
+    /// EPSV or PASV: names a port on which nobody listens.
     DeadPort,
+    /// EPSV: names a port that is silent, since as many connections wait there to be accepted as may.
+    FullPort,
     /// PASV: names the right port at another address.
     ForeignAddress,
 }

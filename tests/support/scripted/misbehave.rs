@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::peer::{Data, Gone, Peer, Reading};
 use super::{Act, End};
@@ -12,7 +12,7 @@ impl Peer {
     #[allow(clippy::too_many_lines, reason = "an arm for each act")]
     pub(super) async fn misbehave(
         &mut self,
-        argument: &str,
+        (verb, argument): (&str, &str),
         act: Act,
         reader: &mut BufReader<Reading>,
     ) -> Result<(), Gone> {
@@ -86,14 +86,24 @@ impl Peer {
                 let _ = reader.read_to_end(&mut Vec::new()).await;
                 Err(Gone)
             }
+            Act::NothingToSend(reply) => {
+                self.say("150 here it comes").await?;
+                drop(self.accept_plain().await?);
+                self.say(&reply).await
+            }
             Act::DeadPort => {
                 let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
-                self.say(&format!("229 Entering Extended Passive Mode (|||{port}|)")).await
+                self.say(&passive(verb, [127, 0, 0, 1], port)).await
+            }
+            Act::FullPort => {
+                let listener = silent_listener().await?;
+                let port = listener.local_addr()?.port();
+                self.silent.push(listener);
+                self.say(&passive(verb, [127, 0, 0, 1], port)).await
             }
             Act::ForeignAddress => {
                 let port = self.listen().await?;
-                self.say(&format!("227 Entering Passive Mode (192,0,2,1,{},{}).", port >> 8, port & 255))
-                    .await
+                self.say(&passive("PASV", [192, 0, 2, 1], port)).await
             }
         }
     }
@@ -126,5 +136,43 @@ impl Peer {
             }
             End::Vanish => Err(Gone),
         }
+    }
+}
+
+/// The reply to EPSV or PASV.
+fn passive(verb: &str, [a, b, c, d]: [u8; 4], port: u16) -> String {
+    if verb == "PASV" {
+        format!("227 Entering Passive Mode ({a},{b},{c},{d},{},{}).", port >> 8, port & 255)
+    } else {
+        format!("229 Entering Extended Passive Mode (|||{port}|)")
+    }
+}
+
+/// A listener whose queue is full: the next connect gets no answer, as behind a firewall that drops packets.
+async fn silent_listener() -> std::io::Result<SilentListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let listener = socket.listen(1)?;
+    let address = listener.local_addr()?;
+    let mut waiting = Vec::new();
+    // Linux takes some more than it was told; the first that has to wait is the one after.
+    while waiting.len() < 16 {
+        match tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+            Ok(stream) => waiting.push(stream?),
+            Err(_) => break,
+        }
+    }
+    Ok(SilentListener { listener, _waiting: waiting })
+}
+
+/// See [`silent_listener`].
+pub(super) struct SilentListener {
+    listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl SilentListener {
+    fn local_addr(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.listener.local_addr()
     }
 }

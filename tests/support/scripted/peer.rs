@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 
 use super::Shared;
+use super::misbehave::SilentListener;
 
 pub(super) async fn serve(socket: TcpStream, shared: &Arc<Shared>) -> Result<(), Gone> {
     let (reader, writer): (Reading, Writing) = if let Some(tls) = &shared.tls {
@@ -18,7 +19,7 @@ pub(super) async fn serve(socket: TcpStream, shared: &Arc<Shared>) -> Result<(),
         (Box::new(reader), Box::new(writer))
     };
     let shared = Arc::clone(shared);
-    let peer = Peer { shared, writer, data: None, renaming: None, from: 0 };
+    let peer = Peer { shared, writer, data: None, renaming: None, from: 0, silent: Vec::new() };
     peer.serve(BufReader::new(reader)).await
 }
 
@@ -70,6 +71,8 @@ pub(super) struct Peer {
     pub(super) renaming: Option<String>,
     /// What REST said, until the next command that is not a question for a port.
     pub(super) from: usize,
+    /// Ports that stay silent as long as the control connection is there.
+    pub(super) silent: Vec<SilentListener>,
 }
 
 /// The control connection is over.
@@ -84,7 +87,7 @@ impl From<std::io::Error> for Gone {
 impl Peer {
     async fn serve(mut self, mut reader: BufReader<Reading>) -> Result<(), Gone> {
         match self.shared.act_on("GREETING") {
-            Some(act) => self.misbehave("", act, &mut reader).await?,
+            Some(act) => self.misbehave(("", ""), act, &mut reader).await?,
             None => self.say("220 scripted").await?,
         }
         let mut line = Vec::new();
@@ -95,7 +98,7 @@ impl Peer {
             let (verb, argument) = command.split_once(' ').unwrap_or((&command, ""));
             let keeps = matches!(verb, "REST" | "RETR" | "STOR" | "EPSV" | "PASV" | "EPRT");
             match self.shared.act_on(&command) {
-                Some(act) => self.misbehave(argument, act, &mut reader).await?,
+                Some(act) => self.misbehave((verb, argument), act, &mut reader).await?,
                 None => self.behave(verb, argument).await?,
             }
             if !keeps {
@@ -123,11 +126,16 @@ impl Peer {
         Ok(port)
     }
 
-    pub(super) async fn accept(&mut self) -> Result<Data, Gone> {
-        let stream = match self.data.take().ok_or(Gone)? {
+    /// The data connection, without TLS.
+    pub(super) async fn accept_plain(&mut self) -> Result<TcpStream, Gone> {
+        Ok(match self.data.take().ok_or(Gone)? {
             DataEnd::Here(listener) => listener.accept().await?.0,
             DataEnd::At(address) => TcpStream::connect(address).await?,
-        };
+        })
+    }
+
+    pub(super) async fn accept(&mut self) -> Result<Data, Gone> {
+        let stream = self.accept_plain().await?;
         Ok(match &self.shared.tls {
             Some(tls) => Data::Secure(Box::new(tls.accept(stream).await?)),
             None => Data::Plain(stream),

@@ -33,6 +33,13 @@ pub(super) enum Sabotage {
     NeverMoves,
 }
 
+impl Sabotage {
+    /// It lets the total be exceeded.
+    fn is_unsafe(self) -> bool {
+        !matches!(self, Sabotage::None | Sabotage::NeverMoves)
+    }
+}
+
 const EPISODES: u64 = 28;
 const STEPS: usize = 40_000;
 /// Episodes in which a sabotage must show.

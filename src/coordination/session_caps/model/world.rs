@@ -87,7 +87,7 @@ pub(super) struct World {
 
 impl World {
     pub fn new(mut rng: StdRng, sabotage: Sabotage) -> Self {
-        let total = rng.random_range(1..=8);
+        let total = if sabotage == Sabotage::NeverMoves { 1 } else { rng.random_range(1..=8) };
         let mut world = World {
             rng,
             sabotage,
@@ -114,6 +114,9 @@ impl World {
             let passed = millis(&mut self.rng, 0, 16);
             self.now += passed;
             if self.calm_since.is_none() && step * 100 > steps * CALM_AFTER_PERCENT {
+                if self.sabotage.is_unsafe() {
+                    break; // its judge has had its chances
+                }
                 self.become_calm();
             }
             if self.calm_since.is_none() {

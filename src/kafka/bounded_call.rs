@@ -1,43 +1,49 @@
 //! Calls into librdkafka that may outlast every timeout they are given: `rd_kafka_send_offsets_to_transaction` ignores
-//! its own where the group's coordinator dies (librdkafka issues 5456 and 5511). Each is made on a thread of the
-//! producer's, and waited for with a deadline of ours. A producer whose call is overdue is abandoned with its thread.
+//! its own where the group's coordinator dies (librdkafka issues 5456 and 5511), others have none. Each is made on a
+//! thread of its own, and waited for with a deadline of ours. A thread whose call is overdue is left behind.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::kafka::CommitError;
+use super::CommitError;
 
 /// Between two looks at a call that is under way: delivery reports are taken, and the loop beats.
 const WAIT: Duration = Duration::from_millis(10);
-/// Producers with a call that has not returned, at one time. With one more the pod ends: its next process begins with none.
-pub(super) const MAX_ABANDONED: usize = 8;
+/// Clients, or calls, that were given up and have not returned, at one time.
+const MAX_ABANDONED: usize = 8;
 
 type Call = Box<dyn FnOnce() + Send>;
 
 /// A call that did not return in time, or a thread that cannot be had.
 #[derive(Debug)]
-pub(super) struct Overdue;
+pub(crate) struct Overdue;
 
 impl From<Overdue> for CommitError {
     fn from(Overdue: Overdue) -> Self {
         let why = "a call of its client library's did not return in time";
-        CommitError::Broken { why, error: KafkaError::Global(RDKafkaErrorCode::OperationTimedOut) }
+        CommitError::Broken { why, error: Overdue.into() }
     }
 }
 
-/// The thread on which a producer's calls are made, one at a time.
+impl From<Overdue> for KafkaError {
+    fn from(Overdue: Overdue) -> Self {
+        KafkaError::Global(RDKafkaErrorCode::OperationTimedOut)
+    }
+}
+
+/// The thread on which a client's calls are made, one at a time. Of no more use once a call was overdue.
 #[derive(Debug)]
-pub(super) struct CallThread {
+pub(crate) struct CallThread {
     calls: SyncSender<Call>,
 }
 
-/// How many threads of producers that were given up have not come back.
+/// How many clients that were given up have not ended.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Abandoned(Arc<AtomicUsize>);
+pub(crate) struct Abandoned(Arc<AtomicUsize>);
 
 impl Abandoned {
     pub fn is_too_many(&self) -> bool {
@@ -48,12 +54,12 @@ impl Abandoned {
     pub fn drop_elsewhere<T: Send + 'static>(&self, old: T) {
         let count = Arc::clone(&self.0);
         count.fetch_add(1, Ordering::Relaxed);
-        let dropped = std::thread::Builder::new().name("producer-drop".into()).spawn(move || {
+        let dropped = std::thread::Builder::new().name("kafka-drop".into()).spawn(move || {
             drop(old);
             count.fetch_sub(1, Ordering::Relaxed);
         });
         if let Err(error) = dropped {
-            tracing::warn!(%error, "no thread to drop a producer on");
+            tracing::warn!(%error, "no thread to end a client of Kafka's on");
         }
     }
 }
@@ -61,7 +67,7 @@ impl Abandoned {
 impl CallThread {
     pub fn start() -> std::io::Result<CallThread> {
         let (calls, to_make) = sync_channel::<Call>(1);
-        std::thread::Builder::new().name("publish-calls".into()).spawn(move || {
+        std::thread::Builder::new().name("kafka-calls".into()).spawn(move || {
             for call in to_make {
                 call();
             }
@@ -95,6 +101,54 @@ impl CallThread {
     }
 }
 
+/// Calls from any thread, one at a time. Where one is overdue its thread is left behind, and another takes its place.
+#[derive(Debug, Default)]
+pub(crate) struct BoundedCalls {
+    thread: Mutex<Option<CallThread>>,
+    under_way: Arc<AtomicUsize>,
+}
+
+/// A call that has not returned.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl BoundedCalls {
+    /// Makes a call and waits for `deadline` at most, and as long for the calls of other threads.
+    pub fn call<R: Send + 'static>(
+        &self,
+        deadline: Duration,
+        call: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Overdue> {
+        if self.under_way.load(Ordering::Relaxed) > MAX_ABANDONED {
+            return Err(Overdue);
+        }
+        let mut slot = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let thread = match slot.take() {
+            Some(thread) => thread,
+            None => CallThread::start().map_err(|_| Overdue)?,
+        };
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay(Arc::clone(&self.under_way));
+        let result = thread.call(
+            deadline,
+            || (),
+            move || {
+                let result = call();
+                drop(under_way);
+                result
+            },
+        )?;
+        *slot = Some(thread);
+        drop(slot);
+        Ok(result)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -125,6 +179,26 @@ mod tests {
         assert!(thread.call(WAIT, || (), hang).is_err());
         assert!(thread.call(WAIT, || (), || ()).is_err(), "the thread is still in the other call");
         drop(go_on);
+    }
+
+    #[test]
+    fn a_call_that_hangs_holds_up_no_other_and_their_number_is_bounded() {
+        let calls = BoundedCalls::default();
+        let (go_on, waits) = channel::<()>();
+        let waits = Arc::new(Mutex::new(waits));
+        for _ in 0..=MAX_ABANDONED {
+            let waits = Arc::clone(&waits);
+            assert_eq!(calls.call(LONG, || 7).unwrap(), 7);
+            let hang = move || drop(waits.lock().map(|waits| waits.recv()));
+            assert!(calls.call(WAIT, hang).is_err());
+        }
+        assert!(calls.call(LONG, || 7).is_err(), "too many of them hang");
+        drop(go_on);
+        let begun = Instant::now();
+        while calls.call(LONG, || ()).is_err() {
+            assert!(begun.elapsed() < LONG);
+            std::thread::sleep(WAIT);
+        }
     }
 
     #[test]

@@ -1,0 +1,121 @@
+//! Tries that hang in a call into a local file system hold sessions that other tasks could use.
+//!
+//! A call into a file system cannot be cancelled, and a slow disk is no broken one: a call has a minute. But of a
+//! connection's sessions, the tries of one local connection may hold only a share while they hang: half. With so
+//! many hanging, no further task of that local connection is begun on that server; and where tasks of another one wait
+//! for a session, or another server's tasks for room in the pod, those above the share give theirs back. They are
+//! tried again, at no cost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::DispatcherInner;
+use super::connection_queue::ConnectionQueue;
+use super::deferral::PATIENCE;
+use super::local_breakers::LocalOutage;
+use super::queued_task::QueuedTask;
+use super::task_executor::TaskExecutor;
+use crate::failure::{Code, Failure, Remedy, TryError};
+use crate::pool::SessionConnector;
+use crate::transfer::CallWatch;
+
+/// A call that takes longer hangs, as far as its session is concerned.
+pub(super) const HUNG_AFTER: Duration = Duration::from_secs(2);
+/// For so long no try is begun in a file system that still has a call of one that gave its session back: then another
+/// one shows whether it answers by now.
+pub(super) const GIVEN_BACK_FOR: Duration = Duration::from_secs(60);
+/// How soon a task is looked at again that waits for a file system which hangs.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The tries of one local connection that hang, on one server's sessions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HungTries {
+    pub watches: Vec<Arc<CallWatch>>,
+    pub longest: Duration,
+}
+
+/// How many of a connection's sessions may be held by tries that hang in one local connection's file system before no
+/// further one is begun.
+fn gate(limit: usize) -> usize {
+    (limit / 2).max(1)
+}
+
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
+    /// Why a task is not begun: too many of its local connection's tries hang on this server's sessions.
+    pub(super) fn hung_outage(&self, queue: &ConnectionQueue, queued: &QueuedTask) -> Option<LocalOutage> {
+        if !queue.has_hung.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (local, now) = (&queued.task.local, Instant::now());
+        let (count, longest) = match (queue.hung_of(local), queue.gave_back(local)) {
+            (Some(hung), _) => hung,
+            (None, Some(at)) => (0, HUNG_AFTER + now.saturating_duration_since(at)),
+            (None, None) => return None,
+        };
+        // What a try that gave its session back has begun goes on in the file system: it tells when that answers.
+        let still_hangs = || queue.gave_back(local).is_some() && queued.files.is_hanging(HUNG_AFTER);
+        if count < gate(self.pool.limit(&queue.connection)) && !still_hangs() {
+            return None;
+        }
+        let waited = now.saturating_duration_since(queued.queued_at);
+        Some(LocalOutage {
+            until: now + LOOK_AGAIN,
+            last: hangs(local, longest).failure,
+            expired: self.local_breakers.expired(
+                local,
+                queued.task.options.retry_count,
+                queued.queued_at,
+                now,
+            ),
+            is_long: waited.min(longest) >= PATIENCE,
+        })
+    }
+
+    /// Looks for tries that hang, and ends those whose sessions others wait for; in a drain, all of them.
+    pub(super) fn give_back_hung(&self, queue: &ConnectionQueue, now: Instant) {
+        let hung = queue.find_hung(HUNG_AFTER, now);
+        if hung.is_empty() {
+            return;
+        }
+        let is_draining = self.workers.is_closed();
+        let pod_is_short = self.pool.is_short_of_room(&queue.connection);
+        let others_wait = queue.has_ready_besides(&hung);
+        let share = self.pool.limit(&queue.connection) / 2;
+        for (local, HungTries { watches, longest }) in &hung {
+            let count = watches.len();
+            let given_back = match (is_draining, pod_is_short, others_wait) {
+                (true, ..) => count,
+                (_, true, _) => count.div_ceil(2),
+                (_, _, true) => count.saturating_sub(share),
+                _ => 0,
+            };
+            watches.iter().take(given_back).for_each(|watch| watch.give_up());
+            if given_back > 0 {
+                queue.gives_back(local, now);
+                tracing::warn!(
+                    event = "local_hangs",
+                    connection = &*queue.connection,
+                    local,
+                    hung = count,
+                    given_back,
+                    seconds = longest.as_secs(),
+                    "a local file system does not answer; tries that wait for it give their sessions back"
+                );
+            }
+        }
+    }
+}
+
+/// By local connection.
+pub(super) type HungByLocal = HashMap<String, HungTries>;
+
+/// What becomes of a try that hangs while its session is needed.
+pub(super) fn hangs(local: &str, longest: Duration) -> TryError {
+    let message =
+        format!("local connection {local}: its file system has not answered for {} s", longest.as_secs());
+    TryError { failure: Failure::new(Code::Timeout, message), remedy: Remedy::LocalOutage }
+}

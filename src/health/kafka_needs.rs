@@ -1,0 +1,138 @@
+//! What the pod needs of Kafka, and does without: told by the loops, read by the watchdog and the report.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::PodHealth;
+
+/// For how long the pod has done without each of these; zero where it has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KafkaSigns {
+    /// A connected broker.
+    pub broker: Duration,
+    /// Its place in the group.
+    pub member: Duration,
+    /// An answer about the group, where it has asked.
+    pub group: Duration,
+    /// Answers that Kafka accepts, where it has some.
+    pub published: Duration,
+}
+
+impl PodHealth {
+    /// What a request to the farthest connected broker takes, in the median, since this was told last.
+    pub fn round_trip_seen(&self, took: Duration) {
+        let mut round_trips = self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+        let [_, last] = *round_trips;
+        *round_trips = [last, took];
+    }
+
+    /// What a request to Kafka takes at least; a single slow moment does not count.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        let [a, b] = *self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+        a.min(b)
+    }
+
+    /// What the consuming thread knows of its place in the group.
+    pub fn group_seen(&self, is_member: bool, is_answered: bool) {
+        let now = Instant::now();
+        if is_member {
+            self.member_seen.mark(now);
+        }
+        if is_answered {
+            self.group_answered.mark(now);
+        }
+    }
+
+    /// For how long the pod has done without what it needs of Kafka.
+    #[must_use]
+    pub fn kafka_signs(&self, now: Instant) -> KafkaSigns {
+        KafkaSigns {
+            broker: self.kafka_seen.elapsed(now),
+            member: self.member_seen.elapsed(now),
+            group: self.group_answered.elapsed(now),
+            published: self.answers_accepted.elapsed(now),
+        }
+    }
+
+    /// What Kafka denies this pod (`Read on topic ftp-tasks`): it is not ready until somebody grants it. Logged when it
+    /// changes.
+    pub fn set_missing_rights(&self, about: &'static str, missing: Vec<String>) {
+        let mut rights = self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = rights.get(about).map_or(&[][..], Vec::as_slice);
+        if *before == *missing {
+            return;
+        }
+        if missing.is_empty() {
+            tracing::info!(
+                event = "kafka_rights_granted",
+                about,
+                rights = before.join(", "),
+                "Kafka grants what it denied"
+            );
+            rights.remove(about);
+        } else {
+            let denied = missing.join(", ");
+            tracing::error!(
+                event = "kafka_rights_missing",
+                about,
+                rights = denied,
+                "Kafka denies this pod: {denied}"
+            );
+            rights.insert(about, missing);
+        }
+    }
+
+    /// Topics without which tasks cannot be read or answered, and that are not there. Logged when that changes.
+    pub fn set_missing_topics(&self, mut missing: Vec<String>) {
+        missing.sort();
+        let mut topics = self.missing_topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if *topics == missing {
+            return;
+        }
+        let (gone, back) = (missing.join(", "), topics.join(", "));
+        if missing.is_empty() {
+            tracing::info!(event = "topics_back", topics = back, "the topics that were missing are there");
+        } else {
+            tracing::error!(
+                event = "topics_missing",
+                topics = gone,
+                "topics are not there (`ftp-pooler topics` makes them): {gone}"
+            );
+        }
+        *topics = missing;
+    }
+
+    pub(super) fn gone(&self) -> Vec<String> {
+        let topics = self.missing_topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics
+            .iter()
+            .map(|topic| format!("topic {topic} is not there: `ftp-pooler topics` makes it"))
+            .collect()
+    }
+
+    /// Kafka denies the pod something that it needs.
+    #[must_use]
+    pub fn lacks_rights(&self) -> bool {
+        !self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Other clients would do without the same.
+    #[must_use]
+    pub fn lacks_what_clients_cannot_give(&self) -> bool {
+        self.lacks_rights() || !self.gone().is_empty()
+    }
+
+    pub(super) fn denied(&self) -> Vec<String> {
+        let rights = self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner);
+        rights.values().flatten().map(|right| format!("Kafka denies this pod: {right}")).collect()
+    }
+
+    /// Nothing that this process can do gives it Kafka back: it is to be restarted. True where that is new.
+    pub fn set_beyond_help(&self, why: Option<String>) -> bool {
+        let mut beyond_help = self.beyond_help.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = why.is_some() && beyond_help.is_none();
+        *beyond_help = why;
+        is_new
+    }
+}
