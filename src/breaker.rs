@@ -168,6 +168,11 @@ impl CircuitBreaker {
         self.window.as_ref().map(|window| &window.last)
     }
 
+    /// When the first failure was since the last success, when the next try is due, and the last failure.
+    pub fn outage(&self) -> Option<(Instant, Instant, &Failure)> {
+        self.window.as_ref().map(|window| (window.since, window.next_try, &window.last))
+    }
+
     /// From the first failure to the next success.
     pub fn is_in_trouble(&self) -> bool {
         self.window.is_some()

@@ -1,8 +1,9 @@
 //! Hashes of files: which there are, and one computed over bytes as they pass by.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::hash::Hasher as _;
 
+use data_encoding::HEXLOWER;
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
@@ -122,12 +123,12 @@ impl Hasher {
     #[must_use]
     pub fn finish(self) -> FileHash {
         let value = match self.state {
-            HasherState::Sha256(state) => hex(&state.finalize()),
-            HasherState::Sha512(state) => hex(&state.finalize()),
-            HasherState::Sha1(state) => hex(&state.finalize()),
-            HasherState::Md5(state) => hex(&state.finalize()),
-            HasherState::Crc32(state) => hex(&state.finalize().to_be_bytes()),
-            HasherState::Xxh3(state) => hex(&state.finish().to_be_bytes()),
+            HasherState::Sha256(state) => HEXLOWER.encode(&state.finalize()),
+            HasherState::Sha512(state) => HEXLOWER.encode(&state.finalize()),
+            HasherState::Sha1(state) => HEXLOWER.encode(&state.finalize()),
+            HasherState::Md5(state) => HEXLOWER.encode(&state.finalize()),
+            HasherState::Crc32(state) => HEXLOWER.encode(&state.finalize().to_be_bytes()),
+            HasherState::Xxh3(state) => HEXLOWER.encode(&state.finish().to_be_bytes()),
         };
         FileHash { algorithm: self.algorithm, value }
     }
@@ -137,14 +138,6 @@ impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Hasher").field(&self.algorithm).finish()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -119,6 +119,12 @@ impl PodHealth {
         self.kafka_seen.mark(now);
     }
 
+    /// For how long no broker has been connected.
+    #[must_use]
+    pub fn kafka_unseen_for(&self, now: Instant) -> Duration {
+        self.kafka_seen.elapsed(now)
+    }
+
     /// There are answers, a broker is connected, and it has been so for long without one that was accepted.
     fn is_publishing_stalled(&self, now: Instant) -> bool {
         let stalled = self.answers_accepted.elapsed(now).min(self.kafka_back.elapsed(now));

@@ -8,15 +8,19 @@
 //!
 //! The modules in the order in which a task meets them:
 //!
-//! - [`consume`] reads records on a thread of its own, and pauses partitions above the pod's budget.
-//! - [`offsets`] knows which offsets of a partition are in flight and which are done, and ends leases with the partition.
+//! - [`consume`] reads records on a thread of its own, and pauses partitions above the pod's budget. Deferred tasks wait in
+//!   the retry topic, and come back through it when they are due.
+//! - [`offsets`] knows which offsets of a partition are in flight and which are done, and ends their leases.
+//! - [`lease`] is the right to answer a partition's records, until it is revoked or lost.
 //! - [`task`] decodes a [`record`] into a task, or says everything that is wrong with it.
 //! - [`admission`] counts what the pod holds, from intake until the answer is committed.
 //! - [`dispatch`] decides which task is next on which connection, what is retried, and what waits in the retry topic.
 //! - [`breaker`] is a connection's circuit breaker: whether its server may be tried.
 //! - [`pool`] keeps logged-in sessions, and decides who may open one.
-//! - [`transfer`] carries out one try on one session: the file arrives whole, or not at all.
-//! - [`ftp`] is one session: commands, replies, data connections; its `pipelining` saves round trips.
+//! - [`transfer`] carries out one try on one session: the file arrives under a temp name, is verified and renamed, or not at
+//!   all.
+//! - [`ftp`] is one session: commands, replies, data connections, and whether it can be used again; its `pipelining` saves
+//!   round trips.
 //! - [`storage`] is the local side: files confined beneath `base_path`, durable before they are renamed; [`digest`] hashes them.
 //! - [`outcome`] and [`failure`] say how a task ended, with the contract's codes.
 //! - [`publish`] sends answers and commits their tasks' offsets, in one transaction.
@@ -24,7 +28,8 @@
 //! Around them:
 //!
 //! - [`app`] creates, runs and drains all parts: the only module that knows them all.
-//! - [`config`] reads config.yaml and connections.ini, and everything that may change while the pod runs.
+//! - [`config`] reads config.yaml and connections.ini, and everything that may change while the pod runs. A new option is
+//!   an entry of one of its key tables.
 //! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
 //! - [`coordination`] is what pods do together: they share sessions.
 //! - [`cli`] has the subcommands.
@@ -34,6 +39,7 @@
 //! docs/ARCHITECTURE.md has the rules and the bounds, docs/design/ one file a mechanism.
 
 pub mod consume;
+pub mod lease;
 pub mod offsets;
 
 pub mod record;

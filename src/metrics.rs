@@ -50,20 +50,20 @@ declare_metrics! {
     answered: IntCounterVec = "ftp_pooler_tasks_answered_total", ["operation", "connection", "status"];
     /// Failures sent, by error code.
     failures: IntCounterVec = "ftp_pooler_failures_total", ["connection", "code"];
-    /// Completed tasks: from the begin of the first try to the end of the last one.
+    /// Completed tasks: from the start of the first try to the end of the last one.
     duration: HistogramVec = "ftp_pooler_task_duration_seconds", ["operation", "connection"], DURATION_BUCKETS;
-    /// Tasks begun: from the record's timestamp to the begin of the first try.
+    /// Tasks started: from the record's timestamp to the start of the first try.
     wait: HistogramVec = "ftp_pooler_task_wait_seconds", ["connection"], WAIT_BUCKETS;
     /// Payload bytes that crossed data connections, those of failed tries included.
     bytes: IntCounterVec = "ftp_pooler_transferred_bytes_total", ["operation", "connection"];
-    /// Tries made again, by the code of the error before.
+    /// Retries, by the code of the previous error.
     retries: IntCounterVec = "ftp_pooler_retries_total", ["connection", "code"];
 
     /// Tasks the pod holds now, by state: waiting for a session, delayed until a retry is due, in flight.
     tasks: IntGaugeVec = "ftp_pooler_tasks", ["connection", "state"];
-    /// A connection's circuit breaker now: 0 closed, 1 half-open (one probe decides), 2 open (nobody tries).
+    /// A connection's circuit breaker now: 0 closed, 1 half-open (one probe decides), 2 open (no tries).
     breaker: IntGaugeVec = "ftp_pooler_breaker_state", ["connection"];
-    /// Tasks written to the retry topic instead of being answered now, by why they could not go on.
+    /// Tasks deferred to the retry topic, by reason.
     deferred: IntCounterVec = "ftp_pooler_deferred_tasks_total", ["connection", "reason"];
     /// Tasks held from intake until their answer is committed.
     held_tasks: IntGauge = "ftp_pooler_held_tasks", [];
@@ -72,24 +72,24 @@ declare_metrics! {
 
     /// Open sessions now: idle, busy, connecting. Each counts against the caps.
     sessions: IntGaugeVec = "ftp_pooler_sessions", ["connection", "state"];
-    /// Sessions that a connection may have now: its cap, or fewer where its server has said that it bears no more, or
-    /// where the pod is granted fewer of the total over all pods.
+    /// Sessions that a connection may have now: its cap, or fewer while its server reports too many connections, or while
+    /// the pod is granted fewer of the total over all pods.
     session_limit: IntGaugeVec = "ftp_pooler_session_limit", ["connection"];
     /// Sessions logged in.
     sessions_opened: IntCounterVec = "ftp_pooler_sessions_opened_total", ["connection"];
-    /// Sessions closed, by reason: idle for too long, room made for another connection, in doubt, dead, replaced since
+    /// Sessions closed, by reason: idle for too long, evicted for another connection, protocol state unknown, dead, replaced since
     /// their connection has changed, shutdown.
     sessions_closed: IntCounterVec = "ftp_pooler_sessions_closed_total", ["connection", "reason"];
 
     /// Records of a partition not yet answered and committed: log end offset - low-water mark.
     lag: IntGaugeVec = "ftp_pooler_lag_records", ["topic", "partition"];
-    /// Offsets of a partition from its low-water mark to the newest record taken in; at 18,000 intake stops.
+    /// Offsets of a partition from its low-water mark to the newest record consumed; at 18,000 consumption pauses.
     span: IntGaugeVec = "ftp_pooler_ledger_span_offsets", ["topic", "partition"];
-    /// Since the record that is in flight for the longest was taken in, over all partitions; 0 where none is.
+    /// Age of the oldest record in flight, over all partitions; 0 if there is none.
     oldest: Gauge = "ftp_pooler_oldest_task_seconds", [];
-    /// Partitions that came or went, by what happened (assigned, revoked, lost).
+    /// Partitions assigned and released, by event (assigned, revoked, lost).
     rebalanced: IntCounterVec = "ftp_pooler_rebalanced_partitions_total", ["event"];
-    /// Partitions assigned to this pod of which nothing may be read: their offset is none of theirs.
+    /// Partitions assigned to this pod that are halted: their committed offset is out of range, or of a recreated topic.
     partitions_halted: IntGauge = "ftp_pooler_halted_partitions", [];
     /// Partitions assigned to this pod.
     partitions_assigned: IntGauge = "ftp_pooler_assigned_partitions", [];
@@ -103,24 +103,24 @@ declare_metrics! {
     commit_answers: Histogram = "ftp_pooler_commit_answers", [], BATCH_BUCKETS;
     /// From a task's end to the commit of its answer.
     answer_wait: Histogram = "ftp_pooler_answer_wait_seconds", [], COMMIT_BUCKETS;
-    /// Transactions aborted, by reason (rebalance, refused, failed, broken): their answers are chosen and sent again.
+    /// Transactions aborted, by reason (rebalance, refused, failed, broken): their answers are sent again.
     aborted: IntCounterVec = "ftp_pooler_aborted_transactions_total", ["reason"];
-    /// Producers that failed for good and were replaced by a new one with the same identity.
+    /// Producers that failed fatally and were replaced by one with the same transactional id.
     renewals: IntCounter = "ftp_pooler_producer_renewals_total", [];
-    /// Times that the pod's clients of Kafka were created anew, since they had lost it while a new one reached it, by what
+    /// Times that the pod's Kafka clients were recreated because they had lost Kafka while a new client reached it, by what
     /// they had lost (a broker, the membership, the group's answer, answers published).
     clients_recreated: IntCounterVec = "ftp_pooler_kafka_clients_recreated_total", ["reason"];
-    /// Times that another process took this pod's identity; this one ends then.
+    /// Times that another process fenced this pod, which then stops.
     fenced: IntCounter = "ftp_pooler_fenced_total", [];
-    /// Errors that Kafka's client reported, by what was tried (consume, produce, commit, ...).
+    /// Errors that the Kafka client reported, by operation (consume, produce, commit, ...).
     kafka_errors: IntCounterVec = "ftp_pooler_kafka_errors_total", ["operation"];
 
-    /// Times that the connections' configuration was read again, by result (applied, unchanged, refused).
+    /// Reloads of connections.ini, by result (applied, unchanged, refused).
     reloads: IntCounterVec = "ftp_pooler_config_reloads_total", ["result"];
-    /// 1 where the configuration was right when it was read last; 0 where a mistake keeps what is in the files from
-    /// being taken over.
+    /// 1 if the configuration was valid when it was last read; 0 if an error keeps the files' contents from
+    /// being applied.
     config_valid: IntGauge = "ftp_pooler_config_valid", [];
-    /// When the connections' configuration was found right: at the start, or at its last change; seconds since the epoch.
+    /// When the configuration was last found valid, at the start or at its last change; seconds since the epoch.
     config_read: IntGauge = "ftp_pooler_config_last_success_timestamp_seconds", [];
 
     /// 1 while every loop of the pod is alive, as /health says.
@@ -160,7 +160,7 @@ impl Metrics {
         self.inner.connections.introduce(connection, &self.inner.series);
     }
 
-    /// The connection is no more: its series end, and the pod's totals keep what it has done.
+    /// The connection was removed: its series end, and the pod's totals keep what it has done.
     pub fn forget_connection(&self, connection: &str) {
         self.inner.connections.forget(connection, &self.inner.series);
     }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
+#[path = "architecture/cycles.rs"]
+mod cycles;
 #[path = "architecture/maps.rs"]
 mod maps;
 #[path = "architecture/type_names.rs"]
@@ -191,6 +193,26 @@ fn every_bound_that_the_architecture_names_is_a_constant() {
         quoted(&text).map(|word| word.rsplit("::").next().unwrap_or(word)).filter(|name| is_upper(name));
     let missing: Vec<_> = names.filter(|name| !is_constant(name) && *name != "RENAME_NOREPLACE").collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// Where a line of the log begins.
+const LOG_LINES: &[&str] =
+    &["tracing::error!(", "tracing::warn!(", "tracing::info!(", "tracing::debug!(", "tracing::trace!("];
+
+#[test]
+fn every_line_of_the_log_names_its_event() {
+    let mut nameless = Vec::new();
+    for (file, text) in sources() {
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for line in LOG_LINES.iter().flat_map(|start| product.match_indices(start)) {
+            let rest = &product[line.0..];
+            let end = rest.find(");").or_else(|| rest.find("),")).unwrap_or(rest.len());
+            if !rest[..end].contains("event = ") {
+                nameless.push(format!("src/{file}: {}", rest[..end].lines().take(3).collect::<String>()));
+            }
+        }
+    }
+    assert!(nameless.is_empty(), "{}", nameless.join("\n"));
 }
 
 #[test]

@@ -50,7 +50,7 @@ use session_caps::SessionCaps;
 
 /// The last answers' way to Kafka, once nothing is in flight any more: a grace above the publisher's own bound, for a
 /// call of librdkafka's that blocks.
-const LAST_ANSWERS: Duration = publish::LAST_TRIES.saturating_add(Duration::from_secs(2));
+const LAST_ANSWERS: Duration = publish::FINAL_PUBLISH_TIMEOUT.saturating_add(Duration::from_secs(2));
 /// Leaving the group. With the brokers away librdkafka would take `session.timeout.ms`, and there is nobody to take
 /// leave of: the process ends without.
 const LEAVE: Duration = Duration::from_secs(3);

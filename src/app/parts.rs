@@ -18,7 +18,7 @@ use crate::health::PodHealth;
 use crate::insight::{PartitionBoard, RecentFailures};
 use crate::kafka::{ClientRenewal, consumer_properties, needed_rights, suspension_limit};
 use crate::metrics::Metrics;
-use crate::offsets::{Offsets, keep_beating};
+use crate::offsets::{Offsets, run_heartbeat};
 use crate::outcome::AdmittedOutcome;
 use crate::pool::{FtpConnector, SessionPool};
 use crate::publish::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish};
@@ -72,9 +72,9 @@ impl<'a> Parts<'a> {
         Ok((group.map_err(AppError::Kafka)?, producer.map_err(AppError::Kafka)?))
     }
 
-    /// Has the process notice when it stood still, and clients made anew that have lost Kafka for good.
+    /// Has the process notice that it was suspended, and clients recreated that have lost Kafka for good.
     pub fn keep_watch(&self, group: &Group) -> Result<(), AppError> {
-        keep_beating(&self.offsets).map_err(AppError::Start)?;
+        run_heartbeat(&self.offsets).map_err(AppError::Start)?;
         let watchdog = Watchdog {
             group: group.clone(),
             topic: self.config.kafka.input_topic.clone(),
@@ -90,7 +90,7 @@ impl<'a> Parts<'a> {
     pub fn names(&self, group: &Group) -> Result<TempNames, AppError> {
         let kafka = &self.config.kafka;
         let topics = [&kafka.input_topic, &kafka.retry_topic].map(|topic| Arc::from(&**topic));
-        TempNames::new(group.witness(), &kafka.consumer_group, topics).map_err(AppError::Random)
+        TempNames::new(group.committed_offsets(), &kafka.consumer_group, topics).map_err(AppError::Random)
     }
 
     pub fn pool(&self) -> SessionPool {

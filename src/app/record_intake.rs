@@ -8,13 +8,13 @@ use tokio::sync::mpsc;
 
 use crate::admission::Admission;
 use crate::config::CurrentConfig;
-use crate::consume::Downstream;
+use crate::consume::RecordSink;
 use crate::dispatch::{Dispatcher, SubmittedTask, TaskStatus};
 use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::AdmittedOutcome;
-use crate::outcome::{Hop, Outcome, Verdict};
+use crate::outcome::{Outcome, Verdict};
 use crate::record::{Origin, Record};
 use crate::task::{Rejected, decode};
 use crate::traces::Traces;
@@ -31,17 +31,16 @@ pub(super) struct RecordIntake {
     pub failures: RecentFailures,
 }
 
-impl Downstream for RecordIntake {
+impl RecordSink for RecordIntake {
     fn accept(&self, record: Box<Record>, admission: Admission) {
-        let hop = Hop::read(&record.headers);
         let config = self.current.config();
         match decode(record.payload.as_deref(), &config.connections) {
             Ok(task) => {
-                self.dispatcher.submit(SubmittedTask { record, task: Arc::new(task), hop, admission });
+                self.dispatcher.submit(SubmittedTask { record, task: Arc::new(task), admission });
             }
             Err(rejected) => {
                 // A deferred task may be one no more: the connections are others since.
-                let attempts = hop.map_or(0, |hop| hop.attempts);
+                let attempts = record.retry.as_ref().map_or(0, |retry| retry.attempts);
                 self.reject(record, rejected, attempts, admission);
             }
         }
@@ -64,11 +63,11 @@ impl RecordIntake {
     fn reject(&self, record: Box<Record>, rejected: Rejected, attempts: u32, admission: Admission) {
         let Rejected { task_id, failure } = rejected;
         self.traces.rejected(&record, task_id.as_deref(), attempts, failure.code.as_str());
-        tracing::info!(
+        tracing::warn!(
             target: "ftp_pooler::task",
-            event = "task_rejected",
-            task_id = task_id.as_deref(), origin = %record.origin, code = failure.code.as_str(),
-            error = failure.message, "task rejected"
+            event = "task_rejected", task_id = task_id.as_deref(), origin = %record.origin,
+            code = failure.code.as_str(), error = failure.message,
+            "task rejected"
         );
         self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
         let at = Timestamp::now();

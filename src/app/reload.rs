@@ -26,11 +26,11 @@ use crate::storage::LocalStorage;
 pub(super) use replaced::ReplacedStorages;
 pub(super) use storages::{OpenStorages, open, open_all};
 
-/// What has changed is read once it has stood still for so long.
+/// What has changed is read once it has been unchanged for so long.
 const STANDS_STILL: Duration = Duration::from_secs(1);
-/// Between two looks at least, whatever `reload.every` says.
+/// Between two checks at least, whatever `reload.every` says.
 const LOOKS_APART: Duration = Duration::from_millis(100);
-/// Files on a mount that does not answer are given up after this, and looked at again once they have answered.
+/// Files on a mount that does not answer are given up after this, and checked again once they have answered.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Mistakes that are told; the others are counted.
 const MISTAKES_TOLD: usize = 20;
@@ -49,7 +49,7 @@ pub(super) struct Reloader {
     pub files: WatchedFiles,
 }
 
-/// What is looked at.
+/// What is checked.
 #[derive(Debug, Default)]
 pub(super) struct WatchedFiles {
     watch: FileWatcher,

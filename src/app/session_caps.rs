@@ -13,7 +13,7 @@ use crate::coordination::session_caps::{
     COORDINATION_PARTITION, CoordinatorState, SessionCapsAgent, SessionCapsHandle, SessionUse, SharedSessions,
 };
 use crate::kafka::{OwnedTopic, OwnedTopicHandle, Unprepared, prepare_compacted_topic, spawn_owned_topic};
-use crate::offsets::since_boot;
+use crate::lease::since_boot;
 use crate::pool::SessionPool;
 
 /// Between two looks whether a connection has a total by now, and between two attempts to begin.

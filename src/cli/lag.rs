@@ -17,8 +17,8 @@ use super::output::{OutputFormat, TextTable, note, print, print_json};
 use super::{CommandError, EXIT_OK};
 use crate::client::{Cluster, CommittedOffset, Ends, Message, Range, Reader};
 use crate::config::{Config, ConfiguredConnections};
-use crate::offsets::Note;
-use crate::outcome::Hop;
+use crate::offsets::CommitMetadata;
+use crate::record::RetryState;
 use crate::task::decode;
 
 /// Stands for records that make no task.
@@ -64,7 +64,7 @@ struct PartitionLag {
     partition: i32,
     /// False where the group has committed nothing yet: it begins with the first record.
     committed: bool,
-    /// What the group has committed is not there: was the topic made anew?
+    /// What the group has committed is not there: was the topic recreated?
     beyond_end: bool,
     low_water: i64,
     done_above: u64,
@@ -93,7 +93,7 @@ struct LagReport {
     group: String,
     partitions: Vec<PartitionLag>,
     connections: Vec<ConnectionLag>,
-    /// Every open record was looked at.
+    /// Every open record was checked.
     exact: bool,
 }
 
@@ -117,7 +117,7 @@ impl PartitionCount {
         // What was removed meanwhile is nobody's any more.
         let low = committed.map_or(ends.begin, |committed| committed.offset.max(ends.begin));
         let map = committed.and_then(|committed| {
-            let note = Note::decode(&committed.metadata).ok()?;
+            let note = CommitMetadata::decode(&committed.metadata).ok()?;
             Some(note.done.offsets(committed.offset))
         });
         let done: BTreeSet<i64> =
@@ -160,7 +160,7 @@ impl PartitionCount {
 }
 
 fn time(ms: i64) -> Option<String> {
-    Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
+    Timestamp::from_millisecond(ms).ok().map(crate::text::rfc3339)
 }
 
 fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
@@ -276,12 +276,12 @@ fn take(
     let Some(partition) = counting.get_mut(&at) else { return };
     let Some(is_taken_in) = partition.is_taken_in(message.offset) else { return };
     let is_deferred = *message.topic == *config.kafka.retry_topic;
-    let hop = is_deferred.then(|| Hop::read(&message.headers)).flatten();
+    let retry = is_deferred.then(|| RetryState::read(&message.headers)).flatten();
     // Groups may share a retry topic.
-    if hop.as_ref().is_some_and(|hop| *hop.group != *config.kafka.consumer_group) {
+    if retry.as_ref().is_some_and(|retry| *retry.group != *config.kafka.consumer_group) {
         return;
     }
-    let written = hop.and_then(|hop| hop.origin_ms).or(message.timestamp_ms);
+    let written = retry.and_then(|retry| retry.origin_ms).or(message.timestamp_ms);
     partition.oldest_ms = earlier(partition.oldest_ms, written);
     if is_taken_in {
         partition.seen.0 += 1;
@@ -331,7 +331,7 @@ fn tell(lag: &LagReport) {
         lag.partitions.iter().filter(|p| p.beyond_end)
     {
         note(&format!(
-            "{topic}[{partition}]: {low_water} is committed, and it ends at {end}: was it made anew?"
+            "{topic}[{partition}]: {low_water} is committed, but the partition ends at {end}: was the topic recreated?"
         ));
     }
     if lag.partitions.iter().all(|partition| !partition.committed) {
@@ -362,14 +362,17 @@ fn tell(lag: &LagReport) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offsets::{DoneMap, TopicId};
+    use crate::offsets::{CompletedBitmap, TopicId};
 
     fn counting(committed: Option<(i64, &[i64])>, begin: i64, end: i64) -> PartitionCount {
         let committed = committed.map(|(offset, done)| CommittedOffset {
             offset,
-            metadata: Note { topic_id: TopicId::new(7), done: DoneMap::new(offset, done.iter().copied()) }
-                .encode()
-                .into_bytes(),
+            metadata: CommitMetadata {
+                topic_id: TopicId::new(7),
+                done: CompletedBitmap::new(offset, done.iter().copied()),
+            }
+            .encode()
+            .into_bytes(),
         });
         PartitionCount::new(&"t".into(), 0, Ends { begin, end }, committed.as_ref())
     }

@@ -33,7 +33,7 @@ pub struct Ends {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedOffset {
     pub offset: i64,
-    /// Whatever stands beside it; see [`Note`](crate::offsets::Note).
+    /// Whatever stands beside it; see [`CommitMetadata`](crate::offsets::CommitMetadata).
     pub metadata: Vec<u8>,
 }
 

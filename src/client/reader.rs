@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset;
 
-use super::{ClientError, reading};
+use super::{ClientError, Cluster, reading};
 use crate::config::KafkaConfig;
-use crate::kafka::{headers_of, without_value};
+use crate::kafka::{PartitionReader, headers_of, open_reader};
 use crate::record::Header;
 
 /// Defaults that `kafka.properties` may override: memory stays flat however much there is to read.
@@ -26,8 +26,8 @@ const DEFAULTS: &[(&str, &str)] = &[
 const STALL: Duration = Duration::from_secs(30);
 /// One poll.
 const POLL: Duration = Duration::from_millis(100);
-/// After this many records positions are looked at again.
-const LOOK_EVERY: usize = 1_000;
+/// After this many records positions are checked again.
+const POSITION_CHECK_EVERY: usize = 1_000;
 
 /// A part of a partition: from `from` on, up to but not including `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Message {
 
 /// Reads partitions from given offsets on.
 pub struct Reader {
-    client: BaseConsumer<DefaultConsumerContext>,
+    client: PartitionReader,
     topics: Vec<Arc<str>>,
 }
 
@@ -82,21 +82,30 @@ impl Reader {
         kafka: &KafkaConfig,
         from: impl IntoIterator<Item = (Arc<str>, i32, i64)>,
     ) -> Result<Reader, ClientError> {
-        let failed = || ClientError::at("reading from Kafka");
         let mut properties = reading(kafka, DEFAULTS);
         properties.set("isolation.level", "read_committed").set("auto.offset.reset", "earliest");
-        let client: BaseConsumer<DefaultConsumerContext> =
-            properties.create().map_err(without_value).map_err(failed())?;
-        let mut list = TopicPartitionList::new();
-        let mut topics: Vec<Arc<str>> = Vec::new();
-        for (topic, partition, offset) in from {
-            list.add_partition_offset(&topic, partition, Offset::Offset(offset)).map_err(failed())?;
-            if !topics.contains(&topic) {
-                topics.push(topic);
+        let from: Vec<_> = from.into_iter().collect();
+        let starts = from.iter().map(|(topic, at, offset)| (&**topic, *at, Offset::Offset(*offset)));
+        let client = open_reader(&properties, starts).map_err(ClientError::at("reading from Kafka"))?;
+        let mut topics: Vec<Arc<str>> = from.into_iter().map(|(topic, ..)| topic).collect();
+        topics.dedup();
+        Ok(Reader { client, topics })
+    }
+
+    /// Begins at the present end of the result topic and the failure topic.
+    ///
+    /// # Errors
+    /// One of the two does not exist, or the brokers do not answer.
+    pub fn of_new_answers(kafka: &KafkaConfig) -> Result<Reader, ClientError> {
+        let cluster = Cluster::new(kafka)?;
+        let mut from = Vec::new();
+        for topic in [&kafka.result_topic, &kafka.fail_topic] {
+            let topic: Arc<str> = topic.as_str().into();
+            for (partition, ends) in cluster.required_ends(&topic)? {
+                from.push((Arc::clone(&topic), partition, ends.end));
             }
         }
-        client.assign(&list).map_err(failed())?;
-        Ok(Reader { client, topics })
+        Reader::open(kafka, from)
     }
 
     /// The next record; `None` where none comes within `wait`. What librdkafka mends by itself (a broker that
@@ -110,7 +119,7 @@ impl Reader {
             Some(Ok(message)) => Ok(Some(self.owned(&message))),
             Some(Err(error)) if is_final(&error) => Err(ClientError::at("reading from Kafka")(error)),
             Some(Err(error)) => {
-                tracing::debug!(%error, "reading");
+                tracing::debug!(event = "read_failed", %error, "reading failed; retrying");
                 Ok(None)
             }
         }
@@ -150,7 +159,7 @@ impl Reader {
         let from = ranges.iter().filter(|range| range.from < range.to);
         let reader =
             Reader::open(kafka, from.map(|range| (Arc::clone(&range.topic), range.partition, range.from)))?;
-        let (mut moved, mut since_look) = (Instant::now(), 0_usize);
+        let (mut moved, mut since_check) = (Instant::now(), 0_usize);
         while !open.is_empty() {
             let message = reader.next(POLL)?;
             let is_idle = message.is_none();
@@ -164,13 +173,13 @@ impl Reader {
                 if is_last {
                     open.remove(&at);
                 }
-                (moved, since_look) = (Instant::now(), since_look + 1);
+                (moved, since_check) = (Instant::now(), since_check + 1);
             }
             // The last offsets may be control records, which only move the position.
-            if is_idle || since_look >= LOOK_EVERY {
+            if is_idle || since_check >= POSITION_CHECK_EVERY {
                 let before = open.len();
                 reader.drop_finished(&mut open)?;
-                since_look = 0;
+                since_check = 0;
                 if open.len() < before {
                     moved = Instant::now();
                 }

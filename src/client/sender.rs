@@ -34,7 +34,7 @@ const CALL: Duration = Duration::from_secs(15);
 const CALL_GRACE: Duration = Duration::from_secs(5);
 /// How often a retriable transactional call is made.
 const CALLS: u32 = 4;
-/// Between two looks at a full queue, or at deliveries.
+/// Between two checks of a full queue, or at deliveries.
 const PAUSE: Duration = Duration::from_millis(5);
 /// librdkafka's default.
 const MESSAGE_MAX_BYTES: usize = 1_000_000;

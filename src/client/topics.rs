@@ -42,7 +42,7 @@ impl NewTopic {
     }
 }
 
-/// What has become of it.
+/// Its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
     Now,

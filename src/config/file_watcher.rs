@@ -24,7 +24,7 @@ struct FileVersion {
 }
 
 impl FileVersions {
-    /// As the files are now; one that is not there, or that may not be looked at, has none. Blocks.
+    /// As the files are now; one that does not exist, or may not be accessed, has none. Blocks.
     #[must_use]
     pub fn of(files: &[PathBuf]) -> FileVersions {
         let stamp = |file: &PathBuf| {
@@ -48,7 +48,7 @@ pub enum WatchDecision {
     Same,
     /// They are others, and may still be written: look again soon.
     Unsettled,
-    /// They are others, and have stood still since the last look: read them.
+    /// They have changed, and then been unchanged since the last check: read them.
     Changed,
     /// They seem to be the same, and it is time to look into them.
     Due,

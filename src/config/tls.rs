@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -127,7 +128,7 @@ impl fmt::Display for CertificatePin {
     /// As `tls_pin` takes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CertificatePin::Certificate(hash) => hash.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            CertificatePin::Certificate(hash) => f.write_str(&HEXLOWER.encode(hash)),
             CertificatePin::PublicKey(hash) => {
                 write!(f, "sha256//{}", base64::engine::general_purpose::STANDARD.encode(hash))
             }
@@ -165,18 +166,8 @@ fn pin(text: &str) -> Result<CertificatePin, String> {
 fn hex(text: &str) -> Option<[u8; 32]> {
     // openssl's own output begins so.
     let text = text.rsplit_once('=').map_or(text, |(_, hex)| hex);
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .filter(|c| *c != ':')
-        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
-        .collect();
-    let bytes: Vec<u8> = digits?
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => Some(high << 4 | low),
-            _ => None,
-        })
-        .collect::<Option<_>>()?;
+    let digits: String = text.chars().filter(|c| *c != ':').collect();
+    let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?;
     bytes.try_into().ok()
 }
 

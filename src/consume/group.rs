@@ -9,16 +9,16 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::answering_broker::AnsweringBroker;
-use super::context::Context;
+use super::consumer_context::GroupContext;
 use crate::health::PodHealth;
 use crate::kafka::{
-    Abandoned, BoundedCalls, CommitError, generation_of, member_id_of, metadata_of, reader_properties,
+    AbandonedCalls, BoundedCalls, CommitError, generation_of, member_id_of, metadata_of, reader_properties,
     without_value,
 };
 use crate::metrics::Metrics;
-use crate::offsets::{Note, Offsets, PartitionCommit, TopicPartition};
+use crate::offsets::{CommitMetadata, Offsets, PartitionCommit, TopicPartition};
 
-/// One look at what is committed, from the publishing thread.
+/// One query of what is committed, from the publishing thread.
 const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the publishing thread asks of the member, beyond librdkafka's own timeouts: some of its calls have none.
@@ -29,10 +29,10 @@ const COMMIT: Duration = Duration::from_secs(30);
 /// The group's member, as its log lines name it.
 pub(super) const MEMBER: &str = "consumer";
 
-pub(super) type Member = BaseConsumer<Context>;
+pub(super) type Member = BaseConsumer<GroupContext>;
 
 /// What a partition's last owner committed: the low-water mark and its note, if anything was.
-pub(super) type CommittedPosition = (TopicPartition, Option<(i64, Note)>);
+pub(super) type CommittedPosition = (TopicPartition, Option<(i64, CommitMetadata)>);
 
 /// The member's properties, secrets among them: never to be shown.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ pub(super) struct GroupClients {
     /// The publishing thread's, into the member.
     calls: BoundedCalls,
     /// Those that were replaced and have not ended.
-    retired: Abandoned,
+    retired: AbandonedCalls,
 }
 
 impl std::fmt::Debug for GroupClients {
@@ -76,8 +76,8 @@ impl GroupClients {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn context(&self, client: &'static str) -> Context {
-        Context::new(client, self.offsets.clone(), self.health.clone(), self.metrics.clone())
+    fn context(&self, client: &'static str) -> GroupContext {
+        GroupContext::new(client, self.offsets.clone(), self.health.clone(), self.metrics.clone())
     }
 }
 
@@ -106,10 +106,10 @@ impl Group {
         health: Arc<PodHealth>,
         metrics: Metrics,
     ) -> KafkaResult<Group> {
-        let context = Context::new(MEMBER, Arc::clone(&offsets), Arc::clone(&health), metrics.clone());
+        let context = GroupContext::new(MEMBER, Arc::clone(&offsets), Arc::clone(&health), metrics.clone());
         let member: Member = properties.create_with_context(context).map_err(without_value)?;
         let clients = Mutex::new((Arc::new(member), None));
-        let (calls, retired) = (BoundedCalls::default(), Abandoned::default());
+        let (calls, retired) = (BoundedCalls::default(), AbandonedCalls::default());
         Ok(Group {
             clients: Arc::new(GroupClients { clients, offsets, health, metrics, calls, retired }),
             properties: Properties(Arc::new(properties.clone())),
@@ -226,7 +226,7 @@ impl Group {
         Ok(commits.iter().all(|commit| {
             let of_partition = found.iter().find(|(at, _)| *at == commit.at);
             let position = of_partition.and_then(|(_, position)| position.as_ref());
-            let note = Note::decode(commit.metadata.as_bytes());
+            let note = CommitMetadata::decode(commit.metadata.as_bytes());
             position.is_some_and(|(low, found)| *low == commit.low_water && note.as_ref() == Ok(found))
         }))
     }
@@ -270,12 +270,13 @@ pub fn offsets_of(commits: &[PartitionCommit]) -> KafkaResult<TopicPartitionList
     Ok(list)
 }
 
-fn read_note(at: &TopicPartition, low_water: i64, metadata: &[u8]) -> Note {
-    Note::decode(metadata).unwrap_or_else(|error| {
+fn read_note(at: &TopicPartition, low_water: i64, metadata: &[u8]) -> CommitMetadata {
+    CommitMetadata::decode(metadata).unwrap_or_else(|error| {
         tracing::warn!(
-            topic = %at.topic, partition = at.partition, low_water, %error,
-            "the committed metadata is not ours: tasks above the low-water mark may be done again"
+            event = "foreign_commit_metadata", topic = %at.topic, partition = at.partition, low_water,
+            %error,
+            "committed metadata is not from FTP Pooler; tasks above the low-water mark may be repeated"
         );
-        Note::default()
+        CommitMetadata::default()
     })
 }

@@ -2,46 +2,53 @@
 //! partitions and keeps polling, so that the group keeps its member.
 //!
 //! ```text
-//! intake            the polling thread: fetch, decode, hand over, pause, resume
-//! arrived           a record, copied out of librdkafka's buffers
-//! early             records that are not taken yet: not due, or too far ahead of the low-water mark
-//! rebalance         partitions that are assigned, revoked and lost
-//! rights            what the brokers let this pod do with its topics
-//! halts             partitions that must not be read: their committed offset is not one of theirs
-//! follow            which partitions of the retry topic this pod reads: pure
-//! following         reads them: asks in each generation of the group who is assigned what
-//! group             the group's member as publish needs it: its offsets and its metadata
-//! witness           what the group has committed, for records of other pods' partitions
-//! context           librdkafka's callbacks: rebalances, statistics, errors, logs
-//! answering_broker  a broker that has answered recently
-//! slow              tasks that are reported as slow: pure
-//! watchdog          has clients made anew that have lost Kafka for good
-//! watch             once a second: metrics, the partitions' status, slow tasks
-//! model             the whole group as a model, for the tests
+//! poll_loop           the polling thread: fetch, decode, hand over, pause, resume
+//! fetched_record      a record, copied out of librdkafka's buffers
+//! delayed_records     records that are not begun yet: not due, or too far above the low-water mark
+//!
+//! rebalance           partitions that are assigned, revoked and lost
+//! partition_ranges    partitions as a log line has them
+//! retry_assignor      which partitions of the retry topic this pod reads (co-partitioned with the input topic): pure
+//! retry_assignment    reads them: asks in each generation of the group who is assigned what
+//! halted_partitions   partitions that must not be read: the committed offset is out of range, or of a recreated topic
+//! rights              what the brokers let this pod do with its topics
+//!
+//! group               the group's member as publish needs it: its offsets and its metadata
+//! committed_offsets   what the group has committed, for records of other pods' partitions
+//! consumer_context    librdkafka's callbacks: rebalances, statistics, errors, logs
+//! answering_broker    a broker that has answered recently
+//!
+//! partition_report    once a second: metrics, the partitions' status, slow tasks
+//! kafka_outage        says in the log that Kafka is unreachable, and reachable again: pure
+//! watchdog            has clients recreated that have lost Kafka for good
+//! slow_tasks          which tasks are reported as slow: pure
+//! model               the whole group as a model, for the tests
 //! ```
 //!
 //! A partition's lease begins and ends here: rebalances are answered from this thread, not from librdkafka's
 //! callback, so that a partition can finish its transfers before it is released while the others continue.
 
 mod answering_broker;
-mod arrived;
-mod context;
-mod early;
-mod follow;
-mod following;
+mod committed_offsets;
+mod consumer_context;
+mod delayed_records;
+mod fetched_record;
 mod group;
-mod halts;
-mod intake;
+mod halted_partitions;
+mod kafka_outage;
 #[cfg(test)]
 mod model;
+mod partition_ranges;
+mod partition_report;
+mod poll_loop;
 mod rebalance;
+mod retry_assignment;
+mod retry_assignor;
 mod rights;
-mod slow;
-mod watch;
+mod slow_tasks;
 mod watchdog;
-mod witness;
 
-pub use early::RetryIntake;
+pub use delayed_records::RetryIntake;
 pub use group::{Group, offsets_of};
-pub use intake::{BURST, Consume, ConsumeHandle, Downstream};
+pub use poll_loop::{BURST, Consume, ConsumeHandle, RecordSink};
 pub use watchdog::Watchdog;

@@ -9,11 +9,12 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::context::Rebalance;
-use super::following::{Following, names};
-use super::group::Group;
-use super::halts;
-use crate::offsets::{Offsets, TopicPartition};
+use super::consumer_context::Rebalance;
+use super::group::{Group, Member};
+use super::halted_partitions;
+use super::partition_ranges::partition_ranges;
+use super::retry_assignment::RetryAssignment;
+use crate::offsets::{Offsets, Ownership, TopicPartition};
 use crate::record::Origin;
 
 /// How long a leaving partition's transfers may go on; well under librdkafka's `max.poll.interval.ms`.
@@ -26,19 +27,19 @@ const ASSIGN_RETRY: Duration = Duration::from_secs(1);
 /// Rebalances under way.
 #[derive(Debug, Default)]
 pub(super) struct Rebalances {
-    arriving: Option<Arriving>,
-    leaving: Option<Leaving>,
+    assignment: Option<PendingAssignment>,
+    revocation: Option<PendingRevocation>,
 }
 
 #[derive(Debug)]
-struct Arriving {
+struct PendingAssignment {
     partitions: Vec<TopicPartition>,
     since: Instant,
     next_try: Instant,
 }
 
 #[derive(Debug)]
-struct Leaving {
+struct PendingRevocation {
     partitions: Vec<TopicPartition>,
     since: Instant,
     deadline: Instant,
@@ -46,7 +47,7 @@ struct Leaving {
 
 /// What the rest of the thread must do after a step.
 #[derive(Debug, Default)]
-pub(super) struct Changed {
+pub(super) struct AssignmentChange {
     /// Now assigned, not paused.
     pub assigned: Vec<TopicPartition>,
     pub released: Vec<TopicPartition>,
@@ -63,29 +64,42 @@ impl Rebalances {
         rebalance: Rebalance,
         group: &Group,
         offsets: &Offsets,
-        following: &mut Following,
+        retry_assignment: &mut RetryAssignment,
         now: Instant,
-    ) -> Changed {
+    ) -> AssignmentChange {
         match rebalance {
             Rebalance::Assign(partitions) => {
-                tracing::info!(partitions = %names(&partitions), "partitions assigned");
-                self.arriving = Some(Arriving { partitions, since: now, next_try: now });
-                Changed::default()
+                // A cooperative rebalance that gives this pod nothing more is announced as an empty assignment.
+                if !partitions.is_empty() {
+                    tracing::info!(
+                        event = "partitions_assigned", partitions = %partition_ranges(&partitions),
+                        "partitions assigned"
+                    );
+                }
+                self.assignment = Some(PendingAssignment { partitions, since: now, next_try: now });
+                AssignmentChange::default()
             }
             Rebalance::Revoke { mut partitions, lost: true } => {
-                partitions.extend(following.followers_of(None));
-                tracing::warn!(partitions = %names(&partitions), "partitions lost: their transfers are stopped");
-                self.arriving = None;
-                self.leaving = None;
-                Changed { lost: true, ..let_go(&partitions, group, offsets, following) }
+                partitions.extend(retry_assignment.retry_partitions_of(None));
+                tracing::warn!(
+                    event = "partitions_lost", partitions = %partition_ranges(&partitions),
+                    "partitions lost; their transfers are cancelled"
+                );
+                self.assignment = None;
+                self.revocation = None;
+                AssignmentChange { lost: true, ..release(&partitions, group, offsets, retry_assignment) }
             }
             Rebalance::Revoke { mut partitions, lost: false } => {
-                let followers = following.followers_of(Some(&partitions));
+                let followers = retry_assignment.retry_partitions_of(Some(&partitions));
                 partitions.extend(followers);
-                tracing::info!(partitions = %names(&partitions), "partitions revoked: their transfers may finish");
+                tracing::info!(
+                    event = "partitions_revoked", partitions = %partition_ranges(&partitions),
+                    "partitions revoked; their transfers may finish"
+                );
                 offsets.start_revoke(&partitions);
-                self.leaving = Some(Leaving { partitions, since: now, deadline: now + REVOKE_DRAIN });
-                Changed::default()
+                self.revocation =
+                    Some(PendingRevocation { partitions, since: now, deadline: now + REVOKE_DRAIN });
+                AssignmentChange::default()
             }
         }
     }
@@ -95,100 +109,128 @@ impl Rebalances {
         &mut self,
         group: &Group,
         offsets: &Offsets,
-        following: &mut Following,
+        retry_assignment: &mut RetryAssignment,
         now: Instant,
         withdraw: impl FnOnce() -> Vec<Origin>,
-    ) -> Changed {
-        if let Some(leaving) = &self.leaving {
+    ) -> AssignmentChange {
+        if let Some(revocation) = &self.revocation {
             offsets.abandon(&withdraw());
-            let drained = offsets.is_drained(&leaving.partitions);
-            if !drained && now < leaving.deadline {
-                return Changed::default();
+            let drained = offsets.is_drained(&revocation.partitions);
+            if !drained && now < revocation.deadline {
+                return AssignmentChange::default();
             }
             if !drained {
-                tracing::warn!(partitions = %names(&leaving.partitions), "revoked with transfers in flight: stopped");
+                tracing::warn!(
+                    event = "revocation_timed_out",
+                    partitions = %partition_ranges(&revocation.partitions),
+                    "partitions revoked; in-flight transfers cancelled"
+                );
             }
-            let changed = let_go(&leaving.partitions, group, offsets, following);
-            self.leaving = None;
+            let changed = release(&revocation.partitions, group, offsets, retry_assignment);
+            self.revocation = None;
             return changed;
         }
-        if self.arriving.as_ref().is_some_and(|arriving| now >= arriving.next_try) {
+        if self.assignment.as_ref().is_some_and(|assignment| now >= assignment.next_try) {
             return self.try_assign(group, offsets, now);
         }
-        Changed::default()
+        AssignmentChange::default()
     }
 
     /// Since when librdkafka has fetched nothing, as long as that lasts.
     pub fn pending_since(&self) -> Option<Instant> {
-        let leaving = self.leaving.as_ref().map(|leaving| leaving.since);
-        leaving.or_else(|| self.arriving.as_ref().map(|arriving| arriving.since))
+        let leaving = self.revocation.as_ref().map(|revocation| revocation.since);
+        leaving.or_else(|| self.assignment.as_ref().map(|assignment| assignment.since))
     }
 
     /// True while a rebalance waits for its next step: the loop comes round sooner.
     pub fn is_pending(&self) -> bool {
-        self.leaving.is_some() || self.arriving.is_some()
+        self.revocation.is_some() || self.assignment.is_some()
     }
 
-    fn try_assign(&mut self, group: &Group, offsets: &Offsets, now: Instant) -> Changed {
-        let Some(arriving) = self.arriving.take() else { return Changed::default() };
-        match assign(group, offsets, &arriving.partitions) {
-            Ok(halted) => Changed { assigned: arriving.partitions, halted, ..Changed::default() },
+    fn try_assign(&mut self, group: &Group, offsets: &Offsets, now: Instant) -> AssignmentChange {
+        let Some(assignment) = self.assignment.take() else { return AssignmentChange::default() };
+        match assign(group, offsets, &assignment.partitions) {
+            Ok(halted) => {
+                AssignmentChange { assigned: assignment.partitions, halted, ..AssignmentChange::default() }
+            }
             Err(error) => {
-                tracing::warn!(%error, "cannot read the committed offsets of new partitions; trying again");
-                self.arriving = Some(Arriving { next_try: now + ASSIGN_RETRY, ..arriving });
-                Changed::default()
+                tracing::warn!(
+                    event = "committed_offsets_unavailable", %error,
+                    "cannot read the committed offsets of new partitions; retrying"
+                );
+                self.assignment = Some(PendingAssignment { next_try: now + ASSIGN_RETRY, ..assignment });
+                AssignmentChange::default()
             }
         }
     }
 }
 
-/// Returns the partitions whose committed offsets belong to another topic of the same name.
 fn assign(
     group: &Group,
     offsets: &Offsets,
     partitions: &[TopicPartition],
 ) -> KafkaResult<Vec<(TopicPartition, String)>> {
+    let member = group.member();
+    if let Some(at) = partitions.first() {
+        group.answering.find(&member, &at.topic, COMMITTED_DEADLINE)?;
+    }
+    let halted = start_reading(&member, group, offsets, partitions, Ownership::Assigned)?;
+    if !partitions.is_empty() {
+        group.learn_cluster();
+    }
+    Ok(halted)
+}
+
+/// Has these partitions read by `client` from where the group has left off, and returns those whose committed offsets
+/// belong to another topic of the same name.
+pub(super) fn start_reading(
+    client: &Member,
+    group: &Group,
+    offsets: &Offsets,
+    partitions: &[TopicPartition],
+    ownership: Ownership,
+) -> KafkaResult<Vec<(TopicPartition, String)>> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     let mut halted = Vec::new();
     if !partitions.is_empty() {
         let asked: HashSet<_> = partitions.iter().collect();
-        if let Some(at) = partitions.first() {
-            group.answering.find(&group.member(), &at.topic, COMMITTED_DEADLINE)?;
-        }
         let (committed, ids) = group.committed_and_ids(partitions, COMMITTED_DEADLINE)?;
-        group.learn_cluster();
         for (at, position) in committed.into_iter().filter(|(at, _)| asked.contains(at)) {
             let start = position.as_ref().map_or(Offset::Beginning, |(low, _)| Offset::Offset(*low));
             list.add_partition_offset(&at.topic, at.partition, start)?;
             let id = ids.get(&*at.topic).copied();
-            let why =
-                position.as_ref().and_then(|(low, note)| halts::of_another_topic(*low, note.topic_id, id));
-            offsets.assign(at.clone(), id, position.map(|(low, note)| (low, note.done)));
-            if let Some(why) = why {
+            let of_another = position
+                .as_ref()
+                .and_then(|(low, metadata)| halted_partitions::recreated_topic(*low, metadata.topic_id, id));
+            offsets.assign_as(
+                ownership,
+                at.clone(),
+                id,
+                position.map(|(low, metadata)| (low, metadata.done)),
+            );
+            if let Some(why) = of_another {
                 offsets.halt(&at);
                 halted.push((at, why));
             }
         }
     }
-    let member = group.member();
-    member.incremental_assign(&list)?;
-    // A pause made before a partition left would still hold.
-    member.resume(&list)?;
+    client.incremental_assign(&list)?;
+    client.resume(&list)?; // a pause made before a partition left would still hold
     Ok(halted)
 }
 
-fn let_go(
+fn release(
     partitions: &[TopicPartition],
     group: &Group,
     offsets: &Offsets,
-    following: &mut Following,
-) -> Changed {
+    retry_assignment: &mut RetryAssignment,
+) -> AssignmentChange {
     offsets.release(partitions);
-    let assigned = following.let_go(partitions, group);
+    let assigned = retry_assignment.release(partitions, group);
     if let Err(error) = group.member().incremental_unassign(&list_of(&assigned)) {
-        tracing::warn!(%error, "unassign");
+        tracing::warn!(event = "kafka_request_failed", %error, "cannot unassign partitions");
     }
-    Changed { released: partitions.to_vec(), ..Changed::default() }
+    AssignmentChange { released: partitions.to_vec(), ..AssignmentChange::default() }
 }
 
 pub(super) fn list_of<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {

@@ -33,12 +33,12 @@ impl Rights {
     }
 
     /// Another client takes the place of the one that was asked.
-    pub fn begin_anew(&mut self) {
+    pub fn start_over(&mut self) {
         self.asked = None;
     }
 
     /// Waits for nothing.
-    pub fn look(&mut self, group: &Group, health: &PodHealth) {
+    pub fn check(&mut self, group: &Group, health: &PodHealth) {
         if let Some(asked) = &self.asked {
             let Some(answer) = asked.answer(Duration::ZERO) else { return };
             self.asked = None;
@@ -55,7 +55,7 @@ impl Rights {
                     health.set_missing_topics(gone);
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "cannot ask for the rights on the topics; trying again");
+                    tracing::debug!(event = "topic_rights_unavailable", %error, "cannot read the rights on the topics; retrying");
                     group.answering.forget();
                 }
             }

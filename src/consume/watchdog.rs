@@ -166,7 +166,12 @@ impl Watchdog {
                 let Some(lost) = lost.filter(|_| !health.lacks_what_clients_cannot_give()) else { continue };
                 let reached = reach(&properties.0, &topic, DEADLINE);
                 if let Err(why) = &reached {
-                    tracing::debug!(lost = lost.as_str(), why, "nor does a new client reach Kafka");
+                    tracing::debug!(
+                        event = "kafka_unreached",
+                        lost = lost.as_str(),
+                        why,
+                        "nor does a new client reach Kafka"
+                    );
                 }
                 let verdict = recovery.asked(reached.ok(), lost, Instant::now());
                 let is_stuck = clients.upgrade().is_none_or(|clients| clients.is_stuck());

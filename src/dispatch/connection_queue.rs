@@ -21,6 +21,7 @@ pub(super) use worker_slot::WorkerSlot;
 use super::deferral::{DeferReason, DeferralDecision, GRANT_PATIENCE, PATIENCE};
 use super::hung_tries::{GIVEN_BACK_FOR, HungByLocal, HungTries};
 use super::lifecycle::TaskExit;
+use super::outage_log::{OutageEvent, OutageLog};
 use super::queued_task::QueuedTask;
 use super::task_queue::TaskQueue;
 use crate::breaker::{BreakerDecision, BreakerState, CircuitBreaker, ConcurrencyLimit};
@@ -47,6 +48,7 @@ pub(super) struct ConnectionQueue {
 struct QueueState {
     queue: TaskQueue,
     breaker: CircuitBreaker,
+    outage_log: OutageLog,
     /// The last error that would have befallen every task, even if the server has recovered.
     last_error: Option<LastError>,
     /// When a worker last had a session.
@@ -130,6 +132,7 @@ impl ConnectionQueue {
         {
             let mut state = self.state();
             state.breaker = CircuitBreaker::default();
+            state.outage_log = OutageLog::default();
             state.last_error = None;
             state.queue.promote_all();
             state.removed = false;
@@ -152,6 +155,12 @@ impl ConnectionQueue {
     pub fn is_finished(&self) -> bool {
         let state = self.state();
         state.removed && state.workers == 0
+    }
+
+    /// What is to be logged of the connection's state now.
+    pub fn outage_event(&self, now: Instant) -> Option<OutageEvent> {
+        let state = &mut *self.state();
+        state.outage_log.observe(&state.breaker, now)
     }
 
     /// Takes out all waiting tasks that `leave`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::queued_task::QueuedTask;
-use crate::outcome::Hop;
+use crate::record::RetryState;
 
 /// A task that cannot continue within this time is deferred: its backoff is longer, or its server has been away for
 /// as long.
@@ -80,20 +80,20 @@ impl DeferralPolicy {
         if !is_asked_for || !is_in_time || !self.is_possible.load(Ordering::Relaxed) {
             return DeferralDecision::Never;
         }
-        let since = queued.hop.as_ref().map_or(wall, |hop| hop.since);
+        let since = queued.record.retry.as_ref().map_or(wall, |retry| retry.since);
         if next > later(since, self.limit) { DeferralDecision::Exhausted } else { DeferralDecision::Possible }
     }
 
-    pub(super) fn hop(&self, queued: &QueuedTask, wall: Timestamp) -> Hop {
+    pub(super) fn retry_state(&self, queued: &QueuedTask, wall: Timestamp) -> RetryState {
         let (origin, origin_ms) = queued.record.first();
         let begun = queued.begun.map(|_| wall.checked_sub(queued.elapsed()).unwrap_or(wall));
-        Hop {
+        RetryState {
             group: Arc::clone(&self.group),
             not_before: later(wall, self.delay),
             attempts: queued.tries.attempts,
             origin,
             origin_ms,
-            since: queued.hop.as_ref().map_or(wall, |hop| hop.since),
+            since: queued.record.retry.as_ref().map_or(wall, |retry| retry.since),
             begun,
         }
     }

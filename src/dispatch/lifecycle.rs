@@ -282,9 +282,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         let error = match result {
             Ok(transferred) => {
                 self.local_tried(&queued, None);
-                let TransferredFile { bytes, notes, facts } = transferred;
+                let TransferredFile { bytes, notes, details } = transferred;
                 let duration = queued.elapsed();
-                let completed = Completed { bytes_transferred: bytes, duration, notes, facts };
+                let completed = Completed { bytes_transferred: bytes, duration, notes, details };
                 return self.finish(queued, TaskExit::Answered(Ok(completed)));
             }
             Err(error) => error,
@@ -293,7 +293,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         let local_has_failed = self.local_tried(&queued, Some(&error));
         if error.remedy == Remedy::LocalOutage
             && retry_count > 0
-            && (local_has_failed || queued.hop.is_some())
+            && (local_has_failed || queued.record.retry.is_some())
         {
             return self.retry_for_free(queued, &error, Some(Instant::now() + LOCAL_RETRY));
         }
@@ -382,10 +382,10 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
                 result.into()
             }
             TaskExit::Deferred(reason) => {
-                let hop = self.deferral.hop(&queued, Timestamp::now());
-                report::deferred(&self.metrics, &queued, &hop, reason);
+                let state = self.deferral.retry_state(&queued, Timestamp::now());
+                report::deferred(&self.metrics, &queued, &state, reason);
                 report::traced(&self.traces, &mut queued, SpanEnd::Deferred(reason.as_str()));
-                Verdict::Deferred(vec![hop.compact()])
+                Verdict::Deferred(Box::new(state))
             }
             // Only under a live lease: reported later, it would be taken for a task of the next assignment.
             TaskExit::Withdrawn => return self.withdrawals().push(queued.record.origin),

@@ -67,7 +67,15 @@ impl LocalBreakers {
             if let Some(breaker) = breakers.remove(local)
                 && breaker.state(now) != BreakerState::Closed
             {
-                tracing::info!(local, "local connection is back");
+                let after =
+                    breaker.outage().map(|(since, ..)| now.saturating_duration_since(since).as_secs());
+                tracing::info!(
+                    event = "local_connection_up",
+                    local,
+                    after,
+                    "local connection {local} is up again after {} s",
+                    after.unwrap_or_default(),
+                );
             }
             return false;
         };
@@ -81,7 +89,13 @@ impl LocalBreakers {
         breaker.probe_ended();
         breaker.transfer_failed(error.failure.clone(), now, jitter);
         if !was_open && breaker.state(now) != BreakerState::Closed {
-            tracing::warn!(local, error = %error.failure, "local connection is down; its tasks wait");
+            let next_try = breaker.outage().map(|(_, next_try, _)| next_try.saturating_duration_since(now));
+            let next_try_in = next_try.unwrap_or_default().as_secs_f64().ceil();
+            tracing::warn!(
+                event = "local_connection_down", local, error = %error.failure, next_try_in,
+                "local connection {local} is down: {}; its tasks wait, next try in {next_try_in} s",
+                error.failure,
+            );
         }
         has_failed
     }

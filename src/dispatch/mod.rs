@@ -36,7 +36,8 @@
 //! retry              whether and when a task is tried again: pure
 //! hung_tries         tries that hang in a call into a local file system give their sessions back
 //! local_breakers     local connections whose file system is full, frozen or missing
-//! deferral           whether a task may wait in the retry topic, and why it does
+//! outage_log         says in the log that a connection is down, and up again
+//! deferral           whether a task may wait in the retry topic, and why; `consume::delayed_records` has it back when due
 //! reconfigure        connections that are added, changed and removed
 //! orphan_cleanup     removing orphaned temp files from servers without tasks
 //! task_status        what a task is doing and waits for
@@ -53,6 +54,7 @@ mod hung_tries;
 mod lifecycle;
 mod local_breakers;
 mod orphan_cleanup;
+mod outage_log;
 mod pipelined_tasks;
 mod queued_task;
 mod reconfigure;
@@ -95,7 +97,7 @@ use crate::config::FtpConnection;
 use crate::insight::RecentFailures;
 use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
-use crate::outcome::{AdmittedOutcome, Hop};
+use crate::outcome::AdmittedOutcome;
 use crate::pool::{FtpConnector, SessionConnector, SessionPool};
 use crate::record::{Origin, Record};
 use crate::task::Task;
@@ -121,8 +123,6 @@ pub struct SubmittedTask {
     pub record: Box<Record>,
     /// Shared with the status API.
     pub task: Arc<Task>,
-    /// Its deferral so far, if the record comes from the retry topic.
-    pub hop: Option<Hop>,
     pub admission: Admission,
 }
 
@@ -206,7 +206,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         std::mem::take(&mut *shared.withdrawals())
     }
 
-    /// Intake on these partitions stands still until the records at these offsets are answered. Those that wait
+    /// Intake on these partitions stops until the records at these offsets are answered. Those that wait
     /// here and may be deferred are; of a server that is away, all tasks of the partition are.
     pub fn unblock(&self, blocking: &[(TopicPartition, i64)]) {
         let shared = &self.shared;
@@ -243,7 +243,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         let cut_off = queues.values().map(|queue| queue.counts().in_flight).sum();
         shared.cut_off.cancel();
         if !is_done && timeout(CUT_OFF_BOUND, shared.workers.wait()).await.is_err() {
-            tracing::warn!("transfers did not end after they were cut off");
+            tracing::warn!(event = "drain_timed_out", "transfers did not end after they were cancelled");
         }
         DrainResult { waiting, cut_off }
     }
@@ -327,6 +327,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             self.expire(queue, now, wall);
             let counts = queue.counts();
             let waiting = counts.waiting + behind.get(&*queue.connection).copied().unwrap_or_default();
+            if let Some(event) = queue.outage_event(now) {
+                event.log(&queue.connection, waiting + counts.delayed);
+            }
             self.metrics.breaker(&queue.connection, queue.breaker(now));
             self.metrics.tasks(&queue.connection, waiting, counts.delayed, counts.in_flight);
             self.clean_up_if_idle(queue, counts.waiting + counts.in_flight, now);

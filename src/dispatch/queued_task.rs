@@ -15,7 +15,6 @@ use super::task_status::{TaskStatus, WaitReason};
 use crate::admission::Admission;
 use crate::breaker::UNAVAILABLE_AFTER;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::outcome::Hop;
 use crate::record::Record;
 use crate::task::Task;
 use crate::traces::TaskNotes;
@@ -26,7 +25,6 @@ use crate::transfer::{LocalFiles, ResumeState, TransferRequest};
 pub(super) struct QueuedTask {
     pub record: Box<Record>,
     pub task: Arc<Task>,
-    pub hop: Option<Hop>,
     pub admission: Admission,
     pub tries: TryCount,
     pub destination: DestinationKey,
@@ -54,15 +52,14 @@ impl QueuedTask {
         (destination, files): (DestinationKey, LocalFiles),
         now: Instant,
     ) -> Box<Self> {
-        let SubmittedTask { record, task, hop, admission } = submitted;
-        let begun = hop.as_ref().and_then(|hop| hop.begun);
+        let SubmittedTask { record, task, admission } = submitted;
+        let begun = record.retry.as_ref().and_then(|retry| retry.begun);
         let ago = begun.map(|begun| Timestamp::now().duration_since(begun));
         Box::new(QueuedTask {
-            tries: TryCount::new(hop.as_ref().map_or(0, |hop| hop.attempts)),
+            tries: TryCount::new(record.retry.as_ref().map_or(0, |retry| retry.attempts)),
             begun: ago.map(|ago| now.checked_sub(ago.unsigned_abs()).unwrap_or(now)),
             record,
             task,
-            hop,
             admission,
             destination,
             holds_destination: false,
@@ -96,12 +93,13 @@ impl QueuedTask {
         error.remedy == Remedy::OpenBreaker
             && error.failure.code != Code::AuthFailed
             && self.task.options.retry_count > 0
-            && (!breaker_was_closed || self.hop.is_some())
+            && (!breaker_was_closed || self.record.retry.is_some())
     }
 
     /// The answer of a task that has been deferred for as long as it may be.
     pub fn deferral_exhausted(&self, last: &Failure) -> Failure {
-        let since = self.hop.as_ref().map(|hop| format!(" since {:.0}", hop.since)).unwrap_or_default();
+        let since =
+            self.record.retry.as_ref().map(|retry| format!(" since {:.0}", retry.since)).unwrap_or_default();
         let message = format!("deferred{since}, as long as retry.max_deferral allows; the last try: {last}");
         Failure { ftp_code: last.ftp_code, ..Failure::new(Code::ConnectionUnavailable, message) }
     }

@@ -10,7 +10,8 @@ use super::queued_task::QueuedTask;
 use crate::failure::{Failure, TryError};
 use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
-use crate::outcome::{Completed, Hop};
+use crate::outcome::Completed;
+use crate::record::RetryState;
 use crate::task::Operation;
 use crate::traces::{SpanEnd, TaskAttributes, Traces};
 
@@ -37,33 +38,36 @@ pub(super) fn answered(
     let took = verdict.as_ref().map_or_else(|_| queued.elapsed(), |completed| completed.duration);
     let code = verdict.as_ref().err().map(|failure| failure.code.as_str());
     metrics.answered(operation, &task.remote, code, took);
-    tracing::info!(
-        target: "ftp_pooler::task",
-        task_id = task.task_id,
-        operation,
-        connection = task.remote,
-        bytes = verdict.as_ref().map_or(0, |completed| completed.bytes_transferred),
-        duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        attempts = queued.tries.attempts,
-        code = code.unwrap_or("completed"),
-        error = verdict.as_ref().err().map(|failure| failure.message.as_str()),
-        "task answered"
-    );
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match verdict {
+        Ok(completed) => tracing::info!(
+            target: "ftp_pooler::task",
+            event = "task_completed", task_id = task.task_id, operation, connection = task.remote,
+            source = task.source(), destination = task.destination(),
+            bytes = completed.bytes_transferred, duration_ms, attempts = queued.tries.attempts,
+            resumed_from = completed.details.resumed_from,
+            "task completed"
+        ),
+        Err(failure) => tracing::warn!(
+            target: "ftp_pooler::task",
+            event = "task_failed", task_id = task.task_id, operation, connection = task.remote,
+            source = task.source(), destination = task.destination(), duration_ms,
+            attempts = queued.tries.attempts, code = failure.code.as_str(), error = failure.message,
+            "task failed"
+        ),
+    }
 }
 
 /// The task goes to the retry topic.
-pub(super) fn deferred(metrics: &Metrics, queued: &QueuedTask, hop: &Hop, why: DeferReason) {
+pub(super) fn deferred(metrics: &Metrics, queued: &QueuedTask, state: &RetryState, why: DeferReason) {
     let task = &queued.task;
     metrics.deferred(&task.remote, why.as_str());
     tracing::debug!(
         target: "ftp_pooler::task",
-        task_id = task.task_id,
-        connection = task.remote,
-        attempts = queued.tries.attempts,
-        why = why.as_str(),
-        not_before = %hop.not_before,
-        since = %hop.since,
-        "deferred"
+        event = "task_deferred", task_id = task.task_id, connection = task.remote,
+        attempts = queued.tries.attempts, why = why.as_str(), not_before = %state.not_before,
+        since = %state.since,
+        "task deferred"
     );
 }
 
@@ -73,13 +77,11 @@ pub(super) fn retried(metrics: &Metrics, queued: &QueuedTask, error: &TryError, 
     metrics.retried(&task.remote, error.failure.code.as_str());
     tracing::debug!(
         target: "ftp_pooler::task",
-        task_id = task.task_id,
-        connection = task.remote,
-        attempts = queued.tries.attempts,
-        code = error.failure.code.as_str(),
+        event = "task_retried", task_id = task.task_id, connection = task.remote,
+        attempts = queued.tries.attempts, code = error.failure.code.as_str(),
         error = error.failure.message,
         wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-        "to be tried again"
+        "task will be retried"
     );
 }
 

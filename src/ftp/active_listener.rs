@@ -41,7 +41,10 @@ impl ActiveListener {
                 stream.set_nodelay(true).map_err(broken)?;
                 return Ok(stream);
             }
-            tracing::warn!(%from, server = %self.server, "closed a data connection from another address");
+            tracing::warn!(
+                event = "data_connection_rejected", %from, server = %self.server,
+                "closed a data connection from an unexpected address"
+            );
         }
     }
 }

@@ -56,7 +56,6 @@ pub(super) struct ControlConnection {
     reply_timeout: Duration,
     /// The quickest reply so far.
     round_trip: Duration,
-    last_reply: Instant,
     /// A reply has come since [`ControlConnection::begin_task`], other than that the session is over.
     was_answered: bool,
 }
@@ -84,7 +83,6 @@ impl ControlConnection {
             secret: connection.pass.clone(),
             reply_timeout: connection.timeouts.reply,
             round_trip: Duration::MAX,
-            last_reply: Instant::now(),
             was_answered: true,
         })
     }
@@ -199,7 +197,6 @@ impl ControlConnection {
         let role = self.replies.heard(reply.code);
         if reply.code != 421 {
             self.was_answered |= reply.code != 530;
-            self.last_reply = Instant::now();
         }
         Ok(HeardReply { reply, role, body })
     }
@@ -228,11 +225,6 @@ impl ControlConnection {
     /// How long the quickest reply took.
     pub fn round_trip(&self) -> Duration {
         self.round_trip
-    }
-
-    /// When the last reply came.
-    pub fn last_reply(&self) -> Instant {
-        self.last_reply
     }
 
     /// A new task's commands follow.

@@ -148,9 +148,10 @@ impl Session {
                 Ok(stream) => {
                     let connection = &connection.name;
                     tracing::info!(
+                        event = "epsv_unreachable",
                         connection,
                         ?fault,
-                        "EPSV's port cannot be reached, PASV's can: PASV from now on"
+                        "EPSV's port is unreachable, PASV's is not; falling back to PASV"
                     );
                     self.profile().epsv_ports_are(EpsvPorts::Unreachable);
                     return Ok(DataEndpoint::Made(stream));

@@ -21,7 +21,7 @@ use super::session::Session;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
-/// Bytes of a list that a sweep reads; what comes after them is not looked at.
+/// Bytes of a list that a sweep reads; what comes after them is not checked.
 const MAX_SWEPT: usize = 4 << 20;
 
 /// What a listing command is sent with.
@@ -85,7 +85,10 @@ impl Session {
             && let Some(clock) = ClockOffset::learn(listed, modified)
         {
             let connection = &self.connection().name;
-            tracing::debug!(connection, offset = %clock.offset, "the offset of the server's clock was learned");
+            tracing::debug!(
+                event = "clock_offset_learned", connection, offset = %clock.offset,
+                "learned the offset of the server's clock"
+            );
             self.profile().learn_clock_offset(clock);
         }
     }

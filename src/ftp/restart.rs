@@ -61,7 +61,12 @@ impl Session {
             _ => RestartSupport::Otherwise,
         };
         let connection = &self.connection().name;
-        tracing::debug!(connection, ?seen, "uploads that begin in the middle of a file");
+        tracing::debug!(
+            event = "restart_tested",
+            connection,
+            ?seen,
+            "tested whether uploads can start at an offset"
+        );
         self.profile().restart_support_found(seen);
         Ok(seen)
     }
@@ -156,7 +161,10 @@ impl Session {
         let is_for_ever = !matches!(reply.code, 551 | 554);
         if is_about_rest && is_for_ever {
             let connection = &self.connection().name;
-            tracing::info!(connection, %reply, "the server does not begin in the middle of a file");
+            tracing::info!(
+                event = "restart_unsupported", connection, %reply,
+                "server cannot start an upload at an offset"
+            );
             self.profile().rest_refused(step);
         }
         is_about_rest

@@ -152,7 +152,11 @@ impl Session {
     /// its end, so that the server does not count it any more. The socket is closed when this returns.
     pub async fn close(mut self) {
         if timeout(CLOSE_WITHIN, self.control.quit()).await.is_err() {
-            tracing::debug!(connection = self.connection.name, "the server did not close its end in time");
+            tracing::debug!(
+                event = "tls_close_timed_out",
+                connection = self.connection.name,
+                "server did not close the connection in time"
+            );
         }
     }
 
@@ -181,12 +185,6 @@ impl Session {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
-    }
-
-    /// When the last reply came.
-    #[must_use]
-    pub fn idle_since(&self) -> Instant {
-        self.control.last_reply()
     }
 
     /// A task begins: until its first reply, a lost session is blamed on the time before (if there was any).
@@ -324,9 +322,10 @@ impl Session {
         if self.profile.pipelining_rejected() {
             let connection = &self.connection.name;
             tracing::info!(
+                event = "pipelining_rejected",
                 connection,
                 what,
-                "the server rejects pipelining: one command at a time from now on"
+                "server rejects pipelining; falling back to one command at a time"
             );
         }
     }
@@ -409,7 +408,11 @@ impl Session {
         let Some(is_13) = self.data_security.blames_tls(fault) else { return false };
         if is_13 && !self.profile.is_tls12_only() {
             let connection = &self.connection.name;
-            tracing::info!(connection, "the server does not resume TLS 1.3 sessions: TLS 1.2 from now on");
+            tracing::info!(
+                event = "tls13_resumption_failed",
+                connection,
+                "server does not resume TLS 1.3 sessions; falling back to TLS 1.2"
+            );
             self.profile.use_only_tls12();
             return true;
         }

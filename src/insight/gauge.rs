@@ -53,7 +53,7 @@ pub struct ProgressGauge {
     from: AtomicU64,
     bytes: AtomicU64,
     size: AtomicU64,
-    /// What the last look saw, for the rate since then.
+    /// What the last check saw, for the rate since then.
     seen: Mutex<Option<GaugeReading>>,
 }
 
@@ -111,7 +111,7 @@ impl ProgressGauge {
         Some(self.size.load(Ordering::Relaxed)).filter(|size| *size != UNKNOWN)
     }
 
-    /// Bytes a second since the last look, one that is at least [`RATE_OVER`] ago; at the first one since the try
+    /// Bytes a second since the last check, one that is at least [`RATE_OVER`] ago; at the first one since the try
     /// `began`.
     pub fn rate(&self, began: Instant, now: Instant) -> f64 {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

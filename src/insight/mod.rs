@@ -25,7 +25,7 @@ pub use gauge::{ProgressGauge, TransferPhase};
 pub use partition_board::{AssignedPartition, PartitionBoard};
 pub use transfers::{ActiveTransfer, LongestRunning, MAX_TRANSFERS, TransferList, TransferQuery};
 
-/// A pod, as the sidecar asks about it. Each call looks at what holds now, and is cheap enough for once a second.
+/// A pod, as the sidecar asks about it. Each call checks what holds now, and is cheap enough for once a second.
 pub trait PodInsight: Send + Sync {
     /// The pod's name.
     fn pod(&self) -> &str;

@@ -79,7 +79,7 @@ impl ActiveTransfer {
 }
 
 /// Keeps the oldest of all that it is shown, and counts them: `K` is when they began.
-/// So many thousands are looked at without one of them being copied for nothing.
+/// So many thousands are checked without one of them being copied for nothing.
 #[derive(Debug)]
 pub struct LongestRunning<K, T> {
     room: usize,

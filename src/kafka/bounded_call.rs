@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::CommitError;
 
-/// Between two looks at a call that is under way: delivery reports are taken, and the loop beats.
+/// Between two checks of a call that is under way: delivery reports are taken, and the loop beats.
 const WAIT: Duration = Duration::from_millis(10);
 /// Clients, or calls, that were given up and have not returned, at one time.
 const MAX_ABANDONED: usize = 8;
@@ -20,17 +20,17 @@ type Call = Box<dyn FnOnce() + Send>;
 
 /// A call that did not return in time, or a thread that cannot be had.
 #[derive(Debug)]
-pub(crate) struct Overdue;
+pub(crate) struct CallOverdue;
 
-impl From<Overdue> for CommitError {
-    fn from(Overdue: Overdue) -> Self {
+impl From<CallOverdue> for CommitError {
+    fn from(CallOverdue: CallOverdue) -> Self {
         let why = "a call of its client library's did not return in time";
-        CommitError::Broken { why, error: Overdue.into() }
+        CommitError::Broken { why, error: CallOverdue.into() }
     }
 }
 
-impl From<Overdue> for KafkaError {
-    fn from(Overdue: Overdue) -> Self {
+impl From<CallOverdue> for KafkaError {
+    fn from(CallOverdue: CallOverdue) -> Self {
         KafkaError::Global(RDKafkaErrorCode::OperationTimedOut)
     }
 }
@@ -43,9 +43,9 @@ pub(crate) struct CallThread {
 
 /// How many clients that were given up have not ended.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Abandoned(Arc<AtomicUsize>);
+pub(crate) struct AbandonedCalls(Arc<AtomicUsize>);
 
-impl Abandoned {
+impl AbandonedCalls {
     pub fn is_too_many(&self) -> bool {
         self.0.load(Ordering::Relaxed) > MAX_ABANDONED
     }
@@ -59,7 +59,10 @@ impl Abandoned {
             count.fetch_sub(1, Ordering::Relaxed);
         });
         if let Err(error) = dropped {
-            tracing::warn!(%error, "no thread to end a client of Kafka's on");
+            tracing::warn!(
+                event = "client_drop_failed", %error,
+                "cannot start a thread to drop an old Kafka client"
+            );
         }
     }
 }
@@ -81,21 +84,21 @@ impl CallThread {
         deadline: Duration,
         meanwhile: impl Fn(),
         call: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<R, Overdue> {
+    ) -> Result<R, CallOverdue> {
         let (tell, told) = sync_channel(1);
         let call = Box::new(move || {
             let _ = tell.send(call()); // nobody waits for it after the deadline
         });
-        self.calls.try_send(call).map_err(|_| Overdue)?;
+        self.calls.try_send(call).map_err(|_| CallOverdue)?;
         let begun = Instant::now();
         loop {
             match told.recv_timeout(WAIT) {
                 Ok(result) => return Ok(result),
-                Err(RecvTimeoutError::Disconnected) => return Err(Overdue),
+                Err(RecvTimeoutError::Disconnected) => return Err(CallOverdue),
                 Err(RecvTimeoutError::Timeout) => meanwhile(),
             }
             if begun.elapsed() >= deadline {
-                return Err(Overdue);
+                return Err(CallOverdue);
             }
         }
     }
@@ -123,14 +126,14 @@ impl BoundedCalls {
         &self,
         deadline: Duration,
         call: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<R, Overdue> {
+    ) -> Result<R, CallOverdue> {
         if self.under_way.load(Ordering::Relaxed) > MAX_ABANDONED {
-            return Err(Overdue);
+            return Err(CallOverdue);
         }
         let mut slot = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let thread = match slot.take() {
             Some(thread) => thread,
-            None => CallThread::start().map_err(|_| Overdue)?,
+            None => CallThread::start().map_err(|_| CallOverdue)?,
         };
         self.under_way.fetch_add(1, Ordering::Relaxed);
         let under_way = UnderWay(Arc::clone(&self.under_way));
@@ -209,7 +212,7 @@ mod tests {
                 let _ = self.0.recv();
             }
         }
-        let abandoned = Abandoned::default();
+        let abandoned = AbandonedCalls::default();
         let mut let_go = Vec::new();
         for _ in 0..=MAX_ABANDONED {
             assert!(!abandoned.is_too_many());

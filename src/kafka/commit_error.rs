@@ -95,7 +95,7 @@ impl From<KafkaError> for CommitError {
                 error,
             },
             Some(Code::InvalidTransactionalState) if is_fatal => {
-                let why = "the coordinator knows nothing of its transaction (it was away, or began anew)";
+                let why = "the coordinator does not know its transaction (it was away, or was restarted)";
                 CommitError::Broken { why, error }
             }
             Some(Code::State) if !is_retriable => {

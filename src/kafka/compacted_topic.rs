@@ -40,7 +40,11 @@ pub async fn prepare_compacted_topic(
     }
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
     let Ok(Some(Ok(config))) = described.map(|topics| topics.into_iter().next()) else {
-        tracing::warn!(topic, "cannot read the topic's settings: its cleanup.policy must be compact");
+        tracing::warn!(
+            event = "topic_settings_unread",
+            topic,
+            "cannot read the topic's settings: its cleanup.policy must be compact"
+        );
         return Ok(());
     };
     let policy = config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();

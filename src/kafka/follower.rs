@@ -117,7 +117,7 @@ impl PartitionFollower {
             }
             Some(Err(error)) if is_final(&error) => Err(error),
             Some(Err(error)) => {
-                tracing::debug!(%error, topic = self.topic, "following");
+                tracing::debug!(event = "following_failed", %error, topic = self.topic, "following");
                 Ok(None)
             }
         }
@@ -129,7 +129,7 @@ impl PartitionFollower {
             BaseRecord::to(&self.topic).partition(self.partition).key(key.as_bytes());
         record.payload = value;
         if let Err((error, _)) = self.producer.send(record) {
-            tracing::debug!(%error, topic = self.topic, "appending");
+            tracing::debug!(event = "append_failed", %error, topic = self.topic, "appending");
         }
         self.producer.poll(Duration::ZERO);
     }

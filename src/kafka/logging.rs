@@ -21,31 +21,43 @@ pub fn log_line(client: &str, throttle: &LogThrottle, level: RDKafkaLogLevel, fa
             | RDKafkaLogLevel::Warning
     );
     if is_of_a_rebalance(facility, message) {
-        tracing::debug!(target: "librdkafka", client, facility, "{message}");
+        tracing::debug!(target: "librdkafka", event = "librdkafka", client, facility, "{message}");
     } else if is_problem || facility == CONNECTIONS {
-        let Some(untold) = throttle.admit(message, Instant::now()) else { return };
+        let Some(suppressed) = throttle.admit(message, Instant::now()) else { return };
         if !is_problem {
-            tracing::info!(target: "librdkafka", client, facility, untold, "{message}");
+            tracing::info!(
+                target: "librdkafka",
+                event = "librdkafka", client, facility, suppressed,
+                "{message}"
+            );
         } else if matches!(level, RDKafkaLogLevel::Warning) {
-            tracing::warn!(target: "librdkafka", client, facility, untold, "{message}");
+            tracing::warn!(
+                target: "librdkafka",
+                event = "librdkafka", client, facility, suppressed,
+                "{message}"
+            );
         } else {
-            tracing::error!(target: "librdkafka", client, facility, untold, "{message}");
+            tracing::error!(
+                target: "librdkafka",
+                event = "librdkafka", client, facility, suppressed,
+                "{message}"
+            );
         }
     } else if matches!(level, RDKafkaLogLevel::Debug) {
-        tracing::debug!(target: "librdkafka", client, facility, "{message}");
+        tracing::debug!(target: "librdkafka", event = "librdkafka", client, facility, "{message}");
     } else {
-        tracing::info!(target: "librdkafka", client, facility, "{message}");
+        tracing::info!(target: "librdkafka", event = "librdkafka", client, facility, "{message}");
     }
 }
 
 /// librdkafka's error events, which say what its log lines have said.
 pub fn log_error(client: &str, throttle: &LogThrottle, error: &KafkaError, reason: &str) {
-    if let Some(untold) = throttle.admit(reason, Instant::now()) {
-        tracing::warn!(target: "librdkafka", client, %error, untold, "{reason}");
+    if let Some(suppressed) = throttle.admit(reason, Instant::now()) {
+        tracing::warn!(target: "librdkafka", event = "librdkafka", client, %error, suppressed, "{reason}");
     }
 }
 
-/// A transaction that a rebalance has overtaken is aborted, and chosen anew: librdkafka calls that an error, but it
+/// A transaction that a rebalance has overtaken is aborted, and chosen again: librdkafka calls that an error, but it
 /// is what a cooperative rebalance looks like.
 fn is_of_a_rebalance(facility: &str, message: &str) -> bool {
     let codes =

@@ -7,6 +7,7 @@
 //! log_throttle      the same line once in a while
 //! connection_error  why no broker answers, for people at a terminal
 //! commit_error      what it means that a commit failed
+//! reader            a consumer without a group, which reads partitions from given offsets
 //! headers           a record's headers, to and from librdkafka's
 //! topics            how many partitions a topic has
 //! topic_ids         a topic's id, which tells it from another one of the same name
@@ -19,8 +20,8 @@
 //! follower          one partition from its end on, without a group
 //! admin_query       a question to the brokers that rdkafka does not offer
 //! bounded_call      calls that ignore their timeouts, or have none, with a deadline of ours
-//! fresh_client      what a client learns of the cluster that was just made
-//! client_renewal    which of the pod's clients are to be made anew
+//! fresh_client      what a client that was just created learns of the cluster
+//! client_renewal    which of the pod's clients are to be recreated
 //! ```
 
 mod admin_query;
@@ -39,6 +40,7 @@ mod logging;
 mod member;
 mod owned_partition;
 mod properties;
+mod reader;
 mod retry_topic;
 mod topic_ids;
 mod topic_rights;
@@ -46,7 +48,7 @@ mod topics;
 
 pub use rdkafka::error::KafkaError;
 
-pub(crate) use bounded_call::{Abandoned, BoundedCalls, CallThread};
+pub(crate) use bounded_call::{AbandonedCalls, BoundedCalls, CallThread};
 pub use client_kind::ClientKind;
 pub use client_renewal::ClientRenewal;
 pub use commit_error::CommitError;
@@ -64,6 +66,7 @@ pub use properties::{
     client_properties, consumer_properties, property_problem, reader_properties, suspension_limit,
     uses_new_protocol, without_value,
 };
+pub use reader::{PartitionReader, assign_reader, open_reader};
 pub use retry_topic::{Unprepared, prepare_retry_topic, retry_topic_settings};
 pub(crate) use topic_ids::{TopicIdQuery, TopicIds};
 pub(crate) use topic_rights::TopicRightsQuery;

@@ -14,7 +14,7 @@ use crate::config::KafkaConfig;
 /// Defaults that `kafka.properties` may override. librdkafka would prefetch 100,000 messages or 64 MB a
 /// partition; the pod holds its backlog itself, decoded, so that one connection cannot hide the others.
 /// A partition's first batch is fetched whatever its size, and a well-compressed one of 64 kB may hold
-/// 10,000 tasks. A partition whose prefetch is full is looked at again after `fetch.queue.backoff.ms`: after
+/// 10,000 tasks. A partition whose prefetch is full is checked again after `fetch.queue.backoff.ms`: after
 /// librdkafka's own second a pod that is quick would have had nothing to do for most of it.
 const DEFAULTS: &[(&str, &str)] = &[
     ("queued.min.messages", "500"),

@@ -83,7 +83,7 @@ pub(super) async fn create_topic(
     let made = admin.create_topics([&new], &options()).await?;
     match made.into_iter().next() {
         Some(Ok(_)) => {
-            tracing::info!(topic, partitions, ?settings, "topic made");
+            tracing::info!(event = "topic_created", topic, partitions, ?settings, "created a topic");
             Ok(())
         }
         // Another pod was faster.
@@ -111,7 +111,7 @@ async fn check(admin: &Admin, topic: &str, retry: &RetryConfig) -> Result<(), Un
         unknown => {
             // An old broker, or a user who may not.
             tracing::warn!(
-                topic,
+                event = "retry_topic_unchecked", topic,
                 answer = ?unknown.map(|answer| answer.map(Result::err)),
                 "cannot read the retry topic's settings: its retention.ms must be above retry.max_deferral"
             );

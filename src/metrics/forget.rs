@@ -1,4 +1,4 @@
-//! Ends the series of a connection that is no more.
+//! Ends the series of a connection that was removed.
 
 use std::collections::HashMap;
 

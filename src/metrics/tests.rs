@@ -17,7 +17,7 @@ fn told() -> Metrics {
     metrics.sessions("far", 1, 2, 3);
     metrics.session_limit("far", 4);
     metrics.session_opened("far");
-    metrics.session_closed("far", CloseReason::InDoubt);
+    metrics.session_closed("far", CloseReason::Uncertain);
     metrics.tasks("far", 4, 5, 6);
     metrics.held(15, 4_096);
     metrics.waited("far", Duration::from_secs(7));
@@ -99,7 +99,7 @@ fn every_declared_metric_is_scraped_with_help_and_type() {
     }
 }
 
-/// What `promtool check metrics` looks at.
+/// What `promtool check metrics` verifies.
 #[test]
 fn names_follow_the_rules_of_prometheus() {
     let text = told().encode();

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{DoneMap, MAX_SPAN};
+use super::{CompletedBitmap, MAX_SPAN};
 
 /// What to do with a record that Kafka delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intake {
+pub enum OffsetDecision {
     /// It is in flight from now on.
     Begin,
     /// It was answered before, or is in flight already: skip it.
@@ -22,38 +22,39 @@ pub struct Ledger {
     next: Option<i64>,
     in_flight: BTreeSet<i64>,
     /// Done by an earlier owner, at or above `next`.
-    inherited: BTreeSet<i64>,
+    completed_by_predecessor: BTreeSet<i64>,
 }
 
 impl Ledger {
     /// A partition that nobody has committed yet.
     pub fn fresh() -> Self {
-        Ledger { next: None, in_flight: BTreeSet::new(), inherited: BTreeSet::new() }
+        Ledger { next: None, in_flight: BTreeSet::new(), completed_by_predecessor: BTreeSet::new() }
     }
 
     /// A partition whose last owner committed this low-water mark and map.
-    pub fn resumed(low_water: i64, done: &DoneMap) -> Self {
-        let mut ledger = Ledger { inherited: done.offsets(low_water), ..Ledger::fresh() };
+    pub fn resumed(low_water: i64, done: &CompletedBitmap) -> Self {
+        let mut ledger = Ledger { completed_by_predecessor: done.offsets(low_water), ..Ledger::fresh() };
         ledger.advance(low_water);
         ledger
     }
 
     /// Takes in the record at `offset`.
-    pub fn begin(&mut self, offset: i64) -> Intake {
+    pub fn begin(&mut self, offset: i64) -> OffsetDecision {
         if self.next.is_some_and(|next| offset < next) {
-            return Intake::Known;
+            return OffsetDecision::Known;
         }
-        let was_done = self.inherited.contains(&offset);
+        let was_done = self.completed_by_predecessor.contains(&offset);
         self.advance(offset + 1);
         if was_done {
-            return Intake::Known;
+            return OffsetDecision::Known;
         }
         self.in_flight.insert(offset);
-        Intake::Begin
+        debug_assert!(self.is_consistent(), "{self:?}");
+        OffsetDecision::Begin
     }
 
     /// The record at `offset` is none of this group's: nobody will finish it.
-    pub fn pass_over(&mut self, offset: i64) {
+    pub fn skip(&mut self, offset: i64) {
         if self.next.is_none_or(|next| offset >= next) {
             self.advance(offset + 1);
         }
@@ -61,7 +62,7 @@ impl Ledger {
 
     /// From `from` to before `end` the partition holds no record. Nothing comes of it where more was taken in since
     /// that was found.
-    pub fn pass_to(&mut self, from: i64, end: i64) {
+    pub fn skip_range(&mut self, from: i64, end: i64) {
         if self.next == Some(from) && end > from {
             self.advance(end);
         }
@@ -75,11 +76,21 @@ impl Ledger {
 
     /// Moves `next`, and on over what an earlier owner has done: the low-water mark is never a done offset.
     fn advance(&mut self, mut next: i64) {
-        self.inherited = self.inherited.split_off(&next);
-        while self.inherited.remove(&next) {
+        self.completed_by_predecessor = self.completed_by_predecessor.split_off(&next);
+        while self.completed_by_predecessor.remove(&next) {
             next += 1;
         }
+        debug_assert!(self.next.is_none_or(|before| before <= next), "{self:?} moves back to {next}");
         self.next = Some(next);
+        debug_assert!(self.is_consistent(), "{self:?}");
+    }
+
+    /// What is in flight has been taken in; what a predecessor has completed has not, and the low-water mark, which is
+    /// committed, is no completed offset.
+    fn is_consistent(&self) -> bool {
+        let Some(next) = self.next else { return self.in_flight.is_empty() };
+        self.in_flight.last().is_none_or(|last| *last < next)
+            && self.completed_by_predecessor.first().is_none_or(|first| *first > next)
     }
 
     /// The record's answer is on the broker. False where it was not in flight.
@@ -98,10 +109,12 @@ impl Ledger {
     }
 
     /// The offsets above the low-water mark that are done.
-    pub fn done_map(&self) -> DoneMap {
-        let (Some(low), Some(next)) = (self.low_water(), self.next) else { return DoneMap::default() };
+    pub fn done_map(&self) -> CompletedBitmap {
+        let (Some(low), Some(next)) = (self.low_water(), self.next) else {
+            return CompletedBitmap::default();
+        };
         let taken_in = (low + 1..next).filter(|offset| !self.in_flight.contains(offset));
-        DoneMap::new(low, taken_in.chain(self.inherited.iter().copied()))
+        CompletedBitmap::new(low, taken_in.chain(self.completed_by_predecessor.iter().copied()))
     }
 
     /// True while the map may not grow: intake waits until the low-water mark has moved.
@@ -123,7 +136,7 @@ mod tests {
     use proptest::test_runner::TestCaseError;
 
     use super::*;
-    use crate::offsets::{Note, TopicId};
+    use crate::offsets::{CommitMetadata, TopicId};
 
     fn done_above(ledger: &Ledger) -> Vec<i64> {
         let low = ledger.low_water().unwrap();
@@ -134,7 +147,7 @@ mod tests {
     fn the_low_water_mark_waits_for_the_slowest_task() {
         let mut ledger = Ledger::fresh();
         for offset in 10..14 {
-            assert_eq!(ledger.begin(offset), Intake::Begin);
+            assert_eq!(ledger.begin(offset), OffsetDecision::Begin);
         }
         ledger.finish(11);
         ledger.finish(13);
@@ -149,7 +162,7 @@ mod tests {
 
     #[test]
     fn offsets_that_kafka_passes_over_count_as_done() {
-        let mut ledger = Ledger::resumed(5, &DoneMap::default());
+        let mut ledger = Ledger::resumed(5, &CompletedBitmap::default());
         ledger.begin(9);
         assert_eq!(ledger.low_water(), Some(9));
         ledger.begin(20);
@@ -159,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_record_that_the_map_cannot_reach_waits_until_what_holds_it_up_is_finished() {
-        let mut ledger = Ledger::resumed(5, &DoneMap::default());
+        let mut ledger = Ledger::resumed(5, &CompletedBitmap::default());
         assert!(ledger.has_room(1_000_000), "nothing is in flight, so nothing is in the map");
         ledger.begin(5);
         ledger.begin(6);
@@ -173,44 +186,44 @@ mod tests {
 
     #[test]
     fn what_is_another_groups_does_not_hold_the_low_water_mark_back() {
-        let mut ledger = Ledger::resumed(5, &DoneMap::new(5, [8]));
-        ledger.pass_over(5);
+        let mut ledger = Ledger::resumed(5, &CompletedBitmap::new(5, [8]));
+        ledger.skip(5);
         assert_eq!(ledger.low_water(), Some(6));
         ledger.begin(6);
-        ledger.pass_over(7);
-        ledger.pass_over(5);
+        ledger.skip(7);
+        ledger.skip(5);
         assert_eq!((ledger.low_water(), ledger.position()), (Some(6), Some(9)), "8 was done before");
         ledger.finish(6);
         assert_eq!(ledger.low_water(), Some(9));
 
         let mut fresh = Ledger::fresh();
-        fresh.pass_over(3);
+        fresh.skip(3);
         assert_eq!(fresh.low_water(), Some(4));
     }
 
     #[test]
     fn an_end_without_records_is_passed_unless_more_was_taken_in_since() {
-        let mut ledger = Ledger::resumed(5, &DoneMap::default());
+        let mut ledger = Ledger::resumed(5, &CompletedBitmap::default());
         ledger.begin(5);
-        ledger.pass_to(5, 9);
+        ledger.skip_range(5, 9);
         assert_eq!(ledger.position(), Some(6), "the record at 5 came since");
-        ledger.pass_to(6, 9);
+        ledger.skip_range(6, 9);
         assert_eq!((ledger.low_water(), ledger.position()), (Some(5), Some(9)), "5 is still in flight");
         ledger.finish(5);
         assert_eq!(ledger.low_water(), Some(9));
-        ledger.pass_to(9, 7);
+        ledger.skip_range(9, 7);
         assert_eq!(ledger.low_water(), Some(9), "never back");
         let mut fresh = Ledger::fresh();
-        fresh.pass_to(0, 3);
+        fresh.skip_range(0, 3);
         assert_eq!(fresh.low_water(), None);
     }
 
     #[test]
     fn the_next_owner_skips_what_is_done_and_passes_the_rest_on() {
-        let mut ledger = Ledger::resumed(10, &DoneMap::new(10, [12, 15]));
-        assert_eq!(ledger.begin(10), Intake::Begin);
-        assert_eq!(ledger.begin(11), Intake::Begin);
-        assert_eq!(ledger.begin(12), Intake::Known);
+        let mut ledger = Ledger::resumed(10, &CompletedBitmap::new(10, [12, 15]));
+        assert_eq!(ledger.begin(10), OffsetDecision::Begin);
+        assert_eq!(ledger.begin(11), OffsetDecision::Begin);
+        assert_eq!(ledger.begin(12), OffsetDecision::Known);
         assert_eq!(done_above(&ledger), [12, 15]);
         ledger.finish(10);
         ledger.finish(11);
@@ -221,10 +234,10 @@ mod tests {
     #[test]
     fn a_record_delivered_twice_is_begun_once() {
         let mut ledger = Ledger::fresh();
-        assert_eq!(ledger.begin(3), Intake::Begin);
-        assert_eq!(ledger.begin(3), Intake::Known);
+        assert_eq!(ledger.begin(3), OffsetDecision::Begin);
+        assert_eq!(ledger.begin(3), OffsetDecision::Known);
         ledger.finish(3);
-        assert_eq!(ledger.begin(3), Intake::Known);
+        assert_eq!(ledger.begin(3), OffsetDecision::Known);
     }
 
     #[test]
@@ -304,7 +317,8 @@ mod tests {
             }
             let offset = self.log[self.cursor];
             self.cursor += 1;
-            let expected = if self.finished.contains(&offset) { Intake::Known } else { Intake::Begin };
+            let expected =
+                if self.finished.contains(&offset) { OffsetDecision::Known } else { OffsetDecision::Begin };
             prop_assert_eq!(self.ledger.begin(offset), expected);
             Ok(true)
         }
@@ -342,15 +356,16 @@ mod tests {
                     let Some(next) = self.ledger.position().filter(|_| self.cursor == self.log.len()) else {
                         return Ok(());
                     };
-                    self.ledger.pass_to(next, next + gap);
+                    self.ledger.skip_range(next, next + gap);
                     self.end = self.end.max(next + gap);
                 }
                 Step::HandOver => {
                     let Some(low) = self.ledger.low_water() else { return Ok(()) };
-                    let note = Note { topic_id: TopicId::new(u128::MAX), done: self.ledger.done_map() };
+                    let note =
+                        CommitMetadata { topic_id: TopicId::new(u128::MAX), done: self.ledger.done_map() };
                     let metadata = note.encode();
                     prop_assert!(metadata.len() <= 4_096 && metadata.is_ascii(), "{} bytes", metadata.len());
-                    let read = Note::decode(metadata.as_bytes());
+                    let read = CommitMetadata::decode(metadata.as_bytes());
                     prop_assert_eq!(read.as_ref(), Ok(&note), "nothing of it is dropped");
                     self.ledger = Ledger::resumed(low, &note.done);
                     self.cursor = self.log.partition_point(|offset| *offset < low);

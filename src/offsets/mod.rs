@@ -1,37 +1,38 @@
 //! Which offsets are in flight and which are done, for each partition this pod owns.
 //!
 //! ```text
-//! ledger      one partition's offsets: pure
-//! partitions  the ledgers of all assigned partitions, shared by consume and publish
-//! lease       the right to answer a partition's records, until it is revoked or lost
-//! pulse       notices that the process was suspended for so long that its leases have ended
-//! done_map    the completed offsets above a low-water mark, as text for a commit
-//! note        a commit's metadata: the topic's id and that map
-//! witness     what Kafka knows about records of other pods' partitions
-//! fuzz        metadata as nobody would write it, for `make fuzz`
+//! ledger             one partition's offsets: pure
+//! partitions         the ledgers of all assigned partitions, shared by consume and publish
+//! partition_state    an owned partition at a moment, as the rest of the pod sees it
+//! heartbeat          the thread whose beats keep the leases alive
+//! completed_bitmap   the completed offsets above a low-water mark, as text for a commit
+//! commit_metadata    a commit's metadata: the topic's id and that bitmap
+//! committed_offsets  what the group has committed for records of any pod's partitions
+//! fuzz               metadata as nobody would write it, for `make fuzz`
 //! ```
 //!
 //! Tasks finish in any order. What is committed is a partition's low-water mark (the first offset that is
-//! not done) and, in the commit's metadata, the [`DoneMap`] of the offsets above it that are, with the
-//! topic's id ([`Note`]). Whoever owns the partition next reads both and skips what is done.
+//! not done) and, in the commit's metadata, the [`CompletedBitmap`] of the offsets above it that are, with the
+//! topic's id ([`CommitMetadata`]). Whoever owns the partition next reads both and skips what is done.
 
-mod done_map;
+mod commit_metadata;
+mod committed_offsets;
+mod completed_bitmap;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod lease;
+mod heartbeat;
 mod ledger;
-mod note;
+mod partition_state;
 mod partitions;
-mod pulse;
-mod witness;
 
-pub use done_map::{DoneMap, MapError};
-pub use lease::Lease;
-pub use ledger::{Intake, Ledger};
-pub use note::{Note, TopicId};
-pub use partitions::{Offsets, Ownership, PartitionCommit, PartitionState, TopicPartition};
-pub use pulse::{keep_beating, since_boot};
-pub use witness::Witness;
+pub use crate::lease::Lease;
+pub use commit_metadata::{CommitMetadata, TopicId};
+pub use committed_offsets::CommittedOffsets;
+pub use completed_bitmap::{CompletedBitmap, MetadataError};
+pub use heartbeat::run_heartbeat;
+pub use ledger::{Ledger, OffsetDecision};
+pub use partition_state::PartitionState;
+pub use partitions::{Offsets, Ownership, PartitionCommit, TopicPartition};
 
 /// What Kafka stores with a commit, by default (`offset.metadata.max.bytes`): bytes.
 const MAX_METADATA: usize = 4_096;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::pulse::Pulse;
-use super::{DoneMap, Intake, Lease, Ledger, Note, TopicId};
+use super::{CommitMetadata, CompletedBitmap, Lease, Ledger, OffsetDecision, PartitionState, TopicId};
+use crate::lease::SuspendDetector;
 use crate::record::Origin;
 
 /// One partition of a topic.
@@ -36,8 +36,8 @@ impl fmt::Display for TopicPartition {
 pub enum Ownership {
     /// The group has assigned it.
     Assigned,
-    /// It follows a partition of another topic, and the group does not know of it: see [`Offsets::follow`].
-    Following,
+    /// It follows a partition of another topic, and the group does not know of it: see [`Offsets::verify`].
+    CoPartitioned,
 }
 
 /// What is committed for one partition.
@@ -45,7 +45,7 @@ pub enum Ownership {
 pub struct PartitionCommit {
     pub at: TopicPartition,
     pub low_water: i64,
-    /// The commit's metadata: a [`Note`], encoded.
+    /// The commit's metadata: a [`CommitMetadata`], encoded.
     pub metadata: String,
     /// The assignment that it was made under.
     epoch: u64,
@@ -58,7 +58,7 @@ struct Owned {
     /// Of the topic as it was when the partition was assigned.
     topic_id: Option<TopicId>,
     ownership: Ownership,
-    /// Nothing is taken in, answered or committed until the partition is assigned anew.
+    /// Nothing is taken in, answered or committed until the partition is assigned again.
     halted: bool,
     /// Being handed over: what is in flight may finish, nothing new begins.
     revoking: bool,
@@ -75,7 +75,7 @@ struct Owned {
 
 impl Owned {
     fn begin(&mut self, offset: i64) -> Option<Lease> {
-        if self.ledger.begin(offset) == Intake::Known {
+        if self.ledger.begin(offset) == OffsetDecision::Known {
             return None;
         }
         self.taken_in.push_back((offset, Instant::now()));
@@ -105,7 +105,7 @@ impl Owned {
             ledger.finish(offset);
         }
         let low_water = ledger.low_water()?;
-        let metadata = Note { topic_id: self.topic_id, done: ledger.done_map() }.encode();
+        let metadata = CommitMetadata { topic_id: self.topic_id, done: ledger.done_map() }.encode();
         let is_new = committed.is_none_or(|(low, map)| *low != low_water || *map != metadata);
         is_new.then(|| PartitionCommit { at: at.clone(), low_water, metadata, epoch: self.lease.epoch() })
     }
@@ -133,32 +133,36 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Offsets {
     state: Mutex<State>,
-    pulse: Arc<Pulse>,
-    /// The process stood still, and the group has not been joined anew yet.
-    stood_still: AtomicBool,
+    suspend_detector: Arc<SuspendDetector>,
+    /// The process was suspended, and the group has not been rejoined yet.
+    was_suspended: AtomicBool,
 }
 
 impl Offsets {
-    /// Leases end where [`Offsets::beat`] is not called for as long as `standstill`.
-    pub fn new(standstill: Duration) -> Self {
-        Offsets { pulse: Arc::new(Pulse::new(standstill)), ..Offsets::default() }
+    /// Leases end where [`Offsets::beat`] is not called for as long as `suspension`.
+    pub fn new(suspension_limit: Duration) -> Self {
+        Offsets { suspend_detector: Arc::new(SuspendDetector::new(suspension_limit)), ..Offsets::default() }
     }
 
-    /// The process runs. Where it had stood still for too long, all leases end before they can seem live again.
+    /// The process runs. Where it had been suspended for too long, all leases end before they can seem live again.
     pub fn beat(&self) {
-        if let Some(silence) = self.pulse.standstill() {
+        if let Some(silence) = self.suspend_detector.suspended_for() {
             let seconds = silence.as_secs_f64();
-            tracing::warn!(seconds, "the process stood still: its partitions may be others' by now");
+            tracing::warn!(
+                event = "process_suspended",
+                seconds,
+                "process was suspended; its partitions may have been reassigned"
+            );
             self.lock().owned.values().for_each(|owned| owned.lease.end());
-            self.stood_still.store(true, Ordering::Release);
+            self.was_suspended.store(true, Ordering::Release);
         }
-        self.pulse.beat();
+        self.suspend_detector.beat();
     }
 
-    /// True once after each standstill: the group must be joined anew, since the old leases are over even
+    /// True once after each suspension: the group must be rejoined, since the old leases are over even
     /// where the coordinator has noticed nothing.
-    pub fn take_standstill(&self) -> bool {
-        self.stood_still.swap(false, Ordering::AcqRel)
+    pub fn take_suspension(&self) -> bool {
+        self.was_suspended.swap(false, Ordering::AcqRel)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -167,14 +171,13 @@ impl Offsets {
     }
 
     /// The group has assigned the partition, of the topic with this id. `committed` is what its last owner left.
-    pub fn assign(&self, at: TopicPartition, topic_id: Option<TopicId>, committed: Option<(i64, DoneMap)>) {
-        self.insert(at, topic_id, committed, Ownership::Assigned);
-    }
-
-    /// The same for a partition that follows one which the group has assigned: the group's coordinator does not
-    /// know of it. It is committed only under a generation that was [verified](Offsets::verify).
-    pub fn follow(&self, at: TopicPartition, topic_id: Option<TopicId>, committed: Option<(i64, DoneMap)>) {
-        self.insert(at, topic_id, committed, Ownership::Following);
+    pub fn assign(
+        &self,
+        at: TopicPartition,
+        topic_id: Option<TopicId>,
+        committed: Option<(i64, CompletedBitmap)>,
+    ) {
+        self.assign_as(Ownership::Assigned, at, topic_id, committed);
     }
 
     /// Under this generation of the group nobody else has the partitions that follow; `None` where that is unknown.
@@ -194,18 +197,22 @@ impl Offsets {
         state.owned.get(&TopicPartition::of(origin)).is_none_or(|owned| state.may_commit(owned))
     }
 
-    fn insert(
+    /// The same, however the partition came to this pod. Where it follows one that the group has assigned, the group's
+    /// coordinator does not know of it: it is committed only under a generation that was [verified](Offsets::verify).
+    pub fn assign_as(
         &self,
+        ownership: Ownership,
         at: TopicPartition,
         topic_id: Option<TopicId>,
-        committed: Option<(i64, DoneMap)>,
-        ownership: Ownership,
+        committed: Option<(i64, CompletedBitmap)>,
     ) {
         let mut state = self.lock();
         state.epoch += 1;
-        let lease = Lease::with_pulse(state.epoch, self.pulse.clone());
+        let lease = Lease::with_detector(state.epoch, self.suspend_detector.clone());
         let (ledger, committed) = match committed {
-            Some((low, done)) => (Ledger::resumed(low, &done), Some((low, Note { topic_id, done }.encode()))),
+            Some((low, done)) => {
+                (Ledger::resumed(low, &done), Some((low, CommitMetadata { topic_id, done }.encode())))
+            }
             None => (Ledger::fresh(), None),
         };
         let owned = Owned {
@@ -227,7 +234,7 @@ impl Offsets {
     }
 
     /// What is in flight here belongs to no topic any more: the lease ends, nothing is committed. The partition
-    /// stays ours until it is released or assigned anew.
+    /// stays ours until it is released or assigned again.
     pub fn halt(&self, at: &TopicPartition) {
         if let Some(owned) = self.lock().owned.get_mut(at) {
             owned.halted = true;
@@ -244,23 +251,23 @@ impl Offsets {
     }
 
     /// The record at `offset` is another group's: it holds nothing up. Committed with whatever is next.
-    pub fn pass_over(&self, at: &TopicPartition, offset: i64) {
+    pub fn skip(&self, at: &TopicPartition, offset: i64) {
         let mut state = self.lock();
         if let Some(owned) = state.owned.get_mut(at).filter(|owned| !owned.revoking && owned.lease.is_live())
         {
-            owned.ledger.pass_over(offset);
+            owned.ledger.skip(offset);
         }
     }
 
     /// From `from` to before `end` this topic's partition holds no record, and so nothing to wait for. Committed with
     /// whatever is next.
-    pub fn pass_to(&self, at: &TopicPartition, topic_id: Option<TopicId>, from: i64, end: i64) {
+    pub fn skip_range(&self, at: &TopicPartition, topic_id: Option<TopicId>, from: i64, end: i64) {
         let mut state = self.lock();
         let is_same = |owned: &&mut Owned| {
             !owned.revoking && !owned.halted && owned.lease.is_live() && owned.topic_id == topic_id
         };
         if let Some(owned) = state.owned.get_mut(at).filter(is_same) {
-            owned.ledger.pass_to(from, end);
+            owned.ledger.skip_range(from, end);
         }
     }
 
@@ -403,30 +410,4 @@ impl Offsets {
         };
         state.owned.iter().map(describe).collect()
     }
-}
-
-/// One owned partition at a moment.
-#[derive(Clone, Debug)]
-pub struct PartitionState {
-    pub at: TopicPartition,
-    /// Takes in no more records for now.
-    pub is_full: bool,
-    /// It takes in none until the record at its low-water mark is answered.
-    pub is_stuck: bool,
-    pub low_water: Option<i64>,
-    /// The next offset to be read; `None` before the first record where nothing was committed.
-    pub position: Option<i64>,
-    /// The log's end, as Kafka's client has heard last.
-    pub end: Option<i64>,
-    /// The low-water mark that the group has committed.
-    pub committed: Option<i64>,
-    /// Records taken in whose answers are not committed.
-    pub unanswered: usize,
-    /// The oldest record that is in flight, and when it was taken in.
-    pub oldest: Option<(i64, Instant)>,
-    /// Of the topic as it was when the partition was assigned; `None` where the brokers have no ids.
-    pub topic_id: Option<TopicId>,
-    pub ownership: Ownership,
-    /// As [`Offsets::halt`] says.
-    pub is_halted: bool,
 }

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::envelope::Envelope;
-use super::facts::MAX_FACTS_BYTES;
 use super::json::{fitting, push_string, string_len};
 use super::original::Original;
-use super::{Completed, Hop, Outcome, Verdict};
+use super::transfer_details::MAX_DETAILS_BYTES;
+use super::{Completed, Outcome, Verdict};
 use crate::failure::{Code, Failure, MAX_MESSAGE_BYTES};
-use crate::record::Header;
+use crate::record::{Header, RetryState};
 use crate::text::{char_boundary, rfc3339};
 
 /// In this size every required field has room, also with a `task_id` of which each byte takes six as JSON, and of a
@@ -42,7 +42,7 @@ pub struct Answer<'a> {
     pub kind: AnswerKind,
     /// The `task_id`, or where there is none the record's own key.
     pub key: Option<&'a [u8]>,
-    /// The record's, in its order; our own are left out, or for the retry topic made anew.
+    /// The record's, in its order; our own are left out, or for the retry topic written again.
     pub headers: Vec<Cow<'a, Header>>,
     /// One JSON object.
     pub payload: Vec<u8>,
@@ -71,15 +71,14 @@ impl Outcome {
         match &self.verdict {
             Verdict::Completed(completed) => self.encode_result(completed, max_bytes),
             Verdict::Failed(failure) => self.encode_failure(failure, max_bytes),
-            Verdict::Deferred(own) => self.encode_deferral(own, max_bytes),
+            Verdict::Deferred(state) => self.encode_deferral(state, max_bytes),
         }
     }
 
     /// The record as it was; a failure where there is no room for it, since a task cannot be cut.
-    fn encode_deferral(&self, own: &[Header], max_bytes: usize) -> Answer<'_> {
+    fn encode_deferral(&self, state: &RetryState, max_bytes: usize) -> Answer<'_> {
         let payload = self.record.payload.as_deref().unwrap_or_default();
-        let own = Hop::read(own).map_or_else(|| own.to_vec(), |hop| hop.headers());
-        let envelope = Envelope::of_deferral(&self.record, own, max_bytes);
+        let envelope = Envelope::of_deferral(&self.record, state.headers(), max_bytes);
         if let Some(envelope) = envelope.filter(|envelope| payload.len() <= envelope.room) {
             return envelope.deferral(payload.to_vec());
         }
@@ -101,14 +100,14 @@ impl Outcome {
         out.push_str(r#"","attempts":"#);
         out.push_str(&self.attempts.to_string());
 
-        let facts = Some(completed.facts.members(completed.bytes_transferred));
-        let facts = facts.filter(|facts| facts.len() <= MAX_FACTS_BYTES.min(max_bytes / 4));
-        out.push_str(facts.as_deref().unwrap_or_default());
+        let details = Some(completed.details.members(completed.bytes_transferred));
+        let details = details.filter(|details| details.len() <= MAX_DETAILS_BYTES.min(max_bytes / 4));
+        out.push_str(details.as_deref().unwrap_or_default());
 
         let needed = out.len() + TRUNCATED.len() + 1;
         let envelope = Envelope::of(self, max_bytes, needed);
         let notes = fitting_notes(&completed.notes, envelope.room.saturating_sub(needed));
-        let truncated = envelope.cut || facts.is_none() || notes.len() < completed.notes.len();
+        let truncated = envelope.cut || details.is_none() || notes.len() < completed.notes.len();
         if let Some((first, rest)) = notes.split_first() {
             out.push_str(NOTES);
             push_string(&mut out, first);

@@ -4,10 +4,7 @@ use std::borrow::Cow;
 
 use super::Outcome;
 use super::encode::{Answer, AnswerKind};
-use crate::record::{Header, Record};
-
-/// Headers that begin like this are the retry topic's, and stay within the pooler.
-pub const OWN_HEADER_PREFIX: &str = "ftp-pooler-";
+use crate::record::{Header, OWN_HEADER_PREFIX, Record};
 
 /// What Kafka counts towards a record's size besides key, headers and value: 61 bytes of a batch's header and
 /// at most 36 of lengths and deltas (record batch, magic 2), rounded up.
@@ -48,7 +45,7 @@ impl<'a> Envelope<'a> {
         Envelope { room: fitting.room.saturating_sub(fitting.len()), ..fitting }
     }
 
-    /// The envelope of the record itself, with its `own` headers made anew; `None` where it leaves no room.
+    /// The envelope of the record itself, with its `own` headers written again; `None` where it leaves no room.
     pub fn of_deferral(record: &'a Record, own: Vec<Header>, max_bytes: usize) -> Option<Self> {
         let headers = record.headers.iter().filter(|header| !header.key.starts_with(OWN_HEADER_PREFIX));
         let whole = Envelope {

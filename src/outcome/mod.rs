@@ -1,34 +1,30 @@
 //! The contract out: how a task ended, and the message that says so.
 //!
 //! ```text
-//! encode     from an outcome to the message that is sent, within its topic's size limit
-//! envelope   an answer's key and headers, and the room they leave
-//! json       JSON of a length known beforehand
-//! original   the original record within a failure
-//! facts      a result's details beyond the contract's fixed fields
-//! hop        a deferred task's state, in headers of the retry topic's record
+//! encode            from an outcome to the message that is sent, within its topic's size limit
+//! envelope          an answer's key and headers, and the room they leave
+//! json              JSON of a length known beforehand
+//! original          the original record within a failure
+//! transfer_details  a result's details beyond the contract's fixed fields
 //! ```
 
 mod encode;
 mod envelope;
-mod facts;
-mod hop;
 mod json;
 mod original;
+mod transfer_details;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub use encode::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, MIN_MESSAGE_BYTES};
-pub use envelope::OWN_HEADER_PREFIX;
-pub use facts::{Became, Facts};
-pub use hop::{Hop, remove_own};
 pub use original::MAX_EMBEDDED_DEPTH;
+pub use transfer_details::{SourceFate, TransferDetails};
 
 use crate::admission::Admission;
 use crate::failure::Failure;
-use crate::record::{Header, Record};
+use crate::record::{Record, RetryState};
 
 /// What a transfer that succeeded did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,17 +34,16 @@ pub struct Completed {
     pub duration: Duration,
     /// Remarks such as `size not verified: the server has no SIZE`; absent from the message when empty.
     pub notes: Vec<String>,
-    pub facts: Facts,
+    pub details: TransferDetails,
 }
 
-/// What became of a task.
+/// The outcome of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Completed(Completed),
     Failed(Failure),
-    /// No answer yet: the record goes to the retry topic, with these headers besides its own ([`Hop`]; a
-    /// compact one is written out when it is encoded).
-    Deferred(Vec<Header>),
+    /// No answer yet: the record goes to the retry topic, with this in headers besides its own.
+    Deferred(Box<RetryState>),
 }
 
 impl From<Result<Completed, Failure>> for Verdict {

@@ -136,7 +136,7 @@ impl SessionAccounting {
     /// A session in use becomes idle; or, if a reason is returned, must be closed.
     pub fn make_idle(&mut self, session: SessionId, now: Instant) -> Option<CloseReason> {
         let Some((name, SessionState::Busy)) = self.sessions.get(&session) else {
-            return Some(CloseReason::InDoubt);
+            return Some(CloseReason::Uncertain);
         };
         let name = Arc::clone(name);
         if self.closed {

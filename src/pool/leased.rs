@@ -72,7 +72,7 @@ impl<C: SessionConnector> LeasedSession<C> {
 
     /// Closes the session, even if it seems sound.
     pub fn throw_away(mut self) {
-        self.close_reason = Some(CloseReason::InDoubt);
+        self.close_reason = Some(CloseReason::Uncertain);
     }
 
     fn object(&self) -> &Object<SessionManager<C>> {
@@ -92,7 +92,7 @@ impl<C: SessionConnector> LeasedSession<C> {
             return self.close_reason;
         }
         if !self.connector.is_sound(self) {
-            return Some(CloseReason::InDoubt);
+            return Some(CloseReason::Uncertain);
         }
         if self.connector.is_expired(self) {
             return Some(CloseReason::Aged);

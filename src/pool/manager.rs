@@ -186,7 +186,10 @@ impl<C: SessionConnector> Drop for PooledSession<C> {
 
 async fn close<C: SessionConnector>(connector: Arc<C>, session: C::Session, permit: SessionPermit) {
     if timeout(CLOSE_BOUND, connector.close(session)).await.is_err() {
-        tracing::warn!(connection = %permit.connection(), "session did not close in time; dropping its socket");
+        tracing::warn!(
+            event = "session_close_timed_out", connection = %permit.connection(),
+            "session did not close in time; its socket is dropped"
+        );
     }
     drop(permit); // after the socket
 }

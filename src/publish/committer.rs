@@ -2,57 +2,57 @@
 
 use rdkafka::error::KafkaError;
 
-use super::patience::Patience;
 use super::producer::Producer;
+use super::shutdown_deadline::ShutdownDeadline;
 use crate::consume::Group;
 use crate::kafka::CommitError;
 use crate::offsets::PartitionCommit;
 
 /// A commit that was asked for and not confirmed.
 #[derive(Debug)]
-pub enum Uncommitted {
+pub enum CommitFailure {
     /// It has not taken place.
     No(CommitError),
     /// It may have taken place: [`Committer::has_committed`] tells, once the transaction is over.
-    InDoubt(CommitError),
+    Uncertain(CommitError),
 }
 
-impl From<CommitError> for Uncommitted {
+impl From<CommitError> for CommitFailure {
     fn from(error: CommitError) -> Self {
-        Uncommitted::No(error)
+        CommitFailure::No(error)
     }
 }
 
-impl From<KafkaError> for Uncommitted {
+impl From<KafkaError> for CommitFailure {
     fn from(error: KafkaError) -> Self {
-        Uncommitted::No(error.into())
+        CommitFailure::No(error.into())
     }
 }
 
 /// Wraps a batch: `prepare`, then the publisher chooses outcomes; `begin`, then it sends them and awaits
-/// delivery; then `commit` or `abort`. Each may take as long as the brokers are away, and as `patience` goes on.
+/// delivery; then `commit` or `abort`. Each may take as long as the brokers are away, and as `deadline` says.
 pub trait Committer: Send {
     /// With each new producer, before anything else; repeated while it fails.
-    fn start(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError>;
+    fn start(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError>;
     /// Before outcomes are chosen by ownership: what identifies this member must be read first, so that a
     /// partition revoked in between is either not chosen or not committed (KIP-447). Returns the group's generation
     /// under which the batch will be committed.
     fn prepare(&mut self) -> Result<Option<i32>, CommitError>;
     /// Before the batch's first answer is sent.
-    fn begin(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError>;
+    fn begin(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError>;
     /// All answers of the batch are acknowledged.
     fn commit(
         &mut self,
         producer: &Producer,
         commits: &[PartitionCommit],
-        patience: &Patience,
-    ) -> Result<(), Uncommitted>;
+        deadline: &ShutdownDeadline,
+    ) -> Result<(), CommitFailure>;
     /// Some answers were not acknowledged, or `commit` failed.
-    fn abort(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError>;
+    fn abort(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError>;
     /// Whether a commit that was in doubt has taken place; asked after `abort`, or with a new producer after `start`.
     fn has_committed(&self, commits: &[PartitionCommit]) -> Result<bool, CommitError>;
     /// True if an acknowledged answer stands even where its commit fails: it must not be sent again.
-    fn answers_stand_alone(&self) -> bool;
+    fn keeps_answers_without_commit(&self) -> bool;
 }
 
 /// An answer is acknowledged by all in-sync replicas before its task's offset is committed. A pod that dies
@@ -69,7 +69,7 @@ impl AtLeastOnce {
 }
 
 impl Committer for AtLeastOnce {
-    fn start(&mut self, _producer: &Producer, _patience: &Patience) -> Result<(), CommitError> {
+    fn start(&mut self, _producer: &Producer, _deadline: &ShutdownDeadline) -> Result<(), CommitError> {
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl Committer for AtLeastOnce {
 
     /// An idempotent producer that lost its sequence takes nothing more. What was not acknowledged is sent again by
     /// the next one, which at least once allows.
-    fn begin(&mut self, producer: &Producer, _patience: &Patience) -> Result<(), CommitError> {
+    fn begin(&mut self, producer: &Producer, _deadline: &ShutdownDeadline) -> Result<(), CommitError> {
         let broken =
             |code| CommitError::Broken { why: "as its client library says", error: KafkaError::Global(code) };
         producer.fatal_error().map_or(Ok(()), |code| Err(broken(code)))
@@ -89,12 +89,12 @@ impl Committer for AtLeastOnce {
         &mut self,
         _producer: &Producer,
         commits: &[PartitionCommit],
-        _patience: &Patience,
-    ) -> Result<(), Uncommitted> {
+        _deadline: &ShutdownDeadline,
+    ) -> Result<(), CommitFailure> {
         Ok(self.group.commit(commits)?)
     }
 
-    fn abort(&mut self, _producer: &Producer, _patience: &Patience) -> Result<(), CommitError> {
+    fn abort(&mut self, _producer: &Producer, _deadline: &ShutdownDeadline) -> Result<(), CommitError> {
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl Committer for AtLeastOnce {
         Ok(self.group.has_committed(commits)?)
     }
 
-    fn answers_stand_alone(&self) -> bool {
+    fn keeps_answers_without_commit(&self) -> bool {
         true
     }
 }

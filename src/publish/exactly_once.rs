@@ -1,9 +1,9 @@
 //! Answers and offsets in one Kafka transaction (KIP-98, KIP-447).
 //!
 //! librdkafka sorts what goes wrong, and each sort has its answer here:
-//! - retriable: the same call again, as long as there is patience;
-//! - abortable: the batch is taken back, and chosen anew by ownership;
-//! - fatal: a new producer with the same identity, which ends the old one's transaction. What became of a commit
+//! - retriable: the same call again, until the shutdown deadline;
+//! - abortable: the batch is taken back, and chosen again by ownership;
+//! - fatal: a new producer with the same identity, which ends the old one's transaction. The outcome of a commit
 //!   that was under way is then read from the group's offsets;
 //! - fenced: another process has the identity, this one ends. But the coordinator says the same to a producer whose
 //!   transaction it has given up after its timeout, as a broker does that was away; that is one for a new producer.
@@ -15,9 +15,9 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 
-use super::committer::{Committer, Uncommitted};
-use super::patience::Patience;
+use super::committer::{CommitFailure, Committer};
 use super::producer::Producer;
+use super::shutdown_deadline::ShutdownDeadline;
 use super::transaction_bound::{offsets_call, offsets_patience};
 use crate::consume::{Group, offsets_of};
 use crate::kafka::CommitError;
@@ -51,17 +51,17 @@ impl ExactlyOnce {
         ExactlyOnce { group, member: None, open: None, bound: Duration::MAX }
     }
 
-    fn judge(&self, error: CommitError) -> CommitError {
-        judge(error, self.open.map(|since| since.elapsed()), self.bound)
+    fn reclassify_fenced(&self, error: CommitError) -> CommitError {
+        reclassify_fenced(error, self.open.map(|since| since.elapsed()), self.bound)
     }
 }
 
 impl Committer for ExactlyOnce {
     /// Fences every earlier process, and producer, with this pod's identity, and ends its transaction.
-    fn start(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
+    fn start(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError> {
         self.open = None;
         self.bound = producer.transaction_timeout();
-        producer.call(CALL + CALL_GRACE, patience, |producer| producer.init_transactions(CALL))
+        producer.call(CALL + CALL_GRACE, deadline, |producer| producer.init_transactions(CALL))
     }
 
     fn prepare(&mut self) -> Result<Option<i32>, CommitError> {
@@ -71,13 +71,13 @@ impl Committer for ExactlyOnce {
         Ok(Some(generation))
     }
 
-    fn begin(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
+    fn begin(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError> {
         if self.open.is_some() {
-            self.abort(producer, patience)?; // librdkafka takes no new one before
+            self.abort(producer, deadline)?; // librdkafka takes no new one before
         }
         producer
-            .call(CALL_GRACE, patience, rdkafka::producer::Producer::begin_transaction)
-            .map_err(|error| self.judge(error))?;
+            .call(CALL_GRACE, deadline, rdkafka::producer::Producer::begin_transaction)
+            .map_err(|error| self.reclassify_fenced(error))?;
         self.open = Some(Instant::now());
         Ok(())
     }
@@ -86,42 +86,42 @@ impl Committer for ExactlyOnce {
         &mut self,
         producer: &Producer,
         commits: &[PartitionCommit],
-        patience: &Patience,
-    ) -> Result<(), Uncommitted> {
+        deadline: &ShutdownDeadline,
+    ) -> Result<(), CommitFailure> {
         let member = self.member.as_ref().ok_or_else(no_member)?;
         let until = Instant::now() + offsets_patience(self.bound);
         let call = offsets_call(self.bound);
-        again_while(
+        retry_while(
             || {
                 let (offsets, member) = (offsets_of(commits)?, Arc::clone(member));
-                producer.call(call + CALL_GRACE, patience, move |producer| {
+                producer.call(call + CALL_GRACE, deadline, move |producer| {
                     producer.send_offsets_to_transaction(&offsets, &member, call)
                 })
             },
-            || patience.goes_on() && Instant::now() < until,
+            || deadline.keep_waiting() && Instant::now() < until,
         )
-        .map_err(|error| self.judge(error))?;
+        .map_err(|error| self.reclassify_fenced(error))?;
         // A commit or an abort that timed out may have reached the broker, and until it is asked for again
         // librdkafka takes no other call: with the brokers away, this waits for them.
         let commit =
-            || producer.call(CALL + CALL_GRACE, patience, |producer| producer.commit_transaction(CALL));
-        again_while(commit, || patience.goes_on())
-            .map_err(|error| Uncommitted::InDoubt(self.judge(error)))?;
+            || producer.call(CALL + CALL_GRACE, deadline, |producer| producer.commit_transaction(CALL));
+        retry_while(commit, || deadline.keep_waiting())
+            .map_err(|error| CommitFailure::Uncertain(self.reclassify_fenced(error)))?;
         self.open = None;
         Ok(())
     }
 
-    fn abort(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
+    fn abort(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError> {
         let abort =
-            || producer.call(CALL + CALL_GRACE, patience, |producer| producer.abort_transaction(CALL));
-        let aborted = again_while(abort, || patience.goes_on());
-        match aborted.map_err(|error| self.judge(error)) {
+            || producer.call(CALL + CALL_GRACE, deadline, |producer| producer.abort_transaction(CALL));
+        let aborted = retry_while(abort, || deadline.keep_waiting());
+        match aborted.map_err(|error| self.reclassify_fenced(error)) {
             Ok(()) => {
                 self.open = None;
                 Ok(())
             }
             // librdkafka refuses every further call: a new producer ends the transaction.
-            Err(CommitError::Failed(error) | CommitError::Rebalancing(error)) if !patience.is_over() => {
+            Err(CommitError::Failed(error) | CommitError::Rebalancing(error)) if !deadline.has_passed() => {
                 Err(CommitError::Broken { why: "its transaction cannot be aborted", error })
             }
             Err(error) => Err(error),
@@ -132,7 +132,7 @@ impl Committer for ExactlyOnce {
         Ok(self.group.has_committed(commits)?)
     }
 
-    fn answers_stand_alone(&self) -> bool {
+    fn keeps_answers_without_commit(&self) -> bool {
         false
     }
 }
@@ -143,7 +143,7 @@ fn no_member() -> CommitError {
 
 /// The coordinator gives up a transaction that is open for longer than its timeout, and to its producer that looks
 /// like being fenced. Before that nobody but another process can have done it.
-fn judge(error: CommitError, open: Option<Duration>, bound: Duration) -> CommitError {
+fn reclassify_fenced(error: CommitError, open: Option<Duration>, bound: Duration) -> CommitError {
     match error {
         CommitError::Fenced(error) if open.is_some_and(|open| open >= bound) => {
             let why = "the coordinator has given up a transaction that was open for longer than it may be";
@@ -153,16 +153,16 @@ fn judge(error: CommitError, open: Option<Duration>, bound: Duration) -> CommitE
     }
 }
 
-/// Repeats a call that librdkafka calls retriable, while `goes_on` says so.
-fn again_while(
+/// Repeats a call that librdkafka calls retriable, while `keep_waiting` says so.
+fn retry_while(
     call: impl Fn() -> Result<(), CommitError>,
-    goes_on: impl Fn() -> bool,
+    keep_waiting: impl Fn() -> bool,
 ) -> Result<(), CommitError> {
     let is_retriable =
         |error: &CommitError| matches!(error.cause(), KafkaError::Transaction(error) if error.is_retriable());
     loop {
         match call() {
-            Err(error) if is_retriable(&error) && goes_on() => {
+            Err(error) if is_retriable(&error) && keep_waiting() => {
                 std::thread::sleep(PAUSE); // not every retriable error takes its time
             }
             result => return result,
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn an_error_that_is_no_transactions_is_not_asked_for_again() {
         let calls = Cell::new(0);
-        let refused = again_while(
+        let refused = retry_while(
             || {
                 calls.set(calls.get() + 1);
                 Err(KafkaError::Canceled.into())
@@ -195,8 +195,8 @@ mod tests {
         let fenced = || CommitError::Fenced(KafkaError::Global(RDKafkaErrorCode::Fenced));
         let bound = Duration::from_secs(10);
         let young = bound.checked_sub(Duration::from_millis(1));
-        assert!(matches!(judge(fenced(), None, bound), CommitError::Fenced(_)));
-        assert!(matches!(judge(fenced(), young, bound), CommitError::Fenced(_)));
-        assert!(matches!(judge(fenced(), Some(bound), bound), CommitError::Broken { .. }));
+        assert!(matches!(reclassify_fenced(fenced(), None, bound), CommitError::Fenced(_)));
+        assert!(matches!(reclassify_fenced(fenced(), young, bound), CommitError::Fenced(_)));
+        assert!(matches!(reclassify_fenced(fenced(), Some(bound), bound), CommitError::Broken { .. }));
     }
 }

@@ -12,10 +12,10 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
-use super::patience::Patience;
+use super::shutdown_deadline::ShutdownDeadline;
 use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::kafka::{
-    Abandoned, CallThread, ClientKind, CommitError, LogThrottle, client_properties, log_error, log_line,
+    AbandonedCalls, CallThread, ClientKind, CommitError, LogThrottle, client_properties, log_error, log_line,
     partition_count, to_headers, without_value,
 };
 use crate::metrics::Metrics;
@@ -42,8 +42,8 @@ const POLL: Duration = Duration::from_millis(1);
 /// Above librdkafka's own `message.timeout.ms`: past it every message has been reported.
 const REPORT_GRACE: Duration = Duration::from_secs(5);
 
-/// One look at a topic's metadata.
-const LOOK: Duration = Duration::from_secs(2);
+/// One query of a topic's metadata.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One message to send.
 #[derive(Debug)]
@@ -56,19 +56,19 @@ pub struct AnswerMessage<'a> {
 
 /// Delivery reports by message number; written and read on the publishing thread.
 #[derive(Debug, Default)]
-pub(super) struct Reports {
+pub(super) struct DeliveryReports {
     done: Mutex<HashMap<usize, Result<(), RDKafkaErrorCode>>>,
     throttle: LogThrottle,
     metrics: Metrics,
 }
 
-impl Reports {
+impl DeliveryReports {
     fn new(metrics: Metrics) -> Self {
-        Reports { metrics, ..Reports::default() }
+        DeliveryReports { metrics, ..DeliveryReports::default() }
     }
 }
 
-impl ClientContext for Reports {
+impl ClientContext for DeliveryReports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line("producer", &self.throttle, level, facility, message);
     }
@@ -79,7 +79,7 @@ impl ClientContext for Reports {
     }
 }
 
-impl ProducerContext for Reports {
+impl ProducerContext for DeliveryReports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
@@ -92,9 +92,9 @@ impl ProducerContext for Reports {
 }
 
 pub struct Producer {
-    inner: Arc<BaseProducer<Reports>>,
+    inner: Arc<BaseProducer<DeliveryReports>>,
     calls: CallThread,
-    abandoned: Abandoned,
+    abandoned: AbandonedCalls,
     properties: ClientConfig,
     metrics: Metrics,
     message_timeout: Duration,
@@ -130,7 +130,7 @@ impl Producer {
             transaction_timeout,
             inner,
             calls,
-            abandoned: Abandoned::default(),
+            abandoned: AbandonedCalls::default(),
             properties,
             metrics,
             next: 0,
@@ -143,13 +143,13 @@ impl Producer {
     pub(super) fn call(
         &self,
         deadline: Duration,
-        patience: &Patience,
-        call: impl FnOnce(&BaseProducer<Reports>) -> KafkaResult<()> + Send + 'static,
+        shutdown: &ShutdownDeadline,
+        call: impl FnOnce(&BaseProducer<DeliveryReports>) -> KafkaResult<()> + Send + 'static,
     ) -> Result<(), CommitError> {
         let inner = Arc::clone(&self.inner);
         let meanwhile = || {
             self.inner.poll(Duration::ZERO);
-            patience.goes_on();
+            shutdown.keep_waiting();
         };
         Ok(self.calls.call(deadline, meanwhile, move || call(&inner))??)
     }
@@ -164,7 +164,7 @@ impl Producer {
         self.transaction_timeout
     }
 
-    /// Holds for the next producer, and those that follow it.
+    /// Applies to the next producer, and to those that follow it.
     pub(super) fn set_transaction_timeout(&mut self, timeout: Duration) {
         self.transaction_timeout = timeout;
         set_timeouts(&mut self.properties, timeout);
@@ -173,7 +173,7 @@ impl Producer {
 
     /// Whether the topic is there and may be written, as far as its metadata tells.
     pub(super) fn has_topic(&self, topic: &str) -> bool {
-        partition_count(self.inner.client(), topic, LOOK).is_ok_and(|count| count.is_some())
+        partition_count(self.inner.client(), topic, METADATA_TIMEOUT).is_ok_and(|count| count.is_some())
     }
 
     /// What librdkafka calls fatal: this producer takes nothing more.
@@ -182,7 +182,7 @@ impl Producer {
     }
 
     /// A new producer in this one's place, with its identity. What this one holds is dropped.
-    pub(super) fn renew(&mut self) -> KafkaResult<()> {
+    pub(super) fn restart(&mut self) -> KafkaResult<()> {
         let (inner, calls) = create(&self.properties, &self.metrics)?;
         let old = (std::mem::replace(&mut self.calls, calls), std::mem::replace(&mut self.inner, inner));
         self.abandoned.drop_elsewhere(old);
@@ -194,20 +194,20 @@ impl Producer {
         self.abandoned.is_too_many()
     }
 
-    /// Sends all messages and waits until each is acknowledged or refused, or there is no patience left. The
+    /// Sends all messages and waits until each is acknowledged or refused, or the shutdown deadline has passed. The
     /// results stand in the messages' order.
     pub fn send_all(
         &mut self,
         messages: &[AnswerMessage<'_>],
-        patience: &Patience,
+        shutdown: &ShutdownDeadline,
     ) -> Vec<Result<(), RDKafkaErrorCode>> {
         let first = self.next;
         self.next += messages.len();
         let deadline = Instant::now() + self.message_timeout + REPORT_GRACE;
         for (number, message) in (first..).zip(messages) {
-            self.enqueue(number, message, deadline, patience);
+            self.enqueue(number, message, deadline, shutdown);
         }
-        while self.reported(first) < messages.len() && patience.goes_on() && Instant::now() < deadline {
+        while self.reported(first) < messages.len() && shutdown.keep_waiting() && Instant::now() < deadline {
             self.poll();
         }
         let mut done = self.reports();
@@ -219,7 +219,13 @@ impl Producer {
     }
 
     /// Hands one message to librdkafka; a full queue is waited for, another error is its report.
-    fn enqueue(&self, number: usize, message: &AnswerMessage<'_>, deadline: Instant, patience: &Patience) {
+    fn enqueue(
+        &self,
+        number: usize,
+        message: &AnswerMessage<'_>,
+        deadline: Instant,
+        shutdown: &ShutdownDeadline,
+    ) {
         loop {
             let mut record: BaseRecord<'_, [u8], [u8], usize> =
                 BaseRecord::with_opaque_to(message.topic, number).payload(message.payload);
@@ -232,7 +238,7 @@ impl Producer {
                 Err((error, _)) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
             };
             let is_full = code == RDKafkaErrorCode::QueueFull;
-            if !is_full || !patience.goes_on() || Instant::now() >= deadline {
+            if !is_full || !shutdown.keep_waiting() || Instant::now() >= deadline {
                 self.reports().insert(number, Err(code));
                 return;
             }
@@ -272,8 +278,9 @@ fn message_timeout(properties: &ClientConfig) -> Duration {
 fn create(
     properties: &ClientConfig,
     metrics: &Metrics,
-) -> KafkaResult<(Arc<BaseProducer<Reports>>, CallThread)> {
-    let inner = properties.create_with_context(Reports::new(metrics.clone())).map_err(without_value)?;
+) -> KafkaResult<(Arc<BaseProducer<DeliveryReports>>, CallThread)> {
+    let inner =
+        properties.create_with_context(DeliveryReports::new(metrics.clone())).map_err(without_value)?;
     let calls = CallThread::start().map_err(|error| {
         KafkaError::ClientCreation(format!("cannot start the producer's thread: {error}"))
     })?;

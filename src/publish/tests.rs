@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish};
 use crate::admission::{Admission, TaskBudget};
 use crate::config::{DeliveryGuarantee, KafkaConfig};
-use crate::consume::{self, Consume, Downstream, Group};
+use crate::consume::{self, Consume, Group, RecordSink};
 use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
 use crate::insight::PartitionBoard;
@@ -40,7 +40,7 @@ struct Echo {
     accepted: Arc<AtomicUsize>,
 }
 
-impl Downstream for Echo {
+impl RecordSink for Echo {
     fn accept(&self, record: Box<Record>, admission: Admission) {
         let completed = Completed::default();
         let outcome = Outcome {
@@ -163,7 +163,7 @@ impl Rig {
         self.value(&format!("ftp_pooler_aborted_transactions_total{{reason=\"{reason}\"}}"))
     }
 
-    fn renewals(&self) -> u32 {
+    fn restarts(&self) -> u32 {
         self.value("ftp_pooler_producer_renewals_total")
     }
 
@@ -240,7 +240,7 @@ fn a_retriable_error_is_asked_for_again_within_the_transaction() {
     );
     rig.send(20);
     rig.wait_for_answers(20);
-    assert_eq!((rig.aborted("failed"), rig.aborted("broken"), rig.renewals()), (0, 0, 0));
+    assert_eq!((rig.aborted("failed"), rig.aborted("broken"), rig.restarts()), (0, 0, 0));
     assert_eq!(rig.finish(), 0);
 }
 
@@ -253,7 +253,7 @@ fn a_transaction_that_a_rebalance_overtook_is_aborted_and_its_answers_are_chosen
     let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[(RDKafkaApiKey::TxnOffsetCommit, &overtaken)]);
     rig.send(20);
     rig.wait_for_answers(20);
-    assert_eq!((rig.aborted("rebalance"), rig.renewals()), (2, 0));
+    assert_eq!((rig.aborted("rebalance"), rig.restarts()), (2, 0));
     assert_eq!(rig.finish(), 0);
 }
 
@@ -263,7 +263,7 @@ fn an_abortable_error_aborts_and_the_batch_is_sent_again() {
     let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[(RDKafkaApiKey::TxnOffsetCommit, &refused)]);
     rig.send(20);
     rig.wait_for_answers(20);
-    assert_eq!((rig.aborted("failed"), rig.renewals()), (1, 0));
+    assert_eq!((rig.aborted("failed"), rig.restarts()), (1, 0));
     assert_eq!(rig.finish(), 0);
 }
 
@@ -274,7 +274,7 @@ fn a_fatal_error_makes_a_new_producer_and_nothing_is_lost() {
         let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[(request, &invalid)]);
         rig.send(20);
         rig.wait_for_answers(20);
-        assert_eq!((rig.aborted("broken"), rig.renewals()), (1, 1), "{request:?}");
+        assert_eq!((rig.aborted("broken"), rig.restarts()), (1, 1), "{request:?}");
         assert!(rig.health.report(Instant::now()).is_healthy());
         assert_eq!(rig.finish(), 0);
     }
@@ -308,7 +308,7 @@ fn a_pod_that_may_not_publish_yet_is_not_ready_and_goes_on_once_it_may() {
     wait_until("it to be not ready", not_begun);
     rig.wait_for_answers(1);
     assert!(!not_begun());
-    assert_eq!(rig.renewals(), 3);
+    assert_eq!(rig.restarts(), 3);
     assert_eq!(rig.finish(), 0);
 }
 
@@ -360,5 +360,5 @@ fn a_topic_that_may_not_be_written_holds_up_its_own_answers_only() {
     assert_eq!(rig.committed(), 0);
     rig.cluster().topic_error("results", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
     rig.wait_for_answers(2);
-    assert_eq!((rig.renewals(), rig.finish()), (0, 0));
+    assert_eq!((rig.restarts(), rig.finish()), (0, 0));
 }

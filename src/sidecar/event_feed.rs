@@ -97,7 +97,7 @@ impl EventFeed {
 }
 
 impl LatestEvents {
-    /// The events of now. The history's is made anew only where it has a step more.
+    /// The events of now. The history's is encoded again only where it has a step more.
     fn of(view: &PodView, number: &mut u64, last: Option<LatestEvents>) -> LatestEvents {
         let steps = view.history.count();
         let history = match last {

@@ -13,7 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 /// How often an open is tried that the kernel could not prove safe, because something was renamed meanwhile.
 const OPEN_TRIES: usize = 16;
-/// How often making a directory's path begins anew, because somebody removed a part of it meanwhile.
+/// How often creating a directory's path starts again, because somebody removed a part of it meanwhile.
 const MAKE_TRIES: usize = 4;
 
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
@@ -105,7 +105,10 @@ impl ConfinedDir {
         let anew = BaseDirectory::open(&self.path, gone.confinement()).map_err(|_| Errno::STALE)?;
         let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&root, gone) {
-            tracing::warn!(base_path = %self.path.display(), "base_path was replaced; reopened");
+            tracing::warn!(
+                event = "base_path_replaced", base_path = %self.path.display(),
+                "base_path was replaced; reopened"
+            );
             *root = Arc::new(anew);
         }
         Ok(Arc::clone(&root))

@@ -123,7 +123,11 @@ impl LocalStorage {
             OperationContext { what: "open base_path", path: &path, side: PathRole::Base }.failed(errno)
         })?;
         if confined_dir.confinement() == Confinement::CapStd {
-            tracing::warn!(connection = connection.name, "no openat2 here: paths are confined by cap-std");
+            tracing::warn!(
+                event = "openat2_missing",
+                connection = connection.name,
+                "openat2 is not available; paths are confined by cap-std"
+            );
         }
         let storage = LocalStorage::with(
             connection,
@@ -132,10 +136,11 @@ impl LocalStorage {
         );
         if !storage.remembers {
             tracing::warn!(
+                event = "xattrs_missing",
                 connection = connection.name,
-                "no user extended attributes here: a download that is done again after a crash is transferred again, \
-                 and finds its own file in the way where `overwrite` is false; one with an `after` other than \
-                 `keep` is refused"
+                "no user extended attributes: a download repeated after a crash is transferred again, and \
+                 finds its own file at the destination where `overwrite` is false; one with an `after` \
+                 other than `keep` is refused"
             );
         }
         Ok(storage)

@@ -19,7 +19,7 @@ const MEMORY_MAX: usize = 512;
 
 /// Tells a file that was made for one record from any other.
 ///
-/// The record's time is part of it: where a topic was made anew, its offsets come again.
+/// The record's time is part of it: where a topic was recreated, its offsets come again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginMark(Arc<str>);
 

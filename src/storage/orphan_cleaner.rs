@@ -19,7 +19,7 @@ use super::temp_names::TempNames;
 
 /// With nothing to do, the sweeper looks up this often.
 const IDLE: Duration = Duration::from_millis(200);
-/// Between two looks: a hundred directories a second at most.
+/// Between two checks: a hundred directories a second at most.
 const PACE: Duration = Duration::from_millis(10);
 /// At the end, what is due is still done for so long.
 const LAST: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ const MAX_FOUND: usize = 10_000;
 pub struct SharedOrphanTracker(Arc<Mutex<OrphanTracker>>);
 
 impl SharedOrphanTracker {
-    /// Directories are looked at again after `look_every`.
+    /// Directories are checked again after `look_every`.
     pub fn new(look_every: Duration) -> SharedOrphanTracker {
         SharedOrphanTracker(Arc::new(Mutex::new(OrphanTracker::new(look_every))))
     }
@@ -104,11 +104,16 @@ impl LocalStorage {
             }
         });
         match removed.await {
-            Ok(true) => tracing::info!(%directory, %temp, "removed orphaned temp file"),
+            Ok(true) => {
+                tracing::info!(event = "orphan_removed", %directory, %temp, "removed orphaned temp file");
+            }
             Ok(false) => {}
             Err(error) => {
                 if !self.strays.lock().stands(directory, temp.clone(), tries, Instant::now()) {
-                    tracing::warn!(%error, %temp, "could not remove orphaned temp file");
+                    tracing::warn!(
+                        event = "orphan_removal_failed", %error, %temp,
+                        "could not remove orphaned temp file"
+                    );
                 }
             }
         }
@@ -126,7 +131,7 @@ impl LocalStorage {
                 self.strays.lock().forget(directory);
             }
             Err(error) => {
-                tracing::warn!(%error, "orphaned temp files may remain");
+                tracing::warn!(event = "orphan_scan_failed", %error, "orphaned temp files may remain");
                 self.strays.lock().not_looked(directory, Instant::now());
             }
         }

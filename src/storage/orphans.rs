@@ -12,7 +12,7 @@
 //! of it then stays true: nobody will need that file again. The lease is asked once more before the removal all
 //! the same: who is cut off from Kafka may take a moment to notice.
 //!
-//! A directory is looked at when a record of a new assignment begins in it, since then a dead owner may have
+//! A directory is checked when a record of a new assignment begins in it, since then a dead owner may have
 //! left something there, and again at regular times for an hour after its last task, or as long as strays are
 //! left in it. Never a whole tree, and nothing at all in the way of a task.
 
@@ -32,7 +32,7 @@ pub use adoption::AdoptionSearch;
 /// Another installation's stray has stood unchanged for so long. The longest stall that can be configured
 /// is an hour.
 const DEAD_AFTER: Duration = Duration::from_secs(2 * 3600);
-/// Directories are looked at again after so long, unless it is configured.
+/// Directories are checked again after so long, unless it is configured.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// A directory is kept in mind for so long after its last task.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -41,7 +41,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// A removal in vain is repeated after this, so many times.
 const REMOVE_AGAIN: Duration = Duration::from_secs(5);
 const REMOVALS: u8 = 10;
-/// Between two looks into one directory pass so many times as long as the last one took, and a second at least.
+/// Between two scans of one directory pass so many times as long as the last one took, and a second at least.
 const REST: u32 = 20;
 const MIN_REST: Duration = Duration::from_secs(1);
 /// What a dead owner had in flight is done again so soon after the assignment: these looks do not wait until
@@ -109,14 +109,14 @@ struct TrackedDirectory {
     rests_until: Instant,
     /// When the youngest assignment was made whose records came here.
     assigned: Instant,
-    /// On the agenda for then; `None` while it is looked at.
+    /// On the agenda for then; `None` while it is checked.
     due: Option<Instant>,
     last_task: Instant,
     seen: HashMap<TempName, (TempFileStamp, Instant)>,
 }
 
 impl OrphanTracker {
-    /// Directories are looked at again after `look_every`.
+    /// Directories are checked again after `look_every`.
     pub fn new(look_every: Duration) -> OrphanTracker {
         OrphanTracker {
             look_every,
@@ -211,7 +211,7 @@ impl OrphanTracker {
             match known.due {
                 Some(due) if known.looked.is_none_or(|looked| looked < known.assigned) => {
                     if due > now {
-                        return None; // it was looked at a moment ago
+                        return None; // it was checked a moment ago
                     }
                     let directory = self.fresh.pop_front()?;
                     self.agenda.remove(&(due, Arc::clone(&directory)));
@@ -335,7 +335,7 @@ impl OrphanTracker {
         self.schedule(directory, due);
     }
 
-    /// Has the directory looked at then, if not earlier.
+    /// Has the directory checked then, if not earlier.
     fn schedule(&mut self, directory: &str, due: Instant) {
         let Some((name, _)) = self.directories.get_key_value(directory) else { return };
         let name = Arc::clone(name);

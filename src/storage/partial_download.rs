@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Dir, Mode, OFlags, XattrFlags};
@@ -26,7 +27,7 @@ const VALUE_MAX: usize = 768;
 const MAX_ENTRIES: usize = 1_000_000;
 /// Temp files of one directory that are opened at most.
 const MAX_OPENED: usize = 10_000;
-/// Directories kept in mind; where there are more, all are forgotten, and looked at again.
+/// Directories kept in mind; where there are more, all are forgotten, and checked again.
 const MAX_DIRECTORIES: usize = 10_000;
 
 /// This start of this machine: what a process that was killed had written is there for all others on the same
@@ -48,8 +49,9 @@ impl RemoteSourceId {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
-        let hex = |text: String, byte: &u8| format!("{text}{byte:02x}");
-        RemoteSourceId(hash.finalize().iter().take(16).fold(String::new(), hex))
+        let mut hex = HEXLOWER.encode(&hash.finalize());
+        hex.truncate(32);
+        RemoteSourceId(hex)
     }
 }
 

@@ -29,7 +29,10 @@ impl PublishMetadata {
                 return Err(StorageError::Unsupported(doing.says(why)));
             }
             // The file is good without it; a directory beneath may be a mount of its own.
-            tracing::debug!(path = plan.target.as_written(), error = %errno, "the file remembers no record");
+            tracing::debug!(
+                event = "origin_mark_failed", path = plan.target.as_written(), error = %errno,
+                "could not mark the file with its record"
+            );
         }
         let Some(modified) = self.modified else { return Ok(()) };
         let times = Timestamps {

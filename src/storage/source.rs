@@ -40,7 +40,7 @@ pub struct SourceIdentity {
     changed_at: (i64, u64),
 }
 
-/// What a file was when it was looked at.
+/// What a file was when it was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SourceStat {
     size: u64,
@@ -137,7 +137,7 @@ impl SourceFile {
     /// says. Cancel-safe.
     ///
     /// Of a file that takes more than one call these are bytes of the content it was opened with: each time it is
-    /// looked at after they were read. What is sent of it to a server can be relied on by whoever goes on with that.
+    /// checked after they were read. What is sent of it to a server can be relied on by whoever goes on with that.
     ///
     /// # Errors
     /// [`StorageError::SourceChanged`] where the file was changed, or turns out shorter or longer than it was; a file
@@ -169,7 +169,7 @@ impl SourceFile {
         self.hand_out(next)
     }
 
-    /// Whether the file, looked at again, still has the size and time it was opened with: ask after the last
+    /// Whether the file, checked again, still has the size and time it was opened with: ask after the last
     /// byte was read, before the upload is given its name.
     pub async fn still_same(&self) -> Result<bool, StorageError> {
         let (file, seen, operation) = (Arc::clone(&self.file), self.seen, self.operation("look at"));

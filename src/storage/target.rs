@@ -22,7 +22,7 @@ impl LocalTarget {
     /// begins with `base_path`, by whole components, is that file and not a nested one. `.` and doubled
     /// slashes mean nothing.
     ///
-    /// A decoded task has been looked at for most of this already; what confines the files does not rely on it.
+    /// A decoded task has been checked for most of this already; what confines the files does not rely on it.
     ///
     /// # Errors
     /// [`StorageError::PathNotAllowed`] where there is a NUL, a `..`, a component above 255 bytes, no

@@ -16,7 +16,7 @@ use super::temp_file_handle::{TempFileHandle, TempFilePlan};
 pub const CHUNK: usize = 256 * 1024;
 
 /// A file that is being written is written to at least this often, and by a stall's time later at most, however
-/// slowly its bytes come: what stands still for much longer is nobody's (see `strays`).
+/// slowly its bytes come: what is idle for much longer is orphaned (see `orphans`).
 const WRITE_EVERY: Duration = Duration::from_secs(300);
 
 /// A file that is not there yet.
@@ -158,7 +158,7 @@ impl TempFile {
                 Ok(())
             });
             if let Err(error) = removed.await {
-                tracing::warn!(%error, "a temp file may remain");
+                tracing::warn!(event = "temp_file_may_remain", %error, "a temp file may remain");
             }
         }
     }

@@ -160,11 +160,14 @@ impl TempFileHandle {
         let Some(source) = &self.plan.source else { return };
         if let Err(errno) = partial_download::remember(&self.file, &self.plan.owner.mark, source, durable) {
             let path = self.plan.target.as_written();
-            tracing::debug!(path, error = %errno, "could not mark the temp file as a partial download");
+            tracing::debug!(
+                event = "partial_mark_failed", path, error = %errno,
+                "could not mark the temp file as a partial download"
+            );
         }
     }
 
-    /// Appends what `from` has from here on, up to `end`, some 64 MiB at most; false once there is no more.
+    /// Appends what `from` has from here on, up to `end`, some 64 MiB at most; false once nothing is left.
     pub fn append_from(&mut self, from: &OwnedFd, end: u64) -> Result<bool, StorageError> {
         let failed = |errno| self.plan.doing("copy what was there of").failed(errno);
         let before = self.size;
@@ -213,7 +216,10 @@ impl TempFileHandle {
             && let Err(errno) = partial_download::forget(&self.file)
         {
             let path = self.plan.target.as_written();
-            tracing::debug!(path, error = %errno, "the published file is still marked as a partial download");
+            tracing::debug!(
+                event = "partial_mark_kept", path, error = %errno,
+                "the published file is still marked as a partial download"
+            );
         }
         retry_on_intr(|| rustix::fs::fsync(&self.file))
             .map_err(|errno| self.plan.doing("sync").failed(errno))?;
@@ -299,7 +305,10 @@ impl TempFileHandle {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => {
                 let beside = self.plan.target.as_written();
-                tracing::warn!(temp, beside, error = %errno, "could not remove temp file");
+                tracing::warn!(
+                    event = "temp_file_may_remain", temp, beside, error = %errno,
+                    "could not remove temp file"
+                );
             }
         }
         self.exists = false;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 
 use crate::record::Origin;
@@ -181,9 +182,9 @@ impl NameParts {
             (record, u32::from_be_bytes(*incarnation), u16::from_be_bytes(*number), Some(part))
         } else {
             let mut parts = body.splitn(3, '-');
-            let record = hex(parts.next()?, 32)?;
-            let incarnation = u32::try_from(hex(parts.next()?, 8)?).ok()?;
-            (record, incarnation, u16::try_from(hex(parts.next()?, 4)?).ok()?, None)
+            let record = u128::from_be_bytes(from_hex(parts.next()?)?);
+            let incarnation = u32::from_be_bytes(from_hex(parts.next()?)?);
+            (record, incarnation, u16::from_be_bytes(from_hex(parts.next()?)?), None)
         };
         let (tag, sealed) = (u32::try_from(record >> 96).ok()?, record & ((1 << 96) - 1));
         Some(NameParts { tag, sealed, incarnation: Incarnation(incarnation), number, part })
@@ -234,37 +235,20 @@ fn number<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
 
 /// Digits of a name in base32: of 30 bytes.
 const BASE32: usize = 48;
-/// RFC 4648, 6, in lower case: names differ on servers that do not tell cases apart, too.
-const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// `bytes` are a multiple of five.
+/// RFC 4648, 6, in lower case: names differ on servers that do not tell cases apart, too.
 fn base32(bytes: &[u8]) -> String {
-    let digits = |five: &[u8]| {
-        let group = number(five.iter());
-        (0..8)
-            .rev()
-            .map(move |at| char::from(DIGITS.get((group >> (5 * at) & 31) as usize).copied().unwrap_or(b'a')))
-    };
-    bytes.chunks(5).flat_map(digits).collect()
+    BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
 }
 
 fn from_base32(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(BASE32 / 8 * 5);
-    for digits in text.as_bytes().chunks_exact(8) {
-        let mut group = 0;
-        for digit in digits {
-            let value = DIGITS.iter().position(|known| known == digit)?;
-            group = group << 5 | value as u64;
-        }
-        bytes.extend_from_slice(group.to_be_bytes().get(3..)?);
-    }
-    Some(bytes)
+    let is_ours = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).ok().filter(|_| is_ours)
 }
 
-/// A number of exactly `digits` lower-case hexadecimal digits.
-fn hex(text: &str, digits: usize) -> Option<u128> {
-    let all = text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if all { u128::from_str_radix(text, 16).ok() } else { None }
+/// The big-endian bytes of exactly `2 * N` lower-case hexadecimal digits.
+fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::temp_name::{Incarnation, TempName, TempNamespace};
-use crate::offsets::Witness;
+use crate::offsets::CommittedOffsets;
 use crate::record::Origin;
 
 /// How long one question to Kafka may take; it is asked again later.
@@ -23,7 +23,7 @@ pub struct TempNames {
 #[derive(Debug)]
 struct TempNamesInner {
     incarnation: Incarnation,
-    witness: Arc<dyn Witness>,
+    committed_offsets: Arc<dyn CommittedOffsets>,
     group: String,
     topics: Vec<Arc<str>>,
     namespace: OnceLock<TempNamespace>,
@@ -37,7 +37,7 @@ impl TempNames {
     /// # Errors
     /// The operating system has no randomness.
     pub fn new(
-        witness: Arc<dyn Witness>,
+        committed_offsets: Arc<dyn CommittedOffsets>,
         group: &str,
         topics: impl IntoIterator<Item = Arc<str>>,
     ) -> Result<TempNames, getrandom::Error> {
@@ -45,7 +45,14 @@ impl TempNames {
         let (incarnation, namespace) = (Incarnation::random()?, OnceLock::new());
         let silent_until = Mutex::default();
         Ok(TempNames {
-            shared: Arc::new(TempNamesInner { incarnation, witness, group, topics, namespace, silent_until }),
+            shared: Arc::new(TempNamesInner {
+                incarnation,
+                committed_offsets,
+                group,
+                topics,
+                namespace,
+                silent_until,
+            }),
         })
     }
 
@@ -82,10 +89,10 @@ impl TempNames {
         if self.is_silent() {
             return None;
         }
-        let witness = Arc::clone(&self.shared.witness);
+        let committed_offsets = Arc::clone(&self.shared.committed_offsets);
         let asked = tokio::task::spawn_blocking(move || {
             let records: Vec<Origin> = temps.iter().filter_map(TempName::origin).cloned().collect();
-            let done = witness.are_done(&records)?;
+            let done = committed_offsets.are_done(&records)?;
             let done = temps.into_iter().filter(|temp| temp.origin().is_some()).zip(done);
             Some(done.filter_map(|(temp, done)| done.then_some(temp)).collect())
         });
@@ -105,11 +112,14 @@ impl TempNames {
     }
 
     fn namespace(&self) -> &TempNamespace {
-        let TempNamesInner { incarnation, witness, group, topics, namespace, .. } = &*self.shared;
+        let TempNamesInner { incarnation, committed_offsets, group, topics, namespace, .. } = &*self.shared;
         namespace.get_or_init(|| {
-            let cluster = witness.cluster().unwrap_or_else(|| {
+            let cluster = committed_offsets.cluster().unwrap_or_else(|| {
                 // Then nobody else can read our names, nor we theirs: what we leave stands until it is old.
-                tracing::warn!("the Kafka cluster has no id: orphaned temp files remain for two hours");
+                tracing::warn!(
+                    event = "cluster_id_missing",
+                    "the Kafka cluster has no id; orphaned temp files remain for two hours"
+                );
                 format!("{incarnation} {}", std::process::id())
             });
             TempNamespace::new(cluster.as_bytes(), group, topics)
@@ -131,7 +141,7 @@ mod tests {
         asked: AtomicUsize,
     }
 
-    impl Witness for FakeCommitted {
+    impl CommittedOffsets for FakeCommitted {
         fn cluster(&self) -> Option<String> {
             self.cluster.clone()
         }
@@ -143,11 +153,12 @@ mod tests {
         }
     }
 
-    fn names(witness: FakeCommitted) -> (TempNames, Arc<FakeCommitted>) {
-        let witness = Arc::new(witness);
+    fn names(committed_offsets: FakeCommitted) -> (TempNames, Arc<FakeCommitted>) {
+        let committed_offsets = Arc::new(committed_offsets);
         (
-            TempNames::new(Arc::<FakeCommitted>::clone(&witness), "group", ["ftp-tasks".into()]).unwrap(),
-            witness,
+            TempNames::new(Arc::<FakeCommitted>::clone(&committed_offsets), "group", ["ftp-tasks".into()])
+                .unwrap(),
+            committed_offsets,
         )
     }
 

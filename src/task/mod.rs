@@ -100,3 +100,23 @@ pub struct Task {
     pub local_path: String,
     pub options: Options,
 }
+
+impl Task {
+    /// Where the file comes from, as `submit` takes it: `CONNECTION:PATH`.
+    #[must_use]
+    pub fn source(&self) -> String {
+        match self.operation {
+            Operation::Download => format!("{}:{}", self.remote, self.remote_path),
+            Operation::Upload => format!("{}:{}", self.local, self.local_path),
+        }
+    }
+
+    /// Where the file goes: `CONNECTION:PATH`.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        match self.operation {
+            Operation::Download => format!("{}:{}", self.local, self.local_path),
+            Operation::Upload => format!("{}:{}", self.remote, self.remote_path),
+        }
+    }
+}

@@ -25,6 +25,7 @@ fn record(headers: &[(&str, &str)]) -> Record {
         headers: headers.iter().map(header).collect(),
         payload: None,
         timestamp_ms: None,
+        retry: None,
         lease: Lease::default(),
     }
 }

@@ -72,7 +72,7 @@ pub(super) async fn with_anothers(
         return Ok(None);
     }
     let (path, bytes) = (context.task.remote_path.as_str(), there);
-    tracing::info!(path, bytes, "the upload goes on where another pod's broke off");
+    tracing::info!(event = "upload_adopted", path, bytes, "adopted the partial upload of another pod");
     let restarts = Some(restarts);
     Ok(Some((
         name,

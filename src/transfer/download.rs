@@ -31,14 +31,14 @@ pub(super) async fn run(
         // Its answer was lost, not the file.
         DownloadStart::Before { bytes, memory } => {
             let notes = vec!["the file was brought by an earlier try".to_owned()];
-            let mut done = TransferredFile { bytes, notes, facts: redo_record::read(&memory) };
+            let mut done = TransferredFile { bytes, notes, details: redo_record::read(&memory) };
             source_disposal::settle(session, context, &mut done, true).await?;
             return Ok(done);
         }
     };
     match fetch(session, context, &mut file, pipeline).await {
-        Ok(IntegrityCheck { notes, facts, .. }) => {
-            let mut done = TransferredFile { bytes: file.len(), notes, facts };
+        Ok(IntegrityCheck { notes, details, .. }) => {
+            let mut done = TransferredFile { bytes: file.len(), notes, details };
             // Not torn off: whether the file has its name must be known.
             file.publish(metadata(context, &done), context.stop.still_ours()).await?;
             source_disposal::settle(session, context, &mut done, false).await?;
@@ -54,9 +54,9 @@ pub(super) async fn run(
 fn metadata(context: &TransferContext<'_>, done: &TransferredFile) -> PublishMetadata {
     let options = &context.task.options;
     PublishMetadata {
-        memory: redo_record::write(&done.facts),
+        memory: redo_record::write(&done.details),
         must_remember: options.after != After::Keep,
-        modified: done.facts.source_mtime.filter(|_| options.preserve_mtime),
+        modified: done.details.source_mtime.filter(|_| options.preserve_mtime),
     }
 }
 
@@ -98,7 +98,8 @@ async fn fetch(
         file.expect(bytes);
     }
     // Where there is nothing, it starts from the beginning.
-    check.facts.resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
+    check.details.resumed_from = Some(file.len()).filter(|bytes| *bytes > 0);
+    context.log_resumed(check.details.resumed_from);
     context.gauge.begin(file.len(), promised.bytes);
     if let Err(stopped) = receive(&mut download, context, file, promised.bytes, &mut check).await {
         download.abort().await;
@@ -115,7 +116,7 @@ async fn fetch(
 /// A file that was resumed, and turned out wrong: a server that ignores REST, for one, sends it from its beginning.
 fn distrusting_rest(session: &Session, check: &IntegrityCheck, stopped: TransferError) -> TransferError {
     if let TransferError::Failed(error) = &stopped
-        && check.facts.resumed_from.is_some()
+        && check.details.resumed_from.is_some()
         && error.failure.code == Code::IntegrityMismatch
     {
         session.distrust_rest();

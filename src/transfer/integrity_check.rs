@@ -3,7 +3,7 @@
 use crate::digest::{Algorithm, FileHash, Hasher};
 use crate::failure::{Code, TryError};
 use crate::ftp::{ServerHash, Session};
-use crate::outcome::Facts;
+use crate::outcome::TransferDetails;
 use crate::storage::{SourceFile, TempFile};
 use crate::task::Verify;
 use crate::text::shown;
@@ -17,7 +17,7 @@ pub(super) struct IntegrityCheck {
     /// The server is asked for this one.
     asked: Option<Algorithm>,
     pub notes: Vec<String>,
-    pub facts: Facts,
+    pub details: TransferDetails,
 }
 
 impl IntegrityCheck {
@@ -39,8 +39,9 @@ impl IntegrityCheck {
                 None
             }
         };
-        let mut check = IntegrityCheck { hashers: Vec::new(), asked, notes, facts: Facts::default() };
-        check.facts.features.extend(session.data_command());
+        let mut check =
+            IntegrityCheck { hashers: Vec::new(), asked, notes, details: TransferDetails::default() };
+        check.details.features.extend(session.data_command());
         check.begin_again(context);
         Ok(check)
     }
@@ -106,20 +107,20 @@ impl IntegrityCheck {
 
     /// The file has the size that SIZE says.
     pub fn has_size(&mut self) {
-        self.facts.verified_by = Some("size");
+        self.details.verified_by = Some("size");
         self.used("SIZE");
     }
 
     /// The transfer made use of this command.
     pub fn used(&mut self, command: &'static str) {
-        if !self.facts.features.contains(&command) {
-            self.facts.features.push(command);
+        if !self.details.features.contains(&command) {
+            self.details.features.push(command);
         }
     }
 
     /// All bytes are there: their hashes.
     pub fn hashed(&mut self) {
-        self.facts.hashes = self.hashers.drain(..).map(Hasher::finish).collect();
+        self.details.hashes = self.hashers.drain(..).map(Hasher::finish).collect();
     }
 
     /// Compares the file at `path` on the server with the bytes that passed by; `verb` says how they did.
@@ -137,10 +138,10 @@ impl IntegrityCheck {
         let Some(asked) = self.asked else { return Ok(()) };
         let (said, command) = context.stop.or_soon(session.hash_of(path)).await?;
         self.used(command);
-        let ours = self.facts.hashes.iter().find(|hash| hash.algorithm == asked);
+        let ours = self.details.hashes.iter().find(|hash| hash.algorithm == asked);
         match (said, ours) {
             (ServerHash::Value(theirs), Some(FileHash { value, .. })) if theirs == *value => {
-                self.facts.verified_by = Some(asked.name());
+                self.details.verified_by = Some(asked.name());
                 Ok(())
             }
             (ServerHash::Value(theirs), ours) => {
@@ -152,7 +153,7 @@ impl IntegrityCheck {
             }
             (ServerHash::Refused(error), _) if context.task.options.verify == Verify::Auto => {
                 self.notes.push(format!("hash not verified: {}", error.failure.message));
-                self.facts.hashes.retain(|hash| Some(hash.algorithm) == context.hash);
+                self.details.hashes.retain(|hash| Some(hash.algorithm) == context.hash);
                 Ok(())
             }
             (ServerHash::Refused(error), _) => {

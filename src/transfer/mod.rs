@@ -1,9 +1,10 @@
-//! One try at one task on one session: the file comes whole, or not at all.
+//! One try at one task on one session: the file arrives whole, or not at all.
 //!
 //! ```text
-//! download             server → local storage
-//! upload               local storage → server
-//! upload_pipeline      consecutive uploads on one session, and the whole story of how their commands are joined
+//! download             server → local storage: into a temp file, verified, renamed
+//! upload               local storage → server: stored under a temp name, verified, renamed
+//! upload_pipeline      consecutive uploads on one session: a rename that is pending until the next file's end, and the
+//!                      whole story of how their commands are joined
 //! integrity_check      what a file is compared by; hashes over its bytes
 //! mtime                a file's modification time: asked for, and kept
 //!
@@ -52,7 +53,7 @@ use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::insight::ProgressGauge;
 use crate::metrics::Metrics;
-use crate::outcome::Facts;
+use crate::outcome::TransferDetails;
 use crate::record::Record;
 use crate::storage::{FileOwner, LocalStorage, SWEEP_INTERVAL, SharedOrphanTracker, StorageError, TempNames};
 use crate::task::{Operation, Task};
@@ -72,7 +73,7 @@ pub struct TransferredFile {
     pub bytes: u64,
     /// Remarks for the result, such as `size not verified: the server has no SIZE`.
     pub notes: Vec<String>,
-    pub facts: Facts,
+    pub details: TransferDetails,
 }
 
 /// Why a try ended without its file.
@@ -225,7 +226,7 @@ impl TransferExecutor {
         // What fails while the try is being stopped is no answer.
         let mut ended = ended.map_err(|stopped| stop.check().err().unwrap_or(stopped))?;
         if let TransferProgress::Done(done) = &mut ended {
-            done.facts.connection.clone_from(&task.remote);
+            done.details.connection.clone_from(&task.remote);
         }
         Ok(ended)
     }
@@ -294,6 +295,15 @@ struct TransferContext<'a> {
     kept_limit: &'a KeptTransferLimit,
     /// Both the task and its connection want broken transfers to be resumed.
     resumes: bool,
+}
+
+impl TransferContext<'_> {
+    /// Where the transfer continues what an earlier try, or another pod, has transferred.
+    fn log_resumed(&self, bytes: Option<u64>) {
+        let Some(bytes) = bytes else { return };
+        let (task_id, connection) = (&*self.task.task_id, &*self.task.remote);
+        tracing::info!(event = "transfer_resumed", task_id, connection, bytes, "resumed at {bytes} bytes");
+    }
 }
 
 impl From<StorageError> for TransferError {

@@ -25,7 +25,7 @@ pub(super) async fn of_source(
     }
     let why = match context.stop.or_soon(session.modified(&context.path)).await? {
         ModifiedReply::At(at) => {
-            check.facts.source_mtime = Some(at);
+            check.details.source_mtime = Some(at);
             check.used("MDTM");
             return Ok(());
         }

@@ -60,7 +60,10 @@ impl TransferExecutor {
                     failed => {
                         if let Ok(Err(error)) = failed {
                             let connection = &session.connection().name;
-                            tracing::debug!(connection, %error, "could not search for temp files");
+                            tracing::debug!(
+                                event = "orphan_scan_failed", connection, %error,
+                                "could not search for temp files"
+                            );
                         }
                         orphans.lock().not_looked(&directory, Instant::now());
                     }
@@ -81,11 +84,21 @@ async fn remove(
     let removed = timeout(WITHIN, session.delete(&path)).await;
     let connection = &session.connection().name;
     match removed {
-        Ok(Ok(true)) => tracing::info!(connection, path, "removed an orphaned temp file from the server"),
+        Ok(Ok(true)) => tracing::info!(
+            event = "orphan_removed",
+            connection,
+            path,
+            "removed orphaned temp file from the server"
+        ),
         Ok(Ok(false)) => {}
         _ => {
             if !orphans.lock().stands(directory, temp, tries, Instant::now()) {
-                tracing::warn!(connection, path, "an orphaned temp file may remain on the server");
+                tracing::warn!(
+                    event = "orphan_removal_failed",
+                    connection,
+                    path,
+                    "orphaned temp file may remain on the server"
+                );
             }
         }
     }

@@ -3,32 +3,32 @@
 use jiff::Timestamp;
 
 use crate::digest::{Algorithm, FileHash};
-use crate::outcome::Facts;
+use crate::outcome::TransferDetails;
 
 const VERIFIED_BY: &str = "by";
 const SOURCE_MTIME: &str = "mtime";
 
 /// `by=size mtime=2025-01-15T10:30:00Z sha256=…`; what is not known is left out.
-pub(super) fn write(facts: &Facts) -> String {
-    let verified_by = facts.verified_by.map(|by| format!("{VERIFIED_BY}={by}"));
-    let mtime = facts.source_mtime.map(|at| format!("{SOURCE_MTIME}={at}"));
-    let hashes = facts.hashes.iter().map(|hash| format!("{}={}", hash.algorithm.name(), hash.value));
+pub(super) fn write(details: &TransferDetails) -> String {
+    let verified_by = details.verified_by.map(|by| format!("{VERIFIED_BY}={by}"));
+    let mtime = details.source_mtime.map(|at| format!("{SOURCE_MTIME}={at}"));
+    let hashes = details.hashes.iter().map(|hash| format!("{}={}", hash.algorithm.name(), hash.value));
     verified_by.into_iter().chain(mtime).chain(hashes).collect::<Vec<_>>().join(" ")
 }
 
 /// Reads it again; what it does not understand is left out, as another version may have written it.
-pub(super) fn read(memory: &str) -> Facts {
-    let mut facts = Facts::default();
+pub(super) fn read(memory: &str) -> TransferDetails {
+    let mut details = TransferDetails::default();
     for (name, value) in memory.split(' ').filter_map(|pair| pair.split_once('=')) {
         match (name, Algorithm::from_name(name)) {
-            (_, Some(algorithm)) => facts.hashes.push(FileHash { algorithm, value: value.to_owned() }),
-            (VERIFIED_BY, None) if value == "size" => facts.verified_by = Some("size"),
-            (VERIFIED_BY, None) => facts.verified_by = Algorithm::from_name(value).map(Algorithm::name),
-            (SOURCE_MTIME, None) => facts.source_mtime = value.parse::<Timestamp>().ok(),
+            (_, Some(algorithm)) => details.hashes.push(FileHash { algorithm, value: value.to_owned() }),
+            (VERIFIED_BY, None) if value == "size" => details.verified_by = Some("size"),
+            (VERIFIED_BY, None) => details.verified_by = Algorithm::from_name(value).map(Algorithm::name),
+            (SOURCE_MTIME, None) => details.source_mtime = value.parse::<Timestamp>().ok(),
             _ => {}
         }
     }
-    facts
+    details
 }
 
 #[cfg(test)]
@@ -38,20 +38,23 @@ mod tests {
     #[test]
     fn what_was_remembered_is_read_again() {
         let sha = FileHash { algorithm: Algorithm::Sha256, value: "ab".repeat(32) };
-        let facts = Facts {
+        let details = TransferDetails {
             verified_by: Some("sha256"),
             source_mtime: Some("2025-01-15T10:30:00.123Z".parse().unwrap()),
             hashes: vec![sha],
-            ..Facts::default()
+            ..TransferDetails::default()
         };
-        assert_eq!(read(&write(&facts)), facts);
-        for facts in [Facts::default(), Facts { verified_by: Some("size"), ..Facts::default() }] {
-            assert_eq!(read(&write(&facts)), facts);
+        assert_eq!(read(&write(&details)), details);
+        for details in [
+            TransferDetails::default(),
+            TransferDetails { verified_by: Some("size"), ..TransferDetails::default() },
+        ] {
+            assert_eq!(read(&write(&details)), details);
         }
     }
 
     #[test]
     fn what_another_version_wrote_is_passed_over() {
-        assert_eq!(read("by=telepathy mtime=yesterday colour=red x"), Facts::default());
+        assert_eq!(read("by=telepathy mtime=yesterday colour=red x"), TransferDetails::default());
     }
 }

@@ -210,7 +210,10 @@ pub(super) async fn restarts(
     remove(session, directory, &scratch, remote_temp).await;
     match tried {
         Err(TransferError::Failed(error)) if session.is_usable() => {
-            tracing::debug!(%error, "not tried whether the server goes on in the middle of a file");
+            tracing::debug!(
+                event = "restart_untested", %error,
+                "could not test whether the server can start an upload at an offset"
+            );
             Ok(RestartSupport::Otherwise)
         }
         tried => tried,
@@ -238,7 +241,7 @@ pub(super) async fn rename(
         }
         Ok(RenameOutcome::TargetRefused(_)) => Ok(None),
         Err(error) if session.is_usable() => {
-            tracing::debug!(%error, "what was sent of the file keeps its name");
+            tracing::debug!(event = "partial_upload_kept", %error, "the partial upload keeps its name");
             Ok(None)
         }
         Err(error) => Err(error.into()),

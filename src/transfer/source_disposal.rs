@@ -1,13 +1,13 @@
 //! A download's source is deleted or moved once its file is safely there: DELE, or RNFR and RNTO.
 //!
-//! The source is looked at once more right before it is taken away. One that was changed since it was fetched is
+//! The source is checked once more right before it is taken away. One that was changed since it was fetched is
 //! another file, which was not fetched: it stays. So does one of which nothing proves that it is the one that was
 //! fetched, where the record is done again.
 
 use crate::config::RenameOver;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::{DeleteOutcome, ModifiedReply, RenameOutcome, Session, SizeReply};
-use crate::outcome::Became;
+use crate::outcome::SourceFate;
 use crate::task::{After, Task};
 use crate::text::shown;
 
@@ -71,7 +71,7 @@ pub(super) async fn settle(
         After::Delete => delete(session, context, done, is_redo).await,
         After::MoveTo(to) => move_to(session, context, done, is_redo, to).await,
     };
-    done.facts.after = Some(taken.map_err(the_file_is_there)?);
+    done.details.after = Some(taken.map_err(the_file_is_there)?);
     Ok(())
 }
 
@@ -87,7 +87,7 @@ fn the_file_is_there(stopped: TransferError) -> TransferError {
     }
 }
 
-/// The source, looked at right before it is taken away.
+/// The source, checked right before it is taken away.
 enum SourceState {
     TheSame,
     Gone,
@@ -121,7 +121,7 @@ async fn look(
         }
         ModifiedReply::Refused { .. } | ModifiedReply::Unsupported => None,
     };
-    Ok(match (done.facts.source_mtime, told) {
+    Ok(match (done.details.source_mtime, told) {
         (Some(then), Some(now)) if then == now => SourceState::TheSame,
         (Some(_), _) => SourceState::Another("it has another modification time now"),
         (None, _) if is_redo => SourceState::Another(
@@ -136,16 +136,16 @@ async fn is_gone(
     context: &TransferContext<'_>,
     done: &TransferredFile,
 ) -> Result<bool, TransferError> {
-    let had_size = done.facts.verified_by.is_some();
+    let had_size = done.details.verified_by.is_some();
     context.stop.or_soon(session.is_gone(&context.path, had_size)).await
 }
 
-fn kept(done: &mut TransferredFile, why: &str) -> Became {
+fn kept(done: &mut TransferredFile, why: &str) -> SourceFate {
     done.notes.push(format!("the source was left: {why}"));
-    Became::Kept
+    SourceFate::Kept
 }
 
-fn was_gone(done: &mut TransferredFile, became: Became) -> Became {
+fn was_gone(done: &mut TransferredFile, became: SourceFate) -> SourceFate {
     done.notes.push("the source was gone already".to_owned());
     became
 }
@@ -155,17 +155,17 @@ async fn delete(
     context: &TransferContext<'_>,
     done: &mut TransferredFile,
     is_redo: bool,
-) -> Result<Became, TransferError> {
+) -> Result<SourceFate, TransferError> {
     match look(session, context, done, is_redo).await? {
         SourceState::TheSame => {}
-        SourceState::Gone => return Ok(was_gone(done, Became::Deleted)),
+        SourceState::Gone => return Ok(was_gone(done, SourceFate::Deleted)),
         SourceState::Another(why) => return Ok(kept(done, why)),
     }
     context.stop.check()?;
     match context.stop.or_soon(session.remove(&context.path)).await? {
-        DeleteOutcome::Done => Ok(Became::Deleted),
+        DeleteOutcome::Done => Ok(SourceFate::Deleted),
         DeleteOutcome::Refused(_) if is_gone(session, context, done).await? => {
-            Ok(was_gone(done, Became::Deleted))
+            Ok(was_gone(done, SourceFate::Deleted))
         }
         DeleteOutcome::Refused(error) => Err(error.into()),
     }
@@ -177,11 +177,11 @@ async fn move_to(
     done: &mut TransferredFile,
     is_redo: bool,
     to: &str,
-) -> Result<Became, TransferError> {
+) -> Result<SourceFate, TransferError> {
     let to = on_server(session, to)?;
     match look(session, context, done, is_redo).await? {
         SourceState::TheSame => {}
-        SourceState::Gone => return Ok(was_gone(done, Became::Moved)),
+        SourceState::Gone => return Ok(was_gone(done, SourceFate::Moved)),
         SourceState::Another(why) => return Ok(kept(done, why)),
     }
     may_move_to(session, context, &to).await?;
@@ -189,11 +189,11 @@ async fn move_to(
         context.stop.check()?;
         context.stop.or_soon(session.delete(&to)).await?;
     }
-    let Some(refused) = rename(session, context, &to).await? else { return Ok(Became::Moved) };
+    let Some(refused) = rename(session, context, &to).await? else { return Ok(SourceFate::Moved) };
     // Where its directory is missing it is made; servers seldom say that this is it.
     context.stop.or_soon(session.make_dirs(&to)).await?;
     match rename(session, context, &to).await? {
-        None => Ok(Became::Moved),
+        None => Ok(SourceFate::Moved),
         Some(_) => Err(explained(session, context, &to, refused).await?.into()),
     }
 }

@@ -9,7 +9,7 @@ use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
 use crate::ftp::{RenameOutcome, Session, SizeReply, UploadStream};
 use crate::insight::TransferPhase;
-use crate::outcome::Facts;
+use crate::outcome::TransferDetails;
 use crate::storage::{SourceFile, TempName};
 use crate::task::Verify;
 use crate::text::shown;
@@ -44,13 +44,13 @@ pub(super) async fn run(
                 }
             },
         };
-    check.facts.source_mtime = mtime::of_local(&source);
+    check.details.source_mtime = mtime::of_local(&source);
     let mut temp = TempUpload { path: format!("{directory}{name}"), resumed, is_given_up: false };
     let put = put(session, context, &mut temp, &mut source, &mut check, pipeline).await;
     let bytes = source.size();
     if matches!(put, Ok(PutOutcome::RenamePending)) {
-        check.facts.connection.clone_from(&context.task.remote);
-        let transferred = TransferredFile { bytes, notes: check.notes, facts: check.facts };
+        check.details.connection.clone_from(&context.task.remote);
+        let transferred = TransferredFile { bytes, notes: check.notes, details: check.details };
         let (path, lease) = (context.path.clone(), context.owner.lease.clone());
         pipeline.pipeline.set_pending(PendingRename {
             temp: temp.path,
@@ -70,7 +70,7 @@ pub(super) async fn run(
     match put? {
         PutOutcome::Superfluous => Ok(TransferProgress::Done(already_there(bytes, check))),
         PutOutcome::Renamed | PutOutcome::RenamePending => {
-            Ok(TransferProgress::Done(TransferredFile { bytes, notes: check.notes, facts: check.facts }))
+            Ok(TransferProgress::Done(TransferredFile { bytes, notes: check.notes, details: check.details }))
         }
     }
 }
@@ -113,7 +113,7 @@ async fn begin(
         return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
     }
     remove_earlier(session, context, directory).await;
-    check.facts.source_mtime = mtime::of_local(&source);
+    check.details.source_mtime = mtime::of_local(&source);
     if is_there(session, context, bytes, check).await? {
         return Ok(UploadStart::Superfluous { bytes });
     }
@@ -175,7 +175,11 @@ async fn is_there(
 fn already_there(bytes: u64, mut check: IntegrityCheck) -> TransferredFile {
     check.hashed();
     let notes = vec!["the destination was there already, with this content".to_owned()];
-    TransferredFile { bytes, notes, facts: Facts { verified_by: Some("content"), ..check.facts } }
+    TransferredFile {
+        bytes,
+        notes,
+        details: TransferDetails { verified_by: Some("content"), ..check.details },
+    }
 }
 
 /// Everything from STOR to RNTO; where it fails, the temp file may exist.
@@ -188,17 +192,18 @@ async fn put(
     pipeline: &mut PipelineContext<'_>,
 ) -> Result<PutOutcome, TransferError> {
     check.begin_again(context);
-    check.facts.resumed_from = match temp.resumed {
+    check.details.resumed_from = match temp.resumed {
         Some(_) => Box::pin(resume_upload::send(session, context, temp, source, check, pipeline)).await?,
         None => None,
     };
+    context.log_resumed(check.details.resumed_from);
     let path = temp.path.as_str();
-    if check.facts.resumed_from.is_none() {
+    if check.details.resumed_from.is_none() {
         store(session, context, path, source, check, pipeline).await?;
     }
     let temp = path;
     let verified = verified(session, context, temp, source.size(), check).await;
-    if verified.is_err() && check.facts.resumed_from.is_some() {
+    if verified.is_err() && check.details.resumed_from.is_some() {
         session.distrust_rest();
     }
     verified?;
@@ -283,7 +288,7 @@ async fn send(
         if chunk.is_empty() {
             return Ok(());
         }
-        // A process that stood still sends nothing that it has read since: the record's next owner may be resumed on
+        // A process that was suspended sends nothing that it has read since: the record's next owner may be resumed on
         // with this very file.
         context.stop.check()?;
         tokio::select! {
@@ -306,7 +311,7 @@ async fn verified(
     check: &mut IntegrityCheck,
 ) -> Result<(), TransferError> {
     // That a server has taken REST for what it is, only the size can tell.
-    if context.task.options.verify != Verify::None || check.facts.resumed_from.is_some() {
+    if context.task.options.verify != Verify::None || check.details.resumed_from.is_some() {
         context.stop.or_soon(has_size(session, temp, sent, check)).await?;
     }
     check.compare(session, context, temp, "the sent").await
@@ -330,7 +335,7 @@ async fn has_size(
         SizeReply::Unsupported => "the server has no SIZE".to_owned(),
         SizeReply::Refused { error, .. } => error.failure.message,
     };
-    if check.facts.resumed_from.is_some() {
+    if check.details.resumed_from.is_some() {
         let message = format!("STOR {}: it went on where it broke off, and {why}", shown(temp));
         return Err(try_again(Code::IntegrityMismatch, message));
     }
@@ -383,7 +388,12 @@ pub(super) async fn clean_up(session: &mut Session, temp: &str) -> bool {
         && timeout(CLEAN_UP_WITHIN, session.delete(temp)).await.is_ok_and(|deleted| deleted.is_ok());
     if !removed {
         let connection = &session.connection().name;
-        tracing::info!(connection, temp, "a temp file stays on the server for now");
+        tracing::info!(
+            event = "temp_file_may_remain",
+            connection,
+            temp,
+            "temp file remains on the server for now"
+        );
     }
     removed
 }

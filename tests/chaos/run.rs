@@ -151,6 +151,9 @@ impl Story<'_, '_, '_> {
         while dealer.dealt() < settings.events_at_least()
             || dealer.dealt() < settings.events_at_most() && answered.count(reader) < settings.tasks / 10 * 9
         {
+            if !self.fleet.bad_ends.is_empty() {
+                break; // more of it would only hide what it was
+            }
             if Instant::now() >= deadline {
                 eprintln!(
                     "chaos: deadline after {:?}; kept undisturbed for a last look",
@@ -173,11 +176,13 @@ impl Story<'_, '_, '_> {
             broker.join().expect("the broker comes back");
         }
         // Undisturbed, what is left must be answered, too.
-        try_wait_for(deadline.saturating_duration_since(Instant::now()) + COMMITTED, || {
-            self.look(reader, &mut answered, settings.tasks);
-            (answered.count(reader) >= settings.tasks).then_some(())
-        })
-        .is_some()
+        let all_answered =
+            try_wait_for(deadline.saturating_duration_since(Instant::now()) + COMMITTED, || {
+                self.look(reader, &mut answered, settings.tasks);
+                let is_answered = answered.count(reader) >= settings.tasks;
+                (is_answered || !self.fleet.bad_ends.is_empty()).then_some(is_answered)
+            });
+        all_answered == Some(true)
     }
 
     /// Takes what answers there are, and looks after the pods.

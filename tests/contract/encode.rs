@@ -10,9 +10,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ftp_pooler::digest::{Algorithm, FileHash};
 use ftp_pooler::failure::{Code, Failure};
 use ftp_pooler::outcome::{
-    Answer, AnswerKind, Became, Completed, Facts, MIN_MESSAGE_BYTES, Outcome, Verdict,
+    Answer, AnswerKind, Completed, MIN_MESSAGE_BYTES, Outcome, SourceFate, TransferDetails, Verdict,
 };
-use ftp_pooler::record::{Header, Origin, Record};
+use ftp_pooler::record::{Header, Origin, Record, RetryState};
+use jiff::Timestamp;
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -32,6 +33,7 @@ fn record(payload: Option<&[u8]>) -> Record {
         headers: Vec::new(),
         payload: payload.map(<[u8]>::to_vec),
         timestamp_ms: None,
+        retry: None,
         lease: ftp_pooler::offsets::Lease::default(),
     }
 }
@@ -49,7 +51,7 @@ fn outcome(record: Record, task_id: Option<&str>, verdict: Result<Completed, Fai
 fn completed(notes: &[&str]) -> Completed {
     let notes = notes.iter().map(|note| (*note).to_owned()).collect();
     let duration = Duration::from_micros(150_900);
-    Completed { bytes_transferred: 1024, duration, notes, facts: Facts::default() }
+    Completed { bytes_transferred: 1024, duration, notes, details: TransferDetails::default() }
 }
 
 fn failed(payload: Option<&[u8]>) -> Outcome {
@@ -89,25 +91,25 @@ fn a_result_is_what_the_contract_says() {
 }
 
 /// Every fact that a result can tell.
-fn all_facts() -> Facts {
+fn all_details() -> TransferDetails {
     let hash = |name: &str| {
         let algorithm = Algorithm::from_name(name).unwrap();
         FileHash { algorithm, value: "0a".repeat(algorithm.bytes()) }
     };
-    Facts {
+    TransferDetails {
         connection: "remote \"ftp\"".into(),
         hashes: vec![hash("xxh3"), hash("sha256")],
         verified_by: Some("sha256"),
         source_mtime: Some("2025-01-15T10:29:00Z".parse().unwrap()),
         resumed_from: Some(4096),
-        after: Some(Became::Moved),
+        after: Some(SourceFate::Moved),
         features: vec!["EPSV", "SITE UTIME"],
     }
 }
 
 #[test]
 fn a_result_tells_what_is_known_of_its_file() {
-    let completed = Completed { facts: all_facts(), ..completed(&["a note"]) };
+    let completed = Completed { details: all_details(), ..completed(&["a note"]) };
     let outcome = outcome(record(None), Some("6b1f"), Ok(completed));
     let expected = json!({"task_id": "6b1f", "status": "completed", "bytes_transferred": 1024,
         "duration_ms": 150, "completed_at": "2025-01-15T10:30:00.123Z", "attempts": 2, "size": 1024,
@@ -116,7 +118,7 @@ fn a_result_tells_what_is_known_of_its_file() {
         "hash": {"xxh3": "0a".repeat(8), "sha256": "0a".repeat(32)}, "notes": ["a note"]});
     assert_eq!(message(&outcome.encode(TOPIC_BYTES)), expected);
     assert_valid(&validator("result"), &expected);
-    for after in [Became::Deleted, Became::Moved, Became::Kept] {
+    for after in [SourceFate::Deleted, SourceFate::Moved, SourceFate::Kept] {
         let said = with(expected.clone(), "/after", json!(after.as_str()));
         assert_valid(&validator("result"), &said);
     }
@@ -128,8 +130,8 @@ fn a_result_tells_what_is_known_of_its_file() {
 
 #[test]
 fn facts_that_have_no_room_are_left_out_and_the_result_says_so() {
-    let facts = Facts { connection: "n".repeat(3000), ..all_facts() };
-    let outcome = outcome(record(None), Some("6b1f"), Ok(Completed { facts, ..completed(&[]) }));
+    let details = TransferDetails { connection: "n".repeat(3000), ..all_details() };
+    let outcome = outcome(record(None), Some("6b1f"), Ok(Completed { details, ..completed(&[]) }));
     let answer = outcome.encode(TOPIC_BYTES);
     let message = message(&answer);
     assert!(answer.truncated && message.get("connection").is_none() && message["truncated"] == true);
@@ -376,12 +378,12 @@ proptest! {
         bytes_transferred in any::<u64>(),
         millis in any::<u64>(),
         notes in prop::collection::vec("\\PC{0,60}|[\u{0}-\u{20}]{500}", 0..6),
-        has_facts: bool,
+        has_details: bool,
         max_bytes in 0usize..9000,
     ) {
         let duration = Duration::from_millis(millis);
-        let facts = if has_facts { all_facts() } else { Facts::default() };
-        let completed = Completed { bytes_transferred, duration, notes, facts };
+        let details = if has_details { all_details() } else { TransferDetails::default() };
+        let completed = Completed { bytes_transferred, duration, notes, details };
         let count = completed.notes.len();
         let outcome = outcome(record(None), Some("6b1f"), Ok(completed));
         let answer = outcome.encode(max_bytes);
@@ -391,8 +393,20 @@ proptest! {
         prop_assert_eq!(message["bytes_transferred"].as_u64(), Some(bytes_transferred));
         prop_assert_eq!(message["duration_ms"].as_u64(), Some(millis));
         let kept = message.get("notes").map_or(0, |notes| notes.as_array().unwrap().len());
-        let has_lost_facts = has_facts && message.get("connection").is_none();
-        prop_assert_eq!(kept < count || has_lost_facts, answer.truncated);
+        let has_lost_details = has_details && message.get("connection").is_none();
+        prop_assert_eq!(kept < count || has_lost_details, answer.truncated);
+    }
+}
+
+fn retry_state() -> RetryState {
+    RetryState {
+        group: "group".into(),
+        not_before: Timestamp::UNIX_EPOCH,
+        attempts: 2,
+        origin: Origin { topic: "ftp-tasks".into(), partition: 0, offset: 7 },
+        origin_ms: None,
+        since: Timestamp::UNIX_EPOCH,
+        begun: None,
     }
 }
 
@@ -404,22 +418,26 @@ fn a_deferral_is_the_record_as_it_was_with_our_own_headers_made_anew() {
         headers: vec![header("trace", "1"), header("ftp-pooler-attempts", "1"), header("trace", "2")],
         ..record(Some(br#" {"task_id" : "6b1f"} "#))
     };
-    let own = vec![header("ftp-pooler-attempts", "2")];
-    let deferred =
-        Outcome { verdict: Verdict::Deferred(own), ..outcome(record, Some("6b1f"), Ok(completed(&[]))) };
+    let state = retry_state();
+    let own = state.headers();
+    let deferred = Outcome {
+        verdict: Verdict::Deferred(Box::new(state)),
+        ..outcome(record, Some("6b1f"), Ok(completed(&[])))
+    };
 
     let sent = deferred.encode(100_000);
     assert_eq!((sent.kind, sent.key, sent.truncated), (AnswerKind::Deferral, Some(&b"the key"[..]), false));
     assert_eq!(sent.payload, br#" {"task_id" : "6b1f"} "#);
     let headers: Vec<_> = sent.headers.into_iter().map(Cow::into_owned).collect();
-    assert_eq!(headers, [header("trace", "1"), header("trace", "2"), header("ftp-pooler-attempts", "2")]);
+    assert!(own.contains(&header("ftp-pooler-attempts", "2")));
+    assert_eq!(headers, [vec![header("trace", "1"), header("trace", "2")], own].concat());
 }
 
 #[test]
 fn a_task_too_large_for_the_retry_topic_is_answered() {
     let task = format!(r#"{{"task_id":"6b1f","x":"{}"}}"#, "y".repeat(10_000));
     let large = outcome(record(Some(task.as_bytes())), Some("6b1f"), Ok(completed(&[])));
-    let large = Outcome { verdict: Verdict::Deferred(Vec::new()), ..large };
+    let large = Outcome { verdict: Verdict::Deferred(Box::new(retry_state())), ..large };
     let answer = large.encode(5_000);
     assert_eq!(answer.kind, AnswerKind::Failure);
     let json: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ftp_pooler::admission::{Admission, TaskBudget};
 use ftp_pooler::config::{DeliveryGuarantee, KafkaConfig};
-use ftp_pooler::consume::{self, Consume, Downstream, Group};
+use ftp_pooler::consume::{self, Consume, Group, RecordSink};
 use ftp_pooler::dispatch::TaskStatus;
 use ftp_pooler::health::PodHealth;
 use ftp_pooler::insight::PartitionBoard;
@@ -17,8 +17,10 @@ use ftp_pooler::kafka::{CommitError, KafkaError, NeededRights, consumer_properti
 use ftp_pooler::metrics::Metrics;
 use ftp_pooler::offsets::{Offsets, PartitionCommit, TopicPartition};
 use ftp_pooler::outcome::AdmittedOutcome;
-use ftp_pooler::outcome::{Completed, Facts, Outcome, Verdict};
-use ftp_pooler::publish::{AnswerTopics, Committer, ExactlyOnce, Patience, Producer, Publish, Uncommitted};
+use ftp_pooler::outcome::{Completed, Outcome, TransferDetails, Verdict};
+use ftp_pooler::publish::{
+    AnswerTopics, CommitFailure, Committer, ExactlyOnce, Producer, Publish, ShutdownDeadline,
+};
 use ftp_pooler::record::{Origin, Record};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -31,13 +33,13 @@ use crate::support::kafka::{Kafka as Broker, Topics};
 /// Answers each record at once; its `task_id` is the record's offset.
 struct Echo(mpsc::Sender<AdmittedOutcome>);
 
-impl Downstream for Echo {
+impl RecordSink for Echo {
     fn accept(&self, record: Box<Record>, admission: Admission) {
         let completed = Completed {
             bytes_transferred: 0,
             duration: Duration::ZERO,
             notes: Vec::new(),
-            facts: Facts::default(),
+            details: TransferDetails::default(),
         };
         let outcome = Outcome {
             task_id: Some(record.origin.offset.to_string()),
@@ -66,45 +68,45 @@ struct Doubtful {
     commits: Arc<AtomicU32>,
 }
 
-fn lost() -> Uncommitted {
-    Uncommitted::InDoubt(CommitError::Broken { why: "as this test says", error: KafkaError::Canceled })
+fn lost() -> CommitFailure {
+    CommitFailure::Uncertain(CommitError::Broken { why: "as this test says", error: KafkaError::Canceled })
 }
 
 impl Committer for Doubtful {
-    fn start(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
-        self.inner.start(producer, patience)
+    fn start(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError> {
+        self.inner.start(producer, deadline)
     }
 
     fn prepare(&mut self) -> Result<Option<i32>, CommitError> {
         self.inner.prepare()
     }
 
-    fn begin(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
-        self.inner.begin(producer, patience)
+    fn begin(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError> {
+        self.inner.begin(producer, deadline)
     }
 
     fn commit(
         &mut self,
         producer: &Producer,
         commits: &[PartitionCommit],
-        patience: &Patience,
-    ) -> Result<(), Uncommitted> {
+        deadline: &ShutdownDeadline,
+    ) -> Result<(), CommitFailure> {
         match self.commits.fetch_add(1, Ordering::Relaxed) % 3 {
-            0 => self.inner.commit(producer, commits, patience).and_then(|()| Err(lost())),
+            0 => self.inner.commit(producer, commits, deadline).and_then(|()| Err(lost())),
             1 => Err(lost()),
-            _ => self.inner.commit(producer, commits, patience),
+            _ => self.inner.commit(producer, commits, deadline),
         }
     }
 
-    fn abort(&mut self, producer: &Producer, patience: &Patience) -> Result<(), CommitError> {
-        self.inner.abort(producer, patience)
+    fn abort(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError> {
+        self.inner.abort(producer, deadline)
     }
 
     fn has_committed(&self, commits: &[PartitionCommit]) -> Result<bool, CommitError> {
         self.inner.has_committed(commits)
     }
 
-    fn answers_stand_alone(&self) -> bool {
+    fn keeps_answers_without_commit(&self) -> bool {
         false
     }
 }

@@ -19,7 +19,7 @@ use crate::support::wait::wait_until;
 
 /// For what is not to happen.
 const SOON: Duration = Duration::from_secs(1);
-const NOT_OURS: &str = "the committed metadata is not ours: tasks above the low-water mark may be done again";
+const NOT_OURS: &str = "foreign_commit_metadata";
 
 fn ids(numbers: Range<usize>) -> Vec<String> {
     numbers.map(|i| i.to_string()).collect()
@@ -79,10 +79,8 @@ fn a_topic_that_is_made_anew_under_a_running_pod_is_read_from_its_begin() {
 
         make_anew(&stage);
         wait_until("the pod to notice", LONG, || {
-            let noticed = "the topic was deleted and made anew: what was read of the old one is dropped, and \
-                           the group joined anew";
-            !pod.events(noticed).is_empty()
-                || !pod.events("partitions revoked: their transfers may finish").is_empty()
+            let noticed = "topic_recreated";
+            !pod.events(noticed).is_empty() || !pod.events("partitions_revoked").is_empty()
         });
         send(&stage, &second);
         answers.wait_for_ids(&second, LONG);
@@ -110,7 +108,7 @@ fn a_topic_that_is_made_anew_and_filled_behind_a_pods_back_is_read_whole_or_halt
     make_anew(&stage);
     send(&stage, &second);
     pod.signal(Signal::CONT);
-    let is_halted = || why_not_ready(&pod).contains("made anew (it had the id");
+    let is_halted = || why_not_ready(&pod).contains("recreated (its id was");
     wait_until("all to be answered, or the pod to say why not", LONG, || {
         answers.read_to_end();
         is_halted() || second.iter().all(|id| answers.by_id().contains_key(id.as_str()))
@@ -153,7 +151,7 @@ fn an_offset_of_another_topic_of_the_same_name_halts_its_partition_until_somebod
     stage.kafka.commit_as_another(&stage.topics, 0, 10, b"fp2:3Jqlcn2kQPSvWxxjKVKZNg.");
     let pod = Pod::spawn(&exactly_once(&stage));
     wait_until("the pod to say why it is not ready", LONG, || {
-        why_not_ready(&pod).contains("made anew (it had the id 3Jqlcn2kQPSvWxxjKVKZNg")
+        why_not_ready(&pod).contains("recreated (its id was 3Jqlcn2kQPSvWxxjKVKZNg")
     });
     let why = why_not_ready(&pod);
     assert_eq!(why.matches(&stage.topics.tasks).count(), 1, "the partition is named once: {why}");

@@ -12,8 +12,8 @@ use crate::support::hostile::{Hostile, Manner};
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::wait::{wait_for, wait_until};
 
-const REVOKED: &str = "partitions revoked: their transfers may finish";
-const STOPPED: &str = "revoked with transfers in flight: stopped";
+const REVOKED: &str = "partitions_revoked";
+const STOPPED: &str = "revocation_timed_out";
 const PARTITIONS: i32 = 4;
 
 fn config(stage: &Stage, pod: &str) -> PodConfig {
@@ -41,8 +41,12 @@ fn to(partition: i32, task: Value) -> Outgoing {
 /// The partitions that a log's event names.
 fn partitions(event: &Value) -> BTreeSet<i32> {
     let names = event["partitions"].as_str().unwrap_or_default().split_whitespace();
-    let number = |name: &str| name.rsplit_once('[')?.1.trim_end_matches(']').parse().ok();
-    names.filter_map(number).collect()
+    let ranges = names.filter_map(|name| Some(name.rsplit_once('[')?.1.trim_end_matches(']')));
+    let numbers = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        first.parse::<i32>().unwrap()..=last.parse().unwrap()
+    };
+    ranges.flat_map(|ranges| ranges.split(',')).flat_map(numbers).collect()
 }
 
 #[test]
@@ -147,7 +151,7 @@ fn a_static_member_that_restarts_keeps_its_partitions_and_nobody_else_notices() 
     let (first, second) = (Pod::start(&config("first")), Pod::start(&config("second")));
     wait_until("two partitions each", LONG, || assigned(&first) == 2.0 && assigned(&second) == 2.0);
     let mine = |pod: &Pod| -> BTreeSet<i32> {
-        pod.events("partitions assigned").iter().flat_map(partitions).collect()
+        pod.events("partitions_assigned").iter().flat_map(partitions).collect()
     };
     let (before, seen) = (mine(&second), rebalanced(&first));
 
@@ -181,7 +185,7 @@ fn a_task_that_takes_long_is_told_with_what_it_waits_for() {
     let pod = Pod::start(&config.ftp("silent", silent.addr(), long).ftp("stalled", stalled.addr(), long));
     stage.send([to(0, download("a", "silent", "x", "a")), to(1, download("b", "stalled", "x", "b"))]);
     let told = |task: &str, stage: &str| {
-        let events = pod.events("a task takes long");
+        let events = pod.events("slow_task");
         events.iter().any(|event| event["task_id"] == task && event["stage"] == stage)
     };
     wait_until("both to be told", LONG, || told("a", "login") && told("b", "transfer"));

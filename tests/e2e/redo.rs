@@ -12,7 +12,7 @@ use crate::support::pod::{Pod, PodConfig};
 use crate::support::process::Signal;
 use crate::support::wait::wait_until;
 
-const REJOINS: &str = "after a standstill: leaving the group and joining it anew";
+const REJOINS: &str = "group_rejoined";
 
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]

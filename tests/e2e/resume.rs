@@ -145,7 +145,7 @@ fn a_frozen_pod_that_wakes_does_no_harm_to_the_file_that_another_has_gone_on_wit
     // What it would read now is another file's content.
     stage.put_local("large", &vec![255; LENGTH]);
     frozen.signal(Signal::CONT);
-    let events = || frozen.events("the process stood still: its partitions may be others' by now");
+    let events = || frozen.events("process_suspended");
     wait_until("it has noticed", LONG, || !frozen.is_running() || !events().is_empty());
     wait_until("its session at the server is over", LONG, || stage.server.sessions_now() <= 1);
     for pod in [frozen, second] {

@@ -67,7 +67,7 @@ fn a_pod_that_slept_amid_uploads_puts_nothing_over_what_came_meanwhile() {
         work.stage.server.put(&format!("out/{id}"), b"newer");
     }
     zombie.signal(Signal::CONT);
-    let rejoins = "after a standstill: leaving the group and joining it anew";
+    let rejoins = "group_rejoined";
     wait_until("it notices", LONG, || !zombie.events(rejoins).is_empty());
     wait_until("it is idle", LONG, || {
         zombie.metrics().sum("ftp_pooler_tasks_in_flight", &[]) == 0.0 && zombie.is_ready()
@@ -112,7 +112,7 @@ fn what_a_living_pod_is_at_is_left_alone_however_often_others_look() {
     assert!(work.temp_files() > 0, "the large files took less time than the looks");
     work.all_is_answered_once_and_swept();
     for pod in pods {
-        for answered in pod.events("task answered") {
+        for answered in [pod.events("task_completed"), pod.events("task_failed")].concat() {
             assert_eq!(answered["attempts"], 1, "a try met trouble: {answered}\n{}", pod.log());
         }
         assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));

@@ -65,8 +65,8 @@ async fn the_next_owner_goes_on_under_a_name_of_its_own() {
         let rig = rig(script).await;
         let left = killed_at(&rig, 3, HALF + 17).await;
         let done = taken_over(&rig, 3).await;
-        assert_eq!(done.facts.resumed_from, Some(HALF as u64 + 17));
-        assert_eq!(done.facts.verified_by, Some("size"));
+        assert_eq!(done.details.resumed_from, Some(HALF as u64 + 17));
+        assert_eq!(done.details.verified_by, Some("size"));
         assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE));
         let commands = rig.server.commands();
         let renamed = commands.iter().position(|line| *line == format!("RNFR {left}")).unwrap();
@@ -80,7 +80,7 @@ async fn a_file_that_was_there_wholly_is_verified_and_named() {
     let rig = rig(Script::new()).await;
     killed_at(&rig, 3, SIZE).await;
     let done = taken_over(&rig, 3).await;
-    assert_eq!(done.facts.resumed_from, Some(SIZE as u64));
+    assert_eq!(done.details.resumed_from, Some(SIZE as u64));
     assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE));
 }
 
@@ -94,8 +94,8 @@ async fn the_hash_covers_the_file_from_its_first_byte() {
             killed_at(&rig, 3, HALF).await;
         }
         let done = taken_over(&rig, 3).await;
-        assert_eq!(done.facts.resumed_from.is_some(), is_left);
-        hashes.push(done.facts.hashes);
+        assert_eq!(done.details.resumed_from.is_some(), is_left);
+        hashes.push(done.details.hashes);
     }
     assert!(!hashes[0].is_empty());
     assert_eq!(hashes[0], hashes[1]);
@@ -110,7 +110,7 @@ async fn another_source_is_sent_from_its_begin_and_what_was_sent_of_the_old_one_
         // With the same time, as `cp -p` or `touch -d` make it.
         write(&rig, &content);
         let done = taken_over(&rig, 3).await;
-        assert_eq!(done.facts.resumed_from, None, "{what}");
+        assert_eq!(done.details.resumed_from, None, "{what}");
         assert!(rig.server.content("/out/f").unwrap() == content, "{what}");
         assert!(rests(&rig).is_empty(), "{what}");
     }
@@ -122,14 +122,14 @@ async fn what_is_another_records_or_tells_of_no_source_is_not_taken() {
     let others = killed_at(&rig, 4, HALF).await;
     let mut session = rig.session().await;
     let done = rig.run_record(&mut session, &upload("/f", "/out/f"), 3).await.unwrap();
-    assert_eq!(done.facts.resumed_from, None);
+    assert_eq!(done.details.resumed_from, None);
     assert_eq!(rig.server.paths(), [others, text("/out/f")], "it is for its own record's owner");
 
     let rig = self::rig(Script::new()).await;
     // A moment ago: it may change again without a trace.
     rig.local("f", &some_bytes(SIZE));
     killed_at(&rig, 3, HALF).await;
-    assert_eq!(taken_over(&rig, 3).await.facts.resumed_from, None);
+    assert_eq!(taken_over(&rig, 3).await.details.resumed_from, None);
     assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE));
 }
 
@@ -139,7 +139,7 @@ async fn a_part_of_no_use_is_removed() {
         let rig = rig(Script::new()).await;
         let left = killed_at(&rig, 3, HALF).await;
         rig.server.put(&left, &some_bytes(size));
-        assert_eq!(taken_over(&rig, 3).await.facts.resumed_from, None, "{size}");
+        assert_eq!(taken_over(&rig, 3).await.details.resumed_from, None, "{size}");
         assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE) && rests(&rig).is_empty());
     }
 }
@@ -157,7 +157,7 @@ async fn of_two_parts_the_larger_one_is_taken() {
             assert_eq!(rig.server.paths().len(), another.len() + 1);
             rig.server.behave();
         }
-        assert_eq!(taken_over(&rig, 3).await.facts.resumed_from, Some(HALF as u64 + 5));
+        assert_eq!(taken_over(&rig, 3).await.details.resumed_from, Some(HALF as u64 + 5));
         assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE));
     }
 }
@@ -186,7 +186,7 @@ async fn where_anything_is_refused_the_file_is_sent_from_its_begin_in_the_same_t
         let mut session = rig.session().await;
         let done = rig.run_record(&mut session, &upload("/f", "/out/f"), 3).await;
         let done = done.unwrap_or_else(|error| panic!("{command} {reply}: {error}"));
-        assert_eq!(done.facts.resumed_from, None, "{command} {reply}");
+        assert_eq!(done.details.resumed_from, None, "{command} {reply}");
         assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE), "{command} {reply}");
         let _ = left;
     }
@@ -201,7 +201,7 @@ async fn a_server_that_does_anything_else_behind_rest_gets_the_file_from_its_beg
         // The second SIZE of the file that it is tried with.
         rig.server.nth("SIZE", 2, say(&format!("213 {}", stored.len())));
         let done = taken_over(&rig, 3).await;
-        assert_eq!(done.facts.resumed_from, None);
+        assert_eq!(done.details.resumed_from, None);
         assert_eq!(rests(&rig), ["REST 1"]);
         assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE));
     }
@@ -230,7 +230,7 @@ async fn what_went_on_once_is_taken_over_again_only_where_the_server_leaves_no_g
         rig.server.forget_commands();
         let done = taken_over(&rig, 3).await;
         let from = if cuts { None } else { Some(HALF as u64 + (1 << 20)) };
-        assert_eq!(done.facts.resumed_from, from, "{cuts}");
+        assert_eq!(done.details.resumed_from, from, "{cuts}");
         assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE));
     }
 }
@@ -243,7 +243,7 @@ async fn what_cannot_be_taken_now_is_there_for_the_next_try() {
         rig.server.next(command, Act::Close);
         let (errors, done) = rig.try_again_at(&upload("/f", "/out/f"), 3, 2).await;
         assert_eq!(errors.len(), 1, "{command}");
-        assert_eq!(done.unwrap().facts.resumed_from, Some(HALF as u64), "{command}: {errors:?}");
+        assert_eq!(done.unwrap().details.resumed_from, Some(HALF as u64), "{command}: {errors:?}");
         assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE));
     }
 }

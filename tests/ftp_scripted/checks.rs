@@ -2,7 +2,7 @@
 
 use ftp_pooler::config::NameEncoding;
 use ftp_pooler::digest::{Algorithm, Hasher};
-use ftp_pooler::outcome::Facts;
+use ftp_pooler::outcome::TransferDetails;
 
 use super::*;
 
@@ -33,8 +33,8 @@ fn dated(mut task: Task) -> Task {
     task
 }
 
-fn hashes(facts: &Facts) -> Vec<(&str, &str)> {
-    facts.hashes.iter().map(|hash| (hash.algorithm.name(), hash.value.as_str())).collect()
+fn hashes(details: &TransferDetails) -> Vec<(&str, &str)> {
+    details.hashes.iter().map(|hash| (hash.algorithm.name(), hash.value.as_str())).collect()
 }
 
 #[tokio::test]
@@ -44,9 +44,9 @@ async fn a_download_is_compared_with_the_servers_hash_before_it_has_its_name() {
     for (name, verify) in [("/a", Verify::Hash), ("/b", Verify::Auto)] {
         rig.server.forget_commands();
         let done = rig.run(&mut session, &verified(download("/f", name), verify)).await.unwrap();
-        assert_eq!(hashes(&done.facts), [("sha256", SHA256)]);
-        assert_eq!((done.facts.verified_by, done.notes.len()), (Some("sha256"), 0));
-        assert_eq!(done.facts.features, ["EPSV", "SIZE", "HASH"]);
+        assert_eq!(hashes(&done.details), [("sha256", SHA256)]);
+        assert_eq!((done.details.verified_by, done.notes.len()), (Some("sha256"), 0));
+        assert_eq!(done.details.features, ["EPSV", "SIZE", "HASH"]);
         // The algorithm is chosen once a session.
         let expected: &[&str] = if name == "/a" {
             &["SIZE /f", "EPSV", "RETR /f", "OPTS HASH SHA-256", "HASH /f"]
@@ -83,8 +83,8 @@ async fn an_upload_is_compared_under_its_temp_name() {
     let done = rig.run(&mut session, &verified(upload("/f", "/up"), Verify::Hash)).await.unwrap();
     assert_eq!(rig.server.verbs(), ["EPSV", "STOR", "SIZE", "OPTS", "HASH", "RNFR", "RNTO"]);
     assert!(rig.server.commands()[4].starts_with("HASH /.ftp-pooler-"));
-    assert_eq!((done.facts.verified_by, hashes(&done.facts)), (Some("sha256"), vec![("sha256", SHA256)]));
-    assert!(done.facts.source_mtime.is_some());
+    assert_eq!((done.details.verified_by, hashes(&done.details)), (Some("sha256"), vec![("sha256", SHA256)]));
+    assert!(done.details.source_mtime.is_some());
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_server_without_hashes_is_told_of_before_a_byte_is_fetched_and_auto_do
     for task in [download("/f", "/g"), upload("/local", "/up")] {
         let done = rig.run(&mut session, &verified(task, Verify::Auto)).await.unwrap();
         assert_eq!(done.notes, ["hash not verified: the server has none"]);
-        assert_eq!((done.facts.verified_by, hashes(&done.facts)), (Some("size"), vec![]));
+        assert_eq!((done.details.verified_by, hashes(&done.details)), (Some("size"), vec![]));
     }
 }
 
@@ -122,7 +122,7 @@ async fn a_hash_that_the_server_does_not_compute_after_all_fails_the_task_that_i
         assert!(rig.local_files().is_empty() && session.is_usable());
         let done = rig.run(&mut session, &verified(download("/f", "/g"), Verify::Auto)).await.unwrap();
         assert!(done.notes[0].starts_with("hash not verified: "), "{:?}", done.notes);
-        assert_eq!((done.facts.verified_by, hashes(&done.facts)), (Some("size"), vec![]));
+        assert_eq!((done.details.verified_by, hashes(&done.details)), (Some("size"), vec![]));
     }
 }
 
@@ -153,10 +153,10 @@ async fn results_carry_the_hash_that_the_configuration_asks_for() {
     let mut session = rig.session().await;
     for task in [download("/f", "/g"), upload("/local", "/up")] {
         let done = rig.run(&mut session, &task).await.unwrap();
-        assert_eq!((done.facts.verified_by, hashes(&done.facts)), (Some("size"), vec![("xxh3", XXH3)]));
-        assert_eq!(done.facts.connection, "remote-ftp");
+        assert_eq!((done.details.verified_by, hashes(&done.details)), (Some("size"), vec![("xxh3", XXH3)]));
+        assert_eq!(done.details.connection, "remote-ftp");
         let both = rig.run(&mut session, &verified(task, Verify::Hash)).await.unwrap();
-        assert_eq!(hashes(&both.facts), [("xxh3", XXH3), ("sha256", SHA256)]);
+        assert_eq!(hashes(&both.details), [("xxh3", XXH3), ("sha256", SHA256)]);
     }
 }
 
@@ -170,8 +170,8 @@ async fn a_download_that_is_done_again_tells_the_same_hash() {
     rig.server.forget_commands();
     let again = rig.run_record(&mut session, &task, -5).await.unwrap();
     assert!(rig.server.commands().is_empty());
-    assert_eq!(hashes(&again.facts), hashes(&first.facts));
-    assert_eq!((again.bytes, again.facts.verified_by), (3, Some("sha256")));
+    assert_eq!(hashes(&again.details), hashes(&first.details));
+    assert_eq!((again.bytes, again.details.verified_by), (3, Some("sha256")));
 }
 
 #[tokio::test]
@@ -183,7 +183,10 @@ async fn an_upload_that_finds_its_own_file_tells_the_same_hash() {
     let mut task = upload("/f", "/up");
     task.options.overwrite = false;
     let done = rig.run(&mut session, &task).await.unwrap();
-    assert_eq!((done.facts.verified_by, hashes(&done.facts)), (Some("content"), vec![("sha256", SHA256)]));
+    assert_eq!(
+        (done.details.verified_by, hashes(&done.details)),
+        (Some("content"), vec![("sha256", SHA256)])
+    );
 }
 
 fn modified(rig: &Rig, name: &str) -> jiff::Timestamp {
@@ -198,14 +201,14 @@ async fn a_download_keeps_its_sources_time_where_the_server_tells_it() {
     let mut session = rig.session().await;
     let at = "2001-02-03T04:05:06.25Z".parse().unwrap();
     let done = rig.run(&mut session, &dated(download("/f", "/a"))).await.unwrap();
-    assert_eq!((done.facts.source_mtime, done.notes.len()), (Some(at), 0));
+    assert_eq!((done.details.source_mtime, done.notes.len()), (Some(at), 0));
     assert_eq!(modified(&rig, "a"), at);
     for (name, note) in [
         ("b", "modification time not kept: MDTM /f: the server said 550 what file?"),
         ("c", "modification time not kept: the server has no MDTM"),
     ] {
         let done = rig.run(&mut session, &dated(download("/f", &format!("/{name}")))).await.unwrap();
-        assert_eq!((done.facts.source_mtime, done.notes), (None, vec![note.to_owned()]));
+        assert_eq!((done.details.source_mtime, done.notes), (None, vec![note.to_owned()]));
     }
 }
 
@@ -236,7 +239,7 @@ async fn an_upload_keeps_its_sources_time_by_what_the_server_has() {
         let mut session = rig.hasty(&known).await;
         rig.server.forget_commands();
         let done = rig.run(&mut session, &dated(upload("/f", "/up"))).await.unwrap();
-        assert_eq!(done.facts.source_mtime, Some(at));
+        assert_eq!(done.details.source_mtime, Some(at));
         let verbs = rig.server.verbs();
         assert_eq!(verbs.iter().rev().take(2).collect::<Vec<_>>(), ["RNTO", "RNFR"]);
         let set = rig.server.commands().into_iter().rev().nth(2).unwrap();
@@ -320,9 +323,12 @@ async fn a_transfer_that_went_on_where_it_broke_off_is_hashed_whole() {
     for task in [download("/f", "/g"), upload("/local", "/up")] {
         let (errors, done) = rig.try_again(&verified(task, Verify::Hash), 2).await;
         let done = done.unwrap_or_else(|| panic!("{errors:?}"));
-        assert_eq!(done.facts.resumed_from, Some(HALF as u64));
-        assert_eq!((done.facts.verified_by, hashes(&done.facts)), (Some("sha256"), vec![("sha256", &*hash)]));
-        assert!(done.facts.features.contains(&"REST"));
+        assert_eq!(done.details.resumed_from, Some(HALF as u64));
+        assert_eq!(
+            (done.details.verified_by, hashes(&done.details)),
+            (Some("sha256"), vec![("sha256", &*hash)])
+        );
+        assert!(done.details.features.contains(&"REST"));
     }
     assert!(rig.content("g") == content && rig.server.content("/up").unwrap() == content);
 }

@@ -38,7 +38,7 @@ async fn a_download_goes_on_where_it_broke_off_however_that_was() {
         let done = done.unwrap_or_else(|| panic!("{end:?}: {errors:?}"));
         assert_eq!(done.bytes, SIZE as u64, "{end:?}");
         assert!(rig.content("sub/f") == some_bytes(SIZE), "{end:?}");
-        let from = done.facts.resumed_from.unwrap();
+        let from = done.details.resumed_from.unwrap();
         // What a reset throws away has to come again.
         assert!((1 << 20..=HALF as u64).contains(&from), "{end:?}: {from}");
         assert_eq!(rests(&rig), [format!("REST {from}")], "{end:?}");
@@ -50,7 +50,7 @@ async fn a_download_goes_on_where_it_broke_off_however_that_was() {
 async fn a_file_whose_end_was_not_heard_of_costs_one_more_byte() {
     let rig = Rig::with(breaks_with(Act::Send(some_bytes(SIZE), End::Vanish))).await;
     let (_, done) = rig.try_again(&download("/f", "/f"), 2).await;
-    assert_eq!(done.unwrap().facts.resumed_from, Some(SIZE as u64 - 1));
+    assert_eq!(done.unwrap().details.resumed_from, Some(SIZE as u64 - 1));
     assert!(rig.content("f") == some_bytes(SIZE));
 }
 
@@ -66,7 +66,7 @@ async fn a_far_server_is_asked_for_the_time_in_the_burst_that_asks_for_the_file(
     assert_eq!(rig.server.verbs()[..4], ["EPSV", "SIZE", "MDTM", "RETR"]);
     let mut session = rig.hasty(&known).await;
     let done = rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
-    assert_eq!(done.facts.resumed_from, Some(HALF as u64));
+    assert_eq!(done.details.resumed_from, Some(HALF as u64));
     assert!(rig.content("f") == some_bytes(SIZE));
 }
 
@@ -86,7 +86,7 @@ async fn a_source_that_has_changed_comes_from_its_begin() {
         rig.server.modify("/f", time);
         let done =
             rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
-        assert_eq!(done.facts.resumed_from, None, "{size} {time}");
+        assert_eq!(done.details.resumed_from, None, "{size} {time}");
         assert!(rig.content("f") == new, "{size} {time}");
         assert!(rests(&rig).is_empty());
     }
@@ -98,7 +98,7 @@ async fn without_a_time_of_change_nothing_proves_that_the_source_is_the_same() {
     let script = Script::new().file("/f", &some_bytes(SIZE));
     let rig = Rig::with(script.once("RETR", Act::Send(half, End::Close(text("426 Broken"))))).await;
     let (_, done) = rig.try_again(&download("/f", "/f"), 2).await;
-    assert_eq!(done.unwrap().facts.resumed_from, None);
+    assert_eq!(done.unwrap().details.resumed_from, None);
     assert!(rig.content("f") == some_bytes(SIZE) && rests(&rig).is_empty());
 }
 
@@ -111,7 +111,7 @@ async fn a_file_that_changed_a_moment_ago_comes_from_its_begin() {
     let script = Script::new().file("/f", &some_bytes(SIZE)).modified("/f", &now);
     let rig = Rig::with(script.once("RETR", Act::Send(half, End::Close(text("426 Broken"))))).await;
     let (_, done) = rig.try_again(&download("/f", "/f"), 2).await;
-    assert_eq!(done.unwrap().facts.resumed_from, None);
+    assert_eq!(done.unwrap().details.resumed_from, None);
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn neither_a_task_nor_a_connection_goes_on_that_does_not_want_to() {
             rig.connection.resume = false;
         }
         let (_, done) = rig.try_again(&task, 2).await;
-        assert_eq!(done.unwrap().facts.resumed_from, None);
+        assert_eq!(done.unwrap().details.resumed_from, None);
         assert!(!rig.server.verbs().contains(&text("MDTM")) && rests(&rig).is_empty());
     }
 }
@@ -143,7 +143,7 @@ async fn a_server_that_refuses_rest_sends_the_file_from_its_begin_at_once() {
         let (errors, done) = rig.try_again(&download("/f", "/f"), 3).await;
         let done = done.unwrap_or_else(|| panic!("{reply}: {errors:?}"));
         assert!(rig.content("f") == some_bytes(SIZE), "{reply}");
-        assert_eq!(done.facts.resumed_from, None);
+        assert_eq!(done.details.resumed_from, None);
     }
 }
 
@@ -153,7 +153,7 @@ async fn a_server_that_ignores_rest_is_found_out_by_the_size_and_asked_for_the_w
     let rig = Rig::with(breaks_once().once("RETR", whole)).await;
     let (errors, done) = rig.try_again(&download("/f", "/f"), 3).await;
     assert_eq!(errors[1].failure.code, Code::IntegrityMismatch, "{errors:?}");
-    assert_eq!(done.unwrap().facts.resumed_from, None);
+    assert_eq!(done.unwrap().details.resumed_from, None);
     assert!(rig.content("f") == some_bytes(SIZE));
     assert_eq!(rests(&rig).len(), 1);
 }
@@ -187,7 +187,7 @@ async fn the_next_owner_of_a_record_goes_on_from_what_the_last_one_left_in_a_fil
     let rig = Rig { lease: Lease::default(), ..rig };
     let mut session = rig.session().await;
     let done = rig.run_record(&mut session, &download("/f", "/f"), 3).await.unwrap();
-    assert_eq!(done.facts.resumed_from, Some(HALF as u64));
+    assert_eq!(done.details.resumed_from, Some(HALF as u64));
     assert!(rig.content("f") == some_bytes(SIZE));
     // A zombie that wakes writes where it wrote, and the published file is another.
     let zombie = std::fs::OpenOptions::new().append(true).open(rig.directory.path().join(&left));
@@ -201,18 +201,18 @@ async fn what_was_left_of_another_record_or_of_another_source_is_not_taken() {
     left_by_another(&rig, 3).await;
     let mut session = rig.session().await;
     let done = rig.run_record(&mut session, &download("/f", "/f"), 4).await.unwrap();
-    assert_eq!(done.facts.resumed_from, None, "another record");
+    assert_eq!(done.details.resumed_from, None, "another record");
 
     let rig = Rig::with(breaks_once().file("/g", &some_bytes(SIZE)).modified("/g", MODIFIED)).await;
     left_by_another(&rig, 3).await;
     let done = rig.run_record(&mut rig.session().await, &download("/g", "/g"), 3).await.unwrap();
-    assert_eq!(done.facts.resumed_from, None, "another source");
+    assert_eq!(done.details.resumed_from, None, "another source");
 
     let rig = Rig::with(breaks_once()).await;
     left_by_another(&rig, 3).await;
     rig.server.modify("/f", LATER);
     let done = rig.run_record(&mut rig.session().await, &download("/f", "/f"), 3).await.unwrap();
-    assert_eq!(done.facts.resumed_from, None, "the source has changed");
+    assert_eq!(done.details.resumed_from, None, "the source has changed");
     assert!(rig.content("f") == some_bytes(SIZE));
 }
 
@@ -237,7 +237,7 @@ mod uploads {
             let rig = rig(Script::new().once("STOR", Act::Take(HALF, end.clone()))).await;
             let (errors, done) = rig.try_again(&upload("/f", "/out/f"), 2).await;
             let done = done.unwrap_or_else(|| panic!("{end:?}: {errors:?}"));
-            assert_eq!(done.facts.resumed_from, Some(HALF as u64), "{end:?}");
+            assert_eq!(done.details.resumed_from, Some(HALF as u64), "{end:?}");
             assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE), "{end:?}");
             assert_eq!(rig.server.paths(), ["/out/f"], "{end:?}");
             // Where the first connection may be writing still, it is tried first what the server does to that.
@@ -260,7 +260,7 @@ mod uploads {
             let rig = rig(script.once(command, say(reply))).await;
             let (errors, done) = rig.try_again(&upload("/f", "/out/f"), 2).await;
             let done = done.unwrap_or_else(|| panic!("{reply}: {errors:?}"));
-            assert_eq!(done.facts.resumed_from, None, "{reply}");
+            assert_eq!(done.details.resumed_from, None, "{reply}");
             assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE), "{reply}");
             assert_eq!(rig.server.paths(), ["/out/f"], "{reply}");
         }
@@ -272,7 +272,7 @@ mod uploads {
         let rig = rig(Script::new().once("STOR", takes_half()).once("STOR", whole)).await;
         let (errors, done) = rig.try_again(&upload("/f", "/out/f"), 3).await;
         assert_eq!(errors[1].failure.code, Code::IntegrityMismatch, "{errors:?}");
-        assert_eq!(done.unwrap().facts.resumed_from, None);
+        assert_eq!(done.unwrap().details.resumed_from, None);
         assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE));
         assert_eq!(rests(&rig).len(), 1);
     }
@@ -281,7 +281,7 @@ mod uploads {
     async fn a_server_that_has_thrown_the_begin_away_gets_it_again() {
         let rig = rig(Script::new().once("STOR", takes_half()).once("SIZE", say("550 No such file"))).await;
         let (_, done) = rig.try_again(&upload("/f", "/out/f"), 2).await;
-        assert_eq!(done.unwrap().facts.resumed_from, None);
+        assert_eq!(done.unwrap().details.resumed_from, None);
         assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE));
     }
 
@@ -301,7 +301,7 @@ mod uploads {
         let mut session = rig.session().await;
         let done =
             rig.transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
-        assert_eq!(done.facts.resumed_from, None);
+        assert_eq!(done.details.resumed_from, None);
         assert!(rig.server.content("/out/f").unwrap() == new);
         while rig.transfer.clean_up(&mut session).await {}
         assert_eq!(rig.server.paths(), ["/out/f"], "what was sent of the old one is removed");
@@ -341,7 +341,7 @@ async fn what_came_from_another_server_or_went_to_another_directory_is_not_gone_
         }
         let done = transfer.run_again(&mut session, &task, &record, &mut kept, &rig.cancel).await.unwrap();
         let expected = (moves == "nothing").then_some(HALF as u64);
-        assert_eq!(done.facts.resumed_from, expected, "{moves}");
+        assert_eq!(done.details.resumed_from, expected, "{moves}");
         match moves {
             "server" => assert!(rig.content("f") == other),
             "directory" => {

@@ -118,6 +118,7 @@ pub fn record(offset: i64, lease: Lease) -> Record {
         headers: Vec::new(),
         payload: None,
         timestamp_ms: Some(1_700_000_000_000),
+        retry: None,
         lease,
     }
 }

@@ -1,6 +1,6 @@
 //! A download's source goes once its file is safely there, and not a moment earlier.
 
-use ftp_pooler::outcome::Became;
+use ftp_pooler::outcome::SourceFate;
 use ftp_pooler::task::After;
 
 use super::*;
@@ -34,14 +34,14 @@ async fn a_source_is_deleted_or_moved_when_its_file_is_there() {
     let mut session = rig.session().await;
     rig.server.forget_commands();
     let done = rig.run(&mut session, &deleting()).await.unwrap();
-    assert_eq!((done.facts.after, done.notes.len()), (Some(Became::Deleted), 0));
+    assert_eq!((done.details.after, done.notes.len()), (Some(SourceFate::Deleted), 0));
     assert_eq!(rig.server.verbs(), ["MDTM", "SIZE", "EPSV", "RETR", "SIZE", "MDTM", "DELE"]);
     assert!(rig.server.paths().is_empty() && rig.content("f") == b"abc");
 
     rig.server.put("/in/f", b"abc");
     rig.server.forget_commands();
     let done = rig.run(&mut session, &moving("/done/f")).await.unwrap();
-    assert_eq!((done.facts.after, done.notes.len()), (Some(Became::Moved), 0));
+    assert_eq!((done.details.after, done.notes.len()), (Some(SourceFate::Moved), 0));
     assert_eq!(rig.server.verbs()[6..], ["RNFR", "RNTO"]);
     assert_eq!(rig.server.paths(), ["/done/f"]);
 }
@@ -70,7 +70,7 @@ async fn a_source_that_could_not_be_taken_away_is_taken_away_by_the_next_try_alo
                 (done.bytes, &*done.notes),
                 (3, &["the file was brought by an earlier try".to_owned()][..])
             );
-            assert_ne!(done.facts.after, Some(Became::Kept));
+            assert_ne!(done.details.after, Some(SourceFate::Kept));
             assert!(
                 !rig.server.verbs().contains(&text("RETR")) && !rig.server.paths().contains(&text("/in/f"))
             );
@@ -81,7 +81,7 @@ async fn a_source_that_could_not_be_taken_away_is_taken_away_by_the_next_try_alo
 /// The crash between DELE and the answer.
 #[tokio::test]
 async fn a_redo_that_finds_the_source_gone_gives_the_same_answer() {
-    for (task, became) in [(deleting(), Became::Deleted), (moving("/done/f"), Became::Moved)] {
+    for (task, became) in [(deleting(), SourceFate::Deleted), (moving("/done/f"), SourceFate::Moved)] {
         for overwrite in [true, false] {
             let rig = Rig::with(dated()).await;
             let mut task = task.clone();
@@ -91,8 +91,8 @@ async fn a_redo_that_finds_the_source_gone_gives_the_same_answer() {
             let there = rig.server.paths();
             rig.server.forget_commands();
             let again = rig.run_record(&mut session, &task, -1).await.unwrap();
-            assert_eq!((first.bytes, first.facts.after), (again.bytes, again.facts.after));
-            assert_eq!(again.facts.after, Some(became));
+            assert_eq!((first.bytes, first.details.after), (again.bytes, again.details.after));
+            assert_eq!(again.details.after, Some(became));
             assert_eq!(rig.server.paths(), there);
             assert!(rig.server.verbs().iter().all(|verb| verb == "SIZE"), "{:?}", rig.server.verbs());
         }
@@ -108,7 +108,7 @@ async fn a_source_that_was_changed_since_stays_and_the_result_says_so() {
             let rig = Rig::with(script_like(&script, why)).await;
             let mut session = rig.session().await;
             let done = rig.run(&mut session, &task).await.unwrap();
-            assert_eq!(done.facts.after, Some(Became::Kept));
+            assert_eq!(done.details.after, Some(SourceFate::Kept));
             assert!(done.notes[0].starts_with("the source was left: ") && done.notes[0].contains(why));
             assert_eq!(rig.server.paths(), ["/in/f"]);
             assert_eq!(rig.content("f"), b"abc");
@@ -134,7 +134,7 @@ async fn a_redo_leaves_a_new_file_at_the_sources_place_alone() {
     rig.server.put("/in/f", b"new");
     rig.server.now_on("MDTM", Act::Say(LATER.into()));
     let again = rig.run_record(&mut session, &deleting(), -1).await.unwrap();
-    assert_eq!(again.facts.after, Some(Became::Kept));
+    assert_eq!(again.details.after, Some(SourceFate::Kept));
     assert_eq!((rig.server.content("/in/f").unwrap(), rig.content("f")), (b"new".to_vec(), b"abc".to_vec()));
 }
 
@@ -143,12 +143,12 @@ async fn without_mdtm_the_first_try_takes_the_source_away_and_a_redo_leaves_what
     let rig = Rig::with(source()).await;
     let mut session = rig.session().await;
     let done = rig.run_record(&mut session, &deleting(), -1).await.unwrap();
-    assert_eq!(done.facts.after, Some(Became::Deleted));
+    assert_eq!(done.details.after, Some(SourceFate::Deleted));
     let again = rig.run_record(&mut session, &deleting(), -1).await.unwrap();
-    assert_eq!(again.facts.after, Some(Became::Deleted), "it is gone");
+    assert_eq!(again.details.after, Some(SourceFate::Deleted), "it is gone");
     rig.server.put("/in/f", b"xyz");
     let again = rig.run_record(&mut session, &deleting(), -1).await.unwrap();
-    assert_eq!(again.facts.after, Some(Became::Kept));
+    assert_eq!(again.details.after, Some(SourceFate::Kept));
     assert_eq!(rig.server.content("/in/f").unwrap(), b"xyz");
 }
 
@@ -202,7 +202,7 @@ async fn a_refusal_that_proves_nothing_is_not_taken_for_a_source_that_is_gone() 
         rig.server.now_on("MDTM", Act::Say(THEN.into()));
         let mut session = rig.session().await;
         let done = rig.run_record(&mut session, &deleting(), -1).await.unwrap();
-        assert_eq!(done.facts.after, Some(Became::Deleted));
+        assert_eq!(done.details.after, Some(SourceFate::Deleted));
         assert!(rig.server.paths().is_empty());
     }
 }
@@ -219,7 +219,7 @@ async fn a_source_that_somebody_else_removes_first_is_as_good_as_deleted() {
         rig.server.next("SIZE", Act::Say(reply.into()));
     }
     let done = rig.run(&mut session, &task).await.unwrap();
-    assert_eq!(done.facts.after, Some(Became::Deleted));
+    assert_eq!(done.details.after, Some(SourceFate::Deleted));
     assert_eq!(done.notes, ["the source was gone already"]);
 }
 
@@ -229,7 +229,7 @@ async fn the_directories_that_a_source_is_moved_into_are_made() {
     let rig = Rig::with(script).await;
     let mut session = rig.session().await;
     let done = rig.run(&mut session, &moving("/done/today/f")).await.unwrap();
-    assert_eq!(done.facts.after, Some(Became::Moved));
+    assert_eq!(done.details.after, Some(SourceFate::Moved));
     let made: Vec<_> = rig.server.commands().into_iter().filter(|line| line.starts_with("MKD")).collect();
     assert_eq!(made, ["MKD /done/today", "MKD /done", "MKD /done/today"]);
     assert_eq!(rig.server.paths(), ["/done/today/f"]);

@@ -237,7 +237,7 @@ async fn resume(mut rig: Rig, way: Way) -> String {
                     Way::Down => rig.copy(),
                     Way::Up | Way::Over => rig.get("target"),
                 };
-                return match done.facts.resumed_from {
+                return match done.details.resumed_from {
                     _ if there != content(SIZE) => "wrong bytes".to_owned(),
                     Some(1..) => OK.to_owned(),
                     _ => "from its begin".to_owned(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ftp_pooler::failure::{Code, Remedy};
-use ftp_pooler::outcome::Became;
+use ftp_pooler::outcome::SourceFate;
 use ftp_pooler::task::{After, Task, Verify};
 use jiff::Timestamp;
 
@@ -26,9 +26,9 @@ pub async fn hash(rig: Rig) -> String {
             let task = with(task, |task| task.options.verify = Verify::Hash);
             match rig.run(&mut session, &task).await {
                 Ok(done) => {
-                    let by = done.facts.verified_by.unwrap();
+                    let by = done.details.verified_by.unwrap();
                     assert!(by != "size" && done.notes.is_empty(), "{done:?}");
-                    seen = format!("yes, {} by {}", by, done.facts.features.last().unwrap());
+                    seen = format!("yes, {} by {}", by, done.details.features.last().unwrap());
                 }
                 Err(ftp_pooler::transfer::TransferError::Failed(error)) => {
                     assert!(session.is_usable(), "{error}");
@@ -58,7 +58,7 @@ pub async fn mtime(rig: Rig) -> String {
         Ok(done) => done,
         Err(stopped) => return format!("{stopped:?}"),
     };
-    assert_eq!((down.facts.source_mtime, down.notes.len()), (Some(then), 0), "{down:?}");
+    assert_eq!((down.details.source_mtime, down.notes.len()), (Some(then), 0), "{down:?}");
     assert_eq!(modified(rig.local("copy")), then);
     // Twice: over a file, too.
     for _ in 0..2 {
@@ -70,26 +70,26 @@ pub async fn mtime(rig: Rig) -> String {
             return up.notes.join("; ");
         }
         if modified(rig.at_server("up/a b")) != then {
-            return format!("{} sets another time", up.facts.features.last().unwrap());
+            return format!("{} sets another time", up.details.features.last().unwrap());
         }
     }
     let up = rig.run(&mut session, &keeping(rig.upload("up/a b"))).await.unwrap();
-    format!("yes, by {}", up.facts.features.last().unwrap())
+    format!("yes, by {}", up.details.features.last().unwrap())
 }
 
 /// The source deleted, and moved into a directory that is not there yet.
 pub async fn after(rig: Rig) -> String {
     let mut session = rig.session().await;
     for (after, became) in [
-        (After::Delete, Became::Deleted),
-        (After::MoveTo("try/done/2001/a b".into()), Became::Moved),
+        (After::Delete, SourceFate::Deleted),
+        (After::MoveTo("try/done/2001/a b".into()), SourceFate::Moved),
         // Over the one from before.
-        (After::MoveTo("try/done/2001/a b".into()), Became::Moved),
+        (After::MoveTo("try/done/2001/a b".into()), SourceFate::Moved),
     ] {
         rig.put(NAME, b"abc");
         let task = with(rig.download(NAME), |task| task.options.after = after.clone());
         match rig.run(&mut session, &task).await {
-            Ok(done) if done.facts.after == Some(became) => assert!(done.notes.is_empty(), "{done:?}"),
+            Ok(done) if done.details.after == Some(became) => assert!(done.notes.is_empty(), "{done:?}"),
             other => return format!("{other:?}"),
         }
         assert!(!rig.at_server(NAME).exists() && rig.copy() == b"abc" && session.is_usable());

@@ -152,6 +152,7 @@ fn record(offset: i64) -> Record {
         headers: Vec::new(),
         payload: None,
         timestamp_ms: None,
+        retry: None,
         lease: Lease::default(),
     }
 }

@@ -75,7 +75,7 @@ async fn what_a_frozen_pod_has_under_way_comes_late_and_does_no_harm() {
         let done = done.unwrap_or_else(|error| panic!("{make:?}: {error}\n{}", rig.log()));
         // vsftpd locks a file as long as it is sent: it does not let it go while the connection stands.
         let from = if make == Make::Vsftpd { None } else { Some(HALF as u64) };
-        assert_eq!(done.facts.resumed_from, from, "{make:?}");
+        assert_eq!(done.details.resumed_from, from, "{make:?}");
         assert!(rig.get("target") == content, "{make:?}");
 
         // Written before it froze, and under way since.

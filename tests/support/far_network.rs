@@ -2,7 +2,7 @@
 //! connection tracking that forgets soon, and with a name server. Needs root, iproute2, nftables and a C compiler.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -117,9 +117,10 @@ impl FarNetwork {
         let names = NameServer::start(near).map_err(|error| format!("a name server: {error}"))?;
         let network = FarNetwork { name, octet, relay: Mutex::default(), program, names, scratch };
         network.delay(Duration::ZERO);
-        let is_up = try_wait_for(UP, || {
-            run(&format!("ip netns exec {} ping -c 1 -W 1 {near}", network.name)).is_ok().then_some(())
-        });
+        let listener = TcpListener::bind((near, 0)).map_err(|error| error.to_string())?;
+        let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+        let connect = format!("ip netns exec {} timeout 1 bash -c :</dev/tcp/{near}/{port}", network.name);
+        let is_up = try_wait_for(UP, || run(&connect).is_ok().then_some(()));
         is_up.map(|()| network).ok_or_else(|| "no packet passes".to_owned())
     }
 

@@ -35,7 +35,7 @@ impl PodConfig {
     pub fn new(kafka: &Kafka, topics: &Topics) -> Self {
         let yaml = json!({
             "kafka": {
-                "bootstrap_servers": [kafka.bootstrap()],
+                "bootstrap_servers": kafka.bootstrap().split(',').collect::<Vec<_>>(),
                 "consumer_group": topics.group,
                 "input_topic": topics.tasks,
                 "result_topic": topics.results,
@@ -269,13 +269,13 @@ impl Pod {
         self.process.log_tail(lines)
     }
 
-    /// The log's lines of this event (its field `event`, else its message): their fields, flat.
+    /// The log's lines of this event (its field `event`): their fields, flat.
     pub fn events(&self, event: &str) -> Vec<Value> {
         let log = self.log();
         let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let fields =
             events.map(|mut event| if event["fields"].is_object() { event["fields"].take() } else { event });
-        let is_wanted = |fields: &Value| fields.get("event").unwrap_or(&fields["message"]) == event;
+        let is_wanted = |fields: &Value| fields["event"] == event;
         fields.filter(is_wanted).collect()
     }
 

@@ -5,8 +5,7 @@
 //! `d50000` … for data. Without them, one secret tunnel `px` leads to a proxy of ours that takes HTTP CONNECT to
 //! the FTP server only. frp's own `http_proxy` plugin would reach every host that this machine reaches.
 
-use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +13,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use secrecy::SecretString;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
+use crate::loopback_server::{ConnectionSlot, LoopbackServer};
 use crate::spec::{LocalService, Probe, SecretTunnel, TunnelKind, TunnelSpec};
 
 /// The tunnel of the control connection.
@@ -31,13 +28,7 @@ pub const CONTROL_TUNNEL: &str = "ftp";
 pub const PROXY_TUNNEL: &str = "px";
 /// More passive ports than this are a mistake: each is a proxy at frps, and a file handle at each visitor.
 pub const MAX_PASSIVE_PORTS: usize = 1000;
-/// Connections through the proxy at a time.
-const MAX_CONNECTIONS: usize = 1024;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// A client that has not sent the head of its request by then is gone.
-const HEAD_DEADLINE: Duration = Duration::from_secs(30);
-/// After an error of accept, such as no file handles left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The tunnel of a data connection's port.
 pub fn data_tunnel(port: u16) -> String {
@@ -83,8 +74,7 @@ impl FtpFarSide {
 /// dropped.
 #[derive(Debug)]
 pub struct FtpConnectProxy {
-    address: SocketAddr,
-    stop: CancellationToken,
+    server: LoopbackServer,
 }
 
 #[derive(Debug)]
@@ -119,63 +109,23 @@ impl FtpConnectProxy {
         data_ports: RangeInclusive<u16>,
     ) -> std::io::Result<Self> {
         let rules = ConnectRules { host: server.host.clone(), control_port: server.port, names, data_ports };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, Arc::new(rules), stop.clone()));
-        Ok(Self { address, stop })
+        let rules = Arc::new(rules);
+        let server = LoopbackServer::start("CONNECT proxy", move |request, slot| {
+            let rules = rules.clone();
+            async move { answer(request, &rules, slot).await }
+        });
+        Ok(Self { server: server.await? })
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for FtpConnectProxy {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-async fn serve(listener: TcpListener, rules: Arc<ConnectRules>, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let accepted = async {
-            let place = places.clone().acquire_owned().await.ok()?;
-            Some((listener.accept().await, place))
-        };
-        let accepted = tokio::select! {
-            accepted = accepted => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Some((Ok((stream, _)), place)) => {
-                let rules = rules.clone();
-                tokio::spawn(async move {
-                    let place = Arc::new(place);
-                    let service = service_fn(move |request| {
-                        let (rules, place) = (rules.clone(), place.clone());
-                        async move { Ok::<_, Infallible>(answer(request, &rules, place).await) }
-                    });
-                    let _ = stream.set_nodelay(true);
-                    let mut server = hyper::server::conn::http1::Builder::new();
-                    server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
-                    let _ = server.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-                });
-            }
-            Some((Err(error), _)) => {
-                tracing::warn!(%error, "the CONNECT proxy cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-            None => return,
-        }
+        self.server.address()
     }
 }
 
 async fn answer(
     request: Request<Incoming>,
     rules: &ConnectRules,
-    place: Arc<tokio::sync::OwnedSemaphorePermit>,
+    slot: ConnectionSlot,
 ) -> Response<Empty<Bytes>> {
     if request.method() != Method::CONNECT {
         return status(StatusCode::METHOD_NOT_ALLOWED);
@@ -202,7 +152,7 @@ async fn answer(
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
             let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(upgraded), &mut stream).await;
         }
-        drop(place);
+        drop(slot);
     });
     status(StatusCode::OK)
 }
@@ -217,6 +167,7 @@ fn status(code: StatusCode) -> Response<Empty<Bytes>> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     fn server(port: u16) -> FtpFarSide {
         FtpFarSide {

@@ -13,7 +13,7 @@
 //! - [`frps`]: the server's side.
 //! - [`cli`], [`exposition`]: the command, and what it shows.
 //!
-//! Below them: [`render`] (frp's configuration) and [`lines`] (frpc's log), both pure; [`process`], the one module
+//! Below them: `places`, where a tunnel begins and ends; `loopback_server`, which [`rewriting`] and [`far_side`] serve with; [`render`] (frp's configuration) and [`lines`] (frpc's log), both pure; [`process`], the one module
 //! that starts processes; [`admin`], the one that speaks frpc's API; [`binary`], [`probe`], [`backoff`], [`random`],
 //! [`http_request`].
 
@@ -44,6 +44,7 @@ pub mod backoff;
 pub mod binary;
 pub mod http_request;
 pub mod lines;
+mod loopback_server;
 mod places;
 pub mod probe;
 pub mod process;

@@ -10,6 +10,20 @@
 //! - [`ListingEntry`], [`ListedTime`]: an entry; its time with the clock that it is from, and its precision.
 //! - [`ClockOffset`]: the offset of a server's clock from UTC, learned from one file's MDTM.
 //!
+//! ```text
+//! reader      a listing, read as it arrives
+//! dialects    the formats in which servers list, and which of them a line has
+//! bytes       fields of a line, with their positions
+//! date        a date as a line has it
+//! date_match  where a line has its date: patterns of fields
+//! months      months' names, by language
+//! evidence    what the lines of a listing tell of one another
+//! resolve     what a date means: by the whole listing, and by now
+//! offset      a server's clock: its offset from UTC
+//! entry       what a listing tells of an entry
+//! fuzz        listings as no server should send them, for `make fuzz`
+//! ```
+//!
 //! # Where a name begins
 //! One blank behind the date, as ls writes it: further blanks, and those at the end, are the name's. In dialects whose
 //! columns are padded (DOS directories, AS/400, VMS, z/OS) it begins at the column that the other lines have, else at the

@@ -3,6 +3,11 @@
 //!
 //! It decides nothing of routes, paths or access: whoever uses it changes the request before and the response
 //! after.
+//!
+//! ```text
+//! forwarder   one service behind, with its connections kept for the next request
+//! hop_by_hop  fields that concern one connection only
+//! ```
 
 mod forwarder;
 mod hop_by_hop;

@@ -5,6 +5,7 @@
 //! - [`signals`]: SIGTERM, SIGINT and SIGHUP; the run of a process from start to drained.
 //! - [`health`]: heartbeats of named loops, reasons why a process is not ready, draining.
 //! - [`metrics`]: a Prometheus registry as text, and the process's own figures.
+//! - [`yaml`]: a configuration file as flat keys, each with its line.
 //! - [`http`]: serving within bounds, `/health`, `/ready` and `/metrics`, bearer token, Host check.
 
 pub mod health;
@@ -12,3 +13,4 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod signals;
+pub mod yaml;

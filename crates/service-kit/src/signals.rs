@@ -60,7 +60,7 @@ pub trait Service: Sized {
     /// SIGHUP: read the configuration again. Must not block.
     fn reload(&self);
 
-    /// Resolves when the process cannot continue; it is stopped then. Called anew after each signal, so it must be
+    /// Resolves when the process cannot continue; it is stopped then. Called again after each signal, so it must be
     /// cancel-safe.
     fn failed(&mut self) -> impl Future<Output = Self::Error>;
 

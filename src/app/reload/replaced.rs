@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::storage::LocalStorage;
 
-/// Between two looks at who still works in them.
+/// Between two checks of who still works in them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Kept at most, each with a descriptor and a sweep: the one that was replaced first goes without.
 const MAX_REPLACED: usize = 64;

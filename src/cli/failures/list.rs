@@ -65,7 +65,7 @@ impl FailureListing {
         *number += 1;
         (*first, *last) = ((*first).min(at), (*last).max(at));
         let row = FailureRow {
-            failed_at: at.to_string(),
+            failed_at: crate::text::rfc3339(at),
             code: failed.code,
             connection: failed.connection,
             task_id,

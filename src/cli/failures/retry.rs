@@ -14,8 +14,8 @@ use crate::cli::submit::{RUN_HEADER, key_of};
 use crate::cli::{CommandError, EXIT_FAILURE, EXIT_OK};
 use crate::client::{ClientError, Cluster, Message, Outgoing, Range, Sender};
 use crate::config::Config;
-use crate::outcome::OWN_HEADER_PREFIX;
 use crate::record::Header;
+use crate::record::OWN_HEADER_PREFIX;
 use crate::task::decode;
 
 /// Records, and bytes of them, in one transaction.

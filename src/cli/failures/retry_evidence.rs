@@ -73,7 +73,7 @@ impl RetryEvidence {
         Ok(RetryEvidence { sent, complete_from })
     }
 
-    /// Whether it can be told of a failure of that time if it was sent again.
+    /// Whether it is known of a failure of that time whether it was sent again.
     pub fn covers(&self, at: Timestamp) -> bool {
         self.complete_from.is_none_or(|from| at >= from)
     }

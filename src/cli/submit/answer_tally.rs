@@ -1,4 +1,4 @@
-//! Which tasks of a run are open, and what became of the others. Pure.
+//! Which tasks of a run are open, and the outcome of the others. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,7 +21,7 @@ pub(super) struct FailureLine {
     pub retryable: bool,
 }
 
-/// What became of a run's tasks.
+/// The outcome of a run's tasks.
 #[derive(Debug, Default)]
 pub(super) struct AnswerTally {
     /// Hashes of ids, with how many tasks have the id.

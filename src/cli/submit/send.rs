@@ -18,9 +18,9 @@ use crate::task::{Operation, Task, decode};
 /// Stands on each record of a run that waits, and so on its answers: another run's task with the same id has
 /// another answer.
 pub(in crate::cli) const RUN_HEADER: &str = "ftp-submit-run";
-/// Records between two looks at answers.
+/// Records between two checks of answers.
 const LOOK_EVERY: u64 = 256;
-/// Answers taken at one look.
+/// Answers taken at one time.
 const LOOK: usize = 1_000;
 /// One wait for an answer.
 const WAIT: Duration = Duration::from_millis(100);
@@ -59,16 +59,9 @@ impl RunAnswers {
     /// # Errors
     /// An answer topic is not there, or the brokers do not answer.
     pub fn from_now(config: &Config, run: String) -> Result<RunAnswers, ClientError> {
-        let cluster = Cluster::new(&config.kafka)?;
         let topics =
             [&config.kafka.result_topic, &config.kafka.fail_topic].map(|topic| Arc::from(topic.as_str()));
-        let mut from = Vec::new();
-        for topic in &topics {
-            for (partition, ends) in cluster.required_ends(topic)? {
-                from.push((Arc::clone(topic), partition, ends.end));
-            }
-        }
-        Ok(RunAnswers { reader: Reader::open(&config.kafka, from)?, run, topics })
+        Ok(RunAnswers { reader: Reader::of_new_answers(&config.kafka)?, run, topics })
     }
 
     /// Takes the answers that are there, waiting for the first one.

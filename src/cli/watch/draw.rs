@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::scrape::MetricsSample;
 use super::state::{ShownFailure, ThroughputRates, WatchState};
-use super::view::{breaker, bytes_rate};
+use super::view::{bytes_rate, state_word};
 use crate::cli::output::{TextTable, bytes, one_line, time};
 
 /// Connections that are shown before the last failures are.
@@ -107,12 +107,12 @@ fn connections(state: &WatchState) -> ConnectionTable {
             of.waiting.to_string(),
             of.delayed.to_string(),
             format!("{} busy, {} idle", of.busy, of.idle),
-            breaker(of.breaker).to_owned(),
+            state_word(of.breaker).to_owned(),
             failed(name).to_string(),
         ]
     };
     let heading =
-        vec!["connection", "tasks/s", "in flight", "waiting", "delayed", "sessions", "breaker", "failed"];
+        vec!["connection", "tasks/s", "in flight", "waiting", "delayed", "sessions", "state", "failed"];
     ConnectionTable { heading, rows: by_breaker.into_iter().map(row).collect() }
 }
 

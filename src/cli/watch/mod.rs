@@ -16,7 +16,6 @@ mod state;
 mod view;
 
 use std::io::{self, IsTerminal as _};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::ReadAnswer;
@@ -26,7 +25,7 @@ use super::interrupt::InterruptFlag;
 use super::output::OutputFormat;
 use super::pod_url::PodUrl;
 use super::{CommandError, EXIT_OK};
-use crate::client::{ClientError, Cluster, Reader};
+use crate::client::{ClientError, Reader};
 use crate::config::Config;
 use scrape::Scraper;
 use state::WatchState;
@@ -34,7 +33,7 @@ use view::TerminalView;
 
 /// One wait for an answer.
 const WAIT: Duration = Duration::from_millis(100);
-/// Answers taken between two looks at the clock.
+/// Answers taken between two checks of the clock.
 const BURST: usize = 5_000;
 
 #[derive(Debug, clap::Args)]
@@ -86,7 +85,7 @@ fn every(text: &str) -> Result<Duration, String> {
 /// Shows what happens until the time is over. Returns the exit code.
 pub(super) fn watch(args: &WatchArgs) -> Result<u8, CommandError> {
     let config = Config::load(&args.files.for_api())?;
-    let reader = answers_from_now(&config)?;
+    let reader = Reader::of_new_answers(&config.kafka)?;
     let interrupt = InterruptFlag::listen().map_err(CommandError::Runtime)?;
     let scraper = Scraper::new(args.pods.clone(), config.api_token.clone()).map_err(CommandError::Runtime)?;
     let is_drawn = args.output == OutputFormat::Table && io::stdout().is_terminal();
@@ -107,18 +106,6 @@ pub(super) fn watch(args: &WatchArgs) -> Result<u8, CommandError> {
             return Ok(EXIT_OK);
         }
     }
-}
-
-fn answers_from_now(config: &Config) -> Result<Reader, ClientError> {
-    let cluster = Cluster::new(&config.kafka)?;
-    let mut from = Vec::new();
-    for topic in [&config.kafka.result_topic, &config.kafka.fail_topic] {
-        let topic: Arc<str> = topic.as_str().into();
-        for (partition, ends) in cluster.required_ends(&topic)? {
-            from.push((Arc::clone(&topic), partition, ends.end));
-        }
-    }
-    Reader::open(&config.kafka, from)
 }
 
 fn take_answers(reader: &Reader, state: &mut WatchState) -> Result<(), ClientError> {

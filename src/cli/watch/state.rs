@@ -144,7 +144,7 @@ impl WatchState {
         let of =
             |scrape: &MetricsSample| scrape.connections.get(connection).map(|connection| connection.answered);
         let (before, now) = (of(before)?, of(self.pods.as_ref()?)?);
-        // A pod that began anew counts from nothing.
+        // A pod that started again counts from nothing.
         (seconds > 0.0).then(|| (now - before).max(0.0) / seconds)
     }
 }

@@ -1,4 +1,4 @@
-//! What `watch` shows: a picture that is drawn anew on a terminal, a line in a pipe, JSON lines for programs.
+//! What `watch` shows: a picture that is redrawn on a terminal, a line in a pipe, JSON lines for programs.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -71,7 +71,17 @@ pub(super) fn bytes_rate(rate: f64) -> String {
     format!("{}/s", bytes(rate as u64))
 }
 
-pub(super) fn breaker(state: f64) -> &'static str {
+/// A breaker's state for people.
+pub(super) fn state_word(state: f64) -> &'static str {
+    match breaker(state) {
+        "open" => "down",
+        "half-open" => "trying",
+        _ => "up",
+    }
+}
+
+/// The same for programs, as the API has it.
+fn breaker(state: f64) -> &'static str {
     match state {
         state if state >= 2.0 => "open",
         state if state >= 1.0 => "half-open",

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::offsets::{Note, PartitionCommit, TopicPartition};
+use crate::offsets::{CommitMetadata, PartitionCommit, TopicPartition};
 use crate::record::Header;
 
 /// A process of a pod: its next one is another member, and another epoch of its producer.
@@ -181,8 +181,10 @@ impl Broker {
         if metadata.len() > 4_096 {
             return Err(format!("{at}: OFFSET_METADATA_TOO_LARGE"));
         }
-        let map =
-            Note::decode(metadata.as_bytes()).map_err(|error| error.to_string())?.done.offsets(low_water);
+        let map = CommitMetadata::decode(metadata.as_bytes())
+            .map_err(|error| error.to_string())?
+            .done
+            .offsets(low_water);
         let done = self.done.entry(at.clone()).or_default();
         let told = |offset: &i64| *offset < low_water || map.contains(offset);
         let records = self.logs.get(&at).map_or(&[][..], |log| &log.records);
@@ -226,7 +228,7 @@ impl Broker {
     }
 
     /// The owner has let go; the partition is its target's.
-    pub fn let_go(&mut self, at: &TopicPartition) {
+    pub fn release(&mut self, at: &TopicPartition) {
         self.owners.remove(at);
         if let Some(target) = self.targets.get(at).filter(|target| self.members.contains(target)) {
             self.owners.insert(at.clone(), *target);

@@ -135,7 +135,7 @@ impl Group {
             Step::FailBatch(pod) => pods[*pod].fail_batch(broker, world),
             Step::Rebalance(shuffle) => broker.rebalance(*shuffle),
             Step::Heartbeat(pod) => pods[*pod].heartbeat(broker),
-            Step::LetGo { pod, is_late } => pods[*pod].let_go(broker, *is_late),
+            Step::LetGo { pod, is_late } => pods[*pod].release(broker, *is_late),
             Step::TakeOver(pod) => pods[*pod].take_over(broker, world)?,
             Step::Reshuffle(shuffle) => return self.reshuffle(*shuffle),
             Step::Rewind(pod) => pods[*pod].rewind(broker),
@@ -164,7 +164,7 @@ impl Group {
         self.incarnations += 1;
     }
 
-    /// The dead are missed, everybody joins, and the partitions are shared anew.
+    /// The dead are missed, everybody joins, and the partitions are redistributed.
     fn settle_down(&mut self, shuffle: usize) {
         let alive: Vec<_> = self.pods.iter().map(|pod| pod.me).collect();
         for dead in (0..self.incarnations).filter(|n| !alive.contains(n)) {
@@ -254,7 +254,7 @@ fn a_pod_that_is_wired_wrongly_is_found_out() {
 }
 
 /// Task 1 stands so far behind task 0, which is in flight, that the map could not reach it; task 2 stands right
-/// behind it, and is read after task 0 is answered and before task 1 is looked at again.
+/// behind it, and is read after task 0 is answered and before task 1 is checked again.
 #[test]
 fn a_record_behind_a_large_gap_waits_and_is_not_overtaken() {
     let each = |step: fn(usize) -> Step| (0..PODS).map(step);

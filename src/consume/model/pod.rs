@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::super::arrived::Arrived;
-use super::super::early::{Early, RetryIntake, SLACK, Sifted};
+use super::super::delayed_records::{DelayedRecords, RecordReadiness, RetryIntake, SLACK};
+use super::super::fetched_record::FetchedRecord;
 use super::broker::{Broker, Id, Incarnation};
-use crate::offsets::{DoneMap, Lease, Note, Offsets, PartitionCommit, TopicPartition};
-use crate::outcome::Hop;
-use crate::record::Origin;
+use crate::offsets::{CommitMetadata, CompletedBitmap, Lease, Offsets, PartitionCommit, TopicPartition};
+use crate::record::{Origin, RetryState};
 
 pub const DELAY: Duration = Duration::from_secs(30);
 /// Records taken in of one partition in one go.
@@ -63,7 +62,7 @@ struct Work {
     id: Id,
     origin: Origin,
     lease: Lease,
-    hop: Option<Hop>,
+    retry: Option<Box<RetryState>>,
     is_deferred: bool,
 }
 
@@ -84,7 +83,7 @@ pub struct Pod {
     pub is_frozen: bool,
     generation: Option<u64>,
     offsets: Offsets,
-    early: Early,
+    delayed: DelayedRecords,
     positions: BTreeMap<TopicPartition, i64>,
     leases: BTreeMap<TopicPartition, Lease>,
     leaving: Vec<TopicPartition>,
@@ -122,7 +121,7 @@ impl Pod {
     }
 
     /// Lets go of leaving partitions: once they are drained, or since the bound is over.
-    pub fn let_go(&mut self, broker: &mut Broker, is_late: bool) {
+    pub fn release(&mut self, broker: &mut Broker, is_late: bool) {
         if self.leaving.is_empty() || !broker.members.contains(&self.me) {
             return;
         }
@@ -130,7 +129,7 @@ impl Pod {
             let leaving = std::mem::take(&mut self.leaving);
             self.drop_partitions(&leaving);
             for at in &leaving {
-                broker.let_go(at);
+                broker.release(at);
             }
             self.generation = Some(broker.generation);
         }
@@ -141,7 +140,7 @@ impl Pod {
         self.offsets.release(gone);
         for at in gone {
             self.positions.remove(at);
-            self.early.forget(at);
+            self.delayed.forget(at);
         }
         self.leaving.retain(|at| !gone.contains(at));
     }
@@ -158,15 +157,19 @@ impl Pod {
             }
             let committed = match broker.committed.get(at) {
                 Some((low, metadata)) => {
-                    let note = Note::decode(metadata.as_bytes()).map_err(|error| error.to_string())?;
-                    let done =
-                        if world.sabotage == Sabotage::MapDropped { DoneMap::default() } else { note.done };
+                    let note =
+                        CommitMetadata::decode(metadata.as_bytes()).map_err(|error| error.to_string())?;
+                    let done = if world.sabotage == Sabotage::MapDropped {
+                        CompletedBitmap::default()
+                    } else {
+                        note.done
+                    };
                     Some((*low, done))
                 }
                 None => None,
             };
             self.positions.insert(at.clone(), committed.as_ref().map_or(0, |(low, _)| *low));
-            self.early.forget(at);
+            self.delayed.forget(at);
             self.offsets.assign(at.clone(), None, committed);
         }
         Ok(())
@@ -195,17 +198,18 @@ impl Pod {
                     break;
                 };
                 self.positions.insert(state.at.clone(), stored.offset + 1);
-                let mut arrived = Arrived {
+                let mut arrived = FetchedRecord {
                     at: state.at.clone(),
                     offset: stored.offset,
                     key: Some(stored.id.to_string().into_bytes()),
                     headers: stored.headers.clone(),
                     payload: None,
                     timestamp_ms: None,
-                    is_foreign: false,
+                    retry: None,
+                    is_of_other_group: false,
                 };
-                match self.early.sift(Some(&retry), &mut arrived, world.wall()) {
-                    Sifted::Early(wait) if world.sabotage == Sabotage::EarlyIsFinished => {
+                match self.delayed.classify(Some(&retry), &mut arrived, world.wall()) {
+                    RecordReadiness::Delayed(wait) if world.sabotage == Sabotage::EarlyIsFinished => {
                         let origin = Origin {
                             topic: arrived.at.topic.clone(),
                             partition: arrived.at.partition,
@@ -216,43 +220,42 @@ impl Pod {
                         }
                         let _ = wait;
                     }
-                    Sifted::Early(wait) => self.early.keep(arrived, world.now() + wait),
-                    Sifted::Due | Sifted::Foreign if self.must_wait(&arrived, world) => {
-                        self.early.keep(arrived, world.now() + SLACK);
+                    RecordReadiness::Delayed(wait) => self.delayed.keep(arrived, world.now() + wait),
+                    RecordReadiness::Due | RecordReadiness::OtherGroup if self.must_wait(&arrived, world) => {
+                        self.delayed.keep(arrived, world.now() + SLACK);
                     }
-                    Sifted::Due | Sifted::Foreign => self.admit(arrived),
+                    RecordReadiness::Due | RecordReadiness::OtherGroup => self.admit(arrived),
                 }
                 // The pause may fail: something more comes on in the next go, and must wait as well.
-                if self.early.holds(&state.at) {
+                if self.delayed.holds(&state.at) {
                     break;
                 }
             }
         }
     }
 
-    fn next_due(&mut self, world: &World) -> Option<Arrived> {
+    fn next_due(&mut self, world: &World) -> Option<FetchedRecord> {
         let (offsets, is_blind) = (&self.offsets, world.sabotage == Sabotage::SpanUnlooked);
-        self.early.next_due(world.now(), |head| is_blind || offsets.has_room(&head.at, head.offset))
+        self.delayed.next_due(world.now(), |head| is_blind || offsets.has_room(&head.at, head.offset))
     }
 
-    fn must_wait(&self, arrived: &Arrived, world: &World) -> bool {
+    fn must_wait(&self, arrived: &FetchedRecord, world: &World) -> bool {
         let is_overtaken = world.sabotage == Sabotage::KeptOvertaken;
         let is_blind = world.sabotage == Sabotage::SpanUnlooked;
-        (!is_overtaken && self.early.holds(&arrived.at))
+        (!is_overtaken && self.delayed.holds(&arrived.at))
             || (!is_blind && !self.offsets.has_room(&arrived.at, arrived.offset))
     }
 
-    fn admit(&mut self, arrived: Arrived) {
+    fn admit(&mut self, arrived: FetchedRecord) {
         let Some(lease) = self.offsets.begin(&arrived.at, arrived.offset) else { return };
         self.leases.insert(arrived.at.clone(), lease.clone());
         let record = arrived.into_record(lease);
         let id = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()?.parse().ok());
-        let hop = Hop::read(&record.headers);
         let work = Work {
             id: id.unwrap_or_default(),
             origin: record.origin,
             lease: record.lease,
-            hop,
+            retry: record.retry,
             is_deferred: false,
         };
         self.waiting.push(work);
@@ -262,7 +265,7 @@ impl Pod {
     pub fn finish(&mut self, pick: usize, defers: bool) {
         if !self.waiting.is_empty() {
             let work = self.waiting.swap_remove(pick % self.waiting.len());
-            let is_deferred = defers && work.hop.as_ref().is_none_or(|hop| hop.attempts < 3);
+            let is_deferred = defers && work.retry.as_ref().is_none_or(|retry| retry.attempts < 3);
             self.pending.push(Work { is_deferred, ..work });
         }
     }
@@ -322,7 +325,7 @@ impl Pod {
             let source = (TopicPartition::of(&work.origin), work.origin.offset);
             if work.is_deferred {
                 let to = TopicPartition { topic: RETRY.into(), partition: i32::from(work.id % 2 == 1) };
-                broker.send_deferral(self.me, source, &to, work.id, hop_of(work, world).headers());
+                broker.send_deferral(self.me, source, &to, work.id, retry_state_of(work, world).headers());
             } else {
                 broker.send_answer(self.me, source, work.id);
             }
@@ -347,12 +350,12 @@ impl Pod {
     }
 }
 
-fn hop_of(work: &Work, world: &World) -> Hop {
-    Hop {
+fn retry_state_of(work: &Work, world: &World) -> RetryState {
+    RetryState {
         group: "us".into(),
         not_before: world.wall() + DELAY,
-        attempts: work.hop.as_ref().map_or(1, |hop| hop.attempts + 1),
-        origin: work.hop.as_ref().map_or_else(|| work.origin.clone(), |hop| hop.origin.clone()),
+        attempts: work.retry.as_ref().map_or(1, |retry| retry.attempts + 1),
+        origin: work.retry.as_ref().map_or_else(|| work.origin.clone(), |retry| retry.origin.clone()),
         origin_ms: None,
         since: world.wall(),
         begun: None,

@@ -58,7 +58,7 @@ impl OwnedState for CoordinatorState {
         };
         let decided = self.coordinator.decide(now);
         for record in &decided {
-            tracing::debug!(key = record.key(), ?record, "grants decided");
+            tracing::debug!(event = "grants_decided", key = record.key(), ?record, "grants decided");
         }
         decided.into_iter().map(record).collect()
     }

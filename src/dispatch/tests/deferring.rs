@@ -6,8 +6,8 @@ use super::*;
 use crate::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
 use crate::dispatch::deferral::PATIENCE;
 use crate::offsets::TopicPartition;
-use crate::outcome::Hop;
 use crate::pool::fake::{FakeLogin, try_error};
+use crate::record::RetryState;
 
 fn dead(connections: &[(&str, usize)]) -> Rig {
     let rig = Rig::deferring(9, connections);
@@ -15,9 +15,9 @@ fn dead(connections: &[(&str, usize)]) -> Rig {
     rig
 }
 
-fn hop_since(since: Timestamp) -> Hop {
+fn retry_since(since: Timestamp) -> RetryState {
     let origin = Origin { topic: "ftp-tasks".into(), partition: 7, offset: 70 };
-    Hop {
+    RetryState {
         group: "group".into(),
         not_before: since,
         attempts: 2,
@@ -29,9 +29,7 @@ fn hop_since(since: Timestamp) -> Hop {
 }
 
 fn comes_back(job: &mut SubmittedTask, since: Timestamp) {
-    let hop = hop_since(since);
-    job.record.headers = hop.headers();
-    job.hop = Some(hop);
+    job.record.retry = Some(Box::new(retry_since(since)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,9 +41,9 @@ async fn the_tasks_of_a_server_that_is_away_wait_here_for_a_moment_and_then_else
     assert!(began.elapsed() >= PATIENCE && began.elapsed() < PATIENCE * 2, "{:?}", began.elapsed());
     let wall = Timestamp::now();
     for answer in answers {
-        let hop = answer.deferred.expect("deferred");
-        assert_eq!((hop.attempts, &*hop.origin.topic), (answer.attempts, "ftp-tasks"));
-        assert!(hop.not_before > wall + Duration::from_secs(25) && hop.since <= wall);
+        let retry = answer.deferred.expect("deferred");
+        assert_eq!((retry.attempts, &*retry.origin.topic), (answer.attempts, "ftp-tasks"));
+        assert!(retry.not_before > wall + Duration::from_secs(25) && retry.since <= wall);
     }
     assert_eq!(rig.budget.tasks(), 0);
     sleep(Duration::from_secs(60)).await;
@@ -57,11 +55,11 @@ async fn a_deferred_task_keeps_its_attempts_its_origin_and_its_first_time() {
     let mut rig = dead(&[("a", 5)]);
     let since = Timestamp::now() - Duration::from_secs(600);
     rig.submit_with("a", 0..1, |job| comes_back(job, since));
-    let hop = rig.answer().await.deferred.expect("deferred");
-    assert_eq!((hop.origin.partition, hop.origin.offset, hop.origin_ms), (7, 70, Some(7)));
-    assert_eq!(hop.attempts, 2, "it has outlived one breaker: no login costs it anything");
-    assert_eq!(hop.since.as_millisecond(), since.as_millisecond());
-    assert!(hop.begun.is_some_and(|begun| begun.duration_since(since).as_secs().abs() < 60));
+    let retry = rig.answer().await.deferred.expect("deferred");
+    assert_eq!((retry.origin.partition, retry.origin.offset, retry.origin_ms), (7, 70, Some(7)));
+    assert_eq!(retry.attempts, 2, "it has outlived one breaker: no login costs it anything");
+    assert_eq!(retry.since.as_millisecond(), since.as_millisecond());
+    assert!(retry.begun.is_some_and(|begun| begun.duration_since(since).as_secs().abs() < 60));
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +118,7 @@ async fn a_retry_that_must_wait_for_long_waits_elsewhere() {
     rig.script("a-0", vec![Step::Fail(Code::StorageFull, Remedy::Wait); 100]);
     rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 100);
     let answer = rig.answer().await;
-    assert!(answer.deferred.is_some_and(|hop| hop.attempts >= 5), "the fifth backoff may be of 16 s");
+    assert!(answer.deferred.is_some_and(|retry| retry.attempts >= 5), "the fifth backoff may be of 16 s");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use crate::insight::ProgressGauge;
 use crate::offsets::Lease;
 use crate::outcome::{Outcome, Verdict};
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
-use crate::record::Origin;
+use crate::record::{Origin, RetryState};
 use crate::task::{Operation, Options, Verify};
 use crate::transfer::{
     LocalFiles, NextTask, ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile,
@@ -263,7 +263,7 @@ impl Rig {
     pub fn job(&self, connection: &str, task_id: &str) -> SubmittedTask {
         let admission = self.budget.admit(10);
         let (record, task) = (record(), task(connection, task_id));
-        SubmittedTask { record: Box::new(record), task: Arc::new(task), hop: None, admission }
+        SubmittedTask { record: Box::new(record), task: Arc::new(task), admission }
     }
 
     /// Submits tasks named `<connection>-<n>`.
@@ -324,7 +324,7 @@ pub struct Answer {
     pub code: Option<Code>,
     pub message: String,
     pub duration: Duration,
-    pub deferred: Option<Hop>,
+    pub deferred: Option<RetryState>,
 }
 
 impl From<Outcome> for Answer {
@@ -332,7 +332,7 @@ impl From<Outcome> for Answer {
         let (completed, failure, deferred) = match outcome.verdict {
             Verdict::Completed(completed) => (Some(completed), None, None),
             Verdict::Failed(failure) => (None, Some(failure), None),
-            Verdict::Deferred(headers) => (None, None, Hop::read(&headers)),
+            Verdict::Deferred(state) => (None, None, Some(*state)),
         };
         Answer {
             task_id: outcome.task_id.unwrap(),
@@ -352,6 +352,7 @@ fn record() -> Record {
         headers: Vec::new(),
         payload: None,
         timestamp_ms: Some(0),
+        retry: None,
         lease: Lease::default(),
     }
 }

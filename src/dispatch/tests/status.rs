@@ -1,4 +1,4 @@
-//! What is told of the tasks in flight and of the connections.
+//! What is reported of the tasks in flight and of the connections.
 
 use super::*;
 use crate::insight::{TransferList, TransferQuery};

@@ -137,7 +137,7 @@ impl ConsumerContext for OwnerContext {
                 consumer.incremental_unassign(list)
             };
             if let Err(error) = answered {
-                tracing::debug!(%error, "rebalance while closing");
+                tracing::debug!(event = "rebalance_while_closing", %error, "rebalance while closing");
             }
             return;
         }
@@ -205,7 +205,7 @@ impl Member {
                 }
                 Some(Err(error)) => {
                     if let Some(untold) = self.throttle.admit(&error.to_string(), Instant::now()) {
-                        tracing::warn!(%error, untold, purpose = self.purpose, topic = self.topic, "reading an owned partition");
+                        tracing::warn!(event = "owned_partition_unread", %error, untold, purpose = self.purpose, topic = self.topic, "reading an owned partition");
                     }
                 }
             }
@@ -241,7 +241,7 @@ impl Member {
                 }
             };
             if let Err(error) = answered {
-                tracing::warn!(%error, purpose = self.purpose, "rebalance");
+                tracing::warn!(event = "rebalance_failed", %error, purpose = self.purpose, "rebalance");
             }
         }
     }
@@ -334,7 +334,7 @@ impl Member {
         }
         let paused = self.list(&[number], None).and_then(|list| self.consumer.pause(&list));
         if let Err(error) = paused {
-            tracing::debug!(%error, "pausing an owned partition");
+            tracing::debug!(event = "pause_failed", %error, "pausing an owned partition");
         }
     }
 }

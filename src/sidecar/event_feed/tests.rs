@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Counts how often it is looked at.
+/// Counts how often it is checked.
 #[derive(Default)]
 struct Looked(AtomicUsize);
 

@@ -77,7 +77,7 @@ fn flip(base: &Path, outside: PathBuf, stop: Arc<AtomicBool>) -> std::thread::Jo
         while !stop.load(Ordering::Relaxed) {
             symlink(&outside, &link).unwrap();
             std::fs::rename(&door, &aside).unwrap();
-            // A worker may have made the directory anew meanwhile: then it is not replaced this time.
+            // A worker may have recreated the directory meanwhile: then it is not replaced this time.
             let swapped = std::fs::rename(&link, &door).is_ok();
             if swapped {
                 std::thread::yield_now();

@@ -139,6 +139,7 @@ pub(super) fn record(offset: i64) -> Record {
         headers: Vec::new(),
         payload: None,
         timestamp_ms: Some(1_700_000_000_000),
+        retry: None,
         lease: Lease::new(1),
     }
 }

@@ -62,7 +62,7 @@ fn lag_tells_what_is_done_above_what_is_open_while_the_pod_runs() {
     stage.answers().wait_for(34, LONG);
     wait_until("the last commit", LONG, || sum(&look(), "taken_in") + sum(&look(), "waiting") == 0);
     assert_eq!(pod.terminate(EXIT).code(), Some(0));
-    assert_eq!(pod.events("partitions assigned").len(), 1, "{}", pod.log_tail(40));
+    assert_eq!(pod.events("partitions_assigned").len(), 1, "{}", pod.log_tail(40));
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn no_pod_and_no_command_creates_a_topic_by_accident() {
         assert_eq!(stage.kafka.topics_named(&prefix), [], "{command:?} {ran:?}");
     }
     for pod in &pods {
-        let missing = || pod.events("a topic is not there; waiting for it");
+        let missing = || pod.events("topic_missing");
         wait_until("the pod to miss its topics", LONG, || !missing().is_empty());
     }
     assert_eq!(stage.kafka.topics_named(&prefix), []);

@@ -58,7 +58,7 @@ fn a_phone_shows_all_without_scrolling_sideways() {
     assert_eq!(ask(b, "outside"), [""; 0], "runs out of a phone");
     assert!(b.eval("reading.texts()").as_u64() > Some(300), "and nothing is left out for it");
     let label = "getComputedStyle(document.querySelector('#connections td[data-label]'), '::before').content";
-    assert_eq!(b.eval(label), json!("\"Breaker\""), "where there is no head, each figure has its name");
+    assert_eq!(b.eval(label), json!("\"State\""), "where there is no head, each figure has its name");
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Pod {
         (task.task_id, task.remote) = (task_id.into(), connection.into());
         task.options.retry_count = 0;
         let (record, admission) = (Box::new(record(self.offset, Lease::default())), self.budget.admit(10));
-        self.dispatcher.submit(SubmittedTask { record, task: Arc::new(task), hop: None, admission });
+        self.dispatcher.submit(SubmittedTask { record, task: Arc::new(task), admission });
     }
 
     /// The next answer: whose, the failure's code, and its message.

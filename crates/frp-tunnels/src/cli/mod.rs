@@ -1,4 +1,16 @@
 //! The command `frp-tunnels`.
+//!
+//! ```text
+//! args             the command line's grammar
+//! run              one tunnel from the command line
+//! up               `up`: all tunnels of a file
+//! serve            `serve` and `visit-ftp`: both sides of an FTP server behind NAT
+//! listing          `ls` and `status`
+//! config_command   `config`: what a plain frpc needs for the same tunnels
+//! server_commands  `server init`, `run`, `status` and `plugin`
+//! api              the HTTP endpoints of a running command
+//! output           text for people, or one JSON object a line
+//! ```
 
 mod api;
 mod args;

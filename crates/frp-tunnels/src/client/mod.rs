@@ -1,4 +1,12 @@
 //! All tunnels to one server, through one frpc: opened, watched and closed while it runs.
+//!
+//! ```text
+//! core     the decisions, pure: events and time go in, actions come out
+//! driver   carries the actions out, and reports what happens
+//! running  one running frpc: its process, its configuration, its administration API
+//! tunnel   a tunnel, as whoever opened it sees it
+//! limits   how many tunnels there may be, and how many callers may wait for one to end
+//! ```
 
 mod core;
 pub(crate) use self::core::Tracked;

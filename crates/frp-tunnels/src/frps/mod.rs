@@ -1,4 +1,14 @@
 //! The server's side: frps' configuration, its run, what it says of itself, and the plugin that guards it.
+//!
+//! ```text
+//! template       frps.toml for a new server, with its reasons as comments
+//! configuration  what this program needs to know of an existing frps.toml
+//! supervisor     frps as a child process: started, kept running, restarted when its files have changed
+//! plugin         frps' HTTP plugin protocol: tokens, rules, the audit log
+//! status         what frps and the system say of its process
+//! proc_files     the process that listens on a port, found in /proc
+//! ports          ranges of ports, as people write them
+//! ```
 
 mod configuration;
 mod plugin;

@@ -1,5 +1,12 @@
 //! The one module that starts processes. A child lives in a process group of its own, dies with this process
 //! whatever ends that, and gets its configuration through a file that lies in memory.
+//!
+//! ```text
+//! spawner      the thread that forks, and lives as long as its children
+//! exec_child   the step between fork and frpc, which sets the parent-death signal
+//! child        a running program of frp: its output by lines, its end, how it is stopped
+//! config_file  a configuration with secrets, in memory only
+//! ```
 
 mod child;
 mod config_file;

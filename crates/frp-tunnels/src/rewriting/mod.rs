@@ -4,10 +4,8 @@
 
 mod paths;
 
-use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -16,30 +14,18 @@ use http_forward::{ForwardLimits, Forwarder};
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue, LOCATION, SET_COOKIE};
 use hyper::http::uri::Authority;
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use self::paths::{cookie_with_prefix, location_with_prefix, matched, redirect_to_directory, stripped};
+use crate::loopback_server::LoopbackServer;
 use crate::spec::{HttpTunnel, LocalService, PathPattern};
-
-/// Connections of frpc at a time; further ones wait in the listener's queue.
-const MAX_CONNECTIONS: usize = 1024;
-/// A client that has not sent the head of its request by then is gone.
-const HEAD_DEADLINE: Duration = Duration::from_secs(30);
-/// After an error of accept, such as no file handles left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Serves until it is dropped; exchanges that are under way then end by themselves.
 #[derive(Debug)]
 pub struct RewritingProxy {
-    address: SocketAddr,
-    stop: CancellationToken,
+    server: LoopbackServer,
 }
 
 /// What every connection needs.
@@ -66,62 +52,15 @@ impl RewritingProxy {
         patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.specificity()));
         let forwarder = Forwarder::new(service, ForwardLimits::default());
         let rewriter = Arc::new(Rewriter { forwarder, patterns, strips: tunnel.strip_path });
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, rewriter, stop.clone()));
-        Ok(Self { address, stop })
+        let server = LoopbackServer::start("rewriting proxy", move |request, _slot| {
+            let rewriter = rewriter.clone();
+            async move { rewriter.answer(request).await }
+        });
+        Ok(Self { server: server.await? })
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for RewritingProxy {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-async fn serve(listener: TcpListener, rewriter: Arc<Rewriter>, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let accepted = async {
-            let place = places.clone().acquire_owned().await.ok()?;
-            Some((listener.accept().await, place))
-        };
-        let accepted = tokio::select! {
-            accepted = accepted => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Some((Ok((stream, _)), place)) => {
-                let rewriter = rewriter.clone();
-                tokio::spawn(async move {
-                    connection(stream, rewriter).await;
-                    drop(place);
-                });
-            }
-            Some((Err(error), _)) => {
-                tracing::warn!(%error, "the rewriting proxy cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-            None => return,
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, rewriter: Arc<Rewriter>) {
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
-        let rewriter = rewriter.clone();
-        async move { Ok::<_, Infallible>(rewriter.answer(request).await) }
-    });
-    let mut server = hyper::server::conn::http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
-        tracing::debug!(%error, "a connection of the rewriting proxy broke");
+        self.server.address()
     }
 }
 

@@ -1,5 +1,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use tokio::net::{TcpListener, TcpStream};
+
 use super::*;
 
 /// A service that answers each connection with this, and says what it was sent.

@@ -1,4 +1,12 @@
 //! What a tunnel is, as typed values: its kind, where its traffic goes, and how "it works" is proven.
+//!
+//! ```text
+//! validation   all errors of a tunnel at once, each with its tunnel, its key and the remedy
+//! conflicts    tunnels that cannot exist together, or take each other's requests
+//! identifiers  names of tunnels: given, or chosen by a strategy
+//! paths        paths of HTTP tunnels: prefixes by segments, with `*` for one whole segment
+//! text         how local services and probes are written
+//! ```
 
 mod conflicts;
 mod identifiers;

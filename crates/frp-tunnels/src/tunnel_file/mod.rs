@@ -13,6 +13,12 @@
 //! local = "127.0.0.1:5432"
 //! remote_port = 6000
 //! ```
+//!
+//! ```text
+//! section  one table of the file: each key is asked for with its type
+//! server   `[server]`: where frps is, who this client is, and its limits
+//! kinds    `[[tunnel]]`: one tunnel of each kind
+//! ```
 
 mod kinds;
 mod section;

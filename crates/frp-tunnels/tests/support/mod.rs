@@ -9,6 +9,8 @@
 )]
 
 pub mod command;
+#[path = "../../../../tests/support/ports.rs"]
+mod ports;
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 use frp_tunnels::client::{ClientSettings, Timing, TunnelClient};
 use frp_tunnels::process::{FrpProcess, exec_child};
 use frp_tunnels::server_settings::{SecretSource, ServerAddress, ServerSettings};
+pub use ports::free_port;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -41,11 +44,6 @@ pub fn program(name: &str) -> PathBuf {
 /// The product's binary is the step between fork and exec.
 pub fn prepare() {
     exec_child::use_helper(PathBuf::from(env!("CARGO_BIN_EXE_frp-tunnels")));
-}
-
-/// A port that was free a moment ago; it is not among those that outgoing connections get soon.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A server with the token above; vhost ports are open.

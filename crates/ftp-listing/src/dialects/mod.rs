@@ -1,4 +1,16 @@
 //! The forms in which servers list, and which of them a line has.
+//!
+//! ```text
+//! unix     `ls -l`
+//! dos      `DIR` of DOS, Windows and OS/2
+//! mlsd     MLSD and MLST
+//! eplf     Easily Parsed LIST Format
+//! vms      VMS
+//! zos      z/OS: data sets, members, jobs
+//! as400    IBM i
+//! netware  NetWare
+//! rare     numeric Unix, VShell, VxWorks, Nortel, OS-9, HP NonStop, z/VM
+//! ```
 
 mod as400;
 mod dos;

@@ -1,5 +1,11 @@
 //! Who may pass: nobody is asked (`none`), a session of the router's own (`session`), or the application at each request
 //! (`forward`).
+//!
+//! ```text
+//! session  a cookie of the router's own, given for a ticket that the application signs
+//! forward  the application is asked about each request
+//! origin   pages of other sites may neither open a WebSocket nor change anything
+//! ```
 
 mod forward;
 mod origin;

@@ -1,4 +1,11 @@
 //! `config/router.yaml`, overridden by `PATTERN_ROUTER__KEY`: read as a whole, with every mistake named at once.
+//!
+//! ```text
+//! keys      every key with its default and meaning
+//! yaml      router.yaml as flat keys with their lines
+//! read      values by their kind; each error is collected
+//! settings  from values to settings that are consistent
+//! ```
 
 mod keys;
 mod read;

@@ -1,5 +1,10 @@
 //! Connections to pods: each worker has its own, so that none crosses a core. HTTP/1.1 connections are lent to one request
 //! at a time; a pod that speaks HTTP/2 has one connection that all requests share.
+//!
+//! ```text
+//! state    the connections of one worker to one port of a pod: a pure state machine
+//! connect  opens a connection; the address is checked here
+//! ```
 
 mod connect;
 mod state;

@@ -1,4 +1,16 @@
 //! The data plane: what happens to one request.
+//!
+//! ```text
+//! admit    the checks before a request is forwarded: form, name, rate, access
+//! route    from a host name to a port of a pod
+//! rewrite  what a proxy changes in heads
+//! forward  a connection, the request, the head of its response; retries
+//! body     bodies, streamed with backpressure
+//! tunnel   a WebSocket once it is open
+//! frames   where WebSocket frames begin and end
+//! link     what is kept for a client's connection between its requests
+//! record   what is remembered of a request for metrics and the access log
+//! ```
 
 mod admit;
 mod body;

@@ -1,5 +1,13 @@
 //! Where a pod is: an id's address, and what its owner allows. Answers are cached for a short while; a refused connect
 //! asks again at once.
+//!
+//! ```text
+//! cache             the cache before a resolver: one look-up of an id at a time
+//! dns               a headless service's name for each pod
+//! http              the application is asked: `GET …/{id}`
+//! kubernetes        pods of one namespace by a selector, from memory
+//! kubernetes_watch  the list and the watch that keep it up to date
+//! ```
 
 mod cache;
 mod dns;

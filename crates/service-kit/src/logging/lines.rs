@@ -53,7 +53,7 @@ struct Waiting {
     /// Those in the writer's hands included.
     lines: usize,
     lost: u64,
-    /// The thread sleeps until it is told of a line.
+    /// The thread sleeps until a line arrives.
     is_idle: bool,
     /// What waits is not to wait any more.
     is_urgent: bool,

@@ -77,6 +77,7 @@ fn owner(names: &TempNames) -> FileOwner {
         headers: Vec::new(),
         payload: None,
         timestamp_ms: None,
+        retry: None,
         lease: Lease::new(1),
     };
     FileOwner::of(&record, names)

@@ -2,6 +2,8 @@
 const FEW_CONNECTIONS = 25, MANY_CONNECTIONS = 1000, FILTER_FROM = 12;
 const ERROR_IS_NEWS = 600; // seconds
 const ORDER = { open: 0, "half-open": 1, closed: 2 };
+// What a breaker's state means for whoever waits for files.
+const STATES = { open: "down", "half-open": "trying", closed: "up" };
 
 function useBar() {
   const parts = ["busy", "idle", "beyond"].map((name) => make("i", { class: name }));
@@ -18,7 +20,7 @@ function useBar() {
 function connectionRow() {
   const name = document.createTextNode(""), server = make("span", { class: "sub" });
   const state = make("span", { class: "state" }), bar = useBar();
-  const breaker = cell("Breaker", "text"), use = cell("Sessions", "text");
+  const breaker = cell("State", "text"), use = cell("Sessions", "text");
   breaker.append(state);
   use.append(bar.node);
   const labels = ["Busy", "Idle", "Opening", "Limit", "In flight", "Waiting", "Delayed", "Tasks/s", "Bytes/s",
@@ -33,7 +35,7 @@ function connectionRow() {
     const { sessions, tasks, totals, limit, max_sessions: ceiling } = connection;
     if (name.data !== connection.name) name.data = connection.name;
     say(server, connection.server + (connection.tls === "off" ? "" : ` · ${connection.tls} TLS`));
-    say(state, connection.breaker);
+    say(state, STATES[connection.breaker] ?? connection.breaker);
     look(state, `state ${connection.breaker}`);
     look(node, connection.breaker);
     const of = Math.max(ceiling, sessions.busy + sessions.idle + sessions.connecting, 1);

@@ -1,5 +1,9 @@
 //! The decisions of a client, pure: what frpc said, what the probes found and what time it is go in; what is to
 //! be done comes out.
+//!
+//! ```text
+//! inputs  what each event means for the tunnels
+//! ```
 
 mod inputs;
 #[cfg(test)]

@@ -1,0 +1,234 @@
+//! YAML as flat keys: `section.key` and what was written for it, with its line.
+//!
+//! The parser's events are read directly: a loader would have turned `007` into 7 and `on` into a boolean before the key's
+//! kind is known, and would have lost the lines and stopped at a key that is there twice.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use yaml_rust2::parser::{Event, Parser};
+use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
+
+/// What was written for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum YamlValue {
+    /// `key:`, `key: ~` or `key: null`.
+    Null,
+    Scalar(String),
+    List(Vec<String>),
+}
+
+/// A key's value, and the line of the key, counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct YamlEntry {
+    pub value: YamlValue,
+    pub line: usize,
+}
+
+/// What is wrong with the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct YamlProblem {
+    pub line: usize,
+    /// Empty where the text as a whole is meant.
+    pub key: String,
+    pub problem: String,
+}
+
+/// What the text is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct YamlShape {
+    /// Sections within sections at most.
+    pub max_depth: usize,
+    /// An example of what is expected at the top: ``sections such as `main:` ``.
+    pub expected: &'static str,
+}
+
+/// Reads a text whole. What could be read stands beside the problems.
+#[must_use]
+pub fn read(text: &str, shape: YamlShape) -> (BTreeMap<String, YamlEntry>, Vec<YamlProblem>) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let parser = Parser::new_from_str(text);
+    let mut reader = YamlReader { parser, shape, entries: BTreeMap::new(), problems: Vec::new() };
+    if let Err(stop) = reader.stream() {
+        let (line, problem) = match stop {
+            YamlStop::Syntax(error) => {
+                (error.marker().line(), format!("is not valid YAML: {}", error.info()))
+            }
+            YamlStop::Shape(line, problem) => (line, problem),
+        };
+        reader.problems.push(YamlProblem { line, key: String::new(), problem });
+    }
+    (reader.entries, reader.problems)
+}
+
+/// Why reading cannot go on.
+enum YamlStop {
+    Syntax(ScanError),
+    Shape(usize, String),
+}
+
+impl From<ScanError> for YamlStop {
+    fn from(error: ScanError) -> Self {
+        YamlStop::Syntax(error)
+    }
+}
+
+fn stop<T>(marker: &Marker, problem: impl Into<String>) -> Result<T, YamlStop> {
+    Err(YamlStop::Shape(marker.line(), problem.into()))
+}
+
+struct YamlReader<'a> {
+    parser: Parser<std::str::Chars<'a>>,
+    shape: YamlShape,
+    entries: BTreeMap<String, YamlEntry>,
+    problems: Vec<YamlProblem>,
+}
+
+impl YamlReader<'_> {
+    fn stream(&mut self) -> Result<(), YamlStop> {
+        let mut documents = 0;
+        loop {
+            let (event, marker) = self.parser.next_token()?;
+            match event {
+                Event::StreamEnd => return Ok(()),
+                Event::StreamStart | Event::DocumentEnd | Event::Nothing => {}
+                Event::DocumentStart => {
+                    documents += 1;
+                    if documents > 1 {
+                        return stop(&marker, "is a second document; expected one");
+                    }
+                }
+                Event::MappingStart(..) => self.mapping("", 0)?,
+                Event::Scalar(value, style, ..) if is_null(&value, style) => {}
+                _ => return stop(&marker, format!("expected {}", self.shape.expected)),
+            }
+        }
+    }
+
+    /// The keys of one section, whose opening has been read.
+    fn mapping(&mut self, section: &str, depth: usize) -> Result<(), YamlStop> {
+        if depth > self.shape.max_depth {
+            let line = self.parser.peek()?.1.line();
+            return Err(YamlStop::Shape(line, "has too many sections within sections".to_owned()));
+        }
+        loop {
+            let (event, marker) = self.parser.next_token()?;
+            let name = match event {
+                Event::MappingEnd => return Ok(()),
+                Event::Scalar(name, ..) => name,
+                _ => return stop(&marker, "has a key that is not text"),
+            };
+            let key = if section.is_empty() { name } else { format!("{section}.{name}") };
+            self.value(key, marker.line(), depth)?;
+        }
+    }
+
+    fn value(&mut self, key: String, line: usize, depth: usize) -> Result<(), YamlStop> {
+        let (event, marker) = self.parser.next_token()?;
+        let value = match event {
+            Event::Scalar(value, style, ..) if is_null(&value, style) => YamlValue::Null,
+            Event::Scalar(value, ..) => YamlValue::Scalar(value),
+            Event::SequenceStart(..) => YamlValue::List(self.sequence()?),
+            Event::MappingStart(..) => return self.mapping(&key, depth + 1),
+            Event::Alias(_) => return stop(&marker, "has an alias (`*name`); write the value"),
+            _ => return stop(&marker, "expected a value"),
+        };
+        match self.entries.entry(key) {
+            Entry::Vacant(slot) => {
+                slot.insert(YamlEntry { value, line });
+            }
+            Entry::Occupied(slot) => {
+                let (key, problem) = (slot.key().clone(), "is set twice".to_owned());
+                self.problems.push(YamlProblem { line, key, problem });
+            }
+        }
+        Ok(())
+    }
+
+    fn sequence(&mut self) -> Result<Vec<String>, YamlStop> {
+        let mut items = Vec::new();
+        loop {
+            let (event, marker) = self.parser.next_token()?;
+            match event {
+                Event::SequenceEnd => return Ok(items),
+                Event::Scalar(item, ..) => items.push(item),
+                _ => return stop(&marker, "has a list of something other than values"),
+            }
+        }
+    }
+}
+
+fn is_null(value: &str, style: TScalarStyle) -> bool {
+    style == TScalarStyle::Plain && matches!(value, "" | "~" | "null" | "Null" | "NULL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SHAPE: YamlShape = YamlShape { max_depth: 8, expected: "sections such as `main:`" };
+
+    fn read_all(text: &str) -> (BTreeMap<String, String>, String) {
+        let (entries, problems) = read(text, SHAPE);
+        let shown = entries.into_iter().map(|(key, YamlEntry { value, line })| {
+            let shown = match value {
+                YamlValue::Null => "-".to_owned(),
+                YamlValue::List(items) => format!("{items:?}"),
+                YamlValue::Scalar(value) => value,
+            };
+            (key, format!("{line}:{shown}"))
+        });
+        let problem = |YamlProblem { line, key, problem }: YamlProblem| format!("{line}: {key}: {problem}");
+        (shown.collect(), problems.into_iter().map(problem).collect::<Vec<_>>().join("\n"))
+    }
+
+    #[test]
+    fn keys_are_flat_and_values_are_as_they_were_written() {
+        let text = "\u{feff}main:\r\n  group: 007\r\n  list: [a, 'b']\r\n  properties:\r\n    sasl.password: 'x: #y'\r\napi:\r\n  port:\r\npod: {name: on}\r\nempty: {}\r\n";
+        let (entries, problems) = read_all(text);
+        let expected = [
+            ("api.port", "7:-"),
+            ("main.group", "2:007"),
+            ("main.list", "3:[\"a\", \"b\"]"),
+            ("main.properties.sasl.password", "5:x: #y"),
+            ("pod.name", "8:on"),
+        ];
+        assert_eq!(entries, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert_eq!(problems, "");
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing_and_is_right() {
+        for text in ["", "# nothing\n", "---\n", "~", "{}"] {
+            assert_eq!(read_all(text), (BTreeMap::new(), String::new()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_configuration_is_a_problem_with_its_line() {
+        for (text, expected) in [
+            ("a:\n  b: 1\n  b: 2\n", "3: a.b: is set twice"),
+            ("a: 1\n---\nb: 2\n", "2: : is a second document; expected one"),
+            ("just text", "1: : expected sections such as `main:`"),
+            ("- a\n", "1: : expected sections such as `main:`"),
+            ("a: &x 1\nb: *x\n", "2: : has an alias (`*name`); write the value"),
+            ("a:\n- [b]\n", "2: : has a list of something other than values"),
+            ("? [a]\n: b\n", "1: : has a key that is not text"),
+        ] {
+            assert_eq!(read_all(text).1, expected, "{text:?}");
+        }
+        let broken = read_all("a:\n  b: 1\n c: [2\n").1;
+        assert!(broken.starts_with("3: : is not valid YAML: "), "{broken}");
+        let deep = (0..20).fold(String::new(), |text, depth| text + &" ".repeat(depth) + "a:\n");
+        assert!(read_all(&deep).1.contains("too many sections"), "{}", read_all(&deep).1);
+        assert!(!read_all(&"{a: ".repeat(100_000)).1.is_empty(), "and no stack overflow");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_without_a_panic(text in "[a-c:\\[\\]{}&*#'\"|> \n-]{0,60}|.{0,60}") {
+            let _ = read_all(&text);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Records that are not taken in yet: the retry topic's before they are due, and of every topic what stands too far
+//! behind the first that is in flight.
+//!
+//! The first record of a partition that is early is kept here, and its partition paused: all behind it are
+//! due later. It is not begun in the ledger, so that it is the next owner's if the partition leaves.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::fetched_record::FetchedRecord;
+use crate::offsets::TopicPartition;
+use crate::record::{RetryState, remove_own};
+
+/// A record waits this much longer than it must, so that those that come due soon after it are taken in
+/// together with it: each pause costs librdkafka what it has prefetched.
+pub(super) const SLACK: Duration = Duration::from_millis(250);
+
+/// Where deferred tasks come from.
+#[derive(Clone, Debug)]
+pub struct RetryIntake {
+    pub topic: String,
+    /// Other groups' tasks in the topic are passed over.
+    pub group: String,
+    /// No record is kept for longer, whatever the clock of the pod that wrote it said.
+    pub longest: Duration,
+}
+
+/// What becomes of a record that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecordReadiness {
+    Due,
+    /// It is to be kept for this long.
+    Delayed(Duration),
+    /// Another group's.
+    OtherGroup,
+}
+
+/// Records that are not due yet, by partition; mostly one each, since its partition is paused.
+#[derive(Debug, Default)]
+pub(super) struct DelayedRecords {
+    kept: HashMap<TopicPartition, VecDeque<(Instant, FetchedRecord)>>,
+}
+
+impl DelayedRecords {
+    /// Whether a record may be taken in now. Headers of our own are believed on the retry topic only, and
+    /// removed on every other.
+    pub fn classify(
+        &self,
+        retry: Option<&RetryIntake>,
+        arrived: &mut FetchedRecord,
+        wall: Timestamp,
+    ) -> RecordReadiness {
+        let state = retry
+            .filter(|retry| *retry.topic == *arrived.at.topic)
+            .and_then(|retry| Some((retry, RetryState::read(&arrived.headers)?)));
+        let Some((retry, state)) = state else {
+            remove_own(&mut arrived.headers);
+            return RecordReadiness::Due;
+        };
+        if *state.group != *retry.group {
+            arrived.is_of_other_group = true;
+            return RecordReadiness::OtherGroup;
+        }
+        remove_own(&mut arrived.headers);
+        arrived.headers.shrink_to_fit();
+        let left = Duration::try_from(state.not_before.duration_since(wall)).unwrap_or_default();
+        arrived.retry = Some(Box::new(state));
+        if left.is_zero() && !self.holds(&arrived.at) {
+            return RecordReadiness::Due;
+        }
+        RecordReadiness::Delayed(left.min(retry.longest) + SLACK)
+    }
+
+    pub fn keep(&mut self, arrived: FetchedRecord, due: Instant) {
+        self.kept.entry(arrived.at.clone()).or_default().push_back((due, arrived));
+    }
+
+    /// Its partition stays paused meanwhile.
+    pub fn holds(&self, at: &TopicPartition) -> bool {
+        self.kept.contains_key(at)
+    }
+
+    /// The first record of a partition that is due, and for which there is room.
+    pub fn next_due(
+        &mut self,
+        now: Instant,
+        has_room: impl Fn(&FetchedRecord) -> bool,
+    ) -> Option<FetchedRecord> {
+        let at = self.due(now).find(|arrived| has_room(arrived)).map(|arrived| arrived.at.clone())?;
+        let kept = self.kept.get_mut(&at)?;
+        let (_, arrived) = kept.pop_front()?;
+        if kept.is_empty() {
+            self.kept.remove(&at);
+        }
+        Some(arrived)
+    }
+
+    /// The first record of each partition, where it is due.
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = &FetchedRecord> {
+        let heads = self.kept.values().filter_map(VecDeque::front);
+        heads.filter(move |(due, _)| *due <= now).map(|(_, arrived)| arrived)
+    }
+
+    /// The partition has left, or is read again.
+    pub fn forget(&mut self, at: &TopicPartition) {
+        self.kept.remove(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Header, Origin};
+
+    const DELAY: Duration = Duration::from_secs(30);
+
+    fn retry() -> RetryIntake {
+        RetryIntake { topic: "retry".into(), group: "us".into(), longest: DELAY }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn deferred(group: &str, not_before: i64) -> Vec<Header> {
+        let origin = Origin { topic: "tasks".into(), partition: 0, offset: 9 };
+        let not_before = at(not_before);
+        RetryState {
+            group: group.into(),
+            not_before,
+            attempts: 2,
+            origin,
+            origin_ms: None,
+            since: at(1),
+            begun: None,
+        }
+        .headers()
+    }
+
+    fn arrived(topic: &str, offset: i64, headers: Vec<Header>) -> FetchedRecord {
+        let at = TopicPartition { topic: topic.into(), partition: 0 };
+        FetchedRecord {
+            at,
+            offset,
+            key: None,
+            headers,
+            payload: None,
+            timestamp_ms: None,
+            retry: None,
+            is_of_other_group: false,
+        }
+    }
+
+    #[test]
+    fn a_deferred_task_is_due_when_its_header_says() {
+        let delayed = DelayedRecords::default();
+        let classify =
+            |wall| delayed.classify(Some(&retry()), &mut arrived("retry", 0, deferred("us", 100)), at(wall));
+        assert_eq!(classify(100), RecordReadiness::Due);
+        assert_eq!(classify(120), RecordReadiness::Due);
+        assert_eq!(classify(90), RecordReadiness::Delayed(Duration::from_secs(10) + SLACK));
+        assert_eq!(classify(0), RecordReadiness::Delayed(DELAY + SLACK), "whatever the writer's clock said");
+    }
+
+    #[test]
+    fn another_groups_task_is_passed_over() {
+        let mut other = arrived("retry", 0, deferred("them", 0));
+        assert_eq!(
+            DelayedRecords::default().classify(Some(&retry()), &mut other, at(1)),
+            RecordReadiness::OtherGroup
+        );
+        assert!(other.is_of_other_group);
+    }
+
+    #[test]
+    fn headers_that_a_producer_has_made_up_are_ignored() {
+        let mut forged = arrived("tasks", 0, deferred("us", 4_000_000_000));
+        forged.headers.push(Header { key: "trace".into(), value: None });
+        assert_eq!(
+            DelayedRecords::default().classify(Some(&retry()), &mut forged, at(1)),
+            RecordReadiness::Due
+        );
+        assert_eq!(forged.headers.len(), 1, "only the producer's own is left");
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_in_its_order_when_it_is_due() {
+        let (mut delayed, now) = (DelayedRecords::default(), Instant::now());
+        delayed.keep(arrived("retry", 5, deferred("us", 100)), now + DELAY);
+        let mut behind = arrived("retry", 6, deferred("us", 0));
+        assert!(
+            matches!(delayed.classify(Some(&retry()), &mut behind, at(1)), RecordReadiness::Delayed(_)),
+            "not past the first"
+        );
+        delayed.keep(behind, now);
+        assert!(delayed.next_due(now, |_| true).is_none());
+        assert!(delayed.next_due(now + DELAY, |head| head.offset != 5).is_none(), "not past the first");
+        let offsets = [(); 2].map(|()| delayed.next_due(now + DELAY, |_| true).map(|arrived| arrived.offset));
+        assert_eq!(offsets, [Some(5), Some(6)]);
+        assert!(!delayed.holds(&arrived("retry", 0, Vec::new()).at));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_partition_that_left() {
+        let (mut delayed, now) = (DelayedRecords::default(), Instant::now());
+        let first = arrived("retry", 5, deferred("us", 100));
+        let at = first.at.clone();
+        delayed.keep(first, now);
+        delayed.forget(&at);
+        assert!(delayed.next_due(now, |_| true).is_none() && !delayed.holds(&at));
+    }
+}

@@ -1,0 +1,90 @@
+//! Notices that this process was suspended (SIGSTOP, a frozen machine) for so long that its partitions may be
+//! another pod's by now.
+//!
+//! Whoever wakes up does not know that it slept. So a thread of its own beats all the time, a lease is live
+//! only while the last beat is fresh, and the first beat after a suspension ends every lease before it makes
+//! the pulse fresh again. The clock (`CLOCK_BOOTTIME`) goes on while the process is stopped and while
+//! the machine is suspended, as `CLOCK_MONOTONIC`, which [`Instant`](std::time::Instant) is, does not; of a virtual
+//! machine that is paused from outside nothing is told by either. The polling
+//! thread may well be blocked for some seconds meanwhile: librdkafka's heartbeats go on then, and so do these.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+#[derive(Debug)]
+pub(crate) struct SuspendDetector {
+    clock: fn() -> Duration,
+    /// Milliseconds, by the clock.
+    last: AtomicU64,
+    /// So long without a beat is a suspension.
+    limit: Duration,
+}
+
+impl Default for SuspendDetector {
+    /// Never stops: nobody beats.
+    fn default() -> Self {
+        SuspendDetector::new(Duration::MAX)
+    }
+}
+
+impl SuspendDetector {
+    pub fn new(limit: Duration) -> SuspendDetector {
+        SuspendDetector::with_clock(since_boot, limit)
+    }
+
+    fn with_clock(clock: fn() -> Duration, limit: Duration) -> SuspendDetector {
+        let detector = SuspendDetector { clock, last: AtomicU64::new(0), limit };
+        detector.beat();
+        detector
+    }
+
+    /// How long the process was suspended, if it did so for too long.
+    pub fn suspended_for(&self) -> Option<Duration> {
+        let last = Duration::from_millis(self.last.load(Ordering::Acquire));
+        let silence = (self.clock)().saturating_sub(last);
+        (silence >= self.limit).then_some(silence)
+    }
+
+    pub fn beat(&self) {
+        let now = u64::try_from((self.clock)().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Release);
+    }
+}
+
+/// Suspended or not.
+pub fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default() // it is never before its begin
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SUSPENDED_FOR: AtomicU64 = AtomicU64::new(0);
+
+    #[test]
+    fn a_suspended_machine_stood_still() {
+        let detector = SuspendDetector::with_clock(
+            || Duration::from_secs(SUSPENDED_FOR.load(Ordering::Acquire)),
+            Duration::from_secs(30),
+        );
+        assert_eq!(detector.suspended_for(), None);
+        SUSPENDED_FOR.store(29, Ordering::Release);
+        assert_eq!(detector.suspended_for(), None);
+        SUSPENDED_FOR.store(31, Ordering::Release);
+        assert_eq!(detector.suspended_for(), Some(Duration::from_secs(31)));
+        detector.beat();
+        assert_eq!(detector.suspended_for(), None);
+    }
+
+    /// Nobody suspends a machine for a test; which clock it is can be seen all the same.
+    #[test]
+    fn the_clock_is_the_one_that_goes_on_during_suspend() {
+        let boot = || Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap();
+        let (before, now, after) = (boot(), (SuspendDetector::new(Duration::MAX).clock)(), boot());
+        assert!(before <= now && now <= after, "{before:?} {now:?} {after:?}");
+    }
+}

@@ -1,0 +1,94 @@
+//! What a result tells of a transfer beside the contract's fixed fields.
+
+use jiff::Timestamp;
+
+use super::json::push_string;
+use crate::digest::FileHash;
+use crate::text::rfc3339;
+
+/// Bytes that the details of a result have at most; where there are more, they are left out.
+pub(super) const MAX_DETAILS_BYTES: usize = 2048;
+
+/// Each is absent from the message where it is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransferDetails {
+    /// The FTP connection's name.
+    pub connection: String,
+    /// Of the whole file, computed on its way.
+    pub hashes: Vec<FileHash>,
+    /// What the file was compared by: `size`, or the name of a hash.
+    pub verified_by: Option<&'static str>,
+    /// When the source was last changed, as far as that was asked.
+    pub source_mtime: Option<Timestamp>,
+    /// Bytes of earlier tries that were not transferred again.
+    pub resumed_from: Option<u64>,
+    /// The outcome of a download's source, where the task asked for more than to keep it.
+    pub after: Option<SourceFate>,
+    /// Commands beyond RFC 959 that the transfer made use of.
+    pub features: Vec<&'static str>,
+}
+
+/// The outcome of a download's source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceFate {
+    Deleted,
+    Moved,
+    /// It was changed after it was fetched, and so is another file.
+    Kept,
+}
+
+impl SourceFate {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SourceFate::Deleted => "deleted",
+            SourceFate::Moved => "moved",
+            SourceFate::Kept => "kept",
+        }
+    }
+}
+
+impl TransferDetails {
+    /// As members of an object, each behind a comma.
+    pub(super) fn members(&self, bytes: u64) -> String {
+        let mut out = format!(r#","size":{bytes}"#);
+        let mut text = |name: &str, value: Option<&str>| {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                push_name(&mut out, name);
+                push_string(&mut out, value);
+            }
+        };
+        text("connection", Some(&self.connection));
+        text("verified_by", self.verified_by);
+        text("source_mtime", self.source_mtime.map(rfc3339).as_deref());
+        text("after", self.after.map(SourceFate::as_str));
+        if let Some(from) = self.resumed_from {
+            push_name(&mut out, "resumed_from");
+            out.push_str(&from.to_string());
+        }
+        if !self.hashes.is_empty() {
+            let pairs =
+                self.hashes.iter().map(|hash| format!(r#""{}":"{}""#, hash.algorithm.name(), hash.value));
+            push_name(&mut out, "hash");
+            push_all(&mut out, ['{', '}'], pairs);
+        }
+        if !self.features.is_empty() {
+            let names = self.features.iter().map(|name| format!(r#""{name}""#));
+            push_name(&mut out, "features");
+            push_all(&mut out, ['[', ']'], names);
+        }
+        out
+    }
+}
+
+fn push_all(out: &mut String, [begin, end]: [char; 2], parts: impl Iterator<Item = String>) {
+    out.push(begin);
+    out.push_str(&parts.collect::<Vec<_>>().join(","));
+    out.push(end);
+}
+
+fn push_name(out: &mut String, name: &str) {
+    out.push_str(",\"");
+    out.push_str(name);
+    out.push_str("\":");
+}

@@ -1,0 +1,126 @@
+//! Answers on their way to Kafka, and how a batch of them is chosen, encoded and sorted afterwards.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::MAX_BATCH;
+use super::refusing_topics::Refusal;
+use crate::failure::{Code, Failure};
+use crate::offsets::Lease;
+use crate::outcome::AdmittedOutcome;
+use crate::outcome::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, Verdict};
+use crate::record::Origin;
+
+/// librdkafka's and Kafka's default limit of a message, less room for the record's framing.
+pub(super) const MAX_ANSWER_BYTES: usize = 1_000_000 - 1_024;
+/// An answer that Kafka refuses even so is tried again after this, in a batch of its own; the others go on.
+pub(super) const ASIDE: Duration = Duration::from_secs(60);
+
+/// An answer that is not yet committed.
+pub(super) struct PendingAnswer {
+    pub answered: AdmittedOutcome,
+    /// The largest message that it may become.
+    max_bytes: usize,
+    /// Not tried before this.
+    aside_until: Option<Instant>,
+}
+
+impl PendingAnswer {
+    pub fn new(answered: AdmittedOutcome) -> Self {
+        PendingAnswer { answered, max_bytes: MAX_ANSWER_BYTES, aside_until: None }
+    }
+
+    pub fn origin(&self) -> (&Origin, &Lease) {
+        let record = &self.answered.outcome.record;
+        (&record.origin, &record.lease)
+    }
+
+    /// When the task came to its end.
+    pub fn decided_at(&self) -> jiff::Timestamp {
+        self.answered.outcome.at
+    }
+
+    pub fn kind(&self) -> AnswerKind {
+        self.answered.outcome.kind()
+    }
+
+    /// The message, cut where it must be to keep within `max_bytes`, and within what was refused before.
+    pub fn encode(&self, max_bytes: usize) -> Answer<'_> {
+        self.answered.outcome.encode(self.max_bytes.min(max_bytes))
+    }
+
+    /// A task that the retry topic will not take is answered: kept, it would hold up its partition, and the pod.
+    pub fn is_refused_by_retry_topic(&self, code: RDKafkaErrorCode) -> bool {
+        self.kind() == AnswerKind::Deferral && matches!(Refusal::of(code), Refusal::Topic | Refusal::Size)
+    }
+
+    /// Kafka did not take the message of `bytes`, which was the only one for its topic: one that was too large
+    /// is halved, down to what cannot be left out; one that cannot be helped is set aside.
+    pub fn refused(&mut self, code: RDKafkaErrorCode, bytes: usize, now: Instant) {
+        if self.is_refused_by_retry_topic(code) {
+            let message = format!("cannot be put off, the retry topic did not take it: {code}");
+            let failure = Failure::new(Code::ConnectionUnavailable, message);
+            self.answered.outcome.verdict = Verdict::Failed(failure);
+            return;
+        }
+        match Refusal::of(code) {
+            Refusal::Size if self.max_bytes > LEAST_MESSAGE_BYTES => {
+                self.max_bytes = (self.max_bytes.min(bytes) / 2).max(LEAST_MESSAGE_BYTES);
+            }
+            Refusal::Size => {
+                tracing::error!(
+                    event = "answer_set_aside", origin = %self.origin().0, bytes, %code,
+                    "answer rejected by its topic even without its optional parts; it is held and retried \
+                     every minute: raise the topic's max.message.bytes"
+                );
+                self.aside_until = Some(now + ASIDE);
+            }
+            Refusal::Answer => {
+                tracing::error!(
+                    event = "answer_set_aside", origin = %self.origin().0, %code,
+                    "answer rejected by Kafka; it is held and retried every minute"
+                );
+                self.aside_until = Some(now + ASIDE);
+            }
+            Refusal::Topic | Refusal::Transient => {}
+        }
+    }
+}
+
+/// Chooses batches. Answers that were set aside are refused again, most likely, and with them whatever shares their
+/// transaction: each has a batch of its own, every second one while there are others.
+#[derive(Debug, Default)]
+pub(super) struct BatchSelector {
+    was_aside: bool,
+}
+
+impl BatchSelector {
+    /// Takes as many answers as make a batch out of `pending`, in their order, skipping those that are blocked.
+    pub fn select(
+        &mut self,
+        pending: &mut Vec<PendingAnswer>,
+        now: Instant,
+        is_blocked: impl Fn(&PendingAnswer) -> bool,
+    ) -> Vec<PendingAnswer> {
+        let is_due = |answer: &PendingAnswer| {
+            answer.aside_until.is_some_and(|until| now >= until) && !is_blocked(answer)
+        };
+        let is_free = |answer: &PendingAnswer| answer.aside_until.is_none() && !is_blocked(answer);
+        let aside = if self.was_aside && pending.iter().any(is_free) {
+            None
+        } else {
+            pending.iter().position(is_due)
+        };
+        self.was_aside = aside.is_some();
+        if let Some(index) = aside {
+            return vec![pending.remove(index)];
+        }
+        let (mut batch, mut rest) = (Vec::new(), Vec::new());
+        for answer in pending.drain(..) {
+            if batch.len() < MAX_BATCH && is_free(&answer) { batch.push(answer) } else { rest.push(answer) }
+        }
+        *pending = rest;
+        batch
+    }
+}
