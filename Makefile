@@ -30,7 +30,7 @@ report: deps ## The suite and chaos, and docs/TEST_REPORT.md written from them (
 million: build-deps ## A directory with a million files: listed, written to, swept
 	@cargo test --locked --lib -p ftp-pooler -- --ignored --nocapture a_directory_with_a_million_files
 
-fuzz: build-deps ## Fuzz decoder, ledger metadata, replies, listings and connections.ini, a minute each (SECONDS_EACH=600)
+fuzz: build-deps ## Fuzz decoder, ledger metadata, replies, listings, connections.ini and the router's heads, a minute each (SECONDS_EACH=600)
 	@scripts/fuzz.sh
 
 bench: ## The pooler side by side with a Python worker, rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root

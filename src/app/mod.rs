@@ -35,7 +35,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::TaskBudget;
 use crate::config::{Config, ConfigSources, CurrentConfig};
-use crate::consume;
+use crate::consume::{self, ControlFollower};
 use crate::dispatch::Dispatcher;
 use crate::health::PodHealth;
 use crate::pool::SessionPool;
@@ -157,6 +157,8 @@ pub struct App {
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
     traces: Traces,
+    /// Ends when it is dropped.
+    _batches: ControlFollower,
 }
 
 /// How a stop went.
@@ -182,6 +184,7 @@ impl App {
         let (answers_in, answers) = shared.answers();
 
         let (group, producer) = shared.kafka_clients()?;
+        let batches = shared.follow_batches()?;
         let names = shared.names(&group)?;
         let pool = shared.pool();
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -236,6 +239,7 @@ impl App {
             close_sidecar,
             tasks,
             traces,
+            _batches: batches,
         })
     }
 

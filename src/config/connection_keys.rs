@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::tz::Offset;
 
-use super::connection::{FtpConnection, LocalConnection, RenameOver};
+use super::connection::{ChangeDirectory, FtpConnection, LocalConnection, RenameOver, UploadMode};
 use super::encoding::NameEncoding;
 use super::key::KeyDefault::{Described, Is, Required};
 use super::key::{ConfigKey, FieldAccess, KeyDefault, KeyField, KeyGroup, field, key, nonzero_field};
@@ -149,6 +149,29 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
     ftp_key("rename_over", KeyKind::Choice(&["auto", "delete_first"]), Is("auto"), field!(rename_over),
         "How an upload replaces a file: `auto` renames over it in one step; `delete_first` is for servers that refuse \
          that, and a reader may see no file for a moment."),
+    ftp_key("upload", KeyKind::Choice(&["temp_name", "in_place"]), Is("temp_name"), field!(upload),
+        "`temp_name` stores a file under a temp name, and renames it once it is whole and verified. `in_place` stores it under \
+         its own name (rclone's `--inplace`), for accounts that may not rename, and for servers that take files away as \
+         they arrive. Its price: a reader may see a part of a file; a transfer that fails leaves one there, or a file that is \
+         not verified; a task that is done again stores the file again; no upload is resumed; `overwrite: false` is \
+         refused. Each result has a note that says so."),
+    ftp_key("no_check_upload", KeyKind::Flag, Is("false"), field!(no_check_upload),
+        "Ask nothing about a file that was uploaded, neither SIZE nor a hash, for accounts that may write and not look: the \
+         server's reply to STOR is the only proof that the file is whole, and the result has a note. A task with \
+         `verify: hash` is checked all the same.").rclones(),
+    ftp_key("temp_prefix", KeyKind::Syntax("the begin of a file's name"), Is(".ftp-pooler-"), TEMP_NAME_PREFIX,
+        "What the names of temp files on the server begin with, for servers that refuse a leading dot. Temp files with \
+         another prefix, from before a change, are not cleaned up.").selects_files(),
+    ftp_key("temp_suffix", KeyKind::Syntax("the end of a file's name"), Is(".tmp"), TEMP_NAME_SUFFIX,
+        "What the names of temp files on the server end with, such as the suffix that its own jobs pass over.").selects_files(),
+    ftp_key("temp_dir", KeyKind::Text, Described("the directory of the file"), TEMP_DIR,
+        "The directory on the server in which files have their temp names, on the same file system as where they go; a \
+         relative one lies where a task's relative paths do.").selects_files(),
+    ftp_key("change_directory", KeyKind::Choice(&["when_refused", "always"]), Is("when_refused"),
+        field!(change_directory),
+        "Some servers take a file's name and no path. `when_refused` finds that out: where STOR or RETR of a path is \
+         refused, its directory is entered (CWD) and the name tried, and if that is taken every command goes so from \
+         then on. `always` does so from the start."),
     ftp_key("resume", KeyKind::Flag, Is("true"), field!(resume),
         "An interrupted transfer continues where it stopped (REST) if size and time of its source are unchanged (a \
          download with `verify: none` checks neither, and starts again), also in the pod that takes its task over: for \
@@ -268,6 +291,47 @@ const PATH_ROOT: FieldAccess<FtpConnection> = FieldAccess {
     get: |ftp| ftp.path_root.load(),
 };
 
+/// A part of a file's name: no slash, and nothing that no command can send.
+fn name_part(value: KeyValue, expected: &str) -> Result<String, String> {
+    let text = value.into_text();
+    if text.len() > MAX_TEMP_NAME_PART
+        || text.contains(['/', '\\', '*', '?'])
+        || text.contains(char::is_control)
+    {
+        return Err(format!(
+            "found {}; expected {expected}: at most {MAX_TEMP_NAME_PART} bytes, no slash and no wildcard",
+            quoted(&text)
+        ));
+    }
+    Ok(text)
+}
+
+/// With these a temp name is as long as a name may be.
+const MAX_TEMP_NAME_PART: usize = 60;
+
+const TEMP_NAME_PREFIX: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| name_part(value, "the begin of a file's name").map(|text| ftp.temp_prefix = text),
+    get: |ftp| ftp.temp_prefix.load(),
+};
+
+const TEMP_NAME_SUFFIX: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| name_part(value, "the end of a file's name").map(|text| ftp.temp_suffix = text),
+    get: |ftp| ftp.temp_suffix.load(),
+};
+
+const TEMP_DIR: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        let directory = value.into_text();
+        if directory.split(['/', '\\']).any(|component| component == "..") {
+            return Err("expected a path without `..`".to_owned());
+        }
+        let bare = directory.trim_end_matches('/');
+        ftp.temp_dir = Some(if bare.is_empty() { "/" } else { bare }.to_owned());
+        Ok(())
+    },
+    get: |ftp| ftp.temp_dir.load(),
+};
+
 /// rclone's limit can only lower the pool's.
 const CONCURRENCY: FieldAccess<FtpConnection> = FieldAccess {
     set: |ftp, value| {
@@ -313,6 +377,37 @@ impl KeyField for RenameOver {
         let name = match self {
             RenameOver::Auto => "auto",
             RenameOver::DeleteFirst => "delete_first",
+        };
+        KeyValue::Text(name.to_owned())
+    }
+}
+
+impl KeyField for UploadMode {
+    fn store(&mut self, value: KeyValue) {
+        *self = if value.into_text() == "in_place" { UploadMode::InPlace } else { UploadMode::TempName };
+    }
+
+    fn load(&self) -> KeyValue {
+        let name = match self {
+            UploadMode::TempName => "temp_name",
+            UploadMode::InPlace => "in_place",
+        };
+        KeyValue::Text(name.to_owned())
+    }
+}
+
+impl KeyField for ChangeDirectory {
+    fn store(&mut self, value: KeyValue) {
+        *self = match value.into_text().as_str() {
+            "always" => ChangeDirectory::Always,
+            _ => ChangeDirectory::WhenRefused,
+        };
+    }
+
+    fn load(&self) -> KeyValue {
+        let name = match self {
+            ChangeDirectory::WhenRefused => "when_refused",
+            ChangeDirectory::Always => "always",
         };
         KeyValue::Text(name.to_owned())
     }

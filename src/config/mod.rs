@@ -57,7 +57,8 @@ mod yaml;
 
 pub use api_token::ApiToken;
 pub use connection::{
-    ConfiguredConnections, FtpConnection, LocalConnection, MinRate, RenameOver, SessionTimeouts,
+    ChangeDirectory, ConfiguredConnections, FtpConnection, LocalConnection, MinRate, RenameOver,
+    SessionTimeouts, TEMP_PREFIX, TEMP_SUFFIX, UploadMode,
 };
 pub use current::{CurrentConfig, LastReload, ReloadResult};
 pub use diff::{ConfigDiff, ConnectionChange};

@@ -43,6 +43,7 @@ pub struct KafkaConfig {
     pub fail_topic: String,
     pub retry_topic: String,
     pub coordination_topic: String,
+    pub control_topic: String,
     pub delivery: DeliveryGuarantee,
     /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
     pub static_membership: bool,
@@ -184,6 +185,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("kafka.coordination_topic", KeyKind::Topic, Is("ftp-pooler-sessions"), field!(kafka.coordination_topic),
         "The topic by which the pods share the sessions of connections with `max_sessions_total`; not used without. A \
          compacted one with one partition. If it is missing it is created, provided that the pod may do so."),
+    key("kafka.control_topic", KeyKind::Topic, Is("ftp-control"), field!(kafka.control_topic),
+        "The compacted topic that says which batches of tasks there are, and which are cancelled. `ftp-pooler topics` makes \
+         it; without it tasks are done as ever, and no batch can be cancelled."),
     key("kafka.delivery", KeyKind::Choice(&["exactly_once", "at_least_once"]), Is("exactly_once"),
         field!(kafka.delivery),
         "How an answer and its task's offset are tied together: `exactly_once` puts both into one Kafka transaction, so \

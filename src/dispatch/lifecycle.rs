@@ -25,9 +25,9 @@ use super::{Dispatcher, DispatcherInner, INTERRUPTED_BOUND, SubmittedTask, UNDO_
 use crate::breaker::BreakerState;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
-use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
+use crate::outcome::{AdmittedOutcome, Completed, MovedFile, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
-use crate::task::Task;
+use crate::task::{Task, UnknownOption};
 use crate::traces::SpanEnd;
 use crate::transfer::{
     CallWatch, ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile,
@@ -71,6 +71,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         let mut queued = QueuedTask::new(submitted, ends, Instant::now());
         let refusal = shared.executor.unsupported(&queued.task);
         queued.notes = shared.traces.notes();
+        let refusal = refusal.or_else(|| shared.batches.cancellation(&queued.record.headers));
         if let Some(failure) = refusal.or_else(|| queued.past_deadline(Timestamp::now())) {
             return shared.finish(queued, TaskExit::Answered(Err(failure)));
         }
@@ -112,7 +113,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             let mut queued = slot.take(Instant::now())?;
             let exit = if !queued.record.lease.may_begin() {
                 Some(TaskExit::Withdrawn)
-            } else if let Some(failure) = queued.past_deadline(Timestamp::now()) {
+            } else if let Some(failure) = self.no_more_wanted(&queued) {
                 Some(TaskExit::Answered(Err(failure)))
             } else if let Some(outage) = self.local_outage(slot.queue(), &queued) {
                 let exit = self.exit_of_outage(&queued, &outage);
@@ -138,6 +139,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             slot.remove(&queued);
             self.finish(queued, exit);
         }
+    }
+
+    /// Why no try of the task is begun any more.
+    fn no_more_wanted(&self, queued: &QueuedTask) -> Option<Failure> {
+        let cancelled = self.batches.cancellation(&queued.record.headers);
+        cancelled.or_else(|| queued.past_deadline(Timestamp::now()))
     }
 
     fn local_outage(&self, queue: &ConnectionQueue, queued: &QueuedTask) -> Option<LocalOutage> {
@@ -282,8 +289,11 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         let error = match result {
             Ok(transferred) => {
                 self.local_tried(&queued, None);
-                let TransferredFile { bytes, notes, details } = transferred;
+                let TransferredFile { bytes, mut notes, mut details } = transferred;
                 let duration = queued.elapsed();
+                let (source, destination) = (queued.task.source(), queued.task.destination());
+                details.file = Some(Box::new(MovedFile { source, destination }));
+                notes.extend(queued.task.options.unknown.iter().map(UnknownOption::note));
                 let completed = Completed { bytes_transferred: bytes, duration, notes, details };
                 return self.finish(queued, TaskExit::Answered(Ok(completed)));
             }

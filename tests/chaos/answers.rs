@@ -49,6 +49,9 @@ impl Reader {
             .set("auto.offset.reset", "error")
             .set("fetch.wait.max.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
+            // A leader that is frozen must not hold up the reader: what is measured is the pods' gap.
+            .set("socket.timeout.ms", "2000")
+            .set("topic.metadata.refresh.interval.ms", "1000")
             .set("log_level", "2")
             .create()
             .expect("a consumer");

@@ -70,9 +70,10 @@ impl Figures<'_> {
         let Audit { lost, duplicated, wrong, left } = self.audit;
         let [lost, duplicated, wrong, left] = [lost, duplicated, wrong, left].map(Vec::len);
         let Figures { tasks, answers, fleet, rebalances, seconds, .. } = self;
+        let place = if *network { ", disturbed network" } else { "" };
         let (kills, aborted) = (fleet.kills, fleet.aborted_transactions());
         let row = format!(
-            "| {delivery} | {brokers} | {seed} | {pods} | {tasks} | {answers} | {lost} | {duplicated} | {wrong} | {left} | {kills} \
+            "| {delivery}{place} | {brokers} | {seed} | {pods} | {tasks} | {answers} | {lost} | {duplicated} | {wrong} | {left} | {kills} \
              | {rebalances} | {aborted} | {seconds} |\n"
         );
         append(file, &row);

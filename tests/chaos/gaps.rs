@@ -22,9 +22,11 @@ struct EventGap {
 }
 
 impl Gaps {
-    pub fn happened(&mut self, event: Event) {
+    /// A gap that lasts belongs to what happens now, from now on.
+    pub fn happened(&mut self, event: Event, now: Instant) {
         self.longest.entry(event).or_default().times += 1;
         self.current = Some(event);
+        self.last_answer = Some(now);
     }
 
     /// Looks whether `answers` are more than last time. Without `open` tasks nothing is waited for.
@@ -67,11 +69,11 @@ fn a_gap_belongs_to_what_happened_last_and_is_none_without_tasks() {
     gaps.look(true, true, at(0));
     gaps.look(false, true, at(50));
     gaps.look(true, true, at(51));
-    gaps.happened(Event::KillLeader);
+    gaps.happened(Event::KillLeader, at(51));
     gaps.look(false, true, at(55));
     gaps.look(true, true, at(58));
     gaps.look(false, false, at(90));
-    gaps.happened(Event::Kill);
+    gaps.happened(Event::Kill, at(90));
     gaps.look(true, true, at(92));
     assert_eq!(gaps.to_string(), "Kill 1x 2.0 s, KillLeader 1x 7.0 s");
     assert_eq!(gaps.rows("3 brokers").lines().last(), Some("| 3 brokers | KillLeader | 1 | 7.0 |"));

@@ -235,7 +235,7 @@ impl Story<'_, '_, '_> {
                 None
             }
         };
-        self.gaps.happened(event);
+        self.gaps.happened(event, Instant::now());
         let at = self.begun.elapsed().as_secs_f64();
         eprintln!("  {at:6.1} s, {answered} answered: {event:?} {}", to.unwrap_or_default());
     }

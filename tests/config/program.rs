@@ -29,6 +29,7 @@ kafka:
   fail_topic: ftp-failures
   retry_topic: ftp-tasks-retry
   coordination_topic: ftp-pooler-sessions
+  control_topic: ftp-control
   delivery: exactly_once
   static_membership: false
   recreate_after: 1m
@@ -104,6 +105,12 @@ connections:
     max_session_transfers: 0
     idle_timeout: null
     rename_over: auto
+    upload: temp_name
+    no_check_upload: false
+    temp_prefix: \".ftp-pooler-\"
+    temp_suffix: \".tmp\"
+    temp_dir: null
+    change_directory: when_refused
     resume: true
     max_file_size: 1Ti
     min_rate: 64
@@ -135,7 +142,28 @@ fn check_prints_what_holds_without_secrets() {
     let refused = "127.0.0.1:1  no broker answers (Connect to ipv4#127.0.0.1:1 failed: Connection refused)";
     assert!(table.contains(&format!("FAIL  kafka  {refused}")), "{table}");
     assert!(table.contains("FAIL  ftp    remote-ftp   connect_failed"), "{table}");
+    assert!(table.ends_with("checks failed\n"), "{table}");
     assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn check_prints_its_table_alone_and_offline_says_that_nothing_was_tried() {
+    let files = Files::new("kafka:\n  bootstrap_servers: ['127.0.0.1:1']\n", RIGHT_CONNECTIONS);
+    let check = |options: &[&str]| {
+        let output =
+            program().arg("check").args(options).arg("--config").arg(files.config()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, offline) = check(&["--offline"]);
+    assert_eq!(code, Some(0), "{offline}");
+    assert!(
+        offline.starts_with("the configuration is right: ") && offline.contains("not tried"),
+        "{offline}"
+    );
+    assert!(check(&["--offline", "--show-config"]).1.starts_with("kafka:\n"));
+    let (code, document) = check(&["--offline", "--output", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    assert_eq!((code, &document["offline"], &document["failed"]), (Some(0), &true.into(), &0.into()));
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub struct Rig {
     transfer: TransferExecutor,
     /// Fresh sessions that were needed: one, where a server does not resume TLS 1.3.
     renewed: AtomicUsize,
-    pub server: Option<FtpServer>,
+    pub server: Option<Arc<FtpServer>>,
 }
 
 /// One for each server that the environment names, or one for each make and way of securing it.
@@ -171,7 +171,12 @@ impl Rig {
 
     pub fn on(make: Make, security: Security, server: FtpServer) -> Rig {
         let rig = Rig::with(connection(server.addr(), security, &server.certificate), "try");
-        Rig { name: format!("{make:?}, {security:?}"), server: Some(server), ..rig }
+        Rig { name: format!("{make:?}, {security:?}"), server: Some(Arc::new(server)), ..rig }
+    }
+
+    /// Another one on the same server.
+    pub fn another(&self) -> Rig {
+        Rig { server: self.server.clone(), ..Rig::with(self.connection.clone(), &self.remote) }
     }
 
     fn with(connection: FtpConnection, remote: &str) -> Rig {
@@ -218,7 +223,7 @@ impl Rig {
     }
 
     pub fn log(&self) -> String {
-        self.server.as_ref().map(FtpServer::log).unwrap_or_default()
+        self.server.as_ref().map(|server| server.log()).unwrap_or_default()
     }
 
     /// A try, and as dispatch does it another one on a fresh session where the first asks for that.

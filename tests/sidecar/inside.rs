@@ -101,7 +101,7 @@ impl Inside {
             committed: halted.is_none().then_some(7),
             position: halted.is_none().then_some(12),
             end: halted.is_none().then_some(20),
-            lag: 13,
+            lag: halted.is_none().then_some(13),
             unanswered: 5,
             paused: halted.is_some(),
             halted: halted.map(str::to_owned),

@@ -344,12 +344,17 @@ impl Kafka {
         Err(format!("{why}\n{}", logs.join("\n")))
     }
 
-    /// Metadata *and* the group coordinator: the first alone is there seconds earlier.
-    fn serves(&self) -> bool {
+    /// All brokers take connections.
+    pub(super) fn is_listening(&self) -> bool {
         let is_open = |addr: &str| {
             addr.parse().is_ok_and(|addr| std::net::TcpStream::connect_timeout(&addr, REQUEST).is_ok())
         };
-        if !self.bootstrap.split(',').all(is_open) {
+        self.bootstrap.split(',').all(is_open)
+    }
+
+    /// Metadata *and* the group coordinator: the first alone is there seconds earlier.
+    fn serves(&self) -> bool {
+        if !self.is_listening() {
             return false;
         }
         let mut config = self.client();

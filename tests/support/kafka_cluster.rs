@@ -73,6 +73,10 @@ impl Kafka {
     }
 
     pub(super) fn is_in_sync(&self) -> bool {
+        // A broker that was killed counts as in sync until its session with the controller ends.
+        if !self.is_listening() {
+            return false;
+        }
         let Ok(consumer) = self.client().create::<BaseConsumer>() else { return false };
         let Ok(metadata) = consumer.fetch_metadata(None, REQUEST) else { return false };
         let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
@@ -97,7 +101,9 @@ impl Kafka {
     /// # Panics
     /// Where the brokers refuse.
     pub fn add_partition(&self, topic: &str) {
-        let count = self.end_offsets(topic).len() + 1;
+        let consumer: BaseConsumer = self.client().create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(topic), REQUEST).expect("metadata");
+        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len()) + 1;
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
         let options = AdminOptions::new().operation_timeout(Some(REQUEST)).request_timeout(Some(REQUEST));
         let outcome = block_on(admin.create_partitions([&NewPartitions::new(topic, count)], &options));
