@@ -53,6 +53,8 @@ with_unset! {
         pub pass: SecretString,
         /// Maximum number of sessions, idle or busy; `pool.max_sessions_per_connection` unless the section sets it.
         pub max_sessions: usize,
+        /// Maximum number of sessions over all pods; `pool.max_sessions_total` unless the section sets it.
+        pub max_sessions_total: Option<usize>,
         /// An older session is closed as soon as it has no transfer.
         pub max_session_age: Option<Duration>,
         /// Maximum number of tasks that one session serves.
