@@ -60,7 +60,10 @@ pub fn probe(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Result<Vec<
         .map_err(|error| without_value(error).to_string())?;
     let client = Arc::new(client);
     // First: once it knows the brokers, librdkafka has no use for the addresses that it began with.
-    let unreachable = unreachable_brokers(&client, &kafka.input_topic)?;
+    let (brokers, unreachable) = unreachable_brokers(&client, &kafka.input_topic)?;
+    if unreachable.len() == brokers {
+        return Ok(unreachable); // each question would only time out
+    }
     match look(&client, (kafka, retry)) {
         Ok(found) => Ok(unreachable.into_iter().chain(found).collect()),
         Err(why) if unreachable.is_empty() => Err(why),
@@ -169,8 +172,9 @@ fn group_found(
     }
 }
 
-/// Connects to each broker at the address that the others name it by, as a pod does.
-fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<Vec<KafkaFinding>, String> {
+/// Connects to each broker at the address that the others name it by, as a pod does; how many there are, and what is wrong
+/// with some.
+fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<(usize, Vec<KafkaFinding>), String> {
     let metadata =
         client.client().fetch_metadata(Some(topic), DEADLINE).map_err(|error| unanswered(client, &error))?;
     let brokers: Vec<(i32, String, i32)> = metadata
@@ -178,7 +182,12 @@ fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<Vec<KafkaFin
         .iter()
         .map(|broker| (broker.id(), broker.host().to_owned(), broker.port()))
         .collect();
-    Ok(std::thread::scope(|scope| {
+    if brokers.is_empty() {
+        return Err(
+            "the brokers' answer names none of them: they may only have started; try again".to_owned()
+        );
+    }
+    let unreachable = std::thread::scope(|scope| {
         let tries: Vec<_> = brokers
             .iter()
             .map(|(id, host, port)| {
@@ -198,7 +207,8 @@ fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<Vec<KafkaFin
             Some(KafkaFinding { kind: "kafka", name, found })
         };
         tries.into_iter().filter_map(failed).collect()
-    }))
+    });
+    Ok((brokers.len(), unreachable))
 }
 
 fn connects(host: &str, port: i32) -> Result<(), String> {

@@ -26,13 +26,14 @@ const PASSWORD: KeyGroup = KeyGroup {
 };
 const ONE_IS_REQUIRED: KeyDefault = Described("one of these three is required");
 
-pub(super) const TYPES: KeyKind = KeyKind::Choice(&["ftp", "local"]);
-const TYPE_DOC: &str = "What the connection is: `ftp` or `local`.";
+pub(super) const TYPES: KeyKind = KeyKind::Choice(&["ftp", "local", "frp"]);
+pub(super) const TYPE_DOC: &str = "What the section is: an `ftp` server, a `local` directory, or an `frp` tunnel that servers are reached through.";
 pub(super) const TYPE: &str = "type";
 pub(super) const PASSIVE: &str = "passive";
+pub(super) const VIA: &str = "via";
 
 /// A key that decides which table applies is read before it.
-const fn type_is<T>(name: fn(&T) -> KeyValue) -> FieldAccess<T> {
+pub(super) const fn type_is<T>(name: fn(&T) -> KeyValue) -> FieldAccess<T> {
     FieldAccess { set: |_, _| Ok(()), get: name }
 }
 
@@ -120,6 +121,10 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
          `http://user:password@host:port`.").rclones(),
     ftp_key("source_address", KeyKind::Syntax("an IP address"), Described("what the system chooses"), network::SOURCE_ADDRESS,
         "The pod's own IP address that connections are opened from."),
+    ftp_key(VIA, KeyKind::Text, Described("none: the server is reached directly"), network::VIA,
+        "The section of type `frp` through whose tunnel the server is reached. `host` is then its name as the far side and \
+         its certificate have it; `close_timeout` and `stall_timeout` are longer by default, since megabytes may lie in the \
+         tunnel.").selects_files(),
     ftp_key("keepalive", KeyKind::Time { min: Duration::ZERO, max: Duration::from_secs(7_200) }, Is("15s"),
         nonzero_field!(network.keepalive),
         "Idle time after which TCP sends keepalive probes, so that firewalls and NAT gateways do not forget a connection \
@@ -190,9 +195,9 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
     ftp_key("first_byte_timeout", WAIT, Is("1m"), field!(timeouts.first_byte),
         "For the first byte of a download: a server may have to fetch the file from somewhere first."),
     ftp_key("stall_timeout", WAIT, Is("60s"), field!(timeouts.stall),
-        "A data connection without a byte for this long has stalled."),
+        "A data connection without a byte for this long has stalled; `5m` by default with `via`."),
     ftp_key("close_timeout", WAIT, Is("1m"), field!(timeouts.close),
-        "For the reply that ends a transfer, counted from the end of its data.").rclones(),
+        "For the reply that ends a transfer, counted from the end of its data; `10m` by default with `via`.").rclones(),
     ftp_key("shut_timeout", WAIT, Described("`close_timeout`"), SHUT_TIMEOUT,
         "rclone's name for a part of the wait that `close_timeout` limits here: the shorter of the two applies.")
         .rclones(),

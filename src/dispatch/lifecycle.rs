@@ -18,7 +18,7 @@ use super::hung_tries::{self, HUNG_AFTER};
 use super::local_breakers::LocalOutage;
 use super::pipelined_tasks::{self, NextInQueue, PipelinedTasks};
 use super::queued_task::QueuedTask;
-use super::retry::RetryDecision;
+use super::retry::{RetryDecision, may_be_of_the_way};
 use super::task_executor::{TaskExecutor, catch_panic};
 use super::worker::SessionWorker;
 use super::{Dispatcher, DispatcherInner, SubmittedTask, UNDO_BOUND, report};
@@ -198,6 +198,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             let caught = pin!(catch_panic(running));
             until_cut_off(cut_off, lease, files.watch(), caught).await
         };
+        let lost_the_way = match &ended {
+            TryEnd::Ended(Err(TransferError::Failed(error))) if !session.is_outdated() => {
+                self.lost_the_way(error).await
+            }
+            _ => false,
+        };
         self.finish_previous(tasks);
         let result = match ended {
             TryEnd::Ended(Ok(TransferProgress::Done(transferred))) => Ok(transferred),
@@ -216,15 +222,16 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
         };
         let error = result.as_ref().err();
-        if !session.is_outdated() {
+        if !session.is_outdated() && !lost_the_way {
             self.slot.queue().tried(error, Instant::now(), rand::random());
             if error.is_some_and(|error| error.remedy == Remedy::LowerLimit) {
                 self.shared.pool.lower_limit(&self.slot.queue().connection);
             }
         }
-        let is_in_doubt = error.is_some_and(|error| {
-            error.remedy == Remedy::FreshSession || error.failure.code == Code::Internal
-        });
+        let is_in_doubt = lost_the_way
+            || error.is_some_and(|error| {
+                error.remedy == Remedy::FreshSession || error.failure.code == Code::Internal
+            });
         self.try_ended(queued, result);
         !is_in_doubt
     }
@@ -276,6 +283,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             && (local_has_failed || queued.record.retry.is_some())
         {
             return self.retry_for_free(queued, &error, Some(Instant::now() + LOCAL_RETRY));
+        }
+        if may_be_of_the_way(&error) && self.slot.queue().is_way_lost() && queued.tries.way_is_free() {
+            return self.retry_for_free(queued, &error, None);
         }
         queued.notes.try_failed(error.failure.code.as_str());
         let wait = match queued.tries.failed(&error, retry_count, rand::random()) {

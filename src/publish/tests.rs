@@ -290,7 +290,7 @@ fn a_producer_that_has_lost_kafka_is_made_anew_and_nothing_is_lost() {
         rig.send(10);
         rig.renewal.want_producer();
         rig.wait_for_answers(10 * round);
-        wait_until("a new producer", || rig.renewals() >= round);
+        wait_until("a new producer", || rig.restarts() >= round);
     }
     assert_eq!(rig.finish(), 0);
 }

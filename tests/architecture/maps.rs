@@ -66,9 +66,12 @@ fn a_module_that_no_map_names_is_found() {
     assert_eq!(missing("src/x/mod.rs", text), ["src/x/mod.rs does not say what `gone` is"]);
 }
 
+/// A module or file, and words that its line has.
+type Words = (&'static str, &'static str);
+
 /// What a newcomer asks first: the module whose sentence in `lib.rs` has these words, and its files whose lines in the
 /// module's map have those.
-const FIRST_QUESTIONS: &[(&str, (&str, &str), &[(&str, &str)])] = &[
+const FIRST_QUESTIONS: &[(&str, Words, &[Words])] = &[
     (
         "where is an upload renamed",
         ("transfer", "verified and renamed"),

@@ -69,6 +69,9 @@ pod:
   core_dumps: false
 transfer:
   hash: none
+tunnels:
+  frpc: null
+  addresses: \"127.77.0.0/16\"
 connections:
   remote-ftp:
     type: ftp
@@ -96,6 +99,7 @@ connections:
     socks_proxy: null
     http_proxy: null
     source_address: null
+    via: null
     keepalive: 15s
     max_sessions: 10
     max_session_age: null
