@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 # What `make chaos` may be told.
-CHAOS := TASKS PODS BROKERS NET SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
+CHAOS := TASKS PODS BROKERS NET TUNNEL SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
 
 .PHONY: help demo test chaos spread million report fuzz bench bench-router lint fmt deps build-deps image-test compose-test cluster-test fresh-test
 
@@ -30,7 +30,7 @@ report: deps ## The suite and chaos, and docs/TEST_REPORT.md written from them (
 million: build-deps ## A directory with a million files: listed, written to, swept
 	@cargo test --locked --lib -p ftp-pooler -- --ignored --nocapture a_directory_with_a_million_files
 
-fuzz: build-deps ## Fuzz decoder, ledger metadata, replies, listings and connections.ini, a minute each (SECONDS_EACH=600)
+fuzz: build-deps ## Fuzz decoder, ledger metadata, replies, listings, connections.ini and the router's heads, a minute each (SECONDS_EACH=600)
 	@scripts/fuzz.sh
 
 bench: ## The pooler side by side with a Python worker, rclone, lftp and curl (ARGS=--quick for a first look); a link of 20 ms as root

@@ -13,7 +13,7 @@ if ! cargo +nightly --version >/dev/null 2>&1; then
     rustup toolchain install nightly --profile minimal
 fi
 # What the product forbids itself (unsafe code) leaves an address sanitizer nothing to find.
-for target in ${TARGETS:-task done_map reply listing connections_ini}; do
+for target in ${TARGETS:-task done_map reply listing connections_ini router_name router_ticket router_head}; do
     printf '\n== fuzz: %s\n' "$target"
     # New inputs go beside the corpus, which is kept small by hand.
     mkdir -p "fuzz/target/found/$target"

@@ -42,6 +42,8 @@ schemas=(
 go_toolchain=1.25.5
 # The tunnels' server and client, built from their module as published, each: module, checksum (that of go.sum).
 frp="github.com/fatedier/frp@v0.71.0 h1:hrzMepFp/asl2oAxxLMgffCI/wrzvg6lZyMzxEEnWbQ="
+# What judges the router's HTTP/2. Its releases have no go.mod; this commit of theirs has.
+h2spec="github.com/summerwind/h2spec/cmd/h2spec@v0.0.0-20200804131034-70ac22940108"
 # What people move files with today; `make bench` does without those that cannot be had.
 peers=(rclone lftp curl)
 
@@ -134,6 +136,61 @@ ftp_server() {
         need_debian "$server"
     fi
     unpack "$server" "usr/sbin/$server" "$@"
+}
+
+# Servers of the tests that are libraries of Python, Java and JavaScript, each into a directory of its own.
+library_servers() {
+    pyftpdlib
+    apache_ftpserver
+    ftp_srv
+}
+
+pyftpdlib() {
+    local wanted=scripts/ftp-servers/requirements.txt stamp
+    stamp=$(cksum <"$wanted")
+    [ "$(cat "$deps/pyftpdlib/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        need_debian "Python 3 with its venv module"
+        install_packages "pyftpdlib, an FTP server of the tests, is a library of Python" python3 python3-venv
+    fi
+    say "fetching pyftpdlib into $deps/pyftpdlib"
+    rm -rf "$deps/pyftpdlib"
+    python3 -m venv "$deps/pyftpdlib"
+    "$deps/pyftpdlib/bin/pip" install -q --no-deps -r "$wanted" >&2
+    echo "$stamp" >"$deps/pyftpdlib/stamp"
+}
+
+# Its Java and Maven are those of Kafka.
+apache_ftpserver() {
+    local wanted=scripts/ftp-servers/pom.xml stamp
+    stamp=$(cksum <"$wanted")
+    [ "$(cat "$deps/ftpserver/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! command -v mvn >/dev/null; then
+        need_debian "Maven"
+        install_packages "Maven fetches Apache FtpServer's jars" maven
+    fi
+    say "fetching Apache FtpServer (6 MB) into $deps/ftpserver"
+    rm -rf "$deps/ftpserver" "$deps/ftpserver.new"
+    mvn -q -B -Dstyle.color=never -f "$wanted" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$deps/ftpserver.new" >&2
+    echo "$stamp" >"$deps/ftpserver.new/stamp"
+    mv "$deps/ftpserver.new" "$deps/ftpserver"
+}
+
+ftp_srv() {
+    local wanted=scripts/ftp-servers/package-lock.json stamp
+    stamp=$(cksum <"$wanted")
+    [ "$(cat "$deps/ftp-srv/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        need_debian "Node.js and npm"
+        install_packages "ftp-srv, an FTP server of the tests, is a library of JavaScript" nodejs npm
+    fi
+    say "fetching ftp-srv (15 MB) into $deps/ftp-srv"
+    rm -rf "$deps/ftp-srv"
+    mkdir -p "$deps/ftp-srv"
+    cp scripts/ftp-servers/package.json "$wanted" "$deps/ftp-srv/"
+    (cd "$deps/ftp-srv" && npm ci --silent --ignore-scripts --no-audit --no-fund >&2)
+    echo "$stamp" >"$deps/ftp-srv/stamp"
 }
 
 go_is_good() {
@@ -338,6 +395,68 @@ router_peers() {
     install_packages "\`make bench-router\` compares with nginx" nginx-light wrk nghttp2-client
 }
 
+# Whoever judges the router from outside, and real servers to stand behind it.
+router_judges() {
+    local packages=()
+    command -v slowhttptest >/dev/null || packages+=(slowhttptest)
+    command -v valgrind >/dev/null || packages+=(valgrind)
+    command -v node >/dev/null && command -v npm >/dev/null || packages+=(nodejs npm)
+    if [ ${#packages[@]} != 0 ]; then
+        need_debian "slowhttptest, valgrind and Node with npm"
+        install_packages "the router is tested with slow clients, by its instructions, and before a Vite server" \
+            "${packages[@]}"
+    fi
+    h2spec
+    judges_in_python
+    vite
+}
+
+h2spec() {
+    local stamp work=$deps/h2spec.new
+    stamp=$(cksum <<<"$h2spec")
+    [ "$(cat "$deps/h2spec/stamp" 2>/dev/null)" = "$stamp" ] && return
+    say "building h2spec, which judges the router's HTTP/2"
+    rm -rf "$work"
+    mkdir -p "$work"
+    (
+        export GOPATH=$work/path GOCACHE=$work/cache GOBIN=$work GOFLAGS='-modcacherw -p=2' CGO_ENABLED=0
+        need_go
+        go install -trimpath -ldflags='-s -w' "$h2spec" >&2
+    )
+    rm -rf "$work/path" "$work/cache" "$deps/h2spec"
+    echo "$stamp" >"$work/stamp"
+    mv "$work" "$deps/h2spec"
+}
+
+# Autobahn's cases, FastAPI on uvicorn, and gRPC, in an environment of their own.
+judges_in_python() {
+    local wanted=crates/pattern-router/tests/judges/requirements.txt stamp
+    stamp=$(cksum <"$wanted")
+    [ "$(cat "$deps/judges/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        need_debian "Python 3.10 or newer with venv"
+        install_packages "the router is judged by programs in Python" python3 python3-venv
+    fi
+    say "fetching kosoku (Autobahn's cases), FastAPI, uvicorn and grpcio into $deps/judges"
+    rm -rf "$deps/judges"
+    python3 -m venv "$deps/judges"
+    "$deps/judges/bin/pip" install -q --no-deps -r "$wanted" >&2
+    echo "$stamp" >"$deps/judges/stamp"
+}
+
+# A development server whose pages are replaced while they are looked at.
+vite() {
+    local wanted=crates/pattern-router/tests/judges/vite stamp
+    stamp=$(cat "$wanted"/package*.json | cksum)
+    [ "$(cat "$deps/vite/stamp" 2>/dev/null)" = "$stamp" ] && return
+    say "fetching Vite into $deps/vite"
+    rm -rf "$deps/vite"
+    mkdir -p "$deps/vite"
+    cp "$wanted"/package*.json "$deps/vite"
+    npm ci --prefix "$deps/vite" --no-audit --no-fund --loglevel=error >&2
+    echo "$stamp" >"$deps/vite/stamp"
+}
+
 mkdir -p "$deps"
 build_packages
 if [ "$what" = router ]; then
@@ -350,10 +469,12 @@ if [ "$what" != build ]; then
         # shellcheck disable=SC2086 # a program and its packages
         ftp_server $server
     done
+    library_servers
     deployment_tools
     frp_programs
     namespace_tools
     browser
+    router_judges
 fi
 if [ "$what" = bench ]; then
     link_tools

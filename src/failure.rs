@@ -90,6 +90,9 @@ codes! {
     /// The task's deadline was over before it was begun.
     DeadlineExceeded = "deadline_exceeded", false,
         "Send it with a later deadline, if it is still wanted.";
+    /// Its batch was cancelled before it was begun.
+    Cancelled = "cancelled", false,
+        "Nothing, if it was meant; else submit it again.";
     /// Larger than the connection's `max_file_size`, the local file system or a limit of the process allows.
     FileTooLarge = "file_too_large", false,
         "Split the file, or raise the limit.";

@@ -15,8 +15,10 @@
 //! - [`task`] decodes a [`record`] into a task, or says everything that is wrong with it.
 //! - [`admission`] counts what the pod holds, from intake until the answer is committed.
 //! - [`dispatch`] decides which task is next on which connection, what is retried, and what waits in the retry topic.
+//! - [`batch`] knows which tasks were submitted together, and which of them are cancelled.
 //! - [`breaker`] is a connection's circuit breaker: whether its server may be tried.
-//! - [`pool`] keeps logged-in sessions, and decides who may open one.
+//! - [`pool`] keeps logged-in sessions, and decides who may open one; [`tunnel`] is what it knows of the way to a server
+//!   behind NAT.
 //! - [`transfer`] carries out one try on one session: the file arrives under a temp name, is verified and renamed, or not at
 //!   all.
 //! - [`ftp`] is one session: commands, replies, data connections, and whether it can be used again; its `pipelining` saves
@@ -45,10 +47,12 @@ pub mod record;
 pub mod task;
 
 pub mod admission;
+pub mod batch;
 pub mod breaker;
 pub mod dispatch;
 
 pub mod pool;
+pub mod tunnel;
 
 pub mod transfer;
 

@@ -18,6 +18,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("suppaftp::", &["ftp/"]),
     ("deadpool::", &["pool/"]),
     ("axum::", &["sidecar/"]),
+    ("frp_tunnels", &["app/tunnels/"]),
     ("rustix::fs", &["storage/"]),
     ("cap_std", &["storage/"]),
     ("crate::app", &["main.rs", "cli/"]),

@@ -8,6 +8,9 @@
     reason = "in a test a panic is the answer"
 )]
 
+#[path = "cli/mistakes.rs"]
+mod mistakes;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -311,7 +314,7 @@ fn init_writes_both_files_and_never_over_others() {
 }
 
 const RCLONE: &str = "[customer-a]\ntype = ftp\nhost = ftp.example.com\nuser = u\n\
-    pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\nexplicit_tls = true\n\n[remote-ftp]\ntype = ftp\nhost = other\n\
+    pass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\nexplicit_tls = true\nconcurrency = 3\n\n[remote-ftp]\ntype = ftp\nhost = other\n\
     \n[drive]\ntype = drive\n";
 
 #[test]
@@ -324,6 +327,7 @@ fn rclones_remotes_are_added_once_and_the_pool_takes_them() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("[drive] is left out"), "{}", ran.stderr);
     assert!(ran.stderr.contains("[remote-ftp] is in"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("[customer-a] concurrency = 3: "), "{}", ran.stderr);
     let after = fs::read_to_string(&into).unwrap();
     assert!(after.contains("hunter2") && after.contains("obscured_pass = YWFh"), "{after}");
     assert_eq!(import().code, 0);

@@ -7,6 +7,7 @@
 //! reload         reads connections.ini and the secrets' files again, and lets every part know what changed
 //!   storages     the local connections' storages, each with its orphan cleaner
 //!   replaced     storages that were replaced, and in which running tries still work
+//! tunnels        the tunnels that connections lead through
 //! local_watch    whether the local connections can be used, for the page
 //! pod_status     what the sidecar reads of the pod
 //! error          why a pod could not start or continue, and its exit code
@@ -19,6 +20,7 @@ mod parts;
 mod pod_status;
 mod record_intake;
 mod reload;
+mod tunnels;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::TaskBudget;
 use crate::config::{Config, ConfigSources, CurrentConfig};
-use crate::consume;
+use crate::consume::{self, ControlFollower};
 use crate::dispatch::Dispatcher;
 use crate::health::PodHealth;
 use crate::pool::SessionPool;
@@ -44,6 +46,7 @@ use crate::transfer::LocalStorages;
 pub use error::AppError;
 use parts::Parts;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
+pub use tunnels::{CommandTunnels, PodTunnels, TunnelFinding, become_child_if_requested};
 
 /// The last answers' way to Kafka, once nothing is in flight any more: a grace above the publisher's own bound, for a
 /// call of librdkafka's that blocks.
@@ -136,6 +139,7 @@ pub struct App {
     budget: TaskBudget,
     dispatcher: Dispatcher,
     pool: SessionPool,
+    tunnels: Arc<PodTunnels>,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -148,6 +152,8 @@ pub struct App {
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
     traces: Traces,
+    /// Ends when it is dropped.
+    _batches: ControlFollower,
 }
 
 /// How a stop went.
@@ -173,11 +179,15 @@ impl App {
         let (answers_in, answers) = shared.answers();
 
         let (group, producer) = shared.kafka_clients()?;
+        let batches = shared.follow_batches()?;
         let names = shared.names(&group)?;
-        let pool = shared.pool();
+        let tunnels = PodTunnels::start(&config, &shared.metrics).await?;
+        let pool = shared.pool(&tunnels);
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
+
+        tell_of_tunnels(&tunnels, dispatcher.clone());
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
@@ -194,6 +204,7 @@ impl App {
             sources,
             current: current.clone(),
             pool: pool.clone(),
+            tunnels: tunnels.clone(),
             dispatcher: dispatcher.clone(),
             storages: open,
             metrics: shared.metrics.clone(),
@@ -202,7 +213,7 @@ impl App {
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
         tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_sweeping.clone()));
-        let view = shared.view(&dispatcher, &current);
+        let view = shared.view(&dispatcher, &current, &tunnels);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
         tell_addresses(api_addr, metrics_addr);
@@ -214,6 +225,7 @@ impl App {
             budget,
             dispatcher,
             pool,
+            tunnels,
             storages,
             replaced,
             consume,
@@ -225,6 +237,7 @@ impl App {
             close_sidecar,
             tasks,
             traces,
+            _batches: batches,
         })
     }
 
@@ -294,6 +307,7 @@ impl App {
             end_of(&mut self.consume.ended, LEAVE),
             timeout(LAST_TRACES, last_traces)
         );
+        self.tunnels.stop();
         self.close_sidecar.cancel();
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;
@@ -331,6 +345,14 @@ impl StopSummary {
         let StopSummary { cut_off, unanswered, open_sessions } = self;
         tracing::info!(event = "pod_stopped", cut_off, unanswered, open_sessions, "stopped");
     }
+}
+
+/// A tunnel that goes down or comes up is known to the queues of its connections.
+fn tell_of_tunnels(tunnels: &PodTunnels, dispatcher: Dispatcher) {
+    tunnels.attach(move |connection, outage| match outage {
+        Some(failure) => dispatcher.way_lost(connection, failure),
+        None => dispatcher.way_restored(connection),
+    });
 }
 
 fn tell_addresses(api: SocketAddr, metrics: SocketAddr) {

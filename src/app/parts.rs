@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use super::pod_status::PodStatus;
 use super::record_intake::RecordIntake;
 use super::reload::roots;
-use super::{AppError, deferral};
+use super::{AppError, PodTunnels, deferral};
 use crate::admission::TaskBudget;
+use crate::batch::BatchBoard;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
-use crate::consume::{self, Consume, Group, Watchdog};
+use crate::consume::{self, Consume, ControlFollower, Group, Watchdog};
 use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
 use crate::health::PodHealth;
 use crate::insight::{PartitionBoard, RecentFailures};
@@ -37,6 +38,7 @@ pub(super) struct Parts<'a> {
     pub metrics: Metrics,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
+    pub batches: BatchBoard,
     pub traces: Traces,
 }
 
@@ -53,6 +55,7 @@ impl<'a> Parts<'a> {
             renewal: Arc::default(),
             failures: RecentFailures::default(),
             partitions: PartitionBoard::default(),
+            batches: BatchBoard::default(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
         })
     }
@@ -60,6 +63,12 @@ impl<'a> Parts<'a> {
     /// The way to publish, with room for an answer to each record that the budget can admit.
     pub fn answers(&self) -> (mpsc::Sender<AdmittedOutcome>, mpsc::Receiver<AdmittedOutcome>) {
         mpsc::channel(self.config.pool.max_waiting_tasks + consume::BURST)
+    }
+
+    /// Follows the control topic from now on.
+    pub fn follow_batches(&self) -> Result<ControlFollower, AppError> {
+        let (kafka, pod) = (&self.config.kafka, &self.config.pod.name);
+        ControlFollower::start(kafka, pod, self.batches.clone()).map_err(AppError::Start)
     }
 
     /// Both clients at once, so that a property which one of them refuses is found before anything runs.
@@ -93,9 +102,10 @@ impl<'a> Parts<'a> {
         TempNames::new(group.committed_offsets(), &kafka.consumer_group, topics).map_err(AppError::Random)
     }
 
-    pub fn pool(&self) -> SessionPool {
+    pub fn pool(&self, tunnels: &Arc<PodTunnels>) -> SessionPool {
         let connections = self.config.connections.ftp.values().cloned();
-        SessionPool::new(&self.config.pool, connections, FtpConnector, &self.metrics)
+        let connector = FtpConnector { tunnels: Some(Arc::<PodTunnels>::clone(tunnels)) };
+        SessionPool::new(&self.config.pool, connections, connector, &self.metrics)
     }
 
     pub fn dispatcher(
@@ -117,6 +127,7 @@ impl<'a> Parts<'a> {
             resolve: |root, path| Some(root.join(LocalTarget::resolve(root, path).ok()?.relative())),
             deferral,
             budget: self.budget.clone(),
+            batches: self.batches.clone(),
             answers,
             metrics: self.metrics.clone(),
             failures: self.failures.clone(),
@@ -125,12 +136,18 @@ impl<'a> Parts<'a> {
     }
 
     /// What the sidecar shows.
-    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<CurrentConfig>) -> PodView {
+    pub fn view(
+        &self,
+        dispatcher: &Dispatcher,
+        current: &Arc<CurrentConfig>,
+        tunnels: &Arc<PodTunnels>,
+    ) -> PodView {
         let inside = PodStatus {
             pod: self.config.pod.name.clone(),
             group: self.config.kafka.consumer_group.clone(),
             current: Arc::clone(current),
             dispatcher: dispatcher.clone(),
+            tunnels: Arc::clone(tunnels),
             failures: self.failures.clone(),
             partitions: self.partitions.clone(),
         };
@@ -180,6 +197,7 @@ impl<'a> Parts<'a> {
             answers,
             metrics: self.metrics.clone(),
             failures: self.failures.clone(),
+            batches: self.batches.clone(),
         };
         Consume {
             group,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::admission::Admission;
+use crate::batch::BatchBoard;
 use crate::config::CurrentConfig;
 use crate::consume::RecordSink;
 use crate::dispatch::{Dispatcher, SubmittedTask, TaskStatus};
@@ -29,10 +30,15 @@ pub(super) struct RecordIntake {
     pub answers: mpsc::Sender<AdmittedOutcome>,
     pub metrics: Metrics,
     pub failures: RecentFailures,
+    pub batches: BatchBoard,
 }
+
+/// The first task waits for so long at most until it is known which batches are cancelled.
+const CONTROL_READ_WITHIN: Duration = Duration::from_secs(5);
 
 impl RecordSink for RecordIntake {
     fn accept(&self, record: Box<Record>, admission: Admission) {
+        self.batches.wait_until_read(CONTROL_READ_WITHIN);
         let config = self.current.config();
         match decode(record.payload.as_deref(), &config.connections) {
             Ok(task) => {

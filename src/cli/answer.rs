@@ -1,11 +1,14 @@
 //! The pool's messages, as a reader of its two answer topics understands them.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::task::Task;
 
 /// What the pool answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,42 @@ pub(super) struct ReadAnswer {
     /// When it was answered, by the pod's clock.
     pub at: Option<Timestamp>,
     pub verdict: AnswerStatus,
+}
+
+/// Which file it is about: `CONNECTION:PATH`, where it comes from and where it goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct FileEnds {
+    pub source: Option<String>,
+    pub destination: Option<String>,
+}
+
+impl FileEnds {
+    pub fn of_task(task: &Task) -> FileEnds {
+        FileEnds { source: Some(task.source()), destination: Some(task.destination()) }
+    }
+
+    /// As far as the JSON says them: it may be no task.
+    fn of_json(task: &Value) -> FileEnds {
+        let end = |side: &str| {
+            let side = task.get(side)?;
+            let text = |name: &str| side.get(name).and_then(Value::as_str);
+            Some(format!("{}:{}", text("connection_id")?, text("path")?))
+        };
+        FileEnds { source: end("source"), destination: end("destination") }
+    }
+}
+
+/// `remote-ftp:/pub/a → local:/in/a`; nothing where neither is known.
+impl fmt::Display for FileEnds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.source, &self.destination) {
+            (None, None) => Ok(()),
+            (source, destination) => {
+                let known = |end: &Option<String>| end.clone().unwrap_or_else(|| "?".to_owned());
+                write!(f, "{} → {}", known(source), known(destination))
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +69,7 @@ pub(super) struct FailureAnswer {
     pub attempts: u64,
     /// The FTP connection that the task names, where it can be told.
     pub connection: Option<String>,
+    pub file: FileEnds,
     /// The original task; `None` where the record was no JSON object, or was cut.
     pub task: Option<String>,
     /// Something of the original was cut off.
@@ -78,12 +118,14 @@ impl ReadAnswer {
             }
             ("failed", Some(error)) => {
                 let task = wire.task.map(RawValue::get).filter(|task| is_task(task));
+                let json: Value = task.and_then(|task| serde_json::from_str(task).ok()).unwrap_or_default();
                 let failed = FailureAnswer {
                     code: error.code.into_owned(),
                     message: error.message.into_owned(),
                     is_retryable: error.retryable,
                     attempts: wire.attempts,
-                    connection: task.and_then(connection_of),
+                    connection: connection_of(&json),
+                    file: FileEnds::of_json(&json),
                     task: task.map(str::to_owned),
                     is_truncated: wire.truncated,
                 };
@@ -113,8 +155,7 @@ fn is_task(json: &str) -> bool {
 }
 
 /// The remote side's connection, as far as the task says one.
-fn connection_of(task: &str) -> Option<String> {
-    let task: Value = serde_json::from_str(task).ok()?;
+fn connection_of(task: &Value) -> Option<String> {
     let is_upload = task.get("operation").is_some_and(|operation| operation == "upload");
     let side = task.get(if is_upload { "destination" } else { "source" })?;
     side.get("connection_id")?.as_str().map(str::to_owned)
@@ -141,10 +182,12 @@ mod tests {
 
         let failure = r#"{"task_id":null,"status":"failed","error":{"code":"timeout","message":"m",
             "retryable":true,"ftp_code":null},"attempts":4,"failed_at":"2025-01-15T10:30:00.000Z",
-            "task":{"operation":"upload","task_id":"a","n":1.0,"destination":{"connection_id":"there"}}}"#;
+            "task":{"operation":"upload","task_id":"a","n":1.0,"source":{"connection_id":"here","path":"/a"},
+            "destination":{"connection_id":"there","path":"/b"}}}"#;
         let failed = failed(failure);
         assert_eq!((failed.code.as_str(), failed.connection.as_deref()), ("timeout", Some("there")));
         assert!(failed.task.unwrap().contains("1.0"), "numbers stay as they are");
+        assert_eq!(failed.file.to_string(), "here:/a → there:/b");
     }
 
     #[test]

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use super::batch::BatchArgs;
+use super::check::CheckArgs;
 use super::failures::FailuresArgs;
 use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
+use super::offsets::{OffsetsArgs, OffsetsCommand};
 use super::output::OutputFormat;
 use super::pod_url::PodUrl;
 use super::reference::{CompletionsArgs, ManArgs};
@@ -40,22 +43,17 @@ pub enum CliCommand {
         log: LogOptions,
     },
     /// Check the configuration and everything that it names: Kafka, topics, servers, directories
-    #[command(after_help = CHECK, after_long_help = CHECK)]
-    Check {
-        #[command(flatten)]
-        files: ConfigFiles,
-        #[command(flatten)]
-        log: LogOptions,
-        /// Output format
-        #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-        output: OutputFormat,
-    },
+    Check(CheckArgs),
     /// Send tasks: from a file, or one for each file of a location
     Submit(Box<SubmitArgs>),
     /// List failures by code and connection, and send failed tasks again
     Failures(Box<FailuresArgs>),
+    /// List batches, the tasks of one submit each; show, cancel or wait for one
+    Batch(BatchArgs),
     /// Show lag, in-flight and completed tasks per partition and connection
     Lag(LagArgs),
+    /// Set the group's offsets after records were lost
+    Offsets(OffsetsArgs),
     /// Watch the pool's work as it happens
     Watch(WatchArgs),
     /// Create missing topics
@@ -75,6 +73,23 @@ pub enum CliCommand {
     Demo(ftp_pooler_demo::DemoArgs),
 }
 
+impl CliCommand {
+    /// How the command prints what it found; as a table where it has no such option.
+    pub(super) fn output(&self) -> OutputFormat {
+        match self {
+            CliCommand::Check(args) => args.output,
+            CliCommand::Submit(args) => args.output,
+            CliCommand::Failures(args) => args.output(),
+            CliCommand::Batch(args) => args.output(),
+            CliCommand::Offsets(OffsetsArgs { command: OffsetsCommand::Reset(args) }) => args.output,
+            CliCommand::Lag(args) => args.output,
+            CliCommand::Watch(args) => args.output,
+            CliCommand::Topics(args) => args.output,
+            _ => OutputFormat::Table,
+        }
+    }
+}
+
 /// Where the configuration is.
 #[derive(Debug, clap::Args)]
 pub struct ConfigFiles {
@@ -91,7 +106,13 @@ impl ConfigFiles {
     /// The files, with the process's environment on top.
     #[must_use]
     pub fn sources(self) -> ConfigSources {
-        ConfigSources::new(self.config, self.connections, property_problem)
+        self.to_sources()
+    }
+
+    /// The same, of what is lent.
+    #[must_use]
+    pub fn to_sources(&self) -> ConfigSources {
+        ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem)
     }
 
     /// [`ConfigFiles::sources`], for a command that touches no local file and uses no secret in a file of its own but
@@ -108,8 +129,7 @@ impl ConfigFiles {
     }
 
     fn with_secrets(&self, files: FilesInUse) -> ConfigSources {
-        let sources = ConfigSources::new(self.config.clone(), self.connections.clone(), property_problem);
-        ConfigSources { files, ..sources }
+        ConfigSources { files, ..self.to_sources() }
     }
 }
 
@@ -193,19 +213,6 @@ Exit codes:
   74  stopped by SIGTERM, but for calls into a file system that does not answer; the last lines name them
   78  the configuration is wrong; every error is listed
  130  aborted by a second signal";
-
-const CHECK: &str = "\
-Kafka, each topic, server and directory is tried from here, with a deadline each; nothing is changed, and no group is
-joined.
-
-Examples:
-  ftp-pooler check
-  ftp-pooler check --output json | jq '.findings[] | select(.ok | not)'
-
-Exit codes:
-   0  everything is available
-  69  something failed (marked FAIL)
-  78  the configuration is wrong; every error is listed";
 
 const HEALTH: &str = "\
 Examples:

@@ -115,6 +115,9 @@ Exit codes:
   65  rclone.conf is encrypted, an FTP remote or one of its keys was left out (each is named, the rest is imported), or
       --only names one that cannot be imported";
 
+/// Of the template's FTP server.
+const EXAMPLE_HOST: &str = "ftp.example.com";
+
 /// Takes rclone's FTP remotes over.
 pub(super) fn import(args: &ImportArgs) -> Result<u8, CommandError> {
     let path = rclone_conf(args.file.clone())?;
@@ -142,6 +145,11 @@ pub(super) fn import(args: &ImportArgs) -> Result<u8, CommandError> {
         }
         imported.sections.retain(|(name, _)| args.only.contains(name));
     }
+    for (name, text) in &imported.sections {
+        for remark in remarks(text) {
+            note(&one_line(&format!("[{name}] {remark}")));
+        }
+    }
     match &args.into {
         None => print_sections(&imported.sections),
         Some(into) => add(&imported.sections, into)?,
@@ -149,6 +157,29 @@ pub(super) fn import(args: &ImportArgs) -> Result<u8, CommandError> {
     let mut left_out = imported.refused.iter().chain(&imported.incomplete);
     let is_incomplete = left_out.any(|name| args.only.is_empty() || args.only.contains(name));
     Ok(if is_incomplete { EXIT_DATA } else { EXIT_OK })
+}
+
+/// What was taken over as it is, and deserves a look.
+fn remarks(section: &str) -> Vec<String> {
+    let value = |key: &str| {
+        let mut lines = section.lines().filter_map(|line| line.split_once(" = "));
+        lines.find(|(name, _)| *name == key).map(|(_, value)| value.trim())
+    };
+    let mut remarks = Vec::new();
+    if let Some(most) =
+        value("concurrency").and_then(|number| number.parse::<u32>().ok()).filter(|most| *most > 0)
+    {
+        remarks.push(format!(
+            "concurrency = {most}: if the server allows no more, make it one less, since submit and check need a session too"
+        ));
+    }
+    if value("no_check_certificate") == Some("true") {
+        remarks.push(
+            "no_check_certificate = true accepts any certificate; tls_pin accepts one (without both, check prints its SHA-256)"
+                .to_owned(),
+        );
+    }
+    remarks
 }
 
 fn print_sections(sections: &[(String, String)]) {
@@ -186,6 +217,11 @@ fn add(sections: &[(String, String)], into: &Path) -> Result<(), CommandError> {
             .map_err(|error| CommandError::Other(format!("{shown}: {error}")))?;
     }
     note(&format!("{} added to {shown}", count(added, "section")));
+    if text.contains(EXAMPLE_HOST) {
+        note(&format!(
+            "{shown} still has the example, {EXAMPLE_HOST}: take its section out, or check fails there"
+        ));
+    }
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use crate::config::{Config, ConfiguredConnections};
 use crate::offsets::CommitMetadata;
 use crate::record::RetryState;
 use crate::task::decode;
+use crate::text::rfc3339;
 
 /// Stands for records that make no task.
 const NO_TASK: &str = "(no task)";
@@ -57,7 +58,11 @@ Exit codes:
   78  the configuration is wrong";
 
 /// One partition.
-#[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
+#[allow(
+    clippy::struct_field_names,
+    clippy::struct_excessive_bools,
+    reason = "the fields are those of the JSON"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct PartitionLag {
     topic: String,
@@ -67,6 +72,12 @@ struct PartitionLag {
     /// What the group has committed is not there: was the topic recreated?
     beyond_end: bool,
     low_water: i64,
+    /// What the group has committed is not there: pods halt the partition until somebody says where to go on.
+    halted: bool,
+    /// Records that were deleted before they were answered.
+    lost: u64,
+    /// Records from the low-water mark to the end; null where the partition is halted.
+    lag: Option<i64>,
     done_above: u64,
     taken_in: u64,
     waiting: u64,
@@ -75,6 +86,16 @@ struct PartitionLag {
     exact: bool,
     /// When the oldest open record was written.
     oldest: Option<String>,
+}
+
+impl PartitionLag {
+    /// In the place of a number.
+    fn halt(&self) -> String {
+        match self.lost {
+            0 => "halted".to_owned(),
+            lost => format!("halted, {lost} lost"),
+        }
+    }
 }
 
 /// One connection's open records.
@@ -89,12 +110,28 @@ struct ConnectionLag {
 }
 
 #[derive(Debug, Serialize)]
-struct LagReport {
+pub(super) struct LagReport {
     group: String,
     partitions: Vec<PartitionLag>,
     connections: Vec<ConnectionLag>,
     /// Every open record was checked.
     exact: bool,
+}
+
+impl LagReport {
+    /// How many records of these connections are deferred, of those connections that have any.
+    pub fn deferred(&self, is_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, u64> {
+        let wanted = self.connections.iter().filter(|of| of.deferred > 0 && is_wanted(&of.connection));
+        wanted.map(|of| (of.connection.clone(), of.deferred)).collect()
+    }
+
+    pub fn taken_in(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.taken_in).sum()
+    }
+
+    pub fn waiting(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.waiting).sum()
+    }
 }
 
 /// A partition, while its records are counted.
@@ -127,12 +164,16 @@ impl PartitionCount {
         let distance = |from: i64, to: i64| u64::try_from(to - from).unwrap_or(0);
         let taken_in = last_done.map_or(0, |last| distance(low, last + 1).saturating_sub(done_above));
         let waiting = distance(last_done.map_or(low, |last| last + 1), ends.end);
+        let is_halted = committed.is_some_and(|at| !(ends.begin..=ends.end).contains(&at.offset));
         let shown = PartitionLag {
             topic: topic.to_string(),
             partition,
             committed: committed.is_some(),
             beyond_end: low > ends.end,
             low_water: low,
+            halted: is_halted,
+            lost: lost(ends, committed),
+            lag: (!is_halted).then(|| (ends.end - low).max(0)),
             done_above,
             taken_in,
             waiting,
@@ -159,8 +200,17 @@ impl PartitionCount {
     }
 }
 
+/// Records below the log's begin that the group had still to do.
+pub(super) fn lost(ends: Ends, committed: Option<&CommittedOffset>) -> u64 {
+    let Some(committed) = committed else { return 0 };
+    let gone = u64::try_from(ends.begin - committed.offset).unwrap_or(0);
+    let done = CommitMetadata::decode(&committed.metadata).map(|note| note.done.offsets(committed.offset));
+    let done = done.unwrap_or_default().into_iter().filter(|offset| *offset < ends.begin).count();
+    gone.saturating_sub(done as u64)
+}
+
 fn time(ms: i64) -> Option<String> {
-    Timestamp::from_millisecond(ms).ok().map(crate::text::rfc3339)
+    Timestamp::from_millisecond(ms).ok().map(rfc3339)
 }
 
 fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
@@ -212,7 +262,11 @@ pub(super) fn lag(args: &LagArgs) -> Result<u8, CommandError> {
     Ok(EXIT_OK)
 }
 
-fn look(config: &Config, limit: u64) -> Result<LagReport, CommandError> {
+/// The group's lag as it is now; `limit` records are read at most.
+///
+/// # Errors
+/// The brokers do not answer, or the input topic is not there.
+pub(super) fn look(config: &Config, limit: u64) -> Result<LagReport, CommandError> {
     let kafka = &config.kafka;
     let cluster = Cluster::new(kafka)?;
     let mut counting = BTreeMap::new();
@@ -320,7 +374,7 @@ fn tell(lag: &LagReport) {
             partition.partition.to_string(),
             partition.low_water.to_string(),
             partition.done_above.to_string(),
-            about(partition.taken_in, partition.exact),
+            if partition.halted { partition.halt() } else { about(partition.taken_in, partition.exact) },
             about(partition.waiting, partition.exact),
             partition.end.to_string(),
             or_none(&partition.oldest),
@@ -333,6 +387,9 @@ fn tell(lag: &LagReport) {
         note(&format!(
             "{topic}[{partition}]: {low_water} is committed, but the partition ends at {end}: was the topic recreated?"
         ));
+    }
+    if lag.partitions.iter().any(|partition| partition.halted) {
+        note("pods read nothing of a halted partition until its offset is set: ftp-pooler offsets reset");
     }
     if lag.partitions.iter().all(|partition| !partition.committed) {
         note(&format!("the group {} has committed nothing yet: has a pod run?", lag.group));
@@ -360,56 +417,4 @@ fn tell(lag: &LagReport) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::offsets::{CompletedBitmap, TopicId};
-
-    fn counting(committed: Option<(i64, &[i64])>, begin: i64, end: i64) -> PartitionCount {
-        let committed = committed.map(|(offset, done)| CommittedOffset {
-            offset,
-            metadata: CommitMetadata {
-                topic_id: TopicId::new(7),
-                done: CompletedBitmap::new(offset, done.iter().copied()),
-            }
-            .encode()
-            .into_bytes(),
-        });
-        PartitionCount::new(&"t".into(), 0, Ends { begin, end }, committed.as_ref())
-    }
-
-    #[test]
-    fn what_is_open_before_the_last_done_one_was_taken_in() {
-        let state = counting(Some((10, &[12, 15])), 0, 20);
-        let shown = &state.shown;
-        assert_eq!((shown.low_water, shown.done_above, shown.taken_in, shown.waiting), (10, 2, 4, 4));
-        assert_eq!(state.is_taken_in(12), None);
-        assert_eq!(state.is_taken_in(13), Some(true));
-        assert_eq!(state.is_taken_in(16), Some(false));
-    }
-
-    #[test]
-    fn a_group_that_has_committed_nothing_waits_for_everything() {
-        let shown = counting(None, 5, 9).shown;
-        assert_eq!((shown.committed, shown.low_water, shown.taken_in, shown.waiting), (false, 5, 0, 4));
-    }
-
-    #[test]
-    fn what_was_removed_from_the_topic_is_not_waited_for() {
-        let shown = counting(Some((3, &[4, 6])), 8, 10).shown;
-        assert_eq!((shown.low_water, shown.done_above, shown.waiting), (8, 0, 2));
-    }
-
-    #[test]
-    fn a_commit_beyond_the_end_is_told() {
-        let shown = counting(Some((30, &[])), 0, 10).shown;
-        assert!(shown.beyond_end && shown.waiting == 0);
-        assert!(!counting(Some((10, &[])), 0, 10).shown.beyond_end);
-    }
-
-    #[test]
-    fn somebody_elses_metadata_is_no_map() {
-        let committed = CommittedOffset { offset: 4, metadata: b"\xff other".to_vec() };
-        let shown = PartitionCount::new(&"t".into(), 0, Ends { begin: 0, end: 6 }, Some(&committed)).shown;
-        assert_eq!((shown.low_water, shown.done_above, shown.waiting), (4, 0, 2));
-    }
-}
+mod tests;

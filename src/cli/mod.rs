@@ -8,11 +8,15 @@
 //! topics       `topics`: creates missing topics
 //! submit       `submit`: sends tasks, from lines or for the files of a location
 //! failures     `failures`: lists what failed, and sends it again
+//! batch        `batch`: what was submitted together, how far it is, and ending it
+//! offsets      `offsets reset`: where the group goes on after records were lost
 //! lag          `lag`: open records, by partition and connection
 //! watch        `watch`: the pool's work as it happens
 //! demo         `demo`: hands this program's pod to the demo
 //! answer       the pool's answers, as their readers understand them
 //! pod_url      one GET to a pod, for `health` and `watch`
+//! pod_metrics  the pods' metrics, from their /metrics
+//! pool_pods    the pool's pods: the members of the group, and where they are
 //! interrupt    Ctrl-C and SIGTERM, for commands that report before they end
 //! output       tables for people, JSON for programs
 //! ```
@@ -20,6 +24,7 @@
 mod answer;
 mod arg_parsers;
 mod args;
+mod batch;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
@@ -27,8 +32,11 @@ mod failures;
 mod init;
 mod interrupt;
 mod lag;
+mod offsets;
 mod output;
+mod pod_metrics;
 mod pod_url;
+mod pool_pods;
 mod reference;
 mod submit;
 mod topics;
@@ -40,6 +48,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hyper::StatusCode;
+use serde_json::{Value, json};
 
 pub use args::{CliCommand, CommandLine, ConfigFiles, HealthArgs, LogOptions};
 pub use reference::cli_md;
@@ -50,7 +59,7 @@ use submit::WalkError;
 
 use crate::app;
 use crate::client::ClientError;
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigError, ConfigErrors, SourceLocation};
 use service_kit::logging;
 
 /// All is well.
@@ -82,11 +91,14 @@ pub fn parse() -> Result<CommandLine, ExitCode> {
 /// Carries out a command.
 #[must_use]
 pub fn run(args: CommandLine) -> ExitCode {
+    let output = args.command.output();
     let ended = match args.command {
         CliCommand::Run { files, log } => run_pod(files, &log),
-        CliCommand::Check { files, log, output } => check(files, &log, output),
+        CliCommand::Check(args) => check::run(&args),
         CliCommand::Submit(args) => submit::submit(&args),
         CliCommand::Failures(args) => failures::failures(*args),
+        CliCommand::Batch(args) => batch::batch(&args),
+        CliCommand::Offsets(args) => offsets::offsets(&args),
         CliCommand::Lag(args) => lag::lag(&args),
         CliCommand::Watch(args) => watch::watch(&args),
         CliCommand::Topics(args) => topics::topics(&args),
@@ -102,6 +114,9 @@ pub fn run(args: CommandLine) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             say(io::stderr(), &failure);
+            if output == OutputFormat::Json {
+                output::print_json(&failure.document());
+            }
             ExitCode::from(failure.exit_code())
         }
     }
@@ -123,27 +138,6 @@ fn run_pod(files: ConfigFiles, log: &LogOptions) -> Result<u8, CommandError> {
             Ok(error.exit_code())
         }
     }
-}
-
-/// Prints what holds, and what was found behind it.
-fn check(files: ConfigFiles, log: &LogOptions, output: OutputFormat) -> Result<u8, CommandError> {
-    log.filter()?;
-    let sources = files.sources();
-    let config = Config::load(&sources)?;
-    for warning in config.warnings(&sources) {
-        output::note(&format!("warning: {warning}"));
-    }
-    if output == OutputFormat::Table {
-        say(io::stdout(), config.to_yaml_redacted());
-    }
-    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
-    let findings = runtime.block_on(check::check(&config));
-    match output {
-        OutputFormat::Table => say(io::stdout(), check::table(&findings).trim_end()),
-        OutputFormat::Json => output::print_json(&check::document(&findings)),
-    }
-    let is_well = findings.iter().all(|finding| finding.found.is_ok());
-    Ok(if is_well { EXIT_OK } else { EXIT_UNAVAILABLE })
 }
 
 /// Asks a running pod how it is, and passes on what it says.
@@ -205,6 +199,18 @@ impl From<io::Error> for CommandError {
 }
 
 impl CommandError {
+    /// For programs, which read standard output: the exit code, and each mistake of the configuration with its place.
+    fn document(&self) -> Value {
+        let message = self.to_string();
+        let message = message.strip_prefix("ftp-pooler: ").unwrap_or(&message);
+        let mut error = json!({"exit_code": self.exit_code(), "message": message});
+        if let (CommandError::Config(errors), Some(error)) = (self, error.as_object_mut()) {
+            let mistakes: Vec<Value> = errors.errors().iter().map(mistake).collect();
+            error.insert("mistakes".to_owned(), mistakes.into());
+        }
+        json!({ "error": error })
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
             CommandError::Config(_) => EXIT_CONFIG,
@@ -217,6 +223,14 @@ impl CommandError {
             CommandError::Logging(_) | CommandError::Runtime(_) | CommandError::Other(_) => EXIT_FAILURE,
         }
     }
+}
+
+fn mistake(error: &ConfigError) -> Value {
+    let (file, line) = match &error.location {
+        SourceLocation::File { path, line } => (Some(path.as_str()), *line),
+        SourceLocation::Environment => (None, None),
+    };
+    json!({"file": file, "line": line, "key": error.key, "problem": error.problem})
 }
 
 /// Writes a text and a line break. An output that is closed is no reason to panic, as `println!` would.

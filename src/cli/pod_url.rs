@@ -67,6 +67,12 @@ impl PodUrl {
         PodUrl { authority: format!("{host}:{}", api.port), path: path.to_owned() }
     }
 
+    /// Another page of the same pod.
+    #[must_use]
+    pub fn at(&self, path: &str) -> PodUrl {
+        PodUrl { authority: self.authority.clone(), path: path.to_owned() }
+    }
+
     /// Its status and its text; connect, request and all end within `deadline`.
     ///
     /// # Errors

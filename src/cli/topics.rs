@@ -42,7 +42,7 @@ pub struct TopicsArgs {
 
 const EXAMPLES: &str = "\
 The topics are those of the configuration: kafka.input_topic, result_topic, fail_topic, and with retry.enabled
-retry_topic, which keeps its records for longer than tasks are deferred. One that is there stays as it is. Needs
+retry_topic, which keeps its records for longer than tasks are deferred; and control_topic, which has one partition. One that is there stays as it is. Needs
 the right to create topics; where you have not got it, give whoever has the names that this prints.
 
 Examples:
@@ -91,6 +91,7 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
     if config.retry.enabled {
         wanted.push(new(&kafka.retry_topic).for_retries(&config.retry));
     }
+    wanted.push(new(&kafka.control_topic).for_control());
     let mut rows = Vec::new();
     let until = Instant::now() + args.wait.unwrap_or_default();
     for topic in &wanted {

@@ -3,6 +3,8 @@
 //! ```text
 //! error     why a command cannot have its answer from Kafka
 //! cluster   which partitions there are, where they begin and end, what the group has committed
+//! members   which pods are in the group
+//! offsets   sets the group's offsets
 //! probe     what `check` says of the topics
 //! reader    records from given offsets, read_committed; it never joins a group and never commits
 //! topics    makes those that are not there
@@ -14,6 +16,8 @@
 
 mod cluster;
 mod error;
+mod members;
+mod offsets;
 mod probe;
 mod reader;
 mod sender;
@@ -21,6 +25,8 @@ mod topics;
 
 pub use cluster::{Cluster, CommittedOffset, Ends, Since};
 pub use error::ClientError;
+pub use members::pool_members;
+pub use offsets::commit_offsets;
 pub use probe::{KafkaFinding, probe};
 pub use reader::{Message, Range, Reader};
 pub use sender::{Outgoing, Sender};

@@ -29,6 +29,10 @@ const COMPACTED_TASKS: &str =
     "it is compacted: of tasks with one key that were not read in time, the last one alone is left";
 const COMPACTED_ANSWERS: &str = "it is compacted: of answers with one key, the last one alone is left; `failures retry` does not trust it";
 
+/// Tasks are done without it.
+const NO_CONTROL: &str =
+    "is not there: batches can be neither listed nor cancelled; `ftp-pooler topics` makes it";
+
 const GROUP_DENIED: &str = "Kafka denies this user Read on the group: no pod can join it";
 
 /// One thing of the cluster's that was looked at.
@@ -55,21 +59,42 @@ pub fn probe(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Result<Vec<
         .create_with_context(LastConnectionError::default())
         .map_err(|error| without_value(error).to_string())?;
     let client = Arc::new(client);
+    // First: once it knows the brokers, librdkafka has no use for the addresses that it began with.
+    let (brokers, unreachable) = unreachable_brokers(&client, &kafka.input_topic)?;
+    if unreachable.len() == brokers {
+        return Ok(unreachable); // each question would only time out
+    }
+    match look(&client, (kafka, retry)) {
+        Ok(found) => Ok(unreachable.into_iter().chain(found).collect()),
+        Err(why) if unreachable.is_empty() => Err(why),
+        Err(_) => Ok(unreachable), // and this is why
+    }
+}
+
+/// The topics, and the group.
+fn look(
+    client: &Arc<Client>,
+    (kafka, retry): (&KafkaConfig, &RetryConfig),
+) -> Result<Vec<KafkaFinding>, String> {
     let mut findings = Vec::new();
     for topic in [&kafka.input_topic, &kafka.result_topic, &kafka.fail_topic] {
-        let count = count(&client, topic)?;
+        let count = count(client, topic)?;
         let found = count.and_then(|count| count.map(described).ok_or_else(|| NO_TOPIC.to_owned()));
         findings.push(KafkaFinding { kind: "topic", name: topic.clone(), found });
     }
     if retry.enabled {
         let topic = &kafka.retry_topic;
-        let found = count(&client, topic)?;
+        let found = count(client, topic)?;
         let found = found.map(|count| count.map_or_else(|| NOT_YET.to_owned(), described));
         findings.push(KafkaFinding { kind: "topic", name: topic.clone(), found });
     }
-    name_missing_rights(&client, (kafka, retry), &mut findings);
+    let topic = &kafka.control_topic;
+    let found = count(client, topic)?;
+    let found = found.map(|count| count.map_or_else(|| NO_CONTROL.to_owned(), described));
+    findings.push(KafkaFinding { kind: "topic", name: topic.clone(), found });
+    name_missing_rights(client, (kafka, retry), &mut findings);
     warn_of_compaction(kafka, &mut findings);
-    let group = GroupDescription::fetch(&client, &kafka.consumer_group, DEADLINE);
+    let group = GroupDescription::fetch(client, &kafka.consumer_group, DEADLINE);
     if let Some(KafkaFinding { found: Ok(text), .. }) = findings.first_mut()
         && let Ok(Some(partitions)) = partition_count(client.client(), &kafka.input_topic, DEADLINE)
         && let Ok(group) = &group
@@ -81,11 +106,10 @@ pub fn probe(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Result<Vec<
     findings.push(KafkaFinding {
         kind: "group",
         name: kafka.consumer_group.clone(),
-        found: group_found(group, &LastConnectionError::of(&client), || {
+        found: group_found(group, &LastConnectionError::of(client), || {
             Cluster::new(kafka).is_ok_and(|cluster| cluster.is_group_denied())
         }),
     });
-    findings.splice(0..0, unreachable_brokers(&client));
     Ok(findings)
 }
 
@@ -148,15 +172,22 @@ fn group_found(
     }
 }
 
-/// Connects to each broker at the address that the others name it by, as a pod does.
-fn unreachable_brokers(client: &Arc<Client>) -> Vec<KafkaFinding> {
-    let Ok(metadata) = client.client().fetch_metadata(None, DEADLINE) else { return Vec::new() };
+/// Connects to each broker at the address that the others name it by, as a pod does; how many there are, and what is wrong
+/// with some.
+fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<(usize, Vec<KafkaFinding>), String> {
+    let metadata =
+        client.client().fetch_metadata(Some(topic), DEADLINE).map_err(|error| unanswered(client, &error))?;
     let brokers: Vec<(i32, String, i32)> = metadata
         .brokers()
         .iter()
         .map(|broker| (broker.id(), broker.host().to_owned(), broker.port()))
         .collect();
-    std::thread::scope(|scope| {
+    if brokers.is_empty() {
+        return Err(
+            "the brokers' answer names none of them: they may only have started; try again".to_owned()
+        );
+    }
+    let unreachable = std::thread::scope(|scope| {
         let tries: Vec<_> = brokers
             .iter()
             .map(|(id, host, port)| {
@@ -176,7 +207,8 @@ fn unreachable_brokers(client: &Arc<Client>) -> Vec<KafkaFinding> {
             Some(KafkaFinding { kind: "kafka", name, found })
         };
         tries.into_iter().filter_map(failed).collect()
-    })
+    });
+    Ok((brokers.len(), unreachable))
 }
 
 fn connects(host: &str, port: i32) -> Result<(), String> {
@@ -197,10 +229,14 @@ fn count(client: &Client, topic: &str) -> Result<Result<Option<usize>, String>, 
     match partition_count(client.client(), topic, DEADLINE) {
         Ok(count) => Ok(Ok(count)),
         Err(KafkaError::MetadataFetch(code)) if is_of_the_topic(code) => Ok(Err(code.to_string())),
-        Err(error) => Err(match LastConnectionError::of(client) {
-            why if is_unanswered(&error) => format!("no broker answers{why}"),
-            why => format!("{error}{why}"),
-        }),
+        Err(error) => Err(unanswered(client, &error)),
+    }
+}
+
+fn unanswered(client: &Client, error: &KafkaError) -> String {
+    match LastConnectionError::of(client) {
+        why if is_unanswered(error) => format!("no broker answers{why}"),
+        why => format!("{error}{why}"),
     }
 }
 

@@ -7,6 +7,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{ClientError, Cluster, sending};
+use crate::batch::RETENTION;
 use crate::config::{KafkaConfig, RetryConfig};
 use crate::kafka::{retry_topic_settings, without_value};
 
@@ -33,6 +34,16 @@ impl NewTopic {
     #[must_use]
     pub fn for_retries(self, retry: &RetryConfig) -> NewTopic {
         NewTopic { settings: retry_topic_settings(retry).into(), ..self }
+    }
+}
+
+impl NewTopic {
+    /// One partition, compacted: the control topic's.
+    #[must_use]
+    pub fn for_control(self) -> NewTopic {
+        let retention = RETENTION.as_millis().to_string();
+        let settings = vec![("cleanup.policy", "compact,delete".to_owned()), ("retention.ms", retention)];
+        NewTopic { partitions: 1, settings, ..self }
     }
 }
 

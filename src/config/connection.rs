@@ -9,13 +9,17 @@ use secrecy::SecretString;
 
 use super::connection_keys::FTP_KEYS;
 use super::key::set_defaults;
-use super::{NameEncoding, NetworkOptions, TlsOptions};
+use super::tunnel::FrpTunnel;
+use super::{NameEncoding, NetworkOptions, ProxyKind, ProxyServer, TlsOptions};
+use crate::tunnel::{EntranceKind, TunnelEntrance};
 
 /// The sections of connections.ini, by name.
 #[derive(Debug, Clone, Default)]
 pub struct ConfiguredConnections {
     pub ftp: BTreeMap<String, Arc<FtpConnection>>,
     pub local: BTreeMap<String, Arc<LocalConnection>>,
+    /// What connections with `via` lead through.
+    pub tunnels: BTreeMap<String, Arc<FrpTunnel>>,
     /// Some of them are in the file; otherwise the environment defines them all.
     pub in_file: bool,
 }
@@ -73,6 +77,15 @@ with_unset! {
         /// (rclone's key).
         pub idle_timeout: Option<Duration>,
         pub rename_over: RenameOver,
+        pub upload: UploadMode,
+        /// Nothing is asked about a file that was uploaded (rclone's key).
+        pub no_check_upload: bool,
+        /// What a temp file's name on the server begins with, and ends with.
+        pub temp_prefix: String,
+        pub temp_suffix: String,
+        /// The directory in which files have their temp names; `None` is the file's own.
+        pub temp_dir: Option<String>,
+        pub change_directory: ChangeDirectory,
         /// An interrupted transfer continues where it stopped.
         pub resume: bool,
         /// In bytes.
@@ -108,6 +121,36 @@ impl FtpConnection {
         })
     }
 
+    /// A temp file's name on the server, where `name` is its usual one.
+    #[must_use]
+    pub fn temp_name_on_server(&self, name: &str) -> String {
+        let core = name.strip_prefix(TEMP_PREFIX).and_then(|rest| rest.strip_suffix(TEMP_SUFFIX));
+        match core {
+            Some(core) => format!("{}{core}{}", self.temp_prefix, self.temp_suffix),
+            None => name.to_owned(),
+        }
+    }
+
+    /// The usual name of what may be a temp file on the server.
+    #[must_use]
+    pub fn usual_temp_name(&self, on_server: &str) -> Option<String> {
+        let core =
+            on_server.strip_prefix(self.temp_prefix.as_str())?.strip_suffix(self.temp_suffix.as_str())?;
+        Some(format!("{TEMP_PREFIX}{core}{TEMP_SUFFIX}"))
+    }
+
+    /// The same connection, opened where the tunnel to its server begins.
+    #[must_use]
+    pub fn entering(&self, entrance: TunnelEntrance) -> FtpConnection {
+        let mut entering = self.clone();
+        if let EntranceKind::Proxy(address) = entrance.kind {
+            let (host, port) = (address.ip().to_string(), address.port());
+            entering.network.proxy = Some(ProxyServer { kind: ProxyKind::Http, host, port, user: None });
+        }
+        entering.network.entrance = Some(entrance);
+        entering
+    }
+
     /// Why a file of this many bytes is not transferred, if that is so.
     #[must_use]
     pub fn too_large(&self, bytes: u64) -> Option<String> {
@@ -139,6 +182,29 @@ pub enum RenameOver {
     /// DELE first, then RNTO: a reader may see no file for a moment.
     DeleteFirst,
 }
+
+/// Under which name an upload is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UploadMode {
+    /// Under a temp name, and renamed once it is whole and verified.
+    #[default]
+    TempName,
+    /// Under its own name from the first byte on.
+    InPlace,
+}
+
+/// Whether a file's directory is made the current one before a command names the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ChangeDirectory {
+    /// Where the server refuses a path, and not the same file's name in its directory.
+    #[default]
+    WhenRefused,
+    Always,
+}
+
+/// What the names of temp files begin and end with, unless a connection says otherwise.
+pub const TEMP_PREFIX: &str = ".ftp-pooler-";
+pub const TEMP_SUFFIX: &str = ".tmp";
 
 /// The lowest acceptable rate of a data connection, so that a server which trickles does not hold a session for ever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

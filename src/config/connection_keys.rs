@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::tz::Offset;
 
-use super::connection::{FtpConnection, LocalConnection, RenameOver};
+use super::connection::{ChangeDirectory, FtpConnection, LocalConnection, RenameOver, UploadMode};
 use super::encoding::NameEncoding;
 use super::key::KeyDefault::{Described, Is, Required};
 use super::key::{ConfigKey, FieldAccess, KeyDefault, KeyField, KeyGroup, field, key, nonzero_field};
@@ -26,13 +26,14 @@ const PASSWORD: KeyGroup = KeyGroup {
 };
 const ONE_IS_REQUIRED: KeyDefault = Described("one of these three is required");
 
-pub(super) const TYPES: KeyKind = KeyKind::Choice(&["ftp", "local"]);
-const TYPE_DOC: &str = "What the connection is: `ftp` or `local`.";
+pub(super) const TYPES: KeyKind = KeyKind::Choice(&["ftp", "local", "frp"]);
+pub(super) const TYPE_DOC: &str = "What the section is: an `ftp` server, a `local` directory, or an `frp` tunnel that servers are reached through.";
 pub(super) const TYPE: &str = "type";
 pub(super) const PASSIVE: &str = "passive";
+pub(super) const VIA: &str = "via";
 
 /// A key that decides which table applies is read before it.
-const fn type_is<T>(name: fn(&T) -> KeyValue) -> FieldAccess<T> {
+pub(super) const fn type_is<T>(name: fn(&T) -> KeyValue) -> FieldAccess<T> {
     FieldAccess { set: |_, _| Ok(()), get: name }
 }
 
@@ -120,6 +121,10 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
          `http://user:password@host:port`.").rclones(),
     ftp_key("source_address", KeyKind::Syntax("an IP address"), Described("what the system chooses"), network::SOURCE_ADDRESS,
         "The pod's own IP address that connections are opened from."),
+    ftp_key(VIA, KeyKind::Text, Described("none: the server is reached directly"), network::VIA,
+        "The section of type `frp` through whose tunnel the server is reached. `host` is then its name as the far side and \
+         its certificate have it; `close_timeout` and `stall_timeout` are longer by default, since megabytes may lie in the \
+         tunnel.").selects_files(),
     ftp_key("keepalive", KeyKind::Time { min: Duration::ZERO, max: Duration::from_secs(7_200) }, Is("15s"),
         nonzero_field!(network.keepalive),
         "Idle time after which TCP sends keepalive probes, so that firewalls and NAT gateways do not forget a connection \
@@ -145,6 +150,29 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
     ftp_key("rename_over", KeyKind::Choice(&["auto", "delete_first"]), Is("auto"), field!(rename_over),
         "How an upload replaces a file: `auto` renames over it in one step; `delete_first` is for servers that refuse \
          that, and a reader may see no file for a moment."),
+    ftp_key("upload", KeyKind::Choice(&["temp_name", "in_place"]), Is("temp_name"), field!(upload),
+        "`temp_name` stores a file under a temp name, and renames it once it is whole and verified. `in_place` stores it under \
+         its own name (rclone's `--inplace`), for accounts that may not rename, and for servers that take files away as \
+         they arrive. Its price: a reader may see a part of a file; a transfer that fails leaves one there, or a file that is \
+         not verified; a task that is done again stores the file again; no upload is resumed; `overwrite: false` is \
+         refused. Each result has a note that says so."),
+    ftp_key("no_check_upload", KeyKind::Flag, Is("false"), field!(no_check_upload),
+        "Ask nothing about a file that was uploaded, neither SIZE nor a hash, for accounts that may write and not look: the \
+         server's reply to STOR is the only proof that the file is whole, and the result has a note. A task with \
+         `verify: hash` is checked all the same.").rclones(),
+    ftp_key("temp_prefix", KeyKind::Syntax("the begin of a file's name"), Is(".ftp-pooler-"), TEMP_NAME_PREFIX,
+        "What the names of temp files on the server begin with, for servers that refuse a leading dot. Temp files with \
+         another prefix, from before a change, are not cleaned up.").selects_files(),
+    ftp_key("temp_suffix", KeyKind::Syntax("the end of a file's name"), Is(".tmp"), TEMP_NAME_SUFFIX,
+        "What the names of temp files on the server end with, such as the suffix that its own jobs pass over.").selects_files(),
+    ftp_key("temp_dir", KeyKind::Text, Described("the directory of the file"), TEMP_DIR,
+        "The directory on the server in which files have their temp names, on the same file system as where they go; a \
+         relative one lies where a task's relative paths do.").selects_files(),
+    ftp_key("change_directory", KeyKind::Choice(&["when_refused", "always"]), Is("when_refused"),
+        field!(change_directory),
+        "Some servers take a file's name and no path. `when_refused` finds that out: where STOR or RETR of a path is \
+         refused, its directory is entered (CWD) and the name tried, and if that is taken every command goes so from \
+         then on. `always` does so from the start."),
     ftp_key("resume", KeyKind::Flag, Is("true"), field!(resume),
         "An interrupted transfer continues where it stopped (REST) if size and time of its source are unchanged (a \
          download with `verify: none` checks neither, and starts again), also in the pod that takes its task over: for \
@@ -167,9 +195,9 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
     ftp_key("first_byte_timeout", WAIT, Is("1m"), field!(timeouts.first_byte),
         "For the first byte of a download: a server may have to fetch the file from somewhere first."),
     ftp_key("stall_timeout", WAIT, Is("60s"), field!(timeouts.stall),
-        "A data connection without a byte for this long has stalled."),
+        "A data connection without a byte for this long has stalled; `5m` by default with `via`."),
     ftp_key("close_timeout", WAIT, Is("1m"), field!(timeouts.close),
-        "For the reply that ends a transfer, counted from the end of its data.").rclones(),
+        "For the reply that ends a transfer, counted from the end of its data; `10m` by default with `via`.").rclones(),
     ftp_key("shut_timeout", WAIT, Described("`close_timeout`"), SHUT_TIMEOUT,
         "rclone's name for a part of the wait that `close_timeout` limits here: the shorter of the two applies.")
         .rclones(),
@@ -264,6 +292,47 @@ const PATH_ROOT: FieldAccess<FtpConnection> = FieldAccess {
     get: |ftp| ftp.path_root.load(),
 };
 
+/// A part of a file's name: no slash, and nothing that no command can send.
+fn name_part(value: KeyValue, expected: &str) -> Result<String, String> {
+    let text = value.into_text();
+    if text.len() > MAX_TEMP_NAME_PART
+        || text.contains(['/', '\\', '*', '?'])
+        || text.contains(char::is_control)
+    {
+        return Err(format!(
+            "found {}; expected {expected}: at most {MAX_TEMP_NAME_PART} bytes, no slash and no wildcard",
+            quoted(&text)
+        ));
+    }
+    Ok(text)
+}
+
+/// With these a temp name is as long as a name may be.
+const MAX_TEMP_NAME_PART: usize = 60;
+
+const TEMP_NAME_PREFIX: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| name_part(value, "the begin of a file's name").map(|text| ftp.temp_prefix = text),
+    get: |ftp| ftp.temp_prefix.load(),
+};
+
+const TEMP_NAME_SUFFIX: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| name_part(value, "the end of a file's name").map(|text| ftp.temp_suffix = text),
+    get: |ftp| ftp.temp_suffix.load(),
+};
+
+const TEMP_DIR: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        let directory = value.into_text();
+        if directory.split(['/', '\\']).any(|component| component == "..") {
+            return Err("expected a path without `..`".to_owned());
+        }
+        let bare = directory.trim_end_matches('/');
+        ftp.temp_dir = Some(if bare.is_empty() { "/" } else { bare }.to_owned());
+        Ok(())
+    },
+    get: |ftp| ftp.temp_dir.load(),
+};
+
 /// rclone's limit can only lower the pool's.
 const CONCURRENCY: FieldAccess<FtpConnection> = FieldAccess {
     set: |ftp, value| {
@@ -309,6 +378,37 @@ impl KeyField for RenameOver {
         let name = match self {
             RenameOver::Auto => "auto",
             RenameOver::DeleteFirst => "delete_first",
+        };
+        KeyValue::Text(name.to_owned())
+    }
+}
+
+impl KeyField for UploadMode {
+    fn store(&mut self, value: KeyValue) {
+        *self = if value.into_text() == "in_place" { UploadMode::InPlace } else { UploadMode::TempName };
+    }
+
+    fn load(&self) -> KeyValue {
+        let name = match self {
+            UploadMode::TempName => "temp_name",
+            UploadMode::InPlace => "in_place",
+        };
+        KeyValue::Text(name.to_owned())
+    }
+}
+
+impl KeyField for ChangeDirectory {
+    fn store(&mut self, value: KeyValue) {
+        *self = match value.into_text().as_str() {
+            "always" => ChangeDirectory::Always,
+            _ => ChangeDirectory::WhenRefused,
+        };
+    }
+
+    fn load(&self) -> KeyValue {
+        let name = match self {
+            ChangeDirectory::WhenRefused => "when_refused",
+            ChangeDirectory::Always => "always",
         };
         KeyValue::Text(name.to_owned())
     }

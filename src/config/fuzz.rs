@@ -13,7 +13,10 @@ use super::load::FilesInUse;
 pub fn connections_ini(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     // These would be read, whatever they are.
-    if ["pass_file", "tls_ca"].iter().any(|key| text.contains(key)) {
+    if ["pass_file", "tls_ca", "token_file", "secret_file", "tls_certificate", "tls_key"]
+        .iter()
+        .any(|key| text.contains(key))
+    {
         return;
     }
     let mut errors = ErrorCollector::default();

@@ -150,6 +150,7 @@ fn check_together(config: &Config, origins: &BTreeMap<String, ValueOrigin>, read
         ("kafka.result_topic", &kafka.result_topic),
         ("kafka.fail_topic", &kafka.fail_topic),
         ("kafka.retry_topic", &kafka.retry_topic),
+        ("kafka.control_topic", &kafka.control_topic),
     ];
     for (n, (key, topic)) in topics.iter().enumerate() {
         let first = topics.iter().take(n).find(|(_, other)| other == topic && !topic.is_empty());

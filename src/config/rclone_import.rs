@@ -135,6 +135,14 @@ fn take(remote: &RcloneRemote, path: &str, user: &str, imported: &mut RcloneImpo
     }
 }
 
+/// rclone's flag `--inplace`, as its configuration can hold it for one remote.
+const INPLACE_KEYS: [&str; 3] = ["inplace", "override.inplace", "global.inplace"];
+
+/// What rclone takes for true.
+fn is_on(value: &str) -> bool {
+    ["true", "t", "1", "yes", "on"].contains(&value.to_ascii_lowercase().as_str())
+}
+
 /// In the note on each key that is not in the section.
 const LEFT_OUT: &str = " is left out";
 
@@ -176,6 +184,9 @@ fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
             line("obscured_pass", pass);
         }
     }
+    if INPLACE_KEYS.iter().filter_map(|key| value(key)).any(is_on) {
+        line("upload", "in_place");
+    }
     for key in remote.keys.keys().filter(|key| value(key).is_some()) {
         left_out(remote, key, notes);
     }
@@ -184,7 +195,10 @@ fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
 
 /// Tells of a key that is not taken over, unless leaving it out changes nothing.
 fn left_out(remote: &RcloneRemote, key: &str, notes: &mut Vec<String>) {
-    if key == "pass" || FTP_KEYS.iter().any(|known| known.is_rclones && known.path == key) {
+    if key == "pass"
+        || INPLACE_KEYS.contains(&key)
+        || FTP_KEYS.iter().any(|known| known.is_rclones && known.path == key)
+    {
         return;
     }
     let (name, value) = (&remote.name, remote.keys.get(key).cloned().unwrap_or_default());
@@ -263,6 +277,7 @@ mod tests {
         assert_eq!((imported.sections.len(), imported.incomplete), (2, vec!["a".to_owned()]));
     }
 
+    /// Case b33.
     #[test]
     fn remotes_of_other_types_are_not_read() {
         let text = "[gdrive (old)]\ntype = drive\ntoken = {}\nno key\n\n[my:remote]\ntype = s3\n\n[partner]\ntype = ftp\n\
@@ -276,6 +291,21 @@ mod tests {
             notes.contains("[my:remote] is left out: its type is s3") && imported.refused.is_empty(),
             "{notes}"
         );
+    }
+
+    #[test]
+    fn rclones_inplace_and_no_check_upload_are_taken_over() {
+        for key in INPLACE_KEYS {
+            let imported = import(&format!(
+                "[a]\ntype = ftp\nhost = h\nuser = u\n{key} = true\nno_check_upload = true\n"
+            ));
+            let expected =
+                "[a]\ntype = ftp\nhost = h\nuser = u\nno_check_upload = true\npass = \nupload = in_place\n";
+            assert_eq!((imported.sections[0].1.as_str(), imported.notes.len()), (expected, 0), "{key}");
+            assert!(imported.incomplete.is_empty());
+        }
+        let imported = import("[a]\ntype = ftp\nhost = h\nuser = u\ninplace = false\n");
+        assert!(!imported.sections[0].1.contains("upload"), "{}", imported.sections[0].1);
     }
 
     #[test]

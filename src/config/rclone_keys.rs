@@ -31,7 +31,6 @@ pub(super) const RCLONE_ONLY_KEYS: &[RcloneOnlyKey] = &[
     key("disable_mlsd", HarmlessValues::Any, "only submit lists, and uses LIST if the server refuses MLSD"),
     key("force_list_hidden", HarmlessValues::Any, "only submit lists, and takes what the server shows"),
     key("ask_password", OFF, "a pod has nobody to ask"),
-    key("no_check_upload", OFF, "every upload is checked before it gets its name"),
 ];
 
 impl RcloneOnlyKey {

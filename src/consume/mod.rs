@@ -16,6 +16,7 @@
 //! group               the group's member as publish needs it: its offsets and its metadata
 //! committed_offsets   what the group has committed, for records of other pods' partitions
 //! consumer_context    librdkafka's callbacks: rebalances, statistics, errors, logs
+//! control             follows the control topic: which batches are cancelled
 //! answering_broker    a broker that has answered recently
 //!
 //! partition_report    once a second: metrics, the partitions' status, slow tasks
@@ -31,6 +32,7 @@
 mod answering_broker;
 mod committed_offsets;
 mod consumer_context;
+mod control;
 mod delayed_records;
 mod fetched_record;
 mod group;
@@ -48,6 +50,7 @@ mod rights;
 mod slow_tasks;
 mod watchdog;
 
+pub use control::ControlFollower;
 pub use delayed_records::RetryIntake;
 pub use group::{Group, offsets_of};
 pub use poll_loop::{BURST, Consume, ConsumeHandle, RecordSink};

@@ -65,16 +65,17 @@ fn shown(
     (paused, halts): (&HashSet<TopicPartition>, &HaltedPartitions),
 ) -> AssignedPartition {
     let halted = halts.reason(&state.at).map(str::to_owned);
+    let halted = halted.or_else(|| state.is_halted.then(|| TOPIC_RECREATED.to_owned()));
     AssignedPartition {
         topic: state.at.topic.to_string(),
         partition: state.at.partition,
         committed: state.committed,
         position: state.position,
         end: state.end,
-        lag: state.lag().unwrap_or(0),
+        lag: halted.is_none().then(|| state.lag().unwrap_or(0)),
         unanswered: state.unanswered,
         paused: paused.contains(&state.at),
-        halted: halted.or_else(|| state.is_halted.then(|| TOPIC_RECREATED.to_owned())),
+        halted,
     }
 }
 

@@ -74,7 +74,7 @@ mod tests {
             partitions.iter().map(|partition| (topic.to_owned(), *partition)).collect()
         };
         let assigned = [of("input", input), of("retry", retry)].concat().into_iter().collect();
-        GroupMember { id: id.to_owned(), client_id: String::new(), assigned }
+        GroupMember { id: id.to_owned(), assigned, ..GroupMember::default() }
     }
 
     fn group(members: Vec<GroupMember>) -> GroupDescription {

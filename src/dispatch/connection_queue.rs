@@ -138,6 +138,35 @@ impl ConnectionQueue {
         self.changed.notify_waiters();
     }
 
+    /// The way to the server is lost: nobody tries it, nor what is left of its sessions, until it is there again.
+    pub fn way_lost(&self, failure: &Failure, now: Instant) {
+        let last_error = LastError::new(Timestamp::now(), failure);
+        {
+            let mut state = self.state();
+            state.last_error = Some(last_error);
+            state.breaker.way_lost(failure.clone(), now);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The way is there again: delayed tries are due now. False where it was there all the time.
+    pub fn way_restored(&self) -> bool {
+        let was_lost = {
+            let mut state = self.state();
+            let was_lost = state.breaker.way_restored();
+            if was_lost {
+                state.queue.promote_all();
+            }
+            was_lost
+        };
+        self.changed.notify_waiters();
+        was_lost
+    }
+
+    pub fn is_way_lost(&self) -> bool {
+        self.state().breaker.is_way_lost()
+    }
+
     /// The connection was removed. Takes out the waiting tasks, to be answered; running ones may finish.
     pub fn remove(&self) -> Vec<Box<QueuedTask>> {
         let waiting = {
@@ -394,7 +423,9 @@ impl QueueState {
     /// Whether a worker must not begin anything on the session that it has: only the breaker's one probe may run.
     fn is_held(&self, now: Instant) -> bool {
         let is_open = || self.breaker.decide(now) != BreakerDecision::Try;
-        self.breaker.concurrency() == ConcurrencyLimit::OneWorker && (!self.running.is_empty() || is_open())
+        self.breaker.is_way_lost()
+            || self.breaker.concurrency() == ConcurrencyLimit::OneWorker
+                && (!self.running.is_empty() || is_open())
     }
 
     fn next_action(&mut self, now: Instant, limit: usize) -> WorkerAction {

@@ -18,16 +18,16 @@ use super::hung_tries::{self, HUNG_AFTER};
 use super::local_breakers::LocalOutage;
 use super::pipelined_tasks::{self, NextInQueue, PipelinedTasks};
 use super::queued_task::QueuedTask;
-use super::retry::RetryDecision;
+use super::retry::{RetryDecision, may_be_of_the_way};
 use super::task_executor::{TaskExecutor, catch_panic};
 use super::worker::SessionWorker;
 use super::{Dispatcher, DispatcherInner, SubmittedTask, UNDO_BOUND, report};
 use crate::breaker::BreakerState;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
-use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
+use crate::outcome::{AdmittedOutcome, Completed, MovedFile, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
-use crate::task::Task;
+use crate::task::{Task, UnknownOption};
 use crate::traces::SpanEnd;
 use crate::transfer::{
     CallWatch, ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile,
@@ -71,6 +71,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         let mut queued = QueuedTask::new(submitted, ends, Instant::now());
         let refusal = shared.executor.unsupported(&queued.task);
         queued.notes = shared.traces.notes();
+        let refusal = refusal.or_else(|| shared.batches.cancellation(&queued.record.headers));
         if let Some(failure) = refusal.or_else(|| queued.past_deadline(Timestamp::now())) {
             return shared.finish(queued, TaskExit::Answered(Err(failure)));
         }
@@ -112,7 +113,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             let mut queued = slot.take(Instant::now())?;
             let exit = if !queued.record.lease.may_begin() {
                 Some(TaskExit::Withdrawn)
-            } else if let Some(failure) = queued.past_deadline(Timestamp::now()) {
+            } else if let Some(failure) = self.no_more_wanted(&queued) {
                 Some(TaskExit::Answered(Err(failure)))
             } else if let Some(outage) = self.local_outage(slot.queue(), &queued) {
                 let exit = self.exit_of_outage(&queued, &outage);
@@ -138,6 +139,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             slot.remove(&queued);
             self.finish(queued, exit);
         }
+    }
+
+    /// Why no try of the task is begun any more.
+    fn no_more_wanted(&self, queued: &QueuedTask) -> Option<Failure> {
+        let cancelled = self.batches.cancellation(&queued.record.headers);
+        cancelled.or_else(|| queued.past_deadline(Timestamp::now()))
     }
 
     fn local_outage(&self, queue: &ConnectionQueue, queued: &QueuedTask) -> Option<LocalOutage> {
@@ -191,6 +198,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             let caught = pin!(catch_panic(running));
             until_cut_off(cut_off, lease, files.watch(), caught).await
         };
+        let lost_the_way = match &ended {
+            TryEnd::Ended(Err(TransferError::Failed(error))) if !session.is_outdated() => {
+                self.lost_the_way(error).await
+            }
+            _ => false,
+        };
         self.finish_previous(tasks);
         let result = match ended {
             TryEnd::Ended(Ok(TransferProgress::Done(transferred))) => Ok(transferred),
@@ -209,15 +222,16 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
         };
         let error = result.as_ref().err();
-        if !session.is_outdated() {
+        if !session.is_outdated() && !lost_the_way {
             self.slot.queue().tried(error, Instant::now(), rand::random());
             if error.is_some_and(|error| error.remedy == Remedy::LowerLimit) {
                 self.shared.pool.lower_limit(&self.slot.queue().connection);
             }
         }
-        let is_in_doubt = error.is_some_and(|error| {
-            error.remedy == Remedy::FreshSession || error.failure.code == Code::Internal
-        });
+        let is_in_doubt = lost_the_way
+            || error.is_some_and(|error| {
+                error.remedy == Remedy::FreshSession || error.failure.code == Code::Internal
+            });
         self.try_ended(queued, result);
         !is_in_doubt
     }
@@ -252,8 +266,11 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         let error = match result {
             Ok(transferred) => {
                 self.local_tried(&queued, None);
-                let TransferredFile { bytes, notes, details } = transferred;
+                let TransferredFile { bytes, mut notes, mut details } = transferred;
                 let duration = queued.elapsed();
+                let (source, destination) = (queued.task.source(), queued.task.destination());
+                details.file = Some(Box::new(MovedFile { source, destination }));
+                notes.extend(queued.task.options.unknown.iter().map(UnknownOption::note));
                 let completed = Completed { bytes_transferred: bytes, duration, notes, details };
                 return self.finish(queued, TaskExit::Answered(Ok(completed)));
             }
@@ -266,6 +283,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             && (local_has_failed || queued.record.retry.is_some())
         {
             return self.retry_for_free(queued, &error, Some(Instant::now() + LOCAL_RETRY));
+        }
+        if may_be_of_the_way(&error) && self.slot.queue().is_way_lost() && queued.tries.way_is_free() {
+            return self.retry_for_free(queued, &error, None);
         }
         queued.notes.try_failed(error.failure.code.as_str());
         let wait = match queued.tries.failed(&error, retry_count, rand::random()) {

@@ -93,6 +93,7 @@ pub use task_status::{TaskStatus, WaitReason};
 use worker::SessionWorker;
 
 use crate::admission::{Admission, TaskBudget};
+use crate::batch::BatchBoard;
 use crate::config::FtpConnection;
 use crate::insight::RecentFailures;
 use crate::metrics::Metrics;
@@ -136,6 +137,8 @@ pub struct DispatcherParts<C: SessionConnector, T> {
     pub deferral: DeferralPolicy,
     /// Shown in the metrics; intake admits into it.
     pub budget: TaskBudget,
+    /// Tasks of cancelled batches are not begun.
+    pub batches: BatchBoard,
     /// With a capacity of at least `pool.max_waiting_tasks`, a send never waits.
     pub answers: mpsc::Sender<AdmittedOutcome>,
     pub metrics: Metrics,
@@ -164,6 +167,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             pool, executor, connections, roots, resolve, deferral, budget, answers, ..
         } = wiring;
         let (metrics, failures, traces) = (wiring.metrics, wiring.failures, wiring.traces);
+        let batches = wiring.batches;
         let queue = |connection: &Arc<FtpConnection>| {
             let name: Arc<str> = Arc::from(&*connection.name);
             (Arc::clone(&name), Arc::new(ConnectionQueue::new(name)))
@@ -178,6 +182,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             overflow: OverflowLimiter::default(),
             local_breakers: LocalBreakers::default(),
             budget,
+            batches,
             answers,
             metrics,
             failures,
@@ -273,6 +278,7 @@ struct DispatcherInner<C: SessionConnector, T> {
     overflow: OverflowLimiter,
     local_breakers: LocalBreakers,
     budget: TaskBudget,
+    batches: BatchBoard,
     answers: mpsc::Sender<AdmittedOutcome>,
     metrics: Metrics,
     failures: RecentFailures,

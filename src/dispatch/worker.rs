@@ -11,6 +11,7 @@ use super::connection_queue::{ConnectionQueue, WorkerAction, WorkerSlot};
 use super::lifecycle::{TaskExit, TryCancelled};
 use super::pipelined_tasks::PipelinedTasks;
 use super::queued_task::QueuedTask;
+use super::retry::may_be_of_the_way;
 use super::task_executor::{TaskExecutor, catch_panic};
 use super::{DispatcherInner, report};
 use crate::breaker::BreakerState;
@@ -111,6 +112,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
             // The connection has been reconfigured since: the task is tried with its new settings.
             Ok(Err(error)) if version.is_outdated() => self.retry_for_free(queued, &error, None),
+            Ok(Err(error)) if self.lost_the_way(&error).await => self.try_ended(queued, Err(error)),
             Ok(Err(error)) => {
                 let was_closed = self.slot.queue().breaker(Instant::now()) == BreakerState::Closed;
                 self.slot.queue().login_failed(&error, Instant::now(), rand::random());
@@ -143,6 +145,21 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         // The session first, so that it can be found by whoever looks for one from now on.
         drop(session);
         self.slot.lost_session();
+    }
+
+    /// Whether this failure is the way's rather than the server's: then the connection's queue knows, too.
+    pub(super) async fn lost_the_way(&self, error: &TryError) -> bool {
+        let queue = self.slot.queue();
+        if !may_be_of_the_way(error) {
+            return false;
+        }
+        if queue.is_way_lost() {
+            return true;
+        }
+        let verdict = pin!(self.shared.pool.way_lost(&queue.connection));
+        let Some(failure) = self.shared.unless_cut_off_or(verdict, None).await else { return false };
+        queue.way_lost(&failure, Instant::now());
+        true
     }
 
     /// The session is lost, through no fault of the next task, which has begun on it: it is tried again.

@@ -98,6 +98,9 @@ impl ServerCertVerifier for CertificateVerifier {
             }
             TrustCheck::Issuer(verifier) => {
                 match verifier.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+                    Err(rustls::Error::InvalidCertificate(error)) if is_ca_certificate(&error) => {
+                        authoritys_own(certificate)
+                    }
                     Err(rustls::Error::InvalidCertificate(error)) => refusal(&error, certificate),
                     judged => return judged,
                 }
@@ -155,6 +158,20 @@ pub(super) fn describe(error: &rustls::Error) -> String {
     }
 }
 
+/// A certificate that may sign others (CA:TRUE) is no server's, whoever trusts it (RFC 5280, 4.2.1.9).
+fn is_ca_certificate(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity"))
+}
+
+/// As OpenSSL makes self-signed ones; curl and lftp take them from a file of authorities.
+fn authoritys_own(certificate: &CertificateDer<'_>) -> String {
+    format!(
+        "the server's certificate is one of an authority (CA:TRUE), as self-signed ones often are, and cannot be accepted \
+         by tls_ca: use `tls_pin = {}`",
+        print(certificate)
+    )
+}
+
 fn refusal(error: &CertificateError, certificate: &CertificateDer<'_>) -> String {
     let what = match error {
         CertificateError::Expired => "has expired".to_owned(),
@@ -171,9 +188,6 @@ fn refusal(error: &CertificateError, certificate: &CertificateDer<'_>) -> String
         }
         CertificateError::UnknownIssuer => "is from an issuer that is not trusted".to_owned(),
         CertificateError::Revoked => "has been revoked".to_owned(),
-        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-            "is an authority's own, which no server may use".to_owned()
-        }
         other => format!("is wrong: {other}"),
     };
     format!(
@@ -203,5 +217,27 @@ fn is_pinned(pin: &CertificatePin, certificate: &CertificateDer<'_>) -> bool {
         CertificatePin::Certificate(hash) => Sha256::digest(certificate).as_slice() == hash,
         CertificatePin::PublicKey(hash) => ParsedCertificate::try_from(certificate)
             .is_ok_and(|parsed| Sha256::digest(parsed.subject_public_key_info()).as_slice() == hash),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn a_self_signed_certificate_in_tls_ca_is_told_what_to_use_instead() {
+        let mut params = CertificateParams::new(vec!["ftp.example".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone();
+        let verifier =
+            CertificateVerifier::new(&CertificateTrust::Authorities(std::sync::Arc::new(vec![der.clone()])))
+                .unwrap();
+        let name = ServerName::try_from("ftp.example").unwrap();
+        let judged = verifier.verify_server_cert(&der, &[], &name, &[], UnixTime::now());
+        let told = describe(&judged.unwrap_err());
+        assert!(told.contains("CA:TRUE"), "{told}");
+        assert!(told.ends_with(&format!("use `tls_pin = {}`", print(&der))), "{told}");
     }
 }

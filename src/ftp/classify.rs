@@ -12,7 +12,7 @@ use crate::text::shown;
 
 use super::command::Step;
 use super::fault::Fault;
-use super::reply::ReplyHints;
+use super::reply::{Reply, ReplyHints};
 
 /// Where a fault happened.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +145,9 @@ fn subject(at: ErrorContext<'_>) -> String {
 
 fn describe(at: ErrorContext<'_>, fault: &Fault) -> String {
     match fault {
+        Fault::Reply(reply) if reply.is_refusal() && wants_tls(at.step, reply) => {
+            format!("the server said {reply} (it wants TLS: explicit_tls = true)")
+        }
         Fault::Reply(reply) if reply.is_refusal() => format!("the server said {reply}"),
         Fault::Reply(reply) => format!("the reply does not fit: {reply}"),
         Fault::PipeliningRejected(how) => how.clone(),
@@ -168,6 +171,11 @@ fn describe(at: ErrorContext<'_>, fault: &Fault) -> String {
             "an FTP path may not hold NUL, CR or LF, nor what the connection's charset lacks".to_owned()
         }
     }
+}
+
+/// A login in plain text that is refused for being one.
+fn wants_tls(step: Step, reply: &Reply) -> bool {
+    step == Step::Login && (reply.hints(None).tls || matches!(reply.code, 522 | 533 | 534))
 }
 
 #[cfg(test)]

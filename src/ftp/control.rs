@@ -58,6 +58,8 @@ pub(super) struct ControlConnection {
     round_trip: Duration,
     /// A reply has come since [`ControlConnection::begin_task`], other than that the session is over.
     was_answered: bool,
+    /// The latest STOR has had its 150.
+    has_accepted_stor: bool,
 }
 
 impl ControlConnection {
@@ -84,6 +86,7 @@ impl ControlConnection {
             reply_timeout: connection.timeouts.reply,
             round_trip: Duration::MAX,
             was_answered: true,
+            has_accepted_stor: false,
         })
     }
 
@@ -142,6 +145,7 @@ impl ControlConnection {
         }
         for command in commands {
             self.replies.expect(command.step);
+            self.has_accepted_stor &= command.step != Step::Stor;
         }
         let waiting = || "the server to take commands".to_owned();
         let written = within(Wait::Reply, self.reply_timeout, waiting, self.stream.write(&burst)).await?;
@@ -194,7 +198,9 @@ impl ControlConnection {
             self.replies.violated("what came is no reply");
             return Err(Fault::Garbled);
         };
+        let answered = self.replies.next();
         let role = self.replies.heard(reply.code);
+        self.has_accepted_stor |= answered == Some(Step::Stor) && role == ReplyRole::Accepted;
         if reply.code != 421 {
             self.was_answered |= reply.code != 530;
         }
@@ -227,9 +233,15 @@ impl ControlConnection {
         self.round_trip
     }
 
+    /// Whether the latest STOR of the task was accepted before it ended: who says 226 alone has taken nothing.
+    pub fn has_accepted_stor(&self) -> bool {
+        self.has_accepted_stor
+    }
+
     /// A new task's commands follow.
     pub fn begin_task(&mut self) {
         self.was_answered = false;
+        self.has_accepted_stor = false;
     }
 
     /// Whether the task's commands have had a reply.

@@ -1,5 +1,7 @@
 //! The current directory: PWD and CWD, on servers whose paths are their own.
 
+use ftp_listing::data_set;
+
 use crate::failure::TryError;
 
 use super::command::{Command, Step};
@@ -10,13 +12,16 @@ impl Session {
     /// The directory logged in to; `None` where PWD does not tell it, or is asked too late. LIST goes by the current
     /// directory, and that is another one after each CWD.
     async fn home(&mut self) -> Result<Option<String>, TryError> {
+        self.first_directory().await.map_err(|fault| self.fail(Step::Pwd, None, &fault))
+    }
+
+    pub(super) async fn first_directory(&mut self) -> Result<Option<String>, Fault> {
         if self.home.is_some() || self.has_left_home || self.lacks(Step::Pwd) {
             return Ok(self.home.clone());
         }
-        let answered = self.exchange(&Command::plain(Step::Pwd)).await;
-        let reply = answered.map_err(|fault| self.fail(Step::Pwd, None, &fault))?;
+        let reply = self.exchange(&Command::plain(Step::Pwd)).await?;
         if reply.code == 421 || !(reply.is_done() || reply.is_refusal()) {
-            return Err(self.fail(Step::Pwd, None, &Fault::Reply(reply)));
+            return Err(Fault::Reply(reply));
         }
         self.home = reply.quoted_path().filter(|_| reply.code == 257);
         if self.home.is_none() {
@@ -25,13 +30,27 @@ impl Session {
         Ok(self.home.clone())
     }
 
+    /// A directory from the root on, where the one logged in to is known or does not matter.
+    pub(super) async fn absolute(&mut self, directory: &str) -> Result<Option<String>, Fault> {
+        if directory.starts_with('/') {
+            return Ok(Some(directory.to_owned()));
+        }
+        Ok(match self.first_directory().await? {
+            Some(home) if directory.is_empty() => Some(home),
+            Some(home) if home.starts_with('/') => {
+                Some(format!("{}/{directory}", home.trim_end_matches('/')))
+            }
+            _ => None,
+        })
+    }
+
     /// Makes `directory` the current one. False where that cannot be done: it is listed by its path then.
     pub(super) async fn enter(&mut self, directory: &str) -> Result<bool, TryError> {
         let has_moved = self.has_left_home;
         if directory.is_empty() && !has_moved {
             return Ok(true);
         }
-        let path = if directory.starts_with('/') {
+        let path = if directory.starts_with('/') || data_set::is_quoted(directory) {
             directory.to_owned()
         } else {
             // It is relative to the directory logged in to, to which the next one must lead back.
@@ -61,6 +80,7 @@ impl Session {
         let reply = self.ask(Step::Cwd, path).await?;
         if reply.is_done() {
             self.has_left_home = true;
+            self.current = Some(path.to_owned());
             return Ok(true);
         }
         if matches!(reply.code, 500 | 502 | 504) {

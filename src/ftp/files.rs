@@ -43,6 +43,29 @@ pub enum DeleteOutcome {
     Refused(TryError),
 }
 
+/// A directory that was not made. It may be there: few servers say so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedDirectory {
+    error: TryError,
+    /// The server's words leave no doubt.
+    is_forbidden: bool,
+}
+
+impl RefusedDirectory {
+    /// What is told of a file that was refused afterwards: the directory, where that is known to be missing, and the file's
+    /// refusal as its consequence; else the file's, and the directory's beside it.
+    #[must_use]
+    pub fn before(self, refused: TryError, is_missing: bool) -> TryError {
+        let RefusedDirectory { error: mkd, is_forbidden } = self;
+        let is_cause = is_missing || is_forbidden;
+        let (mut told, other) = if is_cause { (mkd, refused) } else { (refused, mkd) };
+        let joined = if is_cause { "; so " } else { "; before that " };
+        told.failure.message.push_str(joined);
+        told.failure.message.push_str(&other.failure.message);
+        told
+    }
+}
+
 impl Session {
     /// SIZE. A server that has said once that it has none is not asked again.
     pub async fn size(&mut self, path: &str) -> Result<SizeReply, TryError> {
@@ -167,7 +190,7 @@ impl Session {
 
     /// RNTO's reply; behind the command goes EPSV for the next file, where that saves time.
     async fn rename_to(&mut self, to: &str) -> Result<Reply, Fault> {
-        let rnto = Command::with(Step::Rnto, to)?;
+        let rnto = Command::with(Step::Rnto, &self.name_in_current(to))?;
         if !self.may_ask_port_ahead() {
             return self.exchange(&rnto).await;
         }
@@ -200,36 +223,45 @@ impl Session {
     /// Makes the directories above `path`, as far as they are missing and the server permits it.
     ///
     /// Upwards from the nearest one until one can be made or is there, then down again. A refusal is no
-    /// error: it may mean that the directory is there (vsftpd does not say), and STOR will tell.
-    pub async fn make_dirs(&mut self, path: &str) -> Result<(), TryError> {
+    /// error: it may mean that the directory is there (vsftpd does not say), and STOR will tell. The last one is returned.
+    pub async fn make_dirs(&mut self, path: &str) -> Result<Option<RefusedDirectory>, TryError> {
         let directories = directories_above(path);
         if directories.len() > DIRECTORIES_MADE {
             let message = format!("more than {DIRECTORIES_MADE} directories in {}", shown(path));
             let failure = Failure::new(Code::PathNotAllowed, message);
             return Err(TryError { failure, remedy: Remedy::GiveUp });
         }
-        let mut missing = Vec::new();
+        let (mut missing, mut last_refusal) = (Vec::new(), None);
         for directory in directories {
-            if self.make_dir(directory).await? {
-                break;
+            match self.make_dir(directory).await? {
+                None => break,
+                refused => last_refusal = refused,
             }
             missing.push(directory);
         }
         // The topmost one was refused just now: another MKD cannot help it.
         let made_one = missing.len() < directories_above(path).len();
         let again = if made_one { missing.len() } else { missing.len().saturating_sub(1) };
-        for directory in missing.into_iter().take(again).rev() {
-            self.make_dir(directory).await?;
+        if made_one {
+            last_refusal = None;
         }
-        Ok(())
+        for directory in missing.into_iter().take(again).rev() {
+            last_refusal = self.make_dir(directory).await?;
+        }
+        Ok(last_refusal)
     }
 
-    /// True where the directory was made, or is there by the server's own words.
-    async fn make_dir(&mut self, path: &str) -> Result<bool, TryError> {
+    /// The refusal, unless the directory was made, or is there by the server's own words.
+    async fn make_dir(&mut self, path: &str) -> Result<Option<RefusedDirectory>, TryError> {
         let reply = self.ask(Step::Mkd, path).await?;
         match reply.code {
-            200..=299 | 521 => Ok(true),
-            450 | 550 | 553 => Ok(reply.hints(Some(path)).exists),
+            200..=299 | 521 => Ok(None),
+            450 | 550 | 553 if reply.hints(Some(path)).exists => Ok(None),
+            450 | 550 | 553 => {
+                let is_forbidden = reply.hints(Some(path)).denied;
+                let error = self.fail(Step::Mkd, Some(path), &Fault::Reply(reply));
+                Ok(Some(RefusedDirectory { error, is_forbidden }))
+            }
             _ => Err(self.fail(Step::Mkd, Some(path), &Fault::Reply(reply))),
         }
     }

@@ -103,14 +103,18 @@ impl Session {
             }
             self.set_hash_algorithm(algorithm);
         }
+        let name = match self.name_of(path).await {
+            Ok(name) => name,
+            Err(fault) => return Err(self.fail(Step::Cwd, Some(path), &fault)),
+        };
         let (step, argument) = match way {
-            HashCommand::Hash => (Step::Hash, path.to_owned()),
-            HashCommand::Own("MD5") => (Step::XHash("MD5"), path.to_owned()),
+            HashCommand::Hash => (Step::Hash, name),
+            HashCommand::Own("MD5") => (Step::XHash("MD5"), name),
             // ProFTPD, for one, takes a second word for the offset to start from.
-            HashCommand::Own(command) if path.contains(char::is_whitespace) => {
-                (Step::XHash(command), format!("\"{path}\""))
+            HashCommand::Own(command) if name.contains(char::is_whitespace) => {
+                (Step::XHash(command), format!("\"{name}\""))
             }
-            HashCommand::Own(command) => (Step::XHash(command), path.to_owned()),
+            HashCommand::Own(command) => (Step::XHash(command), name),
         };
         let reply = self.ask_hash(step, path, &argument).await?;
         if reply.is_refusal() {

@@ -104,11 +104,14 @@ impl Session {
         directory: &str,
         is_wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<ListedEntry>, TryError> {
-        let path = match directory.trim_end_matches('/') {
+        let mut path = match directory.trim_end_matches('/') {
             "" if directory.is_empty() => ".",
             "" => "/",
             path => path,
         };
+        if self.enters_directories() && self.enter(if path == "." { "" } else { path }).await? {
+            path = ".";
+        }
         let mut files = Vec::new();
         let mut take = |read: Result<ListedEntry, UnreadLine>| {
             let file = read.map_or_else(|unread| last_word(&unread.line), Some);

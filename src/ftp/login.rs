@@ -19,6 +19,7 @@ use super::reply::Reply;
 use super::server_profile::ServerProfile;
 use super::session::{LoggedIn, Session};
 use super::tls::SessionTls;
+use super::zos;
 
 /// The greeting and all replies of the login together may take this many times what one may take.
 const LOGIN_TIMES: u32 = 2;
@@ -31,7 +32,8 @@ pub(super) async fn open(
     connection: &FtpConnection,
     profile: &Arc<ServerProfile>,
 ) -> Result<Session, TryError> {
-    let server = format!("{}:{}", connection.host, connection.port);
+    let via = connection.network.via.as_ref().map(|via| format!(" through [{via}]")).unwrap_or_default();
+    let server = format!("{}:{}{via}", connection.host, connection.port);
     let mut login = LoginSequence { connection, profile, deadline: None };
     let opened = login.run().await;
     opened.map_err(|(step, fault)| {
@@ -110,7 +112,11 @@ impl LoginSequence<'_> {
 
     async fn greeting(&self, control: &mut ControlConnection) -> Result<(), Fault> {
         let (limit, waiting) = (self.connection.timeouts.greeting, || "the greeting".to_owned());
-        done(within(Wait::Greeting, limit, waiting, control.final_reply()).await??)
+        let greeting = within(Wait::Greeting, limit, waiting, control.final_reply()).await??;
+        if zos::is_greeting_of_zos(&greeting.text) {
+            self.profile.data_sets_seen();
+        }
+        done(greeting)
     }
 
     /// A full vsftpd says its 421 in plain text, also where TLS is expected from the first byte. rustls has

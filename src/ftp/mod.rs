@@ -27,6 +27,8 @@
 //! listing          what is in a directory: MLSD, LIST
 //! listing_lines    the bytes of a listing → entries (by crates/ftp-listing), with names in Unicode
 //! current_directory  PWD, CWD
+//! bare_names       servers that take names and no paths: CWD first
+//! zos              z/OS, known by what it says
 //!
 //! download_stream  RETR, MLSD, LIST: what the server sends
 //! upload_stream    STOR: what the server receives
@@ -67,6 +69,7 @@ mod dial;
 mod proxy;
 mod tls;
 
+mod bare_names;
 mod current_directory;
 mod files;
 mod hash;
@@ -74,6 +77,7 @@ mod listing;
 mod listing_lines;
 mod mtime;
 mod restart;
+mod zos;
 
 mod active_listener;
 mod data_connection;
@@ -93,7 +97,7 @@ pub mod fuzz;
 pub use data_transfer::DataEnd;
 pub use download_stream::DownloadStream;
 pub use end_burst::{BurstOutcome, EndBurst};
-pub use files::{DeleteOutcome, RenameOutcome, SizeReply};
+pub use files::{DeleteOutcome, RefusedDirectory, RenameOutcome, SizeReply};
 pub use hash::ServerHash;
 pub use listing_lines::{ListedEntry, UnreadLine, UnreadReason};
 pub use mtime::{ModifiedReply, SetModified};

@@ -67,16 +67,20 @@ impl Session {
     /// found not to have is not tried again on any session of the connection.
     pub async fn set_modified(&mut self, path: &str, at: Timestamp) -> Result<SetModified, TryError> {
         let mut refused = None;
+        let name = match self.name_of(path).await {
+            Ok(name) => name,
+            Err(fault) => return Err(self.fail(Step::Cwd, Some(path), &fault)),
+        };
         for (bit, step) in SETTING_COMMANDS.into_iter().enumerate() {
             if self.profile().lacks_mtime_command(bit) || !self.may_set_by(step) {
                 continue;
             }
             let time = at.strftime("%Y%m%d%H%M%S").to_string();
             let argument = match step {
-                Step::Mff => format!("modify={time}; {path}"),
+                Step::Mff => format!("modify={time}; {name}"),
                 // Access, modification, creation.
-                Step::SiteUtime => format!("{path} {time} {time} {time} UTC"),
-                _ => format!("{time} {path}"),
+                Step::SiteUtime => format!("{name} {time} {time} {time} UTC"),
+                _ => format!("{time} {name}"),
             };
             let answered = match Command::with(step, &argument) {
                 Ok(command) => self.exchange(&command).await,

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::bare_names::BareNameTrial;
 use super::command::{Command, Step};
 use super::data_connection::{DataConnection, DataEndpoint};
 use super::fault::{Fault, StepFault, Wait, within};
@@ -71,6 +72,42 @@ impl Session {
     ///
     /// Where EPSV's port could not be reached and the server has told so, PASV is tried before the transfer fails.
     pub(super) async fn open_transfer(
+        &mut self,
+        step: Step,
+        path: &str,
+        mode: OpenMode,
+    ) -> Result<OpenedTransfer, StepFault> {
+        let is_of_file = matches!(step, Step::Retr | Step::Stor);
+        let argument = match if is_of_file { self.name_of(path).await } else { Ok(path.to_owned()) } {
+            Ok(argument) => argument,
+            Err(fault) => return Err(StepFault::new(Step::Cwd, fault)),
+        };
+        match self.open_transfer_at(step, &argument, mode).await {
+            Err(refused) if step == Step::Retr && self.may_try_bare_name(step, path, &refused) => {
+                match self.try_bare_name(step, path, OpenMode::Alone).await? {
+                    BareNameTrial::Accepted(opened) => Ok(*opened),
+                    BareNameTrial::NoDirectory | BareNameTrial::NoHelp => Err(refused),
+                }
+            }
+            opened => opened,
+        }
+    }
+
+    /// The same with what the command has for the file, be that its path or its name.
+    pub(super) async fn open_transfer_at(
+        &mut self,
+        step: Step,
+        path: &str,
+        mode: OpenMode,
+    ) -> Result<OpenedTransfer, StepFault> {
+        let opened = self.open_transfer_by_any_port(step, path, mode).await;
+        if opened.is_ok() {
+            self.accepted(step, path);
+        }
+        opened
+    }
+
+    async fn open_transfer_by_any_port(
         &mut self,
         step: Step,
         path: &str,

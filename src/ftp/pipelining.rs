@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{DataConnectionMode, RenameOver};
+use crate::config::{DataConnectionMode, RenameOver, UploadMode};
 
 use super::active_listener::ActiveListener;
 use super::command::{Command, Step};
@@ -128,6 +128,10 @@ impl Session {
             && !self.lacks(Step::Size)
             && (self.is_active() || !self.lacks(Step::Epsv))
             && self.connection().rename_over == RenameOver::Auto
+            && self.connection().upload == UploadMode::TempName
+            && self.connection().temp_dir.is_none()
+            && !self.connection().no_check_upload
+            && !self.has_data_sets()
     }
 
     pub(super) async fn announce_data(&mut self) -> Result<DataAnnouncement, Fault> {

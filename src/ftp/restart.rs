@@ -1,5 +1,7 @@
 //! REST: a transfer that begins in the middle of its file (RFC 3659, 5).
 
+use bytes::BufMut;
+
 use crate::failure::TryError;
 
 use super::command::{Command, Step};
@@ -24,6 +26,8 @@ pub enum RestartSupport {
 
 /// What a server is tried with.
 const TRIED: &[u8] = b"abc";
+/// More than that, and than a server makes of it.
+const SMALL: usize = 64;
 
 impl Session {
     /// What STOR does behind REST on this server, where that was tried a while ago at most.
@@ -52,12 +56,11 @@ impl Session {
             }
             None => SizeReply::Unsupported,
         };
-        let length = TRIED.len() as u64;
-        let seen = match (whole, again) {
-            (SizeReply::Bytes(whole), SizeReply::Bytes(again)) if whole == length && again == length => {
-                RestartSupport::InPlace
-            }
-            (SizeReply::Bytes(whole), SizeReply::Bytes(2)) if whole == length => RestartSupport::Cut,
+        // The size alone does not tell: ftp-srv cuts the whole file, and puts the byte behind a gap of zeros.
+        let content = self.small_content(scratch).await?;
+        let seen = match (whole, again, content.as_deref()) {
+            (SizeReply::Bytes(3), SizeReply::Bytes(3), Some(b"abc")) => RestartSupport::InPlace,
+            (SizeReply::Bytes(3), SizeReply::Bytes(2), Some(b"ab")) => RestartSupport::Cut,
             _ => RestartSupport::Otherwise,
         };
         let connection = &self.connection().name;
@@ -69,6 +72,26 @@ impl Session {
         );
         self.profile().restart_support_found(seen);
         Ok(seen)
+    }
+
+    /// What the server sends of a file of some bytes; `None` where it refuses to.
+    async fn small_content(&mut self, path: &str) -> Result<Option<Vec<u8>>, TryError> {
+        let mut retrieved = match self.retrieve(path).await {
+            Ok(retrieved) => retrieved,
+            Err(error) if error.failure.ftp_code.is_some_and(|code| (500..600).contains(&code)) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut content = Vec::with_capacity(SMALL);
+        while content.len() < SMALL {
+            if retrieved.read(&mut (&mut content).limit(SMALL)).await? == 0 {
+                retrieved.finish().await?;
+                return Ok(Some(content));
+            }
+        }
+        retrieved.abort().await;
+        Ok(None)
     }
 
     /// Whether the server may know REST for downloads: it has not refused it yet.

@@ -38,11 +38,29 @@ pub struct ServerProfile {
     clock_offset: Mutex<Option<ClockOffset>>,
     /// What proves that user and password are right.
     logins: Mutex<AccountLogins>,
+    /// Paths in commands, as a [`PathSupport`] each for RETR and STOR.
+    takes_paths: [AtomicU8; 2],
+    /// How often a directory was entered for a refused path, in vain.
+    entered_in_vain: AtomicU8,
+    /// It is z/OS: names are those of data sets.
+    has_data_sets: AtomicBool,
     /// What came of connecting to EPSV's ports, as an [`EpsvPorts`].
     epsv_ports: AtomicU8,
     /// Directories in which a file was stored: STOR's 150 need not be awaited before its bytes.
     directories: Mutex<HashSet<String>>,
 }
+
+/// Whether a server takes a path for a file's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PathSupport {
+    Unknown,
+    Taken,
+    /// Only the name of a file in the current directory.
+    Refused,
+}
+
+/// A refused path's directory is entered so often in vain, before it is the files that are taken to be missing.
+const ENTERED_IN_VAIN: u8 = 5;
 
 /// The sessions that are, or were, logged in with the connection's user and password.
 #[derive(Clone, Copy, Debug, Default)]
@@ -170,6 +188,54 @@ impl ServerProfile {
 
     fn rejection(&self) -> MutexGuard<'_, Option<PipeliningRejection>> {
         self.rejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this command (RETR or STOR) takes paths.
+    pub(super) fn path_support(&self, step: Step) -> PathSupport {
+        match self.takes_paths(step).load(Ordering::Relaxed) {
+            1 => PathSupport::Taken,
+            2 => PathSupport::Refused,
+            _ => PathSupport::Unknown,
+        }
+    }
+
+    /// The command was accepted with a path.
+    pub(super) fn path_taken(&self, step: Step) {
+        self.takes_paths(step).store(1, Ordering::Relaxed);
+    }
+
+    /// A path was refused, and the name in its directory accepted: so for every command.
+    pub(super) fn paths_refused(&self) {
+        for step in [Step::Retr, Step::Stor] {
+            self.takes_paths(step).store(2, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn refuses_paths(&self) -> bool {
+        self.path_support(Step::Retr) == PathSupport::Refused
+    }
+
+    fn takes_paths(&self, step: Step) -> &AtomicU8 {
+        let [retrieve, store] = &self.takes_paths;
+        if step == Step::Stor { store } else { retrieve }
+    }
+
+    /// Whether it is worth to enter a directory whose path was refused.
+    pub(super) fn may_enter_for(&self, step: Step) -> bool {
+        self.path_support(step) == PathSupport::Unknown
+            && self.entered_in_vain.load(Ordering::Relaxed) < ENTERED_IN_VAIN
+    }
+
+    pub(super) fn was_entered_in_vain(&self) {
+        self.entered_in_vain.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_data_sets(&self) -> bool {
+        self.has_data_sets.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn data_sets_seen(&self) {
+        self.has_data_sets.store(true, Ordering::Relaxed);
     }
 
     /// A session has logged in.

@@ -47,6 +47,8 @@ pub struct Session {
     pub(super) home: Option<String>,
     /// The current directory may be another one than that.
     pub(super) has_left_home: bool,
+    /// The directory that was entered last, as CWD had it.
+    pub(super) current: Option<String>,
     /// The algorithm of HASH; at first the one that FEAT marks.
     hash_algorithm: Option<Algorithm>,
     /// The path of the latest file of which SIZE said that nothing is in it.
@@ -106,6 +108,7 @@ impl Session {
             data_security: DataSecurity::new(tls),
             home: None,
             has_left_home: false,
+            current: None,
             hash_algorithm,
             empty: None,
             tasks: 0,
@@ -213,11 +216,14 @@ impl Session {
 
     /// A command about a path, and its reply.
     pub(super) async fn ask(&mut self, step: Step, path: &str) -> Result<Reply, TryError> {
-        let answered = match Command::with(step, path) {
-            Ok(command) => self.exchange(&command).await,
-            Err(fault) => Err(fault),
-        };
+        let answered = self.ask_about(step, path).await;
         answered.map_err(|fault| self.fail(step, Some(path), &fault))
+    }
+
+    async fn ask_about(&mut self, step: Step, path: &str) -> Result<Reply, Fault> {
+        let is_of_file = matches!(step, Step::Size | Step::Mdtm | Step::Dele | Step::Rnfr);
+        let argument = if is_of_file { self.name_of(path).await? } else { path.to_owned() };
+        self.exchange(&Command::with(step, &argument)?).await
     }
 
     /// Writes commands in one burst. Their replies are outstanding, and read by [`Session::reply`].
@@ -290,6 +296,17 @@ impl Session {
         self.empty.as_deref() == Some(path)
     }
 
+    /// Whether the server has said 150 to the task's latest STOR, and not a final reply alone.
+    pub(crate) fn has_accepted_stor(&self) -> bool {
+        self.control.has_accepted_stor()
+    }
+
+    /// Whether names on this server are those of data sets (z/OS), unless they begin with a slash.
+    #[must_use]
+    pub fn has_data_sets(&self) -> bool {
+        self.profile.has_data_sets()
+    }
+
     /// What was sent ahead on this session.
     pub(super) fn pipelining(&mut self) -> &mut Pipelining {
         &mut self.pipelining
@@ -314,7 +331,7 @@ impl Session {
 
     /// Whether commands may be sent before the replies to earlier ones are in.
     pub(super) fn may_pipeline(&self) -> bool {
-        self.profile.may_pipeline(self.control.round_trip())
+        self.profile.may_pipeline(self.control.round_trip()) && !self.enters_directories()
     }
 
     /// No command is sent ahead any more on any session of the connection.

@@ -1,14 +1,16 @@
 //! STOR: what the server receives.
 
 use crate::config::{FtpConnection, RenameOver};
-use crate::failure::TryError;
+use crate::failure::{Remedy, TryError};
 
+use super::bare_names::BareNameTrial;
 use super::command::Step;
 use super::data_transfer::DataTransfer;
 use super::end_burst::{BurstOutcome, EndBurst};
 use super::fault::{Fault, StepFault};
 use super::open_transfer::OpenMode;
 use super::session::Session;
+use super::zos;
 
 /// A file that the server is receiving.
 ///
@@ -72,6 +74,12 @@ impl UploadStream<'_> {
         self.0.session.connection()
     }
 
+    /// Where the file goes.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+
     /// Whether [`UploadStream::finish_pipelined`] can join this upload with the next one.
     #[must_use]
     pub fn may_pipeline_next(&self) -> bool {
@@ -99,20 +107,46 @@ pub(super) async fn finish_alone(transfer: DataTransfer<'_>) -> Result<(), TryEr
 
 impl Session {
     /// STOR: sends a file to `path`. Where the server refuses, which may mean that the directory is missing,
-    /// the directories above `path` are made and STOR is sent once more.
+    /// the directories above `path` are made and STOR is sent once more; and where it refuses that, too, the directory is
+    /// entered and the name alone tried.
     pub async fn store(&mut self, path: &str) -> Result<UploadStream<'_>, TryError> {
         let is_known = self.may_pipeline() && self.profile().has_directory(path);
         let mode = if is_known { OpenMode::BytesAtOnce } else { OpenMode::Alone };
+        let mut not_made = None;
         let opened = match self.open_transfer(Step::Stor, path, mode).await {
             Err(refused) if may_lack_directory(&refused, path) => {
-                self.make_dirs(path).await?;
+                not_made = self.make_dirs(path).await?;
                 self.open_transfer(Step::Stor, path, OpenMode::Alone).await
             }
             opened => opened,
         };
+        let opened = match opened {
+            Err(refused) if self.may_try_bare_name(Step::Stor, path, &refused) => {
+                match self.try_bare_name(Step::Stor, path, OpenMode::Alone).await {
+                    Ok(BareNameTrial::Accepted(opened)) => Ok(*opened),
+                    Ok(BareNameTrial::NoDirectory) => Err((refused, true)),
+                    Ok(BareNameTrial::NoHelp) => Err((refused, false)),
+                    Err(lost) => Err((lost, false)),
+                }
+            }
+            opened => opened.map_err(|fault| (fault, false)),
+        };
         match opened {
             Ok(opened) => Ok(UploadStream(DataTransfer::new(self, Step::Sending, path, opened))),
-            Err(fault) => Err(self.fail_at(path, fault)),
+            Err((fault, has_no_directory)) => {
+                let is_missing =
+                    matches!(&fault.fault, Fault::Reply(reply) if reply.hints(Some(path)).missing);
+                if let Fault::Reply(reply) = &fault.fault
+                    && zos::is_refusal_of_zos(&reply.text, path)
+                {
+                    self.profile().data_sets_seen();
+                }
+                let error = self.fail_at(path, fault);
+                Err(match not_made.filter(|_| error.remedy == Remedy::GiveUp) {
+                    Some(directory) => directory.before(error, has_no_directory || is_missing),
+                    None => error,
+                })
+            }
         }
     }
 }

@@ -15,8 +15,9 @@ pub struct AssignedPartition {
     pub position: Option<i64>,
     /// The log's end, as Kafka's client has heard last.
     pub end: Option<i64>,
-    /// Records from the low-water mark to the end; 0 while the end is not known.
-    pub lag: i64,
+    /// Records from the low-water mark to the end; 0 while the end is not known, None where the partition is halted: its
+    /// low-water mark is none of this log's.
+    pub lag: Option<i64>,
     /// Records taken in whose answers are not committed.
     pub unanswered: usize,
     /// Nothing is read for now.

@@ -18,6 +18,8 @@ pub struct GroupMember {
     /// What the coordinator calls it.
     pub id: String,
     pub client_id: String,
+    /// The address that it has at the coordinator.
+    pub host: String,
     /// Topic and partition.
     pub assigned: BTreeSet<(String, i32)>,
 }
@@ -173,6 +175,8 @@ unsafe fn read_member(member: *const rd::rd_kafka_MemberDescription_t) -> GroupM
         GroupMember {
             id: text(rd::rd_kafka_MemberDescription_consumer_id(member)),
             client_id: text(rd::rd_kafka_MemberDescription_client_id(member)),
+            // Kafka writes Java's form of an address: /10.1.2.3.
+            host: text(rd::rd_kafka_MemberDescription_host(member)).trim_start_matches('/').to_owned(),
             assigned,
         }
     }

@@ -100,6 +100,8 @@ impl Outcome {
         out.push_str(r#"","attempts":"#);
         out.push_str(&self.attempts.to_string());
 
+        let file = Some(completed.details.file_members()).filter(|file| file.len() <= max_bytes / 4);
+        out.push_str(file.as_deref().unwrap_or_default());
         let details = Some(completed.details.members(completed.bytes_transferred));
         let details = details.filter(|details| details.len() <= MAX_DETAILS_BYTES.min(max_bytes / 4));
         out.push_str(details.as_deref().unwrap_or_default());
@@ -107,7 +109,8 @@ impl Outcome {
         let needed = out.len() + TRUNCATED.len() + 1;
         let envelope = Envelope::of(self, max_bytes, needed);
         let notes = fitting_notes(&completed.notes, envelope.room.saturating_sub(needed));
-        let truncated = envelope.cut || details.is_none() || notes.len() < completed.notes.len();
+        let truncated =
+            envelope.cut || file.is_none() || details.is_none() || notes.len() < completed.notes.len();
         if let Some((first, rest)) = notes.split_first() {
             out.push_str(NOTES);
             push_string(&mut out, first);

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 pub use encode::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, MIN_MESSAGE_BYTES};
 pub use original::MAX_EMBEDDED_DEPTH;
-pub use transfer_details::{SourceFate, TransferDetails};
+pub use transfer_details::{MovedFile, SourceFate, TransferDetails};
 
 use crate::admission::Admission;
 use crate::failure::Failure;

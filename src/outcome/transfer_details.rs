@@ -12,6 +12,8 @@ pub(super) const MAX_DETAILS_BYTES: usize = 2048;
 /// Each is absent from the message where it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransferDetails {
+    /// Which file it was.
+    pub file: Option<Box<MovedFile>>,
     /// The FTP connection's name.
     pub connection: String,
     /// Of the whole file, computed on its way.
@@ -26,6 +28,13 @@ pub struct TransferDetails {
     pub after: Option<SourceFate>,
     /// Commands beyond RFC 959 that the transfer made use of.
     pub features: Vec<&'static str>,
+}
+
+/// Where a file came from and where it went: `CONNECTION:PATH`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MovedFile {
+    pub source: String,
+    pub destination: String,
 }
 
 /// The outcome of a download's source.
@@ -49,7 +58,18 @@ impl SourceFate {
 }
 
 impl TransferDetails {
-    /// As members of an object, each behind a comma.
+    /// Which file it was, as members of an object, each behind a comma. Not bound by [`MAX_DETAILS_BYTES`]: paths are long.
+    pub(super) fn file_members(&self) -> String {
+        let mut out = String::new();
+        let Some(MovedFile { source, destination }) = self.file.as_deref() else { return out };
+        for (name, value) in [("source", source), ("destination", destination)] {
+            push_name(&mut out, name);
+            push_string(&mut out, value);
+        }
+        out
+    }
+
+    /// The others, as members of an object, each behind a comma.
     pub(super) fn members(&self, bytes: u64) -> String {
         let mut out = format!(r#","size":{bytes}"#);
         let mut text = |name: &str, value: Option<&str>| {

@@ -171,7 +171,7 @@ async fn a_full_pod_closes_the_longest_idle_session_before_it_opens_another() {
 async fn a_connection_may_have_an_idle_time_of_its_own_or_none() {
     let servers = FakeServers::default();
     let of = |name: &str, idle_timeout: Option<u64>| {
-        let connection = connection(name, 1);
+        let connection = connection(name, 2);
         let idle_timeout = idle_timeout.map(Duration::from_secs);
         Arc::new(FtpConnection { idle_timeout, ..(*connection).clone() })
     };

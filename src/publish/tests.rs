@@ -24,7 +24,7 @@ use crate::consume::{self, Consume, Group, RecordSink};
 use crate::dispatch::TaskStatus;
 use crate::health::PodHealth;
 use crate::insight::PartitionBoard;
-use crate::kafka::{CommitError, NeededRights, consumer_properties};
+use crate::kafka::{ClientRenewal, CommitError, NeededRights, consumer_properties};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
 use crate::outcome::AdmittedOutcome;
@@ -72,6 +72,8 @@ struct Rig {
     runtime: Runtime,
     metrics: Metrics,
     health: Arc<PodHealth>,
+    /// Says which clients are to be made anew, as the watchdog does.
+    renewal: Arc<ClientRenewal>,
     accepted: Arc<AtomicUsize>,
     finish: CancellationToken,
     ended: oneshot::Receiver<Result<usize, CommitError>>,
@@ -100,6 +102,7 @@ impl Rig {
             DeliveryGuarantee::AtLeastOnce => Box::new(AtLeastOnce::new(group.clone())),
         };
         let (finish, runtime) = (CancellationToken::new(), Runtime::new().unwrap());
+        let renewal = Arc::<ClientRenewal>::default();
         let budget = TaskBudget::new(10_000, 1 << 20);
         let publish = Publish {
             answers,
@@ -114,7 +117,7 @@ impl Rig {
             offsets: offsets.clone(),
             budget: budget.clone(),
             health: health.clone(),
-            renewal: Arc::default(),
+            renewal: renewal.clone(),
             metrics: metrics.clone(),
         };
         let ended = publish.spawn(runtime.handle().clone()).unwrap().ended;
@@ -129,12 +132,12 @@ impl Rig {
             budget,
             downstream: Box::new(Echo { answers: answers_in, accepted: accepted.clone() }),
             health: health.clone(),
-            renewal: Arc::default(),
+            renewal: renewal.clone(),
             metrics: metrics.clone(),
             partitions: PartitionBoard::default(),
         };
         let consume = consume.spawn().unwrap();
-        Rig { producer, runtime, metrics, health, accepted, finish, ended, consume }
+        Rig { producer, runtime, metrics, health, renewal, accepted, finish, ended, consume }
     }
 
     fn cluster(&self) -> MockCluster<'_, DefaultProducerContext> {
@@ -210,6 +213,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 
 fn kafka(bootstrap: &str, delivery: DeliveryGuarantee) -> KafkaConfig {
     KafkaConfig {
+        control_topic: String::new(),
         bootstrap_servers: vec![bootstrap.to_owned()],
         consumer_group: "group".into(),
         input_topic: "tasks".into(),
@@ -277,6 +281,34 @@ fn a_fatal_error_makes_a_new_producer_and_nothing_is_lost() {
         assert!(rig.health.report(Instant::now()).is_healthy());
         assert_eq!(rig.finish(), 0);
     }
+}
+
+#[test]
+fn a_producer_that_has_lost_kafka_is_made_anew_and_nothing_is_lost() {
+    let rig = Rig::start(DeliveryGuarantee::ExactlyOnce, &[]);
+    for round in 1..=3 {
+        rig.send(10);
+        rig.renewal.want_producer();
+        rig.wait_for_answers(10 * round);
+        wait_until("a new producer", || rig.restarts() >= round);
+    }
+    assert_eq!(rig.finish(), 0);
+}
+
+#[test]
+fn consumers_that_have_lost_kafka_are_made_anew_and_go_on_where_the_old_ones_committed() {
+    let rig = Rig::start(DeliveryGuarantee::AtLeastOnce, &[]);
+    let lost = || rig.value("ftp_pooler_rebalanced_partitions_total{event=\"lost\"}");
+    for round in 1..=3 {
+        rig.send(10);
+        rig.wait_for_answers(10 * round);
+        rig.renewal.want_consumers();
+        wait_until("its partition to be lost", || lost() >= round);
+    }
+    rig.send(10);
+    rig.wait_for_answers(40);
+    assert!(rig.health.report(Instant::now()).is_healthy());
+    assert_eq!(rig.finish(), 0);
 }
 
 #[test]

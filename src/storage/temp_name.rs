@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 
+use crate::config::{TEMP_PREFIX, TEMP_SUFFIX};
 use crate::record::Origin;
 
-const PREFIX: &str = ".ftp-pooler-";
-const SUFFIX: &str = ".tmp";
+const PREFIX: &str = TEMP_PREFIX;
+const SUFFIX: &str = TEMP_SUFFIX;
 
 /// One start of one pod's process: a restarted pod has another incarnation, so that the temp files of dead
 /// ones can be told from those of the living.

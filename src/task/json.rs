@@ -37,9 +37,19 @@ pub(super) fn object<'a, const N: usize>(
     text: &'a str,
     paths: [&'static str; N],
 ) -> ([JsonField<'a>; N], Result<(), serde_json::Error>) {
+    object_and_others(text, paths, &mut |_| ())
+}
+
+/// The same; the name of each member that is none of these, as it stands in the JSON, goes to `other`.
+fn object_and_others<'a, const N: usize>(
+    text: &'a str,
+    paths: [&'static str; N],
+    other: &mut dyn FnMut(&'a RawValue),
+) -> ([JsonField<'a>; N], Result<(), serde_json::Error>) {
     let mut fields = paths.map(|path| JsonField { path, value: JsonValue::Absent, similar: None });
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = MembersVisitor { fields: &mut fields }.deserialize(&mut json).and_then(|()| json.end());
+    let visitor = MembersVisitor { fields: &mut fields, other };
+    let read = visitor.deserialize(&mut json).and_then(|()| json.end());
     (fields, read)
 }
 
@@ -50,7 +60,18 @@ pub(super) fn nested<'a, const N: usize>(
     paths: [&'static str; N],
     problems: &mut TaskProblems,
 ) -> Option<[JsonField<'a>; N]> {
-    let (fields, read) = object(raw.get(), paths);
+    nested_and_others(field, raw, paths, problems, &mut |_| ())
+}
+
+/// The same; the name of each member that is none of these, as it stands in the JSON, goes to `other`.
+pub(super) fn nested_and_others<'a, const N: usize>(
+    field: &JsonField<'a>,
+    raw: &'a RawValue,
+    paths: [&'static str; N],
+    problems: &mut TaskProblems,
+    other: &mut dyn FnMut(&'a RawValue),
+) -> Option<[JsonField<'a>; N]> {
+    let (fields, read) = object_and_others(raw.get(), paths, other);
     if read.is_err() {
         problems.wrong(field.path, raw, "an object");
         return None;
@@ -131,6 +152,7 @@ pub(super) fn quoted(json: &str) -> String {
 /// Fills the known fields while the parser walks over an object.
 struct MembersVisitor<'f, 'a> {
     fields: &'f mut [JsonField<'a>],
+    other: &'f mut dyn FnMut(&'a RawValue),
 }
 
 impl<'a> DeserializeSeed<'a> for MembersVisitor<'_, 'a> {
@@ -157,8 +179,11 @@ impl<'a> Visitor<'a> for MembersVisitor<'_, 'a> {
                     JsonValue::Absent => JsonValue::Json(value),
                     _ => JsonValue::Repeated,
                 };
-            } else if let Some(field) = similar(name.get(), self.fields) {
-                field.similar = Some(name);
+            } else {
+                (self.other)(name);
+                if let Some(field) = similar(name.get(), self.fields) {
+                    field.similar = Some(name);
+                }
             }
         }
         Ok(())

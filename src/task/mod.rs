@@ -24,7 +24,7 @@ mod side;
 use jiff::Timestamp;
 
 pub use decode::{MAX_TASK_ID_BYTES, Rejected, decode};
-pub use options::MAX_RETRY_COUNT;
+pub use options::{MAX_RETRY_COUNT, UnknownOption};
 pub use path::{MAX_NAME_BYTES, MAX_PATH_BYTES};
 
 /// Which way the file goes.
@@ -68,6 +68,8 @@ pub struct Options {
     pub deadline: Option<Timestamp>,
     pub defer: bool,
     pub after: After,
+    /// The first ones that are none of the contract's.
+    pub unknown: Vec<UnknownOption>,
 }
 
 impl Default for Options {
@@ -81,6 +83,7 @@ impl Default for Options {
             deadline: None,
             defer: true,
             after: After::Keep,
+            unknown: Vec::new(),
         }
     }
 }

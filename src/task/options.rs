@@ -3,14 +3,42 @@
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::json::{JsonField, nested, quoted, string};
+use super::json::{JsonField, nested, nested_and_others, quoted, string};
 use super::path::PathKind;
 use super::problems::TaskProblems;
 use super::side::check_path;
 use super::{After, Operation, Options, Verify};
+use crate::text::{nearest, shorten};
 
 /// A larger `retry_count` counts as this.
 pub const MAX_RETRY_COUNT: u32 = 100;
+
+/// Unknown options of a task that are remembered, and bytes of a name.
+const MAX_UNKNOWN: usize = 5;
+const MAX_UNKNOWN_BYTES: usize = 64;
+
+/// A member of `options` that this version does not know: ignored, since a later version may, and told of, since it may
+/// be a slip of the pen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownOption {
+    name: String,
+    meant: Option<&'static str>,
+}
+
+impl UnknownOption {
+    fn new(mut name: String, known: &[&'static str]) -> UnknownOption {
+        shorten(&mut name, MAX_UNKNOWN_BYTES);
+        let known = known.iter().filter_map(|path| path.rsplit('.').next());
+        UnknownOption { meant: nearest(&name, known), name }
+    }
+
+    /// One line for people.
+    #[must_use]
+    pub fn note(&self) -> String {
+        let meant = self.meant.map(|meant| format!(", did you mean {meant}?")).unwrap_or_default();
+        format!("options.{} is not known and was ignored{meant}", quoted(&self.name))
+    }
+}
 
 /// Reads `options`; what is wrong in it is left at its default, and is a problem.
 pub(super) fn read(
@@ -29,9 +57,19 @@ pub(super) fn read(
         "options.defer",
         "options.after",
     ];
-    let Some(fields) = field.optional().and_then(|raw| nested(field, raw, paths, problems)) else {
-        return options;
+    let mut unknown = Vec::new();
+    let mut note = |name: &RawValue| {
+        // Half a surrogate pair makes a name that no text is.
+        if unknown.len() < MAX_UNKNOWN
+            && let Some(name) = string(name)
+        {
+            unknown.push(UnknownOption::new(name, &paths));
+        }
     };
+    let raw = field.optional();
+    let fields = raw.and_then(|raw| nested_and_others(field, raw, paths, problems, &mut note));
+    options.unknown = unknown;
+    let Some(fields) = fields else { return options };
     let [overwrite, retry_count, verify, resume, preserve_mtime, deadline, defer, after] = fields;
 
     set(&overwrite, boolean, "true or false", &mut options.overwrite, problems);

@@ -5,7 +5,7 @@ use crate::failure::{Code, TryError};
 use crate::ftp::{ServerHash, Session};
 use crate::outcome::TransferDetails;
 use crate::storage::{SourceFile, TempFile};
-use crate::task::Verify;
+use crate::task::{Operation, Verify};
 use crate::text::shown;
 
 use super::{TransferContext, TransferError, give_up, try_again};
@@ -29,6 +29,12 @@ impl IntegrityCheck {
         let mut notes = Vec::new();
         let asked = match (context.task.options.verify, session.hashes_by()) {
             (Verify::None | Verify::Size, _) => None,
+            // The account may not look at what it has written.
+            (Verify::Auto, _)
+                if context.task.operation == Operation::Upload && session.connection().no_check_upload =>
+            {
+                None
+            }
             (_, Some(algorithm)) => Some(algorithm),
             (Verify::Hash, None) => {
                 let what = "options.verify: \"hash\": the server has none; \"size\" and \"auto\" do without";

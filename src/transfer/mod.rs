@@ -3,6 +3,9 @@
 //! ```text
 //! download             server → local storage: into a temp file, verified, renamed
 //! upload               local storage → server: stored under a temp name, verified, renamed
+//! in_place             the same without a temp name
+//! temp_place           where temp files on servers lie, and how they are called there
+//! upload_rename        the last step of an upload: the temp file gets its name
 //! upload_pipeline      consecutive uploads on one session: a rename that is pending until the next file's end, and the
 //!                      whole story of how their commands are joined
 //! integrity_check      what a file is compared by; hashes over its bytes
@@ -25,10 +28,13 @@
 //! order, and what is undone when it stops half-way.
 
 mod download;
+mod in_place;
 mod integrity_check;
 mod mtime;
+mod temp_place;
 mod upload;
 mod upload_pipeline;
+mod upload_rename;
 
 mod adopt_upload;
 mod resume_state;
@@ -46,6 +52,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ftp_listing::data_set;
 use tokio_util::sync::CancellationToken;
 
 use crate::digest::Algorithm;
@@ -215,7 +222,9 @@ impl TransferExecutor {
             stop: &stop,
             orphans: self.orphans_at(&task.remote),
             kept_limit: &self.kept_limit,
-            resumes: task.options.resume && session.connection().resume,
+            resumes: task.options.resume
+                && session.connection().resume
+                && (task.operation == Operation::Download || !session.connection().no_check_upload),
         };
         let mut pipeline = PipelineContext { executor: self, pipeline, next_task };
         let ended = run(session, &context, kept, &mut pipeline).await;
@@ -271,10 +280,11 @@ async fn run(
 
 /// A task's remote path as this server has it.
 fn on_server(session: &Session, path: &str) -> Result<String, TryError> {
-    session.connection().on_server(path).ok_or_else(|| {
+    let there = session.connection().on_server(path).ok_or_else(|| {
         let message = format!("{}: `encoding` makes a `..` of it", shown(path));
         give_up(Code::PathNotAllowed, message)
-    })
+    })?;
+    Ok(if session.has_data_sets() { data_set::of_path(&there) } else { there })
 }
 
 /// What one try needs to know.

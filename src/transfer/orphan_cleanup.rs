@@ -13,7 +13,7 @@ use crate::failure::TryError;
 use crate::ftp::{Session, SizeReply};
 use crate::storage::{CleanupAction, SharedOrphanTracker, TempFileStamp, TempName, TempNames};
 
-use super::TransferExecutor;
+use super::{TransferExecutor, temp_place};
 
 /// How long one action may keep a session from the next task.
 pub(super) const WITHIN: Duration = Duration::from_secs(10);
@@ -80,7 +80,7 @@ async fn remove(
     temp: TempName,
     tries: u8,
 ) {
-    let path = format!("{directory}{temp}");
+    let path = temp_place::path(session.connection(), &directory, &temp);
     let removed = timeout(WITHIN, session.delete(&path)).await;
     let connection = &session.connection().name;
     match removed {
@@ -110,11 +110,13 @@ pub(super) async fn search(
     directory: &str,
     names: &TempNames,
 ) -> Result<Vec<(TempName, TempFileStamp)>, TryError> {
-    let listed = session.files_in(directory, TempName::is_one).await?;
+    let connection = session.connection_handle();
+    let listed = session.files_in(directory, |name| temp_place::is_one(&connection, name)).await?;
     let mut found = Vec::new();
     let mut sizes = 0;
     for file in listed.into_iter().take(MAX_FOUND) {
-        let Some(temp) = names.read(&file.name).filter(|temp| temp.incarnation() != names.incarnation())
+        let Some(temp) = temp_place::read(&connection, names, &file.name)
+            .filter(|temp| temp.incarnation() != names.incarnation())
         else {
             continue;
         };
@@ -123,7 +125,9 @@ pub(super) async fn search(
         if stamp.is_none() && temp.origin().is_none() && sizes < MAX_SIZES {
             sizes += 1;
             // A living upload grows.
-            if let SizeReply::Bytes(size) = session.size(&format!("{directory}{temp}")).await? {
+            if let SizeReply::Bytes(size) =
+                session.size(&temp_place::path(&connection, directory, &temp)).await?
+            {
                 stamp = Some((size, 0));
             }
         }

@@ -18,7 +18,7 @@ use super::orphan_cleanup::RemoteTempFile;
 use super::resume_state::{self, PartWriters, RESUME_FROM, SentUpload, UploadedPart};
 use super::upload::{self, clean_up};
 use super::upload_pipeline::PipelineContext;
-use super::{TransferContext, TransferError, retry_on_fresh_session};
+use super::{TransferContext, TransferError, retry_on_fresh_session, temp_place};
 
 /// How long a server may take to let a file go on that another process has begun.
 const LET_GO_WITHIN: Duration = Duration::from_secs(10);
@@ -77,14 +77,14 @@ pub(super) async fn with_own(
     };
     let there = if there <= source.size() { there } else { 0 };
     let mut resumed = ResumedUpload { there, writers, restarts: None, is_anothers: false };
-    if writers.have_ended() {
-        // No other process writes to it: it may as well be written from its beginning.
-        return Ok(Some((temp, remote_temp, resumed)));
-    }
     if there > 0 {
         let restarts = restarts(session, context, directory).await?;
         resumed.restarts = Some(restarts);
+        if writers.have_ended() && restarts == RestartSupport::Otherwise {
+            resumed.there = 0;
+        }
         match restarts {
+            _ if writers.have_ended() => return Ok(Some((temp, remote_temp, resumed))),
             RestartSupport::InPlace => return Ok(Some((temp, remote_temp, resumed))),
             // A command that is late must not cut what comes now, nor another pod rely on the file's size.
             RestartSupport::Cut => {
@@ -97,6 +97,9 @@ pub(super) async fn with_own(
             }
             RestartSupport::Otherwise => {}
         }
+    } else if writers.have_ended() {
+        // No other process writes to it: it may as well be written from its beginning.
+        return Ok(Some((temp, remote_temp, resumed)));
     }
     remove(session, directory, &temp, remote_temp).await;
     Ok(None)
@@ -189,10 +192,16 @@ pub(super) async fn size(
     directory: &str,
     temp: &TempName,
 ) -> Result<u64, TransferError> {
-    Ok(match context.stop.or_soon(session.size(&format!("{directory}{temp}"))).await? {
-        SizeReply::Bytes(bytes) => bytes,
-        SizeReply::Unsupported | SizeReply::Refused { .. } => 0,
-    })
+    Ok(
+        match context
+            .stop
+            .or_soon(session.size(&temp_place::path(&session.connection_handle(), directory, temp)))
+            .await?
+        {
+            SizeReply::Bytes(bytes) => bytes,
+            SizeReply::Unsupported | SizeReply::Refused { .. } => 0,
+        },
+    )
 }
 
 pub(super) async fn restarts(
@@ -204,8 +213,10 @@ pub(super) async fn restarts(
         return Ok(known);
     }
     let scratch = new_name(context);
-    let (remote_temp, path) =
-        (RemoteTempFile::of(&context.orphans, directory, &scratch), format!("{directory}{scratch}"));
+    let (remote_temp, path) = (
+        RemoteTempFile::of(&context.orphans, directory, &scratch),
+        temp_place::path(session.connection(), directory, &scratch),
+    );
     let tried = context.stop.or_soon(session.try_restart_support(&path)).await;
     remove(session, directory, &scratch, remote_temp).await;
     match tried {
@@ -230,7 +241,8 @@ pub(super) async fn rename(
 ) -> Result<Option<(TempName, RemoteTempFile)>, TransferError> {
     context.stop.check()?;
     let remote_temp = RemoteTempFile::of(&context.orphans, directory, &to);
-    let (old, new) = (format!("{directory}{from}"), format!("{directory}{to}"));
+    let place = |temp| temp_place::path(session.connection(), directory, temp);
+    let (old, new) = (place(from), place(&to));
     let renamed: Result<RenameOutcome, TryError> =
         session.rename(&old, &new, context.stop.still_ours()).await;
     match renamed {
@@ -254,7 +266,7 @@ pub(super) async fn remove(
     temp: &TempName,
     remote_temp: RemoteTempFile,
 ) {
-    if clean_up(session, &format!("{directory}{temp}")).await {
+    if clean_up(session, &temp_place::path(&session.connection_handle(), directory, temp)).await {
         remote_temp.gone();
     }
 }

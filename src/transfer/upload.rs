@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use crate::config::RenameOver;
-use crate::failure::{Code, Remedy, TryError};
-use crate::ftp::{RenameOutcome, Session, SizeReply, UploadStream};
+use crate::failure::{Code, TryError};
+use crate::ftp::{Session, SizeReply, UploadStream};
 use crate::insight::TransferPhase;
 use crate::outcome::TransferDetails;
 use crate::storage::{SourceFile, TempName};
@@ -16,12 +15,16 @@ use crate::text::shown;
 
 use super::adopt_upload::{self, AdoptionCandidates};
 use super::compare_destination::{self, DestinationState};
+use super::in_place::InPlaceReason;
 use super::integrity_check::IntegrityCheck;
 use super::orphan_cleanup::RemoteTempFile;
 use super::resume_state::ResumeState;
 use super::resume_upload::{self, ResumedUpload, TempUpload};
 use super::upload_pipeline::{PendingRename, PipelineContext, TransferProgress};
-use super::{TransferContext, TransferError, TransferredFile, give_up, mtime, try_again};
+use super::upload_rename::{not_renamed, publish};
+use super::{
+    TransferContext, TransferError, TransferredFile, give_up, in_place, mtime, temp_place, try_again,
+};
 
 /// How long the removal of a temp file on the server may take.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
@@ -32,8 +35,13 @@ pub(super) async fn run(
     kept: &mut ResumeState,
     pipeline: &mut PipelineContext<'_>,
 ) -> Result<TransferProgress, TransferError> {
-    let directory = directory_of(&context.path)?;
+    let connection = session.connection_handle();
+    let directory = temp_place::directory(&connection, &context.path)?;
+    let directory = directory.as_ref();
     let mut check = IntegrityCheck::begin(session, context)?;
+    if let Some(why) = InPlaceReason::of(session, &context.path) {
+        return in_place::run(session, context, pipeline, &mut check, why).await;
+    }
     let PreparedUpload { name, resumed, mut source, remote_temp } =
         match pipeline.pipeline.take_started(context) {
             Some(begun) => begun,
@@ -45,7 +53,8 @@ pub(super) async fn run(
             },
         };
     check.details.source_mtime = mtime::of_local(&source);
-    let mut temp = TempUpload { path: format!("{directory}{name}"), resumed, is_given_up: false };
+    let path = temp_place::path(&connection, directory, &name);
+    let mut temp = TempUpload { path, resumed, is_given_up: false };
     let put = put(session, context, &mut temp, &mut source, &mut check, pipeline).await;
     let bytes = source.size();
     if matches!(put, Ok(PutOutcome::RenamePending)) {
@@ -64,15 +73,36 @@ pub(super) async fn run(
     let part = || temp.part(directory, &name, &source, session.is_usable());
     let is_kept =
         !temp.is_given_up && put.as_ref().is_err_and(|why| kept.keep_upload(context, &part(), &source, why));
-    if is_kept || matches!(put, Ok(PutOutcome::Renamed)) || clean_up(session, &temp.path).await {
+    // Only now is it known what server this is; there is no file then.
+    let is_data_set = matches!(put, Err(TransferError::Failed(_))) && becomes_data_set(session, context);
+    if is_kept || is_data_set || matches!(put, Ok(PutOutcome::Renamed)) || clean_up(session, &temp.path).await
+    {
         remote_temp.gone();
     }
-    match put? {
-        PutOutcome::Superfluous => Ok(TransferProgress::Done(already_there(bytes, check))),
-        PutOutcome::Renamed | PutOutcome::RenamePending => {
-            Ok(TransferProgress::Done(TransferredFile { bytes, notes: check.notes, details: check.details }))
-        }
+    for note in &mut check.notes {
+        *note = temp_place::text_by_destination(note, &context.path, &temp.path);
     }
+    match put {
+        Err(TransferError::Failed(_)) if is_data_set => {
+            return in_place::run(session, context, pipeline, &mut check, InPlaceReason::DataSet).await;
+        }
+        Err(TransferError::Failed(error)) => {
+            let failure = temp_place::by_destination(error.failure, &context.path, &temp.path);
+            Err(TransferError::Failed(TryError { failure, ..error }))
+        }
+        put => put,
+    }
+    .map(|put| match put {
+        PutOutcome::Superfluous => TransferProgress::Done(already_there(bytes, check)),
+        PutOutcome::Renamed | PutOutcome::RenamePending => {
+            TransferProgress::Done(TransferredFile { bytes, notes: check.notes, details: check.details })
+        }
+    })
+}
+
+/// Whether the server has refused the temp name with words of data sets, and the file's own name may be one.
+fn becomes_data_set(session: &Session, context: &TransferContext<'_>) -> bool {
+    session.is_usable() && session.has_data_sets() && in_place::may_be_data_set(&context.path)
 }
 
 /// A source, and the temp file that it goes to.
@@ -108,10 +138,7 @@ async fn begin(
     context.orphans.lock().begun(directory, &context.owner, Instant::now());
     let source = source?;
     let bytes = source.size();
-    if let Some(why) = session.connection().too_large(bytes) {
-        let path = shown(&context.task.local_path);
-        return Err(give_up(Code::FileTooLarge, format!("{path}: {why}")).into());
-    }
+    not_too_large(session, context, bytes)?;
     remove_earlier(session, context, directory).await;
     check.details.source_mtime = mtime::of_local(&source);
     if is_there(session, context, bytes, check).await? {
@@ -136,13 +163,27 @@ async fn begin(
     Ok(UploadStart::Now(Box::new(PreparedUpload { name, resumed, source, remote_temp })))
 }
 
+pub(super) fn not_too_large(
+    session: &Session,
+    context: &TransferContext<'_>,
+    bytes: u64,
+) -> Result<(), TryError> {
+    match session.connection().too_large(bytes) {
+        Some(why) => {
+            let path = shown(&context.task.local_path);
+            Err(give_up(Code::FileTooLarge, format!("{path}: {why}")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Removes what this process's earlier tries at the same record have left, as far as that can be done at once:
 /// when the record is answered, its directory may never be searched again.
 async fn remove_earlier(session: &mut Session, context: &TransferContext<'_>, directory: &str) {
     let earlier = context.orphans.lock().take_left(directory, &context.owner);
     for temp in earlier {
         let remote_temp = RemoteTempFile::of(&context.orphans, directory, &temp);
-        if clean_up(session, &format!("{directory}{temp}")).await {
+        if clean_up(session, &temp_place::path(&session.connection_handle(), directory, &temp)).await {
             remote_temp.gone();
         }
     }
@@ -206,7 +247,7 @@ async fn put(
     if verified.is_err() && check.details.resumed_from.is_some() {
         session.distrust_rest();
     }
-    verified?;
+    let sized = verified?;
     context.stop.or_soon(mtime::keep(session, context, temp, source, check)).await?;
     // FTP has no rename that refuses to replace: between this look and RNTO another may be first.
     if is_there(session, context, source.size(), check).await? {
@@ -219,18 +260,21 @@ async fn put(
     if pipeline.pipeline.has_started_next() {
         return Ok(PutOutcome::RenamePending);
     }
-    publish(session, context, temp).await?;
-    Ok(PutOutcome::Renamed)
+    match publish(session, context, temp).await {
+        Ok(()) => Ok(PutOutcome::Renamed),
+        Err(TransferError::Failed(error)) => Err(not_renamed(error, sized, context, session).into()),
+        Err(stopped) => Err(stopped),
+    }
 }
 
-async fn open(context: &TransferContext<'_>) -> Result<SourceFile, TransferError> {
+pub(super) async fn open(context: &TransferContext<'_>) -> Result<SourceFile, TransferError> {
     let source = context.storage.resolve(&context.task.local_path)?;
     context.stop.or(context.storage.open_source(&source)).await
 }
 
 /// STOR and the whole file. [`Session::store`] makes directories where STOR is refused; a server that says 150
-/// before it looks (libunftp) refuses after it, and gets them and the file once more here.
-async fn store(
+/// before it looks (libunftp, Apache `FtpServer`) refuses after it, and gets them and the file once more here.
+pub(super) async fn store(
     session: &mut Session,
     context: &TransferContext<'_>,
     temp: &str,
@@ -242,14 +286,21 @@ async fn store(
     context.gauge.begin(0, Some(source.size()));
     match send_all(begun, context, source, check, pipeline).await {
         Err(TransferError::Failed(refused))
-            if matches!(refused.failure.ftp_code, Some(550 | 553)) && session.is_usable() =>
+            if matches!(refused.failure.ftp_code, Some(550 | 551 | 553)) && session.is_usable() =>
         {
-            context.stop.or_soon(session.make_dirs(temp)).await?;
+            let not_made = context.stop.or_soon(session.make_dirs(temp)).await?;
             *source = open(context).await?;
             check.begin_again(context);
             let begun = context.stop.or_soon(session.store(temp)).await?;
             context.gauge.begin(0, Some(source.size()));
-            send_all(begun, context, source, check, pipeline).await
+            match (send_all(begun, context, source, check, pipeline).await, not_made) {
+                (Err(TransferError::Failed(refused)), Some(directory))
+                    if matches!(refused.failure.ftp_code, Some(550 | 551 | 553)) =>
+                {
+                    Err(directory.before(refused, false).into())
+                }
+                (sent, _) => sent,
+            }
         }
         sent => sent,
     }
@@ -269,8 +320,10 @@ pub(super) async fn send_all(
     context.gauge.enter(TransferPhase::Finish);
     // Then nothing but SIZE comes between STOR and RNFR.
     let options = &context.task.options;
-    let is_renamed_next = options.overwrite
+    let is_renamed_next = store.path() != context.path
+        && options.overwrite
         && options.verify != Verify::None
+        && !store.connection().no_check_upload
         && !options.preserve_mtime
         && !check.asks_for_hash();
     pipeline.finish(store, context, is_renamed_next).await
@@ -302,19 +355,35 @@ async fn send(
     }
 }
 
+/// What SIZE has told of a file that was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoredSize {
+    /// It is right, or nobody has asked, or there was no answer.
+    RightOrUnknown,
+    /// The server says that there is no such file.
+    NotThere,
+}
+
 /// Compares what is on the server with what was sent: by size, and by hash where the task asks for it.
-async fn verified(
+pub(super) async fn verified(
     session: &mut Session,
     context: &TransferContext<'_>,
     temp: &str,
     sent: u64,
     check: &mut IntegrityCheck,
-) -> Result<(), TransferError> {
+) -> Result<StoredSize, TransferError> {
+    let mut sized = StoredSize::RightOrUnknown;
     // That a server has taken REST for what it is, only the size can tell.
-    if context.task.options.verify != Verify::None || check.details.resumed_from.is_some() {
-        context.stop.or_soon(has_size(session, temp, sent, check)).await?;
+    let is_resumed = check.details.resumed_from.is_some();
+    if session.connection().no_check_upload && !is_resumed {
+        if context.task.options.verify != Verify::None {
+            check.notes.push("size not verified: no_check_upload is set for the connection".to_owned());
+        }
+    } else if context.task.options.verify != Verify::None || is_resumed {
+        sized = context.stop.or_soon(has_size(session, temp, sent, check)).await?;
     }
-    check.compare(session, context, temp, "the sent").await
+    check.compare(session, context, temp, "the sent").await?;
+    Ok(sized)
 }
 
 async fn has_size(
@@ -322,64 +391,31 @@ async fn has_size(
     temp: &str,
     sent: u64,
     check: &mut IntegrityCheck,
-) -> Result<(), TryError> {
+) -> Result<StoredSize, TryError> {
+    let mut sized = StoredSize::RightOrUnknown;
     let why = match session.size(temp).await? {
         SizeReply::Bytes(stored) if stored == sent => {
             check.has_size();
-            return Ok(());
+            return Ok(sized);
         }
         SizeReply::Bytes(stored) => {
             let message = format!("STOR {}: {sent} bytes were sent, and SIZE says {stored}", shown(temp));
             return Err(try_again(Code::IntegrityMismatch, message));
         }
         SizeReply::Unsupported => "the server has no SIZE".to_owned(),
-        SizeReply::Refused { error, .. } => error.failure.message,
+        SizeReply::Refused { error, .. } => {
+            if error.failure.code == Code::SourceNotFound {
+                sized = StoredSize::NotThere;
+            }
+            error.failure.message
+        }
     };
     if check.details.resumed_from.is_some() {
         let message = format!("STOR {}: it went on where it broke off, and {why}", shown(temp));
         return Err(try_again(Code::IntegrityMismatch, message));
     }
     check.notes.push(format!("size not verified: {why}"));
-    Ok(())
-}
-
-/// Gives the temp file its name. Whether the task is still ours is asked before each command that changes
-/// what others see.
-async fn publish(
-    session: &mut Session,
-    context: &TransferContext<'_>,
-    temp: &str,
-) -> Result<(), TransferError> {
-    context.stop.check()?;
-    if session.connection().rename_over == RenameOver::DeleteFirst {
-        context.stop.or_soon(session.delete(&context.path)).await?;
-    }
-    context.stop.or_soon(rename(session, context, temp)).await
-}
-
-async fn rename(
-    session: &mut Session,
-    context: &TransferContext<'_>,
-    temp: &str,
-) -> Result<(), TransferError> {
-    let path = &context.path;
-    let mut error = match session.rename(temp, path, context.stop.still_ours()).await? {
-        RenameOutcome::Done => return Ok(()),
-        RenameOutcome::Abandoned => {
-            context.stop.check()?;
-            return Err(TransferError::Cancelled);
-        }
-        RenameOutcome::TargetRefused(error) => error,
-    };
-    // A server that does not rename over a file seldom says so: look whether there is one.
-    if session.exists(path).await? {
-        (error.failure.code, error.remedy) = (Code::Unsupported, Remedy::GiveUp);
-        error.failure.message.push_str(
-            " (there is a file of that name, and the server does not rename over it: \
-             set rename_over = delete_first for this connection)",
-        );
-    }
-    Err(error.into())
+    Ok(sized)
 }
 
 /// Removes the temp file as far as the session still can; what stays is removed on another one.
@@ -396,13 +432,4 @@ pub(super) async fn clean_up(session: &mut Session, temp: &str) -> bool {
         );
     }
     removed
-}
-
-/// Everything up to the name in `path`, as it was written: relative paths stay relative.
-pub(super) fn directory_of(path: &str) -> Result<&str, TryError> {
-    let (directory, name) = path.rfind('/').map_or(("", path), |slash| path.split_at(slash + 1));
-    if matches!(name, "" | "." | "..") {
-        return Err(give_up(Code::PathNotAllowed, format!("{} names no file", shown(path))));
-    }
-    Ok(directory)
 }

@@ -53,9 +53,10 @@ use crate::storage::{FileOwner, SourceFile};
 use crate::task::{Operation, Task, Verify};
 
 use super::orphan_cleanup::RemoteTempFile;
-use super::upload::{self, PreparedUpload};
+use super::upload::PreparedUpload;
 use super::{
     LocalFiles, TransferContext, TransferError, TransferExecutor, TransferredFile, retry_on_fresh_session,
+    temp_place,
 };
 
 /// A larger file is not started while the rename of the one before is pending.
@@ -214,9 +215,11 @@ impl PipelineContext<'_> {
     ) -> Result<Option<StartedUpload>, TransferError> {
         let Some(TransferRequest { task, record, files }) = self.next_task.next() else { return Ok(None) };
         let Some(path) = upload.connection().on_server(&task.remote_path) else { return Ok(None) };
-        let Ok(directory) = upload::directory_of(&path) else { return Ok(None) };
+        let connection = upload.connection();
+        let Ok(directory) = temp_place::directory(connection, &path) else { return Ok(None) };
+        let directory = directory.as_ref();
         let owner = FileOwner::of(record, &self.executor.names);
-        let temp = format!("{directory}{}", owner.temp);
+        let temp = temp_place::path(connection, directory, &owner.temp);
         let may_follow = may_be_pipelined(task) && record.lease.is_live() && upload.may_be_followed_by(&temp);
         let (true, true, Ok(storage)) = (may_follow, path.is_ascii(), files.storage(&task.local)) else {
             return Ok(None);
@@ -280,7 +283,8 @@ impl PendingRename {
 
     /// What fails once the task is not ours any more is not its answer.
     fn failed(&self, context: &TransferContext<'_>, error: TryError) -> TransferError {
-        self.stopped(context).unwrap_or(error.into())
+        let failure = temp_place::by_destination(error.failure, &self.path, &self.temp);
+        self.stopped(context).unwrap_or(TryError { failure, ..error }.into())
     }
 }
 

@@ -56,7 +56,7 @@ impl Files {
 
     pub fn check(&self, environment: &[(&str, &str)]) -> Output {
         program()
-            .args(["check", "--config"])
+            .args(["check", "--show-config", "--config"])
             .arg(self.config())
             .envs(environment.iter().copied())
             .output()

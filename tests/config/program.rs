@@ -28,6 +28,7 @@ kafka:
   result_topic: ftp-results
   fail_topic: ftp-failures
   retry_topic: ftp-tasks-retry
+  control_topic: ftp-control
   delivery: exactly_once
   static_membership: false
   recreate_after: 1m
@@ -68,6 +69,9 @@ pod:
   core_dumps: false
 transfer:
   hash: none
+tunnels:
+  frpc: null
+  addresses: \"127.77.0.0/16\"
 connections:
   remote-ftp:
     type: ftp
@@ -95,12 +99,19 @@ connections:
     socks_proxy: null
     http_proxy: null
     source_address: null
+    via: null
     keepalive: 15s
     max_sessions: 10
     max_session_age: null
     max_session_transfers: 0
     idle_timeout: null
     rename_over: auto
+    upload: temp_name
+    no_check_upload: false
+    temp_prefix: \".ftp-pooler-\"
+    temp_suffix: \".tmp\"
+    temp_dir: null
+    change_directory: when_refused
     resume: true
     max_file_size: 1Ti
     min_rate: 64
@@ -132,7 +143,28 @@ fn check_prints_what_holds_without_secrets() {
     let refused = "127.0.0.1:1  no broker answers (Connect to ipv4#127.0.0.1:1 failed: Connection refused)";
     assert!(table.contains(&format!("FAIL  kafka  {refused}")), "{table}");
     assert!(table.contains("FAIL  ftp    remote-ftp   connect_failed"), "{table}");
+    assert!(table.ends_with("checks failed\n"), "{table}");
     assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn check_prints_its_table_alone_and_offline_says_that_nothing_was_tried() {
+    let files = Files::new("kafka:\n  bootstrap_servers: ['127.0.0.1:1']\n", RIGHT_CONNECTIONS);
+    let check = |options: &[&str]| {
+        let output =
+            program().arg("check").args(options).arg("--config").arg(files.config()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, offline) = check(&["--offline"]);
+    assert_eq!(code, Some(0), "{offline}");
+    assert!(
+        offline.starts_with("the configuration is right: ") && offline.contains("not tried"),
+        "{offline}"
+    );
+    assert!(check(&["--offline", "--show-config"]).1.starts_with("kafka:\n"));
+    let (code, document) = check(&["--offline", "--output", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    assert_eq!((code, &document["offline"], &document["failed"]), (Some(0), &true.into(), &0.into()));
 }
 
 #[test]

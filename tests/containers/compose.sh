@@ -48,6 +48,10 @@ everything() {
     output=$(compose up --build -d 2>&1) && ok "up -d in $((SECONDS - start)) s" || { fail "up -d"; tail -3 <<<"$output"; compose logs topics 2>&1 | tail -5; }
     within 90 pods_ready && ok "both pods ready on 8080 and 8081 (after $took s)" || fail "pods ready"
     curl -sf http://127.0.0.1:8080/ | grep -qi '<!doctype html' && ok "a pod's page" || fail "a pod's page"
+    for pod in pooler-0 pooler-1; do
+        curl -sf -H "Host: 8080-$pod.localhost:8000" http://127.0.0.1:8000/ | grep -qi '<!doctype html' &&
+            ok "$pod's page through the router" || fail "$pod's page through the router"
+    done
     within 60 all_healthy && ok "healthy: kafka, pooler-0, pooler-1" || fail "health: $(compose ps)"
     check "compose exec … lag" compose exec -T pooler-0 /usr/local/bin/ftp-pooler lag
 }

@@ -1,7 +1,7 @@
 //! What a record's payload becomes: a task, or a failure that names the field and the reason.
 
 use ftp_pooler::failure::Code;
-use ftp_pooler::task::{self, After, Operation, Options, Rejected, Task, Verify};
+use ftp_pooler::task::{self, After, Operation, Options, Rejected, Task, UnknownOption, Verify};
 use serde_json::{Value, json};
 
 use crate::connections::{connections, ftp};
@@ -89,6 +89,7 @@ fn options_and_everything_in_them_may_be_absent_or_null() {
         deadline: None,
         defer: true,
         after: After::Keep,
+        unknown: Vec::new(),
     };
     assert_eq!(accepted(&download()).options, defaults);
     assert_eq!(Options::default(), defaults);
@@ -113,10 +114,29 @@ fn options_are_read() {
         deadline: Some("2025-01-15T09:30:00Z".parse().unwrap()),
         defer: false,
         after: After::MoveTo("/done/file.txt".to_owned()),
+        unknown: Vec::new(),
     };
     assert_eq!(read, expected);
     assert_eq!(options(json!({"after": "delete"})).after, After::Delete);
     assert_eq!(options(json!({"verify": "none"})).verify, Verify::None);
+}
+
+#[test]
+fn an_option_that_is_not_known_is_ignored_and_remembered() {
+    let read = options(json!({"overwrit": false, "retry_count": 1, "x\n": null}));
+    assert_eq!((read.overwrite, read.retry_count), (true, 1));
+    let notes: Vec<String> = read.unknown.iter().map(UnknownOption::note).collect();
+    assert_eq!(
+        notes,
+        [
+            "options.overwrit is not known and was ignored, did you mean overwrite?",
+            "options.x\\u{a} is not known and was ignored"
+        ]
+    );
+    let many: serde_json::Map<String, Value> =
+        (0..1_000).map(|n| (format!("{n}{}", "y".repeat(10_000)), Value::Null)).collect();
+    let notes: usize = options(many.into()).unknown.iter().map(|unknown| unknown.note().len()).sum();
+    assert!(notes < 1_000, "{notes} bytes are kept");
 }
 
 #[test]
@@ -346,4 +366,66 @@ fn an_uploads_source_is_always_kept() {
             "{message}"
         );
     }
+}
+
+const TASK: &str = r#"{"task_id": "t1", "operation": "download", "source": {"connection_id": "remote-ftp", "path": "/gen/a-100"}, "destination": {"connection_id": "local", "path": "/a"}}"#;
+
+/// Case b27: what producers' serializers make of a task.
+#[test]
+fn b27_a_record_in_anothers_frame_is_named_with_the_task_that_is_in_it() {
+    decode(TASK).unwrap();
+    let framed = [b"\0\0\0\0\x0c", TASK.as_bytes()].concat();
+    let connect = format!(r#"{{"schema": {{"type": "struct", "fields": []}}, "payload": {TASK}}}"#);
+    let event = format!(
+        r#"{{"specversion": "1.0", "id": "1", "type": "task", "source": "/producer", "data": {TASK}}}"#
+    );
+    for (payload, parts) in [
+        (framed, ["is framed for a Schema Registry", "schema id 12"]),
+        (connect.into_bytes(), ["an envelope of Kafka Connect", "value.converter.schemas.enable=false"]),
+        (event.into_bytes(), ["a CloudEvent (specversion 1.0)", "binary mode"]),
+    ] {
+        let rejected = rejected(payload);
+        assert_eq!(rejected.task_id.as_deref(), Some("t1"), "{}", rejected.failure);
+        assert_eq!(rejected.failure.code, Code::InvalidTask);
+        for part in parts {
+            assert!(rejected.failure.message.contains(part), "{}", rejected.failure);
+        }
+    }
+    for (payload, part) in [
+        (&b"\0\0\0\0\x05\x04t1\x10download"[..], "before Avro, Protobuf"),
+        (b"Obj\x01\x04\x14avro.codec", "an Avro container file"),
+        (b"\x04t1\x10download", "begins with the byte 0x04, as Avro"),
+    ] {
+        let message = rejected(payload).failure.message;
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+/// Case b27: fields in another spelling.
+#[test]
+fn b27_a_field_in_another_spelling_is_what_was_meant() {
+    let camel = r#"{"taskId": "t1", "operation": "download", "source": {"connectionId": "remote-ftp", "path": "/gen/a-100"}, "destination": {"connectionId": "local", "path": "/a"}}"#;
+    let message = rejected(camel).failure.message;
+    for part in [
+        r#"task_id: is missing, must be a string of 1 to 256 bytes (there is "taskId": did you mean task_id?)"#,
+        r#"source.connection_id: is missing, must be a connection's name (there is "connectionId": did you mean connection_id?)"#,
+        "destination.connection_id: is missing",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let slip = TASK.replace("operation", "opperation").replace("destination", "Destination");
+    let message = rejected(slip).failure.message;
+    assert!(
+        message.contains("did you mean operation?") && message.contains("did you mean destination?"),
+        "{message}"
+    );
+    // A field that the contract does not know is nobody's business.
+    accepted(&with(download(), "/taskID", json!("x")));
+}
+
+/// Case b39: paths with quotes.
+#[test]
+fn b39_a_path_may_have_quotes() {
+    let task = accepted(&with(download(), "/source/path", json!("/pub/O'Brien \"x\".csv")));
+    assert_eq!(task.remote_path, "/pub/O'Brien \"x\".csv");
 }

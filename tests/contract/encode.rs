@@ -10,7 +10,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ftp_pooler::digest::{Algorithm, FileHash};
 use ftp_pooler::failure::{Code, Failure};
 use ftp_pooler::outcome::{
-    Answer, AnswerKind, Completed, MIN_MESSAGE_BYTES, Outcome, SourceFate, TransferDetails, Verdict,
+    Answer, AnswerKind, Completed, MIN_MESSAGE_BYTES, MovedFile, Outcome, SourceFate, TransferDetails,
+    Verdict,
 };
 use ftp_pooler::record::{Header, Origin, Record, RetryState};
 use jiff::Timestamp;
@@ -24,9 +25,9 @@ use crate::decode::{download, with};
 use crate::documents::{assert_valid, validator};
 
 /// Kafka's default of `message.max.bytes`.
-const TOPIC_BYTES: usize = 1_048_588;
+pub(super) const TOPIC_BYTES: usize = 1_048_588;
 
-fn record(payload: Option<&[u8]>) -> Record {
+pub(super) fn record(payload: Option<&[u8]>) -> Record {
     Record {
         origin: Origin { topic: Arc::from("ftp-tasks"), partition: 0, offset: 7 },
         key: Some(b"own key".to_vec()),
@@ -38,7 +39,7 @@ fn record(payload: Option<&[u8]>) -> Record {
     }
 }
 
-fn outcome(record: Record, task_id: Option<&str>, verdict: Result<Completed, Failure>) -> Outcome {
+pub(super) fn outcome(record: Record, task_id: Option<&str>, verdict: Result<Completed, Failure>) -> Outcome {
     Outcome {
         record: Box::new(record),
         task_id: task_id.map(str::to_owned),
@@ -48,7 +49,7 @@ fn outcome(record: Record, task_id: Option<&str>, verdict: Result<Completed, Fai
     }
 }
 
-fn completed(notes: &[&str]) -> Completed {
+pub(super) fn completed(notes: &[&str]) -> Completed {
     let notes = notes.iter().map(|note| (*note).to_owned()).collect();
     let duration = Duration::from_micros(150_900);
     Completed { bytes_transferred: 1024, duration, notes, details: TransferDetails::default() }
@@ -58,7 +59,7 @@ fn failed(payload: Option<&[u8]>) -> Outcome {
     outcome(record(payload), Some("6b1f"), Err(Failure::new(Code::InvalidTask, "operation: is missing")))
 }
 
-fn message(answer: &Answer<'_>) -> Value {
+pub(super) fn message(answer: &Answer<'_>) -> Value {
     serde_json::from_slice(&answer.payload).unwrap()
 }
 
@@ -73,7 +74,7 @@ fn embedded(answer: &Answer<'_>) -> String {
 }
 
 /// What Kafka counts towards the record's size: key, value, headers, and at most 97 bytes of its own.
-fn record_size(answer: &Answer<'_>) -> usize {
+pub(super) fn record_size(answer: &Answer<'_>) -> usize {
     let headers =
         answer.headers.iter().map(|header| 10 + header.key.len() + header.value.as_ref().map_or(0, Vec::len));
     97 + answer.payload.len() + answer.key.map_or(0, <[u8]>::len) + headers.sum::<usize>()
@@ -91,12 +92,13 @@ fn a_result_is_what_the_contract_says() {
 }
 
 /// Every fact that a result can tell.
-fn all_details() -> TransferDetails {
+pub(super) fn all_details() -> TransferDetails {
     let hash = |name: &str| {
         let algorithm = Algorithm::from_name(name).unwrap();
         FileHash { algorithm, value: "0a".repeat(algorithm.bytes()) }
     };
     TransferDetails {
+        file: Some(Box::new(MovedFile { source: "remote:/ä".into(), destination: "local:/in/ä".into() })),
         connection: "remote \"ftp\"".into(),
         hashes: vec![hash("xxh3"), hash("sha256")],
         verified_by: Some("sha256"),
@@ -113,6 +115,7 @@ fn a_result_tells_what_is_known_of_its_file() {
     let outcome = outcome(record(None), Some("6b1f"), Ok(completed));
     let expected = json!({"task_id": "6b1f", "status": "completed", "bytes_transferred": 1024,
         "duration_ms": 150, "completed_at": "2025-01-15T10:30:00.123Z", "attempts": 2, "size": 1024,
+        "source": "remote:/ä", "destination": "local:/in/ä",
         "connection": "remote \"ftp\"", "verified_by": "sha256", "after": "moved", "resumed_from": 4096,
         "source_mtime": "2025-01-15T10:29:00.000Z", "features": ["EPSV", "SITE UTIME"],
         "hash": {"xxh3": "0a".repeat(8), "sha256": "0a".repeat(32)}, "notes": ["a note"]});

@@ -7,3 +7,4 @@ mod decode;
 mod documents;
 mod encode;
 mod garbage;
+mod result_paths;

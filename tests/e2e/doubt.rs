@@ -113,6 +113,7 @@ impl Committer for Doubtful {
 
 fn kafka(broker: &Broker, topics: &Topics) -> KafkaConfig {
     KafkaConfig {
+        control_topic: String::new(),
         bootstrap_servers: vec![broker.bootstrap().to_owned()],
         consumer_group: topics.group.clone(),
         input_topic: topics.tasks.clone(),

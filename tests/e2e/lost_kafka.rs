@@ -98,9 +98,20 @@ fn recreated(pod: &Pod) -> f64 {
 #[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
 fn a_pod_whose_metadata_named_no_broker_for_a_while_goes_on_with_new_clients() {
-    let mut far = Far::new("no-brokers");
+    without_brokers("no-brokers", |config| config);
+}
+
+/// Two clients of one name: the new one takes the old one's place in the group at once.
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn so_does_a_static_member() {
+    without_brokers("no-brokers-static", |config| config.set("kafka.static_membership", json!(true)));
+}
+
+fn without_brokers(name: &str, configured: impl Fn(PodConfig) -> PodConfig) {
+    let mut far = Far::new(name);
     far.send(60);
-    let pod = Pod::start(&far.config());
+    let pod = Pod::start(&configured(far.config()));
     Answers::of(&far.kafka, &far.topics).wait_for(3, LONG);
 
     far.proxy.set_without_brokers(true);

@@ -48,3 +48,4 @@ mod sweeping;
 mod takeover;
 mod traces;
 mod transfers;
+mod tunnels;

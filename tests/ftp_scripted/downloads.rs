@@ -30,6 +30,7 @@ async fn without_epsv_pasv_is_used_and_its_address_is_not() {
     assert_eq!(rig.server.verbs(), ["SIZE", "EPSV", "PASV", "RETR", "SIZE", "PASV", "RETR"]);
 }
 
+/// Case b22: a SIZE that is none.
 #[tokio::test]
 async fn what_cannot_be_verified_is_said_in_the_result() {
     for (reply, note) in [

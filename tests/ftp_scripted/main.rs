@@ -20,6 +20,7 @@ mod sessions;
 mod downloads;
 mod listing;
 mod submit;
+mod upload_modes;
 mod uploads;
 
 mod pipelined_uploads;
@@ -27,6 +28,7 @@ mod pipelining;
 mod transports;
 
 mod adopted_uploads;
+mod check;
 mod checks;
 mod hostile;
 mod redo;

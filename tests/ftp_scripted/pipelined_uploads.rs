@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use ftp_pooler::failure::Failure;
 use ftp_pooler::insight::ProgressGauge;
 use ftp_pooler::transfer::{
     LocalFiles, NextTask, ResumeState, TransferProgress, TransferRequest, UploadPipeline,
@@ -86,7 +87,12 @@ impl Lane<'_> {
             let run = tokio::time::timeout(PATIENCE, must_be_send(run)).await.expect("the try hangs");
             let NextOfRest { next: taken, ended, .. } = next_task;
             if let Some(due) = due.take() {
-                self.settle(due, ended.expect("the one before has ended"));
+                // A lease that ended before its task began: dispatch does the same.
+                let interrupted = || {
+                    let failure = Failure::new(Code::ConnectFailed, "the next one's try was interrupted");
+                    Err(TransferError::Failed(TryError { failure, remedy: Remedy::FreshSession }))
+                };
+                self.settle(due, ended.unwrap_or_else(interrupted));
             }
             let is_doubtful = match &run {
                 Ok(_) => false,

@@ -10,16 +10,16 @@ const FEAT_MDTM: &str = "211-Features:\r\n MDTM\r\n SIZE\r\n211 End";
 
 /// What `submit` said and made.
 #[derive(Debug)]
-struct Submitted {
-    code: Option<i32>,
+pub struct Submitted {
+    pub code: Option<i32>,
     /// The sources' paths, in the order of the tasks.
-    paths: Vec<String>,
+    pub paths: Vec<String>,
     stdout: String,
-    stderr: String,
+    pub stderr: String,
 }
 
 /// Runs `submit srv:SOURCE local:/in/ --dry-run` with more options; `keys` are those of the connection.
-async fn submit_with(server: &Server, source: &str, options: &[&str], keys: &str) -> Submitted {
+pub async fn submit_with(server: &Server, source: &str, options: &[&str], keys: &str) -> Submitted {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().to_owned();
     std::fs::write(place.join("config.yaml"), "kafka:\n  bootstrap_servers: [\"127.0.0.1:1\"]\n").unwrap();
@@ -63,6 +63,7 @@ fn lists(listings: &[&[u8]]) -> Script {
 
 const SUB: &[u8] = b"-rw-r--r-- 1 ftp ftp 3 Jan 02  2020 below.csv\r\n";
 
+/// Cases b01 (ACL marks), b02 (no group), b03 (IIS), b07 (blanks in names), b08 (AS/400, ISO dates, EPLF).
 #[tokio::test(flavor = "multi_thread")]
 async fn every_file_of_an_odd_listing_becomes_a_task() {
     let cases: [(&[u8], &[&str], Option<&str>); 5] = [
@@ -88,6 +89,7 @@ async fn every_file_of_an_odd_listing_becomes_a_task() {
     }
 }
 
+/// Case b11: MLSD names with their directory before them.
 #[tokio::test(flavor = "multi_thread")]
 async fn mlsd_may_give_the_directory_with_each_name() {
     let script = Script::new().say("FEAT", FEAT_MLST).say("CWD", "250 ok");
@@ -98,6 +100,7 @@ async fn mlsd_may_give_the_directory_with_each_name() {
     assert_eq!(submitted.code, Some(0));
 }
 
+/// Case b09: a line that is not understood, in a command that runs by cron.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_be_a_file_and_is_no_task_is_told_and_fails_the_command() {
     let odd = b"-rw-r--r-- 1 ftp ftp 3 Jan 02  2020 a.csv\r\n??? what is this\r\n\
@@ -123,6 +126,7 @@ async fn what_may_be_a_file_and_is_no_task_is_told_and_fails_the_command() {
     assert_eq!(submit(lists(&[device]), "/pub/", &[]).await.code, Some(0));
 }
 
+/// Cases b12 (PWD without quotes, refused, of Windows) and b18 (z/OS).
 #[tokio::test(flavor = "multi_thread")]
 async fn the_working_directory_needs_to_be_known_for_relative_paths_alone() {
     for pwd in ["257 /", "502 PWD: not implemented"] {
@@ -148,6 +152,7 @@ async fn the_working_directory_needs_to_be_known_for_relative_paths_alone() {
     assert!(server.commands().contains(&"LIST".to_owned()), "{:?}", server.commands());
 }
 
+/// Case b13: SIZE answers for a directory.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_has_a_size_is_a_directory() {
     let script = lists(&[SUB]).say("SIZE /pub", "213 4096");
@@ -177,6 +182,7 @@ async fn a_server_that_lists_names_alone_is_asked_what_each_is() {
     assert_eq!(submit(script, "/pub/", &["-r"]).await.paths, ["/pub/a.csv", "/pub/sub/below.csv"]);
 }
 
+/// Case b14: an empty directory that is said as 550, and one that is forbidden.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_directory_that_is_refused_costs_no_other_one() {
     let feat = || Script::new().say("FEAT", FEAT_MLST).say("CWD /pub/lost+found", "550 Permission denied.");
@@ -199,12 +205,28 @@ async fn one_directory_that_is_refused_costs_no_other_one() {
     assert!(refused.code != Some(0) && refused.stderr.contains("/pub"), "{refused:?}");
 }
 
+/// Case b18: a quoted prefix of z/OS is not joined with slashes.
+#[tokio::test(flavor = "multi_thread")]
+async fn b18_data_sets_and_members_are_named_as_zos_has_them() {
+    let script = Script::new().say("PWD", "257 \"'USER1.'\"").say("CWD", "250 ok").say("SIZE", "550 no");
+    let script =
+        script.once("LIST", sends("VOL001 3390   2020/01/03  1   15  VB   32756 32760  PO  JCL\r\n")).once(
+            "LIST",
+            sends(" Name     VV.MM   Created       Changed      Size  Init   Mod   Id\r\nPAYROLL\r\n"),
+        );
+    let server = script.start().await;
+    let submitted = submit_with(&server, "'USER1.'", &["-r", "--dry-run"], "").await;
+    assert_eq!(submitted.paths, ["'USER1.JCL(PAYROLL)'"], "{}", submitted.stderr);
+    assert!(server.commands().contains(&"CWD 'USER1.JCL'".to_owned()), "{:?}", server.commands());
+}
+
 /// A line of ls, by a clock that is so many hours ahead of UTC.
 fn line_of(name: &str, at: jiff::Timestamp, hours: i64) -> String {
     let local = at + jiff::SignedDuration::from_hours(hours);
     format!("-rw-r--r-- 1 ftp ftp 3 {} {name}\r\n", local.strftime("%b %e %H:%M"))
 }
 
+/// Case b15: LIST in the server's local time.
 #[tokio::test(flavor = "multi_thread")]
 async fn time_filters_ask_where_the_listing_does_not_tell() {
     let now = jiff::Timestamp::now();

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::{ffi::OsStrExt, fs::PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -44,7 +43,7 @@ pub struct Rig {
     transfer: TransferExecutor,
     /// Fresh sessions that were needed: one, where a server does not resume TLS 1.3.
     renewed: AtomicUsize,
-    pub server: Option<FtpServer>,
+    pub server: Option<Arc<FtpServer>>,
 }
 
 /// One for each server that the environment names, or one for each make and way of securing it.
@@ -171,10 +170,15 @@ impl Rig {
 
     pub fn on(make: Make, security: Security, server: FtpServer) -> Rig {
         let rig = Rig::with(connection(server.addr(), security, &server.certificate), "try");
-        Rig { name: format!("{make:?}, {security:?}"), server: Some(server), ..rig }
+        Rig { name: format!("{make:?}, {security:?}"), server: Some(Arc::new(server)), ..rig }
     }
 
-    fn with(connection: FtpConnection, remote: &str) -> Rig {
+    /// Another one on the same server.
+    pub fn another(&self) -> Rig {
+        Rig { server: self.server.clone(), ..Rig::with(self.connection.clone(), &self.remote) }
+    }
+
+    pub fn with(connection: FtpConnection, remote: &str) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
         let storage = LocalStorage::open(&local).unwrap();
@@ -218,7 +222,7 @@ impl Rig {
     }
 
     pub fn log(&self) -> String {
-        self.server.as_ref().map(FtpServer::log).unwrap_or_default()
+        self.server.as_ref().map(|server| server.log()).unwrap_or_default()
     }
 
     /// A try, and as dispatch does it another one on a fresh session where the first asks for that.
@@ -413,7 +417,8 @@ impl Rig {
     }
 
     pub fn at_server(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.server.as_ref().unwrap().root().join(&self.remote).join(name)
+        let root = self.server.as_ref().map(|server| server.root().to_owned()).unwrap_or_default();
+        root.join(&self.remote).join(name)
     }
 }
 

@@ -1,6 +1,7 @@
-//! A real FTP server of one of three makes, with or without TLS; all behave alike as far as they can.
+//! A real FTP server of one of six makes, with or without TLS; all behave alike as far as they can.
 //!
-//! vsftpd and `ProFTPD` run as whoever runs the tests. Pure-FTPd wants to be started by root.
+//! vsftpd and `ProFTPD` run as whoever runs the tests, and so do the three that are libraries (pyftpdlib, Apache
+//! `FtpServer`, ftp-srv). Pure-FTPd wants to be started by root.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -23,6 +24,10 @@ pub enum Make {
     Vsftpd,
     Proftpd,
     PureFtpd,
+    /// Without MLSD, and with listings as Windows' servers have them.
+    Pyftpdlib,
+    ApacheFtpServer,
+    FtpSrv,
 }
 
 impl Make {
@@ -31,6 +36,9 @@ impl Make {
             Make::Vsftpd => "vsftpd",
             Make::Proftpd => "ProFTPD",
             Make::PureFtpd => "Pure-FTPd",
+            Make::Pyftpdlib => "pyftpdlib",
+            Make::ApacheFtpServer => "Apache FtpServer",
+            Make::FtpSrv => "ftp-srv",
         }
     }
 }
@@ -51,13 +59,15 @@ pub struct Settings {
     /// Idle sessions end after this many seconds; Pure-FTPd counts whole minutes.
     pub idle: Option<u32>,
     pub max_clients: Option<u32>,
+    /// The same for each address; only Pure-FTPd is told.
+    pub max_per_address: Option<u32>,
     /// Uploads may begin in the middle of a file, where the server can be told otherwise.
     pub store_restart: bool,
 }
 
 impl Settings {
     pub fn new(security: Security) -> Settings {
-        Settings { security, idle: None, max_clients: None, store_restart: true }
+        Settings { security, idle: None, max_clients: None, max_per_address: None, store_restart: true }
     }
 }
 
@@ -73,6 +83,8 @@ const HASHED: &str = "$5$pooler$A1MCIpgUrelcvQ5uqCBordgD7mqdaPB2uGQ7qLDBplB";
 const NOBODY: u32 = 65_534;
 
 const START: Duration = Duration::from_secs(10);
+/// Java and its like load their libraries first.
+const LIBRARY_START: Duration = Duration::from_secs(60);
 
 /// A running server.
 #[derive(Debug)]
@@ -139,9 +151,17 @@ impl FtpServer {
                 let args = pure_ftpd_args(addr, scratch.path(), &root, settings, &certificate);
                 (Running::Other(run("pure-ftpd", &args, &host, addr, scratch.path())), addr, root)
             }
+            Make::Pyftpdlib | Make::FtpSrv | Make::ApacheFtpServer => {
+                if settings.security == Security::Implicit {
+                    return None;
+                }
+                let process =
+                    library_server(make, addr, &root, settings.security, &certificate, scratch.path());
+                (Running::Other(process), addr, root)
+            }
         };
         fs::create_dir(root.join("try")).expect("a directory");
-        if make != Make::Vsftpd && is_root() {
+        if matches!(make, Make::Proftpd | Make::PureFtpd) && is_root() {
             for directory in [&root, &root.join("try")] {
                 std::os::unix::fs::chown(directory, Some(NOBODY), Some(NOBODY)).expect("nobody's");
             }
@@ -281,6 +301,7 @@ fn pure_ftpd_args(
         format!("-g{}", scratch.join("pid").display()),
         format!("-c{}", settings.max_clients.unwrap_or(50)),
     ];
+    args.extend(settings.max_per_address.map(|max| format!("-C{max}")));
     args.extend(settings.idle.map(|seconds| format!("-I{}", seconds.div_ceil(60))));
     args.extend(["-u1", "-E", "-H", "-4", "-fnone"].map(str::to_owned));
     if settings.security != Security::Plain {
@@ -302,12 +323,116 @@ fn run(server: &str, args: &[String], host: &Host, addr: SocketAddr, scratch: &P
     let process = Process::start(Path::new(program), args, &scratch.join("output"), |command| {
         command.env("LD_LIBRARY_PATH", libraries.join(":"));
     });
-    let up = try_wait_for(START, || {
+    wait_until_up(server, &process, addr, START);
+    process
+}
+
+fn wait_until_up(server: &str, process: &Process, addr: SocketAddr, within: Duration) {
+    let up = try_wait_for(within, || {
         if !process.is_running() {
             return Some(false);
         }
         TcpStream::connect(addr).is_ok().then_some(true)
     });
     assert!(up == Some(true), "{server} did not start:\n{}", process.log_tail(20));
+}
+
+/// One that is a library of another language, with the program that makes a server of it.
+fn library_server(
+    make: Make,
+    addr: SocketAddr,
+    root: &Path,
+    security: Security,
+    certificate: &Certificate,
+    scratch: &Path,
+) -> Process {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ftp_servers/programs");
+    let mut account =
+        vec![addr.port().to_string(), root.display().to_string(), USER.to_owned(), PASSWORD.to_owned()];
+    if security != Security::Plain {
+        account.push(certificate.server.display().to_string());
+    }
+    let (program, args) = match make {
+        Make::Pyftpdlib => {
+            let script = programs.join("pyftpdlib_server.py").display().to_string();
+            (deps_dir().join("pyftpdlib/bin/python"), [vec![script], account].concat())
+        }
+        Make::FtpSrv => {
+            let script = programs.join("ftp_srv_server.js").display().to_string();
+            (PathBuf::from("node"), [vec![script], account].concat())
+        }
+        _ => {
+            let config = apache_config(addr, root, security, certificate, scratch);
+            let args =
+                ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"].map(str::to_owned);
+            let jars = format!("{}/*", deps_dir().join("ftpserver").display());
+            let main = vec![jars, "org.apache.ftpserver.main.CommandLine".to_owned(), config];
+            (PathBuf::from("java"), [args.to_vec(), main].concat())
+        }
+    };
+    let modules = deps_dir().join("ftp-srv/node_modules");
+    let process = Process::start(&program, &args, &scratch.join("output"), |command| {
+        command.env("NODE_PATH", modules);
+    });
+    wait_until_up(make.name(), &process, addr, LIBRARY_START);
     process
+}
+
+/// Apache `FtpServer`'s configuration, and its key store, which openssl makes of the certificate.
+fn apache_config(
+    addr: SocketAddr,
+    root: &Path,
+    security: Security,
+    certificate: &Certificate,
+    scratch: &Path,
+) -> String {
+    let users = scratch.join("users.properties");
+    let prefix = format!("ftpserver.user.{USER}");
+    let account = [
+        format!("{prefix}.userpassword={PASSWORD}"),
+        format!("{prefix}.homedirectory={}", root.display()),
+        format!("{prefix}.enableflag=true"),
+        format!("{prefix}.writepermission=true"),
+        format!("{prefix}.maxloginnumber=0"),
+        format!("{prefix}.maxloginperip=0"),
+        format!("{prefix}.idletime=0"),
+        format!("{prefix}.uploadrate=0"),
+        format!("{prefix}.downloadrate=0\n"),
+    ];
+    fs::write(&users, account.join("\n")).expect("users.properties");
+    let ssl = if security == Security::Plain {
+        String::new()
+    } else {
+        let store = scratch.join("keys.p12");
+        let pem = certificate.server.as_os_str();
+        let made = Command::new("openssl")
+            .args(
+                ["pkcs12", "-export", "-passout", "pass:secret", "-name", "server", "-in"]
+                    .map(std::ffi::OsStr::new),
+            )
+            .args([pem, "-out".as_ref(), store.as_os_str()])
+            .output()
+            .expect("openssl");
+        assert!(made.status.success(), "{made:?}");
+        format!(
+            "<ssl><keystore file=\"{}\" password=\"secret\" key-password=\"secret\" type=\"PKCS12\"/></ssl>\
+             <data-connection implicit-ssl=\"false\"/>",
+            store.display()
+        )
+    };
+    let config = scratch.join("ftpserver.xml");
+    let text = format!(
+        "<server xmlns=\"http://mina.apache.org/ftpserver/spring/v1\" \
+         xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" \
+         xsi:schemaLocation=\"http://mina.apache.org/ftpserver/spring/v1 \
+         http://mina.apache.org/ftpserver/ftpserver-1.0.xsd\" id=\"server\" max-login-failures=\"100\" \
+         login-failure-delay=\"0\"><listeners><nio-listener name=\"default\" port=\"{}\" local-address=\"127.0.0.1\" \
+         implicit-ssl=\"false\">{ssl}</nio-listener></listeners>\
+         <file-user-manager file=\"{}\" encrypt-passwords=\"clear\"/></server>",
+        addr.port(),
+        users.display()
+    );
+    fs::write(&config, text).expect("ftpserver.xml");
+    // Spring takes a path for one beneath its own directory.
+    format!("file:{}", config.display())
 }

@@ -79,6 +79,12 @@ impl KafkaProxy {
         self.cut();
     }
 
+    /// Nobody listens any more where the broker is said to be.
+    pub fn close_advertised(&self) {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
     /// Whether the answers to metadata requests name no brokers, as those of a broker that has only just started.
     pub fn set_without_brokers(&self, without: bool) {
         self.shared.without_brokers.store(without, Ordering::SeqCst);

@@ -41,6 +41,7 @@ impl PodConfig {
                 "result_topic": topics.results,
                 "fail_topic": topics.failures,
                 "retry_topic": topics.retry,
+                "control_topic": format!("{}-control", topics.tasks),
                 "properties": {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"},
             },
             "retry": {"delay": "2s"},

@@ -8,6 +8,7 @@
 //!
 //! - [`ListingReader`]: takes the bytes of a data connection in pieces of any size, gives [`ListingItem`]s.
 //! - [`ListingEntry`], [`ListedTime`]: an entry; its time with the clock that it is from, and its precision.
+//! - [`data_set`]: how the names of z/OS' listings are put together.
 //! - [`ClockOffset`]: the offset of a server's clock from UTC, learned from one file's MDTM.
 //!
 //! ```text
@@ -30,6 +31,7 @@
 //! first character that is not blank.
 
 mod bytes;
+pub mod data_set;
 mod date;
 mod date_match;
 mod dialects;

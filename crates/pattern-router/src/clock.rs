@@ -3,24 +3,34 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
 /// A timer that outlives the request that needs it.
 #[derive(Debug, Default)]
-pub struct LazyTimer(Option<Pin<Box<Sleep>>>);
+pub struct LazyTimer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer beneath wakes: for the same task it need not be asked again until it has fired.
+    waker: Option<Waker>,
+}
 
 impl LazyTimer {
     /// Ready once `deadline` is past. The timer beneath may be set earlier than that, never later.
     pub fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
         if sleep.deadline().into_std() > deadline {
             sleep.as_mut().reset(deadline.into());
+            self.waker = None;
+        }
+        let wakes_us = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if wakes_us && !sleep.is_elapsed() {
+            return Poll::Pending;
         }
         loop {
             if sleep.as_mut().poll(cx).is_pending() {
+                self.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             if Instant::now() >= deadline {
@@ -31,15 +41,17 @@ impl LazyTimer {
     }
 
     /// The future's output, or none once `deadline()` is past; that may move on while the future runs.
-    pub async fn limit<F: Future>(&mut self, deadline: impl Fn() -> Instant, future: F) -> Option<F::Output> {
-        let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx| {
+    pub fn limit<F: Future>(
+        &mut self,
+        deadline: impl Fn() -> Instant,
+        mut future: Pin<&mut F>,
+    ) -> impl Future<Output = Option<F::Output>> {
+        std::future::poll_fn(move |cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
             self.poll(deadline(), cx).map(|()| None)
         })
-        .await
     }
 }
 
@@ -51,16 +63,35 @@ pub fn after(now: Instant, timeout: Option<Duration>) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
+    async fn a_timer_that_another_task_has_used_wakes_the_next_one() {
+        let mut timer = LazyTimer::default();
+        let soon = || Instant::now() + Duration::from_millis(30);
+        let first = soon();
+        let mut never = pin!(std::future::pending::<()>());
+        tokio::select! {
+            biased;
+            ended = timer.limit(|| first, never.as_mut()) => assert!(ended.is_none()),
+            () = std::future::ready(()) => {}
+        }
+        let second = soon();
+        let moved = tokio::spawn(async move {
+            timer.limit(|| second, pin!(std::future::pending::<()>())).await.is_none()
+        });
+        assert!(moved.await.unwrap());
+    }
+
+    #[tokio::test]
     async fn a_deadline_may_move_on_and_the_timer_be_used_again() {
-        // The timer follows tokio's clock, the deadline the real one: only what is past fires.
         let mut timer = LazyTimer::default();
         let past = Instant::now();
-        assert!(timer.limit(|| past, std::future::pending::<()>()).await.is_none());
+        assert!(timer.limit(|| past, pin!(std::future::pending::<()>())).await.is_none());
         let later = after(Instant::now(), None);
-        assert_eq!(timer.limit(|| later, async { 7 }).await, Some(7));
-        assert!(timer.limit(|| past, std::future::pending::<()>()).await.is_none());
+        assert_eq!(timer.limit(|| later, pin!(async { 7 })).await, Some(7));
+        assert!(timer.limit(|| past, pin!(std::future::pending::<()>())).await.is_none());
     }
 }

@@ -14,6 +14,8 @@ pub const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// Says that an answer is the router's own, and why: a pod's 502 is told from ours by it.
 pub const X_ROUTER_ERROR: HeaderName = HeaderName::from_static("x-router-error");
+/// A trace's id (W3C Trace Context): it passes, and is in the access log.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -43,6 +45,8 @@ pub struct FieldGroups {
     pub auth: bool,
     pub cookie: bool,
     pub expect: bool,
+    pub accept: bool,
+    pub traceparent: bool,
     /// A name with an underscore.
     pub underscored: bool,
 }
@@ -55,6 +59,8 @@ impl FieldGroups {
                 groups.cookie = true;
             } else if *name == header::EXPECT {
                 groups.expect = true;
+            } else if *name == header::ACCEPT {
+                groups.accept = true;
             } else if is_hop_by_hop(name) {
                 groups.hop_by_hop = true;
                 groups.transfer_encoding |= *name == header::TRANSFER_ENCODING;
@@ -66,6 +72,7 @@ impl FieldGroups {
                 groups.auth |= name.as_str().starts_with(AUTH_PREFIX);
                 groups.underscored |= name.as_str().contains('_');
             } else {
+                groups.traceparent |= *name == TRACEPARENT;
                 groups.underscored |= name.as_str().contains('_');
             }
         }
@@ -151,13 +158,9 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
     asked
 }
 
-/// `Connection` once, and `keep-alive` or `close`: it names no field.
-pub fn is_plain_connection(headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(header::CONNECTION).iter();
-    let plain = |line: &HeaderValue| {
-        line.as_bytes().eq_ignore_ascii_case(b"keep-alive") || line.as_bytes().eq_ignore_ascii_case(b"close")
-    };
-    lines.next().is_some_and(plain) && lines.next().is_none()
+/// `keep-alive` or `close` alone: it names no field.
+pub fn is_plain_connection(line: &HeaderValue) -> bool {
+    line.as_bytes().eq_ignore_ascii_case(b"keep-alive") || line.as_bytes().eq_ignore_ascii_case(b"close")
 }
 
 /// `Transfer-Encoding` is absent, or `chunked` alone and once.

@@ -9,6 +9,7 @@
 //! - [`pool`]: connections to pods.
 //! - [`fields`], [`error`]: header fields, and the answers of the router itself.
 //! - [`config`], [`assemble`], [`run`], [`reload`], [`check`]: from `router.yaml` to a running process.
+//! - [`fuzz`]: what is tried with any bytes.
 //! - [`admin`]: health, metrics and the status page.
 //! - [`settings`], [`router`], [`metrics`], [`busiest`], [`clock`], [`http_client`]: what all of them use.
 
@@ -23,6 +24,7 @@ pub mod config;
 pub mod cookies;
 pub mod error;
 pub mod fields;
+pub mod fuzz;
 pub mod http_client;
 pub mod limits;
 pub mod metrics;

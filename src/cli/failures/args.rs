@@ -3,9 +3,13 @@
 // The documentation comments here are the help on the terminal, where backticks would only be noise.
 #![allow(clippy::doc_markdown)]
 
-use clap::Subcommand;
+use std::ffi::OsStr;
+use std::time::Duration;
 
-use crate::cli::arg_parsers::{TimeArgument, moment};
+use clap::Subcommand;
+use clap::builder::{PossibleValue, TypedValueParser};
+
+use crate::cli::arg_parsers::{TimeArgument, duration, moment};
 use crate::cli::args::ConfigFiles;
 use crate::cli::output::OutputFormat;
 use crate::cli::submit::KeyFrom;
@@ -20,6 +24,15 @@ pub struct FailuresArgs {
     pub list: ListArgs,
 }
 
+impl FailuresArgs {
+    pub(in crate::cli) fn output(&self) -> OutputFormat {
+        match &self.command {
+            Some(FailuresCommand::Retry(retry)) => retry.output,
+            None => self.list.output,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum FailuresCommand {
     /// Send failed tasks again; each failure is sent once, however often this is run
@@ -31,9 +44,13 @@ pub struct ListArgs {
     #[command(flatten)]
     pub files: ConfigFiles,
 
-    /// Print only counts, by code and connection
+    /// Print only counts, by code and connection, and how many of them are open
     #[arg(long)]
     pub summary: bool,
+
+    /// Only failures that are open: not sent again since, and not cancelled
+    #[arg(long)]
+    pub open: bool,
 
     /// List at most this many, the latest ones
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -52,7 +69,7 @@ pub struct ListArgs {
 #[command(next_help_heading = "Which failures")]
 pub struct FailureSelection {
     /// Only this error code, such as timeout; repeatable
-    #[arg(long, value_name = "CODE", value_parser = code)]
+    #[arg(long, value_name = "CODE", value_parser = CodeParser, hide_possible_values = true)]
     pub code: Vec<Code>,
 
     /// Only this FTP connection; repeatable
@@ -83,6 +100,7 @@ impl FailureSelection {
     }
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "they are flags")]
 #[derive(Debug, clap::Args)]
 #[command(after_help = RETRY_NOTES, after_long_help = RETRY_NOTES)]
 pub struct RetryArgs {
@@ -109,12 +127,41 @@ pub struct RetryArgs {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Wait until each task that was sent is answered
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
+
+    /// Wait at most this long
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "wait")]
+    pub timeout: Option<Duration>,
+
     /// Output format of the summary
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub output: OutputFormat,
 
     #[command(flatten)]
     pub choice: FailureSelection,
+}
+
+/// Codes by their names, which completions know.
+#[derive(Clone, Debug)]
+struct CodeParser;
+
+impl TypedValueParser for CodeParser {
+    type Value = Code;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Code, clap::Error> {
+        code.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Code::ALL.iter().map(|code| PossibleValue::new(code.as_str()))))
+    }
 }
 
 fn code(text: &str) -> Result<Code, String> {
@@ -131,12 +178,15 @@ Examples:
   ftp-pooler failures --summary --since 7d              how many, by code and connection
   ftp-pooler failures --connection remote-ftp --output json
   ftp-pooler failures retry --code timeout --since 1h   sends their tasks again
+  ftp-pooler failures --open --summary                  what is still broken?
   ftp-pooler failures retry --retryable --dry-run
+  ftp-pooler failures retry --all --wait                and is it done now?
 
 Exit codes:
    0  all is well
-   1  retry: some could not be sent, and were named
+   1  retry: some could not be sent, and were named; with --wait: or at least one failed again
   69  Kafka is not there
+  75  retry --wait: --timeout is over and tasks are open
   78  the configuration is wrong";
 
 const RETRY_NOTES: &str = "\

@@ -1,6 +1,7 @@
 //! Sends failed tasks again: each failure once, however often and by however many it is asked for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,9 +10,12 @@ use sha2::{Digest as _, Sha256};
 use super::args::RetryArgs;
 use super::retry_evidence::{FailurePosition, RETRY_OF, RetryEvidence, header};
 use super::scan::{FailureQuery, ScannedFailure, ranges, scan};
+use crate::batch::BATCH_HEADER;
+use crate::cli::answer::FileEnds;
+use crate::cli::batch::control;
 use crate::cli::output::{OutputFormat, count, note, one_line, print, print_json};
-use crate::cli::submit::{RUN_HEADER, key_of};
-use crate::cli::{CommandError, EXIT_FAILURE, EXIT_OK};
+use crate::cli::submit::{AnswerTally, AnsweredCounts, RunAnswers, SendEnd, key_of, wait_for};
+use crate::cli::{CommandError, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_OPEN};
 use crate::client::{ClientError, Cluster, Message, Outgoing, Range, Sender};
 use crate::config::Config;
 use crate::record::Header;
@@ -45,6 +49,8 @@ struct RetryReport {
 #[derive(Debug, Serialize)]
 struct LeftOut {
     task_id: Option<String>,
+    #[serde(flatten)]
+    file: FileEnds,
     partition: i32,
     offset: i64,
     reason: String,
@@ -57,6 +63,7 @@ impl RetryReport {
             let ScannedFailure { task_id, partition, offset, .. } = failing;
             self.left_out.push(LeftOut {
                 task_id: task_id.clone(),
+                file: failing.failed.file.clone(),
                 partition: *partition,
                 offset: *offset,
                 reason,
@@ -128,6 +135,7 @@ pub(super) fn retry(args: &RetryArgs) -> Result<u8, CommandError> {
         ));
     }
     let config = Config::load(&args.files.for_connections(Vec::new()))?;
+    super::list::warn_of_unknown(&args.choice.connection, &config);
     let wanted = FailureQuery::new(&args.choice, Timestamp::now());
     let cluster = Cluster::new(&config.kafka)?;
     // Brokers that are away and topics that are not there are told with a reason here; what follows would time out.
@@ -149,15 +157,60 @@ pub(super) fn retry(args: &RetryArgs) -> Result<u8, CommandError> {
         let evidence = RetryEvidence::read(&config.kafka, &cluster, *earliest)?;
         plan.settle(&evidence, args.unknown_too, &mut report);
     }
+    let mut run = RetryRun::new(args, &config)?;
     let sent = if let Some(sender) = &mut sender {
-        send(args, &config, &ranges, &wanted, &plan, sender, &mut report)
+        send(args, &config, &ranges, &wanted, &plan, sender, (&mut report, &mut run))
     } else {
         report.sent = plan.first.len() as u64;
         Ok(())
     };
-    tell(&report, plan.is_full, args.output);
+    let ended = match &sent {
+        Ok(()) => run.wait(args, &config),
+        Err(_) => Ok(SendEnd::Done),
+    };
+    tell(&report, &run, plan.is_full, args);
     sent?;
-    Ok(if report.not_sendable + report.unknown > 0 { EXIT_FAILURE } else { EXIT_OK })
+    let has_failed = report.not_sendable + report.unknown + run.tally.failed > 0;
+    Ok(match ended? {
+        SendEnd::TimedOut => EXIT_OPEN,
+        SendEnd::Interrupted => EXIT_INTERRUPTED,
+        SendEnd::Done if has_failed => EXIT_FAILURE,
+        SendEnd::Done => EXIT_OK,
+    })
+}
+
+/// What is sent is a batch, whose answers may be waited for.
+struct RetryRun {
+    batch: String,
+    begun: Instant,
+    /// With `--wait`.
+    answers: Option<RunAnswers>,
+    tally: AnswerTally,
+    connections: BTreeSet<String>,
+}
+
+impl RetryRun {
+    fn new(args: &RetryArgs, config: &Config) -> Result<RetryRun, CommandError> {
+        let batch = control::new_id(Timestamp::now()).map_err(CommandError::Runtime)?;
+        let answers = args.wait.then(|| RunAnswers::from_now(config, batch.clone())).transpose()?;
+        let (tally, connections) = (AnswerTally::default(), BTreeSet::new());
+        Ok(RetryRun { batch, begun: Instant::now(), answers, tally, connections })
+    }
+
+    fn sent(&mut self, records: &[RetriedRecord]) {
+        if self.answers.is_some() {
+            for record in records {
+                self.tally.await_answer(&record.task_id);
+                self.connections.insert(record.connection.clone());
+            }
+        }
+    }
+
+    fn wait(&mut self, args: &RetryArgs, config: &Config) -> Result<SendEnd, CommandError> {
+        let Some(answers) = &self.answers else { return Ok(SendEnd::Done) };
+        let connections = std::mem::take(&mut self.connections);
+        wait_for(config, answers, &mut self.tally, connections, args.timeout)
+    }
 }
 
 fn choose(
@@ -194,6 +247,8 @@ type RetryHeaders<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
 /// A record as it will be sent.
 struct RetriedRecord {
+    task_id: String,
+    connection: String,
     key: Option<String>,
     headers: Vec<Header>,
     retry_of: String,
@@ -207,7 +262,7 @@ fn send(
     wanted: &FailureQuery<'_>,
     plan: &RetryPlan,
     sender: &mut Sender,
-    report: &mut RetryReport,
+    (report, run): (&mut RetryReport, &mut RetryRun),
 ) -> Result<(), CommandError> {
     let mut batch: Vec<RetriedRecord> = Vec::new();
     let mut bytes = 0;
@@ -219,12 +274,12 @@ fn send(
         }
         if batch.len() >= BATCH || bytes >= BATCH_BYTES {
             bytes = 0;
-            failed = together(config, sender, &mut batch, report).err();
+            failed = together(config, sender, &mut batch, report, run).err();
         }
         failed.is_none()
     })?;
     if failed.is_none() && !batch.is_empty() {
-        failed = together(config, sender, &mut batch, report).err();
+        failed = together(config, sender, &mut batch, report, run).err();
     }
     match failed {
         None => Ok(()),
@@ -246,9 +301,11 @@ fn again(
     let same = plan.all.get(plan.first.get(&(failing.partition, failing.offset))?)?;
     let payload = failing.failed.task.clone()?;
     let task = decode(Some(payload.as_bytes()), &config.connections).ok()?;
-    let kept = |header: &&Header| !header.key.starts_with(OWN_HEADER_PREFIX) && header.key != RUN_HEADER;
+    let kept = |header: &&Header| !header.key.starts_with(OWN_HEADER_PREFIX) && header.key != BATCH_HEADER;
     Some(RetriedRecord {
         key: key_of(&task, args.key),
+        task_id: task.task_id,
+        connection: task.remote,
         headers: message.headers.iter().filter(kept).cloned().collect(),
         retry_of: header(&failing.topic, same),
         payload,
@@ -260,13 +317,15 @@ fn together(
     sender: &mut Sender,
     batch: &mut Vec<RetriedRecord>,
     report: &mut RetryReport,
+    run: &mut RetryRun,
 ) -> Result<(), ClientError> {
     let headers: Vec<RetryHeaders<'_>> = batch
         .iter()
         .map(|again| {
             let own = (RETRY_OF, Some(again.retry_of.as_bytes()));
+            let batch = (BATCH_HEADER, Some(run.batch.as_bytes()));
             let kept = again.headers.iter().map(|header| (header.key.as_str(), header.value.as_deref()));
-            kept.chain([own]).collect()
+            kept.chain([own, batch]).collect()
         })
         .collect();
     let records: Vec<Outgoing<'_>> = batch
@@ -281,17 +340,32 @@ fn together(
         .collect();
     sender.send_together(&records)?;
     report.sent += batch.len() as u64;
+    drop(records);
+    drop(headers);
+    run.sent(batch);
     batch.clear();
     Ok(())
 }
 
-fn tell(report: &RetryReport, is_full: bool, output: OutputFormat) {
+fn tell(report: &RetryReport, run: &RetryRun, is_full: bool, args: &RetryArgs) {
     if is_full {
         note("--limit is reached: there are more; run this again for the rest");
     }
-    if output == OutputFormat::Json {
-        return print_json(report);
+    let answers = args.wait.then(|| AnsweredCounts::of(&run.tally, run.begun.elapsed(), &[]));
+    if args.output == OutputFormat::Json {
+        let mut document = serde_json::to_value(report).unwrap_or_default();
+        if let (Some(answers), Some(document)) = (&answers, document.as_object_mut()) {
+            document.insert("answers".to_owned(), serde_json::to_value(answers).unwrap_or_default());
+        }
+        return print_json(&document);
     }
+    tell_people(report);
+    if let Some(answers) = answers {
+        answers.tell();
+    }
+}
+
+fn tell_people(report: &RetryReport) {
     let verb = if report.dry_run { "would be sent again" } else { "sent again" };
     print(&format!("{} {verb}", count(report.sent, "task")));
     for (number, what) in [
@@ -304,8 +378,10 @@ fn tell(report: &RetryReport, is_full: bool, output: OutputFormat) {
             print(&format!("{} {what}", count(number, "failure")));
         }
     }
-    for LeftOut { task_id, partition, offset, reason } in &report.left_out {
+    for LeftOut { task_id, file, partition, offset, reason } in &report.left_out {
         let id = task_id.as_deref().unwrap_or("(no task_id)");
-        note(&one_line(&format!("{id} (failure {partition}/{offset}): {reason}")));
+        let file = file.to_string();
+        let gap = if file.is_empty() { "" } else { " " };
+        note(&one_line(&format!("{file}{gap}{id} (failure {partition}/{offset}): {reason}")));
     }
 }

@@ -73,6 +73,21 @@ impl RetryEvidence {
         Ok(RetryEvidence { sent, complete_from })
     }
 
+    /// The same for a look, which others may make outdated at once; `None` where there is no input topic.
+    ///
+    /// # Errors
+    /// The brokers do not answer.
+    pub fn read_if_there(
+        kafka: &KafkaConfig,
+        cluster: &Cluster,
+        earliest: Timestamp,
+    ) -> Result<Option<RetryEvidence>, ClientError> {
+        match RetryEvidence::read(kafka, cluster, earliest) {
+            Err(ClientError::NoTopic(_)) => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
     /// Whether it is known of a failure of that time whether it was sent again.
     pub fn covers(&self, at: Timestamp) -> bool {
         self.complete_from.is_none_or(|from| at >= from)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::cli::answer::{AnswerStatus, ReadAnswer};
+use crate::cli::answer::{AnswerStatus, FailureAnswer, FileEnds, ReadAnswer};
 
 /// Tasks that one run may wait for: 40 bytes each are held.
 pub(super) const MAX_AWAITED: u64 = 5_000_000;
@@ -14,16 +14,25 @@ const NAMED: usize = 100;
 
 /// A failure, in a few words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct FailureLine {
+pub(in crate::cli) struct FailureLine {
     pub task_id: String,
+    #[serde(flatten)]
+    pub file: FileEnds,
     pub code: String,
     pub message: String,
     pub retryable: bool,
 }
 
+impl FailureLine {
+    pub fn new(task_id: String, failed: FailureAnswer) -> FailureLine {
+        let FailureAnswer { code, message, is_retryable: retryable, file, .. } = failed;
+        FailureLine { task_id, file, code, message, retryable }
+    }
+}
+
 /// The outcome of a run's tasks.
 #[derive(Debug, Default)]
-pub(super) struct AnswerTally {
+pub(in crate::cli) struct AnswerTally {
     /// Hashes of ids, with how many tasks have the id.
     open: HashMap<u128, u32>,
     open_count: u64,
@@ -60,8 +69,7 @@ impl AnswerTally {
                 self.failed += 1;
                 *self.by_code.entry(failed.code.clone()).or_default() += 1;
                 if self.named.len() < NAMED {
-                    let (code, message, retryable) = (failed.code, failed.message, failed.is_retryable);
-                    self.named.push(FailureLine { task_id, code, message, retryable });
+                    self.named.push(FailureLine::new(task_id, failed));
                 }
             }
         }

@@ -10,6 +10,8 @@ use clap::ValueEnum;
 use crate::cli::arg_parsers::{TimeArgument, duration, moment, size};
 use crate::cli::args::ConfigFiles;
 use crate::cli::output::OutputFormat;
+use crate::cli::pod_metrics;
+use crate::cli::pod_url::PodUrl;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -41,6 +43,17 @@ impl SubmitArgs {
         let Some(destination) = &self.destination else { return Vec::new() };
         let ends = [&self.source, destination];
         ends.iter().filter_map(|end| Some(end.split_once(':')?.0.to_owned())).collect()
+    }
+}
+
+impl SubmitArgs {
+    /// In a few words, for whoever lists batches.
+    pub(super) fn what(&self) -> String {
+        match &self.destination {
+            Some(destination) => format!("{} → {destination}", self.source),
+            None if self.source == "-" => "tasks of standard input".to_owned(),
+            None => format!("tasks of {}", self.source),
+        }
     }
 }
 
@@ -83,6 +96,11 @@ pub struct FileSelection {
     /// this machine
     #[arg(long, requires = "destination")]
     pub skip_existing: bool,
+
+    /// Exit with 1 where no file is chosen; those that --skip-existing leaves out count as chosen [default: true where
+    /// there are subdirectories and --recursive is not given, else false]
+    #[arg(long, value_name = "BOOL", requires = "destination", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub fail_if_none: Option<bool>,
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "they are flags")]
@@ -146,6 +164,11 @@ pub struct SendOptions {
     /// Wait until each task is answered: a progress bar on a terminal, lines elsewhere, then a summary
     #[arg(long)]
     pub wait: bool,
+
+    /// With --wait: ask these pods how far the files are, host:port of their API ports, separated by commas
+    /// [default: the members of the group, at the configuration's api.port]
+    #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = pod_metrics::url, requires = "wait")]
+    pub pods: Vec<PodUrl>,
 
     /// Wait at most this long
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "wait")]
@@ -212,7 +235,8 @@ Exit codes:
    0  sent; with --wait: and each was completed
    1  with --wait: at least one failed; or an entry of a listing may be a file and was passed over: its line was not
       understood, its name is not in the connection's charset, its time is not known well enough for --newer-than
-      or --older-than, or its directory was refused (all others were sent; --output json: passed_over)
+      or --older-than, or its directory was refused (all others were sent; --output json: passed_over); or no file
+      was chosen (--fail-if-none)
   65  lines or files that make no task, or a source that is not there; nothing was sent (with --keep-going: the
       others were)
   69  Kafka or the source's server is not there; the last lines say how much was sent

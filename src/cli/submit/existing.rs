@@ -23,7 +23,11 @@ impl ExistingFiles {
     ///
     /// # Errors
     /// It cannot be listed to its end, or holds more than [`MAX_FILES`].
-    pub async fn list(destination: &Location, is_recursive: bool) -> Result<ExistingFiles, WalkError> {
+    pub async fn list(
+        destination: &Location,
+        is_recursive: bool,
+        say: &dyn Fn(&str),
+    ) -> Result<ExistingFiles, WalkError> {
         let mut sizes = HashMap::new();
         let mut take = |found: &ListedSource, _: bool| {
             if sizes.len() >= MAX_FILES {
@@ -32,7 +36,7 @@ impl ExistingFiles {
             sizes.extend(found.size.map(|size| (found.path.clone(), size)));
             Ok(())
         };
-        match walk(destination, is_recursive, &FileFilter::everything(), &mut take).await {
+        match walk(destination, is_recursive, &FileFilter::everything(), &mut take, say).await {
             Err(error) if !error.is_not_there() => return Err(error),
             _ => {}
         }

@@ -191,6 +191,7 @@ mod tests {
             min_size: None,
             max_size: None,
             skip_existing: false,
+            fail_if_none: None,
         }
     }
 

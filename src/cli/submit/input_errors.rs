@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
-use crate::task::Rejected;
+use crate::task::{Rejected, UnknownOption};
 
 /// Mistakes that are named; of more it tells the number.
 const NAMED: usize = 1_000;
+/// The same for remarks.
+const REMARKS: usize = 20;
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,9 +27,35 @@ pub(super) struct InputError {
 pub(super) struct InputErrors {
     pub named: Vec<InputError>,
     pub count: u64,
+    /// What is sent all the same, and may not be meant: the line, and one sentence.
+    remarks: Vec<(u64, String)>,
+    remark_count: u64,
 }
 
 impl InputErrors {
+    /// Options of a task that the pool will ignore.
+    pub fn remark(&mut self, line: u64, unknown: &[UnknownOption]) {
+        for option in unknown {
+            self.remark_count += 1;
+            if self.remarks.len() < REMARKS {
+                self.remarks.push((line, option.note()));
+            }
+        }
+    }
+
+    /// A line for each remark, as [`InputErrors::told`].
+    pub fn remarks(&self, source: &str) -> Vec<String> {
+        let told = |(line, remark): &(u64, String)| {
+            crate::cli::output::one_line(&format!("{source}:{line}: warning: {remark}"))
+        };
+        let mut lines: Vec<String> = self.remarks.iter().map(told).collect();
+        let more = self.remark_count - self.remarks.len() as u64;
+        if more > 0 {
+            lines.push(format!("… and {more} more warnings"));
+        }
+        lines
+    }
+
     pub fn on_line(&mut self, line: u64, rejected: Rejected) {
         self.add(Some(line), None, rejected);
     }

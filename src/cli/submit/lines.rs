@@ -11,7 +11,7 @@ use super::spool::TaskSpool;
 use super::task_ids::{self, TaskContent};
 use crate::config::ConfiguredConnections;
 use crate::failure::{Code, Failure};
-use crate::task::{Operation, Rejected, Task, decode};
+use crate::task::{Operation, Rejected, Task, UnknownOption, decode};
 
 /// What every line is checked against.
 #[derive(Debug)]
@@ -52,7 +52,10 @@ pub(super) fn read(
             continue;
         }
         match task(text, rules)? {
-            Ok(task) => spool.push(&task, None)?,
+            Ok(task) => {
+                mistakes.remark(number, &task.unknown);
+                spool.push(&task.text, None)?;
+            }
             Err(rejected) => mistakes.on_line(number, rejected),
         }
     }
@@ -89,8 +92,13 @@ fn too_long(bytes: u64, most: usize) -> Rejected {
     Rejected { task_id: None, failure: Failure::new(Code::InvalidTask, message) }
 }
 
-/// The task as it is sent.
-fn task(line: &[u8], rules: &LineRules<'_>) -> io::Result<Result<String, Rejected>> {
+/// A task as it is sent.
+struct CheckedLine {
+    text: String,
+    unknown: Vec<UnknownOption>,
+}
+
+fn task(line: &[u8], rules: &LineRules<'_>) -> io::Result<Result<CheckedLine, Rejected>> {
     if line.len() > rules.max_bytes {
         return Ok(Err(too_long(line.len() as u64, rules.max_bytes)));
     }
@@ -102,7 +110,11 @@ fn task(line: &[u8], rules: &LineRules<'_>) -> io::Result<Result<String, Rejecte
     }
     let checked = checked(line, rules.connections);
     // What was decoded is UTF-8.
-    Ok(checked.map(|_| text.unwrap_or_default().to_owned()))
+    Ok(checked.map(|task| with_remarks(text.unwrap_or_default().to_owned(), task)))
+}
+
+fn with_remarks(text: String, task: Task) -> CheckedLine {
+    CheckedLine { text, unknown: task.options.unknown }
 }
 
 /// The task behind a text, where the pool will accept it.
@@ -119,9 +131,9 @@ fn with_id(
     text: &str,
     id_from: IdFrom,
     connections: &ConfiguredConnections,
-) -> io::Result<Result<String, Rejected>> {
+) -> io::Result<Result<CheckedLine, Rejected>> {
     let Some(rest) = text.strip_prefix('{') else {
-        return Ok(checked(text.as_bytes(), connections).map(|_| text.to_owned()));
+        return Ok(checked(text.as_bytes(), connections).map(|task| with_remarks(text.to_owned(), task)));
     };
     let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
     let under = |id: &str| format!("{{\"task_id\":\"{id}\"{comma}{rest}");
@@ -131,10 +143,11 @@ fn with_id(
         // The id that was made up would only mislead.
         Err(rejected) => return Ok(Err(Rejected { task_id: None, ..rejected })),
     };
-    Ok(Ok(match id_from {
+    let text = match id_from {
         IdFrom::Random => random,
         IdFrom::Content => under(&task_ids::of_content(&content(&task))),
-    }))
+    };
+    Ok(Ok(with_remarks(text, task)))
 }
 
 fn content(task: &Task) -> TaskContent<'_> {

@@ -16,9 +16,11 @@
 //! task_ids       task ids: random, or from what is moved
 //! input_errors   what is no task, and where it is
 //! spool          the tasks, on disk until the last one is checked
+//! run_batch      the run's id, and what the control topic is told of it
 //! send           sends them, and follows the answers
 //! answer_tally   which tasks of a run are open, and how the others ended: pure
-//! progress       a bar on a terminal, lines elsewhere
+//! progress       a bar on a terminal, lines elsewhere; pace: how fast, and how long the rest takes: pure
+//! observer       what happens to the open tasks, asked of Kafka and the pods; situation: in one sentence
 //! summary        the report at the end
 //! ```
 
@@ -28,9 +30,13 @@ mod existing;
 mod filter;
 mod input_errors;
 mod lines;
+mod observer;
+mod pace;
 mod passed_over;
 mod progress;
+mod run_batch;
 mod send;
+mod situation;
 mod spool;
 mod summary;
 mod task_builder;
@@ -42,13 +48,18 @@ use std::io::{self, BufReader};
 
 use jiff::Timestamp;
 
+pub(super) use answer_tally::{AnswerTally, FailureLine};
 pub use args::{KeyFrom, SubmitArgs};
-pub(super) use send::{RUN_HEADER, key_of};
+pub(super) use run_batch::RunBatch;
+pub(super) use send::{RunAnswers, SendEnd, key_of, wait_for};
+pub(super) use summary::AnsweredCounts;
 pub use walk::WalkError;
+use walk::WalkSummary;
 
 use super::interrupt::InterruptFlag;
 use super::output::{note, print_json_line};
 use super::{CommandError, EXIT_DATA, EXIT_FAILURE, EXIT_OK};
+use crate::app::CommandTunnels;
 use crate::client::Sender;
 use crate::config::{Config, ConfiguredConnections};
 use answer_tally::MAX_AWAITED;
@@ -59,10 +70,10 @@ use input_errors::InputErrors;
 use lines::LineRules;
 use passed_over::PassedOver;
 use progress::SubmitProgress;
-use send::RunAnswers;
+use send::SubmitRun;
 use spool::TaskSpool;
 use summary::SubmitSummary;
-use task_builder::{Location, TaskBuilder};
+use task_builder::{Location, LocationConnection, TaskBuilder};
 
 /// Checks, sends and, if asked to, waits. Returns the exit code.
 pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
@@ -71,15 +82,18 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
     let mut mistakes = InputErrors::default();
     let mut progress = SubmitProgress::new();
     let made = match &args.destination {
-        None => from_lines(args, &config, &mut spool, &mut mistakes).map(|()| PassedOver::default()),
+        None => from_lines(args, &config, &mut spool, &mut mistakes).map(|()| FileChoice::default()),
         Some(destination) => {
             from_places(args, destination, &config, &mut spool, &mut mistakes, &mut progress)
         }
     };
     progress.end();
-    let passed_over = made?;
-    let problems = SubmitProblems { mistakes, passed_over };
+    let FileChoice { passed_over, is_none } = made?;
+    let problems = SubmitProblems { mistakes, passed_over, is_none };
     let mistakes = &problems.mistakes;
+    for remark in mistakes.remarks(&args.source) {
+        note(&remark);
+    }
     if mistakes.count > 0 {
         note(&mistakes.told(&args.source));
         if !args.sending.keep_going {
@@ -105,6 +119,15 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
 struct SubmitProblems {
     mistakes: InputErrors,
     passed_over: PassedOver,
+    /// No file was chosen, and that is a failure.
+    is_none: bool,
+}
+
+/// What a listing came to, beside the tasks.
+#[derive(Debug, Default)]
+struct FileChoice {
+    passed_over: PassedOver,
+    is_none: bool,
 }
 
 impl SubmitProblems {
@@ -112,7 +135,7 @@ impl SubmitProblems {
     fn exit_code(&self) -> u8 {
         if self.mistakes.count > 0 {
             EXIT_DATA
-        } else if self.passed_over.may_be_files > 0 {
+        } else if self.passed_over.may_be_files > 0 || self.is_none {
             EXIT_FAILURE
         } else {
             EXIT_OK
@@ -139,24 +162,28 @@ fn send_all(
         return Ok(problems.exit_code());
     }
     let interrupt = InterruptFlag::listen().map_err(CommandError::Runtime)?;
-    let run = task_ids::random().map_err(CommandError::Runtime)?;
-    let answers = args.sending.wait.then(|| RunAnswers::from_now(config, run)).transpose()?;
+    let batch = RunBatch::begin(config, args.what(), spool.tasks)?;
+    let answers =
+        args.sending.wait.then(|| RunAnswers::from_now(config, batch.id().to_owned())).transpose()?;
     if answers.is_some() {
         progress.begin(spool.tasks, spool.bytes);
     }
+    let mut run = SubmitRun::default();
     let sent = send::send(
         config,
         spool,
-        args.sending.key,
+        (&args.sending, batch.id()),
         answers.as_ref(),
-        args.sending.timeout,
         progress,
         &interrupt,
+        &mut run,
     );
     progress.end();
-    let run = sent?;
-    let open = send::open_ids(config, spool, &run.tally)?;
-    let summary = SubmitSummary::of(&run, spool.tasks, problems, args.sending.wait, open);
+    batch.end(config, &run);
+    sent?;
+    let open = send::open_tasks(config, spool, &run.tally)?;
+    let summary = SubmitSummary::of(&run, spool.tasks, problems, args.sending.wait, &open);
+    let summary = summary.in_batch(batch.id());
     summary.print(args.output);
     Ok(summary.exit_code(run.ended))
 }
@@ -191,18 +218,21 @@ fn from_places(
     spool: &mut TaskSpool,
     mistakes: &mut InputErrors,
     progress: &mut SubmitProgress,
-) -> Result<PassedOver, CommandError> {
+) -> Result<FileChoice, CommandError> {
     let now = Timestamp::now();
     let place = |text: &str| place(text, &config.connections);
-    let (source, destination) = (place(&args.source)?, place(destination)?);
+    let (mut source, mut destination) = (place(&args.source)?, place(destination)?);
     let filter = FileFilter::new(&args.choice, now).map_err(|bad| CommandError::Usage(bad.to_string()))?;
     let id_from = args.sending.id_from.unwrap_or(IdFrom::Random);
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+    let _tunnels = runtime.block_on(enter_tunnels(config, [&mut source, &mut destination]))?;
     let mut maker =
         TaskBuilder::new(&source, &destination, &args.options, id_from, now).map_err(CommandError::Usage)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     progress.listing();
+    let voice = progress.voice();
+    let say = |line: &str| voice.say(line);
     let existing = if args.choice.skip_existing {
-        runtime.block_on(ExistingFiles::list(&destination, args.choice.recursive))?
+        runtime.block_on(ExistingFiles::list(&destination, args.choice.recursive, &say))?
     } else {
         ExistingFiles::default()
     };
@@ -226,19 +256,29 @@ fn from_places(
         progress.listed(files, spool.tasks);
         Ok(())
     };
-    let seen = runtime.block_on(walk::walk(&source, args.choice.recursive, &filter, &mut take))?;
+    let seen = runtime.block_on(walk::walk(&source, args.choice.recursive, &filter, &mut take, &say))?;
     progress.end();
+    let chosen = spool.tasks + mistakes.count;
+    tell_choice(&seen, chosen, skipped);
+    let is_none = chosen + skipped == 0 && args.choice.fail_if_none.unwrap_or(seen.left_out > 0);
+    if is_none {
+        note("no file is chosen, which is a failure here (--fail-if-none=false: it is none)");
+    }
+    Ok(FileChoice { passed_over: seen.passed, is_none })
+}
+
+/// Says what was listed, and what of it becomes a task.
+fn tell_choice(seen: &WalkSummary, chosen: u64, skipped: u64) {
+    let directories =
+        |count: u64| if count == 1 { "1 directory".to_owned() } else { format!("{count} directories") };
     for line in seen.passed.told() {
         note(&super::output::one_line(&line));
     }
     if !seen.is_single {
-        let chosen = spool.tasks + mistakes.count;
-        let directories = if seen.directories == 1 {
-            "1 directory".to_owned()
-        } else {
-            format!("{} directories", seen.directories)
-        };
-        note(&format!("{chosen} of {} files in {directories} are chosen", seen.files));
+        note(&format!("{chosen} of {} files in {} are chosen", seen.files, directories(seen.directories)));
+    }
+    if seen.left_out > 0 {
+        note(&format!("{} beneath it left out (--recursive takes their files)", directories(seen.left_out)));
     }
     if skipped > 0 {
         note(&format!(
@@ -246,7 +286,26 @@ fn from_places(
             super::output::count(skipped, "file")
         ));
     }
-    Ok(seen.passed)
+}
+
+/// Servers that are listed are reached where their tunnels begin. These end when what is returned is dropped.
+async fn enter_tunnels(
+    config: &Config,
+    places: [&mut Location; 2],
+) -> Result<Option<CommandTunnels>, CommandError> {
+    let has_via = |place: &Location| matches!(&place.connection, LocationConnection::Ftp(ftp) if ftp.network.via.is_some());
+    if !places.iter().any(|place| has_via(place)) {
+        return Ok(None);
+    }
+    let names: Vec<String> = places.iter().map(|place| place.connection.name().to_owned()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let tunnels = CommandTunnels::open(config, Some(&names)).await;
+    for place in places {
+        if let LocationConnection::Ftp(ftp) = &mut place.connection {
+            *ftp = tunnels.entering(ftp).await.map_err(CommandError::Other)?;
+        }
+    }
+    Ok(Some(tunnels))
 }
 
 fn place(text: &str, connections: &ConfiguredConnections) -> Result<Location, CommandError> {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::answer_tally::AnswerTally;
-use crate::cli::output::{bytes, note, rate};
+use super::pace::Pace;
+use crate::cli::output::{bytes, note, one_line, time};
 
 /// Between two lines where there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -16,27 +17,47 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 /// On standard error, so that the summary on standard output stays one document.
 #[derive(Debug)]
 pub(super) struct SubmitProgress {
+    is_terminal: bool,
     bar: Option<ProgressBar>,
-    begun: Instant,
     shown: Instant,
     total: u64,
     total_bytes: u64,
+    pace: Pace,
+}
+
+/// What is known of the tasks that have no answer yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OpenState<'a> {
+    /// Bytes of files that are in flight, as far as pods tell.
+    pub bytes_in_flight: u64,
+    /// What happens, or why nothing does.
+    pub sentence: Option<&'a str>,
 }
 
 impl SubmitProgress {
     pub fn new() -> SubmitProgress {
-        let bar = io::stderr()
-            .is_terminal()
-            .then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()));
         let now = Instant::now();
-        SubmitProgress { bar, begun: now, shown: now, total: 0, total_bytes: 0 }
+        SubmitProgress {
+            is_terminal: io::stderr().is_terminal(),
+            bar: None,
+            shown: now,
+            total: 0,
+            total_bytes: 0,
+            pace: Pace::new(now),
+        }
     }
 
     /// A source is being listed.
     pub fn listing(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.set_style(style("  {spinner} listing: {pos} files {wide_msg}"));
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+        self.draw(None, "  {spinner} listing: {pos} files {wide_msg}");
+    }
+
+    /// Each stage has a bar of its own: one whose target is changed leaves what it has drawn.
+    fn draw(&mut self, length: Option<u64>, template: &str) {
+        self.end();
+        if self.is_terminal {
+            let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+            self.bar = Some(bar.with_style(style(template)));
         }
     }
 
@@ -55,57 +76,75 @@ impl SubmitProgress {
     /// So many tasks are to be answered.
     pub fn begin(&mut self, total: u64, total_bytes: u64) {
         (self.total, self.total_bytes) = (total, total_bytes);
-        (self.begun, self.shown) = (Instant::now(), Instant::now());
-        if let Some(bar) = &self.bar {
-            bar.reset();
-            bar.set_length(total);
-            bar.set_style(style("  {bar:28} {pos}/{len} files  {wide_msg}  {eta} left"));
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
+        self.shown = Instant::now();
+        self.pace = Pace::new(self.shown);
+        let length = if total_bytes > 0 { total_bytes } else { total };
+        self.draw(Some(length), "  {bar:28} {wide_msg}");
     }
 
-    /// So much is answered.
-    pub fn advance(&mut self, tally: &AnswerTally) {
-        let answered = tally.answered();
-        if let Some(bar) = &self.bar {
-            if self.shown.elapsed() >= DRAW_EVERY || answered == self.total {
-                self.shown = Instant::now();
-                bar.set_position(answered);
-                bar.set_message(self.told(tally));
-            }
-        } else if self.shown.elapsed() >= LINE_EVERY {
-            self.shown = Instant::now();
-            let left = self.left(answered).map(|left| format!(", {left} left")).unwrap_or_default();
-            note(&format!("{answered} of {} answered: {}{left}", self.total, self.told(tally)));
+    /// So much is answered, and so much is on its way.
+    pub fn advance(&mut self, tally: &AnswerTally, open: OpenState<'_>) {
+        let is_due = self.shown.elapsed() >= if self.is_terminal { DRAW_EVERY } else { LINE_EVERY };
+        let is_over = self.is_terminal && tally.answered() == self.total;
+        if !is_due && !is_over {
+            return;
         }
+        self.shown = Instant::now();
+        let moved = tally.bytes + open.bytes_in_flight;
+        self.pace.look(self.shown, tally.answered(), moved);
+        let line = self.line(tally, open);
+        let Some(bar) = &self.bar else { return note(&line) };
+        bar.set_position(if self.total_bytes > 0 { moved.min(self.total_bytes) } else { tally.answered() });
+        bar.set_message(line);
     }
 
-    fn told(&self, tally: &AnswerTally) -> String {
+    fn line(&self, tally: &AnswerTally, open: OpenState<'_>) -> String {
         let of =
             if self.total_bytes > 0 { format!(" of {}", bytes(self.total_bytes)) } else { String::new() };
         let failed = if tally.failed > 0 { format!(", {} failed", tally.failed) } else { String::new() };
-        format!("{}{of}, {}{failed}", bytes(tally.bytes), rate(tally.bytes, self.begun.elapsed()))
-    }
-
-    /// At the pace so far.
-    fn left(&self, answered: u64) -> Option<String> {
-        let left = self.total.checked_sub(answered).filter(|left| *left > 0 && answered > 0)?;
-        let a_task = self.begun.elapsed().checked_div(u32::try_from(answered).ok()?)?;
-        Some(crate::cli::output::time(a_task.checked_mul(u32::try_from(left).ok()?)?))
+        let left = self.pace.left(self.total, self.total_bytes).map_or_else(|| "—".to_owned(), time);
+        let sentence = open.sentence.map(|sentence| format!("; {}", one_line(sentence))).unwrap_or_default();
+        format!(
+            "{}/{} files, {}{of}, {}/s{failed}, {left} left{sentence}",
+            tally.answered(),
+            self.total,
+            bytes(tally.bytes + open.bytes_in_flight),
+            bytes(self.pace.bytes_a_second()),
+        )
     }
 
     /// The bar goes; the summary says what it said.
-    pub fn end(&self) {
-        if let Some(bar) = &self.bar {
+    pub fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }
 
     /// A line among the progress.
     pub fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| note(line)),
-            None => note(line),
+        self.voice().say(line);
+    }
+
+    /// Says lines among the progress, for whoever does not have it.
+    pub fn voice(&self) -> ProgressVoice {
+        ProgressVoice(self.bar.clone())
+    }
+
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+}
+
+/// See [`SubmitProgress::voice`].
+#[derive(Clone, Debug)]
+pub(super) struct ProgressVoice(Option<ProgressBar>);
+
+impl ProgressVoice {
+    pub fn say(&self, line: &str) {
+        let line = one_line(line);
+        match &self.0 {
+            Some(bar) => bar.suspend(|| note(&line)),
+            None => note(&line),
         }
     }
 }

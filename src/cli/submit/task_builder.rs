@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ftp_listing::data_set;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -65,7 +66,11 @@ impl Location {
 
     /// The path of a file beneath this directory.
     pub fn beneath(&self, relative: &str) -> String {
-        beneath(&self.path, relative)
+        match &self.connection {
+            LocationConnection::Ftp(_) => data_set::beneath(&self.path, relative),
+            LocationConnection::Local(_) => None,
+        }
+        .unwrap_or_else(|| beneath(&self.path, relative))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Lists a source, directory after directory.
 
+mod patient_session;
 mod server;
 
 use std::collections::VecDeque;
@@ -71,6 +72,8 @@ impl WalkError {
 pub(super) struct WalkSummary {
     pub files: u64,
     pub directories: u64,
+    /// Directories that were not entered, since nobody asked for them.
+    pub left_out: u64,
     /// The source is one file.
     pub is_single: bool,
     /// Entries that no task was made of, and not for the filter.
@@ -80,7 +83,7 @@ pub(super) struct WalkSummary {
 /// Takes a file, and whether the source is this one file.
 type TakeFile<'a> = dyn FnMut(&ListedSource, bool) -> io::Result<()> + 'a;
 
-/// Hands every file of `source` that `filter` takes to `take`.
+/// Hands every file of `source` that `filter` takes to `take`; `say` gets lines for people.
 ///
 /// # Errors
 /// The source is not there, or could not be listed to its end.
@@ -89,9 +92,10 @@ pub(super) async fn walk(
     is_recursive: bool,
     filter: &FileFilter,
     take: &mut TakeFile<'_>,
+    say: &dyn Fn(&str),
 ) -> Result<WalkSummary, WalkError> {
-    let mut walk =
-        DirectoryWalk { filter, is_recursive, take, seen: WalkSummary::default(), waiting: VecDeque::new() };
+    let (seen, waiting) = (WalkSummary::default(), VecDeque::new());
+    let mut walk = DirectoryWalk { filter, is_recursive, take, say, seen, waiting };
     match &source.connection {
         LocationConnection::Ftp(ftp) => {
             let failed = |error| WalkError::Ftp { connection: ftp.name.clone(), error };
@@ -109,6 +113,7 @@ struct DirectoryWalk<'a, 't> {
     filter: &'a FileFilter,
     is_recursive: bool,
     take: &'a mut TakeFile<'t>,
+    say: &'a dyn Fn(&str),
     seen: WalkSummary,
     /// Beneath the source, with their depth.
     waiting: VecDeque<(String, usize)>,
@@ -125,7 +130,11 @@ impl DirectoryWalk<'_, '_> {
     }
 
     fn directory(&mut self, path: String, depth: usize) -> Result<(), WalkError> {
-        if !self.is_recursive || !self.filter.enters(&path) {
+        if !self.filter.enters(&path) {
+            return Ok(());
+        }
+        if !self.is_recursive {
+            self.seen.left_out += 1;
             return Ok(());
         }
         if depth > MAX_DEPTH {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::scrape::MetricsSample;
 use super::state::{ShownFailure, ThroughputRates, WatchState};
 use super::view::{bytes_rate, state_word};
 use crate::cli::output::{TextTable, bytes, one_line, time};
+use crate::cli::pod_metrics::MetricsSample;
 
 /// Connections that are shown before the last failures are.
 const FIRST: usize = 3;
@@ -99,7 +99,7 @@ fn connections(state: &WatchState) -> ConnectionTable {
     };
     let mut by_breaker: Vec<_> = pods.connections.iter().collect();
     by_breaker.sort_by(|(_, a), (_, b)| b.breaker.total_cmp(&a.breaker));
-    let row = |(name, of): (&String, &super::scrape::ConnectionMetrics)| {
+    let row = |(name, of): (&String, &crate::cli::pod_metrics::ConnectionMetrics)| {
         vec![
             name.clone(),
             state.answered_rate(name).map(|rate| format!("{rate:.1}")).unwrap_or_default(),
@@ -132,8 +132,10 @@ fn failures(state: &WatchState) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![String::new(), "last failures".to_owned()];
-    for ShownFailure { at, code, connection, task_id, message } in &state.last_failures {
-        lines.push(one_line(&format!("{at}  {code}  {connection}  {task_id}: {message}")));
+    for ShownFailure { at, code, connection, task_id, file, message } in &state.last_failures {
+        let file = file.to_string();
+        let about = if file.is_empty() { format!("{connection}  {task_id}") } else { file };
+        lines.push(one_line(&format!("{at}  {code}  {about}: {message}")));
     }
     lines
 }
@@ -142,9 +144,9 @@ fn failures(state: &WatchState) -> Vec<String> {
 mod tests {
     use std::time::Instant;
 
-    use super::super::scrape::ConnectionMetrics;
     use super::*;
     use crate::cli::answer::ReadAnswer;
+    use crate::cli::pod_metrics::ConnectionMetrics;
 
     /// Many connections, of which `z-open` and `y-half` are broken; five failures, and silent pods.
     fn state(connections: usize, silent: usize) -> WatchState {

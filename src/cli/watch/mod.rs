@@ -1,7 +1,6 @@
 //! `ftp-pooler watch`: the pool's work as it happens, from its answers and its pods' metrics.
 //!
 //! ```text
-//! scrape   the pods' metrics, from their /metrics
 //! state    what has been seen so far, and its rates: pure
 //! view     what is shown: a screen on a terminal, a line in a pipe, JSON lines for programs
 //! draw     the screen: never more lines than the terminal has
@@ -11,7 +10,6 @@
 #![allow(clippy::doc_markdown)]
 
 mod draw;
-mod scrape;
 mod state;
 mod view;
 
@@ -23,11 +21,11 @@ use super::arg_parsers::duration;
 use super::args::ConfigFiles;
 use super::interrupt::InterruptFlag;
 use super::output::OutputFormat;
+use super::pod_metrics::{self, Scraper};
 use super::pod_url::PodUrl;
 use super::{CommandError, EXIT_OK};
 use crate::client::{ClientError, Reader};
 use crate::config::Config;
-use scrape::Scraper;
 use state::WatchState;
 use view::TerminalView;
 
@@ -44,7 +42,7 @@ pub struct WatchArgs {
 
     /// Also read the pods' metrics, by connection: host:port of their API or metrics ports, separated by commas;
     /// api.token is sent to pods that require it
-    #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = scrape::url)]
+    #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = pod_metrics::url)]
     pub pods: Vec<PodUrl>,
 
     /// End after this time [default: until Ctrl-C]

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::cli::answer::{AnswerStatus, ReadAnswer};
+use crate::cli::answer::{AnswerStatus, FileEnds, ReadAnswer};
 
-use super::scrape::MetricsSample;
+use crate::cli::pod_metrics::MetricsSample;
 
 /// The rate "of late" is that of this time.
 const LATE: Duration = Duration::from_secs(10);
@@ -31,6 +31,7 @@ pub(super) struct ShownFailure {
     pub code: String,
     pub connection: String,
     pub task_id: String,
+    pub file: FileEnds,
     pub message: String,
 }
 
@@ -78,7 +79,7 @@ impl WatchState {
             }
             AnswerStatus::Failed(failed) => {
                 self.sums.failed += 1;
-                let connection = failed.connection.unwrap_or_else(|| "-".to_owned());
+                let (connection, file) = (failed.connection.unwrap_or_else(|| "-".to_owned()), failed.file);
                 if self.failed_by_connection.len() < MAX_CONNECTIONS
                     || self.failed_by_connection.contains_key(&connection)
                 {
@@ -89,6 +90,7 @@ impl WatchState {
                     code: failed.code,
                     connection,
                     task_id: answer.task_id.unwrap_or_else(|| "-".to_owned()),
+                    file,
                     message: failed.message,
                 });
                 self.last_failures.truncate(LAST_FAILURES);

@@ -103,10 +103,13 @@ fn line(state: &WatchState) -> String {
     );
     if let Some(pods) = &state.pods {
         // Not `sum`: that of nothing is -0.
-        let sum = |of: fn(&super::scrape::ConnectionMetrics) -> f64| {
+        let sum = |of: fn(&crate::cli::pod_metrics::ConnectionMetrics) -> f64| {
             pods.connections.values().map(of).fold(0.0, |all, one| all + one)
         };
-        let silent = pods.silent.first().map(|one| format!(" ({})", one_line(one))).unwrap_or_default();
+        let silent = match pods.silent.as_slice() {
+            [] => String::new(),
+            silent => format!(" ({})", one_line(&silent.join("; "))),
+        };
         let _ = write!(
             line,
             "  in flight {}  waiting {}  pods {}/{}{silent}",
@@ -125,15 +128,20 @@ fn json_line(state: &WatchState) -> String {
         .last_failures
         .iter()
         .map(|last| {
-            let ShownFailure { at, code, connection, task_id, message } = last;
-            json!({"failed_at": at, "code": code, "connection": connection, "task_id": task_id, "message": message})
+            let ShownFailure { at, code, connection, task_id, file, message } = last;
+            json!({
+                "failed_at": at, "code": code, "connection": connection, "task_id": task_id,
+                "source": file.source, "destination": file.destination, "message": message,
+            })
         })
         .collect();
     let mut look = json!({
         "at": rfc3339(Timestamp::now()),
         "seconds": state.now.duration_since(state.begun).as_secs_f64(),
         "completed": state.sums.completed, "failed": state.sums.failed, "bytes": state.sums.bytes,
-        "per_second": rates(state.rates_now()), "per_second_of_late": rates(state.rates_of_late()),
+        "per_second": rates(state.rates_now()), "per_second_10s": rates(state.rates_of_late()),
+        // the same under the name that it had first
+        "per_second_of_late": rates(state.rates_of_late()),
         "failed_by_connection": state.failed_by_connection, "last_failures": failures,
     });
     if let (Some(pods), Some(look)) = (&state.pods, look.as_object_mut()) {

@@ -1,5 +1,6 @@
 #![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
+mod cancelling;
 mod deferring;
 mod failing;
 mod fairness;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::batch::BatchBoard;
 use crate::dispatch::*;
 use crate::failure::{Code, Failure, Remedy};
 use crate::insight::ProgressGauge;
@@ -151,6 +152,7 @@ pub struct Rig {
     pub servers: FakeServers,
     pub budget: TaskBudget,
     pub deferral: DeferralPolicy,
+    pub batches: BatchBoard,
     pub failures: RecentFailures,
     executor: FakeExecutor,
     answers: mpsc::Receiver<AdmittedOutcome>,
@@ -197,7 +199,9 @@ impl Rig {
             is_possible: Arc::default(),
         };
         let failures = RecentFailures::default();
+        let batches = BatchBoard::default();
         let dispatcher = Dispatcher::new(DispatcherParts {
+            batches: batches.clone(),
             pool: pool.clone(),
             executor: executor.clone(),
             connections,
@@ -210,7 +214,7 @@ impl Rig {
             failures: failures.clone(),
             traces: Traces::default(),
         });
-        Rig { dispatcher, pool, servers, budget, deferral, failures, executor, answers }
+        Rig { dispatcher, pool, servers, budget, deferral, batches, failures, executor, answers }
     }
 
     pub fn script(&self, task_id: &str, steps: impl IntoIterator<Item = Step>) {

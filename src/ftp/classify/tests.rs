@@ -25,6 +25,17 @@ fn broken(kind: io::ErrorKind) -> Fault {
 }
 
 #[test]
+fn a_login_that_is_refused_for_being_in_plain_text_says_which_key_is_missing() {
+    for line in ["550 SSL/TLS required on the control channel", "534 Policy requires SSL."] {
+        let error = classify(at(Step::Login, false), &Fault::Reply(reply(line)));
+        assert_eq!(error.failure.code, TlsFailed, "{line}");
+        assert!(error.failure.message.ends_with("(it wants TLS: explicit_tls = true)"), "{error}");
+    }
+    let plain = classify(at(Step::Login, false), &Fault::Reply(reply("530 Login incorrect.")));
+    assert!(!plain.failure.message.contains("explicit_tls"), "{plain}");
+}
+
+#[test]
 fn a_full_server_is_told_from_a_wrong_password() {
     for (step, line, expected) in [
         (

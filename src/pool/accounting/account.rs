@@ -80,12 +80,21 @@ impl ConnectionAccount {
         self.idle.len() > self.held_idle
     }
 
+    /// Idle sessions whose time is over. A connection that has all the sessions that it may have keeps one of them idle
+    /// for [`IDLE_WHILE_SCARCE`] only: where the limit is the server's, nobody else (`submit`, `check`, another program)
+    /// gets in until one is closed.
     pub fn expired(&self, now: Instant, timeout: Duration) -> impl Iterator<Item = SessionId> {
         let spare = self.idle.len().saturating_sub(self.held_idle);
-        let most = if self.limit < self.cap { IDLE_WHILE_SCARCE } else { Duration::MAX };
-        let timeout = self.idle_timeout.unwrap_or(timeout.min(most));
-        let is_expired = move |since: Instant| now.duration_since(since) >= timeout;
-        self.idle.iter().take(spare).filter(move |(_, since)| is_expired(*since)).map(|(session, _)| *session)
+        let is_scarce = self.limit < self.cap;
+        let to_make_room = (self.live() + 1).saturating_sub(self.limit);
+        let timeout_of = move |place: usize| match self.idle_timeout {
+            Some(own) => own,
+            None if is_scarce || place < to_make_room => timeout.min(IDLE_WHILE_SCARCE),
+            None => timeout,
+        };
+        let is_expired = move |place: usize, since: Instant| now.duration_since(since) >= timeout_of(place);
+        let idle = self.idle.iter().take(spare).enumerate();
+        idle.filter(move |(place, (_, since))| is_expired(*place, *since)).map(|(_, (session, _))| *session)
     }
 
     pub fn transition(&mut self, session: SessionId, from: SessionState, to: SessionState) {

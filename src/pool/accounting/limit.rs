@@ -11,7 +11,7 @@ pub(in super::super) const LIMIT_RISES_AFTER: Duration = Duration::from_secs(60)
 const LIMIT_RISES_AFTER_LEAST: Duration = Duration::from_secs(5);
 /// If the server refuses the additional session, the next attempt comes twice as late, up to this.
 const LIMIT_RISES_AFTER_MOST: Duration = Duration::from_secs(300);
-/// While a limit is lowered, a session may be idle for this long: another pod may be waiting for it.
+/// While a limit is lowered, or reached, a session may be idle for this long: another pod or program may wait for it.
 pub(super) const IDLE_WHILE_SCARCE: Duration = Duration::from_secs(10);
 
 impl SessionAccounting {

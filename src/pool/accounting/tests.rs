@@ -200,6 +200,31 @@ fn where_sessions_are_scarce_idle_ones_are_closed_soon() {
 }
 
 #[test]
+fn a_connection_with_all_its_sessions_soon_leaves_one_to_others_and_keeps_the_rest() {
+    let (long, soon) = (Duration::from_secs(300), IDLE_WHILE_SCARCE);
+    let closed_of = |own: Option<Duration>| {
+        let (mut accounting, now) = accounting(9, &[("a", 3)]);
+        let sessions: Vec<_> = (0..3).map(|_| busy(&mut accounting, "a")).collect();
+        accounting.set_limits(&"a".into(), 3, own, now);
+        for session in sessions {
+            assert_eq!(accounting.make_idle(session, now), None);
+        }
+        let closing = |accounting: &mut SessionAccounting, after: Duration| {
+            accounting.expire(now + after, long);
+            accounting.counts("a").closing
+        };
+        [
+            closing(&mut accounting, soon * 9 / 10),
+            closing(&mut accounting, soon),
+            closing(&mut accounting, long * 9 / 10),
+            closing(&mut accounting, long),
+        ]
+    };
+    assert_eq!(closed_of(None), [0, 1, 1, 3]);
+    assert_eq!(closed_of(Some(long)), [0, 0, 0, 3], "the connection's own time is what was asked for");
+}
+
+#[test]
 fn the_lowest_limit_is_one() {
     let (mut accounting, now) = accounting(9, &[("a", 4)]);
     busy(&mut accounting, "a");

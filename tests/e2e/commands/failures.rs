@@ -84,11 +84,55 @@ fn a_failed_task_is_sent_again_once_and_then_done() {
     let done = answers.results().next().unwrap();
     assert_eq!(done.task_id(), Some("late"));
     let headers: Vec<&str> = done.headers.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(headers, ["trace"], "the task's own headers travel along, the retry's stay within");
+    assert_eq!(
+        headers,
+        ["trace", "ftp-batch"],
+        "the task's own headers travel along, the retry's stay within"
+    );
     assert_eq!(stage.get_local("in/late").unwrap(), b"here now");
 
     let again = shell.run(&["failures", "retry", "--all", "--output", "json"]).json();
     assert_eq!((&again["sent"], &again["already_sent"]), (&json!(0), &json!(1)));
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn what_was_sent_again_is_not_open_any_more_and_its_answers_are_waited_for() {
+    let stage = Stage::new("failures-open");
+    stage.server.put("there", b"here now");
+    let config = stage.config();
+    let _pod = Pod::start(&config);
+    let shell = Shell::new(&config);
+    let mut two = [failure("well", "timeout", "remote"), failure("lost", "timeout", "remote")];
+    two[0]["task"]["source"]["path"] = json!("there");
+    put(&stage, two);
+    put(&stage, [failure("stays", "auth_failed", "remote")]);
+    let open = |args: &[&str]| shell.run(&[&["failures", "--output", "json"], args].concat()).json();
+    assert_eq!(open(&["--open"])["total"], json!(3));
+    let ran = shell.run(&[
+        "failures",
+        "retry",
+        "--code",
+        "timeout",
+        "--wait",
+        "--timeout",
+        "2m",
+        "--output",
+        "json",
+    ]);
+    assert_eq!(ran.code, Some(1), "one has failed again: {ran:?}");
+    let answers = &ran.json()["answers"];
+    assert_eq!((&answers["completed"], &answers["failed"]), (&json!(1), &json!(1)), "{ran:?}");
+    assert_eq!(answers["failures"][0]["source"], json!("remote:f"), "{ran:?}");
+    // Open are the one that was left alone, and the new failure.
+    let still = open(&["--open"]);
+    let ids: Vec<&Value> = still["failures"].as_array().unwrap().iter().map(|f| &f["task_id"]).collect();
+    assert_eq!(ids, [&json!("stays"), &json!("lost")], "{still}");
+    let summary = open(&["--summary"]);
+    assert_eq!((&summary["total"], &summary["open"]), (&json!(4), &json!(2)), "{summary}");
+
+    let slip = shell.run(&["failures", "--connection", "remot"]);
+    assert!(slip.stderr.contains("no FTP connection is named remot, did you mean remote?"), "{slip:?}");
 }
 
 #[test]

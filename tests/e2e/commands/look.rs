@@ -137,6 +137,7 @@ fn topics_that_are_not_there_are_made_and_the_others_stay_as_they_are() {
             {"topic": name("results"), "partitions": 5, "asked_for": 5, "made": true},
             {"topic": stage.topics.failures, "partitions": 1, "asked_for": 5, "made": false},
             {"topic": name("retry"), "partitions": 5, "asked_for": 5, "made": true},
+            {"topic": name("control"), "partitions": 1, "asked_for": 1, "made": true},
         ])
     );
     let watched = shell.run(&["watch", "--for", "1s", "--pods", "127.0.0.1:1"]);

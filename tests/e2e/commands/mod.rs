@@ -1,7 +1,11 @@
 //! The commands that send tasks and look at the pool, against a real Kafka, a real server and a running pod.
 
+mod batch;
+mod check;
 mod failures;
+mod full_server;
 mod look;
+mod offsets;
 mod submit;
 mod terminal;
 mod topic_creation;

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::{Ran, Shell};
 use crate::stage::{LONG, Stage, sorted};
 use crate::support::client::{Answers, download};
+use crate::support::gate::Gate;
 use crate::support::pod::Pod;
+use crate::support::ports::free_port;
 use crate::support::process::Signal;
 use crate::support::wait::wait_until;
 
@@ -125,7 +127,16 @@ fn failures_are_told_and_make_the_exit_code() {
     let file = shell.lines("tasks.jsonl", tasks);
     let ran = shell.run(&["submit", &file, "--wait", "--timeout", "2m"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("lost: source_not_found"), "{}", ran.stderr);
+    let line = "remote:missing → local:lost: source_not_found: ";
+    assert!(
+        ran.stderr.lines().any(|told| told.starts_with(line) && told.ends_with("(task lost)")),
+        "{}",
+        ran.stderr
+    );
+    let well = stage.answers().wait_for(2, LONG).only("well").json.clone();
+    assert_eq!((&well["source"], &well["destination"]), (&json!("remote:there"), &json!("local:well")));
+    let table = shell.run(&["failures"]).stdout;
+    assert!(table.contains("remote:missing → local:lost"), "{table}");
     assert!(ran.stdout.contains("source_not_found: 1"), "{}", ran.stdout);
 
     // The ids of another run are not waited for: it has answers, but not to these.
@@ -187,6 +198,7 @@ fn a_wait_that_is_over_says_what_is_open() {
     let ran = shell.run(&["submit", &file, "--wait", "--timeout", "3s", "--output", "json"]);
     assert_eq!(ran.code, Some(75), "{ran:?}");
     assert_eq!(ran.json()["answers"]["open_task_ids"], json!(["a", "b"]));
+    assert_eq!(ran.json()["answers"]["open_tasks"][1]["source"], json!("remote:f"));
 }
 
 #[test]
@@ -208,5 +220,50 @@ fn ctrl_c_says_what_is_open() {
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(130), "{ran:?}");
     assert!(ran.stdout.contains("sent       2"), "{ran:?}");
-    assert!(ran.stderr.contains("2 tasks open") && ran.stderr.contains("a, b"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 tasks open"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("remote:f → local:b (task b)"), "{}", ran.stderr);
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn a_wait_says_why_nothing_comes_and_no_time_that_it_cannot_know() {
+    let (_stage, shell, file) = wait_for_nobody("submit-no-pod");
+    let stage = Stage::new("submit-away");
+    let gate = Gate::before(stage.server.addr(), &[]);
+    gate.shut();
+    let config = stage.config().ftp("dead", gate.addr(), &[]).set("api.port", json!(free_port()));
+    let away = Shell::new(&config);
+    let pod = Pod::start(&config);
+    let tasks = away.lines("tasks.jsonl", [download("a", "dead", "f", "a")]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let ran = shell.run(&["submit", &file, "--wait", "--timeout", "13s"]);
+            assert_eq!(ran.code, Some(75), "{ran:?}");
+            assert!(ran.stderr.contains("no pod runs: the group"), "{}", ran.stderr);
+            assert!(ran.stderr.contains("0/2 files") && ran.stderr.contains("— left"), "{}", ran.stderr);
+        });
+        let ran = away.run(&["submit", &tasks, "--wait", "--timeout", "25s"]);
+        assert_eq!(ran.code, Some(75), "{ran:?}\n{}", pod.log_tail(20));
+        assert!(ran.stderr.contains("the server of dead is down"), "{}\n{}", ran.stderr, pod.log_tail(20));
+        assert!(!ran.stderr.contains("is a pod running"), "{}", ran.stderr);
+    });
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn bytes_within_a_file_are_shown_while_it_is_on_its_way() {
+    let stage = Stage::with("submit-bytes", 1, &[("anon_max_rate", "200000")]);
+    stage.server.put("large", &vec![b'x'; 3_000_000]);
+    let config = stage.config().set("api.port", json!(free_port()));
+    let _pod = Pod::start(&config);
+    let shell = Shell::new(&config);
+    let ran = shell.run(&["submit", "remote:large", "local:large", "--wait", "--timeout", "2m"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    // Fifteen seconds at that rate: a line each five.
+    let on_its_way = |line: &&str| {
+        line.starts_with("0/1 files, ") && !line.contains(" 0 B of") && !line.contains("— left")
+    };
+    let lines: Vec<&str> = ran.stderr.lines().filter(on_its_way).collect();
+    assert!(!lines.is_empty(), "{}", ran.stderr);
+    assert!(lines[0].contains("of 2.86 MiB") && lines[0].contains("1 in flight"), "{}", ran.stderr);
 }

@@ -31,6 +31,10 @@ fn a_bar_is_drawn_on_a_terminal_and_not_in_a_pipe() {
         "{seen:?}"
     );
     assert!(seen.contains("completed  12"), "{seen:?}");
+    // The spinner's last state was cleared, like all that was drawn: the line that it stood in was taken for others.
+    if let Some(at) = seen.rfind("listing:") {
+        assert!(seen[at..].contains("\x1b[2K"), "{seen:?}");
+    }
 
     let piped = shell.run(&args);
     assert_eq!(piped.code, Some(0), "{piped:?}");

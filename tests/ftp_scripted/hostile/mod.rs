@@ -72,6 +72,10 @@ fn ways() -> Vec<Way> {
     let explicit: fn(&mut FtpConnection) = |connection| {
         connection.tls = TlsOptions { mode: TlsMode::Explicit, ..TlsOptions::default() };
     };
+    let implicit: fn(&mut FtpConnection) = |connection| {
+        let trust = ftp_pooler::config::CertificateTrust::Anything;
+        connection.tls = TlsOptions { mode: TlsMode::Implicit, trust, ..TlsOptions::default() };
+    };
     vec![
         // Until the login.
         way("never greets", Down, With(Timeout), "GREETING", Act::Hang),
@@ -253,6 +257,49 @@ fn ways() -> Vec<Way> {
         way("RNTO refused", Up, With(Unsupported), "RNTO", say("550 Permission denied.")),
         way("never answers RNTO", Up, With(Timeout), "RNTO", Act::Hang),
         way("closes at RNTO", Up, With(ProtocolError), "RNTO", Act::Close),
+        // What an account may not, and what a server does with files by itself.
+        way(
+            "may store files, and neither rename nor remove them",
+            Up,
+            With(PermissionDenied),
+            "",
+            Act::Close,
+        )
+        .scripted(|script| {
+            script.say("RNFR", "550 Permission denied.").say("DELE", "550 Permission denied.")
+        }),
+        way("takes files away as they arrive", Up, With(Unsupported), "", Act::Close)
+            .scripted(|script| script.say("SIZE", "550 no such file").say("RNFR", "550 no such file")),
+        way("makes no directory", Up, With(PermissionDenied), "", Act::Close).scripted(|script| {
+            script.say("MKD", "550 Permission denied.").say("STOR", "553 Could not create file.")
+        }),
+        way("takes no paths, down", Down, Well, "", Act::Close)
+            .scripted(|script| script.refuses_paths("550 The filename syntax is incorrect.")),
+        way("takes no paths, up", Up, Well, "", Act::Close)
+            .scripted(|script| script.refuses_paths("550 Permission denied.")),
+        way("a temp name that it does not take, as it has data sets", Up, With(Unsupported), "STOR", {
+            say("501 Qualifier too long.  Use MVS naming conventions.")
+        }),
+        // What it says of itself.
+        way("numbers at the begin of its greeting's lines", Down, Well, "GREETING", {
+            say("220-Welcome\r\n100 Mbit/s are shared\r\n530 GB of space\r\n220 ready")
+        }),
+        way("will be ready soon, and is", Down, Well, "GREETING", say("120 in a minute\r\n220 ready")),
+        way("SIZE that is negative, as its numbers have 32 bits", Down, Well, "SIZE", say("213 -4294897296")),
+        way("SIZE that is another command's reply", Down, Well, "SIZE", say("220 ready")),
+        way("refuses a login that was right a moment ago", Down, With(ProtocolError), "", Act::Close)
+            .scripted(|script| {
+                script.once("RETR", Act::SayAndClose(text("421 Bye"))).nth(
+                    "PASS",
+                    1,
+                    say("530 Login incorrect."),
+                )
+            }),
+        way("says 226 to data that it closes before TLS", Down, With(IntegrityMismatch), "RETR", {
+            Act::NothingToSend(text("226 Done"))
+        })
+        .scripted(Script::secure)
+        .with(implicit),
         way("421 at RNTO", Up, With(ProtocolError), "RNTO", Act::SayAndClose(text("421 Bye"))),
     ]
 }
@@ -260,6 +307,10 @@ fn ways() -> Vec<Way> {
 impl Way {
     fn with(self, change: fn(&mut FtpConnection)) -> Way {
         Way { change, ..self }
+    }
+
+    fn scripted(self, change: impl FnOnce(Script) -> Script) -> Way {
+        Way { script: change(self.script), ..self }
     }
 
     /// The file has more bytes than the sockets' buffers hold.

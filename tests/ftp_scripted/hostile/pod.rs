@@ -38,7 +38,8 @@ impl Pod {
         let (sender, answers) = mpsc::channel(100);
         let budget = TaskBudget::new(100, 1 << 20);
         let dispatcher = Dispatcher::new(DispatcherParts {
-            pool: SessionPool::new(&limits, connections.clone(), FtpConnector, &metrics),
+            batches: ftp_pooler::batch::BatchBoard::default(),
+            pool: SessionPool::new(&limits, connections.clone(), FtpConnector::default(), &metrics),
             traces: ftp_pooler::traces::Traces::default(),
             executor: TransferExecutor::new(storages, names(), metrics.clone()),
             connections,

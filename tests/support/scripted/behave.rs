@@ -10,6 +10,11 @@ use super::peer::{DataEnd, Gone, Peer};
 
 impl Peer {
     pub(super) async fn behave(&mut self, verb: &str, argument: &str) -> Result<(), Gone> {
+        let argument = match self.in_current_directory(verb, argument) {
+            Ok(argument) => argument,
+            Err(reply) => return self.say(&reply).await,
+        };
+        let argument = argument.as_str();
         match verb {
             "USER" => self.say("331 password, please").await,
             "PASS" => {
@@ -48,6 +53,28 @@ impl Peer {
                 let reply = self.about_files(verb, argument);
                 self.say(&reply).await
             }
+        }
+    }
+
+    /// The argument, and on a server that takes no paths the whole path of the file that it names, or the reply that
+    /// needs nothing more.
+    fn in_current_directory(&mut self, verb: &str, argument: &str) -> Result<String, String> {
+        let state = self.shared.state.lock().unwrap();
+        let Some(refusal) = &state.refuses_paths else { return Ok(argument.to_owned()) };
+        match verb {
+            "PWD" => Err(format!("257 \"{}/\"", self.current)),
+            "CWD" if state.has_parent(&format!("{}/x", argument.trim_end_matches('/'))) => {
+                argument.trim_end_matches('/').clone_into(&mut self.current);
+                Err("250 there now".to_owned())
+            }
+            "CWD" => Err("550 no such directory".to_owned()),
+            "SIZE" | "MDTM" | "RETR" | "STOR" | "DELE" | "RNFR" | "RNTO" if argument.contains('/') => {
+                Err(refusal.clone())
+            }
+            "SIZE" | "MDTM" | "RETR" | "STOR" | "DELE" | "RNFR" | "RNTO" => {
+                Ok(format!("{}/{argument}", self.current))
+            }
+            _ => Ok(argument.to_owned()),
         }
     }
 

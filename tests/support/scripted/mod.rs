@@ -49,6 +49,8 @@ struct State {
     commands: Vec<String>,
     /// STOR behind REST cuts the file there first, as Pure-FTPd does.
     cuts: bool,
+    /// Files are named in the current directory; a path is refused with this.
+    refuses_paths: Option<String>,
 }
 
 /// A started server; it takes no more connections when this is dropped.
@@ -108,6 +110,12 @@ impl Script {
         self
     }
 
+    /// No command takes a path but CWD and MKD; it is refused so.
+    pub fn refuses_paths(mut self, reply: &str) -> Script {
+        self.state.refuses_paths = Some(reply.to_owned());
+        self
+    }
+
     /// STOR needs its directory now, and MKD its parent; these are there.
     pub fn directories(mut self, paths: &[&str]) -> Script {
         self.state.directories = Some(paths.iter().map(|path| (*path).to_owned()).collect());
@@ -123,6 +131,12 @@ impl Script {
     /// The next time this command comes.
     pub fn once(mut self, command: &str, act: Act) -> Script {
         self.rules.push(Rule { command: command.to_owned(), act, once: true, later: 0 });
+        self
+    }
+
+    /// The next time but `later` that this command comes.
+    pub fn nth(mut self, command: &str, later: usize, act: Act) -> Script {
+        self.rules.push(Rule { command: command.to_owned(), act, once: true, later });
         self
     }
 

@@ -19,7 +19,15 @@ pub(super) async fn serve(socket: TcpStream, shared: &Arc<Shared>) -> Result<(),
         (Box::new(reader), Box::new(writer))
     };
     let shared = Arc::clone(shared);
-    let peer = Peer { shared, writer, data: None, renaming: None, from: 0, silent: Vec::new() };
+    let peer = Peer {
+        shared,
+        writer,
+        data: None,
+        renaming: None,
+        from: 0,
+        silent: Vec::new(),
+        current: String::new(),
+    };
     peer.serve(BufReader::new(reader)).await
 }
 
@@ -71,6 +79,8 @@ pub(super) struct Peer {
     pub(super) renaming: Option<String>,
     /// What REST said, until the next command that is not a question for a port.
     pub(super) from: usize,
+    /// The current directory, without a slash at its end.
+    pub(super) current: String,
     /// Ports that stay silent as long as the control connection is there.
     pub(super) silent: Vec<SilentListener>,
 }

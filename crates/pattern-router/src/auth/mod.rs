@@ -84,7 +84,8 @@ impl Authenticator {
         if route.public || is_preflight(request) {
             return Access::PASS;
         }
-        let verdict = check_origin(request, &state.settings.domain, &route.name, extended_connect);
+        let websocket = extended_connect || groups.upgrade;
+        let verdict = check_origin(request, &state.settings.domain, &route.name, websocket);
         if verdict == OriginVerdict::Foreign {
             let detail = "This request comes from a page of another origin.";
             return Access::refuse(ErrorCode::ForeignOrigin, detail);
@@ -92,7 +93,7 @@ impl Authenticator {
         match self {
             Authenticator::None => Access::PASS,
             Authenticator::Session(session) => session.decide(request, link, state, route),
-            Authenticator::Forward(forward) => forward.decide(request, link, state, route).await,
+            Authenticator::Forward(forward) => Box::pin(forward.decide(request, link, state, route)).await,
         }
     }
 }

@@ -17,10 +17,9 @@ pub fn check_origin(
     request: &Parts,
     domain: &RoutedDomain,
     name: &PodName,
-    extended_connect: bool,
+    websocket: bool,
 ) -> OriginVerdict {
     let safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let websocket = extended_connect || request.headers.contains_key("upgrade");
     if safe && !websocket {
         return OriginVerdict::Own;
     }
@@ -53,7 +52,8 @@ mod tests {
         }
         let domain = RoutedDomain::parse("pool.test").unwrap();
         let name = PodName { port: 3000, id: "ws1".into() };
-        check_origin(&request.body(()).unwrap().into_parts().0, &domain, &name, false)
+        let websocket = fields.iter().any(|(name, _)| *name == "upgrade");
+        check_origin(&request.body(()).unwrap().into_parts().0, &domain, &name, websocket)
     }
 
     #[test]

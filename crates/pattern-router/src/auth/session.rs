@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, Entry, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -77,9 +77,9 @@ impl SessionAuth {
         route: &Arc<Route>,
     ) -> Access {
         let metrics = &link.worker.router.metrics;
-        let line = one_cookie_line(&request.headers);
-        if let Some(known) = link.session().filter(|known| is_same(known, line, route)) {
-            replace_cookie(&mut request.headers, known.cleaned.clone());
+        if let Some(known) = link.session().filter(|known| known.holds(route))
+            && take_out_session(&mut request.headers, &known)
+        {
             return Access::Pass { user: Some(Arc::clone(&known.user)), cookies_clean: true };
         }
         let claims = cookies::find(&request.headers, SESSION_COOKIE)
@@ -221,10 +221,6 @@ fn one_cookie_line(headers: &HeaderMap) -> Option<&HeaderValue> {
     lines.next().filter(|_| lines.next().is_none())
 }
 
-fn is_same(known: &KnownSession, line: Option<&HeaderValue>, route: &Arc<Route>) -> bool {
-    line == Some(&known.cookie) && Arc::ptr_eq(&known.route, route) && Instant::now() < known.until
-}
-
 fn remember(
     request: &mut Parts,
     link: &ClientLink,
@@ -245,11 +241,17 @@ fn remember(
     }));
 }
 
-fn replace_cookie(headers: &mut HeaderMap, cleaned: Option<HeaderValue>) {
-    match cleaned {
-        Some(cleaned) => headers.insert(header::COOKIE, cleaned),
-        None => headers.remove(header::COOKIE),
-    };
+/// Replaces the cookies by what the pod gets of them, if they are those that were verified before.
+fn take_out_session(headers: &mut HeaderMap, known: &KnownSession) -> bool {
+    let Entry::Occupied(mut cookies) = headers.entry(header::COOKIE) else { return false };
+    if *cookies.get() != known.cookie || cookies.iter().nth(1).is_some() {
+        return false;
+    }
+    match &known.cleaned {
+        Some(cleaned) => drop(cookies.insert(cleaned.clone())),
+        None => drop(cookies.remove()),
+    }
+    true
 }
 
 fn redirect(status: StatusCode, location: &str, cookies: &[String]) -> Option<Response<Full<Bytes>>> {

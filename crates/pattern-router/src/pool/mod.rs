@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 pub use connect::{ConnectError, Connector, Opened, PodTls, prepare};
-use state::{Acquired, GROWTH_INTERVAL, Handover};
+use state::{Acquired, GROWTH_INTERVAL, Granted, Handover};
 pub use state::{PodConnections, PoolBounds};
 
 use crate::proxy::UpstreamBody;
@@ -53,7 +53,8 @@ pub type Http2Sender = http2::SendRequest<UpstreamBody>;
 pub struct PodPool {
     pub key: UpstreamKey,
     state: Mutex<PodConnections<Http1Sender, oneshot::Sender<Grant>>>,
-    shared: Mutex<Option<Http2Sender>>,
+    /// With when it was last used.
+    shared: Mutex<Option<(Http2Sender, Instant)>>,
     bounds: PoolBounds,
     growing: AtomicBool,
 }
@@ -111,7 +112,7 @@ impl PodPool {
             let mut state = self.state.lock();
             loop {
                 match state.acquire(now, &self.bounds) {
-                    Acquired::Reuse(sender) if sender.is_closed() => drop(state.close(&self.bounds)),
+                    Acquired::Reuse(sender) if sender.is_closed() => drop(state.close(now, &self.bounds)),
                     Acquired::Reuse(sender) => return Ok(Grant::Reuse(self.lend(sender, now, true))),
                     Acquired::Open => return Ok(Grant::Open(OpenSlot { pool: Some(Arc::clone(self)) })),
                     Acquired::Wait => break,
@@ -166,16 +167,20 @@ impl PodPool {
                     }
                     granted
                 };
-                for waiter in granted {
-                    pool.grant_slot(waiter);
+                for one in granted {
+                    pool.grant(one);
                 }
             }
         });
     }
 
     /// A waiter that went away drops the grant, and by that the next one gets it.
-    fn grant_slot(self: &Arc<PodPool>, waiter: oneshot::Sender<Grant>) {
-        let _ = waiter.send(Grant::Open(OpenSlot { pool: Some(Arc::clone(self)) }));
+    fn grant(self: &Arc<PodPool>, (waiter, connection): Granted<Http1Sender, oneshot::Sender<Grant>>) {
+        let _ = waiter.send(match connection {
+            Some(sender) if !sender.is_closed() => Grant::Reuse(self.lend(sender, Instant::now(), true)),
+            // A connection that is closed leaves its place to one that is opened.
+            _ => Grant::Open(OpenSlot { pool: Some(Arc::clone(self)) }),
+        });
     }
 
     fn give_back(self: &Arc<PodPool>, sender: Http1Sender, since: Instant) {
@@ -194,14 +199,25 @@ impl PodPool {
     /// The shared connection, if the pod speaks HTTP/2 and it is open.
     pub fn shared(&self) -> Option<Http2Sender> {
         let mut shared = self.shared.lock();
-        if shared.as_ref().is_some_and(Http2Sender::is_closed) {
+        let (sender, used) = shared.as_mut()?;
+        if sender.is_closed() {
             *shared = None;
+            return None;
         }
-        shared.clone()
+        *used = Instant::now();
+        Some(sender.clone())
     }
 
     pub fn set_shared(&self, sender: Http2Sender) {
-        *self.shared.lock() = Some(sender);
+        *self.shared.lock() = Some((sender, Instant::now()));
+    }
+
+    /// Lets go of the shared connection once nobody has used it for a while; it ends with its last stream.
+    fn expire_shared(&self, now: Instant) -> Option<Http2Sender> {
+        let mut shared = self.shared.lock();
+        let (sender, used) = shared.as_ref()?;
+        let old = now.saturating_duration_since(*used) >= self.bounds.idle || sender.is_closed();
+        if old { shared.take().map(|(sender, _)| sender) } else { None }
     }
 
     /// Notes a connect's outcome; how long they have been refused by now.
@@ -226,18 +242,18 @@ impl PodPool {
 impl Drop for OpenSlot {
     fn drop(&mut self) {
         let Some(pool) = self.pool.take() else { return };
-        let next = pool.state.lock().close(&pool.bounds);
-        if let Some(waiter) = next {
-            pool.grant_slot(waiter);
+        let next = pool.state.lock().close(Instant::now(), &pool.bounds);
+        if let Some(next) = next {
+            pool.grant(next);
         }
     }
 }
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        let next = self.pool.state.lock().close_stream(&self.pool.bounds);
-        if let Some(waiter) = next {
-            self.pool.grant_slot(waiter);
+        let next = self.pool.state.lock().close_stream(Instant::now(), &self.pool.bounds);
+        if let Some(next) = next {
+            self.pool.grant(next);
         }
     }
 }
@@ -270,9 +286,9 @@ impl LentConnection {
     pub fn into_stream(mut self) -> Option<StreamSlot> {
         self.sender = None;
         let pool = self.slot.pool.take()?;
-        let next = pool.state.lock().detach(&pool.bounds);
-        if let Some(waiter) = next {
-            pool.grant_slot(waiter);
+        let next = pool.state.lock().detach(Instant::now(), &pool.bounds);
+        if let Some(next) = next {
+            pool.grant(next);
         }
         Some(StreamSlot { pool })
     }
@@ -326,14 +342,15 @@ impl UpstreamPool {
 
     /// Closes idle connections that are too old, and forgets pods that have none; called every second.
     pub fn sweep(&self, now: Instant) {
-        let mut expired = Vec::new();
+        let (mut expired, mut shared_expired) = (Vec::new(), Vec::new());
         self.pods.lock().retain(|_, pod| {
             let mut state = pod.state.lock();
             expired.extend(state.expire(now, &pod.bounds));
-            let shared = pod.shared.lock().as_ref().is_some_and(|sender| !sender.is_closed());
+            shared_expired.extend(pod.expire_shared(now));
+            let shared = pod.shared.lock().is_some();
             shared || !state.is_unused() || Arc::strong_count(pod) > 1
         });
-        drop(expired);
+        drop((expired, shared_expired));
     }
 
     /// Connections that are in use and idle, and requests that wait for one.

@@ -1,18 +1,36 @@
 //! The connections of one worker to one port of a pod, as a pure state machine: who gets an idle one, who opens another,
 //! who waits. `C` is a connection, `W` a waiting request; time comes in.
 //!
-//! Below the soft bound a connection is opened at once. Above it a request waits, since a worker that is busy gains
-//! nothing by more sockets: at 1,000 clients the CPU a request falls by a third. Others are opened up to the hard bound
-//! once it is the pod that is slow: no connection came free for [`GROWTH_INTERVAL`], or answers take longer than
-//! [`SLOW_ANSWER`].
+//! Below the limit a connection is lent or opened at once. Above it a request waits, since a worker that is busy gains
+//! nothing by more sockets: at 1,000 clients the CPU a request falls by a third. The limit begins with the soft bound, and
+//! rises up to the hard one where more connections carry more:
+//!
+//! - No connection has come free for [`SILENCE`]: all wait for something else than a CPU, or for a CPU that is shared with
+//!   many. One more is granted, then two, then four; where that brings no more answers, it is taken back.
+//! - Answers take longer than [`SLOW_ANSWER`] on average: twice as many are tried for one [`WINDOW`], and kept if so many
+//!   more answers come. A pod that sleeps gives twice as many, one that lacks CPU does not. In the same way half as many
+//!   are tried now and then.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A request waits so long before another connection may be opened for it.
+/// How often the limit is looked at while requests wait.
 pub const GROWTH_INTERVAL: Duration = Duration::from_millis(2);
-/// A pod whose answers take longer gets more connections than the soft bound.
+/// Without an answer for so long, a pod is silent; more than processes of a busy machine usually wait for their turn.
+pub const SILENCE: Duration = Duration::from_millis(10);
+/// Then it gets more connections in any case: what was found out about it may have changed.
+const LONG_SILENCE: Duration = Duration::from_millis(500);
+/// The rate of answers is an average over so long, and so long at least is waited for the effect of more connections.
+const RATE_OVER: Duration = Duration::from_millis(250);
+/// Whatever answers take, the effect is looked at after so long.
+const LONGEST_TRIAL: Duration = Duration::from_secs(5);
+/// A pod whose answers take longer may be given more connections than the soft bound.
 pub const SLOW_ANSWER: Duration = Duration::from_millis(5);
+/// Answers are counted for so long to compare two limits.
+pub const WINDOW: Duration = Duration::from_millis(100);
+/// After a trial in vain the next one waits; twice as long each time, up to the last.
+const FIRST_REST: Duration = Duration::from_millis(100);
+const LAST_REST: Duration = Duration::from_secs(5);
 /// More requests do not wait for one port of a pod on one worker: they are answered 503.
 pub const MAX_WAITING: usize = 4096;
 
@@ -43,6 +61,50 @@ pub enum Handover<C, W> {
     Surplus(C),
 }
 
+/// A waiting request that gets an idle connection, or a slot to open one.
+pub type Granted<C, W> = (W, Option<C>);
+
+/// Another limit is tried.
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    /// To which it falls back.
+    from: usize,
+    /// Answers a second with that.
+    rate: f64,
+    /// Begun by a silence, and looked at then.
+    until: Option<Instant>,
+}
+
+/// Answers a second: an average in which what is long ago counts less and less.
+#[derive(Debug, Clone, Copy)]
+struct AnswerRate {
+    per_second: f64,
+    at: Option<Instant>,
+    uncounted: u32,
+    /// What of the average is from before the first look, and so nothing.
+    empty: f64,
+}
+
+impl AnswerRate {
+    const NEW: AnswerRate = AnswerRate { per_second: 0.0, at: None, uncounted: 0, empty: 1.0 };
+
+    fn look(&mut self, now: Instant) -> f64 {
+        let passed = self.at.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let kept = (-passed.as_secs_f64() / RATE_OVER.as_secs_f64()).exp();
+        let new = f64::from(std::mem::take(&mut self.uncounted)) / RATE_OVER.as_secs_f64();
+        self.per_second = self.per_second * kept + new;
+        self.empty *= kept;
+        self.per_second / (1.0 - self.empty).max(0.01)
+    }
+}
+
+/// The answers since the limit was last compared.
+#[derive(Debug, Clone, Copy)]
+struct AnswerWindow {
+    since: Instant,
+    answers: u32,
+}
+
 #[derive(Debug)]
 pub struct PodConnections<C, W> {
     /// Youngest last; taken from the end, so that old ones expire.
@@ -55,6 +117,15 @@ pub struct PodConnections<C, W> {
     last_release: Option<Instant>,
     /// Moving average of how long a connection is lent, in microseconds.
     lent_micros: u64,
+    /// How many may be lent at once; less than the soft bound is that one.
+    limit: usize,
+    /// How many more the next look grants if the pod is still silent.
+    step: usize,
+    window: Option<AnswerWindow>,
+    rate: AnswerRate,
+    trial: Option<Trial>,
+    rest: Duration,
+    rest_until: Option<Instant>,
     /// Connects have been refused since.
     refused_since: Option<Instant>,
 }
@@ -68,6 +139,13 @@ impl<C, W> Default for PodConnections<C, W> {
             waiting: VecDeque::new(),
             last_release: None,
             lent_micros: 0,
+            limit: 0,
+            step: 1,
+            window: None,
+            rate: AnswerRate::NEW,
+            trial: None,
+            rest: FIRST_REST,
+            rest_until: None,
             refused_since: None,
         }
     }
@@ -76,20 +154,27 @@ impl<C, W> Default for PodConnections<C, W> {
 impl<C, W> PodConnections<C, W> {
     /// An idle connection, a slot to open one, or neither.
     pub fn acquire(&mut self, now: Instant, bounds: &PoolBounds) -> Acquired<C> {
-        while let Some((connection, since)) = self.idle.pop() {
-            if now.saturating_duration_since(since) < bounds.idle {
-                return Acquired::Reuse(connection);
-            }
-            // Older ones lie beneath it; what is popped is dropped, and closed by that.
-            self.open = self.open.saturating_sub(1 + self.idle.len());
-            self.idle.clear();
+        // Whoever came earlier has the next one.
+        if !self.waiting.is_empty() || self.lent() >= self.limit(bounds) {
+            return Acquired::Wait;
         }
-        // Whoever came earlier has the next slot.
-        if self.open < self.soft_limit(bounds) && self.waiting.is_empty() {
-            self.open += 1;
-            return Acquired::Open;
+        if let Some(connection) = self.take_idle(now, bounds) {
+            return Acquired::Reuse(connection);
         }
-        Acquired::Wait
+        self.open += 1;
+        Acquired::Open
+    }
+
+    /// The youngest idle connection, if it is young enough.
+    fn take_idle(&mut self, now: Instant, bounds: &PoolBounds) -> Option<C> {
+        let (connection, since) = self.idle.pop()?;
+        if now.saturating_duration_since(since) < bounds.idle {
+            return Some(connection);
+        }
+        // Older ones lie beneath it; what is popped is dropped, and closed by that.
+        self.open = self.open.saturating_sub(1 + self.idle.len());
+        self.idle.clear();
+        None
     }
 
     /// Takes a slot at once, for a request that must not meet another dead connection. The idle connection that makes way
@@ -126,9 +211,18 @@ impl<C, W> PodConnections<C, W> {
         bounds: &PoolBounds,
     ) -> Handover<C, W> {
         self.last_release = Some(now);
+        self.rate.uncounted += 1;
+        if let Some(window) = &mut self.window {
+            window.answers += 1;
+        }
         let micros = u64::try_from(lent.as_micros()).unwrap_or(u64::MAX);
-        self.lent_micros = (self.lent_micros.saturating_mul(7).saturating_add(micros)) / 8;
-        if let Some((waiter, _)) = self.waiting.pop_front() {
+        self.lent_micros = match self.lent_micros {
+            0 => micros,
+            average => (average.saturating_mul(7).saturating_add(micros)) / 8,
+        };
+        if self.lent() <= self.limit(bounds)
+            && let Some((waiter, _)) = self.waiting.pop_front()
+        {
             return Handover::Connection(waiter, connection);
         }
         if self.open + self.streams > bounds.hard {
@@ -139,58 +233,137 @@ impl<C, W> PodConnections<C, W> {
         Handover::Kept
     }
 
-    /// A lent connection is closed, or could not be opened: its slot goes to the waiter that is returned, if any.
-    pub fn close(&mut self, bounds: &PoolBounds) -> Option<W> {
+    /// A lent connection is closed, or could not be opened: who gets its place, if anybody.
+    pub fn close(&mut self, now: Instant, bounds: &PoolBounds) -> Option<Granted<C, W>> {
         self.open = self.open.saturating_sub(1);
-        self.next_waiter(bounds)
+        self.next_waiter(now, bounds)
     }
 
     /// A lent connection has become a WebSocket.
-    pub fn detach(&mut self, bounds: &PoolBounds) -> Option<W> {
+    pub fn detach(&mut self, now: Instant, bounds: &PoolBounds) -> Option<Granted<C, W>> {
         self.open = self.open.saturating_sub(1);
         self.streams += 1;
-        self.next_waiter(bounds)
+        self.next_waiter(now, bounds)
     }
 
     /// A WebSocket has ended.
-    pub fn close_stream(&mut self, bounds: &PoolBounds) -> Option<W> {
+    pub fn close_stream(&mut self, now: Instant, bounds: &PoolBounds) -> Option<Granted<C, W>> {
         self.streams = self.streams.saturating_sub(1);
-        self.next_waiter(bounds)
+        self.next_waiter(now, bounds)
     }
 
-    fn soft_limit(&self, bounds: &PoolBounds) -> usize {
-        bounds.soft.min(bounds.hard.saturating_sub(self.streams))
+    fn lent(&self) -> usize {
+        self.open.saturating_sub(self.idle.len())
     }
 
-    fn next_waiter(&mut self, bounds: &PoolBounds) -> Option<W> {
-        if self.open >= self.soft_limit(bounds) {
+    /// How many may be lent now.
+    fn limit(&self, bounds: &PoolBounds) -> usize {
+        self.limit.max(bounds.soft).min(bounds.hard.saturating_sub(self.streams))
+    }
+
+    fn next_waiter(&mut self, now: Instant, bounds: &PoolBounds) -> Option<Granted<C, W>> {
+        if self.lent() >= self.limit(bounds) {
             return None;
         }
         let (waiter, _) = self.waiting.pop_front()?;
-        self.open += 1;
-        Some(waiter)
+        let connection = self.take_idle(now, bounds);
+        if connection.is_none() {
+            self.open += 1;
+        }
+        Some((waiter, connection))
     }
 
-    /// Those who get a slot above the soft bound now; called every [`GROWTH_INTERVAL`] while requests wait.
-    pub fn grow(&mut self, now: Instant, bounds: &PoolBounds) -> Vec<W> {
-        let stalled = self.last_release.is_none_or(|at| now.saturating_duration_since(at) >= GROWTH_INTERVAL);
-        let slow = u128::from(self.lent_micros) > SLOW_ANSWER.as_micros();
-        let mut granted = Vec::new();
-        let soft = self.soft_limit(bounds);
-        let limit = if stalled || slow { bounds.hard.saturating_sub(self.streams) } else { soft };
-        while self.open < limit {
-            let due = self
-                .waiting
-                .front()
-                .is_some_and(|(_, since)| now.saturating_duration_since(*since) >= GROWTH_INTERVAL);
-            if !due && self.open >= soft {
-                break;
-            }
-            let Some((waiter, _)) = self.waiting.pop_front() else { break };
-            self.open += 1;
-            granted.push(waiter);
+    /// Those who get a connection or a slot by another limit; called every [`GROWTH_INTERVAL`] while requests wait.
+    pub fn grow(&mut self, now: Instant, bounds: &PoolBounds) -> Vec<Granted<C, W>> {
+        let rate = self.rate.look(now);
+        if !self.grow_from_silence(now, rate, bounds) && !self.judge_silence(now, rate) {
+            self.compare(now, bounds);
         }
-        granted
+        std::iter::from_fn(|| self.next_waiter(now, bounds)).collect()
+    }
+
+    /// Whether the pod is silent; then the limit rises.
+    fn grow_from_silence(&mut self, now: Instant, rate: f64, bounds: &PoolBounds) -> bool {
+        let waits_since = self.waiting.front().map(|(_, since)| *since);
+        let since = waits_since.map(|since| self.last_release.map_or(since, |release| release.max(since)));
+        let silent_for = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let rests = self.rest_until.is_some_and(|until| now < until);
+        let limit = self.limit(bounds).max(self.lent());
+        if silent_for < SILENCE || (rests && silent_for < LONG_SILENCE) || limit >= bounds.hard {
+            self.step = 1;
+            return false;
+        }
+        if self.trial.is_none_or(|trial| trial.until.is_none()) {
+            let from = self.trial.map_or(self.limit(bounds), |trial| trial.from);
+            let answer = Duration::from_micros(self.lent_micros);
+            let until = now + (answer * 2).clamp(RATE_OVER, LONGEST_TRIAL);
+            self.trial = Some(Trial { from, rate, until: Some(until) });
+        }
+        self.limit = (limit + self.step).min(bounds.hard);
+        self.step = self.step.saturating_mul(2).min(bounds.hard);
+        self.window = None;
+        true
+    }
+
+    /// Whether a silence's trial goes on; at its end the limit falls back if no more answers came.
+    #[allow(clippy::cast_precision_loss, reason = "a few hundred connections")]
+    fn judge_silence(&mut self, now: Instant, rate: f64) -> bool {
+        let Some(Trial { from, rate: before, until: Some(until) }) = self.trial else { return false };
+        if now >= until {
+            self.trial = None;
+            let change = self.lent() as f64 / from as f64 - 1.0;
+            self.settle(rate >= before * (1.0 + 0.25 * change), from, now);
+        }
+        true
+    }
+
+    /// Keeps a limit that was tried, or falls back and lets it rest.
+    fn settle(&mut self, kept: bool, from: usize, now: Instant) {
+        if kept {
+            self.rest = FIRST_REST;
+        } else {
+            self.limit = from;
+            self.rest_until = Some(now + self.rest);
+            self.rest = (self.rest * 2).min(LAST_REST);
+        }
+    }
+
+    /// At a window's end: keeps or ends a trial, or begins another one.
+    #[allow(clippy::cast_precision_loss, reason = "a few hundred connections")]
+    fn compare(&mut self, now: Instant, bounds: &PoolBounds) {
+        let window = *self.window.get_or_insert(AnswerWindow { since: now, answers: 0 });
+        let passed = now.saturating_duration_since(window.since);
+        if passed < WINDOW {
+            return;
+        }
+        self.window = Some(AnswerWindow { since: now, answers: 0 });
+        // Requests that came seldom enough to leave a pause say nothing about the limit.
+        if passed >= WINDOW * 4 {
+            self.trial = None;
+            return;
+        }
+        let rate = f64::from(window.answers) / passed.as_secs_f64();
+        let limit = self.limit(bounds);
+        if let Some(trial) = self.trial.take() {
+            // Half of what a pod would gain that only sleeps, and a little less than it would lose.
+            let change = limit as f64 / trial.from as f64 - 1.0;
+            if change > 0.0 {
+                self.settle(rate >= trial.rate * (1.0 + change * 0.5), trial.from, now);
+            } else if rate < trial.rate * (1.0 + change * 0.4) {
+                self.settle(false, trial.from, now);
+            }
+            return;
+        }
+        if self.rest_until.is_some_and(|until| now < until) {
+            return;
+        }
+        // Fewer are tried first where there are more than usual: noise may have kept them.
+        let slow = u128::from(self.lent_micros) > SLOW_ANSWER.as_micros();
+        let (more, rested) = ((limit * 2).min(bounds.hard), self.rest_until.take().is_some());
+        let other = if slow && !rested && more > limit { more } else { (limit / 2).max(bounds.soft) };
+        if other != limit {
+            (self.trial, self.limit) = (Some(Trial { from: limit, rate, until: None }), other);
+        }
     }
 
     /// Idle connections that are too old, to be closed.
@@ -239,175 +412,5 @@ impl<C, W> PodConnections<C, W> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const BOUNDS: PoolBounds = PoolBounds { soft: 2, hard: 4, idle: Duration::from_secs(4) };
-    type Pool = PodConnections<u32, u32>;
-
-    #[test]
-    fn below_the_soft_bound_one_is_opened_above_one_waits() {
-        let (mut pool, now) = (Pool::default(), Instant::now());
-        assert_eq!(pool.acquire(now, &BOUNDS), Acquired::Open);
-        assert_eq!(pool.acquire(now, &BOUNDS), Acquired::Open);
-        assert_eq!(pool.acquire(now, &BOUNDS), Acquired::Wait);
-        assert!(pool.wait(7, now));
-        assert_eq!(pool.release(1, now, Duration::ZERO, &BOUNDS), Handover::Connection(7, 1));
-        assert_eq!(pool.release(1, now, Duration::ZERO, &BOUNDS), Handover::Kept);
-        assert_eq!(pool.acquire(now, &BOUNDS), Acquired::Reuse(1));
-    }
-
-    #[test]
-    fn a_stalled_or_slow_pod_gets_more_connections_up_to_the_hard_bound() {
-        let (mut pool, now) = (Pool::default(), Instant::now());
-        for _ in 0..2 {
-            pool.acquire(now, &BOUNDS);
-        }
-        for waiter in 0..5 {
-            pool.wait(waiter, now);
-        }
-        assert_eq!(pool.grow(now, &BOUNDS), Vec::<u32>::new(), "nobody has waited long enough");
-        assert_eq!(pool.grow(now + GROWTH_INTERVAL, &BOUNDS), [0, 1]);
-        assert_eq!(pool.open(), BOUNDS.hard);
-        assert_eq!(pool.grow(now + GROWTH_INTERVAL * 9, &BOUNDS), Vec::<u32>::new());
-    }
-
-    #[test]
-    fn a_fast_pod_gets_no_more_connections() {
-        let (mut pool, now) = (Pool::default(), Instant::now());
-        for _ in 0..2 {
-            pool.acquire(now, &BOUNDS);
-        }
-        for waiter in 0..3 {
-            pool.wait(waiter, now);
-        }
-        let later = now + Duration::from_millis(10);
-        pool.release(1, later, Duration::from_micros(600), &BOUNDS);
-        assert_eq!(pool.grow(later + Duration::from_millis(1), &BOUNDS), Vec::<u32>::new());
-        for _ in 0..20 {
-            pool.release(1, later, Duration::from_millis(20), &BOUNDS);
-            pool.wait(9, now);
-            pool.acquire(later, &BOUNDS);
-        }
-        assert!(!pool.grow(later + Duration::from_millis(1), &BOUNDS).is_empty(), "answers take 20 ms");
-    }
-
-    #[test]
-    fn old_connections_are_not_used() {
-        let (mut pool, now) = (Pool::default(), Instant::now());
-        for connection in 0..2 {
-            pool.acquire(now, &BOUNDS);
-            pool.release(connection, now, Duration::ZERO, &BOUNDS);
-        }
-        pool.acquire(now, &BOUNDS);
-        pool.acquire(now, &BOUNDS);
-        pool.release(1, now + Duration::from_secs(1), Duration::ZERO, &BOUNDS);
-        assert_eq!(pool.expire(now + Duration::from_secs(3), &BOUNDS), Vec::<u32>::new());
-        assert_eq!(pool.acquire(now + Duration::from_secs(6), &BOUNDS), Acquired::Open);
-        assert_eq!((pool.idle(), pool.open()), (0, 2));
-    }
-
-    #[test]
-    fn how_long_connects_are_refused_is_told() {
-        let (mut pool, now) = (Pool::default(), Instant::now());
-        assert_eq!(pool.note_connect(true, now), Duration::ZERO);
-        assert_eq!(pool.note_connect(true, now + Duration::from_secs(2)), Duration::from_secs(2));
-        pool.note_connect(false, now);
-        assert_eq!(pool.note_connect(true, now + Duration::from_secs(3)), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_websocket_gets_no_place_above_the_hard_bound() {
-        let mut pool = Pool::default();
-        for _ in 0..BOUNDS.hard {
-            assert_eq!(pool.take_slot_within(&BOUNDS), Some(None));
-            pool.detach(&BOUNDS);
-        }
-        assert_eq!(pool.take_slot_within(&BOUNDS), None);
-        assert_eq!(pool.acquire(Instant::now(), &BOUNDS), Acquired::Wait);
-        pool.close_stream(&BOUNDS);
-        assert_eq!(pool.take_slot_within(&BOUNDS), Some(None));
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Acquire,
-        Release,
-        Close,
-        Detach,
-        CloseStream,
-        Grow,
-        Expire,
-        Discard,
-        Pass(u64),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => Just(Step::Acquire),
-            3 => Just(Step::Release),
-            1 => Just(Step::Close),
-            1 => Just(Step::Detach),
-            1 => Just(Step::CloseStream),
-            1 => Just(Step::Grow),
-            1 => Just(Step::Expire),
-            1 => Just(Step::Discard),
-            2 => (0u64..3000).prop_map(Step::Pass),
-        ]
-    }
-
-    proptest! {
-        /// Against a model that only counts: lent connections, and the queue in order.
-        #[test]
-        fn bounds_hold_nobody_is_forgotten_and_the_queue_is_fair(steps in prop::collection::vec(step(), 1..200)) {
-            let (mut pool, mut now) = (Pool::default(), Instant::now());
-            let (mut lent, mut streams, mut next, mut queue) = (0usize, 0usize, 0u32, VecDeque::new());
-            for step in steps {
-                match step {
-                    Step::Acquire => match pool.acquire(now, &BOUNDS) {
-                        Acquired::Reuse(_) | Acquired::Open => lent += 1,
-                        Acquired::Wait => { pool.wait(next, now); queue.push_back(next); next += 1; }
-                    },
-                    Step::Release if lent > 0 => match pool.release(0, now, Duration::ZERO, &BOUNDS) {
-                        Handover::Connection(waiter, _) => prop_assert_eq!(Some(waiter), queue.pop_front()),
-                        Handover::Kept => lent -= 1,
-                        Handover::Surplus(_) => prop_assert!(false, "the bounds did not change"),
-                    },
-                    Step::Close if lent > 0 => match pool.close(&BOUNDS) {
-                        Some(waiter) => prop_assert_eq!(Some(waiter), queue.pop_front()),
-                        None => lent -= 1,
-                    },
-                    Step::Detach if lent > 0 => {
-                        streams += 1;
-                        match pool.detach(&BOUNDS) {
-                            Some(waiter) => prop_assert_eq!(Some(waiter), queue.pop_front()),
-                            None => lent -= 1,
-                        }
-                    }
-                    Step::CloseStream if streams > 0 => {
-                        streams -= 1;
-                        if let Some(waiter) = pool.close_stream(&BOUNDS) {
-                            prop_assert_eq!(Some(waiter), queue.pop_front());
-                            lent += 1;
-                        }
-                    }
-                    Step::Grow => for waiter in pool.grow(now, &BOUNDS) {
-                        prop_assert_eq!(Some(waiter), queue.pop_front());
-                        lent += 1;
-                    },
-                    Step::Expire => { pool.expire(now, &BOUNDS); }
-                    Step::Discard => { pool.discard_idle(); }
-                    Step::Pass(ms) => now += Duration::from_millis(ms),
-                    Step::Release | Step::Close | Step::Detach | Step::CloseStream => {}
-                }
-                prop_assert_eq!(pool.open(), lent + pool.idle());
-                prop_assert!(pool.open() + pool.streams() <= BOUNDS.hard);
-                prop_assert_eq!(pool.waiting(), queue.len());
-                prop_assert!(queue.is_empty() || pool.idle() == 0, "someone waits beside an idle connection");
-                prop_assert!(queue.is_empty() || lent + streams > 0, "someone waits for nothing");
-            }
-        }
-    }
-}
+#[path = "state_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Version};
 
 use super::link::ClientLink;
@@ -23,15 +23,19 @@ const MAX_TARGET: usize = 16 * 1024;
 /// What passes every check, or the answer.
 pub async fn admit(
     mut request: Request<Incoming>,
+    mut groups: FieldGroups,
     link: &Arc<ClientLink>,
     state: &Arc<RouterState>,
     record: &mut ExchangeRecord,
 ) -> Result<Admitted, OwnAnswer> {
-    let mut groups = FieldGroups::of(request.headers());
     check_form(&request, groups, state)?;
     let extended_connect = is_websocket_connect(&request);
     check_method(&request, extended_connect)?;
-    let route = find_route(link, state, host_of(&request)?, false, record.started).await?;
+    let host = host_of(&request)?;
+    if let (Some(line), RequestHost::Field(field)) = (record.line.as_mut(), host) {
+        line.host = Some(field.clone());
+    }
+    let route = find_route(link, state, host.as_bytes(), false, record.started).await?;
     route.requests.fetch_add(1, Ordering::Relaxed);
     if let Some(limit) = &state.settings.limits.rate {
         check_rate(link, state, &route, request.headers(), limit, record.started)?;
@@ -109,20 +113,36 @@ pub fn too_large(limit: u64) -> RouterError {
     RouterError::new(ErrorCode::BodyTooLarge, format!("A request's body may have {limit} bytes."))
 }
 
+/// Where a request names its host.
+#[derive(Debug, Clone, Copy)]
+enum RequestHost<'a> {
+    Authority(&'a str),
+    Field(&'a HeaderValue),
+}
+
+impl<'a> RequestHost<'a> {
+    fn as_bytes(self) -> &'a [u8] {
+        match self {
+            RequestHost::Authority(authority) => authority.as_bytes(),
+            RequestHost::Field(field) => field.as_bytes(),
+        }
+    }
+}
+
 /// The one host that a request names: `Host`, and the authority of HTTP/2 or of the absolute form, which must be equal.
-fn host_of(request: &Request<Incoming>) -> Result<&[u8], RouterError> {
+fn host_of(request: &Request<Incoming>) -> Result<RequestHost<'_>, RouterError> {
     let malformed = |detail: &str| RouterError::new(ErrorCode::BadRequest, detail);
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (host, second) = (hosts.next().map(axum::http::HeaderValue::as_bytes), hosts.next());
+    let (host, second) = (hosts.next(), hosts.next());
     if second.is_some() {
         return Err(malformed("A request has one Host."));
     }
-    match (request.uri().authority().map(|authority| authority.as_str().as_bytes()), host) {
-        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+    match (request.uri().authority().map(axum::http::uri::Authority::as_str), host) {
+        (Some(authority), Some(host)) if !authority.as_bytes().eq_ignore_ascii_case(host.as_bytes()) => {
             Err(malformed("Host and the request's authority differ."))
         }
-        (Some(authority), _) => Ok(authority),
-        (None, Some(host)) => Ok(host),
+        (Some(authority), _) => Ok(RequestHost::Authority(authority)),
+        (None, Some(host)) => Ok(RequestHost::Field(host)),
         (None, None) => Err(malformed("A request names its Host.")),
     }
 }

@@ -72,7 +72,8 @@ impl Upload {
 #[derive(Debug)]
 pub enum UpstreamBody {
     Empty,
-    Client(ClientBody),
+    /// Few requests have one: those without are moved as a word or two.
+    Client(Box<ClientBody>),
 }
 
 /// A client's body on its way to a pod, with its limits.
@@ -104,7 +105,7 @@ impl UpstreamBody {
         });
         let timer = LazyTimer::default();
         let body = ClientBody { inner, upload: Arc::clone(&upload), timer, idle_since: None, timeout, limit };
-        (UpstreamBody::Client(body), Some(upload))
+        (UpstreamBody::Client(Box::new(body)), Some(upload))
     }
 }
 
@@ -167,7 +168,7 @@ impl Body for UpstreamBody {
 /// What is sent to a client.
 #[derive(Debug)]
 pub enum ProxyBody {
-    Own(Full<Bytes>, ExchangeRecord),
+    Own(Box<(Full<Bytes>, ExchangeRecord)>),
     Pod(Box<PodBody>),
 }
 
@@ -235,21 +236,21 @@ impl Body for ProxyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            ProxyBody::Own(body, _) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            ProxyBody::Own(own) => Pin::new(&mut own.0).poll_frame(cx).map_err(|never| match never {}),
             ProxyBody::Pod(body) => body.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            ProxyBody::Own(body, _) => body.is_end_stream(),
+            ProxyBody::Own(own) => own.0.is_end_stream(),
             ProxyBody::Pod(body) => body.inner.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            ProxyBody::Own(body, _) => body.size_hint(),
+            ProxyBody::Own(own) => own.0.size_hint(),
             ProxyBody::Pod(body) => body.inner.size_hint(),
         }
     }

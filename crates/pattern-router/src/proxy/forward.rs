@@ -1,6 +1,7 @@
 //! Passing a request on: a connection, the request, the head of its answer. What was not sent is tried again: refused
 //! connects for a while and for every method, a dead pooled connection once for what may be sent twice.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use super::link::ClientLink;
 use super::record::ExchangeRecord;
 use super::rewrite;
 use super::route::{Route, find_route};
+use super::spare::SpareRequest;
 use super::{Admitted, OwnAnswer, tunnel};
 use crate::clock::LazyTimer;
 use crate::error::{ErrorCode, RouterError};
@@ -23,6 +25,8 @@ use crate::router::RouterState;
 /// Between two connects while they are refused: the first pause, doubled each time up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(200);
+/// A request that may be sent twice is sent again so often, while connections end without an answer.
+const MAX_RESENT: u8 = 2;
 /// A port that has refused for so long is not waited for any more: nobody is about to listen.
 const REFUSED_FOR_LONG: Duration = Duration::from_secs(60);
 
@@ -53,12 +57,16 @@ struct Attempt<'a> {
     pause: Duration,
     /// It met a dead connection already: the next one is opened for it.
     fresh: bool,
+    /// How often it was sent without an answer.
+    resent: u8,
     sent: Instant,
+    answer: Option<Response<Incoming>>,
 }
 
 /// What became of sending once.
 enum Sent {
-    Answered(Box<Response<Incoming>>),
+    /// The answer is in the attempt.
+    Answered,
     /// Nothing reached the pod, or it may be sent twice.
     Again(Box<Request<UpstreamBody>>),
 }
@@ -90,9 +98,15 @@ pub async fn forward(
         connect_by: started + timeouts.connect,
         pause: FIRST_PAUSE,
         fresh: false,
+        resent: 0,
         sent: started,
+        answer: None,
     };
-    let mut answered = attempt.run(Request::from_parts(request, body)).await?;
+    let lent = attempt.run(Request::from_parts(request, body)).await?;
+    let Some(response) = attempt.answer.take() else {
+        return Err(hung_up(&attempt.route, "it has no answer").into());
+    };
+    let mut answered = Answered { response, lent };
     link.worker.router.metrics.pod.observe(attempt.sent.elapsed().as_secs_f64());
     let (route, response) = (Arc::clone(&attempt.route), &mut answered.response);
     *response.version_mut() = Version::HTTP_11;
@@ -124,14 +138,18 @@ fn answer_upgrade(response: &mut Response<Incoming>, extended_connect: bool) {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, mut request: Request<UpstreamBody>) -> Result<Answered, RouterError> {
+    /// The connection that the answer comes over; the answer is in `self` then.
+    async fn run(
+        &mut self,
+        mut request: Request<UpstreamBody>,
+    ) -> Result<Option<LentConnection>, RouterError> {
         loop {
             let (sent, lent) = match self.connection().await? {
                 Connection::Http1(mut lent) => (self.send_http1(&mut lent, request).await?, Some(lent)),
-                Connection::Http2(sender) => (self.send_http2(sender, request).await?, None),
+                Connection::Http2(sender) => (Box::pin(self.send_http2(sender, request)).await?, None),
             };
             match sent {
-                Sent::Answered(response) => return Ok(Answered { response: *response, lent }),
+                Sent::Answered => return Ok(lent),
                 Sent::Again(again) => request = *again,
             }
         }
@@ -155,16 +173,17 @@ impl Attempt<'_> {
                     Grant::Open(slot) => slot,
                 }
             };
-            match self.connect(slot).await {
+            // What few requests do is on the heap: the future of a request is there for as long as its client's connection.
+            match Box::pin(self.connect(slot)).await {
                 Ok(connection) => return Ok(connection),
-                Err(error) => self.after_failed_connect(&error).await?,
+                Err(error) => Box::pin(self.after_failed_connect(&error)).await?,
             }
         }
     }
 
     async fn grant(&mut self) -> Result<Grant, RouterError> {
         let by = self.connect_by;
-        let acquire = self.route.upstream.acquire(&self.link.worker.router.metrics.pool_waits);
+        let acquire = pin!(self.route.upstream.acquire(&self.link.worker.router.metrics.pool_waits));
         match self.timer.limit(|| by, acquire).await {
             Some(Ok(grant)) => Ok(grant),
             Some(Err(_)) | None => Err(self.all_in_use()),
@@ -232,19 +251,22 @@ impl Attempt<'_> {
         let reused = lent.reused;
         let Some(sender) = lent.sender() else { return Ok(Sent::Again(Box::new(request))) };
         if sender.ready().await.is_err() {
-            return self.again_unsent(request, reused).await;
+            return Box::pin(self.again_unsent(request, reused)).await;
         }
         let request = self.as_http1(request);
-        let copy = self.copy(&request, reused);
+        let copy = self.copy(&request);
         self.note_sent();
         let (sent, answer, upload) = (self.sent, self.state.settings.timeouts.answer, self.upload.clone());
         let deadline = || upload.as_ref().map_or(sent, |upload| upload.last_byte().max(sent)) + answer;
-        match self.timer.limit(deadline, sender.try_send_request(request)).await {
-            Some(Ok(response)) => Ok(Sent::Answered(Box::new(response))),
+        let sending = pin!(sender.try_send_request(request));
+        match self.timer.limit(deadline, sending).await {
+            Some(Ok(response)) => Ok(self.answered(response)),
             Some(Err(mut error)) => match (error.take_message(), copy) {
-                (Some(unsent), _) => self.again_unsent(unsent, reused).await,
-                (None, Some(copy)) => Ok(self.again_copied(copy)),
-                (None, None) => Err(self.failed(&error.into_error())),
+                (Some(unsent), _) => Box::pin(self.again_unsent(unsent, reused)).await,
+                (None, Some(copy)) if !error.error().is_parse() => {
+                    Ok(Box::pin(self.again_copied(copy, reused)).await)
+                }
+                (None, _) => Err(self.failed(&error.into_error())),
             },
             None => Err(self.silent()),
         }
@@ -260,15 +282,18 @@ impl Attempt<'_> {
             rewrite::for_http2(&mut parts, self.route.upstream.key.protocol == UpstreamProtocol::Tls);
         }
         let request = Request::from_parts(parts, body);
-        let copy = self.copy(&request, true);
+        let copy = self.copy(&request);
         self.note_sent();
         let (sent, answer, upload) = (self.sent, self.state.settings.timeouts.answer, self.upload.clone());
         let deadline = || upload.as_ref().map_or(sent, |upload| upload.last_byte().max(sent)) + answer;
-        match self.timer.limit(deadline, sender.try_send_request(request)).await {
-            Some(Ok(response)) => Ok(Sent::Answered(Box::new(response))),
+        let sending = pin!(sender.try_send_request(request));
+        match self.timer.limit(deadline, sending).await {
+            Some(Ok(response)) => Ok(self.answered(response)),
             Some(Err(mut error)) => match (error.take_message(), copy) {
                 (Some(unsent), _) => self.again_unsent(unsent, true).await,
-                (None, Some(copy)) if !error.error().is_user() => Ok(self.again_copied(copy)),
+                (None, Some(copy)) if !error.error().is_user() => {
+                    Ok(Box::pin(self.again_copied(copy, true)).await)
+                }
                 (None, _) => Err(self.failed(&error.into_error())),
             },
             None => Err(self.silent()),
@@ -287,25 +312,32 @@ impl Attempt<'_> {
         Request::from_parts(parts, body)
     }
 
-    /// What may be sent once more, should the pooled connection turn out to be dead.
-    fn copy(&self, request: &Request<UpstreamBody>, reused: bool) -> Option<Request<UpstreamBody>> {
-        let may = reused && !self.fresh && self.upload.is_none() && request.method().is_idempotent();
+    /// What may be sent once more, should the connection end without an answer: the pooled one was dead, or the pod ended
+    /// while this one waited to be accepted.
+    fn copy(&self, request: &Request<UpstreamBody>) -> Option<SpareRequest> {
+        let plain = self.upload.is_none() && !self.websocket && request.method().is_idempotent();
+        let may = plain && self.resent < MAX_RESENT;
         if !may || *request.method() == Method::CONNECT {
             return None;
         }
-        let mut copy = Request::new(UpstreamBody::Empty);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.version_mut() = request.version();
-        *copy.headers_mut() = request.headers().clone();
-        Some(copy)
+        Some(SpareRequest::of(request))
     }
 
-    fn again_copied(&mut self, copy: Request<UpstreamBody>) -> Sent {
-        self.fresh = true;
+    fn answered(&mut self, response: Response<Incoming>) -> Sent {
+        self.answer = Some(response);
+        Sent::Answered
+    }
+
+    async fn again_copied(&mut self, copy: SpareRequest, reused: bool) -> Sent {
+        (self.fresh, self.resent) = (true, self.resent + 1);
+        if !reused {
+            // A pod that has just ended is away for a moment.
+            tokio::time::sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(LAST_PAUSE);
+        }
         self.route.upstream.discard_idle();
         self.link.worker.router.metrics.retries.with_label_values(&["dead_connection"]).inc();
-        Sent::Again(Box::new(copy))
+        Sent::Again(Box::new(copy.into_request()))
     }
 
     /// A connection that closed before anything was sent over it: as good as a refused connect.

@@ -47,6 +47,12 @@ pub struct KnownSession {
     pub until: Instant,
 }
 
+impl KnownSession {
+    pub fn holds(&self, route: &Arc<Route>) -> bool {
+        Arc::ptr_eq(&self.route, route) && Instant::now() < self.until
+    }
+}
+
 impl ClientLink {
     pub fn new(
         worker: Arc<Worker>,

@@ -5,6 +5,7 @@
 //! route    from a host name to a port of a pod
 //! rewrite  what a proxy changes in heads
 //! forward  a connection, the request, the head of its response; retries
+//! spare    what may be sent once more
 //! body     bodies, streamed with backpressure
 //! tunnel   a WebSocket once it is open
 //! frames   where WebSocket frames begin and end
@@ -20,6 +21,7 @@ mod link;
 mod record;
 mod rewrite;
 mod route;
+mod spare;
 mod tunnel;
 
 use std::convert::Infallible;
@@ -40,7 +42,7 @@ pub use record::{AccessLine, ExchangeRecord};
 pub use route::Route;
 
 use crate::error::RouterError;
-use crate::fields::FieldGroups;
+use crate::fields::{self, FieldGroups};
 use crate::metrics::ClientProtocol;
 use crate::pool::UpstreamPool;
 use crate::router::{Router, RouterState};
@@ -102,9 +104,11 @@ pub async fn handle(
     let started = link.clock.begin_request(version == Version::HTTP_2);
     let mut record = ExchangeRecord::new(&link, started, ClientProtocol::of(version));
     let state = link.worker.router.state();
-    let (method, accept) = (request.method().clone(), request.headers().get(header::ACCEPT).cloned());
-    record.line = access_line(&request, &link, &state);
-    let answer = match admit::admit(request, &link, &state, &mut record).await {
+    let groups = FieldGroups::of(request.headers());
+    let accept = groups.accept.then(|| request.headers().get(header::ACCEPT).cloned()).flatten();
+    let method = request.method().clone();
+    record.line = access_line(&request, groups, &link, &state);
+    let answer = match admit::admit(request, groups, &link, &state, &mut record).await {
         Ok(admitted) => forward::forward(admitted, &link, &state, &mut record).await,
         Err(answer) => Err(answer),
     };
@@ -140,32 +144,29 @@ fn own_response(
     };
     record.status = response.status();
     drop_quiet_line(&mut record, state);
-    response.map(|body| ProxyBody::Own(body, record))
+    response.map(|body| ProxyBody::Own(Box::new((body, record))))
 }
 
 /// What may be logged is noted before the request is taken apart.
 fn access_line(
     request: &Request<Incoming>,
+    groups: FieldGroups,
     link: &ClientLink,
     state: &RouterState,
 ) -> Option<Box<AccessLine>> {
     if state.settings.access_log == AccessLog::None {
         return None;
     }
-    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let host = request
-        .uri()
-        .authority()
-        .map(axum::http::uri::Authority::as_str)
-        .or_else(|| text("host"))
-        .unwrap_or_default();
+    let headers = request.headers();
+    let traceparent = || headers.get(fields::TRACEPARENT).cloned();
+    let behind = || fields::client_behind(headers, link.peer, &state.settings.trusted);
     Some(Box::new(AccessLine {
         method: request.method().clone(),
-        host: host.to_owned(),
-        path: request.uri().path().to_owned(),
-        client: crate::fields::client_behind(request.headers(), link.peer, &state.settings.trusted),
+        uri: request.uri().clone(),
+        host: None,
+        client: if link.trusted { behind() } else { link.peer },
         user: None,
-        traceparent: text("traceparent").map(str::to_owned),
+        traceparent: groups.traceparent.then(traceparent).flatten(),
     }))
 }
 
@@ -179,5 +180,21 @@ fn drop_quiet_line(record: &mut ExchangeRecord, state: &RouterState) {
     };
     if !kept {
         record.line = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: fn(Request<Incoming>, Arc<ClientLink>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// hyper keeps a request's future as long as its connection, and moves it once for each request.
+    #[test]
+    fn a_requests_future_is_small() {
+        let size = size_of_future(handle);
+        assert!(size <= 4608, "{size} bytes");
     }
 }

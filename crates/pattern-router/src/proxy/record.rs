@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::{Method, StatusCode};
+use hyper::header::HeaderValue;
+use hyper::{Method, StatusCode, Uri};
 
 use super::link::ClientLink;
 use crate::clock::LazyTimer;
@@ -31,12 +32,13 @@ pub struct ExchangeRecord {
 #[derive(Debug)]
 pub struct AccessLine {
     pub method: Method,
-    pub host: String,
-    /// Without its query, which may hold secrets.
-    pub path: String,
+    /// Its path is shown, not its query, which may hold secrets.
+    pub uri: Uri,
+    /// None if the URI has it.
+    pub host: Option<HeaderValue>,
     pub client: std::net::IpAddr,
     pub user: Option<Arc<str>>,
-    pub traceparent: Option<String>,
+    pub traceparent: Option<HeaderValue>,
 }
 
 impl ExchangeRecord {
@@ -75,11 +77,14 @@ impl AccessLine {
     fn write(&self, record: &ExchangeRecord, now: Instant) {
         let millis = now.saturating_duration_since(record.started).as_secs_f64() * 1e3;
         let error = record.refused.map(ErrorCode::as_str);
+        let text = |value: &'_ HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let host = self.uri.authority().map(|authority| authority.as_str().to_owned());
+        let host = host.or_else(|| self.host.as_ref().map(text)).unwrap_or_default();
         tracing::info!(
             target: "pattern_router::access",
             method = %self.method,
-            host = %self.host,
-            path = %self.path,
+            host,
+            path = self.uri.path(),
             status = record.status.as_u16(),
             bytes = record.bytes,
             ms = format_args!("{millis:.1}"),
@@ -87,7 +92,7 @@ impl AccessLine {
             user = self.user.as_deref(),
             error,
             broke_off = record.broke_off,
-            traceparent = self.traceparent,
+            traceparent = self.traceparent.as_ref().map(text),
             "request"
         );
     }

@@ -138,10 +138,11 @@ pub fn frame_unknown_length(parts: &mut Parts) {
 
 /// Makes a pod's head one for the client.
 pub fn rewrite_response(headers: &mut HeaderMap) {
-    let (mut connection, mut others, mut set_cookie, mut forged) = (false, false, false, false);
-    for name in headers.keys() {
+    let (mut connections, mut others, mut set_cookie, mut forged) = (0, false, false, false);
+    for (name, value) in headers.iter() {
         if *name == header::CONNECTION {
-            connection = true;
+            connections += 1;
+            others |= !fields::is_plain_connection(value);
         } else if *name == header::SET_COOKIE {
             set_cookie = true;
         } else {
@@ -149,9 +150,9 @@ pub fn rewrite_response(headers: &mut HeaderMap) {
             forged |= *name == fields::X_ROUTER_ERROR;
         }
     }
-    if others || (connection && !fields::is_plain_connection(headers)) {
+    if others || connections > 1 {
         fields::strip_hop_by_hop(headers);
-    } else if connection {
+    } else if connections == 1 {
         headers.remove(header::CONNECTION);
     }
     if set_cookie {

@@ -69,9 +69,20 @@ pub async fn find_route(
     refresh: bool,
     now: Instant,
 ) -> Result<Arc<Route>, RouterError> {
-    if !refresh && let Some(route) = link.route().filter(|route| route.holds(host, state, now)) {
-        return Ok(route);
+    match link.route() {
+        Some(route) if !refresh && route.holds(host, state, now) => Ok(route),
+        _ => Box::pin(look_up_route(link, state, host, refresh, now)).await,
     }
+}
+
+/// The same by the resolver: few requests need it, so that its future is not part of each one's.
+async fn look_up_route(
+    link: &ClientLink,
+    state: &RouterState,
+    host: &[u8],
+    refresh: bool,
+    now: Instant,
+) -> Result<Arc<Route>, RouterError> {
     let name = state.settings.domain.parse_host(host).map_err(|error| name_error(error, state))?;
     if !state.settings.ports.contains(name.port) {
         return Err(closed(&name));

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use ftp_listing::{EntryKind, TimeRange};
+use ftp_listing::{EntryKind, TimeRange, data_set};
 
-use super::{DirectoryWalk, WalkError, name_of};
+use super::{DirectoryWalk, WalkError, name_of, patient_session};
+
 use crate::cli::submit::filter::{Decision, ListedSource};
 use crate::cli::submit::passed_over::PassReason;
 use crate::cli::submit::task_builder::{Location, beneath};
@@ -44,6 +45,7 @@ impl From<std::io::Error> for WalkFailure {
 
 /// A directory that is being listed.
 struct ListedDirectory<'a> {
+    connection: &'a FtpConnection,
     /// Beneath the source.
     relative: &'a str,
     /// As a task says it.
@@ -62,7 +64,7 @@ impl DirectoryWalk<'_, '_> {
         source: &Location,
     ) -> Result<(), WalkFailure> {
         let profile = Arc::new(ServerProfile::default());
-        let mut session = Session::open_with(connection, &profile).await?;
+        let mut session = patient_session::open(connection, &profile, self.say).await?;
         if !source.is_directory()
             && let Some(found) = single_file(connection, &mut session, &source.path).await?
         {
@@ -73,15 +75,15 @@ impl DirectoryWalk<'_, '_> {
         }
         self.waiting.push_back((String::new(), 0));
         while let Some((relative, depth)) = self.waiting.pop_front() {
-            let path =
-                if relative.is_empty() { source.path.clone() } else { beneath(&source.path, &relative) };
+            let path = if relative.is_empty() { source.path.clone() } else { source.beneath(&relative) };
             let mut tries = 0;
             loop {
                 tries += 1;
                 let (relative, path) = (relative.as_str(), path.as_str());
                 let before = self.seen.files;
                 let (asked, sizes_directories) = (Vec::new(), None);
-                let directory = ListedDirectory { relative, path, depth, asked, sizes_directories };
+                let directory =
+                    ListedDirectory { connection, relative, path, depth, asked, sizes_directories };
                 let listed = self.server_directory(connection, &mut session, directory).await;
                 let Err(WalkFailure::Try(error)) = listed else { break listed? };
                 let is_untouched = self.seen.files == before;
@@ -93,7 +95,7 @@ impl DirectoryWalk<'_, '_> {
                 if tries >= TRIES || session.is_usable() || !is_untouched {
                     return Err(WalkFailure::Try(error));
                 }
-                session = Session::open_with(connection, &profile).await?;
+                session = patient_session::open(connection, &profile, self.say).await?;
             }
             self.seen.directories += 1;
         }
@@ -148,7 +150,7 @@ impl DirectoryWalk<'_, '_> {
         range: impl Fn(&ListedEntry) -> Option<TimeRange>,
         directory: &mut ListedDirectory<'_>,
     ) -> Result<(), WalkError> {
-        if TempName::is_one(&entry.name) {
+        if directory.connection.usual_temp_name(&entry.name).is_some_and(|name| TempName::is_one(&name)) {
             return Ok(()); // an upload's, of some pod
         }
         let path = beneath(directory.relative, &entry.name);
@@ -185,7 +187,9 @@ impl DirectoryWalk<'_, '_> {
         directory: &mut ListedDirectory<'_>,
     ) -> Result<(), WalkFailure> {
         let path = beneath(directory.relative, &entry.name);
-        let on_server = on_server(connection, &beneath(directory.path, &entry.name))?;
+        let whole = data_set::beneath(directory.path, &entry.name);
+        let whole = whole.unwrap_or_else(|| beneath(directory.path, &entry.name));
+        let on_server = on_server(connection, &whole)?;
         let modified = entry.modified.and_then(|at| at.range(session.clock_offset().as_ref()));
         let mut found = ListedSource { path, size: entry.size, modified, exact_time: entry.exact_time() };
         if entry.kind != EntryKind::File {

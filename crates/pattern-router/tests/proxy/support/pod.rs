@@ -133,9 +133,18 @@ impl PodConnection {
                 body.extend(self.byte().await);
             }
         } else if field("transfer-encoding").is_some() {
-            while !body.ends_with(b"0\r\n\r\n") {
-                let Some(byte) = self.byte().await else { break };
+            // A line that says 0 begins the end, which is an empty line; trailers may stand between.
+            let (mut line, mut last) = (Vec::new(), false);
+            while let Some(byte) = self.byte().await {
                 body.push(byte);
+                line.push(byte);
+                if byte == b'\n' {
+                    if last && line == b"\r\n" {
+                        break;
+                    }
+                    last |= line == b"0\r\n";
+                    line.clear();
+                }
             }
         }
         body

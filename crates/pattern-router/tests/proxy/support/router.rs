@@ -56,9 +56,26 @@ impl RouterProcess {
     }
 
     pub fn start_in(directory: tempfile::TempDir, more: &str, environment: &[(&str, &str)]) -> RouterProcess {
+        let program = Command::new(env!("CARGO_BIN_EXE_pattern-router"));
+        RouterProcess::start_program(program, directory, more, environment)
+    }
+
+    /// The router's program as the arguments of another one.
+    pub fn start_behind(directory: tempfile::TempDir, more: &str, prefix: &[String]) -> RouterProcess {
+        let mut program = Command::new(&prefix[0]);
+        program.args(&prefix[1..]).arg(env!("CARGO_BIN_EXE_pattern-router"));
+        RouterProcess::start_program(program, directory, more, &[])
+    }
+
+    pub fn start_program(
+        mut program: Command,
+        directory: tempfile::TempDir,
+        more: &str,
+        environment: &[(&str, &str)],
+    ) -> RouterProcess {
         let path = directory.path().join("router.yaml");
         std::fs::write(&path, config(more)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pattern-router"))
+        let mut child = program
             .args(["run", "--config"])
             .arg(&path)
             .envs(environment.iter().copied())

@@ -65,17 +65,7 @@ impl Scraper {
         if self.pods.is_empty() {
             return None;
         }
-        let answers = self.runtime.block_on(async {
-            let mut asked = JoinSet::new();
-            for pod in self.pods.clone() {
-                let token = self.token.clone();
-                asked.spawn(async move {
-                    let page = page(&pod, token).await;
-                    (pod.authority, page)
-                });
-            }
-            asked.join_all().await
-        });
+        let answers = self.pages();
         let mut scrape = MetricsSample { pods: answers.len(), ..MetricsSample::default() };
         for (address, page) in answers {
             match page {
@@ -85,6 +75,21 @@ impl Scraper {
         }
         scrape.silent.sort();
         Some(scrape)
+    }
+
+    /// Each pod's page, or why there is none, by its address. Takes four seconds at most.
+    pub fn pages(&self) -> Vec<(String, Result<String, String>)> {
+        self.runtime.block_on(async {
+            let mut asked = JoinSet::new();
+            for pod in self.pods.clone() {
+                let token = self.token.clone();
+                asked.spawn(async move {
+                    let page = page(&pod, token).await;
+                    (pod.authority, page)
+                });
+            }
+            asked.join_all().await
+        })
     }
 }
 

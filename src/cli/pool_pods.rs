@@ -1,0 +1,59 @@
+//! The pool's pods, as commands find them: the members of the group, each at its address and the configuration's
+//! `api.port`. A pod that cannot be reached from here is left out: what pods tell is more than can be known, never needed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::pod_metrics::{MetricsSample, Scraper};
+use super::pod_url::PodUrl;
+use crate::client::pool_members;
+use crate::config::{ApiToken, Config, KafkaConfig, ListenAddress};
+
+/// Pods that are asked at most.
+const MAX_PODS: usize = 200;
+
+/// How pods are found.
+#[derive(Clone, Debug)]
+pub(super) struct PoolPods {
+    kafka: KafkaConfig,
+    api: ListenAddress,
+    token: Option<Arc<ApiToken>>,
+}
+
+impl PoolPods {
+    pub fn new(config: &Config) -> PoolPods {
+        PoolPods { kafka: config.kafka.clone(), api: config.api.clone(), token: config.api_token.clone() }
+    }
+
+    /// What pods that want a token are sent.
+    pub fn token(&self) -> Option<Arc<ApiToken>> {
+        self.token.clone()
+    }
+
+    /// Where each pod's page at `path` should be; none where Kafka does not say who is in the group. Blocks for ten
+    /// seconds at most.
+    pub fn pages(&self, path: &str) -> Vec<PodUrl> {
+        let members = pool_members(&self.kafka).unwrap_or_default();
+        let mut hosts: Vec<String> = members.into_iter().map(|member| member.host).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts.truncate(MAX_PODS);
+        let page = |host: String| PodUrl::here(&ListenAddress { host, port: self.api.port }, path);
+        hosts.into_iter().filter(|host| !host.is_empty()).map(page).collect()
+    }
+
+    /// What the pods' metrics say; `None` where no pod is known. Blocks for fifteen seconds at most.
+    fn metrics(&self) -> Option<MetricsSample> {
+        Scraper::new(self.pages("/metrics"), self.token.clone()).ok()?.scrape()
+    }
+
+    /// Open sessions by connection, of all pods that can be reached.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of sessions")]
+    pub fn sessions(&self) -> BTreeMap<String, u64> {
+        let sample = self.metrics().unwrap_or_default();
+        let count = |(name, of): (String, super::pod_metrics::ConnectionMetrics)| {
+            (name, (of.idle + of.busy).max(0.0) as u64)
+        };
+        sample.connections.into_iter().map(count).collect()
+    }
+}

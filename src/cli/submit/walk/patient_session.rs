@@ -1,0 +1,52 @@
+//! Opens a session for a command that lists a server, beside the pool's own sessions there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::FtpConnection;
+use crate::failure::{Code, TryError};
+use crate::ftp::{ServerProfile, Session};
+
+/// For so long a server that accepts no more sessions is asked again. Pods close idle sessions that others may wait for
+/// well within it (`IDLE_WHILE_SCARCE` in `src/pool/accounting/limit.rs`).
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two tries, at first.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// [`Session::open_with`]; where the server is full, again and again for [`PATIENCE`]. `say` gets a line when that
+/// begins.
+///
+/// # Errors
+/// As of [`Session::open_with`]; `server_busy` where the server was full all the time.
+pub(in crate::cli::submit) async fn open(
+    connection: &FtpConnection,
+    profile: &Arc<ServerProfile>,
+    say: &dyn Fn(&str),
+) -> Result<Session, TryError> {
+    let begun = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut has_said = false;
+    loop {
+        let mut error = match Session::open_with(connection, profile).await {
+            Err(error) if error.failure.code == Code::ServerBusy => error,
+            ended => return ended,
+        };
+        if begun.elapsed() + pause >= PATIENCE {
+            let tried = format!("; tried for {} s", begun.elapsed().as_secs());
+            error.failure.message.push_str(&tried);
+            return Err(error);
+        }
+        if !has_said {
+            has_said = true;
+            say(&format!(
+                "{}: {}: waiting for a free session, {} s at most",
+                connection.name,
+                error.failure.message,
+                PATIENCE.as_secs()
+            ));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}

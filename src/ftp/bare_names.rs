@@ -1,0 +1,154 @@
+//! Servers that take a file's name and no path: its directory is made the current one first.
+//!
+//! That is so by the key `change_directory = always`, or found out: where RETR or STOR of a path is refused, the directory
+//! is entered and the name alone tried. Was that the reason, all commands of the connection go so from then on, one at
+//! a time; if not, the session goes back to where it was. No server that has taken a path once is asked so.
+
+use crate::config::ChangeDirectory;
+
+use super::command::{Command, Step};
+use super::fault::{Fault, StepFault};
+use super::open_transfer::{OpenMode, OpenedTransfer};
+use super::server_profile::PathSupport;
+use super::session::Session;
+
+/// What became of a refused path whose directory was entered.
+pub(super) enum BareNameTrial {
+    Accepted(Box<OpenedTransfer>),
+    /// CWD was refused: there is no such directory.
+    NoDirectory,
+    /// The name was refused as the path was, or nothing was tried.
+    NoHelp,
+}
+
+impl Session {
+    /// Whether files are named in their directory, and not by their paths.
+    pub(super) fn enters_directories(&self) -> bool {
+        self.connection().change_directory == ChangeDirectory::Always || self.profile().refuses_paths()
+    }
+
+    /// What a command has for the file at `path`: its name where its directory is the current one now. A directory
+    /// that cannot be entered leaves the path as it is; the command is refused then.
+    pub(super) async fn name_of(&mut self, path: &str) -> Result<String, Fault> {
+        if !self.enters_directories() {
+            return Ok(path.to_owned());
+        }
+        let (directory, name) = split(path);
+        // While it can be asked: a relative path may come later.
+        self.first_directory().await?;
+        let Some(directory) = self.absolute(directory).await? else { return Ok(path.to_owned()) };
+        let is_there = self.current.as_deref() == Some(&*directory) || self.change_to(&directory).await?;
+        Ok(if is_there { name } else { path }.to_owned())
+    }
+
+    /// [`Session::name_of`], without any command: between RNFR and RNTO there is none.
+    pub(super) fn name_in_current(&self, path: &str) -> String {
+        let (directory, name) = split(path);
+        let directory = match &self.home {
+            _ if directory.starts_with('/') => directory.to_owned(),
+            Some(home) if directory.is_empty() => home.clone(),
+            Some(home) => format!("{}/{directory}", home.trim_end_matches('/')),
+            None => return path.to_owned(),
+        };
+        let is_there = self.enters_directories() && self.current.as_deref() == Some(&*directory);
+        if is_there { name } else { path }.to_owned()
+    }
+
+    /// Whether a refused path is to be tried as a name in its directory.
+    pub(super) fn may_try_bare_name(&self, step: Step, path: &str, refused: &StepFault) -> bool {
+        let Fault::Reply(reply) = &refused.fault else { return false };
+        refused.step == step
+            && matches!(reply.code, 501 | 550 | 553)
+            && path.contains('/')
+            && !(step == Step::Retr && reply.hints(Some(path)).missing)
+            && self.is_usable()
+            && !self.enters_directories()
+            && !self.lacks(Step::Cwd)
+            && self.profile().may_enter_for(step)
+    }
+
+    /// Enters the directory of a path that was refused, and tries the name.
+    pub(super) async fn try_bare_name(
+        &mut self,
+        step: Step,
+        path: &str,
+        mode: OpenMode,
+    ) -> Result<BareNameTrial, StepFault> {
+        let failed = |fault| StepFault::new(Step::Cwd, fault);
+        let (directory, name) = split(path);
+        // Where the session has to go back to.
+        let home = self.absolute("").await.map_err(failed)?;
+        let Some(directory) = self.absolute(directory).await.map_err(failed)? else {
+            return Ok(BareNameTrial::NoHelp);
+        };
+        if !self.change_to(&directory).await.map_err(failed)? {
+            let is_refused = !self.lacks(Step::Cwd);
+            return Ok(if is_refused { BareNameTrial::NoDirectory } else { BareNameTrial::NoHelp });
+        }
+        let refused = match self.open_transfer_at(step, name, mode).await {
+            Ok(opened) => {
+                let connection = &self.connection().name;
+                tracing::info!(
+                    event = "paths_rejected",
+                    connection,
+                    "server rejects paths; each file's directory is entered first"
+                );
+                self.profile().paths_refused();
+                return Ok(BareNameTrial::Accepted(Box::new(opened)));
+            }
+            Err(refused) => refused,
+        };
+        if !matches!(&refused.fault, Fault::Reply(reply) if reply.is_refusal()) || !self.is_usable() {
+            return Err(refused);
+        }
+        self.profile().was_entered_in_vain();
+        let is_back = match &home {
+            Some(home) => self.change_to(home).await.map_err(failed)?,
+            None => false,
+        };
+        if !is_back {
+            // Relative paths would lead elsewhere.
+            self.retire("the session cannot go back to its first directory");
+        }
+        Ok(BareNameTrial::NoHelp)
+    }
+
+    /// RETR or STOR was accepted.
+    pub(super) fn accepted(&self, step: Step, argument: &str) {
+        if matches!(step, Step::Retr | Step::Stor)
+            && argument.contains('/')
+            && self.profile().path_support(step) == PathSupport::Unknown
+        {
+            self.profile().path_taken(step);
+        }
+    }
+
+    /// CWD. False where it is refused.
+    async fn change_to(&mut self, directory: &str) -> Result<bool, Fault> {
+        if self.lacks(Step::Cwd) {
+            return Ok(false);
+        }
+        let reply = self.exchange(&Command::with(Step::Cwd, directory)?).await?;
+        if reply.is_done() {
+            self.has_left_home = true;
+            self.current = Some(directory.to_owned());
+            return Ok(true);
+        }
+        if !reply.is_refusal() || reply.code == 421 {
+            return Err(Fault::Reply(reply));
+        }
+        if matches!(reply.code, 500 | 502 | 504) {
+            self.found_missing(Step::Cwd);
+        }
+        Ok(false)
+    }
+}
+
+/// The directory of a file (`/` where that is the root; empty where none is named), and its name.
+fn split(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some((directory, name)) => (directory, name),
+        None => ("", path),
+    }
+}
