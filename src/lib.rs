@@ -33,6 +33,7 @@
 //! - [`config`] reads config.yaml and connections.ini, and everything that may change while the pod runs. A new option is
 //!   an entry of one of its key tables.
 //! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
+//! - [`coordination`] is what pods do together: they share sessions.
 //! - [`cli`] has the subcommands.
 //! - [`sidecar`] serves page and API, and reads the pod through [`insight`]; [`health`], [`metrics`] and [`traces`] report.
 //! - `text` cuts and compares texts for people.
@@ -68,6 +69,8 @@ pub mod publish;
 
 pub mod app;
 pub mod config;
+
+pub mod coordination;
 
 pub mod client;
 pub mod kafka;

@@ -72,7 +72,8 @@ declare_metrics! {
 
     /// Open sessions now: idle, busy, connecting. Each counts against the caps.
     sessions: IntGaugeVec = "ftp_pooler_sessions", ["connection", "state"];
-    /// Sessions that a connection may have now: its cap, or fewer while its server reports too many connections.
+    /// Sessions that a connection may have now: its cap, or fewer while its server reports too many connections, or while
+    /// the pod is granted fewer of the total over all pods.
     session_limit: IntGaugeVec = "ftp_pooler_session_limit", ["connection"];
     /// Sessions logged in.
     sessions_opened: IntCounterVec = "ftp_pooler_sessions_opened_total", ["connection"];

@@ -8,6 +8,7 @@
 //!   storages     the local connections' storages, each with its orphan cleaner
 //!   replaced     storages that were replaced, and in which running tries still work
 //! tunnels        the tunnels that connections lead through
+//! session_caps   shares sessions with the other pods, where a connection has max_sessions_total
 //! local_watch    whether the local connections can be used, for the page
 //! pod_status     what the sidecar reads of the pod
 //! error          why a pod could not start or continue, and its exit code
@@ -20,6 +21,7 @@ mod parts;
 mod pod_status;
 mod record_intake;
 mod reload;
+mod session_caps;
 mod tunnels;
 
 use std::net::SocketAddr;
@@ -46,6 +48,7 @@ use crate::transfer::LocalStorages;
 pub use error::AppError;
 use parts::Parts;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
+use session_caps::SessionCaps;
 pub use tunnels::{CommandTunnels, PodTunnels, TunnelFinding, become_child_if_requested};
 
 /// The last answers' way to Kafka, once nothing is in flight any more: a grace above the publisher's own bound, for a
@@ -55,6 +58,8 @@ const LAST_ANSWERS: Duration = publish::FINAL_PUBLISH_TIMEOUT.saturating_add(Dur
 /// leave of: the process ends without.
 const LEAVE: Duration = Duration::from_secs(3);
 const CLOSE_SESSIONS: Duration = Duration::from_secs(3);
+/// The last report of sessions, and leaving the coordinator's group.
+const LEAVE_COORDINATION: Duration = Duration::from_millis(1_500);
 /// The spans that wait; no longer than leaving may take.
 const LAST_TRACES: Duration = Duration::from_secs(2);
 const SETTLE_STORAGE: Duration = Duration::from_secs(3);
@@ -67,8 +72,11 @@ const LAST_TASKS: Duration = Duration::from_secs(4);
 
 /// The longest that a pod takes from the end of its drain to its exit: whoever stops it waits for the drain
 /// and this, and for the group's session timeout, should a broker be away.
-pub const AFTER_DRAIN: Duration =
-    SETTLE_STORAGE.saturating_add(LAST_ANSWERS).saturating_add(LEAVE).saturating_add(LAST_TASKS);
+pub const AFTER_DRAIN: Duration = SETTLE_STORAGE
+    .saturating_add(LAST_ANSWERS)
+    .saturating_add(LEAVE)
+    .saturating_add(LEAVE_COORDINATION.saturating_mul(2))
+    .saturating_add(LAST_TASKS);
 
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
 /// once).
@@ -140,6 +148,7 @@ pub struct App {
     dispatcher: Dispatcher,
     pool: SessionPool,
     tunnels: Arc<PodTunnels>,
+    session_caps: SessionCaps,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -185,6 +194,7 @@ impl App {
         let pool = shared.pool(&tunnels);
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
+        let session_caps = SessionCaps::start(&current, &pool, &tasks, &close_sidecar);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
         tell_of_tunnels(&tunnels, dispatcher.clone());
@@ -226,6 +236,7 @@ impl App {
             dispatcher,
             pool,
             tunnels,
+            session_caps,
             storages,
             replaced,
             consume,
@@ -302,8 +313,13 @@ impl App {
         self.consume.leave();
         let traces = self.traces;
         let last_traces = tokio::task::spawn_blocking(move || traces.stop(LAST_TRACES));
+        let close_sessions = async {
+            let open = self.pool.shutdown(CLOSE_SESSIONS).await;
+            self.session_caps.stop(LEAVE_COORDINATION).await;
+            open
+        };
         let (open_sessions, _, _) = tokio::join!(
-            self.pool.shutdown(CLOSE_SESSIONS),
+            close_sessions,
             end_of(&mut self.consume.ended, LEAVE),
             timeout(LAST_TRACES, last_traces)
         );

@@ -133,6 +133,10 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
     ftp_key("max_sessions", KeyKind::Number { min: 1, max: 10_000 }, Described("`pool.max_sessions_per_connection`"),
         field!(max_sessions),
         "Maximum number of open sessions of one pod with this server, idle or busy.").keeps_sessions(),
+    ftp_key("max_sessions_total", KeyKind::Number { min: 0, max: 1_000_000 }, Described("`pool.max_sessions_total`"),
+        nonzero_field!(max_sessions_total),
+        "Maximum number of open sessions of all pods together with this server, idle or busy; 0 is no limit. One less \
+         than the server allows leaves one for `submit` and `check`.").keeps_sessions(),
     ftp_key("concurrency", KeyKind::Number { min: 0, max: 10_000 }, Is("0"), CONCURRENCY,
         "Lowers `max_sessions` to this number; 0 does not.").rclones().keeps_sessions(),
     ftp_key("max_session_age", KeyKind::Time { min: SECOND, max: DAY },

@@ -16,10 +16,16 @@ use super::load::FilesInUse;
 use super::network::DataConnectionMode;
 use super::rclone_keys::RCLONE_ONLY_KEYS;
 use super::section_reader::{SectionReader, SectionScope};
+use super::settings::DeliveryGuarantee;
 use super::tls::TlsMode;
 use super::tree::{ConfigTree, ValueOrigin, defaults};
 use super::tunnel::{FRP_KEYS, FrpTunnel, is_frp_name};
 use crate::text::nearest;
+
+/// `max_sessions_total`.
+pub(super) const TOTAL: &str = "max_sessions_total";
+/// What is wrong with it where `kafka.delivery` is `at_least_once`.
+pub(super) const TOTAL_NEEDS_TRANSACTIONS: &str = "needs brokers with transactions, by which the pods share the sessions: expected 0, or kafka.delivery exactly_once";
 
 /// OpenSSL forgets a TLS session 300 s after it was made, and then no data connection can resume it.
 const TLS_SESSION_AGE: Duration = Duration::from_secs(270);
@@ -55,7 +61,19 @@ pub(super) struct ConnectionContext<'a> {
     pub path: &'a str,
     /// `pool.max_sessions_per_connection`.
     pub max_sessions: usize,
+    /// `pool.max_sessions_total`.
+    pub max_sessions_total: Option<usize>,
+    /// `kafka.delivery`.
+    pub delivery: DeliveryGuarantee,
     pub files: &'a FilesInUse,
+}
+
+impl<'a> ConnectionContext<'a> {
+    /// Without a config.yaml.
+    pub fn alone(path: &'a str, max_sessions: usize, files: &'a FilesInUse) -> Self {
+        let delivery = DeliveryGuarantee::default();
+        ConnectionContext { path, max_sessions, max_sessions_total: None, delivery, files }
+    }
 }
 
 /// Reads the file, and sorts the variables into its sections.
@@ -134,7 +152,7 @@ impl ConnectionSources {
             let mut reader = SectionReader { file: context.path, connection, values, errors, files: &files };
             match section_type(&mut reader, self.hints.get(&name)) {
                 Some(SectionType::Ftp) => {
-                    let ftp = ftp(&name, &mut reader, context.max_sessions, &sections);
+                    let ftp = ftp(&name, &mut reader, context, &sections);
                     connections.ftp.insert(name, Arc::new(ftp));
                 }
                 Some(SectionType::Local) => {
@@ -246,14 +264,19 @@ fn type_named(kind: ValueKind) -> Result<SectionType, String> {
 fn ftp(
     name: &str,
     reader: &mut SectionReader<'_>,
-    max_sessions: usize,
+    context: &ConnectionContext<'_>,
     sections: &SectionTypes,
 ) -> FtpConnection {
     let origins: BTreeMap<String, ValueOrigin> =
         reader.values.iter().map(|(key, value)| (key.clone(), ValueOrigin::of(value))).collect();
-    let passive = origins.get(PASSIVE);
-    let mut ftp = FtpConnection { name: name.to_owned(), max_sessions, ..FtpConnection::default() };
+    let (passive, total) = (origins.get(PASSIVE), origins.get(TOTAL));
+    let ConnectionContext { max_sessions, max_sessions_total, delivery, .. } = *context;
+    let mut ftp =
+        FtpConnection { name: name.to_owned(), max_sessions, max_sessions_total, ..FtpConnection::default() };
     reader.read(FTP_KEYS, &mut ftp);
+    if total.is_some() && ftp.max_sessions_total.is_some() && delivery == DeliveryGuarantee::AtLeastOnce {
+        reader.wrong(TOTAL, total, TOTAL_NEEDS_TRANSACTIONS.to_owned());
+    }
     if ftp.network.proxy.is_some() && ftp.network.data != DataConnectionMode::Passive {
         let problem = "a server cannot open connections through a proxy; expected true";
         reader.wrong(PASSIVE, passive, problem);

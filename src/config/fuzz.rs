@@ -21,7 +21,7 @@ pub fn connections_ini(bytes: &[u8]) {
     }
     let mut errors = ErrorCollector::default();
     let file = ConnectionsFile { path: "connections.ini", text: Some(text), had_connections: false };
-    let context = ConnectionContext { path: file.path, max_sessions: 10, files: &FilesInUse::All };
+    let context = ConnectionContext::alone(file.path, 10, &FilesInUse::All);
     let connections = connections::read_text(&file, &context, &mut errors);
     match errors.or(connections) {
         Ok(connections) => {

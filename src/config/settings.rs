@@ -45,6 +45,7 @@ pub struct KafkaConfig {
     pub result_topic: String,
     pub fail_topic: String,
     pub retry_topic: String,
+    pub coordination_topic: String,
     pub control_topic: String,
     pub delivery: DeliveryGuarantee,
     /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
@@ -81,6 +82,8 @@ pub enum DeliveryGuarantee {
 pub struct PoolConfig {
     pub max_sessions_per_pod: usize,
     pub max_sessions_per_connection: usize,
+    /// Over all pods, with each connection that does not set its own; `None` is no limit.
+    pub max_sessions_total: Option<usize>,
     /// An idle session is closed after this time.
     pub session_timeout: Duration,
     /// Decoded tasks the pod holds at most; above it the partitions are paused.
@@ -204,6 +207,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("kafka.retry_topic", KeyKind::Topic, Is("ftp-tasks-retry"), field!(kafka.retry_topic),
         "The topic in which deferred tasks wait. If it is missing it is created, with as many partitions as the input \
          topic, provided that the pod may do so."),
+    key("kafka.coordination_topic", KeyKind::Topic, Is("ftp-pooler-sessions"), field!(kafka.coordination_topic),
+        "The topic by which the pods share the sessions of connections with `max_sessions_total`; not used without. A \
+         compacted one with one partition. If it is missing it is created, provided that the pod may do so."),
     key("kafka.control_topic", KeyKind::Topic, Is("ftp-control"), field!(kafka.control_topic),
         "The compacted topic that says which batches of tasks there are, and which are cancelled. `ftp-pooler topics` makes \
          it; without it tasks are done as ever, and no batch can be cancelled."),
@@ -239,6 +245,11 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
         "Maximum number of open sessions of one pod, idle or busy, over all connections."),
     key("pool.max_sessions_per_connection", SESSIONS, Is("10"), field!(pool.max_sessions_per_connection),
         "Maximum number of open sessions of one pod with one connection, idle or busy, unless its section sets its own."),
+    key("pool.max_sessions_total", KeyKind::Number { min: 0, max: 1_000_000 }, Is("0"),
+        nonzero_field!(pool.max_sessions_total),
+        "Maximum number of open sessions of all pods together with one connection, idle or busy, unless its section sets \
+         its own; 0 is no limit. The pods share them through kafka.coordination_topic, which needs Kafka transactions \
+         (docs/OPERATIONS.md)."),
     key("pool.session_timeout_seconds", time(1, DAY), Is("300"), field!(pool.session_timeout),
         "An idle session is closed after this time; after 10 s while the server reports too many connections, since \
          another pod may need it."),

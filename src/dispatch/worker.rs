@@ -15,7 +15,7 @@ use super::retry::may_be_of_the_way;
 use super::task_executor::{TaskExecutor, catch_panic};
 use super::{DispatcherInner, report};
 use crate::breaker::BreakerState;
-use crate::failure::TryError;
+use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
 use crate::pool::{LeasedSession, OpenPermit, Reservation, SessionConnector};
 
@@ -95,10 +95,18 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     }
 
     async fn log_in(&mut self, permit: OpenPermit<C>, queued: Box<QueuedTask>) {
-        let version = permit.version();
+        let (version, interrupted) = (permit.version(), permit.interrupted());
         let login = {
             let login = pin!(permit.open());
-            self.unless_cancelled(&queued.record.lease, catch_panic(login)).await
+            let login = pin!(self.unless_cancelled(&queued.record.lease, catch_panic(login)));
+            tokio::select! {
+                biased;
+                login = login => Some(login),
+                () = interrupted.cancelled() => None,
+            }
+        };
+        let Some(login) = login else {
+            return self.retry_for_free(queued, &session_interrupted(), None);
         };
         match login {
             Err(TryCancelled) => self.finish(queued, TaskExit::Cancelled),
@@ -211,4 +219,11 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         report::retried(&self.shared.metrics, &queued, error, None);
         self.retry(queued, due, Some(&error.failure));
     }
+}
+
+/// The pod may not keep the session any longer, whatever it does: another pod may have it.
+pub(super) fn session_interrupted() -> TryError {
+    let failure =
+        Failure::new(Code::ServerBusy, "the session was taken back: max_sessions_total is for all pods");
+    TryError { failure, remedy: Remedy::FreshSession }
 }

@@ -89,8 +89,9 @@ impl Session {
             Ok(opened) => {
                 let connection = &self.connection().name;
                 tracing::info!(
+                    event = "paths_rejected",
                     connection,
-                    "the server takes no paths: each file's directory is entered from now on"
+                    "server rejects paths; each file's directory is entered first"
                 );
                 self.profile().paths_refused();
                 return Ok(BareNameTrial::Accepted(Box::new(opened)));

@@ -43,6 +43,7 @@ mod resume;
 mod retries;
 mod rights;
 mod selftest;
+mod session_caps;
 mod spread;
 mod sweeping;
 mod takeover;

@@ -25,8 +25,7 @@ use ftp_pooler::transfer::{
     LocalFiles, NextTask, ResumeState, TransferError, TransferExecutor, TransferProgress, TransferRequest,
     TransferredFile, UploadPipeline,
 };
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::certificate::Certificate;

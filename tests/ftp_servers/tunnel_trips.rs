@@ -46,7 +46,7 @@ async fn inside(plant: &Plant) {
     let place = plant.server.root().join("try");
     fs::create_dir_all(&place).unwrap();
     let mut rig = Rig::with((*entered).clone(), place.to_str().unwrap());
-    rig.name = "vsftpd through a tunnel".to_owned();
+    "vsftpd through a tunnel".clone_into(&mut rig.name);
     let mut failed = Vec::new();
     count(&rig, "passive", &TUNNELLED, &mut failed).await;
     assert!(failed.is_empty(), "{failed:#?}");
