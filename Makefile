@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 # What `make chaos` may be told.
-CHAOS := TASKS PODS BROKERS NET SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
+CHAOS := TASKS PODS BROKERS NET TUNNEL SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
 
 .PHONY: help demo test chaos spread million report fuzz bench bench-router lint fmt deps build-deps image-test compose-test cluster-test fresh-test
 

@@ -19,6 +19,9 @@
 //!   continue to work meanwhile.
 //! - Transfers: logins succeed, and no data connection does. Then open sessions are held back, too.
 //!
+//! Where the way to the server is known to be lost (its tunnel is down), the breaker is open without a probe, and
+//! nothing that fails costs an attempt, until the way is there again: then the next login is the probe.
+//!
 //! Meanwhile the tasks wait: in the pod at first, then in the retry topic (`dispatch::deferral`). Exceptions:
 //!
 //! - After `auth_failed`, all tasks of the connection get that answer without another login, until the next one
@@ -41,6 +44,8 @@ const SPACING_CAP: Duration = Duration::from_secs(5);
 /// The same where the server refused user or password.
 const AUTH_SPACING: Duration = Duration::from_secs(30);
 const AUTH_SPACING_CAP: Duration = Duration::from_secs(300);
+/// While the way is lost, a worker looks again after this, should nobody have told it.
+const WAY_CHECK: Duration = Duration::from_secs(60);
 /// A probe that has no result after this is not waited for any more.
 const PROBE_BOUND: Duration = Duration::from_secs(60);
 /// A task with `retry_count: 0` is answered with the last login's failure after this.
@@ -116,6 +121,14 @@ pub(crate) enum ConcurrencyLimit {
 pub(crate) struct CircuitBreaker {
     is_proven: bool,
     window: Option<FailureWindow>,
+    lost_way: Option<LostWay>,
+}
+
+/// The server cannot be reached at all, and somebody will say when it can.
+#[derive(Debug)]
+struct LostWay {
+    since: Instant,
+    failure: Failure,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +170,7 @@ impl FailureWindow {
 impl CircuitBreaker {
     pub fn state(&self, now: Instant) -> BreakerState {
         match &self.window {
+            _ if self.lost_way.is_some() => BreakerState::Open,
             Some(window) if window.is_open() && now < window.next_try => BreakerState::Open,
             Some(window) if window.is_open() => BreakerState::HalfOpen,
             _ => BreakerState::Closed,
@@ -165,7 +179,7 @@ impl CircuitBreaker {
 
     /// The last failure, where no success has followed.
     pub fn last_failure(&self) -> Option<&Failure> {
-        self.window.as_ref().map(|window| &window.last)
+        self.trouble().map(|(_, last)| last)
     }
 
     /// When the first failure was since the last success, when the next try is due, and the last failure.
@@ -175,11 +189,38 @@ impl CircuitBreaker {
 
     /// From the first failure to the next success.
     pub fn is_in_trouble(&self) -> bool {
-        self.window.is_some()
+        self.trouble().is_some()
+    }
+
+    /// Since when, and the last failure.
+    fn trouble(&self) -> Option<(Instant, &Failure)> {
+        let lost = self.lost_way.as_ref().map(|lost| (lost.since, &lost.failure));
+        lost.or_else(|| self.window.as_ref().map(|window| (window.since, &window.last)))
+    }
+
+    /// The way to the server is lost.
+    pub fn way_lost(&mut self, failure: Failure, now: Instant) {
+        let since = self.lost_way.as_ref().map_or(now, |lost| lost.since);
+        self.lost_way = Some(LostWay { since, failure });
+    }
+
+    /// The way is there again: what failed before says nothing any more, and one login finds out how the server is.
+    /// False where it was there all the time.
+    pub fn way_restored(&mut self) -> bool {
+        let was_lost = self.lost_way.take().is_some();
+        if was_lost {
+            *self = CircuitBreaker::default();
+        }
+        was_lost
+    }
+
+    pub fn is_way_lost(&self) -> bool {
+        self.lost_way.is_some()
     }
 
     pub fn decide(&self, now: Instant) -> BreakerDecision {
         match &self.window {
+            _ if self.lost_way.is_some() => BreakerDecision::Wait { until: now + WAY_CHECK },
             Some(window) if window.is_spaced() && now < window.not_before() => {
                 let until = window.not_before();
                 match window.last.code {
@@ -247,16 +288,15 @@ impl CircuitBreaker {
 
     /// The last failure, where a task has waited for `patience` since it was queued or since the trouble began.
     pub fn failing_for(&self, patience: Duration, queued: Instant, now: Instant) -> Option<&Failure> {
-        let window = self.window.as_ref()?;
-        let waited = now.saturating_duration_since(queued.max(window.since));
-        (waited >= patience).then_some(&window.last)
+        let (since, last) = self.trouble()?;
+        let waited = now.saturating_duration_since(queued.max(since));
+        (waited >= patience).then_some(last)
     }
 
     /// The answer of a task that has waited too long, since it was queued or since the trouble began.
     pub fn expired_answer(&self, queued: Instant, retry_count: u32, now: Instant) -> Option<Failure> {
-        let window = self.window.as_ref()?;
-        let waited = now.saturating_duration_since(queued.max(window.since));
-        let last = &window.last;
+        let (since, last) = self.trouble()?;
+        let waited = now.saturating_duration_since(queued.max(since));
         if retry_count == 0 && waited >= NO_RETRY_AFTER {
             let message = format!("not tried again, retry_count is 0; the last try: {}", last.message);
             return Some(Failure { message, ..last.clone() });

@@ -17,7 +17,8 @@
 //! - [`dispatch`] decides which task is next on which connection, what is retried, and what waits in the retry topic.
 //! - [`batch`] knows which tasks were submitted together, and which of them are cancelled.
 //! - [`breaker`] is a connection's circuit breaker: whether its server may be tried.
-//! - [`pool`] keeps logged-in sessions, and decides who may open one.
+//! - [`pool`] keeps logged-in sessions, and decides who may open one; [`tunnel`] is what it knows of the way to a server
+//!   behind NAT.
 //! - [`transfer`] carries out one try on one session: the file arrives under a temp name, is verified and renamed, or not at
 //!   all.
 //! - [`ftp`] is one session: commands, replies, data connections, and whether it can be used again; its `pipelining` saves
@@ -32,6 +33,7 @@
 //! - [`config`] reads config.yaml and connections.ini, and everything that may change while the pod runs. A new option is
 //!   an entry of one of its key tables.
 //! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
+//! - [`coordination`] is what pods do together: they share sessions.
 //! - [`cli`] has the subcommands.
 //! - [`sidecar`] serves page and API, and reads the pod through [`insight`]; [`health`], [`metrics`] and [`traces`] report.
 //! - `text` cuts and compares texts for people.
@@ -51,6 +53,7 @@ pub mod breaker;
 pub mod dispatch;
 
 pub mod pool;
+pub mod tunnel;
 
 pub mod transfer;
 
@@ -66,6 +69,8 @@ pub mod publish;
 
 pub mod app;
 pub mod config;
+
+pub mod coordination;
 
 pub mod client;
 pub mod kafka;

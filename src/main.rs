@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
-use ftp_pooler::cli;
+use ftp_pooler::{app, cli};
 
 fn main() -> ExitCode {
+    // this program is also the step between fork and frpc
+    app::become_child_if_requested();
     match cli::parse() {
         Ok(args) => cli::run(args),
         Err(code) => code,

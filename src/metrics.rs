@@ -72,7 +72,8 @@ declare_metrics! {
 
     /// Open sessions now: idle, busy, connecting. Each counts against the caps.
     sessions: IntGaugeVec = "ftp_pooler_sessions", ["connection", "state"];
-    /// Sessions that a connection may have now: its cap, or fewer while its server reports too many connections.
+    /// Sessions that a connection may have now: its cap, or fewer while its server reports too many connections, or while
+    /// the pod is granted fewer of the total over all pods.
     session_limit: IntGaugeVec = "ftp_pooler_session_limit", ["connection"];
     /// Sessions logged in.
     sessions_opened: IntCounterVec = "ftp_pooler_sessions_opened_total", ["connection"];
@@ -113,6 +114,15 @@ declare_metrics! {
     fenced: IntCounter = "ftp_pooler_fenced_total", [];
     /// Errors that the Kafka client reported, by operation (consume, produce, commit, ...).
     kafka_errors: IntCounterVec = "ftp_pooler_kafka_errors_total", ["operation"];
+
+    /// A tunnel's state now: 1 for the one that it is in (pending, connecting, connected, disconnected, error).
+    tunnel_state: IntGaugeVec = "ftp_pooler_tunnel_state", ["tunnel", "state"];
+    /// 1 while something comes through the tunnel.
+    tunnel_up: IntGaugeVec = "ftp_pooler_tunnel_up", ["tunnel"];
+    /// Times that a tunnel has become connected.
+    tunnel_connects: IntCounterVec = "ftp_pooler_tunnel_connects_total", ["tunnel"];
+    /// Times that a tunnel went down or could not be made, by class (docs/tunnels/TROUBLESHOOTING.md).
+    tunnel_errors: IntCounterVec = "ftp_pooler_tunnel_errors_total", ["tunnel", "class"];
 
     /// Reloads of connections.ini, by result (applied, unchanged, refused).
     reloads: IntCounterVec = "ftp_pooler_config_reloads_total", ["result"];
@@ -157,6 +167,11 @@ impl Metrics {
     /// Adds a connection.
     pub fn introduce(&self, connection: &str) {
         self.inner.connections.introduce(connection, &self.inner.series);
+    }
+
+    /// The tunnel is no more: its series end.
+    pub fn forget_tunnel(&self, tunnel: &str) {
+        forget::tunnel(&self.inner.series, tunnel);
     }
 
     /// The connection was removed: its series end, and the pod's totals keep what it has done.

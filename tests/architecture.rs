@@ -18,15 +18,17 @@ const RULES: &[(&str, &[&str])] = &[
     ("suppaftp::", &["ftp/"]),
     ("deadpool::", &["pool/"]),
     ("axum::", &["sidecar/"]),
+    ("frp_tunnels", &["app/tunnels/"]),
     ("rustix::fs", &["storage/"]),
     ("cap_std", &["storage/"]),
     ("crate::app", &["main.rs", "cli/"]),
     ("crate::consume", &["app/", "publish/", "consume/"]),
     // what all clients have in common: beneath those that have one, and the commands that name its properties
-    ("crate::kafka", &["app/", "consume/", "publish/", "client/", "kafka/", "cli/args.rs"]),
+    ("crate::kafka", &["app/", "consume/", "publish/", "client/", "coordination/", "kafka/", "cli/args.rs"]),
     // the commands' own Kafka: no part of a pod may lean on it
     ("crate::client", &["cli/"]),
     ("crate::publish", &["app/"]),
+    ("crate::coordination", &["app/", "coordination/"]),
     ("crate::pool", &["app/", "dispatch/"]),
     ("crate::transfer", &["app/", "dispatch/"]),
     (

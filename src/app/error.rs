@@ -10,6 +10,8 @@ pub enum AppError {
     Bind(#[from] BindError),
     #[error("connections.ini: [{connection}] {reason}")]
     Storage { connection: String, reason: String },
+    #[error("connections.ini has tunnels (type = frp), and frpc cannot be used: {0}")]
+    Tunnels(String),
     #[error("Kafka: {0}")]
     Kafka(KafkaError),
     #[error("Kafka: {0}")]
@@ -31,10 +33,10 @@ impl AppError {
     /// The exit code that tells a supervisor what kind of end it was (sysexits.h).
     pub fn exit_code(&self) -> u8 {
         match self {
-            AppError::Storage { .. } => 78, // EX_CONFIG
-            AppError::Bind(_) => 69,        // EX_UNAVAILABLE
-            AppError::Hanging(_) => 74,     // EX_IOERR
-            AppError::Aborted => 130,       // as a shell tells of SIGINT
+            AppError::Storage { .. } | AppError::Tunnels(_) => 78, // EX_CONFIG
+            AppError::Bind(_) => 69,                               // EX_UNAVAILABLE
+            AppError::Hanging(_) => 74,                            // EX_IOERR
+            AppError::Aborted => 130,                              // as a shell tells of SIGINT
             AppError::Kafka(_)
             | AppError::Publish(_)
             | AppError::Start(_)

@@ -7,6 +7,8 @@
 //! reload         reads connections.ini and the secrets' files again, and lets every part know what changed
 //!   storages     the local connections' storages, each with its orphan cleaner
 //!   replaced     storages that were replaced, and in which running tries still work
+//! tunnels        the tunnels that connections lead through
+//! session_caps   shares sessions with the other pods, where a connection has max_sessions_total
 //! local_watch    whether the local connections can be used, for the page
 //! pod_status     what the sidecar reads of the pod
 //! error          why a pod could not start or continue, and its exit code
@@ -19,6 +21,8 @@ mod parts;
 mod pod_status;
 mod record_intake;
 mod reload;
+mod session_caps;
+mod tunnels;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +48,8 @@ use crate::transfer::LocalStorages;
 pub use error::AppError;
 use parts::Parts;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
+use session_caps::SessionCaps;
+pub use tunnels::{CommandTunnels, PodTunnels, TunnelFinding, become_child_if_requested};
 
 /// The last answers' way to Kafka, once nothing is in flight any more: a grace above the publisher's own bound, for a
 /// call of librdkafka's that blocks.
@@ -52,6 +58,8 @@ const LAST_ANSWERS: Duration = publish::FINAL_PUBLISH_TIMEOUT.saturating_add(Dur
 /// leave of: the process ends without.
 const LEAVE: Duration = Duration::from_secs(3);
 const CLOSE_SESSIONS: Duration = Duration::from_secs(3);
+/// The last report of sessions, and leaving the coordinator's group.
+const LEAVE_COORDINATION: Duration = Duration::from_millis(1_500);
 /// The spans that wait; no longer than leaving may take.
 const LAST_TRACES: Duration = Duration::from_secs(2);
 const SETTLE_STORAGE: Duration = Duration::from_secs(3);
@@ -64,8 +72,11 @@ const LAST_TASKS: Duration = Duration::from_secs(4);
 
 /// The longest that a pod takes from the end of its drain to its exit: whoever stops it waits for the drain
 /// and this, and for the group's session timeout, should a broker be away.
-pub const AFTER_DRAIN: Duration =
-    SETTLE_STORAGE.saturating_add(LAST_ANSWERS).saturating_add(LEAVE).saturating_add(LAST_TASKS);
+pub const AFTER_DRAIN: Duration = SETTLE_STORAGE
+    .saturating_add(LAST_ANSWERS)
+    .saturating_add(LEAVE)
+    .saturating_add(LEAVE_COORDINATION.saturating_mul(2))
+    .saturating_add(LAST_TASKS);
 
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
 /// once).
@@ -136,6 +147,8 @@ pub struct App {
     budget: TaskBudget,
     dispatcher: Dispatcher,
     pool: SessionPool,
+    tunnels: Arc<PodTunnels>,
+    session_caps: SessionCaps,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -177,10 +190,14 @@ impl App {
         let (group, producer) = shared.kafka_clients()?;
         let batches = shared.follow_batches()?;
         let names = shared.names(&group)?;
-        let pool = shared.pool();
+        let tunnels = PodTunnels::start(&config, &shared.metrics).await?;
+        let pool = shared.pool(&tunnels);
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
+        let session_caps = SessionCaps::start(&current, &pool, &tasks, &close_sidecar);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
+
+        tell_of_tunnels(&tunnels, dispatcher.clone());
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
@@ -197,6 +214,7 @@ impl App {
             sources,
             current: current.clone(),
             pool: pool.clone(),
+            tunnels: tunnels.clone(),
             dispatcher: dispatcher.clone(),
             storages: open,
             metrics: shared.metrics.clone(),
@@ -205,7 +223,7 @@ impl App {
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
         tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_sweeping.clone()));
-        let view = shared.view(&dispatcher, &current);
+        let view = shared.view(&dispatcher, &current, &tunnels);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
         tell_addresses(api_addr, metrics_addr);
@@ -217,6 +235,8 @@ impl App {
             budget,
             dispatcher,
             pool,
+            tunnels,
+            session_caps,
             storages,
             replaced,
             consume,
@@ -293,11 +313,17 @@ impl App {
         self.consume.leave();
         let traces = self.traces;
         let last_traces = tokio::task::spawn_blocking(move || traces.stop(LAST_TRACES));
+        let close_sessions = async {
+            let open = self.pool.shutdown(CLOSE_SESSIONS).await;
+            self.session_caps.stop(LEAVE_COORDINATION).await;
+            open
+        };
         let (open_sessions, _, _) = tokio::join!(
-            self.pool.shutdown(CLOSE_SESSIONS),
+            close_sessions,
             end_of(&mut self.consume.ended, LEAVE),
             timeout(LAST_TRACES, last_traces)
         );
+        self.tunnels.stop();
         self.close_sidecar.cancel();
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;
@@ -335,6 +361,14 @@ impl StopSummary {
         let StopSummary { cut_off, unanswered, open_sessions } = self;
         tracing::info!(event = "pod_stopped", cut_off, unanswered, open_sessions, "stopped");
     }
+}
+
+/// A tunnel that goes down or comes up is known to the queues of its connections.
+fn tell_of_tunnels(tunnels: &PodTunnels, dispatcher: Dispatcher) {
+    tunnels.attach(move |connection, outage| match outage {
+        Some(failure) => dispatcher.way_lost(connection, failure),
+        None => dispatcher.way_restored(connection),
+    });
 }
 
 fn tell_addresses(api: SocketAddr, metrics: SocketAddr) {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::pod_status::PodStatus;
 use super::record_intake::RecordIntake;
 use super::reload::roots;
-use super::{AppError, deferral};
+use super::{AppError, PodTunnels, deferral};
 use crate::admission::TaskBudget;
 use crate::batch::BatchBoard;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
@@ -102,9 +102,10 @@ impl<'a> Parts<'a> {
         TempNames::new(group.committed_offsets(), &kafka.consumer_group, topics).map_err(AppError::Random)
     }
 
-    pub fn pool(&self) -> SessionPool {
+    pub fn pool(&self, tunnels: &Arc<PodTunnels>) -> SessionPool {
         let connections = self.config.connections.ftp.values().cloned();
-        SessionPool::new(&self.config.pool, connections, FtpConnector, &self.metrics)
+        let connector = FtpConnector { tunnels: Some(Arc::<PodTunnels>::clone(tunnels)) };
+        SessionPool::new(&self.config.pool, connections, connector, &self.metrics)
     }
 
     pub fn dispatcher(
@@ -135,12 +136,18 @@ impl<'a> Parts<'a> {
     }
 
     /// What the sidecar shows.
-    pub fn view(&self, dispatcher: &Dispatcher, current: &Arc<CurrentConfig>) -> PodView {
+    pub fn view(
+        &self,
+        dispatcher: &Dispatcher,
+        current: &Arc<CurrentConfig>,
+        tunnels: &Arc<PodTunnels>,
+    ) -> PodView {
         let inside = PodStatus {
             pod: self.config.pod.name.clone(),
             group: self.config.kafka.consumer_group.clone(),
             current: Arc::clone(current),
             dispatcher: dispatcher.clone(),
+            tunnels: Arc::clone(tunnels),
             failures: self.failures.clone(),
             partitions: self.partitions.clone(),
         };

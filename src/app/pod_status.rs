@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::PodTunnels;
 use crate::config::{CurrentConfig, LastReload};
 use crate::dispatch::Dispatcher;
 use crate::insight::{
     AssignedPartition, ConnectionState, FailureEntry, PartitionBoard, PodInsight, RecentFailures,
-    TransferList, TransferQuery,
+    TransferList, TransferQuery, TunnelReport,
 };
 
 /// The pod from inside. What is configured is asked for each time: it is what holds then.
@@ -15,6 +16,7 @@ pub(super) struct PodStatus {
     pub group: String,
     pub current: Arc<CurrentConfig>,
     pub dispatcher: Dispatcher,
+    pub tunnels: Arc<PodTunnels>,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
 }
@@ -32,6 +34,10 @@ impl PodInsight for PodStatus {
         let config = self.current.config();
         let configured = config.connections.ftp.values();
         configured.filter_map(|connection| self.dispatcher.connection(connection)).collect()
+    }
+
+    fn tunnels(&self) -> Vec<TunnelReport> {
+        self.tunnels.reports()
     }
 
     fn transfers(&self, query: &TransferQuery) -> TransferList {

@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::PodTunnels;
 use crate::config::{
     Config, ConfigDiff, ConfigErrors, ConfigSources, ConfiguredConnections, ConnectionChange, CurrentConfig,
     FileVersions, FileWatcher, ReloadResult, WatchDecision,
@@ -41,6 +42,7 @@ pub(super) struct Reloader {
     pub sources: ConfigSources,
     pub current: Arc<CurrentConfig>,
     pub pool: SessionPool,
+    pub tunnels: Arc<PodTunnels>,
     pub dispatcher: Dispatcher,
     pub storages: OpenStorages,
     pub metrics: Metrics,
@@ -210,6 +212,16 @@ impl Reloader {
     fn apply(&mut self, found: &LoadedChanges) {
         let LoadedChanges { config: Config { connections, .. }, changes, opened } = found;
         self.storages.change(&changes.local, opened);
+        self.tunnels.reconfigure(connections);
+        // sessions through a tunnel that has changed are of the old one
+        for connection in connections.ftp.values() {
+            let is_changed = |via: &String| changes.tunnels.contains_key(via);
+            if connection.network.via.as_ref().is_some_and(is_changed)
+                && !changes.ftp.contains_key(&connection.name)
+            {
+                self.pool.replace(Arc::clone(connection));
+            }
+        }
         for (name, change) in &changes.ftp {
             let Some(connection) = connections.ftp.get(name) else { continue };
             match change {
@@ -228,6 +240,8 @@ impl Reloader {
                 self.pool.remove(name);
             }
         }
+        // breakers that were reset know nothing of a tunnel that is down
+        self.tunnels.announce();
     }
 }
 

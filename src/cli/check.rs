@@ -23,6 +23,7 @@ use super::args::{ConfigFiles, LogOptions};
 use super::output::{self, OutputFormat};
 use super::pool_pods::PoolPods;
 use super::{CommandError, EXIT_OK, EXIT_UNAVAILABLE, say};
+use crate::app::CommandTunnels;
 use crate::client::{KafkaFinding, probe};
 use crate::config::{Config, KafkaConfig, LocalConnection, RetryConfig};
 use crate::storage::LocalStorage;
@@ -77,7 +78,7 @@ Exit codes:
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct CheckFinding {
-    /// `kafka`, `topic`, `group`, `ftp` or `local`.
+    /// `kafka`, `topic`, `group`, `frp`, `ftp` or `local`.
     kind: &'static str,
     name: String,
     found: Found,
@@ -163,19 +164,29 @@ fn kafka_findings(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Vec<Ch
     }
 }
 
+/// Each tunnel, then each server: one behind a tunnel that does not come up is not tried.
 async fn ftp_findings(config: &Config, is_deep: bool) -> Vec<CheckFinding> {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
+    let tunnels = Arc::new(CommandTunnels::open(config, None).await);
     let mut tries = JoinSet::new();
     for connection in config.connections.ftp.values() {
-        let (connection, turns) = (connection.clone(), turns.clone());
+        let (connection, turns, tunnels) = (connection.clone(), turns.clone(), tunnels.clone());
         tries.spawn(async move {
             let _turn = turns.acquire_owned().await;
-            let found = try_server::try_server(&connection, is_deep).await;
+            let found = match tunnels.entering(&connection).await {
+                Ok(connection) => try_server::try_server(&connection, is_deep).await,
+                Err(error) => Found::Failed(error),
+            };
             CheckFinding { kind: "ftp", name: connection.name.clone(), found }
         });
     }
-    let mut findings = tries.join_all().await;
-    findings.sort_by(|a, b| a.name.cmp(&b.name));
+    let found = tunnels.findings().await.into_iter();
+    let found =
+        found.map(|tunnel| CheckFinding { kind: "frp", name: tunnel.tunnel, found: tunnel.found.into() });
+    let mut findings: Vec<_> = found.collect();
+    let mut servers = tries.join_all().await;
+    servers.sort_by(|a, b| a.name.cmp(&b.name));
+    findings.extend(servers);
     findings
 }
 

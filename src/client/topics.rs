@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::{ClientError, Cluster, sending};
 use crate::batch::RETENTION;
 use crate::config::{KafkaConfig, RetryConfig};
-use crate::kafka::{retry_topic_settings, without_value};
+use crate::kafka::{compacted_topic_settings, retry_topic_settings, without_value};
 
 /// One request to the cluster.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -34,6 +34,12 @@ impl NewTopic {
     #[must_use]
     pub fn for_retries(self, retry: &RetryConfig) -> NewTopic {
         NewTopic { settings: retry_topic_settings(retry).into(), ..self }
+    }
+
+    /// With the settings and the one partition of the coordination topic.
+    #[must_use]
+    pub fn for_coordination(self) -> NewTopic {
+        NewTopic { partitions: 1, settings: compacted_topic_settings().into(), ..self }
     }
 }
 

@@ -9,13 +9,17 @@ use secrecy::SecretString;
 
 use super::connection_keys::FTP_KEYS;
 use super::key::set_defaults;
-use super::{NameEncoding, NetworkOptions, TlsOptions};
+use super::tunnel::FrpTunnel;
+use super::{NameEncoding, NetworkOptions, ProxyKind, ProxyServer, TlsOptions};
+use crate::tunnel::{EntranceKind, TunnelEntrance};
 
 /// The sections of connections.ini, by name.
 #[derive(Debug, Clone, Default)]
 pub struct ConfiguredConnections {
     pub ftp: BTreeMap<String, Arc<FtpConnection>>,
     pub local: BTreeMap<String, Arc<LocalConnection>>,
+    /// What connections with `via` lead through.
+    pub tunnels: BTreeMap<String, Arc<FrpTunnel>>,
     /// Some of them are in the file; otherwise the environment defines them all.
     pub in_file: bool,
 }
@@ -49,6 +53,8 @@ with_unset! {
         pub pass: SecretString,
         /// Maximum number of sessions, idle or busy; `pool.max_sessions_per_connection` unless the section sets it.
         pub max_sessions: usize,
+        /// Maximum number of sessions over all pods; `pool.max_sessions_total` unless the section sets it.
+        pub max_sessions_total: Option<usize>,
         /// An older session is closed as soon as it has no transfer.
         pub max_session_age: Option<Duration>,
         /// Maximum number of tasks that one session serves.
@@ -133,6 +139,18 @@ impl FtpConnection {
         let core =
             on_server.strip_prefix(self.temp_prefix.as_str())?.strip_suffix(self.temp_suffix.as_str())?;
         Some(format!("{TEMP_PREFIX}{core}{TEMP_SUFFIX}"))
+    }
+
+    /// The same connection, opened where the tunnel to its server begins.
+    #[must_use]
+    pub fn entering(&self, entrance: TunnelEntrance) -> FtpConnection {
+        let mut entering = self.clone();
+        if let EntranceKind::Proxy(address) = entrance.kind {
+            let (host, port) = (address.ip().to_string(), address.port());
+            entering.network.proxy = Some(ProxyServer { kind: ProxyKind::Http, host, port, user: None });
+        }
+        entering.network.entrance = Some(entrance);
+        entering
     }
 
     /// Why a file of this many bytes is not transferred, if that is so.

@@ -26,13 +26,14 @@ const PASSWORD: KeyGroup = KeyGroup {
 };
 const ONE_IS_REQUIRED: KeyDefault = Described("one of these three is required");
 
-pub(super) const TYPES: KeyKind = KeyKind::Choice(&["ftp", "local"]);
-const TYPE_DOC: &str = "What the connection is: `ftp` or `local`.";
+pub(super) const TYPES: KeyKind = KeyKind::Choice(&["ftp", "local", "frp"]);
+pub(super) const TYPE_DOC: &str = "What the section is: an `ftp` server, a `local` directory, or an `frp` tunnel that servers are reached through.";
 pub(super) const TYPE: &str = "type";
 pub(super) const PASSIVE: &str = "passive";
+pub(super) const VIA: &str = "via";
 
 /// A key that decides which table applies is read before it.
-const fn type_is<T>(name: fn(&T) -> KeyValue) -> FieldAccess<T> {
+pub(super) const fn type_is<T>(name: fn(&T) -> KeyValue) -> FieldAccess<T> {
     FieldAccess { set: |_, _| Ok(()), get: name }
 }
 
@@ -120,6 +121,10 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
          `http://user:password@host:port`.").rclones(),
     ftp_key("source_address", KeyKind::Syntax("an IP address"), Described("what the system chooses"), network::SOURCE_ADDRESS,
         "The pod's own IP address that connections are opened from."),
+    ftp_key(VIA, KeyKind::Text, Described("none: the server is reached directly"), network::VIA,
+        "The section of type `frp` through whose tunnel the server is reached. `host` is then its name as the far side and \
+         its certificate have it; `close_timeout` and `stall_timeout` are longer by default, since megabytes may lie in the \
+         tunnel.").selects_files(),
     ftp_key("keepalive", KeyKind::Time { min: Duration::ZERO, max: Duration::from_secs(7_200) }, Is("15s"),
         nonzero_field!(network.keepalive),
         "Idle time after which TCP sends keepalive probes, so that firewalls and NAT gateways do not forget a connection \
@@ -128,6 +133,10 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
     ftp_key("max_sessions", KeyKind::Number { min: 1, max: 10_000 }, Described("`pool.max_sessions_per_connection`"),
         field!(max_sessions),
         "Maximum number of open sessions of one pod with this server, idle or busy.").keeps_sessions(),
+    ftp_key("max_sessions_total", KeyKind::Number { min: 0, max: 1_000_000 }, Described("`pool.max_sessions_total`"),
+        nonzero_field!(max_sessions_total),
+        "Maximum number of open sessions of all pods together with this server, idle or busy; 0 is no limit. One less \
+         than the server allows leaves one for `submit` and `check`.").keeps_sessions(),
     ftp_key("concurrency", KeyKind::Number { min: 0, max: 10_000 }, Is("0"), CONCURRENCY,
         "Lowers `max_sessions` to this number; 0 does not.").rclones().keeps_sessions(),
     ftp_key("max_session_age", KeyKind::Time { min: SECOND, max: DAY },
@@ -190,9 +199,9 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
     ftp_key("first_byte_timeout", WAIT, Is("1m"), field!(timeouts.first_byte),
         "For the first byte of a download: a server may have to fetch the file from somewhere first."),
     ftp_key("stall_timeout", WAIT, Is("60s"), field!(timeouts.stall),
-        "A data connection without a byte for this long has stalled."),
+        "A data connection without a byte for this long has stalled; `5m` by default with `via`."),
     ftp_key("close_timeout", WAIT, Is("1m"), field!(timeouts.close),
-        "For the reply that ends a transfer, counted from the end of its data.").rclones(),
+        "For the reply that ends a transfer, counted from the end of its data; `10m` by default with `via`.").rclones(),
     ftp_key("shut_timeout", WAIT, Described("`close_timeout`"), SHUT_TIMEOUT,
         "rclone's name for a part of the wait that `close_timeout` limits here: the shorter of the two applies.")
         .rclones(),

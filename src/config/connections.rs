@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::config::{Value, ValueKind};
 
 use super::connection::{ConfiguredConnections, FtpConnection, LocalConnection};
-use super::connection_keys::{FTP_KEYS, LOCAL_KEYS, PASSIVE, TYPE, TYPES};
+use super::connection_keys::{FTP_KEYS, LOCAL_KEYS, PASSIVE, TYPE, TYPES, VIA};
 use super::environment::{ConnectionVariable, normalized};
 use super::errors::{ErrorCollector, SourceLocation};
 use super::ini::{self, IniSection};
@@ -16,12 +16,24 @@ use super::load::FilesInUse;
 use super::network::DataConnectionMode;
 use super::rclone_keys::RCLONE_ONLY_KEYS;
 use super::section_reader::{SectionReader, SectionScope};
+use super::settings::DeliveryGuarantee;
 use super::tls::TlsMode;
 use super::tree::{ConfigTree, ValueOrigin, defaults};
+use super::tunnel::{FRP_KEYS, FrpTunnel, is_frp_name};
 use crate::text::nearest;
+
+/// `max_sessions_total`.
+pub(super) const TOTAL: &str = "max_sessions_total";
+/// What is wrong with it where `kafka.delivery` is `at_least_once`.
+pub(super) const TOTAL_NEEDS_TRANSACTIONS: &str = "needs brokers with transactions, by which the pods share the sessions: expected 0, or kafka.delivery exactly_once";
 
 /// OpenSSL forgets a TLS session 300 s after it was made, and then no data connection can resume it.
 const TLS_SESSION_AGE: Duration = Duration::from_secs(270);
+
+/// `close_timeout` with `via`: 20 MB of an upload may lie in the tunnel when its last byte is written.
+const TUNNEL_CLOSE: Duration = Duration::from_secs(600);
+/// `stall_timeout` with `via`: frp gives way for 3 MiB at a time, which a slow server takes long to read.
+const TUNNEL_STALL: Duration = Duration::from_secs(300);
 
 /// Where connections.ini is and what it says; `None` if it does not exist.
 pub(super) struct ConnectionsFile<'a> {
@@ -49,7 +61,19 @@ pub(super) struct ConnectionContext<'a> {
     pub path: &'a str,
     /// `pool.max_sessions_per_connection`.
     pub max_sessions: usize,
+    /// `pool.max_sessions_total`.
+    pub max_sessions_total: Option<usize>,
+    /// `kafka.delivery`.
+    pub delivery: DeliveryGuarantee,
     pub files: &'a FilesInUse,
+}
+
+impl<'a> ConnectionContext<'a> {
+    /// Without a config.yaml.
+    pub fn alone(path: &'a str, max_sessions: usize, files: &'a FilesInUse) -> Self {
+        let delivery = DeliveryGuarantee::default();
+        ConnectionContext { path, max_sessions, max_sessions_total: None, delivery, files }
+    }
 }
 
 /// Reads the file, and sorts the variables into its sections.
@@ -79,8 +103,9 @@ pub(super) fn collect(
     for name in sources.lines.keys().chain(sources.hints.keys()) {
         let of = |tree: &ConfigTree| Some(tree.connections.get(name)?.get(TYPE)?.kind.clone());
         let defaults = match of(&sources.environment).or_else(|| of(&sources.file)).map(type_named) {
-            Some(Ok("ftp")) => defaults(FTP_KEYS),
-            Some(Ok(_)) => defaults(LOCAL_KEYS),
+            Some(Ok(SectionType::Ftp)) => defaults(FTP_KEYS),
+            Some(Ok(SectionType::Local)) => defaults(LOCAL_KEYS),
+            Some(Ok(SectionType::Frp)) => defaults(FRP_KEYS),
             _ => continue,
         };
         sources.defaults.connections.insert(name.clone(), defaults);
@@ -120,23 +145,72 @@ impl ConnectionSources {
     ) -> ConfiguredConnections {
         let mut connections =
             ConfiguredConnections { in_file: !self.lines.is_empty(), ..ConfiguredConnections::default() };
+        let sections = SectionTypes::of(&merged);
+        let files = SectionTypes::with_tunnels(context.files, &merged);
         for (name, values) in merged {
             let connection = Some(SectionScope { name: &name, line: self.lines.get(&name).copied() });
-            let mut reader =
-                SectionReader { file: context.path, connection, values, errors, files: context.files };
+            let mut reader = SectionReader { file: context.path, connection, values, errors, files: &files };
             match section_type(&mut reader, self.hints.get(&name)) {
-                Some("ftp") => {
-                    let ftp = ftp(&name, &mut reader, context.max_sessions);
+                Some(SectionType::Ftp) => {
+                    let ftp = ftp(&name, &mut reader, context, &sections);
                     connections.ftp.insert(name, Arc::new(ftp));
                 }
-                Some(_) => {
+                Some(SectionType::Local) => {
                     let local = local(&name, &mut reader);
                     connections.local.insert(name, Arc::new(local));
+                }
+                Some(SectionType::Frp) => {
+                    let tunnel = tunnel(&name, &mut reader);
+                    connections.tunnels.insert(name, Arc::new(tunnel));
                 }
                 None => {}
             }
         }
         connections
+    }
+}
+
+/// What a section is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SectionType {
+    Ftp,
+    Local,
+    Frp,
+}
+
+/// What each section is, as far as it says so: a connection names another section in `via`.
+struct SectionTypes(BTreeMap<String, SectionType>);
+
+impl SectionTypes {
+    fn of(merged: &BTreeMap<String, BTreeMap<String, Value>>) -> SectionTypes {
+        let kind = |values: &BTreeMap<String, Value>| type_named(values.get(TYPE)?.kind.clone()).ok();
+        SectionTypes(merged.iter().filter_map(|(name, values)| Some((name.clone(), kind(values)?))).collect())
+    }
+
+    /// What is wrong with this name in `via`.
+    fn mistake(&self, via: &str) -> Option<String> {
+        match self.0.get(via) {
+            Some(SectionType::Frp) => None,
+            Some(_) => Some(format!("[{via}] is no tunnel; expected a section with `type = frp`")),
+            None => {
+                let tunnels = self.0.iter().filter(|(_, kind)| **kind == SectionType::Frp);
+                let near = nearest(via, tunnels.map(|(name, _)| name.as_str()));
+                let hint = near.map(|near| format!("; did you mean [{near}]?"));
+                let hint = hint.unwrap_or_else(|| "; expected one with `type = frp`".to_owned());
+                Some(format!("no section is named [{via}]{hint}"))
+            }
+        }
+    }
+
+    /// Who uses a connection's secrets uses those of its tunnel.
+    fn with_tunnels(files: &FilesInUse, merged: &BTreeMap<String, BTreeMap<String, Value>>) -> FilesInUse {
+        let FilesInUse::Secrets { connections, api_token } = files else { return files.clone() };
+        let via = |name: &String| match &merged.get(name)?.get(VIA)?.kind {
+            ValueKind::String(via) => Some(via.clone()),
+            _ => None,
+        };
+        let tunnels = connections.iter().filter_map(via).collect::<Vec<_>>();
+        FilesInUse::Secrets { connections: [connections.clone(), tunnels].concat(), api_token: *api_token }
     }
 }
 
@@ -152,7 +226,7 @@ pub(super) fn read_text(
 }
 
 /// The section's type. Without one nothing else in it can be checked.
-fn section_type(reader: &mut SectionReader<'_>, hint: Option<&String>) -> Option<&'static str> {
+fn section_type(reader: &mut SectionReader<'_>, hint: Option<&String>) -> Option<SectionType> {
     let Some(value) = reader.values.get(TYPE) else {
         match (hint, reader.values.first_key_value()) {
             (Some(hint), Some((key, value))) => {
@@ -168,7 +242,7 @@ fn section_type(reader: &mut SectionReader<'_>, hint: Option<&String>) -> Option
     type_named(value.kind.clone()).map_err(|problem| reader.wrong(TYPE, Some(&origin), problem)).ok()
 }
 
-fn type_named(kind: ValueKind) -> Result<&'static str, String> {
+fn type_named(kind: ValueKind) -> Result<SectionType, String> {
     let ValueKind::String(text) = kind else {
         return Err(format!("has no value; expected {}", TYPES.describe()));
     };
@@ -180,23 +254,75 @@ fn type_named(kind: ValueKind) -> Result<&'static str, String> {
             problem
         }
     })?;
-    Ok(if name == "ftp" { "ftp" } else { "local" })
+    Ok(match name.as_str() {
+        "ftp" => SectionType::Ftp,
+        "frp" => SectionType::Frp,
+        _ => SectionType::Local,
+    })
 }
 
-fn ftp(name: &str, reader: &mut SectionReader<'_>, max_sessions: usize) -> FtpConnection {
-    let passive = reader.values.get(PASSIVE).map(ValueOrigin::of);
-    let mut ftp = FtpConnection { name: name.to_owned(), max_sessions, ..FtpConnection::default() };
+fn ftp(
+    name: &str,
+    reader: &mut SectionReader<'_>,
+    context: &ConnectionContext<'_>,
+    sections: &SectionTypes,
+) -> FtpConnection {
+    let origins: BTreeMap<String, ValueOrigin> =
+        reader.values.iter().map(|(key, value)| (key.clone(), ValueOrigin::of(value))).collect();
+    let (passive, total) = (origins.get(PASSIVE), origins.get(TOTAL));
+    let ConnectionContext { max_sessions, max_sessions_total, delivery, .. } = *context;
+    let mut ftp =
+        FtpConnection { name: name.to_owned(), max_sessions, max_sessions_total, ..FtpConnection::default() };
     reader.read(FTP_KEYS, &mut ftp);
+    if total.is_some() && ftp.max_sessions_total.is_some() && delivery == DeliveryGuarantee::AtLeastOnce {
+        reader.wrong(TOTAL, total, TOTAL_NEEDS_TRANSACTIONS.to_owned());
+    }
     if ftp.network.proxy.is_some() && ftp.network.data != DataConnectionMode::Passive {
         let problem = "a server cannot open connections through a proxy; expected true";
-        reader.wrong(PASSIVE, passive.as_ref(), problem);
+        reader.wrong(PASSIVE, passive, problem);
     }
+    through_tunnel(&mut ftp, reader, &origins, sections);
     if ftp.tls.mode != TlsMode::Off {
         ftp.max_session_age = ftp.max_session_age.or(Some(TLS_SESSION_AGE));
     }
     take_rclone_only(reader);
     reader.refuse_the_rest(FTP_KEYS);
     ftp
+}
+
+/// What does not go together with a tunnel, and what is another default there.
+fn through_tunnel(
+    ftp: &mut FtpConnection,
+    reader: &mut SectionReader<'_>,
+    origins: &BTreeMap<String, ValueOrigin>,
+    sections: &SectionTypes,
+) {
+    let Some(via) = ftp.network.via.clone() else { return };
+    if let Some(problem) = sections.mistake(&via) {
+        reader.wrong(VIA, origins.get(VIA), problem);
+    }
+    if ftp.network.data != DataConnectionMode::Passive {
+        let problem = "a server cannot open connections through a tunnel (via); expected true";
+        reader.wrong(PASSIVE, origins.get(PASSIVE), problem);
+    }
+    if ftp.network.trusts_pasv {
+        let problem = "the server's own address leads nowhere through a tunnel (via); expected control";
+        reader.wrong("pasv_address", origins.get("pasv_address"), problem);
+    }
+    for key in ["socks_proxy", "http_proxy", "source_address"] {
+        let is_empty = ftp.network.proxy.is_none() && key != "source_address";
+        if let Some(origin) = origins.get(key).filter(|_| !is_empty) {
+            let problem = "goes together with no tunnel; expected either it or via";
+            reader.wrong(key, Some(origin), problem);
+        }
+    }
+    let is_default = |key: &str| matches!(origins.get(key), None | Some(ValueOrigin::Default));
+    if is_default("close_timeout") && is_default("shut_timeout") {
+        ftp.timeouts.close = TUNNEL_CLOSE;
+    }
+    if is_default("stall_timeout") {
+        ftp.timeouts.stall = TUNNEL_STALL;
+    }
 }
 
 /// rclone's keys that this version does not have: fine if they change nothing here, otherwise an error.
@@ -216,4 +342,29 @@ fn local(name: &str, reader: &mut SectionReader<'_>) -> LocalConnection {
     reader.values.remove("description");
     reader.refuse_the_rest(LOCAL_KEYS);
     local
+}
+
+fn tunnel(name: &str, reader: &mut SectionReader<'_>) -> FrpTunnel {
+    let origins: BTreeMap<String, ValueOrigin> =
+        reader.values.iter().map(|(key, value)| (key.clone(), ValueOrigin::of(value))).collect();
+    let mut tunnel = FrpTunnel::named(name);
+    reader.read(FRP_KEYS, &mut tunnel);
+    if !is_frp_name(name) {
+        let problem = "a tunnel's name has letters, digits, `.`, `_` and `-` only";
+        reader.wrong(TYPE, origins.get(TYPE), problem);
+    }
+    for (key, other) in [("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")] {
+        if let Some(origin) = origins.get(key).filter(|_| !origins.contains_key(other)) {
+            reader.wrong(key, Some(origin), format!("needs {other} as well"));
+        }
+    }
+    if !tunnel.tls {
+        for key in ["tls_ca", "tls_name", "tls_certificate"] {
+            if let Some(origin) = origins.get(key) {
+                reader.wrong(key, Some(origin), "has no effect without TLS; expected tls = true");
+            }
+        }
+    }
+    reader.refuse_the_rest(FRP_KEYS);
+    tunnel
 }

@@ -27,19 +27,20 @@ pub struct ConfigDiff {
     pub token: bool,
     pub ftp: BTreeMap<String, ConnectionChange>,
     pub local: BTreeMap<String, ConnectionChange>,
+    pub tunnels: BTreeMap<String, ConnectionChange>,
 }
 
 impl ConfigDiff {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ftp.is_empty() && self.local.is_empty() && !self.token
+        self.ftp.is_empty() && self.local.is_empty() && self.tunnels.is_empty() && !self.token
     }
 
-    /// The names of the connections with this change, FTP servers first.
+    /// The names of the sections with this change, FTP servers first.
     #[must_use]
     pub fn names(&self, change: ConnectionChange) -> Vec<&str> {
-        let both = self.ftp.iter().chain(&self.local);
-        both.filter(|(_, became)| **became == change).map(|(name, _)| name.as_str()).collect()
+        let all = self.ftp.iter().chain(&self.local).chain(&self.tunnels);
+        all.filter(|(_, became)| **became == change).map(|(name, _)| name.as_str()).collect()
     }
 }
 
@@ -63,6 +64,9 @@ impl ConfiguredConnections {
             token: false,
             ftp: differences(&self.ftp, &new.ftp, |old, new| old.change_to(new)),
             local: differences(&self.local, &new.local, |old, new| {
+                (old != new).then_some(ConnectionChange::Changed)
+            }),
+            tunnels: differences(&self.tunnels, &new.tunnels, |old, new| {
                 (old != new).then_some(ConnectionChange::Changed)
             }),
         }
@@ -134,6 +138,7 @@ mod tests {
         ConfiguredConnections {
             ftp: ftp.iter().map(|one| (one.name.clone(), Arc::new(one.clone()))).collect(),
             local: locals.iter().map(local).collect(),
+            tunnels: BTreeMap::new(),
             in_file: true,
         }
     }

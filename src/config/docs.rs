@@ -9,6 +9,7 @@ use super::kind::KeyKind;
 use super::properties::{JAVA, REFUSED};
 use super::rclone_keys::{HarmlessValues, RCLONE_ONLY_KEYS};
 use super::settings::SETTINGS;
+use super::tunnel::FRP_KEYS;
 
 /// The text of docs/CONFIGURATION.md.
 #[must_use]
@@ -36,6 +37,10 @@ pub fn configuration_md() -> String {
     }
     out.push_str(LOCAL_SECTION);
     for key in LOCAL_KEYS {
+        connection_row(&mut out, key);
+    }
+    out.push_str(FRP_SECTION);
+    for key in FRP_KEYS {
         connection_row(&mut out, key);
     }
     out.push_str(FOREIGN_KEYS);
@@ -95,7 +100,7 @@ files, the environment. `ftp-pooler check` prints the effective configuration, w
 All errors in both files and the environment are reported at once, a line each: `file:line:`, the key, and
 what would be right; then the exit code is 78 and nothing has been started.
 
-**What is reloaded while a pod runs**: connections.ini, the files that its keys name (`pass_file`, `tls_ca`), and that of
+**What is reloaded while a pod runs**: connections.ini, the files that its keys name (`pass_file`, `tls_ca`, `token_file` …), and that of
 `api.token_file`. They are checked every `reload.every`, and at once on SIGHUP; a file with errors changes nothing. config.yaml
 and the environment, connections' variables included, are read at the start: a change there needs a restart, and SIGHUP logs
 the names of such keys. The rest is in [OPERATIONS.md](OPERATIONS.md#changing-connections).
@@ -167,6 +172,16 @@ or a comment. Lines that begin with `#` or `;` are comments.
 
 const LOCAL_SECTION: &str = "
 ### type = local
+
+| Key | Default | Takes | rclone's | Meaning |
+|---|---|---|---|---|
+";
+
+const FRP_SECTION: &str = "
+### type = frp
+
+A tunnel of [frp](https://github.com/fatedier/frp), which `ftp` sections name in `via`: the way to FTP servers without a
+public address. [tunnels/README.md](tunnels/README.md#example-an-ftp-server-behind-nat) sets up both ends.
 
 | Key | Default | Takes | rclone's | Meaning |
 |---|---|---|---|---|

@@ -9,6 +9,7 @@ use super::connection_keys::{FTP_KEYS, LOCAL_KEYS};
 use super::key::ConfigKey;
 use super::kind::{KeyKind, KeyValue};
 use super::settings::{Config, SETTINGS};
+use super::tunnel::FRP_KEYS;
 use super::{duration, size};
 
 impl Config {
@@ -33,6 +34,9 @@ impl Config {
         }
         for (name, local) in &self.connections.local {
             yaml.connection(name, LOCAL_KEYS, local);
+        }
+        for (name, tunnel) in &self.connections.tunnels {
+            yaml.connection(name, FRP_KEYS, tunnel);
         }
         yaml.out
     }

@@ -1,4 +1,5 @@
-//! Whether the passwords in connections.ini can be read by others: by the system's users, or by whoever sends tasks.
+//! Whether the passwords in connections.ini can be read by others: by the system's users, by whoever sends tasks, or on the
+//! way through a tunnel.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,6 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::load::ConfigSources;
 use super::settings::Config;
+use super::tls::TlsMode;
 
 /// Permission of everybody to read (chmod's `o+r`).
 const READABLE_BY_OTHERS: u32 = 0o004;
@@ -15,6 +17,46 @@ impl Config {
     /// What is unsafe about where the configuration is, a sentence each. Blocks.
     #[must_use]
     pub fn warnings(&self, sources: &ConfigSources) -> Vec<String> {
+        let mut warnings = self.exposed_file(sources);
+        warnings.extend(self.tunnel_warnings());
+        warnings
+    }
+
+    /// What works through tunnels, and is not safe or not enough.
+    fn tunnel_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (name, tunnel) in &self.connections.tunnels {
+            if !tunnel.tls {
+                warnings.push(format!("[{name}]: without tls the token and all data can be read on the way"));
+            } else if tunnel.tls_ca.is_none() {
+                warnings.push(format!(
+                    "[{name}]: without tls_ca the server's certificate is not checked: anybody on the way can be frps"
+                ));
+            }
+            let users: Vec<_> =
+                self.connections.ftp.values().filter(|ftp| ftp.network.via.as_ref() == Some(name)).collect();
+            if users.is_empty() {
+                warnings.push(format!("[{name}]: no connection names it in via"));
+            }
+            let sessions: usize = users.iter().map(|ftp| ftp.max_sessions).sum();
+            if tunnel.passive_ports.is_some() && tunnel.port_count() < sessions * 2 {
+                warnings.push(format!(
+                    "[{name}]: passive_ports are {}, and its connections may have {sessions} sessions a pod; twice as many \
+                     are needed, since a port that was used is not free at once",
+                    tunnel.port_count()
+                ));
+            }
+            for ftp in users.iter().filter(|ftp| ftp.tls.mode == TlsMode::Off) {
+                warnings.push(format!(
+                    "[{}]: without explicit_tls or tls the frp server reads the password and all files",
+                    ftp.name
+                ));
+            }
+        }
+        warnings
+    }
+
+    fn exposed_file(&self, sources: &ConfigSources) -> Vec<String> {
         let has_password = self.connections.ftp.values().any(|ftp| !ftp.pass.expose_secret().is_empty());
         let path = sources.connections_file();
         let (true, true, Ok(file)) = (self.connections.in_file, has_password, fs::canonicalize(&path)) else {

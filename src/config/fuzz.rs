@@ -13,12 +13,15 @@ use super::load::FilesInUse;
 pub fn connections_ini(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     // These would be read, whatever they are.
-    if ["pass_file", "tls_ca"].iter().any(|key| text.contains(key)) {
+    if ["pass_file", "tls_ca", "token_file", "secret_file", "tls_certificate", "tls_key"]
+        .iter()
+        .any(|key| text.contains(key))
+    {
         return;
     }
     let mut errors = ErrorCollector::default();
     let file = ConnectionsFile { path: "connections.ini", text: Some(text), had_connections: false };
-    let context = ConnectionContext { path: file.path, max_sessions: 10, files: &FilesInUse::All };
+    let context = ConnectionContext::alone(file.path, 10, &FilesInUse::All);
     let connections = connections::read_text(&file, &context, &mut errors);
     match errors.or(connections) {
         Ok(connections) => {

@@ -233,6 +233,7 @@ mod tests {
     use super::super::connection_keys::{FTP_KEYS, LOCAL_KEYS};
     use super::super::rclone_keys::RCLONE_ONLY_KEYS;
     use super::super::settings::{Config, SETTINGS};
+    use super::super::tunnel::{FRP_KEYS, FrpTunnel};
     use super::*;
 
     /// What a key can be set to, other than its default.
@@ -246,7 +247,7 @@ mod tests {
             (KeyKind::Number { .. } | KeyKind::Size { .. }, _) => KeyValue::Number(7),
             (KeyKind::Time { min, .. }, _) => KeyValue::Time(min + Duration::from_secs(7)),
             (KeyKind::Servers, _) => KeyValue::List(vec!["other:9092".to_owned()]),
-            (KeyKind::File { .. }, _) if key.path == "tls_ca" => {
+            (KeyKind::File { .. }, _) if key.path.starts_with("tls_") => {
                 let made = rcgen::generate_simple_self_signed(vec!["ftp.example.com".to_owned()]).unwrap();
                 KeyValue::File { path: "/ca.pem".to_owned(), content: made.cert.pem().into_bytes() }
             }
@@ -257,7 +258,10 @@ mod tests {
                 "http_proxy" => "http://proxy:3128",
                 "socks_proxy" => "proxy:1080",
                 "active_address" | "source_address" => "192.0.2.1",
-                "active_ports" => "50000-50099",
+                "active_ports" | "passive_ports" => "50000-50099",
+                "server" | "servers" => "frps.example.com:7500",
+                "tunnels.frpc" => "/opt/frp/frpc",
+                "tunnels.addresses" => "127.78.0.0/16",
                 "charset" => "shift_jis",
                 "encoding" => "Slash",
                 "time_offset" => "+02:00",
@@ -294,6 +298,7 @@ mod tests {
         active.network.data = super::super::DataConnectionMode::Active { announced: None, ports: None };
         each_is_set_and_shown(FTP_KEYS, &[passive, active]);
         each_is_set_and_shown(LOCAL_KEYS, &[LocalConnection::default()]);
+        each_is_set_and_shown(FRP_KEYS, &[FrpTunnel::named("plant")]);
     }
 
     fn each_default_fits<T>(keys: &[ConfigKey<T>], target: &mut T) {
@@ -312,6 +317,7 @@ mod tests {
         each_default_fits(SETTINGS, &mut Config::default());
         each_default_fits(FTP_KEYS, &mut FtpConnection::default());
         each_default_fits(LOCAL_KEYS, &mut LocalConnection::default());
+        each_default_fits(FRP_KEYS, &mut FrpTunnel::named("plant"));
     }
 
     #[test]

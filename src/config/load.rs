@@ -13,7 +13,7 @@ use super::environment::{self, ConnectionVariable, EnvironmentValues};
 use super::errors::{ConfigErrors, ErrorCollector};
 use super::kind::KeyKind;
 use super::section_reader::SectionReader;
-use super::settings::{Config, ListenAddress, SETTINGS};
+use super::settings::{Config, DeliveryGuarantee, ListenAddress, SETTINGS};
 use super::tree::{ConfigTree, ValueOrigin, defaults};
 use super::{properties, yaml};
 
@@ -150,6 +150,7 @@ fn check_together(config: &Config, origins: &BTreeMap<String, ValueOrigin>, read
         ("kafka.result_topic", &kafka.result_topic),
         ("kafka.fail_topic", &kafka.fail_topic),
         ("kafka.retry_topic", &kafka.retry_topic),
+        ("kafka.coordination_topic", &kafka.coordination_topic),
         ("kafka.control_topic", &kafka.control_topic),
     ];
     for (n, (key, topic)) in topics.iter().enumerate() {
@@ -158,6 +159,10 @@ fn check_together(config: &Config, origins: &BTreeMap<String, ValueOrigin>, read
             let problem = format!("is the same topic as {first}; each needs its own");
             reader.wrong(key, origins.get(*key), problem);
         }
+    }
+    if config.pool.max_sessions_total.is_some() && kafka.delivery == DeliveryGuarantee::AtLeastOnce {
+        let key = "pool.max_sessions_total";
+        reader.wrong(key, origins.get(key), connections::TOTAL_NEEDS_TRANSACTIONS.to_owned());
     }
     if overlap(&config.api, &config.metrics) {
         let problem = format!("{} is the port of api.port as well; each needs its own", config.metrics.port);
@@ -217,8 +222,13 @@ fn typed_connections(
     errors: &mut ErrorCollector,
 ) -> super::ConfiguredConnections {
     let path = sources.connections_file().display().to_string();
-    let max_sessions = config.pool.max_sessions_per_connection;
-    let context = ConnectionContext { path: &path, max_sessions, files: &sources.files };
+    let context = ConnectionContext {
+        path: &path,
+        max_sessions: config.pool.max_sessions_per_connection,
+        max_sessions_total: config.pool.max_sessions_total,
+        delivery: config.kafka.delivery,
+        files: &sources.files,
+    };
     read.read(merged, &context, errors)
 }
 

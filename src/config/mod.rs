@@ -8,6 +8,7 @@
 //! kind          what a key takes: ranges, syntax, text of errors
 //! settings      config.yaml's structs, and the table of its keys
 //! connection    connections.ini's structs; connection_keys: the table of their keys; connections: reads the sections
+//! tunnel        sections with `type = frp`, and the table of their keys
 //! tls, network, password, encoding, api_token, properties   options that are more than one key or more than one value
 //! duration, size, obscure   values as rclone writes them
 //! load          from ConfigSources to Config; errors: where each error is; exposure: who else can read passwords;
@@ -53,6 +54,7 @@ mod size;
 mod templates;
 mod tls;
 mod tree;
+mod tunnel;
 mod yaml;
 
 pub use api_token::ApiToken;
@@ -73,9 +75,10 @@ pub use obscure::{RevealError, reveal};
 pub use rclone_import::{ImportError, RcloneImport, import_rclone, section_names};
 pub use reloadable::ReloadedConfig;
 pub use settings::{
-    Config, DeliveryGuarantee, KafkaConfig, ListenAddress, PodConfig, PoolConfig, ReloadConfig, RetryConfig,
-    ShutdownConfig, SweepConfig, TracesConfig, TransferConfig,
+    AddressRange, Config, DeliveryGuarantee, KafkaConfig, ListenAddress, PodConfig, PoolConfig, ReloadConfig,
+    RetryConfig, ShutdownConfig, SweepConfig, TracesConfig, TransferConfig, TunnelsConfig,
 };
 pub use size::parse as parse_size;
 pub use templates::{config_yaml, connections_ini};
 pub use tls::{CertificatePin, CertificateTrust, TlsMode, TlsOptions};
+pub use tunnel::{FrpTunnel, PemFile};

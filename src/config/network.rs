@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::connection::FtpConnection;
 use super::key::FieldAccess;
 use super::kind::{KeyValue, quoted};
+use crate::tunnel::TunnelEntrance;
 
 /// How control and data connections come about.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +22,10 @@ pub struct NetworkOptions {
     pub source: Option<IpAddr>,
     /// Silence after which TCP asks whether the server is still there; `None` never does.
     pub keepalive: Option<Duration>,
+    /// The section of the tunnel that leads to the server.
+    pub via: Option<String>,
+    /// Where that tunnel begins here. Set by who opens a session; no key.
+    pub entrance: Option<TunnelEntrance>,
 }
 
 /// Who opens the data connections.
@@ -145,12 +150,20 @@ pub(super) const SOURCE_ADDRESS: FieldAccess<FtpConnection> = FieldAccess {
     get: |ftp| ftp.network.source.map_or(KeyValue::Unset, |source| KeyValue::Text(source.to_string())),
 };
 
+pub(super) const VIA: FieldAccess<FtpConnection> = FieldAccess {
+    set: |ftp, value| {
+        ftp.network.via = Some(value.into_text());
+        Ok(())
+    },
+    get: |ftp| ftp.network.via.clone().map_or(KeyValue::Unset, KeyValue::Text),
+};
+
 fn address(value: KeyValue) -> Result<IpAddr, String> {
     let text = value.into_text();
     text.trim().parse().map_err(|_| format!("found {}; expected an IP address", quoted(&text)))
 }
 
-fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let range = text.split_once('-').and_then(|(low, high)| {
         let (low, high): (u16, u16) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
         (low > 0 && low <= high).then_some(low..=high)

@@ -122,7 +122,7 @@ fn take(remote: &RcloneRemote, path: &str, user: &str, imported: &mut RcloneImpo
     // What a pod would refuse at its start is not put into its file.
     let mut errors = ErrorCollector::default();
     let file = ConnectionsFile { path, text: Some(&text), had_connections: false };
-    let context = ConnectionContext { path, max_sessions: MAX_SESSIONS, files: &FilesInUse::All };
+    let context = ConnectionContext::alone(path, MAX_SESSIONS, &FilesInUse::All);
     connections::read_text(&file, &context, &mut errors);
     match errors.or(()) {
         Ok(()) => imported.sections.push((name.clone(), text)),

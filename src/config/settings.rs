@@ -1,6 +1,8 @@
 //! What config.yaml sets: a struct for each section, and the table of its keys.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +11,8 @@ use secrecy::SecretString;
 use super::api_token::{self, ApiToken};
 use super::connection::ConfiguredConnections;
 use super::key::KeyDefault::{Described, Is};
-use super::key::{ConfigKey, KeyField, KeyGroup, field, key, nonzero_field, set_defaults};
-use super::kind::{KeyKind, KeyValue, MAX_SECRET_FILE_BYTES};
+use super::key::{ConfigKey, FieldAccess, KeyField, KeyGroup, field, key, nonzero_field, set_defaults};
+use super::kind::{KeyKind, KeyValue, MAX_SECRET_FILE_BYTES, quoted};
 use crate::digest::Algorithm;
 
 /// Everything a pod needs to know, validated.
@@ -31,6 +33,7 @@ pub struct Config {
     pub traces: TracesConfig,
     pub pod: PodConfig,
     pub transfer: TransferConfig,
+    pub tunnels: TunnelsConfig,
     pub connections: ConfiguredConnections,
 }
 
@@ -42,6 +45,7 @@ pub struct KafkaConfig {
     pub result_topic: String,
     pub fail_topic: String,
     pub retry_topic: String,
+    pub coordination_topic: String,
     pub control_topic: String,
     pub delivery: DeliveryGuarantee,
     /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
@@ -78,6 +82,8 @@ pub enum DeliveryGuarantee {
 pub struct PoolConfig {
     pub max_sessions_per_pod: usize,
     pub max_sessions_per_connection: usize,
+    /// Over all pods, with each connection that does not set its own; `None` is no limit.
+    pub max_sessions_total: Option<usize>,
     /// An idle session is closed after this time.
     pub session_timeout: Duration,
     /// Decoded tasks the pod holds at most; above it the partitions are paused.
@@ -132,6 +138,28 @@ pub struct TransferConfig {
     pub hash: Option<Algorithm>,
 }
 
+/// What all tunnels of a pod have in common.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TunnelsConfig {
+    /// frpc; searched for where `None`.
+    pub frpc: Option<String>,
+    /// The loopback addresses that tunnels get.
+    pub addresses: AddressRange,
+}
+
+/// A range of loopback addresses, as `127.77.0.0/16`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressRange {
+    pub first: Ipv4Addr,
+    pub prefix: u8,
+}
+
+impl Default for AddressRange {
+    fn default() -> Self {
+        AddressRange { first: Ipv4Addr::LOCALHOST, prefix: 32 }
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct PodConfig {
     pub name: String,
@@ -179,6 +207,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("kafka.retry_topic", KeyKind::Topic, Is("ftp-tasks-retry"), field!(kafka.retry_topic),
         "The topic in which deferred tasks wait. If it is missing it is created, with as many partitions as the input \
          topic, provided that the pod may do so."),
+    key("kafka.coordination_topic", KeyKind::Topic, Is("ftp-pooler-sessions"), field!(kafka.coordination_topic),
+        "The topic by which the pods share the sessions of connections with `max_sessions_total`; not used without. A \
+         compacted one with one partition. If it is missing it is created, provided that the pod may do so."),
     key("kafka.control_topic", KeyKind::Topic, Is("ftp-control"), field!(kafka.control_topic),
         "The compacted topic that says which batches of tasks there are, and which are cancelled. `ftp-pooler topics` makes \
          it; without it tasks are done as ever, and no batch can be cancelled."),
@@ -214,6 +245,11 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
         "Maximum number of open sessions of one pod, idle or busy, over all connections."),
     key("pool.max_sessions_per_connection", SESSIONS, Is("10"), field!(pool.max_sessions_per_connection),
         "Maximum number of open sessions of one pod with one connection, idle or busy, unless its section sets its own."),
+    key("pool.max_sessions_total", KeyKind::Number { min: 0, max: 1_000_000 }, Is("0"),
+        nonzero_field!(pool.max_sessions_total),
+        "Maximum number of open sessions of all pods together with one connection, idle or busy, unless its section sets \
+         its own; 0 is no limit. The pods share them through kafka.coordination_topic, which needs Kafka transactions \
+         (docs/OPERATIONS.md)."),
     key("pool.session_timeout_seconds", time(1, DAY), Is("300"), field!(pool.session_timeout),
         "An idle session is closed after this time; after 10 s while the server reports too many connections, since \
          another pod may need it."),
@@ -269,7 +305,69 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
         "The hash of each file that its result carries, computed during the transfer. sha256 costs CPU; xxh3 (64 bits) \
          costs next to nothing, and detects accidental corruption only. `verify: hash` computes what it needs without \
          this."),
+    key("tunnels.frpc", KeyKind::Text, Described("searched for in PATH, /usr/local/bin, /opt/frp, ~/bin"), FRPC,
+        "The absolute path of frpc (0.61 or newer), which connections with `via` need."),
+    key("tunnels.addresses", KeyKind::Syntax("a range of loopback addresses"), Is("127.77.0.0/16"), ADDRESSES,
+        "Each tunnel listens at a loopback address of its own out of this range, where only this machine, or this pod, \
+         reaches it."),
 ];
+
+const FRPC: FieldAccess<Config> = FieldAccess {
+    set: |config, value| {
+        let path = value.into_text();
+        if !path.starts_with('/') {
+            return Err(format!(
+                "found {}; expected an absolute path such as /usr/local/bin/frpc",
+                quoted(&path)
+            ));
+        }
+        config.tunnels.frpc = Some(path);
+        Ok(())
+    },
+    get: |config| config.tunnels.frpc.clone().map_or(KeyValue::Unset, KeyValue::Text),
+};
+
+const ADDRESSES: FieldAccess<Config> = FieldAccess {
+    set: |config, value| {
+        let text = value.into_text();
+        config.tunnels.addresses = AddressRange::parse(&text).ok_or_else(|| {
+            format!(
+                "found {}; expected a range of loopback addresses such as 127.77.0.0/16, of 16 to 65,536",
+                quoted(&text)
+            )
+        })?;
+        Ok(())
+    },
+    get: |config| KeyValue::Text(config.tunnels.addresses.to_string()),
+};
+
+impl AddressRange {
+    fn parse(text: &str) -> Option<AddressRange> {
+        let (first, prefix) = text.trim().split_once('/')?;
+        let (first, prefix): (Ipv4Addr, u8) = (first.parse().ok()?, prefix.parse().ok()?);
+        let range = AddressRange { first, prefix };
+        let is_aligned = (16..=28).contains(&prefix) && u32::from(first).is_multiple_of(range.count());
+        (first.is_loopback() && is_aligned).then_some(range)
+    }
+
+    /// How many addresses there are.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        1 << (32 - u32::from(self.prefix.clamp(16, 32)))
+    }
+
+    /// The address at this place of the range; it goes round.
+    #[must_use]
+    pub fn nth(&self, place: u32) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.first) + place % self.count())
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first, self.prefix)
+    }
+}
 
 impl KeyField for DeliveryGuarantee {
     fn store(&mut self, value: KeyValue) {

@@ -48,7 +48,7 @@ const PROPERTIES: &str = "  # Any property of librdkafka, such as those for SASL
      #   sasl.mechanism: SCRAM-SHA-512\n  \
      #   sasl.username: ftp-pooler\n";
 
-/// config/connections.ini: one connection of each type, every further key commented out.
+/// config/connections.ini: one FTP server and one directory, every further key commented out, and a tunnel.
 #[must_use]
 pub fn connections_ini() -> String {
     let mut out = String::from(
@@ -70,8 +70,22 @@ pub fn connections_ini() -> String {
         out.push_str(&comment(key.doc, "# "));
     }
     out.push_str("base_path = /data/storage\n");
+    out.push_str(TUNNEL);
     out
 }
+
+const TUNNEL: &str = "
+# A tunnel of frp, the way to servers without a public address: their sections name it in `via`.
+# docs/CONFIGURATION.md has all keys of such a section.
+#[tunnel-plant]
+#type = frp
+#server = frps.example.com:7000
+#token_file = /run/secrets/frp-token
+#tls_ca = /etc/ftp-pooler/frps-ca.pem
+#target_user = plant
+#secret_file = /run/secrets/plant-key
+#passive_ports = 50000-50049
+";
 
 fn yaml_value<T>(key: &ConfigKey<T>, text: &str) -> String {
     match key.kind {

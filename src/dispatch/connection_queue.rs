@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub(super) use running_task::RunningTask;
 pub(super) use worker_slot::WorkerSlot;
 
-use super::deferral::{DeferReason, DeferralDecision, PATIENCE};
+use super::deferral::{DeferReason, DeferralDecision, GRANT_PATIENCE, PATIENCE};
 use super::hung_tries::{GIVEN_BACK_FOR, HungByLocal, HungTries};
 use super::lifecycle::TaskExit;
 use super::outage_log::{OutageEvent, OutageLog};
@@ -51,6 +51,8 @@ struct QueueState {
     outage_log: OutageLog,
     /// The last error that would have befallen every task, even if the server has recovered.
     last_error: Option<LastError>,
+    /// When a worker last had a session.
+    served_at: Option<Instant>,
     workers: usize,
     /// Workers that have a session, and so are neither waiting for one nor connecting.
     with_session: usize,
@@ -138,6 +140,35 @@ impl ConnectionQueue {
         self.changed.notify_waiters();
     }
 
+    /// The way to the server is lost: nobody tries it, nor what is left of its sessions, until it is there again.
+    pub fn way_lost(&self, failure: &Failure, now: Instant) {
+        let last_error = LastError::new(Timestamp::now(), failure);
+        {
+            let mut state = self.state();
+            state.last_error = Some(last_error);
+            state.breaker.way_lost(failure.clone(), now);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The way is there again: delayed tries are due now. False where it was there all the time.
+    pub fn way_restored(&self) -> bool {
+        let was_lost = {
+            let mut state = self.state();
+            let was_lost = state.breaker.way_restored();
+            if was_lost {
+                state.queue.promote_all();
+            }
+            was_lost
+        };
+        self.changed.notify_waiters();
+        was_lost
+    }
+
+    pub fn is_way_lost(&self) -> bool {
+        self.state().breaker.is_way_lost()
+    }
+
     /// The connection was removed. Takes out the waiting tasks, to be answered; running ones may finish.
     pub fn remove(&self) -> Vec<Box<QueuedTask>> {
         let waiting = {
@@ -199,21 +230,30 @@ impl ConnectionQueue {
     }
 
     /// Takes out the tasks that have waited for too long, each with its exit. `decide` says whether a task may be
-    /// deferred.
+    /// deferred; `lacks_grant`, that the pod may have no session now, since other pods have them all.
     pub fn expire(
         &self,
-        now: Instant,
-        wall: Timestamp,
+        (now, wall): (Instant, Timestamp),
+        lacks_grant: bool,
         decide: impl Fn(&QueuedTask) -> DeferralDecision,
     ) -> Vec<(Box<QueuedTask>, TaskExit)> {
         let mut state = self.state();
-        let QueueState { queue, breaker, with_session, .. } = &mut *state;
+        let QueueState { queue, breaker, with_session, served_at, .. } = &mut *state;
         let is_unserved = *with_session == 0;
+        let unserved_since = *served_at.get_or_insert(now);
+        if !is_unserved {
+            *served_at = Some(now);
+        }
         let exit = |queued: &QueuedTask| {
             if let Some(failure) = queued.past_deadline(wall) {
                 return Some(TaskExit::Answered(Err(failure)));
             }
-            let last = breaker.failing_for(PATIENCE, queued.queued_at, now).filter(|_| is_unserved)?;
+            let Some(last) = breaker.failing_for(PATIENCE, queued.queued_at, now).filter(|_| is_unserved)
+            else {
+                let waits = now.saturating_duration_since(queued.queued_at.max(unserved_since));
+                let waits_for_grant = lacks_grant && is_unserved && waits >= GRANT_PATIENCE;
+                return waits_for_grant.then(|| queued.exit_without_grant(waits, decide(queued)))?;
+            };
             match decide(queued) {
                 DeferralDecision::Possible => Some(TaskExit::Deferred(DeferReason::Unreachable)),
                 DeferralDecision::Exhausted => Some(TaskExit::Answered(Err(queued.deferral_exhausted(last)))),
@@ -394,7 +434,9 @@ impl QueueState {
     /// Whether a worker must not begin anything on the session that it has: only the breaker's one probe may run.
     fn is_held(&self, now: Instant) -> bool {
         let is_open = || self.breaker.decide(now) != BreakerDecision::Try;
-        self.breaker.concurrency() == ConcurrencyLimit::OneWorker && (!self.running.is_empty() || is_open())
+        self.breaker.is_way_lost()
+            || self.breaker.concurrency() == ConcurrencyLimit::OneWorker
+                && (!self.running.is_empty() || is_open())
     }
 
     fn next_action(&mut self, now: Instant, limit: usize) -> WorkerAction {

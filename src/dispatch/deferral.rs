@@ -12,6 +12,9 @@ use crate::record::RetryState;
 /// A task that cannot continue within this time is deferred: its backoff is longer, or its server has been away for
 /// as long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// A task that waits for so long for a session that other pods have (`max_sessions_total`) is deferred. Longer than a
+/// server's outage is waited for: the pod's turn comes by itself.
+pub(super) const GRANT_PATIENCE: Duration = Duration::from_secs(60);
 /// Tasks a second that may be deferred from the backlogs of healthy connections: enough to reach the tasks behind
 /// them, too few to keep the brokers busy with a backlog.
 const SURPLUS_PER_SECOND: usize = 1_000;
@@ -43,6 +46,8 @@ pub(super) enum DeferralDecision {
 pub(super) enum DeferReason {
     /// Its server cannot be reached, or refuses more sessions.
     Unreachable,
+    /// Other pods have all the sessions that `max_sessions_total` allows.
+    NoGrant,
     /// Its local connection's file system is full, read-only, frozen or missing.
     LocalOutage,
     /// Its next try is due later than [`PATIENCE`].
@@ -57,6 +62,7 @@ impl DeferReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             DeferReason::Unreachable => "unreachable",
+            DeferReason::NoGrant => "no_session_granted",
             DeferReason::LocalOutage => "local_outage",
             DeferReason::Backoff => "backoff",
             DeferReason::Surplus => "surplus",

@@ -18,10 +18,10 @@ use super::hung_tries::{self, HUNG_AFTER};
 use super::local_breakers::LocalOutage;
 use super::pipelined_tasks::{self, NextInQueue, PipelinedTasks};
 use super::queued_task::QueuedTask;
-use super::retry::RetryDecision;
+use super::retry::{RetryDecision, may_be_of_the_way};
 use super::task_executor::{TaskExecutor, catch_panic};
-use super::worker::SessionWorker;
-use super::{Dispatcher, DispatcherInner, SubmittedTask, UNDO_BOUND, report};
+use super::worker::{SessionWorker, session_interrupted};
+use super::{Dispatcher, DispatcherInner, INTERRUPTED_BOUND, SubmittedTask, UNDO_BOUND, report};
 use crate::breaker::BreakerState;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
@@ -182,6 +182,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         let shared = Arc::clone(&self.shared);
         // Checked before each file: one that was begun by pipelining runs in any case.
         let may_pipeline = !session.must_yield() && queued.tries.is_first();
+        let (cut_off, interrupted) = (shared.cut_off.child_token(), session.interrupted());
         let ended = {
             queued.is_bound = true;
             let QueuedTask { record, task, files, kept, .. } = &mut *queued;
@@ -190,13 +191,22 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             let slot = &mut self.slot;
             let mut next_task = NextInQueue { shared: &shared, slot, may_pipeline, next, previous_ended };
             let try_at = (request, &*gauge);
-            let cut_off = &shared.cut_off;
             // Pinned here, and lent: a future is large, and each function that takes it whole copies it, and
             // has room for it twice.
             let running =
-                pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, cut_off));
+                pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, &cut_off));
             let caught = pin!(catch_panic(running));
-            until_cut_off(cut_off, lease, files.watch(), caught).await
+            until_cut_off(&cut_off, (lease, &interrupted), files.watch(), caught).await
+        };
+        let is_over = shared.cut_off.is_cancelled() || !queued.record.lease.is_live();
+        if interrupted.is_cancelled() && !is_over && !matches!(ended, TryEnd::Hung(_)) {
+            return self.interrupted(tasks, queued, ended);
+        }
+        let lost_the_way = match &ended {
+            TryEnd::Ended(Err(TransferError::Failed(error))) if !session.is_outdated() => {
+                self.lost_the_way(error).await
+            }
+            _ => false,
         };
         self.finish_previous(tasks);
         let result = match ended {
@@ -216,17 +226,44 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
         };
         let error = result.as_ref().err();
-        if !session.is_outdated() {
+        if !session.is_outdated() && !lost_the_way {
             self.slot.queue().tried(error, Instant::now(), rand::random());
             if error.is_some_and(|error| error.remedy == Remedy::LowerLimit) {
                 self.shared.pool.lower_limit(&self.slot.queue().connection);
             }
         }
-        let is_in_doubt = error.is_some_and(|error| {
-            error.remedy == Remedy::FreshSession || error.failure.code == Code::Internal
-        });
+        let is_in_doubt = lost_the_way
+            || error.is_some_and(|error| {
+                error.remedy == Remedy::FreshSession || error.failure.code == Code::Internal
+            });
         self.try_ended(queued, result);
         !is_in_doubt
+    }
+
+    /// The session must be closed, through no fault of its tasks: what has not ended is tried again at no cost.
+    fn interrupted(
+        &mut self,
+        tasks: &mut PipelinedTasks<T::Pipeline>,
+        mut queued: Box<QueuedTask>,
+        ended: TryEnd<Result<TransferProgress, TransferError>>,
+    ) -> bool {
+        if let Some(previous) = tasks.rename_pending.take() {
+            match tasks.previous_ended.take() {
+                Some(Ok(transferred)) => self.try_ended(previous, Ok(transferred)),
+                _ => self.retry_for_free(previous, &session_interrupted(), None),
+            }
+        }
+        match ended {
+            TryEnd::Ended(Ok(TransferProgress::Done(transferred))) => {
+                self.try_ended(queued, Ok(transferred));
+            }
+            TryEnd::Ended(_) => self.retry_for_free(queued, &session_interrupted(), None),
+            TryEnd::Cancelled | TryEnd::Hung(_) => {
+                queued.kept = ResumeState::default(); // it may have been cut off in the middle of a change
+                self.retry_for_free(queued, &session_interrupted(), None);
+            }
+        }
+        false
     }
 
     /// The task is tried again, at no cost, when its file system answers.
@@ -276,6 +313,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             && (local_has_failed || queued.record.retry.is_some())
         {
             return self.retry_for_free(queued, &error, Some(Instant::now() + LOCAL_RETRY));
+        }
+        if may_be_of_the_way(&error) && self.slot.queue().is_way_lost() && queued.tries.way_is_free() {
+            return self.retry_for_free(queued, &error, None);
         }
         queued.notes.try_failed(error.failure.code.as_str());
         let wait = match queued.tries.failed(&error, retry_count, rand::random()) {
@@ -385,16 +425,20 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
 /// A transfer that is cancelled undoes what it began, and has some time for that; one that hangs cannot.
 async fn until_cut_off<R>(
     cut_off: &CancellationToken,
-    lease: &Lease,
+    (lease, interrupted): (&Lease, &CancellationToken),
     watch: &CallWatch,
     work: impl Future<Output = R>,
 ) -> TryEnd<R> {
     let out_of_time = async {
-        tokio::select! {
-            () = cut_off.cancelled() => {}
-            () = lease.ended() => {}
-        }
-        sleep(UNDO_BOUND).await;
+        let bound = tokio::select! {
+            () = cut_off.cancelled() => UNDO_BOUND,
+            () = lease.ended() => UNDO_BOUND,
+            () = interrupted.cancelled() => {
+                cut_off.cancel();
+                INTERRUPTED_BOUND
+            }
+        };
+        sleep(bound).await;
     };
     tokio::select! {
         biased;

@@ -113,6 +113,8 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_ROUNDS: usize = 100;
 /// How long a transfer that is cut off may take to undo what it began, such as deleting a temp file on the server.
 const UNDO_BOUND: Duration = Duration::from_secs(8);
+/// The same for one whose session must be closed before another pod may open it.
+const INTERRUPTED_BOUND: Duration = Duration::from_secs(4);
 /// How long all of them may take to end.
 const CUT_OFF_BOUND: Duration = Duration::from_secs(9);
 
@@ -313,7 +315,8 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
 
     fn expire(self: &Arc<Self>, queue: &ConnectionQueue, now: Instant, wall: Timestamp) {
         for _ in 0..MAX_ROUNDS {
-            let expired = queue.expire(now, wall, |queued| self.deferral.decide(queued, wall));
+            let lacks_grant = self.pool.grant(&queue.connection) == Some(0);
+            let expired = queue.expire((now, wall), lacks_grant, |queued| self.deferral.decide(queued, wall));
             if expired.is_empty() {
                 return;
             }

@@ -71,7 +71,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         self.unless_cut_off_or(work, false).await
     }
 
-    async fn unless_cut_off_or<R>(&self, work: impl Future<Output = R>, otherwise: R) -> R {
+    pub(super) async fn unless_cut_off_or<R>(&self, work: impl Future<Output = R>, otherwise: R) -> R {
         tokio::select! {
             biased;
             () = self.cut_off.cancelled() => otherwise,

@@ -7,11 +7,13 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::SubmittedTask;
-use super::deferral::HeldGuard;
+use super::deferral::{DeferReason, DeferralDecision, HeldGuard};
 use super::destination_order::DestinationKey;
+use super::lifecycle::TaskExit;
 use super::retry::TryCount;
 use super::task_status::{TaskStatus, WaitReason};
 use crate::admission::Admission;
+use crate::breaker::UNAVAILABLE_AFTER;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::record::Record;
 use crate::task::Task;
@@ -100,6 +102,22 @@ impl QueuedTask {
             self.record.retry.as_ref().map(|retry| format!(" since {:.0}", retry.since)).unwrap_or_default();
         let message = format!("deferred{since}, as long as retry.max_deferral allows; the last try: {last}");
         Failure { ftp_code: last.ftp_code, ..Failure::new(Code::ConnectionUnavailable, message) }
+    }
+
+    /// How a task leaves that has waited for so long for a session which other pods have; `None` if it waits on.
+    pub fn exit_without_grant(&self, waited: Duration, decision: DeferralDecision) -> Option<TaskExit> {
+        let seconds = waited.as_secs();
+        let message =
+            format!("not tried: other pods have had all sessions of max_sessions_total for {seconds} s");
+        let busy = Failure::new(Code::ServerBusy, message);
+        match decision {
+            DeferralDecision::Possible => Some(TaskExit::Deferred(DeferReason::NoGrant)),
+            DeferralDecision::Exhausted => Some(TaskExit::Answered(Err(self.deferral_exhausted(&busy)))),
+            DeferralDecision::Never => {
+                let is_over = self.task.options.retry_count == 0 || waited >= UNAVAILABLE_AFTER;
+                is_over.then_some(TaskExit::Answered(Err(busy)))
+            }
+        }
     }
 
     /// The answer of a task whose deadline has passed before its next try has begun.

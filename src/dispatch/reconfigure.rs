@@ -9,11 +9,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use tokio::time::Instant;
+
 use super::connection_queue::ConnectionQueue;
 use super::destination_order::LocalRoot;
 use super::queued_task::QueuedTask;
 use super::task_executor::TaskExecutor;
 use super::{ConnectionQueues, Dispatcher, DispatcherInner};
+use crate::failure::Failure;
 use crate::pool::SessionConnector;
 
 /// What the dispatcher needs to know about a change. The pool and the executor know what is new already, and do not know
@@ -58,6 +61,24 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
         shared.move_tasks(&queues, &change.moved);
         for queue in queues.values() {
             shared.start_workers(queue);
+        }
+    }
+}
+
+impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
+    /// The way to this connection's server is lost: nothing is tried, and nothing that fails costs an attempt.
+    pub fn way_lost(&self, connection: &str, failure: &Failure) {
+        if let Some(queue) = self.shared.queues().get(connection) {
+            queue.way_lost(failure, Instant::now());
+        }
+    }
+
+    /// It is there again: its tasks are tried at once.
+    pub fn way_restored(&self, connection: &str) {
+        if let Some(queue) = self.shared.queues().get(connection)
+            && queue.way_restored()
+        {
+            self.shared.start_workers(queue);
         }
     }
 }

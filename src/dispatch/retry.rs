@@ -10,6 +10,8 @@ pub(super) const BACKOFF_BASE: Duration = Duration::from_secs(1);
 pub(super) const BACKOFF_CAP: Duration = Duration::from_secs(60);
 /// Sessions that may die in a row under one task before that costs it an attempt.
 pub(super) const FREE_SESSIONS: u32 = 3;
+/// Tries that may be lost with the way to the server, before that costs the task an attempt.
+const FREE_WAYS: u32 = 20;
 /// How often the server may say that it is full before that costs the task an attempt.
 pub(super) const FREE_REFUSALS: u32 = 8;
 
@@ -31,6 +33,8 @@ pub(super) struct TryCount {
     fresh: u32,
     /// Times that the server was full.
     refusals: u32,
+    /// Times that the way to the server was lost.
+    ways: u32,
 }
 
 impl TryCount {
@@ -44,12 +48,19 @@ impl TryCount {
 
     /// Whether the try that [`TryCount::begin`] began is the first one, those that cost nothing included.
     pub fn is_first(&self) -> bool {
-        self.attempts == 1 && self.fresh == 0 && self.refusals == 0
+        self.attempts == 1 && self.fresh == 0 && self.refusals == 0 && self.ways == 0
     }
 
     /// The try that [`TryCount::begin`] began counts for nothing.
     pub fn take_back(&mut self) {
         self.attempts = self.attempts.saturating_sub(1);
+    }
+
+    /// Whether the try, during which the way to the server was lost, costs nothing. It does so rarely enough that no
+    /// task which breaks the way by itself is tried for ever.
+    pub fn way_is_free(&mut self) -> bool {
+        self.ways = self.ways.saturating_add(1);
+        self.ways <= FREE_WAYS
     }
 
     /// What to do after the try that [`TryCount::begin`] began failed; `jitter` is from 0 to 1.
@@ -81,6 +92,12 @@ impl TryCount {
             }
         }
     }
+}
+
+/// Whether the way to the server, where it has one that can be lost, may be to blame: the server has not said a word.
+pub(super) fn may_be_of_the_way(error: &TryError) -> bool {
+    let codes = [Code::ConnectFailed, Code::Timeout, Code::ProtocolError, Code::TlsFailed];
+    error.failure.ftp_code.is_none() && codes.contains(&error.failure.code)
 }
 
 /// The wait before the `n`-th try again, counted from 0: exponential, with full jitter, so that the tasks

@@ -49,6 +49,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             } else {
                 format!("{host}:{}", configured.port)
             },
+            via: configured.network.via.clone(),
             tls: tls_name(configured.tls.mode),
             breaker: breaker.as_str(),
             breaker_until: until.map(|until| after(wall, until.saturating_duration_since(now))),

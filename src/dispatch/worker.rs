@@ -11,10 +11,11 @@ use super::connection_queue::{ConnectionQueue, WorkerAction, WorkerSlot};
 use super::lifecycle::{TaskExit, TryCancelled};
 use super::pipelined_tasks::PipelinedTasks;
 use super::queued_task::QueuedTask;
+use super::retry::may_be_of_the_way;
 use super::task_executor::{TaskExecutor, catch_panic};
 use super::{DispatcherInner, report};
 use crate::breaker::BreakerState;
-use crate::failure::TryError;
+use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::offsets::Lease;
 use crate::pool::{LeasedSession, OpenPermit, Reservation, SessionConnector};
 
@@ -94,10 +95,18 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     }
 
     async fn log_in(&mut self, permit: OpenPermit<C>, queued: Box<QueuedTask>) {
-        let version = permit.version();
+        let (version, interrupted) = (permit.version(), permit.interrupted());
         let login = {
             let login = pin!(permit.open());
-            self.unless_cancelled(&queued.record.lease, catch_panic(login)).await
+            let login = pin!(self.unless_cancelled(&queued.record.lease, catch_panic(login)));
+            tokio::select! {
+                biased;
+                login = login => Some(login),
+                () = interrupted.cancelled() => None,
+            }
+        };
+        let Some(login) = login else {
+            return self.retry_for_free(queued, &session_interrupted(), None);
         };
         match login {
             Err(TryCancelled) => self.finish(queued, TaskExit::Cancelled),
@@ -111,6 +120,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
             // The connection has been reconfigured since: the task is tried with its new settings.
             Ok(Err(error)) if version.is_outdated() => self.retry_for_free(queued, &error, None),
+            Ok(Err(error)) if self.lost_the_way(&error).await => self.try_ended(queued, Err(error)),
             Ok(Err(error)) => {
                 let was_closed = self.slot.queue().breaker(Instant::now()) == BreakerState::Closed;
                 self.slot.queue().login_failed(&error, Instant::now(), rand::random());
@@ -143,6 +153,21 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         // The session first, so that it can be found by whoever looks for one from now on.
         drop(session);
         self.slot.lost_session();
+    }
+
+    /// Whether this failure is the way's rather than the server's: then the connection's queue knows, too.
+    pub(super) async fn lost_the_way(&self, error: &TryError) -> bool {
+        let queue = self.slot.queue();
+        if !may_be_of_the_way(error) {
+            return false;
+        }
+        if queue.is_way_lost() {
+            return true;
+        }
+        let verdict = pin!(self.shared.pool.way_lost(&queue.connection));
+        let Some(failure) = self.shared.unless_cut_off_or(verdict, None).await else { return false };
+        queue.way_lost(&failure, Instant::now());
+        true
     }
 
     /// The session is lost, through no fault of the next task, which has begun on it: it is tried again.
@@ -194,4 +219,11 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         report::retried(&self.shared.metrics, &queued, error, None);
         self.retry(queued, due, Some(&error.failure));
     }
+}
+
+/// The pod may not keep the session any longer, whatever it does: another pod may have it.
+pub(super) fn session_interrupted() -> TryError {
+    let failure =
+        Failure::new(Code::ServerBusy, "the session was taken back: max_sessions_total is for all pods");
+    TryError { failure, remedy: Remedy::FreshSession }
 }

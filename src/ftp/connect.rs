@@ -9,6 +9,7 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 
 use crate::config::{FtpConnection, NetworkOptions, ProxyServer};
+use crate::tunnel::EntranceKind;
 
 use super::dial::ReachedAddresses;
 use super::fault::{Fault, Wait, within};
@@ -25,6 +26,10 @@ pub(super) async fn control(
 ) -> Result<TcpStream, Fault> {
     let host = unbracketed(&connection.host);
     let (way, limit) = (&connection.network, connection.timeouts.connect);
+    // the peer is then this address, and so data connections go there, too
+    if let Some(EntranceKind::Ports(address)) = way.entrance.as_ref().map(|entrance| entrance.kind) {
+        return to(address, way.source, way.keepalive, limit).await;
+    }
     let Some(proxy) = &way.proxy else {
         return to_name((host, connection.port), reached, way, limit).await;
     };

@@ -32,7 +32,8 @@ pub(super) async fn open(
     connection: &FtpConnection,
     profile: &Arc<ServerProfile>,
 ) -> Result<Session, TryError> {
-    let server = format!("{}:{}", connection.host, connection.port);
+    let via = connection.network.via.as_ref().map(|via| format!(" through [{via}]")).unwrap_or_default();
+    let server = format!("{}:{}{via}", connection.host, connection.port);
     let mut login = LoginSequence { connection, profile, deadline: None };
     let opened = login.run().await;
     opened.map_err(|(step, fault)| {

@@ -12,6 +12,8 @@ pub struct ConnectionState {
     pub name: String,
     /// `ftp.example.com:21`.
     pub server: String,
+    /// The tunnel that leads to the server.
+    pub via: Option<String>,
     /// `off`, `explicit` or `implicit`.
     pub tls: &'static str,
     /// `closed`, `half-open` or `open`.

@@ -5,6 +5,7 @@
 //! gauge             how far a transfer is
 //! failures          the last failures: a ring
 //! connections       one FTP connection: its configuration, and what is known about its server
+//! tunnels           one tunnel: its state, and why it is not connected
 //! partition_board   what the consuming thread knows about its partitions
 //! time              times as the API writes them
 //! ```
@@ -17,6 +18,7 @@ mod gauge;
 mod partition_board;
 mod time;
 mod transfers;
+mod tunnels;
 
 use crate::config::LastReload;
 pub use connections::{ConnectionState, LastError, tls_name};
@@ -24,6 +26,7 @@ pub use failures::{FailureEntry, MAX_FAILURES, RecentFailures};
 pub use gauge::{ProgressGauge, TransferPhase};
 pub use partition_board::{AssignedPartition, PartitionBoard};
 pub use transfers::{ActiveTransfer, LongestRunning, MAX_TRANSFERS, TransferList, TransferQuery};
+pub use tunnels::{TunnelErrorReport, TunnelReport};
 
 /// A pod, as the sidecar asks about it. Each call checks what holds now, and is cheap enough for once a second.
 pub trait PodInsight: Send + Sync {
@@ -35,6 +38,11 @@ pub trait PodInsight: Send + Sync {
 
     /// The FTP connections that there are now, by name.
     fn connections(&self) -> Vec<ConnectionState>;
+
+    /// The tunnels that connections name in `via`, by name.
+    fn tunnels(&self) -> Vec<TunnelReport> {
+        Vec::new()
+    }
 
     /// The tasks in flight, those first that have been so for the longest.
     fn transfers(&self, query: &TransferQuery) -> TransferList;

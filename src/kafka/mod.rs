@@ -15,6 +15,9 @@
 //! group_description who is in a group, and what each member is assigned
 //! member            a member's id and generation, and committed metadata as bytes
 //! retry_topic       creates the retry topic, and checks how long it keeps its records
+//! compacted_topic   creates topics that hold state
+//! owned_partition   partitions that hold state, worked on by one pod at a time
+//! follower          one partition from its end on, without a group
 //! admin_query       a question to the brokers that rdkafka does not offer
 //! bounded_call      calls that ignore their timeouts, or have none, with a deadline of ours
 //! fresh_client      what a client that was just created learns of the cluster
@@ -26,13 +29,16 @@ mod bounded_call;
 mod client_kind;
 mod client_renewal;
 mod commit_error;
+mod compacted_topic;
 mod connection_error;
+mod follower;
 mod fresh_client;
 mod group_description;
 mod headers;
 mod log_throttle;
 mod logging;
 mod member;
+mod owned_partition;
 mod properties;
 mod reader;
 mod retry_topic;
@@ -46,13 +52,16 @@ pub(crate) use bounded_call::{AbandonedCalls, BoundedCalls, CallThread};
 pub use client_kind::ClientKind;
 pub use client_renewal::ClientRenewal;
 pub use commit_error::CommitError;
+pub use compacted_topic::{compacted_topic_settings, prepare_compacted_topic};
 pub use connection_error::{LastConnectionError, is_unanswered};
+pub use follower::PartitionFollower;
 pub(crate) use fresh_client::{Reached, reach};
 pub use group_description::{GroupDescription, GroupMember, GroupQuery};
 pub(crate) use headers::{headers_of, to_headers};
 pub use log_throttle::LogThrottle;
 pub(crate) use logging::{log_error, log_line};
 pub(crate) use member::{generation_of, member_id_of, metadata_of};
+pub use owned_partition::{OwnedRecord, OwnedState, OwnedTopic, OwnedTopicHandle, spawn_owned_topic};
 pub use properties::{
     client_properties, consumer_properties, property_problem, reader_properties, suspension_limit,
     uses_new_protocol, without_value,

@@ -166,6 +166,7 @@ mod tests {
             result_topic: "r".into(),
             fail_topic: "f".into(),
             retry_topic: String::new(),
+            coordination_topic: String::new(),
             control_topic: String::new(),
             delivery: DeliveryGuarantee::AtLeastOnce,
             static_membership: false,

@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// What a topic that is made here keeps at least: Kafka's own default.
 const RETENTION: Duration = Duration::from_secs(7 * 86_400);
 
-type Admin = AdminClient<DefaultClientContext>;
+pub(super) type Admin = AdminClient<DefaultClientContext>;
 
 /// Why the retry topic cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub async fn prepare_retry_topic(
 }
 
 /// How many partitions a topic has; `None` where it is not there.
-async fn partitions_of(admin: &Arc<Admin>, topic: &str) -> Result<Option<i32>, Unprepared> {
+pub(super) async fn partitions_of(admin: &Arc<Admin>, topic: &str) -> Result<Option<i32>, Unprepared> {
     let (admin, name) = (Arc::clone(admin), topic.to_owned());
     let asked = tokio::task::spawn_blocking(move || partition_count(admin.inner(), &name, DEADLINE));
     let found = asked.await.map_err(|panic| Unprepared::Unusable(panic.to_string()))?;
@@ -68,19 +68,22 @@ async fn partitions_of(admin: &Arc<Admin>, topic: &str) -> Result<Option<i32>, U
 }
 
 async fn create(admin: &Admin, topic: &str, partitions: i32, retry: &RetryConfig) -> Result<(), Unprepared> {
-    let settings = retry_topic_settings(retry);
+    create_topic(admin, topic, partitions, &retry_topic_settings(retry)).await
+}
+
+/// Creates a topic, unless somebody else was faster.
+pub(super) async fn create_topic(
+    admin: &Admin,
+    topic: &str,
+    partitions: i32,
+    settings: &[(&'static str, String)],
+) -> Result<(), Unprepared> {
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
     let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
     let made = admin.create_topics([&new], &options()).await?;
     match made.into_iter().next() {
         Some(Ok(_)) => {
-            tracing::info!(
-                event = "retry_topic_created",
-                topic,
-                partitions,
-                ?settings,
-                "created the retry topic"
-            );
+            tracing::info!(event = "topic_created", topic, partitions, ?settings, "created a topic");
             Ok(())
         }
         // Another pod was faster.
@@ -148,6 +151,6 @@ fn is_final(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-fn options() -> AdminOptions {
+pub(super) fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(DEADLINE)).operation_timeout(Some(DEADLINE))
 }

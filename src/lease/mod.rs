@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use suspend_detector::SuspendDetector;
+pub(crate) use suspend_detector::{SuspendDetector, since_boot};
 
 /// Held by every record; ends when its partition leaves this pod. A new assignment is a new lease, told
 /// from the others by its epoch. (Kafka's generation is not it: that rises at every rebalance.)

@@ -54,7 +54,7 @@ impl SuspendDetector {
 }
 
 /// Suspended or not.
-fn since_boot() -> Duration {
+pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::try_from(now).unwrap_or_default() // it is never before its begin
 }

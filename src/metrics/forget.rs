@@ -1,4 +1,4 @@
-//! Ends the series of a connection that was removed.
+//! Ends the series of a connection or tunnel that was removed.
 
 use std::collections::HashMap;
 
@@ -20,13 +20,27 @@ pub(super) fn connection(series: &PodSeries, name: &str) {
     }
 }
 
+/// Ends a tunnel's series.
+pub(super) fn tunnel(series: &PodSeries, name: &str) {
+    for gauges in [&series.tunnel_state, &series.tunnel_up] {
+        forget_labelled(gauges, "tunnel", name);
+    }
+    for counters in [&series.tunnel_connects, &series.tunnel_errors] {
+        forget_labelled(counters, "tunnel", name);
+    }
+}
+
 /// Removes every series whose label `connection` has this value.
 fn forget<B: MetricVecBuilder>(series: &MetricVec<B>, connection: &str) {
+    forget_labelled(series, "connection", connection);
+}
+
+fn forget_labelled<B: MetricVecBuilder>(series: &MetricVec<B>, label: &str, value: &str) {
     for family in series.collect() {
         for metric in family.get_metric() {
             let labels: HashMap<&str, &str> =
-                metric.get_label().iter().map(|label| (label.name(), label.value())).collect();
-            if labels.get("connection") == Some(&connection) {
+                metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
+            if labels.get(label) == Some(&value) {
                 // Gone already: somebody else has removed it.
                 let _ = series.remove(&labels);
             }

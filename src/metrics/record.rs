@@ -32,6 +32,10 @@ impl RebalanceEvent {
     }
 }
 
+/// The states of a tunnel.
+const TUNNEL_STATES: &[&str] = &["pending", "connecting", TUNNEL_UP, "disconnected", "error"];
+const TUNNEL_UP: &str = "connected";
+
 /// The label of an error code outside the closed list.
 const OTHER_CODE: &str = "other";
 
@@ -58,6 +62,22 @@ impl Metrics {
         if let Some(direction) = self.connection(connection).direction(operation) {
             direction.bytes.inc_by(bytes);
         }
+    }
+
+    /// A tunnel is in this state from now on.
+    pub fn tunnel(&self, tunnel: &str, state: &str) {
+        let series = &self.inner.series;
+        for other in TUNNEL_STATES {
+            series.tunnel_state.with_label_values(&[tunnel, other]).set(i64::from(*other == state));
+        }
+        let is_up = state == TUNNEL_UP;
+        series.tunnel_up.with_label_values(&[tunnel]).set(i64::from(is_up));
+        series.tunnel_connects.with_label_values(&[tunnel]).inc_by(u64::from(is_up));
+    }
+
+    /// A tunnel went down, or could not be made.
+    pub fn tunnel_failed(&self, tunnel: &str, class: &str) {
+        self.inner.series.tunnel_errors.with_label_values(&[tunnel, class]).inc();
     }
 
     /// A try is made again after an error with this code.

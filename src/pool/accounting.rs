@@ -15,6 +15,7 @@
 
 mod account; // one connection's share
 mod connections; // added, changed and removed
+mod grants; // of a total over all pods
 mod limit; // what the server allows: lowered, raised again
 
 use std::collections::{BTreeMap, HashMap};
@@ -46,6 +47,8 @@ pub(super) enum AccountingAction {
     MayConnect { waiter: WaiterId, connection: Arc<str>, session: SessionId },
     /// The session was idle and must be closed.
     Close { connection: Arc<str>, session: SessionId, reason: CloseReason },
+    /// The session is in use, or being opened, and must be closed without delay.
+    Interrupt { session: SessionId },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,9 +213,9 @@ impl SessionAccounting {
             .map_or(0, |account| account.limit)
     }
 
-    /// The limit of each connection.
+    /// What each connection may have now, by its limit and what it is granted.
     pub fn limits(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.connections.iter().map(|(name, account)| (&**name, account.limit))
+        self.connections.iter().map(|(name, account)| (&**name, account.allowed()))
     }
 
     pub fn counts(&self, connection: &str) -> SessionsByState {
@@ -314,7 +317,7 @@ impl SessionAccounting {
     }
 
     fn is_over_limit(&self, name: &str) -> bool {
-        self.connections.get(name).is_some_and(|account| account.live() > account.limit)
+        self.connections.get(name).is_some_and(|account| account.live() > account.allowed())
     }
 
     /// Whether the first waiter that no closing session is going to serve has a better claim than the holder:

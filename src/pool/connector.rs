@@ -5,8 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::config::FtpConnection;
-use crate::failure::TryError;
+use crate::failure::{Failure, Remedy, TryError};
 use crate::ftp;
+use crate::tunnel::Tunnels;
 
 /// Opens and closes sessions. The pool knows sessions only through this, so tests need no server.
 pub trait SessionConnector: Send + Sync + 'static {
@@ -23,6 +24,12 @@ pub trait SessionConnector: Send + Sync + 'static {
         server_profile: &Arc<Self::ServerProfile>,
     ) -> impl Future<Output = Result<Self::Session, TryError>> + Send;
 
+    /// A session of this connection has failed: why its server cannot be reached at all, where that is known for sure.
+    /// Within seconds.
+    fn way_lost(&self, _: &FtpConnection) -> impl Future<Output = Option<Failure>> + Send {
+        std::future::ready(None)
+    }
+
     /// False once an exchange was left unfinished: the session must be closed. No round trip.
     fn is_sound(&self, session: &Self::Session) -> bool;
 
@@ -37,8 +44,18 @@ pub trait SessionConnector: Send + Sync + 'static {
 }
 
 /// Sessions on real servers.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FtpConnector;
+#[derive(Clone, Debug, Default)]
+pub struct FtpConnector {
+    /// Those that connections name in `via`.
+    pub tunnels: Option<Arc<dyn Tunnels>>,
+}
+
+impl FtpConnector {
+    /// The tunnels, and the name of the one that leads to the server.
+    fn way<'a>(&'a self, connection: &'a FtpConnection) -> Option<(&'a dyn Tunnels, &'a str)> {
+        Some((&**self.tunnels.as_ref()?, connection.network.via.as_deref()?))
+    }
+}
 
 impl SessionConnector for FtpConnector {
     type Session = ftp::Session;
@@ -49,7 +66,17 @@ impl SessionConnector for FtpConnector {
         connection: &FtpConnection,
         server_profile: &Arc<ftp::ServerProfile>,
     ) -> Result<ftp::Session, TryError> {
-        ftp::Session::open_with(connection, server_profile).await
+        let Some((tunnels, tunnel)) = self.way(connection) else {
+            return ftp::Session::open_with(connection, server_profile).await;
+        };
+        let entrance = tunnels.entrance(tunnel);
+        let entrance = entrance.map_err(|failure| TryError { failure, remedy: Remedy::OpenBreaker })?;
+        ftp::Session::open_with(&connection.entering(entrance), server_profile).await
+    }
+
+    async fn way_lost(&self, connection: &FtpConnection) -> Option<Failure> {
+        let (tunnels, tunnel) = self.way(connection)?;
+        tunnels.verdict(tunnel).await
     }
 
     fn is_sound(&self, session: &ftp::Session) -> bool {

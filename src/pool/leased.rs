@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use deadpool::managed::Object;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::accounting::SessionAccounting;
 use super::connector::SessionConnector;
@@ -61,6 +62,12 @@ impl<C: SessionConnector> LeasedSession<C> {
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         self.pooled().version().is_outdated()
+    }
+
+    /// Cancelled when the session must be closed without delay, whatever it does.
+    #[must_use]
+    pub fn interrupted(&self) -> CancellationToken {
+        self.pooled().permit().interrupted().clone()
     }
 
     /// Closes the session, even if it seems sound.

@@ -6,6 +6,7 @@
 //! accounting         who may open a session, who waits, which idle session makes room: pure
 //!   account          one connection's sessions, waiters and limits
 //!   connections      connections that are added, reconfigured and removed
+//!   grants           what this pod may have of a total over all pods
 //!   limit            how many sessions a server accepts: lowered, raised again
 //! shared_accounting  the accounting behind its lock: grants, permits, evictions
 //! manager            what deadpool needs: opens, and checks an idle session before it is reused
@@ -37,6 +38,7 @@ use deadpool::managed::{self, PoolError, QueueMode};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 use accounting::SessionAccounting;
 pub use connector::{FtpConnector, SessionConnector};
@@ -132,9 +134,34 @@ impl<C: SessionConnector> SessionPool<C> {
             pool.idle.resize(connection.max_sessions);
         }
         let (name, cap) = (Arc::from(&*connection.name), connection.max_sessions);
+        let is_shared = connection.max_sessions_total.is_some();
         self.shared.accounting.update(&name, |accounting| {
             accounting.set_limits(&name, cap, idle_timeout, Instant::now());
+            accounting.set_shared(&name, is_shared);
         });
+    }
+
+    /// Sets how many sessions of a connection with `max_sessions_total` this pod may have. Idle ones above that are
+    /// closed now, busy ones after their present file.
+    pub fn set_grant(&self, connection: &str, grant: usize) {
+        self.shared.accounting.update(connection, |accounting| accounting.set_grant(connection, grant));
+    }
+
+    /// Has the connection's sessions closed without delay, whatever they do.
+    pub fn interrupt(&self, connection: &str) {
+        self.shared.accounting.update(connection, |accounting| accounting.interrupt(connection));
+    }
+
+    /// By connection: how many sessions it could use now, and how many it has open, in whatever state.
+    #[must_use]
+    pub fn uses(&self) -> Vec<(Arc<str>, usize, usize)> {
+        self.shared.accounting.read(SessionAccounting::uses)
+    }
+
+    /// Sessions that this pod is granted of a connection with `max_sessions_total`; `None` for others.
+    #[must_use]
+    pub fn grant(&self, connection: &str) -> Option<usize> {
+        self.shared.accounting.read(|accounting| accounting.grant(connection))
     }
 
     /// Removes a connection. Its idle sessions are closed now, busy ones when they come back.
@@ -173,6 +200,13 @@ impl<C: SessionConnector> SessionPool<C> {
                 }
             }
         }
+    }
+
+    /// A session of this connection has failed: why its server cannot be reached at all, where that is known for sure.
+    pub async fn way_lost(&self, connection: &str) -> Option<Failure> {
+        let pool = self.shared.connection_pool(connection)?;
+        let settings = pool.idle.manager().settings();
+        self.shared.connector.way_lost(settings.connection()).await
     }
 
     /// Sessions that the connection may have now: its `max_sessions`, or fewer if the server has refused some.
@@ -232,6 +266,12 @@ impl<C: SessionConnector> OpenPermit<C> {
     #[must_use]
     pub fn version(&self) -> SettingsVersion {
         self.pool.idle.manager().settings().version().clone()
+    }
+
+    /// Cancelled when the session must not be opened any more.
+    #[must_use]
+    pub fn interrupted(&self) -> CancellationToken {
+        self.permit.interrupted().clone()
     }
 
     /// Connects and logs in; or takes a session that has become idle meanwhile. Cancel-safe: when dropped, the socket

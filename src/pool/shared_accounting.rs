@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::accounting::{AccountingAction, SessionAccounting, SessionId, WaiterId};
 use crate::metrics::{CloseReason, Metrics};
@@ -36,6 +37,8 @@ type GrantSender = oneshot::Sender<WaiterGrant>;
 struct AccountingState {
     accounting: SessionAccounting,
     waiters: HashMap<WaiterId, GrantSender>,
+    /// Cancelled where a session must be closed whatever it does.
+    interruptions: HashMap<SessionId, CancellationToken>,
 }
 
 impl SharedAccounting {
@@ -46,7 +49,11 @@ impl SharedAccounting {
         handle: Handle,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Eviction>) {
         let (evictions, evicted) = mpsc::unbounded_channel();
-        let state = Mutex::new(AccountingState { accounting, waiters: HashMap::new() });
+        let state = Mutex::new(AccountingState {
+            accounting,
+            waiters: HashMap::new(),
+            interruptions: HashMap::new(),
+        });
         (Arc::new(SharedAccounting { state, evictions, emptied: Notify::new(), metrics, handle }), evicted)
     }
 
@@ -161,11 +168,16 @@ impl SharedAccounting {
     fn with_lock<R>(self: &Arc<Self>, change: impl FnOnce(&mut AccountingState) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut state);
-        let mut grants = Vec::new();
+        let (mut grants, mut interrupted) = (Vec::new(), Vec::new());
         for action in state.accounting.take_actions() {
-            grants.extend(self.prepare(&mut state, action));
+            if let AccountingAction::Interrupt { session } = action {
+                interrupted.extend(state.interruptions.remove(&session));
+            } else {
+                grants.extend(self.prepare(&mut state, action));
+            }
         }
         drop(state);
+        interrupted.iter().for_each(CancellationToken::cancel);
         for (waiter, grant) in grants {
             // A waiter that was cancelled in between drops its grant, which gives it back.
             drop(waiter.map(|waiter| waiter.send(grant)));
@@ -184,7 +196,9 @@ impl SharedAccounting {
                 Some((state.waiters.remove(&waiter), WaiterGrant::Idle(hold)))
             }
             AccountingAction::MayConnect { waiter, connection, session } => {
-                let permit = SessionPermit { accounting: Arc::clone(self), connection, session };
+                let interrupted = CancellationToken::new();
+                state.interruptions.insert(session, interrupted.clone());
+                let permit = SessionPermit { accounting: Arc::clone(self), connection, session, interrupted };
                 Some((state.waiters.remove(&waiter), WaiterGrant::MayOpen(permit)))
             }
             AccountingAction::Close { connection, session, reason } => {
@@ -193,6 +207,7 @@ impl SharedAccounting {
                 drop(self.evictions.send(Eviction { connection, session, reason }));
                 None
             }
+            AccountingAction::Interrupt { .. } => None, // by the caller, without the lock
         }
     }
 
@@ -235,6 +250,7 @@ pub(super) struct SessionPermit {
     accounting: Arc<SharedAccounting>,
     connection: Arc<str>,
     session: SessionId,
+    interrupted: CancellationToken,
 }
 
 impl SessionPermit {
@@ -250,6 +266,11 @@ impl SessionPermit {
         &self.accounting
     }
 
+    /// Cancelled when the session must be closed without delay.
+    pub fn interrupted(&self) -> &CancellationToken {
+        &self.interrupted
+    }
+
     /// Changes the session's state.
     pub fn update<R>(&self, change: impl FnOnce(&mut SessionAccounting, SessionId) -> R) -> R {
         self.accounting.update(&self.connection, |accounting| change(accounting, self.session))
@@ -258,9 +279,11 @@ impl SessionPermit {
 
 impl Drop for SessionPermit {
     fn drop(&mut self) {
-        let open = self.update(|accounting, session| {
-            accounting.session_closed(session);
-            accounting.open()
+        let (connection, session) = (&self.connection, self.session);
+        let open = self.accounting.locked(connection, |state| {
+            state.interruptions.remove(&session);
+            state.accounting.session_closed(session);
+            state.accounting.open()
         });
         if open == 0 {
             self.accounting.emptied.notify_waiters();

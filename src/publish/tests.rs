@@ -220,6 +220,7 @@ fn kafka(bootstrap: &str, delivery: DeliveryGuarantee) -> KafkaConfig {
         result_topic: "results".into(),
         fail_topic: "failures".into(),
         retry_topic: String::new(),
+        coordination_topic: String::new(),
         delivery,
         static_membership: false,
         recreate_after: Duration::from_secs(60),

@@ -7,7 +7,9 @@ use serde::Serialize;
 use service_kit::health::{HealthReport, LoopState};
 
 use crate::config::LastReload;
-use crate::insight::{AssignedPartition, ConnectionState, FailureEntry, PodInsight, TransferList};
+use crate::insight::{
+    AssignedPartition, ConnectionState, FailureEntry, PodInsight, TransferList, TunnelReport,
+};
 use crate::metrics::{ConnectionSnapshot, ConnectionTotals, MetricsSnapshot, SessionSnapshot, TaskSnapshot};
 use crate::text::rfc3339;
 
@@ -103,6 +105,11 @@ pub(super) struct ConnectionsAnswer {
 }
 
 #[derive(Debug, Serialize)]
+pub(super) struct TunnelsAnswer {
+    pub tunnels: Vec<TunnelReport>,
+}
+
+#[derive(Debug, Serialize)]
 pub(super) struct FailuresAnswer {
     pub failures: Vec<FailureEntry>,
 }
@@ -131,4 +138,5 @@ pub(super) struct SnapshotEvent {
     pub transfers: TransferList,
     pub failures: Vec<FailureEntry>,
     pub partitions: Vec<AssignedPartition>,
+    pub tunnels: Vec<TunnelReport>,
 }

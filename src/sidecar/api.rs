@@ -9,6 +9,7 @@ use service_kit::http::StreamDeadline;
 
 use super::answers::{
     ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, PartitionsAnswer, StatusAnswer,
+    TunnelsAnswer,
 };
 use super::event_feed::COME_AGAIN;
 use super::history::HistoryAnswer;
@@ -25,6 +26,7 @@ pub(super) fn routes() -> Router<PodView> {
     Router::new()
         .route("/api/v1/status", get(show_status))
         .route("/api/v1/connections", get(show_connections))
+        .route("/api/v1/tunnels", get(show_tunnels))
         .route("/api/v1/transfers", get(show_transfers))
         .route("/api/v1/failures", get(show_failures))
         .route("/api/v1/partitions", get(show_partitions))
@@ -40,6 +42,10 @@ async fn show_status(State(view): State<PodView>) -> Json<StatusAnswer> {
 
 async fn show_connections(State(view): State<PodView>) -> Json<ConnectionsAnswer> {
     Json(ConnectionsAnswer { connections: view.connections() })
+}
+
+async fn show_tunnels(State(view): State<PodView>) -> Json<TunnelsAnswer> {
+    Json(TunnelsAnswer { tunnels: view.insight.tunnels() })
 }
 
 async fn show_transfers(State(view): State<PodView>, RawQuery(query): RawQuery) -> Response {

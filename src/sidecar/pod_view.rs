@@ -87,6 +87,7 @@ impl PodView {
             transfers: self.insight.transfers(&query),
             failures: self.insight.failures(LAST),
             partitions: self.insight.partitions(),
+            tunnels: self.insight.tunnels(),
         }
     }
 }

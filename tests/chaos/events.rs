@@ -68,6 +68,12 @@ pub enum Event {
     NamesFail,
     /// The name server does not answer for 10 s.
     NamesSilent,
+    /// SIGKILL of frps; it comes back soon.
+    KillFrps,
+    /// SIGKILL of the frpc beside the FTP server; it comes back soon.
+    KillFarClient,
+    /// SIGSTOP of frps for some seconds.
+    FreezeFrps,
 }
 
 impl Event {
@@ -113,6 +119,17 @@ const NETWORK: [Event; 11] = [
     Event::HalfOpen,
     Event::NamesFail,
     Event::NamesSilent,
+];
+
+/// What happens to the tunnel that leads to a server, and to pods meanwhile.
+pub const TUNNEL: [Event; 7] = [
+    Event::KillFrps,
+    Event::KillFarClient,
+    Event::FreezeFrps,
+    Event::KillFrps,
+    Event::RestartServer,
+    Event::Kill,
+    Event::Freeze,
 ];
 
 /// The events of a run with this many brokers, or with a network that can be disturbed.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use crate::events::Event;
 use crate::site::Site;
 use crate::support::http;
 use crate::support::pod::{Metrics, Pod};
@@ -43,9 +44,19 @@ struct Member {
 }
 
 enum Later {
-    Start { name: String },
-    Thaw { pod: i32 },
-    StartServer { index: usize },
+    Start {
+        name: String,
+    },
+    Thaw {
+        pod: i32,
+    },
+    StartServer {
+        index: usize,
+    },
+    /// What this event has taken away from the tunnel is there again.
+    MendTunnel {
+        event: Event,
+    },
 }
 
 /// Pods in service, and those whose logs are kept.
@@ -184,6 +195,18 @@ impl<'a> Fleet<'a> {
         self.after(absence, Later::StartServer { index });
     }
 
+    /// One part of the tunnel is killed or frozen; each is mended `absence` later.
+    pub fn disturb_tunnel(&mut self, event: Event, absence: Duration) {
+        let is_disturbed = self.later.iter().any(|(_, later)| matches!(later, Later::MendTunnel { .. }));
+        let Some(tunnel) = self.site.tunnel.as_ref().filter(|_| !is_disturbed) else { return };
+        match event {
+            Event::KillFrps => tunnel.kill_frps(),
+            Event::KillFarClient => tunnel.kill_far(),
+            _ => tunnel.signal_frps(Signal::STOP),
+        }
+        self.after(absence, Later::MendTunnel { event });
+    }
+
     /// True while this server is down.
     pub fn is_server_down(&self, index: usize) -> bool {
         self.later.iter().any(|(_, later)| matches!(later, Later::StartServer { index: i } if *i == index))
@@ -219,6 +242,7 @@ impl<'a> Fleet<'a> {
                 Later::Start { name } => self.start(name),
                 Later::Thaw { pod } => self.thaw(pod),
                 Later::StartServer { index } => self.site.servers[index].restart(),
+                Later::MendTunnel { event } => self.mend_tunnel(event),
             }
         }
         self.bury();
@@ -226,6 +250,15 @@ impl<'a> Fleet<'a> {
         if now >= self.next_scrape {
             self.next_scrape = now + SCRAPE;
             self.scrape();
+        }
+    }
+
+    fn mend_tunnel(&self, event: Event) {
+        let Some(tunnel) = &self.site.tunnel else { return };
+        match event {
+            Event::KillFrps => tunnel.start_frps(),
+            Event::KillFarClient => tunnel.start_far(),
+            _ => tunnel.signal_frps(Signal::CONT),
         }
     }
 

@@ -71,6 +71,13 @@ fn every_task_is_answered_once_whatever_the_network_does() {
 }
 
 #[test]
+#[ignore = "needs Kafka, vsftpd and frp: make test"]
+fn every_task_is_answered_once_whatever_happens_to_a_tunnel() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    run::run(&Settings::tunnel());
+}
+
+#[test]
 #[ignore = "needs Kafka and vsftpd: make test"]
 fn a_commit_that_lies_and_a_torn_file_are_found() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,6 +19,7 @@ use crate::plan::{CONNECTIONS, Plan, Task};
 use crate::settings::Settings;
 use crate::site::Site;
 use crate::support::client::send;
+use crate::support::tunnel::Relay;
 use crate::support::wait::try_wait_for;
 
 /// For the offsets to follow the last answer.
@@ -38,6 +39,7 @@ pub fn run(settings: &Settings) {
     let plan = Plan::new(*tasks, *seed, *redo);
     let mut site = Site::new(&plan, settings.server_rate(), settings.brokers, settings.network);
     site.protocol.clone_from(&settings.protocol);
+    site.tunnel = settings.tunnel.then(|| Relay::proxied(site.servers[0].addr()));
     let site = site;
     let mut reader = Reader::new(&site.kafka, &site.topics, "read_committed");
     let (first, rest) = plan.tasks.split_at(tasks / 2);
@@ -229,6 +231,10 @@ impl Story<'_, '_, '_> {
             Event::Add => Some(fleet.add()),
             Event::Remove => fleet.remove_any(rng),
             Event::Reload => fleet.reload_any(rng),
+            Event::KillFrps | Event::KillFarClient | Event::FreezeFrps => {
+                fleet.disturb_tunnel(event, absence(rng));
+                None
+            }
             event if event.is_of_network() => Some(self.happen_to_network(event)),
             _ => {
                 self.happen_to_brokers(event);

@@ -26,6 +26,8 @@ pub struct Settings {
     pub brokers: usize,
     /// The pods are in a network of their own, which is disturbed.
     pub network: bool,
+    /// One of the servers is reached through a tunnel, whose parts are killed.
+    pub tunnel: bool,
     pub seed: u64,
     pub delivery: String,
     /// `group.protocol`: `consumer` is KIP-848's.
@@ -41,7 +43,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `FTP_POOLER_CHAOS_TASKS`, `_PODS`, `_BROKERS` (1, or 3), `_NET` (`1`), `_SEED`, `_DELIVERY` (`exactly_once`), `_PROTOCOL` (`classic`), `_ONLY`
+    /// `FTP_POOLER_CHAOS_TASKS`, `_PODS`, `_BROKERS` (1, or 3), `_NET` (`1`), `_TUNNEL` (`1`), `_SEED`, `_DELIVERY` (`exactly_once`), `_PROTOCOL` (`classic`), `_ONLY`
     /// (`Kill,KillBroker`), `_BROKER_AWAY` (seconds), `_REDO` (`1`, or `0`), `_REPORT`
     /// (a file):
     /// the short run where nothing is set, with a seed of its own.
@@ -51,6 +53,7 @@ impl Settings {
             pods: variable("PODS").unwrap_or(3),
             brokers: variable("BROKERS").unwrap_or(1),
             network: variable::<u8>("NET") == Some(1),
+            tunnel: variable::<u8>("TUNNEL") == Some(1),
             seed: variable("SEED").unwrap_or_else(|| rand::random::<u32>().into()),
             delivery: variable("DELIVERY").unwrap_or_else(|| "exactly_once".to_owned()),
             protocol: variable("PROTOCOL").unwrap_or_else(|| "classic".to_owned()),
@@ -98,6 +101,11 @@ impl Settings {
         }
     }
 
+    /// The short run with a tunnel.
+    pub fn tunnel() -> Settings {
+        Settings { tasks: 1_000, pods: 2, tunnel: true, ..Settings::from_environment() }
+    }
+
     /// One event after the other, so that a gap without answers has one cause.
     pub fn is_one_by_one(&self) -> bool {
         self.brokers > 1 || self.network
@@ -105,7 +113,7 @@ impl Settings {
 
     /// What may happen.
     pub fn deck(&self) -> Vec<Event> {
-        events::deck(self.brokers, self.network)
+        if self.tunnel { events::TUNNEL.to_vec() } else { events::deck(self.brokers, self.network) }
     }
 
     /// Each kind of event comes.

@@ -14,6 +14,7 @@ use crate::support::files::list;
 use crate::support::kafka::{Kafka, Topics};
 use crate::support::pod::PodConfig;
 use crate::support::scratch::Scratch;
+use crate::support::tunnel::Relay;
 use crate::support::vsftpd::{Host, Vsftpd};
 
 /// What the server of `narrow` grants over all pods: some are turned away with 421.
@@ -33,6 +34,8 @@ pub struct Site {
     pub servers: [Vsftpd; 3],
     /// Where the pods are, if not here.
     pub network: Option<FarNetwork>,
+    /// The way to the first server, if it is reached through one.
+    pub tunnel: Option<Relay>,
     /// `group.protocol`.
     pub protocol: String,
     scratch: Scratch,
@@ -66,7 +69,8 @@ impl Site {
         }
         let scratch = Scratch::new("chaos");
         scratch.dir("base");
-        let site = Site { kafka, topics, servers, network, protocol: "classic".to_owned(), scratch };
+        let (protocol, tunnel) = ("classic".to_owned(), None);
+        let site = Site { kafka, topics, servers, network, tunnel, protocol, scratch };
         for side in site.sides() {
             for source in &plan.sources {
                 put(&site.root(side).join(&source.path), &source.content);
@@ -96,6 +100,14 @@ impl Site {
             .set("pool.max_sessions_per_connection", json!(SESSIONS))
             .set("sweep.every", json!(SWEEP));
         let connections = CONNECTIONS.iter().zip(&self.servers);
+        if let Some(tunnel) = &self.tunnel {
+            let (way, first) = (tunnel.tunnel(), tunnel.connection());
+            let config = config.set("tunnels.frpc", json!(Relay::frpc().display().to_string()));
+            let config = section(section(config, "plant", &way), CONNECTIONS[0], &first);
+            return connections
+                .skip(1)
+                .fold(config, |config, (name, server)| config.ftp(name, server.addr(), &[]));
+        }
         let Some(network) = &self.network else {
             return connections.fold(config, |config, (name, server)| config.ftp(name, server.addr(), &[]));
         };
@@ -146,6 +158,11 @@ impl Files for Site {
     fn sides(&self) -> Vec<Side> {
         [Side::Local].into_iter().chain((0..self.servers.len()).map(Side::Server)).collect()
     }
+}
+
+fn section(config: PodConfig, name: &str, lines: &[(&'static str, String)]) -> PodConfig {
+    let lines: Vec<_> = lines.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    config.section(name, &lines)
 }
 
 fn put(path: &Path, content: &[u8]) {

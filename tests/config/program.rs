@@ -28,6 +28,7 @@ kafka:
   result_topic: ftp-results
   fail_topic: ftp-failures
   retry_topic: ftp-tasks-retry
+  coordination_topic: ftp-pooler-sessions
   control_topic: ftp-control
   delivery: exactly_once
   static_membership: false
@@ -42,6 +43,7 @@ retry:
 pool:
   max_sessions_per_pod: 100
   max_sessions_per_connection: 10
+  max_sessions_total: 0
   session_timeout_seconds: 300
   max_waiting_tasks: 20000
   max_waiting_bytes: 64Mi
@@ -69,6 +71,9 @@ pod:
   core_dumps: false
 transfer:
   hash: none
+tunnels:
+  frpc: null
+  addresses: \"127.77.0.0/16\"
 connections:
   remote-ftp:
     type: ftp
@@ -96,8 +101,10 @@ connections:
     socks_proxy: null
     http_proxy: null
     source_address: null
+    via: null
     keepalive: 15s
     max_sessions: 10
+    max_sessions_total: 0
     max_session_age: null
     max_session_transfers: 0
     idle_timeout: null

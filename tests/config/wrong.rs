@@ -74,7 +74,7 @@ config.yaml:13: pool.max_sessions_per_pod: is set twice
 config.yaml:15: api.port: found `70000`; expected a number from 0 to 65535
 config.yaml:16: api.host: has no value; expected a host's name or address
 config.yaml:17: metrics: is a section; expected keys beneath it
-config.yaml:18: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, reload, sweep, traces, pod, transfer
+config.yaml:18: colour: unknown key; the sections are kafka, retry, pool, api, metrics, shutdown, reload, sweep, traces, pod, transfer, tunnels
 connections.ini:1: [remote-ftp] host: is missing; expected a host's name or address
 connections.ini:3: [remote-ftp] hots: unknown key; did you mean host?
 connections.ini:6: [remote-ftp] pass_file: pass is set as well; expected one of them
@@ -82,10 +82,10 @@ connections.ini:7: [remote-ftp] passive: a server cannot open connections throug
 connections.ini:9: [remote-ftp] port: found `twenty-one`; expected a number from 1 to 65535
 connections.ini:10: [remote-ftp] stall_timeout: found `0`; expected a duration from 1ms to 1h (such as 90, 1m30s or 300ms; a plain number is seconds)
 connections.ini:11: is neither `[name]` nor `key = value`
-connections.ini:13: [sftp] type: found `sftp`; expected ftp or local
+connections.ini:13: [sftp] type: found `sftp`; expected ftp or local or frp
 connections.ini:17: [local] base_path: is not an absolute path; expected one such as /data/storage
 connections.ini:20: [gone] base_path: `/nonexistent/directory`: No such file or directory (os error 2); expected an existing directory
-connections.ini:21: [remote_ftp] type: is missing; expected ftp or local
+connections.ini:21: [remote_ftp] type: is missing; expected ftp or local or frp
 environment: FTP_POOLER__CONNECTIONS__REMOTE_FTP__PORT: means [remote-ftp] as well as [remote_ftp]; rename one of them
 environment: FTP_POOLER__KAFKA__CONSUMER_GRUOP: unknown key; did you mean FTP_POOLER__KAFKA__CONSUMER_GROUP?
 environment: FTP_POOLER__POD__NAME: is empty
@@ -186,7 +186,7 @@ fn what_is_often_meant_is_told() {
     for (ini, expected) in [
         (
             "[a]\ntype = ftps\n",
-            "connections.ini:2: [a] type: found `ftps`; expected ftp or local; FTPS is `type = ftp` with",
+            "connections.ini:2: [a] type: found `ftps`; expected ftp or local or frp; FTPS is `type = ftp` with",
         ),
         (
             "[a]\ntype = local\nbase_path = ~/data\n",
@@ -237,4 +237,128 @@ fn a_secret_that_ends_with_a_line_break_is_refused_by_name_kafkas_too() {
         assert!(text.contains(&format!("environment: {name}: ends with a line break")), "{text}");
     }
     assert!(text.lines().count() == 3 && !text.contains("hunter2"), "{text}");
+}
+
+const WRONG_TUNNELS: &str = "\
+[plant]
+type = frp
+server = frps.example.com:70000
+token_file = TOKEN
+passive_ports = 50000-52000
+user = a/b
+protocol = kcp
+[my plant]
+type = frp
+servers = frps.example.com, :7000
+server = frps.example.com
+token_file = EMPTY
+secret_file = TOKEN
+tls = false
+tls_ca = TOKEN
+tls_key = TOKEN
+secret = hunter2
+[one]
+type = ftp
+host = ftp.plant.local
+user = u
+pass = p
+via = pant
+passive = false
+pasv_address = server
+socks_proxy = proxy:1080
+source_address = 192.0.2.1
+[two]
+type = ftp
+host = ftp.plant.local
+user = u
+pass = p
+via = local
+[three]
+type = ftp
+host = ftp.plant.local
+user = u
+pass = p
+via = nothing-like-it
+";
+
+const EVERY_MISTAKE_WITH_TUNNELS: &str = "\
+config.yaml:1: tunnels.frpc: found `frpc`; expected an absolute path such as /usr/local/bin/frpc
+config.yaml:1: tunnels.addresses: found `10.0.0.0/8`; expected a range of loopback addresses such as 127.77.0.0/16, of 16 to 65,536
+connections.ini:1: [plant] secret_file: is missing; expected an absolute path
+connections.ini:3: [plant] server: found `frps.example.com:70000`; expected host:port, such as frps.example.com:7000
+connections.ini:5: [plant] passive_ports: has 2001 ports; expected 1000 at most: each is a tunnel, and a server needs no more than twice its sessions
+connections.ini:6: [plant] user: found `a/b`; expected letters, digits, `.`, `_` and `-`
+connections.ini:7: [plant] protocol: found `kcp`; expected tcp or quic or websocket or wss
+connections.ini:9: [my plant] type: a tunnel's name has letters, digits, `.`, `_` and `-` only
+connections.ini:10: [my plant] servers: server is set as well; expected one of them
+connections.ini:12: [my plant] token_file: `EMPTY` is empty
+connections.ini:15: [my plant] tls_ca: `TOKEN` has nothing in PEM (-----BEGIN …)
+connections.ini:15: [my plant] tls_ca: has no effect without TLS; expected tls = true
+connections.ini:16: [my plant] tls_key: `TOKEN` has nothing in PEM (-----BEGIN …)
+connections.ini:16: [my plant] tls_key: needs tls_certificate as well
+connections.ini:17: [my plant] secret: unknown key; expected one of type, server, servers, token_file, user, target_user, secret_file, passive_ports, protocol, tls, tls_ca, tls_name, tls_certificate, tls_key, keepalive, up_within
+connections.ini:23: [one] via: no section is named [pant]; did you mean [plant]?
+connections.ini:24: [one] passive: a server cannot open connections through a proxy; expected true
+connections.ini:24: [one] passive: a server cannot open connections through a tunnel (via); expected true
+connections.ini:25: [one] pasv_address: the server's own address leads nowhere through a tunnel (via); expected control
+connections.ini:26: [one] socks_proxy: goes together with no tunnel; expected either it or via
+connections.ini:27: [one] source_address: goes together with no tunnel; expected either it or via
+connections.ini:33: [two] via: [local] is no tunnel; expected a section with `type = frp`
+connections.ini:39: [three] via: no section is named [nothing-like-it]; expected one with `type = frp`";
+
+#[test]
+fn every_mistake_about_tunnels_is_reported_at_once() {
+    let directory = TempDir::new().unwrap();
+    let (token, empty) = (directory.path().join("token"), directory.path().join("empty"));
+    std::fs::write(&token, "hunter2\n").unwrap();
+    std::fs::write(&empty, "\n").unwrap();
+    let filled = |text: &str| {
+        let paths = (token.display().to_string(), empty.display().to_string());
+        text.replace("TOKEN", &paths.0).replace("EMPTY", &paths.1)
+    };
+    let ini = format!("{}{}", filled(WRONG_TUNNELS), "[local]\ntype = local\nbase_path = /\n");
+    let yaml = "tunnels: {frpc: frpc, addresses: 10.0.0.0/8}\n";
+    let found = mistakes(yaml, &ini, &[]);
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    assert_eq!(sorted(&found), sorted(&filled(EVERY_MISTAKE_WITH_TUNNELS)));
+    assert!(!found.contains("hunter2"), "{found}");
+}
+
+/// What works, and is not safe or not enough, is said at the start and by `check`.
+#[test]
+fn what_is_risky_about_a_tunnel_is_a_warning() {
+    let directory = TempDir::new().unwrap();
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, "hunter2").unwrap();
+    let tunnel = |name: &str, more: &str| {
+        let secret = secret.display();
+        format!(
+            "[{name}]\ntype = frp\nserver = frps.test\ntoken_file = {secret}\nsecret_file = {secret}\n{more}"
+        )
+    };
+    let ini = format!(
+        "{}{}{}[a]\ntype = ftp\nhost = h\nuser = u\npass = p\nvia = plant\n[local]\ntype = local\nbase_path = /\n",
+        tunnel("plant", "passive_ports = 50000-50009\n"),
+        tunnel("open", "tls = false\n"),
+        tunnel("idle", ""),
+    );
+    let files = Files::new("", &ini);
+    let config = files.load(&[]).unwrap();
+    let warnings = config.warnings(&files.sources(&[])).join("\n");
+    for expected in [
+        "[plant]: without tls_ca the server's certificate is not checked",
+        "[plant]: passive_ports are 10, and its connections may have 10 sessions a pod; twice as many",
+        "[a]: without explicit_tls or tls the frp server reads the password and all files",
+        "[open]: without tls the token and all data can be read on the way",
+        "[idle]: no connection names it in via",
+    ] {
+        assert!(warnings.contains(expected), "{expected}\n{warnings}");
+    }
+    let through = &config.connections.ftp["a"];
+    assert_eq!(through.timeouts.close.as_secs(), 600, "megabytes may lie in the tunnel");
+    assert_eq!(through.timeouts.stall.as_secs(), 300);
 }

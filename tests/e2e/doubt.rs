@@ -120,6 +120,7 @@ fn kafka(broker: &Broker, topics: &Topics) -> KafkaConfig {
         result_topic: topics.results.clone(),
         fail_topic: topics.failures.clone(),
         retry_topic: String::new(),
+        coordination_topic: String::new(),
         delivery: DeliveryGuarantee::ExactlyOnce,
         static_membership: false,
         recreate_after: Duration::from_secs(60),

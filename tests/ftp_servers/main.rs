@@ -27,6 +27,7 @@ mod rig;
 mod round_trips;
 mod takeover;
 mod tls;
+mod tunnel_trips;
 
 use ftp_pooler::failure::{Code, Remedy};
 use ftp_pooler::ftp::{Session, SizeReply};

@@ -25,8 +25,7 @@ use ftp_pooler::transfer::{
     LocalFiles, NextTask, ResumeState, TransferError, TransferExecutor, TransferProgress, TransferRequest,
     TransferredFile, UploadPipeline,
 };
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::certificate::Certificate;
@@ -178,7 +177,7 @@ impl Rig {
         Rig { server: self.server.clone(), ..Rig::with(self.connection.clone(), &self.remote) }
     }
 
-    fn with(connection: FtpConnection, remote: &str) -> Rig {
+    pub fn with(connection: FtpConnection, remote: &str) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let local = LocalConnection { name: "local".into(), base_path: directory.path().to_owned() };
         let storage = LocalStorage::open(&local).unwrap();
@@ -417,7 +416,8 @@ impl Rig {
     }
 
     pub fn at_server(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.server.as_ref().unwrap().root().join(&self.remote).join(name)
+        let root = self.server.as_ref().map(|server| server.root().to_owned()).unwrap_or_default();
+        root.join(&self.remote).join(name)
     }
 }
 

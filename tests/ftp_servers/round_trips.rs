@@ -22,11 +22,11 @@ const KIB: u64 = 4;
 
 /// The most that a file may cost.
 #[derive(Debug)]
-struct Bound {
-    lone_download: f64,
-    downloads: f64,
-    lone_upload: f64,
-    uploads: f64,
+pub struct Bound {
+    pub lone_download: f64,
+    pub downloads: f64,
+    pub lone_upload: f64,
+    pub uploads: f64,
 }
 
 const PLAIN: Bound = Bound { lone_download: 4.2, downloads: 3.2, lone_upload: 6.2, uploads: 3.2 };
@@ -69,7 +69,7 @@ fn inside() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-async fn count(rig: &Rig, data: &str, bound: &Bound, failed: &mut Vec<String>) {
+pub async fn count(rig: &Rig, data: &str, bound: &Bound, failed: &mut Vec<String>) {
     let content = vec![b'x'; 4 << 10];
     rig.write_source(&content);
     for file in 0..FILES {

@@ -7,6 +7,7 @@ use ftp_pooler::failure::{Code, Failure};
 use ftp_pooler::insight::{
     ActiveTransfer, AssignedPartition, ConnectionState, FailureEntry, LastError, LongestRunning,
     PartitionBoard, PodInsight, ProgressGauge, RecentFailures, TransferList, TransferQuery,
+    TunnelErrorReport, TunnelReport,
 };
 use ftp_pooler::task::{Operation, Options, Task};
 use jiff::Timestamp;
@@ -31,6 +32,26 @@ impl PodInsight for Inside {
 
     fn connections(&self) -> Vec<ConnectionState> {
         self.connections.lock().unwrap().clone()
+    }
+
+    fn tunnels(&self) -> Vec<TunnelReport> {
+        let at = Timestamp::now();
+        let report = |name: &str, error| TunnelReport {
+            name: name.to_owned(),
+            servers: vec!["frps.example.com:7000".to_owned()],
+            state: "connected",
+            since: at,
+            address: Some("127.77.0.9:2121".to_owned()),
+            leads_to: "ports",
+            connects: 1,
+            connections: vec!["far".to_owned()],
+            error,
+        };
+        let error = TunnelErrorReport { class: "timed_out", message: "late".to_owned(), advice: "wait" };
+        vec![
+            report("plant", None),
+            TunnelReport { state: "error", address: None, ..report("shop", Some(error)) },
+        ]
     }
 
     fn transfers(&self, query: &TransferQuery) -> TransferList {
@@ -72,6 +93,7 @@ impl Inside {
             ConnectionState {
                 name: "far".to_owned(),
                 server: "ftp.example.com:21".to_owned(),
+                via: Some("plant".to_owned()),
                 tls: "explicit",
                 breaker: "open",
                 breaker_until: Some(at),
@@ -82,6 +104,7 @@ impl Inside {
             ConnectionState {
                 name: "new".to_owned(),
                 server: "[::1]:21".to_owned(),
+                via: None,
                 tls: "off",
                 breaker: "closed",
                 breaker_until: None,

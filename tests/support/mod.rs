@@ -27,6 +27,7 @@ pub mod ports;
 pub mod process;
 pub mod pty;
 pub mod scratch;
+pub mod tunnel;
 pub mod vsftpd;
 pub mod wait;
 

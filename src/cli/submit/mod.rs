@@ -59,6 +59,7 @@ use walk::WalkSummary;
 use super::interrupt::InterruptFlag;
 use super::output::{note, print_json_line};
 use super::{CommandError, EXIT_DATA, EXIT_FAILURE, EXIT_OK};
+use crate::app::CommandTunnels;
 use crate::client::Sender;
 use crate::config::{Config, ConfiguredConnections};
 use answer_tally::MAX_AWAITED;
@@ -72,7 +73,7 @@ use progress::SubmitProgress;
 use send::SubmitRun;
 use spool::TaskSpool;
 use summary::SubmitSummary;
-use task_builder::{Location, TaskBuilder};
+use task_builder::{Location, LocationConnection, TaskBuilder};
 
 /// Checks, sends and, if asked to, waits. Returns the exit code.
 pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
@@ -220,12 +221,13 @@ fn from_places(
 ) -> Result<FileChoice, CommandError> {
     let now = Timestamp::now();
     let place = |text: &str| place(text, &config.connections);
-    let (source, destination) = (place(&args.source)?, place(destination)?);
+    let (mut source, mut destination) = (place(&args.source)?, place(destination)?);
     let filter = FileFilter::new(&args.choice, now).map_err(|bad| CommandError::Usage(bad.to_string()))?;
     let id_from = args.sending.id_from.unwrap_or(IdFrom::Random);
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+    let _tunnels = runtime.block_on(enter_tunnels(config, [&mut source, &mut destination]))?;
     let mut maker =
         TaskBuilder::new(&source, &destination, &args.options, id_from, now).map_err(CommandError::Usage)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     progress.listing();
     let voice = progress.voice();
     let say = |line: &str| voice.say(line);
@@ -284,6 +286,26 @@ fn tell_choice(seen: &WalkSummary, chosen: u64, skipped: u64) {
             super::output::count(skipped, "file")
         ));
     }
+}
+
+/// Servers that are listed are reached where their tunnels begin. These end when what is returned is dropped.
+async fn enter_tunnels(
+    config: &Config,
+    places: [&mut Location; 2],
+) -> Result<Option<CommandTunnels>, CommandError> {
+    let has_via = |place: &Location| matches!(&place.connection, LocationConnection::Ftp(ftp) if ftp.network.via.is_some());
+    if !places.iter().any(|place| has_via(place)) {
+        return Ok(None);
+    }
+    let names: Vec<String> = places.iter().map(|place| place.connection.name().to_owned()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let tunnels = CommandTunnels::open(config, Some(&names)).await;
+    for place in places {
+        if let LocationConnection::Ftp(ftp) = &mut place.connection {
+            *ftp = tunnels.entering(ftp).await.map_err(CommandError::Other)?;
+        }
+    }
+    Ok(Some(tunnels))
 }
 
 fn place(text: &str, connections: &ConfiguredConnections) -> Result<Location, CommandError> {

@@ -13,6 +13,8 @@ use super::{SessionId, SessionState, SessionsByState, WaiterId};
 pub(super) struct ConnectionAccount {
     pub cap: usize,
     pub limit: usize,
+    /// What this pod may have of a total over all pods; `None` where there is no such total.
+    pub grant: Option<usize>,
     pub limit_changed: Instant,
     /// The limit rises this long after it last changed.
     pub rises_after: Duration,
@@ -38,6 +40,7 @@ impl ConnectionAccount {
         ConnectionAccount {
             cap,
             limit: cap,
+            grant: None,
             limit_changed: now,
             rises_after: LIMIT_RISES_AFTER,
             has_risen: false,
@@ -64,9 +67,19 @@ impl ConnectionAccount {
         self.live() + self.counts.closing
     }
 
+    /// Sessions that there may be: the least of what is configured, what the server accepts and what is granted.
+    pub fn allowed(&self) -> usize {
+        self.grant.map_or(self.limit, |grant| grant.min(self.limit))
+    }
+
+    /// Sessions that could be used now, if enough were granted.
+    pub fn wanted(&self) -> usize {
+        (self.counts.busy + self.counts.connecting + self.waiting.len()).min(self.limit)
+    }
+
     /// Waiters that could connect if the pod had room.
     pub fn admissible(&self) -> usize {
-        self.waiting.len().min(self.limit.saturating_sub(self.open()))
+        self.waiting.len().min(self.allowed().saturating_sub(self.open()))
     }
 
     /// Those waiters, each with the number of sessions that its connection has once those before it are served.

@@ -22,13 +22,19 @@ impl SessionAccounting {
         }
         account.limit = if account.limit == account.cap { cap } else { account.limit.min(cap) };
         (account.cap, account.idle_timeout, account.is_removed) = (cap, idle_timeout, false);
+        self.evict_surplus(name);
+        self.serve_waiters();
+    }
+
+    /// Closes idle sessions that are more than there may be.
+    pub(super) fn evict_surplus(&mut self, name: &str) {
+        let Some(account) = self.connections.get(name) else { return };
         let spare = account.idle.len().saturating_sub(account.held_idle); // the others are promised to waiters
-        let above = account.live().saturating_sub(account.limit).min(spare);
+        let above = account.live().saturating_sub(account.allowed()).min(spare);
         let surplus: Vec<_> = account.idle.iter().take(above).map(|(session, _)| *session).collect();
         for session in surplus {
             self.evict(session, CloseReason::MadeRoom);
         }
-        self.serve_waiters();
     }
 
     /// The connection has new settings, which sessions are opened with from now on. Idle ones are closed now, busy

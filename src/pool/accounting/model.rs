@@ -222,6 +222,7 @@ impl Model {
                     assert_eq!(self.sessions[&session], (Model::name(&connection), SessionState::Idle));
                     self.set(session, SessionState::Closing);
                 }
+                AccountingAction::Interrupt { .. } => unreachable!("nothing is shared"),
             }
         }
     }

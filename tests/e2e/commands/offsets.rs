@@ -37,7 +37,7 @@ fn lost_records_are_counted_and_the_partition_goes_on_after_a_reset() {
     assert!(table.stdout.contains("halted, 6 lost") && table.stderr.contains("offsets reset"), "{table:?}");
 
     let pod = Pod::spawn(&config);
-    wait_until("the partition to be halted", LONG, || !pod.events("partition halted").is_empty());
+    wait_until("the partition to be halted", LONG, || !pod.events("partition_halted").is_empty());
     let refused = shell.run(&["offsets", "reset"]);
     assert_eq!(refused.code, Some(65), "{refused:?}");
     assert!(refused.stderr.contains("stop the pods first"), "{refused:?}");

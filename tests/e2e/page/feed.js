@@ -20,7 +20,7 @@
     uploaded_bytes: 1e8 * n + 1e5 * tick, sessions_opened: n });
   const breakers = (n) => (n % 40 === 7 ? "open" : n % 40 === 8 ? "half-open" : "closed");
   const connection = (n, tick) => ({ name: `server-${String(n).padStart(3, "0")}`, server: `ftp${n}.example.com:21`,
-    tls: ["off", "explicit", "implicit"][n % 3], breaker: breakers(n),
+    via: n % 9 ? null : "tunnel-0", tls: ["off", "explicit", "implicit"][n % 3], breaker: breakers(n),
     breaker_until: breakers(n) === "open" ? iso(begun + 1e6) : null,
     last_error: n % 40 === 7 ? { at: iso(begun), code: "connect_failed", message: "connection refused" } : null,
     limit: n % 4 === 1 ? 6 : 10, max_sessions: 10, sessions: { idle: n % 3, busy: n % 7, connecting: n % 2 },
@@ -35,6 +35,9 @@
     attempts: 4, ftp_code: null });
   const partition = (n) => ({ topic: "ftp-tasks", partition: n, committed: 5, position: 9, end: 12, lag: 7, unanswered: 4,
     paused: n === 1, halted: n === 2 ? "offset 5 is out of range: the partition holds 7 to 12" : null });
+  const tunnel = (n) => ({ name: `tunnel-${n}`, servers: ["frps.example.com:7000"], state: n ? "disconnected" : "connected",
+    since: iso(begun), address: "127.77.0.9:2121", leads_to: "ports", connects: n, connections: ["server-001"],
+    error: n ? { class: "server_unreachable", message: "connection refused", advice: "check that frps runs" } : null });
   const many = (n, of, tick) => Array.from({ length: n }, (_, at) => of(at, tick));
 
   // The second that is drawn now, by what the page shows of `totals(1000, tick)`.
@@ -63,7 +66,7 @@
         sessions: { idle: 1, busy: transfers, connecting: 1 }, totals: totals(1000, tick), connections: [] };
       return this.push("snapshot", { status, connections: many(connections, connection, tick),
         transfers: { total: transfers, transfers: many(Math.min(transfers, listed), transfer, tick) },
-        failures: many(20, failure), partitions: many(4, partition) });
+        failures: many(20, failure), partitions: many(4, partition), tunnels: many(2, tunnel) });
     },
     history() {
       const line = (top) => Array.from({ length: 200 }, (_, n) => Math.round(top * (1 + Math.sin(n / 20))));

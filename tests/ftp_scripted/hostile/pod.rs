@@ -39,7 +39,7 @@ impl Pod {
         let budget = TaskBudget::new(100, 1 << 20);
         let dispatcher = Dispatcher::new(DispatcherParts {
             batches: ftp_pooler::batch::BatchBoard::default(),
-            pool: SessionPool::new(&limits, connections.clone(), FtpConnector, &metrics),
+            pool: SessionPool::new(&limits, connections.clone(), FtpConnector::default(), &metrics),
             traces: ftp_pooler::traces::Traces::default(),
             executor: TransferExecutor::new(storages, names(), metrics.clone()),
             connections,

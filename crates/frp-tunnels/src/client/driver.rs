@@ -331,11 +331,6 @@ impl Driver {
 
     /// Tells guards and readers what has changed.
     fn publish(&mut self) {
-        for event in self.core.take_events() {
-            log_event(&event);
-            // nobody may be listening
-            let _ = self.events.send(event);
-        }
         for (name, slot) in &self.slots {
             let Some(tracked) = self.core.tunnels().get(name) else { continue };
             let view = TunnelView { status: tracked.status.clone(), address: self.address(tracked) };
@@ -344,6 +339,14 @@ impl Driver {
                 *old = view;
                 is_new
             });
+        }
+        // who is told of a change finds it in the guards already
+        for event in self.core.take_events() {
+            if self.settings.logs_tunnels || !is_of_one_tunnel(&event.kind) {
+                log_event(&event);
+            }
+            // nobody may be listening
+            let _ = self.events.send(event);
         }
     }
 }
@@ -377,6 +380,11 @@ fn log(line: &LogLine) {
         LineLevel::Info => tracing::debug!(target: "frpc", tunnel, "{message}"),
         LineLevel::Debug | LineLevel::Trace => tracing::trace!(target: "frpc", tunnel, "{message}"),
     }
+}
+
+fn is_of_one_tunnel(event: &TunnelEventKind) -> bool {
+    use TunnelEventKind::{Created, Removed, StateChanged};
+    matches!(event, Created { .. } | Removed { .. } | StateChanged { .. })
 }
 
 fn log_event(event: &TunnelEvent) {

@@ -54,6 +54,8 @@ pub struct ClientSettings {
     pub id_strategy: IdStrategy,
     /// The name under which others reach frps' ports; `None`: the server's host.
     pub public_host: Option<String>,
+    /// Each tunnel's life is logged. Who reports of many tunnels as of one turns it off.
+    pub logs_tunnels: bool,
 }
 
 impl ClientSettings {
@@ -67,6 +69,7 @@ impl ClientSettings {
             queue_wait: Duration::from_secs(30),
             id_strategy: IdStrategy::default(),
             public_host: None,
+            logs_tunnels: true,
         }
     }
 }

@@ -34,7 +34,8 @@ function connectionRow() {
   return { node, update(connection) {
     const { sessions, tasks, totals, limit, max_sessions: ceiling } = connection;
     if (name.data !== connection.name) name.data = connection.name;
-    say(server, connection.server + (connection.tls === "off" ? "" : ` · ${connection.tls} TLS`));
+    say(server, connection.server + (connection.tls === "off" ? "" : ` · ${connection.tls} TLS`) +
+      (connection.via ? ` · via ${connection.via}` : ""));
     say(state, STATES[connection.breaker] ?? connection.breaker);
     look(state, `state ${connection.breaker}`);
     look(node, connection.breaker);

@@ -95,6 +95,7 @@ function draw() {
   showTransfers(snapshot);
   showFailures(snapshot);
   showPartitions(snapshot);
+  showTunnels(snapshot);
   announceChanges(snapshot);
   if (was_lost) announce("The pod answers again.");
 }

@@ -1,0 +1,143 @@
+//! Shares sessions with the other pods, once a connection has `max_sessions_total`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, CurrentConfig};
+use crate::coordination::session_caps::{
+    COORDINATION_PARTITION, CoordinatorState, SessionCapsAgent, SessionCapsHandle, SessionUse, SharedSessions,
+};
+use crate::kafka::{OwnedTopic, OwnedTopicHandle, Unprepared, prepare_compacted_topic, spawn_owned_topic};
+use crate::lease::since_boot;
+use crate::pool::SessionPool;
+
+/// Between two looks whether a connection has a total by now, and between two attempts to begin.
+const LOOK: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(5);
+/// The group and the transactional ids of the coordinator are called so, behind the pool's own group.
+const PURPOSE: &str = "sessions";
+
+/// This pod's part in sharing sessions; nothing runs before a connection needs it.
+#[derive(Debug)]
+pub(super) struct SessionCaps {
+    running: Arc<Mutex<Option<Running>>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    agent: SessionCapsHandle,
+    coordinator: OwnedTopicHandle,
+}
+
+impl SessionCaps {
+    /// Begins as soon as a connection has a total.
+    pub fn start(
+        current: &Arc<CurrentConfig>,
+        pool: &SessionPool,
+        tasks: &tokio_util::task::TaskTracker,
+        stop: &CancellationToken,
+    ) -> SessionCaps {
+        let running = Arc::new(Mutex::new(None));
+        let (current, pool, stop, begun) = (current.clone(), pool.clone(), stop.clone(), running.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = begin(current, pool, begun) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        SessionCaps { running }
+    }
+
+    /// Once all sessions are closed: tells the others, and leaves. Takes twice `within` at most.
+    pub async fn stop(&self, within: Duration) {
+        let Some(Running { agent, coordinator }) = self.running.lock().await.take() else { return };
+        agent.stop();
+        coordinator.stop();
+        let _ = timeout(within, agent.ended).await;
+        let _ = timeout(within, coordinator.ended).await;
+    }
+}
+
+async fn begin(current: Arc<CurrentConfig>, pool: SessionPool, running: Arc<Mutex<Option<Running>>>) {
+    loop {
+        let config = current.config();
+        if config.connections.ftp.values().all(|connection| connection.max_sessions_total.is_none()) {
+            sleep(LOOK).await;
+            continue;
+        }
+        match try_begin(&config, &current, &pool).await {
+            Ok(begun) => {
+                *running.lock().await = Some(begun);
+                return;
+            }
+            Err(error) => {
+                let topic = config.kafka.coordination_topic.as_str();
+                tracing::error!(
+                    event = "coordination_unavailable",
+                    topic,
+                    %error,
+                    "no sessions of connections with max_sessions_total; trying again"
+                );
+                sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn try_begin(
+    config: &Config,
+    current: &Arc<CurrentConfig>,
+    pool: &SessionPool,
+) -> Result<Running, Unprepared> {
+    let (kafka, pod) = (&config.kafka, &config.pod.name);
+    let topic = &kafka.coordination_topic;
+    prepare_compacted_topic(kafka, pod, topic, COORDINATION_PARTITION + 1).await?;
+    let owned = OwnedTopic { topic: topic.clone(), purpose: PURPOSE };
+    let name: Arc<str> = topic.as_str().into();
+    let unusable = |error: std::io::Error| Unprepared::Unusable(error.to_string());
+    let coordinator = spawn_owned_topic(kafka, pod, &owned, since_boot, move |_| {
+        Box::new(CoordinatorState::new(name.clone()))
+    })
+    .map_err(unusable)?;
+    let agent = SessionCapsAgent {
+        kafka: kafka.clone(),
+        pod: pod.clone(),
+        clock: since_boot,
+        incarnation: || format!("{:016x}", rand::random::<u64>()),
+        sessions: Box::new(PoolSessions { pool: pool.clone(), current: current.clone() }),
+    };
+    Ok(Running { agent: agent.spawn().map_err(unusable)?, coordinator })
+}
+
+/// The pool's sessions of connections with a total, and of those that are shared still.
+struct PoolSessions {
+    pool: SessionPool,
+    current: Arc<CurrentConfig>,
+}
+
+impl SharedSessions for PoolSessions {
+    fn uses(&self) -> BTreeMap<String, SessionUse> {
+        let config = self.current.config();
+        let total = |name: &str| config.connections.ftp.get(name)?.max_sessions_total;
+        let of_pool = self.pool.uses().into_iter();
+        of_pool
+            .filter_map(|(name, wants, open)| {
+                let total = Some(total(&name)?);
+                Some((name.as_ref().to_owned(), SessionUse { total, wants, open }))
+            })
+            .collect()
+    }
+
+    fn set_grant(&self, connection: &str, grant: usize) {
+        self.pool.set_grant(connection, grant);
+    }
+
+    fn interrupt(&self, connection: &str) {
+        self.pool.interrupt(connection);
+    }
+}

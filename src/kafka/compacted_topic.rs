@@ -1,0 +1,58 @@
+//! Makes the compacted topics that hold state, and looks whether one that is there is compacted.
+
+use std::sync::Arc;
+
+use rdkafka::admin::ResourceSpecifier;
+
+use super::retry_topic::{Admin, Unprepared, create_topic, options, partitions_of};
+use super::{ClientKind, client_properties, without_value};
+use crate::config::KafkaConfig;
+
+/// What a compacted topic is made with. Its owner reads it whole when it takes over, so it is compacted soon: of a report
+/// every second only the last one is of any use.
+#[must_use]
+pub fn compacted_topic_settings() -> [(&'static str, String); 5] {
+    [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "300000"),
+        ("segment.bytes", "8388608"),
+        ("min.cleanable.dirty.ratio", "0.1"),
+        ("delete.retention.ms", "3600000"),
+    ]
+    .map(|(key, value)| (key, value.to_owned()))
+}
+
+/// Looks at the topic, and makes it with `partitions` if it is missing.
+///
+/// # Errors
+/// It cannot be used as it is, or nobody answers.
+pub async fn prepare_compacted_topic(
+    kafka: &KafkaConfig,
+    pod: &str,
+    topic: &str,
+    partitions: i32,
+) -> Result<(), Unprepared> {
+    let admin: Admin =
+        client_properties(kafka, pod, ClientKind::Producer, &[]).create().map_err(without_value)?;
+    let admin = Arc::new(admin);
+    if partitions_of(&admin, topic).await?.is_none() {
+        return create_topic(&admin, topic, partitions, &compacted_topic_settings()).await;
+    }
+    let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
+    let Ok(Some(Ok(config))) = described.map(|topics| topics.into_iter().next()) else {
+        tracing::warn!(
+            event = "topic_settings_unread",
+            topic,
+            "cannot read the topic's settings: its cleanup.policy must be compact"
+        );
+        return Ok(());
+    };
+    let policy = config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
+    if policy.trim() == "compact" {
+        return Ok(());
+    }
+    Err(Unprepared::Unusable(format!(
+        "topic {topic} holds state, and its cleanup.policy is {policy}, by which records are deleted with time: \
+         set it to compact"
+    )))
+}
