@@ -27,6 +27,7 @@
 //! queued_task        a task, its tries, and the texts of its failures
 //! destination_order  tasks with one destination run one after the other
 //! connection_queue   a connection's tasks, workers and breaker
+//!   lost_way         the way to the server that is lost, and found again
 //!   running_task     what is running; the status of each task
 //!   worker_slot      a worker's slot: what it does next, which task it has
 //! task_queue         the waiting tasks, ready or delayed: pure
