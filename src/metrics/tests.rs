@@ -36,6 +36,8 @@ fn told() -> Metrics {
     metrics.breaker("far", BreakerState::Open);
     metrics.deferred("far", "unreachable");
     metrics.kafka_error("commit");
+    metrics.tunnel("plant", "connected");
+    metrics.tunnel_failed("plant", "unreachable");
     metrics.health(true, false);
     metrics
 }

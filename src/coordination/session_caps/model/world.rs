@@ -14,6 +14,8 @@ use super::{Sabotage, millis};
 const MAX_PODS: usize = 7;
 /// The last part of an episode is calm: nobody dies, freezes or loses messages.
 const CALM_AFTER_PERCENT: usize = 55;
+/// The same where demand is steady from then on: what must move must have the time to.
+const STEADY_AFTER_PERCENT: usize = 10;
 /// After this time of calm the judges of service and use begin.
 const SETTLED_AFTER: Duration = Duration::from_secs(100);
 /// A pod that wants a session has one within this time: a quantum for each pod before it, a file, and messages.
@@ -82,12 +84,16 @@ pub(super) struct World {
     owners: Vec<Owner>,
     epoch: u64,
     calm_since: Option<Duration>,
+    /// It is calm from early on, and each pod wants what it wants: sessions move for the others' sake alone.
+    is_steady: bool,
     judged: Judgement,
 }
 
 impl World {
     pub fn new(mut rng: StdRng, sabotage: Sabotage) -> Self {
         let total = if sabotage == Sabotage::NeverMoves { 1 } else { rng.random_range(1..=8) };
+        let is_steady =
+            sabotage == Sabotage::NeverMoves || (sabotage == Sabotage::None && rng.random_ratio(1, 4));
         let mut world = World {
             rng,
             sabotage,
@@ -100,6 +106,7 @@ impl World {
             owners: Vec::new(),
             epoch: 0,
             calm_since: None,
+            is_steady,
             judged: Judgement::default(),
         };
         for _ in 0..world.rng.random_range(1..=4) {
@@ -113,7 +120,8 @@ impl World {
         for step in 0..steps {
             let passed = millis(&mut self.rng, 0, 16);
             self.now += passed;
-            if self.calm_since.is_none() && step * 100 > steps * CALM_AFTER_PERCENT {
+            let calm_after = if self.is_steady { STEADY_AFTER_PERCENT } else { CALM_AFTER_PERCENT };
+            if self.calm_since.is_none() && step * 100 > steps * calm_after {
                 if self.sabotage.is_unsafe() {
                     break; // its judge has had its chances
                 }
@@ -122,7 +130,8 @@ impl World {
             if self.calm_since.is_none() {
                 self.something_happens();
             }
-            if self.rng.random_ratio(1, 300) {
+            let may_change = !(self.is_steady && self.calm_since.is_some());
+            if may_change && self.rng.random_ratio(1, 300) {
                 self.change_demand();
             }
             self.deliver();
