@@ -50,17 +50,19 @@ fn a_topic_that_is_missing_holds_up_its_own_answers_only() {
             download(&i.to_string(), "remote", remote, &format!("out/{i}"))
         }));
         let config = in_mode(stage.config(), mode).set("kafka.result_topic", json!(missing));
-        let pod = Pod::start(&config);
+        let pod = Pod::spawn(&config); // without a topic for its results it is not ready
 
         let mut answers = stage.answers();
         answers.wait_for(10, LONG);
         assert_eq!(answers.failures().count(), 10, "{mode}");
+        assert!(!pod.is_ready(), "{mode}");
         wait_until("it is said", LONG, || !pod.events("topic_rejects").is_empty());
         assert!(pod.is_healthy(), "{mode}");
 
         stage.kafka.create_topic(&missing, 1, &[]);
         let mut late = Answers::of(stage.kafka, &Topics { results: missing, ..stage.topics.clone() });
         late.wait_for(20, LONG);
+        wait_until("it to be ready", LONG, || pod.is_ready());
         assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
         let ids: Vec<String> = (0..20).map(|i| i.to_string()).collect();
         late.read_to_end().assert_each_once(&ids);
