@@ -99,6 +99,8 @@ fn after_login(step: Step, code: u16, hints: ReplyHints) -> (Code, Remedy) {
         450 => (Code::ServerBusy, Remedy::Wait),
         500 if hints.oops => (Code::ProtocolError, Remedy::Wait),
         501 if hints.bad_name => (Code::PathNotAllowed, Remedy::GiveUp),
+        // Servers on a runtime's streams say so of any error of the stream, a data connection that was cut among them.
+        551 if matches!(step, Step::Retr | Step::Receiving) => (Code::ProtocolError, Remedy::Wait),
         500..=504 | 551 => (Code::Unsupported, Remedy::GiveUp),
         522 | 533 | 534 | 536 => (Code::TlsFailed, Remedy::GiveUp),
         530 | 532 => (Code::PermissionDenied, Remedy::GiveUp),

@@ -247,6 +247,9 @@ fn what_the_server_cannot_do_is_given_up() {
     }
     assert_eq!(said(Step::Retr, "530 Please login with USER and PASS."), (PermissionDenied, GiveUp));
     assert_eq!(said(Step::Retr, "599 What?"), (ProtocolError, GiveUp));
+    let cut = "551 This socket has been ended by the other party";
+    assert_eq!(said(Step::Retr, cut), (ProtocolError, Wait));
+    assert_eq!(said(Step::Receiving, cut), (ProtocolError, Wait));
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn figures_move_while_tasks_run_and_a_dead_server_turns_red() {
         "document.querySelector('tbody.open th')?.textContent.startsWith('gone')",
     );
     let row = b.text("tbody.open");
-    assert!(row.contains("open") && row.contains("connect_failed"), "in words, with its error: {row}");
+    assert!(row.contains("down") && row.contains("connect_failed"), "in words, with its error: {row}");
     let colour = b.eval(
         "getComputedStyle(document.querySelector('tbody.open .state')).color.match(/\\d+/g).map(Number)",
     );
