@@ -63,8 +63,8 @@ fn each_right_that_is_taken_away_is_named_until_it_is_granted_again() {
             (status == 503 && page.contains(&denied)).then_some(())
         });
         assert!(told.is_some(), "{grant}: {:?}\n{}", pod.get("/ready"), pod.log_tail(40));
-        let logged = pod.events("kafka_rights_missing");
-        assert!(logged.last().is_some_and(|event| event["rights"] == **name), "{logged:?}");
+        let is_logged = || pod.events("kafka_rights_missing").iter().any(|event| event["rights"] == **name);
+        wait_until(&format!("the log to say: {denied}"), LONG, is_logged);
         if *is_checked {
             let check = Pod::command(&config, "check");
             assert_ne!(check.wait_exit(LONG).code(), Some(0), "{grant}");

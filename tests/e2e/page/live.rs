@@ -176,6 +176,7 @@ fn a_pod_with_a_token_asks_for_it() {
 
     b.eval("location.reload()");
     b.wait("a reload to need no form", "document.getElementById('pod').textContent === 'pod-0'");
+    b.wait("the way to forget it", "document.getElementById('forget') !== null");
     b.eval("document.getElementById('forget').click()");
     b.wait("the form after it was forgotten", "document.activeElement.id === 'token'");
     assert!(!pod.log().contains("not-this-one") && !pod.log().contains(TOKEN), "nothing of it is logged");
