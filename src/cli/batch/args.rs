@@ -22,8 +22,7 @@ impl BatchArgs {
     pub(in crate::cli) fn output(&self) -> OutputFormat {
         match &self.command {
             BatchCommand::Ls(args) => args.output,
-            BatchCommand::Show(args) => args.output,
-            BatchCommand::Cancel(args) => args.output,
+            BatchCommand::Show(args) | BatchCommand::Cancel(args) => args.output,
             BatchCommand::Wait(args) => args.output,
         }
     }
@@ -34,9 +33,9 @@ pub enum BatchCommand {
     /// List batches that are not done
     Ls(BatchListArgs),
     /// Show one batch: how its tasks were answered, and how many are open
-    Show(ShowArgs),
+    Show(OneBatchArgs),
     /// Cancel a batch: its tasks that are not in flight are answered with `cancelled`
-    Cancel(CancelArgs),
+    Cancel(OneBatchArgs),
     /// Wait until each task of a batch is answered
     Wait(WaitArgs),
 }
@@ -60,21 +59,7 @@ pub struct BatchListArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct ShowArgs {
-    /// The batch, as submit has printed it
-    #[arg(value_name = "ID")]
-    pub id: String,
-
-    #[command(flatten)]
-    pub files: ConfigFiles,
-
-    /// Output format
-    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    pub output: OutputFormat,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct CancelArgs {
+pub struct OneBatchArgs {
     /// The batch, as submit has printed it
     #[arg(value_name = "ID")]
     pub id: String,

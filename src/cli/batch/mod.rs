@@ -24,7 +24,7 @@ use crate::batch::{BatchNews, CancelledBatch, KnownBatch};
 use crate::client::Cluster;
 use crate::config::Config;
 use crate::text::{nearest, rfc3339};
-use args::{BatchListArgs, CancelArgs, ShowArgs};
+use args::{BatchListArgs, OneBatchArgs};
 use count::{BatchCounts, count_answers};
 
 /// Failures that `show` names.
@@ -122,7 +122,7 @@ fn known(log: &BatchLog, id: &str) -> Result<KnownBatch, CommandError> {
     })
 }
 
-fn show(args: &ShowArgs) -> Result<u8, CommandError> {
+fn show(args: &OneBatchArgs) -> Result<u8, CommandError> {
     let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let cluster = Cluster::new(&config.kafka)?;
     let batch = known(&BatchLog::read(&config.kafka, &cluster)?, &args.id)?;
@@ -167,7 +167,7 @@ fn tell(batch: &KnownBatch, counts: &BatchCounts) {
     }
 }
 
-fn cancel(args: &CancelArgs) -> Result<u8, CommandError> {
+fn cancel(args: &OneBatchArgs) -> Result<u8, CommandError> {
     let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let cluster = Cluster::new(&config.kafka)?;
     let log = BatchLog::read(&config.kafka, &cluster)?;
