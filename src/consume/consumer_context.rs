@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::group::MEMBER;
 use crate::health::PodHealth;
-use crate::kafka::{LogThrottle, log_error, log_line};
+use crate::kafka::{LogThrottle, log_error, log_line, rebalance_while_closing};
 use crate::metrics::Metrics;
 use crate::offsets::{Offsets, TopicPartition};
 
@@ -130,14 +130,7 @@ impl ConsumerContext for GroupContext {
         let is_assign = matches!(event, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS);
         if self.closing.load(Ordering::Relaxed) {
             let partitions = partitions_of(list);
-            let answered = if is_assign {
-                consumer.incremental_assign(list)
-            } else {
-                consumer.incremental_unassign(list)
-            };
-            if let Err(error) = answered {
-                tracing::debug!(event = "rebalance_while_closing", %error, "rebalance while closing");
-            }
+            rebalance_while_closing(consumer, is_assign, list);
             if !self.is_retired() {
                 self.offsets.release(&partitions);
             }

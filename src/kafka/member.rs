@@ -1,4 +1,5 @@
-//! What rdkafka does not offer of a group's member: its id and generation, and committed metadata as bytes.
+//! What a group's members have in common, and rdkafka does not offer: id and generation, committed metadata as bytes, the
+//! answer to a rebalance while they leave.
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -35,6 +36,19 @@ pub(crate) fn generation_of<C: ConsumerContext>(member: &BaseConsumer<C>) -> Opt
         generation
     };
     (generation >= 0).then_some(generation)
+}
+
+/// Answers a rebalance of a member that is leaving, which reads nothing any more: librdkafka waits for it.
+pub(crate) fn rebalance_while_closing<C: ConsumerContext>(
+    member: &BaseConsumer<C>,
+    is_assign: bool,
+    list: &TopicPartitionList,
+) {
+    let answered =
+        if is_assign { member.incremental_assign(list) } else { member.incremental_unassign(list) };
+    if let Err(error) = answered {
+        tracing::debug!(event = "rebalance_while_closing", %error, "rebalance while closing");
+    }
 }
 
 /// Each element's metadata. `TopicPartitionListElem::metadata` panics where it is no UTF-8, and any client

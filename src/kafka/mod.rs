@@ -13,7 +13,7 @@
 //! topic_ids         a topic's id, which tells it from another one of the same name
 //! topic_rights      what this user may do with each topic, and what is missing
 //! group_description who is in a group, and what each member is assigned
-//! member            a member's id and generation, and committed metadata as bytes
+//! member            a member's id and generation, committed metadata as bytes, and its rebalances while it leaves
 //! retry_topic       creates the retry topic, and checks how long it keeps its records
 //! compacted_topic   creates topics that hold state
 //! owned_partition   partitions that hold state, worked on by one pod at a time
@@ -60,7 +60,7 @@ pub use group_description::{GroupDescription, GroupMember, GroupQuery};
 pub(crate) use headers::{headers_of, to_headers};
 pub use log_throttle::LogThrottle;
 pub(crate) use logging::{log_error, log_line};
-pub(crate) use member::{generation_of, member_id_of, metadata_of};
+pub(crate) use member::{generation_of, member_id_of, metadata_of, rebalance_while_closing};
 pub use owned_partition::{OwnedRecord, OwnedState, OwnedTopic, OwnedTopicHandle, spawn_owned_topic};
 pub use properties::{
     client_properties, consumer_properties, property_problem, reader_properties, suspension_limit,

@@ -20,7 +20,8 @@ use super::transactions::OwnerProducer;
 use super::{OwnedState, OwnedTopic};
 use crate::config::KafkaConfig;
 use crate::kafka::{
-    CommitError, LogThrottle, consumer_properties, log_error, log_line, uses_new_protocol, without_value,
+    CommitError, LogThrottle, consumer_properties, log_error, log_line, rebalance_while_closing,
+    uses_new_protocol, without_value,
 };
 
 /// Waiting for a record.
@@ -131,14 +132,7 @@ impl ConsumerContext for OwnerContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let is_assign = matches!(event, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS);
         if self.is_closing.load(Ordering::Relaxed) {
-            let answered = if is_assign {
-                consumer.incremental_assign(list)
-            } else {
-                consumer.incremental_unassign(list)
-            };
-            if let Err(error) = answered {
-                tracing::debug!(event = "rebalance_while_closing", %error, "rebalance while closing");
-            }
+            rebalance_while_closing(consumer, is_assign, list);
             return;
         }
         let partitions = list.elements().iter().map(TopicPartitionListElem::partition).collect();
