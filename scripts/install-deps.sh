@@ -145,19 +145,25 @@ library_servers() {
     ftp_srv
 }
 
-pyftpdlib() {
-    local wanted=scripts/ftp-servers/requirements.txt stamp
+# What a requirements file wants, in an environment of its own in .deps: its name, the file, what is fetched, the reason.
+python_environment() {
+    local place=$deps/$1 wanted=$2 what=$3 reason=$4 stamp
     stamp=$(cksum <"$wanted")
-    [ "$(cat "$deps/pyftpdlib/stamp" 2>/dev/null)" = "$stamp" ] && return
+    [ "$(cat "$place/stamp" 2>/dev/null)" = "$stamp" ] && return
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        need_debian "Python 3 with its venv module"
-        install_packages "pyftpdlib, an FTP server of the tests, is a library of Python" python3 python3-venv
+        need_debian "Python 3.10 or newer with its venv module"
+        install_packages "$reason" python3 python3-venv
     fi
-    say "fetching pyftpdlib into $deps/pyftpdlib"
-    rm -rf "$deps/pyftpdlib"
-    python3 -m venv "$deps/pyftpdlib"
-    "$deps/pyftpdlib/bin/pip" install -q --no-deps -r "$wanted" >&2
-    echo "$stamp" >"$deps/pyftpdlib/stamp"
+    say "fetching $what into $place"
+    rm -rf "$place"
+    python3 -m venv "$place"
+    "$place/bin/pip" install -q --no-deps -r "$wanted" >&2
+    echo "$stamp" >"$place/stamp"
+}
+
+pyftpdlib() {
+    python_environment pyftpdlib scripts/ftp-servers/requirements.txt pyftpdlib \
+        "pyftpdlib, an FTP server of the tests, is a library of Python"
 }
 
 # Its Java and Maven are those of Kafka.
@@ -430,18 +436,8 @@ h2spec() {
 
 # Autobahn's cases, FastAPI on uvicorn, and gRPC, in an environment of their own.
 judges_in_python() {
-    local wanted=crates/pattern-router/tests/judges/requirements.txt stamp
-    stamp=$(cksum <"$wanted")
-    [ "$(cat "$deps/judges/stamp" 2>/dev/null)" = "$stamp" ] && return
-    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        need_debian "Python 3.10 or newer with venv"
-        install_packages "the router is judged by programs in Python" python3 python3-venv
-    fi
-    say "fetching kosoku (Autobahn's cases), FastAPI, uvicorn and grpcio into $deps/judges"
-    rm -rf "$deps/judges"
-    python3 -m venv "$deps/judges"
-    "$deps/judges/bin/pip" install -q --no-deps -r "$wanted" >&2
-    echo "$stamp" >"$deps/judges/stamp"
+    python_environment judges crates/pattern-router/tests/judges/requirements.txt \
+        "kosoku (Autobahn's cases), FastAPI, uvicorn and grpcio" "the router is judged by programs in Python"
 }
 
 # A development server whose pages are replaced while they are looked at.
