@@ -1,14 +1,18 @@
 //! What the sidecar sees of the pod.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::PodTunnels;
-use crate::config::{CurrentConfig, LastReload};
+use super::pool_view::PoolView;
+use super::session_caps::SharedLease;
+use crate::config::{CurrentConfig, DeliveryGuarantee, LastReload};
 use crate::dispatch::Dispatcher;
 use crate::insight::{
     AssignedPartition, ConnectionState, FailureEntry, PartitionBoard, PodInsight, RecentFailures,
-    TransferList, TransferQuery, TunnelReport,
+    SessionSharing, TransferList, TransferQuery, TunnelReport,
 };
+use crate::pool_status::PoolSnapshot;
 
 /// The pod from inside. What is configured is asked for each time: it is what holds then.
 pub(super) struct PodStatus {
@@ -19,6 +23,8 @@ pub(super) struct PodStatus {
     pub tunnels: Arc<PodTunnels>,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
+    pub pool: PoolView,
+    pub lease: SharedLease,
 }
 
 impl PodInsight for PodStatus {
@@ -38,6 +44,24 @@ impl PodInsight for PodStatus {
 
     fn tunnels(&self) -> Vec<TunnelReport> {
         self.tunnels.reports()
+    }
+
+    fn pool(&self) -> PoolSnapshot {
+        self.pool.board.snapshot(Some(self.pool.own(self)), Instant::now())
+    }
+
+    fn session_sharing(&self) -> SessionSharing {
+        let config = self.current.config();
+        if config.kafka.delivery == DeliveryGuarantee::AtLeastOnce {
+            return SessionSharing::because(
+                "needs_transactions",
+                "kafka.delivery is at_least_once: max_sessions_total needs brokers with transactions",
+            );
+        }
+        if config.connections.ftp.values().all(|connection| connection.max_sessions_total.is_none()) {
+            return SessionSharing::new("off");
+        }
+        self.lease.sharing()
     }
 
     fn transfers(&self, query: &TransferQuery) -> TransferList {

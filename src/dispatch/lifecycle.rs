@@ -403,7 +403,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             }
             TaskExit::Deferred(reason) => {
                 let state = self.deferral.retry_state(&queued, Timestamp::now());
-                report::deferred(&self.metrics, &queued, &state, reason);
+                report::deferred(&self.metrics, &self.recent_deferrals, &queued, &state, reason);
                 report::traced(&self.traces, &mut queued, SpanEnd::Deferred(reason.as_str()));
                 Verdict::Deferred(Box::new(state))
             }

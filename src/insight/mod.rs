@@ -6,6 +6,7 @@
 //! failures          the last failures: a ring
 //! connections       one FTP connection: its configuration, and what is known about its server
 //! tunnels           one tunnel: its state, and why it is not connected
+//! session_sharing   whether max_sessions_total is held over all pods
 //! partition_board   what the consuming thread knows about its partitions
 //! time              times as the API writes them
 //! ```
@@ -16,15 +17,18 @@ mod connections;
 mod failures;
 mod gauge;
 mod partition_board;
+mod session_sharing;
 mod time;
 mod transfers;
 mod tunnels;
 
 use crate::config::LastReload;
+use crate::pool_status::PoolSnapshot;
 pub use connections::{ConnectionState, LastError, tls_name};
 pub use failures::{FailureEntry, MAX_FAILURES, RecentFailures};
 pub use gauge::{ProgressGauge, TransferPhase};
 pub use partition_board::{AssignedPartition, PartitionBoard};
+pub use session_sharing::SessionSharing;
 pub use transfers::{ActiveTransfer, LongestRunning, MAX_TRANSFERS, TransferList, TransferQuery};
 pub use tunnels::{TunnelErrorReport, TunnelReport};
 
@@ -43,6 +47,12 @@ pub trait PodInsight: Send + Sync {
     fn tunnels(&self) -> Vec<TunnelReport> {
         Vec::new()
     }
+
+    /// All pods of the pool, as far as this one knows.
+    fn pool(&self) -> PoolSnapshot;
+
+    /// Whether sessions are shared with the other pods.
+    fn session_sharing(&self) -> SessionSharing;
 
     /// The tasks in flight, those first that have been so for the longest.
     fn transfers(&self, query: &TransferQuery) -> TransferList;

@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use service_kit::http::StreamDeadline;
 
 use super::answers::{
-    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, PartitionsAnswer, StatusAnswer,
+    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, PartitionsAnswer, PoolAnswer, StatusAnswer,
     TunnelsAnswer,
 };
 use super::event_feed::COME_AGAIN;
@@ -26,6 +26,7 @@ pub(super) fn routes() -> Router<PodView> {
     Router::new()
         .route("/api/v1/status", get(show_status))
         .route("/api/v1/connections", get(show_connections))
+        .route("/api/v1/pool", get(show_pool))
         .route("/api/v1/tunnels", get(show_tunnels))
         .route("/api/v1/transfers", get(show_transfers))
         .route("/api/v1/failures", get(show_failures))
@@ -42,6 +43,10 @@ async fn show_status(State(view): State<PodView>) -> Json<StatusAnswer> {
 
 async fn show_connections(State(view): State<PodView>) -> Json<ConnectionsAnswer> {
     Json(ConnectionsAnswer { connections: view.connections() })
+}
+
+async fn show_pool(State(view): State<PodView>) -> Json<PoolAnswer> {
+    Json(view.pool())
 }
 
 async fn show_tunnels(State(view): State<PodView>) -> Json<TunnelsAnswer> {

@@ -19,6 +19,7 @@ pub fn ask(browser: &Browser, what: &str) -> Vec<String> {
 fn full(name: &str) -> Fed {
     let page = Fed::new(name);
     page.browser.eval("feed.history()");
+    page.browser.eval("feed.pool(1, 8, 12)");
     page.show(1, 30, 20);
     page
 }
@@ -106,7 +107,7 @@ fn a_screen_reader_finds_its_way_and_is_not_talked_to_each_second() {
         assert_eq!(named(landmark).count(), 1, "{landmark}");
     }
     assert_eq!(named("navigation").collect::<Vec<_>>(), ["Sections", "The same as JSON"]);
-    assert_eq!(named("table").count(), 5, "a table is one still where it is shown as cards");
+    assert_eq!(named("table").count(), 7, "a table is one still where it is shown as cards");
     for role in ["table", "region", "progressbar", "slider", "searchbox", "button", "link", "heading"] {
         assert!(named(role).count() > 0, "no {role}: {nodes:?}");
         assert!(named(role).all(|name| !name.is_empty()), "a {role} without a name");
@@ -115,7 +116,7 @@ fn a_screen_reader_finds_its_way_and_is_not_talked_to_each_second() {
     b.view(PHONE, 740);
     b.eval(SETTLED);
     let small = b.accessible();
-    assert_eq!(small.iter().filter(|(role, _)| role == "table").count(), 5, "on a phone as well");
+    assert_eq!(small.iter().filter(|(role, _)| role == "table").count(), 7, "on a phone as well");
     assert!(small.iter().filter(|(role, _)| role == "rowheader").count() > 30);
 
     let twice = "[...document.querySelectorAll('[id]')].map((n) => n.id).filter((id, n, all) => all.indexOf(id) !== n)";
@@ -183,7 +184,7 @@ const DOCUMENT: &str = include_str!("../../../src/sidecar/openapi.json");
 fn what_these_tests_feed_is_what_a_pod_would_say() {
     let page = full("page-feed");
     let document: Value = serde_json::from_str(DOCUMENT).unwrap();
-    for (event, schema) in [("snapshot", "Snapshot"), ("history", "History")] {
+    for (event, schema) in [("snapshot", "Snapshot"), ("history", "History"), ("pool", "Pool")] {
         let schema = json!({
             "$ref": format!("#/components/schemas/{schema}"), "components": document["components"],
         });
