@@ -35,6 +35,7 @@ mod offsets;
 mod options;
 mod outage;
 mod page;
+mod pool_view;
 mod quick_start;
 mod rebalance;
 mod redo;

@@ -19,7 +19,7 @@
   const totals = (n, tick) => ({ completed: 100 * n + 3 * tick, failed: n % 5, downloaded_bytes: 1e9 * n + 7e5 * tick,
     uploaded_bytes: 1e8 * n + 1e5 * tick, sessions_opened: n });
   const breakers = (n) => (n % 40 === 7 ? "open" : n % 40 === 8 ? "half-open" : "closed");
-  const connection = (n, tick) => ({ name: `server-${String(n).padStart(3, "0")}`, server: `ftp${n}.example.com:21`,
+  const connection = (n, tick) => ({ name: `${window.feed.prefix}server-${String(n).padStart(3, "0")}`, server: `ftp${n}.example.com:21`,
     via: n % 9 ? null : "tunnel-0", tls: ["off", "explicit", "implicit"][n % 3], breaker: breakers(n),
     breaker_until: breakers(n) === "open" ? iso(begun + 1e6) : null,
     last_error: n % 40 === 7 ? { at: iso(begun), code: "connect_failed", message: "connection refused" } : null,
@@ -59,6 +59,7 @@
 
   window.feed = {
     last: {},
+    prefix: "",
     push(name, data) {
       this.last[name] = data;
       const text = encoder.encode(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);

@@ -247,3 +247,85 @@ fn ten_thousand_transfers_and_200_connections_stay_quick() {
     );
     assert_eq!(b.complaints(), [""; 0]);
 }
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and Chromium: make test"]
+fn all_pods_are_shown_with_those_in_trouble_first_and_what_they_are_granted() {
+    let page = full("page-pods");
+    let b = &page.browser;
+    b.wait("the pods", "document.querySelectorAll('#pod-table > tbody').length === 8");
+    assert_eq!(b.text("#n-pods"), "6, 2 gone");
+    let gone = b.text("#pod-table > tbody.open");
+    assert!(gone.contains("pod-1") && gone.contains("gone") && gone.contains("last heard of 1 s ago"), "{gone}");
+    assert_eq!(b.eval("document.querySelector('#pod-table a[href]').href"), json!("http://10.0.0.1:8080/"));
+    assert!(!b.text("#pod-table > tbody:first-of-type a").is_empty(), "this pod's own name is there, without a link");
+    let shared = b.text("#pooled-rows tr:has(.wraps:not(:empty))");
+    assert!(shared.contains("pod-0 3 of 4 · pod-2 0 of 3"), "{shared}");
+    assert_eq!(b.text("#pool-note"), "", "grants are live");
+
+    b.eval("feed.pool(2, 8, 12, {state: 'over', reason: 'no report comes through'}, 'nothing was read')");
+    b.wait("what is wrong", "!document.getElementById('pool-note').hidden");
+    let note = b.text("#pool-note");
+    assert!(note.contains("not known: nothing was read.") && note.contains("not granted: no report"), "{note}");
+    b.eval("feed.pool(3, 8, 12, {state: 'needs_transactions', reason: 'kafka.delivery is at_least_once'})");
+    b.wait("why there are no grants", "/^kafka.delivery is at_least_once/.test(document.getElementById('pool-note').textContent)");
+    assert_eq!(b.complaints(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and Chromium: make test"]
+fn two_hundred_connections_on_a_phone_are_a_list_of_the_broken_ones() {
+    let page = Fed::new("page-scale");
+    let b = &page.browser;
+    b.view(320, 740);
+    page.show(1, 200, 10);
+    let names = |what: &str| {
+        let all = format!("[...document.querySelectorAll('#connection-table > tbody:not([hidden]) th .clip:first-child')]");
+        lines(&b.eval(&format!("{all}.filter((n) => n.checkVisibility()).map((n) => n.textContent){what}")))
+    };
+    let broken = names("");
+    assert_eq!(broken.len(), 10, "five are down, five are trying, and no other is in the way: {broken:?}");
+    assert_eq!(broken[0], "server-007");
+    assert!(b.text("#more-connections").contains("and 190 more"), "{}", b.text("#more-connections"));
+    let height = b.eval("document.getElementById('connections').getBoundingClientRect().height").as_f64().unwrap();
+    assert!(height < 4_000.0, "{height} pixels");
+    assert!(b.text("#connection-table tbody.open").contains("892"), "what is deferred is shown");
+
+    b.eval("document.querySelector('#more-connections button').focus()");
+    b.press("Enter");
+    b.wait("all of them", "document.querySelectorAll('#connection-table > tbody tr:first-child th').length === 200");
+
+    let choose = |order: &str| {
+        b.eval(&format!("(s => {{ s.value = '{order}'; s.dispatchEvent(new Event('change')); }})(document.getElementById('sort'))"));
+    };
+    choose("name");
+    assert_eq!(names(".slice(0, 2)"), ["server-000", "server-001"]);
+    choose("waiting");
+    assert_eq!(names(".slice(0, 1)"), ["server-199"]);
+    choose("deferred");
+    assert_eq!(names(".slice(0, 1)"), ["server-007"]);
+    b.view(1280, 900);
+    page.show(2, 200, 10);
+    assert_eq!(names(".slice(0, 1)"), ["server-007"], "the order stays");
+    assert_eq!(b.complaints(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and Chromium: make test"]
+fn a_long_name_takes_its_room_and_no_more() {
+    let page = Fed::new("page-long");
+    let b = &page.browser;
+    b.eval(&format!("feed.prefix = '{}'", "a-partner-with-a-very-long-name-".repeat(3)));
+    page.show(1, 14, 10);
+    let fits = "(t => t.scrollWidth <= t.parentElement.clientWidth)(document.getElementById('connection-table'))";
+    b.view(1500, 900);
+    b.eval(SETTLED);
+    assert_eq!(b.eval(fits), json!(true), "no figure is pushed out of the table");
+    let clipped = "(n => [n.scrollWidth > n.clientWidth, n.title.length, getComputedStyle(n).textOverflow])(document.querySelector('#connection-table th .clip'))";
+    let clipped = b.eval(clipped);
+    assert_eq!((&clipped[0], &clipped[2]), (&json!(true), &json!("ellipsis")), "{clipped}");
+    assert!(clipped[1].as_u64() > Some(96), "its title has the whole: {clipped}");
+    b.view(320, 740);
+    b.eval(SETTLED);
+    assert_eq!(ask(b, "outside"), [""; 0], "on a phone all of it is shown");
+}
