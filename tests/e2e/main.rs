@@ -35,7 +35,6 @@ mod offsets;
 mod options;
 mod outage;
 mod page;
-mod pool_view;
 mod quick_start;
 mod rebalance;
 mod redo;

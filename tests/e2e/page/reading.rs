@@ -254,7 +254,7 @@ fn all_pods_are_shown_with_those_in_trouble_first_and_what_they_are_granted() {
     let page = full("page-pods");
     let b = &page.browser;
     b.wait("the pods", "document.querySelectorAll('#pod-table > tbody').length === 8");
-    assert_eq!(b.text("#n-pods"), "6, 2 gone");
+    assert_eq!(b.text("#n-pods"), "7, 2 gone");
     let gone = b.text("#pod-table > tbody.open");
     assert!(gone.contains("pod-1") && gone.contains("gone") && gone.contains("last heard of 1 s ago"), "{gone}");
     assert_eq!(b.eval("document.querySelector('#pod-table a[href]').href"), json!("http://10.0.0.1:8080/"));

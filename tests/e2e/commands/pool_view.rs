@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::commands::Shell;
+use super::Shell;
 use crate::stage::{EXIT, LONG, Stage};
 use crate::support::client::download;
 use crate::support::pod::{Pod, PodConfig};
