@@ -155,6 +155,7 @@ impl<'a> Parts<'a> {
             tunnels: Arc::clone(tunnels),
             failures: self.failures.clone(),
             partitions: self.partitions.clone(),
+            batches: self.batches.clone(),
             pool: PoolView::new(self.config, self.health.clone(), self.metrics.clone(), api),
             lease,
         })

@@ -23,7 +23,8 @@ use crate::kafka::{Unprepared, prepare_compacted_topic};
 use crate::metrics::{ConnectionTotals, Metrics, MetricsSnapshot};
 use crate::offsets::TopicPartition;
 use crate::pool_status::{
-    ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedRates, MAX_ANNOUNCED_CONNECTIONS, PodAnnouncement, PoolBoard,
+    ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, MAX_ANNOUNCED_BATCHES,
+    MAX_ANNOUNCED_CONNECTIONS, PodAnnouncement, PoolBoard,
 };
 use service_kit::health::{HealthReport, ReportHealth as _};
 
@@ -54,6 +55,11 @@ impl PoolView {
         }
     }
 
+    /// When this process started, in seconds since the epoch.
+    pub fn started_at(&self) -> i64 {
+        self.metrics.snapshot().started_at
+    }
+
     /// How this pod is now.
     pub fn own(&self, status: &PodStatus) -> PodAnnouncement {
         let (figures, health) = (self.metrics.snapshot(), self.health.report(Instant::now()));
@@ -63,6 +69,8 @@ impl PoolView {
             .map(|of| TopicPartition { topic: of.topic.as_str().into(), partition: of.partition })
             .collect();
         let halted = partitions.iter().filter(|partition| partition.halted.is_some()).count();
+        let (answered, sent_again) = status.failures.counts();
+        let open = status.batches.open(MAX_ANNOUNCED_BATCHES);
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         rates.advance(&figures, Instant::now());
         PodAnnouncement {
@@ -86,6 +94,8 @@ impl PoolView {
             tasks: figures.tasks,
             sessions: figures.sessions,
             rates: rates.rates,
+            failures: AnnouncedFailures { answered, sent_again },
+            batches: status.batches.answers(open.iter().map(|batch| batch.id.as_str())),
             connections: announced_connections(status, &figures, &rates.answered_per_second),
         }
     }

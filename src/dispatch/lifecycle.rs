@@ -397,6 +397,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         }
         let verdict = match exit {
             TaskExit::Answered(result) => {
+                self.batches.count_answer(&queued.record.headers, result.is_ok());
                 report::answered(&self.metrics, &self.failures, &queued, &result);
                 report::traced(&self.traces, &mut queued, report::end(&result));
                 result.into()

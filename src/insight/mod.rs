@@ -4,6 +4,7 @@
 //! transfers         the running tasks, and which of them are shown
 //! gauge             how far a transfer is
 //! failures          the last failures: a ring
+//! batches           what was submitted together and is not answered yet
 //! connections       one FTP connection: its configuration, and what is known about its server
 //! tunnels           one tunnel: its state, and why it is not connected
 //! session_sharing   whether max_sessions_total is held over all pods
@@ -13,6 +14,7 @@
 //!
 //! Everything here is bounded, and what a transfer pays for it is an addition to an atomic number.
 
+mod batches;
 mod connections;
 mod failures;
 mod gauge;
@@ -24,6 +26,7 @@ mod tunnels;
 
 use crate::config::LastReload;
 use crate::pool_status::PoolSnapshot;
+pub use batches::{MAX_OPEN_BATCHES, OpenBatch, OpenBatches};
 pub use connections::{ConnectionState, LastError, tls_name};
 pub use failures::{FailureEntry, MAX_FAILURES, RecentFailures};
 pub use gauge::{ProgressGauge, TransferPhase};
@@ -50,6 +53,9 @@ pub trait PodInsight: Send + Sync {
 
     /// All pods of the pool, as far as this one knows.
     fn pool(&self) -> PoolSnapshot;
+
+    /// The batches whose tasks are not all answered, the newest first.
+    fn batches(&self) -> OpenBatches;
 
     /// Whether sessions are shared with the other pods.
     fn session_sharing(&self) -> SessionSharing;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::BatchAnswers;
 use crate::metrics::{SessionSnapshot, TaskSnapshot};
 use crate::text::shorten;
 
@@ -12,6 +13,8 @@ use crate::text::shorten;
 pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(5);
 /// Connections that an announcement has at most: those that are broken first, then those in use.
 pub const MAX_ANNOUNCED_CONNECTIONS: usize = 500;
+/// Open batches that an announcement has at most: the newest.
+pub const MAX_ANNOUNCED_BATCHES: usize = 200;
 /// Reasons why a pod is not well.
 const MAX_REASONS: usize = 3;
 /// Bytes of a name, and of a reason.
@@ -48,6 +51,10 @@ pub struct PodAnnouncement {
     pub tasks: TaskSnapshot,
     pub sessions: SessionSnapshot,
     pub rates: AnnouncedRates,
+    /// Failures that it has answered since it started, and how many of the pool's failures were sent again and came to it.
+    pub failures: AnnouncedFailures,
+    /// Its answers since it started to tasks of batches that are open.
+    pub batches: BTreeMap<String, BatchAnswers>,
     /// Those that are in use, shared or not up.
     pub connections: BTreeMap<String, AnnouncedConnection>,
 }
@@ -60,6 +67,14 @@ pub struct AnnouncedRates {
     pub failed: f64,
     pub downloaded_bytes: f64,
     pub uploaded_bytes: f64,
+}
+
+/// What a pod knows of failures that somebody has to see to. Cancelled tasks do not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnnouncedFailures {
+    pub answered: u64,
+    pub sent_again: u64,
 }
 
 /// One connection in one pod.
@@ -117,6 +132,9 @@ impl PodAnnouncement {
         }
         said.reasons.truncate(MAX_REASONS);
         said.reasons.iter_mut().for_each(|reason| shorten(reason, MAX_TEXT_BYTES));
+        while said.batches.len() > MAX_ANNOUNCED_BATCHES {
+            said.batches.pop_first();
+        }
         while said.connections.len() > MAX_ANNOUNCED_CONNECTIONS {
             said.connections.pop_last();
         }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::announcement::{ANNOUNCE_EVERY, PodAnnouncement};
-use super::pool_snapshot::{PodPresence, PodSummary, PoolSnapshot, summed_by_connection};
+use super::pool_snapshot::{OpenFailures, PodPresence, PodSummary, PoolSnapshot, summed_by_connection};
+use crate::batch::BatchAnswers;
 
 /// A pod that has announced nothing for so long is gone: three announcements did not come, and some time for Kafka.
 const GONE_AFTER: Duration = Duration::from_secs(4 * ANNOUNCE_EVERY.as_secs());
@@ -132,7 +133,28 @@ impl PoolBoard {
             let is_alone = pods.iter().all(|pod| pod.state != PodPresence::Unknown);
             (!is_alone).then(|| format!("nothing has been read from Kafka for {} s", GONE_AFTER.as_secs()))
         });
-        PoolSnapshot { unavailable, connections: summed_by_connection(&counted), pods }
+        let everybody = shown().chain(own.as_ref()).map(|known| &known.said);
+        PoolSnapshot {
+            unavailable,
+            open_failures: OpenFailures::of(everybody),
+            connections: summed_by_connection(&counted),
+            pods,
+        }
+    }
+
+    /// How the tasks of open batches were answered by the other pods since they started, those that are gone included; and
+    /// when the one of them started that did so last, in seconds since the epoch.
+    #[must_use]
+    pub fn batch_answers(&self) -> (BTreeMap<String, BatchAnswers>, i64) {
+        let board = self.board();
+        let (mut answers, mut latest_start) = (BTreeMap::<String, BatchAnswers>::new(), i64::MIN);
+        for KnownPod { said, .. } in board.pods.values().filter(|known| *known.said.pod != *self.me) {
+            latest_start = latest_start.max(said.started_at);
+            for (id, of) in &said.batches {
+                *answers.entry(id.clone()).or_default() += *of;
+            }
+        }
+        (answers, latest_start)
     }
 
     /// The keys of pods that are gone for good. One pod alone is to delete them: the first of those that live, if that is
@@ -162,7 +184,7 @@ fn natural(name: &str) -> (String, u64, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::announcement::AnnouncedConnection;
+    use super::super::announcement::{AnnouncedConnection, AnnouncedFailures};
     use super::*;
     use crate::metrics::{SessionSnapshot, TaskSnapshot};
 
@@ -270,6 +292,26 @@ mod tests {
         take(&board, &PodAnnouncement { leaves: true, ..said("pod-1") }, now);
         let names: Vec<_> = states(&board, now).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["pod-7", "pod-5", "pod-6", "pod-0", "pod-2", "pod-9", "pod-10", "pod-1"]);
+    }
+
+    #[test]
+    fn failures_and_answers_to_batches_are_added_up_over_pods_that_are_gone_too() {
+        let (board, begun) = (PoolBoard::new("pool", "pod-0"), Instant::now());
+        let failures = |answered, sent_again| AnnouncedFailures { answered, sent_again };
+        let batches = |completed| BTreeMap::from([("b".to_owned(), BatchAnswers { completed, failed: 1 })]);
+        let with = |pod: &str, started_at, failures, completed| PodAnnouncement {
+            started_at,
+            failures,
+            batches: batches(completed),
+            ..said(pod)
+        };
+        take(&board, &with("pod-1", 70, failures(5, 0), 3), begun);
+        take(&board, &with("pod-2", 90, failures(2, 4), 4), begun);
+        let later = begun + 2 * GONE_AFTER;
+        let open = board.snapshot(Some(with("pod-0", 80, failures(1, 1), 9)), later).open_failures;
+        assert_eq!(open, OpenFailures { since: 70, answered: 8, sent_again: 5, open: 3 });
+        let (answers, latest_start) = board.batch_answers();
+        assert_eq!((answers["b"], latest_start), (BatchAnswers { completed: 7, failed: 2 }, 90));
     }
 
     #[test]

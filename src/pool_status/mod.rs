@@ -13,7 +13,8 @@ mod board;
 mod pool_snapshot;
 
 pub use announcement::{
-    ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedRates, MAX_ANNOUNCED_CONNECTIONS, PodAnnouncement,
+    ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, MAX_ANNOUNCED_BATCHES,
+    MAX_ANNOUNCED_CONNECTIONS, PodAnnouncement,
 };
 pub use board::{PoolBoard, RecordAge};
-pub use pool_snapshot::{PodPresence, PodSummary, PoolSnapshot, PooledConnection, SessionHolder};
+pub use pool_snapshot::{OpenFailures, PodPresence, PodSummary, PoolSnapshot, PooledConnection, SessionHolder};

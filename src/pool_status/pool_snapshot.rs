@@ -66,8 +66,35 @@ pub struct PoolSnapshot {
     pub unavailable: Option<String>,
     /// Those in trouble first, then by name.
     pub pods: Vec<PodSummary>,
+    pub open_failures: OpenFailures,
     /// Those that some pod uses, shares or cannot reach, by name; over all pods that live.
     pub connections: Vec<PooledConnection>,
+}
+
+/// Failures that were not sent again since, over all pods; counted since they started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OpenFailures {
+    /// Seconds since the epoch: when the pod started that has run for the longest.
+    pub since: i64,
+    /// Answered since then; cancelled tasks do not count.
+    pub answered: u64,
+    /// Of those, or of earlier ones, sent again (`ftp-pooler failures retry`).
+    pub sent_again: u64,
+    /// What is left.
+    pub open: u64,
+}
+
+impl OpenFailures {
+    pub(super) fn of<'a>(pods: impl IntoIterator<Item = &'a PodAnnouncement>) -> Self {
+        let mut sum = OpenFailures { since: i64::MAX, ..OpenFailures::default() };
+        for pod in pods {
+            sum.since = sum.since.min(pod.started_at);
+            sum.answered += pod.failures.answered;
+            sum.sent_again += pod.failures.sent_again;
+        }
+        sum.open = sum.answered.saturating_sub(sum.sent_again);
+        sum
+    }
 }
 
 /// One pod.

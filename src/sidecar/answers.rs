@@ -8,7 +8,8 @@ use service_kit::health::{HealthReport, LoopState};
 
 use crate::config::LastReload;
 use crate::insight::{
-    AssignedPartition, ConnectionState, FailureEntry, PodInsight, SessionSharing, TransferList, TunnelReport,
+    AssignedPartition, ConnectionState, FailureEntry, OpenBatches, PodInsight, SessionSharing, TransferList,
+    TunnelReport,
 };
 use crate::metrics::{ConnectionSnapshot, ConnectionTotals, MetricsSnapshot, SessionSnapshot, TaskSnapshot};
 use crate::pool_status::PoolSnapshot;
@@ -111,6 +112,7 @@ pub(super) struct PoolAnswer {
     now: String,
     group: String,
     session_sharing: SessionSharing,
+    batches: OpenBatches,
     #[serde(flatten)]
     pool: PoolSnapshot,
 }
@@ -121,6 +123,7 @@ impl PoolAnswer {
             now: rfc3339(Timestamp::now()),
             group: insight.group().to_owned(),
             session_sharing: insight.session_sharing(),
+            batches: insight.batches(),
             pool: insight.pool(),
         }
     }

@@ -15,6 +15,7 @@ use super::event_feed::COME_AGAIN;
 use super::history::HistoryAnswer;
 use super::pod_view::PodView;
 use super::query;
+use crate::insight::OpenBatches;
 
 /// What all of this is, for programs.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -27,6 +28,7 @@ pub(super) fn routes() -> Router<PodView> {
         .route("/api/v1/status", get(show_status))
         .route("/api/v1/connections", get(show_connections))
         .route("/api/v1/pool", get(show_pool))
+        .route("/api/v1/batches", get(show_batches))
         .route("/api/v1/tunnels", get(show_tunnels))
         .route("/api/v1/transfers", get(show_transfers))
         .route("/api/v1/failures", get(show_failures))
@@ -47,6 +49,10 @@ async fn show_connections(State(view): State<PodView>) -> Json<ConnectionsAnswer
 
 async fn show_pool(State(view): State<PodView>) -> Json<PoolAnswer> {
     Json(view.pool())
+}
+
+async fn show_batches(State(view): State<PodView>) -> Json<OpenBatches> {
+    Json(view.insight.batches())
 }
 
 async fn show_tunnels(State(view): State<PodView>) -> Json<TunnelsAnswer> {

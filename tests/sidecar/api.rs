@@ -106,6 +106,11 @@ async fn the_pool_has_every_pod_and_says_which_are_gone() {
     assert_eq!((&far["max_sessions_total"], &far["granted"]), (&json!(5), &json!(3)), "the living ones': {far}");
     assert_eq!((&far["breaker"], &far["pods_down"]), (&json!("open"), &json!(2)));
     assert_eq!(pool["session_sharing"]["state"], json!("over"));
+    let open = &pool["open_failures"];
+    assert_eq!((&open["answered"], &open["sent_again"], &open["open"]), (&json!(25), &json!(5), &json!(20)), "{open}");
+    let batches = pod.get("/api/v1/batches").await.json();
+    assert_eq!((&batches["total"], &batches["batches"][0]["open"]), (&json!(1), &json!(597)), "{batches}");
+    assert_eq!(pool["batches"], batches);
     let connection = &pod.get("/api/v1/connections").await.json()["connections"][0];
     assert_eq!((&connection["max_sessions_total"], &connection["granted"]), (&json!(5), &json!(2)));
 }

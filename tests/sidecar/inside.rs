@@ -8,10 +8,10 @@ use ftp_pooler::config::{LastReload, ReloadResult};
 use ftp_pooler::failure::{Code, Failure};
 use ftp_pooler::insight::{
     ActiveTransfer, AssignedPartition, ConnectionState, FailureEntry, LastError, LongestRunning,
-    PartitionBoard, PodInsight, ProgressGauge, RecentFailures, SessionSharing, TransferList, TransferQuery,
+    OpenBatch, OpenBatches, PartitionBoard, PodInsight, ProgressGauge, RecentFailures, SessionSharing, TransferList, TransferQuery,
     TunnelErrorReport, TunnelReport,
 };
-use ftp_pooler::pool_status::{AnnouncedConnection, PodAnnouncement, PoolBoard, PoolSnapshot, RecordAge};
+use ftp_pooler::pool_status::{AnnouncedConnection, AnnouncedFailures, PodAnnouncement, PoolBoard, PoolSnapshot, RecordAge};
 use ftp_pooler::task::{Operation, Options, Task};
 use jiff::Timestamp;
 
@@ -22,6 +22,7 @@ pub struct Inside {
     pub transfers: Mutex<Vec<(ActiveTransfer, u64)>>,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
+    pub batches: Mutex<Vec<OpenBatch>>,
     /// What other pods have announced so many seconds ago.
     pub announced: Mutex<Vec<(PodAnnouncement, u64)>>,
 }
@@ -69,6 +70,11 @@ impl PodInsight for Inside {
         take(&announcement("pod-0", None), 1);
         self.announced.lock().unwrap().iter().for_each(|(said, seconds)| take(said, *seconds));
         board.snapshot(Some(announcement("pod-0", Some(2))), now)
+    }
+
+    fn batches(&self) -> OpenBatches {
+        let batches = self.batches.lock().unwrap().clone();
+        OpenBatches { total: batches.len(), batches }
     }
 
     fn session_sharing(&self) -> SessionSharing {
@@ -146,6 +152,17 @@ impl Inside {
             (PodAnnouncement { leaves: true, ..announcement("pod-3", None) }, 3),
             (PodAnnouncement { ready: false, reasons: vec!["no partitions".into()], ..announcement("pod-4", None) }, 3),
         ];
+        *self.batches.lock().unwrap() = vec![OpenBatch {
+            batch: "20260102T030405Z-1a2b3c4d".to_owned(),
+            at: "2026-01-02T03:04:05.678Z".to_owned(),
+            by: "alice@ops".to_owned(),
+            what: "far:/pub/ → local:/in/".to_owned(),
+            tasks: 1_000,
+            completed: 400,
+            failed: 3,
+            open: 597,
+            is_exact: true,
+        }];
         for number in 0..3 {
             self.transfer("far", number, 10 + number);
         }
@@ -190,6 +207,7 @@ fn announcement(pod: &str, granted: Option<usize>) -> PodAnnouncement {
         healthy: true,
         ready: true,
         partitions: "ftp-tasks[0-5]".to_owned(),
+        failures: AnnouncedFailures { answered: 5, sent_again: 1 },
         connections: far.map(|far| BTreeMap::from([("far".to_owned(), far)])).unwrap_or_default(),
         ..PodAnnouncement::default()
     }

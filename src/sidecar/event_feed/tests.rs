@@ -9,7 +9,7 @@ use super::*;
 use crate::config::LastReload;
 use crate::health::PodHealth;
 use crate::insight::{
-    AssignedPartition, ConnectionState, FailureEntry, PodInsight, SessionSharing, TransferList, TransferQuery,
+    AssignedPartition, ConnectionState, FailureEntry, OpenBatches, PodInsight, SessionSharing, TransferList, TransferQuery,
 };
 use crate::metrics::Metrics;
 use crate::pool_status::PoolSnapshot;
@@ -41,6 +41,10 @@ impl PodInsight for Looked {
 
     fn pool(&self) -> PoolSnapshot {
         PoolSnapshot::default()
+    }
+
+    fn batches(&self) -> OpenBatches {
+        OpenBatches::default()
     }
 
     fn session_sharing(&self) -> SessionSharing {

@@ -49,6 +49,8 @@
     tasks: { waiting: n, delayed: 0, in_flight: n % 7 }, sessions: { idle: 1, busy: 2, connecting: 0 }, tasks_per_second: n / 3,
     max_sessions_total: n % 10 ? null : 8, granted: n % 10 ? null : 7,
     holders: n % 10 ? [] : [{ pod: "pod-0", granted: 4, sessions: 3 }, { pod: "pod-2", granted: 3, sessions: 0 }] });
+  const batch = (n) => ({ batch: `20260131T11${String(59 - n).padStart(2, "0")}00Z-1a2b3c4d`, at: iso(begun - 60000 * n), by: "alice@ops",
+    what: `server-001:/pub/${n}/ → local:/in/`, tasks: 1000, completed: 400 + n, failed: n, open: 600 - 2 * n, is_exact: n !== 1 });
   const many = (n, of, tick) => Array.from({ length: n }, (_, at) => of(at, tick));
 
   // The second that is drawn now, by what the page shows of `totals(1000, tick)`.
@@ -83,6 +85,8 @@
     // So many pods and connections over them; `sharing` is how the sessions' totals are.
     pool(tick, pods, connections, sharing = { state: "live", reason: null }, unavailable = null) {
       return this.push("pool", { now: iso(begun + 1000 * tick), group: "pool", session_sharing: sharing, unavailable,
+        batches: { total: 60, batches: many(50, batch) },
+        open_failures: { since: begun / 1000 - 900, answered: 15, sent_again: 3, open: 12 },
         pods: many(pods, pod, tick), connections: many(connections, pooled) });
     },
     history() {
