@@ -321,7 +321,10 @@ impl App {
         let last_traces = tokio::task::spawn_blocking(move || traces.stop(LAST_TRACES));
         let close_sessions = async {
             let open = self.pool.shutdown(CLOSE_SESSIONS).await;
-            tokio::join!(self.session_caps.stop(LEAVE_COORDINATION), self.announcing.stop(LEAVE_COORDINATION));
+            tokio::join!(
+                self.session_caps.stop(LEAVE_COORDINATION),
+                self.announcing.stop(LEAVE_COORDINATION)
+            );
             open
         };
         let (open_sessions, _, _) = tokio::join!(

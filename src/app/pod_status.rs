@@ -12,10 +12,10 @@ use crate::batch::{BatchAnswers, BatchBoard, KnownBatch};
 use crate::config::{CurrentConfig, DeliveryGuarantee, LastReload};
 use crate::dispatch::Dispatcher;
 use crate::insight::{
-    AssignedPartition, ConnectionState, FailureEntry, MAX_OPEN_BATCHES, OpenBatch, OpenBatches, PartitionBoard, PodInsight, RecentFailures,
-    SessionSharing, TransferList, TransferQuery, TunnelReport,
+    AssignedPartition, ConnectionState, FailureEntry, MAX_OPEN_BATCHES, OpenBatch, OpenBatches,
+    PartitionBoard, PodInsight, RecentFailures, SessionSharing, TransferList, TransferQuery, TunnelReport,
 };
-use crate::pool_status::PoolSnapshot;
+use crate::pods::PoolSnapshot;
 
 /// The pod from inside. What is configured is asked for each time: it is what holds then.
 pub(super) struct PodStatus {

@@ -22,7 +22,7 @@ use crate::insight::PodInsight as _;
 use crate::kafka::{Unprepared, prepare_compacted_topic};
 use crate::metrics::{ConnectionTotals, Metrics, MetricsSnapshot};
 use crate::offsets::TopicPartition;
-use crate::pool_status::{
+use crate::pods::{
     ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, MAX_ANNOUNCED_BATCHES,
     MAX_ANNOUNCED_CONNECTIONS, PodAnnouncement, PoolBoard,
 };
@@ -84,7 +84,7 @@ impl PoolView {
             healthy: health.is_healthy(),
             ready: health.is_ready(),
             draining: health.draining,
-            reasons: reasons(health),
+            reasons: reasons(&health),
             partitions: partition_ranges(&assigned),
             assigned_partitions: figures.assigned_partitions,
             paused_partitions: figures.paused_partitions,
@@ -102,7 +102,7 @@ impl PoolView {
 }
 
 /// Why the pod is not well.
-fn reasons(health: HealthReport) -> Vec<String> {
+fn reasons(health: &HealthReport) -> Vec<String> {
     let stuck = health.stuck().into_iter().map(|name| format!("the loop {name} is silent"));
     stuck.chain(health.reasons.iter().cloned()).collect()
 }
@@ -249,7 +249,8 @@ async fn begin(status: Arc<PodStatus>, running: &Mutex<Option<PodAnnouncerHandle
             board: board.clone(),
             announced: Box::new(OwnPod(Arc::clone(&status))),
         };
-        let begun = prepared.and_then(|()| announcer().spawn().map_err(|error| Unprepared::Unusable(error.to_string())));
+        let begun = prepared
+            .and_then(|()| announcer().spawn().map_err(|error| Unprepared::Unusable(error.to_string())));
         match begun {
             Ok(handle) => {
                 *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
@@ -259,7 +260,9 @@ async fn begin(status: Arc<PodStatus>, running: &Mutex<Option<PodAnnouncerHandle
                 let error = error.to_string();
                 if error != last {
                     tracing::info!(
-                        event = "pool_status_unavailable", topic, error,
+                        event = "pool_status_unavailable",
+                        topic,
+                        error,
                         "the other pods are not known: {error}; trying again"
                     );
                 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::pod_metrics::{ConnectionMetrics, MetricsSample};
 use crate::client::{ClientError, Cluster, Message, Reader};
 use crate::config::KafkaConfig;
-use crate::pool_status::{PodPresence, PodSummary, PoolBoard, PoolSnapshot, PooledConnection, RecordAge};
+use crate::pods::{PodPresence, PodSummary, PoolBoard, PoolSnapshot, PooledConnection, RecordAge};
 
 /// The coordination topic has this partition alone.
 const PARTITION: i32 = 0;
@@ -44,7 +44,9 @@ impl AnnouncedPods {
         let mut pods = AnnouncedPods { reader, board, end: ends.end };
         let (begun, mut last) = (Instant::now(), ends.begin - 1);
         let mut came = begun;
-        while last + 1 < ends.end && begun.elapsed() < READ_WITHIN && (last < ends.begin || came.elapsed() < NOTHING_FOLLOWS)
+        while last + 1 < ends.end
+            && begun.elapsed() < READ_WITHIN
+            && (last < ends.begin || came.elapsed() < NOTHING_FOLLOWS)
         {
             if let Some(message) = pods.reader.next(NOTHING_FOLLOWS)? {
                 (last, came) = (message.offset, Instant::now());
@@ -90,7 +92,8 @@ impl AnnouncedPods {
     /// What the pods say of themselves; `None` where there was none.
     pub fn sample(&self) -> Option<MetricsSample> {
         let PoolSnapshot { pods, connections, .. } = self.snapshot();
-        let pods: Vec<PodSummary> = pods.into_iter().filter(|pod| pod.state != PodPresence::Stopped).collect();
+        let pods: Vec<PodSummary> =
+            pods.into_iter().filter(|pod| pod.state != PodPresence::Stopped).collect();
         if pods.is_empty() {
             return None;
         }
@@ -110,7 +113,9 @@ impl AnnouncedPods {
 fn words(pod: &PodSummary) -> String {
     let state = pod.state.as_words();
     match (pod.state, pod.reasons.as_slice()) {
-        (PodPresence::Gone, _) => format!("{}: {state}, last heard of {} s ago", pod.pod, pod.heard_seconds_ago),
+        (PodPresence::Gone, _) => {
+            format!("{}: {state}, last heard of {} s ago", pod.pod, pod.heard_seconds_ago)
+        }
         (_, []) => format!("{}: {state}", pod.pod),
         (_, reasons) => format!("{}: {state}: {}", pod.pod, reasons.join("; ")),
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::pod_url::PodUrl;
 use crate::config::ApiToken;
-use crate::pool_status::PodSummary;
+use crate::pods::PodSummary;
 
 /// One pod's answer: connect, request and all; a token that it wants makes it two.
 const DEADLINE: Duration = Duration::from_secs(2);

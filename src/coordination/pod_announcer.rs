@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::session_caps::COORDINATION_PARTITION;
 use crate::config::KafkaConfig;
 use crate::kafka::{FollowFrom, KafkaError, LogThrottle, PartitionFollower};
-use crate::pool_status::{ANNOUNCE_EVERY, PodAnnouncement, PoolBoard, RecordAge};
+use crate::pods::{ANNOUNCE_EVERY, PodAnnouncement, PoolBoard, RecordAge};
 
 /// Waiting for a record.
 const POLL: Duration = Duration::from_millis(250);

@@ -25,7 +25,7 @@ mod transfers;
 mod tunnels;
 
 use crate::config::LastReload;
-use crate::pool_status::PoolSnapshot;
+use crate::pods::PoolSnapshot;
 pub use batches::{MAX_OPEN_BATCHES, OpenBatch, OpenBatches};
 pub use connections::{ConnectionState, LastError, tls_name};
 pub use failures::{FailureEntry, MAX_FAILURES, RecentFailures};

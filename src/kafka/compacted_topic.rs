@@ -39,7 +39,9 @@ pub async fn prepare_compacted_topic(
     let admin = Arc::new(admin);
     if partitions_of(&admin, topic).await?.is_none() {
         if partitions_of(&admin, &kafka.input_topic).await?.is_none() {
-            return Err(Unprepared::NotNow(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)));
+            return Err(Unprepared::NotNow(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::UnknownTopicOrPartition,
+            )));
         }
         return create_topic(&admin, topic, partitions, &compacted_topic_settings()).await;
     }

@@ -12,7 +12,7 @@ use crate::insight::{
     TunnelReport,
 };
 use crate::metrics::{ConnectionSnapshot, ConnectionTotals, MetricsSnapshot, SessionSnapshot, TaskSnapshot};
-use crate::pool_status::PoolSnapshot;
+use crate::pods::PoolSnapshot;
 use crate::text::rfc3339;
 
 /// The pod now. Names are part of the API: fields are added, never renamed.

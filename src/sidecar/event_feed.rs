@@ -111,7 +111,7 @@ impl LatestEvents {
             _ => event("history", number, &view.history.hour()),
         };
         let pool = match last {
-            Some(last) if made % POOL_EVERY != 0 => last.pool,
+            Some(last) if !made.is_multiple_of(POOL_EVERY) => last.pool,
             _ => event("pool", number, &view.pool()),
         };
         LatestEvents { snapshot: event("snapshot", number, &view.everything()), history, steps, pool, made }

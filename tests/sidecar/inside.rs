@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use ftp_pooler::config::{LastReload, ReloadResult};
 use ftp_pooler::failure::{Code, Failure};
 use ftp_pooler::insight::{
-    ActiveTransfer, AssignedPartition, ConnectionState, FailureEntry, LastError, LongestRunning,
-    OpenBatch, OpenBatches, PartitionBoard, PodInsight, ProgressGauge, RecentFailures, SessionSharing, TransferList, TransferQuery,
-    TunnelErrorReport, TunnelReport,
+    ActiveTransfer, AssignedPartition, ConnectionState, FailureEntry, LastError, LongestRunning, OpenBatch,
+    OpenBatches, PartitionBoard, PodInsight, ProgressGauge, RecentFailures, SessionSharing, TransferList,
+    TransferQuery, TunnelErrorReport, TunnelReport,
 };
-use ftp_pooler::pool_status::{AnnouncedConnection, AnnouncedFailures, PodAnnouncement, PoolBoard, PoolSnapshot, RecordAge};
+use ftp_pooler::pods::{
+    AnnouncedConnection, AnnouncedFailures, PodAnnouncement, PoolBoard, PoolSnapshot, RecordAge,
+};
 use ftp_pooler::task::{Operation, Options, Task};
 use jiff::Timestamp;
 
@@ -146,23 +148,7 @@ impl Inside {
                 deferred: 0,
             },
         ];
-        *self.announced.lock().unwrap() = vec![
-            (announcement("pod-1", Some(1)), 2),
-            (announcement("pod-2", Some(3)), 40),
-            (PodAnnouncement { leaves: true, ..announcement("pod-3", None) }, 3),
-            (PodAnnouncement { ready: false, reasons: vec!["no partitions".into()], ..announcement("pod-4", None) }, 3),
-        ];
-        *self.batches.lock().unwrap() = vec![OpenBatch {
-            batch: "20260102T030405Z-1a2b3c4d".to_owned(),
-            at: "2026-01-02T03:04:05.678Z".to_owned(),
-            by: "alice@ops".to_owned(),
-            what: "far:/pub/ → local:/in/".to_owned(),
-            tasks: 1_000,
-            completed: 400,
-            failed: 3,
-            open: 597,
-            is_exact: true,
-        }];
+        self.fill_pool();
         for number in 0..3 {
             self.transfer("far", number, 10 + number);
         }
@@ -180,6 +166,34 @@ impl Inside {
             halted: halted.map(str::to_owned),
         };
         self.partitions.set(vec![partition(3, Some("offset 7 is out of range")), partition(0, None)]);
+    }
+
+    /// Other pods, and an open batch.
+    fn fill_pool(&self) {
+        *self.announced.lock().unwrap() = vec![
+            (announcement("pod-1", Some(1)), 2),
+            (announcement("pod-2", Some(3)), 40),
+            (PodAnnouncement { leaves: true, ..announcement("pod-3", None) }, 3),
+            (
+                PodAnnouncement {
+                    ready: false,
+                    reasons: vec!["no partitions".into()],
+                    ..announcement("pod-4", None)
+                },
+                3,
+            ),
+        ];
+        *self.batches.lock().unwrap() = vec![OpenBatch {
+            batch: "20260102T030405Z-1a2b3c4d".to_owned(),
+            at: "2026-01-02T03:04:05.678Z".to_owned(),
+            by: "alice@ops".to_owned(),
+            what: "far:/pub/ → local:/in/".to_owned(),
+            tasks: 1_000,
+            completed: 400,
+            failed: 3,
+            open: 597,
+            is_exact: true,
+        }];
     }
 
     pub fn transfer(&self, connection: &str, number: u64, seconds: u64) {

@@ -16,8 +16,8 @@ mod view;
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
-use super::answer::ReadAnswer;
 use super::announced_pods::AnnouncedPods;
+use super::answer::ReadAnswer;
 use super::arg_parsers::duration;
 use super::args::ConfigFiles;
 use super::interrupt::InterruptFlag;

@@ -159,9 +159,12 @@ fn json_line(state: &WatchState) -> String {
                 (name.clone(), seen)
             })
             .collect();
-        look.insert("pods".to_owned(), json!({
-            "asked": pods.pods, "silent": pods.silent, "announced": pods.announced,
-        }));
+        look.insert(
+            "pods".to_owned(),
+            json!({
+                "asked": pods.pods, "silent": pods.silent, "announced": pods.announced,
+            }),
+        );
         look.insert("connections".to_owned(), connections.into());
     }
     look.to_string()

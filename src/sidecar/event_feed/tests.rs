@@ -9,10 +9,11 @@ use super::*;
 use crate::config::LastReload;
 use crate::health::PodHealth;
 use crate::insight::{
-    AssignedPartition, ConnectionState, FailureEntry, OpenBatches, PodInsight, SessionSharing, TransferList, TransferQuery,
+    AssignedPartition, ConnectionState, FailureEntry, OpenBatches, PodInsight, SessionSharing, TransferList,
+    TransferQuery,
 };
 use crate::metrics::Metrics;
-use crate::pool_status::PoolSnapshot;
+use crate::pods::PoolSnapshot;
 
 const SECOND: Duration = Duration::from_secs(1);
 

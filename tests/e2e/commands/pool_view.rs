@@ -18,7 +18,8 @@ fn pool(pod: &Pod) -> Option<Value> {
 fn states(seen_by: &Pod, names: &[&str]) -> Vec<String> {
     let Some(pool) = pool(seen_by) else { return Vec::new() };
     let pods = pool["pods"].as_array().unwrap();
-    let state = |name: &&str| pods.iter().find(|pod| pod["pod"] == json!(name)).map(|pod| pod["state"].to_string());
+    let state =
+        |name: &&str| pods.iter().find(|pod| pod["pod"] == json!(name)).map(|pod| pod["state"].to_string());
     names.iter().filter_map(state).map(|state| state.trim_matches('"').to_owned()).collect()
 }
 
@@ -51,7 +52,9 @@ fn any_pod_shows_all_pods_and_watch_does_so_without_being_told_where_they_are() 
         connections.as_array().unwrap().iter().find(|one| one["name"] == json!("remote")).cloned()
     };
     wait_until("the sessions that are granted", LONG, || {
-        remote().is_some_and(|remote| remote["granted"].as_u64() > Some(0) && !remote["holders"].as_array().unwrap().is_empty())
+        remote().is_some_and(|remote| {
+            remote["granted"].as_u64() > Some(0) && !remote["holders"].as_array().unwrap().is_empty()
+        })
     });
     assert_eq!(remote().unwrap()["max_sessions_total"], json!(3));
 

@@ -101,7 +101,10 @@ fn a_configuration_that_is_not_taken_over_is_told_until_it_is_mended() {
     open(b, &pod);
     b.wait("the figures", "document.getElementById('contact').textContent === 'live'");
     pod.rewrite_connections(&config.connections().replace("host", "hots"));
-    b.wait("the mistake", "/Configuration rejected.*hots/s.test(document.getElementById('reasons').textContent)");
+    b.wait(
+        "the mistake",
+        "/Configuration rejected.*hots/s.test(document.getElementById('reasons').textContent)",
+    );
     assert_eq!((b.text("#health").as_str(), b.text("#ready").as_str()), ("healthy", "ready"));
     pod.rewrite(&config);
     b.wait("it to go away", "document.getElementById('reasons').hidden");

@@ -256,9 +256,15 @@ fn all_pods_are_shown_with_those_in_trouble_first_and_what_they_are_granted() {
     b.wait("the pods", "document.querySelectorAll('#pod-table > tbody').length === 8");
     assert_eq!(b.text("#n-pods"), "7, 2 gone");
     let gone = b.text("#pod-table > tbody.open");
-    assert!(gone.contains("pod-1") && gone.contains("gone") && gone.contains("last heard of 1 s ago"), "{gone}");
+    assert!(
+        gone.contains("pod-1") && gone.contains("gone") && gone.contains("last heard of 1 s ago"),
+        "{gone}"
+    );
     assert_eq!(b.eval("document.querySelector('#pod-table a[href]').href"), json!("http://10.0.0.1:8080/"));
-    assert!(!b.text("#pod-table > tbody:first-of-type a").is_empty(), "this pod's own name is there, without a link");
+    assert!(
+        !b.text("#pod-table > tbody:first-of-type a").is_empty(),
+        "this pod's own name is there, without a link"
+    );
     let shared = b.text("#pooled-rows tr:has(.wraps:not(:empty))");
     assert!(shared.contains("pod-0 3 of 4 · pod-2 0 of 3"), "{shared}");
     assert_eq!(b.text("#pool-note"), "", "grants are live");
@@ -266,9 +272,15 @@ fn all_pods_are_shown_with_those_in_trouble_first_and_what_they_are_granted() {
     b.eval("feed.pool(2, 8, 12, {state: 'over', reason: 'no report comes through'}, 'nothing was read')");
     b.wait("what is wrong", "!document.getElementById('pool-note').hidden");
     let note = b.text("#pool-note");
-    assert!(note.contains("not known: nothing was read.") && note.contains("not granted: no report"), "{note}");
+    assert!(
+        note.contains("not known: nothing was read.") && note.contains("not granted: no report"),
+        "{note}"
+    );
     b.eval("feed.pool(3, 8, 12, {state: 'needs_transactions', reason: 'kafka.delivery is at_least_once'})");
-    b.wait("why there are no grants", "/^kafka.delivery is at_least_once/.test(document.getElementById('pool-note').textContent)");
+    b.wait(
+        "why there are no grants",
+        "/^kafka.delivery is at_least_once/.test(document.getElementById('pool-note').textContent)",
+    );
     assert_eq!(b.complaints(), [""; 0]);
 }
 
@@ -280,20 +292,25 @@ fn two_hundred_connections_on_a_phone_are_a_list_of_the_broken_ones() {
     b.view(320, 740);
     page.show(1, 200, 10);
     let names = |what: &str| {
-        let all = format!("[...document.querySelectorAll('#connection-table > tbody:not([hidden]) th .clip:first-child')]");
+        let all =
+            "[...document.querySelectorAll('#connection-table > tbody:not([hidden]) th .clip:first-child')]";
         lines(&b.eval(&format!("{all}.filter((n) => n.checkVisibility()).map((n) => n.textContent){what}")))
     };
     let broken = names("");
     assert_eq!(broken.len(), 10, "five are down, five are trying, and no other is in the way: {broken:?}");
     assert_eq!(broken[0], "server-007");
     assert!(b.text("#more-connections").contains("and 190 more"), "{}", b.text("#more-connections"));
-    let height = b.eval("document.getElementById('connections').getBoundingClientRect().height").as_f64().unwrap();
+    let height =
+        b.eval("document.getElementById('connections').getBoundingClientRect().height").as_f64().unwrap();
     assert!(height < 4_000.0, "{height} pixels");
     assert!(b.text("#connection-table tbody.open").contains("892"), "what is deferred is shown");
 
     b.eval("document.querySelector('#more-connections button').focus()");
     b.press("Enter");
-    b.wait("all of them", "document.querySelectorAll('#connection-table > tbody tr:first-child th').length === 200");
+    b.wait(
+        "all of them",
+        "document.querySelectorAll('#connection-table > tbody tr:first-child th').length === 200",
+    );
 
     let choose = |order: &str| {
         b.eval(&format!("(s => {{ s.value = '{order}'; s.dispatchEvent(new Event('change')); }})(document.getElementById('sort'))"));
@@ -317,7 +334,8 @@ fn a_long_name_takes_its_room_and_no_more() {
     let b = &page.browser;
     b.eval(&format!("feed.prefix = '{}'", "a-partner-with-a-very-long-name-".repeat(3)));
     page.show(1, 14, 10);
-    let fits = "(t => t.scrollWidth <= t.parentElement.clientWidth)(document.getElementById('connection-table'))";
+    let fits =
+        "(t => t.scrollWidth <= t.parentElement.clientWidth)(document.getElementById('connection-table'))";
     b.view(1500, 900);
     b.eval(SETTLED);
     assert_eq!(b.eval(fits), json!(true), "no figure is pushed out of the table");
@@ -336,12 +354,18 @@ fn open_batches_and_open_failures_are_shown_with_what_their_numbers_mean() {
     let page = full("page-batches");
     let b = &page.browser;
     b.wait("the batches", "document.querySelectorAll('#batch-rows tr').length === 6");
-    assert_eq!((b.text("#n-batches").as_str(), b.text("#more-batches").contains("and 54 more")), ("60", true));
+    assert_eq!(
+        (b.text("#n-batches").as_str(), b.text("#more-batches").contains("and 54 more")),
+        ("60", true)
+    );
     let first = b.text("#batch-rows tr");
     assert!(first.contains("alice@ops") && first.contains("local:/in/") && first.contains("40 %"), "{first}");
     assert!(b.text("#batch-rows tr:nth-child(2)").contains("at most 598"), "some answers may not be counted");
     let failures = b.text("#open-failures");
-    assert!(failures.starts_with("12 open over all pods: 15 failed since 11:45:00, 3 sent again."), "{failures}");
+    assert!(
+        failures.starts_with("12 open over all pods: 15 failed since 11:45:00, 3 sent again."),
+        "{failures}"
+    );
     b.eval("feed.push('pool', {...feed.last.pool, batches: {total: 0, batches: []}})");
     b.wait("no section without a batch", "document.getElementById('batches').hidden");
     assert_eq!(b.complaints(), [""; 0]);

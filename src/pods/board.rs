@@ -92,7 +92,9 @@ impl PoolBoard {
             board.pods.retain(|pod, _| PodAnnouncement::key_of(&self.group, pod).as_bytes() != key);
             return;
         };
-        let Some(said) = PodAnnouncement::decode(value).filter(|said| *said.group == *self.group) else { return };
+        let Some(said) = PodAnnouncement::decode(value).filter(|said| *said.group == *self.group) else {
+            return;
+        };
         if board.pods.len() >= MAX_PODS && !board.pods.contains_key(&said.pod) {
             return;
         }
@@ -123,8 +125,10 @@ impl PoolBoard {
         let shown =
             || board.pods.values().filter(|known| *known.said.pod != *self.me && !known.is_forgotten(now));
         let mut pods: Vec<PodSummary> = shown().map(summary).collect();
-        let mut counted: Vec<&PodAnnouncement> =
-            shown().filter(|known| known.presence(is_reading, now).is_counted()).map(|known| &known.said).collect();
+        let mut counted: Vec<&PodAnnouncement> = shown()
+            .filter(|known| known.presence(is_reading, now).is_counted())
+            .map(|known| &known.said)
+            .collect();
         let own = own.map(|said| KnownPod { said, read_at: now, age_when_read: Duration::ZERO });
         pods.extend(own.as_ref().map(summary));
         counted.extend(own.as_ref().map(|known| &known.said));
@@ -247,7 +251,11 @@ mod tests {
         take(&board, &said("pod-0"), begun);
         take(&board, &said("pod-1"), begun);
         let later = begun + Duration::from_secs(40);
-        assert_eq!(state(&board, "pod-1", later), Some(PodPresence::Unknown), "its own record is missing as well");
+        assert_eq!(
+            state(&board, "pod-1", later),
+            Some(PodPresence::Unknown),
+            "its own record is missing as well"
+        );
         assert_eq!(state(&board, "pod-0", later), Some(PodPresence::Up), "it knows itself");
         let snapshot = board.snapshot(Some(said("pod-0")), later);
         assert_eq!(snapshot.unavailable.as_deref(), Some("nothing has been read from Kafka for 20 s"));
@@ -260,7 +268,12 @@ mod tests {
     fn a_record_that_stood_there_is_as_old_as_its_clock_says() {
         let (board, now) = (PoolBoard::new("pool", "pod-0"), Instant::now());
         let replay = |pod: &str, now_ms| {
-            board.take(said(pod).key().as_bytes(), Some(&said(pod).encode()), RecordAge::Replayed { now_ms }, now);
+            board.take(
+                said(pod).key().as_bytes(),
+                Some(&said(pod).encode()),
+                RecordAge::Replayed { now_ms },
+                now,
+            );
         };
         replay("late", 1_000_000 + 25_000);
         replay("ahead", 1_000_000 - 5_000);

@@ -24,6 +24,7 @@ const KEY: &str = "pod/";
 /// A pod, as it announces itself. A field that is missing has its default: pods of two versions understand each other.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent, and each is a field of the record")]
 pub struct PodAnnouncement {
     pub group: String,
     pub pod: String,
@@ -238,7 +239,9 @@ mod tests {
         for right in ["10.0.0.7:8080", "[fd00::1]:80", "pod-0.pool.svc:8080", "localhost:1"] {
             assert!(is_address(right), "{right}");
         }
-        for wrong in ["", "pod", "pod:", "pod:0", "pod:99999", "a b:1", "u@h:1", "h/x:1", "[x]:1", "h:1/x", ":8080"] {
+        for wrong in
+            ["", "pod", "pod:", "pod:0", "pod:99999", "a b:1", "u@h:1", "h/x:1", "[x]:1", "h:1/x", ":8080"]
+        {
             assert!(!is_address(wrong), "{wrong}");
         }
     }
@@ -251,7 +254,10 @@ mod tests {
             AnnouncedConnection { breaker: "half-open".into(), ..idle.clone() },
             AnnouncedConnection { max_sessions_total: Some(3), ..idle.clone() },
             AnnouncedConnection { tasks_per_second: 0.2, ..idle.clone() },
-            AnnouncedConnection { sessions: SessionSnapshot { idle: 1, ..Default::default() }, ..idle.clone() },
+            AnnouncedConnection {
+                sessions: SessionSnapshot { idle: 1, ..Default::default() },
+                ..idle.clone()
+            },
         ] {
             assert!(other.is_worth_announcing(), "{other:?}");
         }

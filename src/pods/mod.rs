@@ -17,4 +17,6 @@ pub use announcement::{
     MAX_ANNOUNCED_CONNECTIONS, PodAnnouncement,
 };
 pub use board::{PoolBoard, RecordAge};
-pub use pool_snapshot::{OpenFailures, PodPresence, PodSummary, PoolSnapshot, PooledConnection, SessionHolder};
+pub use pool_snapshot::{
+    OpenFailures, PodPresence, PodSummary, PoolSnapshot, PooledConnection, SessionHolder,
+};
