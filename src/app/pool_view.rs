@@ -24,7 +24,7 @@ use crate::metrics::{ConnectionTotals, Metrics, MetricsSnapshot};
 use crate::offsets::TopicPartition;
 use crate::pods::{
     ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, MAX_ANNOUNCED_BATCHES,
-    MAX_ANNOUNCED_CONNECTIONS, PodAnnouncement, PoolBoard,
+    MAX_ANNOUNCED_CONNECTIONS, PodAnnouncement, PodFigures, PoolBoard,
 };
 use service_kit::health::{HealthReport, ReportHealth as _};
 
@@ -85,14 +85,16 @@ impl PoolView {
             ready: health.is_ready(),
             draining: health.draining,
             reasons: reasons(&health),
-            partitions: partition_ranges(&assigned),
-            assigned_partitions: figures.assigned_partitions,
-            paused_partitions: figures.paused_partitions,
-            halted_partitions: halted as u64,
-            lag_records: figures.lag_records,
-            held_tasks: figures.held_tasks,
-            tasks: figures.tasks,
-            sessions: figures.sessions,
+            figures: PodFigures {
+                partitions: partition_ranges(&assigned),
+                assigned_partitions: figures.assigned_partitions,
+                paused_partitions: figures.paused_partitions,
+                halted_partitions: halted as u64,
+                lag_records: figures.lag_records,
+                held_tasks: figures.held_tasks,
+                tasks: figures.tasks,
+                sessions: figures.sessions,
+            },
             rates: rates.rates,
             failures: AnnouncedFailures { answered, sent_again },
             batches: status.batches.answers(open.iter().map(|batch| batch.id.as_str())),

@@ -42,6 +42,21 @@ pub struct PodAnnouncement {
     pub draining: bool,
     /// Why it is not healthy or not ready.
     pub reasons: Vec<String>,
+    #[serde(flatten)]
+    pub figures: PodFigures,
+    pub rates: AnnouncedRates,
+    /// Failures that it has answered since it started, and how many of the pool's failures were sent again and came to it.
+    pub failures: AnnouncedFailures,
+    /// Its answers since it started to tasks of batches that are open.
+    pub batches: BTreeMap<String, BatchAnswers>,
+    /// Those that are in use, shared or not up.
+    pub connections: BTreeMap<String, AnnouncedConnection>,
+}
+
+/// What a pod has now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PodFigures {
     /// `ftp-tasks[0-5]`.
     pub partitions: String,
     pub assigned_partitions: u64,
@@ -51,13 +66,6 @@ pub struct PodAnnouncement {
     pub held_tasks: u64,
     pub tasks: TaskSnapshot,
     pub sessions: SessionSnapshot,
-    pub rates: AnnouncedRates,
-    /// Failures that it has answered since it started, and how many of the pool's failures were sent again and came to it.
-    pub failures: AnnouncedFailures,
-    /// Its answers since it started to tasks of batches that are open.
-    pub batches: BTreeMap<String, BatchAnswers>,
-    /// Those that are in use, shared or not up.
-    pub connections: BTreeMap<String, AnnouncedConnection>,
 }
 
 /// A second's worth, since the announcement before.
@@ -125,7 +133,7 @@ impl PodAnnouncement {
         if said.pod.is_empty() || said.pod.len() > MAX_TEXT_BYTES {
             return None;
         }
-        for text in [&mut said.version, &mut said.api, &mut said.partitions] {
+        for text in [&mut said.version, &mut said.api, &mut said.figures.partitions] {
             shorten(text, MAX_TEXT_BYTES);
         }
         if !is_address(&said.api) {
@@ -203,7 +211,10 @@ mod tests {
             api: "10.0.0.7:8080".into(),
             ready: true,
             reasons: vec!["draining".into()],
-            tasks: TaskSnapshot { waiting: 3, delayed: 0, in_flight: 2 },
+            figures: PodFigures {
+                tasks: TaskSnapshot { waiting: 3, delayed: 0, in_flight: 2 },
+                ..PodFigures::default()
+            },
             rates: AnnouncedRates { completed: 1.5, ..AnnouncedRates::default() },
             connections: BTreeMap::from([("far".into(), granted)]),
             ..PodAnnouncement::default()
@@ -217,7 +228,7 @@ mod tests {
     #[test]
     fn pods_of_other_versions_are_understood_and_strangers_are_bounded() {
         let older = PodAnnouncement::decode(br#"{"pod":"a","future":{"x":1}}"#).unwrap();
-        assert_eq!((older.pod.as_str(), older.ready, older.held_tasks), ("a", false, 0));
+        assert_eq!((older.pod.as_str(), older.ready, older.figures.held_tasks), ("a", false, 0));
         for nothing in ["", "{}", "no json", r#"{"pod":""}"#, r#"{"pod":7}"#] {
             assert_eq!(PodAnnouncement::decode(nothing.as_bytes()), None, "{nothing}");
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::announcement::{AnnouncedRates, PodAnnouncement};
+use super::announcement::{AnnouncedRates, PodAnnouncement, PodFigures};
 use crate::metrics::{SessionSnapshot, TaskSnapshot};
 
 /// How a pod is, as far as the others know.
@@ -112,15 +112,8 @@ pub struct PodSummary {
     /// Seconds since the epoch.
     pub started_at: i64,
     pub reasons: Vec<String>,
-    /// `ftp-tasks[0-5]`.
-    pub partitions: String,
-    pub assigned_partitions: u64,
-    pub paused_partitions: u64,
-    pub halted_partitions: u64,
-    pub lag_records: u64,
-    pub held_tasks: u64,
-    pub tasks: TaskSnapshot,
-    pub sessions: SessionSnapshot,
+    #[serde(flatten)]
+    pub figures: PodFigures,
     pub per_second: AnnouncedRates,
 }
 
@@ -135,14 +128,7 @@ impl PodSummary {
             version: said.version.clone(),
             started_at: said.started_at,
             reasons: said.reasons.clone(),
-            partitions: said.partitions.clone(),
-            assigned_partitions: said.assigned_partitions,
-            paused_partitions: said.paused_partitions,
-            halted_partitions: said.halted_partitions,
-            lag_records: said.lag_records,
-            held_tasks: said.held_tasks,
-            tasks: said.tasks,
-            sessions: said.sessions,
+            figures: said.figures.clone(),
             per_second: said.rates,
         }
     }

@@ -12,7 +12,7 @@ use ftp_pooler::insight::{
     TransferQuery, TunnelErrorReport, TunnelReport,
 };
 use ftp_pooler::pods::{
-    AnnouncedConnection, AnnouncedFailures, PodAnnouncement, PoolBoard, PoolSnapshot, RecordAge,
+    AnnouncedConnection, AnnouncedFailures, PodAnnouncement, PodFigures, PoolBoard, PoolSnapshot, RecordAge,
 };
 use ftp_pooler::task::{Operation, Options, Task};
 use jiff::Timestamp;
@@ -220,7 +220,7 @@ fn announcement(pod: &str, granted: Option<usize>) -> PodAnnouncement {
         api: "10.0.0.7:8080".to_owned(),
         healthy: true,
         ready: true,
-        partitions: "ftp-tasks[0-5]".to_owned(),
+        figures: PodFigures { partitions: "ftp-tasks[0-5]".to_owned(), ..PodFigures::default() },
         failures: AnnouncedFailures { answered: 5, sent_again: 1 },
         connections: far.map(|far| BTreeMap::from([("far".to_owned(), far)])).unwrap_or_default(),
         ..PodAnnouncement::default()
