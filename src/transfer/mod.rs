@@ -21,6 +21,7 @@
 //!
 //! orphan_cleanup       orphaned temp files on servers are removed
 //! local_storages       the local connections' files, by name
+//! throttled            bytes on the data connection, as fast as they may move
 //! stop_signal          what ends a try from outside: its lease, or its caller
 //! ```
 //!
@@ -47,6 +48,7 @@ mod source_disposal;
 mod local_storages;
 mod orphan_cleanup;
 mod stop_signal;
+mod throttled;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,6 +57,7 @@ use std::time::Duration;
 use ftp_listing::data_set;
 use tokio_util::sync::CancellationToken;
 
+use crate::bandwidth::{BandwidthLimits, TransferBandwidth};
 use crate::digest::Algorithm;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
@@ -102,6 +105,7 @@ pub struct TransferExecutor {
     storages: LocalStorages,
     names: TempNames,
     metrics: Metrics,
+    bandwidth: BandwidthLimits,
     /// Of each file, for its result.
     hash: Option<Algorithm>,
     sweep_every: Duration,
@@ -117,6 +121,7 @@ impl TransferExecutor {
             storages: storages.into(),
             names,
             metrics,
+            bandwidth: BandwidthLimits::default(),
             hash: None,
             sweep_every: SWEEP_INTERVAL,
             orphans: Arc::default(),
@@ -128,6 +133,12 @@ impl TransferExecutor {
     #[must_use]
     pub fn hashing(self, hash: Option<Algorithm>) -> TransferExecutor {
         TransferExecutor { hash, ..self }
+    }
+
+    /// Bytes move no faster than these limits say.
+    #[must_use]
+    pub fn throttled_by(self, bandwidth: BandwidthLimits) -> TransferExecutor {
+        TransferExecutor { bandwidth, ..self }
     }
 
     /// The same, with directories on servers searched for orphaned temp files after this time, not after an
@@ -210,6 +221,7 @@ impl TransferExecutor {
         let storage = files.storage(&task.local)?;
         kept.drop_unless_of(session, storage);
         let watched = storage.watched_by(files.watch());
+        let bandwidth = self.bandwidth.of(&task.remote);
         let context = TransferContext {
             storage: &watched,
             task,
@@ -218,6 +230,7 @@ impl TransferExecutor {
             owner: pipeline.owner_of(record).unwrap_or_else(|| FileOwner::of(record, &self.names)),
             names: &self.names,
             metrics: &self.metrics,
+            bandwidth: &bandwidth,
             gauge,
             stop: &stop,
             orphans: self.orphans_at(&task.remote),
@@ -297,6 +310,7 @@ struct TransferContext<'a> {
     names: &'a TempNames,
     hash: Option<Algorithm>,
     metrics: &'a Metrics,
+    bandwidth: &'a TransferBandwidth,
     /// How far it is, for whoever asks.
     gauge: &'a ProgressGauge,
     stop: &'a StopSignal<'a>,

@@ -23,7 +23,8 @@ use super::resume_upload::{self, ResumedUpload, TempUpload};
 use super::upload_pipeline::{PendingRename, PipelineContext, TransferProgress};
 use super::upload_rename::{not_renamed, publish};
 use super::{
-    TransferContext, TransferError, TransferredFile, give_up, in_place, mtime, temp_place, try_again,
+    TransferContext, TransferError, TransferredFile, give_up, in_place, mtime, temp_place, throttled,
+    try_again,
 };
 
 /// How long the removal of a temp file on the server may take.
@@ -341,17 +342,12 @@ async fn send(
         if chunk.is_empty() {
             return Ok(());
         }
-        // A process that was suspended sends nothing that it has read since: the record's next owner may be resumed on
-        // with this very file.
-        context.stop.check()?;
         tokio::select! {
             biased;
             stopped = &mut stop => return Err(stopped),
-            sent = store.write(chunk) => sent?,
+            sent = throttled::write(store, context, chunk) => sent?,
         }
         check.update(chunk);
-        context.gauge.add(chunk.len() as u64);
-        context.metrics.bytes("upload", &context.task.remote, chunk.len() as u64);
     }
 }
 
