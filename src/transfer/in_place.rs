@@ -132,10 +132,15 @@ fn left_there(stopped: TransferError) -> TransferError {
     }
 }
 
+/// The key for accounts that may not rename.
+pub(super) const KEY: &str = "upload = in_place";
+
 /// What helps where the server has taken a file and does not rename it.
 pub(super) fn helped_by_in_place(error: &mut TryError) {
     error.failure.message.push_str(
-        " (the account may store files and not rename them: set upload = in_place for this connection, and \
-         no_check_upload = true where it may not ask for their size either)",
+        &format!(
+            " (the account may store files and not rename them: set {KEY} for this connection, and \
+             no_check_upload = true where it may not ask for their size either)"
+        ),
     );
 }
