@@ -3,7 +3,7 @@
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::text::shown;
 
-use super::command::{Command, Step};
+use super::command::Step;
 use super::fault::Fault;
 use super::reply::Reply;
 use super::session::Session;

@@ -53,7 +53,7 @@ async fn b19_a_source_is_moved_to_another_directory_where_paths_are_refused() {
     let rig = Rig::with(script).await;
     let mut session = rig.session().await;
     let done = rig.run(&mut session, &moving("/done/f")).await.unwrap();
-    assert_eq!((done.details.after, done.notes.len()), (Some(SourceFate::Moved), 0));
+    assert_eq!(done.details.after, Some(SourceFate::Moved), "{:?}", done.notes);
     assert_eq!(rig.server.paths(), ["/done/f"]);
 }
 
