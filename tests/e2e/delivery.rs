@@ -160,12 +160,15 @@ fn a_pod_whose_name_another_one_takes_ends_and_says_why_and_each_task_is_answere
 #[ignore = "needs Kafka and vsftpd: make test"]
 fn a_pod_that_wakes_after_its_transaction_leaves_its_place_to_the_one_that_has_taken_it() {
     let stage = Stage::with("woken", 2, &[]);
-    let ids: Vec<String> = (0..4_000).map(|i| i.to_string()).collect();
+    // So many that one transaction follows the other when it is stopped.
+    let ids: Vec<String> = (0..12_000).map(|i| i.to_string()).collect();
+    let (many, more) = ids.split_at(11_000);
     let config = stage.config().set("kafka.transaction_timeout", json!("5s"));
     let first = Pod::start(&config);
-    stage.send(ids.iter().map(|id| download(id, "nobody", "f", &format!("out/{id}"))));
+    let task = |id: &String| download(id, "nobody", "f", &format!("out/{id}"));
+    stage.send(many.iter().map(task));
     let mut answers = stage.answers();
-    answers.wait_for_ids(&ids[..1], LONG);
+    answers.wait_for(1, LONG);
     first.signal(Signal::STOP);
     let frozen = Instant::now();
     let second = Pod::start(&config);
@@ -174,6 +177,11 @@ fn a_pod_that_wakes_after_its_transaction_leaves_its_place_to_the_one_that_has_t
         assigned(&second) >= 2.0 && frozen.elapsed() > Duration::from_secs(6)
     });
     first.signal(Signal::CONT);
+    // Where no transaction was open it finds out when it has to publish again.
+    wait_until("a partition each, or its end", LONG, || {
+        first.exit_status().is_some() || assigned(&second) <= 1.0
+    });
+    stage.send(more.iter().map(task));
     assert_eq!(first.wait_exit(LONG).code(), Some(1), "{}", first.log_tail(30));
     assert!(first.log().contains("another process publishes as this pod"), "{}", first.log_tail(30));
     answers.wait_for_ids(&ids, LONG);
