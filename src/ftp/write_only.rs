@@ -53,7 +53,11 @@ impl Session {
         {
             let connection = &self.connection().name;
             tracing::warn!(
-                event = "write_only_directory", connection, directory, stays = path, error = refusal.message,
+                event = "write_only_directory",
+                connection,
+                directory,
+                stays = path,
+                error = refusal.message,
                 "files can be stored in {directory:?} and neither be renamed nor removed: no more temp files are sent there"
             );
         }

@@ -67,7 +67,11 @@ impl Committer for ExactlyOnce {
         if self.has_begun
             && let Some(host) = self.group.namesake()
         {
-            tracing::error!(event = "pod_name_taken", host, "another process with this pod's name is in the group");
+            tracing::error!(
+                event = "pod_name_taken",
+                host,
+                "another process with this pod's name is in the group"
+            );
             return Err(CommitError::Fenced(KafkaError::Global(RDKafkaErrorCode::Fenced)));
         }
         self.open = None;

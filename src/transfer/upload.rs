@@ -23,7 +23,8 @@ use super::resume_upload::{self, ResumedUpload, TempUpload};
 use super::upload_pipeline::{PendingRename, PipelineContext, TransferProgress};
 use super::upload_rename::{not_renamed, publish};
 use super::{
-    TransferContext, TransferError, TransferredFile, give_up, in_place, mtime, temp_place, try_again, write_only,
+    TransferContext, TransferError, TransferredFile, give_up, in_place, mtime, temp_place, try_again,
+    write_only,
 };
 
 /// How long the removal of a temp file on the server may take.
@@ -146,7 +147,12 @@ async fn begin(
     if is_there(session, context, bytes, check).await? {
         return Ok(UploadStart::Superfluous { bytes });
     }
-    write_only::check(session, context, &temp_place::path(&session.connection_handle(), directory, &context.owner.temp)).await?;
+    write_only::check(
+        session,
+        context,
+        &temp_place::path(&session.connection_handle(), directory, &context.owner.temp),
+    )
+    .await?;
     let found = match expected {
         _ if has_earlier => {
             Box::pin(resume_upload::with_own(session, context, directory, &source, kept)).await?

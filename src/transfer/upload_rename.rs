@@ -39,8 +39,10 @@ async fn rename(
                 None => refused,
             },
         };
-        let from_elsewhere =
-            format!(" (from temp_dir = {}; without that key a temp name lies beside its file)", shown(&temp_dir));
+        let from_elsewhere = format!(
+            " (from temp_dir = {}; without that key a temp name lies beside its file)",
+            shown(&temp_dir)
+        );
         error.failure.message.push_str(&from_elsewhere);
     }
     // A server that does not rename over a file seldom says so: look whether there is one.
