@@ -286,7 +286,7 @@ mod tests {
 
     /// Case b33.
     #[test]
-    fn remotes_of_other_types_are_not_read() {
+    fn b33_remotes_of_other_types_are_not_read() {
         let text = "[gdrive (old)]\ntype = drive\ntoken = {}\nno key\n\n[my:remote]\ntype = s3\n\n[partner]\ntype = ftp\n\
                     host = ftp.example.com\nuser = u\npass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\n";
         let imported = import(text);

@@ -6,6 +6,7 @@
 //! in_place             the same without a temp name
 //! temp_place           where temp files on servers lie, and how they are called there
 //! upload_rename        the last step of an upload: the temp file gets its name
+//! write_only           directories in which a temp file would stay: none is sent there
 //! upload_pipeline      consecutive uploads on one session: a rename that is pending until the next file's end, and the
 //!                      whole story of how their commands are joined
 //! integrity_check      what a file is compared by; hashes over its bytes
@@ -36,6 +37,7 @@ mod temp_place;
 mod upload;
 mod upload_pipeline;
 mod upload_rename;
+mod write_only;
 
 mod adopt_upload;
 mod resume_state;
