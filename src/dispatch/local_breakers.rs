@@ -100,6 +100,13 @@ impl LocalBreakers {
         has_failed
     }
 
+    /// Those that are not closed now.
+    pub fn tripped(&self, now: Instant) -> HashMap<String, BreakerState> {
+        let breakers = self.lock();
+        let states = breakers.iter().map(|(local, breaker)| (local.clone(), breaker.state(now)));
+        states.filter(|(_, state)| *state != BreakerState::Closed).collect()
+    }
+
     /// Local connections that are reconfigured or removed begin with a closed breaker.
     pub fn reset<'a>(&self, locals: impl IntoIterator<Item = &'a String>) {
         let mut breakers = self.lock();

@@ -347,6 +347,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             self.clean_up_if_idle(queue, counts.waiting + counts.in_flight, now);
             self.give_back_hung(queue, now);
         }
+        self.metrics.local_breakers(&self.local_breakers.tripped(now));
         self.metrics.held(self.budget.tasks(), self.budget.bytes());
     }
 }

@@ -7,9 +7,19 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::snapshot::{ConnectionTotals, sum};
 use super::{PodSeries, forget};
+use crate::failure::Code;
 
 /// The label under which names are counted that are no connection's.
 pub const UNKNOWN_CONNECTION: &str = "(unknown)";
+
+/// With more connections than these, their histograms are one, under [`ALL_CONNECTIONS`]: two hundred connections with
+/// histograms of their own would be a page of more than a megabyte.
+pub const MAX_OWN_HISTOGRAMS: usize = 40;
+/// The label of the histograms that connections share.
+const ALL_CONNECTIONS: &str = "(all)";
+
+/// The codes that alerts look for: each connection counts them from zero, so that the first one is seen as an increase.
+const CODES_AT_ZERO: [Code; 3] = [Code::AuthFailed, Code::IntegrityMismatch, Code::Internal];
 
 /// Names an open set takes before further ones count as unknown.
 const MAX_OPEN_SET: usize = 1_000;
@@ -47,6 +57,7 @@ pub(super) struct ConnectionSeriesMap {
     known: RwLock<SeriesSlots>,
     /// New names that may still be added by their first use.
     open: usize,
+    shares_histograms: bool,
 }
 
 #[derive(Default)]
@@ -58,21 +69,25 @@ struct SeriesSlots {
 
 impl ConnectionSeriesMap {
     /// Names are added by [`ConnectionSeriesMap::introduce`] only.
-    pub(super) fn closed() -> Self {
-        ConnectionSeriesMap { known: RwLock::default(), open: 0 }
+    pub(super) fn closed(connections: usize) -> Self {
+        let shares_histograms = connections > MAX_OWN_HISTOGRAMS;
+        ConnectionSeriesMap { known: RwLock::default(), open: 0, shares_histograms }
     }
 
     /// Names are added by their first use, up to [`MAX_OPEN_SET`].
     pub(super) fn open() -> Self {
-        ConnectionSeriesMap { known: RwLock::default(), open: MAX_OPEN_SET }
+        ConnectionSeriesMap { known: RwLock::default(), open: MAX_OPEN_SET, shares_histograms: false }
     }
 
     pub(super) fn introduce(&self, name: &str, series: &PodSeries) -> Arc<ConnectionSeries> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Those that are added while the pod runs have histograms of their own while there are few.
+        let is_shared = self.shares_histograms || known.by_name.len() >= MAX_OWN_HISTOGRAMS;
+        let histograms = if is_shared { ALL_CONNECTIONS } else { name };
         let connection = known
             .by_name
             .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(ConnectionSeries::new(name, series)));
+            .or_insert_with(|| Arc::new(ConnectionSeries::new(name, histograms, series)));
         Arc::clone(connection)
     }
 
@@ -124,13 +139,16 @@ pub(super) struct ConnectionSeries {
 }
 
 impl ConnectionSeries {
-    fn new(name: &str, series: &PodSeries) -> Self {
+    fn new(name: &str, histograms: &str, series: &PodSeries) -> Self {
+        for code in CODES_AT_ZERO {
+            series.failures.with_label_values(&[name, code.as_str()]);
+        }
         ConnectionSeries {
             name: name.to_owned(),
-            download: DirectionSeries::new("download", name, series),
-            upload: DirectionSeries::new("upload", name, series),
+            download: DirectionSeries::new("download", name, histograms, series),
+            upload: DirectionSeries::new("upload", name, histograms, series),
             invalid: series.answered.with_label_values(&["invalid", name, "failed"]),
-            wait: series.wait.with_label_values(&[name]),
+            wait: series.wait.with_label_values(&[histograms]),
             sessions: SessionSeries::new(name, series),
             tasks: TaskSeries::new(name, series),
             breaker: series.breaker.with_label_values(&[name]),
@@ -167,11 +185,11 @@ pub(super) struct DirectionSeries {
 }
 
 impl DirectionSeries {
-    fn new(operation: &str, name: &str, series: &PodSeries) -> Self {
+    fn new(operation: &str, name: &str, histograms: &str, series: &PodSeries) -> Self {
         DirectionSeries {
             completed: series.answered.with_label_values(&[operation, name, "completed"]),
             failed: series.answered.with_label_values(&[operation, name, "failed"]),
-            duration: series.duration.with_label_values(&[operation, name]),
+            duration: series.duration.with_label_values(&[operation, histograms]),
             bytes: series.bytes.with_label_values(&[operation, name]),
         }
     }
