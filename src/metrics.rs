@@ -51,6 +51,8 @@ declare_metrics! {
     answered: IntCounterVec = "ftp_pooler_tasks_answered_total", ["operation", "connection", "status"];
     /// Failures sent, by error code.
     failures: IntCounterVec = "ftp_pooler_failures_total", ["connection", "code"];
+    /// Failures by a fault of the pooler itself (code internal), over all connections.
+    internal: IntCounter = "ftp_pooler_internal_failures_total", [];
     /// Completed tasks: from the start of the first try to the end of the last one.
     duration: HistogramVec = "ftp_pooler_task_duration_seconds", ["operation", "connection"], DURATION_BUCKETS;
     /// Tasks started: from the record's timestamp to the start of the first try.

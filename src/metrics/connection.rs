@@ -1,6 +1,7 @@
 //! One connection's series, looked up by label once and kept.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::{Histogram, IntCounter, IntGauge};
@@ -18,8 +19,8 @@ pub const MAX_OWN_HISTOGRAMS: usize = 40;
 /// The label of the histograms that connections share.
 const ALL_CONNECTIONS: &str = "(all)";
 
-/// The codes that alerts look for: each connection counts them from zero, so that the first one is seen as an increase.
-const CODES_AT_ZERO: [Code; 3] = [Code::AuthFailed, Code::IntegrityMismatch, Code::Internal];
+/// The codes that alerts look for by connection: each counts them from zero, so that the first one is seen as an increase.
+const CODES_AT_ZERO: [Code; 2] = [Code::AuthFailed, Code::IntegrityMismatch];
 
 /// Names an open set takes before further ones count as unknown.
 const MAX_OPEN_SET: usize = 1_000;
@@ -130,8 +131,9 @@ pub(super) struct ConnectionSeries {
     pub(super) name: String,
     pub(super) download: DirectionSeries,
     pub(super) upload: DirectionSeries,
-    /// Failures of records whose operation could not be read.
-    pub(super) invalid: IntCounter,
+    /// Failures of records whose operation could not be read. Their series begins with the first one, which is hardly ever of
+    /// a connection that is known.
+    pub(super) invalid: AtomicU64,
     pub(super) wait: Histogram,
     pub(super) sessions: SessionSeries,
     pub(super) tasks: TaskSeries,
@@ -147,7 +149,7 @@ impl ConnectionSeries {
             name: name.to_owned(),
             download: DirectionSeries::new("download", name, histograms, series),
             upload: DirectionSeries::new("upload", name, histograms, series),
-            invalid: series.answered.with_label_values(&["invalid", name, "failed"]),
+            invalid: AtomicU64::new(0),
             wait: series.wait.with_label_values(&[histograms]),
             sessions: SessionSeries::new(name, series),
             tasks: TaskSeries::new(name, series),
@@ -159,7 +161,8 @@ impl ConnectionSeries {
         let (download, upload) = (&self.download, &self.upload);
         ConnectionTotals {
             completed: sum([&download.completed, &upload.completed].map(IntCounter::get)),
-            failed: sum([&download.failed, &upload.failed, &self.invalid].map(IntCounter::get)),
+            failed: sum([&download.failed, &upload.failed].map(IntCounter::get))
+                + self.invalid.load(Ordering::Relaxed),
             downloaded_bytes: download.bytes.get(),
             uploaded_bytes: upload.bytes.get(),
             sessions_opened: self.sessions.opened.get(),

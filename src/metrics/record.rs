@@ -1,6 +1,7 @@
 //! What the stages tell: one method an event. All are cheap, and none blocks.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -51,7 +52,14 @@ impl Metrics {
                 direction.duration.observe(took.as_secs_f64());
             }
             (Some(_), Some(direction)) => direction.failed.inc(),
-            (_, None) => series.invalid.inc(),
+            (_, None) => {
+                series.invalid.fetch_add(1, Ordering::Relaxed);
+                let labels = ["invalid", series.name.as_str(), "failed"];
+                self.inner.series.answered.with_label_values(&labels).inc();
+            }
+        }
+        if code == Some(Code::Internal.as_str()) {
+            self.inner.series.internal.inc();
         }
         if let Some(code) = code {
             self.inner.series.failures.with_label_values(&[series.name.as_str(), code_label(code)]).inc();

@@ -185,7 +185,8 @@ fn a_connection_has_its_series_at_zero_before_anything_happens() {
 #[test]
 fn what_alerts_count_by_connection_is_there_from_the_first_scrape_on() {
     let metrics = Metrics::new(["far"]);
-    for code in ["auth_failed", "integrity_mismatch", "internal"] {
+    assert_eq!(value(&metrics, "ftp_pooler_internal_failures_total"), Some(0.0));
+    for code in ["auth_failed", "integrity_mismatch"] {
         let series = format!(r#"ftp_pooler_failures_total{{code="{code}",connection="far"}}"#);
         assert_eq!(value(&metrics, &series), Some(0.0), "{series}");
     }
@@ -280,6 +281,7 @@ fn every_code_of_the_contract_keeps_its_name() {
         let series = format!(r#"ftp_pooler_failures_total{{code="{code}",connection="far"}}"#);
         assert_eq!(value(&metrics, &series), Some(1.0), "{code}");
     }
+    assert_eq!(value(&metrics, "ftp_pooler_internal_failures_total"), Some(1.0));
 }
 
 #[test]
