@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use super::group::Group;
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// A look that is so much later than it should be: the process, or the machine, stood still.
 const STOOD_STILL: Duration = Duration::from_secs(5);
 /// One question of the new client's.
@@ -157,7 +157,7 @@ impl Watchdog {
         let watch = move || {
             let mut recovery = Recovery::new(after, Instant::now());
             while !health.is_draining() {
-                std::thread::sleep(LOOK);
+                std::thread::sleep(POLL_INTERVAL);
                 let signs = health.kafka_signs(Instant::now());
                 let lost = recovery.look(&signs, Instant::now());
                 if recovery.tries == 0 {

@@ -37,7 +37,7 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// A directory is kept in mind for so long after its last task.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 /// A look in vain is repeated after this, or sooner where looks are more frequent.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// A removal in vain is repeated after this, so many times.
 const REMOVE_AGAIN: Duration = Duration::from_secs(5);
 const REMOVALS: u8 = 10;
@@ -291,7 +291,7 @@ impl OrphanTracker {
         if known.seen.is_empty() && now.duration_since(known.last_task) >= REMEMBERED {
             return self.forget(directory);
         }
-        self.schedule(directory, now + LOOK_AGAIN.min(self.look_every));
+        self.schedule(directory, now + RECHECK_INTERVAL.min(self.look_every));
     }
 
     /// The directory is not there: it is out of mind until a task comes to it.

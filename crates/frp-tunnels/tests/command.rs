@@ -165,7 +165,7 @@ async fn up_follows_its_file_and_shows_its_tunnels() {
     // a mistake changes nothing, and is said
     write(&[("first", first), ("first", second)]);
     running.signal(Signal::HUP);
-    running.says("file not taken over").await;
+    running.says("tunnel file rejected").await;
     Echo::connect(&format!("127.0.0.1:{second}")).await.round_trip("still there").await;
     until("ready", async || get(&api, "/ready").await.contains("\"ready\"")).await;
     until("both are listed", async || {

@@ -31,7 +31,7 @@ const SUSPECTED: (Duration, Duration) = (Duration::from_millis(250), Duration::f
 const PROBE_EVERY: Duration = Duration::from_secs(30);
 /// One with sessions less often: those that work prove it, and each probe is one more session for the server. Idle ones
 /// prove nothing.
-const LOOKS_A_PROBE: u32 = 4;
+const CHECKS_PER_PROBE: u32 = 4;
 /// Events of a tunnel's many parts come together.
 const TOGETHER: Duration = Duration::from_millis(10);
 
@@ -201,7 +201,7 @@ impl ManagedTunnel {
             (opened.state().0 == TunnelState::Connected, opened.entrance.holders() > OWN_HOLDERS)
         };
         *passed_over += 1;
-        let is_due = !is_used || is_suspected || *passed_over >= LOOKS_A_PROBE;
+        let is_due = !is_used || is_suspected || *passed_over >= CHECKS_PER_PROBE;
         if !is_up || !is_due {
             return None;
         }

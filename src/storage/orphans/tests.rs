@@ -126,11 +126,11 @@ fn a_look_in_vain_is_repeated_soon() {
     pod.is_sent_to("d");
     pod.strays.not_looked("d", pod.now);
     assert_eq!(pod.next(), None);
-    pod.now += LOOK_AGAIN;
+    pod.now += RECHECK_INTERVAL;
     pod.is_sent_to("d");
     pod.finds("d", &[]);
     pod.strays.not_looked("d", pod.now); // Kafka did not say
-    pod.now += LOOK_AGAIN;
+    pod.now += RECHECK_INTERVAL;
     pod.is_sent_to("d");
 }
 
@@ -330,6 +330,6 @@ fn a_directory_is_searched_by_one_and_once_in_an_assignment() {
     // One that fails is repeated later.
     pod.strays.not_looked("d", pod.now);
     assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::Over);
-    pod.now += LOOK_AGAIN;
+    pod.now += RECHECK_INTERVAL;
     pod.is_sent_to("d");
 }

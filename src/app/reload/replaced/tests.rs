@@ -85,7 +85,7 @@ fn owner(names: &TempNames) -> FileOwner {
 
 #[track_caller]
 fn assert_kept(replaced: &ReplacedStorages, kept: usize) {
-    replaced.look();
+    replaced.check();
     assert_eq!(replaced.lock().len(), kept);
 }
 
