@@ -22,6 +22,8 @@
 //!                       dropped:  no answer, its lease or the time to drain has ended; its next owner does it
 //! ```
 //!
+//! A *delayed* task waits here for its next try, a *deferred* one in the retry topic.
+//!
 //! ```text
 //! lifecycle          submit, enqueue, take, run, finish, and the exits
 //! queued_task        a task, its tries, and the texts of its failures

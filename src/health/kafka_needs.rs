@@ -68,7 +68,7 @@ impl PodHealth {
                 event = "kafka_rights_granted",
                 about,
                 rights = before.join(", "),
-                "Kafka grants what it denied"
+                "Kafka permissions restored"
             );
             rights.remove(about);
         } else {
@@ -92,12 +92,12 @@ impl PodHealth {
         }
         let (gone, back) = (missing.join(", "), topics.join(", "));
         if missing.is_empty() {
-            tracing::info!(event = "topics_back", topics = back, "the topics that were missing are there");
+            tracing::info!(event = "topics_back", topics = back, "missing topics found");
         } else {
             tracing::error!(
                 event = "topics_missing",
                 topics = gone,
-                "topics are not there (`ftp-pooler topics` makes them): {gone}"
+                "topics are missing (`ftp-pooler topics` creates them): {gone}"
             );
         }
         *topics = missing;

@@ -6,17 +6,17 @@
 //! accounting         who may open a session, who waits, which idle session makes room: pure
 //!   account          one connection's sessions, waiters and limits
 //!   connections      connections that are added, reconfigured and removed
-//!   grants           what this pod may have of a total over all pods
+//!   grants           what this pod may have of a total over all pods, as `coordination::session_caps` sets it
 //!   limit            how many sessions a server accepts: lowered, raised again
 //! shared_accounting  the accounting behind its lock: grants, permits, evictions
 //! manager            what deadpool needs: opens, and checks an idle session before it is reused
-//! leased             a session in use; the one place where a session is thrown away
+//! leased             a session in use, which is closed here if it cannot be reused
 //! ```
 //!
 //! [`SessionPool::reserve`] gives a session that is warm, or the permission to open one. The idle sessions of
 //! a connection are kept in a deadpool pool; who may open one, who waits and whose idle session makes room
 //! is decided by `accounting`, which counts every session until its socket is closed.
-//! A session is thrown away in one place: the `drop` of [`LeasedSession`].
+//! A session in use is discarded in one place, the `drop` of [`LeasedSession`]; idle ones are closed by `manager` and by evictions.
 
 mod accounting;
 mod connector;

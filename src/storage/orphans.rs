@@ -1,8 +1,8 @@
 //! Orphaned temp files, which nobody will finish any more, and where to look for them. Pure: time is an argument.
 //!
 //! A temp file of another incarnation is removed in three cases, and in no other:
-//! - its record is ours now, under a live lease: its last owner is dead, or a zombie whose rename must fail. (Where
-//!   the record's upload goes on with it, it gets another name instead: [`claims`].)
+//! - its record is ours now, under a live lease: its last owner has crashed, or was fenced and its rename must fail. (Where
+//!   the record's upload goes on with it, it gets another name instead: [`adoption`].)
 //! - its record is done with, by what the group has committed: whoever still works on it can publish nothing;
 //! - its name cannot be read, since another installation made it, and it has stood unchanged (size and time) for
 //!   [`DEAD_AFTER`] by our own clock. A living transfer writes its file much more often, or ends by its own
@@ -84,7 +84,7 @@ pub struct OrphanTracker {
     /// Records that began here, with the leases they are ours under.
     records: HashMap<Origin, Lease>,
     latest: VecDeque<Origin>,
-    /// What was found of records whose owners go on with it: see [`claims`].
+    /// What was found of records whose owners continue it: see [`adoption`].
     expected: HashMap<Origin, Vec<(TempName, TempFileStamp)>>,
     doomed: VecDeque<PendingRemoval>,
     /// Removals that failed, which stand in the order of their next tries.

@@ -171,12 +171,12 @@ pub(super) struct PartWriters {
     /// The server has confirmed the end of each.
     ended: bool,
     /// So many bytes are sure to be there, whatever the file's size. A server that cuts the file where another writer
-    /// begins has a gap between him and one who writes on behind that.
+    /// begins leaves a gap between it and a writer that continues behind that.
     sure: Option<u64>,
 }
 
 impl PartWriters {
-    /// One of whose end nothing is known.
+    /// A single one, of whose end nothing is known.
     pub const UNKNOWN: PartWriters = PartWriters { ended: false, sure: None };
 
     /// After the first try: `is_sound` where the server has confirmed its end.
@@ -184,7 +184,7 @@ impl PartWriters {
         PartWriters { ended: is_sound, sure: None }
     }
 
-    /// One more, after his try, who began at `from`.
+    /// After one more try, which began at `from`.
     pub fn and(self, from: u64, restarts: Option<RestartSupport>, is_sound: bool) -> PartWriters {
         let leaves_no_gap = self.ended || restarts == Some(RestartSupport::InPlace);
         let sure = if leaves_no_gap { None } else { Some(from) };

@@ -38,7 +38,7 @@ impl<'a> StopSignal<'a> {
         self.cancel.is_cancelled()
     }
 
-    /// The same question, for another thread.
+    /// [`StopSignal::check`] as a closure for another thread.
     pub fn still_ours(&self) -> impl FnOnce() -> bool + Send + use<> {
         let (lease, cancel) = (self.lease.clone(), self.cancel.clone());
         move || lease.is_live() && !cancel.is_cancelled()

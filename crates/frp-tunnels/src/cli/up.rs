@@ -47,7 +47,7 @@ pub(super) async fn up(args: UpArgs, output: Output) -> Result<(), CommandError>
         let count = file.tunnels.len();
         let value =
             json!({ "file": args.file.display().to_string(), "tunnels": count, "warnings": file.warnings });
-        output.result(&format!("{}: {count} tunnels, no mistake", args.file.display()), &value);
+        output.result(&format!("{}: {count} tunnels, valid", args.file.display()), &value);
         return Ok(());
     }
     let mut signals = signals()?;

@@ -54,7 +54,7 @@ pub(super) struct Driver {
     slots: BTreeMap<String, Slot>,
     probes: JoinSet<(String, u64, Result<(), Failure>)>,
     statuses: JoinSet<Result<Vec<ProxyReport>, AdminError>>,
-    /// Who waits until frpc has been told of the end of a tunnel.
+    /// Callers that wait until frpc has removed a tunnel.
     closing: Vec<oneshot::Sender<()>>,
     dropped: Arc<DroppedTunnels>,
     commands: mpsc::Receiver<ClientCommand>,
@@ -151,7 +151,7 @@ impl Driver {
             Some(ClientCommand::Add { spec, permit, answer }) => {
                 let added = self.add(*spec, permit).await;
                 if let Err(Ok((name, _))) = answer.send(added) {
-                    // who asked has given up
+                    // the caller has given up
                     self.close(&name);
                 }
             }
@@ -344,7 +344,7 @@ impl Driver {
                 is_new
             });
         }
-        // who is told of a change finds it in the guards already
+        // the guards have the change before its event is seen
         for event in self.core.take_events() {
             if self.settings.logs_tunnels || !is_of_one_tunnel(&event.kind) {
                 log_event(&event);
