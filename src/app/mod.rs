@@ -157,7 +157,7 @@ pub struct App {
     /// Told where the configuration is to be read again.
     reload: Arc<Notify>,
     stop_reloading: CancellationToken,
-    stop_sweeping: CancellationToken,
+    stop_storage_tasks: CancellationToken,
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
     traces: Traces,
@@ -197,18 +197,18 @@ impl App {
         let session_caps = SessionCaps::start(&current, &pool, &tasks, &close_sidecar);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
-        tell_of_tunnels(&tunnels, dispatcher.clone());
+        report_tunnel_outages(&tunnels, dispatcher.clone());
 
         let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
         let publish = publish.spawn(Handle::current()).map_err(AppError::Start)?;
-        shared.keep_watch(&group)?;
+        shared.start_watchdogs(&group)?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
         let consume = consume.spawn().map_err(AppError::Kafka)?;
 
-        let (stop_sweeping, stop_reloading) = (CancellationToken::new(), CancellationToken::new());
+        let (stop_storage_tasks, stop_reloading) = (CancellationToken::new(), CancellationToken::new());
         let reload = Arc::new(Notify::new());
-        let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_sweeping.clone());
+        let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_storage_tasks.clone());
         let replaced = open.replaced();
         let reloader = Reloader {
             sources,
@@ -222,11 +222,11 @@ impl App {
             files: WatchedFiles::default(),
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
-        tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_sweeping.clone()));
+        tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_storage_tasks.clone()));
         let view = shared.view(&dispatcher, &current, &tunnels);
         tasks.spawn(sidecar.run(view, close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
-        tell_addresses(api_addr, metrics_addr);
+        log_addresses(api_addr, metrics_addr);
         Ok(App {
             current,
             api_addr,
@@ -244,7 +244,7 @@ impl App {
             finish_publishing,
             reload,
             stop_reloading,
-            stop_sweeping,
+            stop_storage_tasks,
             close_sidecar,
             tasks,
             traces,
@@ -289,7 +289,7 @@ impl App {
         self.health.set_draining();
         self.consume.hold();
         let left = self.dispatcher.drain(Instant::now() + drain).await;
-        self.stop_sweeping.cancel();
+        self.stop_storage_tasks.cancel();
         if !self.replaced.settle_with(self.storages.all(), SETTLE_STORAGE).await {
             for hanging in self.storages.hanging() {
                 tracing::warn!(
@@ -327,7 +327,7 @@ impl App {
         self.close_sidecar.cancel();
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;
-        StopSummary { cut_off: left.cut_off, unanswered, open_sessions }
+        StopSummary { cut_off: left.cancelled, unanswered, open_sessions }
     }
 }
 
@@ -364,14 +364,14 @@ impl StopSummary {
 }
 
 /// A tunnel that goes down or comes up is known to the queues of its connections.
-fn tell_of_tunnels(tunnels: &PodTunnels, dispatcher: Dispatcher) {
+fn report_tunnel_outages(tunnels: &PodTunnels, dispatcher: Dispatcher) {
     tunnels.attach(move |connection, outage| match outage {
-        Some(failure) => dispatcher.way_lost(connection, failure),
-        None => dispatcher.way_restored(connection),
+        Some(failure) => dispatcher.route_lost(connection, failure),
+        None => dispatcher.route_restored(connection),
     });
 }
 
-fn tell_addresses(api: SocketAddr, metrics: SocketAddr) {
+fn log_addresses(api: SocketAddr, metrics: SocketAddr) {
     tracing::info!(event = "listening", what = "api", addr = %api, "page and API at http://{api}/");
     tracing::info!(
         event = "listening",

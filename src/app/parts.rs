@@ -82,7 +82,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Has the process notice that it was suspended, and clients recreated that have lost Kafka for good.
-    pub fn keep_watch(&self, group: &Group) -> Result<(), AppError> {
+    pub fn start_watchdogs(&self, group: &Group) -> Result<(), AppError> {
         run_heartbeat(&self.offsets).map_err(AppError::Start)?;
         let watchdog = Watchdog {
             group: group.clone(),

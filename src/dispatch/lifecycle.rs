@@ -182,7 +182,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         let shared = Arc::clone(&self.shared);
         // Checked before each file: one that was begun by pipelining runs in any case.
         let may_pipeline = !session.must_yield() && queued.tries.is_first();
-        let (cut_off, interrupted) = (shared.cut_off.child_token(), session.interrupted());
+        let (cancelled, interrupted) = (shared.cancelled.child_token(), session.interrupted());
         let ended = {
             queued.is_bound = true;
             let QueuedTask { record, task, files, kept, .. } = &mut *queued;
@@ -194,11 +194,11 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             // Pinned here, and lent: a future is large, and each function that takes it whole copies it, and
             // has room for it twice.
             let running =
-                pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, &cut_off));
+                pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, &cancelled));
             let caught = pin!(catch_panic(running));
-            until_cut_off(&cut_off, (lease, &interrupted), files.watch(), caught).await
+            until_cancelled(&cancelled, (lease, &interrupted), files.watch(), caught).await
         };
-        let is_over = shared.cut_off.is_cancelled() || !queued.record.lease.is_live();
+        let is_over = shared.cancelled.is_cancelled() || !queued.record.lease.is_live();
         if interrupted.is_cancelled() && !is_over && !matches!(ended, TryEnd::Hung(_)) {
             return self.interrupted(tasks, queued, ended);
         }
@@ -250,17 +250,17 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         if let Some(previous) = tasks.rename_pending.take() {
             match tasks.previous_ended.take() {
                 Some(Ok(transferred)) => self.try_ended(previous, Ok(transferred)),
-                _ => self.retry_for_free(previous, &session_interrupted(), None),
+                _ => self.retry_uncounted(previous, &session_interrupted(), None),
             }
         }
         match ended {
             TryEnd::Ended(Ok(TransferProgress::Done(transferred))) => {
                 self.try_ended(queued, Ok(transferred));
             }
-            TryEnd::Ended(_) => self.retry_for_free(queued, &session_interrupted(), None),
+            TryEnd::Ended(_) => self.retry_uncounted(queued, &session_interrupted(), None),
             TryEnd::Cancelled | TryEnd::Hung(_) => {
                 queued.kept = ResumeState::default(); // it may have been cut off in the middle of a change
-                self.retry_for_free(queued, &session_interrupted(), None);
+                self.retry_uncounted(queued, &session_interrupted(), None);
             }
         }
         false
@@ -271,13 +271,13 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         queued.kept = ResumeState::default(); // it may have been cut off in the middle of a change
         let error = hung_tries::hangs(&queued.task.local, longest);
         self.local_tried(&queued, Some(&error));
-        self.retry_for_free(queued, &error, None);
+        self.retry_uncounted(queued, &error, None);
     }
 
     /// Ends the task before the one that has just run, if its rename went out with the end of that one.
     fn finish_previous(&mut self, tasks: &mut PipelinedTasks<T::Pipeline>) {
         let Some(previous) = tasks.rename_pending.take() else { return };
-        let is_over = self.shared.cut_off.is_cancelled() || !previous.record.lease.is_live();
+        let is_over = self.shared.cancelled.is_cancelled() || !previous.record.lease.is_live();
         match tasks.previous_ended.take() {
             Some(Ok(transferred)) => self.try_ended(previous, Ok(transferred)),
             Some(Err(TransferError::Failed(error))) => self.try_ended(previous, Err(error)),
@@ -312,10 +312,13 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             && retry_count > 0
             && (local_has_failed || queued.record.retry.is_some())
         {
-            return self.retry_for_free(queued, &error, Some(Instant::now() + LOCAL_RETRY));
+            return self.retry_uncounted(queued, &error, Some(Instant::now() + LOCAL_RETRY));
         }
-        if may_be_of_the_way(&error) && self.slot.queue().is_way_lost() && queued.tries.way_is_free() {
-            return self.retry_for_free(queued, &error, None);
+        if may_be_of_the_way(&error)
+            && self.slot.queue().is_route_lost()
+            && queued.tries.route_loss_is_uncounted()
+        {
+            return self.retry_uncounted(queued, &error, None);
         }
         queued.notes.try_failed(error.failure.code.as_str());
         let wait = match queued.tries.failed(&error, retry_count, rand::random()) {
@@ -423,18 +426,18 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
 }
 
 /// A transfer that is cancelled undoes what it began, and has some time for that; one that hangs cannot.
-async fn until_cut_off<R>(
-    cut_off: &CancellationToken,
+async fn until_cancelled<R>(
+    cancelled: &CancellationToken,
     (lease, interrupted): (&Lease, &CancellationToken),
     watch: &CallWatch,
     work: impl Future<Output = R>,
 ) -> TryEnd<R> {
     let out_of_time = async {
         let bound = tokio::select! {
-            () = cut_off.cancelled() => UNDO_BOUND,
+            () = cancelled.cancelled() => UNDO_BOUND,
             () = lease.ended() => UNDO_BOUND,
             () = interrupted.cancelled() => {
-                cut_off.cancel();
+                cancelled.cancel();
                 INTERRUPTED_BOUND
             }
         };

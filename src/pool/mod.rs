@@ -203,10 +203,10 @@ impl<C: SessionConnector> SessionPool<C> {
     }
 
     /// A session of this connection has failed: why its server cannot be reached at all, where that is known for sure.
-    pub async fn way_lost(&self, connection: &str) -> Option<Failure> {
+    pub async fn route_lost(&self, connection: &str) -> Option<Failure> {
         let pool = self.shared.connection_pool(connection)?;
         let settings = pool.idle.manager().settings();
-        self.shared.connector.way_lost(settings.connection()).await
+        self.shared.connector.route_lost(settings.connection()).await
     }
 
     /// Sessions that the connection may have now: its `max_sessions`, or fewer if the server has refused some.

@@ -179,16 +179,16 @@ impl PartWriters {
     /// A single one, of whose end nothing is known.
     pub const UNKNOWN: PartWriters = PartWriters { ended: false, sure: None };
 
-    /// After the first try: `is_sound` where the server has confirmed its end.
-    pub fn first(is_sound: bool) -> PartWriters {
-        PartWriters { ended: is_sound, sure: None }
+    /// After the first try: `end_confirmed` where the server has confirmed its end.
+    pub fn first(end_confirmed: bool) -> PartWriters {
+        PartWriters { ended: end_confirmed, sure: None }
     }
 
     /// After one more try, which began at `from`.
-    pub fn and(self, from: u64, restarts: Option<RestartSupport>, is_sound: bool) -> PartWriters {
+    pub fn and(self, from: u64, restarts: Option<RestartSupport>, end_confirmed: bool) -> PartWriters {
         let leaves_no_gap = self.ended || restarts == Some(RestartSupport::InPlace);
         let sure = if leaves_no_gap { None } else { Some(from) };
-        PartWriters { ended: self.ended && is_sound, sure }
+        PartWriters { ended: self.ended && end_confirmed, sure }
     }
 
     pub fn have_ended(self) -> bool {
@@ -233,7 +233,7 @@ pub(super) async fn point(
         if now.as_ref() == Some(&source) {
             // Of a file that is there wholly the last byte comes again: its end was not heard of.
             let wanted = bytes.min(source.size.saturating_sub(1));
-            let offset = context.stop.or(file.go_on_from(wanted)).await?;
+            let offset = context.stop.or(file.resume_from(wanted)).await?;
             if offset > 0 && offset <= wanted {
                 return Ok(Some(ResumePoint { offset, size: source.size }));
             }

@@ -115,20 +115,20 @@ pub(super) struct TempUpload {
 }
 
 impl TempUpload {
-    /// What the try has left, for the next one; `is_sound` where the server has confirmed its end.
+    /// What the try has left, for the next one; `end_confirmed` where the server has confirmed its end.
     pub fn part<'a>(
         &self,
         directory: &'a str,
         temp: &'a TempName,
         source: &SourceFile,
-        is_sound: bool,
+        end_confirmed: bool,
     ) -> UploadedPart<'a> {
         let (bytes, writers) = match &self.resumed {
             Some(resumed) => {
-                let writers = resumed.writers.and(resumed.there, resumed.restarts, is_sound);
+                let writers = resumed.writers.and(resumed.there, resumed.restarts, end_confirmed);
                 (source.position().max(resumed.there), writers)
             }
-            None => (source.position(), PartWriters::first(is_sound)),
+            None => (source.position(), PartWriters::first(end_confirmed)),
         };
         UploadedPart { directory, temp, bytes, writers }
     }
@@ -244,7 +244,7 @@ pub(super) async fn rename(
     let place = |temp| temp_place::path(session.connection(), directory, temp);
     let (old, new) = (place(from), place(&to));
     let renamed: Result<RenameOutcome, TryError> =
-        session.rename(&old, &new, context.stop.still_ours()).await;
+        session.rename(&old, &new, context.stop.may_continue()).await;
     match renamed {
         Ok(RenameOutcome::Done) => Ok(Some((to, remote_temp))),
         Ok(RenameOutcome::Abandoned) => {

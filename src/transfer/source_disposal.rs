@@ -205,7 +205,7 @@ async fn rename(
     to: &str,
 ) -> Result<Option<TryError>, TransferError> {
     context.stop.check()?;
-    let renaming = session.rename(&context.path, to, context.stop.still_ours());
+    let renaming = session.rename(&context.path, to, context.stop.may_continue());
     match context.stop.or_soon(renaming).await? {
         RenameOutcome::Done => Ok(None),
         RenameOutcome::TargetRefused(error) => Ok(Some(error)),

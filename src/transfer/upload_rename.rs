@@ -10,7 +10,7 @@ use super::{TransferContext, TransferError, give_up, in_place};
 
 /// Gives the temp file its name. Whether the task is still ours is asked before each command that changes
 /// what others see.
-pub(super) async fn publish(
+pub(super) async fn rename_into_place(
     session: &mut Session,
     context: &TransferContext<'_>,
     temp: &str,
@@ -57,7 +57,7 @@ async fn renamed(
     context: &TransferContext<'_>,
     temp: &str,
 ) -> Result<Option<TryError>, TransferError> {
-    match session.rename(temp, &context.path, context.stop.still_ours()).await? {
+    match session.rename(temp, &context.path, context.stop.may_continue()).await? {
         RenameOutcome::Done => Ok(None),
         RenameOutcome::Abandoned => {
             context.stop.check()?;
