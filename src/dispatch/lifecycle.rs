@@ -24,7 +24,7 @@ use super::worker::{SessionWorker, session_interrupted};
 use super::{Dispatcher, DispatcherInner, INTERRUPTED_BOUND, SubmittedTask, UNDO_BOUND, report};
 use crate::breaker::BreakerState;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::outcome::{AdmittedOutcome, Completed, MovedFile, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
 use crate::task::{Task, UnknownOption};

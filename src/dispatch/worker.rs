@@ -16,7 +16,7 @@ use super::task_executor::{TaskExecutor, catch_panic};
 use super::{DispatcherInner, report};
 use crate::breaker::BreakerState;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::pool::{LeasedSession, OpenPermit, Reservation, SessionConnector};
 
 pub(super) struct SessionWorker<C: SessionConnector, T> {

@@ -7,7 +7,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::MAX_BATCH;
 use super::refusing_topics::Refusal;
 use crate::failure::{Code, Failure};
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::outcome::AdmittedOutcome;
 use crate::outcome::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, Verdict};
 use crate::record::Origin;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use super::file_owner::FileOwner;
 use super::temp_name::{Incarnation, TempName};
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::record::Origin;
 
 mod adoption;

@@ -6,7 +6,7 @@
 
 use crate::config::RenameOver;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::ftp::{DeleteOutcome, ModifiedReply, RenameOutcome, Session, SizeReply};
+use crate::ftp::{DeleteOutcome, ModifiedReply, Session, SizeReply};
 use crate::outcome::SourceFate;
 use crate::task::{After, Task};
 use crate::text::shown;
@@ -206,14 +206,8 @@ async fn rename(
 ) -> Result<Option<TryError>, TransferError> {
     context.stop.check()?;
     let renaming = session.rename(&context.path, to, context.stop.may_continue());
-    match context.stop.or_soon(renaming).await? {
-        RenameOutcome::Done => Ok(None),
-        RenameOutcome::TargetRefused(error) => Ok(Some(error)),
-        RenameOutcome::Abandoned => {
-            context.stop.check()?;
-            Err(TransferError::Cancelled)
-        }
-    }
+    let outcome = context.stop.or_soon(renaming).await?;
+    context.stop.rename_refusal(outcome)
 }
 
 async fn explained(

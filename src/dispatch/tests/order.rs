@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::pool::fake::FakeLogin;
 use crate::task::Operation;
 use crate::transfer::LocalFiles;

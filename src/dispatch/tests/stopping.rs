@@ -1,7 +1,7 @@
 //! Drain, withdrawal and leases that end.
 
 use super::*;
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::pool::fake::FakeLogin;
 
 #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ use super::{
     TempNames,
 };
 use crate::config::LocalConnection;
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::record::{Origin, Record};
 
 const LONG: Duration = Duration::from_secs(30);
