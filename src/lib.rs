@@ -20,6 +20,7 @@
 //! - [`breaker`] is a connection's circuit breaker: whether its server may be tried.
 //! - [`pool`] keeps logged-in sessions, and decides who may open one; [`tunnel`] is what it knows of the route to a server
 //!   behind NAT.
+//! - [`bandwidth`] is how fast bytes may move, by connection and pod.
 //! - [`transfer`] carries out one try on one session: the file arrives under a temp name, is verified and renamed, or not at
 //!   all.
 //! - [`ftp`] is one session: commands, replies, data connections, and whether it can be used again; its `pipelining` saves
@@ -57,6 +58,7 @@ pub mod dispatch;
 pub mod pool;
 pub mod tunnel;
 
+pub mod bandwidth;
 pub mod transfer;
 
 pub mod ftp;

@@ -218,6 +218,7 @@ impl App {
             dispatcher: dispatcher.clone(),
             storages: open,
             metrics: shared.metrics.clone(),
+            bandwidth: shared.bandwidth.clone(),
             asked: reload.clone(),
             files: WatchedFiles::default(),
         };

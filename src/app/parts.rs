@@ -11,6 +11,7 @@ use super::record_intake::RecordIntake;
 use super::reload::roots;
 use super::{AppError, PodTunnels, deferral};
 use crate::admission::TaskBudget;
+use crate::bandwidth::BandwidthLimits;
 use crate::batch::BatchBoard;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, ControlFollower, Group, Watchdog};
@@ -36,6 +37,7 @@ pub(super) struct Parts<'a> {
     pub health: Arc<PodHealth>,
     renewal: Arc<ClientRenewal>,
     pub metrics: Metrics,
+    pub bandwidth: BandwidthLimits,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
     pub batches: BatchBoard,
@@ -46,6 +48,7 @@ impl<'a> Parts<'a> {
     pub fn new(config: &'a Config) -> Result<Self, AppError> {
         let (pod, group) = (&config.pod.name, &config.kafka.consumer_group);
         let traces = Traces::start(&config.traces, pod, group, Handle::current()).map_err(AppError::Start)?;
+        let metrics = Metrics::new(config.connections.ftp.keys().map(String::as_str));
         Ok(Parts {
             traces,
             config,
@@ -56,7 +59,8 @@ impl<'a> Parts<'a> {
             failures: RecentFailures::default(),
             partitions: PartitionBoard::default(),
             batches: BatchBoard::default(),
-            metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
+            bandwidth: bandwidth(config, &metrics),
+            metrics,
         })
     }
 
@@ -120,6 +124,7 @@ impl<'a> Parts<'a> {
         Dispatcher::new(DispatcherParts {
             pool: pool.clone(),
             executor: TransferExecutor::new(storages.clone(), names, self.metrics.clone())
+                .throttled_by(self.bandwidth.clone())
                 .hashing(self.config.transfer.hash)
                 .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),
@@ -214,6 +219,15 @@ impl<'a> Parts<'a> {
             partitions: self.partitions.clone(),
         }
     }
+}
+
+/// What the pod's connections may move at the start.
+fn bandwidth(config: &Config, metrics: &Metrics) -> BandwidthLimits {
+    let limits = BandwidthLimits::new(config.pool.bandwidth.clone(), metrics.clone());
+    for connection in config.connections.ftp.values() {
+        limits.set(connection);
+    }
+    limits
 }
 
 fn committer(delivery: DeliveryGuarantee, group: Group) -> Box<dyn Committer> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::api_token::{self, ApiToken};
+use super::bandwidth::{self, BandwidthTimetable};
 use super::connection::ConfiguredConnections;
 use super::key::KeyDefault::{Described, Is};
 use super::key::{ConfigKey, FieldAccess, KeyField, KeyGroup, field, key, nonzero_field, set_defaults};
@@ -90,6 +91,8 @@ pub struct PoolConfig {
     pub max_waiting_tasks: usize,
     /// Bytes of these tasks' records at most; above it the partitions are paused.
     pub max_waiting_bytes: usize,
+    /// How many bytes a second all connections together may move, when.
+    pub bandwidth: BandwidthTimetable,
     /// A task held for longer is logged, with what it waits for.
     pub slow_task: Duration,
 }
@@ -259,6 +262,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("pool.max_waiting_bytes", KeyKind::Size { min: 1 << 20, max: 1 << 40 }, Is("64Mi"),
         field!(pool.max_waiting_bytes),
         "Maximum size of these tasks' records in bytes; above it consumption pauses."),
+    key("pool.bandwidth", KeyKind::Syntax(bandwidth::SYNTAX), Is("off"), bandwidth::OF_POD,
+        "Bytes per second at most, of one pod over all its connections; written as a connection's own `bandwidth`, which holds \
+         as well."),
     key("pool.slow_task", time(1, DAY), Is("5m"), field!(pool.slow_task),
         "A task that has been in the pod for longer is logged as a warning, with what it waits for: the oldest one of \
          each partition, and again each time this interval has passed."),

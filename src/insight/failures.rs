@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::task::{Operation, Task};
+use crate::task::Task;
 
 /// Older ones are in the failures topic.
 pub const MAX_FAILURES: usize = 200;
@@ -57,18 +57,11 @@ impl FailureEntry {
     pub fn of(at: Timestamp, task: &Task, attempts: u32, failure: &Failure) -> Self {
         FailureEntry {
             connection: Some(task.remote.clone()),
-            operation: Some(operation_name(task.operation)),
+            operation: Some(task.operation.as_str()),
             remote_path: Some(task.remote_path.clone()),
             local_path: Some(task.local_path.clone()),
             ..FailureEntry::rejected(at, Some(&task.task_id), attempts, failure)
         }
-    }
-}
-
-pub(super) const fn operation_name(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Download => "download",
-        Operation::Upload => "upload",
     }
 }
 

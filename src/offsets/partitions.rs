@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::lease::Lease;
-
 use super::{CommitMetadata, CompletedBitmap, Ledger, OffsetDecision, PartitionState, TopicId};
-use crate::lease::SuspendDetector;
+use crate::lease::{Lease, SuspendDetector};
 use crate::record::Origin;
 
 /// One partition of a topic.

@@ -41,7 +41,7 @@ impl<'a> StopSignal<'a> {
     }
 
     /// [`StopSignal::check`] as a closure for another thread.
-    pub fn may_continue(&self) -> impl FnOnce() -> bool + Send + use<> {
+    pub fn may_continue(&self) -> impl Fn() -> bool + Send + use<> {
         let (lease, cancel) = (self.lease.clone(), self.cancel.clone());
         move || lease.is_live() && !cancel.is_cancelled()
     }
