@@ -36,6 +36,7 @@
 //!   an entry of one of its key tables.
 //! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
 //! - [`coordination`] is what pods do together: they share sessions.
+//! - [`pods`] is what pods tell each other about themselves, for whoever looks at the pool.
 //! - [`cli`] has the subcommands.
 //! - [`sidecar`] serves page and API, and reads the pod through [`insight`]; [`health`], [`metrics`] and [`traces`] report.
 //! - `text` cuts and compares texts for people.
@@ -84,6 +85,7 @@ pub mod cli;
 pub mod health;
 pub mod insight;
 pub mod metrics;
+pub mod pods;
 pub mod sidecar;
 pub mod traces;
 

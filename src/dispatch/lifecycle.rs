@@ -1,6 +1,5 @@
 //! A task's way through the dispatcher: submit → enqueue → take → run → finish. The states are drawn in [`super`].
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -8,30 +7,26 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use super::connection_queue::{ConnectionQueue, WorkerSlot};
 use super::deferral::{DeferReason, DeferralDecision, HeldGuard, PATIENCE};
 use super::destination_order::DestinationKey;
-use super::hung_tries::{self, HUNG_AFTER};
+use super::hung_tries;
 use super::local_breakers::LocalOutage;
 use super::pipelined_tasks::{self, NextInQueue, PipelinedTasks};
 use super::queued_task::QueuedTask;
 use super::retry::{RetryDecision, may_be_of_the_way};
-use super::task_executor::{TaskExecutor, catch_panic};
+use super::task_executor::{TaskExecutor, TryEnd, catch_panic, until_cancelled};
 use super::worker::{SessionWorker, session_interrupted};
-use super::{Dispatcher, DispatcherInner, INTERRUPTED_BOUND, SubmittedTask, UNDO_BOUND, report};
+use super::{Dispatcher, DispatcherInner, SubmittedTask, report};
 use crate::breaker::BreakerState;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::lease::Lease;
 use crate::outcome::{AdmittedOutcome, Completed, MovedFile, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
 use crate::task::{Task, UnknownOption};
 use crate::traces::SpanEnd;
-use crate::transfer::{
-    CallWatch, ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile,
-};
+use crate::transfer::{ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile};
 
 /// A task whose local connection has failed before is tried again after this, unless its breaker has opened by then.
 const LOCAL_RETRY: Duration = Duration::from_millis(500);
@@ -51,14 +46,6 @@ pub(super) enum TaskExit {
 
 /// The try was cut off, by the end of the task's lease or of the time to drain.
 pub(super) struct TryCancelled;
-
-/// How a try on a session ended.
-enum TryEnd<R> {
-    Ended(R),
-    Cancelled,
-    /// It has hung for so long in a call into its file system, and others need its session.
-    Hung(Duration),
-}
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// Queues a task; never blocks. A task that cannot be tried at all is answered at once; while draining it
@@ -400,13 +387,14 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         }
         let verdict = match exit {
             TaskExit::Answered(result) => {
+                self.batches.count_answer(&queued.record.headers, result.is_ok());
                 report::answered(&self.metrics, &self.failures, &queued, &result);
                 report::traced(&self.traces, &mut queued, report::end(&result));
                 result.into()
             }
             TaskExit::Deferred(reason) => {
                 let state = self.deferral.retry_state(&queued, Timestamp::now());
-                report::deferred(&self.metrics, &queued, &state, reason);
+                report::deferred(&self.metrics, &self.recent_deferrals, &queued, &state, reason);
                 report::traced(&self.traces, &mut queued, SpanEnd::Deferred(reason.as_str()));
                 Verdict::Deferred(Box::new(state))
             }
@@ -422,31 +410,5 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             let answers = self.answers.clone();
             self.workers.spawn_on(async move { drop(answers.send(answer).await) }, &self.handle);
         }
-    }
-}
-
-/// A transfer that is cancelled undoes what it began, and has some time for that; one that hangs cannot.
-async fn until_cancelled<R>(
-    cancelled: &CancellationToken,
-    (lease, interrupted): (&Lease, &CancellationToken),
-    watch: &CallWatch,
-    work: impl Future<Output = R>,
-) -> TryEnd<R> {
-    let out_of_time = async {
-        let bound = tokio::select! {
-            () = cancelled.cancelled() => UNDO_BOUND,
-            () = lease.ended() => UNDO_BOUND,
-            () = interrupted.cancelled() => {
-                cancelled.cancel();
-                INTERRUPTED_BOUND
-            }
-        };
-        sleep(bound).await;
-    };
-    tokio::select! {
-        biased;
-        result = work => TryEnd::Ended(result),
-        () = out_of_time => TryEnd::Cancelled,
-        longest = watch.given_up(HUNG_AFTER) => TryEnd::Hung(longest),
     }
 }
