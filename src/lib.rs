@@ -34,6 +34,7 @@
 //!   an entry of one of its key tables.
 //! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
 //! - [`coordination`] is what pods do together: they share sessions.
+//! - [`feeds`] look at directories again and again: their new files become tasks. [`listing`] lists them, for `submit` too.
 //! - [`cli`] has the subcommands.
 //! - [`sidecar`] serves page and API, and reads the pod through [`insight`]; [`health`], [`metrics`] and [`traces`] report.
 //! - `text` cuts and compares texts for people.
@@ -71,6 +72,8 @@ pub mod app;
 pub mod config;
 
 pub mod coordination;
+pub mod feeds;
+pub mod listing;
 
 pub mod client;
 pub mod kafka;

@@ -8,6 +8,7 @@
 //!   storages     the local connections' storages, each with its orphan cleaner
 //!   replaced     storages that were replaced, and in which running tries still work
 //! tunnels        the tunnels that connections lead through
+//! feeds          lists the feeds whose partitions are this pod's
 //! session_caps   shares sessions with the other pods, where a connection has max_sessions_total
 //! local_watch    whether the local connections can be used, for the page
 //! pod_status     what the sidecar reads of the pod
@@ -16,6 +17,7 @@
 
 mod deferral;
 mod error;
+mod feeds;
 mod local_watch;
 mod parts;
 mod pod_status;
@@ -46,6 +48,7 @@ use crate::sidecar::Sidecar;
 use crate::traces::Traces;
 use crate::transfer::LocalStorages;
 pub use error::AppError;
+use feeds::{Feeds, FeedsParts};
 use parts::Parts;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
 use session_caps::SessionCaps;
@@ -149,6 +152,7 @@ pub struct App {
     pool: SessionPool,
     tunnels: Arc<PodTunnels>,
     session_caps: SessionCaps,
+    feeds: Feeds,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -195,6 +199,15 @@ impl App {
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
         let session_caps = SessionCaps::start(&current, &pool, &tasks, &close_sidecar);
+        let feeds = Feeds::start(
+            FeedsParts {
+                current: current.clone(),
+                pool: pool.clone(),
+                board: shared.feeds.clone(),
+                metrics: shared.metrics.clone(),
+            },
+            &tasks,
+        );
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
         tell_of_tunnels(&tunnels, dispatcher.clone());
@@ -237,6 +250,7 @@ impl App {
             pool,
             tunnels,
             session_caps,
+            feeds,
             storages,
             replaced,
             consume,
@@ -288,6 +302,7 @@ impl App {
         );
         self.health.set_draining();
         self.consume.hold();
+        self.feeds.stop(LEAVE_COORDINATION).await;
         let left = self.dispatcher.drain(Instant::now() + drain).await;
         self.stop_sweeping.cancel();
         if !self.replaced.settle_with(self.storages.all(), SETTLE_STORAGE).await {

@@ -14,6 +14,7 @@ use crate::admission::TaskBudget;
 use crate::batch::BatchBoard;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, ControlFollower, Group, Watchdog};
+use crate::feeds::FeedBoard;
 use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
 use crate::health::PodHealth;
 use crate::insight::{PartitionBoard, RecentFailures};
@@ -39,6 +40,7 @@ pub(super) struct Parts<'a> {
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
     pub batches: BatchBoard,
+    pub feeds: FeedBoard,
     pub traces: Traces,
 }
 
@@ -56,6 +58,7 @@ impl<'a> Parts<'a> {
             failures: RecentFailures::default(),
             partitions: PartitionBoard::default(),
             batches: BatchBoard::default(),
+            feeds: FeedBoard::default(),
             metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
         })
     }

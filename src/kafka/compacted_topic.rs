@@ -35,8 +35,14 @@ pub async fn prepare_compacted_topic(
     let admin: Admin =
         client_properties(kafka, pod, ClientKind::Producer, &[]).create().map_err(without_value)?;
     let admin = Arc::new(admin);
-    if partitions_of(&admin, topic).await?.is_none() {
-        return create_topic(&admin, topic, partitions, &compacted_topic_settings()).await;
+    match partitions_of(&admin, topic).await? {
+        None => return create_topic(&admin, topic, partitions, &compacted_topic_settings()).await,
+        Some(there) if there < partitions => {
+            return Err(Unprepared::Unusable(format!(
+                "topic {topic} has {there} partitions, and needs {partitions}"
+            )));
+        }
+        Some(_) => {}
     }
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
     let Ok(Some(Ok(config))) = described.map(|topics| topics.into_iter().next()) else {
