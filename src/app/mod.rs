@@ -48,7 +48,7 @@ use crate::sidecar::Sidecar;
 use crate::traces::Traces;
 use crate::transfer::LocalStorages;
 pub use error::AppError;
-use feeds::{Feeds, FeedsParts};
+use feeds::Feeds;
 use parts::Parts;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
 use session_caps::SessionCaps;
@@ -199,15 +199,7 @@ impl App {
         let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
         let session_caps = SessionCaps::start(&current, &pool, &tasks, &close_sidecar);
-        let feeds = Feeds::start(
-            FeedsParts {
-                current: current.clone(),
-                pool: pool.clone(),
-                board: shared.feeds.clone(),
-                metrics: shared.metrics.clone(),
-            },
-            &tasks,
-        );
+        let feeds = shared.start_feeds(&current, &pool, &tasks);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
         tell_of_tunnels(&tunnels, dispatcher.clone());

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::feeds::{Feeds, FeedsParts};
 use super::pod_status::PodStatus;
 use super::record_intake::RecordIntake;
 use super::reload::roots;
@@ -14,8 +16,8 @@ use crate::admission::TaskBudget;
 use crate::batch::BatchBoard;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, ControlFollower, Group, Watchdog};
-use crate::feeds::FeedBoard;
 use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
+use crate::feeds::FeedBoard;
 use crate::health::PodHealth;
 use crate::insight::{PartitionBoard, RecentFailures};
 use crate::kafka::{ClientRenewal, consumer_properties, needed_rights, suspension_limit};
@@ -111,6 +113,17 @@ impl<'a> Parts<'a> {
         SessionPool::new(&self.config.pool, connections, connector, &self.metrics)
     }
 
+    pub fn start_feeds(
+        &self,
+        current: &Arc<CurrentConfig>,
+        pool: &SessionPool,
+        tasks: &TaskTracker,
+    ) -> Feeds {
+        let (current, pool) = (Arc::clone(current), pool.clone());
+        let (board, metrics) = (self.feeds.clone(), self.metrics.clone());
+        Feeds::start(FeedsParts { current, pool, board, metrics }, tasks)
+    }
+
     pub fn dispatcher(
         &self,
         pool: &SessionPool,
@@ -153,6 +166,7 @@ impl<'a> Parts<'a> {
             tunnels: Arc::clone(tunnels),
             failures: self.failures.clone(),
             partitions: self.partitions.clone(),
+            feeds: self.feeds.clone(),
         };
         let view = PodView::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
         let current = Arc::clone(current);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::PodTunnels;
 use crate::config::{CurrentConfig, LastReload};
 use crate::dispatch::Dispatcher;
+use crate::feeds::{FeedBoard, FeedStatus};
 use crate::insight::{
     AssignedPartition, ConnectionState, FailureEntry, PartitionBoard, PodInsight, RecentFailures,
     TransferList, TransferQuery, TunnelReport,
@@ -19,6 +20,7 @@ pub(super) struct PodStatus {
     pub tunnels: Arc<PodTunnels>,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
+    pub feeds: FeedBoard,
 }
 
 impl PodInsight for PodStatus {
@@ -38,6 +40,10 @@ impl PodInsight for PodStatus {
 
     fn tunnels(&self) -> Vec<TunnelReport> {
         self.tunnels.reports()
+    }
+
+    fn feeds(&self) -> Vec<FeedStatus> {
+        self.feeds.all()
     }
 
     fn transfers(&self, query: &TransferQuery) -> TransferList {

@@ -42,8 +42,9 @@ pub struct TopicsArgs {
 
 const EXAMPLES: &str = "\
 The topics are those of the configuration: kafka.input_topic, result_topic, fail_topic, with retry.enabled
-retry_topic, which keeps its records for longer than tasks are deferred; control_topic, which has one partition; and
-with max_sessions_total coordination_topic, compacted and with one partition. One that is there stays as it is. Needs
+retry_topic, which keeps its records for longer than tasks are deferred; control_topic, which has one partition;
+with max_sessions_total coordination_topic, compacted and with one partition; and with feeds feeds_topic, compacted and
+with five. One that is there stays as it is. Needs
 the right to create topics; where you have not got it, give whoever has the names that this prints.
 
 Examples:
@@ -94,6 +95,9 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
     }
     if config.connections.ftp.values().any(|connection| connection.max_sessions_total.is_some()) {
         wanted.push(new(&kafka.coordination_topic).for_coordination());
+    }
+    if !config.feeds.is_empty() {
+        wanted.push(new(&kafka.feeds_topic).for_feeds());
     }
     wanted.push(new(&kafka.control_topic).for_control());
     let mut rows = Vec::new();

@@ -11,7 +11,8 @@ use super::task_settings::AfterTransfer;
 use super::tree::ValueOrigin;
 use crate::text::nearest;
 
-const NEED_TRANSACTIONS: &str = "feeds need Kafka transactions, which kafka.delivery: at_least_once does without";
+const NEED_TRANSACTIONS: &str =
+    "feeds need Kafka transactions, which kafka.delivery: at_least_once does without";
 
 /// Reports everything that is wrong with these feeds of `file`.
 pub(super) fn check_feeds(
@@ -82,7 +83,10 @@ impl FeedChecks<'_> {
         }
         let is_server = |place: &FeedPlace| self.connections.ftp.contains_key(&place.connection);
         let is_local = |place: &FeedPlace| self.connections.local.contains_key(&place.connection);
-        for (is_kind, kind) in [(is_server(&feed.from) && is_server(&feed.to), "FTP connections"), (is_local(&feed.from) && is_local(&feed.to), "local")] {
+        for (is_kind, kind) in [
+            (is_server(&feed.from) && is_server(&feed.to), "FTP connections"),
+            (is_local(&feed.from) && is_local(&feed.to), "local"),
+        ] {
             if is_kind {
                 let both = format!("'{}' and '{}' are both {kind}", feed.from.connection, feed.to.connection);
                 self.wrong(read, "to", format!("{both}; a feed goes from FTP to local or from local to FTP"));
@@ -94,14 +98,18 @@ impl FeedChecks<'_> {
         }
         let (Some(from), Some(to)) = (self.ground(&feed.from), self.ground(&feed.to)) else { return };
         if to.is_in(&from) {
-            let problem = format!("{} is beneath its own source {}: its files would be new there again", feed.to, feed.from);
+            let problem = format!(
+                "{} is beneath its own source {}: its files would be new there again",
+                feed.to, feed.from
+            );
             self.wrong(read, "to", problem);
         }
         if let AfterTransfer::MoveTo(directory) = &feed.options.after {
             let place = FeedPlace { connection: feed.from.connection.clone(), path: directory.clone() };
             let is_listed = self.ground(&place).is_some_and(|moved| lists(feed, &from, &moved));
             if is_listed {
-                let problem = format!("moves files to {place}, which is listed: they would be new there again");
+                let problem =
+                    format!("moves files to {place}, which is listed: they would be new there again");
                 self.wrong(read, "options.after", problem);
             }
         }
@@ -110,12 +118,20 @@ impl FeedChecks<'_> {
     fn unknown(&self, place: &FeedPlace) -> Option<String> {
         let (name, ConfiguredConnections { ftp, local, .. }) = (&place.connection, self.connections);
         // Where no connection could be read, that is told; and a place that could not be read has no name.
-        if name.is_empty() || ftp.contains_key(name) || local.contains_key(name) || (ftp.is_empty() && local.is_empty()) {
+        if name.is_empty()
+            || ftp.contains_key(name)
+            || local.contains_key(name)
+            || (ftp.is_empty() && local.is_empty())
+        {
             return None;
         }
         let known: Vec<&str> = ftp.keys().chain(local.keys()).map(String::as_str).collect();
         let meant = nearest(name, known.iter().copied()).map(|meant| format!(", did you mean '{meant}'?"));
-        Some(format!("there is no connection '{name}'{} (there are: {})", meant.unwrap_or_default(), known.join(", ")))
+        Some(format!(
+            "there is no connection '{name}'{} (there are: {})",
+            meant.unwrap_or_default(),
+            known.join(", ")
+        ))
     }
 
     fn ground(&self, place: &FeedPlace) -> Option<Ground> {
@@ -138,7 +154,9 @@ impl FeedChecks<'_> {
 
     /// Two feeds that would both take a file.
     fn overlap(&mut self, read: &ReadFeed, other: &ReadFeed) {
-        let (Some(one), Some(two)) = (self.ground(&read.feed.from), self.ground(&other.feed.from)) else { return };
+        let (Some(one), Some(two)) = (self.ground(&read.feed.from), self.ground(&other.feed.from)) else {
+            return;
+        };
         let are_shared = lists(&read.feed, &one, &two) || lists(&other.feed, &two, &one);
         if are_shared && !are_told_apart(&read.feed, &other.feed) {
             let problem = format!(
@@ -161,7 +179,11 @@ impl FeedChecks<'_> {
         };
         let leads_to: Vec<Vec<usize>> = feeds
             .iter()
-            .map(|one| (0..feeds.len()).filter(|other| feeds.get(*other).is_some_and(|other| feeds_into(one, other))).collect())
+            .map(|one| {
+                (0..feeds.len())
+                    .filter(|other| feeds.get(*other).is_some_and(|other| feeds_into(one, other)))
+                    .collect()
+            })
             .collect();
         for (start, read) in feeds.iter().enumerate() {
             let mut reached = vec![false; feeds.len()];
@@ -173,9 +195,17 @@ impl FeedChecks<'_> {
                 }
             }
             // one that leads to itself at once is beneath its own source, which was told
-            let is_round = reached.get(start) == Some(&true) && leads_to.get(start).is_some_and(|next| !next.contains(&start));
+            let is_round = reached.get(start) == Some(&true)
+                && leads_to.get(start).is_some_and(|next| !next.contains(&start));
             if is_round {
-                self.wrong(read, "to", format!("{}: other feeds bring its files back to {}, where they would be new again", read.feed.to, read.feed.from));
+                self.wrong(
+                    read,
+                    "to",
+                    format!(
+                        "{}: other feeds bring its files back to {}, where they would be new again",
+                        read.feed.to, read.feed.from
+                    ),
+                );
             }
         }
     }
@@ -201,9 +231,11 @@ fn lists(feed: &FeedConfig, from: &Ground, directory: &Ground) -> bool {
 /// Whether no file's name fits both: each has patterns, and what stands for one pattern is nothing for the other feed.
 fn are_told_apart(one: &FeedConfig, other: &FeedConfig) -> bool {
     let fits = |sample: &str, feed: &FeedConfig| {
-        let set = |patterns: &[String]| FilePatterns::new(patterns.iter().map(String::as_str)).unwrap_or_default();
+        let set =
+            |patterns: &[String]| FilePatterns::new(patterns.iter().map(String::as_str)).unwrap_or_default();
         let include = &feed.criteria.include;
-        (include.is_empty() || set(include).match_path(sample)) && !set(&feed.criteria.exclude).match_path(sample)
+        (include.is_empty() || set(include).match_path(sample))
+            && !set(&feed.criteria.exclude).match_path(sample)
     };
     let is_apart = |one: &FeedConfig, other: &FeedConfig| {
         let samples = one.criteria.include.iter().map(|pattern| sample(pattern));

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ::config::Value;
 
+use super::TimeArgument;
+use super::errors::ErrorCollector;
 use super::file_patterns::FileCriteria;
 use super::key::KeyDefault::{Described, Is, Required};
 use super::key::{ConfigKey, FieldAccess, KeyField, field, key, set_defaults};
@@ -16,8 +18,6 @@ use super::schedule::{FeedSchedule, time_zone};
 use super::section_reader::{SectionReader, SectionScope};
 use super::task_settings::{AfterTransfer, TaskSettings};
 use super::tree::ValueOrigin;
-use super::TimeArgument;
-use super::errors::ErrorCollector;
 
 /// The list's name in config.yaml.
 pub(super) const FEEDS: &str = "feeds";
@@ -144,7 +144,7 @@ pub(super) const FEED_KEYS: &[ConfigKey<FeedConfig>] = &[
          that it had, it is not a new one."),
     key("options.overwrite", KeyKind::Flag, Described("true"), field!(options.overwrite),
         "False: a task whose destination exists fails with `destination_exists`. This one and those below are the `options` of \
-         the tasks (docs/PRODUCING.md)."),
+         the tasks."),
     key("options.retry_count", KeyKind::Number { min: 0, max: 100 }, Described("3"), field!(options.retry_count),
         "Number of automatic retries."),
     key("options.verify", KeyKind::Choice(&["size", "none", "hash", "auto"]), Described("size"), field!(options.verify),
@@ -263,7 +263,11 @@ pub(super) fn take(reader: &mut SectionReader<'_>) -> Vec<ReadFeed> {
         && value.kind != ::config::ValueKind::Nil
     {
         let origin = ValueOrigin::of(&value);
-        reader.wrong(FEEDS, Some(&origin), "is no list; expected one of sections, each with name, from, to and every");
+        reader.wrong(
+            FEEDS,
+            Some(&origin),
+            "is no list; expected one of sections, each with name, from, to and every",
+        );
     }
     let mut feeds: BTreeMap<usize, BTreeMap<String, Value>> = BTreeMap::new();
     for (key, value) in of_list {

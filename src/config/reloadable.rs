@@ -37,7 +37,7 @@ impl Config {
             let read = errors.files();
             readings += 1;
             if read == files || readings == READINGS {
-                let config = Config { api_token, connections, feeds, ..self.clone() };
+                let config = Config { api_token, feeds, connections, ..self.clone() };
                 return ReloadedConfig { config: errors.or(config), files, stamps };
             }
             files = read;

@@ -9,7 +9,7 @@ use croner::errors::CronError;
 use croner::{CivilDateTime, Cron, CronDateTime, Resolution, Weekday};
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 
 use super::duration;
 
@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedSchedule {
     Every(Duration),
-    Cron(CronSchedule),
+    Cron(Box<CronSchedule>),
 }
 
 impl Default for FeedSchedule {
@@ -66,13 +66,13 @@ impl FeedSchedule {
         if schedule.next_after(Timestamp::now()).is_none() {
             return Err("is never due; expected a cron expression such as `*/5 * * * *`".to_owned());
         }
-        Ok(FeedSchedule::Cron(schedule))
+        Ok(FeedSchedule::Cron(Box::new(schedule)))
     }
 
     /// The same in this time zone, which a duration does not need.
     pub(super) fn in_zone(self, zone: TimeZone) -> FeedSchedule {
         match self {
-            FeedSchedule::Cron(cron) => FeedSchedule::Cron(CronSchedule { zone, ..cron }),
+            FeedSchedule::Cron(cron) => FeedSchedule::Cron(Box::new(CronSchedule { zone, ..*cron })),
             every @ FeedSchedule::Every(_) => every,
         }
     }
@@ -89,7 +89,7 @@ impl FeedSchedule {
 
 impl CronSchedule {
     fn next_after(&self, last: Timestamp) -> Option<Timestamp> {
-        let last = CronTime(last.to_zoned(self.zone.clone()));
+        let last = CronTime(last.to_zoned_datetime(self.zone.clone()));
         self.cron.find_next_occurrence(&last, false).ok().map(|next| next.0.timestamp())
     }
 }
@@ -105,7 +105,7 @@ impl fmt::Display for FeedSchedule {
 
 /// A time in a zone, as croner searches over it. (croner knows jiff 0.2.)
 #[derive(Clone, Debug)]
-struct CronTime(Zoned);
+struct CronTime(ZonedDateTime);
 
 impl CronDateTime for CronTime {
     fn to_civil(&self) -> CivilDateTime {
@@ -144,8 +144,10 @@ impl CronDateTime for CronTime {
             0,
         );
         let ambiguous =
-            self.0.time_zone().to_ambiguous_zoned(at.map_err(|_| CronError::InvalidDate)?);
-        let zoned = |zoned: Result<Zoned, jiff::Error>| zoned.map(CronTime).map_err(|_| CronError::InvalidTime);
+            self.0.time_zone().to_ambiguous_zoned_datetime(at.map_err(|_| CronError::InvalidDate)?);
+        let zoned = |zoned: Result<ZonedDateTime, jiff::Error>| {
+            zoned.map(CronTime).map_err(|_| CronError::InvalidTime)
+        };
         Ok(match ambiguous.offset() {
             AmbiguousOffset::Unambiguous { .. } => Resolution::Single(zoned(ambiguous.unambiguous())?),
             AmbiguousOffset::Fold { .. } => {

@@ -98,7 +98,11 @@ mod tests {
         let new = ListingPast { begun: None, ended: None, ..past(0, 0) };
         assert_eq!(next_listing(&every(60), SETTLE, &new, at(5)), at(0));
         assert_eq!(next_listing(&every(60), SETTLE, &past(10, 15), at(20)), at(70));
-        assert_eq!(next_listing(&every(60), SETTLE, &past(1_000, 1_001), at(20)), at(80), "the clock was set back");
+        assert_eq!(
+            next_listing(&every(60), SETTLE, &past(1_000, 1_001), at(20)),
+            at(80),
+            "the clock was set back"
+        );
     }
 
     #[test]
@@ -107,7 +111,11 @@ mod tests {
         assert_eq!(next_listing(&every(60), SETTLE, &settling, at(20)), at(25));
         let again = ListingPast { rechecks: 1, ..settling };
         assert_eq!(next_listing(&every(60), SETTLE, &again, at(20)), at(35));
-        assert_eq!(next_listing(&every(5), SETTLE, &settling, at(20)), at(15), "not later than it is due anyway");
+        assert_eq!(
+            next_listing(&every(5), SETTLE, &settling, at(20)),
+            at(15),
+            "not later than it is due anyway"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! due        when a feed is listed next: pure
 //! records    what is written to the feeds topic
 //! status     what is known of a feed, for commands, API and metrics
+//! times      times as they are written
 //! state      one feed at work: its files, its listings, what was asked of it
 //! observer   takes what a listing brings
 //! partition  a partition's feeds as its owner's state: listings begin, tasks and state are written in one transaction
@@ -23,10 +24,13 @@ mod planner;
 mod records;
 mod state;
 mod status;
+mod times;
 mod version;
 
 pub use observer::FeedObserver;
 pub use partition::{FeedContext, FeedLister, FeedPartition};
-pub use records::{BOARD_PARTITION, FEED_PARTITIONS, FeedRecord, FeedRequest, TOPIC_PARTITIONS, partition_of};
+pub use records::{
+    BOARD_PARTITION, FEED_PARTITIONS, FeedRecord, FeedRequest, TOPIC_PARTITIONS, partition_of,
+};
 pub use status::{FeedBoard, FeedStatus};
 pub use version::PathHash;

@@ -63,8 +63,7 @@ impl WalkVisitor for FeedObserver {
 /// Whether the file may be changed once more without a change in how it is listed.
 fn is_vague(file: &ListedSource, now: Timestamp) -> bool {
     let Some(range) = file.modified else { return true };
-    range.earliest != range.latest
-        && now.checked_sub(RECENT).is_ok_and(|before| range.latest >= before)
+    range.earliest != range.latest && now.checked_sub(RECENT).is_ok_and(|before| range.latest >= before)
 }
 
 #[cfg(test)]
@@ -84,6 +83,9 @@ mod tests {
         assert!(is_vague(&file("2026-01-02T10:30:00Z", "2026-01-02T10:30:59Z"), now), "clocks differ");
         assert!(!is_vague(&file("2026-01-02T10:29:00Z", "2026-01-02T10:29:59Z"), now));
         assert!(!is_vague(&file("2026-01-02T10:32:01Z", "2026-01-02T10:32:01Z"), now), "it is exact");
-        assert!(is_vague(&ListedSource { modified: None, ..file("2026-01-02T10:32:01Z", "2026-01-02T10:32:01Z") }, now));
+        assert!(is_vague(
+            &ListedSource { modified: None, ..file("2026-01-02T10:32:01Z", "2026-01-02T10:32:01Z") },
+            now
+        ));
     }
 }

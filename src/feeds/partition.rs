@@ -52,7 +52,10 @@ pub struct FeedContext {
 
 impl std::fmt::Debug for FeedContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FeedContext").field("pod", &self.pod).field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("FeedContext")
+            .field("pod", &self.pod)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }
 
@@ -233,7 +236,12 @@ impl FeedPartition {
         Ok([task, self.own(&taken)])
     }
 
-    fn forget_as_asked(&self, state: &mut FeedState, changes: &mut FeedChanges, records: &mut Vec<OwnedRecord>) {
+    fn forget_as_asked(
+        &self,
+        state: &mut FeedState,
+        changes: &mut FeedChanges,
+        records: &mut Vec<OwnedRecord>,
+    ) {
         if state.listing.is_some() || state.files.has_changes() {
             return; // which may be about them
         }
@@ -254,7 +262,12 @@ impl FeedPartition {
     }
 
     /// Of a feed that is not configured any more nothing but its files is left to be forgotten, and its status.
-    fn forget_removed(&self, name: &str, state: &mut FeedState, records: &mut Vec<OwnedRecord>) -> FeedChanges {
+    fn forget_removed(
+        &self,
+        name: &str,
+        state: &mut FeedState,
+        records: &mut Vec<OwnedRecord>,
+    ) -> FeedChanges {
         let mut changes = FeedChanges { feed: name.to_owned(), ..FeedChanges::default() };
         self.forget_as_asked(state, &mut changes, records);
         for hash in &changes.forgotten {
@@ -333,10 +346,12 @@ impl OwnedState for FeedPartition {
                 changes = self.changes((feed, &mut *state), &config, wall, &mut records);
             }
             state.status.tasks += changes.planned.len() as u64;
-            if changes.planned.is_empty() && changes.forgotten.is_empty()
+            if changes.planned.is_empty()
+                && changes.forgotten.is_empty()
                 && let Some(status) = self.status_news(feed, state, now)
             {
-                let record = FeedRecord::Status { feed: feed.name.clone(), status: Some(Box::new(status.clone())) };
+                let record =
+                    FeedRecord::Status { feed: feed.name.clone(), status: Some(Box::new(status.clone())) };
                 records.extend([self.number, BOARD_PARTITION].map(|partition| self.on(partition, &record)));
                 changes.status = Some(status);
             }

@@ -230,7 +230,13 @@ mod tests {
     }
 
     /// Lists these files at this second; what has become a task is committed at once.
-    fn list(files: &mut FeedFiles, second: u64, listed: &[(&str, u64)], is_whole: bool, rules: FeedRules) -> Vec<String> {
+    fn list(
+        files: &mut FeedFiles,
+        second: u64,
+        listed: &[(&str, u64)],
+        is_whole: bool,
+        rules: FeedRules,
+    ) -> Vec<String> {
         let now = Duration::from_secs(second);
         files.begin_listing();
         for (path, size) in listed {

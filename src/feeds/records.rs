@@ -46,7 +46,9 @@ pub struct TakenRecord {
     pub path: String,
     pub size: Option<u64>,
     /// When the file was changed; with `until`, between the two.
+    #[serde(with = "super::times", default)]
     pub modified: Option<Timestamp>,
+    #[serde(with = "super::times", default)]
     pub until: Option<Timestamp>,
     pub task_id: String,
     /// When the task was made.
@@ -67,9 +69,8 @@ impl TakenRecord {
     }
 
     pub(super) fn version(&self) -> FileVersion {
-        let range = self
-            .modified
-            .map(|earliest| TimeRange { earliest, latest: self.until.unwrap_or(earliest) });
+        let range =
+            self.modified.map(|earliest| TimeRange { earliest, latest: self.until.unwrap_or(earliest) });
         FileVersion::new(self.size, range)
     }
 }
@@ -77,12 +78,29 @@ impl TakenRecord {
 /// A record, decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FeedRecord {
-    File { feed: String, hash: PathHash, taken: Option<Box<TakenRecord>> },
-    Status { feed: String, status: Option<Box<FeedStatus>> },
-    Pause { feed: String, request: Option<FeedRequest> },
-    Run { feed: String, request: Option<FeedRequest> },
+    File {
+        feed: String,
+        hash: PathHash,
+        taken: Option<Box<TakenRecord>>,
+    },
+    Status {
+        feed: String,
+        status: Option<Box<FeedStatus>>,
+    },
+    Pause {
+        feed: String,
+        request: Option<FeedRequest>,
+    },
+    Run {
+        feed: String,
+        request: Option<FeedRequest>,
+    },
     /// `hash` is `None` for all files.
-    Forget { feed: String, hash: Option<PathHash>, request: Option<FeedRequest> },
+    Forget {
+        feed: String,
+        hash: Option<PathHash>,
+        request: Option<FeedRequest>,
+    },
 }
 
 const ALL: &str = "all";
@@ -115,7 +133,9 @@ impl FeedRecord {
     #[must_use]
     pub fn encode(&self) -> (String, Option<Vec<u8>>) {
         match self {
-            FeedRecord::File { feed, hash, taken } => (format!("file/{feed}/{}", hash.hex()), written(taken.as_ref())),
+            FeedRecord::File { feed, hash, taken } => {
+                (format!("file/{feed}/{}", hash.hex()), written(taken.as_ref()))
+            }
             FeedRecord::Status { feed, status } => (format!("status/{feed}"), written(status.as_ref())),
             FeedRecord::Pause { feed, request } => (format!("pause/{feed}"), written(request.as_ref())),
             FeedRecord::Run { feed, request } => (format!("run/{feed}"), written(request.as_ref())),
@@ -127,11 +147,13 @@ impl FeedRecord {
     }
 }
 
+#[expect(clippy::option_option, reason = "the outer one is whether it could be read")]
 /// The outer `None` is a value that is nothing of ours, the inner one a tombstone.
 fn read<T: for<'a> Deserialize<'a>>(value: Option<&[u8]>) -> Option<Option<T>> {
     match value {
         None => Some(None),
-        Some(value) => serde_json::from_slice(value).ok().map(Some),
+        // JSON's null is as good as a tombstone: who resumes a feed writes it
+        Some(value) => serde_json::from_slice(value).ok(),
     }
 }
 
@@ -177,7 +199,14 @@ mod tests {
 
     #[test]
     fn what_is_nothing_of_ours_is_passed_over() {
-        for (key, value) in [("", "{}"), ("file/x", "{}"), ("file/x/zz", "{}"), ("status/", "{}"), ("pause/x", "no"), ("other/x", "{}")] {
+        for (key, value) in [
+            ("", "{}"),
+            ("file/x", "{}"),
+            ("file/x/zz", "{}"),
+            ("status/", "{}"),
+            ("pause/x", "no"),
+            ("other/x", "{}"),
+        ] {
             assert_eq!(FeedRecord::decode(key.as_bytes(), Some(value.as_bytes())), None, "{key}");
         }
         assert_eq!(FeedRecord::decode(b"\xff", None), None);

@@ -108,9 +108,10 @@ impl FeedState {
 
     pub fn begin_listing(&mut self, feed: &FeedConfig, stop: CancellationToken, now: Timestamp) {
         // for files that settle, or since it is time
-        let is_regular = self.status.listed_at.is_none_or(|last| {
-            feed.schedule.next_after(last).is_some_and(|regular| regular <= now)
-        });
+        let is_regular = self
+            .status
+            .listed_at
+            .is_none_or(|last| feed.schedule.next_after(last).is_some_and(|regular| regular <= now));
         self.rechecks = if is_regular { 0 } else { self.rechecks.saturating_add(1) };
         self.files.begin_listing();
         self.listings += 1;
@@ -176,7 +177,9 @@ impl FeedState {
 /// What of a whole listing could not become tasks.
 fn partly(seen: &WalkSummary, beyond: u64) -> Option<String> {
     if beyond > 0 {
-        return Some(format!("{beyond} files are not taken: more than {MAX_KNOWN} are known; make several feeds of it"));
+        return Some(format!(
+            "{beyond} files are not taken: more than {MAX_KNOWN} are known; make several feeds of it"
+        ));
     }
     let first = seen.passed.entries.first().filter(|_| seen.passed.may_be_files > 0)?;
     let count = seen.passed.may_be_files;

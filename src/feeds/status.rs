@@ -17,11 +17,15 @@ pub struct FeedStatus {
     pub to: String,
     pub schedule: String,
     /// When the feed was first known.
+    #[serde(with = "super::times")]
     pub known_since: Option<Timestamp>,
     /// The begin and the end of the last listing.
+    #[serde(with = "super::times")]
     pub listed_at: Option<Timestamp>,
+    #[serde(with = "super::times")]
     pub listed_until: Option<Timestamp>,
     /// When it is listed next; not while it is paused.
+    #[serde(with = "super::times")]
     pub next_at: Option<Timestamp>,
     /// A listing is under way.
     pub is_listing: bool,

@@ -53,10 +53,9 @@ pub(super) struct FileVersion {
 
 impl FileVersion {
     pub fn new(size: Option<u64>, modified: Option<TimeRange>) -> FileVersion {
-        let (earliest, latest) =
-            modified.map_or((i64::MIN, i64::MAX), |range| {
-                (range.earliest.as_microsecond(), range.latest.as_microsecond())
-            });
+        let (earliest, latest) = modified.map_or((i64::MIN, i64::MAX), |range| {
+            (range.earliest.as_microsecond(), range.latest.as_microsecond())
+        });
         FileVersion { size: size.unwrap_or(NO_SIZE), earliest, latest }
     }
 

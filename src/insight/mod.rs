@@ -21,6 +21,7 @@ mod transfers;
 mod tunnels;
 
 use crate::config::LastReload;
+use crate::feeds::FeedStatus;
 pub use connections::{ConnectionState, LastError, tls_name};
 pub use failures::{FailureEntry, MAX_FAILURES, RecentFailures};
 pub use gauge::{ProgressGauge, TransferPhase};
@@ -41,6 +42,11 @@ pub trait PodInsight: Send + Sync {
 
     /// The tunnels that connections name in `via`, by name.
     fn tunnels(&self) -> Vec<TunnelReport> {
+        Vec::new()
+    }
+
+    /// The feeds that this pod lists for, by name.
+    fn feeds(&self) -> Vec<FeedStatus> {
         Vec::new()
     }
 

@@ -103,11 +103,7 @@ impl<'a> TaskBuilder<'a> {
     }
 }
 
-fn options_of(
-    settings: &TaskSettings,
-    deadline: Option<TimeArgument>,
-    now: Timestamp,
-) -> Map<String, Value> {
+fn options_of(settings: &TaskSettings, deadline: Option<TimeArgument>, now: Timestamp) -> Map<String, Value> {
     let mut options = Map::new();
     let mut set = |key: &str, value: Option<Value>| {
         if let Some(value) = value {

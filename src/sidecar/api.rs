@@ -8,8 +8,8 @@ use axum::{Json, Router};
 use service_kit::http::StreamDeadline;
 
 use super::answers::{
-    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, PartitionsAnswer, StatusAnswer,
-    TunnelsAnswer,
+    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, FeedsAnswer, PartitionsAnswer,
+    StatusAnswer, TunnelsAnswer,
 };
 use super::event_feed::COME_AGAIN;
 use super::history::HistoryAnswer;
@@ -27,6 +27,7 @@ pub(super) fn routes() -> Router<PodView> {
         .route("/api/v1/status", get(show_status))
         .route("/api/v1/connections", get(show_connections))
         .route("/api/v1/tunnels", get(show_tunnels))
+        .route("/api/v1/feeds", get(show_feeds))
         .route("/api/v1/transfers", get(show_transfers))
         .route("/api/v1/failures", get(show_failures))
         .route("/api/v1/partitions", get(show_partitions))
@@ -46,6 +47,10 @@ async fn show_connections(State(view): State<PodView>) -> Json<ConnectionsAnswer
 
 async fn show_tunnels(State(view): State<PodView>) -> Json<TunnelsAnswer> {
     Json(TunnelsAnswer { tunnels: view.insight.tunnels() })
+}
+
+async fn show_feeds(State(view): State<PodView>) -> Json<FeedsAnswer> {
+    Json(FeedsAnswer::new(view.insight.feeds()))
 }
 
 async fn show_transfers(State(view): State<PodView>, RawQuery(query): RawQuery) -> Response {

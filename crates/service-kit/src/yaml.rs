@@ -166,7 +166,9 @@ impl YamlReader<'_> {
                     self.insert(item.clone(), YamlValue::Null, marker.line());
                     self.mapping(&item, depth + 1)?;
                 }
-                _ => return stop(&marker, format!("{item} is no section; expected keys such as `- name: …`")),
+                _ => {
+                    return stop(&marker, format!("{item} is no section; expected keys such as `- name: …`"));
+                }
             }
         }
         Ok(())
@@ -228,7 +230,8 @@ mod tests {
 
     #[test]
     fn a_list_of_sections_has_its_numbers_in_the_keys() {
-        let text = "jobs:\n  - name: a\n    only: [x, y]\n    how:\n      fast: true\n  - {name: b}\nmore: 1\n";
+        let text =
+            "jobs:\n  - name: a\n    only: [x, y]\n    how:\n      fast: true\n  - {name: b}\nmore: 1\n";
         let (entries, problems) = read_all(text);
         let expected = [
             ("jobs[0]", "2:-"),

@@ -41,12 +41,12 @@ use std::io::{self, BufReader};
 
 use jiff::Timestamp;
 
+pub use crate::listing::WalkError;
 pub(super) use answer_tally::{AnswerTally, FailureLine};
 pub use args::{KeyFrom, SubmitArgs};
 pub(super) use run_batch::RunBatch;
 pub(super) use send::{RunAnswers, SendEnd, key_of, wait_for};
 pub(super) use summary::AnsweredCounts;
-pub use crate::listing::WalkError;
 
 use super::interrupt::InterruptFlag;
 use super::output::{note, print_json_line};
@@ -55,8 +55,8 @@ use crate::app::CommandTunnels;
 use crate::client::Sender;
 use crate::config::{Config, ConfiguredConnections};
 use crate::listing::{
-    self, Decision, FileFilter, ListedSource, Location, LocationConnection, PassedOver, TaskBuilder, WalkSummary,
-    WalkVisitor, walk,
+    self, Decision, FileFilter, ListedSource, Location, LocationConnection, PassedOver, TaskBuilder,
+    WalkSummary, WalkVisitor, walk,
 };
 use answer_tally::MAX_AWAITED;
 use args::IdFrom;

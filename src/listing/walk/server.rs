@@ -63,7 +63,7 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
     ) -> Result<(), WalkFailure> {
         let mut session = sessions.open().await?;
         if !source.is_directory()
-            && let Some(found) = single_file(connection, &mut *session, &source.path).await?
+            && let Some(found) = single_file(connection, &mut session, &source.path).await?
         {
             self.seen.is_single = true;
             self.file(&found, true)?;
@@ -82,7 +82,7 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
                 let (asked, sizes_directories) = (Vec::new(), None);
                 let directory =
                     ListedDirectory { connection, relative, path, depth, asked, sizes_directories };
-                let listed = self.server_directory(connection, &mut *session, directory).await;
+                let listed = self.server_directory(connection, &mut session, directory).await;
                 let Err(WalkFailure::Try(error)) = listed else { break listed? };
                 let is_untouched = self.seen.files == before;
                 if depth > 0 && is_untouched && session.is_usable() && is_refusal(&error) {
@@ -162,7 +162,9 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
                 match self.visitor.decide(&found) {
                     Decision::Take | Decision::Leave => self.file(&found, false)?,
                     // as good as it is, where too much would have to be asked
-                    Decision::TakeWithTime if directory.asked.len() >= MAX_ASKED => self.file(&found, false)?,
+                    Decision::TakeWithTime if directory.asked.len() >= MAX_ASKED => {
+                        self.file(&found, false)?
+                    }
                     Decision::TimeNotKnown | Decision::SizeNotKnown | Decision::TakeWithTime => {
                         self.ask_later(entry, directory);
                     }

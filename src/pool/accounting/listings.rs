@@ -45,7 +45,10 @@ mod tests {
         accounting.listing_waits("a", now);
         accounting.listing_waits("a", now + Duration::from_secs(5));
         assert!(!accounting.is_awaited("a", now + LISTING_PATIENCE - Duration::from_millis(1)));
-        assert!(accounting.is_awaited("a", now + LISTING_PATIENCE) && !accounting.is_awaited("b", now + LISTING_PATIENCE));
+        assert!(
+            accounting.is_awaited("a", now + LISTING_PATIENCE)
+                && !accounting.is_awaited("b", now + LISTING_PATIENCE)
+        );
         accounting.listing_ended_wait("a", now);
         assert!(!accounting.is_awaited("a", now + LISTING_PATIENCE));
         accounting.listing_ended_wait("a", now + Duration::from_secs(5));
