@@ -1,5 +1,6 @@
 //! Runs this pod's part of the feeds: becomes the owner of partitions of the feeds topic, and lists with sessions of the pool.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -175,9 +176,9 @@ impl PoolSessions<'_> {
 
 #[async_trait]
 impl ListingSessions for PoolSessions<'_> {
-    type Session = LeasedSession<FtpConnector>;
+    type Session = BorrowedSession;
 
-    async fn open(&self) -> Result<Self::Session, TryError> {
+    async fn open(&self) -> Result<BorrowedSession, TryError> {
         let reserved = timeout(SESSION_WITHIN, self.pool.reserve_for_listing(&self.connection)).await;
         let session = match reserved {
             Ok(Ok(Reservation::Idle(session))) => session,
@@ -189,21 +190,66 @@ impl ListingSessions for PoolSessions<'_> {
             }
         };
         self.watch(&session);
+        let mut session = BorrowedSession(Some(session));
+        session.remember_home().await?;
         Ok(session)
     }
 
-    async fn keep_or_reopen(&self, mut session: Self::Session) -> Result<Self::Session, TryError> {
-        if !session.must_yield() {
+    async fn keep_or_reopen(&self, mut session: BorrowedSession) -> Result<BorrowedSession, TryError> {
+        if !session.leased().must_yield() {
             return Ok(session);
         }
-        drop(session);
+        self.close(session).await;
         self.open().await
     }
 
-    /// Back to the pool.
-    async fn close(&self, session: Self::Session) {
-        drop(session);
+    async fn close(&self, session: BorrowedSession) {
+        session.give_back().await;
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A session of the pool that enters directories. Tasks name paths that are relative to the one logged in to: only a session
+/// that is there again goes back to the pool.
+struct BorrowedSession(Option<LeasedSession<FtpConnector>>);
+
+impl BorrowedSession {
+    fn leased(&mut self) -> &mut LeasedSession<FtpConnector> {
+        match &mut self.0 {
+            Some(session) => session,
+            None => unreachable!("only its end takes the session"),
+        }
+    }
+
+    async fn give_back(mut self) {
+        if matches!(self.go_home().await, Ok(true)) {
+            drop(self.0.take());
+        }
+    }
+}
+
+impl Drop for BorrowedSession {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.take() {
+            session.throw_away();
+        }
+    }
+}
+
+impl Deref for BorrowedSession {
+    type Target = <LeasedSession<FtpConnector> as Deref>::Target;
+
+    fn deref(&self) -> &Self::Target {
+        match &self.0 {
+            Some(session) => session,
+            None => unreachable!("only its end takes the session"),
+        }
+    }
+}
+
+impl DerefMut for BorrowedSession {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.leased()
     }
 }
 

@@ -78,7 +78,7 @@ const LAST_TASKS: Duration = Duration::from_secs(4);
 pub const AFTER_DRAIN: Duration = SETTLE_STORAGE
     .saturating_add(LAST_ANSWERS)
     .saturating_add(LEAVE)
-    .saturating_add(LEAVE_COORDINATION.saturating_mul(2))
+    .saturating_add(LEAVE_COORDINATION.saturating_mul(3))
     .saturating_add(LAST_TASKS);
 
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at

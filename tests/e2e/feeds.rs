@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{EXIT, LONG, Stage};
 use crate::support::client::Answers;
-use crate::support::pod::{Pod, PodConfig};
+use crate::support::pod::{Pod, PodConfig, binary};
 use crate::support::process::Signal;
 use crate::support::wait::wait_until;
 
@@ -77,6 +77,9 @@ fn new_files_are_moved_both_ways_each_version_once() {
     fs::rename(&moved, &path).unwrap();
     wait_for_listings(&[&pod], "in");
 
+    commands(&pod, &stage);
+    answers.wait_for(6, LONG);
+
     // and nothing is new to another pod
     assert_eq!(pod.terminate(EXIT).code(), Some(0), "{}", pod.log_tail(30));
     let next = Pod::start(&config.set("pod.name", json!("pod-1")));
@@ -84,8 +87,41 @@ fn new_files_are_moved_both_ways_each_version_once() {
     wait_for_listings(&[&next], "out");
     assert_eq!(next.terminate(EXIT).code(), Some(0), "{}", next.log_tail(30));
     answers.read_to_end().assert_all_completed();
-    let expected = [("local:out/up.csv", 2), ("remote:out/a.csv", 2), ("remote:out/deep/b.csv", 1)];
+    let expected = [("local:out/up.csv", 2), ("remote:out/a.csv", 2), ("remote:out/deep/b.csv", 2)];
     assert_eq!(by_source(&answers), expected.map(|(path, count)| (path.to_owned(), count)).into());
+}
+
+/// What the commands and the API say of the first feed, and what they have done.
+fn commands(pod: &Pod, stage: &Stage) {
+    let feeds = |args: &[&str]| {
+        let config = pod.config_file();
+        let run = std::process::Command::new(binary())
+            .args([&["feeds"], args, &["--output", "json", "--config", config.to_str().unwrap()]].concat())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&run.stdout).into_owned();
+        (run.status.code(), serde_json::from_str::<Value>(&text).unwrap_or_default())
+    };
+    let of_feed = || feeds(&["show", "in"]).1;
+    wait_until("its owner has told of it", LONG, || of_feed()["known"] == json!(2));
+    let (code, all) = feeds(&["ls"]);
+    assert_eq!((code, all["feeds"].as_array().map(Vec::len)), (Some(0), Some(2)), "{all}");
+    assert_eq!(all["feeds"][0]["pod"], json!("pod-0"));
+    let (status, shown) = pod.get("/api/v1/feeds").unwrap();
+    assert!(status == 200 && shown.contains("\"from\":\"remote:out/\""), "{shown}");
+    assert_eq!(feeds(&["show", "on"]).0, Some(65));
+
+    assert_eq!(feeds(&["pause", "in"]).0, Some(0));
+    wait_until("it is paused", LONG, || of_feed()["state"] == json!("paused"));
+    let before = listings(pod, "in");
+    assert_eq!(feeds(&["forget", "in", "deep/b.csv"]).0, Some(0));
+    wait_until("it is forgotten", LONG, || of_feed()["known"] == json!(1));
+    assert!(listings(pod, "in") <= before + 1.0, "no more than the one that was under way");
+    assert_eq!(feeds(&["run", "in"]).0, Some(0));
+    wait_until("it is listed all the same", LONG, || of_feed()["settling"] == json!(1));
+    assert_eq!(feeds(&["resume", "in"]).0, Some(0));
+    wait_until("it is new", LONG, || of_feed()["known"] == json!(2));
+    assert_eq!(stage.get_local("in/deep/b.csv").as_deref(), Some(&b"b"[..]));
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl FeedStatuses {
                 FeedRecord::decode(message.key.as_deref().unwrap_or_default(), message.payload.as_deref());
             match record {
                 Some(FeedRecord::Status { feed, status: Some(status) }) => {
-                    drop(statuses.insert(feed, *status))
+                    drop(statuses.insert(feed, *status));
                 }
                 Some(FeedRecord::Status { feed, status: None }) => drop(statuses.remove(&feed)),
                 _ => {}

@@ -163,7 +163,7 @@ impl<V: WalkVisitor> DirectoryWalk<'_, V> {
                     Decision::Take | Decision::Leave => self.file(&found, false)?,
                     // as good as it is, where too much would have to be asked
                     Decision::TakeWithTime if directory.asked.len() >= MAX_ASKED => {
-                        self.file(&found, false)?
+                        self.file(&found, false)?;
                     }
                     Decision::TimeNotKnown | Decision::SizeNotKnown | Decision::TakeWithTime => {
                         self.ask_later(entry, directory);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::SessionAccounting;
 
 /// So long a listing waits for a session that is free; after that the tasks of its connection make way for it.
-pub(in crate::pool) const LISTING_PATIENCE: Duration = Duration::from_secs(10);
+const LISTING_PATIENCE: Duration = Duration::from_secs(10);
 
 impl SessionAccounting {
     /// A listing waits for a session of this connection from now on.
