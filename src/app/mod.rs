@@ -10,6 +10,7 @@
 //! tunnels        the tunnels that connections lead through
 //! feeds          lists the feeds whose partitions are this pod's
 //! session_caps   shares sessions with the other pods, where a connection has max_sessions_total
+//! pool_view      announces this pod to the others, and reads what they announce
 //! local_watch    whether the local connections can be used, for the page
 //! pod_status     what the sidecar reads of the pod
 //! error          why a pod could not start or continue, and its exit code
@@ -21,6 +22,7 @@ mod feeds;
 mod local_watch;
 mod parts;
 mod pod_status;
+mod pool_view;
 mod record_intake;
 mod reload;
 mod session_caps;
@@ -50,6 +52,7 @@ use crate::transfer::LocalStorages;
 pub use error::AppError;
 use feeds::Feeds;
 use parts::Parts;
+use pool_view::PoolAnnouncing;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
 use session_caps::SessionCaps;
 pub use tunnels::{CommandTunnels, PodTunnels, TunnelFinding, become_child_if_requested};
@@ -153,6 +156,7 @@ pub struct App {
     tunnels: Arc<PodTunnels>,
     session_caps: SessionCaps,
     feeds: Feeds,
+    announcing: PoolAnnouncing,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -223,13 +227,15 @@ impl App {
             dispatcher: dispatcher.clone(),
             storages: open,
             metrics: shared.metrics.clone(),
+            bandwidth: shared.bandwidth.clone(),
             asked: reload.clone(),
             files: WatchedFiles::default(),
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
         tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_sweeping.clone()));
-        let view = shared.view(&dispatcher, &current, &tunnels);
-        tasks.spawn(sidecar.run(view, close_sidecar.clone()));
+        let status = shared.status(&dispatcher, &current, &tunnels, session_caps.lease.clone(), api_addr);
+        let announcing = PoolAnnouncing::start(&status, &tasks, &close_sidecar);
+        tasks.spawn(sidecar.run(shared.view(status), close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
         tell_addresses(api_addr, metrics_addr);
         Ok(App {
@@ -243,6 +249,7 @@ impl App {
             tunnels,
             session_caps,
             feeds,
+            announcing,
             storages,
             replaced,
             consume,
@@ -322,7 +329,10 @@ impl App {
         let last_traces = tokio::task::spawn_blocking(move || traces.stop(LAST_TRACES));
         let close_sessions = async {
             let open = self.pool.shutdown(CLOSE_SESSIONS).await;
-            self.session_caps.stop(LEAVE_COORDINATION).await;
+            tokio::join!(
+                self.session_caps.stop(LEAVE_COORDINATION),
+                self.announcing.stop(LEAVE_COORDINATION)
+            );
             open
         };
         let (open_sessions, _, _) = tokio::join!(

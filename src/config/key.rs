@@ -267,6 +267,7 @@ mod tests {
                 "charset" => "shift_jis",
                 "encoding" => "Slash",
                 "time_offset" => "+02:00",
+                "bandwidth" | "pool.bandwidth" => "08:00,512k 18:00,off",
                 "obscured_pass" => "YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ",
                 "tls_pin" => "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
                 "from" | "to" => "other:/another/",

@@ -9,7 +9,7 @@
 //! settings      config.yaml's structs, and the table of its keys
 //! connection    connections.ini's structs; connection_keys: the table of their keys; connections: reads the sections
 //! tunnel        sections with `type = frp`, and the table of their keys
-//! tls, network, password, encoding, api_token, properties   options that are more than one key or more than one value
+//! tls, network, password, encoding, bandwidth, time_offset, api_token, properties   options that are more than one key or more than one value
 //! feeds         the list of feeds, and the table of their keys; feed_checks: what they fulfil together; file_patterns: which
 //!               files are chosen; task_settings: options of their tasks; schedule: when they are due
 //! duration, size, obscure, time_argument   values as rclone writes them
@@ -24,6 +24,7 @@
 //! connections.ini (CONTRIBUTING.md, "A new option").
 
 mod api_token;
+mod bandwidth;
 mod connection;
 mod connection_keys;
 mod connections;
@@ -60,12 +61,14 @@ mod size;
 mod task_settings;
 mod templates;
 mod time_argument;
+mod time_offset;
 mod tls;
 mod tree;
 mod tunnel;
 mod yaml;
 
 pub use api_token::ApiToken;
+pub use bandwidth::{BandwidthLimit, BandwidthTimetable};
 pub use connection::{
     ChangeDirectory, ConfiguredConnections, FtpConnection, LocalConnection, MinRate, RenameOver,
     SessionTimeouts, TEMP_PREFIX, TEMP_SUFFIX, UploadMode,
