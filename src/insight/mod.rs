@@ -56,7 +56,6 @@ pub trait PodInsight: Send + Sync {
     fn feeds(&self) -> Vec<FeedStatus> {
         Vec::new()
     }
-    }
 
     /// All pods of the pool, as far as this one knows.
     fn pool(&self) -> PoolSnapshot;

@@ -39,7 +39,9 @@ pub async fn prepare_compacted_topic(
     let admin = Arc::new(admin);
     let there = partitions_of(&admin, topic).await?;
     if let Some(there) = there.filter(|there| *there < partitions) {
-        return Err(Unprepared::Unusable(format!("topic {topic} has {there} partitions, and needs {partitions}")));
+        return Err(Unprepared::Unusable(format!(
+            "topic {topic} has {there} partitions, and needs {partitions}"
+        )));
     }
     if there.is_none() {
         if partitions_of(&admin, &kafka.input_topic).await?.is_none() {
