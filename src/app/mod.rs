@@ -154,9 +154,7 @@ pub struct App {
     dispatcher: Dispatcher,
     pool: SessionPool,
     tunnels: Arc<PodTunnels>,
-    session_caps: SessionCaps,
-    feeds: Feeds,
-    announcing: PoolAnnouncing,
+    together: Together,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -171,6 +169,14 @@ pub struct App {
     traces: Traces,
     /// Ends when it is dropped.
     _batches: ControlFollower,
+}
+
+/// What this pod does together with the others.
+#[derive(Debug)]
+struct Together {
+    session_caps: SessionCaps,
+    feeds: Feeds,
+    announcing: PoolAnnouncing,
 }
 
 /// How a stop went.
@@ -200,7 +206,9 @@ impl App {
         let names = shared.names(&group)?;
         let tunnels = PodTunnels::start(&config, &shared.metrics).await?;
         let pool = shared.pool(&tunnels);
-        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let [finish_publishing, close_sidecar, stop_sweeping, stop_reloading] =
+            std::array::from_fn(|_| CancellationToken::new());
+        let tasks = TaskTracker::new();
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
         let session_caps = SessionCaps::start(&current, &pool, &tasks, &close_sidecar);
         let feeds = shared.start_feeds(&current, &pool, &tasks);
@@ -208,14 +216,12 @@ impl App {
 
         tell_of_tunnels(&tunnels, dispatcher.clone());
 
-        let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
         let publish = publish.spawn(Handle::current()).map_err(AppError::Start)?;
         shared.keep_watch(&group)?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
         let consume = consume.spawn().map_err(AppError::Kafka)?;
 
-        let (stop_sweeping, stop_reloading) = (CancellationToken::new(), CancellationToken::new());
         let reload = Arc::new(Notify::new());
         let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_sweeping.clone());
         let replaced = open.replaced();
@@ -247,9 +253,7 @@ impl App {
             dispatcher,
             pool,
             tunnels,
-            session_caps,
-            feeds,
-            announcing,
+            together: Together { session_caps, feeds, announcing },
             storages,
             replaced,
             consume,
@@ -301,7 +305,7 @@ impl App {
         );
         self.health.set_draining();
         self.consume.hold();
-        self.feeds.stop(LEAVE_COORDINATION).await;
+        self.together.feeds.stop(LEAVE_COORDINATION).await;
         let left = self.dispatcher.drain(Instant::now() + drain).await;
         self.stop_sweeping.cancel();
         if !self.replaced.settle_with(self.storages.all(), SETTLE_STORAGE).await {
@@ -330,8 +334,8 @@ impl App {
         let close_sessions = async {
             let open = self.pool.shutdown(CLOSE_SESSIONS).await;
             tokio::join!(
-                self.session_caps.stop(LEAVE_COORDINATION),
-                self.announcing.stop(LEAVE_COORDINATION)
+                self.together.session_caps.stop(LEAVE_COORDINATION),
+                self.together.announcing.stop(LEAVE_COORDINATION)
             );
             open
         };

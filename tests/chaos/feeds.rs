@@ -308,7 +308,9 @@ pub fn run(run: &FeedRun) {
             } else {
                 let now = Instant::now();
                 let due = writer.growing.iter().position(|growing| growing.next <= now);
-                due.into_iter().for_each(|at| writer.grow(at));
+                if let Some(at) = due {
+                    writer.grow(at);
+                }
             }
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -375,7 +377,7 @@ fn audit(writer: &Writer, answers: &Answers) {
         match stood {
             None => problems.push(format!("{path}: {size} bytes were never there")),
             Some(stood) if stood < NEARLY => {
-                problems.push(format!("{path}: {size} bytes stood for {stood:?} only"))
+                problems.push(format!("{path}: {size} bytes stood for {stood:?} only"));
             }
             Some(_) if *times > 1 => problems.push(format!("{path}: {size} bytes were moved {times} times")),
             Some(_) => {}

@@ -79,7 +79,7 @@ fn what_is_wrong_when_it_is_read_again_has_its_line_and_the_files_that_may_mend_
 
 #[test]
 fn feeds_are_read_again_with_the_connections_that_there_are_then() {
-    let files = Files::new("", RIGHT_CONNECTIONS);
+    let files = Files::new("", &format!("{RIGHT_CONNECTIONS}\n[local]\ntype = local\nbase_path = /\n"));
     let sources = files.sources(&[]);
     let before = Config::load(&sources).unwrap();
     let feed =
