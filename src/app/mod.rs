@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service_kit::signals::{self, RunEnd, Service, Signals};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -163,7 +163,7 @@ pub struct App {
     /// Told where the configuration is to be read again.
     reload: Arc<Notify>,
     stop_reloading: CancellationToken,
-    stop_sweeping: CancellationToken,
+    stop_storage_tasks: CancellationToken,
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
     traces: Traces,
@@ -206,7 +206,7 @@ impl App {
         let names = shared.names(&group)?;
         let tunnels = PodTunnels::start(&config, &shared.metrics).await?;
         let pool = shared.pool(&tunnels);
-        let [finish_publishing, close_sidecar, stop_sweeping, stop_reloading] =
+        let [finish_publishing, close_sidecar, stop_storage_tasks, stop_reloading] =
             std::array::from_fn(|_| CancellationToken::new());
         let tasks = TaskTracker::new();
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
@@ -214,16 +214,15 @@ impl App {
         let feeds = shared.start_feeds(&current, &pool, &tasks);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
-        tell_of_tunnels(&tunnels, dispatcher.clone());
+        report_tunnel_outages(&tunnels, dispatcher.clone());
 
-        let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
-        let publish = publish.spawn(Handle::current()).map_err(AppError::Start)?;
-        shared.keep_watch(&group)?;
+        let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone())?;
+        shared.start_watchdogs(&group)?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
         let consume = consume.spawn().map_err(AppError::Kafka)?;
 
         let reload = Arc::new(Notify::new());
-        let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_sweeping.clone());
+        let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_storage_tasks.clone());
         let replaced = open.replaced();
         let reloader = Reloader {
             sources,
@@ -238,12 +237,12 @@ impl App {
             files: WatchedFiles::default(),
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
-        tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_sweeping.clone()));
+        tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_storage_tasks.clone()));
         let status = shared.status(&dispatcher, &current, &tunnels, session_caps.lease.clone(), api_addr);
         let announcing = PoolAnnouncing::start(&status, &tasks, &close_sidecar);
         tasks.spawn(sidecar.run(shared.view(status), close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
-        tell_addresses(api_addr, metrics_addr);
+        log_addresses(api_addr, metrics_addr);
         Ok(App {
             current,
             api_addr,
@@ -261,7 +260,7 @@ impl App {
             finish_publishing,
             reload,
             stop_reloading,
-            stop_sweeping,
+            stop_storage_tasks,
             close_sidecar,
             tasks,
             traces,
@@ -307,7 +306,7 @@ impl App {
         self.consume.hold();
         self.together.feeds.stop(LEAVE_COORDINATION).await;
         let left = self.dispatcher.drain(Instant::now() + drain).await;
-        self.stop_sweeping.cancel();
+        self.stop_storage_tasks.cancel();
         if !self.replaced.settle_with(self.storages.all(), SETTLE_STORAGE).await {
             for hanging in self.storages.hanging() {
                 tracing::warn!(
@@ -348,7 +347,7 @@ impl App {
         self.close_sidecar.cancel();
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;
-        StopSummary { cut_off: left.cut_off, unanswered, open_sessions }
+        StopSummary { cut_off: left.cancelled, unanswered, open_sessions }
     }
 }
 
@@ -385,14 +384,14 @@ impl StopSummary {
 }
 
 /// A tunnel that goes down or comes up is known to the queues of its connections.
-fn tell_of_tunnels(tunnels: &PodTunnels, dispatcher: Dispatcher) {
+fn report_tunnel_outages(tunnels: &PodTunnels, dispatcher: Dispatcher) {
     tunnels.attach(move |connection, outage| match outage {
-        Some(failure) => dispatcher.way_lost(connection, failure),
-        None => dispatcher.way_restored(connection),
+        Some(failure) => dispatcher.route_lost(connection, failure),
+        None => dispatcher.route_restored(connection),
     });
 }
 
-fn tell_addresses(api: SocketAddr, metrics: SocketAddr) {
+fn log_addresses(api: SocketAddr, metrics: SocketAddr) {
     tracing::info!(event = "listening", what = "api", addr = %api, "page and API at http://{api}/");
     tracing::info!(
         event = "listening",

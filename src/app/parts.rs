@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::offsets::{Offsets, run_heartbeat};
 use crate::outcome::AdmittedOutcome;
 use crate::pool::{FtpConnector, SessionPool};
-use crate::publish::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish};
+use crate::publish::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, PublishHandle};
 use crate::sidecar::PodView;
 use crate::storage::{LocalTarget, TempNames};
 use crate::traces::Traces;
@@ -94,7 +94,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Has the process notice that it was suspended, and clients recreated that have lost Kafka for good.
-    pub fn keep_watch(&self, group: &Group) -> Result<(), AppError> {
+    pub fn start_watchdogs(&self, group: &Group) -> Result<(), AppError> {
         run_heartbeat(&self.offsets).map_err(AppError::Start)?;
         let watchdog = Watchdog {
             group: group.clone(),
@@ -197,9 +197,9 @@ impl<'a> Parts<'a> {
         producer: Producer,
         group: Group,
         finish: CancellationToken,
-    ) -> Publish {
+    ) -> Result<PublishHandle, AppError> {
         let kafka = &self.config.kafka;
-        Publish {
+        let publish = Publish {
             answers,
             finish,
             topics: AnswerTopics {
@@ -214,7 +214,8 @@ impl<'a> Parts<'a> {
             health: self.health.clone(),
             renewal: self.renewal.clone(),
             metrics: self.metrics.clone(),
-        }
+        };
+        publish.spawn(Handle::current()).map_err(AppError::Start)
     }
 
     pub fn consume(

@@ -72,9 +72,9 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILURE: u8 = 1;
 /// The command line is wrong (clap's code).
 pub const EXIT_USAGE: u8 = 2;
-/// What was given makes no task (`EX_DATAERR` of sysexits.h).
+/// Invalid input (`EX_DATAERR` of sysexits.h).
 pub const EXIT_DATA: u8 = 65;
-/// Something that is needed is not there (`EX_UNAVAILABLE` of sysexits.h).
+/// A dependency is unavailable (`EX_UNAVAILABLE` of sysexits.h).
 pub const EXIT_UNAVAILABLE: u8 = 69;
 /// What was waited for has not come in time (`EX_TEMPFAIL` of sysexits.h).
 pub const EXIT_OPEN: u8 = 75;

@@ -312,7 +312,7 @@ fn tell_choice(seen: &WalkSummary, chosen: u64, skipped: u64, is_recursive: bool
         note(&super::output::one_line(&line));
     }
     if !seen.is_single {
-        note(&format!("{chosen} of {} files in {} are chosen", seen.files, directories(seen.directories)));
+        note(&format!("selected {chosen} of {} files in {}", seen.files, directories(seen.directories)));
     }
     if seen.left_out > 0 {
         let why = if is_recursive { "deeper than --max-depth" } else { "--recursive takes their files" };
