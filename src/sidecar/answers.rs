@@ -114,18 +114,22 @@ pub(super) struct PoolAnswer {
     group: String,
     session_sharing: SessionSharing,
     batches: OpenBatches,
+    feeds: Vec<FeedAnswer>,
     #[serde(flatten)]
     pool: PoolSnapshot,
 }
 
 impl PoolAnswer {
     pub(super) fn new(insight: &dyn PodInsight) -> Self {
+        let mut pool = insight.pool();
+        let FeedsAnswer { feeds } = FeedsAnswer::new(std::mem::take(&mut pool.feeds));
         PoolAnswer {
+            feeds,
             now: rfc3339(Timestamp::now()),
             group: insight.group().to_owned(),
             session_sharing: insight.session_sharing(),
             batches: insight.batches(),
-            pool: insight.pool(),
+            pool,
         }
     }
 }

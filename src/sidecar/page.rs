@@ -28,6 +28,7 @@ const SCRIPT: &[&str] = &[
     include_str!("page/script/tunnels.js"),
     include_str!("page/script/pool.js"),
     include_str!("page/script/transfers.js"),
+    include_str!("page/script/feeds.js"),
     include_str!("page/script/batches.js"),
     include_str!("page/script/answers.js"),
     include_str!("page/script/main.js"),

@@ -107,7 +107,7 @@ fn a_screen_reader_finds_its_way_and_is_not_talked_to_each_second() {
         assert_eq!(named(landmark).count(), 1, "{landmark}");
     }
     assert_eq!(named("navigation").collect::<Vec<_>>(), ["Sections", "The same as JSON"]);
-    assert_eq!(named("table").count(), 8, "a table is one still where it is shown as cards");
+    assert_eq!(named("table").count(), 9, "a table is one still where it is shown as cards");
     for role in ["table", "region", "progressbar", "slider", "searchbox", "button", "link", "heading"] {
         assert!(named(role).count() > 0, "no {role}: {nodes:?}");
         assert!(named(role).all(|name| !name.is_empty()), "a {role} without a name");
@@ -116,7 +116,7 @@ fn a_screen_reader_finds_its_way_and_is_not_talked_to_each_second() {
     b.view(PHONE, 740);
     b.eval(SETTLED);
     let small = b.accessible();
-    assert_eq!(small.iter().filter(|(role, _)| role == "table").count(), 8, "on a phone as well");
+    assert_eq!(small.iter().filter(|(role, _)| role == "table").count(), 9, "on a phone as well");
     assert!(small.iter().filter(|(role, _)| role == "rowheader").count() > 30);
 
     let twice = "[...document.querySelectorAll('[id]')].map((n) => n.id).filter((id, n, all) => all.indexOf(id) !== n)";
@@ -350,7 +350,7 @@ fn a_long_name_takes_its_room_and_no_more() {
 
 #[test]
 #[ignore = "needs Kafka, vsftpd and Chromium: make test"]
-fn open_batches_and_open_failures_are_shown_with_what_their_numbers_mean() {
+fn feeds_open_batches_and_open_failures_are_shown_with_what_their_numbers_mean() {
     let page = full("page-batches");
     let b = &page.browser;
     b.wait("the batches", "document.querySelectorAll('#batch-rows tr').length === 6");
@@ -366,7 +366,13 @@ fn open_batches_and_open_failures_are_shown_with_what_their_numbers_mean() {
         failures.starts_with("12 open over all pods: 15 failed since 11:45:00, 3 sent again."),
         "{failures}"
     );
-    b.eval("feed.push('pool', {...feed.last.pool, batches: {total: 0, batches: []}})");
+    let failing = b.text("#feed-table > tbody:first-of-type");
+    assert!(failing.contains("orders-1") && failing.contains("failing") && failing.contains("550"), "{failing}");
+    assert!(b.text("#feed-table").contains("by alice") && b.text("#feed-table").contains("100 of 120"));
+    assert_eq!(b.text("#n-feeds"), "3, 1 failing");
+
+    b.eval("feed.push('pool', {...feed.last.pool, batches: {total: 0, batches: []}, feeds: []})");
     b.wait("no section without a batch", "document.getElementById('batches').hidden");
+    assert_eq!(b.text("#feeds"), "", "nor without a feed");
     assert_eq!(b.complaints(), [""; 0]);
 }

@@ -102,7 +102,7 @@ function draw() {
 
 function take(name, data) {
   if (name === "history") showHistory(data);
-  if (name === "pool") { showPool(data); showBatches(data); }
+  if (name === "pool") { showPool(data); showFeeds(data); showBatches(data); }
   if (name !== "snapshot") return;
   lastHeard = Date.now();
   sample(data);
