@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::announcement::{ANNOUNCE_EVERY, PodAnnouncement};
-use super::pool_snapshot::{OpenFailures, all_feeds, PodPresence, PodSummary, PoolSnapshot, summed_by_connection};
+use super::pool_snapshot::{
+    OpenFailures, PodPresence, PodSummary, PoolSnapshot, all_feeds, summed_by_connection,
+};
 use crate::batch::BatchAnswers;
 
 /// A pod that has announced nothing for so long is gone: three announcements did not come, and some time for Kafka.

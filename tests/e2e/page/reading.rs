@@ -367,7 +367,10 @@ fn feeds_open_batches_and_open_failures_are_shown_with_what_their_numbers_mean()
         "{failures}"
     );
     let failing = b.text("#feed-table > tbody:first-of-type");
-    assert!(failing.contains("orders-1") && failing.contains("failing") && failing.contains("550"), "{failing}");
+    assert!(
+        failing.contains("orders-1") && failing.contains("failing") && failing.contains("550"),
+        "{failing}"
+    );
     assert!(b.text("#feed-table").contains("by alice") && b.text("#feed-table").contains("100 of 120"));
     assert_eq!(b.text("#n-feeds"), "3, 1 failing");
 
