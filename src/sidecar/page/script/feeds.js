@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 // Feeds over all pods: each a tbody of its row and, where its last listing failed, why.
 const FEED_LOOKS = { failing: "open", paused: "off", settling: "closed", listing: "closed", waiting: "closed" };
 const FEW_FEEDS = 10, MANY_FEEDS = 1000;
@@ -27,41 +26,11 @@ function feedRow() {
     say(cells[0], feed.listed_at ? clock(feed.listed_at) : NONE);
     say(cells[1], feed.chosen === feed.files ? count(feed.files) : `${count(feed.chosen)} of ${count(feed.files)}`);
     [feed.new, feed.settling, feed.known, feed.tasks].forEach((n, at) => tally(cells[2 + at], n));
-=======
-// The feeds that this pod lists for: each a tbody of its row and, where something is wrong, what.
-// A feed's state in the words and colours of a breaker.
-const FEED_LOOKS = { waiting: "closed", listing: "closed", settling: "closed", paused: "half-open", failing: "open" };
-
-function feedRow() {
-  const name = document.createTextNode(""), way = make("span", { class: "sub" });
-  const state = make("span", { class: "state" }), status = cell("State", "text");
-  status.append(state);
-  const listed = cell("Listed, UTC", "text"), next = cell("Next, UTC", "text");
-  const files = cell("Files"), settling = cell("Settling"), tasks = cell("Tasks");
-  const error = make("td", { role: "cell", colspan: 7, class: "whole" });
-  const note = make("tr", { role: "row", class: "note" }, error);
-  note.hidden = true;
-  const node = make("tbody", { role: "rowgroup" },
-    make("tr", { role: "row" }, make("th", { role: "rowheader", scope: "row" }, name, way), status, listed, next, files,
-      settling, tasks), note);
-  return { node, update(feed) {
-    if (name.data !== feed.feed) name.data = feed.feed;
-    say(way, `${feed.from} → ${feed.to}, ${feed.schedule}`);
-    say(state, feed.state);
-    look(state, `state ${FEED_LOOKS[feed.state] ?? "open"}`);
-    look(node, FEED_LOOKS[feed.state] ?? "open");
-    say(listed, feed.listed_at ? clock(feed.listed_at) : "–");
-    say(next, feed.next_at ? clock(feed.next_at) : "–");
-    tally(files, feed.chosen);
-    tally(settling, feed.settling);
-    tally(tasks, feed.tasks);
->>>>>>> main
     show(note, feed.error !== null);
     say(error, feed.error ?? "");
   } };
 }
 
-<<<<<<< HEAD
 let allFeeds = [];
 const feedRows = new Rows(byId("feed-table"), feedRow, byId("feed-table").tHead);
 const feedCut = new Cut("more-feeds", FEW_FEEDS, MANY_FEEDS, listFeeds);
@@ -71,23 +40,13 @@ function showFeeds({ feeds }) {
   const rank = ({ state }) => (state === "failing" ? 0 : 1);
   allFeeds = [...feeds].sort((a, b) => rank(a) - rank(b));
   const failing = feeds.filter(({ state }) => state === "failing").length;
-=======
-const feedRows = new Rows(byId("feed-table"), feedRow, byId("feed-table").tHead);
-
-function showFeeds({ feeds = [] }) {
-  const failing = feeds.filter(({ failures }) => failures > 0).length;
->>>>>>> main
   show(byId("feeds"), feeds.length > 0);
   show(byId("to-feeds"), feeds.length > 0);
   say(byId("n-feeds"), failing ? `${count(feeds.length)}, ${count(failing)} failing` : count(feeds.length));
   look(byId("n-feeds"), failing ? "n bad" : "n");
-<<<<<<< HEAD
   listFeeds();
 }
 
 function listFeeds() {
   feedRows.show(feedCut.of(allFeeds), ({ feed }) => feed);
-=======
-  feedRows.show(feeds, ({ feed }) => feed);
->>>>>>> main
 }
