@@ -42,7 +42,7 @@ byId("gate").addEventListener("submit", (event) => {
   const text = byId("token").value.trim();
   // No other can be sent in a header (RFC 6750, section 2.1).
   if (!/^[\w\-.~+/]+=*$/.test(text)) {
-    say(byId("gate-error"), "A token has letters, digits and -._~+/ alone, and = at its end.");
+    say(byId("gate-error"), "A token consists of letters, digits and -._~+/, with = at its end at most.");
     return;
   }
   keepToken(text);
