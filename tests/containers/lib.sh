@@ -7,6 +7,7 @@ project=$(cd "$here/../.." && pwd)
 # What is built once and kept: binaries, base images' files. Outside the tree, and shared by all checkouts.
 cache=${FTP_POOLER_CONTAINERS_CACHE:-/var/cache/ftp-pooler-containers}
 image=ftp-pooler:$(sed -n 's/^version = "\(.*\)"/\1/p' "$project/Cargo.toml" | head -1)
+previous=${image%:*}:previous
 export DOCKER_BUILDKIT=1
 
 passed=0 failed=0 took=0 report=()
@@ -123,4 +124,19 @@ project_image() {
     docker build -t "$image" --build-arg REVISION="$(git -C "$project" rev-parse HEAD 2>/dev/null)" "$project" >"$cache/build.log" 2>&1 ||
         { tail -30 "$cache/build.log"; fail "docker build"; return 1; }
     ok "docker build of $image: $((SECONDS - start)) s, $(docker image inspect -f '{{.Size}}' "$image" | awk '{printf "%.1f MB", $1 / 1e6}')"
+}
+
+# The image of an earlier commit, by its own Dockerfile, for upgrades. previous_image REVISION
+previous_image() {
+    local commit tree=$cache/previous start=$SECONDS
+    commit=$(git -C "$project" rev-parse --verify "$1^{commit}" 2>/dev/null) || cannot "PREVIOUS=$1 is no commit"
+    [ "$(docker image inspect -f '{{index .Config.Labels "org.opencontainers.image.revision"}}' "$previous" 2>/dev/null)" = "$commit" ] && return
+    say "building $previous of commit ${commit:0:12}"
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    # As old as this moment: cargo's cache is shared by builds, and cargo believes times.
+    git -C "$project" archive "$commit" | tar -x -m -C "$tree"
+    docker build -t "$previous" --build-arg REVISION="$commit" "$tree" >"$cache/build-previous.log" 2>&1 || { tail -30 "$cache/build-previous.log"; cannot "PREVIOUS=$1 does not build"; }
+    rm -rf "$tree"
+    note "docker build of $previous: $((SECONDS - start)) s"
 }

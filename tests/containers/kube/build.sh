@@ -1,11 +1,12 @@
 #!/bin/bash
-# The parts of a Kubernetes node, built from the Go module proxy into DIR; what is there already stays. build.sh DIR
+# The parts of a Kubernetes node, built from the Go module proxy into DIR; what is there already stays. build.sh DIR [PART…]
 #
 # kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy 1.33.0; CoreDNS 1.12.1; kube-router 2.1.0 for its
-# NetworkPolicy controller. Static (CGO_ENABLED=0) and stripped. Takes some 800 s of CPU the first time, and 4 GB of build cache.
+# NetworkPolicy controller; prometheus-adapter 0.12.0 where it is named. Static (CGO_ENABLED=0) and stripped. Takes some 800 s of CPU the first time, and 4 GB of build cache.
 set -euo pipefail
 
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
+shift
 version=1.33.0
 export CGO_ENABLED=0 GOFLAGS=-mod=mod
 kubernetes=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
@@ -91,12 +92,20 @@ for r in json.load(sys.stdin).get("Replace") or []:
     go build -trimpath -ldflags='-s -w' -o "$dir/kube-router" $module/cmd/kube-router
 }
 
-for part in "${kubernetes[@]}" coredns kube-router; do
+# Its go.mod has no replace directive, so that `go install` takes it as it is.
+build_prometheus_adapter() {
+    GOFLAGS='' GOBIN=$dir go install -trimpath -ldflags='-s -w' sigs.k8s.io/prometheus-adapter/cmd/adapter@v0.12.0
+    mv "$dir/adapter" "$dir/prometheus-adapter"
+}
+
+[ $# -gt 0 ] || set -- "${kubernetes[@]}" coredns kube-router
+for part in "$@"; do
     [ -x "$dir/$part" ] && continue
     date "+%T $part"
     case $part in
         coredns) build_coredns ;;
         kube-router) build_kube_router ;;
+        prometheus-adapter) build_prometheus_adapter ;;
         *) build_kubernetes "$part" ;;
     esac
 done

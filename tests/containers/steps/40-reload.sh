@@ -20,8 +20,7 @@ step_reload() {
     within 180 both_applied $((first + 1)) && ok "a changed ConfigMap is applied by both after $took s" || fail "the changed ConfigMap"
     # A second account, its password in a Secret that was not there (the mount is optional): a wrong one first.
     k create secret generic ftp-pooler-files --from-literal=second=wrong >/dev/null
-    k get configmap ftp-pooler-connections -o json |
-        jq '.data["connections.ini"] += "\n[second]\ntype = ftp\nhost = ftp-server\nport = 2121\nuser = ftp\npass_file = /app/secrets/second\n"' | k apply -f - >/dev/null 2>&1
+    add_connection "[second]\ntype = ftp\nhost = ftp-server\nport = 2121\nuser = ftp\npass_file = /app/secrets/second"
     within 240 both_know second && ok "a connection and a Secret that were not there: known to both after $took s" || fail "the new connection"
     task second-wrong 1 second | tee "$dir/load/second-wrong.jsonl" | ftp_pooler submit - >/dev/null
     within 120 answered_with ftp-failures second-wrong auth_failed && ok "a wrong password is answered auth_failed" || fail "the wrong password"
