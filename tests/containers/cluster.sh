@@ -31,7 +31,11 @@ base_images
 kafka_image
 have_image registry.k8s.io/pause:3.9 || "$here/images/pause.sh" "$cache" >/dev/null
 have_image coredns:test || tar -C "$bin" -c coredns | docker import --change 'ENTRYPOINT ["/coredns"]' - coredns:test >/dev/null
-[ -n "${NO_BUILD-}" ] && have_image "$image" || project_image || { verdict cluster-test "The cluster"; exit 1; }
+if [ -n "${BINARIES-}" ]; then
+    image_of_binaries "$BINARIES"
+else
+    [ -n "${NO_BUILD-}" ] && have_image "$image" || project_image
+fi || { verdict cluster-test "The cluster"; exit 1; }
 [ -z "${PREVIOUS-}" ] || previous_image "$PREVIOUS"
 docker build -q -t ftp-pooler-ftp-server:test "$project/k8s/test/ftp-server" >/dev/null || cannot "the FTP server's image does not build"
 

@@ -126,6 +126,21 @@ project_image() {
     ok "docker build of $image: $((SECONDS - start)) s, $(docker image inspect -f '{{.Size}}' "$image" | awk '{printf "%.1f MB", $1 / 1e6}')"
 }
 
+# The same image of programs that are built already, on the Dockerfile's base: minutes instead of a release build, where the pool and not
+# its Dockerfile is looked at. image_of_binaries DIRECTORY
+image_of_binaries() {
+    local tree=$cache/binaries program
+    say "making $image of the programs in $1"
+    rm -rf "$tree"
+    mkdir -p "$tree/usr/local/bin" "$tree/data/storage"
+    for program in ftp-pooler pattern-router frp-tunnels; do strip -o "$tree/usr/local/bin/$program" "$1/$program" || { fail "no $program in $1"; return 1; }; done
+    # What the Dockerfile says after its last FROM, with other places to copy from.
+    sed -n '/^FROM gcr.io/,$p' "$project/Dockerfile" | sed -E 's/ --from=build//; s# /out/usr/local # /usr/local #; s# /out/data # /data #' >"$tree/Dockerfile"
+    docker build -q -t "$image" --build-arg REVISION="$(git -C "$project" rev-parse HEAD 2>/dev/null)" "$tree" >/dev/null || { fail "no image of $1"; return 1; }
+    rm -rf "$tree"
+    note "$image of the programs in $1, not of the Dockerfile"
+}
+
 # The image of an earlier commit, by its own Dockerfile, for upgrades. previous_image REVISION
 previous_image() {
     local commit tree=$cache/previous start=$SECONDS

@@ -92,10 +92,14 @@ for r in json.load(sys.stdin).get("Replace") or []:
     go build -trimpath -ldflags='-s -w' -o "$dir/kube-router" $module/cmd/kube-router
 }
 
-# Its go.mod has no replace directive, so that `go install` takes it as it is.
 build_prometheus_adapter() {
-    GOFLAGS='' GOBIN=$dir go install -trimpath -ldflags='-s -w' sigs.k8s.io/prometheus-adapter/cmd/adapter@v0.12.0
-    mv "$dir/adapter" "$dir/prometheus-adapter"
+    local module=sigs.k8s.io/prometheus-adapter
+    mkdir -p "$dir/adapter.module"
+    cd "$dir/adapter.module"
+    wrapper_module adapterbin $module/cmd/adapter
+    go mod edit -require $module@v0.12.0
+    go mod tidy
+    go build -trimpath -ldflags='-s -w' -o "$dir/prometheus-adapter" $module/cmd/adapter
 }
 
 [ $# -gt 0 ] || set -- "${kubernetes[@]}" coredns kube-router
