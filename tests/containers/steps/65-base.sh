@@ -120,7 +120,8 @@ step_router() {
     # Both replicas are replaced while requests come.
     b rollout restart deployment/pattern-router >/dev/null
     local asked=0 lost=0 start=$SECONDS
-    until b rollout status --timeout=1s deployment/pattern-router >/dev/null 2>&1 || [ $((SECONDS - start)) -gt 120 ]; do
+    replaced() { b rollout status --timeout=1s deployment/pattern-router >/dev/null 2>&1 && [ "$(b get pods -l app.kubernetes.io/name=pattern-router -o name | wc -l)" = 2 ]; }
+    until replaced || [ $((SECONDS - start)) -gt 120 ]; do
         for _ in 1 2 3 4 5; do asked=$((asked + 1)); [ "$(through /api/v1/status ftp-pooler-0 | jq -r .pod)" = ftp-pooler-0 ] || lost=$((lost + 1)); sleep 0.1; done
     done
     [ $lost = 0 ] && ok "both replicas replaced in $((SECONDS - start)) s: $asked requests meanwhile, none lost" || fail "$lost of $asked requests lost while the router's replicas were replaced"
