@@ -19,6 +19,7 @@
 //! - [`breaker`] is a connection's circuit breaker: whether its server may be tried.
 //! - [`pool`] keeps logged-in sessions, and decides who may open one; [`tunnel`] is what it knows of the way to a server
 //!   behind NAT.
+//! - [`bandwidth`] is how fast bytes may move, by connection and pod.
 //! - [`transfer`] carries out one try on one session: the file arrives under a temp name, is verified and renamed, or not at
 //!   all.
 //! - [`ftp`] is one session: commands, replies, data connections, and whether it can be used again; its `pipelining` saves
@@ -34,6 +35,7 @@
 //!   an entry of one of its key tables.
 //! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
 //! - [`coordination`] is what pods do together: they share sessions.
+//! - [`pods`] is what pods tell each other about themselves, for whoever looks at the pool.
 //! - [`cli`] has the subcommands.
 //! - [`sidecar`] serves page and API, and reads the pod through [`insight`]; [`health`], [`metrics`] and [`traces`] report.
 //! - `text` cuts and compares texts for people.
@@ -55,6 +57,7 @@ pub mod dispatch;
 pub mod pool;
 pub mod tunnel;
 
+pub mod bandwidth;
 pub mod transfer;
 
 pub mod ftp;
@@ -80,6 +83,7 @@ pub mod cli;
 pub mod health;
 pub mod insight;
 pub mod metrics;
+pub mod pods;
 pub mod sidecar;
 pub mod traces;
 

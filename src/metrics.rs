@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus::{
-    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    CounterVec, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 
 use service_kit::metrics::{ProcessMetrics, unix_seconds};
@@ -56,6 +56,8 @@ declare_metrics! {
     wait: HistogramVec = "ftp_pooler_task_wait_seconds", ["connection"], WAIT_BUCKETS;
     /// Payload bytes that crossed data connections, those of failed tries included.
     bytes: IntCounterVec = "ftp_pooler_transferred_bytes_total", ["operation", "connection"];
+    /// Seconds that transfers have waited since `bandwidth` or `pool.bandwidth` let no byte move.
+    bandwidth_wait: CounterVec = "ftp_pooler_bandwidth_wait_seconds_total", ["operation", "connection"];
     /// Retries, by the code of the previous error.
     retries: IntCounterVec = "ftp_pooler_retries_total", ["connection", "code"];
 

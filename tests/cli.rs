@@ -8,6 +8,8 @@
     reason = "in a test a panic is the answer"
 )]
 
+#[path = "cli/core_dumps.rs"]
+mod core_dumps;
 #[path = "cli/mistakes.rs"]
 mod mistakes;
 

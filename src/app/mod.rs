@@ -9,6 +9,7 @@
 //!   replaced     storages that were replaced, and in which running tries still work
 //! tunnels        the tunnels that connections lead through
 //! session_caps   shares sessions with the other pods, where a connection has max_sessions_total
+//! pool_view      announces this pod to the others, and reads what they announce
 //! local_watch    whether the local connections can be used, for the page
 //! pod_status     what the sidecar reads of the pod
 //! error          why a pod could not start or continue, and its exit code
@@ -19,6 +20,7 @@ mod error;
 mod local_watch;
 mod parts;
 mod pod_status;
+mod pool_view;
 mod record_intake;
 mod reload;
 mod session_caps;
@@ -47,6 +49,7 @@ use crate::traces::Traces;
 use crate::transfer::LocalStorages;
 pub use error::AppError;
 use parts::Parts;
+use pool_view::PoolAnnouncing;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
 use session_caps::SessionCaps;
 pub use tunnels::{CommandTunnels, PodTunnels, TunnelFinding, become_child_if_requested};
@@ -149,6 +152,7 @@ pub struct App {
     pool: SessionPool,
     tunnels: Arc<PodTunnels>,
     session_caps: SessionCaps,
+    announcing: PoolAnnouncing,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -218,13 +222,15 @@ impl App {
             dispatcher: dispatcher.clone(),
             storages: open,
             metrics: shared.metrics.clone(),
+            bandwidth: shared.bandwidth.clone(),
             asked: reload.clone(),
             files: WatchedFiles::default(),
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
         tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_sweeping.clone()));
-        let view = shared.view(&dispatcher, &current, &tunnels);
-        tasks.spawn(sidecar.run(view, close_sidecar.clone()));
+        let status = shared.status(&dispatcher, &current, &tunnels, session_caps.lease.clone(), api_addr);
+        let announcing = PoolAnnouncing::start(&status, &tasks, &close_sidecar);
+        tasks.spawn(sidecar.run(shared.view(status), close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
         tell_addresses(api_addr, metrics_addr);
         Ok(App {
@@ -237,6 +243,7 @@ impl App {
             pool,
             tunnels,
             session_caps,
+            announcing,
             storages,
             replaced,
             consume,
@@ -315,7 +322,10 @@ impl App {
         let last_traces = tokio::task::spawn_blocking(move || traces.stop(LAST_TRACES));
         let close_sessions = async {
             let open = self.pool.shutdown(CLOSE_SESSIONS).await;
-            self.session_caps.stop(LEAVE_COORDINATION).await;
+            tokio::join!(
+                self.session_caps.stop(LEAVE_COORDINATION),
+                self.announcing.stop(LEAVE_COORDINATION)
+            );
             open
         };
         let (open_sessions, _, _) = tokio::join!(

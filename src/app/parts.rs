@@ -1,5 +1,6 @@
 //! Makes the parts out of the configuration and of what they share. `App::start` joins them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -7,10 +8,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::pod_status::PodStatus;
+use super::pool_view::PoolView;
 use super::record_intake::RecordIntake;
 use super::reload::roots;
+use super::session_caps::SharedLease;
 use super::{AppError, PodTunnels, deferral};
 use crate::admission::TaskBudget;
+use crate::bandwidth::BandwidthLimits;
 use crate::batch::BatchBoard;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, ControlFollower, Group, Watchdog};
@@ -36,6 +40,7 @@ pub(super) struct Parts<'a> {
     pub health: Arc<PodHealth>,
     renewal: Arc<ClientRenewal>,
     pub metrics: Metrics,
+    pub bandwidth: BandwidthLimits,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
     pub batches: BatchBoard,
@@ -46,6 +51,7 @@ impl<'a> Parts<'a> {
     pub fn new(config: &'a Config) -> Result<Self, AppError> {
         let (pod, group) = (&config.pod.name, &config.kafka.consumer_group);
         let traces = Traces::start(&config.traces, pod, group, Handle::current()).map_err(AppError::Start)?;
+        let metrics = Metrics::new(config.connections.ftp.keys().map(String::as_str));
         Ok(Parts {
             traces,
             config,
@@ -56,7 +62,8 @@ impl<'a> Parts<'a> {
             failures: RecentFailures::default(),
             partitions: PartitionBoard::default(),
             batches: BatchBoard::default(),
-            metrics: Metrics::new(config.connections.ftp.keys().map(String::as_str)),
+            bandwidth: bandwidth(config, &metrics),
+            metrics,
         })
     }
 
@@ -120,6 +127,7 @@ impl<'a> Parts<'a> {
         Dispatcher::new(DispatcherParts {
             pool: pool.clone(),
             executor: TransferExecutor::new(storages.clone(), names, self.metrics.clone())
+                .throttled_by(self.bandwidth.clone())
                 .hashing(self.config.transfer.hash)
                 .sweeping_every(self.config.sweep.every),
             connections: connections.ftp.values().cloned().collect(),
@@ -135,14 +143,16 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// What the sidecar shows.
-    pub fn view(
+    /// The pod from inside.
+    pub fn status(
         &self,
         dispatcher: &Dispatcher,
         current: &Arc<CurrentConfig>,
         tunnels: &Arc<PodTunnels>,
-    ) -> PodView {
-        let inside = PodStatus {
+        lease: SharedLease,
+        api: SocketAddr,
+    ) -> Arc<PodStatus> {
+        Arc::new(PodStatus {
             pod: self.config.pod.name.clone(),
             group: self.config.kafka.consumer_group.clone(),
             current: Arc::clone(current),
@@ -150,9 +160,16 @@ impl<'a> Parts<'a> {
             tunnels: Arc::clone(tunnels),
             failures: self.failures.clone(),
             partitions: self.partitions.clone(),
-        };
-        let view = PodView::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
-        let current = Arc::clone(current);
+            batches: self.batches.clone(),
+            pool: PoolView::new(self.config, self.health.clone(), self.metrics.clone(), api),
+            lease,
+        })
+    }
+
+    /// What the sidecar shows.
+    pub fn view(&self, status: Arc<PodStatus>) -> PodView {
+        let current = Arc::clone(&status.current);
+        let view = PodView::new(self.health.clone(), self.metrics.clone(), status);
         let view = view.with_allowed_hosts(self.config.api_allowed_hosts.as_deref().unwrap_or_default());
         view.with_token(move || current.config().api_token.as_ref().map(|token| token.bearer()))
     }
@@ -214,6 +231,15 @@ impl<'a> Parts<'a> {
             partitions: self.partitions.clone(),
         }
     }
+}
+
+/// What the pod's connections may move at the start.
+fn bandwidth(config: &Config, metrics: &Metrics) -> BandwidthLimits {
+    let limits = BandwidthLimits::new(config.pool.bandwidth.clone(), metrics.clone());
+    for connection in config.connections.ftp.values() {
+        limits.set(connection);
+    }
+    limits
 }
 
 fn committer(delivery: DeliveryGuarantee, group: Group) -> Box<dyn Committer> {

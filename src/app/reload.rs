@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::PodTunnels;
+use crate::bandwidth::BandwidthLimits;
 use crate::config::{
     Config, ConfigDiff, ConfigErrors, ConfigSources, ConfiguredConnections, ConnectionChange, CurrentConfig,
     FileVersions, FileWatcher, ReloadResult, WatchDecision,
@@ -46,6 +47,7 @@ pub(super) struct Reloader {
     pub dispatcher: Dispatcher,
     pub storages: OpenStorages,
     pub metrics: Metrics,
+    pub bandwidth: BandwidthLimits,
     /// Told by SIGHUP.
     pub asked: Arc<Notify>,
     pub files: WatchedFiles,
@@ -224,6 +226,7 @@ impl Reloader {
         }
         for (name, change) in &changes.ftp {
             let Some(connection) = connections.ftp.get(name) else { continue };
+            self.bandwidth.set(connection);
             match change {
                 ConnectionChange::Added => {
                     self.metrics.introduce(name);
@@ -238,6 +241,7 @@ impl Reloader {
         for (name, change) in &changes.ftp {
             if *change == ConnectionChange::Removed {
                 self.pool.remove(name);
+                self.bandwidth.forget(name);
             }
         }
         // breakers that were reset know nothing of a tunnel that is down

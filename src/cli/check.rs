@@ -78,7 +78,7 @@ Exit codes:
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct CheckFinding {
-    /// `kafka`, `topic`, `group`, `frp`, `ftp` or `local`.
+    /// `kafka`, `topic`, `group`, `frp`, `ftp`, `local` or `pool`.
     kind: &'static str,
     name: String,
     found: Found,
@@ -143,6 +143,7 @@ async fn check(config: &Config, is_deep: bool) -> Vec<CheckFinding> {
     }
     findings.extend(ftp);
     findings.extend(config.connections.local.values().map(|connection| local_finding(connection)));
+    findings.extend(pool_finding(config));
     findings
 }
 
@@ -210,6 +211,14 @@ fn local_finding(connection: &LocalConnection) -> CheckFinding {
     });
     let found = found.map_err(|error| error.to_string()).into();
     CheckFinding { kind: "local", name: connection.name.clone(), found }
+}
+
+/// What a pod's connections may move together, where that is limited.
+fn pool_finding(config: &Config) -> Option<CheckFinding> {
+    let key = "pool.bandwidth";
+    let limited = try_server::limited(key, &config.pool.bandwidth);
+    let found = Found::Well(format!("all connections of a pod together{limited}"));
+    (!limited.is_empty()).then(|| CheckFinding { kind: "pool", name: key.to_owned(), found })
 }
 
 #[cfg(test)]

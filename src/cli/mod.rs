@@ -16,11 +16,13 @@
 //! answer       the pool's answers, as their readers understand them
 //! pod_url      one GET to a pod, for `health` and `watch`
 //! pod_metrics  the pods' metrics, from their /metrics
-//! pool_pods    the pool's pods: the members of the group, and where they are
+//! announced_pods  the pool's pods as they announce themselves, those that are gone included
+//! pool_pods    where the pool's pods are: as announced, else the members of the group
 //! interrupt    Ctrl-C and SIGTERM, for commands that report before they end
 //! output       tables for people, JSON for programs
 //! ```
 
+mod announced_pods;
 mod answer;
 mod arg_parsers;
 mod args;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::bandwidth::BandwidthTimetable;
 use super::connection_keys::FTP_KEYS;
 use super::key::set_defaults;
 use super::tunnel::FrpTunnel;
@@ -92,6 +93,8 @@ with_unset! {
         pub resume: bool,
         /// In bytes.
         pub max_file_size: u64,
+        /// How many bytes a second all its sessions may move, when (rclone's `--bwlimit`).
+        pub bandwidth: BandwidthTimetable,
         pub min_rate: MinRate,
         pub timeouts: SessionTimeouts,
     }

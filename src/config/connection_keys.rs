@@ -3,15 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::tz::Offset;
-
 use super::connection::{ChangeDirectory, FtpConnection, LocalConnection, RenameOver, UploadMode};
 use super::encoding::NameEncoding;
 use super::key::KeyDefault::{Described, Is, Required};
 use super::key::{ConfigKey, FieldAccess, KeyDefault, KeyField, KeyGroup, field, key, nonzero_field};
 use super::kind::{KeyKind, KeyValue, MAX_SECRET_FILE_BYTES, quoted};
+use super::time_offset::TIME_OFFSET;
 use super::tls::{self, MAX_CA_BYTES};
-use super::{network, password};
+use super::{bandwidth, network, password};
 
 /// A wait must end, and soon enough that somebody notices.
 const WAIT: KeyKind = KeyKind::Time { min: Duration::from_millis(1), max: Duration::from_secs(3_600) };
@@ -185,6 +184,11 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
     ftp_key("max_file_size", KeyKind::Size { min: 1, max: 1 << 50 }, Is("1Ti"), field!(max_file_size),
         "A larger file fails with `file_too_large`: before its first byte if its size is known, otherwise once this many \
          bytes have arrived. So no server can send for ever."),
+    ftp_key("bandwidth", KeyKind::Syntax(bandwidth::SYNTAX), Is("off"), bandwidth::OF_CONNECTION,
+        "Bytes per second at most, of one pod over all its sessions with this server, as rclone's `--bwlimit` has it: `10M` in \
+         each direction, `10M:1M` up and down, `off`, or a timetable by the pod's local time (`TZ`), \
+         `08:00,512k 18:00,off` or `Mon-08:00,512k Fri-18:00,off`. A plain number is KiB; a later entry for the same time \
+         corrects an earlier one. A change holds at once for running transfers.").keeps_sessions(),
     ftp_key("min_rate", KeyKind::Size { min: 0, max: 1 << 30 }, Is("64"), field!(min_rate.bytes_per_second),
         "Bytes per second, averaged over `min_rate_window`, that a data connection must transfer while it is waited for; \
          a slower one has failed. 0 disables the check."),
@@ -233,46 +237,6 @@ fn charset(text: &str) -> Result<&'static encoding_rs::Encoding, String> {
     charset.filter(|charset| charset.is_ascii_compatible()).ok_or_else(|| {
         format!("found {}; expected a charset in which ASCII is ASCII, such as windows-1252", quoted(text))
     })
-}
-
-const TIME_OFFSET: FieldAccess<FtpConnection> = FieldAccess {
-    set: |ftp, value| {
-        let text = value.into_text();
-        let offset = time_offset(&text).ok_or_else(|| {
-            format!(
-                "found {}; expected an offset from UTC, from -12:00 to +14:00, such as +02:00",
-                quoted(&text)
-            )
-        })?;
-        ftp.time_offset = Some(offset);
-        Ok(())
-    },
-    get: |ftp| ftp.time_offset.map_or(KeyValue::Unset, |offset| KeyValue::Text(shown_offset(offset))),
-};
-
-/// `+02:00`, `-0330`, `UTC`, as far as clocks have it.
-fn time_offset(text: &str) -> Option<Offset> {
-    let text = text.trim();
-    if text.eq_ignore_ascii_case("utc") || text.eq_ignore_ascii_case("z") {
-        return Some(Offset::UTC);
-    }
-    let (sign, digits) = match text.split_at_checked(1)? {
-        ("+", digits) => (1, digits),
-        ("-", digits) => (-1, digits),
-        _ => return None,
-    };
-    let (hours, minutes) = digits.split_once(':').or_else(|| digits.split_at_checked(2))?;
-    let number = |text: &str| text.parse::<i32>().ok().filter(|_| text.len() == 2);
-    let (hours, minutes) = (number(hours)?, number(minutes)?);
-    let seconds = sign * (hours * 3600 + minutes * 60);
-    let is_in_use = minutes < 60 && (-12 * 3600..=14 * 3600).contains(&seconds);
-    Offset::from_seconds(seconds).ok().filter(|_| is_in_use)
-}
-
-fn shown_offset(offset: Offset) -> String {
-    let minutes = offset.seconds() / 60;
-    let sign = if minutes < 0 { '-' } else { '+' };
-    format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
 }
 
 const ENCODING: FieldAccess<FtpConnection> = FieldAccess {
@@ -421,18 +385,6 @@ impl KeyField for ChangeDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_offset_is_one_that_clocks_have() {
-        for (text, shown) in
-            [("+02:00", "+02:00"), ("-0330", "-03:30"), (" utc ", "+00:00"), ("+14:00", "+14:00")]
-        {
-            assert_eq!(time_offset(text).map(shown_offset).as_deref(), Some(shown), "{text}");
-        }
-        for text in ["", "2", "02:00", "+2:00", "+15:00", "-12:01", "+01:60", "CET", "+0100x", "+é00"] {
-            assert_eq!(time_offset(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_charset_is_one_in_which_ascii_is_ascii() {

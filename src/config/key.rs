@@ -265,6 +265,7 @@ mod tests {
                 "charset" => "shift_jis",
                 "encoding" => "Slash",
                 "time_offset" => "+02:00",
+                "bandwidth" | "pool.bandwidth" => "08:00,512k 18:00,off",
                 "obscured_pass" => "YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ",
                 "tls_pin" => "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
                 "type" => "ftp",

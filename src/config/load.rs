@@ -34,7 +34,7 @@ pub struct ConfigSources {
     pub environment: Vec<(OsString, OsString)>,
     /// What librdkafka finds wrong with one of its properties, given name and value; without the value, which
     /// may be a secret.
-    pub property: fn(&str, &str) -> Option<&'static str>,
+    pub property: fn(&str, &str) -> Option<String>,
     pub files: FilesInUse,
 }
 
@@ -69,7 +69,7 @@ impl ConfigSources {
     pub fn new(
         config: PathBuf,
         connections: Option<PathBuf>,
-        property: fn(&str, &str) -> Option<&'static str>,
+        property: fn(&str, &str) -> Option<String>,
     ) -> Self {
         let environment = std::env::vars_os().collect();
         ConfigSources { config, connections, environment, property, files: FilesInUse::All }
@@ -129,7 +129,7 @@ impl Config {
 fn settings_of(
     mut reader: SectionReader<'_>,
     host_name: String,
-    property: fn(&str, &str) -> Option<&'static str>,
+    property: fn(&str, &str) -> Option<String>,
 ) -> Config {
     let origin = |(key, value): (&String, &Value)| (key.clone(), ValueOrigin::of(value));
     let origins = reader.values.iter().map(origin).collect();

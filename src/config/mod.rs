@@ -9,7 +9,7 @@
 //! settings      config.yaml's structs, and the table of its keys
 //! connection    connections.ini's structs; connection_keys: the table of their keys; connections: reads the sections
 //! tunnel        sections with `type = frp`, and the table of their keys
-//! tls, network, password, encoding, api_token, properties   options that are more than one key or more than one value
+//! tls, network, password, encoding, bandwidth, time_offset, api_token, properties   options that are more than one key or more than one value
 //! duration, size, obscure   values as rclone writes them
 //! load          from ConfigSources to Config; errors: where each error is; exposure: who else can read passwords;
 //!               fuzz: any text as connections.ini
@@ -22,6 +22,7 @@
 //! connections.ini (CONTRIBUTING.md, "A new option").
 
 mod api_token;
+mod bandwidth;
 mod connection;
 mod connection_keys;
 mod connections;
@@ -52,12 +53,14 @@ mod section_reader;
 mod settings;
 mod size;
 mod templates;
+mod time_offset;
 mod tls;
 mod tree;
 mod tunnel;
 mod yaml;
 
 pub use api_token::ApiToken;
+pub use bandwidth::{BandwidthLimit, BandwidthTimetable};
 pub use connection::{
     ChangeDirectory, ConfiguredConnections, FtpConnection, LocalConnection, MinRate, RenameOver,
     SessionTimeouts, TEMP_PREFIX, TEMP_SUFFIX, UploadMode,

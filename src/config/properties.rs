@@ -153,7 +153,7 @@ pub(super) fn refusal(name: &str) -> Option<&'static str> {
 /// Takes the properties out of the values of config.yaml.
 pub(super) fn take(
     reader: &mut SectionReader<'_>,
-    wrong: fn(&str, &str) -> Option<&'static str>,
+    wrong: fn(&str, &str) -> Option<String>,
 ) -> BTreeMap<String, SecretString> {
     let mut properties = BTreeMap::new();
     let mut protocol = None;
@@ -161,7 +161,7 @@ pub(super) fn take(
         let origin = ValueOrigin::of(&value);
         let checked = property(&name, value).and_then(|value| match wrong(&name, &value) {
             None => Ok(value),
-            Some(problem) => Err(problem.to_owned()),
+            Some(problem) => Err(problem),
         });
         match checked {
             Ok(value) => {

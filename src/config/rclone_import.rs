@@ -138,6 +138,9 @@ fn take(remote: &RcloneRemote, path: &str, user: &str, imported: &mut RcloneImpo
 /// rclone's flag `--inplace`, as its configuration can hold it for one remote.
 const INPLACE_KEYS: [&str; 3] = ["inplace", "override.inplace", "global.inplace"];
 
+/// rclone's flag `--bwlimit`, likewise.
+const BWLIMIT_KEYS: [&str; 3] = ["override.bwlimit", "bwlimit", "global.bwlimit"];
+
 /// What rclone takes for true.
 fn is_on(value: &str) -> bool {
     ["true", "t", "1", "yes", "on"].contains(&value.to_ascii_lowercase().as_str())
@@ -187,6 +190,9 @@ fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
     if INPLACE_KEYS.iter().filter_map(|key| value(key)).any(is_on) {
         line("upload", "in_place");
     }
+    if let Some(limit) = BWLIMIT_KEYS.iter().find_map(|key| value(key)) {
+        line("bandwidth", limit);
+    }
     for key in remote.keys.keys().filter(|key| value(key).is_some()) {
         left_out(remote, key, notes);
     }
@@ -197,6 +203,7 @@ fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
 fn left_out(remote: &RcloneRemote, key: &str, notes: &mut Vec<String>) {
     if key == "pass"
         || INPLACE_KEYS.contains(&key)
+        || BWLIMIT_KEYS.contains(&key)
         || FTP_KEYS.iter().any(|known| known.is_rclones && known.path == key)
     {
         return;
@@ -279,7 +286,7 @@ mod tests {
 
     /// Case b33.
     #[test]
-    fn remotes_of_other_types_are_not_read() {
+    fn b33_remotes_of_other_types_are_not_read() {
         let text = "[gdrive (old)]\ntype = drive\ntoken = {}\nno key\n\n[my:remote]\ntype = s3\n\n[partner]\ntype = ftp\n\
                     host = ftp.example.com\nuser = u\npass = YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ\n";
         let imported = import(text);
@@ -306,6 +313,23 @@ mod tests {
         }
         let imported = import("[a]\ntype = ftp\nhost = h\nuser = u\ninplace = false\n");
         assert!(!imported.sections[0].1.contains("upload"), "{}", imported.sections[0].1);
+    }
+
+    #[test]
+    fn rclones_limit_of_bandwidth_is_taken_over() {
+        let remote = "[a]\ntype = ftp\nhost = h\nuser = u\n";
+        for (keys, limit) in [
+            ("bwlimit = 08:00,512k 18:00,off", "08:00,512k 18:00,off"),
+            ("override.bwlimit = 10M:1M", "10M:1M"),
+            ("global.bwlimit = 1M\noverride.bwlimit = 2M", "2M"),
+        ] {
+            let imported = import(&format!("{remote}{keys}\n"));
+            assert!(imported.sections[0].1.ends_with(&format!("bandwidth = {limit}\n")), "{keys}");
+            assert_eq!((imported.notes.len(), imported.incomplete.len()), (0, 0), "{keys}");
+        }
+        let imported = import(&format!("{remote}bwlimit = fast\n"));
+        assert_eq!(imported.refused, ["a"]);
+        assert!(imported.notes[0].contains("bandwidth: found `fast`"), "{}", imported.notes[0]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::api_token::{self, ApiToken};
+use super::bandwidth::{self, BandwidthTimetable};
 use super::connection::ConfiguredConnections;
 use super::key::KeyDefault::{Described, Is};
 use super::key::{ConfigKey, FieldAccess, KeyField, KeyGroup, field, key, nonzero_field, set_defaults};
@@ -90,6 +91,8 @@ pub struct PoolConfig {
     pub max_waiting_tasks: usize,
     /// Bytes of these tasks' records at most; above it the partitions are paused.
     pub max_waiting_bytes: usize,
+    /// How many bytes a second all connections together may move, when.
+    pub bandwidth: BandwidthTimetable,
     /// A task held for longer is logged, with what it waits for.
     pub slow_task: Duration,
 }
@@ -208,8 +211,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
         "The topic in which deferred tasks wait. If it is missing it is created, with as many partitions as the input \
          topic, provided that the pod may do so."),
     key("kafka.coordination_topic", KeyKind::Topic, Is("ftp-pooler-sessions"), field!(kafka.coordination_topic),
-        "The topic by which the pods share the sessions of connections with `max_sessions_total`; not used without. A \
-         compacted one with one partition. If it is missing it is created, provided that the pod may do so."),
+        "The topic through which pods announce themselves to each other, so that any pod's page shows all of them, and share \
+         the sessions of connections with `max_sessions_total`. Compacted, with one partition. If it is missing it is \
+         created, provided that the pod may do so; without it the page shows its own pod alone."),
     key("kafka.control_topic", KeyKind::Topic, Is("ftp-control"), field!(kafka.control_topic),
         "The compacted topic that says which batches of tasks there are, and which are cancelled. `ftp-pooler topics` makes \
          it; without it tasks are done as ever, and no batch can be cancelled."),
@@ -259,6 +263,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("pool.max_waiting_bytes", KeyKind::Size { min: 1 << 20, max: 1 << 40 }, Is("64Mi"),
         field!(pool.max_waiting_bytes),
         "Maximum size of these tasks' records in bytes; above it consumption pauses."),
+    key("pool.bandwidth", KeyKind::Syntax(bandwidth::SYNTAX), Is("off"), bandwidth::OF_POD,
+        "Bytes per second at most, of one pod over all its connections; written as a connection's own `bandwidth`, which holds \
+         as well."),
     key("pool.slow_task", time(1, DAY), Is("5m"), field!(pool.slow_task),
         "A task that has been in the pod for longer is logged as a warning, with what it waits for: the oldest one of \
          each partition, and again each time this interval has passed."),

@@ -94,6 +94,8 @@ fn yaml_value<T>(key: &ConfigKey<T>, text: &str) -> String {
             format!("[{}]", servers.join(", "))
         }
         KeyKind::Host => format!("\"{text}\""),
+        // YAML 1.1, and so Helm, takes it for false.
+        _ if text == "off" => format!("\"{text}\""),
         _ => text.to_owned(),
     }
 }

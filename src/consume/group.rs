@@ -12,8 +12,8 @@ use super::answering_broker::AnsweringBroker;
 use super::consumer_context::GroupContext;
 use crate::health::PodHealth;
 use crate::kafka::{
-    AbandonedCalls, BoundedCalls, CommitError, generation_of, member_id_of, metadata_of, reader_properties,
-    without_value,
+    AbandonedCalls, BoundedCalls, CommitError, GroupQuery, generation_of, member_id_of, metadata_of,
+    reader_properties, without_value,
 };
 use crate::metrics::Metrics;
 use crate::offsets::{CommitMetadata, Offsets, PartitionCommit, TopicPartition};
@@ -25,6 +25,9 @@ const COMMITTED_DEADLINE: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(10);
 /// A commit, whose reply librdkafka waits for as long as `socket.timeout.ms` says.
 const COMMIT: Duration = Duration::from_secs(30);
+
+/// Of the members that were replaced the ids that are known at most: those that the coordinator may not have given up.
+const FORMER_IDS: usize = 16;
 
 /// The group's member, as its log lines name it.
 pub(super) const MEMBER: &str = "consumer";
@@ -54,6 +57,8 @@ pub(super) struct GroupClients {
     calls: BoundedCalls,
     /// Those that were replaced and have not ended.
     retired: AbandonedCalls,
+    /// What the coordinator has called those that were replaced.
+    former_ids: Mutex<Vec<String>>,
 }
 
 impl std::fmt::Debug for GroupClients {
@@ -109,9 +114,9 @@ impl Group {
         let context = GroupContext::new(MEMBER, Arc::clone(&offsets), Arc::clone(&health), metrics.clone());
         let member: Member = properties.create_with_context(context).map_err(without_value)?;
         let clients = Mutex::new((Arc::new(member), None));
-        let (calls, retired) = (BoundedCalls::default(), AbandonedCalls::default());
+        let (calls, retired, former_ids) = Default::default();
         Ok(Group {
-            clients: Arc::new(GroupClients { clients, offsets, health, metrics, calls, retired }),
+            clients: Arc::new(GroupClients { clients, offsets, health, metrics, calls, retired, former_ids }),
             properties: Properties(Arc::new(properties.clone())),
             cluster: Arc::default(),
             answering: Arc::default(),
@@ -130,6 +135,13 @@ impl Group {
         let member: Member = self.properties.0.create_with_context(context).map_err(without_value)?;
         let old = std::mem::replace(&mut *self.clients.lock(), (Arc::new(member), None));
         self.answering.forget();
+        {
+            let mut former = self.clients.former_ids.lock().unwrap_or_else(PoisonError::into_inner);
+            if former.len() >= FORMER_IDS {
+                former.remove(0);
+            }
+            former.push(member_id_of(&old.0));
+        }
         old.0.context().retire();
         if let Some(reader) = &old.1 {
             reader.context().retire();
@@ -216,6 +228,20 @@ impl Group {
     /// The generation that a commit is made under now.
     pub fn generation(&self) -> Option<i32> {
         self.call(CALL, |group| generation_of(&group.member())).ok()?
+    }
+
+    /// The address of another process that is a member under this pod's name: it has taken its place while this one
+    /// stood still. `None` also where the coordinator does not say.
+    pub fn namesake(&self) -> Option<String> {
+        let look = |group: &Group| {
+            let (member, name) = (group.member(), group.properties.0.get("client.id")?);
+            let described = GroupQuery::send(&member, &group.name()).answer(COMMITTED_DEADLINE)?.ok()?;
+            let mut own = group.clients.former_ids.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            own.push(member_id_of(&member));
+            let mut others = described.members.into_iter();
+            others.find(|other| other.client_id == name && !own.contains(&other.id)).map(|other| other.host)
+        };
+        self.call(CALL, look).ok()?
     }
 
     /// Whether exactly this is what the group has committed for these partitions. Offsets of a transaction that is

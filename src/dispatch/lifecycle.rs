@@ -397,13 +397,14 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         }
         let verdict = match exit {
             TaskExit::Answered(result) => {
+                self.batches.count_answer(&queued.record.headers, result.is_ok());
                 report::answered(&self.metrics, &self.failures, &queued, &result);
                 report::traced(&self.traces, &mut queued, report::end(&result));
                 result.into()
             }
             TaskExit::Deferred(reason) => {
                 let state = self.deferral.retry_state(&queued, Timestamp::now());
-                report::deferred(&self.metrics, &queued, &state, reason);
+                report::deferred(&self.metrics, &self.recent_deferrals, &queued, &state, reason);
                 report::traced(&self.traces, &mut queued, SpanEnd::Deferred(reason.as_str()));
                 Verdict::Deferred(Box::new(state))
             }

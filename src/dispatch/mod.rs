@@ -39,6 +39,7 @@
 //! local_breakers     local connections whose file system is full, frozen or missing
 //! outage_log         says in the log that a connection is down, and up again
 //! deferral           whether a task may wait in the retry topic, and why; `consume::delayed_records` has it back when due
+//! recent_deferrals   how many tasks of a connection are in the retry topic, for the page: pure
 //! reconfigure        connections that are added, changed and removed
 //! orphan_cleanup     removing orphaned temp files from servers without tasks
 //! task_status        what a task is doing and waits for
@@ -58,6 +59,7 @@ mod orphan_cleanup;
 mod outage_log;
 mod pipelined_tasks;
 mod queued_task;
+mod recent_deferrals;
 mod reconfigure;
 mod report;
 mod retry;
@@ -88,6 +90,7 @@ pub use destination_order::ResolvePath;
 use lifecycle::TaskExit;
 use local_breakers::LocalBreakers;
 use queued_task::QueuedTask;
+use recent_deferrals::RecentDeferrals;
 pub use reconfigure::Reconfiguration;
 pub use task_executor::TaskExecutor;
 pub use task_status::{TaskStatus, WaitReason};
@@ -181,6 +184,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             changing: RwLock::default(),
             order: DestinationOrder::new(reconfigure::roots(&executor, roots), resolve),
             executor,
+            recent_deferrals: RecentDeferrals::new(deferral.delay),
             deferral,
             overflow: OverflowLimiter::default(),
             local_breakers: LocalBreakers::default(),
@@ -278,6 +282,7 @@ struct DispatcherInner<C: SessionConnector, T> {
     changing: RwLock<()>,
     order: DestinationOrder,
     deferral: DeferralPolicy,
+    recent_deferrals: RecentDeferrals,
     overflow: OverflowLimiter,
     local_breakers: LocalBreakers,
     budget: TaskBudget,

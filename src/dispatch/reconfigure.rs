@@ -107,6 +107,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         self.replace_queues(left);
         for name in over.keys() {
             self.executor.forget(name);
+            self.recent_deferrals.forget(name);
             self.metrics.forget_connection(name);
         }
     }

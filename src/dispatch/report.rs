@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::deferral::DeferReason;
 use super::queued_task::QueuedTask;
+use super::recent_deferrals::RecentDeferrals;
 use crate::failure::{Failure, TryError};
 use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
 use crate::outcome::Completed;
 use crate::record::RetryState;
-use crate::task::Operation;
 use crate::traces::{SpanEnd, TaskAttributes, Traces};
 
 /// The first try begins.
@@ -34,7 +34,7 @@ pub(super) fn answered(
         failures.add(FailureEntry::of(Timestamp::now(), &queued.task, queued.tries.attempts, failure));
     }
     let task = &queued.task;
-    let operation = operation(task.operation);
+    let operation = task.operation.as_str();
     let took = verdict.as_ref().map_or_else(|_| queued.elapsed(), |completed| completed.duration);
     let code = verdict.as_ref().err().map(|failure| failure.code.as_str());
     metrics.answered(operation, &task.remote, code, took);
@@ -59,9 +59,16 @@ pub(super) fn answered(
 }
 
 /// The task goes to the retry topic.
-pub(super) fn deferred(metrics: &Metrics, queued: &QueuedTask, state: &RetryState, why: DeferReason) {
+pub(super) fn deferred(
+    metrics: &Metrics,
+    recent: &RecentDeferrals,
+    queued: &QueuedTask,
+    state: &RetryState,
+    why: DeferReason,
+) {
     let task = &queued.task;
     metrics.deferred(&task.remote, why.as_str());
+    recent.note(&task.remote, Instant::now());
     tracing::debug!(
         target: "ftp_pooler::task",
         event = "task_deferred", task_id = task.task_id, connection = task.remote,
@@ -92,7 +99,7 @@ pub(super) fn traced(traces: &Traces, queued: &mut QueuedTask, end: SpanEnd<'_>)
     let about = TaskAttributes {
         record: &queued.record,
         task_id: &task.task_id,
-        operation: operation(task.operation),
+        operation: task.operation.as_str(),
         connection: &task.remote,
         attempts: queued.tries.attempts,
         since: Instant::now().saturating_duration_since(queued.queued_at),
@@ -105,12 +112,5 @@ pub(super) fn end(verdict: &Result<Completed, Failure>) -> SpanEnd<'static> {
     match verdict {
         Ok(completed) => SpanEnd::Completed { bytes: completed.bytes_transferred },
         Err(failure) => SpanEnd::Failed(failure.code.as_str()),
-    }
-}
-
-fn operation(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Download => "download",
-        Operation::Upload => "upload",
     }
 }

@@ -41,17 +41,34 @@ impl Session {
         Ok(if is_there { name } else { path }.to_owned())
     }
 
-    /// [`Session::name_of`], without any command: between RNFR and RNTO there is none.
+    /// [`Session::name_of`], without any command: between RNFR and RNTO there is none at first.
     pub(super) fn name_in_current(&self, path: &str) -> String {
-        let (directory, name) = split(path);
-        let directory = match &self.home {
-            _ if directory.starts_with('/') => directory.to_owned(),
-            Some(home) if directory.is_empty() => home.clone(),
-            Some(home) => format!("{}/{directory}", home.trim_end_matches('/')),
-            None => return path.to_owned(),
-        };
-        let is_there = self.enters_directories() && self.current.as_deref() == Some(&*directory);
-        if is_there { name } else { path }.to_owned()
+        let (_, name) = split(path);
+        match self.directory_of(path) {
+            Some(directory) if self.enters_directories() && self.current.as_deref() != Some(&*directory) => {
+                // A bare name would be one in another directory.
+                let is_bare = name == path;
+                if is_bare { format!("{}/{name}", directory.trim_end_matches('/')) } else { path.to_owned() }
+            }
+            Some(_) if self.enters_directories() => name.to_owned(),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// Whether a name would be taken, and this path's directory is not the current one.
+    pub(super) fn lacks_directory_of(&self, path: &str) -> bool {
+        self.enters_directories() && self.directory_of(path) != self.current
+    }
+
+    /// The directory of a file from the root on, where the one logged in to is known or does not matter.
+    fn directory_of(&self, path: &str) -> Option<String> {
+        let (directory, _) = split(path);
+        match &self.home {
+            _ if directory.starts_with('/') => Some(directory.to_owned()),
+            Some(home) if directory.is_empty() => Some(home.clone()),
+            Some(home) => Some(format!("{}/{directory}", home.trim_end_matches('/'))),
+            None => None,
+        }
     }
 
     /// Whether a refused path is to be tried as a name in its directory.

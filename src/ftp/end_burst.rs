@@ -9,8 +9,8 @@ use crate::failure::{Remedy, TryError};
 use super::command::{Command, Step};
 use super::data_transfer::DataTransfer;
 use super::fault::Fault;
-use super::files::RenameOutcome;
 use super::pipelining::DataAnnouncement;
+use super::rename::RenameOutcome;
 use super::reply::Reply;
 use super::session::Session;
 

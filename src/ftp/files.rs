@@ -1,9 +1,9 @@
-//! Commands about files that need no data connection: SIZE, MKD, RNFR and RNTO, DELE.
+//! Commands about files that need no data connection: SIZE, MKD, DELE.
 
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::text::shown;
 
-use super::command::{Command, Step};
+use super::command::Step;
 use super::fault::Fault;
 use super::reply::Reply;
 use super::session::Session;
@@ -23,16 +23,6 @@ pub enum SizeReply {
         error: TryError,
         missing: bool,
     },
-}
-
-/// The outcome of a rename.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RenameOutcome {
-    Done,
-    /// It was not wanted any more: RNTO was not sent.
-    Abandoned,
-    /// RNFR was accepted, RNTO was not: often because something has that name already.
-    TargetRefused(TryError),
 }
 
 /// The outcome of a removal.
@@ -144,63 +134,6 @@ impl Session {
             550 | 553 if !hints.denied => Ok(true),
             _ => Err(self.fail(Step::Rnfr, Some(path), &Fault::Reply(reply))),
         }
-    }
-
-    /// RNFR and RNTO. Whether a file at `to` is replaced is up to the server. `may_still_rename` is asked between
-    /// the two: RNFR alone changes nothing, and the next command takes it back.
-    pub async fn rename(
-        &mut self,
-        from: &str,
-        to: &str,
-        may_still_rename: impl FnOnce() -> bool + Send,
-    ) -> Result<RenameOutcome, TryError> {
-        if !self.pipelining().take_renaming(from) {
-            let reply = self.ask(Step::Rnfr, from).await?;
-            if reply.code != 350 {
-                return Err(self.fail(Step::Rnfr, Some(from), &Fault::Reply(reply)));
-            }
-        }
-        if !may_still_rename() {
-            return Ok(RenameOutcome::Abandoned);
-        }
-        let reply = match self.rename_to(to).await {
-            Ok(reply) => reply,
-            Err(fault) => return Err(self.fail(Step::Rnto, Some(to), &fault)),
-        };
-        self.rename_meaning(to, reply)
-    }
-
-    /// What a reply to RNTO means.
-    pub(super) fn rename_meaning(&mut self, to: &str, reply: Reply) -> Result<RenameOutcome, TryError> {
-        // SIZE's, or EPSV's: nothing is known of the file.
-        if matches!(reply.code, 213 | 229) {
-            let fault = self.unexpected_reply(&reply);
-            return Err(self.fail(Step::Rnto, Some(to), &fault));
-        }
-        // Pure-FTPd says 451 where the directory is missing.
-        let is_missing = reply.code == 451 && reply.hints(Some(to)).missing;
-        match reply.code {
-            200..=299 => Ok(RenameOutcome::Done),
-            450 | 451 | 550..=553 if reply.code != 451 || is_missing => {
-                Ok(RenameOutcome::TargetRefused(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))))
-            }
-            _ => Err(self.fail(Step::Rnto, Some(to), &Fault::Reply(reply))),
-        }
-    }
-
-    /// RNTO's reply; behind the command goes EPSV for the next file, where that saves time.
-    async fn rename_to(&mut self, to: &str) -> Result<Reply, Fault> {
-        let rnto = Command::with(Step::Rnto, &self.name_in_current(to))?;
-        if !self.may_ask_port_ahead() {
-            return self.exchange(&rnto).await;
-        }
-        self.send_burst(&[rnto, Command::plain(Step::Epsv)]).await?;
-        let reply = self.reply().await?;
-        if reply.code == 229 || reply.code == 421 {
-            return Err(if reply.code == 421 { Fault::Reply(reply) } else { self.unexpected_reply(&reply) });
-        }
-        self.keep_port_ahead().await;
-        Ok(reply)
     }
 
     /// DELE. A refusal is no error where the file may well not be there (550, 450): `false`.

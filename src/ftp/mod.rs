@@ -5,6 +5,7 @@
 //! login            greeting, AUTH TLS, USER, PASS, TYPE I, FEAT
 //! features         what the server says it can do: FEAT
 //! server_profile   what a connection's sessions have found out about its server
+//! write_only       directories in which temp files would stay for ever
 //!
 //! control          the control connection; where suppaftp and what it lacks meet
 //! control_stream   the stream beneath suppaftp: plain or TLS, shared with whoever writes bursts
@@ -20,7 +21,8 @@
 //! tls              TLS of control and data connections
 //! certificate      which certificates are accepted, and what is wrong with the others
 //!
-//! files            SIZE, MKD, RNFR/RNTO, DELE
+//! files            SIZE, MKD, DELE
+//! rename           RNFR, RNTO
 //! mtime            MDTM; MFMT, MFF, SITE UTIME
 //! hash             HASH, XSHA256 and their like
 //! restart          REST
@@ -54,6 +56,7 @@ mod session;
 mod features;
 mod login;
 mod server_profile;
+mod write_only;
 
 mod charset;
 mod command;
@@ -76,6 +79,7 @@ mod hash;
 mod listing;
 mod listing_lines;
 mod mtime;
+mod rename;
 mod restart;
 mod zos;
 
@@ -97,10 +101,11 @@ pub mod fuzz;
 pub use data_transfer::DataEnd;
 pub use download_stream::DownloadStream;
 pub use end_burst::{BurstOutcome, EndBurst};
-pub use files::{DeleteOutcome, RefusedDirectory, RenameOutcome, SizeReply};
+pub use files::{DeleteOutcome, RefusedDirectory, SizeReply};
 pub use hash::ServerHash;
 pub use listing_lines::{ListedEntry, UnreadLine, UnreadReason};
 pub use mtime::{ModifiedReply, SetModified};
+pub use rename::RenameOutcome;
 pub use restart::RestartSupport;
 pub use server_profile::ServerProfile;
 pub use session::Session;

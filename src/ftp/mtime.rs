@@ -137,7 +137,7 @@ pub(super) fn time_val(text: &str) -> Option<Timestamp> {
     let second = number(12, 14)?.min(59);
     let at = DateTime::new(year, number(4, 6)?, number(6, 8)?, number(8, 10)?, number(10, 12)?, second, 0);
     let nanoseconds = format!("{:0<9}", fraction.get(..fraction.len().min(9))?).parse::<i64>().ok()?;
-    let at = at.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    let at = at.ok()?.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp();
     at.checked_add(nanoseconds.nanoseconds()).ok()
 }
 

@@ -15,6 +15,7 @@ use super::command::Step;
 use super::dial::ReachedAddresses;
 use super::features::ServerFeatures;
 use super::restart::RestartSupport;
+use super::write_only::WriteOnlyDirectories;
 
 /// What is known of one connection's server, as long as its settings are the same.
 #[derive(Debug, Default)]
@@ -48,6 +49,7 @@ pub struct ServerProfile {
     epsv_ports: AtomicU8,
     /// Directories in which a file was stored: STOR's 150 need not be awaited before its bytes.
     directories: Mutex<HashSet<String>>,
+    write_only: WriteOnlyDirectories,
 }
 
 /// Whether a server takes a path for a file's name.
@@ -308,6 +310,10 @@ impl ServerProfile {
         self.directories().remove(directory_of(path));
     }
 
+    pub(super) fn write_only(&self) -> &WriteOnlyDirectories {
+        &self.write_only
+    }
+
     fn directories(&self) -> MutexGuard<'_, HashSet<String>> {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -384,7 +390,7 @@ impl ServerProfile {
     }
 }
 
-fn directory_of(path: &str) -> &str {
+pub(super) fn directory_of(path: &str) -> &str {
     path.rfind('/').map_or("", |slash| path.get(..=slash).unwrap_or_default())
 }
 

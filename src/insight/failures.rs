@@ -1,13 +1,14 @@
 //! The last failures of this pod: a ring.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::failure::Failure;
-use crate::task::{Operation, Task};
+use crate::failure::{Code, Failure};
+use crate::task::Task;
 
 /// Older ones are in the failures topic.
 pub const MAX_FAILURES: usize = 200;
@@ -57,7 +58,7 @@ impl FailureEntry {
     pub fn of(at: Timestamp, task: &Task, attempts: u32, failure: &Failure) -> Self {
         FailureEntry {
             connection: Some(task.remote.clone()),
-            operation: Some(operation_name(task.operation)),
+            operation: Some(task.operation.as_str()),
             remote_path: Some(task.remote_path.clone()),
             local_path: Some(task.local_path.clone()),
             ..FailureEntry::rejected(at, Some(&task.task_id), attempts, failure)
@@ -65,26 +66,36 @@ impl FailureEntry {
     }
 }
 
-pub(super) const fn operation_name(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Download => "download",
-        Operation::Upload => "upload",
-    }
-}
-
 /// The last [`MAX_FAILURES`]; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct RecentFailures {
     ring: Arc<Mutex<VecDeque<FailureEntry>>>,
+    answered: Arc<AtomicU64>,
+    sent_again: Arc<AtomicU64>,
 }
 
 impl RecentFailures {
     pub fn add(&self, failed: FailureEntry) {
+        if failed.code != Code::Cancelled.as_str() {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.len() >= MAX_FAILURES {
             ring.pop_back();
         }
         ring.push_front(failed);
+    }
+
+    /// So many failures (of any pod) were sent again, and have come to this pod.
+    pub fn count_sent_again(&self, failures: usize) {
+        self.sent_again.fetch_add(failures as u64, Ordering::Relaxed);
+    }
+
+    /// Failures that somebody has to see to: how many this pod has answered since it started, and how many were sent again
+    /// and came to it.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.answered.load(Ordering::Relaxed), self.sent_again.load(Ordering::Relaxed))
     }
 
     /// The newest first.
@@ -98,7 +109,16 @@ impl RecentFailures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Code;
+
+    #[test]
+    fn failures_that_nobody_has_to_see_to_do_not_count() {
+        let failures = RecentFailures::default();
+        for code in [Code::InvalidTask, Code::Cancelled, Code::Timeout] {
+            failures.add(FailureEntry::rejected(Timestamp::UNIX_EPOCH, None, 0, &Failure::new(code, "")));
+        }
+        failures.count_sent_again(1);
+        assert_eq!(failures.counts(), (2, 1));
+    }
 
     #[test]
     fn the_ring_keeps_the_last_ones() {

@@ -5,7 +5,6 @@ use std::collections::BinaryHeap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::failures::operation_name;
 use super::gauge::ProgressGauge;
 use crate::task::Task;
 
@@ -65,7 +64,7 @@ impl ActiveTransfer {
         ActiveTransfer {
             task_id: task.task_id.clone(),
             connection: task.remote.clone(),
-            operation: operation_name(task.operation),
+            operation: task.operation.as_str(),
             remote_path: task.remote_path.clone(),
             local_path: task.local_path.clone(),
             attempt,

@@ -58,14 +58,39 @@ pub fn without_value(error: KafkaError) -> KafkaError {
     }
 }
 
-/// What librdkafka finds wrong with a property, by itself: its own words may repeat the value.
-pub fn property_problem(name: &str, value: &str) -> Option<&'static str> {
-    match ClientConfig::new().set(name, value).create_native_config().err()? {
+/// What librdkafka finds wrong with a property, by itself.
+pub fn property_problem(name: &str, value: &str) -> Option<String> {
+    let reason = match refused(name, value)? {
         KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
-            Some("is no property of librdkafka's; expected one such as sasl.password")
+            return Some("is no property of librdkafka's; expected one such as sasl.password".to_owned());
         }
-        _ => Some("has a value that librdkafka does not take; expected one as its CONFIGURATION.md says"),
+        KafkaError::ClientConfig(_, reason, ..) => Some(reason),
+        _ => None,
+    };
+    let told = reason.and_then(|reason| words_without_value(name, value, reason.trim()));
+    Some(told.map_or_else(
+        || "has a value that librdkafka does not take; expected one as its CONFIGURATION.md says".to_owned(),
+        |words| format!("has a value that librdkafka does not take: {words}"),
+    ))
+}
+
+fn refused(name: &str, value: &str) -> Option<KafkaError> {
+    ClientConfig::new().set(name, value).create_native_config().err()
+}
+
+/// librdkafka's own words for a value that it does not take, where nothing of the value is in them: it may be a secret
+/// in the wrong place. They are told if they are the same for another value.
+fn words_without_value(name: &str, value: &str, reason: &str) -> Option<String> {
+    const OUTSIDE: &str = "is outside allowed range ";
+    if let Some((_, range)) = reason.split_once(OUTSIDE) {
+        return Some(format!("it {OUTSIDE}{range}"));
     }
+    let other = match refused(name, "?") {
+        Some(KafkaError::ClientConfig(_, other, ..)) => Some(other),
+        _ => None,
+    };
+    let is_of_any = value.is_empty() || (value != "?" && other.is_some_and(|other| other.trim() == reason));
+    is_of_any.then(|| reason.to_owned())
 }
 
 /// What every client of this pod shares, and those of `kafka.properties` that a client of this kind takes.
@@ -199,6 +224,27 @@ mod tests {
             [("session.timeout.ms", "6000"), ("security.protocol", "sasl_ssl"), ("sasl.password", "hunter2")]
         {
             assert_eq!(property_problem(name, value), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn librdkafkas_own_words_for_a_value_are_told_where_the_value_is_not_in_them() {
+        let told = |name, value| property_problem(name, value).unwrap();
+        for (name, value, expected) in [
+            ("session.timeout.ms", "4000000", "it is outside allowed range 1..3600000"),
+            ("enable.ssl.certificate.verification", "hunter2", "true or false"),
+            ("socket.timeout.ms", "", "cannot be set to empty value"),
+            ("sasl.jaas.config", "password=hunter2;", "Java JAAS configuration is not supported"),
+        ] {
+            let problem = told(name, value);
+            assert!(problem.contains(expected) && !problem.contains("hunter2"), "{name}: {problem}");
+        }
+        // These repeat the value, or a part of it.
+        for (name, value) in
+            [("security.protocol", "hunter2"), ("debug", "broker,hunter2"), ("compression.type", "hunter2")]
+        {
+            let problem = told(name, value);
+            assert!(!problem.contains("hunter2"), "{name}: {problem}");
         }
     }
 

@@ -2,8 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, Result,
+    CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, Result,
 };
 
 /// A kind of metric that can be made of a declaration.
@@ -35,6 +35,7 @@ macro_rules! declare_kinds {
 }
 
 declare_kinds! {
+    CounterVec: |opts, labels, _buckets| CounterVec::new(opts, labels);
     Gauge: |opts, _labels, _buckets| Gauge::with_opts(opts);
     IntCounter: |opts, _labels, _buckets| IntCounter::with_opts(opts);
     IntCounterVec: |opts, labels, _buckets| IntCounterVec::new(opts, labels);

@@ -15,6 +15,7 @@ pub(super) fn connection(series: &PodSeries, name: &str) {
     forget(&series.sessions_closed, name);
     forget(&series.duration, name);
     forget(&series.wait, name);
+    forget(&series.bandwidth_wait, name);
     for gauges in [&series.tasks, &series.breaker, &series.sessions, &series.session_limit] {
         forget(gauges, name);
     }

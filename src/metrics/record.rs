@@ -64,6 +64,13 @@ impl Metrics {
         }
     }
 
+    /// A transfer has waited so long for bytes that may move.
+    pub fn throttled(&self, operation: &str, connection: &str, waited: Duration) {
+        let name = &self.connection(connection).name;
+        let waits = self.inner.series.bandwidth_wait.with_label_values(&[operation, name.as_str()]);
+        waits.inc_by(waited.as_secs_f64());
+    }
+
     /// A tunnel is in this state from now on.
     pub fn tunnel(&self, tunnel: &str, state: &str) {
         let series = &self.inner.series;

@@ -12,6 +12,7 @@ fn told() -> Metrics {
     metrics.answered("upload", "near", Some("timeout"), Duration::from_secs(3));
     metrics.answered("invalid", "", Some("invalid_task"), Duration::ZERO);
     metrics.bytes("download", "far", 1_000);
+    metrics.throttled("upload", "far", Duration::from_secs(1));
     metrics.bytes("upload", "near", 24);
     metrics.retried("near", "timeout");
     metrics.sessions("far", 1, 2, 3);

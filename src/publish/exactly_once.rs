@@ -6,7 +6,8 @@
 //! - fatal: a new producer with the same identity, which ends the old one's transaction. The outcome of a commit
 //!   that was under way is then read from the group's offsets;
 //! - fenced: another process has the identity, this one ends. But the coordinator says the same to a producer whose
-//!   transaction it has given up after its timeout, as a broker does that was away; that is one for a new producer.
+//!   transaction it has given up after its timeout, as a broker does that was away; that is one for a new producer,
+//!   unless the group has another member with this pod's name.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ pub struct ExactlyOnce {
     open: Option<Instant>,
     /// How long a transaction may be open: the last producer's.
     bound: Duration,
+    /// A producer has had the pod's identity.
+    has_begun: bool,
 }
 
 impl std::fmt::Debug for ExactlyOnce {
@@ -48,7 +51,7 @@ impl std::fmt::Debug for ExactlyOnce {
 
 impl ExactlyOnce {
     pub fn new(group: Group) -> Self {
-        ExactlyOnce { group, member: None, open: None, bound: Duration::MAX }
+        ExactlyOnce { group, member: None, open: None, bound: Duration::MAX, has_begun: false }
     }
 
     fn reclassify_fenced(&self, error: CommitError) -> CommitError {
@@ -57,11 +60,25 @@ impl ExactlyOnce {
 }
 
 impl Committer for ExactlyOnce {
-    /// Fences every earlier process, and producer, with this pod's identity, and ends its transaction.
+    /// Fences every earlier process, and producer, with this pod's identity, and ends its transaction. A process that
+    /// has had the identity does not take it back from one that has come in its place: one that stood still for longer
+    /// than its transaction may be open cannot tell from what its producer is told.
     fn start(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError> {
+        if self.has_begun
+            && let Some(host) = self.group.namesake()
+        {
+            tracing::error!(
+                event = "pod_name_taken",
+                host,
+                "another process with this pod's name is in the group"
+            );
+            return Err(CommitError::Fenced(KafkaError::Global(RDKafkaErrorCode::Fenced)));
+        }
         self.open = None;
         self.bound = producer.transaction_timeout();
-        producer.call(CALL + CALL_GRACE, deadline, |producer| producer.init_transactions(CALL))
+        producer.call(CALL + CALL_GRACE, deadline, |producer| producer.init_transactions(CALL))?;
+        self.has_begun = true;
+        Ok(())
     }
 
     fn prepare(&mut self) -> Result<Option<i32>, CommitError> {

@@ -34,6 +34,17 @@ pub enum Operation {
     Upload,
 }
 
+impl Operation {
+    /// As tasks and metrics name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Operation::Download => "download",
+            Operation::Upload => "upload",
+        }
+    }
+}
+
 /// How a transferred file is verified before it is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {

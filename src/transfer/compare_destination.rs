@@ -8,7 +8,7 @@ use crate::storage::CHUNK;
 use crate::text::shown;
 
 use super::integrity_check::IntegrityCheck;
-use super::{TransferContext, TransferError, give_up};
+use super::{TransferContext, TransferError, give_up, throttled};
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +89,13 @@ async fn compare(
         let mut expected = source.read().await?;
         check.update(expected);
         if expected.is_empty() {
-            let more = context.stop.or(retrieve.read(&mut received)).await?;
+            let more = context.stop.or(throttled::read(retrieve, context, &mut received)).await?;
             return Ok(if more == 0 { ContentComparison::Same } else { ContentComparison::Other });
         }
         while !expected.is_empty() {
             received.clear();
             let mut room = (&mut received).limit(expected.len());
-            context.stop.or(retrieve.read(&mut room)).await?;
+            context.stop.or(throttled::read(retrieve, context, &mut room)).await?;
             match expected.strip_prefix(received.as_slice()) {
                 Some(_) if received.is_empty() => return Ok(ContentComparison::Shorter),
                 Some(rest) => expected = rest,

@@ -13,7 +13,8 @@ use super::integrity_check::IntegrityCheck;
 use super::resume_state::{self, ResumeState};
 use super::upload_pipeline::{PipelineContext, TransferRequest};
 use super::{
-    TransferContext, TransferError, TransferredFile, give_up, mtime, redo_record, source_disposal, try_again,
+    TransferContext, TransferError, TransferredFile, give_up, mtime, redo_record, source_disposal, throttled,
+    try_again,
 };
 
 pub(super) async fn run(
@@ -240,7 +241,7 @@ async fn receive(
         let read = tokio::select! {
             biased;
             stopped = &mut stop => return Err(stopped),
-            read = download.read(&mut room) => read?,
+            read = throttled::read(download, context, &mut room) => read?,
         };
         drop(room);
         if read == 0 {

@@ -15,6 +15,8 @@
 //! Exactly one answer remains, and what it says: `completed` is said only after the server has confirmed the whole file
 //! and, unless `no_check_upload` says otherwise, has been asked for its size.
 
+use std::fmt::Write as _;
+
 use ftp_listing::data_set;
 
 use crate::config::UploadMode;
@@ -132,10 +134,14 @@ fn left_there(stopped: TransferError) -> TransferError {
     }
 }
 
+/// The key for accounts that may not rename.
+pub(super) const KEY: &str = "upload = in_place";
+
 /// What helps where the server has taken a file and does not rename it.
 pub(super) fn helped_by_in_place(error: &mut TryError) {
-    error.failure.message.push_str(
-        " (the account may store files and not rename them: set upload = in_place for this connection, and \
-         no_check_upload = true where it may not ask for their size either)",
+    let _ = write!(
+        error.failure.message,
+        " (the account may store files and not rename them: set {KEY} for this connection, and no_check_upload = true \
+         where it may not ask for their size either)"
     );
 }

@@ -6,6 +6,7 @@
 //! in_place             the same without a temp name
 //! temp_place           where temp files on servers lie, and how they are called there
 //! upload_rename        the last step of an upload: the temp file gets its name
+//! write_only           directories in which a temp file would stay: none is sent there
 //! upload_pipeline      consecutive uploads on one session: a rename that is pending until the next file's end, and the
 //!                      whole story of how their commands are joined
 //! integrity_check      what a file is compared by; hashes over its bytes
@@ -21,6 +22,7 @@
 //!
 //! orphan_cleanup       orphaned temp files on servers are removed
 //! local_storages       the local connections' files, by name
+//! throttled            bytes on the data connection, as fast as they may move
 //! stop_signal          what ends a try from outside: its lease, or its caller
 //! ```
 //!
@@ -35,6 +37,7 @@ mod temp_place;
 mod upload;
 mod upload_pipeline;
 mod upload_rename;
+mod write_only;
 
 mod adopt_upload;
 mod resume_state;
@@ -47,6 +50,7 @@ mod source_disposal;
 mod local_storages;
 mod orphan_cleanup;
 mod stop_signal;
+mod throttled;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,6 +59,7 @@ use std::time::Duration;
 use ftp_listing::data_set;
 use tokio_util::sync::CancellationToken;
 
+use crate::bandwidth::{BandwidthLimits, TransferBandwidth};
 use crate::digest::Algorithm;
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
@@ -102,6 +107,7 @@ pub struct TransferExecutor {
     storages: LocalStorages,
     names: TempNames,
     metrics: Metrics,
+    bandwidth: BandwidthLimits,
     /// Of each file, for its result.
     hash: Option<Algorithm>,
     sweep_every: Duration,
@@ -117,6 +123,7 @@ impl TransferExecutor {
             storages: storages.into(),
             names,
             metrics,
+            bandwidth: BandwidthLimits::default(),
             hash: None,
             sweep_every: SWEEP_INTERVAL,
             orphans: Arc::default(),
@@ -128,6 +135,12 @@ impl TransferExecutor {
     #[must_use]
     pub fn hashing(self, hash: Option<Algorithm>) -> TransferExecutor {
         TransferExecutor { hash, ..self }
+    }
+
+    /// Bytes move no faster than these limits say.
+    #[must_use]
+    pub fn throttled_by(self, bandwidth: BandwidthLimits) -> TransferExecutor {
+        TransferExecutor { bandwidth, ..self }
     }
 
     /// The same, with directories on servers searched for orphaned temp files after this time, not after an
@@ -210,6 +223,7 @@ impl TransferExecutor {
         let storage = files.storage(&task.local)?;
         kept.drop_unless_of(session, storage);
         let watched = storage.watched_by(files.watch());
+        let bandwidth = self.bandwidth.of(&task.remote);
         let context = TransferContext {
             storage: &watched,
             task,
@@ -218,6 +232,7 @@ impl TransferExecutor {
             owner: pipeline.owner_of(record).unwrap_or_else(|| FileOwner::of(record, &self.names)),
             names: &self.names,
             metrics: &self.metrics,
+            bandwidth: &bandwidth,
             gauge,
             stop: &stop,
             orphans: self.orphans_at(&task.remote),
@@ -297,6 +312,7 @@ struct TransferContext<'a> {
     names: &'a TempNames,
     hash: Option<Algorithm>,
     metrics: &'a Metrics,
+    bandwidth: &'a TransferBandwidth,
     /// How far it is, for whoever asks.
     gauge: &'a ProgressGauge,
     stop: &'a StopSignal<'a>,

@@ -83,11 +83,24 @@ impl ResumeState {
         }
     }
 
-    /// What an earlier try of this process has sent of this source.
-    pub(super) fn upload(&mut self, source: &SourceFile) -> Option<SentUpload> {
-        match self.what.take()? {
-            KeptPart::Upload(sent, _) if sent.source == source.identity() => Some(*sent),
-            _ => None,
+    /// What an earlier try of this process has sent of this source: the temp file's name, and who has written to it. It
+    /// stays here until it is taken over: a try that fails before leaves it to the next one.
+    pub(super) fn sent(&mut self, source: &SourceFile) -> Option<(TempName, PartWriters)> {
+        match &self.what {
+            Some(KeptPart::Upload(sent, _)) if sent.source == source.identity() => {
+                Some((sent.temp.clone()?, sent.writers))
+            }
+            _ => {
+                self.what = None;
+                None
+            }
+        }
+    }
+
+    /// What was sent is the caller's from now on, who sees to it that it is removed.
+    pub(super) fn take_over_sent(&mut self) {
+        if let Some(KeptPart::Upload(mut sent, _)) = self.what.take() {
+            sent.temp = None;
         }
     }
 
@@ -142,18 +155,12 @@ pub(super) struct UploadedPart<'a> {
 /// A temp file on the server, which an earlier try of this process has started or resumed. Dropped before it is
 /// taken, it is removed.
 #[derive(Debug)]
-pub(super) struct SentUpload {
+struct SentUpload {
     orphans: SharedOrphanTracker,
     directory: String,
     temp: Option<TempName>,
     source: SourceIdentity,
     writers: PartWriters,
-}
-
-impl SentUpload {
-    pub fn take(mut self) -> Option<(TempName, PartWriters)> {
-        Some((self.temp.take()?, self.writers))
-    }
 }
 
 impl Drop for SentUpload {

@@ -15,7 +15,7 @@ use crate::storage::{SourceFile, TempName};
 
 use super::integrity_check::IntegrityCheck;
 use super::orphan_cleanup::RemoteTempFile;
-use super::resume_state::{self, PartWriters, RESUME_FROM, SentUpload, UploadedPart};
+use super::resume_state::{self, PartWriters, RESUME_FROM, ResumeState, UploadedPart};
 use super::upload::{self, clean_up};
 use super::upload_pipeline::PipelineContext;
 use super::{TransferContext, TransferError, retry_on_fresh_session, temp_place};
@@ -60,16 +60,16 @@ pub(super) fn part_of(context: &TransferContext<'_>, source: &SourceFile) -> Tem
     context.names.part_of(&context.owner.temp, &told)
 }
 
-/// Resumes what this process has sent. What cannot be resumed is removed.
+/// Resumes what this process has sent. What cannot be resumed is removed; where that cannot be found out on this session
+/// it stays in `kept`.
 pub(super) async fn with_own(
     session: &mut Session,
     context: &TransferContext<'_>,
     directory: &str,
     source: &SourceFile,
-    sent: SentUpload,
+    kept: &mut ResumeState,
 ) -> Result<FoundUpload, TransferError> {
-    let Some((temp, writers)) = sent.take() else { return Ok(None) };
-    let remote_temp = RemoteTempFile::of(&context.orphans, directory, &temp);
+    let Some((temp, writers)) = kept.sent(source) else { return Ok(None) };
     let there = if session.may_restart_store() {
         writers.sure_of(size(session, context, directory, &temp).await?)
     } else {
@@ -77,28 +77,28 @@ pub(super) async fn with_own(
     };
     let there = if there <= source.size() { there } else { 0 };
     let mut resumed = ResumedUpload { there, writers, restarts: None, is_anothers: false };
+    // From its beginning, where it must be: no other process writes to it.
+    let mut goes_on = writers.have_ended();
     if there > 0 {
         let restarts = restarts(session, context, directory).await?;
         resumed.restarts = Some(restarts);
         if writers.have_ended() && restarts == RestartSupport::Otherwise {
             resumed.there = 0;
         }
-        match restarts {
-            _ if writers.have_ended() => return Ok(Some((temp, remote_temp, resumed))),
-            RestartSupport::InPlace => return Ok(Some((temp, remote_temp, resumed))),
-            // A command that is late must not cut what comes now, nor another pod rely on the file's size.
-            RestartSupport::Cut => {
-                if let Some((temp, renamed)) =
-                    rename(session, context, directory, &temp, new_name(context)).await?
-                {
-                    remote_temp.gone();
-                    return Ok(Some((temp, renamed, resumed)));
-                }
-            }
-            RestartSupport::Otherwise => {}
+        goes_on |= restarts == RestartSupport::InPlace;
+        // A command that is late must not cut what comes now, nor another pod rely on the file's size.
+        if !goes_on
+            && restarts == RestartSupport::Cut
+            && let Some((temp, renamed)) =
+                rename(session, context, directory, &temp, new_name(context)).await?
+        {
+            kept.take_over_sent();
+            return Ok(Some((temp, renamed, resumed)));
         }
-    } else if writers.have_ended() {
-        // No other process writes to it: it may as well be written from its beginning.
+    }
+    kept.take_over_sent();
+    let remote_temp = RemoteTempFile::of(&context.orphans, directory, &temp);
+    if goes_on {
         return Ok(Some((temp, remote_temp, resumed)));
     }
     remove(session, directory, &temp, remote_temp).await;

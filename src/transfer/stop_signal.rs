@@ -39,7 +39,7 @@ impl<'a> StopSignal<'a> {
     }
 
     /// The same question, for another thread.
-    pub fn still_ours(&self) -> impl FnOnce() -> bool + Send + use<> {
+    pub fn still_ours(&self) -> impl Fn() -> bool + Send + use<> {
         let (lease, cancel) = (self.lease.clone(), self.cancel.clone());
         move || lease.is_live() && !cancel.is_cancelled()
     }

@@ -23,11 +23,12 @@ use super::resume_upload::{self, ResumedUpload, TempUpload};
 use super::upload_pipeline::{PendingRename, PipelineContext, TransferProgress};
 use super::upload_rename::{not_renamed, publish};
 use super::{
-    TransferContext, TransferError, TransferredFile, give_up, in_place, mtime, temp_place, try_again,
+    TransferContext, TransferError, TransferredFile, give_up, in_place, mtime, temp_place, throttled,
+    try_again, write_only,
 };
 
 /// How long the removal of a temp file on the server may take.
-const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
+pub(super) const CLEAN_UP_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(
     session: &mut Session,
@@ -78,6 +79,8 @@ pub(super) async fn run(
     if is_kept || is_data_set || matches!(put, Ok(PutOutcome::Renamed)) || clean_up(session, &temp.path).await
     {
         remote_temp.gone();
+    } else {
+        write_only::note(session, &temp.path, put.as_ref().err());
     }
     for note in &mut check.notes {
         *note = temp_place::text_by_destination(note, &context.path, &temp.path);
@@ -131,9 +134,9 @@ async fn begin(
     check: &mut IntegrityCheck,
 ) -> Result<UploadStart, TransferError> {
     let source = open(context).await;
-    let earlier = source.as_ref().ok().and_then(|source| kept.upload(source));
+    let has_earlier = source.as_ref().is_ok_and(|source| kept.sent(source).is_some());
     let is_worth_it = source.as_ref().is_ok_and(|source| resume_upload::is_worth_it(context, source));
-    let may_go_on = is_worth_it && earlier.is_none() && session.may_restart_store();
+    let may_go_on = is_worth_it && !has_earlier && session.may_restart_store();
     let expected = may_go_on.then(|| AdoptionCandidates::begin(context, directory));
     context.orphans.lock().begun(directory, &context.owner, Instant::now());
     let source = source?;
@@ -144,14 +147,20 @@ async fn begin(
     if is_there(session, context, bytes, check).await? {
         return Ok(UploadStart::Superfluous { bytes });
     }
-    let found = match (earlier, expected) {
-        (Some(sent), _) => {
-            Box::pin(resume_upload::with_own(session, context, directory, &source, sent)).await?
+    write_only::check(
+        session,
+        context,
+        &temp_place::path(&session.connection_handle(), directory, &context.owner.temp),
+    )
+    .await?;
+    let found = match expected {
+        _ if has_earlier => {
+            Box::pin(resume_upload::with_own(session, context, directory, &source, kept)).await?
         }
-        (None, Some(expected)) => {
+        Some(expected) => {
             Box::pin(adopt_upload::with_anothers(session, context, directory, &source, expected)).await?
         }
-        (None, None) => None,
+        None => None,
     };
     let (name, remote_temp, resumed) = if let Some((name, remote_temp, resumed)) = found {
         (name, remote_temp, Some(resumed))
@@ -341,17 +350,12 @@ async fn send(
         if chunk.is_empty() {
             return Ok(());
         }
-        // A process that was suspended sends nothing that it has read since: the record's next owner may be resumed on
-        // with this very file.
-        context.stop.check()?;
         tokio::select! {
             biased;
             stopped = &mut stop => return Err(stopped),
-            sent = store.write(chunk) => sent?,
+            sent = throttled::write(store, context, chunk) => sent?,
         }
         check.update(chunk);
-        context.gauge.add(chunk.len() as u64);
-        context.metrics.bytes("upload", &context.task.remote, chunk.len() as u64);
     }
 }
 

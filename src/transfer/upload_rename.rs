@@ -30,7 +30,7 @@ async fn rename(
     let path = &context.path;
     let Some(mut error) = renamed(session, context, temp).await? else { return Ok(()) };
     // The directory of its temp name is another one: its own may be missing.
-    if session.connection().temp_dir.is_some() && session.is_usable() {
+    if let (Some(temp_dir), true) = (session.connection().temp_dir.clone(), session.is_usable()) {
         let not_made = session.make_dirs(path).await?;
         error = match renamed(session, context, temp).await? {
             None => return Ok(()),
@@ -39,6 +39,11 @@ async fn rename(
                 None => refused,
             },
         };
+        let from_elsewhere = format!(
+            " (from temp_dir = {}; without that key a temp name lies beside its file)",
+            shown(&temp_dir)
+        );
+        error.failure.message.push_str(&from_elsewhere);
     }
     // A server that does not rename over a file seldom says so: look whether there is one.
     if session.exists(path).await? {

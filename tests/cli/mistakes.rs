@@ -1,6 +1,8 @@
 //! Slips of the pen that would cost a night: what is said of them, to people and to programs.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
@@ -60,4 +62,30 @@ fn programs_read_mistakes_on_standard_output() {
     }
     let away = Place::new().run(&["lag", "--output", "json"]);
     assert_eq!((away.code, &away.json()["error"]["exit_code"]), (69, &json!(69)), "{away:?}");
+}
+
+/// Case b32: a listener for TLS takes the first bytes for no handshake, and closes, with an alert or without a word.
+#[test]
+fn b32_a_plain_client_at_a_listener_for_tls_is_told_so() {
+    const FATAL_ALERT: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 0x16];
+    for last_words in [&[][..], &FATAL_ALERT] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let mut client = client;
+                let _ = client.read(&mut [0; 4096]);
+                let _ = client.write_all(last_words);
+            }
+        });
+        let place = Place::new();
+        let kafka = format!(
+            "kafka:\n  bootstrap_servers: [\"127.0.0.1:{port}\"]\n  properties: {{socket.timeout.ms: 2000}}\n"
+        );
+        place.write("config.yaml", &kafka);
+        let ran = place.run(&["check"]);
+        let told = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(ran.code != 0 && told.contains("expects TLS or SASL"), "{told}");
+        assert!(told.contains("set security.protocol and sasl.mechanism in kafka.properties"), "{told}");
+    }
 }

@@ -47,6 +47,7 @@ pool:
   session_timeout_seconds: 300
   max_waiting_tasks: 20000
   max_waiting_bytes: 64Mi
+  bandwidth: \"off\"
   slow_task: 5m
 api:
   host: \"0.0.0.0\"
@@ -117,6 +118,7 @@ connections:
     change_directory: when_refused
     resume: true
     max_file_size: 1Ti
+    bandwidth: \"off\"
     min_rate: 64
     min_rate_window: 2m
     connect_timeout: 30s

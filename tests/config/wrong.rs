@@ -212,7 +212,7 @@ kafka:
 "#;
 
 #[test]
-fn java_clients_properties_are_told_their_names_here() {
+fn b28_java_clients_properties_are_told_their_names_here() {
     let text = mistakes(JAVA, RIGHT_CONNECTIONS, &[]);
     for expected in [
         "config.yaml:7: kafka.properties.ssl.truststore.location: is a property of Java clients; here: ssl.ca.location",
@@ -226,7 +226,7 @@ fn java_clients_properties_are_told_their_names_here() {
 }
 
 #[test]
-fn a_secret_that_ends_with_a_line_break_is_refused_by_name_kafkas_too() {
+fn b30_a_secret_that_ends_with_a_line_break_is_refused_by_name_kafkas_too() {
     let environment = [
         ("FTP_POOLER__KAFKA__PROPERTIES__SASL_PASSWORD", "hunter2\n"),
         ("FTP_POOLER__CONNECTIONS__REMOTE_FTP__PASS", "hunter2\n"),

@@ -1,11 +1,14 @@
 //! How answers and offsets are tied together: in both modes, and where a topic refuses answers.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::stage::{EXIT, LONG, Stage};
 use crate::support::client::{Answers, download};
 use crate::support::kafka::Topics;
 use crate::support::pod::{Pod, PodConfig};
+use crate::support::process::Signal;
 use crate::support::wait::wait_until;
 
 const MODES: [&str; 2] = ["at_least_once", "exactly_once"];
@@ -144,6 +147,41 @@ fn a_pod_whose_name_another_one_takes_ends_and_says_why_and_each_task_is_answere
     let assigned = |pod: &Pod| pod.metrics().sum("ftp_pooler_assigned_partitions", &[]);
     wait_until("a partition each", LONG, || assigned(&first).min(assigned(&second)) >= 1.0);
     stage.send(ids[20..].iter().map(task));
+    assert_eq!(first.wait_exit(LONG).code(), Some(1), "{}", first.log_tail(30));
+    assert!(first.log().contains("another process publishes as this pod"), "{}", first.log_tail(30));
+    answers.wait_for_ids(&ids, LONG);
+    assert_eq!(second.terminate(EXIT).code(), Some(0), "{}", second.log_tail(30));
+    answers.read_to_end().assert_each_once(&ids);
+}
+
+/// It stood still for longer than its transaction may be open: what its producer is told then, one without a rival is
+/// told as well, and goes on with another producer.
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test"]
+fn a_pod_that_wakes_after_its_transaction_leaves_its_place_to_the_one_that_has_taken_it() {
+    let stage = Stage::with("woken", 2, &[]);
+    // So many that one transaction follows the other when it is stopped.
+    let ids: Vec<String> = (0..12_000).map(|i| i.to_string()).collect();
+    let (many, more) = ids.split_at(11_000);
+    let config = stage.config().set("kafka.transaction_timeout", json!("5s"));
+    let mut answers = stage.answers();
+    let first = Pod::start(&config);
+    let task = |id: &String| download(id, "nobody", "f", &format!("out/{id}"));
+    stage.send(many.iter().map(task));
+    answers.wait_for(1, LONG);
+    first.signal(Signal::STOP);
+    let frozen = Instant::now();
+    let second = Pod::start(&config);
+    let assigned = |pod: &Pod| pod.metrics().sum("ftp_pooler_assigned_partitions", &[]);
+    wait_until("the partitions to have another owner, and the transaction to be too old", LONG, || {
+        assigned(&second) >= 2.0 && frozen.elapsed() > Duration::from_secs(6)
+    });
+    first.signal(Signal::CONT);
+    // Where no transaction was open it finds out when it has to publish again.
+    wait_until("a partition each, or its end", LONG, || {
+        first.exit_status().is_some() || first.events("partitions_assigned").len() > 1
+    });
+    stage.send(more.iter().map(task));
     assert_eq!(first.wait_exit(LONG).code(), Some(1), "{}", first.log_tail(30));
     assert!(first.log().contains("another process publishes as this pod"), "{}", first.log_tail(30));
     answers.wait_for_ids(&ids, LONG);

@@ -1,11 +1,14 @@
-//! A local connection whose file system does not answer, or is read-only for a while, beside one that is well.
+//! A local connection whose file system does not answer, is read-only for a while, or has bad blocks, beside one that is
+//! well.
 
 use std::fs;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::stage::{LONG, Stage};
-use crate::support::client::{download, with};
+use crate::support::client::{download, upload, with};
 use crate::support::mounted::Mounted;
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::process::Signal;
@@ -22,16 +25,23 @@ struct TwoDisks {
 
 impl TwoDisks {
     fn new(name: &str) -> Option<TwoDisks> {
+        TwoDisks::with(name, Mounted::ext4)
+    }
+
+    fn with(name: &str, mount: fn(&Path, &str) -> Option<Mounted>) -> Option<TwoDisks> {
         let stage = Stage::new(name);
         stage.server.put("a", &vec![7; 30_000]);
         let other = stage.base().with_file_name("other");
         fs::create_dir(&other).expect("a directory");
-        Some(TwoDisks { mounted: Mounted::ext4(&other, "64M")?, stage })
+        Some(TwoDisks { mounted: mount(&other, "64M")?, stage })
+    }
+
+    fn other(&self) -> PathBuf {
+        self.stage.base().with_file_name("other")
     }
 
     fn config(&self) -> PodConfig {
-        let other = self.stage.base().with_file_name("other");
-        self.stage.bare_config().local("other", &other).ftp(
+        self.stage.bare_config().local("other", &self.other()).ftp(
             "remote",
             self.stage.server.addr(),
             &[("max_sessions", "4")],
@@ -109,4 +119,45 @@ fn tasks_wait_while_their_disk_is_read_only_and_none_fails() {
     wait_until("the page to say nothing of it any more", LONG, || {
         !status(&pod).contains("Read-only file system")
     });
+}
+
+/// EIO is an answer about one file: from a read, or as late as from fsync, which tells what became of written pages.
+#[test]
+#[ignore = "needs Kafka, vsftpd and root: make test"]
+fn bad_blocks_fail_the_tasks_that_meet_them_and_no_file_is_half_there() {
+    let Some(disks) = TwoDisks::with("bad-blocks", Mounted::ext4_without_journal) else { return };
+    let (stage, other) = (&disks.stage, disks.other());
+    stage.server.put("large", &vec![8; 40_000_000]);
+    fs::write(other.join("source"), vec![9; 8_000_000]).expect("a file on the other disk");
+    let source = fs::File::open(other.join("source")).expect("that file");
+    source.sync_all().expect("its blocks on the disk");
+    let pod = Pod::start(&disks.config());
+    // The file's blocks begin at 10 MB, as mkfs lays it out.
+    if !disks.mounted.lose_blocks_beyond("14M") {
+        eprintln!("skipped: no right to shrink a disk");
+        return;
+    }
+    rustix::fs::fadvise(source.as_fd(), 0, None, rustix::fs::Advice::DontNeed).expect("none of it in memory");
+
+    let on_other = |mut task: Value, side: &str, retries: u32| {
+        task[side]["connection_id"] = json!("other");
+        with(task, json!({ "retry_count": retries }))
+    };
+    stage.send([
+        on_other(upload("read", "source", "remote", "read"), "source", 0),
+        on_other(download("write", "remote", "large", "in/large"), "destination", 0),
+        on_other(download("well", "remote", "a", "in/a"), "destination", 3),
+    ]);
+    let mut answers = stage.answers();
+    answers.wait_for_ids(&["read", "write", "well"].map(str::to_owned), LONG);
+    let failed: Vec<_> =
+        answers.failures().map(|answer| (answer.task_id().unwrap_or_default(), answer.code())).collect();
+    assert!(
+        failed.len() == 2 && failed.iter().all(|(id, code)| *id != "well" && *code == "local_io"),
+        "{failed:?}: {}",
+        pod.log_tail(30)
+    );
+    assert!(!other.join("in/large").exists() && !stage.server.root().join("read").exists());
+    assert_eq!(fs::read(other.join("in/a")).expect("the third one"), vec![7; 30_000]);
+    assert!(pod.is_healthy() && pod.is_ready());
 }

@@ -8,21 +8,30 @@ use super::*;
 
 /// What `check` found of the one server.
 async fn check(server: &Server, options: &[&str]) -> Value {
+    let findings = check_with(server, "", options).await;
+    findings.into_iter().find(|finding| finding["kind"] == "ftp").unwrap()
+}
+
+/// Everything that it found, with these further keys of the connection.
+async fn check_with(server: &Server, keys: &str, options: &[&str]) -> Vec<Value> {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path();
     // Kafka is nowhere: what is said of it is another test's.
-    std::fs::write(place.join("config.yaml"), "kafka:\n  bootstrap_servers: [\"127.0.0.1:1\"]\n").unwrap();
+    std::fs::write(
+        place.join("config.yaml"),
+        "kafka:\n  bootstrap_servers: [\"127.0.0.1:1\"]\npool:\n  bandwidth: 7M\n",
+    )
+    .unwrap();
     let port = server.address.port();
     let connections = format!(
-        "[srv]\ntype = ftp\nhost = 127.0.0.1\nport = {port}\nuser = u\npass = s3cret\nconnect_timeout = 2s\n"
+        "[srv]\ntype = ftp\nhost = 127.0.0.1\nport = {port}\nuser = u\npass = s3cret\nconnect_timeout = 2s\n{keys}"
     );
     std::fs::write(place.join("connections.ini"), connections).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ftp-pooler"));
     command.args(["check", "--output", "json"]).args(options).arg("--config").arg(place.join("config.yaml"));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-    let findings = document["findings"].as_array().unwrap().clone();
-    findings.into_iter().find(|finding| finding["kind"] == "ftp").unwrap()
+    document["findings"].as_array().unwrap().clone()
 }
 
 fn found(finding: &Value) -> &str {
@@ -45,6 +54,16 @@ async fn a_data_connection_is_opened_and_a_blocked_one_is_a_failure() {
     let said = found(&finding);
     assert!(said.contains("its directory cannot be listed: connect_failed"), "{finding}");
     assert!(said.contains("does a firewall block the data connection"), "{finding}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_limits_the_bandwidth_is_told() {
+    let server = Script::new().start().await;
+    let findings = check_with(&server, "bandwidth = 08:00,1M:2M 18:00,1M:2M\n", &[]).await;
+    let said = |kind: &str| found(findings.iter().find(|one| one["kind"] == kind).unwrap()).to_owned();
+    let limited = ", limited to 1Mi:2Mi now (bandwidth = 08:00,1Mi:2Mi 18:00,1Mi:2Mi)";
+    assert!(said("ftp").contains(limited), "{findings:?}");
+    assert_eq!(said("pool"), "all connections of a pod together, limited to 7Mi now");
 }
 
 #[tokio::test(flavor = "multi_thread")]

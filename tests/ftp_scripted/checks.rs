@@ -234,7 +234,7 @@ async fn an_upload_keeps_its_sources_time_by_what_the_server_has() {
         rig.local("f", b"abc");
         let at: jiff::Timestamp = "2001-02-03T04:05:06.75Z".parse().unwrap();
         let file = std::fs::File::options().write(true).open(rig.directory.path().join("f")).unwrap();
-        file.set_modified(at.into()).unwrap();
+        file.set_modified(at.try_into().unwrap()).unwrap();
         let known = Arc::default();
         let mut session = rig.hasty(&known).await;
         rig.server.forget_commands();

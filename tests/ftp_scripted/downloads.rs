@@ -32,7 +32,7 @@ async fn without_epsv_pasv_is_used_and_its_address_is_not() {
 
 /// Case b22: a SIZE that is none.
 #[tokio::test]
-async fn what_cannot_be_verified_is_said_in_the_result() {
+async fn b22_what_cannot_be_verified_is_said_in_the_result() {
     for (reply, note) in [
         ("500 What?", "size not verified: the server has no SIZE"),
         ("502 Not implemented", "size not verified: the server has no SIZE"),

@@ -104,7 +104,7 @@ async fn a_password_that_is_not_needed_or_superfluous_is_no_error() {
 
 /// Case b23: a banner with numbers.
 #[tokio::test]
-async fn numbers_at_the_begin_of_a_replys_inner_lines_mean_nothing() {
+async fn b23_numbers_at_the_begin_of_a_replys_inner_lines_mean_nothing() {
     let inner = |code: u16| {
         format!("{code}-Welcome\r\n100 Mbit/s are shared by all.\r\n530 GB of space.\r\n{code} done")
     };
@@ -120,7 +120,7 @@ async fn numbers_at_the_begin_of_a_replys_inner_lines_mean_nothing() {
 
 /// Case b23: 120 first, and other positive greetings.
 #[tokio::test]
-async fn a_server_that_will_be_ready_soon_is_waited_for_and_any_positive_greeting_will_do() {
+async fn b23_a_server_that_will_be_ready_soon_is_waited_for_and_any_positive_greeting_will_do() {
     for greeting in ["120 Ready in a minute\r\n220 ready", "200 ready", "230 logged in already", "220"] {
         let server = Script::new().say("GREETING", greeting).start().await;
         let session = Session::open(&connection(server.address)).await.unwrap();

@@ -289,6 +289,20 @@ mod uploads {
         }
     }
 
+    /// `ProFTPD` over TLS 1.3, which refuses a data connection after two to four files.
+    #[tokio::test]
+    async fn what_was_sent_stays_where_the_session_is_lost_before_it_is_gone_on_with() {
+        for command in ["SIZE", "REST", "RETR"] {
+            let script = Script::new().once("STOR", takes_half()).once(command, Act::Close);
+            let rig = rig(script).await;
+            let (errors, done) = rig.try_again(&upload("/f", "/out/f"), 3).await;
+            assert_eq!(errors.len(), 2, "{command}: {errors:?}");
+            let done = done.unwrap_or_else(|| panic!("{command}: {errors:?}"));
+            assert_eq!(done.details.resumed_from, Some(HALF as u64), "{command}");
+            assert!(rig.server.content("/out/f").unwrap() == some_bytes(SIZE), "{command}");
+        }
+    }
+
     #[tokio::test]
     async fn a_server_that_has_thrown_the_begin_away_gets_it_again() {
         let rig = rig(Script::new().once("STOR", takes_half()).once("SIZE", say("550 No such file"))).await;

@@ -46,6 +46,17 @@ async fn a_source_is_deleted_or_moved_when_its_file_is_there() {
     assert_eq!(rig.server.paths(), ["/done/f"]);
 }
 
+/// Case b19: a file's name is taken, and no path; the other directory is entered between RNFR and RNTO.
+#[tokio::test]
+async fn b19_a_source_is_moved_to_another_directory_where_paths_are_refused() {
+    let script = dated().refuses_paths("550 Permission denied.").directories(&["/in", "/done"]);
+    let rig = Rig::with(script).await;
+    let mut session = rig.session().await;
+    let done = rig.run(&mut session, &moving("/done/f")).await.unwrap();
+    assert_eq!(done.details.after, Some(SourceFate::Moved), "{:?}", done.notes);
+    assert_eq!(rig.server.paths(), ["/done/f"]);
+}
+
 /// The crash between the rename and DELE: here the connection breaks.
 #[tokio::test]
 async fn a_source_that_could_not_be_taken_away_is_taken_away_by_the_next_try_alone() {

@@ -63,35 +63,45 @@ fn lists(listings: &[&[u8]]) -> Script {
 
 const SUB: &[u8] = b"-rw-r--r-- 1 ftp ftp 3 Jan 02  2020 below.csv\r\n";
 
-/// Cases b01 (ACL marks), b02 (no group), b03 (IIS), b07 (blanks in names), b08 (AS/400, ISO dates, EPLF).
+/// Every file of the listing of /pub becomes a task, and what is in its `directory`.
+async fn lists_all(listing: &[u8], expected: &[&str], directory: Option<&str>) {
+    let submitted = submit(lists(&[listing, SUB]), "/pub/", &["-r"]).await;
+    let below = directory.map(|directory| format!("/pub/{directory}/below.csv"));
+    let expected: Vec<_> = expected.iter().map(|path| (*path).to_owned()).chain(below).collect();
+    assert_eq!((&submitted.paths, submitted.code), (&expected, Some(0)), "{}", submitted.stderr);
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn every_file_of_an_odd_listing_becomes_a_task() {
-    let cases: [(&[u8], &[&str], Option<&str>); 5] = [
-        (include_bytes!("listings/acl.list"), &["/pub/acl.txt", "/pub/newfile.txt"], Some("sub")),
-        (
-            include_bytes!("listings/no_group.list"),
-            &["/pub/csxl20170724.dmp", "/pub/File1", "/pub/welcome.msg"],
-            Some("log"),
-        ),
-        (
-            include_bytes!("listings/iis.list"),
-            &["/pub/file1.csv", "/pub/logo.gif", "/pub/f1.csv"],
-            Some("images"),
-        ),
-        (include_bytes!("listings/names.list"), &["/pub/ lead.csv", "/pub/x.txt"], None),
-        (include_bytes!("listings/others.list"), &["/pub/report.csv", "/pub/iso.csv", "/pub/eplf.txt"], None),
-    ];
-    for (listing, expected, directory) in cases {
-        let submitted = submit(lists(&[listing, SUB]), "/pub/", &["-r"]).await;
-        let below = directory.map(|directory| format!("/pub/{directory}/below.csv"));
-        let expected: Vec<_> = expected.iter().map(|path| (*path).to_owned()).chain(below).collect();
-        assert_eq!((&submitted.paths, submitted.code), (&expected, Some(0)), "{}", submitted.stderr);
-    }
+async fn b01_marks_of_acls_lose_no_file() {
+    lists_all(include_bytes!("listings/acl.list"), &["/pub/acl.txt", "/pub/newfile.txt"], Some("sub")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b02_a_listing_without_groups_loses_no_file() {
+    let expected = ["/pub/csxl20170724.dmp", "/pub/File1", "/pub/welcome.msg"];
+    lists_all(include_bytes!("listings/no_group.list"), &expected, Some("log")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b03_a_listing_of_iis_loses_no_file() {
+    let expected = ["/pub/file1.csv", "/pub/logo.gif", "/pub/f1.csv"];
+    lists_all(include_bytes!("listings/iis.list"), &expected, Some("images")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b07_blanks_at_the_begin_of_names_stay() {
+    lists_all(include_bytes!("listings/names.list"), &["/pub/ lead.csv", "/pub/x.txt"], None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b08_as400_iso_dates_and_eplf_are_read() {
+    let expected = ["/pub/report.csv", "/pub/iso.csv", "/pub/eplf.txt"];
+    lists_all(include_bytes!("listings/others.list"), &expected, None).await;
 }
 
 /// Case b11: MLSD names with their directory before them.
 #[tokio::test(flavor = "multi_thread")]
-async fn mlsd_may_give_the_directory_with_each_name() {
+async fn b11_mlsd_may_give_the_directory_with_each_name() {
     let script = Script::new().say("FEAT", FEAT_MLST).say("CWD", "250 ok");
     let script = script.once("MLSD", sends(include_bytes!("listings/mlsd_prefixed.list")));
     let script = script.once("MLSD", sends("type=file;size=1; /pub/sub/below.csv\r\n"));
@@ -102,7 +112,7 @@ async fn mlsd_may_give_the_directory_with_each_name() {
 
 /// Case b09: a line that is not understood, in a command that runs by cron.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_be_a_file_and_is_no_task_is_told_and_fails_the_command() {
+async fn b09_what_may_be_a_file_and_is_no_task_is_told_and_fails_the_command() {
     let odd = b"-rw-r--r-- 1 ftp ftp 3 Jan 02  2020 a.csv\r\n??? what is this\r\n\
         -rw-r--r-- 1 ftp ftp 3 Jan 02  2020 gr\xfcn.csv\r\ncrw-rw-rw- 1 root root 1, 3 Jan 02 2020 null\r\n";
     let submitted = submit(lists(&[odd]), "/pub/", &["--include", "*.csv", "--skip-existing"]).await;
@@ -128,7 +138,7 @@ async fn what_may_be_a_file_and_is_no_task_is_told_and_fails_the_command() {
 
 /// Cases b12 (PWD without quotes, refused, of Windows) and b18 (z/OS).
 #[tokio::test(flavor = "multi_thread")]
-async fn the_working_directory_needs_to_be_known_for_relative_paths_alone() {
+async fn b12_the_working_directory_needs_to_be_known_for_relative_paths_alone() {
     for pwd in ["257 /", "502 PWD: not implemented"] {
         let script = Script::new().say("PWD", pwd).say("CWD /pub", "250 ok").once("LIST", sends(SUB));
         assert_eq!(submit(script, "/pub/", &[]).await.paths, ["/pub/below.csv"], "{pwd}");
@@ -154,7 +164,7 @@ async fn the_working_directory_needs_to_be_known_for_relative_paths_alone() {
 
 /// Case b13: SIZE answers for a directory.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_has_a_size_is_a_directory() {
+async fn b13_a_directory_that_has_a_size_is_a_directory() {
     let script = lists(&[SUB]).say("SIZE /pub", "213 4096");
     assert_eq!(submit(script, "/pub", &["-r"]).await.paths, ["/pub/below.csv"]);
     let script =
@@ -184,7 +194,7 @@ async fn a_server_that_lists_names_alone_is_asked_what_each_is() {
 
 /// Case b14: an empty directory that is said as 550, and one that is forbidden.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_directory_that_is_refused_costs_no_other_one() {
+async fn b14_one_directory_that_is_refused_costs_no_other_one() {
     let feat = || Script::new().say("FEAT", FEAT_MLST).say("CWD /pub/lost+found", "550 Permission denied.");
     let script = feat().say("CWD", "250 ok").once(
         "MLSD",
@@ -228,7 +238,7 @@ fn line_of(name: &str, at: jiff::Timestamp, hours: i64) -> String {
 
 /// Case b15: LIST in the server's local time.
 #[tokio::test(flavor = "multi_thread")]
-async fn time_filters_ask_where_the_listing_does_not_tell() {
+async fn b15_time_filters_ask_where_the_listing_does_not_tell() {
     let now = jiff::Timestamp::now();
     let before = |minutes: i64| now - jiff::SignedDuration::from_mins(minutes);
     let mdtm = |at: jiff::Timestamp| format!("213 {}", at.strftime("%Y%m%d%H%M%S"));

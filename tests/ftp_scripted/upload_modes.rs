@@ -31,6 +31,36 @@ async fn b16_a_drop_box_names_the_keys_that_help_and_keeps_no_stray_where_it_may
 }
 
 #[tokio::test]
+async fn b16_a_write_only_directory_gets_one_temp_file_and_no_more_until_that_can_be_removed() {
+    const NO: &str = "550 Permission denied.";
+    let script = Script::new().once("SIZE", say(NO)).once("RNFR", say(NO)).directories(&["/up", "/else"]);
+    let rig = Rig::with(script.once("DELE", say(NO)).once("DELE", say(NO))).await;
+    rig.local("f", b"abc");
+    let known = Arc::new(ServerProfile::low_latency());
+    let mut session = rig.hasty(&known).await;
+    let first = failed(rig.run(&mut session, &upload("/f", "/up/f")).await);
+    assert_eq!(first.failure.code, Code::PermissionDenied, "{first}");
+    let stays = rig.server.paths();
+    assert_eq!(stays.len(), 1, "{stays:?}");
+
+    // Known to the connection's next session, which sends nothing.
+    let mut session = rig.hasty(&known).await;
+    rig.server.forget_commands();
+    let error = failed(rig.run(&mut session, &upload("/f", "/up/g")).await);
+    assert_eq!((error.failure.code, error.failure.ftp_code), (Code::PermissionDenied, Some(550)), "{error}");
+    for part in ["STOR /up/g: not sent", &stays[0], "upload = in_place", "no_check_upload = true"] {
+        assert!(error.failure.message.contains(part), "{part}: {error}");
+    }
+    assert_eq!(rig.server.verbs(), ["DELE"]);
+    assert_eq!(rig.server.paths(), stays);
+    rig.run(&mut session, &upload("/f", "/else/f")).await.expect("another directory is another matter");
+
+    // The account may do more by now.
+    rig.run(&mut session, &upload("/f", "/up/g")).await.unwrap();
+    assert_eq!(rig.server.paths(), ["/else/f", "/up/g"]);
+}
+
+#[tokio::test]
 async fn b16_in_place_and_unchecked_a_file_needs_nothing_but_stor() {
     let script = ["SIZE", "RNFR", "DELE"]
         .iter()
@@ -276,6 +306,37 @@ async fn temp_names_have_the_prefix_suffix_and_directory_of_the_connection() {
         assert!(stor.starts_with("up_") && stor.strip_suffix(".part").is_some(), "{commands:?}");
         assert_eq!(rig.server.paths(), ["/out/f"]);
     }
+}
+
+/// Paths are refused by RNTO as well: the other directory is entered between RNFR and RNTO.
+#[tokio::test]
+async fn b19_a_temp_dir_can_be_used_where_paths_are_refused() {
+    let directories = ["/part", "/out"];
+    let mut rig =
+        Rig::with(Script::new().refuses_paths("553 Could not create file.").directories(&directories)).await;
+    rig.connection.temp_dir = Some(text("/part"));
+    rig.local("f", b"abc");
+    for known in [ServerProfile::low_latency(), ServerProfile::high_latency()] {
+        let mut session = rig.hasty(&Arc::new(known)).await;
+        for path in ["/out/f", "/out/g", "bare"] {
+            let done = rig.run(&mut session, &upload("/f", path)).await;
+            assert!(done.is_ok(), "{path}: {done:?}: {:#?}", rig.server.commands());
+        }
+        assert_eq!(rig.server.paths(), ["/bare", "/out/f", "/out/g"]);
+    }
+
+    // Servers may forget RNFR meanwhile.
+    let script = Script::new().refuses_paths("553 Could not create file.").directories(&directories);
+    let mut rig = Rig::with(script.say("RNTO f", "503 RNFR first")).await;
+    rig.connection.temp_dir = Some(text("/part"));
+    rig.connection.change_directory = ChangeDirectory::Always;
+    rig.local("f", b"abc");
+    let mut session = rig.session().await;
+    let error = failed(rig.run(&mut session, &upload("/f", "/out/f")).await);
+    for part in ["names and no paths", "503 RNFR first", "temp_dir = /part"] {
+        assert!(error.failure.message.contains(part), "{part}: {error}");
+    }
+    assert!(rig.server.paths().is_empty() && session.is_usable(), "{:?}", rig.server.paths());
 }
 
 #[tokio::test]

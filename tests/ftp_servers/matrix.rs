@@ -110,6 +110,7 @@ const FURTHER: &[(Make, Security)] = &[
     (Make::ApacheFtpServer, Security::Plain),
     (Make::ApacheFtpServer, Security::Explicit),
     (Make::FtpSrv, Security::Plain),
+    (Make::FtpSrv, Security::Explicit),
 ];
 
 /// Those rows whose server has no settings of its own, and a listing.

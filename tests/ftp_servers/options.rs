@@ -51,7 +51,7 @@ pub async fn mtime(rig: Rig) -> String {
     rig.write_source(b"abc");
     for path in [rig.at_server(NAME), rig.local("source")] {
         let file = std::fs::File::options().write(true).open(path).unwrap();
-        file.set_modified(then.into()).unwrap();
+        file.set_modified(then.try_into().unwrap()).unwrap();
     }
     let keeping = |task| with(task, |task| task.options.preserve_mtime = true);
     let down = match rig.run(&mut session, &keeping(rig.download(NAME))).await {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 pub struct Mounted {
     base: PathBuf,
     /// Where a disk that is a file lies.
-    _image: Option<TempDir>,
+    image: Option<TempDir>,
     is_frozen: std::cell::Cell<bool>,
 }
 
@@ -31,9 +31,19 @@ impl Mounted {
 
     /// An ext4 file system on a disk of `size` (`64M`), which can be frozen.
     pub fn ext4(base: &Path, size: &str) -> Option<Mounted> {
+        Mounted::ext4_with(base, size, &[])
+    }
+
+    /// The same without a journal: what is written goes to its place at once, and a lost block is nobody's but its file's.
+    pub fn ext4_without_journal(base: &Path, size: &str) -> Option<Mounted> {
+        Mounted::ext4_with(base, size, &["-O", "^has_journal"])
+    }
+
+    fn ext4_with(base: &Path, size: &str, options: &[&str]) -> Option<Mounted> {
         let image = TempDir::new().unwrap();
         let file = image.path().join("disk");
-        if !succeeds("truncate", &["-s", size], &file) || !succeeds("mkfs.ext4", &["-q", "-F"], &file) {
+        let options = [&["-q", "-F"], options].concat();
+        if !succeeds("truncate", &["-s", size], &file) || !succeeds("mkfs.ext4", &options, &file) {
             eprintln!("skipped: no ext4 file system can be made here");
             return None;
         }
@@ -41,12 +51,23 @@ impl Mounted {
         Mounted::by(base, &["-o", "loop", &file], Some(image))
     }
 
+    /// From now on the disk has no blocks beyond `size` (`14M`): whoever reads or writes one gets EIO.
+    pub fn lose_blocks_beyond(&self, size: &str) -> bool {
+        let disk = self.image.as_ref().expect("a disk that is a file").path().join("disk");
+        let found = Command::new("losetup").args(["--noheadings", "-O", "NAME", "-j"]).arg(&disk).output();
+        let device = found.map(|found| String::from_utf8_lossy(&found.stdout).trim().to_owned());
+        let Ok(device) = device else { return false };
+        succeeds("sync", &["-f"], &self.base)
+            && succeeds("truncate", &["-s", size], &disk)
+            && succeeds("losetup", &["-c"], Path::new(&device))
+    }
+
     fn by(base: &Path, args: &[&str], image: Option<TempDir>) -> Option<Mounted> {
         if !succeeds("mount", args, base) {
             eprintln!("skipped: no right to mount ({})", args.join(" "));
             return None;
         }
-        Some(Mounted { base: base.to_path_buf(), _image: image, is_frozen: false.into() })
+        Some(Mounted { base: base.to_path_buf(), image, is_frozen: false.into() })
     }
 
     /// `ro` or `rw`.

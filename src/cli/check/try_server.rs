@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::Found;
-use crate::config::{FtpConnection, TlsMode};
+use crate::config::{BandwidthTimetable, FtpConnection, TlsMode};
 use crate::failure::{Code, TryError};
 use crate::ftp::{Session, SizeReply};
 use crate::storage::Incarnation;
@@ -25,6 +25,7 @@ pub(super) async fn try_server(connection: &FtpConnection, is_deep: bool) -> Fou
     };
     let tls = if connection.tls.mode == TlsMode::Off { "" } else { ", over TLS" };
     let mut found = format!("{}:{} logs {} in{tls}", connection.host, connection.port, connection.user);
+    found.push_str(&limited("bandwidth", &connection.bandwidth));
     let listed = list(connection, &mut session).await;
     let is_listed = listed.is_ok();
     found.push_str(match &listed {
@@ -43,6 +44,16 @@ pub(super) async fn try_server(connection: &FtpConnection, is_deep: bool) -> Fou
         session.close().await;
     }
     if is_well { Found::Well(found) } else { Found::Failed(found) }
+}
+
+/// What the key allows now, where it limits anything at any time.
+pub(super) fn limited(key: &str, timetable: &BandwidthTimetable) -> String {
+    if timetable.is_unlimited() {
+        return String::new();
+    }
+    let (now, timetable) = (timetable.now().to_string(), timetable.to_string());
+    let always = if now == timetable { String::new() } else { format!(" ({key} = {timetable})") };
+    format!(", limited to {now} now{always}")
 }
 
 /// Lists the directory that tasks with a relative path begin in.

@@ -8,6 +8,7 @@ mod disk_frozen;
 mod disk_full;
 mod downloads;
 mod listing;
+#[allow(dead_code, reason = "suites that run pods use more of it")]
 #[path = "../../../tests/support/mounted.rs"]
 mod mounted;
 mod orphan_cleaning;

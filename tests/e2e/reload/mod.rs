@@ -1,6 +1,7 @@
 //! The connections change while a pod runs: what is right is taken over without a restart, what is wrong changes nothing,
 //! and no task is lost or answered twice.
 
+mod bandwidth;
 mod secrets;
 
 use std::fs;

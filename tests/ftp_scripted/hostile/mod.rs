@@ -286,6 +286,8 @@ fn ways() -> Vec<Way> {
         }),
         way("will be ready soon, and is", Down, Well, "GREETING", say("120 in a minute\r\n220 ready")),
         way("SIZE that is negative, as its numbers have 32 bits", Down, Well, "SIZE", say("213 -4294897296")),
+        way("SIZE of a directory, as if it were a file", Down, With(SourceNotFound), "SIZE", say("213 4096"))
+            .scripted(|script| script.say("RETR", "550 Is a directory.")),
         way("SIZE that is another command's reply", Down, Well, "SIZE", say("220 ready")),
         way("refuses a login that was right a moment ago", Down, With(ProtocolError), "", Act::Close)
             .scripted(|script| {
