@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::Message as _;
@@ -15,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::batch::BatchBoard;
 use crate::config::KafkaConfig;
-use crate::kafka::{LastConnectionError, consumer_properties, partition_count};
+use crate::kafka::{LastConnectionError, consumer_properties, partition_count, reader_properties};
 
 /// One request to the cluster.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -90,15 +91,16 @@ impl ControlReader {
         }
     }
 
-    /// Until the pod stops, the topic turns out not to be there, or it cannot be read.
-    fn follow(&self) -> KafkaResult<()> {
-        let mut properties = consumer_properties(&self.kafka, &self.client_name);
-        for member in ["group.instance.id", "group.protocol", "group.remote.assignor"] {
-            properties.remove(member);
-        }
+    fn properties(&self) -> ClientConfig {
+        let mut properties = reader_properties(&consumer_properties(&self.kafka, &self.client_name));
         properties.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         properties.set("auto.offset.reset", "earliest").set("queued.max.messages.kbytes", "1024");
-        let client: Client = properties.create_with_context(LastConnectionError::default())?;
+        properties
+    }
+
+    /// Until the pod stops, the topic turns out not to be there, or it cannot be read.
+    fn follow(&self) -> KafkaResult<()> {
+        let client: Client = self.properties().create_with_context(LastConnectionError::default())?;
         let topic = &self.kafka.control_topic;
         let Some(count) = partition_count(client.client(), topic, REQUEST)? else { return Ok(()) };
         let mut assignment = TopicPartitionList::with_capacity(count);
@@ -148,5 +150,22 @@ impl ControlReader {
         while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
             thread::sleep(POLL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KafkaConfig;
+
+    #[test]
+    fn it_tells_no_statistics_which_nobody_would_read_but_the_log() {
+        let reader = ControlReader {
+            kafka: KafkaConfig::default(),
+            client_name: "pod-0-control".to_owned(),
+            board: BatchBoard::default(),
+            stop: Arc::default(),
+        };
+        assert_eq!(reader.properties().get("statistics.interval.ms"), None);
     }
 }

@@ -21,7 +21,7 @@ pool=statefulset/ftp-pooler
 
 need_root "network namespaces, mounts, iptables"
 need_packages "a Kubernetes node" containernetworking-plugins etcd-server debootstrap iptables ipset conntrack jq openssl curl gcc libc6-dev
-[ -e "$dir/pids" ] || ! iptables-save 2>/dev/null | grep -q '^:KUBE-' || cannot "another Kubernetes uses this machine's iptables"
+[ -e "$dir/pids" ] || no_kubernetes
 need_docker
 command -v go >/dev/null || cannot "Go is missing: Kubernetes is built from source"
 say "Kubernetes 1.33, CoreDNS and kube-router from the Go module proxy (once)"

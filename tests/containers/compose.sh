@@ -13,6 +13,7 @@ cd "$project" || exit
 compose() { docker compose "$@"; }
 
 need_packages "reading JSON, asking pods" jq curl
+no_kubernetes
 need_docker
 if ! docker compose version >/dev/null 2>&1; then
     say "building docker's compose plugin (once)"

@@ -93,6 +93,9 @@ need_docker() {
     within 60 docker info || cannot "dockerd does not start: $(tail -3 "$cache/dockerd.log")"
 }
 
+# kube-router writes the whole filter table anew: what docker adds to it meanwhile can be lost, and with it a network between containers.
+no_kubernetes() { ! iptables-save 2>/dev/null | grep -q '^:KUBE-' || cannot "a Kubernetes uses this machine's iptables (tests/containers/kube/down.sh ends the one of cluster-test)"; }
+
 have_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
 # pull_or_make IMAGE COMMAND…: the image of the registry where it can be pulled, else what the command makes

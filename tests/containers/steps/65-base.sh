@@ -93,7 +93,7 @@ step_fifty() {
     two_each() { [ "$(base_spread fifty)" = "$pods pods with 2; " ]; }
     within 120 two_each && ok "$((pods * 2)) input partitions over $pods pods: 2 each" || fail "$((pods * 2)) input partitions: $(base_spread fifty)"
     base_tasks many $((pods * 20)) && ok "$((pods * 20)) tasks through $pods pods" || fail "tasks through $pods pods: $(tail -2 "$dir/base-many.log")"
-    memory=$(pgrep -f '^/usr/local/bin/ftp-pooler run --config /app' | while read -r pid; do awk '/^Pss:/{print $2}' "/proc/$pid/smaps_rollup"; done | sort -n | awk '{all[NR] = $1} END {printf "%d MB in the middle, %d MB at most", all[int((NR + 1) / 2)] / 1024, all[NR] / 1024}')
+    memory=$(cluster_process "$pool_process" | while read -r pid; do awk '/^Pss:/{print $2}' "/proc/$pid/smaps_rollup"; done | sort -n | awk '{all[NR] = $1} END {printf "%d MB in the middle, %d MB at most", all[int((NR + 1) / 2)] / 1024, all[NR] / 1024}')
     note "memory of a pod (Pss): $memory"
     b scale $pool --replicas=2 >/dev/null
     within 300 base_ready 2 && ok "and back to 2 after $took s" || fail "back to 2: $(b get $pool)"

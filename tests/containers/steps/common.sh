@@ -36,6 +36,10 @@ node_count() { kubectl get nodes --no-headers | wc -l; }
 broker() { local program=$1; shift; k exec -i kafka-0 -- "/opt/kafka/bin/$program" "$@"; }
 ftp_pooler() { k exec -i ftp-pooler-0 -- /usr/local/bin/ftp-pooler "$@"; }
 
+# cluster_process PATTERN: the process ids, of the cluster's containers alone
+cluster_process() { pgrep -f "$1" | while read -r pid; do ! grep -q /fp-node "/proc/$pid/cgroup" 2>/dev/null || echo "$pid"; done; }
+pool_process='^/usr/local/bin/ftp-pooler run --config /app' kafka_process='kafka.Kafka /opt/kafka/config/server.properties'
+
 # task ID FILE [CONNECTION]: the download of pub/FILE.bin to /load/ID.bin
 task() {
     printf '{"task_id": "%s", "operation": "download", "source": {"connection_id": "%s", "path": "pub/%s.bin"}, ' "$1" "${3:-remote-ftp}" "$2"
