@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service_kit::signals::{self, RunEnd, Service, Signals};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -204,8 +204,7 @@ impl App {
         tell_of_tunnels(&tunnels, dispatcher.clone());
 
         let finish_publishing = CancellationToken::new();
-        let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
-        let publish = publish.spawn(Handle::current()).map_err(AppError::Start)?;
+        let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone())?;
         shared.keep_watch(&group)?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
         let consume = consume.spawn().map_err(AppError::Kafka)?;

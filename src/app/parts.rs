@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::offsets::{Offsets, run_heartbeat};
 use crate::outcome::AdmittedOutcome;
 use crate::pool::{FtpConnector, SessionPool};
-use crate::publish::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish};
+use crate::publish::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, PublishHandle};
 use crate::sidecar::PodView;
 use crate::storage::{LocalTarget, TempNames};
 use crate::traces::Traces;
@@ -180,9 +180,9 @@ impl<'a> Parts<'a> {
         producer: Producer,
         group: Group,
         finish: CancellationToken,
-    ) -> Publish {
+    ) -> Result<PublishHandle, AppError> {
         let kafka = &self.config.kafka;
-        Publish {
+        let publish = Publish {
             answers,
             finish,
             topics: AnswerTopics {
@@ -197,7 +197,8 @@ impl<'a> Parts<'a> {
             health: self.health.clone(),
             renewal: self.renewal.clone(),
             metrics: self.metrics.clone(),
-        }
+        };
+        publish.spawn(Handle::current()).map_err(AppError::Start)
     }
 
     pub fn consume(
