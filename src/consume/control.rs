@@ -91,16 +91,10 @@ impl ControlReader {
         }
     }
 
-    fn properties(&self) -> ClientConfig {
-        let mut properties = reader_properties(&consumer_properties(&self.kafka, &self.client_name));
-        properties.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        properties.set("auto.offset.reset", "earliest").set("queued.max.messages.kbytes", "1024");
-        properties
-    }
-
     /// Until the pod stops, the topic turns out not to be there, or it cannot be read.
     fn follow(&self) -> KafkaResult<()> {
-        let client: Client = self.properties().create_with_context(LastConnectionError::default())?;
+        let client: Client = follower_properties(&consumer_properties(&self.kafka, &self.client_name))
+            .create_with_context(LastConnectionError::default())?;
         let topic = &self.kafka.control_topic;
         let Some(count) = partition_count(client.client(), topic, REQUEST)? else { return Ok(()) };
         let mut assignment = TopicPartitionList::with_capacity(count);
@@ -153,19 +147,23 @@ impl ControlReader {
     }
 }
 
+/// For a client that reads all of the topic, and is a member of no group.
+fn follower_properties(members: &ClientConfig) -> ClientConfig {
+    let mut properties = reader_properties(members);
+    properties.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+    properties.set("auto.offset.reset", "earliest").set("queued.max.messages.kbytes", "1024");
+    properties
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::KafkaConfig;
 
     #[test]
     fn it_tells_no_statistics_which_nobody_would_read_but_the_log() {
-        let reader = ControlReader {
-            kafka: KafkaConfig::default(),
-            client_name: "pod-0-control".to_owned(),
-            board: BatchBoard::default(),
-            stop: Arc::default(),
-        };
-        assert_eq!(reader.properties().get("statistics.interval.ms"), None);
+        let mut members = ClientConfig::new();
+        members.set("statistics.interval.ms", "5000").set("group.instance.id", "pod-0");
+        let follower = follower_properties(&members);
+        assert_eq!((follower.get("statistics.interval.ms"), follower.get("group.instance.id")), (None, None));
     }
 }
