@@ -47,6 +47,8 @@ network() {
         ip addr add $node_address/24 dev $bridge
         ip link set $bridge up
     fi
+    # A service that kube-proxy does not know yet is nobody: its packets must not leave for whoever answers out there.
+    ip route replace $service_net.0/24 dev $bridge
     for direction in -i -o; do
         iptables -C FORWARD $direction $bridge -j ACCEPT 2>/dev/null || iptables -I FORWARD $direction $bridge -j ACCEPT
     done

@@ -80,6 +80,9 @@ base_spread() {
     done | sort -n | uniq -c | awk '{printf "%s pods with %s; ", $1, $2}'
 }
 
+# What all pods of the pool have used until now, in ms of CPU.
+pool_cpu() { cluster_process "$pool_process" | while read -r pid; do sed 's/.*) //' "/proc/$pid/stat"; done | awk -v tick="$(getconf CLK_TCK)" '{sum += $12 + $13} END {print int(sum * 1000 / tick)}'; }
+
 # Fifty pods on a topic of a hundred partitions: small requests, one volume.
 step_fifty() {
     local pods=${FIFTY:-50} start=$SECONDS memory
@@ -92,6 +95,10 @@ step_fifty() {
     within 600 base_ready "$pods" && ok "scaled from 1 to $pods pods: all Ready after $took s" || fail "$pods pods: $(b get $pool)"
     two_each() { [ "$(base_spread fifty)" = "$pods pods with 2; " ]; }
     within 120 two_each && ok "$((pods * 2)) input partitions over $pods pods: 2 each" || fail "$((pods * 2)) input partitions: $(base_spread fifty)"
+    local before
+    before=$(pool_cpu)
+    sleep 20
+    note "CPU of $pods idle pods: $(($(pool_cpu) - before)) ms in 20 s"
     base_tasks many $((pods * 20)) && ok "$((pods * 20)) tasks through $pods pods" || fail "tasks through $pods pods: $(tail -2 "$dir/base-many.log")"
     memory=$(cluster_process "$pool_process" | while read -r pid; do awk '/^Pss:/{print $2}' "/proc/$pid/smaps_rollup"; done | sort -n | awk '{all[NR] = $1} END {printf "%d MB in the middle, %d MB at most", all[int((NR + 1) / 2)] / 1024, all[NR] / 1024}')
     note "memory of a pod (Pss): $memory"
