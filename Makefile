@@ -4,11 +4,7 @@
 # What `make chaos` may be told.
 CHAOS := TASKS FEED_FILES PODS BROKERS NET TUNNEL SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
 
-<<<<<<< HEAD
-.PHONY: help demo test chaos spread feeds million report fuzz bench bench-router lint fmt deps build-deps image-test compose-test cluster-test fresh-test
-=======
-.PHONY: help demo test chaos spread million report fuzz bench bench-router router-cost lint fmt deps build-deps image-test compose-test cluster-test fresh-test
->>>>>>> main
+.PHONY: help demo test chaos spread feeds million report fuzz bench bench-router router-cost lint fmt deps build-deps image-test compose-test cluster-test fresh-test
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
