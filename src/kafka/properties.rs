@@ -193,6 +193,7 @@ mod tests {
             retry_topic: String::new(),
             coordination_topic: String::new(),
             control_topic: String::new(),
+            reply_topics: Vec::new(),
             delivery: DeliveryGuarantee::AtLeastOnce,
             static_membership: false,
             recreate_after: Duration::from_secs(60),

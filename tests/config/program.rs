@@ -30,6 +30,7 @@ kafka:
   retry_topic: ftp-tasks-retry
   coordination_topic: ftp-pooler-sessions
   control_topic: ftp-control
+  reply_topics: null
   delivery: exactly_once
   static_membership: false
   recreate_after: 1m

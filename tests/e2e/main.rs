@@ -35,6 +35,7 @@ mod offsets;
 mod options;
 mod outage;
 mod page;
+mod producing;
 mod quick_start;
 mod rebalance;
 mod redo;
