@@ -13,6 +13,7 @@
 //! follows it: docs/design/batches.md.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -134,6 +135,28 @@ impl KnownBatch {
     }
 }
 
+/// How tasks of a batch were answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BatchAnswers {
+    pub completed: u64,
+    pub failed: u64,
+}
+
+impl BatchAnswers {
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.completed + self.failed
+    }
+}
+
+impl AddAssign for BatchAnswers {
+    fn add_assign(&mut self, other: Self) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+    }
+}
+
 /// What the control topic says, as far as it was read. Cheap to clone; written by one thread, read by all.
 #[derive(Clone, Debug, Default)]
 pub struct BatchBoard {
@@ -143,6 +166,8 @@ pub struct BatchBoard {
 #[derive(Debug, Default)]
 struct BoardState {
     known: Mutex<BTreeMap<String, KnownBatch>>,
+    /// Answers of this process, by batch.
+    answered: Mutex<BTreeMap<String, BatchAnswers>>,
     /// Some batch is cancelled: without one no task is looked at.
     has_cancelled: AtomicBool,
     is_read: AtomicBool,
@@ -179,12 +204,38 @@ impl BatchBoard {
         if !self.shared.has_cancelled.load(Ordering::Relaxed) {
             return None;
         }
-        // The last one counts, as Kafka's own clients have it.
-        let header = headers.iter().rev().find(|header| header.key == BATCH_HEADER)?;
-        let id = std::str::from_utf8(header.value.as_deref()?).ok()?;
+        let id = batch_of(headers)?;
         let known = self.known();
         let CancelledBatch { at, by } = known.get(id)?.cancelled.as_ref()?;
         Some(Failure::new(Code::Cancelled, format!("its batch {id} was cancelled at {at} by {by}")))
+    }
+
+    /// A task was answered by this pod. One that is answered again (its first answer was not committed) counts again.
+    pub fn count_answer(&self, headers: &[Header], is_completed: bool) {
+        let Some(id) = batch_of(headers).filter(|id| id.len() <= MAX_ID_BYTES) else { return };
+        let mut answered = self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !answered.contains_key(id) {
+            answered.insert(id.to_owned(), BatchAnswers::default());
+            if answered.len() > MAX_BATCHES {
+                answered.pop_first();
+            }
+        }
+        if let Some(counts) = answered.get_mut(id) {
+            *if is_completed { &mut counts.completed } else { &mut counts.failed } += 1;
+        }
+    }
+
+    /// The answers of this process to these batches' tasks.
+    #[must_use]
+    pub fn answers<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, BatchAnswers> {
+        let answered = self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.into_iter().filter_map(|id| Some((id.to_owned(), *answered.get(id)?))).collect()
+    }
+
+    /// The batches that are neither cancelled nor done, the newest first; `most` of them.
+    #[must_use]
+    pub fn open(&self, most: usize) -> Vec<KnownBatch> {
+        self.known().values().rev().filter(|batch| batch.is_open()).take(most).cloned().collect()
     }
 
     /// Every batch, the oldest first.
@@ -220,6 +271,12 @@ impl BatchBoard {
     fn known(&self) -> MutexGuard<'_, BTreeMap<String, KnownBatch>> {
         self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The batch that a record's headers name. The last one counts, as Kafka's own clients have it.
+fn batch_of(headers: &[Header]) -> Option<&str> {
+    let header = headers.iter().rev().find(|header| header.key == BATCH_HEADER)?;
+    std::str::from_utf8(header.value.as_deref()?).ok()
 }
 
 #[cfg(test)]
@@ -279,6 +336,27 @@ mod tests {
         assert_eq!((all.len(), all[0].id.as_str()), (MAX_BATCHES, "000005"));
         board.take(b"000007/cancelled", None);
         assert_eq!(board.get("000007"), None, "a tombstone of any of its keys");
+    }
+
+    #[test]
+    fn answers_are_counted_by_batch_and_open_ones_come_newest_first() {
+        let board = BatchBoard::default();
+        for id in ["1", "2", "3"] {
+            news(&board, id, &submitted(3));
+        }
+        news(&board, "2", &cancelled());
+        board.count_answer(&headers("3"), true);
+        board.count_answer(&headers("3"), false);
+        board.count_answer(&headers("3"), true);
+        board.count_answer(&[], true);
+        let ids: Vec<String> = board.open(9).into_iter().map(|batch| batch.id).collect();
+        assert_eq!(ids, ["3", "1"]);
+        let answers = board.answers(ids.iter().map(String::as_str));
+        assert_eq!(answers, BTreeMap::from([("3".to_owned(), BatchAnswers { completed: 2, failed: 1 })]));
+        for number in 0..MAX_BATCHES + 5 {
+            board.count_answer(&headers(&format!("{number:06}")), true);
+        }
+        assert_eq!(board.shared.answered.lock().unwrap().len(), MAX_BATCHES);
     }
 
     #[test]

@@ -203,13 +203,14 @@ const LOG_LINES: &[&str] =
 #[test]
 fn every_line_of_the_log_names_its_event() {
     let mut nameless = Vec::new();
-    for (file, text) in sources() {
+    let crates = files_beneath("crates").into_iter().filter(|(file, _)| file.contains("/src/"));
+    for (file, text) in sources().into_iter().chain(crates) {
         let product = text.split("#[cfg(test)]").next().unwrap_or_default();
         for line in LOG_LINES.iter().flat_map(|start| product.match_indices(start)) {
             let rest = &product[line.0..];
             let end = rest.find(");").or_else(|| rest.find("),")).unwrap_or(rest.len());
             if !rest[..end].contains("event = ") {
-                nameless.push(format!("src/{file}: {}", rest[..end].lines().take(3).collect::<String>()));
+                nameless.push(format!("{file}: {}", rest[..end].lines().take(3).collect::<String>()));
             }
         }
     }

@@ -9,6 +9,7 @@
 //!   replaced     storages that were replaced, and in which running tries still work
 //! tunnels        the tunnels that connections lead through
 //! session_caps   shares sessions with the other pods, where a connection has max_sessions_total
+//! pool_view      announces this pod to the others, and reads what they announce
 //! local_watch    whether the local connections can be used, for the page
 //! pod_status     what the sidecar reads of the pod
 //! error          why a pod could not start or continue, and its exit code
@@ -19,6 +20,7 @@ mod error;
 mod local_watch;
 mod parts;
 mod pod_status;
+mod pool_view;
 mod record_intake;
 mod reload;
 mod session_caps;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service_kit::signals::{self, RunEnd, Service, Signals};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +49,7 @@ use crate::traces::Traces;
 use crate::transfer::LocalStorages;
 pub use error::AppError;
 use parts::Parts;
+use pool_view::PoolAnnouncing;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
 use session_caps::SessionCaps;
 pub use tunnels::{CommandTunnels, PodTunnels, TunnelFinding, become_child_if_requested};
@@ -149,6 +152,7 @@ pub struct App {
     pool: SessionPool,
     tunnels: Arc<PodTunnels>,
     session_caps: SessionCaps,
+    announcing: PoolAnnouncing,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -157,7 +161,7 @@ pub struct App {
     /// Told where the configuration is to be read again.
     reload: Arc<Notify>,
     stop_reloading: CancellationToken,
-    stop_sweeping: CancellationToken,
+    stop_storage_tasks: CancellationToken,
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
     traces: Traces,
@@ -197,18 +201,17 @@ impl App {
         let session_caps = SessionCaps::start(&current, &pool, &tasks, &close_sidecar);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
-        tell_of_tunnels(&tunnels, dispatcher.clone());
+        report_tunnel_outages(&tunnels, dispatcher.clone());
 
         let finish_publishing = CancellationToken::new();
-        let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone());
-        let publish = publish.spawn(Handle::current()).map_err(AppError::Start)?;
-        shared.keep_watch(&group)?;
+        let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone())?;
+        shared.start_watchdogs(&group)?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
         let consume = consume.spawn().map_err(AppError::Kafka)?;
 
-        let (stop_sweeping, stop_reloading) = (CancellationToken::new(), CancellationToken::new());
+        let (stop_storage_tasks, stop_reloading) = (CancellationToken::new(), CancellationToken::new());
         let reload = Arc::new(Notify::new());
-        let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_sweeping.clone());
+        let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_storage_tasks.clone());
         let replaced = open.replaced();
         let reloader = Reloader {
             sources,
@@ -223,11 +226,12 @@ impl App {
             files: WatchedFiles::default(),
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
-        tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_sweeping.clone()));
-        let view = shared.view(&dispatcher, &current, &tunnels);
-        tasks.spawn(sidecar.run(view, close_sidecar.clone()));
+        tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_storage_tasks.clone()));
+        let status = shared.status(&dispatcher, &current, &tunnels, session_caps.lease.clone(), api_addr);
+        let announcing = PoolAnnouncing::start(&status, &tasks, &close_sidecar);
+        tasks.spawn(sidecar.run(shared.view(status), close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
-        tell_addresses(api_addr, metrics_addr);
+        log_addresses(api_addr, metrics_addr);
         Ok(App {
             current,
             api_addr,
@@ -238,6 +242,7 @@ impl App {
             pool,
             tunnels,
             session_caps,
+            announcing,
             storages,
             replaced,
             consume,
@@ -245,7 +250,7 @@ impl App {
             finish_publishing,
             reload,
             stop_reloading,
-            stop_sweeping,
+            stop_storage_tasks,
             close_sidecar,
             tasks,
             traces,
@@ -290,7 +295,7 @@ impl App {
         self.health.set_draining();
         self.consume.hold();
         let left = self.dispatcher.drain(Instant::now() + drain).await;
-        self.stop_sweeping.cancel();
+        self.stop_storage_tasks.cancel();
         if !self.replaced.settle_with(self.storages.all(), SETTLE_STORAGE).await {
             for hanging in self.storages.hanging() {
                 tracing::warn!(
@@ -316,7 +321,10 @@ impl App {
         let last_traces = tokio::task::spawn_blocking(move || traces.stop(LAST_TRACES));
         let close_sessions = async {
             let open = self.pool.shutdown(CLOSE_SESSIONS).await;
-            self.session_caps.stop(LEAVE_COORDINATION).await;
+            tokio::join!(
+                self.session_caps.stop(LEAVE_COORDINATION),
+                self.announcing.stop(LEAVE_COORDINATION)
+            );
             open
         };
         let (open_sessions, _, _) = tokio::join!(
@@ -328,7 +336,7 @@ impl App {
         self.close_sidecar.cancel();
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;
-        StopSummary { cut_off: left.cut_off, unanswered, open_sessions }
+        StopSummary { cut_off: left.cancelled, unanswered, open_sessions }
     }
 }
 
@@ -365,14 +373,14 @@ impl StopSummary {
 }
 
 /// A tunnel that goes down or comes up is known to the queues of its connections.
-fn tell_of_tunnels(tunnels: &PodTunnels, dispatcher: Dispatcher) {
+fn report_tunnel_outages(tunnels: &PodTunnels, dispatcher: Dispatcher) {
     tunnels.attach(move |connection, outage| match outage {
-        Some(failure) => dispatcher.way_lost(connection, failure),
-        None => dispatcher.way_restored(connection),
+        Some(failure) => dispatcher.route_lost(connection, failure),
+        None => dispatcher.route_restored(connection),
     });
 }
 
-fn tell_addresses(api: SocketAddr, metrics: SocketAddr) {
+fn log_addresses(api: SocketAddr, metrics: SocketAddr) {
     tracing::info!(event = "listening", what = "api", addr = %api, "page and API at http://{api}/");
     tracing::info!(
         event = "listening",

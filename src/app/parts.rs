@@ -1,5 +1,6 @@
 //! Makes the parts out of the configuration and of what they share. `App::start` joins them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -7,8 +8,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::pod_status::PodStatus;
+use super::pool_view::PoolView;
 use super::record_intake::RecordIntake;
 use super::reload::roots;
+use super::session_caps::SharedLease;
 use super::{AppError, PodTunnels, deferral};
 use crate::admission::TaskBudget;
 use crate::bandwidth::BandwidthLimits;
@@ -23,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::offsets::{Offsets, run_heartbeat};
 use crate::outcome::AdmittedOutcome;
 use crate::pool::{FtpConnector, SessionPool};
-use crate::publish::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish};
+use crate::publish::{AnswerTopics, AtLeastOnce, Committer, ExactlyOnce, Producer, Publish, PublishHandle};
 use crate::sidecar::PodView;
 use crate::storage::{LocalTarget, TempNames};
 use crate::traces::Traces;
@@ -86,7 +89,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Has the process notice that it was suspended, and clients recreated that have lost Kafka for good.
-    pub fn keep_watch(&self, group: &Group) -> Result<(), AppError> {
+    pub fn start_watchdogs(&self, group: &Group) -> Result<(), AppError> {
         run_heartbeat(&self.offsets).map_err(AppError::Start)?;
         let watchdog = Watchdog {
             group: group.clone(),
@@ -140,14 +143,16 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// What the sidecar shows.
-    pub fn view(
+    /// The pod from inside.
+    pub fn status(
         &self,
         dispatcher: &Dispatcher,
         current: &Arc<CurrentConfig>,
         tunnels: &Arc<PodTunnels>,
-    ) -> PodView {
-        let inside = PodStatus {
+        lease: SharedLease,
+        api: SocketAddr,
+    ) -> Arc<PodStatus> {
+        Arc::new(PodStatus {
             pod: self.config.pod.name.clone(),
             group: self.config.kafka.consumer_group.clone(),
             current: Arc::clone(current),
@@ -155,9 +160,16 @@ impl<'a> Parts<'a> {
             tunnels: Arc::clone(tunnels),
             failures: self.failures.clone(),
             partitions: self.partitions.clone(),
-        };
-        let view = PodView::new(self.health.clone(), self.metrics.clone(), Arc::new(inside));
-        let current = Arc::clone(current);
+            batches: self.batches.clone(),
+            pool: PoolView::new(self.config, self.health.clone(), self.metrics.clone(), api),
+            lease,
+        })
+    }
+
+    /// What the sidecar shows.
+    pub fn view(&self, status: Arc<PodStatus>) -> PodView {
+        let current = Arc::clone(&status.current);
+        let view = PodView::new(self.health.clone(), self.metrics.clone(), status);
         let view = view.with_allowed_hosts(self.config.api_allowed_hosts.as_deref().unwrap_or_default());
         view.with_token(move || current.config().api_token.as_ref().map(|token| token.bearer()))
     }
@@ -168,9 +180,9 @@ impl<'a> Parts<'a> {
         producer: Producer,
         group: Group,
         finish: CancellationToken,
-    ) -> Publish {
+    ) -> Result<PublishHandle, AppError> {
         let kafka = &self.config.kafka;
-        Publish {
+        let publish = Publish {
             answers,
             finish,
             topics: AnswerTopics {
@@ -189,7 +201,8 @@ impl<'a> Parts<'a> {
             health: self.health.clone(),
             renewal: self.renewal.clone(),
             metrics: self.metrics.clone(),
-        }
+        };
+        publish.spawn(Handle::current()).map_err(AppError::Start)
     }
 
     pub fn consume(

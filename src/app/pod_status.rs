@@ -1,14 +1,21 @@
 //! What the sidecar sees of the pod.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use super::PodTunnels;
-use crate::config::{CurrentConfig, LastReload};
+use super::pool_view::PoolView;
+use super::session_caps::SharedLease;
+use crate::batch::{BatchAnswers, BatchBoard, KnownBatch};
+use crate::config::{CurrentConfig, DeliveryGuarantee, LastReload};
 use crate::dispatch::Dispatcher;
 use crate::insight::{
-    AssignedPartition, ConnectionState, FailureEntry, PartitionBoard, PodInsight, RecentFailures,
-    TransferList, TransferQuery, TunnelReport,
+    AssignedPartition, ConnectionState, FailureEntry, MAX_OPEN_BATCHES, OpenBatch, OpenBatches,
+    PartitionBoard, PodInsight, RecentFailures, SessionSharing, TransferList, TransferQuery, TunnelReport,
 };
+use crate::pods::PoolSnapshot;
 
 /// The pod from inside. What is configured is asked for each time: it is what holds then.
 pub(super) struct PodStatus {
@@ -19,6 +26,9 @@ pub(super) struct PodStatus {
     pub tunnels: Arc<PodTunnels>,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
+    pub batches: BatchBoard,
+    pub pool: PoolView,
+    pub lease: SharedLease,
 }
 
 impl PodInsight for PodStatus {
@@ -40,6 +50,41 @@ impl PodInsight for PodStatus {
         self.tunnels.reports()
     }
 
+    fn pool(&self) -> PoolSnapshot {
+        self.pool.board.snapshot(Some(self.pool.own(self)), Instant::now())
+    }
+
+    fn batches(&self) -> OpenBatches {
+        let known = self.batches.open(MAX_KNOWN);
+        let (mut answers, latest_start) = self.pool.board.batch_answers();
+        for (id, own) in self.batches.answers(known.iter().map(|batch| batch.id.as_str())) {
+            *answers.entry(id).or_default() += own;
+        }
+        let pods = PodStarts { latest: latest_start.max(self.pool.started_at()) };
+        let waits_for = self.current.config().retry.max_deferral;
+        let open = |batch: KnownBatch| {
+            open_batch(&batch, answers.get(&batch.id).copied().unwrap_or_default(), &pods, waits_for)
+        };
+        let mut batches: Vec<OpenBatch> = known.into_iter().filter_map(open).collect();
+        let total = batches.len();
+        batches.truncate(MAX_OPEN_BATCHES);
+        OpenBatches { total, batches }
+    }
+
+    fn session_sharing(&self) -> SessionSharing {
+        let config = self.current.config();
+        if config.kafka.delivery == DeliveryGuarantee::AtLeastOnce {
+            return SessionSharing::because(
+                "needs_transactions",
+                "kafka.delivery is at_least_once: max_sessions_total needs brokers with transactions",
+            );
+        }
+        if config.connections.ftp.values().all(|connection| connection.max_sessions_total.is_none()) {
+            return SessionSharing::new("off");
+        }
+        self.lease.sharing()
+    }
+
     fn transfers(&self, query: &TransferQuery) -> TransferList {
         self.dispatcher.transfers(query)
     }
@@ -58,5 +103,69 @@ impl PodInsight for PodStatus {
 
     fn last_reload(&self) -> LastReload {
         self.current.last_reload()
+    }
+}
+
+/// Batches that are looked through for open ones.
+const MAX_KNOWN: usize = 1_000;
+
+/// When the pods started, in seconds since the epoch.
+struct PodStarts {
+    /// The last one of them.
+    latest: i64,
+}
+
+/// The batch, unless all its tasks are answered, as far as the pods have counted. Those of a batch that is older than a task may
+/// wait are answered, or their partition has a backlog that the lag shows.
+fn open_batch(
+    batch: &KnownBatch,
+    answers: BatchAnswers,
+    pods: &PodStarts,
+    longest_wait: Duration,
+) -> Option<OpenBatch> {
+    let submitted = batch.submitted.as_ref()?;
+    let at: Timestamp = submitted.at.parse().ok()?;
+    let age = Timestamp::now().duration_since(at);
+    let open = submitted.tasks.saturating_sub(answers.total());
+    let is_recent = Duration::try_from(age).map_or(true, |age| age < longest_wait);
+    (open > 0 && is_recent).then(|| OpenBatch {
+        batch: batch.id.clone(),
+        at: submitted.at.clone(),
+        by: submitted.by.clone(),
+        what: submitted.what.clone(),
+        tasks: submitted.tasks,
+        completed: answers.completed,
+        failed: answers.failed,
+        open,
+        is_exact: pods.latest <= at.as_second(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::SubmittedBatch;
+
+    fn submitted(seconds_ago: i64) -> KnownBatch {
+        let at = Timestamp::from_second(Timestamp::now().as_second() - seconds_ago).unwrap();
+        let submitted =
+            SubmittedBatch { at: at.to_string(), by: "alice".into(), what: "a → b".into(), tasks: 10 };
+        KnownBatch { id: "b".into(), submitted: Some(submitted), ..KnownBatch::default() }
+    }
+
+    #[test]
+    fn a_batch_is_open_until_the_pods_have_counted_its_answers_or_it_is_too_old() {
+        let day = Duration::from_secs(86_400);
+        let early = PodStarts { latest: Timestamp::now().as_second() - 1_000 };
+        let open = |batch: &KnownBatch, completed, pods: &PodStarts| {
+            open_batch(batch, BatchAnswers { completed, failed: 1 }, pods, day)
+        };
+        let found = open(&submitted(60), 3, &early).unwrap();
+        assert_eq!((found.open, found.completed, found.failed, found.is_exact), (6, 3, 1, true));
+        assert_eq!(open(&submitted(60), 9, &early), None, "all are answered");
+        assert_eq!(open(&submitted(90_000), 3, &early), None, "no task waits that long");
+        let restarted = PodStarts { latest: Timestamp::now().as_second() };
+        assert!(!open(&submitted(60), 3, &restarted).unwrap().is_exact, "it may have answered before");
+        assert_eq!(open(&KnownBatch::default(), 0, &early), None);
     }
 }

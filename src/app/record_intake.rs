@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::offsets::TopicPartition;
 use crate::outcome::AdmittedOutcome;
 use crate::outcome::{Outcome, Verdict};
-use crate::record::{Origin, Record};
+use crate::record::{Origin, RETRY_OF, Record};
 use crate::task::{Rejected, decode};
 use crate::traces::Traces;
 
@@ -39,6 +39,7 @@ const CONTROL_READ_WITHIN: Duration = Duration::from_secs(5);
 impl RecordSink for RecordIntake {
     fn accept(&self, record: Box<Record>, admission: Admission) {
         self.batches.wait_until_read(CONTROL_READ_WITHIN);
+        self.failures.count_sent_again(failures_sent_again(&record));
         let config = self.current.config();
         match decode(record.payload.as_deref(), &config.connections) {
             Ok(task) => {
@@ -65,6 +66,13 @@ impl RecordSink for RecordIntake {
     }
 }
 
+/// How many failures a record sends again; one that comes from the retry topic was counted before.
+fn failures_sent_again(record: &Record) -> usize {
+    let header = record.headers.iter().find(|header| header.key == RETRY_OF);
+    let named = header.filter(|_| record.retry.is_none()).and_then(|header| header.value.as_deref());
+    named.map_or(0, |value| value.split(|byte| *byte == b',').filter(|one| !one.is_empty()).count())
+}
+
 impl RecordIntake {
     fn reject(&self, record: Box<Record>, rejected: Rejected, attempts: u32, admission: Admission) {
         let Rejected { task_id, failure } = rejected;
@@ -78,6 +86,7 @@ impl RecordIntake {
         self.metrics.answered("invalid", "", Some(failure.code.as_str()), Duration::ZERO);
         let at = Timestamp::now();
         self.failures.add(FailureEntry::rejected(at, task_id.as_deref(), attempts, &failure));
+        self.batches.count_answer(&record.headers, false);
         let verdict = Verdict::Failed(failure);
         let outcome = Outcome { record, task_id, attempts, at, verdict };
         // Full only if a bound elsewhere is broken; the record stays uncommitted and is read again.

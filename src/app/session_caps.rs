@@ -1,7 +1,7 @@
 //! Shares sessions with the other pods, once a connection has `max_sessions_total`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -10,14 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, CurrentConfig};
 use crate::coordination::session_caps::{
-    COORDINATION_PARTITION, CoordinatorState, SessionCapsAgent, SessionCapsHandle, SessionUse, SharedSessions,
+    COORDINATION_PARTITION, CoordinatorState, LeaseStatus, SessionCapsAgent, SessionCapsHandle, SessionUse,
+    SharedSessions,
 };
+use crate::insight::SessionSharing;
 use crate::kafka::{OwnedTopic, OwnedTopicHandle, Unprepared, prepare_compacted_topic, spawn_owned_topic};
 use crate::lease::since_boot;
 use crate::pool::SessionPool;
 
 /// Between two looks whether a connection has a total by now, and between two attempts to begin.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 /// The group and the transactional ids of the coordinator are called so, behind the pool's own group.
 const PURPOSE: &str = "sessions";
@@ -26,6 +28,34 @@ const PURPOSE: &str = "sessions";
 #[derive(Debug)]
 pub(super) struct SessionCaps {
     running: Arc<Mutex<Option<Running>>>,
+    pub lease: SharedLease,
+}
+
+/// What this pod's grants are worth, for whoever looks. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedLease(Arc<RwLock<Option<LeaseStatus>>>);
+
+impl SharedLease {
+    fn set(&self, lease: LeaseStatus) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+    }
+
+    /// In words, where a connection has `max_sessions_total`.
+    pub fn sharing(&self) -> SessionSharing {
+        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            None => SessionSharing::because("starting", "nothing has been granted yet"),
+            Some(LeaseStatus::Live) => SessionSharing::new("live"),
+            Some(LeaseStatus::Ending) => SessionSharing::because(
+                "ending",
+                "no report of this pod has come through Kafka for some time: idle sessions are closed",
+            ),
+            Some(LeaseStatus::Over) => SessionSharing::because(
+                "over",
+                "no report of this pod comes through Kafka: it may have no sessions",
+            ),
+            Some(LeaseStatus::Unavailable(error)) => SessionSharing::because("unavailable", error.clone()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -43,14 +73,16 @@ impl SessionCaps {
         stop: &CancellationToken,
     ) -> SessionCaps {
         let running = Arc::new(Mutex::new(None));
-        let (current, pool, stop, begun) = (current.clone(), pool.clone(), stop.clone(), running.clone());
+        let lease = SharedLease::default();
+        let (current, stop, begun) = (current.clone(), stop.clone(), running.clone());
+        let sessions = PoolSessions { pool: pool.clone(), current: current.clone(), lease: lease.clone() };
         tasks.spawn(async move {
             tokio::select! {
-                () = begin(current, pool, begun) => {}
+                () = begin(current, sessions, begun) => {}
                 () = stop.cancelled() => {}
             }
         });
-        SessionCaps { running }
+        SessionCaps { running, lease }
     }
 
     /// Once all sessions are closed: tells the others, and leaves. Takes twice `within` at most.
@@ -63,19 +95,20 @@ impl SessionCaps {
     }
 }
 
-async fn begin(current: Arc<CurrentConfig>, pool: SessionPool, running: Arc<Mutex<Option<Running>>>) {
+async fn begin(current: Arc<CurrentConfig>, sessions: PoolSessions, running: Arc<Mutex<Option<Running>>>) {
     loop {
         let config = current.config();
         if config.connections.ftp.values().all(|connection| connection.max_sessions_total.is_none()) {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
             continue;
         }
-        match try_begin(&config, &current, &pool).await {
+        match try_begin(&config, &sessions).await {
             Ok(begun) => {
                 *running.lock().await = Some(begun);
                 return;
             }
             Err(error) => {
+                sessions.lease.set(LeaseStatus::Unavailable(error.to_string()));
                 let topic = config.kafka.coordination_topic.as_str();
                 tracing::error!(
                     event = "coordination_unavailable",
@@ -89,11 +122,7 @@ async fn begin(current: Arc<CurrentConfig>, pool: SessionPool, running: Arc<Mute
     }
 }
 
-async fn try_begin(
-    config: &Config,
-    current: &Arc<CurrentConfig>,
-    pool: &SessionPool,
-) -> Result<Running, Unprepared> {
+async fn try_begin(config: &Config, sessions: &PoolSessions) -> Result<Running, Unprepared> {
     let (kafka, pod) = (&config.kafka, &config.pod.name);
     let topic = &kafka.coordination_topic;
     prepare_compacted_topic(kafka, pod, topic, COORDINATION_PARTITION + 1).await?;
@@ -109,15 +138,17 @@ async fn try_begin(
         pod: pod.clone(),
         clock: since_boot,
         incarnation: || format!("{:016x}", rand::random::<u64>()),
-        sessions: Box::new(PoolSessions { pool: pool.clone(), current: current.clone() }),
+        sessions: Box::new(sessions.clone()),
     };
     Ok(Running { agent: agent.spawn().map_err(unusable)?, coordinator })
 }
 
 /// The pool's sessions of connections with a total, and of those that are shared still.
+#[derive(Clone)]
 struct PoolSessions {
     pool: SessionPool,
     current: Arc<CurrentConfig>,
+    lease: SharedLease,
 }
 
 impl SharedSessions for PoolSessions {
@@ -139,5 +170,9 @@ impl SharedSessions for PoolSessions {
 
     fn interrupt(&self, connection: &str) {
         self.pool.interrupt(connection);
+    }
+
+    fn set_lease(&self, lease: LeaseStatus) {
+        self.lease.set(lease);
     }
 }

@@ -16,11 +16,13 @@
 //! answer       the pool's answers, as their readers understand them
 //! pod_url      one GET to a pod, for `health` and `watch`
 //! pod_metrics  the pods' metrics, from their /metrics
-//! pool_pods    the pool's pods: the members of the group, and where they are
+//! announced_pods  the pool's pods as they announce themselves, those that are gone included
+//! pool_pods    where the pool's pods are: as announced, else the members of the group
 //! interrupt    Ctrl-C and SIGTERM, for commands that report before they end
 //! output       tables for people, JSON for programs
 //! ```
 
+mod announced_pods;
 mod answer;
 mod arg_parsers;
 mod args;
@@ -68,9 +70,9 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILURE: u8 = 1;
 /// The command line is wrong (clap's code).
 pub const EXIT_USAGE: u8 = 2;
-/// What was given makes no task (`EX_DATAERR` of sysexits.h).
+/// Invalid input (`EX_DATAERR` of sysexits.h).
 pub const EXIT_DATA: u8 = 65;
-/// Something that is needed is not there (`EX_UNAVAILABLE` of sysexits.h).
+/// A dependency is unavailable (`EX_UNAVAILABLE` of sysexits.h).
 pub const EXIT_UNAVAILABLE: u8 = 69;
 /// What was waited for has not come in time (`EX_TEMPFAIL` of sysexits.h).
 pub const EXIT_OPEN: u8 = 75;

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::pod_url::PodUrl;
 use crate::config::ApiToken;
+use crate::pods::PodSummary;
 
 /// One pod's answer: connect, request and all; a token that it wants makes it two.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -24,6 +25,8 @@ pub(super) fn url(text: &str) -> Result<PodUrl, String> {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct ConnectionMetrics {
     pub answered: f64,
+    /// Answered a second, where the pods say so.
+    pub per_second: Option<f64>,
     pub waiting: f64,
     pub delayed: f64,
     pub in_flight: f64,
@@ -31,6 +34,9 @@ pub(super) struct ConnectionMetrics {
     pub busy: f64,
     /// 0 closed, 1 half-open, 2 open: the worst of all pods.
     pub breaker: f64,
+    /// Of the total over all pods, what is granted now; where the pods say so.
+    pub granted: Option<f64>,
+    pub max_sessions_total: Option<f64>,
 }
 
 /// All pods' metrics at one moment.
@@ -39,6 +45,10 @@ pub(super) struct MetricsSample {
     pub pods: usize,
     /// Pods that did not answer, with the reason.
     pub silent: Vec<String>,
+    /// Pods that are not well, with the reason; where they say so.
+    pub unwell: Vec<String>,
+    /// The pods, where they were not asked but announced themselves.
+    pub announced: Vec<PodSummary>,
     pub connections: BTreeMap<String, ConnectionMetrics>,
 }
 
@@ -98,7 +108,7 @@ async fn page(pod: &PodUrl, token: Option<Arc<ApiToken>>) -> Result<String, Stri
     let ask = async |authorization| pod.get(authorization, DEADLINE).await.map_err(|error| error.to_string());
     let mut answer = ask(None).await?;
     if answer.0 == StatusCode::UNAUTHORIZED {
-        let token = token.ok_or("it wants a token: set api.token here as well, or ask its metrics port")?;
+        let token = token.ok_or("token required: set api.token here as well, or use its metrics port")?;
         answer = ask(Some(token.bearer().authorization())).await?;
     }
     match answer {

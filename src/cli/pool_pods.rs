@@ -1,9 +1,11 @@
-//! The pool's pods, as commands find them: the members of the group, each at its address and the configuration's
-//! `api.port`. A pod that cannot be reached from here is left out: what pods tell is more than can be known, never needed.
+//! Where the pool's pods are, for commands: where they say so themselves, or else the members of the group, each at its
+//! address and the configuration's `api.port`. A pod that cannot be reached from here is left out: what pods tell is more
+//! than can be known, never needed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::announced_pods::AnnouncedPods;
 use super::pod_metrics::{MetricsSample, Scraper};
 use super::pod_url::PodUrl;
 use crate::client::pool_members;
@@ -30,9 +32,15 @@ impl PoolPods {
         self.token.clone()
     }
 
-    /// Where each pod's page at `path` should be; none where Kafka does not say who is in the group. Blocks for ten
+    /// Where each pod's page at `path` should be; none where Kafka does not say who is in the group. Blocks for twenty
     /// seconds at most.
     pub fn pages(&self, path: &str) -> Vec<PodUrl> {
+        let announced = AnnouncedPods::follow(&self.kafka).ok().flatten();
+        let addresses = announced.map(|pods| pods.addresses()).unwrap_or_default();
+        if !addresses.is_empty() {
+            let page = |address: &String| PodUrl::parse(&format!("http://{address}{path}"), path).ok();
+            return addresses.iter().filter_map(page).take(MAX_PODS).collect();
+        }
         let members = pool_members(&self.kafka).unwrap_or_default();
         let mut hosts: Vec<String> = members.into_iter().map(|member| member.host).collect();
         hosts.sort_unstable();

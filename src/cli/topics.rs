@@ -42,9 +42,9 @@ pub struct TopicsArgs {
 
 const EXAMPLES: &str = "\
 The topics are those of the configuration: kafka.input_topic, result_topic, fail_topic, with retry.enabled
-retry_topic, which keeps its records for longer than tasks are deferred; control_topic, which has one partition; and
-with max_sessions_total coordination_topic, compacted and with one partition. One that is there stays as it is. Needs
-the right to create topics; where you have not got it, give whoever has the names that this prints.
+retry_topic, which keeps its records for longer than tasks are deferred; and coordination_topic and control_topic,
+compacted and with one partition each. One that exists is not changed. Needs the right to create topics; without it,
+give the names that this prints to somebody who has it.
 
 Examples:
   ftp-pooler topics
@@ -92,9 +92,7 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
     if config.retry.enabled {
         wanted.push(new(&kafka.retry_topic).for_retries(&config.retry));
     }
-    if config.connections.ftp.values().any(|connection| connection.max_sessions_total.is_some()) {
-        wanted.push(new(&kafka.coordination_topic).for_coordination());
-    }
+    wanted.push(new(&kafka.coordination_topic).for_coordination());
     wanted.push(new(&kafka.control_topic).for_control());
     let mut rows = Vec::new();
     let until = Instant::now() + args.wait.unwrap_or_default();

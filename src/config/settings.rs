@@ -213,8 +213,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
         "The topic in which deferred tasks wait. If it is missing it is created, with as many partitions as the input \
          topic, provided that the pod may do so."),
     key("kafka.coordination_topic", KeyKind::Topic, Is("ftp-pooler-sessions"), field!(kafka.coordination_topic),
-        "The topic by which the pods share the sessions of connections with `max_sessions_total`; not used without. A \
-         compacted one with one partition. If it is missing it is created, provided that the pod may do so."),
+        "The topic through which pods announce themselves to each other, so that any pod's page shows all of them, and share \
+         the sessions of connections with `max_sessions_total`. Compacted, with one partition. If it is missing it is \
+         created, provided that the pod may do so; without it the page shows its own pod alone."),
     key("kafka.control_topic", KeyKind::Topic, Is("ftp-control"), field!(kafka.control_topic),
         "The compacted topic that says which batches of tasks there are, and which are cancelled. `ftp-pooler topics` makes \
          it; without it tasks are done as ever, and no batch can be cancelled."),

@@ -53,5 +53,6 @@ mod watchdog;
 pub use control::ControlFollower;
 pub use delayed_records::RetryIntake;
 pub use group::{Group, offsets_of};
+pub(crate) use partition_ranges::partition_ranges;
 pub use poll_loop::{BURST, Consume, ConsumeHandle, RecordSink};
 pub use watchdog::Watchdog;

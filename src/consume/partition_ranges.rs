@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::offsets::TopicPartition;
 
 /// By topic, in order, consecutive numbers as a range.
-pub(super) fn partition_ranges<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> String {
+pub(crate) fn partition_ranges<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> String {
     let mut topics: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
     for at in partitions {
         topics.entry(&at.topic).or_default().insert(at.partition);

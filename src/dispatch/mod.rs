@@ -22,12 +22,14 @@
 //!                       dropped:  no answer, its lease or the time to drain has ended; its next owner does it
 //! ```
 //!
+//! A *delayed* task waits here for its next try, a *deferred* one in the retry topic.
+//!
 //! ```text
 //! lifecycle          submit, enqueue, take, run, finish, and the exits
 //! queued_task        a task, its tries, and the texts of its failures
 //! destination_order  tasks with one destination run one after the other
 //! connection_queue   a connection's tasks, workers and breaker
-//!   lost_way         the way to the server that is lost, and found again
+//!   lost_route         the route to the server (its tunnel) that is lost, and restored
 //!   running_task     what is running; the status of each task
 //!   worker_slot      a worker's slot: what it does next, which task it has
 //! task_queue         the waiting tasks, ready or delayed: pure
@@ -39,6 +41,7 @@
 //! local_breakers     local connections whose file system is full, frozen or missing
 //! outage_log         says in the log that a connection is down, and up again
 //! deferral           whether a task may wait in the retry topic, and why; `consume::delayed_records` has it back when due
+//! recent_deferrals   how many tasks of a connection are in the retry topic, for the page: pure
 //! reconfigure        connections that are added, changed and removed
 //! orphan_cleanup     removing orphaned temp files from servers without tasks
 //! task_status        what a task is doing and waits for
@@ -58,6 +61,7 @@ mod orphan_cleanup;
 mod outage_log;
 mod pipelined_tasks;
 mod queued_task;
+mod recent_deferrals;
 mod reconfigure;
 mod report;
 mod retry;
@@ -88,6 +92,7 @@ pub use destination_order::ResolvePath;
 use lifecycle::TaskExit;
 use local_breakers::LocalBreakers;
 use queued_task::QueuedTask;
+use recent_deferrals::RecentDeferrals;
 pub use reconfigure::Reconfiguration;
 pub use task_executor::TaskExecutor;
 pub use task_status::{TaskStatus, WaitReason};
@@ -155,7 +160,7 @@ pub struct DrainResult {
     /// Waiting tasks, dropped at the start of the drain.
     pub waiting: usize,
     /// Transfers that were cut off at its deadline.
-    pub cut_off: usize,
+    pub cancelled: usize,
 }
 
 /// Serves the connections' queues. Cheap to clone, callable from any thread.
@@ -181,6 +186,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             changing: RwLock::default(),
             order: DestinationOrder::new(reconfigure::roots(&executor, roots), resolve),
             executor,
+            recent_deferrals: RecentDeferrals::new(deferral.delay),
             deferral,
             overflow: OverflowLimiter::default(),
             local_breakers: LocalBreakers::default(),
@@ -191,7 +197,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             failures,
             traces,
             workers: TaskTracker::new(),
-            cut_off: CancellationToken::new(),
+            cancelled: CancellationToken::new(),
             withdrawals: Mutex::default(),
             handle: Handle::current(),
         });
@@ -246,12 +252,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             shared.give_back_hung(queue, Instant::now());
         }
         let is_done = timeout_at(deadline, shared.workers.wait()).await.is_ok();
-        let cut_off = queues.values().map(|queue| queue.counts().in_flight).sum();
-        shared.cut_off.cancel();
+        let cancelled = queues.values().map(|queue| queue.counts().in_flight).sum();
+        shared.cancelled.cancel();
         if !is_done && timeout(CUT_OFF_BOUND, shared.workers.wait()).await.is_err() {
             tracing::warn!(event = "drain_timed_out", "transfers did not end after they were cancelled");
         }
-        DrainResult { waiting, cut_off }
+        DrainResult { waiting, cancelled }
     }
 }
 
@@ -278,6 +284,7 @@ struct DispatcherInner<C: SessionConnector, T> {
     changing: RwLock<()>,
     order: DestinationOrder,
     deferral: DeferralPolicy,
+    recent_deferrals: RecentDeferrals,
     overflow: OverflowLimiter,
     local_breakers: LocalBreakers,
     budget: TaskBudget,
@@ -288,7 +295,7 @@ struct DispatcherInner<C: SessionConnector, T> {
     traces: Traces,
     workers: TaskTracker,
     /// Ends every try in flight.
-    cut_off: CancellationToken,
+    cancelled: CancellationToken,
     /// Tasks dropped with their partitions, to be reported to intake. Bounded by the budget.
     withdrawals: Mutex<Vec<Origin>>,
     handle: Handle,

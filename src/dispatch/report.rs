@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::deferral::DeferReason;
 use super::queued_task::QueuedTask;
+use super::recent_deferrals::RecentDeferrals;
 use crate::failure::{Failure, TryError};
 use crate::insight::{FailureEntry, RecentFailures};
 use crate::metrics::Metrics;
@@ -58,9 +59,16 @@ pub(super) fn answered(
 }
 
 /// The task goes to the retry topic.
-pub(super) fn deferred(metrics: &Metrics, queued: &QueuedTask, state: &RetryState, why: DeferReason) {
+pub(super) fn deferred(
+    metrics: &Metrics,
+    recent: &RecentDeferrals,
+    queued: &QueuedTask,
+    state: &RetryState,
+    why: DeferReason,
+) {
     let task = &queued.task;
     metrics.deferred(&task.remote, why.as_str());
+    recent.note(&task.remote, Instant::now());
     tracing::debug!(
         target: "ftp_pooler::task",
         event = "task_deferred", task_id = task.task_id, connection = task.remote,

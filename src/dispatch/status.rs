@@ -56,6 +56,9 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             last_error,
             limit: self.shared.pool.limit(&configured.name),
             max_sessions: configured.max_sessions,
+            max_sessions_total: configured.max_sessions_total,
+            granted: self.shared.pool.grant(&configured.name),
+            deferred: self.shared.recent_deferrals.count(&configured.name, now),
         })
     }
 }

@@ -25,6 +25,12 @@ pub struct ConnectionState {
     /// Sessions that it may have at present: fewer than `max_sessions` where its server has said so.
     pub limit: usize,
     pub max_sessions: usize,
+    /// Of all pods together; None where they are not counted over the pods.
+    pub max_sessions_total: Option<usize>,
+    /// How many of those this pod may have open now.
+    pub granted: Option<usize>,
+    /// Tasks that this pod has put into the retry topic and that are there still.
+    pub deferred: u64,
 }
 
 /// The last failure that any of the connection's tasks would have met: of a login, or of its server.

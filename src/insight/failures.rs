@@ -1,12 +1,13 @@
 //! The last failures of this pod: a ring.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::task::Task;
 
 /// Older ones are in the failures topic.
@@ -69,15 +70,32 @@ impl FailureEntry {
 #[derive(Clone, Debug, Default)]
 pub struct RecentFailures {
     ring: Arc<Mutex<VecDeque<FailureEntry>>>,
+    answered: Arc<AtomicU64>,
+    sent_again: Arc<AtomicU64>,
 }
 
 impl RecentFailures {
     pub fn add(&self, failed: FailureEntry) {
+        if failed.code != Code::Cancelled.as_str() {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.len() >= MAX_FAILURES {
             ring.pop_back();
         }
         ring.push_front(failed);
+    }
+
+    /// So many failures (of any pod) were sent again, and have come to this pod.
+    pub fn count_sent_again(&self, failures: usize) {
+        self.sent_again.fetch_add(failures as u64, Ordering::Relaxed);
+    }
+
+    /// Failures that somebody has to see to: how many this pod has answered since it started, and how many were sent again
+    /// and came to it.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.answered.load(Ordering::Relaxed), self.sent_again.load(Ordering::Relaxed))
     }
 
     /// The newest first.
@@ -91,7 +109,16 @@ impl RecentFailures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Code;
+
+    #[test]
+    fn failures_that_nobody_has_to_see_to_do_not_count() {
+        let failures = RecentFailures::default();
+        for code in [Code::InvalidTask, Code::Cancelled, Code::Timeout] {
+            failures.add(FailureEntry::rejected(Timestamp::UNIX_EPOCH, None, 0, &Failure::new(code, "")));
+        }
+        failures.count_sent_again(1);
+        assert_eq!(failures.counts(), (2, 1));
+    }
 
     #[test]
     fn the_ring_keeps_the_last_ones() {

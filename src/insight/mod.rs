@@ -4,27 +4,34 @@
 //! transfers         the running tasks, and which of them are shown
 //! gauge             how far a transfer is
 //! failures          the last failures: a ring
+//! batches           what was submitted together and is not answered yet
 //! connections       one FTP connection: its configuration, and what is known about its server
 //! tunnels           one tunnel: its state, and why it is not connected
+//! session_sharing   whether max_sessions_total is held over all pods
 //! partition_board   what the consuming thread knows about its partitions
 //! time              times as the API writes them
 //! ```
 //!
 //! Everything here is bounded, and what a transfer pays for it is an addition to an atomic number.
 
+mod batches;
 mod connections;
 mod failures;
 mod gauge;
 mod partition_board;
+mod session_sharing;
 mod time;
 mod transfers;
 mod tunnels;
 
 use crate::config::LastReload;
+use crate::pods::PoolSnapshot;
+pub use batches::{MAX_OPEN_BATCHES, OpenBatch, OpenBatches};
 pub use connections::{ConnectionState, LastError, tls_name};
 pub use failures::{FailureEntry, MAX_FAILURES, RecentFailures};
 pub use gauge::{ProgressGauge, TransferPhase};
 pub use partition_board::{AssignedPartition, PartitionBoard};
+pub use session_sharing::SessionSharing;
 pub use transfers::{ActiveTransfer, LongestRunning, MAX_TRANSFERS, TransferList, TransferQuery};
 pub use tunnels::{TunnelErrorReport, TunnelReport};
 
@@ -43,6 +50,15 @@ pub trait PodInsight: Send + Sync {
     fn tunnels(&self) -> Vec<TunnelReport> {
         Vec::new()
     }
+
+    /// All pods of the pool, as far as this one knows.
+    fn pool(&self) -> PoolSnapshot;
+
+    /// The batches whose tasks are not all answered, the newest first.
+    fn batches(&self) -> OpenBatches;
+
+    /// Whether sessions are shared with the other pods.
+    fn session_sharing(&self) -> SessionSharing;
 
     /// The tasks in flight, those first that have been so for the longest.
     fn transfers(&self, query: &TransferQuery) -> TransferList;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rdkafka::admin::ResourceSpecifier;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::retry_topic::{Admin, Unprepared, create_topic, options, partitions_of};
 use super::{ClientKind, client_properties, without_value};
@@ -22,7 +23,8 @@ pub fn compacted_topic_settings() -> [(&'static str, String); 5] {
     .map(|(key, value)| (key, value.to_owned()))
 }
 
-/// Looks at the topic, and makes it with `partitions` if it is missing.
+/// Looks at the topic, and makes it with `partitions` if it is missing: unless the input topic is missing as well, since
+/// then the pod is at the wrong brokers, or too early.
 ///
 /// # Errors
 /// It cannot be used as it is, or nobody answers.
@@ -36,6 +38,11 @@ pub async fn prepare_compacted_topic(
         client_properties(kafka, pod, ClientKind::Producer, &[]).create().map_err(without_value)?;
     let admin = Arc::new(admin);
     if partitions_of(&admin, topic).await?.is_none() {
+        if partitions_of(&admin, &kafka.input_topic).await?.is_none() {
+            return Err(Unprepared::NotNow(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::UnknownTopicOrPartition,
+            )));
+        }
         return create_topic(&admin, topic, partitions, &compacted_topic_settings()).await;
     }
     let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;

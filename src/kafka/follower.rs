@@ -1,5 +1,6 @@
-//! Follows one partition from its end on, without a group; and adds records to it.
+//! Follows one partition, without a group; and adds records to it.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -63,12 +64,24 @@ impl ProducerContext for FollowerContext {
 /// A record's key, and its value; no value is a tombstone.
 pub type KeyAndValue = (Vec<u8>, Option<Vec<u8>>);
 
-/// Reads committed records of one partition, those that are appended after it was opened.
+/// Where a follower begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FollowFrom {
+    /// All that is there; it is not in a hurry.
+    Beginning,
+    /// What is appended from now on, as soon as it is there.
+    End,
+}
+
+/// Reads committed records of one partition.
 pub struct PartitionFollower {
     consumer: BaseConsumer<FollowerContext>,
     producer: BaseProducer<FollowerContext>,
     topic: String,
     partition: i32,
+    /// Offsets up to here were there when it was opened.
+    end: i64,
+    is_caught_up: Cell<bool>,
 }
 
 impl std::fmt::Debug for PartitionFollower {
@@ -82,25 +95,44 @@ impl std::fmt::Debug for PartitionFollower {
 }
 
 impl PartitionFollower {
-    /// Begins at the partition's present end. Blocks for 5 s at most.
+    /// Blocks for 5 s at most.
     ///
     /// # Errors
     /// No broker answers, or the topic is not there.
-    pub fn open(kafka: &KafkaConfig, pod: &str, topic: &str, partition: i32) -> KafkaResult<Self> {
+    pub fn open(
+        kafka: &KafkaConfig,
+        pod: &str,
+        topic: &str,
+        partition: i32,
+        from: FollowFrom,
+    ) -> KafkaResult<Self> {
         let mut properties = reader_properties(&consumer_properties(kafka, pod));
-        properties.set("fetch.wait.max.ms", "50");
+        if from == FollowFrom::End {
+            properties.set("fetch.wait.max.ms", "50");
+        }
         let consumer: BaseConsumer<FollowerContext> =
             properties.create_with_context(FollowerContext::default()).map_err(without_value)?;
-        let (_, end) = consumer.fetch_watermarks(topic, partition, REQUEST)?;
+        let (begin, end) = consumer.fetch_watermarks(topic, partition, REQUEST)?;
+        let start = match from {
+            FollowFrom::Beginning => begin,
+            FollowFrom::End => end,
+        };
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Offset(end))?;
+        list.add_partition_offset(topic, partition, Offset::Offset(start))?;
         consumer.assign(&list)?;
         let mut properties = client_properties(kafka, pod, ClientKind::Producer, &[]);
         for (key, value) in PRODUCER {
             properties.set(*key, *value);
         }
         let producer = properties.create_with_context(FollowerContext::default()).map_err(without_value)?;
-        Ok(PartitionFollower { consumer, producer, topic: topic.to_owned(), partition })
+        let is_caught_up = Cell::new(start >= end);
+        Ok(PartitionFollower { consumer, producer, topic: topic.to_owned(), partition, end, is_caught_up })
+    }
+
+    /// Whether the record that came last was appended after this was opened. (Markers of transactions at the end are
+    /// never seen: so it may take one record more.)
+    pub fn is_caught_up(&self) -> bool {
+        self.is_caught_up.get()
     }
 
     /// The next record's key and value; `None` if none comes within `wait`.
@@ -112,6 +144,7 @@ impl PartitionFollower {
         match self.consumer.poll(wait) {
             None => Ok(None),
             Some(Ok(message)) => {
+                self.is_caught_up.set(message.offset() >= self.end);
                 let key = message.key().unwrap_or_default().to_vec();
                 Ok(Some((key, message.payload().map(<[u8]>::to_vec))))
             }

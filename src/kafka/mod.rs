@@ -17,7 +17,7 @@
 //! retry_topic       creates the retry topic, and checks how long it keeps its records
 //! compacted_topic   creates topics that hold state
 //! owned_partition   partitions that hold state, worked on by one pod at a time
-//! follower          one partition from its end on, without a group
+//! follower          one partition, from its beginning or its end on, without a group
 //! admin_query       a question to the brokers that rdkafka does not offer
 //! bounded_call      calls that ignore their timeouts, or have none, with a deadline of ours
 //! fresh_client      what a client that was just created learns of the cluster
@@ -54,7 +54,7 @@ pub use client_renewal::ClientRenewal;
 pub use commit_error::CommitError;
 pub use compacted_topic::{compacted_topic_settings, prepare_compacted_topic};
 pub use connection_error::{LastConnectionError, is_unanswered};
-pub use follower::PartitionFollower;
+pub use follower::{FollowFrom, PartitionFollower};
 pub(crate) use fresh_client::{Reached, reach};
 pub use group_description::{GroupDescription, GroupMember, GroupQuery};
 pub(crate) use headers::{headers_of, to_headers};

@@ -4,7 +4,7 @@ use std::ops::AddAssign;
 
 use prometheus::IntGauge;
 use prometheus::core::Collector;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Metrics;
 use super::connection::ConnectionSeries;
@@ -41,7 +41,8 @@ pub struct ConnectionSnapshot {
 }
 
 /// Tasks now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TaskSnapshot {
     pub waiting: u64,
     pub delayed: u64,
@@ -49,7 +50,8 @@ pub struct TaskSnapshot {
 }
 
 /// Sessions now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SessionSnapshot {
     pub idle: u64,
     pub busy: u64,

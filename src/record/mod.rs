@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 use crate::lease::Lease;
 
+/// Says which failures a record sends again: `topic/partition/offset`, several with commas. A pod counts them, and leaves the
+/// header out of answers.
+pub const RETRY_OF: &str = "ftp-pooler-retry-of";
+
 pub use retry_state::{OWN_HEADER_PREFIX, RetryState, remove_own};
 
 /// Where a record stands in Kafka. Two records are never at the same origin.

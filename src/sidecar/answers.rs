@@ -8,9 +8,11 @@ use service_kit::health::{HealthReport, LoopState};
 
 use crate::config::LastReload;
 use crate::insight::{
-    AssignedPartition, ConnectionState, FailureEntry, PodInsight, TransferList, TunnelReport,
+    AssignedPartition, ConnectionState, FailureEntry, OpenBatches, PodInsight, SessionSharing, TransferList,
+    TunnelReport,
 };
 use crate::metrics::{ConnectionSnapshot, ConnectionTotals, MetricsSnapshot, SessionSnapshot, TaskSnapshot};
+use crate::pods::PoolSnapshot;
 use crate::text::rfc3339;
 
 /// The pod now. Names are part of the API: fields are added, never renamed.
@@ -102,6 +104,29 @@ impl ConnectionAnswer {
 #[derive(Debug, Serialize)]
 pub(super) struct ConnectionsAnswer {
     pub connections: Vec<ConnectionAnswer>,
+}
+
+/// All pods, as this one knows them.
+#[derive(Debug, Serialize)]
+pub(super) struct PoolAnswer {
+    now: String,
+    group: String,
+    session_sharing: SessionSharing,
+    batches: OpenBatches,
+    #[serde(flatten)]
+    pool: PoolSnapshot,
+}
+
+impl PoolAnswer {
+    pub(super) fn new(insight: &dyn PodInsight) -> Self {
+        PoolAnswer {
+            now: rfc3339(Timestamp::now()),
+            group: insight.group().to_owned(),
+            session_sharing: insight.session_sharing(),
+            batches: insight.batches(),
+            pool: insight.pool(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -8,13 +8,14 @@ use axum::{Json, Router};
 use service_kit::http::StreamDeadline;
 
 use super::answers::{
-    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, PartitionsAnswer, StatusAnswer,
+    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, PartitionsAnswer, PoolAnswer, StatusAnswer,
     TunnelsAnswer,
 };
 use super::event_feed::COME_AGAIN;
 use super::history::HistoryAnswer;
 use super::pod_view::PodView;
 use super::query;
+use crate::insight::OpenBatches;
 
 /// What all of this is, for programs.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -26,6 +27,8 @@ pub(super) fn routes() -> Router<PodView> {
     Router::new()
         .route("/api/v1/status", get(show_status))
         .route("/api/v1/connections", get(show_connections))
+        .route("/api/v1/pool", get(show_pool))
+        .route("/api/v1/batches", get(show_batches))
         .route("/api/v1/tunnels", get(show_tunnels))
         .route("/api/v1/transfers", get(show_transfers))
         .route("/api/v1/failures", get(show_failures))
@@ -42,6 +45,14 @@ async fn show_status(State(view): State<PodView>) -> Json<StatusAnswer> {
 
 async fn show_connections(State(view): State<PodView>) -> Json<ConnectionsAnswer> {
     Json(ConnectionsAnswer { connections: view.connections() })
+}
+
+async fn show_pool(State(view): State<PodView>) -> Json<PoolAnswer> {
+    Json(view.pool())
+}
+
+async fn show_batches(State(view): State<PodView>) -> Json<OpenBatches> {
+    Json(view.insight.batches())
 }
 
 async fn show_tunnels(State(view): State<PodView>) -> Json<TunnelsAnswer> {

@@ -24,6 +24,8 @@ pub const MAX_STREAMS: usize = 32;
 pub const COME_AGAIN: Duration = Duration::from_secs(10);
 /// Between two snapshots.
 const EVERY: Duration = Duration::from_secs(1);
+/// Snapshots between two looks at the pool: its pods announce themselves every five seconds.
+const POOL_EVERY: u64 = 2;
 /// What a client waits before it comes again, in milliseconds.
 const RETRY: &str = "retry: 2000\n\n";
 
@@ -44,6 +46,9 @@ struct LatestEvents {
     history: Bytes,
     /// The history's steps.
     steps: u64,
+    pool: Bytes,
+    /// How many snapshots were made before this one; `pool` is a new one with each [`POOL_EVERY`]th.
+    made: u64,
 }
 
 impl Default for EventFeed {
@@ -97,14 +102,19 @@ impl EventFeed {
 }
 
 impl LatestEvents {
-    /// The events of now. The history's is encoded again only where it has a step more.
+    /// The events of now. The history's is encoded again only where it has a step more, the pool's with every second one.
     fn of(view: &PodView, number: &mut u64, last: Option<LatestEvents>) -> LatestEvents {
         let steps = view.history.count();
-        let history = match last {
-            Some(last) if last.steps == steps => last.history,
+        let made = last.as_ref().map_or(0, |last| last.made + 1);
+        let history = match &last {
+            Some(last) if last.steps == steps => last.history.clone(),
             _ => event("history", number, &view.history.hour()),
         };
-        LatestEvents { snapshot: event("snapshot", number, &view.everything()), history, steps }
+        let pool = match last {
+            Some(last) if !made.is_multiple_of(POOL_EVERY) => last.pool,
+            _ => event("pool", number, &view.pool()),
+        };
+        LatestEvents { snapshot: event("snapshot", number, &view.everything()), history, steps, pool, made }
     }
 }
 
@@ -139,12 +149,16 @@ impl EventStream {
 
     async fn tell(&mut self) -> Option<()> {
         self.send(Bytes::from_static(RETRY.as_bytes())).await?;
-        let mut steps = None;
+        let (mut steps, mut pool) = (None, None);
         loop {
             let newest = self.frames.borrow_and_update().clone();
             if let Some(frames) = newest {
                 if steps.replace(frames.steps) != Some(frames.steps) {
                     self.send(frames.history).await?;
+                }
+                let pool_made = frames.made / POOL_EVERY;
+                if pool.replace(pool_made) != Some(pool_made) {
+                    self.send(frames.pool).await?;
                 }
                 self.send(frames.snapshot).await?;
             }

@@ -26,7 +26,9 @@ const SCRIPT: &[&str] = &[
     include_str!("page/script/hour.js"),
     include_str!("page/script/connections.js"),
     include_str!("page/script/tunnels.js"),
+    include_str!("page/script/pool.js"),
     include_str!("page/script/transfers.js"),
+    include_str!("page/script/batches.js"),
     include_str!("page/script/answers.js"),
     include_str!("page/script/main.js"),
 ];

@@ -9,7 +9,7 @@ use service_kit::http::host::AllowedHosts;
 use service_kit::http::token::{BearerToken, TokenGuard};
 use service_kit::metrics::EncodeMetrics;
 
-use super::answers::{ConnectionAnswer, SnapshotEvent, StatusAnswer};
+use super::answers::{ConnectionAnswer, PoolAnswer, SnapshotEvent, StatusAnswer};
 use super::event_feed::EventFeed;
 use super::history::ThroughputHistory;
 use crate::insight::{PodInsight, TransferQuery};
@@ -74,6 +74,11 @@ impl PodView {
 
     pub(super) fn connections(&self) -> Vec<ConnectionAnswer> {
         ConnectionAnswer::all(&*self.insight, &self.metrics.snapshot().connections)
+    }
+
+    /// What an event `pool` holds.
+    pub(super) fn pool(&self) -> PoolAnswer {
+        PoolAnswer::new(&*self.insight)
     }
 
     /// What an event `snapshot` holds.

@@ -84,6 +84,45 @@ async fn the_connections_have_what_is_configured_with_their_figures() {
 }
 
 #[tokio::test]
+async fn the_pool_has_every_pod_and_says_which_are_gone() {
+    let pod = Pod::start().await;
+    let alone = pod.get("/api/v1/pool").await.json();
+    assert_eq!(
+        (alone["pods"].as_array().unwrap().len(), &alone["unavailable"]),
+        (1, &Value::Null),
+        "{alone}"
+    );
+    pod.inside.fill();
+    let pool = pod.get("/api/v1/pool").await.json();
+    let pods: Vec<_> = pool["pods"].as_array().unwrap().iter().collect();
+    let states: Vec<_> = pods.iter().map(|pod| (pod["pod"].as_str(), pod["state"].as_str())).collect();
+    let expected =
+        [("pod-2", "gone"), ("pod-4", "not_ready"), ("pod-0", "up"), ("pod-1", "up"), ("pod-3", "stopped")];
+    assert_eq!(states, expected.map(|(pod, state)| (Some(pod), Some(state))), "{pool:#}");
+    assert_eq!((&pods[0]["heard_seconds_ago"], &pods[2]["is_this_pod"]), (&json!(40), &json!(true)));
+    assert_eq!(pods[1]["reasons"], json!(["no partitions"]));
+    let far = &pool["connections"][0];
+    assert_eq!(
+        (&far["max_sessions_total"], &far["granted"]),
+        (&json!(5), &json!(3)),
+        "the living ones': {far}"
+    );
+    assert_eq!((&far["breaker"], &far["pods_down"]), (&json!("open"), &json!(2)));
+    assert_eq!(pool["session_sharing"]["state"], json!("over"));
+    let open = &pool["open_failures"];
+    assert_eq!(
+        (&open["answered"], &open["sent_again"], &open["open"]),
+        (&json!(25), &json!(5), &json!(20)),
+        "{open}"
+    );
+    let batches = pod.get("/api/v1/batches").await.json();
+    assert_eq!((&batches["total"], &batches["batches"][0]["open"]), (&json!(1), &json!(597)), "{batches}");
+    assert_eq!(pool["batches"], batches);
+    let connection = &pod.get("/api/v1/connections").await.json()["connections"][0];
+    assert_eq!((&connection["max_sessions_total"], &connection["granted"]), (&json!(5), &json!(2)));
+}
+
+#[tokio::test]
 async fn transfers_and_failures_are_given_as_many_as_are_asked_for() {
     let pod = Pod::start().await;
     pod.inside.fill();
@@ -104,7 +143,7 @@ async fn transfers_and_failures_are_given_as_many_as_are_asked_for() {
     assert_eq!(failures["failures"].as_array().unwrap().len(), 1);
     assert_eq!(
         failures["failures"][0]["advice"],
-        json!("Check the path, and whether the file comes later than its task.")
+        json!("Check the path, and whether the file appears only after its task was sent.")
     );
 
     let document = document(&pod).await;
@@ -296,6 +335,10 @@ async fn events_bring_snapshots_and_the_last_hour_as_the_document_says() {
         assert_eq!(snapshot["status"]["pod"], json!("pod-0"));
         assert_eq!(snapshot["transfers"]["total"], json!(3));
         assert_eq!(snapshot["partitions"][0]["partition"], json!(0), "sorted");
+    }
+    for pool in events.data("pool", 2).await {
+        assert_fits(&document, &named("Pool"), &pool);
+        assert_eq!(pool["pods"].as_array().unwrap().len(), 5);
     }
     for history in events.data("history", 1).await {
         assert_fits(&document, &named("History"), &history);

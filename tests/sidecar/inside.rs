@@ -1,13 +1,18 @@
 //! A pod's inside, of which a test says what it is.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use ftp_pooler::config::{LastReload, ReloadResult};
 use ftp_pooler::failure::{Code, Failure};
 use ftp_pooler::insight::{
-    ActiveTransfer, AssignedPartition, ConnectionState, FailureEntry, LastError, LongestRunning,
-    PartitionBoard, PodInsight, ProgressGauge, RecentFailures, TransferList, TransferQuery,
-    TunnelErrorReport, TunnelReport,
+    ActiveTransfer, AssignedPartition, ConnectionState, FailureEntry, LastError, LongestRunning, OpenBatch,
+    OpenBatches, PartitionBoard, PodInsight, ProgressGauge, RecentFailures, SessionSharing, TransferList,
+    TransferQuery, TunnelErrorReport, TunnelReport,
+};
+use ftp_pooler::pods::{
+    AnnouncedConnection, AnnouncedFailures, PodAnnouncement, PodFigures, PoolBoard, PoolSnapshot, RecordAge,
 };
 use ftp_pooler::task::{Operation, Options, Task};
 use jiff::Timestamp;
@@ -19,6 +24,9 @@ pub struct Inside {
     pub transfers: Mutex<Vec<(ActiveTransfer, u64)>>,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
+    pub batches: Mutex<Vec<OpenBatch>>,
+    /// What other pods have announced so many seconds ago.
+    pub announced: Mutex<Vec<(PodAnnouncement, u64)>>,
 }
 
 impl PodInsight for Inside {
@@ -52,6 +60,27 @@ impl PodInsight for Inside {
             report("plant", None),
             TunnelReport { state: "error", address: None, ..report("shop", Some(error)) },
         ]
+    }
+
+    fn pool(&self) -> PoolSnapshot {
+        let (board, begun) = (PoolBoard::new("ftp-pooler", "pod-0"), Instant::now());
+        let now = begun + Duration::from_secs(10_000);
+        let take = |said: &PodAnnouncement, seconds: u64| {
+            let at = now.checked_sub(Duration::from_secs(seconds)).unwrap();
+            board.take(said.key().as_bytes(), Some(&said.encode()), RecordAge::New, at);
+        };
+        take(&announcement("pod-0", None), 1);
+        self.announced.lock().unwrap().iter().for_each(|(said, seconds)| take(said, *seconds));
+        board.snapshot(Some(announcement("pod-0", Some(2))), now)
+    }
+
+    fn batches(&self) -> OpenBatches {
+        let batches = self.batches.lock().unwrap().clone();
+        OpenBatches { total: batches.len(), batches }
+    }
+
+    fn session_sharing(&self) -> SessionSharing {
+        SessionSharing::because("over", "no report of this pod comes through Kafka")
     }
 
     fn transfers(&self, query: &TransferQuery) -> TransferList {
@@ -100,6 +129,9 @@ impl Inside {
                 last_error: Some(LastError::new(at, &refused)),
                 limit: 3,
                 max_sessions: 10,
+                max_sessions_total: Some(5),
+                granted: Some(2),
+                deferred: 892,
             },
             ConnectionState {
                 name: "new".to_owned(),
@@ -111,8 +143,12 @@ impl Inside {
                 last_error: None,
                 limit: 10,
                 max_sessions: 10,
+                max_sessions_total: None,
+                granted: None,
+                deferred: 0,
             },
         ];
+        self.fill_pool();
         for number in 0..3 {
             self.transfer("far", number, 10 + number);
         }
@@ -132,6 +168,34 @@ impl Inside {
         self.partitions.set(vec![partition(3, Some("offset 7 is out of range")), partition(0, None)]);
     }
 
+    /// Other pods, and an open batch.
+    fn fill_pool(&self) {
+        *self.announced.lock().unwrap() = vec![
+            (announcement("pod-1", Some(1)), 2),
+            (announcement("pod-2", Some(3)), 40),
+            (PodAnnouncement { leaves: true, ..announcement("pod-3", None) }, 3),
+            (
+                PodAnnouncement {
+                    ready: false,
+                    reasons: vec!["no partitions".into()],
+                    ..announcement("pod-4", None)
+                },
+                3,
+            ),
+        ];
+        *self.batches.lock().unwrap() = vec![OpenBatch {
+            batch: "20260102T030405Z-1a2b3c4d".to_owned(),
+            at: "2026-01-02T03:04:05.678Z".to_owned(),
+            by: "alice@ops".to_owned(),
+            what: "far:/pub/ → local:/in/".to_owned(),
+            tasks: 1_000,
+            completed: 400,
+            failed: 3,
+            open: 597,
+            is_exact: true,
+        }];
+    }
+
     pub fn transfer(&self, connection: &str, number: u64, seconds: u64) {
         let (now, gauge) = (std::time::Instant::now(), ProgressGauge::default());
         gauge.begin(0, (number != 1).then_some(1 << 40));
@@ -139,6 +203,27 @@ impl Inside {
         let transfer =
             ActiveTransfer::new(&task(connection, number), 1, (Timestamp::now(), now), &gauge, now);
         self.transfers.lock().unwrap().push((transfer, seconds));
+    }
+}
+
+/// One that is up, with so many sessions of `far` granted.
+fn announcement(pod: &str, granted: Option<usize>) -> PodAnnouncement {
+    let far = granted.map(|granted| AnnouncedConnection {
+        breaker: "open".to_owned(),
+        max_sessions_total: Some(5),
+        granted: Some(granted),
+        ..AnnouncedConnection::default()
+    });
+    PodAnnouncement {
+        group: "ftp-pooler".to_owned(),
+        pod: pod.to_owned(),
+        api: "10.0.0.7:8080".to_owned(),
+        healthy: true,
+        ready: true,
+        figures: PodFigures { partitions: "ftp-tasks[0-5]".to_owned(), ..PodFigures::default() },
+        failures: AnnouncedFailures { answered: 5, sent_again: 1 },
+        connections: far.map(|far| BTreeMap::from([("far".to_owned(), far)])).unwrap_or_default(),
+        ..PodAnnouncement::default()
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::args::RetryArgs;
-use super::retry_evidence::{FailurePosition, RETRY_OF, RetryEvidence, header};
+use super::retry_evidence::{FailurePosition, RetryEvidence, header};
 use super::scan::{FailureQuery, ScannedFailure, ranges, scan};
 use crate::batch::BATCH_HEADER;
 use crate::cli::answer::FileEnds;
@@ -19,7 +19,7 @@ use crate::cli::{CommandError, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_OPE
 use crate::client::{ClientError, Cluster, Message, Outgoing, Range, Sender};
 use crate::config::Config;
 use crate::record::Header;
-use crate::record::OWN_HEADER_PREFIX;
+use crate::record::{OWN_HEADER_PREFIX, RETRY_OF};
 use crate::task::decode;
 
 /// Records, and bytes of them, in one transaction.

@@ -12,10 +12,8 @@ use jiff::Timestamp;
 
 use crate::client::{ClientError, Cluster, Ends, Range, Reader};
 use crate::config::KafkaConfig;
+use crate::record::RETRY_OF;
 
-/// Says which failures a record sends again: `topic/partition/offset`, several with commas. The pool takes no
-/// notice of it, and leaves it out of answers.
-pub(super) const RETRY_OF: &str = "ftp-pooler-retry-of";
 /// A record that was sent after a failure may bear an earlier time: pods' clocks and ours differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
 

@@ -275,7 +275,7 @@ fn tell_choice(seen: &WalkSummary, chosen: u64, skipped: u64) {
         note(&super::output::one_line(&line));
     }
     if !seen.is_single {
-        note(&format!("{chosen} of {} files in {} are chosen", seen.files, directories(seen.directories)));
+        note(&format!("selected {chosen} of {} files in {}", seen.files, directories(seen.directories)));
     }
     if seen.left_out > 0 {
         note(&format!("{} beneath it left out (--recursive takes their files)", directories(seen.left_out)));

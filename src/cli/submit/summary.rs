@@ -153,7 +153,7 @@ impl<'a> AnsweredCounts<'a> {
         }
         if answers.open > 0 {
             print(&format!("open       {}", answers.open));
-            note(&format!("{} open, and will be answered all the same:", count(answers.open, "task")));
+            note(&format!("{} still pending; the pool will finish them:", count(answers.open, "task")));
             for OpenTask { task_id, file } in answers.open_tasks {
                 note(&one_line(&format!("  {file} (task {task_id})")));
             }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::state::{ShownFailure, ThroughputRates, WatchState};
 use super::view::{bytes_rate, state_word};
 use crate::cli::output::{TextTable, bytes, one_line, time};
-use crate::cli::pod_metrics::MetricsSample;
+use crate::cli::pod_metrics::{ConnectionMetrics, MetricsSample};
 
 /// Connections that are shown before the last failures are.
 const FIRST: usize = 3;
@@ -47,7 +47,8 @@ fn rates(state: &WatchState, group: &str) -> Vec<String> {
     row("failed", |rates| format!("{:.1}/s", rates.failed), state.sums.failed.to_string());
     row("bytes", |rates| bytes_rate(rates.bytes), bytes(state.sums.bytes));
     let watched = time(Duration::from_secs(state.now.duration_since(state.begun).as_secs()));
-    let title = one_line(&format!("{:.0}  group {group}, watching for {watched}", Timestamp::now()));
+    let pods = state.pods.as_ref().map(|pods| format!(", {}", pods_in_words(pods))).unwrap_or_default();
+    let title = one_line(&format!("{:.0}  group {group}{pods}, watching for {watched}", Timestamp::now()));
     let mut lines = vec![title, String::new()];
     lines.extend(table.render().lines().map(str::to_owned));
     lines
@@ -99,14 +100,14 @@ fn connections(state: &WatchState) -> ConnectionTable {
     };
     let mut by_breaker: Vec<_> = pods.connections.iter().collect();
     by_breaker.sort_by(|(_, a), (_, b)| b.breaker.total_cmp(&a.breaker));
-    let row = |(name, of): (&String, &crate::cli::pod_metrics::ConnectionMetrics)| {
+    let row = |(name, of): (&String, &ConnectionMetrics)| {
         vec![
             name.clone(),
             state.answered_rate(name).map(|rate| format!("{rate:.1}")).unwrap_or_default(),
             of.in_flight.to_string(),
             of.waiting.to_string(),
             of.delayed.to_string(),
-            format!("{} busy, {} idle", of.busy, of.idle),
+            sessions(of),
             state_word(of.breaker).to_owned(),
             failed(name).to_string(),
         ]
@@ -116,12 +117,33 @@ fn connections(state: &WatchState) -> ConnectionTable {
     ConnectionTable { heading, rows: by_breaker.into_iter().map(row).collect() }
 }
 
-/// The pods that do not answer.
+/// Such as `4 pods, 1 gone`.
+fn pods_in_words(pods: &MetricsSample) -> String {
+    let number = if pods.pods == 1 { "1 pod".to_owned() } else { format!("{} pods", pods.pods) };
+    let gone = if pods.announced.is_empty() { "silent" } else { "gone" };
+    match pods.silent.len() {
+        0 => number,
+        silent => format!("{number}, {silent} {gone}"),
+    }
+}
+
+/// Open ones; of a total over all pods, how many may be open.
+fn sessions(of: &ConnectionMetrics) -> String {
+    let open = format!("{} busy, {} idle", of.busy, of.idle);
+    match (of.granted, of.max_sessions_total) {
+        (Some(granted), Some(total)) => format!("{open}, {granted} of {total} granted"),
+        _ => open,
+    }
+}
+
+/// The pods that do not answer, or are not well.
 fn silent(pods: &MetricsSample) -> Vec<String> {
-    let shown = if pods.silent.len() > MAX_SILENT { MAX_SILENT - 1 } else { pods.silent.len() };
-    let mut lines: Vec<_> = pods.silent.iter().take(shown).map(|silent| one_line(silent)).collect();
-    if shown < pods.silent.len() {
-        lines.push(format!("and {} more pods that do not answer", pods.silent.len() - shown));
+    let all = || pods.silent.iter().chain(&pods.unwell);
+    let count = all().count();
+    let shown = if count > MAX_SILENT { MAX_SILENT - 1 } else { count };
+    let mut lines: Vec<_> = all().take(shown).map(|silent| one_line(silent)).collect();
+    if shown < count {
+        lines.push(format!("and {} more pods that do not answer or are not well", count - shown));
     }
     lines
 }
@@ -146,7 +168,6 @@ mod tests {
 
     use super::*;
     use crate::cli::answer::ReadAnswer;
-    use crate::cli::pod_metrics::ConnectionMetrics;
 
     /// Many connections, of which `z-open` and `y-half` are broken; five failures, and silent pods.
     fn state(connections: usize, silent: usize) -> WatchState {

@@ -16,12 +16,13 @@ mod view;
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
+use super::announced_pods::AnnouncedPods;
 use super::answer::ReadAnswer;
 use super::arg_parsers::duration;
 use super::args::ConfigFiles;
 use super::interrupt::InterruptFlag;
-use super::output::OutputFormat;
-use super::pod_metrics::{self, Scraper};
+use super::output::{OutputFormat, note, one_line};
+use super::pod_metrics::{self, MetricsSample, Scraper};
 use super::pod_url::PodUrl;
 use super::{CommandError, EXIT_OK};
 use crate::client::{ClientError, Reader};
@@ -40,8 +41,8 @@ pub struct WatchArgs {
     #[command(flatten)]
     pub files: ConfigFiles,
 
-    /// Also read the pods' metrics, by connection: host:port of their API or metrics ports, separated by commas;
-    /// api.token is sent to pods that require it
+    /// Read the metrics of these pods, instead of what all pods announce through Kafka: host:port of their API or metrics
+    /// ports, separated by commas; api.token is sent to pods that require it
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = pod_metrics::url)]
     pub pods: Vec<PodUrl>,
 
@@ -59,6 +60,10 @@ pub struct WatchArgs {
 }
 
 const EXAMPLES: &str = "\
+Shows the answers as they come, and all pods and connections as the pods announce them every 5 s through
+kafka.coordination_topic; a pod that has announced nothing for 20 s is gone. Without that topic, or the right to
+read it, the answers alone are shown.
+
 On a terminal the picture is drawn anew each time, with as many connections as fit, broken ones first;
 in a pipe there is a line each time.
 
@@ -85,7 +90,7 @@ pub(super) fn watch(args: &WatchArgs) -> Result<u8, CommandError> {
     let config = Config::load(&args.files.for_api())?;
     let reader = Reader::of_new_answers(&config.kafka)?;
     let interrupt = InterruptFlag::listen().map_err(CommandError::Runtime)?;
-    let scraper = Scraper::new(args.pods.clone(), config.api_token.clone()).map_err(CommandError::Runtime)?;
+    let mut pods = PodSource::new(args, &config)?;
     let is_drawn = args.output == OutputFormat::Table && io::stdout().is_terminal();
     let mut view = TerminalView::new(args.output, is_drawn);
     let begun = Instant::now();
@@ -95,13 +100,56 @@ pub(super) fn watch(args: &WatchArgs) -> Result<u8, CommandError> {
         let is_over = interrupt.is_raised() || args.duration.is_some_and(|time| begun.elapsed() >= time);
         take_answers(&reader, &mut state)?;
         if is_over || Instant::now() >= next {
-            state.look(Instant::now(), scraper.scrape());
+            state.look(Instant::now(), pods.sample());
             view.show(&state, &config.kafka.consumer_group);
             // After a halt of the process one look is due, not all those missed.
             next = (next + args.every).max(Instant::now());
         }
         if is_over {
             return Ok(EXIT_OK);
+        }
+    }
+}
+
+/// Where the pods' figures come from.
+enum PodSource {
+    /// They are asked.
+    Asked(Scraper),
+    /// They are read from the coordination topic.
+    Announced(AnnouncedPods),
+    Unknown,
+}
+
+impl PodSource {
+    fn new(args: &WatchArgs, config: &Config) -> Result<PodSource, CommandError> {
+        if !args.pods.is_empty() {
+            let scraper = Scraper::new(args.pods.clone(), config.api_token.clone());
+            return scraper.map(PodSource::Asked).map_err(CommandError::Runtime);
+        }
+        let topic = &config.kafka.coordination_topic;
+        Ok(match AnnouncedPods::follow(&config.kafka) {
+            Ok(Some(pods)) => PodSource::Announced(pods),
+            Ok(None) => PodSource::unknown(&format!("there is no topic {topic}")),
+            Err(error) => PodSource::unknown(&error.to_string()),
+        })
+    }
+
+    fn unknown(why: &str) -> PodSource {
+        note(&one_line(&format!("the pods are not known: {why} (--pods names them)")));
+        PodSource::Unknown
+    }
+
+    fn sample(&mut self) -> Option<MetricsSample> {
+        match self {
+            PodSource::Asked(scraper) => scraper.scrape(),
+            PodSource::Announced(pods) => match pods.update() {
+                Ok(()) => pods.sample(),
+                Err(error) => {
+                    *self = PodSource::unknown(&error.to_string());
+                    None
+                }
+            },
+            PodSource::Unknown => None,
         }
     }
 }

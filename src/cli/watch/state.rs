@@ -141,6 +141,9 @@ impl WatchState {
 
     /// Tasks that a connection's pods answered, a second, between the last two looks.
     pub fn answered_rate(&self, connection: &str) -> Option<f64> {
+        if let Some(rate) = self.pods.as_ref().and_then(|pods| pods.connections.get(connection)?.per_second) {
+            return Some(rate);
+        }
         let (at, before) = self.pods_before.as_ref()?;
         let seconds = self.now.duration_since(*at).as_secs_f64();
         let of =

@@ -106,9 +106,10 @@ fn line(state: &WatchState) -> String {
         let sum = |of: fn(&crate::cli::pod_metrics::ConnectionMetrics) -> f64| {
             pods.connections.values().map(of).fold(0.0, |all, one| all + one)
         };
-        let silent = match pods.silent.as_slice() {
+        let trouble: Vec<&str> = pods.silent.iter().chain(&pods.unwell).map(String::as_str).collect();
+        let silent = match trouble.as_slice() {
             [] => String::new(),
-            silent => format!(" ({})", one_line(&silent.join("; "))),
+            trouble => format!(" ({})", one_line(&trouble.join("; "))),
         };
         let _ = write!(
             line,
@@ -153,11 +154,17 @@ fn json_line(state: &WatchState) -> String {
                     "in_flight": of.in_flight, "waiting": of.waiting, "delayed": of.delayed,
                     "sessions": {"busy": of.busy, "idle": of.idle}, "breaker": breaker(of.breaker),
                     "per_second": state.answered_rate(name),
+                    "granted": of.granted, "max_sessions_total": of.max_sessions_total,
                 });
                 (name.clone(), seen)
             })
             .collect();
-        look.insert("pods".to_owned(), json!({"asked": pods.pods, "silent": pods.silent}));
+        look.insert(
+            "pods".to_owned(),
+            json!({
+                "asked": pods.pods, "silent": pods.silent, "announced": pods.announced,
+            }),
+        );
         look.insert("connections".to_owned(), connections.into());
     }
     look.to_string()

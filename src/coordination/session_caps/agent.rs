@@ -12,7 +12,7 @@ use super::holder::{Holder, LeasePhase, SessionUse};
 use super::message::{CapRecord, PodIncarnation};
 use super::owner::COORDINATION_PARTITION;
 use crate::config::KafkaConfig;
-use crate::kafka::{KafkaError, LogThrottle, PartitionFollower};
+use crate::kafka::{FollowFrom, KafkaError, LogThrottle, PartitionFollower};
 
 /// Waiting for a record; so often the lease is looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -33,6 +33,22 @@ pub trait SharedSessions: Send {
 
     /// No session of the connection may be open any longer.
     fn interrupt(&self, connection: &str);
+
+    /// What the grants are worth from now on.
+    fn set_lease(&self, lease: LeaseStatus);
+}
+
+/// Whether a pod may use what it is granted, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseStatus {
+    /// Sessions are opened as they are granted.
+    Live,
+    /// No report has come through for some time: idle sessions are closed.
+    Ending,
+    /// For longer, or not yet: none is open.
+    Over,
+    /// The coordination topic cannot be followed.
+    Unavailable(String),
 }
 
 /// A running agent.
@@ -80,6 +96,7 @@ impl SessionCapsAgent {
                 let ended = self.follow(&stopped);
                 self.close_all();
                 if let Err(error) = ended {
+                    self.sessions.set_lease(LeaseStatus::Unavailable(error.to_string()));
                     if let Some(untold) = throttle.admit(&error.to_string(), Instant::now()) {
                         let topic = self.kafka.coordination_topic.as_str();
                         tracing::warn!(event = "coordination_unavailable", topic, %error, untold, "no sessions of connections with max_sessions_total; trying again");
@@ -95,7 +112,8 @@ impl SessionCapsAgent {
     /// As one incarnation, from the topic's end on: what was granted to an earlier one does not count.
     fn follow(&self, stopped: &AtomicBool) -> Result<(), KafkaError> {
         let topic = &self.kafka.coordination_topic;
-        let follower = PartitionFollower::open(&self.kafka, &self.pod, topic, COORDINATION_PARTITION)?;
+        let follower =
+            PartitionFollower::open(&self.kafka, &self.pod, topic, COORDINATION_PARTITION, FollowFrom::End)?;
         let pod = PodIncarnation::new(&self.pod, &(self.incarnation)());
         let mut holder = Holder::new(pod.clone());
         let mut phase = LeasePhase::Over;
@@ -135,6 +153,11 @@ impl SessionCapsAgent {
         }
         if phase != before {
             log_phase(phase, before);
+            self.sessions.set_lease(match phase {
+                LeasePhase::Live => LeaseStatus::Live,
+                LeasePhase::Ending => LeaseStatus::Ending,
+                LeasePhase::Over => LeaseStatus::Over,
+            });
         }
         phase
     }

@@ -9,9 +9,11 @@ use super::*;
 use crate::config::LastReload;
 use crate::health::PodHealth;
 use crate::insight::{
-    AssignedPartition, ConnectionState, FailureEntry, PodInsight, TransferList, TransferQuery,
+    AssignedPartition, ConnectionState, FailureEntry, OpenBatches, PodInsight, SessionSharing, TransferList,
+    TransferQuery,
 };
 use crate::metrics::Metrics;
+use crate::pods::PoolSnapshot;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,18 @@ impl PodInsight for Looked {
 
     fn connections(&self) -> Vec<ConnectionState> {
         Vec::new()
+    }
+
+    fn pool(&self) -> PoolSnapshot {
+        PoolSnapshot::default()
+    }
+
+    fn batches(&self) -> OpenBatches {
+        OpenBatches::default()
+    }
+
+    fn session_sharing(&self) -> SessionSharing {
+        SessionSharing::new("off")
     }
 
     fn transfers(&self, _: &TransferQuery) -> TransferList {

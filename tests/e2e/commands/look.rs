@@ -119,6 +119,7 @@ fn topics_that_are_not_there_are_made_and_the_others_stay_as_they_are() {
         .bare_config()
         .set("kafka.result_topic", json!(name("results")))
         .set("kafka.retry_topic", json!(name("retry")))
+        .set("kafka.coordination_topic", json!(name("coordination")))
         .set("retry.max_deferral", json!("240h"));
     let shell = Shell::new(&config);
     let lacking = shell.run(&["failures", "retry", "--all"]);
@@ -137,6 +138,7 @@ fn topics_that_are_not_there_are_made_and_the_others_stay_as_they_are() {
             {"topic": name("results"), "partitions": 5, "asked_for": 5, "made": true},
             {"topic": stage.topics.failures, "partitions": 1, "asked_for": 5, "made": false},
             {"topic": name("retry"), "partitions": 5, "asked_for": 5, "made": true},
+            {"topic": name("coordination"), "partitions": 1, "asked_for": 1, "made": true},
             {"topic": name("control"), "partitions": 1, "asked_for": 1, "made": true},
         ])
     );

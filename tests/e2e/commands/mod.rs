@@ -6,6 +6,7 @@ mod failures;
 mod full_server;
 mod look;
 mod offsets;
+mod pool_view;
 mod submit;
 mod terminal;
 mod topic_creation;

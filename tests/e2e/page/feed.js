@@ -19,11 +19,12 @@
   const totals = (n, tick) => ({ completed: 100 * n + 3 * tick, failed: n % 5, downloaded_bytes: 1e9 * n + 7e5 * tick,
     uploaded_bytes: 1e8 * n + 1e5 * tick, sessions_opened: n });
   const breakers = (n) => (n % 40 === 7 ? "open" : n % 40 === 8 ? "half-open" : "closed");
-  const connection = (n, tick) => ({ name: `server-${String(n).padStart(3, "0")}`, server: `ftp${n}.example.com:21`,
+  const connection = (n, tick) => ({ name: `${window.feed.prefix}server-${String(n).padStart(3, "0")}`, server: `ftp${n}.example.com:21`,
     via: n % 9 ? null : "tunnel-0", tls: ["off", "explicit", "implicit"][n % 3], breaker: breakers(n),
     breaker_until: breakers(n) === "open" ? iso(begun + 1e6) : null,
     last_error: n % 40 === 7 ? { at: iso(begun), code: "connect_failed", message: "connection refused" } : null,
-    limit: n % 4 === 1 ? 6 : 10, max_sessions: 10, sessions: { idle: n % 3, busy: n % 7, connecting: n % 2 },
+    limit: n % 4 === 1 ? 6 : 10, max_sessions: 10, max_sessions_total: n % 10 ? null : 8, granted: n % 10 ? null : 3,
+    deferred: n % 40 === 7 ? 892 : 0, sessions: { idle: n % 3, busy: n % 7, connecting: n % 2 },
     tasks: { waiting: n * 3, delayed: n % 2, in_flight: n % 7 }, totals: totals(n, tick) });
   const transfer = (n, tick) => ({ task_id: `task-${n}`, connection: "server-001",
     operation: n % 2 ? "upload" : "download", remote_path: `/pub/2026/a-rather-long-name-without-any-blank-${n}.csv`,
@@ -38,6 +39,18 @@
   const tunnel = (n) => ({ name: `tunnel-${n}`, servers: ["frps.example.com:7000"], state: n ? "disconnected" : "connected",
     since: iso(begun), address: "127.77.0.9:2121", leads_to: "ports", connects: n, connections: ["server-001"],
     error: n ? { class: "server_unreachable", message: "connection refused", advice: "check that frps runs" } : null });
+  const pod = (n, tick) => ({ pod: `pod-${n}`, is_this_pod: n === 0, state: ["up", "gone", "not_ready", "stopped", "stuck"][n % 5],
+    heard_seconds_ago: n, api: n === 3 ? null : `10.0.0.${n}:8080`, version: "0.1.0", started_at: begun / 1000 - 900,
+    reasons: n % 5 === 2 ? ["ftp-tasks 2 halted: offset 5 is out of range"] : [], partitions: "ftp-tasks[0-5]", assigned_partitions: 6,
+    paused_partitions: 0, halted_partitions: 0, lag_records: 28, held_tasks: 3, tasks: { waiting: 9, delayed: 2, in_flight: tick },
+    sessions: { idle: 1, busy: 4, connecting: 1 },
+    per_second: { completed: 10, failed: n % 2, downloaded_bytes: 1e6, uploaded_bytes: 1e5 } });
+  const pooled = (n) => ({ name: `server-${String(n).padStart(3, "0")}`, breaker: breakers(n), pods_down: breakers(n) === "closed" ? 0 : 2,
+    tasks: { waiting: n, delayed: 0, in_flight: n % 7 }, sessions: { idle: 1, busy: 2, connecting: 0 }, tasks_per_second: n / 3,
+    max_sessions_total: n % 10 ? null : 8, granted: n % 10 ? null : 7,
+    holders: n % 10 ? [] : [{ pod: "pod-0", granted: 4, sessions: 3 }, { pod: "pod-2", granted: 3, sessions: 0 }] });
+  const batch = (n) => ({ batch: `20260131T11${String(59 - n).padStart(2, "0")}00Z-1a2b3c4d`, at: iso(begun - 60000 * n), by: "alice@ops",
+    what: `server-001:/pub/${n}/ → local:/in/`, tasks: 1000, completed: 400 + n, failed: n, open: 600 - 2 * n, is_exact: n !== 1 });
   const many = (n, of, tick) => Array.from({ length: n }, (_, at) => of(at, tick));
 
   // The second that is drawn now, by what the page shows of `totals(1000, tick)`.
@@ -48,6 +61,7 @@
 
   window.feed = {
     last: {},
+    prefix: "",
     push(name, data) {
       this.last[name] = data;
       const text = encoder.encode(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
@@ -67,6 +81,13 @@
       return this.push("snapshot", { status, connections: many(connections, connection, tick),
         transfers: { total: transfers, transfers: many(Math.min(transfers, listed), transfer, tick) },
         failures: many(20, failure), partitions: many(4, partition), tunnels: many(2, tunnel) });
+    },
+    // So many pods and connections over them; `sharing` is how the sessions' totals are.
+    pool(tick, pods, connections, sharing = { state: "live", reason: null }, unavailable = null) {
+      return this.push("pool", { now: iso(begun + 1000 * tick), group: "pool", session_sharing: sharing, unavailable,
+        batches: { total: 60, batches: many(50, batch) },
+        open_failures: { since: begun / 1000 - 900, answered: 15, sent_again: 3, open: 12 },
+        pods: many(pods, pod, tick), connections: many(connections, pooled) });
     },
     history() {
       const line = (top) => Array.from({ length: 200 }, (_, n) => Math.round(top * (1 + Math.sin(n / 20))));

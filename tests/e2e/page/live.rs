@@ -101,7 +101,10 @@ fn a_configuration_that_is_not_taken_over_is_told_until_it_is_mended() {
     open(b, &pod);
     b.wait("the figures", "document.getElementById('contact').textContent === 'live'");
     pod.rewrite_connections(&config.connections().replace("host", "hots"));
-    b.wait("the mistake", "/Not taken over: .*hots/.test(document.getElementById('reasons').textContent)");
+    b.wait(
+        "the mistake",
+        "/Configuration rejected.*hots/s.test(document.getElementById('reasons').textContent)",
+    );
     assert_eq!((b.text("#health").as_str(), b.text("#ready").as_str()), ("healthy", "ready"));
     pod.rewrite(&config);
     b.wait("it to go away", "document.getElementById('reasons').hidden");
@@ -164,7 +167,7 @@ fn a_pod_with_a_token_asks_for_it() {
 
     b.type_text("not-this-one");
     b.press("Enter");
-    b.wait("the refusal", "document.getElementById('gate-error').textContent.includes('refused')");
+    b.wait("the refusal", "document.getElementById('gate-error').textContent.includes('rejected')");
     b.type_text(TOKEN);
     b.press("Enter");
     b.wait("the figures", "document.getElementById('contact').textContent === 'live'");

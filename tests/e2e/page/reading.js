@@ -37,7 +37,7 @@
     // Text that is cut off or runs out of the window.
     outside: () => texts().filter(is_shown).filter((node) => node.getBoundingClientRect().right > innerWidth + 1)
       .map((node) => `${node.tagName}: ${node.textContent.slice(0, 40)}`),
-    focusable: () => [...document.querySelectorAll("a[href], button, input, summary, [tabindex='0']")]
+    focusable: () => [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
       .filter((node) => node.checkVisibility({ visibilityProperty: true })),
     name: (node) => `${node.tagName} ${node.id || node.getAttribute("aria-label") || node.textContent.trim().slice(0, 30)}`,
   };

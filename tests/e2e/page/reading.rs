@@ -19,6 +19,7 @@ pub fn ask(browser: &Browser, what: &str) -> Vec<String> {
 fn full(name: &str) -> Fed {
     let page = Fed::new(name);
     page.browser.eval("feed.history()");
+    page.browser.eval("feed.pool(1, 8, 12)");
     page.show(1, 30, 20);
     page
 }
@@ -106,7 +107,7 @@ fn a_screen_reader_finds_its_way_and_is_not_talked_to_each_second() {
         assert_eq!(named(landmark).count(), 1, "{landmark}");
     }
     assert_eq!(named("navigation").collect::<Vec<_>>(), ["Sections", "The same as JSON"]);
-    assert_eq!(named("table").count(), 5, "a table is one still where it is shown as cards");
+    assert_eq!(named("table").count(), 8, "a table is one still where it is shown as cards");
     for role in ["table", "region", "progressbar", "slider", "searchbox", "button", "link", "heading"] {
         assert!(named(role).count() > 0, "no {role}: {nodes:?}");
         assert!(named(role).all(|name| !name.is_empty()), "a {role} without a name");
@@ -115,7 +116,7 @@ fn a_screen_reader_finds_its_way_and_is_not_talked_to_each_second() {
     b.view(PHONE, 740);
     b.eval(SETTLED);
     let small = b.accessible();
-    assert_eq!(small.iter().filter(|(role, _)| role == "table").count(), 5, "on a phone as well");
+    assert_eq!(small.iter().filter(|(role, _)| role == "table").count(), 8, "on a phone as well");
     assert!(small.iter().filter(|(role, _)| role == "rowheader").count() > 30);
 
     let twice = "[...document.querySelectorAll('[id]')].map((n) => n.id).filter((id, n, all) => all.indexOf(id) !== n)";
@@ -183,7 +184,7 @@ const DOCUMENT: &str = include_str!("../../../src/sidecar/openapi.json");
 fn what_these_tests_feed_is_what_a_pod_would_say() {
     let page = full("page-feed");
     let document: Value = serde_json::from_str(DOCUMENT).unwrap();
-    for (event, schema) in [("snapshot", "Snapshot"), ("history", "History")] {
+    for (event, schema) in [("snapshot", "Snapshot"), ("history", "History"), ("pool", "Pool")] {
         let schema = json!({
             "$ref": format!("#/components/schemas/{schema}"), "components": document["components"],
         });
@@ -244,5 +245,128 @@ fn ten_thousand_transfers_and_200_connections_stay_quick() {
         b.eval("document.querySelectorAll('#connection-table > tbody tr:first-child th').length"),
         json!(10)
     );
+    assert_eq!(b.complaints(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and Chromium: make test"]
+fn all_pods_are_shown_with_those_in_trouble_first_and_what_they_are_granted() {
+    let page = full("page-pods");
+    let b = &page.browser;
+    b.wait("the pods", "document.querySelectorAll('#pod-table > tbody').length === 8");
+    assert_eq!(b.text("#n-pods"), "7, 2 gone");
+    let gone = b.text("#pod-table > tbody.open");
+    assert!(
+        gone.contains("pod-1") && gone.contains("gone") && gone.contains("last heard of 1 s ago"),
+        "{gone}"
+    );
+    assert_eq!(b.eval("document.querySelector('#pod-table a[href]').href"), json!("http://10.0.0.1:8080/"));
+    assert!(
+        !b.text("#pod-table > tbody:first-of-type a").is_empty(),
+        "this pod's own name is there, without a link"
+    );
+    let shared = b.text("#pooled-rows tr:has(.wraps:not(:empty))");
+    assert!(shared.contains("pod-0 3 of 4 · pod-2 0 of 3"), "{shared}");
+    assert_eq!(b.text("#pool-note"), "", "grants are live");
+
+    b.eval("feed.pool(2, 8, 12, {state: 'over', reason: 'no report comes through'}, 'nothing was read')");
+    b.wait("what is wrong", "!document.getElementById('pool-note').hidden");
+    let note = b.text("#pool-note");
+    assert!(
+        note.contains("not known: nothing was read.") && note.contains("not granted: no report"),
+        "{note}"
+    );
+    b.eval("feed.pool(3, 8, 12, {state: 'needs_transactions', reason: 'kafka.delivery is at_least_once'})");
+    b.wait(
+        "why there are no grants",
+        "/^kafka.delivery is at_least_once/.test(document.getElementById('pool-note').textContent)",
+    );
+    assert_eq!(b.complaints(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and Chromium: make test"]
+fn two_hundred_connections_on_a_phone_are_a_list_of_the_broken_ones() {
+    let page = Fed::new("page-scale");
+    let b = &page.browser;
+    b.view(320, 740);
+    page.show(1, 200, 10);
+    let names = |what: &str| {
+        let all =
+            "[...document.querySelectorAll('#connection-table > tbody:not([hidden]) th .clip:first-child')]";
+        lines(&b.eval(&format!("{all}.filter((n) => n.checkVisibility()).map((n) => n.textContent){what}")))
+    };
+    let broken = names("");
+    assert_eq!(broken.len(), 10, "five are down, five are trying, and no other is in the way: {broken:?}");
+    assert_eq!(broken[0], "server-007");
+    assert!(b.text("#more-connections").contains("and 190 more"), "{}", b.text("#more-connections"));
+    let height =
+        b.eval("document.getElementById('connections').getBoundingClientRect().height").as_f64().unwrap();
+    assert!(height < 4_000.0, "{height} pixels");
+    assert!(b.text("#connection-table tbody.open").contains("892"), "what is deferred is shown");
+
+    b.eval("document.querySelector('#more-connections button').focus()");
+    b.press("Enter");
+    b.wait(
+        "all of them",
+        "document.querySelectorAll('#connection-table > tbody tr:first-child th').length === 200",
+    );
+
+    let choose = |order: &str| {
+        b.eval(&format!("(s => {{ s.value = '{order}'; s.dispatchEvent(new Event('change')); }})(document.getElementById('sort'))"));
+    };
+    choose("name");
+    assert_eq!(names(".slice(0, 2)"), ["server-000", "server-001"]);
+    choose("waiting");
+    assert_eq!(names(".slice(0, 1)"), ["server-199"]);
+    choose("deferred");
+    assert_eq!(names(".slice(0, 1)"), ["server-007"]);
+    b.view(1280, 900);
+    page.show(2, 200, 10);
+    assert_eq!(names(".slice(0, 1)"), ["server-007"], "the order stays");
+    assert_eq!(b.complaints(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and Chromium: make test"]
+fn a_long_name_takes_its_room_and_no_more() {
+    let page = Fed::new("page-long");
+    let b = &page.browser;
+    b.eval(&format!("feed.prefix = '{}'", "a-partner-with-a-very-long-name-".repeat(3)));
+    page.show(1, 14, 10);
+    let fits =
+        "(t => t.scrollWidth <= t.parentElement.clientWidth)(document.getElementById('connection-table'))";
+    b.view(1500, 900);
+    b.eval(SETTLED);
+    assert_eq!(b.eval(fits), json!(true), "no figure is pushed out of the table");
+    let clipped = "(n => [n.scrollWidth > n.clientWidth, n.title.length, getComputedStyle(n).textOverflow])(document.querySelector('#connection-table th .clip'))";
+    let clipped = b.eval(clipped);
+    assert_eq!((&clipped[0], &clipped[2]), (&json!(true), &json!("ellipsis")), "{clipped}");
+    assert!(clipped[1].as_u64() > Some(96), "its title has the whole: {clipped}");
+    b.view(320, 740);
+    b.eval(SETTLED);
+    assert_eq!(ask(b, "outside"), [""; 0], "on a phone all of it is shown");
+}
+
+#[test]
+#[ignore = "needs Kafka, vsftpd and Chromium: make test"]
+fn open_batches_and_open_failures_are_shown_with_what_their_numbers_mean() {
+    let page = full("page-batches");
+    let b = &page.browser;
+    b.wait("the batches", "document.querySelectorAll('#batch-rows tr').length === 6");
+    assert_eq!(
+        (b.text("#n-batches").as_str(), b.text("#more-batches").contains("and 54 more")),
+        ("60", true)
+    );
+    let first = b.text("#batch-rows tr");
+    assert!(first.contains("alice@ops") && first.contains("local:/in/") && first.contains("40 %"), "{first}");
+    assert!(b.text("#batch-rows tr:nth-child(2)").contains("at most 598"), "some answers may not be counted");
+    let failures = b.text("#open-failures");
+    assert!(
+        failures.starts_with("12 open over all pods: 15 failed since 11:45:00, 3 sent again."),
+        "{failures}"
+    );
+    b.eval("feed.push('pool', {...feed.last.pool, batches: {total: 0, batches: []}})");
+    b.wait("no section without a batch", "document.getElementById('batches').hidden");
     assert_eq!(b.complaints(), [""; 0]);
 }

@@ -55,7 +55,7 @@ function showHead({ status }, broken) {
   const mistakes = isRefused(status) ? status.configuration.reason.split("\n") : [];
   const reasons = [...stuck, ...status.reasons.map((reason) => `Not ready: ${reason}.`),
     ...(status.notes ?? []).map((note) => `Note: ${note}.`),
-    ...mistakes.map((mistake) => `Not taken over: ${mistake}`)];
+    ...(mistakes.length ? ["Configuration rejected; the previous settings stay active:", ...mistakes] : [])];
   if (reasons.join("\n") !== showHead.reasons) {
     showHead.reasons = reasons.join("\n");
     byId("reasons").replaceChildren(...reasons.map((reason) => make("li", {}, reason)));

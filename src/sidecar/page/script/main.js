@@ -24,12 +24,12 @@ function askForToken() {
   const refused = token() !== null;
   keepToken(null);
   asked = true;
-  contact("a token is wanted", "");
+  contact("token required", "");
   showToken();
   show(byId("figures"), false);
   show(byId("sections"), false);
   show(byId("gate"), true);
-  say(byId("gate-error"), refused ? "The pod refused this token. Is it this pod's, and whole?" : "");
+  say(byId("gate-error"), refused ? "Token rejected. Check that you copied all of it." : "");
   put(byId("token"), "aria-invalid", String(refused));
   byId("token").value = "";
   byId("token").focus();
@@ -102,6 +102,7 @@ function draw() {
 
 function take(name, data) {
   if (name === "history") showHistory(data);
+  if (name === "pool") { showPool(data); showBatches(data); }
   if (name !== "snapshot") return;
   lastHeard = Date.now();
   sample(data);

@@ -1,0 +1,132 @@
+//! Announces this pod to the others on the coordination topic, and reads what they announce; on a thread of its own.
+//!
+//! Nobody acts upon an announcement, so there are no transactions, and none of the rules that session caps need: a record
+//! that is lost is followed by the next one.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::session_caps::COORDINATION_PARTITION;
+use crate::config::KafkaConfig;
+use crate::kafka::{FollowFrom, KafkaError, LogThrottle, PartitionFollower};
+use crate::pods::{ANNOUNCE_EVERY, PodAnnouncement, PoolBoard, RecordAge};
+
+/// Waiting for a record.
+const POLL: Duration = Duration::from_millis(250);
+/// Records that are taken in between two looks at the time.
+const BURST: usize = 1_000;
+/// Between two attempts to follow the topic.
+const AGAIN: Duration = Duration::from_secs(5);
+/// For the last announcement.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The pod that is announced.
+pub trait AnnouncedPod: Send {
+    /// How it is now. Called every [`ANNOUNCE_EVERY`]: rates are those since the call before.
+    fn announcement(&self) -> PodAnnouncement;
+}
+
+/// What an announcer is made of.
+pub struct PodAnnouncer {
+    pub kafka: KafkaConfig,
+    pub pod: String,
+    pub board: PoolBoard,
+    pub announced: Box<dyn AnnouncedPod>,
+}
+
+impl std::fmt::Debug for PodAnnouncer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PodAnnouncer").field("pod", &self.pod).finish_non_exhaustive()
+    }
+}
+
+/// A running announcer.
+#[derive(Debug)]
+pub struct PodAnnouncerHandle {
+    stop: Arc<AtomicBool>,
+    /// Resolves when the others have been told that the pod stops.
+    pub ended: oneshot::Receiver<()>,
+}
+
+impl PodAnnouncerHandle {
+    /// Says that the pod stops, and ends.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl PodAnnouncer {
+    /// Runs until it is stopped.
+    ///
+    /// # Errors
+    /// There is no thread.
+    pub fn spawn(self) -> io::Result<PodAnnouncerHandle> {
+        let (stop, (left, ended)) = (Arc::new(AtomicBool::new(false)), oneshot::channel());
+        let stopped = Arc::clone(&stop);
+        std::thread::Builder::new().name("pod-announcer".into()).spawn(move || {
+            let throttle = LogThrottle::default();
+            while !stopped.load(Ordering::Relaxed) {
+                let Err(error) = self.follow(&stopped) else { break };
+                self.board.set_unavailable(Some(error.to_string()));
+                if let Some(untold) = throttle.admit(&error.to_string(), Instant::now()) {
+                    let topic = self.kafka.coordination_topic.as_str();
+                    tracing::info!(
+                        event = "pool_status_unavailable", topic, %error, untold,
+                        "the other pods are not known: {error}; trying again"
+                    );
+                }
+                pause(AGAIN, &stopped);
+            }
+            let _ = left.send(());
+        })?;
+        Ok(PodAnnouncerHandle { stop, ended })
+    }
+
+    /// Until it is stopped, or the topic cannot be followed.
+    fn follow(&self, stopped: &AtomicBool) -> Result<(), KafkaError> {
+        let topic = &self.kafka.coordination_topic;
+        let from = FollowFrom::Beginning;
+        let follower = PartitionFollower::open(&self.kafka, &self.pod, topic, COORDINATION_PARTITION, from)?;
+        self.board.set_unavailable(None);
+        let mut announced_at: Option<Instant> = None;
+        while !stopped.load(Ordering::Relaxed) {
+            let mut wait = POLL;
+            for _ in 0..BURST {
+                let Some((key, value)) = follower.next(wait)? else { break };
+                let age = if follower.is_caught_up() {
+                    RecordAge::New
+                } else {
+                    RecordAge::Replayed { now_ms: Timestamp::now().as_millisecond() }
+                };
+                self.board.take(&key, value.as_deref(), age, Instant::now());
+                wait = Duration::ZERO;
+            }
+            if announced_at.is_none_or(|at| at.elapsed() >= ANNOUNCE_EVERY) {
+                announced_at = Some(Instant::now());
+                Self::append(&follower, &self.announced.announcement());
+                for key in self.board.to_delete(Instant::now()) {
+                    follower.append(&key, None);
+                }
+            }
+        }
+        Self::append(&follower, &PodAnnouncement { leaves: true, ..self.announced.announcement() });
+        follower.flush(FAREWELL);
+        Ok(())
+    }
+
+    fn append(follower: &PartitionFollower, said: &PodAnnouncement) {
+        follower.append(&said.key(), Some(&said.encode()));
+    }
+}
+
+fn pause(time: Duration, stopped: &AtomicBool) {
+    let begun = Instant::now();
+    while begun.elapsed() < time && !stopped.load(Ordering::Relaxed) {
+        std::thread::sleep(POLL);
+    }
+}

@@ -1,0 +1,276 @@
+//! What a pod says about itself: a JSON value under `pod/<group>/<pod>`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::BatchAnswers;
+use crate::metrics::{SessionSnapshot, TaskSnapshot};
+use crate::text::shorten;
+
+/// How often each pod announces itself.
+pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(5);
+/// Connections that an announcement has at most: those that are broken first, then those in use.
+pub const MAX_ANNOUNCED_CONNECTIONS: usize = 500;
+/// Open batches that an announcement has at most: the newest.
+pub const MAX_ANNOUNCED_BATCHES: usize = 200;
+/// Reasons why a pod is not well.
+const MAX_REASONS: usize = 3;
+/// Bytes of a name, and of a reason.
+const MAX_TEXT_BYTES: usize = 300;
+const KEY: &str = "pod/";
+
+/// A pod, as it announces itself. A field that is missing has its default: pods of two versions understand each other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent, and each is a field of the record")]
+pub struct PodAnnouncement {
+    pub group: String,
+    pub pod: String,
+    pub version: String,
+    /// `host:port` of its page and API; empty if it does not know.
+    pub api: String,
+    /// Seconds since the epoch.
+    pub started_at: i64,
+    /// When this was said, by the pod's clock: milliseconds since the epoch.
+    pub at_ms: i64,
+    /// Its last announcement: it stops.
+    pub leaves: bool,
+    pub healthy: bool,
+    pub ready: bool,
+    pub draining: bool,
+    /// Why it is not healthy or not ready.
+    pub reasons: Vec<String>,
+    #[serde(flatten)]
+    pub figures: PodFigures,
+    pub rates: AnnouncedRates,
+    /// Failures that it has answered since it started, and how many of the pool's failures were sent again and came to it.
+    pub failures: AnnouncedFailures,
+    /// Its answers since it started to tasks of batches that are open.
+    pub batches: BTreeMap<String, BatchAnswers>,
+    /// Those that are in use, shared or not up.
+    pub connections: BTreeMap<String, AnnouncedConnection>,
+}
+
+/// What a pod has now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PodFigures {
+    /// `ftp-tasks[0-5]`.
+    pub partitions: String,
+    pub assigned_partitions: u64,
+    pub paused_partitions: u64,
+    pub halted_partitions: u64,
+    pub lag_records: u64,
+    pub held_tasks: u64,
+    pub tasks: TaskSnapshot,
+    pub sessions: SessionSnapshot,
+}
+
+/// A second's worth, since the announcement before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnnouncedRates {
+    pub completed: f64,
+    pub failed: f64,
+    pub downloaded_bytes: f64,
+    pub uploaded_bytes: f64,
+}
+
+/// What a pod knows of failures that somebody has to see to. Cancelled tasks do not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnnouncedFailures {
+    pub answered: u64,
+    pub sent_again: u64,
+}
+
+/// One connection in one pod.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnnouncedConnection {
+    /// `closed`, `half-open` or `open`.
+    pub breaker: String,
+    pub tasks: TaskSnapshot,
+    pub sessions: SessionSnapshot,
+    /// Tasks answered a second.
+    pub tasks_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_sessions_total: Option<usize>,
+    /// How many of those this pod may have open now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted: Option<usize>,
+}
+
+impl PodAnnouncement {
+    /// The key of a pod's record.
+    #[must_use]
+    pub fn key_of(group: &str, pod: &str) -> String {
+        format!("{KEY}{group}/{pod}")
+    }
+
+    #[must_use]
+    pub fn key(&self) -> String {
+        PodAnnouncement::key_of(&self.group, &self.pod)
+    }
+
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Whether a record of the coordination topic is an announcement, or takes one back.
+    #[must_use]
+    pub fn is_key(key: &[u8]) -> bool {
+        key.starts_with(KEY.as_bytes())
+    }
+
+    /// `None` if it is none of ours.
+    #[must_use]
+    pub fn decode(value: &[u8]) -> Option<PodAnnouncement> {
+        let mut said: PodAnnouncement = serde_json::from_slice(value).ok()?;
+        if said.pod.is_empty() || said.pod.len() > MAX_TEXT_BYTES {
+            return None;
+        }
+        for text in [&mut said.version, &mut said.api, &mut said.figures.partitions] {
+            shorten(text, MAX_TEXT_BYTES);
+        }
+        if !is_address(&said.api) {
+            said.api.clear();
+        }
+        said.reasons.truncate(MAX_REASONS);
+        said.reasons.iter_mut().for_each(|reason| shorten(reason, MAX_TEXT_BYTES));
+        while said.batches.len() > MAX_ANNOUNCED_BATCHES {
+            said.batches.pop_first();
+        }
+        while said.connections.len() > MAX_ANNOUNCED_CONNECTIONS {
+            said.connections.pop_last();
+        }
+        Some(said)
+    }
+}
+
+impl AnnouncedConnection {
+    /// Sessions in whatever state.
+    #[must_use]
+    pub fn open_sessions(&self) -> u64 {
+        self.sessions.idle + self.sessions.busy + self.sessions.connecting
+    }
+
+    /// How far it is from working: 0 up, 1 trying, 2 down.
+    #[must_use]
+    pub fn severity(&self) -> u8 {
+        match self.breaker.as_str() {
+            "open" => 2,
+            "half-open" => 1,
+            _ => 0,
+        }
+    }
+
+    /// Whether somebody who looks at the pool would miss it.
+    #[must_use]
+    pub fn is_worth_announcing(&self) -> bool {
+        let TaskSnapshot { waiting, delayed, in_flight } = self.tasks;
+        self.severity() > 0
+            || self.open_sessions() + waiting + delayed + in_flight > 0
+            || self.tasks_per_second > 0.0
+            || self.max_sessions_total.is_some()
+    }
+}
+
+/// A link is made of it: a host (`[…]` around an IPv6 address) and a port, and nothing else.
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_host = match inner {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        }
+    };
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_is_read_as_it_was_written() {
+        let granted = AnnouncedConnection {
+            breaker: "closed".into(),
+            max_sessions_total: Some(5),
+            granted: Some(2),
+            ..AnnouncedConnection::default()
+        };
+        let said = PodAnnouncement {
+            group: "pool".into(),
+            pod: "pod-1".into(),
+            api: "10.0.0.7:8080".into(),
+            ready: true,
+            reasons: vec!["draining".into()],
+            figures: PodFigures {
+                tasks: TaskSnapshot { waiting: 3, delayed: 0, in_flight: 2 },
+                ..PodFigures::default()
+            },
+            rates: AnnouncedRates { completed: 1.5, ..AnnouncedRates::default() },
+            connections: BTreeMap::from([("far".into(), granted)]),
+            ..PodAnnouncement::default()
+        };
+        assert_eq!(PodAnnouncement::decode(&said.encode()), Some(said.clone()));
+        assert_eq!(said.key(), "pod/pool/pod-1");
+        assert!(PodAnnouncement::is_key(said.key().as_bytes()));
+        assert!(!PodAnnouncement::is_key(b"report/pod-1/7f"));
+    }
+
+    #[test]
+    fn pods_of_other_versions_are_understood_and_strangers_are_bounded() {
+        let older = PodAnnouncement::decode(br#"{"pod":"a","future":{"x":1}}"#).unwrap();
+        assert_eq!((older.pod.as_str(), older.ready, older.figures.held_tasks), ("a", false, 0));
+        for nothing in ["", "{}", "no json", r#"{"pod":""}"#, r#"{"pod":7}"#] {
+            assert_eq!(PodAnnouncement::decode(nothing.as_bytes()), None, "{nothing}");
+        }
+        let many: BTreeMap<String, AnnouncedConnection> =
+            (0..2_000).map(|n| (format!("c-{n}"), AnnouncedConnection::default())).collect();
+        let huge = PodAnnouncement {
+            pod: "a".into(),
+            reasons: vec!["x".repeat(10_000); 50],
+            connections: many,
+            ..PodAnnouncement::default()
+        };
+        let read = PodAnnouncement::decode(&huge.encode()).unwrap();
+        assert_eq!((read.reasons.len(), read.connections.len()), (MAX_REASONS, MAX_ANNOUNCED_CONNECTIONS));
+        assert!(read.reasons[0].len() <= MAX_TEXT_BYTES + 4);
+    }
+
+    #[test]
+    fn a_link_is_made_of_addresses_only() {
+        for right in ["10.0.0.7:8080", "[fd00::1]:80", "pod-0.pool.svc:8080", "localhost:1"] {
+            assert!(is_address(right), "{right}");
+        }
+        for wrong in
+            ["", "pod", "pod:", "pod:0", "pod:99999", "a b:1", "u@h:1", "h/x:1", "[x]:1", "h:1/x", ":8080"]
+        {
+            assert!(!is_address(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_that_is_up_is_not_worth_announcing() {
+        let idle = AnnouncedConnection { breaker: "closed".into(), ..AnnouncedConnection::default() };
+        assert!(!idle.is_worth_announcing());
+        for other in [
+            AnnouncedConnection { breaker: "half-open".into(), ..idle.clone() },
+            AnnouncedConnection { max_sessions_total: Some(3), ..idle.clone() },
+            AnnouncedConnection { tasks_per_second: 0.2, ..idle.clone() },
+            AnnouncedConnection {
+                sessions: SessionSnapshot { idle: 1, ..Default::default() },
+                ..idle.clone()
+            },
+        ] {
+            assert!(other.is_worth_announcing(), "{other:?}");
+        }
+    }
+}

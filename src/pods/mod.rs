@@ -1,0 +1,22 @@
+//! What pods tell each other about themselves, so that any pod's page, and `ftp-pooler watch`, show the whole pool.
+//!
+//! ```text
+//! announcement   what a pod says about itself: a record of the coordination topic
+//! board          all pods as they were announced, and which of them are gone: pure
+//! pool_snapshot  the board as the page and the API show it
+//! ```
+//!
+//! Nothing depends on it but what people see: docs/design/coordination.md.
+
+mod announcement;
+mod board;
+mod pool_snapshot;
+
+pub use announcement::{
+    ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, MAX_ANNOUNCED_BATCHES,
+    MAX_ANNOUNCED_CONNECTIONS, PodAnnouncement, PodFigures,
+};
+pub use board::{PoolBoard, RecordAge};
+pub use pool_snapshot::{
+    OpenFailures, PodPresence, PodSummary, PoolSnapshot, PooledConnection, SessionHolder,
+};

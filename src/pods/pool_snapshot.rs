@@ -1,0 +1,197 @@
+//! The pool as the page and the API show it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::announcement::{AnnouncedRates, PodAnnouncement, PodFigures};
+use crate::metrics::{SessionSnapshot, TaskSnapshot};
+
+/// How a pod is, as far as the others know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PodPresence {
+    Up,
+    /// It takes no tasks, and says why.
+    NotReady,
+    /// One of its loops is silent.
+    Stuck,
+    Draining,
+    /// It has said that it stops.
+    Stopped,
+    /// It has said nothing for 20 s.
+    Gone,
+    /// Nobody's announcements are read here: Kafka is away.
+    Unknown,
+}
+
+impl PodPresence {
+    /// Those that need somebody come first.
+    pub(super) const fn rank(self) -> u8 {
+        match self {
+            PodPresence::Gone => 0,
+            PodPresence::Stuck => 1,
+            PodPresence::NotReady => 2,
+            PodPresence::Draining | PodPresence::Unknown => 3,
+            PodPresence::Up => 4,
+            PodPresence::Stopped => 5,
+        }
+    }
+
+    /// Whether what the pod has said last still holds.
+    pub(super) const fn is_counted(self) -> bool {
+        !matches!(self, PodPresence::Gone | PodPresence::Stopped)
+    }
+
+    /// In words, for people.
+    #[must_use]
+    pub const fn as_words(self) -> &'static str {
+        match self {
+            PodPresence::Up => "up",
+            PodPresence::NotReady => "not ready",
+            PodPresence::Stuck => "stuck",
+            PodPresence::Draining => "draining",
+            PodPresence::Stopped => "stopped",
+            PodPresence::Gone => "gone",
+            PodPresence::Unknown => "unknown",
+        }
+    }
+}
+
+/// All pods, and what they do together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PoolSnapshot {
+    /// Why the other pods are not known, or not known any more.
+    pub unavailable: Option<String>,
+    /// Those in trouble first, then by name.
+    pub pods: Vec<PodSummary>,
+    pub open_failures: OpenFailures,
+    /// Those that some pod uses, shares or cannot reach, by name; over all pods that live.
+    pub connections: Vec<PooledConnection>,
+}
+
+/// Failures that were not sent again since, over all pods; counted since they started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OpenFailures {
+    /// Seconds since the epoch: when the pod started that has run for the longest.
+    pub since: i64,
+    /// Answered since then; cancelled tasks do not count.
+    pub answered: u64,
+    /// Of those, or of earlier ones, sent again (`ftp-pooler failures retry`).
+    pub sent_again: u64,
+    /// What is left.
+    pub open: u64,
+}
+
+impl OpenFailures {
+    pub(super) fn of<'a>(pods: impl IntoIterator<Item = &'a PodAnnouncement>) -> Self {
+        let mut sum = OpenFailures { since: i64::MAX, ..OpenFailures::default() };
+        for pod in pods {
+            sum.since = sum.since.min(pod.started_at);
+            sum.answered += pod.failures.answered;
+            sum.sent_again += pod.failures.sent_again;
+        }
+        sum.open = sum.answered.saturating_sub(sum.sent_again);
+        sum
+    }
+}
+
+/// One pod.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PodSummary {
+    pub pod: String,
+    /// The one that was asked.
+    pub is_this_pod: bool,
+    pub state: PodPresence,
+    /// Since its last announcement.
+    pub heard_seconds_ago: u64,
+    /// Of its page and API: `10.0.0.7:8080`; null if it does not know.
+    pub api: Option<String>,
+    pub version: String,
+    /// Seconds since the epoch.
+    pub started_at: i64,
+    pub reasons: Vec<String>,
+    #[serde(flatten)]
+    pub figures: PodFigures,
+    pub per_second: AnnouncedRates,
+}
+
+impl PodSummary {
+    pub(super) fn new(said: &PodAnnouncement, state: PodPresence, age: Duration, is_this_pod: bool) -> Self {
+        PodSummary {
+            pod: said.pod.clone(),
+            is_this_pod,
+            state,
+            heard_seconds_ago: age.as_secs(),
+            api: Some(said.api.clone()).filter(|api| !api.is_empty()),
+            version: said.version.clone(),
+            started_at: said.started_at,
+            reasons: said.reasons.clone(),
+            figures: said.figures.clone(),
+            per_second: said.rates,
+        }
+    }
+}
+
+/// One connection over all pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PooledConnection {
+    pub name: String,
+    /// The worst of all pods: `closed`, `half-open` or `open`.
+    pub breaker: &'static str,
+    /// Pods in which it is not closed.
+    pub pods_down: u64,
+    pub tasks: TaskSnapshot,
+    pub sessions: SessionSnapshot,
+    pub tasks_per_second: f64,
+    /// The lowest that a pod has.
+    pub max_sessions_total: Option<usize>,
+    /// Of that total, what all pods together are granted now.
+    pub granted: Option<usize>,
+    /// Where there is a total: who has the sessions.
+    pub holders: Vec<SessionHolder>,
+}
+
+/// A pod's part of a connection's sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SessionHolder {
+    pub pod: String,
+    pub granted: usize,
+    /// Open ones, in whatever state.
+    pub sessions: u64,
+}
+
+/// By name.
+pub(super) fn summed_by_connection(pods: &[&PodAnnouncement]) -> Vec<PooledConnection> {
+    let mut sums: BTreeMap<&str, (u8, PooledConnection)> = BTreeMap::new();
+    for (pod, name, of) in
+        pods.iter().flat_map(|pod| pod.connections.iter().map(|(name, of)| (&pod.pod, name, of)))
+    {
+        let (worst, sum) = sums.entry(name).or_default();
+        *worst = of.severity().max(*worst);
+        sum.pods_down += u64::from(of.severity() > 0);
+        sum.tasks += of.tasks;
+        sum.sessions += of.sessions;
+        sum.tasks_per_second += of.tasks_per_second;
+        if let (Some(total), Some(granted)) = (of.max_sessions_total, of.granted) {
+            sum.max_sessions_total = Some(sum.max_sessions_total.map_or(total, |least| least.min(total)));
+            sum.granted = Some(sum.granted.unwrap_or(0) + granted);
+            let holder = SessionHolder { pod: pod.clone(), granted, sessions: of.open_sessions() };
+            if holder.granted > 0 || holder.sessions > 0 {
+                sum.holders.push(holder);
+            }
+        }
+    }
+    let finished = |(name, (worst, mut sum)): (&str, (u8, PooledConnection))| {
+        name.clone_into(&mut sum.name);
+        sum.breaker = match worst {
+            0 => "closed",
+            1 => "half-open",
+            _ => "open",
+        };
+        sum.holders.sort_by(|a, b| a.pod.cmp(&b.pod));
+        sum
+    };
+    sums.into_iter().map(finished).collect()
+}
