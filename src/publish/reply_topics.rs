@@ -261,7 +261,7 @@ mod tests {
     use super::*;
     use crate::admission::TaskBudget;
     use crate::failure::{Code, Failure};
-    use crate::offsets::Lease;
+    use crate::lease::Lease;
     use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
     use crate::record::{Origin, Record};
 
