@@ -135,7 +135,7 @@ fn a_program_in_a_document_is_the_one_that_is_tested() {
             let (fence, rest) = rest.split_once('\n').unwrap();
             let (_, after) = rest.split_once("\n```").unwrap();
             let program = read(&format!("examples/{file}"));
-            made += &format!("{before}<!-- examples/{file} -->\n{fence}\n{program}```");
+            made.extend([before, "<!-- examples/", file, " -->\n", fence, "\n", &program, "```"]);
             text = after.to_owned();
             count += 1;
         }
