@@ -36,6 +36,7 @@
 //!   an entry of one of its key tables.
 //! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
 //! - [`coordination`] is what pods do together: they share sessions.
+//! - [`feeds`] look at directories again and again: their new files become tasks. [`listing`] lists them, for `submit` too.
 //! - [`pods`] is what pods tell each other about themselves, for whoever looks at the pool.
 //! - [`cli`] has the subcommands.
 //! - [`sidecar`] serves page and API, and reads the pod through [`insight`]; [`health`], [`metrics`] and [`traces`] report.
@@ -76,6 +77,8 @@ pub mod app;
 pub mod config;
 
 pub mod coordination;
+pub mod feeds;
+pub mod listing;
 
 pub mod client;
 pub mod kafka;

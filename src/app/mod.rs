@@ -8,6 +8,7 @@
 //!   storages     the local connections' storages, each with its orphan cleaner
 //!   replaced     storages that were replaced, and in which running tries still work
 //! tunnels        the tunnels that connections lead through
+//! feeds          lists the feeds whose partitions are this pod's
 //! session_caps   shares sessions with the other pods, where a connection has max_sessions_total
 //! pool_view      announces this pod to the others, and reads what they announce
 //! local_watch    whether the local connections can be used, for the page
@@ -17,6 +18,7 @@
 
 mod deferral;
 mod error;
+mod feeds;
 mod local_watch;
 mod parts;
 mod pod_status;
@@ -48,6 +50,7 @@ use crate::sidecar::Sidecar;
 use crate::traces::Traces;
 use crate::transfer::LocalStorages;
 pub use error::AppError;
+use feeds::Feeds;
 use parts::Parts;
 use pool_view::PoolAnnouncing;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
@@ -78,7 +81,7 @@ const LAST_TASKS: Duration = Duration::from_secs(4);
 pub const AFTER_DRAIN: Duration = SETTLE_STORAGE
     .saturating_add(LAST_ANSWERS)
     .saturating_add(LEAVE)
-    .saturating_add(LEAVE_COORDINATION.saturating_mul(2))
+    .saturating_add(LEAVE_COORDINATION.saturating_mul(3))
     .saturating_add(LAST_TASKS);
 
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
@@ -151,8 +154,7 @@ pub struct App {
     dispatcher: Dispatcher,
     pool: SessionPool,
     tunnels: Arc<PodTunnels>,
-    session_caps: SessionCaps,
-    announcing: PoolAnnouncing,
+    together: Together,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -167,6 +169,14 @@ pub struct App {
     traces: Traces,
     /// Ends when it is dropped.
     _batches: ControlFollower,
+}
+
+/// What this pod does together with the others.
+#[derive(Debug)]
+struct Together {
+    session_caps: SessionCaps,
+    feeds: Feeds,
+    announcing: PoolAnnouncing,
 }
 
 /// How a stop went.
@@ -196,20 +206,21 @@ impl App {
         let names = shared.names(&group)?;
         let tunnels = PodTunnels::start(&config, &shared.metrics).await?;
         let pool = shared.pool(&tunnels);
-        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let [finish_publishing, close_sidecar, stop_storage_tasks, stop_reloading] =
+            std::array::from_fn(|_| CancellationToken::new());
+        let tasks = TaskTracker::new();
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
         let session_caps = SessionCaps::start(&current, &pool, &tasks, &close_sidecar);
+        let feeds = shared.start_feeds(&current, &pool, &tasks);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
         report_tunnel_outages(&tunnels, dispatcher.clone());
 
-        let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone())?;
         shared.start_watchdogs(&group)?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
         let consume = consume.spawn().map_err(AppError::Kafka)?;
 
-        let (stop_storage_tasks, stop_reloading) = (CancellationToken::new(), CancellationToken::new());
         let reload = Arc::new(Notify::new());
         let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_storage_tasks.clone());
         let replaced = open.replaced();
@@ -241,8 +252,7 @@ impl App {
             dispatcher,
             pool,
             tunnels,
-            session_caps,
-            announcing,
+            together: Together { session_caps, feeds, announcing },
             storages,
             replaced,
             consume,
@@ -294,6 +304,7 @@ impl App {
         );
         self.health.set_draining();
         self.consume.hold();
+        self.together.feeds.stop(LEAVE_COORDINATION).await;
         let left = self.dispatcher.drain(Instant::now() + drain).await;
         self.stop_storage_tasks.cancel();
         if !self.replaced.settle_with(self.storages.all(), SETTLE_STORAGE).await {
@@ -322,8 +333,8 @@ impl App {
         let close_sessions = async {
             let open = self.pool.shutdown(CLOSE_SESSIONS).await;
             tokio::join!(
-                self.session_caps.stop(LEAVE_COORDINATION),
-                self.announcing.stop(LEAVE_COORDINATION)
+                self.together.session_caps.stop(LEAVE_COORDINATION),
+                self.together.announcing.stop(LEAVE_COORDINATION)
             );
             open
         };

@@ -1,4 +1,4 @@
-//! Reads connections.ini and the secrets in files again, when one has changed, and when SIGHUP asks for it; and has every
+//! Reads connections.ini, the secrets in files and the feeds again, when one has changed, and when SIGHUP asks for it; and has every
 //! part take over what has changed. A mistake in it changes nothing, and says why.
 
 mod replaced;
@@ -196,6 +196,7 @@ impl Reloader {
         );
         let limits = names(ConnectionChange::Limits);
         let token = found.changes.token;
+        let feeds = found.changes.feeds.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         self.apply(&found);
         self.current.apply(found.config);
         self.metrics.reloaded(ReloadResult::Applied);
@@ -206,6 +207,7 @@ impl Reloader {
             limits,
             removed,
             token,
+            feeds,
             "connections.ini reloaded"
         );
     }

@@ -9,6 +9,7 @@
 //! submit       `submit`: sends tasks, from lines or for the files of a location
 //! failures     `failures`: lists what failed, and sends it again
 //! batch        `batch`: what was submitted together, how far it is, and ending it
+//! feeds        `feeds`: what feeds do, and what they are told
 //! offsets      `offsets reset`: where the group goes on after records were lost
 //! lag          `lag`: open records, by partition and connection
 //! watch        `watch`: the pool's work as it happens
@@ -31,6 +32,7 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod failures;
+mod feeds;
 mod init;
 mod interrupt;
 mod lag;
@@ -100,6 +102,7 @@ pub fn run(args: CommandLine) -> ExitCode {
         CliCommand::Submit(args) => submit::submit(&args),
         CliCommand::Failures(args) => failures::failures(*args),
         CliCommand::Batch(args) => batch::batch(&args),
+        CliCommand::Feeds(args) => feeds::feeds(&args),
         CliCommand::Offsets(args) => offsets::offsets(&args),
         CliCommand::Lag(args) => lag::lag(&args),
         CliCommand::Watch(args) => watch::watch(&args),

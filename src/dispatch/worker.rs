@@ -182,7 +182,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     async fn next_task(&mut self, session: &mut LeasedSession<C>) -> Option<Box<QueuedTask>> {
         let shared = Arc::clone(&self.shared);
         shared.unless_cut_off(pin!(shared.executor.clean_up_at_once(session))).await;
-        while session.is_reusable() && !session.must_yield() {
+        while session.is_reusable() && !session.must_yield() && !session.is_awaited() {
             if let Some(queued) = self.take() {
                 return Some(queued);
             }

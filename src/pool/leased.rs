@@ -57,6 +57,13 @@ impl<C: SessionConnector> LeasedSession<C> {
         reason.is_some()
     }
 
+    /// Whether a listing has waited for a session of this connection for so long that a worker should return its own.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        let connection = self.pooled().permit().connection();
+        self.accounting.read(|accounting| accounting.is_awaited(connection, Instant::now()))
+    }
+
     /// Whether its connection has been reconfigured or removed: what happens on it says nothing of the present
     /// settings.
     #[must_use]

@@ -7,6 +7,7 @@
 //!   account          one connection's sessions, waiters and limits
 //!   connections      connections that are added, reconfigured and removed
 //!   grants           what this pod may have of a total over all pods, as `coordination::session_caps` sets it
+//!   listings           listings of whole directories, which wait beside the workers
 //!   limit            how many sessions a server accepts: lowered, raised again
 //! shared_accounting  the accounting behind its lock: grants, permits, evictions
 //! manager            what deadpool needs: opens, and checks an idle session before it is reused
@@ -202,6 +203,15 @@ impl<C: SessionConnector> SessionPool<C> {
         }
     }
 
+    /// [`SessionPool::reserve`] for a listing, which has no task: tasks go first, for 10 s; then one of the connection's
+    /// workers makes way between two files.
+    pub async fn reserve_for_listing(&self, connection: &str) -> Result<Reservation<C>, ReserveError> {
+        let since = Instant::now();
+        self.shared.accounting.update(connection, |accounting| accounting.listing_waits(connection, since));
+        let _wait = ListingWait { accounting: &self.shared.accounting, connection, since };
+        self.reserve(connection).await
+    }
+
     /// A session of this connection has failed: why its server cannot be reached at all, where that is known for sure.
     pub async fn route_lost(&self, connection: &str) -> Option<Failure> {
         let pool = self.shared.connection_pool(connection)?;
@@ -239,6 +249,20 @@ impl<C: SessionConnector> SessionPool<C> {
         self.shared.accounting.close();
         let _ = timeout(bound, self.shared.accounting.wait_until_empty()).await;
         self.open_sessions()
+    }
+}
+
+/// A listing that waits; however its wait ends, nobody makes way for it any more.
+struct ListingWait<'a> {
+    accounting: &'a Arc<SharedAccounting>,
+    connection: &'a str,
+    since: Instant,
+}
+
+impl Drop for ListingWait<'_> {
+    fn drop(&mut self) {
+        let (name, since) = (self.connection, self.since);
+        self.accounting.update(name, |accounting| accounting.listing_ended_wait(name, since));
     }
 }
 

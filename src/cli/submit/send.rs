@@ -152,6 +152,7 @@ fn offer(
     let key = key_of(task, key);
     let header = (BATCH_HEADER, Some(batch.as_bytes()));
     sender.send(&Outgoing {
+        partition: None,
         topic: &config.kafka.input_topic,
         key: key.as_deref().map(str::as_bytes),
         headers: &[header],
