@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::outage_log::{OutageEvent, OutageLog};
-use crate::breaker::{BreakerDecision, CircuitBreaker};
+use crate::breaker::{BreakerDecision, BreakerState, CircuitBreaker};
 use crate::failure::{Failure, Remedy, TryError};
 
 /// Why a task may not be tried now.
