@@ -111,6 +111,7 @@ const FURTHER: &[(Make, Security)] = &[
     (Make::ApacheFtpServer, Security::Explicit),
     (Make::FtpSrv, Security::Plain),
     (Make::FtpSrv, Security::Explicit),
+    (Make::FtpSrv, Security::Implicit),
 ];
 
 /// Those rows whose server has no settings of its own, and a listing.
