@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 # What `make chaos` may be told.
-CHAOS := TASKS PODS BROKERS NET TUNNEL SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
+CHAOS := TASKS FEED_FILES PODS BROKERS NET TUNNEL SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
 
 .PHONY: help demo test chaos spread million report fuzz bench bench-router lint fmt deps build-deps image-test compose-test cluster-test fresh-test
 
@@ -18,7 +18,8 @@ test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both 
 
 chaos: deps ## Kill pods, broker and FTP servers under load, then audit every answer and file (TASKS=100000 PODS=4 BROKERS=3 NET=1 SEED=7)
 	@$(foreach name,$(CHAOS),$(if $($(name)),FTP_POOLER_CHAOS_$(name)='$($(name))')) \
-		cargo test --locked --test chaos -- --ignored --exact --nocapture every_task_is_answered_once_whatever_dies
+		FTP_POOLER_CHAOS_FEED_FILES='$(or $(FEED_FILES),5000)' cargo test --locked --test chaos -- --ignored --exact --nocapture \
+		every_task_is_answered_once_whatever_dies each_version_that_stood_still_is_moved_once_whatever_dies
 
 spread: deps ## Pods join, leave and restart; each must have its share of the partitions (TRIALS=20)
 	@FTP_POOLER_SPREAD_TRIALS=$(or $(TRIALS),1) cargo test --locked --test e2e -- --ignored --exact --nocapture \

@@ -19,8 +19,8 @@
 //!   continue to work meanwhile.
 //! - Transfers: logins succeed, and no data connection does. Then open sessions are held back, too.
 //!
-//! Where the way to the server is known to be lost (its tunnel is down), the breaker is open without a probe, and
-//! nothing that fails costs an attempt, until the way is there again: then the next login is the probe.
+//! Where the route to the server is known to be lost (its tunnel is down), the breaker is open without a probe, and
+//! nothing that fails costs an attempt, until the route is there again: then the next login is the probe.
 //!
 //! Meanwhile the tasks wait: in the pod at first, then in the retry topic (`dispatch::deferral`). Exceptions:
 //!
@@ -44,7 +44,7 @@ const SPACING_CAP: Duration = Duration::from_secs(5);
 /// The same where the server refused user or password.
 const AUTH_SPACING: Duration = Duration::from_secs(30);
 const AUTH_SPACING_CAP: Duration = Duration::from_secs(300);
-/// While the way is lost, a worker looks again after this, should nobody have told it.
+/// While the route is lost, a worker checks again after this, should nothing have woken it.
 const WAY_CHECK: Duration = Duration::from_secs(60);
 /// A probe that has no result after this is not waited for any more.
 const PROBE_BOUND: Duration = Duration::from_secs(60);
@@ -198,15 +198,15 @@ impl CircuitBreaker {
         lost.or_else(|| self.window.as_ref().map(|window| (window.since, &window.last)))
     }
 
-    /// The way to the server is lost.
-    pub fn way_lost(&mut self, failure: Failure, now: Instant) {
+    /// The route to the server is lost.
+    pub fn route_lost(&mut self, failure: Failure, now: Instant) {
         let since = self.lost_way.as_ref().map_or(now, |lost| lost.since);
         self.lost_way = Some(LostWay { since, failure });
     }
 
-    /// The way is there again: what failed before says nothing any more, and one login finds out how the server is.
+    /// The route is there again: what failed before says nothing any more, and one login finds out how the server is.
     /// False where it was there all the time.
-    pub fn way_restored(&mut self) -> bool {
+    pub fn route_restored(&mut self) -> bool {
         let was_lost = self.lost_way.take().is_some();
         if was_lost {
             *self = CircuitBreaker::default();
@@ -214,7 +214,7 @@ impl CircuitBreaker {
         was_lost
     }
 
-    pub fn is_way_lost(&self) -> bool {
+    pub fn is_route_lost(&self) -> bool {
         self.lost_way.is_some()
     }
 

@@ -49,7 +49,7 @@ codes! {
         "Correct the path. A symlink that leads out of base_path has to go.";
     /// The source is not there.
     SourceNotFound = "source_not_found", false,
-        "Check the path, and whether the file comes later than its task.";
+        "Check the path, and whether the file appears only after its task was sent.";
     /// The destination is there, and `overwrite` is false.
     DestinationExists = "destination_exists", false,
         "Delete it, choose another, or set overwrite.";

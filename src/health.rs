@@ -258,12 +258,12 @@ mod tests {
     fn a_pod_that_nothing_gives_kafka_back_is_to_be_restarted() {
         let (health, start) = health();
         health.set_joined(true);
-        assert!(health.set_beyond_help(Some("no Kafka broker is connected for 240 s".into())));
-        assert!(!health.set_beyond_help(Some("no Kafka broker is connected for 250 s".into())), "known");
+        assert!(health.set_unrecoverable(Some("no Kafka broker is connected for 240 s".into())));
+        assert!(!health.set_unrecoverable(Some("no Kafka broker is connected for 250 s".into())), "known");
         let report = health.report(start);
         assert_eq!(report.stuck(), ["consume"]);
         assert_eq!(report.reasons, ["no Kafka broker is connected for 250 s"]);
-        health.set_beyond_help(None);
+        health.set_unrecoverable(None);
         assert!(health.report(start).is_healthy() && health.report(start).is_ready());
     }
 

@@ -12,12 +12,13 @@
 //!   the retry topic, and come back through it when they are due.
 //! - [`offsets`] knows which offsets of a partition are in flight and which are done, and ends their leases.
 //! - [`lease`] is the right to answer a partition's records, until it is revoked or lost.
-//! - [`task`] decodes a [`record`] into a task, or says everything that is wrong with it.
 //! - [`admission`] counts what the pod holds, from intake until the answer is committed.
+//! - [`task`] decodes a [`record`] into a task, or says everything that is wrong with it (called by `app::record_intake`, which
+//!   joins consume to dispatch).
 //! - [`dispatch`] decides which task is next on which connection, what is retried, and what waits in the retry topic.
 //! - [`batch`] knows which tasks were submitted together, and which of them are cancelled.
 //! - [`breaker`] is a connection's circuit breaker: whether its server may be tried.
-//! - [`pool`] keeps logged-in sessions, and decides who may open one; [`tunnel`] is what it knows of the way to a server
+//! - [`pool`] keeps logged-in sessions, and decides who may open one; [`tunnel`] is what it knows of the route to a server
 //!   behind NAT.
 //! - [`bandwidth`] is how fast bytes may move, by connection and pod.
 //! - [`transfer`] carries out one try on one session: the file arrives under a temp name, is verified and renamed, or not at
@@ -35,6 +36,7 @@
 //!   an entry of one of its key tables.
 //! - [`kafka`] is what all Kafka clients share; [`client`] is the commands' own one.
 //! - [`coordination`] is what pods do together: they share sessions.
+//! - [`feeds`] look at directories again and again: their new files become tasks. [`listing`] lists them, for `submit` too.
 //! - [`pods`] is what pods tell each other about themselves, for whoever looks at the pool.
 //! - [`cli`] has the subcommands.
 //! - [`sidecar`] serves page and API, and reads the pod through [`insight`]; [`health`], [`metrics`] and [`traces`] report.
@@ -46,10 +48,11 @@ pub mod consume;
 pub mod lease;
 pub mod offsets;
 
+pub mod admission;
+
 pub mod record;
 pub mod task;
 
-pub mod admission;
 pub mod batch;
 pub mod breaker;
 pub mod dispatch;
@@ -74,6 +77,8 @@ pub mod app;
 pub mod config;
 
 pub mod coordination;
+pub mod feeds;
+pub mod listing;
 
 pub mod client;
 pub mod kafka;

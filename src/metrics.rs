@@ -126,6 +126,15 @@ declare_metrics! {
     /// Times that a tunnel went down or could not be made, by class (docs/tunnels/TROUBLESHOOTING.md).
     tunnel_errors: IntCounterVec = "ftp_pooler_tunnel_errors_total", ["tunnel", "class"];
 
+    /// Listings of a feed's source, by result (completed, failed).
+    feed_listings: IntCounterVec = "ftp_pooler_feed_listings_total", ["feed", "result"];
+    /// Tasks that a feed has made.
+    feed_tasks: IntCounterVec = "ftp_pooler_feed_tasks_total", ["feed"];
+    /// Files of a feed, by state: known to have become tasks, and settling, which have to stand still for longer.
+    feed_files: IntGaugeVec = "ftp_pooler_feed_files", ["feed", "state"];
+    /// When a feed's source was last listed to its end, seconds since the epoch.
+    feed_listed: IntGaugeVec = "ftp_pooler_feed_last_success_timestamp_seconds", ["feed"];
+
     /// Reloads of connections.ini, by result (applied, unchanged, refused).
     reloads: IntCounterVec = "ftp_pooler_config_reloads_total", ["result"];
     /// 1 if the configuration was valid when it was last read; 0 if an error keeps the files' contents from

@@ -24,18 +24,31 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::app", &["main.rs", "cli/"]),
     ("crate::consume", &["app/", "publish/", "consume/"]),
     // what all clients have in common: beneath those that have one, and the commands that name its properties
-    ("crate::kafka", &["app/", "consume/", "publish/", "client/", "coordination/", "kafka/", "cli/args.rs"]),
+    (
+        "crate::kafka",
+        &["app/", "consume/", "publish/", "client/", "coordination/", "feeds/", "kafka/", "cli/args.rs"],
+    ),
     // the commands' own Kafka: no part of a pod may lean on it
     ("crate::client", &["cli/"]),
     ("crate::publish", &["app/"]),
     ("crate::coordination", &["app/", "coordination/"]),
+    ("crate::feeds", &["app/", "cli/feeds", "client/topics.rs", "feeds/", "insight/", "sidecar/answers.rs"]),
+    ("crate::listing", &["app/", "cli/submit", "feeds/", "listing/"]),
     ("crate::pool", &["app/", "dispatch/"]),
     ("crate::transfer", &["app/", "dispatch/"]),
     (
         "crate::ftp",
-        &["pool/", "transfer/", "dispatch/task_executor.rs", "cli/check", "cli/submit/walk", "ftp/"],
+        &[
+            "pool/",
+            "transfer/",
+            "dispatch/task_executor.rs",
+            "cli/check",
+            "cli/submit/patient_session",
+            "listing/",
+            "ftp/",
+        ],
     ),
-    ("crate::storage", &["app/", "transfer/", "cli/check", "cli/submit/walk", "storage/"]),
+    ("crate::storage", &["app/", "transfer/", "cli/check", "listing/", "storage/"]),
     ("crate::sidecar", &["app/"]),
     // the sidecar asks the pod through it, and sees no other part
     ("crate::insight", &["app/", "consume/", "dispatch/", "transfer/", "publish/tests.rs", "sidecar/"]),
@@ -203,13 +216,14 @@ const LOG_LINES: &[&str] =
 #[test]
 fn every_line_of_the_log_names_its_event() {
     let mut nameless = Vec::new();
-    for (file, text) in sources() {
+    let crates = files_beneath("crates").into_iter().filter(|(file, _)| file.contains("/src/"));
+    for (file, text) in sources().into_iter().chain(crates) {
         let product = text.split("#[cfg(test)]").next().unwrap_or_default();
         for line in LOG_LINES.iter().flat_map(|start| product.match_indices(start)) {
             let rest = &product[line.0..];
             let end = rest.find(");").or_else(|| rest.find("),")).unwrap_or(rest.len());
             if !rest[..end].contains("event = ") {
-                nameless.push(format!("src/{file}: {}", rest[..end].lines().take(3).collect::<String>()));
+                nameless.push(format!("{file}: {}", rest[..end].lines().take(3).collect::<String>()));
             }
         }
     }

@@ -12,29 +12,26 @@ use crate::health::PodHealth;
 use crate::storage::LocalStorage;
 use crate::transfer::LocalStorages;
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A file system that has not answered for so long is told of.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// A file system that has not answered for so long is reported.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 /// Local connections that a note names; it counts the others.
 const MAX_NAMED: usize = 5;
 
-/// Until `stop`. A `base_path` that was replaced is reopened by the look itself.
+/// Until `stop`. A `base_path` that was replaced is reopened by the check itself.
 pub(super) async fn watch(storages: LocalStorages, health: Arc<PodHealth>, stop: CancellationToken) {
-    let mut looks = interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut checks = interval(CHECK_INTERVAL);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut found = BTreeMap::new();
-    while stop.run_until_cancelled(looks.tick()).await.is_some() {
-        found = look_at_all(&storages, &found).await;
+    while stop.run_until_cancelled(checks.tick()).await.is_some() {
+        found = check_all(&storages, &found).await;
         health.note("local connections", note(&found));
     }
 }
 
-/// What is wrong, by the local connections' names. Takes no longer than a file system needs to be told of.
-async fn look_at_all(
-    storages: &LocalStorages,
-    before: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
-    let mut looking = JoinSet::new();
+/// What is wrong, by the local connections' names. Takes no longer than a file system needs to be reported.
+async fn check_all(storages: &LocalStorages, before: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut running = JoinSet::new();
     let mut found = BTreeMap::new();
     for (name, storage) in storages.all() {
         match storage.longest_call() {
@@ -43,23 +40,23 @@ async fn look_at_all(
                 let seconds = time.as_secs();
                 found.insert(name, format!("the file system has not answered for {seconds} s: {what}"));
             }
-            Some((_, time)) if time > LOOK_EVERY => {
+            Some((_, time)) if time > CHECK_INTERVAL => {
                 found.extend(before.get(&name).map(|known| (name, known.clone())));
             }
-            _ => drop(looking.spawn(async move { (name, look_at(&storage).await) })),
+            _ => drop(running.spawn(async move { (name, check_one(&storage).await) })),
         }
     }
-    while let Some(looked) = looking.join_next().await {
-        if let Ok((name, Some(wrong))) = looked {
+    while let Some(checked) = running.join_next().await {
+        if let Ok((name, Some(wrong))) = checked {
             found.insert(name, wrong);
         }
     }
     found
 }
 
-async fn look_at(storage: &LocalStorage) -> Option<String> {
-    let looked = tokio::time::timeout(LOOK_EVERY, storage.condition()).await;
-    looked.ok()?.err().map(|error| error.to_string())
+async fn check_one(storage: &LocalStorage) -> Option<String> {
+    let checked = tokio::time::timeout(CHECK_INTERVAL, storage.condition()).await;
+    checked.ok()?.err().map(|error| error.to_string())
 }
 
 fn note(found: &BTreeMap<String, String>) -> Option<String> {
@@ -87,14 +84,14 @@ mod tests {
         let storage = LocalStorage::open(&connection).unwrap();
         let storages = LocalStorages::from(BTreeMap::from([("local".to_owned(), storage)]));
         let nothing = BTreeMap::new();
-        assert_eq!(note(&look_at_all(&storages, &nothing).await), None);
+        assert_eq!(note(&check_all(&storages, &nothing).await), None);
 
         fs::rename(&base_path, scratch.path().join("elsewhere")).unwrap();
-        let told = note(&look_at_all(&storages, &nothing).await).unwrap();
+        let told = note(&check_all(&storages, &nothing).await).unwrap();
         assert!(told.contains("local") && told.contains("not there"), "{told}");
 
         fs::create_dir(&base_path).unwrap();
-        assert_eq!(note(&look_at_all(&storages, &nothing).await), None);
+        assert_eq!(note(&check_all(&storages, &nothing).await), None);
     }
 
     #[test]

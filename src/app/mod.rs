@@ -8,6 +8,7 @@
 //!   storages     the local connections' storages, each with its orphan cleaner
 //!   replaced     storages that were replaced, and in which running tries still work
 //! tunnels        the tunnels that connections lead through
+//! feeds          lists the feeds whose partitions are this pod's
 //! session_caps   shares sessions with the other pods, where a connection has max_sessions_total
 //! pool_view      announces this pod to the others, and reads what they announce
 //! local_watch    whether the local connections can be used, for the page
@@ -18,6 +19,7 @@
 
 mod deferral;
 mod error;
+mod feeds;
 mod local_watch;
 mod malloc_arenas;
 mod parts;
@@ -50,6 +52,7 @@ use crate::sidecar::Sidecar;
 use crate::traces::Traces;
 use crate::transfer::LocalStorages;
 pub use error::AppError;
+use feeds::Feeds;
 use parts::Parts;
 use pool_view::PoolAnnouncing;
 use reload::{OpenStorages, Reloader, ReplacedStorages, WatchedFiles};
@@ -80,7 +83,7 @@ const LAST_TASKS: Duration = Duration::from_secs(4);
 pub const AFTER_DRAIN: Duration = SETTLE_STORAGE
     .saturating_add(LAST_ANSWERS)
     .saturating_add(LEAVE)
-    .saturating_add(LEAVE_COORDINATION.saturating_mul(2))
+    .saturating_add(LEAVE_COORDINATION.saturating_mul(3))
     .saturating_add(LAST_TASKS);
 
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
@@ -154,8 +157,7 @@ pub struct App {
     dispatcher: Dispatcher,
     pool: SessionPool,
     tunnels: Arc<PodTunnels>,
-    session_caps: SessionCaps,
-    announcing: PoolAnnouncing,
+    together: Together,
     storages: LocalStorages,
     replaced: ReplacedStorages,
     consume: consume::ConsumeHandle,
@@ -164,12 +166,20 @@ pub struct App {
     /// Told where the configuration is to be read again.
     reload: Arc<Notify>,
     stop_reloading: CancellationToken,
-    stop_sweeping: CancellationToken,
+    stop_storage_tasks: CancellationToken,
     close_sidecar: CancellationToken,
     tasks: TaskTracker,
     traces: Traces,
     /// Ends when it is dropped.
     _batches: ControlFollower,
+}
+
+/// What this pod does together with the others.
+#[derive(Debug)]
+struct Together {
+    session_caps: SessionCaps,
+    feeds: Feeds,
+    announcing: PoolAnnouncing,
 }
 
 /// How a stop went.
@@ -199,22 +209,23 @@ impl App {
         let names = shared.names(&group)?;
         let tunnels = PodTunnels::start(&config, &shared.metrics).await?;
         let pool = shared.pool(&tunnels);
-        let (close_sidecar, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let [finish_publishing, close_sidecar, stop_storage_tasks, stop_reloading] =
+            std::array::from_fn(|_| CancellationToken::new());
+        let tasks = TaskTracker::new();
         let deferral = deferral::start(&config, &tasks, &close_sidecar).await;
         let session_caps = SessionCaps::start(&current, &pool, &tasks, &close_sidecar);
+        let feeds = shared.start_feeds(&current, &pool, &tasks);
         let dispatcher = shared.dispatcher(&pool, &storages, names.clone(), answers_in.clone(), deferral);
 
-        tell_of_tunnels(&tunnels, dispatcher.clone());
+        report_tunnel_outages(&tunnels, dispatcher.clone());
 
-        let finish_publishing = CancellationToken::new();
         let publish = shared.publish(answers, producer, group.clone(), finish_publishing.clone())?;
-        shared.keep_watch(&group)?;
+        shared.start_watchdogs(&group)?;
         let consume = shared.consume(group, dispatcher.clone(), answers_in, current.clone());
         let consume = consume.spawn().map_err(AppError::Kafka)?;
 
-        let (stop_sweeping, stop_reloading) = (CancellationToken::new(), CancellationToken::new());
         let reload = Arc::new(Notify::new());
-        let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_sweeping.clone());
+        let open = OpenStorages::sweep(storages.clone(), names, tasks.clone(), stop_storage_tasks.clone());
         let replaced = open.replaced();
         let reloader = Reloader {
             sources,
@@ -229,12 +240,12 @@ impl App {
             files: WatchedFiles::default(),
         };
         tasks.spawn(reloader.run(stop_reloading.clone()));
-        tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_sweeping.clone()));
+        tasks.spawn(local_watch::watch(storages.clone(), shared.health.clone(), stop_storage_tasks.clone()));
         let status = shared.status(&dispatcher, &current, &tunnels, session_caps.lease.clone(), api_addr);
         let announcing = PoolAnnouncing::start(&status, &tasks, &close_sidecar);
         tasks.spawn(sidecar.run(shared.view(status), close_sidecar.clone()));
         let Parts { health, budget, traces, .. } = shared;
-        tell_addresses(api_addr, metrics_addr);
+        log_addresses(api_addr, metrics_addr);
         Ok(App {
             current,
             api_addr,
@@ -244,8 +255,7 @@ impl App {
             dispatcher,
             pool,
             tunnels,
-            session_caps,
-            announcing,
+            together: Together { session_caps, feeds, announcing },
             storages,
             replaced,
             consume,
@@ -253,7 +263,7 @@ impl App {
             finish_publishing,
             reload,
             stop_reloading,
-            stop_sweeping,
+            stop_storage_tasks,
             close_sidecar,
             tasks,
             traces,
@@ -297,8 +307,9 @@ impl App {
         );
         self.health.set_draining();
         self.consume.hold();
+        self.together.feeds.stop(LEAVE_COORDINATION).await;
         let left = self.dispatcher.drain(Instant::now() + drain).await;
-        self.stop_sweeping.cancel();
+        self.stop_storage_tasks.cancel();
         if !self.replaced.settle_with(self.storages.all(), SETTLE_STORAGE).await {
             for hanging in self.storages.hanging() {
                 tracing::warn!(
@@ -325,8 +336,8 @@ impl App {
         let close_sessions = async {
             let open = self.pool.shutdown(CLOSE_SESSIONS).await;
             tokio::join!(
-                self.session_caps.stop(LEAVE_COORDINATION),
-                self.announcing.stop(LEAVE_COORDINATION)
+                self.together.session_caps.stop(LEAVE_COORDINATION),
+                self.together.announcing.stop(LEAVE_COORDINATION)
             );
             open
         };
@@ -339,7 +350,7 @@ impl App {
         self.close_sidecar.cancel();
         self.tasks.close();
         let _ = timeout(LAST_TASKS, self.tasks.wait()).await;
-        StopSummary { cut_off: left.cut_off, unanswered, open_sessions }
+        StopSummary { cut_off: left.cancelled, unanswered, open_sessions }
     }
 }
 
@@ -376,14 +387,14 @@ impl StopSummary {
 }
 
 /// A tunnel that goes down or comes up is known to the queues of its connections.
-fn tell_of_tunnels(tunnels: &PodTunnels, dispatcher: Dispatcher) {
+fn report_tunnel_outages(tunnels: &PodTunnels, dispatcher: Dispatcher) {
     tunnels.attach(move |connection, outage| match outage {
-        Some(failure) => dispatcher.way_lost(connection, failure),
-        None => dispatcher.way_restored(connection),
+        Some(failure) => dispatcher.route_lost(connection, failure),
+        None => dispatcher.route_restored(connection),
     });
 }
 
-fn tell_addresses(api: SocketAddr, metrics: SocketAddr) {
+fn log_addresses(api: SocketAddr, metrics: SocketAddr) {
     tracing::info!(event = "listening", what = "api", addr = %api, "page and API at http://{api}/");
     tracing::info!(
         event = "listening",

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::feeds::{Feeds, FeedsParts};
 use super::pod_status::PodStatus;
 use super::pool_view::PoolView;
 use super::record_intake::RecordIntake;
@@ -19,6 +21,7 @@ use crate::batch::BatchBoard;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
 use crate::consume::{self, Consume, ControlFollower, Group, Watchdog};
 use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
+use crate::feeds::FeedBoard;
 use crate::health::PodHealth;
 use crate::insight::{PartitionBoard, RecentFailures};
 use crate::kafka::{ClientRenewal, consumer_properties, needed_rights, suspension_limit};
@@ -44,6 +47,7 @@ pub(super) struct Parts<'a> {
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
     pub batches: BatchBoard,
+    pub feeds: FeedBoard,
     pub traces: Traces,
 }
 
@@ -62,6 +66,7 @@ impl<'a> Parts<'a> {
             failures: RecentFailures::default(),
             partitions: PartitionBoard::default(),
             batches: BatchBoard::default(),
+            feeds: FeedBoard::default(),
             bandwidth: bandwidth(config, &metrics),
             metrics,
         })
@@ -89,7 +94,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Has the process notice that it was suspended, and clients recreated that have lost Kafka for good.
-    pub fn keep_watch(&self, group: &Group) -> Result<(), AppError> {
+    pub fn start_watchdogs(&self, group: &Group) -> Result<(), AppError> {
         run_heartbeat(&self.offsets).map_err(AppError::Start)?;
         let watchdog = Watchdog {
             group: group.clone(),
@@ -113,6 +118,17 @@ impl<'a> Parts<'a> {
         let connections = self.config.connections.ftp.values().cloned();
         let connector = FtpConnector { tunnels: Some(Arc::<PodTunnels>::clone(tunnels)) };
         SessionPool::new(&self.config.pool, connections, connector, &self.metrics)
+    }
+
+    pub fn start_feeds(
+        &self,
+        current: &Arc<CurrentConfig>,
+        pool: &SessionPool,
+        tasks: &TaskTracker,
+    ) -> Feeds {
+        let (current, pool) = (Arc::clone(current), pool.clone());
+        let (board, metrics) = (self.feeds.clone(), self.metrics.clone());
+        Feeds::start(FeedsParts { current, pool, board, metrics }, tasks)
     }
 
     pub fn dispatcher(
@@ -160,6 +176,7 @@ impl<'a> Parts<'a> {
             tunnels: Arc::clone(tunnels),
             failures: self.failures.clone(),
             partitions: self.partitions.clone(),
+            feeds: self.feeds.clone(),
             batches: self.batches.clone(),
             pool: PoolView::new(self.config, self.health.clone(), self.metrics.clone(), api),
             lease,

@@ -11,6 +11,7 @@ use super::session_caps::SharedLease;
 use crate::batch::{BatchAnswers, BatchBoard, KnownBatch};
 use crate::config::{CurrentConfig, DeliveryGuarantee, LastReload};
 use crate::dispatch::Dispatcher;
+use crate::feeds::{FeedBoard, FeedStatus};
 use crate::insight::{
     AssignedPartition, ConnectionState, FailureEntry, MAX_OPEN_BATCHES, OpenBatch, OpenBatches,
     PartitionBoard, PodInsight, RecentFailures, SessionSharing, TransferList, TransferQuery, TunnelReport,
@@ -26,6 +27,7 @@ pub(super) struct PodStatus {
     pub tunnels: Arc<PodTunnels>,
     pub failures: RecentFailures,
     pub partitions: PartitionBoard,
+    pub feeds: FeedBoard,
     pub batches: BatchBoard,
     pub pool: PoolView,
     pub lease: SharedLease,
@@ -48,6 +50,10 @@ impl PodInsight for PodStatus {
 
     fn tunnels(&self) -> Vec<TunnelReport> {
         self.tunnels.reports()
+    }
+
+    fn feeds(&self) -> Vec<FeedStatus> {
+        self.feeds.all()
     }
 
     fn pool(&self) -> PoolSnapshot {

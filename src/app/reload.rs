@@ -1,4 +1,4 @@
-//! Reads connections.ini and the secrets in files again, when one has changed, and when SIGHUP asks for it; and has every
+//! Reads connections.ini, the secrets in files and the feeds again, when one has changed, and when SIGHUP asks for it; and has every
 //! part take over what has changed. A mistake in it changes nothing, and says why.
 
 mod replaced;
@@ -29,13 +29,13 @@ pub(super) use replaced::ReplacedStorages;
 pub(super) use storages::{OpenStorages, open, open_all};
 
 /// What has changed is read once it has been unchanged for so long.
-const STANDS_STILL: Duration = Duration::from_secs(1);
+const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// Between two checks at least, whatever `reload.every` says.
-const LOOKS_APART: Duration = Duration::from_millis(100);
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Files on a mount that does not answer are given up after this, and checked again once they have answered.
 const READ_WITHIN: Duration = Duration::from_secs(30);
-/// Mistakes that are told; the others are counted.
-const MISTAKES_TOLD: usize = 20;
+/// Mistakes that a log line lists; the others are counted.
+const MAX_MISTAKES_SHOWN: usize = 20;
 
 /// The parts that know of connections. All changes go through here, one after the other.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ struct ReloadErrors(Vec<String>);
 impl Reloader {
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        let every = self.current.config().reload.every.map(|every| every.max(LOOKS_APART));
+        let every = self.current.config().reload.every.map(|every| every.max(MIN_CHECK_INTERVAL));
         let mut pause = every;
         if every.is_some() {
             self.read(ReloadTrigger::Start).await;
@@ -102,12 +102,12 @@ impl Reloader {
             let why = tokio::select! {
                 () = stop.cancelled() => return,
                 () = asked.notified() => Some(ReloadTrigger::Asked),
-                () = after(pause) => match self.look().await {
+                () = after(pause) => match self.check().await {
                     WatchDecision::Changed => Some(ReloadTrigger::Changed),
                     WatchDecision::Due => Some(ReloadTrigger::Due),
                     WatchDecision::Same => None,
                     WatchDecision::Unsettled => {
-                        pause = every.map(|every| every.min(STANDS_STILL));
+                        pause = every.map(|every| every.min(SETTLE_TIME));
                         continue;
                     }
                 },
@@ -119,7 +119,7 @@ impl Reloader {
         }
     }
 
-    async fn look(&mut self) -> WatchDecision {
+    async fn check(&mut self) -> WatchDecision {
         let paths = self.files.paths.clone();
         match self.files.blocking(move || FileVersions::of(&paths)).await {
             Some(stamps) => self.files.watch.look(stamps),
@@ -162,9 +162,9 @@ impl Reloader {
     /// Told once, and again to who asks.
     fn refuse(&self, wrong: &ReloadErrors, why: ReloadTrigger) {
         let ReloadErrors(mistakes) = wrong;
-        let mut told: Vec<String> = mistakes.iter().take(MISTAKES_TOLD).cloned().collect();
-        if mistakes.len() > MISTAKES_TOLD {
-            told.push(format!("and {} more errors", mistakes.len() - MISTAKES_TOLD));
+        let mut told: Vec<String> = mistakes.iter().take(MAX_MISTAKES_SHOWN).cloned().collect();
+        if mistakes.len() > MAX_MISTAKES_SHOWN {
+            told.push(format!("and {} more errors", mistakes.len() - MAX_MISTAKES_SHOWN));
         }
         if self.current.refuse(&told.join("\n")) || why == ReloadTrigger::Asked {
             self.metrics.reloaded(ReloadResult::Refused);
@@ -196,6 +196,7 @@ impl Reloader {
         );
         let limits = names(ConnectionChange::Limits);
         let token = found.changes.token;
+        let feeds = found.changes.feeds.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         self.apply(&found);
         self.current.apply(found.config);
         self.metrics.reloaded(ReloadResult::Applied);
@@ -206,6 +207,7 @@ impl Reloader {
             limits,
             removed,
             token,
+            feeds,
             "connections.ini reloaded"
         );
     }

@@ -19,7 +19,7 @@ use crate::lease::since_boot;
 use crate::pool::SessionPool;
 
 /// Between two looks whether a connection has a total by now, and between two attempts to begin.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 /// The group and the transactional ids of the coordinator are called so, behind the pool's own group.
 const PURPOSE: &str = "sessions";
@@ -99,7 +99,7 @@ async fn begin(current: Arc<CurrentConfig>, sessions: PoolSessions, running: Arc
     loop {
         let config = current.config();
         if config.connections.ftp.values().all(|connection| connection.max_sessions_total.is_none()) {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
             continue;
         }
         match try_begin(&config, &sessions).await {

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use super::batch::BatchArgs;
 use super::check::CheckArgs;
 use super::failures::FailuresArgs;
+use super::feeds::FeedsArgs;
 use super::init::{ImportArgs, InitArgs};
 use super::lag::LagArgs;
 use super::offsets::{OffsetsArgs, OffsetsCommand};
@@ -50,6 +51,8 @@ pub enum CliCommand {
     Failures(Box<FailuresArgs>),
     /// List batches, the tasks of one submit each; show, cancel or wait for one
     Batch(BatchArgs),
+    /// List feeds, directories whose new files become tasks by themselves; show, run, pause or resume one
+    Feeds(FeedsArgs),
     /// Show lag, in-flight and completed tasks per partition and connection
     Lag(LagArgs),
     /// Set the group's offsets after records were lost
@@ -81,6 +84,7 @@ impl CliCommand {
             CliCommand::Submit(args) => args.output,
             CliCommand::Failures(args) => args.output(),
             CliCommand::Batch(args) => args.output(),
+            CliCommand::Feeds(args) => args.output(),
             CliCommand::Offsets(OffsetsArgs { command: OffsetsCommand::Reset(args) }) => args.output,
             CliCommand::Lag(args) => args.output,
             CliCommand::Watch(args) => args.output,

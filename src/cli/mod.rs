@@ -9,6 +9,7 @@
 //! submit       `submit`: sends tasks, from lines or for the files of a location
 //! failures     `failures`: lists what failed, and sends it again
 //! batch        `batch`: what was submitted together, how far it is, and ending it
+//! feeds        `feeds`: what feeds do, and what they are told
 //! offsets      `offsets reset`: where the group goes on after records were lost
 //! lag          `lag`: open records, by partition and connection
 //! watch        `watch`: the pool's work as it happens
@@ -31,6 +32,7 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod failures;
+mod feeds;
 mod init;
 mod interrupt;
 mod lag;
@@ -70,9 +72,9 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILURE: u8 = 1;
 /// The command line is wrong (clap's code).
 pub const EXIT_USAGE: u8 = 2;
-/// What was given makes no task (`EX_DATAERR` of sysexits.h).
+/// Invalid input (`EX_DATAERR` of sysexits.h).
 pub const EXIT_DATA: u8 = 65;
-/// Something that is needed is not there (`EX_UNAVAILABLE` of sysexits.h).
+/// A dependency is unavailable (`EX_UNAVAILABLE` of sysexits.h).
 pub const EXIT_UNAVAILABLE: u8 = 69;
 /// What was waited for has not come in time (`EX_TEMPFAIL` of sysexits.h).
 pub const EXIT_OPEN: u8 = 75;
@@ -100,6 +102,7 @@ pub fn run(args: CommandLine) -> ExitCode {
         CliCommand::Submit(args) => submit::submit(&args),
         CliCommand::Failures(args) => failures::failures(*args),
         CliCommand::Batch(args) => batch::batch(&args),
+        CliCommand::Feeds(args) => feeds::feeds(&args),
         CliCommand::Offsets(args) => offsets::offsets(&args),
         CliCommand::Lag(args) => lag::lag(&args),
         CliCommand::Watch(args) => watch::watch(&args),

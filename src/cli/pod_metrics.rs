@@ -108,7 +108,7 @@ async fn page(pod: &PodUrl, token: Option<Arc<ApiToken>>) -> Result<String, Stri
     let ask = async |authorization| pod.get(authorization, DEADLINE).await.map_err(|error| error.to_string());
     let mut answer = ask(None).await?;
     if answer.0 == StatusCode::UNAUTHORIZED {
-        let token = token.ok_or("it wants a token: set api.token here as well, or ask its metrics port")?;
+        let token = token.ok_or("token required: set api.token here as well, or use its metrics port")?;
         answer = ask(Some(token.bearer().authorization())).await?;
     }
     match answer {

@@ -42,9 +42,9 @@ pub struct TopicsArgs {
 
 const EXAMPLES: &str = "\
 The topics are those of the configuration: kafka.input_topic, result_topic, fail_topic, with retry.enabled
-retry_topic, which keeps its records for longer than tasks are deferred; and coordination_topic and control_topic,
-compacted and with one partition each. One that exists is not changed. Needs the right to create topics; without it,
-give the names that this prints to somebody who has it.
+retry_topic, which keeps its records for longer than tasks are deferred; coordination_topic and control_topic,
+compacted and with one partition each; and with feeds feeds_topic, compacted and with five. One that exists is not
+changed. Needs the right to create topics; without it, give the names that this prints to somebody who has it.
 
 Examples:
   ftp-pooler topics
@@ -93,6 +93,9 @@ pub(super) fn topics(args: &TopicsArgs) -> Result<u8, CommandError> {
         wanted.push(new(&kafka.retry_topic).for_retries(&config.retry));
     }
     wanted.push(new(&kafka.coordination_topic).for_coordination());
+    if !config.feeds.is_empty() {
+        wanted.push(new(&kafka.feeds_topic).for_feeds());
+    }
     wanted.push(new(&kafka.control_topic).for_control());
     let mut rows = Vec::new();
     let until = Instant::now() + args.wait.unwrap_or_default();

@@ -47,6 +47,8 @@ const REPORT_GRACE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Outgoing<'a> {
     pub topic: &'a str,
+    /// By the key's hash, where `None`.
+    pub partition: Option<i32>,
     pub key: Option<&'a [u8]>,
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
     pub payload: &'a [u8],
@@ -162,6 +164,7 @@ impl Sender {
             let mut out: BaseRecord<'_, [u8], [u8], ()> =
                 BaseRecord::to(record.topic).payload(record.payload);
             out.key = record.key;
+            out.partition = record.partition;
             out.headers = to_headers(record.headers.iter().copied());
             match self.producer.send(out) {
                 Ok(()) => break,

@@ -9,6 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::{ClientError, Cluster, sending};
 use crate::batch::RETENTION;
 use crate::config::{KafkaConfig, RetryConfig};
+use crate::feeds::TOPIC_PARTITIONS;
 use crate::kafka::{compacted_topic_settings, retry_topic_settings, without_value};
 
 /// One request to the cluster.
@@ -34,6 +35,12 @@ impl NewTopic {
     #[must_use]
     pub fn for_retries(self, retry: &RetryConfig) -> NewTopic {
         NewTopic { settings: retry_topic_settings(retry).into(), ..self }
+    }
+
+    /// With the settings and the partitions of the feeds topic.
+    #[must_use]
+    pub fn for_feeds(self) -> NewTopic {
+        NewTopic { partitions: TOPIC_PARTITIONS, settings: compacted_topic_settings().into(), ..self }
     }
 
     /// With the settings and the one partition of the coordination topic.

@@ -247,16 +247,18 @@ const ENCODING: FieldAccess<FtpConnection> = FieldAccess {
     get: |ftp| ftp.encoding.map_or(KeyValue::Unset, |encoding| KeyValue::Text(encoding.names())),
 };
 
+/// A directory on the server, without the slashes at its end. Servers on Windows take `\` for one as well.
+fn server_directory(value: KeyValue) -> Result<Option<String>, String> {
+    let directory = value.into_text();
+    if directory.split(['/', '\\']).any(|component| component == "..") {
+        return Err("expected a path without `..`".to_owned());
+    }
+    let bare = directory.trim_end_matches('/');
+    Ok(Some(if bare.is_empty() { "/" } else { bare }.to_owned()))
+}
+
 const PATH_ROOT: FieldAccess<FtpConnection> = FieldAccess {
-    set: |ftp, value| {
-        let root = value.into_text();
-        if root.split('/').any(|component| component == "..") {
-            return Err("expected a path without `..`".to_owned());
-        }
-        let bare = root.trim_end_matches('/');
-        ftp.path_root = Some(if bare.is_empty() { "/" } else { bare }.to_owned());
-        Ok(())
-    },
+    set: |ftp, value| server_directory(value).map(|root| ftp.path_root = root),
     get: |ftp| ftp.path_root.load(),
 };
 
@@ -289,15 +291,7 @@ const TEMP_NAME_SUFFIX: FieldAccess<FtpConnection> = FieldAccess {
 };
 
 const TEMP_DIR: FieldAccess<FtpConnection> = FieldAccess {
-    set: |ftp, value| {
-        let directory = value.into_text();
-        if directory.split(['/', '\\']).any(|component| component == "..") {
-            return Err("expected a path without `..`".to_owned());
-        }
-        let bare = directory.trim_end_matches('/');
-        ftp.temp_dir = Some(if bare.is_empty() { "/" } else { bare }.to_owned());
-        Ok(())
-    },
+    set: |ftp, value| server_directory(value).map(|directory| ftp.temp_dir = directory),
     get: |ftp| ftp.temp_dir.load(),
 };
 

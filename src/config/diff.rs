@@ -2,11 +2,13 @@
 //! the way in which a value is written make no difference.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::connection::{ConfiguredConnections, FtpConnection};
 use super::connection_keys::FTP_KEYS;
+use super::feeds::FeedConfig;
 use super::settings::{Config, PROPERTIES, SETTINGS};
 
 /// How a connection differs.
@@ -28,12 +30,14 @@ pub struct ConfigDiff {
     pub ftp: BTreeMap<String, ConnectionChange>,
     pub local: BTreeMap<String, ConnectionChange>,
     pub tunnels: BTreeMap<String, ConnectionChange>,
+    pub feeds: BTreeMap<String, ConnectionChange>,
 }
 
 impl ConfigDiff {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ftp.is_empty() && self.local.is_empty() && self.tunnels.is_empty() && !self.token
+        let maps = [&self.ftp, &self.local, &self.tunnels, &self.feeds];
+        maps.iter().all(|map| map.is_empty()) && !self.token
     }
 
     /// The names of the sections with this change, FTP servers first.
@@ -52,7 +56,13 @@ impl Config {
             (Some(old), Some(new)) => !old.is(new),
             (old, new) => old.is_some() != new.is_some(),
         };
-        ConfigDiff { token, ..self.connections.changes_to(&new.connections) }
+        let by_name = |config: &Config| -> BTreeMap<String, Arc<FeedConfig>> {
+            config.feeds.iter().map(|feed| (feed.name.clone(), Arc::clone(feed))).collect()
+        };
+        let feeds = differences(&by_name(self), &by_name(new), |old, new| {
+            (old != new).then_some(ConnectionChange::Changed)
+        });
+        ConfigDiff { token, feeds, ..self.connections.changes_to(&new.connections) }
     }
 }
 
@@ -69,6 +79,7 @@ impl ConfiguredConnections {
             tunnels: differences(&self.tunnels, &new.tunnels, |old, new| {
                 (old != new).then_some(ConnectionChange::Changed)
             }),
+            feeds: BTreeMap::new(),
         }
     }
 }
@@ -117,7 +128,6 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
-    use std::sync::Arc;
 
     use super::super::{LocalConnection, NetworkOptions, ProxyKind, ProxyServer, TlsMode, TlsOptions};
     use super::*;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::connection_keys::{FTP_KEYS, LOCAL_KEYS};
 use super::environment::variable;
+use super::feeds::FEED_KEYS;
 use super::key::{ConfigKey, KeyDefault};
 use super::kind::KeyKind;
 use super::properties::{JAVA, REFUSED};
@@ -30,6 +31,10 @@ pub fn configuration_md() -> String {
     out.push_str(JAVA_PROPERTIES);
     for (names, here) in JAVA {
         let _ = writeln!(out, "| {} | {here} |", listed(names));
+    }
+    out.push_str(FEEDS);
+    for key in FEED_KEYS {
+        row(&mut out, key);
     }
     out.push_str(CONNECTIONS);
     for key in FTP_KEYS {
@@ -100,9 +105,9 @@ files, the environment. `ftp-pooler check` prints the effective configuration, w
 All errors in both files and the environment are reported at once, a line each: `file:line:`, the key, and
 what would be right; then the exit code is 78 and nothing has been started.
 
-**What is reloaded while a pod runs**: connections.ini, the files that its keys name (`pass_file`, `tls_ca`, `token_file` …), and that of
-`api.token_file`. They are checked every `reload.every`, and at once on SIGHUP; a file with errors changes nothing. config.yaml
-and the environment, connections' variables included, are read at the start: a change there needs a restart, and SIGHUP logs
+**What is reloaded while a pod runs**: connections.ini, the files that its keys name (`pass_file`, `tls_ca`, `token_file` …), that of
+`api.token_file`, and `feeds` in config.yaml. They are checked every `reload.every`, and at once on SIGHUP; a file with errors
+changes nothing. All else in config.yaml and the environment, connections' variables included, are read at the start: a change there needs a restart, and SIGHUP logs
 the names of such keys. The rest is in [OPERATIONS.md](OPERATIONS.md#changing-connections).
 
 - **Durations** are written as in rclone: `300ms`, `1m30s`, `2h`. A plain number is seconds.
@@ -155,6 +160,27 @@ Properties of Java clients that librdkafka does not know are refused with their 
 | Property of Java clients | Here |
 |---|---|
 | `ssl.endpoint.identification.algorithm`, empty | `none` |
+";
+
+const FEEDS: &str = "
+### feeds
+
+A list: directories whose new files become tasks by themselves ([FEEDS.md](FEEDS.md)). It is read again while a pod runs; the
+environment has no variables for it.
+
+```yaml
+feeds:
+  - name: invoices
+    from: remote-ftp:/outbox/
+    to: local:/in/invoices/
+    every: 30s
+    include: ['*.csv']
+    options:
+      after: delete
+```
+
+| Key | Default | Takes | Meaning |
+|---|---|---|---|
 ";
 
 const CONNECTIONS: &str = "

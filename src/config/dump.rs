@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::connection_keys::{FTP_KEYS, LOCAL_KEYS};
+use super::feeds::{FEED_KEYS, FEEDS};
 use super::key::ConfigKey;
 use super::kind::{KeyKind, KeyValue};
 use super::settings::{Config, SETTINGS};
@@ -28,6 +29,7 @@ impl Config {
             }
             yaml.key(key, self);
         }
+        yaml.feeds(self);
         yaml.section("connections");
         for (name, ftp) in &self.connections.ftp {
             yaml.connection(name, FTP_KEYS, ftp);
@@ -79,6 +81,33 @@ impl YamlWriter {
             self.line(format_args!("{}: {shown}", scalar(name)));
         }
         self.depth -= 1;
+    }
+
+    /// A list; what is not set is left out.
+    fn feeds(&mut self, config: &Config) {
+        self.depth = 0;
+        if config.feeds.is_empty() {
+            return self.line(format_args!("{FEEDS}: []"));
+        }
+        self.open(FEEDS);
+        for feed in &config.feeds {
+            let mut sub = "";
+            for key in FEED_KEYS.iter().filter(|key| (key.field.get)(feed) != KeyValue::Unset) {
+                if !key.section().is_empty() && sub != key.section() {
+                    sub = key.section();
+                    self.line(format_args!("  {sub}:"));
+                }
+                self.depth += 1 + usize::from(!key.section().is_empty());
+                if key.path == "name" {
+                    self.depth -= 1;
+                    self.line(format_args!("- name: {}", scalar(&feed.name)));
+                    self.depth += 1;
+                } else {
+                    self.key(key, feed);
+                }
+                self.depth -= 1 + usize::from(!key.section().is_empty());
+            }
+        }
     }
 
     fn connection<T>(&mut self, name: &str, keys: &[ConfigKey<T>], connection: &T) {

@@ -231,6 +231,7 @@ impl<F: KeyField + Default> KeyField for Option<F> {
 mod tests {
     use super::super::connection::{FtpConnection, LocalConnection};
     use super::super::connection_keys::{FTP_KEYS, LOCAL_KEYS};
+    use super::super::feeds::{FEED_KEYS, FeedConfig};
     use super::super::rclone_keys::RCLONE_ONLY_KEYS;
     use super::super::settings::{Config, SETTINGS};
     use super::super::tunnel::{FRP_KEYS, FrpTunnel};
@@ -246,6 +247,7 @@ mod tests {
             }
             (KeyKind::Number { .. } | KeyKind::Size { .. }, _) => KeyValue::Number(7),
             (KeyKind::Time { min, .. }, _) => KeyValue::Time(min + Duration::from_secs(7)),
+            (KeyKind::Patterns, _) => KeyValue::List(vec!["*.other".to_owned()]),
             (KeyKind::Servers, _) => KeyValue::List(vec!["other:9092".to_owned()]),
             (KeyKind::File { .. }, _) if key.path.starts_with("tls_") => {
                 let made = rcgen::generate_simple_self_signed(vec!["ftp.example.com".to_owned()]).unwrap();
@@ -268,6 +270,11 @@ mod tests {
                 "bandwidth" | "pool.bandwidth" => "08:00,512k 18:00,off",
                 "obscured_pass" => "YWFhYWFhYWFhYWFhYWFhYXMaGgIlEQ",
                 "tls_pin" => "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+                "from" | "to" => "other:/another/",
+                "every" => "*/7 * * * *",
+                "time_zone" => "Europe/Berlin",
+                "newer_than" | "older_than" => "7h",
+                "options.after" => "move_to:/done",
                 "type" => "ftp",
                 _ => "another-value-of-it",
             }),
@@ -300,6 +307,7 @@ mod tests {
         each_is_set_and_shown(FTP_KEYS, &[passive, active]);
         each_is_set_and_shown(LOCAL_KEYS, &[LocalConnection::default()]);
         each_is_set_and_shown(FRP_KEYS, &[FrpTunnel::named("plant")]);
+        each_is_set_and_shown(FEED_KEYS, &[FeedConfig::default()]);
     }
 
     fn each_default_fits<T>(keys: &[ConfigKey<T>], target: &mut T) {
@@ -319,6 +327,7 @@ mod tests {
         each_default_fits(FTP_KEYS, &mut FtpConnection::default());
         each_default_fits(LOCAL_KEYS, &mut LocalConnection::default());
         each_default_fits(FRP_KEYS, &mut FrpTunnel::named("plant"));
+        each_default_fits(FEED_KEYS, &mut FeedConfig::default());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use super::file_patterns::check_patterns;
 use super::{duration, size};
 
 /// What a key takes. Reading, ranges, error texts and the documentation all come from here.
@@ -42,6 +43,8 @@ pub(super) enum KeyKind {
     },
     /// The URL of a collector of traces.
     Collector,
+    /// Patterns for files' names and paths.
+    Patterns,
 }
 
 /// Bytes of a text at most; the longest that a Kafka group or a host may have is shorter.
@@ -119,11 +122,15 @@ impl KeyKind {
             KeyKind::Choice(names) => choice(text, names).map(KeyValue::Text),
             KeyKind::Directory | KeyKind::File { .. } => path(text).map(KeyValue::Text),
             KeyKind::Collector => collector(text).map(KeyValue::Text),
+            KeyKind::Patterns => self.read_list(std::iter::once(text)),
         }
     }
 
-    /// Reads a list: of brokers; any other kind takes one value only.
+    /// Reads a list: of brokers, or of patterns; any other kind takes one value only.
     pub fn read_list<'a>(self, items: impl Iterator<Item = &'a str>) -> Result<KeyValue, String> {
+        if self == KeyKind::Patterns {
+            return check_patterns(items).map(KeyValue::List);
+        }
         if self != KeyKind::Servers {
             return Err(format!("is a list; expected {}", self.describe()));
         }
@@ -155,6 +162,7 @@ impl KeyKind {
             KeyKind::Choice(names) => names.join(" or "),
             KeyKind::Directory | KeyKind::File { .. } => "an absolute path".to_owned(),
             KeyKind::Collector => "http://host:port".to_owned(),
+            KeyKind::Patterns => "a list of patterns such as `*.csv`".to_owned(),
         }
     }
 

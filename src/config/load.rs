@@ -5,12 +5,15 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::config::Value;
 
 use super::connections::{self, ConnectionContext, ConnectionSources, ConnectionsFile};
 use super::environment::{self, ConnectionVariable, EnvironmentValues};
 use super::errors::{ConfigErrors, ErrorCollector};
+use super::feed_checks::check_feeds;
+use super::feeds::{self, FeedConfig, ReadFeed};
 use super::kind::KeyKind;
 use super::section_reader::SectionReader;
 use super::settings::{Config, DeliveryGuarantee, ListenAddress, SETTINGS};
@@ -111,18 +114,46 @@ impl Config {
             ConfigTree { settings, ..of_connections.environment.clone() },
         ]);
         let files = &sources.files;
-        let reader = SectionReader {
+        let mut reader = SectionReader {
             file: &path,
             connection: None,
             values: merged.settings,
             errors: &mut errors,
             files,
         };
+        let read = feeds::take(&mut reader);
         let mut config = settings_of(reader, host_name(&sources.environment), sources.property);
         config.connections =
             typed_connections(sources, &of_connections, merged.connections, &config, &mut errors);
+        config.feeds = checked(read, &config, &path, &mut errors);
         errors.or(config)
     }
+}
+
+/// The feeds, once everything else is known.
+fn checked(
+    read: Vec<ReadFeed>,
+    config: &Config,
+    path: &str,
+    errors: &mut ErrorCollector,
+) -> Vec<Arc<FeedConfig>> {
+    check_feeds(&read, &config.connections, config.kafka.delivery, path, errors);
+    read.into_iter().map(|read| Arc::new(read.feed)).collect()
+}
+
+/// The feeds of config.yaml again; what else it says is not looked at. `now` has the connections that hold with them.
+pub(super) fn reread_feeds(
+    sources: &ConfigSources,
+    now: &Config,
+    errors: &mut ErrorCollector,
+) -> Vec<Arc<FeedConfig>> {
+    let path = sources.config.display().to_string();
+    errors.reads(&sources.config);
+    let text = read_file(&sources.config, "--config", errors);
+    let values = text.map(|text| yaml::read(&text, &path, errors)).unwrap_or_default();
+    let mut reader = SectionReader { file: &path, connection: None, values, errors, files: &sources.files };
+    let read = feeds::take(&mut reader);
+    checked(read, now, &path, errors)
 }
 
 /// Everything but the connections.
@@ -151,6 +182,7 @@ fn check_together(config: &Config, origins: &BTreeMap<String, ValueOrigin>, read
         ("kafka.fail_topic", &kafka.fail_topic),
         ("kafka.retry_topic", &kafka.retry_topic),
         ("kafka.coordination_topic", &kafka.coordination_topic),
+        ("kafka.feeds_topic", &kafka.feeds_topic),
         ("kafka.control_topic", &kafka.control_topic),
     ];
     for (n, (key, topic)) in topics.iter().enumerate() {

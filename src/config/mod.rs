@@ -10,7 +10,9 @@
 //! connection    connections.ini's structs; connection_keys: the table of their keys; connections: reads the sections
 //! tunnel        sections with `type = frp`, and the table of their keys
 //! tls, network, password, encoding, bandwidth, time_offset, api_token, properties   options that are more than one key or more than one value
-//! duration, size, obscure   values as rclone writes them
+//! feeds         the list of feeds, and the table of their keys; feed_checks: what they fulfil together; file_patterns: which
+//!               files are chosen; task_settings: options of their tasks; schedule: when they are due
+//! duration, size, obscure, time_argument   values as rclone writes them
 //! load          from ConfigSources to Config; errors: where each error is; exposure: who else can read passwords;
 //!               fuzz: any text as connections.ini
 //! dump          the effective configuration, for `check`; docs: docs/CONFIGURATION.md; templates: the files of `init`
@@ -35,6 +37,9 @@ mod encoding;
 mod environment;
 mod errors;
 mod exposure;
+mod feed_checks;
+mod feeds;
+mod file_patterns;
 mod file_watcher;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -49,10 +54,13 @@ mod properties;
 mod rclone_import;
 mod rclone_keys;
 mod reloadable;
+mod schedule;
 mod section_reader;
 mod settings;
 mod size;
+mod task_settings;
 mod templates;
+mod time_argument;
 mod time_offset;
 mod tls;
 mod tree;
@@ -71,17 +79,22 @@ pub use docs::configuration_md;
 pub use duration::{parse as parse_duration, show as show_duration};
 pub use encoding::NameEncoding;
 pub use errors::{ConfigError, ConfigErrors, SourceLocation};
+pub use feeds::{ChangedFiles, FeedConfig, FeedPlace};
+pub use file_patterns::{BadPattern, FileCriteria, FilePatterns};
 pub use file_watcher::{FileVersions, FileWatcher, WatchDecision};
 pub use load::{ConfigSources, FilesInUse};
 pub use network::{DataConnectionMode, NetworkOptions, ProxyKind, ProxyServer};
 pub use obscure::{RevealError, reveal};
 pub use rclone_import::{ImportError, RcloneImport, import_rclone, section_names};
 pub use reloadable::ReloadedConfig;
+pub use schedule::FeedSchedule;
 pub use settings::{
     AddressRange, Config, DeliveryGuarantee, KafkaConfig, ListenAddress, PodConfig, PoolConfig, ReloadConfig,
     RetryConfig, ShutdownConfig, SweepConfig, TracesConfig, TransferConfig, TunnelsConfig,
 };
 pub use size::parse as parse_size;
+pub use task_settings::{AfterTransfer, TaskSettings};
 pub use templates::{config_yaml, connections_ini};
+pub use time_argument::TimeArgument;
 pub use tls::{CertificatePin, CertificateTrust, TlsMode, TlsOptions};
 pub use tunnel::{FrpTunnel, PemFile};

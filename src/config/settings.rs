@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use super::api_token::{self, ApiToken};
 use super::bandwidth::{self, BandwidthTimetable};
 use super::connection::ConfiguredConnections;
+use super::feeds::FeedConfig;
 use super::key::KeyDefault::{Described, Is};
 use super::key::{ConfigKey, FieldAccess, KeyField, KeyGroup, field, key, nonzero_field, set_defaults};
 use super::kind::{KeyKind, KeyValue, MAX_SECRET_FILE_BYTES, quoted};
@@ -35,6 +36,8 @@ pub struct Config {
     pub pod: PodConfig,
     pub transfer: TransferConfig,
     pub tunnels: TunnelsConfig,
+    /// Directories whose new files become tasks.
+    pub feeds: Vec<Arc<FeedConfig>>,
     pub connections: ConfiguredConnections,
 }
 
@@ -47,6 +50,7 @@ pub struct KafkaConfig {
     pub fail_topic: String,
     pub retry_topic: String,
     pub coordination_topic: String,
+    pub feeds_topic: String,
     pub control_topic: String,
     pub delivery: DeliveryGuarantee,
     /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
@@ -214,6 +218,9 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
         "The topic through which pods announce themselves to each other, so that any pod's page shows all of them, and share \
          the sessions of connections with `max_sessions_total`. Compacted, with one partition. If it is missing it is \
          created, provided that the pod may do so; without it the page shows its own pod alone."),
+    key("kafka.feeds_topic", KeyKind::Topic, Is("ftp-pooler-feeds"), field!(kafka.feeds_topic),
+        "The topic that knows which files the feeds have made tasks of; not used without feeds. A compacted one with 5 \
+         partitions. If it is missing it is created, provided that the pod may do so."),
     key("kafka.control_topic", KeyKind::Topic, Is("ftp-control"), field!(kafka.control_topic),
         "The compacted topic that says which batches of tasks there are, and which are cancelled. `ftp-pooler topics` makes \
          it; without it tasks are done as ever, and no batch can be cancelled."),

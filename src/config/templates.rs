@@ -38,8 +38,16 @@ pub fn config_yaml() -> String {
             KeyDefault::Required => {}
         }
     }
+    out.push_str(FEEDS);
     out
 }
+
+const FEEDS: &str = "\n# Directories whose new files become tasks by themselves: docs/FEEDS.md\nfeeds: []\n\
+     # - name: invoices\n\
+     #   from: remote-ftp:/outbox/\n\
+     #   to: local:/in/invoices/\n\
+     #   every: 30s\n\
+     #   include: ['*.csv']\n";
 
 const PROPERTIES: &str = "  # Any property of librdkafka, such as those for SASL and TLS. A password belongs into the\n  \
      # environment: FTP_POOLER__KAFKA__PROPERTIES__SASL_PASSWORD\n  \

@@ -6,10 +6,12 @@ use ::config::{Value, ValueKind};
 use service_kit::yaml::{YamlEntry, YamlShape, YamlValue};
 
 use super::errors::{ErrorCollector, SourceLocation};
+use super::feeds::FEEDS;
 use super::tree::ValueOrigin;
 
 /// The deepest section that means anything is 3.
-const SHAPE: YamlShape = YamlShape { max_depth: 8, expected: "sections such as `kafka:`" };
+const SHAPE: YamlShape =
+    YamlShape { max_depth: 8, expected: "sections such as `kafka:`", section_lists: &[FEEDS] };
 
 /// Reads config.yaml's text; `path` names it in errors.
 pub(super) fn read(text: &str, path: &str, errors: &mut ErrorCollector) -> BTreeMap<String, Value> {

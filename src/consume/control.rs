@@ -21,7 +21,7 @@ use crate::kafka::{LastConnectionError, consumer_properties, partition_count};
 const REQUEST: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(200);
 /// Between two looks for a topic that is not there, or may not be read.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 type Client = BaseConsumer<LastConnectionError>;
 
@@ -144,7 +144,7 @@ impl ControlReader {
     }
 
     fn pause(&self) {
-        let until = Instant::now() + LOOK_AGAIN;
+        let until = Instant::now() + RECHECK_INTERVAL;
         while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
             thread::sleep(POLL);
         }

@@ -49,7 +49,7 @@ const UNBLOCK_INTERVAL: Duration = Duration::from_millis(250);
 /// Records taken in between two checks of pauses and rebalances.
 pub const BURST: usize = 256;
 
-/// Where records go. Never blocks.
+/// Where records go. Does not block, except that the first record waits for what the control topic says (5 s at most).
 pub trait RecordSink: Send {
     /// Takes one record over, to be answered under its lease.
     fn accept(&self, record: Box<Record>, admission: Admission);

@@ -1,5 +1,5 @@
 //! Keeps this pod's share of the retry topic: asks in each generation of the group who has what, and reads the
-//! partitions that follow from it with a consumer of its own. What follows from what is in `follow.rs`.
+//! partitions that follow from it with a consumer of its own. Which they are is computed in `retry_assignor`.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -15,9 +15,9 @@ use crate::metrics::Metrics;
 use super::group::Group;
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// A look that is so much later than it should be: the process, or the machine, stood still.
-const STOOD_STILL: Duration = Duration::from_secs(5);
+const SUSPENDED_AFTER: Duration = Duration::from_secs(5);
 /// One question of the new client's.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Between two new clients.
@@ -96,7 +96,7 @@ impl Recovery {
 
     /// What is lost, where a new client is to be asked whether it need be.
     fn look(&mut self, signs: &KafkaSigns, now: Instant) -> Option<Lost> {
-        if now.saturating_duration_since(self.last_look) > STOOD_STILL {
+        if now.saturating_duration_since(self.last_look) > SUSPENDED_AFTER {
             self.from = now;
         }
         self.last_look = now;
@@ -157,13 +157,13 @@ impl Watchdog {
         let watch = move || {
             let mut recovery = Recovery::new(after, Instant::now());
             while !health.is_draining() {
-                std::thread::sleep(LOOK);
+                std::thread::sleep(POLL_INTERVAL);
                 let signs = health.kafka_signs(Instant::now());
                 let lost = recovery.look(&signs, Instant::now());
                 if recovery.tries == 0 {
-                    health.set_beyond_help(None);
+                    health.set_unrecoverable(None);
                 }
-                let Some(lost) = lost.filter(|_| !health.lacks_what_clients_cannot_give()) else { continue };
+                let Some(lost) = lost.filter(|_| !health.has_external_fault()) else { continue };
                 let reached = reach(&properties.0, &topic, DEADLINE);
                 if let Err(why) = &reached {
                     tracing::debug!(
@@ -210,7 +210,7 @@ fn request(renewal: &ClientRenewal, lost: Lost) {
 
 fn give_up(health: &PodHealth, lost: Lost, seconds: u64) {
     let why = format!("{} for {seconds} s, and creating the clients anew has not helped", lost.sentence());
-    if health.set_beyond_help(Some(why.clone())) {
+    if health.set_unrecoverable(Some(why.clone())) {
         tracing::error!(event = "kafka_lost", reason = lost.as_str(), "{why}: /health fails");
     }
 }

@@ -3,7 +3,7 @@
 //! A worker is counted here from before it is spawned until it leaves, and it leaves in the same step in
 //! which it finds nothing to do: so no task arrives unnoticed in between.
 
-mod lost_way;
+mod lost_route;
 mod running_task;
 mod worker_slot;
 
@@ -406,7 +406,7 @@ impl QueueState {
     /// Whether a worker must not begin anything on the session that it has: only the breaker's one probe may run.
     fn is_held(&self, now: Instant) -> bool {
         let is_open = || self.breaker.decide(now) != BreakerDecision::Try;
-        self.breaker.is_way_lost()
+        self.breaker.is_route_lost()
             || self.breaker.concurrency() == ConcurrencyLimit::OneWorker
                 && (!self.running.is_empty() || is_open())
     }

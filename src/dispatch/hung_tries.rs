@@ -29,7 +29,7 @@ pub(super) const HUNG_AFTER: Duration = Duration::from_secs(2);
 /// one shows whether it answers by now.
 pub(super) const GIVEN_BACK_FOR: Duration = Duration::from_secs(60);
 /// How soon a task is looked at again that waits for a file system which hangs.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The tries of one local connection that hang, on one server's sessions.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +63,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
         }
         let waited = now.saturating_duration_since(queued.queued_at);
         Some(LocalOutage {
-            until: now + LOOK_AGAIN,
+            until: now + RECHECK_INTERVAL,
             last: hangs(local, longest).failure,
             expired: self.local_breakers.expired(
                 local,

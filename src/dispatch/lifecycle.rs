@@ -1,6 +1,5 @@
 //! A task's way through the dispatcher: submit → enqueue → take → run → finish. The states are drawn in [`super`].
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -8,30 +7,26 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use super::connection_queue::{ConnectionQueue, WorkerSlot};
 use super::deferral::{DeferReason, DeferralDecision, HeldGuard, PATIENCE};
 use super::destination_order::DestinationKey;
-use super::hung_tries::{self, HUNG_AFTER};
+use super::hung_tries;
 use super::local_breakers::LocalOutage;
 use super::pipelined_tasks::{self, NextInQueue, PipelinedTasks};
 use super::queued_task::QueuedTask;
 use super::retry::{RetryDecision, may_be_of_the_way};
-use super::task_executor::{TaskExecutor, catch_panic};
+use super::task_executor::{TaskExecutor, TryEnd, catch_panic, until_cancelled};
 use super::worker::{SessionWorker, session_interrupted};
-use super::{Dispatcher, DispatcherInner, INTERRUPTED_BOUND, SubmittedTask, UNDO_BOUND, report};
+use super::{Dispatcher, DispatcherInner, SubmittedTask, report};
 use crate::breaker::BreakerState;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::offsets::Lease;
 use crate::outcome::{AdmittedOutcome, Completed, MovedFile, Outcome, Verdict};
 use crate::pool::{LeasedSession, SessionConnector};
 use crate::task::{Task, UnknownOption};
 use crate::traces::SpanEnd;
-use crate::transfer::{
-    CallWatch, ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile,
-};
+use crate::transfer::{ResumeState, TransferError, TransferProgress, TransferRequest, TransferredFile};
 
 /// A task whose local connection has failed before is tried again after this, unless its breaker has opened by then.
 const LOCAL_RETRY: Duration = Duration::from_millis(500);
@@ -51,14 +46,6 @@ pub(super) enum TaskExit {
 
 /// The try was cut off, by the end of the task's lease or of the time to drain.
 pub(super) struct TryCancelled;
-
-/// How a try on a session ended.
-enum TryEnd<R> {
-    Ended(R),
-    Cancelled,
-    /// It has hung for so long in a call into its file system, and others need its session.
-    Hung(Duration),
-}
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// Queues a task; never blocks. A task that cannot be tried at all is answered at once; while draining it
@@ -182,7 +169,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         let shared = Arc::clone(&self.shared);
         // Checked before each file: one that was begun by pipelining runs in any case.
         let may_pipeline = !session.must_yield() && queued.tries.is_first();
-        let (cut_off, interrupted) = (shared.cut_off.child_token(), session.interrupted());
+        let (cancelled, interrupted) = (shared.cancelled.child_token(), session.interrupted());
         let ended = {
             queued.is_bound = true;
             let QueuedTask { record, task, files, kept, .. } = &mut *queued;
@@ -194,11 +181,11 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             // Pinned here, and lent: a future is large, and each function that takes it whole copies it, and
             // has room for it twice.
             let running =
-                pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, &cut_off));
+                pin!(shared.executor.execute(session, pipeline, try_at, kept, &mut next_task, &cancelled));
             let caught = pin!(catch_panic(running));
-            until_cut_off(&cut_off, (lease, &interrupted), files.watch(), caught).await
+            until_cancelled(&cancelled, (lease, &interrupted), files.watch(), caught).await
         };
-        let is_over = shared.cut_off.is_cancelled() || !queued.record.lease.is_live();
+        let is_over = shared.cancelled.is_cancelled() || !queued.record.lease.is_live();
         if interrupted.is_cancelled() && !is_over && !matches!(ended, TryEnd::Hung(_)) {
             return self.interrupted(tasks, queued, ended);
         }
@@ -250,17 +237,17 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         if let Some(previous) = tasks.rename_pending.take() {
             match tasks.previous_ended.take() {
                 Some(Ok(transferred)) => self.try_ended(previous, Ok(transferred)),
-                _ => self.retry_for_free(previous, &session_interrupted(), None),
+                _ => self.retry_uncounted(previous, &session_interrupted(), None),
             }
         }
         match ended {
             TryEnd::Ended(Ok(TransferProgress::Done(transferred))) => {
                 self.try_ended(queued, Ok(transferred));
             }
-            TryEnd::Ended(_) => self.retry_for_free(queued, &session_interrupted(), None),
+            TryEnd::Ended(_) => self.retry_uncounted(queued, &session_interrupted(), None),
             TryEnd::Cancelled | TryEnd::Hung(_) => {
                 queued.kept = ResumeState::default(); // it may have been cut off in the middle of a change
-                self.retry_for_free(queued, &session_interrupted(), None);
+                self.retry_uncounted(queued, &session_interrupted(), None);
             }
         }
         false
@@ -271,13 +258,13 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         queued.kept = ResumeState::default(); // it may have been cut off in the middle of a change
         let error = hung_tries::hangs(&queued.task.local, longest);
         self.local_tried(&queued, Some(&error));
-        self.retry_for_free(queued, &error, None);
+        self.retry_uncounted(queued, &error, None);
     }
 
     /// Ends the task before the one that has just run, if its rename went out with the end of that one.
     fn finish_previous(&mut self, tasks: &mut PipelinedTasks<T::Pipeline>) {
         let Some(previous) = tasks.rename_pending.take() else { return };
-        let is_over = self.shared.cut_off.is_cancelled() || !previous.record.lease.is_live();
+        let is_over = self.shared.cancelled.is_cancelled() || !previous.record.lease.is_live();
         match tasks.previous_ended.take() {
             Some(Ok(transferred)) => self.try_ended(previous, Ok(transferred)),
             Some(Err(TransferError::Failed(error))) => self.try_ended(previous, Err(error)),
@@ -312,10 +299,13 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             && retry_count > 0
             && (local_has_failed || queued.record.retry.is_some())
         {
-            return self.retry_for_free(queued, &error, Some(Instant::now() + LOCAL_RETRY));
+            return self.retry_uncounted(queued, &error, Some(Instant::now() + LOCAL_RETRY));
         }
-        if may_be_of_the_way(&error) && self.slot.queue().is_way_lost() && queued.tries.way_is_free() {
-            return self.retry_for_free(queued, &error, None);
+        if may_be_of_the_way(&error)
+            && self.slot.queue().is_route_lost()
+            && queued.tries.route_loss_is_uncounted()
+        {
+            return self.retry_uncounted(queued, &error, None);
         }
         queued.notes.try_failed(error.failure.code.as_str());
         let wait = match queued.tries.failed(&error, retry_count, rand::random()) {
@@ -420,31 +410,5 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             let answers = self.answers.clone();
             self.workers.spawn_on(async move { drop(answers.send(answer).await) }, &self.handle);
         }
-    }
-}
-
-/// A transfer that is cancelled undoes what it began, and has some time for that; one that hangs cannot.
-async fn until_cut_off<R>(
-    cut_off: &CancellationToken,
-    (lease, interrupted): (&Lease, &CancellationToken),
-    watch: &CallWatch,
-    work: impl Future<Output = R>,
-) -> TryEnd<R> {
-    let out_of_time = async {
-        let bound = tokio::select! {
-            () = cut_off.cancelled() => UNDO_BOUND,
-            () = lease.ended() => UNDO_BOUND,
-            () = interrupted.cancelled() => {
-                cut_off.cancel();
-                INTERRUPTED_BOUND
-            }
-        };
-        sleep(bound).await;
-    };
-    tokio::select! {
-        biased;
-        result = work => TryEnd::Ended(result),
-        () = out_of_time => TryEnd::Cancelled,
-        longest = watch.given_up(HUNG_AFTER) => TryEnd::Hung(longest),
     }
 }

@@ -22,12 +22,14 @@
 //!                       dropped:  no answer, its lease or the time to drain has ended; its next owner does it
 //! ```
 //!
+//! A *delayed* task waits here for its next try, a *deferred* one in the retry topic.
+//!
 //! ```text
 //! lifecycle          submit, enqueue, take, run, finish, and the exits
 //! queued_task        a task, its tries, and the texts of its failures
 //! destination_order  tasks with one destination run one after the other
 //! connection_queue   a connection's tasks, workers and breaker
-//!   lost_way         the way to the server that is lost, and found again
+//!   lost_route         the route to the server (its tunnel) that is lost, and restored
 //!   running_task     what is running; the status of each task
 //!   worker_slot      a worker's slot: what it does next, which task it has
 //! task_queue         the waiting tasks, ready or delayed: pure
@@ -158,7 +160,7 @@ pub struct DrainResult {
     /// Waiting tasks, dropped at the start of the drain.
     pub waiting: usize,
     /// Transfers that were cut off at its deadline.
-    pub cut_off: usize,
+    pub cancelled: usize,
 }
 
 /// Serves the connections' queues. Cheap to clone, callable from any thread.
@@ -195,7 +197,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             failures,
             traces,
             workers: TaskTracker::new(),
-            cut_off: CancellationToken::new(),
+            cancelled: CancellationToken::new(),
             withdrawals: Mutex::default(),
             handle: Handle::current(),
         });
@@ -250,12 +252,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
             shared.give_back_hung(queue, Instant::now());
         }
         let is_done = timeout_at(deadline, shared.workers.wait()).await.is_ok();
-        let cut_off = queues.values().map(|queue| queue.counts().in_flight).sum();
-        shared.cut_off.cancel();
+        let cancelled = queues.values().map(|queue| queue.counts().in_flight).sum();
+        shared.cancelled.cancel();
         if !is_done && timeout(CUT_OFF_BOUND, shared.workers.wait()).await.is_err() {
             tracing::warn!(event = "drain_timed_out", "transfers did not end after they were cancelled");
         }
-        DrainResult { waiting, cut_off }
+        DrainResult { waiting, cancelled }
     }
 }
 
@@ -293,7 +295,7 @@ struct DispatcherInner<C: SessionConnector, T> {
     traces: Traces,
     workers: TaskTracker,
     /// Ends every try in flight.
-    cut_off: CancellationToken,
+    cancelled: CancellationToken,
     /// Tasks dropped with their partitions, to be reported to intake. Bounded by the budget.
     withdrawals: Mutex<Vec<Origin>>,
     handle: Handle,

@@ -59,7 +59,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             Ok(Err(_)) | Err(_) => return,
         };
         let is_wanted = || queue.counts().waiting == 0 && !self.workers.is_closed();
-        while session.is_sound() && !session.must_yield() && is_wanted() {
+        while session.is_reusable() && !session.must_yield() && is_wanted() {
             if !self.unless_cut_off(self.executor.clean_up(&mut session)).await {
                 break;
             }
@@ -74,7 +74,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
     pub(super) async fn unless_cut_off_or<R>(&self, work: impl Future<Output = R>, otherwise: R) -> R {
         tokio::select! {
             biased;
-            () = self.cut_off.cancelled() => otherwise,
+            () = self.cancelled.cancelled() => otherwise,
             done = work => done,
         }
     }

@@ -89,7 +89,7 @@ impl QueuedTask {
     /// Whether a failed login costs the task no attempt. A probe of the open breaker says something about the
     /// server, not about the task; and a deferred task has outlived a breaker already, perhaps another pod's.
     /// Without retries it was the task's only try; a refused password is the answer to every task.
-    pub fn login_is_free(&self, error: &TryError, breaker_was_closed: bool) -> bool {
+    pub fn login_is_uncounted(&self, error: &TryError, breaker_was_closed: bool) -> bool {
         error.remedy == Remedy::OpenBreaker
             && error.failure.code != Code::AuthFailed
             && self.task.options.retry_count > 0

@@ -67,16 +67,16 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
 
 impl<C: SessionConnector, T: TaskExecutor<C::Session>> Dispatcher<C, T> {
     /// The way to this connection's server is lost: nothing is tried, and nothing that fails costs an attempt.
-    pub fn way_lost(&self, connection: &str, failure: &Failure) {
+    pub fn route_lost(&self, connection: &str, failure: &Failure) {
         if let Some(queue) = self.shared.queues().get(connection) {
-            queue.way_lost(failure, Instant::now());
+            queue.route_lost(failure, Instant::now());
         }
     }
 
     /// It is there again: its tasks are tried at once.
-    pub fn way_restored(&self, connection: &str) {
+    pub fn route_restored(&self, connection: &str) {
         if let Some(queue) = self.shared.queues().get(connection)
-            && queue.way_restored()
+            && queue.route_restored()
         {
             self.shared.start_workers(queue);
         }

@@ -9,11 +9,11 @@ pub(super) const BACKOFF_BASE: Duration = Duration::from_secs(1);
 /// No wait is longer.
 pub(super) const BACKOFF_CAP: Duration = Duration::from_secs(60);
 /// Sessions that may die in a row under one task before that costs it an attempt.
-pub(super) const FREE_SESSIONS: u32 = 3;
-/// Tries that may be lost with the way to the server, before that costs the task an attempt.
-const FREE_WAYS: u32 = 20;
+pub(super) const MAX_UNCOUNTED_SESSIONS: u32 = 3;
+/// Tries that may be lost with the route to the server, before that costs the task an attempt.
+const MAX_UNCOUNTED_ROUTE_LOSSES: u32 = 20;
 /// How often the server may say that it is full before that costs the task an attempt.
-pub(super) const FREE_REFUSALS: u32 = 8;
+pub(super) const MAX_UNCOUNTED_REFUSALS: u32 = 8;
 
 /// What becomes of a task after a try that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub(super) struct TryCount {
     fresh: u32,
     /// Times that the server was full.
     refusals: u32,
-    /// Times that the way to the server was lost.
-    ways: u32,
+    /// Times that the route to the server was lost.
+    route_losses: u32,
 }
 
 impl TryCount {
@@ -48,7 +48,7 @@ impl TryCount {
 
     /// Whether the try that [`TryCount::begin`] began is the first one, those that cost nothing included.
     pub fn is_first(&self) -> bool {
-        self.attempts == 1 && self.fresh == 0 && self.refusals == 0 && self.ways == 0
+        self.attempts == 1 && self.fresh == 0 && self.refusals == 0 && self.route_losses == 0
     }
 
     /// The try that [`TryCount::begin`] began counts for nothing.
@@ -56,11 +56,11 @@ impl TryCount {
         self.attempts = self.attempts.saturating_sub(1);
     }
 
-    /// Whether the try, during which the way to the server was lost, costs nothing. It does so rarely enough that no
-    /// task which breaks the way by itself is tried for ever.
-    pub fn way_is_free(&mut self) -> bool {
-        self.ways = self.ways.saturating_add(1);
-        self.ways <= FREE_WAYS
+    /// Whether the try, during which the route to the server was lost, costs nothing. It does so rarely enough that no
+    /// task which breaks the route by itself is tried for ever.
+    pub fn route_loss_is_uncounted(&mut self) -> bool {
+        self.route_losses = self.route_losses.saturating_add(1);
+        self.route_losses <= MAX_UNCOUNTED_ROUTE_LOSSES
     }
 
     /// What to do after the try that [`TryCount::begin`] began failed; `jitter` is from 0 to 1.
@@ -69,12 +69,12 @@ impl TryCount {
             // A wrong password tried again and again locks the account.
             _ if error.failure.code == Code::AuthFailed => RetryDecision::Answer,
             Remedy::GiveUp => RetryDecision::Answer,
-            Remedy::FreshSession if self.fresh < FREE_SESSIONS => {
+            Remedy::FreshSession if self.fresh < MAX_UNCOUNTED_SESSIONS => {
                 self.fresh += 1;
                 self.take_back();
                 RetryDecision::AtOnce
             }
-            Remedy::LowerLimit if self.refusals < FREE_REFUSALS => {
+            Remedy::LowerLimit if self.refusals < MAX_UNCOUNTED_REFUSALS => {
                 self.refusals += 1;
                 self.take_back();
                 RetryDecision::After(backoff(self.refusals - 1, jitter))
@@ -94,7 +94,7 @@ impl TryCount {
     }
 }
 
-/// Whether the way to the server, where it has one that can be lost, may be to blame: the server has not said a word.
+/// Whether the route to the server, where it has one that can be lost, may be to blame: the server has not said a word.
 pub(super) fn may_be_of_the_way(error: &TryError) -> bool {
     let codes = [Code::ConnectFailed, Code::Timeout, Code::ProtocolError, Code::TlsFailed];
     error.failure.ftp_code.is_none() && codes.contains(&error.failure.code)
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_full_server_costs_nothing_for_a_while() {
         let (tries, nexts) = run([Remedy::LowerLimit; 99], 1);
-        assert_eq!(nexts.len(), FREE_REFUSALS as usize + 2);
+        assert_eq!(nexts.len(), MAX_UNCOUNTED_REFUSALS as usize + 2);
         assert_eq!(tries.attempts, 2);
     }
 

@@ -4,16 +4,21 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::hung_tries::HUNG_AFTER;
+use super::{INTERRUPTED_BOUND, UNDO_BOUND};
 use crate::failure::{Code, Failure, Remedy, TryError};
 use crate::ftp::Session;
 use crate::insight::ProgressGauge;
+use crate::lease::Lease;
 use crate::task::Task;
 use crate::transfer::{
-    LocalFiles, NextTask, ResumeState, TransferError, TransferExecutor, TransferProgress, TransferRequest,
-    UploadPipeline,
+    CallWatch, LocalFiles, NextTask, ResumeState, TransferError, TransferExecutor, TransferProgress,
+    TransferRequest, UploadPipeline,
 };
 
 /// Executes tasks on sessions of type `S`. The dispatcher knows transfers only through this.
@@ -120,4 +125,38 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> TryError {
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     let failure = Failure::new(Code::Internal, format!("a fault of the pooler: {text}"));
     TryError { failure, remedy: Remedy::GiveUp }
+}
+
+/// How a try on a session ended.
+pub(super) enum TryEnd<R> {
+    Ended(R),
+    Cancelled,
+    /// It has hung for so long in a call into its file system, and others need its session.
+    Hung(Duration),
+}
+
+/// A transfer that is cancelled undoes what it began, and has some time for that; one that hangs cannot.
+pub(super) async fn until_cancelled<R>(
+    cancelled: &CancellationToken,
+    (lease, interrupted): (&Lease, &CancellationToken),
+    watch: &CallWatch,
+    work: impl Future<Output = R>,
+) -> TryEnd<R> {
+    let out_of_time = async {
+        let bound = tokio::select! {
+            () = cancelled.cancelled() => UNDO_BOUND,
+            () = lease.ended() => UNDO_BOUND,
+            () = interrupted.cancelled() => {
+                cancelled.cancel();
+                INTERRUPTED_BOUND
+            }
+        };
+        sleep(bound).await;
+    };
+    tokio::select! {
+        biased;
+        result = work => TryEnd::Ended(result),
+        () = out_of_time => TryEnd::Cancelled,
+        longest = watch.given_up(HUNG_AFTER) => TryEnd::Hung(longest),
+    }
 }

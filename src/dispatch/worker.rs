@@ -16,7 +16,7 @@ use super::task_executor::{TaskExecutor, catch_panic};
 use super::{DispatcherInner, report};
 use crate::breaker::BreakerState;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::pool::{LeasedSession, OpenPermit, Reservation, SessionConnector};
 
 pub(super) struct SessionWorker<C: SessionConnector, T> {
@@ -106,7 +106,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
             }
         };
         let Some(login) = login else {
-            return self.retry_for_free(queued, &session_interrupted(), None);
+            return self.retry_uncounted(queued, &session_interrupted(), None);
         };
         match login {
             Err(TryCancelled) => self.finish(queued, TaskExit::Cancelled),
@@ -119,13 +119,13 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
                 self.use_session(session, queued).await;
             }
             // The connection has been reconfigured since: the task is tried with its new settings.
-            Ok(Err(error)) if version.is_outdated() => self.retry_for_free(queued, &error, None),
+            Ok(Err(error)) if version.is_outdated() => self.retry_uncounted(queued, &error, None),
             Ok(Err(error)) if self.lost_the_way(&error).await => self.try_ended(queued, Err(error)),
             Ok(Err(error)) => {
                 let was_closed = self.slot.queue().breaker(Instant::now()) == BreakerState::Closed;
                 self.slot.queue().login_failed(&error, Instant::now(), rand::random());
-                if queued.login_is_free(&error, was_closed) {
-                    self.retry_for_free(queued, &error, None);
+                if queued.login_is_uncounted(&error, was_closed) {
+                    self.retry_uncounted(queued, &error, None);
                 } else {
                     self.try_ended(queued, Err(error));
                 }
@@ -161,12 +161,12 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
         if !may_be_of_the_way(error) {
             return false;
         }
-        if queue.is_way_lost() {
+        if queue.is_route_lost() {
             return true;
         }
-        let verdict = pin!(self.shared.pool.way_lost(&queue.connection));
+        let verdict = pin!(self.shared.pool.route_lost(&queue.connection));
         let Some(failure) = self.shared.unless_cut_off_or(verdict, None).await else { return false };
-        queue.way_lost(&failure, Instant::now());
+        queue.route_lost(&failure, Instant::now());
         true
     }
 
@@ -182,7 +182,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     async fn next_task(&mut self, session: &mut LeasedSession<C>) -> Option<Box<QueuedTask>> {
         let shared = Arc::clone(&self.shared);
         shared.unless_cut_off(pin!(shared.executor.clean_up_at_once(session))).await;
-        while session.is_sound() && !session.must_yield() {
+        while session.is_reusable() && !session.must_yield() && !session.is_awaited() {
             if let Some(queued) = self.take() {
                 return Some(queued);
             }
@@ -201,14 +201,14 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> SessionWorker<C, T> {
     ) -> Result<R, TryCancelled> {
         tokio::select! {
             biased;
-            () = self.shared.cut_off.cancelled() => Err(TryCancelled),
+            () = self.shared.cancelled.cancelled() => Err(TryCancelled),
             () = lease.ended() => Err(TryCancelled),
             result = work => Ok(result),
         }
     }
 
     /// The try failed as it would for every task: this one waits on, like all others, at no cost.
-    pub(super) fn retry_for_free(
+    pub(super) fn retry_uncounted(
         &mut self,
         mut queued: Box<QueuedTask>,
         error: &TryError,

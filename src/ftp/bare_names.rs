@@ -4,6 +4,8 @@
 //! is entered and the name alone tried. Was that the reason, all commands of the connection go so from then on, one at
 //! a time; if not, the session goes back to where it was. No server that has taken a path once is asked so.
 
+use ftp_listing::data_set;
+
 use crate::config::ChangeDirectory;
 
 use super::command::{Command, Step};
@@ -31,6 +33,7 @@ impl Session {
     /// that cannot be entered leaves the path as it is; the command is refused then.
     pub(super) async fn name_of(&mut self, path: &str) -> Result<String, Fault> {
         if !self.enters_directories() {
+            self.return_for(path).await?;
             return Ok(path.to_owned());
         }
         let (directory, name) = split(path);
@@ -39,6 +42,19 @@ impl Session {
         let Some(directory) = self.absolute(directory).await? else { return Ok(path.to_owned()) };
         let is_there = self.current.as_deref() == Some(&*directory) || self.change_to(&directory).await?;
         Ok(if is_there { name } else { path }.to_owned())
+    }
+
+    /// A listing has made another directory the current one: what a relative path is relative to is the one logged in to.
+    async fn return_for(&mut self, path: &str) -> Result<(), Fault> {
+        let is_relative = !path.starts_with('/') && !data_set::is_quoted(path);
+        if is_relative
+            && self.has_left_home
+            && let Some(home) = self.home.clone()
+            && self.current.as_deref() != Some(&*home)
+        {
+            self.change_to(&home).await?;
+        }
+        Ok(())
     }
 
     /// [`Session::name_of`], without any command: between RNFR and RNTO there is none at first.

@@ -90,6 +90,20 @@ impl Session {
         Err(self.fail(Step::Cwd, Some(path), &Fault::Reply(reply)))
     }
 
+    /// Before a session that tasks use is used for a listing, which enters directories: asks where it is, so that it can
+    /// go back. No round trip where that is known.
+    pub async fn remember_home(&mut self) -> Result<(), TryError> {
+        self.home().await.map(drop)
+    }
+
+    /// Back to the directory logged in to, to which relative paths are relative. False where it cannot go there.
+    pub async fn go_home(&mut self) -> Result<bool, TryError> {
+        if !self.has_left_home || self.home == self.current && self.home.is_some() {
+            return Ok(true);
+        }
+        self.enter("").await
+    }
+
     /// Whether `path` is a directory, which CWD alone tells: some servers have a size for directories as well. False
     /// where CWD is refused. Changes the current directory.
     ///

@@ -10,7 +10,8 @@
 //! control          the control connection; where suppaftp and what it lacks meet
 //! control_stream   the stream beneath suppaftp: plain or TLS, shared with whoever writes bursts
 //! reply_framing    where one reply ends and the next begins
-//! reply_queue      which replies are outstanding: what makes a session unusable
+//! reply_queue      which replies are outstanding: what makes a session unusable (`session::retire` has the causes that no
+//!                  reply shows)
 //! reply            three digits and a text, made safe to show
 //! command          the commands, and the steps of a session
 //! charset          names that are not UTF-8

@@ -68,7 +68,7 @@ impl PodHealth {
                 event = "kafka_rights_granted",
                 about,
                 rights = before.join(", "),
-                "Kafka grants what it denied"
+                "Kafka permissions restored"
             );
             rights.remove(about);
         } else {
@@ -92,12 +92,12 @@ impl PodHealth {
         }
         let (gone, back) = (missing.join(", "), topics.join(", "));
         if missing.is_empty() {
-            tracing::info!(event = "topics_back", topics = back, "the topics that were missing are there");
+            tracing::info!(event = "topics_back", topics = back, "missing topics found");
         } else {
             tracing::error!(
                 event = "topics_missing",
                 topics = gone,
-                "topics are not there (`ftp-pooler topics` makes them): {gone}"
+                "topics are missing (`ftp-pooler topics` creates them): {gone}"
             );
         }
         *topics = missing;
@@ -119,7 +119,7 @@ impl PodHealth {
 
     /// Other clients would do without the same.
     #[must_use]
-    pub fn lacks_what_clients_cannot_give(&self) -> bool {
+    pub fn has_external_fault(&self) -> bool {
         self.lacks_rights() || !self.gone().is_empty()
     }
 
@@ -129,7 +129,7 @@ impl PodHealth {
     }
 
     /// Nothing that this process can do gives it Kafka back: it is to be restarted. True where that is new.
-    pub fn set_beyond_help(&self, why: Option<String>) -> bool {
+    pub fn set_unrecoverable(&self, why: Option<String>) -> bool {
         let mut beyond_help = self.beyond_help.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = why.is_some() && beyond_help.is_none();
         *beyond_help = why;

@@ -25,6 +25,7 @@ mod transfers;
 mod tunnels;
 
 use crate::config::LastReload;
+use crate::feeds::FeedStatus;
 use crate::pods::PoolSnapshot;
 pub use batches::{MAX_OPEN_BATCHES, OpenBatch, OpenBatches};
 pub use connections::{ConnectionState, LastError, tls_name};
@@ -48,6 +49,11 @@ pub trait PodInsight: Send + Sync {
 
     /// The tunnels that connections name in `via`, by name.
     fn tunnels(&self) -> Vec<TunnelReport> {
+        Vec::new()
+    }
+
+    /// The feeds that this pod lists for, by name.
+    fn feeds(&self) -> Vec<FeedStatus> {
         Vec::new()
     }
 

@@ -37,7 +37,13 @@ pub async fn prepare_compacted_topic(
     let admin: Admin =
         client_properties(kafka, pod, ClientKind::Producer, &[]).create().map_err(without_value)?;
     let admin = Arc::new(admin);
-    if partitions_of(&admin, topic).await?.is_none() {
+    let there = partitions_of(&admin, topic).await?;
+    if let Some(there) = there.filter(|there| *there < partitions) {
+        return Err(Unprepared::Unusable(format!(
+            "topic {topic} has {there} partitions, and needs {partitions}"
+        )));
+    }
+    if there.is_none() {
         if partitions_of(&admin, &kafka.input_topic).await?.is_none() {
             return Err(Unprepared::NotNow(KafkaError::MetadataFetch(
                 RDKafkaErrorCode::UnknownTopicOrPartition,

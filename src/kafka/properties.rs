@@ -192,6 +192,7 @@ mod tests {
             fail_topic: "f".into(),
             retry_topic: String::new(),
             coordination_topic: String::new(),
+            feeds_topic: String::new(),
             control_topic: String::new(),
             delivery: DeliveryGuarantee::AtLeastOnce,
             static_membership: false,

@@ -31,6 +31,16 @@ pub(super) fn tunnel(series: &PodSeries, name: &str) {
     }
 }
 
+/// Ends the series of a feed that another pod lists for now, or none.
+pub(super) fn feed(series: &PodSeries, name: &str) {
+    for counters in [&series.feed_listings, &series.feed_tasks] {
+        forget_labelled(counters, "feed", name);
+    }
+    for gauges in [&series.feed_files, &series.feed_listed] {
+        forget_labelled(gauges, "feed", name);
+    }
+}
+
 /// Removes every series whose label `connection` has this value.
 fn forget<B: MetricVecBuilder>(series: &MetricVec<B>, connection: &str) {
     forget_labelled(series, "connection", connection);

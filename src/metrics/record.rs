@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::ConnectionSeries;
-use super::{CloseReason, Metrics};
+use super::{CloseReason, Metrics, forget};
 use crate::breaker::BreakerState;
 use crate::config::ReloadResult;
 use crate::failure::Code;
@@ -85,6 +85,35 @@ impl Metrics {
     /// A tunnel went down, or could not be made.
     pub fn tunnel_failed(&self, tunnel: &str, class: &str) {
         self.inner.series.tunnel_errors.with_label_values(&[tunnel, class]).inc();
+    }
+
+    /// A feed's source was listed, to its end or not.
+    pub fn feed_listed(&self, feed: &str, is_whole: bool) {
+        let series = &self.inner.series;
+        for (result, count) in [("completed", u64::from(is_whole)), ("failed", u64::from(!is_whole))] {
+            series.feed_listings.with_label_values(&[feed, result]).inc_by(count);
+        }
+        if is_whole {
+            series.feed_listed.with_label_values(&[feed]).set(service_kit::metrics::unix_seconds());
+        }
+    }
+
+    /// A feed's tasks are committed.
+    pub fn feed_tasks(&self, feed: &str, tasks: usize) {
+        self.inner.series.feed_tasks.with_label_values(&[feed]).inc_by(tasks as u64);
+    }
+
+    /// What a feed knows of.
+    pub fn feed_files(&self, feed: &str, known: u64, settling: u64) {
+        for (state, count) in [("known", known), ("settling", settling)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.inner.series.feed_files.with_label_values(&[feed, state]).set(count);
+        }
+    }
+
+    /// This pod lists for the feed no more: its series end.
+    pub fn forget_feed(&self, feed: &str) {
+        forget::feed(&self.inner.series, feed);
     }
 
     /// A try is made again after an error with this code.

@@ -25,7 +25,6 @@ mod ledger;
 mod partition_state;
 mod partitions;
 
-pub use crate::lease::Lease;
 pub use commit_metadata::{CommitMetadata, TopicId};
 pub use committed_offsets::CommittedOffsets;
 pub use completed_bitmap::{CompletedBitmap, MetadataError};

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{CommitMetadata, CompletedBitmap, Lease, Ledger, OffsetDecision, PartitionState, TopicId};
-use crate::lease::SuspendDetector;
+use super::{CommitMetadata, CompletedBitmap, Ledger, OffsetDecision, PartitionState, TopicId};
+use crate::lease::{Lease, SuspendDetector};
 use crate::record::Origin;
 
 /// One partition of a topic.

@@ -83,7 +83,7 @@ impl Outcome {
             return envelope.deferral(payload.to_vec());
         }
         let message =
-            format!("cannot be put off: the retry topic takes no record of {} bytes", payload.len());
+            format!("cannot be deferred: the retry topic takes no record of {} bytes", payload.len());
         self.encode_failure(&Failure::new(Code::ConnectionUnavailable, message), max_bytes)
     }
 

@@ -16,7 +16,8 @@
 mod account; // one connection's share
 mod connections; // added, changed and removed
 mod grants; // of a total over all pods
-mod limit; // what the server allows: lowered, raised again
+mod limit;
+mod listings; // have no task, and make workers make way // what the server allows: lowered, raised again
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -26,12 +26,12 @@ pub trait SessionConnector: Send + Sync + 'static {
 
     /// A session of this connection has failed: why its server cannot be reached at all, where that is known for sure.
     /// Within seconds.
-    fn way_lost(&self, _: &FtpConnection) -> impl Future<Output = Option<Failure>> + Send {
+    fn route_lost(&self, _: &FtpConnection) -> impl Future<Output = Option<Failure>> + Send {
         std::future::ready(None)
     }
 
     /// False once an exchange was left unfinished: the session must be closed. No round trip.
-    fn is_sound(&self, session: &Self::Session) -> bool;
+    fn is_usable(&self, session: &Self::Session) -> bool;
 
     /// False if the server has ended an idle session. No round trip.
     fn is_alive(&self, session: &Self::Session) -> bool;
@@ -74,12 +74,12 @@ impl SessionConnector for FtpConnector {
         ftp::Session::open_with(&connection.entering(entrance), server_profile).await
     }
 
-    async fn way_lost(&self, connection: &FtpConnection) -> Option<Failure> {
+    async fn route_lost(&self, connection: &FtpConnection) -> Option<Failure> {
         let (tunnels, tunnel) = self.way(connection)?;
         tunnels.verdict(tunnel).await
     }
 
-    fn is_sound(&self, session: &ftp::Session) -> bool {
+    fn is_usable(&self, session: &ftp::Session) -> bool {
         session.is_usable()
     }
 

@@ -159,7 +159,7 @@ impl SessionConnector for FakeServers {
         Ok(FakeSession { number, sound: true, expired: false, user, server_profile, alive, _socket: socket })
     }
 
-    fn is_sound(&self, session: &FakeSession) -> bool {
+    fn is_usable(&self, session: &FakeSession) -> bool {
         session.sound
     }
 

@@ -41,8 +41,8 @@ impl<C: SessionConnector> LeasedSession<C> {
 
     /// Whether it may carry another command: no exchange was left unfinished, and it is not too old.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.close_reason.is_none() && self.connector.is_sound(self) && !self.connector.is_expired(self)
+    pub fn is_reusable(&self) -> bool {
+        self.close_reason.is_none() && self.connector.is_usable(self) && !self.connector.is_expired(self)
     }
 
     /// Whether the session must be given up now, between two files: another connection waits for capacity and
@@ -55,6 +55,13 @@ impl<C: SessionConnector> LeasedSession<C> {
         let reason = reason.or(self.is_outdated().then_some(CloseReason::Replaced));
         self.close_reason = self.close_reason.or(reason);
         reason.is_some()
+    }
+
+    /// Whether a listing has waited for a session of this connection for so long that a worker should return its own.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        let connection = self.pooled().permit().connection();
+        self.accounting.read(|accounting| accounting.is_awaited(connection, Instant::now()))
     }
 
     /// Whether its connection has been reconfigured or removed: what happens on it says nothing of the present
@@ -91,7 +98,7 @@ impl<C: SessionConnector> LeasedSession<C> {
         if self.close_reason.is_some() {
             return self.close_reason;
         }
-        if !self.connector.is_sound(self) {
+        if !self.connector.is_usable(self) {
             return Some(CloseReason::Uncertain);
         }
         if self.connector.is_expired(self) {

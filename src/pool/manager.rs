@@ -105,7 +105,7 @@ impl<C: SessionConnector> managed::Manager for SessionManager<C> {
         if !open.permit.update(SessionAccounting::claim) {
             return Err(RecycleError::message("about to be closed")); // evicted or expired
         }
-        let is_usable = self.connector.is_sound(&open.session) && self.connector.is_alive(&open.session);
+        let is_usable = self.connector.is_usable(&open.session) && self.connector.is_alive(&open.session);
         let (reason, message) = if !is_usable {
             (CloseReason::Dead, "ended by the server")
         } else if pooled.version.is_outdated() {

@@ -6,17 +6,18 @@
 //! accounting         who may open a session, who waits, which idle session makes room: pure
 //!   account          one connection's sessions, waiters and limits
 //!   connections      connections that are added, reconfigured and removed
-//!   grants           what this pod may have of a total over all pods
+//!   grants           what this pod may have of a total over all pods, as `coordination::session_caps` sets it
+//!   listings           listings of whole directories, which wait beside the workers
 //!   limit            how many sessions a server accepts: lowered, raised again
 //! shared_accounting  the accounting behind its lock: grants, permits, evictions
 //! manager            what deadpool needs: opens, and checks an idle session before it is reused
-//! leased             a session in use; the one place where a session is thrown away
+//! leased             a session in use, which is closed here if it cannot be reused
 //! ```
 //!
 //! [`SessionPool::reserve`] gives a session that is warm, or the permission to open one. The idle sessions of
 //! a connection are kept in a deadpool pool; who may open one, who waits and whose idle session makes room
 //! is decided by `accounting`, which counts every session until its socket is closed.
-//! A session is thrown away in one place: the `drop` of [`LeasedSession`].
+//! A session in use is discarded in one place, the `drop` of [`LeasedSession`]; idle ones are closed by `manager` and by evictions.
 
 mod accounting;
 mod connector;
@@ -202,11 +203,20 @@ impl<C: SessionConnector> SessionPool<C> {
         }
     }
 
+    /// [`SessionPool::reserve`] for a listing, which has no task: tasks go first, for 10 s; then one of the connection's
+    /// workers makes way between two files.
+    pub async fn reserve_for_listing(&self, connection: &str) -> Result<Reservation<C>, ReserveError> {
+        let since = Instant::now();
+        self.shared.accounting.update(connection, |accounting| accounting.listing_waits(connection, since));
+        let _wait = ListingWait { accounting: &self.shared.accounting, connection, since };
+        self.reserve(connection).await
+    }
+
     /// A session of this connection has failed: why its server cannot be reached at all, where that is known for sure.
-    pub async fn way_lost(&self, connection: &str) -> Option<Failure> {
+    pub async fn route_lost(&self, connection: &str) -> Option<Failure> {
         let pool = self.shared.connection_pool(connection)?;
         let settings = pool.idle.manager().settings();
-        self.shared.connector.way_lost(settings.connection()).await
+        self.shared.connector.route_lost(settings.connection()).await
     }
 
     /// Sessions that the connection may have now: its `max_sessions`, or fewer if the server has refused some.
@@ -239,6 +249,20 @@ impl<C: SessionConnector> SessionPool<C> {
         self.shared.accounting.close();
         let _ = timeout(bound, self.shared.accounting.wait_until_empty()).await;
         self.open_sessions()
+    }
+}
+
+/// A listing that waits; however its wait ends, nobody makes way for it any more.
+struct ListingWait<'a> {
+    accounting: &'a Arc<SharedAccounting>,
+    connection: &'a str,
+    since: Instant,
+}
+
+impl Drop for ListingWait<'_> {
+    fn drop(&mut self) {
+        let (name, since) = (self.connection, self.since);
+        self.accounting.update(name, |accounting| accounting.listing_ended_wait(name, since));
     }
 }
 

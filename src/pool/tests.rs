@@ -60,7 +60,7 @@ async fn a_session_that_is_too_old_is_not_used_again() {
     let (pool, servers) = pool(5, &[("a", 1)]);
     let mut session = get(&pool, "a").await;
     session.expired = true;
-    assert!(!session.is_sound(), "the lane gives it no further file");
+    assert!(!session.is_reusable(), "the lane gives it no further file");
     drop(session);
     assert_eq!(get(&pool, "a").await.number, 2);
     let_tasks_run().await;
@@ -274,7 +274,7 @@ async fn sessions_of_a_changed_connection_are_replaced_as_they_become_idle() {
     pool.replace(named("a", "new", 5));
     let_tasks_run().await;
     assert_eq!((servers.open("a"), servers.open("b")), (2, 1), "the idle one is closed, nobody else's is");
-    assert!(busy.is_outdated() && busy.is_sound() && busy.must_yield() && !other.is_outdated());
+    assert!(busy.is_outdated() && busy.is_reusable() && busy.must_yield() && !other.is_outdated());
     drop(busy);
     drop(returning);
     let_tasks_run().await;

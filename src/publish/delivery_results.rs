@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::admission::TaskBudget;
     use crate::failure::{Code, Failure};
-    use crate::offsets::Lease;
+    use crate::lease::Lease;
     use crate::outcome::AdmittedOutcome;
     use crate::outcome::{Answer, Completed, Outcome};
     use crate::record::{Origin, Record};

@@ -7,7 +7,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::MAX_BATCH;
 use super::refusing_topics::Refusal;
 use crate::failure::{Code, Failure};
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::outcome::AdmittedOutcome;
 use crate::outcome::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, Verdict};
 use crate::record::Origin;
@@ -59,7 +59,7 @@ impl PendingAnswer {
     /// is halved, down to what cannot be left out; one that cannot be helped is set aside.
     pub fn refused(&mut self, code: RDKafkaErrorCode, bytes: usize, now: Instant) {
         if self.is_refused_by_retry_topic(code) {
-            let message = format!("cannot be put off, the retry topic did not take it: {code}");
+            let message = format!("cannot be deferred, the retry topic did not take it: {code}");
             let failure = Failure::new(Code::ConnectionUnavailable, message);
             self.answered.outcome.verdict = Verdict::Failed(failure);
             return;

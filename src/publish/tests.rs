@@ -221,6 +221,7 @@ fn kafka(bootstrap: &str, delivery: DeliveryGuarantee) -> KafkaConfig {
         fail_topic: "failures".into(),
         retry_topic: String::new(),
         coordination_topic: String::new(),
+        feeds_topic: String::new(),
         delivery,
         static_membership: false,
         recreate_after: Duration::from_secs(60),

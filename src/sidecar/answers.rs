@@ -7,6 +7,7 @@ use serde::Serialize;
 use service_kit::health::{HealthReport, LoopState};
 
 use crate::config::LastReload;
+use crate::feeds::FeedStatus;
 use crate::insight::{
     AssignedPartition, ConnectionState, FailureEntry, OpenBatches, PodInsight, SessionSharing, TransferList,
     TunnelReport,
@@ -132,6 +133,26 @@ impl PoolAnswer {
 #[derive(Debug, Serialize)]
 pub(super) struct TunnelsAnswer {
     pub tunnels: Vec<TunnelReport>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct FeedsAnswer {
+    feeds: Vec<FeedAnswer>,
+}
+
+/// A feed that this pod lists for.
+#[derive(Debug, Serialize)]
+struct FeedAnswer {
+    state: &'static str,
+    #[serde(flatten)]
+    status: FeedStatus,
+}
+
+impl FeedsAnswer {
+    pub fn new(feeds: Vec<FeedStatus>) -> FeedsAnswer {
+        let answer = |status: FeedStatus| FeedAnswer { state: status.state(), status };
+        FeedsAnswer { feeds: feeds.into_iter().map(answer).collect() }
+    }
 }
 
 #[derive(Debug, Serialize)]

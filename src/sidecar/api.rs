@@ -8,8 +8,8 @@ use axum::{Json, Router};
 use service_kit::http::StreamDeadline;
 
 use super::answers::{
-    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, PartitionsAnswer, PoolAnswer, StatusAnswer,
-    TunnelsAnswer,
+    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, FeedsAnswer, PartitionsAnswer, PoolAnswer,
+    StatusAnswer, TunnelsAnswer,
 };
 use super::event_feed::COME_AGAIN;
 use super::history::HistoryAnswer;
@@ -30,6 +30,7 @@ pub(super) fn routes() -> Router<PodView> {
         .route("/api/v1/pool", get(show_pool))
         .route("/api/v1/batches", get(show_batches))
         .route("/api/v1/tunnels", get(show_tunnels))
+        .route("/api/v1/feeds", get(show_feeds))
         .route("/api/v1/transfers", get(show_transfers))
         .route("/api/v1/failures", get(show_failures))
         .route("/api/v1/partitions", get(show_partitions))
@@ -57,6 +58,10 @@ async fn show_batches(State(view): State<PodView>) -> Json<OpenBatches> {
 
 async fn show_tunnels(State(view): State<PodView>) -> Json<TunnelsAnswer> {
     Json(TunnelsAnswer { tunnels: view.insight.tunnels() })
+}
+
+async fn show_feeds(State(view): State<PodView>) -> Json<FeedsAnswer> {
+    Json(FeedsAnswer::new(view.insight.feeds()))
 }
 
 async fn show_transfers(State(view): State<PodView>, RawQuery(query): RawQuery) -> Response {

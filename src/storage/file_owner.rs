@@ -3,7 +3,7 @@
 use super::origin_mark::OriginMark;
 use super::temp_name::TempName;
 use super::temp_names::TempNames;
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::record::Record;
 
 /// One try's claim on its files.

@@ -8,7 +8,7 @@
 //! error               errno → the contract's code, with operation, path and reason
 //! temp_file           a download's destination: buffered, written, published whole
 //!   temp_file_handle  the file on the disk, until it is renamed or removed
-//!   publish_metadata  what a file gets when it is published: origin mark, time
+//!   final_file_metadata  what a file gets before it is renamed to its final name: origin mark, time
 //!   resume            a download that continues where an earlier try ended
 //!   partial_download  what an earlier owner of the record has downloaded
 //! source              an upload's source: read once, and noticed if it changes
@@ -39,12 +39,12 @@ mod confined_dir;
 mod disk_executor;
 mod error;
 mod file_owner;
+mod final_file_metadata;
 mod listing;
 mod origin_mark;
 mod orphan_cleaner;
 mod orphans;
 mod partial_download;
-mod publish_metadata;
 mod resume;
 mod source;
 mod target;
@@ -64,12 +64,12 @@ pub use check::StorageCheck;
 pub use confined_dir::Confinement;
 pub use error::StorageError;
 pub use file_owner::FileOwner;
+pub use final_file_metadata::FinalFileMetadata;
 pub use listing::LocalEntry;
 pub use origin_mark::OriginMark;
 pub use orphan_cleaner::SharedOrphanTracker;
 pub use orphans::{AdoptionSearch, CleanupAction, SWEEP_INTERVAL, TempFileStamp};
 pub use partial_download::{RemoteSourceId, SourceStamp};
-pub use publish_metadata::PublishMetadata;
 pub use source::{SourceFile, SourceIdentity};
 pub use target::LocalTarget;
 pub use temp_file::{CHUNK, EarlierBytes, TempFile};
@@ -93,7 +93,7 @@ pub struct LocalStorage {
     connection: Arc<LocalConnection>,
     confined_dir: Arc<ConfinedDir>,
     disk: DiskExecutor,
-    strays: SharedOrphanTracker,
+    orphans: SharedOrphanTracker,
     remembers: bool,
     parts: PartialDownloads,
 }
@@ -106,7 +106,7 @@ pub enum DownloadStart {
     /// It was done before: the file is there, whole and durable.
     Before {
         bytes: u64,
-        /// What was stored with it ([`PublishMetadata::memory`]).
+        /// What was stored with it ([`FinalFileMetadata::memory`]).
         memory: String,
     },
 }
@@ -152,15 +152,15 @@ impl LocalStorage {
             connection: Arc::new(connection.clone()),
             confined_dir: Arc::new(confined_dir),
             disk,
-            strays: SharedOrphanTracker::new(SWEEP_INTERVAL),
+            orphans: SharedOrphanTracker::new(SWEEP_INTERVAL),
             parts: PartialDownloads::default(),
         }
     }
 
     /// The same, with directories scanned for orphaned temp files after this time, not after an hour.
     #[must_use]
-    pub fn sweeping_every(self, look_every: Duration) -> LocalStorage {
-        LocalStorage { strays: SharedOrphanTracker::new(look_every), ..self }
+    pub fn sweeping_every(self, scan_interval: Duration) -> LocalStorage {
+        LocalStorage { orphans: SharedOrphanTracker::new(scan_interval), ..self }
     }
 
     /// The same for one task: how long its calls are waited for is seen by `watch`.
@@ -248,7 +248,7 @@ impl LocalStorage {
         };
         let look = self.disk.call(operation, look).await;
         // Only now: what an earlier owner has left is swept away from here on.
-        self.strays.lock().begun(target.parent(), &plan.owner, Instant::now());
+        self.orphans.lock().begun(target.parent(), &plan.owner, Instant::now());
         Ok(match look? {
             TargetProbe::Before(MarkedFile { size, memory }) => DownloadStart::Before { bytes: size, memory },
             TargetProbe::Now(part) => DownloadStart::Now(TempFile::new(self.clone(), plan, part)),

@@ -33,9 +33,9 @@ const MAX_FOUND: usize = 10_000;
 pub struct SharedOrphanTracker(Arc<Mutex<OrphanTracker>>);
 
 impl SharedOrphanTracker {
-    /// Directories are checked again after `look_every`.
-    pub fn new(look_every: Duration) -> SharedOrphanTracker {
-        SharedOrphanTracker(Arc::new(Mutex::new(OrphanTracker::new(look_every))))
+    /// Directories are checked again after `scan_interval`.
+    pub fn new(scan_interval: Duration) -> SharedOrphanTracker {
+        SharedOrphanTracker(Arc::new(Mutex::new(OrphanTracker::new(scan_interval))))
     }
 
     /// A look into `directory` has ended: finds out which of the temp files there are nobody's.
@@ -51,14 +51,14 @@ impl SharedOrphanTracker {
         found: Vec<(TempName, TempFileStamp)>,
         names: &TempNames,
     ) -> Vec<TempName> {
-        self.lock().looked(directory, found, names.incarnation(), Instant::now())
+        self.lock().scanned(directory, found, names.incarnation(), Instant::now())
     }
 
     /// The second half.
     pub async fn ask(&self, directory: &str, doubtful: Vec<TempName>, names: &TempNames) {
         match names.of_done_records(doubtful).await {
             Some(dead) => self.lock().judged(directory, dead),
-            None => self.lock().not_looked(directory, Instant::now()),
+            None => self.lock().scan_failed(directory, Instant::now()),
         }
     }
 
@@ -79,12 +79,12 @@ impl LocalStorage {
     }
 
     async fn run_next_action(&self, names: &TempNames) -> bool {
-        let errand = self.strays.lock().next(Instant::now());
-        match errand {
+        let action = self.orphans.lock().next(Instant::now());
+        match action {
             Some(CleanupAction::Remove { directory, temp, tries }) => {
                 self.remove_orphan(directory, temp, tries).await;
             }
-            Some(CleanupAction::Look { directory }) => self.scan_directory(&directory, names).await,
+            Some(CleanupAction::Scan { directory }) => self.scan_directory(&directory, names).await,
             None => return false,
         }
         true
@@ -109,7 +109,7 @@ impl LocalStorage {
             }
             Ok(false) => {}
             Err(error) => {
-                if !self.strays.lock().stands(directory, temp.clone(), tries, Instant::now()) {
+                if !self.orphans.lock().removal_failed(directory, temp.clone(), tries, Instant::now()) {
                     tracing::warn!(
                         event = "orphan_removal_failed", %error, %temp,
                         "could not remove orphaned temp file"
@@ -126,13 +126,13 @@ impl LocalStorage {
             temp_files(&confined_dir, &at, &reader).map_err(|errno| operation.doing().failed(errno))
         });
         match found.await {
-            Ok(found) => self.strays.judge(directory, found, names).await,
+            Ok(found) => self.orphans.judge(directory, found, names).await,
             Err(StorageError::SourceNotFound(_) | StorageError::PathNotAllowed(_)) => {
-                self.strays.lock().forget(directory);
+                self.orphans.lock().forget(directory);
             }
             Err(error) => {
                 tracing::warn!(event = "orphan_scan_failed", %error, "orphaned temp files may remain");
-                self.strays.lock().not_looked(directory, Instant::now());
+                self.orphans.lock().scan_failed(directory, Instant::now());
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Orphaned temp files, which nobody will finish any more, and where to look for them. Pure: time is an argument.
 //!
 //! A temp file of another incarnation is removed in three cases, and in no other:
-//! - its record is ours now, under a live lease: its last owner is dead, or a zombie whose rename must fail. (Where
-//!   the record's upload goes on with it, it gets another name instead: [`claims`].)
+//! - its record is ours now, under a live lease: its last owner has crashed, or was fenced and its rename must fail. (Where
+//!   the record's upload goes on with it, it gets another name instead: [`adoption`].)
 //! - its record is done with, by what the group has committed: whoever still works on it can publish nothing;
 //! - its name cannot be read, since another installation made it, and it has stood unchanged (size and time) for
 //!   [`DEAD_AFTER`] by our own clock. A living transfer writes its file much more often, or ends by its own
@@ -13,7 +13,7 @@
 //! the same: who is cut off from Kafka may take a moment to notice.
 //!
 //! A directory is checked when a record of a new assignment begins in it, since then a dead owner may have
-//! left something there, and again at regular times for an hour after its last task, or as long as strays are
+//! left something there, and again at regular times for an hour after its last task, or as long as orphans are
 //! left in it. Never a whole tree, and nothing at all in the way of a task.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use super::file_owner::FileOwner;
 use super::temp_name::{Incarnation, TempName};
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::record::Origin;
 
 mod adoption;
@@ -36,8 +36,8 @@ const DEAD_AFTER: Duration = Duration::from_secs(2 * 3600);
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// A directory is kept in mind for so long after its last task.
 const REMEMBERED: Duration = Duration::from_secs(3600);
-/// A look in vain is repeated after this, or sooner where looks are more frequent.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A failed scan is repeated after this, or sooner where scans are more frequent.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// A removal in vain is repeated after this, so many times.
 const REMOVE_AGAIN: Duration = Duration::from_secs(5);
 const REMOVALS: u8 = 10;
@@ -66,29 +66,29 @@ pub type TempFileStamp = Option<(u64, i64)>;
 pub enum CleanupAction {
     /// Where that fails: [`OrphanTracker::stands`].
     Remove { directory: Arc<str>, temp: TempName, tries: u8 },
-    /// Ends with [`OrphanTracker::looked`], [`OrphanTracker::not_looked`] or [`OrphanTracker::forget`].
-    Look { directory: Arc<str> },
+    /// Ends with [`OrphanTracker::scanned`], [`OrphanTracker::scan_failed`] or [`OrphanTracker::forget`].
+    Scan { directory: Arc<str> },
 }
 
 /// What is known about the directories of one storage, or of one server.
 #[derive(Debug)]
 pub struct OrphanTracker {
-    look_every: Duration,
+    scan_interval: Duration,
     directories: HashMap<Arc<str>, TrackedDirectory>,
     /// When directories are due.
-    agenda: BTreeSet<(Instant, Arc<str>)>,
-    /// Directories whose look is urgent.
+    scan_schedule: BTreeSet<(Instant, Arc<str>)>,
+    /// Directories whose scan is urgent.
     fresh: VecDeque<Arc<str>>,
-    /// No urgent errand before this.
+    /// No urgent action before this.
     rests_until: Option<Instant>,
     /// Records that began here, with the leases they are ours under.
     records: HashMap<Origin, Lease>,
     latest: VecDeque<Origin>,
-    /// What was found of records whose owners go on with it: see [`claims`].
+    /// What was found of records whose owners continue it: see [`adoption`].
     expected: HashMap<Origin, Vec<(TempName, TempFileStamp)>>,
-    doomed: VecDeque<PendingRemoval>,
+    pending_removals: VecDeque<PendingRemoval>,
     /// Removals that failed, which stand in the order of their next tries.
-    spared: VecDeque<(Instant, PendingRemoval)>,
+    failed_removals: VecDeque<(Instant, PendingRemoval)>,
 }
 
 #[derive(Debug)]
@@ -103,32 +103,32 @@ struct PendingRemoval {
 
 #[derive(Debug)]
 struct TrackedDirectory {
-    /// When the last look began.
-    looked: Option<Instant>,
-    /// No look before this.
+    /// When the last scan began.
+    scanned: Option<Instant>,
+    /// No scan before this.
     rests_until: Instant,
     /// When the youngest assignment was made whose records came here.
     assigned: Instant,
-    /// On the agenda for then; `None` while it is checked.
+    /// Scheduled for then; `None` while it is checked.
     due: Option<Instant>,
     last_task: Instant,
     seen: HashMap<TempName, (TempFileStamp, Instant)>,
 }
 
 impl OrphanTracker {
-    /// Directories are checked again after `look_every`.
-    pub fn new(look_every: Duration) -> OrphanTracker {
+    /// Directories are checked again after `scan_interval`.
+    pub fn new(scan_interval: Duration) -> OrphanTracker {
         OrphanTracker {
-            look_every,
+            scan_interval,
             directories: HashMap::new(),
-            agenda: BTreeSet::new(),
+            scan_schedule: BTreeSet::new(),
             fresh: VecDeque::new(),
             rests_until: None,
             records: HashMap::new(),
             latest: VecDeque::new(),
             expected: HashMap::new(),
-            doomed: VecDeque::new(),
-            spared: VecDeque::new(),
+            pending_removals: VecDeque::new(),
+            failed_removals: VecDeque::new(),
         }
     }
 
@@ -144,18 +144,18 @@ impl OrphanTracker {
             let before: Vec<TempName> =
                 known.seen.keys().filter(|temp| temp.origin() == Some(&record)).cloned().collect();
             known.seen.retain(|temp, _| temp.origin() != Some(&record));
-            let is_due = known.looked.is_some_and(|looked| looked < assigned);
-            self.doom(directory, before.into_iter().map(|temp| (temp, Some(owner.lease.clone()))));
+            let is_due = known.scanned.is_some_and(|scanned| scanned < assigned);
+            self.queue_removal(directory, before.into_iter().map(|temp| (temp, Some(owner.lease.clone()))));
             self.put_on_agenda(directory, now);
             if !is_due {
                 return;
             }
         } else if self.directories.len() < MAX_DIRECTORIES {
             let name: Arc<str> = directory.into();
-            self.agenda.insert((now, Arc::clone(&name)));
-            let (looked, seen) = (None, HashMap::new());
+            self.scan_schedule.insert((now, Arc::clone(&name)));
+            let (scanned, seen) = (None, HashMap::new());
             let due = Some(now);
-            let known = TrackedDirectory { looked, rests_until: now, assigned, due, last_task: now, seen };
+            let known = TrackedDirectory { scanned, rests_until: now, assigned, due, last_task: now, seen };
             self.directories.insert(name, known);
         }
         if is_fresh
@@ -168,29 +168,29 @@ impl OrphanTracker {
 
     /// A temp file of this process's own stays where it is: its try is over, and could not remove it.
     pub fn left(&mut self, directory: &str, temp: TempName) {
-        self.doom(directory, [(temp, None)]);
+        self.queue_removal(directory, [(temp, None)]);
     }
 
     /// What earlier tries of this process at this record have left; to be removed now, or [`OrphanTracker::left`] again.
-    pub fn take_left(&mut self, directory: &str, owner: &FileOwner) -> Vec<TempName> {
+    pub fn take_leftovers(&mut self, directory: &str, owner: &FileOwner) -> Vec<TempName> {
         let mut taken = Vec::new();
-        let mut is_left = |doomed: &PendingRemoval| {
-            let is_left = *doomed.directory == *directory
-                && doomed.temp.origin() == owner.temp.origin()
-                && doomed.temp.incarnation() == owner.temp.incarnation();
-            taken.extend(is_left.then(|| doomed.temp.clone()));
+        let mut is_left = |pending_removals: &PendingRemoval| {
+            let is_left = *pending_removals.directory == *directory
+                && pending_removals.temp.origin() == owner.temp.origin()
+                && pending_removals.temp.incarnation() == owner.temp.incarnation();
+            taken.extend(is_left.then(|| pending_removals.temp.clone()));
             !is_left
         };
-        self.doomed.retain(&mut is_left);
-        self.spared.retain(|(_, doomed)| is_left(doomed));
+        self.pending_removals.retain(&mut is_left);
+        self.failed_removals.retain(|(_, pending_removals)| is_left(pending_removals));
         taken
     }
 
     /// What is to be done now, if anything is.
     pub fn next(&mut self, now: Instant) -> Option<CleanupAction> {
         self.removal(now).or_else(|| {
-            self.agenda.first().filter(|(due, _)| *due <= now)?;
-            let (_, directory) = self.agenda.pop_first()?;
+            self.scan_schedule.first().filter(|(due, _)| *due <= now)?;
+            let (_, directory) = self.scan_schedule.pop_first()?;
             self.look(directory, now)
         })
     }
@@ -209,12 +209,12 @@ impl OrphanTracker {
                 continue;
             };
             match known.due {
-                Some(due) if known.looked.is_none_or(|looked| looked < known.assigned) => {
+                Some(due) if known.scanned.is_none_or(|scanned| scanned < known.assigned) => {
                     if due > now {
                         return None; // it was checked a moment ago
                     }
                     let directory = self.fresh.pop_front()?;
-                    self.agenda.remove(&(due, Arc::clone(&directory)));
+                    self.scan_schedule.remove(&(due, Arc::clone(&directory)));
                     return self.look(directory, now);
                 }
                 _ => drop(self.fresh.pop_front()),
@@ -223,21 +223,21 @@ impl OrphanTracker {
         None
     }
 
-    /// An urgent errand has ended that was begun at `begun`.
+    /// An urgent action has ended that was begun at `begun`.
     pub fn rest(&mut self, begun: Instant, now: Instant) {
         self.rests_until = Some(now + now.saturating_duration_since(begun) * (URGENT_SHARE - 1));
     }
 
     /// Whether [`OrphanTracker::next`] has something.
-    pub fn has_errand(&self, now: Instant) -> bool {
-        !self.doomed.is_empty()
-            || self.spared.front().is_some_and(|(due, _)| *due <= now)
-            || self.agenda.first().is_some_and(|(due, _)| *due <= now)
+    pub fn has_work(&self, now: Instant) -> bool {
+        !self.pending_removals.is_empty()
+            || self.failed_removals.front().is_some_and(|(due, _)| *due <= now)
+            || self.scan_schedule.first().is_some_and(|(due, _)| *due <= now)
     }
 
-    /// A look has ended: these are the temp files in the directory. Returns those of which it must be asked
+    /// A scan has ended: these are the temp files in the directory. Returns those of which it must be asked
     /// whether their records are done with: [`OrphanTracker::judged`].
-    pub fn looked(
+    pub fn scanned(
         &mut self,
         directory: &str,
         found: impl IntoIterator<Item = (TempName, TempFileStamp)>,
@@ -250,7 +250,7 @@ impl OrphanTracker {
         let mut found: Vec<_> = found.into_iter().filter(|(temp, _)| temp.incarnation() != ours).collect();
         found.retain(|(temp, stamp)| !self.is_expected(temp, *stamp));
         let Some(known) = self.directories.get_mut(directory) else { return Vec::new() };
-        let took = known.looked.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));
+        let took = known.scanned.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));
         known.rests_until = now + (took * REST).max(MIN_REST);
         let mut before = std::mem::take(&mut known.seen);
         let (mut dead, mut doubtful) = (Vec::new(), Vec::new());
@@ -268,7 +268,7 @@ impl OrphanTracker {
             }
         }
         let is_forgotten = known.seen.is_empty() && now.duration_since(known.last_task) >= REMEMBERED;
-        self.doom(directory, dead);
+        self.queue_removal(directory, dead);
         if is_forgotten {
             self.directories.remove(directory);
         } else {
@@ -282,56 +282,61 @@ impl OrphanTracker {
         if let Some(known) = self.directories.get_mut(directory) {
             known.seen.retain(|temp, _| !dead.contains(temp));
         }
-        self.doom(directory, dead.into_iter().map(|temp| (temp, None)));
+        self.queue_removal(directory, dead.into_iter().map(|temp| (temp, None)));
     }
 
-    /// The look, or the question after it, was in vain: it is repeated soon.
-    pub fn not_looked(&mut self, directory: &str, now: Instant) {
+    /// The scan, or the question after it, failed: it is repeated soon.
+    pub fn scan_failed(&mut self, directory: &str, now: Instant) {
         let Some(known) = self.directories.get(directory) else { return };
         if known.seen.is_empty() && now.duration_since(known.last_task) >= REMEMBERED {
             return self.forget(directory);
         }
-        self.schedule(directory, now + LOOK_AGAIN.min(self.look_every));
+        self.schedule(directory, now + RECHECK_INTERVAL.min(self.scan_interval));
     }
 
     /// The directory is not there: it is out of mind until a task comes to it.
     pub fn forget(&mut self, directory: &str) {
         if let Some(due) = self.directories.remove(directory).and_then(|known| known.due) {
-            self.agenda.remove(&(due, directory.into()));
+            self.scan_schedule.remove(&(due, directory.into()));
         }
     }
 
     /// A removal failed, after so many others: it is tried again some times. False where it is given up.
-    pub fn stands(&mut self, directory: Arc<str>, temp: TempName, tries: u8, now: Instant) -> bool {
+    pub fn removal_failed(&mut self, directory: Arc<str>, temp: TempName, tries: u8, now: Instant) -> bool {
         let tries = tries + 1;
-        let is_tried_again = tries < REMOVALS && self.spared.len() < MAX_DOOMED;
+        let is_tried_again = tries < REMOVALS && self.failed_removals.len() < MAX_DOOMED;
         if is_tried_again {
-            self.spared
+            self.failed_removals
                 .push_back((now + REMOVE_AGAIN, PendingRemoval { directory, temp, tries, lease: None }));
         }
         is_tried_again
     }
 
     fn removal(&mut self, now: Instant) -> Option<CleanupAction> {
-        let is_due = self.spared.front().is_some_and(|(due, _)| *due <= now);
-        let again = if is_due { self.spared.pop_front().map(|(_, doomed)| doomed) } else { None };
-        let is_wanted = |doomed: &PendingRemoval| doomed.lease.as_ref().is_none_or(Lease::is_live);
-        let first = || std::iter::from_fn(|| self.doomed.pop_front()).find(is_wanted);
+        let is_due = self.failed_removals.front().is_some_and(|(due, _)| *due <= now);
+        let again = if is_due {
+            self.failed_removals.pop_front().map(|(_, pending_removals)| pending_removals)
+        } else {
+            None
+        };
+        let is_wanted =
+            |pending_removals: &PendingRemoval| pending_removals.lease.as_ref().is_none_or(Lease::is_live);
+        let first = || std::iter::from_fn(|| self.pending_removals.pop_front()).find(is_wanted);
         let PendingRemoval { directory, temp, tries, .. } = again.or_else(first)?;
         Some(CleanupAction::Remove { directory, temp, tries })
     }
 
     fn look(&mut self, directory: Arc<str>, now: Instant) -> Option<CleanupAction> {
         let known = self.directories.get_mut(&directory)?;
-        (known.looked, known.due) = (Some(now), None);
-        Some(CleanupAction::Look { directory })
+        (known.scanned, known.due) = (Some(now), None);
+        Some(CleanupAction::Scan { directory })
     }
 
     fn put_on_agenda(&mut self, directory: &str, now: Instant) {
         let Some(known) = self.directories.get(directory) else { return };
-        let Some(looked) = known.looked else { return }; // due already
-        let is_stale = looked < known.assigned;
-        let due = if is_stale { known.rests_until.max(now) } else { looked + self.look_every };
+        let Some(scanned) = known.scanned else { return }; // due already
+        let is_stale = scanned < known.assigned;
+        let due = if is_stale { known.rests_until.max(now) } else { scanned + self.scan_interval };
         self.schedule(directory, due);
     }
 
@@ -342,11 +347,11 @@ impl OrphanTracker {
         let Some(known) = self.directories.get_mut(directory) else { return };
         match known.due {
             Some(earlier) if earlier <= due => return,
-            Some(later) => drop(self.agenda.remove(&(later, Arc::clone(&name)))),
+            Some(later) => drop(self.scan_schedule.remove(&(later, Arc::clone(&name)))),
             None => {}
         }
         known.due = Some(due);
-        self.agenda.insert((due, name));
+        self.scan_schedule.insert((due, name));
     }
 
     fn remember(&mut self, record: &Origin, lease: &Lease) {
@@ -360,10 +365,15 @@ impl OrphanTracker {
         }
     }
 
-    fn doom(&mut self, directory: &str, dead: impl IntoIterator<Item = (TempName, Option<Lease>)>) {
+    fn queue_removal(&mut self, directory: &str, dead: impl IntoIterator<Item = (TempName, Option<Lease>)>) {
         for (temp, lease) in dead {
-            if self.doomed.len() < MAX_DOOMED {
-                self.doomed.push_back(PendingRemoval { directory: directory.into(), temp, tries: 0, lease });
+            if self.pending_removals.len() < MAX_DOOMED {
+                self.pending_removals.push_back(PendingRemoval {
+                    directory: directory.into(),
+                    temp,
+                    tries: 0,
+                    lease,
+                });
             }
         }
     }

@@ -28,7 +28,7 @@ impl TempFile {
 
     /// Goes on from [`TempFile::earlier`]'s first `bytes` bytes; returns how many those are now, which is fewer
     /// where they are gone meanwhile. What another owner has left is copied, never taken: he may be writing still.
-    pub async fn go_on_from(&mut self, bytes: u64) -> Result<u64, StorageError> {
+    pub async fn resume_from(&mut self, bytes: u64) -> Result<u64, StorageError> {
         match self.part.take() {
             Some(part) => {
                 self.plan.source = Some(part.source);

@@ -7,8 +7,8 @@ use bytes::BufMut;
 use super::LocalStorage;
 use super::disk_executor::{DiskOperation, IsAbandoned, PendingCall};
 use super::error::{PathRole, StorageError};
+use super::final_file_metadata::FinalFileMetadata;
 use super::partial_download::{PartialDownload, SourceStamp};
-use super::publish_metadata::PublishMetadata;
 use super::temp_file_handle::{TempFileHandle, TempFilePlan};
 
 /// Bytes written by one call. A file of at most this size costs a single call: made, written, synced and
@@ -122,27 +122,27 @@ impl TempFile {
 
     /// Makes the file durable (fsync) and gives it its name: with `overwrite` in place of whatever stands
     /// there (a symlink itself, not what it leads to), else only where nothing does; then makes the name
-    /// durable. `still_ours` is asked on a blocking thread, right before the rename.
+    /// durable. `may_continue` is asked on a blocking thread, right before the rename.
     ///
     /// Dropped before the rename, it does not happen. After an error nothing of ours is left; only where
     /// the error is that of the directory's last sync is the file there already.
     ///
     /// # Errors
-    /// [`StorageError::LeaseEnded`] if `still_ours` says no; `DestinationExists` where another was first.
-    pub async fn publish(
+    /// [`StorageError::LeaseEnded`] if `may_continue` says no; `DestinationExists` where another was first.
+    pub async fn finalize(
         mut self,
-        finish: PublishMetadata,
-        still_ours: impl FnOnce() -> bool + Send + 'static,
+        finish: FinalFileMetadata,
+        may_continue: impl FnOnce() -> bool + Send + 'static,
     ) -> Result<(), StorageError> {
         self.settle().await?;
-        let operation = self.operation("publish");
+        let operation = self.operation("rename");
         let slot = self.storage.disk().acquire_slot(&operation).await?;
         let make = self.take_handle()?;
         let rest = std::mem::take(&mut self.buffer);
         let work = move |abandoned: &IsAbandoned<'_>| {
             let mut handle = make()?;
             handle.append(&rest)?;
-            handle.publish(&finish, || !abandoned() && still_ours())
+            handle.finalize(&finish, || !abandoned() && may_continue())
         };
         self.storage.disk().start(slot, operation, work).wait().await
     }

@@ -9,9 +9,9 @@ use rustix::io::{Errno, retry_on_intr};
 use super::confined_dir::{self, ConfinedDir};
 use super::error::{OperationContext, PathRole, StorageError};
 use super::file_owner::FileOwner;
+use super::final_file_metadata::FinalFileMetadata;
 use super::origin_mark::MarkedFile;
 use super::partial_download::{self, PartialDownload, PartialDownloads, RemoteSourceId, SourceStamp};
-use super::publish_metadata::PublishMetadata;
 use super::source::fill;
 use super::target::LocalTarget;
 use super::temp_file::CHUNK;
@@ -204,12 +204,12 @@ impl TempFileHandle {
         fill(&self.file, buffer, offset).map_err(|errno| self.plan.doing("read again").failed(errno))
     }
 
-    /// Marks the file, makes it durable, renames it to its target, and makes that durable too. `still_ours`
+    /// Marks the file, makes it durable, renames it to its target, and makes that durable too. `may_continue`
     /// is asked as late as can be.
-    pub fn publish(
+    pub fn finalize(
         mut self,
-        finish: &PublishMetadata,
-        still_ours: impl FnOnce() -> bool,
+        finish: &FinalFileMetadata,
+        may_continue: impl FnOnce() -> bool,
     ) -> Result<(), StorageError> {
         finish.apply(&self.plan, &self.file, self.size)?;
         if self.plan.source.is_some()
@@ -224,7 +224,7 @@ impl TempFileHandle {
         retry_on_intr(|| rustix::fs::fsync(&self.file))
             .map_err(|errno| self.plan.doing("sync").failed(errno))?;
         self.check_parent()?;
-        if !still_ours() {
+        if !may_continue() {
             return Err(StorageError::LeaseEnded);
         }
         if self.plan.overwrite { self.rename_over() } else { self.rename_new() }?;
@@ -235,7 +235,7 @@ impl TempFileHandle {
     /// The directory may have been moved since it was opened, out of `base_path` even: then the file would be
     /// published where nobody asked for it.
     fn check_parent(&self) -> Result<(), StorageError> {
-        let doing = self.plan.doing("publish");
+        let doing = self.plan.doing("rename");
         let failed = |errno| doing.failed(errno);
         let now = self.confined_dir.dir(self.plan.target.parent()).map_err(failed)?;
         if same_file(&now, &self.parent).map_err(failed)? {
@@ -259,14 +259,14 @@ impl TempFileHandle {
             Err(Errno::EXIST) if self.was_published_before() => {}
             Err(Errno::EXIST) => return Err(self.plan.exists()),
             // The file system (NFS, for one) or the kernel has no such rename.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.publish_by_link()?,
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.finalize_by_link()?,
             Err(errno) => return Err(self.plan.doing("rename a temp file to").failed(errno)),
         }
         Ok(())
     }
 
     /// A hard link fails where the name is taken, as the rename should have.
-    fn publish_by_link(&mut self) -> Result<(), StorageError> {
+    fn finalize_by_link(&mut self) -> Result<(), StorageError> {
         let (temp, name) = (self.plan.temp(), self.plan.target.name());
         match rustix::fs::linkat(&self.parent, temp, &self.parent, name, AtFlags::empty()) {
             Ok(()) => {}
@@ -276,7 +276,7 @@ impl TempFileHandle {
             Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 let why = "the file system can neither rename without replacing nor make hard links, \
                            so `overwrite: false` cannot be kept there";
-                return Err(StorageError::Unsupported(self.plan.doing("publish").says(why)));
+                return Err(StorageError::Unsupported(self.plan.doing("rename").says(why)));
             }
             Err(errno) => return Err(self.plan.doing("link a temp file to").failed(errno)),
         }
@@ -371,11 +371,11 @@ mod tests {
     #[test]
     fn where_there_is_no_exclusive_rename_a_link_keeps_what_is_there() {
         let base = tempfile::tempdir().unwrap();
-        handle(base.path()).publish_by_link().unwrap();
+        handle(base.path()).finalize_by_link().unwrap();
         assert_eq!(std::fs::read(base.path().join("x")).unwrap(), b"new");
 
         std::fs::write(base.path().join("x"), "old").unwrap();
-        let error = handle(base.path()).publish_by_link().unwrap_err();
+        let error = handle(base.path()).finalize_by_link().unwrap_err();
         assert!(matches!(error, StorageError::DestinationExists(_)), "{error}");
         assert_eq!(std::fs::read(base.path().join("x")).unwrap(), b"old");
         assert_eq!(names(base.path()), ["x"]);
@@ -386,7 +386,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let mut handle = handle(base.path());
         std::fs::hard_link(base.path().join(handle.plan.temp()), base.path().join("x")).unwrap();
-        handle.publish_by_link().unwrap();
+        handle.finalize_by_link().unwrap();
         drop(handle);
         assert_eq!(names(base.path()), ["x"]);
     }

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use super::*;
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::record::{Header, Origin, Record};
 
 #[path = "../../tests/support/collector.rs"]

@@ -114,7 +114,7 @@ impl<'a> AdoptionCandidates<'a> {
                     };
                     context.stop.or(pause).await?;
                 }
-                AdoptionSearch::Look => return self.look(session, context).await,
+                AdoptionSearch::Scan => return self.look(session, context).await,
             }
         }
         Ok(())
@@ -187,7 +187,7 @@ struct DirectorySearch<'a> {
 impl Drop for DirectorySearch<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.orphans.lock().not_looked(self.directory, Instant::now());
+            self.orphans.lock().scan_failed(self.directory, Instant::now());
         }
     }
 }

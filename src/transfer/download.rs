@@ -5,7 +5,7 @@ use std::pin::pin;
 use crate::failure::{Code, TryError};
 use crate::ftp::{DataEnd, DownloadStream, Session, SizeReply};
 use crate::insight::TransferPhase;
-use crate::storage::{DownloadStart, PublishMetadata, TempFile};
+use crate::storage::{DownloadStart, FinalFileMetadata, TempFile};
 use crate::task::{After, Operation, Task, Verify};
 use crate::text::shown;
 
@@ -41,7 +41,7 @@ pub(super) async fn run(
         Ok(IntegrityCheck { notes, details, .. }) => {
             let mut done = TransferredFile { bytes: file.len(), notes, details };
             // Not torn off: whether the file has its name must be known.
-            file.publish(metadata(context, &done), context.stop.still_ours()).await?;
+            file.finalize(metadata(context, &done), context.stop.may_continue()).await?;
             source_disposal::settle(session, context, &mut done, false).await?;
             Ok(done)
         }
@@ -52,9 +52,9 @@ pub(super) async fn run(
     }
 }
 
-fn metadata(context: &TransferContext<'_>, done: &TransferredFile) -> PublishMetadata {
+fn metadata(context: &TransferContext<'_>, done: &TransferredFile) -> FinalFileMetadata {
     let options = &context.task.options;
-    PublishMetadata {
+    FinalFileMetadata {
         memory: redo_record::write(&done.details),
         must_remember: options.after != After::Keep,
         modified: done.details.source_mtime.filter(|_| options.preserve_mtime),
@@ -169,7 +169,7 @@ async fn verified(
         Some(bytes) if bytes != file.len() => return Err(mismatch(path, bytes, file.len()).into()),
         Some(_) => check.has_size(),
         None if end == DataEnd::CutOff && is_compared(context) => {
-            return Err(cut_off(path, file.len()).into());
+            return Err(truncated(path, file.len()).into());
         }
         None => {}
     }
@@ -270,7 +270,7 @@ fn mismatch(path: &str, promised: u64, received: u64) -> TryError {
     try_again(Code::IntegrityMismatch, message)
 }
 
-fn cut_off(path: &str, received: u64) -> TryError {
+fn truncated(path: &str, received: u64) -> TryError {
     let path = shown(path);
     let message = format!(
         "RETR {path}: the TLS data connection was cut off after {received} bytes, and no SIZE says that these \

@@ -7,7 +7,7 @@
 //! - A try that fails leaves what it has sent, under the file's name. It is not removed: the record may have another owner
 //!   by then, whose whole file that would be. The next try writes over it, from the first byte: there is nothing that
 //!   tells whose the bytes are, so no upload is resumed.
-//! - A task that is done again (its answer was lost) stores the same file again. Who takes files away as they come gets it
+//! - A task that is done again (its answer was lost) stores the same file again. A job that collects files as they arrive gets it
 //!   twice.
 //! - `overwrite: false` cannot be kept: a part that an earlier try has left is not to be told from somebody's file. It is
 //!   refused before anything is sent.

@@ -5,7 +5,8 @@
 //! upload               local storage → server: stored under a temp name, verified, renamed
 //! in_place             the same without a temp name
 //! temp_place           where temp files on servers lie, and how they are called there
-//! upload_rename        the last step of an upload: the temp file gets its name
+//! upload_rename        the last step of an upload that is alone on its session: the temp file is renamed (`ftp::end_burst`
+//!                      renames pipelined ones)
 //! write_only           directories in which a temp file would stay: none is sent there
 //! upload_pipeline      consecutive uploads on one session: a rename that is pending until the next file's end, and the
 //!                      whole story of how their commands are joined

@@ -46,7 +46,7 @@ impl TransferExecutor {
 
     /// Whether something is due on the connection's server.
     pub fn needs_cleanup(&self, connection: &str) -> bool {
-        self.orphans_at(connection).lock().has_errand(Instant::now())
+        self.orphans_at(connection).lock().has_work(Instant::now())
     }
 
     async fn run_action(&self, session: &mut Session, orphans: &SharedOrphanTracker, action: CleanupAction) {
@@ -54,7 +54,7 @@ impl TransferExecutor {
             CleanupAction::Remove { directory, temp, tries } => {
                 remove(session, orphans, directory, temp, tries).await;
             }
-            CleanupAction::Look { directory } => {
+            CleanupAction::Scan { directory } => {
                 match timeout(WITHIN, search(session, &directory, &self.names)).await {
                     Ok(Ok(found)) => orphans.judge(&directory, found, &self.names).await,
                     failed => {
@@ -65,7 +65,7 @@ impl TransferExecutor {
                                 "could not search for temp files"
                             );
                         }
-                        orphans.lock().not_looked(&directory, Instant::now());
+                        orphans.lock().scan_failed(&directory, Instant::now());
                     }
                 }
             }
@@ -92,7 +92,7 @@ async fn remove(
         ),
         Ok(Ok(false)) => {}
         _ => {
-            if !orphans.lock().stands(directory, temp, tries, Instant::now()) {
+            if !orphans.lock().removal_failed(directory, temp, tries, Instant::now()) {
                 tracing::warn!(
                     event = "orphan_removal_failed",
                     connection,

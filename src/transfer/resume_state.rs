@@ -178,24 +178,24 @@ pub(super) struct PartWriters {
     /// The server has confirmed the end of each.
     ended: bool,
     /// So many bytes are sure to be there, whatever the file's size. A server that cuts the file where another writer
-    /// begins has a gap between him and one who writes on behind that.
+    /// begins leaves a gap between it and a writer that continues behind that.
     sure: Option<u64>,
 }
 
 impl PartWriters {
-    /// One of whose end nothing is known.
+    /// A single one, of whose end nothing is known.
     pub const UNKNOWN: PartWriters = PartWriters { ended: false, sure: None };
 
-    /// After the first try: `is_sound` where the server has confirmed its end.
-    pub fn first(is_sound: bool) -> PartWriters {
-        PartWriters { ended: is_sound, sure: None }
+    /// After the first try: `end_confirmed` where the server has confirmed its end.
+    pub fn first(end_confirmed: bool) -> PartWriters {
+        PartWriters { ended: end_confirmed, sure: None }
     }
 
-    /// One more, after his try, who began at `from`.
-    pub fn and(self, from: u64, restarts: Option<RestartSupport>, is_sound: bool) -> PartWriters {
+    /// After one more try, which began at `from`.
+    pub fn and(self, from: u64, restarts: Option<RestartSupport>, end_confirmed: bool) -> PartWriters {
         let leaves_no_gap = self.ended || restarts == Some(RestartSupport::InPlace);
         let sure = if leaves_no_gap { None } else { Some(from) };
-        PartWriters { ended: self.ended && is_sound, sure }
+        PartWriters { ended: self.ended && end_confirmed, sure }
     }
 
     pub fn have_ended(self) -> bool {
@@ -240,7 +240,7 @@ pub(super) async fn point(
         if now.as_ref() == Some(&source) {
             // Of a file that is there wholly the last byte comes again: its end was not heard of.
             let wanted = bytes.min(source.size.saturating_sub(1));
-            let offset = context.stop.or(file.go_on_from(wanted)).await?;
+            let offset = context.stop.or(file.resume_from(wanted)).await?;
             if offset > 0 && offset <= wanted {
                 return Ok(Some(ResumePoint { offset, size: source.size }));
             }

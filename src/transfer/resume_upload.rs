@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::failure::{Code, TryError};
-use crate::ftp::{RenameOutcome, RestartSupport, Session, SizeReply};
+use crate::failure::Code;
+use crate::ftp::{RestartSupport, Session, SizeReply};
 use crate::storage::{SourceFile, TempName};
 
 use super::integrity_check::IntegrityCheck;
@@ -115,20 +115,20 @@ pub(super) struct TempUpload {
 }
 
 impl TempUpload {
-    /// What the try has left, for the next one; `is_sound` where the server has confirmed its end.
+    /// What the try has left, for the next one; `end_confirmed` where the server has confirmed its end.
     pub fn part<'a>(
         &self,
         directory: &'a str,
         temp: &'a TempName,
         source: &SourceFile,
-        is_sound: bool,
+        end_confirmed: bool,
     ) -> UploadedPart<'a> {
         let (bytes, writers) = match &self.resumed {
             Some(resumed) => {
-                let writers = resumed.writers.and(resumed.there, resumed.restarts, is_sound);
+                let writers = resumed.writers.and(resumed.there, resumed.restarts, end_confirmed);
                 (source.position().max(resumed.there), writers)
             }
-            None => (source.position(), PartWriters::first(is_sound)),
+            None => (source.position(), PartWriters::first(end_confirmed)),
         };
         UploadedPart { directory, temp, bytes, writers }
     }
@@ -243,15 +243,11 @@ pub(super) async fn rename(
     let remote_temp = RemoteTempFile::of(&context.orphans, directory, &to);
     let place = |temp| temp_place::path(session.connection(), directory, temp);
     let (old, new) = (place(from), place(&to));
-    let renamed: Result<RenameOutcome, TryError> =
-        session.rename(&old, &new, context.stop.still_ours()).await;
-    match renamed {
-        Ok(RenameOutcome::Done) => Ok(Some((to, remote_temp))),
-        Ok(RenameOutcome::Abandoned) => {
-            context.stop.check()?;
-            Err(TransferError::Cancelled)
+    match session.rename(&old, &new, context.stop.may_continue()).await {
+        Ok(outcome) => {
+            let refusal = context.stop.rename_refusal(outcome)?;
+            Ok(refusal.is_none().then_some((to, remote_temp)))
         }
-        Ok(RenameOutcome::TargetRefused(_)) => Ok(None),
         Err(error) if session.is_usable() => {
             tracing::debug!(event = "partial_upload_kept", %error, "the partial upload keeps its name");
             Ok(None)

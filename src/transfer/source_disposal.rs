@@ -6,7 +6,7 @@
 
 use crate::config::RenameOver;
 use crate::failure::{Code, Failure, Remedy, TryError};
-use crate::ftp::{DeleteOutcome, ModifiedReply, RenameOutcome, Session, SizeReply};
+use crate::ftp::{DeleteOutcome, ModifiedReply, Session, SizeReply};
 use crate::outcome::SourceFate;
 use crate::task::{After, Task};
 use crate::text::shown;
@@ -205,15 +205,9 @@ async fn rename(
     to: &str,
 ) -> Result<Option<TryError>, TransferError> {
     context.stop.check()?;
-    let renaming = session.rename(&context.path, to, context.stop.still_ours());
-    match context.stop.or_soon(renaming).await? {
-        RenameOutcome::Done => Ok(None),
-        RenameOutcome::TargetRefused(error) => Ok(Some(error)),
-        RenameOutcome::Abandoned => {
-            context.stop.check()?;
-            Err(TransferError::Cancelled)
-        }
-    }
+    let renaming = session.rename(&context.path, to, context.stop.may_continue());
+    let outcome = context.stop.or_soon(renaming).await?;
+    context.stop.rename_refusal(outcome)
 }
 
 async fn explained(

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::offsets::Lease;
+use crate::failure::TryError;
+use crate::ftp::RenameOutcome;
+use crate::lease::Lease;
 
 use super::TransferError;
 
@@ -38,10 +40,19 @@ impl<'a> StopSignal<'a> {
         self.cancel.is_cancelled()
     }
 
-    /// The same question, for another thread.
-    pub fn still_ours(&self) -> impl Fn() -> bool + Send + use<> {
+    /// [`StopSignal::check`] as a closure for another thread.
+    pub fn may_continue(&self) -> impl Fn() -> bool + Send + use<> {
         let (lease, cancel) = (self.lease.clone(), self.cancel.clone());
         move || lease.is_live() && !cancel.is_cancelled()
+    }
+
+    /// Why the server refused the new name of a rename, if it did; an error where the try ended before RNTO.
+    pub fn rename_refusal(&self, outcome: RenameOutcome) -> Result<Option<TryError>, TransferError> {
+        match outcome {
+            RenameOutcome::Done => Ok(None),
+            RenameOutcome::TargetRefused(error) => Ok(Some(error)),
+            RenameOutcome::Abandoned => Err(self.check().err().unwrap_or(TransferError::Cancelled)),
+        }
     }
 
     /// Resolves when the try is to stop.

@@ -21,7 +21,7 @@ use super::orphan_cleanup::RemoteTempFile;
 use super::resume_state::ResumeState;
 use super::resume_upload::{self, ResumedUpload, TempUpload};
 use super::upload_pipeline::{PendingRename, PipelineContext, TransferProgress};
-use super::upload_rename::{not_renamed, publish};
+use super::upload_rename::{not_renamed, rename_into_place};
 use super::{
     TransferContext, TransferError, TransferredFile, give_up, in_place, mtime, temp_place, throttled,
     try_again, write_only,
@@ -189,7 +189,7 @@ pub(super) fn not_too_large(
 /// Removes what this process's earlier tries at the same record have left, as far as that can be done at once:
 /// when the record is answered, its directory may never be searched again.
 async fn remove_earlier(session: &mut Session, context: &TransferContext<'_>, directory: &str) {
-    let earlier = context.orphans.lock().take_left(directory, &context.owner);
+    let earlier = context.orphans.lock().take_leftovers(directory, &context.owner);
     for temp in earlier {
         let remote_temp = RemoteTempFile::of(&context.orphans, directory, &temp);
         if clean_up(session, &temp_place::path(&session.connection_handle(), directory, &temp)).await {
@@ -269,7 +269,7 @@ async fn put(
     if pipeline.pipeline.has_started_next() {
         return Ok(PutOutcome::RenamePending);
     }
-    match publish(session, context, temp).await {
+    match rename_into_place(session, context, temp).await {
         Ok(()) => Ok(PutOutcome::Renamed),
         Err(TransferError::Failed(error)) => Err(not_renamed(error, sized, context, session).into()),
         Err(stopped) => Err(stopped),

@@ -47,7 +47,7 @@ use std::time::Instant;
 
 use crate::failure::{Remedy, TryError};
 use crate::ftp::{EndBurst, RenameOutcome, Session, UploadStream};
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::record::{Origin, Record};
 use crate::storage::{FileOwner, SourceFile};
 use crate::task::{Operation, Task, Verify};

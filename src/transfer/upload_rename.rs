@@ -2,7 +2,7 @@
 
 use crate::config::RenameOver;
 use crate::failure::{Code, Remedy, TryError};
-use crate::ftp::{RenameOutcome, Session};
+use crate::ftp::Session;
 use crate::text::shown;
 
 use super::upload::StoredSize;
@@ -10,7 +10,7 @@ use super::{TransferContext, TransferError, give_up, in_place};
 
 /// Gives the temp file its name. Whether the task is still ours is asked before each command that changes
 /// what others see.
-pub(super) async fn publish(
+pub(super) async fn rename_into_place(
     session: &mut Session,
     context: &TransferContext<'_>,
     temp: &str,
@@ -62,14 +62,8 @@ async fn renamed(
     context: &TransferContext<'_>,
     temp: &str,
 ) -> Result<Option<TryError>, TransferError> {
-    match session.rename(temp, &context.path, context.stop.still_ours()).await? {
-        RenameOutcome::Done => Ok(None),
-        RenameOutcome::Abandoned => {
-            context.stop.check()?;
-            Err(TransferError::Cancelled)
-        }
-        RenameOutcome::TargetRefused(error) => Ok(Some(error)),
-    }
+    let outcome = session.rename(temp, &context.path, context.stop.may_continue()).await?;
+    context.stop.rename_refusal(outcome)
 }
 
 /// Why a file that the server has confirmed has no name, as far as its user can do something about it.

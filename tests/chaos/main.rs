@@ -28,6 +28,7 @@ mod answers;
 mod audit;
 mod brokers;
 mod events;
+mod feeds;
 mod figures;
 mod fleet;
 mod gaps;
@@ -75,6 +76,13 @@ fn every_task_is_answered_once_whatever_the_network_does() {
 fn every_task_is_answered_once_whatever_happens_to_a_tunnel() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     run::run(&Settings::tunnel());
+}
+
+#[test]
+#[ignore = "needs Kafka and vsftpd: make test, make chaos"]
+fn each_version_that_stood_still_is_moved_once_whatever_dies() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    feeds::run(&feeds::from_environment());
 }
 
 #[test]

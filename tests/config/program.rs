@@ -29,6 +29,7 @@ kafka:
   fail_topic: ftp-failures
   retry_topic: ftp-tasks-retry
   coordination_topic: ftp-pooler-sessions
+  feeds_topic: ftp-pooler-feeds
   control_topic: ftp-control
   delivery: exactly_once
   static_membership: false
@@ -75,6 +76,7 @@ transfer:
 tunnels:
   frpc: null
   addresses: \"127.77.0.0/16\"
+feeds: []
 connections:
   remote-ftp:
     type: ftp

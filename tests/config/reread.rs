@@ -22,7 +22,7 @@ fn what_may_change_is_read_again_and_nothing_else_is() {
     fs::write(files.connections(), format!("{ini}[new]\ntype=ftp\nhost=h\nuser=u\npass=p\n")).unwrap();
     fs::write(files.config(), "pool: {max_sessions_per_connection: 9}\n").unwrap();
     let reread = before.reread(&sources);
-    let mut expected = [files.connections(), pass_file.clone()];
+    let mut expected = [files.config(), files.connections(), pass_file.clone()];
     expected.sort();
     assert_eq!(reread.files, expected);
     let after = reread.config.unwrap();
@@ -74,7 +74,28 @@ fn what_is_wrong_when_it_is_read_again_has_its_line_and_the_files_that_may_mend_
     assert!(reread.files.contains(&missing) && reread.files.contains(&files.connections()));
     fs::remove_file(files.connections()).unwrap();
     let reread = before.reread(&sources);
-    assert!(reread.config.is_err() && reread.files == [files.connections()]);
+    assert!(reread.config.is_err() && reread.files == [files.config(), files.connections()]);
+}
+
+#[test]
+fn feeds_are_read_again_with_the_connections_that_there_are_then() {
+    let files = Files::new("", &format!("{RIGHT_CONNECTIONS}\n[local]\ntype = local\nbase_path = /\n"));
+    let sources = files.sources(&[]);
+    let before = Config::load(&sources).unwrap();
+    let feed =
+        |to: &str| format!("feeds:\n  - {{name: in, from: 'remote-ftp:/out/', to: '{to}', every: 1m}}\n");
+    fs::write(files.config(), feed("local:/in/")).unwrap();
+    let after = before.reread(&sources).config.unwrap();
+    assert_eq!(after.feeds.len(), 1);
+    let changes = before.changes_to(&after);
+    assert_eq!(changes.feeds.get("in"), Some(&ConnectionChange::Added));
+    assert!(after.changes_to(&after.reread(&sources).config.unwrap()).is_empty());
+    fs::write(files.config(), feed("locl:/in/")).unwrap();
+    let errors = after.reread(&sources).config.unwrap_err().to_string();
+    assert!(
+        errors.contains("config.yaml:2: [feed in] to: there is no connection 'locl', did you mean 'local'?"),
+        "{errors}"
+    );
 }
 
 /// A connection of the environment's own: with it the file need not be there, at the start.
@@ -93,7 +114,7 @@ fn a_file_that_had_connections_must_have_some_whatever_the_environment_defines()
     let before = Config::load(&sources).unwrap();
     let refused = || {
         let reread = before.reread(&sources);
-        assert_eq!(reread.files, [files.connections()], "what may mend it is looked at");
+        assert_eq!(reread.files, [files.config(), files.connections()], "what may mend it is looked at");
         reread.config.expect_err("nothing is taken over").to_string()
     };
     fs::remove_file(&file).unwrap();

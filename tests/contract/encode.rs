@@ -35,7 +35,7 @@ pub(super) fn record(payload: Option<&[u8]>) -> Record {
         payload: payload.map(<[u8]>::to_vec),
         timestamp_ms: None,
         retry: None,
-        lease: ftp_pooler::offsets::Lease::default(),
+        lease: ftp_pooler::lease::Lease::default(),
     }
 }
 

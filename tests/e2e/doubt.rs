@@ -121,6 +121,7 @@ fn kafka(broker: &Broker, topics: &Topics) -> KafkaConfig {
         fail_topic: topics.failures.clone(),
         retry_topic: String::new(),
         coordination_topic: String::new(),
+        feeds_topic: String::new(),
         delivery: DeliveryGuarantee::ExactlyOnce,
         static_membership: false,
         recreate_after: Duration::from_secs(60),

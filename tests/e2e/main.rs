@@ -26,6 +26,7 @@ mod commands;
 mod deferral;
 mod delivery;
 mod doubt;
+mod feeds;
 mod frozen_disk;
 mod isolation;
 mod lifecycle;

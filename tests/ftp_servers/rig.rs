@@ -16,8 +16,8 @@ use ftp_pooler::config::{
 use ftp_pooler::failure::{Remedy, TryError};
 use ftp_pooler::ftp::{ServerProfile, Session};
 use ftp_pooler::insight::ProgressGauge;
+use ftp_pooler::lease::Lease;
 use ftp_pooler::metrics::Metrics;
-use ftp_pooler::offsets::Lease;
 use ftp_pooler::record::{Origin, Record};
 use ftp_pooler::storage::{LocalStorage, TempNames};
 use ftp_pooler::task::{Operation, Options, Task};

@@ -143,7 +143,7 @@ async fn transfers_and_failures_are_given_as_many_as_are_asked_for() {
     assert_eq!(failures["failures"].as_array().unwrap().len(), 1);
     assert_eq!(
         failures["failures"][0]["advice"],
-        json!("Check the path, and whether the file comes later than its task.")
+        json!("Check the path, and whether the file appears only after its task was sent.")
     );
 
     let document = document(&pod).await;

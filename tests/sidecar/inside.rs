@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ftp_pooler::config::{LastReload, ReloadResult};
 use ftp_pooler::failure::{Code, Failure};
+use ftp_pooler::feeds::FeedStatus;
 use ftp_pooler::insight::{
     ActiveTransfer, AssignedPartition, ConnectionState, FailureEntry, LastError, LongestRunning, OpenBatch,
     OpenBatches, PartitionBoard, PodInsight, ProgressGauge, RecentFailures, SessionSharing, TransferList,
@@ -59,6 +60,20 @@ impl PodInsight for Inside {
         vec![
             report("plant", None),
             TunnelReport { state: "error", address: None, ..report("shop", Some(error)) },
+        ]
+    }
+
+    fn feeds(&self) -> Vec<FeedStatus> {
+        let at = Some(Timestamp::now());
+        let listed =
+            FeedStatus { feed: "invoices".to_owned(), listed_at: at, next_at: at, ..FeedStatus::default() };
+        vec![
+            listed,
+            FeedStatus {
+                feed: "new".to_owned(),
+                paused_by: Some("alice".to_owned()),
+                ..FeedStatus::default()
+            },
         ]
     }
 

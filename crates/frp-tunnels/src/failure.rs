@@ -220,8 +220,8 @@ impl FailureClass {
     pub fn advice(self) -> &'static str {
         match self {
             Self::BinaryUnusable => "install frpc 0.61 or newer, or name it by --frpc",
-            Self::ConfigurationInvalid => "set the configuration right; it is not tried again before",
-            Self::AdminPortTaken => "another port is tried by itself",
+            Self::ConfigurationInvalid => "correct the configuration; it is not retried until it changes",
+            Self::AdminPortTaken => "another port is chosen automatically",
             Self::ServerNameUnknown => "check the server's name and this machine's DNS",
             Self::ServerUnreachable => "check that frps runs and that its port is open to this machine",
             Self::TlsRefused => {

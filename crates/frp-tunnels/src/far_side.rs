@@ -133,15 +133,16 @@ async fn answer(
     let target = request.uri().authority().map(ToString::to_string).unwrap_or_default();
     let Some(address) = rules.resolve(&target) else {
         tracing::warn!(
+            event = "destination_denied",
             target = target.as_str(),
-            "a connection to something else than the FTP server was refused"
+            "refused a connection to an address other than the FTP server's"
         );
         return status(StatusCode::FORBIDDEN);
     };
     let stream = match timeout(CONNECT_DEADLINE, TcpStream::connect(&address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            tracing::warn!(address, %error, "the FTP server cannot be reached");
+            tracing::warn!(event = "ftp_server_unreachable", address, %error, "the FTP server cannot be reached");
             return status(StatusCode::BAD_GATEWAY);
         }
         Err(_) => return status(StatusCode::GATEWAY_TIMEOUT),

@@ -154,7 +154,7 @@ async fn up_follows_its_file_and_shows_its_tunnels() {
     write(&[("first", first)]);
     let api = format!("127.0.0.1:{}", free_port());
     let file = path.to_str().unwrap();
-    assert_eq!(run(&["up", file, "--check"]), (0, format!("{file}: 1 tunnels, no mistake\n"), String::new()));
+    assert_eq!(run(&["up", file, "--check"]), (0, format!("{file}: 1 tunnels, valid\n"), String::new()));
     let mut running = Running::start(&["up", file, "--listen", &api]);
     running.says("first: connected").await;
     let mut live = Echo::connect(&format!("127.0.0.1:{first}")).await;
@@ -165,7 +165,7 @@ async fn up_follows_its_file_and_shows_its_tunnels() {
     // a mistake changes nothing, and is said
     write(&[("first", first), ("first", second)]);
     running.signal(Signal::HUP);
-    running.says("file not taken over").await;
+    running.says("tunnel file rejected").await;
     Echo::connect(&format!("127.0.0.1:{second}")).await.round_trip("still there").await;
     until("ready", async || get(&api, "/ready").await.contains("\"ready\"")).await;
     until("both are listed", async || {

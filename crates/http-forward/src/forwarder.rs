@@ -114,11 +114,11 @@ impl Forwarder {
 /// Until one side ends; its own timeouts are those of the protocol that runs over it.
 async fn relay(client: hyper::upgrade::OnUpgrade, service: hyper::upgrade::OnUpgrade) {
     let (Ok(client), Ok(service)) = tokio::join!(client, service) else {
-        tracing::debug!("an upgrade was agreed and did not happen");
+        tracing::debug!(event = "upgrade_abandoned", "an upgrade was agreed on but did not happen");
         return;
     };
     let (mut client, mut service) = (TokioIo::new(client), TokioIo::new(service));
     if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut service).await {
-        tracing::debug!(%error, "an upgraded connection broke");
+        tracing::debug!(event = "upgraded_connection_failed", %error, "an upgraded connection failed");
     }
 }

@@ -68,7 +68,7 @@ error_codes! {
     PodHungUp = "pod_hung_up", BAD_GATEWAY, "The connection to the workspace broke";
     /// The address is one that is never dialled.
     AddressRefused = "address_refused", BAD_GATEWAY, "This workspace's address may not be reached";
-    /// The resolver, or who decides about access, does not answer.
+    /// The resolver, or the authorization service, does not answer.
     LookupFailed = "lookup_failed", SERVICE_UNAVAILABLE, "The workspace could not be looked up";
     /// Every connection to the pod is in use, or too many connections are open.
     Full = "full", SERVICE_UNAVAILABLE, "Too busy right now";

@@ -54,14 +54,22 @@ impl Reloader {
                 reloads.with_label_values(&["applied"]).inc();
                 self.router.replace_state(state);
                 self.stamps = stamps(&self.path, &self.router.state().settings);
-                tracing::info!("configuration reloaded");
+                tracing::info!(event = "config_reloaded", "configuration reloaded");
                 if !fixed.is_empty() {
-                    tracing::warn!(keys = fixed.join(", "), "changed keys that need a restart");
+                    tracing::warn!(
+                        event = "restart_needed",
+                        keys = fixed.join(", "),
+                        "changed keys that need a restart"
+                    );
                 }
             }
             Err(error) => {
                 reloads.with_label_values(&["refused"]).inc();
-                tracing::error!(error, "configuration not reloaded: what was read before stays in use");
+                tracing::error!(
+                    event = "config_reload_failed",
+                    error,
+                    "configuration not reloaded: the previous one stays in use"
+                );
             }
         }
     }

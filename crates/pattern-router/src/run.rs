@@ -138,6 +138,7 @@ impl Control {
             None => None,
         };
         tracing::info!(
+            event = "started",
             listen = %self.listen,
             admin = admin.map(|address| address.to_string()),
             domain = settings.domain.name(),
@@ -159,12 +160,12 @@ impl Control {
             }
         }
         let drain = self.router.state().settings.drain;
-        tracing::info!(seconds = drain.as_secs_f64(), "draining");
+        tracing::info!(event = "draining", seconds = drain.as_secs_f64(), "draining");
         self.health.set_draining();
         self.router.begin_drain();
         tokio::select! {
             () = drained(&self.router, drain) => {}
-            () = signals.stop() => tracing::warn!("second signal: drain aborted"),
+            () = signals.stop() => tracing::warn!(event = "drain_aborted", "second signal: drain aborted"),
         }
         self.router.close_streams.cancel();
         let _ = tokio::time::timeout(CLOSE_STREAMS, drained(&self.router, CLOSE_STREAMS)).await;

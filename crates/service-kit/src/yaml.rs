@@ -41,6 +41,9 @@ pub struct YamlShape {
     pub max_depth: usize,
     /// An example of what is expected at the top: ``sections such as `main:` ``.
     pub expected: &'static str,
+    /// Keys whose value is a list of sections: the first one's keys are `key[0].name` and so on, and `key[0]` itself stands
+    /// without a value, for its line.
+    pub section_lists: &'static [&'static str],
 }
 
 /// Reads a text whole. What could be read stands beside the problems.
@@ -128,11 +131,19 @@ impl YamlReader<'_> {
         let value = match event {
             Event::Scalar(value, style, ..) if is_null(&value, style) => YamlValue::Null,
             Event::Scalar(value, ..) => YamlValue::Scalar(value),
+            Event::SequenceStart(..) if self.shape.section_lists.contains(&key.as_str()) => {
+                return self.sections(&key, depth);
+            }
             Event::SequenceStart(..) => YamlValue::List(self.sequence()?),
             Event::MappingStart(..) => return self.mapping(&key, depth + 1),
             Event::Alias(_) => return stop(&marker, "has an alias (`*name`); write the value"),
             _ => return stop(&marker, "expected a value"),
         };
+        self.insert(key, value, line);
+        Ok(())
+    }
+
+    fn insert(&mut self, key: String, value: YamlValue, line: usize) {
         match self.entries.entry(key) {
             Entry::Vacant(slot) => {
                 slot.insert(YamlEntry { value, line });
@@ -140,6 +151,24 @@ impl YamlReader<'_> {
             Entry::Occupied(slot) => {
                 let (key, problem) = (slot.key().clone(), "is set twice".to_owned());
                 self.problems.push(YamlProblem { line, key, problem });
+            }
+        }
+    }
+
+    /// The items of a list of sections, whose opening has been read.
+    fn sections(&mut self, key: &str, depth: usize) -> Result<(), YamlStop> {
+        for number in 0.. {
+            let item = format!("{key}[{number}]");
+            let (event, marker) = self.parser.next_token()?;
+            match event {
+                Event::SequenceEnd => break,
+                Event::MappingStart(..) => {
+                    self.insert(item.clone(), YamlValue::Null, marker.line());
+                    self.mapping(&item, depth + 1)?;
+                }
+                _ => {
+                    return stop(&marker, format!("{item} is no section; expected keys such as `- name: …`"));
+                }
             }
         }
         Ok(())
@@ -167,7 +196,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SHAPE: YamlShape = YamlShape { max_depth: 8, expected: "sections such as `main:`" };
+    const SHAPE: YamlShape =
+        YamlShape { max_depth: 8, expected: "sections such as `main:`", section_lists: &["jobs"] };
 
     fn read_all(text: &str) -> (BTreeMap<String, String>, String) {
         let (entries, problems) = read(text, SHAPE);
@@ -196,6 +226,28 @@ mod tests {
         ];
         assert_eq!(entries, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
         assert_eq!(problems, "");
+    }
+
+    #[test]
+    fn a_list_of_sections_has_its_numbers_in_the_keys() {
+        let text =
+            "jobs:\n  - name: a\n    only: [x, y]\n    how:\n      fast: true\n  - {name: b}\nmore: 1\n";
+        let (entries, problems) = read_all(text);
+        let expected = [
+            ("jobs[0]", "2:-"),
+            ("jobs[0].how.fast", "5:true"),
+            ("jobs[0].name", "2:a"),
+            ("jobs[0].only", "3:[\"x\", \"y\"]"),
+            ("jobs[1]", "6:-"),
+            ("jobs[1].name", "6:b"),
+            ("more", "7:1"),
+        ];
+        assert_eq!(entries, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert_eq!(problems, "");
+        assert_eq!(
+            read_all("jobs:\n  - a\n").1,
+            "2: : jobs[0] is no section; expected keys such as `- name: …`"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::storage::LocalStorage;
 
 /// Between two checks of who still works in them.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Kept at most, each with a descriptor and a sweep: the one that was replaced first goes without.
 const MAX_REPLACED: usize = 64;
 
@@ -48,11 +48,11 @@ impl ReplacedStorages {
 
     /// Lets each go once nobody has it, until there is none, or until `stop`.
     pub(super) async fn watch(self, stop: CancellationToken) {
-        while self.look() && stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {}
+        while self.check() && stop.run_until_cancelled(sleep(CHECK_INTERVAL)).await.is_some() {}
     }
 
     /// Lets those go that nobody has; false where none is left.
-    pub(super) fn look(&self) -> bool {
+    pub(super) fn check(&self) -> bool {
         let mut kept = self.lock();
         kept.retain(|ReplacedStorage { storage, sweep }| {
             let is_in_use = Arc::strong_count(storage) > 1 || storage.is_in_use();

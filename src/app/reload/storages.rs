@@ -89,7 +89,7 @@ impl OpenStorages {
             }
         }
         self.storages.replace(storages);
-        self.replaced.look();
+        self.replaced.check();
         for (storage, sweep) in replaced {
             if self.replaced.keep(storage, sweep) {
                 self.tasks.spawn(self.replaced.clone().watch(self.stop.clone()));

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::tunnel::Tunnels;
 
 /// Between two looks at a tunnel that is not up yet.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Tunnels that some connections need.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ async fn settled(tunnel: &ManagedTunnel) -> Result<(), String> {
             {
                 return Err(outage.message);
             }
-            Some(_) => sleep(LOOK).await,
+            Some(_) => sleep(POLL_INTERVAL).await,
         }
     }
 }

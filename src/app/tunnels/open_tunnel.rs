@@ -31,7 +31,7 @@ const SUSPECTED: (Duration, Duration) = (Duration::from_millis(250), Duration::f
 const PROBE_EVERY: Duration = Duration::from_secs(30);
 /// One with sessions less often: those that work prove it, and each probe is one more session for the server. Idle ones
 /// prove nothing.
-const LOOKS_A_PROBE: u32 = 4;
+const CHECKS_PER_PROBE: u32 = 4;
 /// Events of a tunnel's many parts come together.
 const TOGETHER: Duration = Duration::from_millis(10);
 
@@ -43,7 +43,7 @@ pub(super) struct ManagedTunnel {
     pub greets: bool,
     /// The connections that lead through it.
     users: Mutex<Vec<String>>,
-    standing: Mutex<TunnelStanding>,
+    standing: Mutex<TunnelStatus>,
     opened: Mutex<Option<OpenedTunnel>>,
     /// When the last probe began.
     probing: tokio::sync::Mutex<Option<Instant>>,
@@ -53,7 +53,7 @@ pub(super) struct ManagedTunnel {
 
 /// What is told of it.
 #[derive(Clone, Debug)]
-struct TunnelStanding {
+struct TunnelStatus {
     state: &'static str,
     failure: Option<FrpFailure>,
     since: Timestamp,
@@ -65,13 +65,13 @@ struct TunnelStanding {
 #[derive(Debug)]
 struct OpenedTunnel {
     entrance: TunnelEntrance,
-    parts: Arc<TunnelPieces>,
+    parts: Arc<OpenVisitors>,
     probe: Probe,
 }
 
 /// The control connection's visitor first. They end with the last session through them.
 #[derive(Debug)]
-struct TunnelPieces {
+struct OpenVisitors {
     visitors: Vec<Tunnel>,
     _client: Arc<TunnelClient>,
 }
@@ -89,7 +89,7 @@ enum WatchEnd {
 impl ManagedTunnel {
     pub fn new(config: Arc<FrpTunnel>, greets: bool, users: Vec<String>) -> Self {
         let (state, since) = (TunnelState::Pending.label(), Timestamp::now());
-        let standing = TunnelStanding { state, failure: None, since, connects: 0, suspicion: None };
+        let standing = TunnelStatus { state, failure: None, since, connects: 0, suspicion: None };
         ManagedTunnel {
             config,
             greets,
@@ -149,8 +149,8 @@ impl ManagedTunnel {
         let refused = |error| FrpFailure::new(FailureClass::ConfigurationInvalid, format!("{error}"));
         let visitors =
             added.into_iter().map(|(_, added)| added.map_err(refused)).collect::<Result<_, _>>()?;
-        let pieces = Arc::new(TunnelPieces { visitors, _client: client });
-        let entrance = TunnelEntrance::new(planned.entrance, Arc::<TunnelPieces>::clone(&pieces));
+        let pieces = Arc::new(OpenVisitors { visitors, _client: client });
+        let entrance = TunnelEntrance::new(planned.entrance, Arc::<OpenVisitors>::clone(&pieces));
         *lock(&self.opened) = Some(OpenedTunnel { entrance, parts: pieces, probe: planned.probe });
         Ok(events)
     }
@@ -201,7 +201,7 @@ impl ManagedTunnel {
             (opened.state().0 == TunnelState::Connected, opened.entrance.holders() > OWN_HOLDERS)
         };
         *passed_over += 1;
-        let is_due = !is_used || is_suspected || *passed_over >= LOOKS_A_PROBE;
+        let is_due = !is_used || is_suspected || *passed_over >= CHECKS_PER_PROBE;
         if !is_up || !is_due {
             return None;
         }
@@ -357,7 +357,7 @@ impl ManagedTunnel {
         }
     }
 
-    fn standing(&self) -> MutexGuard<'_, TunnelStanding> {
+    fn standing(&self) -> MutexGuard<'_, TunnelStatus> {
         lock(&self.standing)
     }
 }

@@ -56,6 +56,7 @@ pub(in crate::cli) fn write(kafka: &KafkaConfig, id: &str, news: &BatchNews) -> 
     let mut sender = Sender::open(kafka)?;
     sender.send(&Outgoing {
         topic: &kafka.control_topic,
+        partition: None,
         key: Some(key.as_bytes()),
         headers: &[],
         payload: &payload,

@@ -333,6 +333,7 @@ fn together(
         .zip(&headers)
         .map(|(again, headers)| Outgoing {
             topic: &config.kafka.input_topic,
+            partition: None,
             key: again.key.as_deref().map(str::as_bytes),
             headers,
             payload: again.payload.as_bytes(),

@@ -12,6 +12,7 @@ use crate::cli::args::ConfigFiles;
 use crate::cli::output::OutputFormat;
 use crate::cli::pod_metrics;
 use crate::cli::pod_url::PodUrl;
+use crate::config::{AfterTransfer, FileCriteria, TaskSettings};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -65,6 +66,10 @@ pub struct FileSelection {
     #[arg(long, short = 'r', requires = "destination")]
     pub recursive: bool,
 
+    /// With --recursive: list so many levels of directories; 1 is the place itself
+    #[arg(long, value_name = "N", requires = "recursive", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub max_depth: Option<u16>,
+
     /// Only files that match; may be given several times. Without a slash the pattern is compared with the
     /// file's name, with one with its path beneath the source: *, ?, [abc], {a,b}, and ** across directories
     #[arg(long, value_name = "PATTERN", requires = "destination")]
@@ -103,6 +108,21 @@ pub struct FileSelection {
     pub fail_if_none: Option<bool>,
 }
 
+impl FileSelection {
+    pub(super) fn criteria(&self) -> FileCriteria {
+        FileCriteria {
+            recursive: self.recursive,
+            max_depth: self.max_depth.map(usize::from),
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            newer_than: self.newer_than,
+            older_than: self.older_than,
+            min_size: self.min_size,
+            max_size: self.max_size,
+        }
+    }
+}
+
 #[allow(clippy::struct_excessive_bools, reason = "they are flags")]
 /// `options` of the tasks that are made; what is not given is left to the pool's defaults.
 #[derive(Debug, clap::Args)]
@@ -122,8 +142,8 @@ pub struct TaskOptions {
 
     /// What to do with a download's source: keep, delete, or move_to:DIRECTORY, beneath which it keeps its
     /// path [default: keep]
-    #[arg(long, value_name = "WHAT", value_parser = after, requires = "destination")]
-    pub after: Option<AfterArg>,
+    #[arg(long, value_name = "WHAT", value_parser = AfterTransfer::parse, requires = "destination")]
+    pub after: Option<AfterTransfer>,
 
     /// The destination gets the source's modification time
     #[arg(long, requires = "destination")]
@@ -140,6 +160,27 @@ pub struct TaskOptions {
     /// Deadline: tasks do not begin after it; a duration from now (2h), or a time
     #[arg(long, value_name = "WHEN", value_parser = moment, requires = "destination")]
     pub deadline: Option<TimeArgument>,
+}
+
+impl TaskOptions {
+    pub(super) fn settings(&self) -> TaskSettings {
+        let verify = self.verify.map(|how| match how {
+            VerifyArg::None => "none",
+            VerifyArg::Size => "size",
+            VerifyArg::Hash => "hash",
+            VerifyArg::Auto => "auto",
+        });
+        TaskSettings {
+            overwrite: self.no_overwrite.then_some(false),
+            retry_count: self.retry_count.map(u64::from),
+            verify: verify.map(str::to_owned),
+            after: self.after.clone().unwrap_or_default(),
+            preserve_mtime: self.preserve_mtime.then_some(true),
+            resume: self.no_resume.then_some(false),
+            defer: self.no_defer.then_some(false),
+            deadline: None, // it may be a time, too
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -204,24 +245,6 @@ pub enum KeyFrom {
     None,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AfterArg {
-    Keep,
-    Delete,
-    MoveTo(String),
-}
-
-fn after(text: &str) -> Result<AfterArg, String> {
-    match text.split_once(':') {
-        None if text == "keep" => Ok(AfterArg::Keep),
-        None if text == "delete" => Ok(AfterArg::Delete),
-        Some(("move_to" | "move-to", directory)) if !directory.is_empty() => {
-            Ok(AfterArg::MoveTo(directory.to_owned()))
-        }
-        _ => Err("expected keep, delete or move_to:DIRECTORY".to_owned()),
-    }
-}
-
 const EXAMPLES: &str = "\
 Examples:
   ftp-pooler submit tasks.jsonl                     all of them, or none if a line is wrong
@@ -243,17 +266,3 @@ Exit codes:
   75  --timeout is over and tasks are open
   78  the configuration is wrong
  130  interrupted; the last lines say what was sent and what is open";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn after_takes_what_the_contract_has() {
-        assert_eq!(after("delete"), Ok(AfterArg::Delete));
-        assert_eq!(after("move_to:/done"), Ok(AfterArg::MoveTo("/done".into())));
-        for wrong in ["", "move_to", "move_to:", "remove", "delete:x"] {
-            assert!(after(wrong).is_err(), "{wrong}");
-        }
-    }
-}

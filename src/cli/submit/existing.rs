@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::filter::{FileFilter, ListedSource};
-use super::task_builder::Location;
-use super::walk::{WalkError, walk};
+use super::patient_session::PatientSessions;
+use crate::config::FileCriteria;
+use crate::listing::{Decision, ListedSource, Location, WalkError, WalkVisitor, walk};
 
 /// Files at the destination that are held at most: some hundred bytes each.
 const MAX_FILES: usize = 5_000_000;
@@ -26,20 +26,16 @@ impl ExistingFiles {
     pub async fn list(
         destination: &Location,
         is_recursive: bool,
-        say: &dyn Fn(&str),
+        say: &(dyn Fn(&str) + Sync),
     ) -> Result<ExistingFiles, WalkError> {
-        let mut sizes = HashMap::new();
-        let mut take = |found: &ListedSource, _: bool| {
-            if sizes.len() >= MAX_FILES {
-                return Err(io::Error::other(format!("more than {MAX_FILES} files are at the destination")));
-            }
-            sizes.extend(found.size.map(|size| (found.path.clone(), size)));
-            Ok(())
-        };
-        match walk(destination, is_recursive, &FileFilter::everything(), &mut take, say).await {
+        let mut sizes = SizesByPath::default();
+        let everything = FileCriteria { recursive: is_recursive, ..FileCriteria::default() };
+        let sessions = PatientSessions::with(destination, say);
+        match walk(destination, &everything, &mut sizes, &sessions).await {
             Err(error) if !error.is_not_there() => return Err(error),
             _ => {}
         }
+        let SizesByPath(sizes) = sizes;
         let name = destination.path.rsplit('/').next().filter(|name| !name.is_empty());
         Ok(ExistingFiles { sizes, name: name.map(str::to_owned) })
     }
@@ -48,6 +44,28 @@ impl ExistingFiles {
     pub fn has(&self, found: &ListedSource, is_single: bool) -> bool {
         let path = self.name.as_ref().filter(|_| is_single).unwrap_or(&found.path);
         found.size.is_some() && self.sizes.get(path).copied() == found.size
+    }
+}
+
+/// Takes every file.
+#[derive(Default)]
+struct SizesByPath(HashMap<String, u64>);
+
+impl WalkVisitor for SizesByPath {
+    fn decide(&self, _: &ListedSource) -> Decision {
+        Decision::Take
+    }
+
+    fn enters(&self, _: &str) -> bool {
+        true
+    }
+
+    fn take(&mut self, found: &ListedSource, _: bool) -> io::Result<()> {
+        if self.0.len() >= MAX_FILES {
+            return Err(io::Error::other(format!("more than {MAX_FILES} files are at the destination")));
+        }
+        self.0.extend(found.size.map(|size| (found.path.clone(), size)));
+        Ok(())
     }
 }
 

@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 use super::args::IdFrom;
 use super::input_errors::InputErrors;
 use super::spool::TaskSpool;
-use super::task_ids::{self, TaskContent};
 use crate::config::ConfiguredConnections;
 use crate::failure::{Code, Failure};
+use crate::listing::{self, TaskContent};
 use crate::task::{Operation, Rejected, Task, UnknownOption, decode};
 
 /// What every line is checked against.
@@ -137,7 +137,7 @@ fn with_id(
     };
     let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
     let under = |id: &str| format!("{{\"task_id\":\"{id}\"{comma}{rest}");
-    let random = under(&task_ids::random()?);
+    let random = under(&listing::random()?);
     let task = match checked(random.as_bytes(), connections) {
         Ok(task) => task,
         // The id that was made up would only mislead.
@@ -145,7 +145,7 @@ fn with_id(
     };
     let text = match id_from {
         IdFrom::Random => random,
-        IdFrom::Content => under(&task_ids::of_content(&content(&task))),
+        IdFrom::Content => under(&listing::of_content(&content(&task))),
     };
     Ok(Ok(with_remarks(text, task)))
 }

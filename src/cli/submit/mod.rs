@@ -1,19 +1,16 @@
 //! `ftp-pooler submit`: tasks from lines, or for the files of a location; all are checked before one is sent.
 //!
 //! ```text
-//! lines ────────────────────────────┐
-//! walk ─▶ filter ─▶ task_builder ───┴─▶ spool (on disk, all checked) ─▶ send ─▶ Kafka
-//!                                            answer_tally, progress ◀── answers
+//! lines ─────────────────────────────────┐
+//! listing: walk, filter, task_builder ───┴─▶ spool (on disk, all checked) ─▶ send ─▶ Kafka
+//!                                                 answer_tally, progress ◀── answers
 //! ```
 //!
 //! ```text
 //! args           the options
-//! walk           lists a source, directory by directory; filter: which of its files become tasks
 //! existing       what is at the destination already, for `--skip-existing`
-//! task_builder   two locations, CONNECTION:PATH each, and the tasks between them
 //! lines          tasks that somebody else made: one JSON object a line
-//! passed_over    what was listed and became no task, and why: counted, named, and a reason to fail
-//! task_ids       task ids: random, or from what is moved
+//! patient_session  a session to list with, beside the pods' own
 //! input_errors   what is no task, and where it is
 //! spool          the tasks, on disk until the last one is checked
 //! run_batch      the run's id, and what the control topic is told of it
@@ -27,34 +24,29 @@
 mod answer_tally;
 mod args;
 mod existing;
-mod filter;
 mod input_errors;
 mod lines;
 mod observer;
 mod pace;
-mod passed_over;
+mod patient_session;
 mod progress;
 mod run_batch;
 mod send;
 mod situation;
 mod spool;
 mod summary;
-mod task_builder;
-mod task_ids;
-mod walk;
 
 use std::fs::File;
 use std::io::{self, BufReader};
 
 use jiff::Timestamp;
 
+pub use crate::listing::WalkError;
 pub(super) use answer_tally::{AnswerTally, FailureLine};
 pub use args::{KeyFrom, SubmitArgs};
 pub(super) use run_batch::RunBatch;
 pub(super) use send::{RunAnswers, SendEnd, key_of, wait_for};
 pub(super) use summary::AnsweredCounts;
-pub use walk::WalkError;
-use walk::WalkSummary;
 
 use super::interrupt::InterruptFlag;
 use super::output::{note, print_json_line};
@@ -62,18 +54,20 @@ use super::{CommandError, EXIT_DATA, EXIT_FAILURE, EXIT_OK};
 use crate::app::CommandTunnels;
 use crate::client::Sender;
 use crate::config::{Config, ConfiguredConnections};
+use crate::listing::{
+    self, Decision, FileFilter, ListedSource, Location, LocationConnection, PassedOver, TaskBuilder,
+    WalkSummary, WalkVisitor, walk,
+};
 use answer_tally::MAX_AWAITED;
 use args::IdFrom;
 use existing::ExistingFiles;
-use filter::FileFilter;
 use input_errors::InputErrors;
 use lines::LineRules;
-use passed_over::PassedOver;
+use patient_session::PatientSessions;
 use progress::SubmitProgress;
 use send::SubmitRun;
 use spool::TaskSpool;
 use summary::SubmitSummary;
-use task_builder::{Location, LocationConnection, TaskBuilder};
 
 /// Checks, sends and, if asked to, waits. Returns the exit code.
 pub(super) fn submit(args: &SubmitArgs) -> Result<u8, CommandError> {
@@ -222,12 +216,13 @@ fn from_places(
     let now = Timestamp::now();
     let place = |text: &str| place(text, &config.connections);
     let (mut source, mut destination) = (place(&args.source)?, place(destination)?);
-    let filter = FileFilter::new(&args.choice, now).map_err(|bad| CommandError::Usage(bad.to_string()))?;
-    let id_from = args.sending.id_from.unwrap_or(IdFrom::Random);
+    let criteria = args.choice.criteria();
+    let filter = FileFilter::new(&criteria, now).map_err(|bad| CommandError::Usage(format!("--{bad}")))?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let _tunnels = runtime.block_on(enter_tunnels(config, [&mut source, &mut destination]))?;
-    let mut maker =
-        TaskBuilder::new(&source, &destination, &args.options, id_from, now).map_err(CommandError::Usage)?;
+    let deadline = args.options.deadline;
+    let builder = TaskBuilder::new(&source, &destination, &args.options.settings(), deadline, now)
+        .map_err(CommandError::Usage)?;
     progress.listing();
     let voice = progress.voice();
     let say = |line: &str| voice.say(line);
@@ -236,30 +231,24 @@ fn from_places(
     } else {
         ExistingFiles::default()
     };
-    let (mut files, mut skipped) = (0, 0);
-    let mut take = |found: &filter::ListedSource, is_single: bool| {
-        if existing.has(found, is_single) {
-            skipped += 1;
-            return Ok(());
-        }
-        if is_single {
-            maker.single();
-        }
-        let task = maker.task(found)?;
-        match lines::checked(task.as_bytes(), &config.connections) {
-            Ok(_) => spool.push(&task, found.size)?,
-            Err(rejected) => {
-                mistakes.on_path(&found.path, crate::task::Rejected { task_id: None, ..rejected });
-            }
-        }
-        files += 1;
-        progress.listed(files, spool.tasks);
-        Ok(())
+    let mut chosen = ChosenFiles {
+        filter,
+        existing,
+        builder,
+        id_from: args.sending.id_from.unwrap_or(IdFrom::Random),
+        config,
+        spool,
+        mistakes,
+        progress,
+        files: 0,
+        skipped: 0,
     };
-    let seen = runtime.block_on(walk::walk(&source, args.choice.recursive, &filter, &mut take, &say))?;
+    let sessions = PatientSessions::with(&source, &say);
+    let seen = runtime.block_on(walk(&source, &criteria, &mut chosen, &sessions))?;
+    let ChosenFiles { skipped, .. } = chosen;
     progress.end();
     let chosen = spool.tasks + mistakes.count;
-    tell_choice(&seen, chosen, skipped);
+    tell_choice(&seen, chosen, skipped, args.choice.recursive);
     let is_none = chosen + skipped == 0 && args.choice.fail_if_none.unwrap_or(seen.left_out > 0);
     if is_none {
         note("no file is chosen, which is a failure here (--fail-if-none=false: it is none)");
@@ -267,18 +256,67 @@ fn from_places(
     Ok(FileChoice { passed_over: seen.passed, is_none })
 }
 
+/// Makes tasks of what is listed and chosen.
+struct ChosenFiles<'a> {
+    filter: FileFilter,
+    existing: ExistingFiles,
+    builder: TaskBuilder<'a>,
+    id_from: IdFrom,
+    config: &'a Config,
+    spool: &'a mut TaskSpool,
+    mistakes: &'a mut InputErrors,
+    progress: &'a mut SubmitProgress,
+    files: u64,
+    skipped: u64,
+}
+
+impl WalkVisitor for ChosenFiles<'_> {
+    fn decide(&self, file: &ListedSource) -> Decision {
+        self.filter.decide(file)
+    }
+
+    fn enters(&self, directory: &str) -> bool {
+        self.filter.enters(directory)
+    }
+
+    fn take(&mut self, found: &ListedSource, is_single: bool) -> io::Result<()> {
+        if self.existing.has(found, is_single) {
+            self.skipped += 1;
+            return Ok(());
+        }
+        if is_single {
+            self.builder.single();
+        }
+        let task_id = match self.id_from {
+            IdFrom::Random => listing::random()?,
+            IdFrom::Content => self.builder.content_id(found),
+        };
+        let task = self.builder.task(&task_id, found);
+        match lines::checked(task.as_bytes(), &self.config.connections) {
+            Ok(_) => self.spool.push(&task, found.size)?,
+            Err(rejected) => {
+                self.mistakes.on_path(&found.path, crate::task::Rejected { task_id: None, ..rejected });
+            }
+        }
+        self.files += 1;
+        self.progress.listed(self.files, self.spool.tasks);
+        Ok(())
+    }
+}
+
 /// Says what was listed, and what of it becomes a task.
-fn tell_choice(seen: &WalkSummary, chosen: u64, skipped: u64) {
+fn tell_choice(seen: &WalkSummary, chosen: u64, skipped: u64, is_recursive: bool) {
     let directories =
         |count: u64| if count == 1 { "1 directory".to_owned() } else { format!("{count} directories") };
     for line in seen.passed.told() {
         note(&super::output::one_line(&line));
     }
     if !seen.is_single {
-        note(&format!("{chosen} of {} files in {} are chosen", seen.files, directories(seen.directories)));
+        note(&format!("selected {chosen} of {} files in {}", seen.files, directories(seen.directories)));
     }
     if seen.left_out > 0 {
-        note(&format!("{} beneath it left out (--recursive takes their files)", directories(seen.left_out)));
+        let why = if is_recursive { "deeper than --max-depth" } else { "--recursive takes their files" };
+        note(&format!("{} beneath it left out ({why})", directories(seen.left_out)));
     }
     if skipped > 0 {
         note(&format!(

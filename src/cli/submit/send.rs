@@ -20,9 +20,9 @@ use crate::config::Config;
 use crate::task::{Task, decode};
 
 /// Records between two checks of answers.
-const LOOK_EVERY: u64 = 256;
+const TASKS_BETWEEN_CHECKS: u64 = 256;
 /// Answers taken at one time.
-const LOOK: usize = 1_000;
+const ANSWERS_PER_CHECK: usize = 1_000;
 /// One wait for an answer.
 const WAIT: Duration = Duration::from_millis(100);
 /// After so long without any answer a line says why, where that is known.
@@ -68,7 +68,7 @@ impl RunAnswers {
     fn look(&self, tally: &mut AnswerTally, wait: Duration) -> Result<bool, ClientError> {
         let mut wait = wait;
         let mut any = false;
-        for _ in 0..LOOK {
+        for _ in 0..ANSWERS_PER_CHECK {
             let Some(message) = self.reader.next(wait)? else { break };
             wait = Duration::ZERO;
             // A header may have had to go, to make room; then the id alone counts.
@@ -113,7 +113,7 @@ pub(super) fn send(
         }
         offer(&mut sender, config, payload, &task, options.key, batch)?;
         taken += 1;
-        if taken.is_multiple_of(LOOK_EVERY) {
+        if taken.is_multiple_of(TASKS_BETWEEN_CHECKS) {
             sender.check()?;
             if let Some(answers) = answers {
                 answers.look(&mut run.tally, Duration::ZERO)?;
@@ -152,6 +152,7 @@ fn offer(
     let key = key_of(task, key);
     let header = (BATCH_HEADER, Some(batch.as_bytes()));
     sender.send(&Outgoing {
+        partition: None,
         topic: &config.kafka.input_topic,
         key: key.as_deref().map(str::as_bytes),
         headers: &[header],

@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::SubmitProblems;
 use super::answer_tally::{AnswerTally, FailureLine};
 use super::input_errors::InputError;
-use super::passed_over::PassedOver;
 use super::send::{OpenTask, SendEnd, SubmitRun};
 use crate::cli::output::{OutputFormat, bytes, count, note, one_line, print, print_json, rate, time};
 use crate::cli::{EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OPEN};
+use crate::listing::PassedOver;
 
 /// Failures that the table for people names.
 const SHOWN: usize = 10;
@@ -153,7 +153,7 @@ impl<'a> AnsweredCounts<'a> {
         }
         if answers.open > 0 {
             print(&format!("open       {}", answers.open));
-            note(&format!("{} open, and will be answered all the same:", count(answers.open, "task")));
+            note(&format!("{} still pending; the pool will finish them:", count(answers.open, "task")));
             for OpenTask { task_id, file } in answers.open_tasks {
                 note(&one_line(&format!("  {file} (task {task_id})")));
             }

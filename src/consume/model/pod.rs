@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use super::super::delayed_records::{DelayedRecords, RecordReadiness, RetryIntake, SLACK};
 use super::super::fetched_record::FetchedRecord;
 use super::broker::{Broker, Id, Incarnation};
-use crate::offsets::{CommitMetadata, CompletedBitmap, Lease, Offsets, PartitionCommit, TopicPartition};
+use crate::lease::Lease;
+use crate::offsets::{CommitMetadata, CompletedBitmap, Offsets, PartitionCommit, TopicPartition};
 use crate::record::{Origin, RetryState};
 
 pub const DELAY: Duration = Duration::from_secs(30);

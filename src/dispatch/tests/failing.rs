@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::breaker::{NO_RETRY_AFTER, UNAVAILABLE_AFTER};
-use crate::dispatch::retry::{BACKOFF_CAP, FREE_REFUSALS, FREE_SESSIONS};
+use crate::dispatch::retry::{BACKOFF_CAP, MAX_UNCOUNTED_REFUSALS, MAX_UNCOUNTED_SESSIONS};
 use crate::pool::fake::{FakeLogin, try_error};
 
 fn refuse(code: Code, remedy: Remedy) -> FakeLogin {
@@ -37,7 +37,10 @@ async fn a_task_that_waits_for_its_next_try_holds_no_session_and_delays_nobody()
 #[tokio::test(start_paused = true)]
 async fn a_session_that_died_costs_its_task_nothing() {
     let mut rig = Rig::new(5, &[("a", 1)]);
-    rig.script("a-0", vec![Step::Fail(Code::ProtocolError, Remedy::FreshSession); FREE_SESSIONS as usize]);
+    rig.script(
+        "a-0",
+        vec![Step::Fail(Code::ProtocolError, Remedy::FreshSession); MAX_UNCOUNTED_SESSIONS as usize],
+    );
     rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 0);
     let answer = rig.answer().await;
     assert_eq!((answer.attempts, answer.code), (1, None));
@@ -86,7 +89,7 @@ async fn a_server_that_stays_full_is_server_busy_at_last() {
     rig.submit_with("a", 0..1, |job| job.task_mut().options.retry_count = 1);
     let answer = rig.answer().await;
     assert_eq!((answer.attempts, answer.code), (2, Some(Code::ServerBusy)));
-    assert_eq!(rig.servers.connects("a"), FREE_REFUSALS as usize + 2);
+    assert_eq!(rig.servers.connects("a"), MAX_UNCOUNTED_REFUSALS as usize + 2);
 }
 
 #[tokio::test(start_paused = true)]

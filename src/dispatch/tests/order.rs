@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::pool::fake::FakeLogin;
 use crate::task::Operation;
 use crate::transfer::LocalFiles;
@@ -114,7 +114,7 @@ async fn a_drain_counts_those_behind_others() {
     rig.submit_with("a", 0..5, to("/same"));
     sleep(Duration::from_millis(10)).await;
     let left = rig.dispatcher.drain(Instant::now() + Duration::from_secs(5)).await;
-    assert_eq!(left, DrainResult { waiting: 4, cut_off: 0 });
+    assert_eq!(left, DrainResult { waiting: 4, cancelled: 0 });
     rig.submit_with("a", 5..6, to("/same"));
     assert_eq!(rig.budget.tasks(), 1, "the one answer that nobody has taken");
 }

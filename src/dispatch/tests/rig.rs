@@ -12,7 +12,7 @@ use crate::batch::BatchBoard;
 use crate::dispatch::*;
 use crate::failure::{Code, Failure, Remedy};
 use crate::insight::ProgressGauge;
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::outcome::{Outcome, Verdict};
 use crate::pool::fake::{FakeServers, FakeSession, connection, limits, try_error};
 use crate::record::{Origin, RetryState};

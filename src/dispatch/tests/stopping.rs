@@ -1,7 +1,7 @@
 //! Drain, withdrawal and leases that end.
 
 use super::*;
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::pool::fake::FakeLogin;
 
 #[tokio::test(start_paused = true)]
@@ -12,7 +12,7 @@ async fn a_drain_lets_what_is_in_flight_finish_and_begins_nothing() {
     sleep(Duration::from_secs(1)).await;
     let began = Instant::now();
     let left = rig.dispatcher.drain(Instant::now() + Duration::from_secs(10)).await;
-    assert_eq!((left.cut_off, left.waiting + rig.answered().len()), (0, 10));
+    assert_eq!((left.cancelled, left.waiting + rig.answered().len()), (0, 10));
     assert!(began.elapsed() < Duration::from_secs(4), "it does not wait for the deadline");
     rig.submit("a", 10..11);
     sleep(Duration::from_secs(60)).await;
@@ -31,7 +31,7 @@ async fn a_drain_cuts_off_what_is_in_flight_at_its_deadline() {
     sleep(Duration::from_secs(1)).await;
     let began = Instant::now();
     let left = rig.dispatcher.drain(Instant::now() + Duration::from_secs(10)).await;
-    assert_eq!(left, DrainResult { waiting: 1, cut_off: 2 });
+    assert_eq!(left, DrainResult { waiting: 1, cancelled: 2 });
     assert!(began.elapsed() < Duration::from_secs(10) + CUT_OFF_BOUND);
     assert_eq!(rig.answered(), [], "what is cut off has no answer");
     assert_eq!((rig.budget.tasks(), rig.workers()), (0, 0));
@@ -106,7 +106,7 @@ async fn a_transfer_that_is_cut_off_has_time_to_undo_what_it_began_but_not_for_e
     sleep(UNDO_BOUND).await;
     assert_eq!(rig.undone(), 1);
     let left = rig.dispatcher.drain(Instant::now()).await;
-    assert_eq!((left.cut_off, rig.undone(), rig.workers()), (2, 2, 0));
+    assert_eq!((left.cancelled, rig.undone(), rig.workers()), (2, 2, 0));
     assert_eq!(rig.answered(), []);
 }
 

@@ -318,7 +318,7 @@ impl Member {
                 %error,
                 advice,
                 untold,
-                "an owned partition is restored anew"
+                "an owned partition is restored again"
             );
         }
         let state = (self.make)(number);

@@ -27,6 +27,8 @@ pub(super) struct ConnectionAccount {
     /// Idle sessions held for waiters that are about to take one.
     pub held_idle: usize,
     pub waiting: BTreeSet<WaiterId>,
+    /// Since when listings have waited for a session.
+    pub listings: Vec<Instant>,
     /// How long a session may be idle, if that differs from the pod's `session_timeout`.
     pub idle_timeout: Option<Duration>,
     /// Older sessions were opened with previous settings.
@@ -48,6 +50,7 @@ impl ConnectionAccount {
             idle: VecDeque::new(),
             held_idle: 0,
             waiting: BTreeSet::new(),
+            listings: Vec::new(),
             idle_timeout: None,
             oldest_current: SessionId(0),
             is_removed: false,

@@ -16,11 +16,11 @@ const MAX_EXPECTED: usize = 16;
 /// What is to be done until it is known what an earlier owner has left in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdoptionSearch {
-    /// The caller is to look into it, as for [`CleanupAction::Look`].
-    Look,
+    /// The caller is to look into it, as for [`CleanupAction::Scan`].
+    Scan,
     /// Somebody is looking into it.
     UnderWay,
-    /// Nothing: it was looked into since the assignment.
+    /// Nothing: it was scanned since the assignment.
     Over,
 }
 
@@ -36,33 +36,33 @@ impl OrphanTracker {
                 known.seen.extract_if(|temp, _| is_theirs(temp)).map(|(temp, (stamp, _))| (temp, stamp)),
             );
         }
-        self.doomed.retain(|doomed| {
-            let is_found = *doomed.directory == *directory && is_theirs(&doomed.temp);
-            found.extend(is_found.then(|| (doomed.temp.clone(), None)));
+        self.pending_removals.retain(|pending_removals| {
+            let is_found = *pending_removals.directory == *directory && is_theirs(&pending_removals.temp);
+            found.extend(is_found.then(|| (pending_removals.temp.clone(), None)));
             !is_found
         });
         self.expected.entry(record.clone()).or_default().extend(found);
     }
 
-    /// Whether `directory` is still to be looked into for the owner's sake.
+    /// Whether `directory` is still to be scanned for the owner's sake.
     pub fn search(&mut self, directory: &str, owner: &FileOwner, now: Instant) -> AdoptionSearch {
         let Some((name, known)) = self.directories.get_key_value(directory) else {
             return AdoptionSearch::Over;
         };
         match *known {
-            TrackedDirectory { looked: Some(_), due: None, .. } => AdoptionSearch::UnderWay,
-            TrackedDirectory { looked: Some(looked), .. } if looked >= owner.lease.since() => {
+            TrackedDirectory { scanned: Some(_), due: None, .. } => AdoptionSearch::UnderWay,
+            TrackedDirectory { scanned: Some(scanned), .. } if scanned >= owner.lease.since() => {
                 AdoptionSearch::Over
             }
             TrackedDirectory { due: Some(due), .. } if due <= now => {
                 let name = std::sync::Arc::clone(name);
-                self.agenda.remove(&(due, std::sync::Arc::clone(&name)));
+                self.scan_schedule.remove(&(due, std::sync::Arc::clone(&name)));
                 match self.look(name, now) {
-                    Some(CleanupAction::Look { .. }) => AdoptionSearch::Look,
+                    Some(CleanupAction::Scan { .. }) => AdoptionSearch::Scan,
                     _ => AdoptionSearch::Over,
                 }
             }
-            // It was looked into a moment ago.
+            // It was scanned a moment ago.
             TrackedDirectory { .. } => AdoptionSearch::Over,
         }
     }
@@ -86,7 +86,7 @@ impl OrphanTracker {
         owner: &FileOwner,
         temps: impl IntoIterator<Item = TempName>,
     ) {
-        self.doom(directory, temps.into_iter().map(|temp| (temp, Some(owner.lease.clone()))));
+        self.queue_removal(directory, temps.into_iter().map(|temp| (temp, Some(owner.lease.clone()))));
     }
 
     /// Keeps a temp file that was found, where its record's owner expects it.

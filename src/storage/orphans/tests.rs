@@ -9,7 +9,7 @@ const STAMP: TempFileStamp = Some((17, 42));
 
 /// One pod's view.
 struct Pod {
-    strays: OrphanTracker,
+    orphans: OrphanTracker,
     names: TempNames,
     lease: Lease,
     now: Instant,
@@ -18,28 +18,28 @@ struct Pod {
 impl Pod {
     fn new() -> Pod {
         let (names, lease) = (names(), Lease::new(1));
-        Pod { strays: OrphanTracker::new(HOUR), names, lease, now: Instant::now() }
+        Pod { orphans: OrphanTracker::new(HOUR), names, lease, now: Instant::now() }
     }
 
     fn begins(&mut self, directory: &str, offset: i64) -> FileOwner {
         let mut record = record(offset);
         record.lease = self.lease.clone();
         let owner = FileOwner::of(&record, &self.names);
-        self.strays.begun(directory, &owner, self.now);
+        self.orphans.begun(directory, &owner, self.now);
         owner
     }
 
     fn next(&mut self) -> Option<CleanupAction> {
-        self.strays.next(self.now)
+        self.orphans.next(self.now)
     }
 
     fn is_sent_to(&mut self, directory: &str) {
-        assert_eq!(self.next(), Some(CleanupAction::Look { directory: directory.into() }));
+        assert_eq!(self.next(), Some(CleanupAction::Scan { directory: directory.into() }));
     }
 
     fn finds(&mut self, directory: &str, found: &[(&TempName, TempFileStamp)]) -> Vec<TempName> {
         let found = found.iter().map(|(temp, stamp)| ((*temp).clone(), *stamp));
-        self.strays.looked(directory, found, self.names.incarnation(), self.now)
+        self.orphans.scanned(directory, found, self.names.incarnation(), self.now)
     }
 
     fn removes(&mut self, directory: &str, temp: &TempName) {
@@ -85,7 +85,7 @@ fn a_record_whose_lease_has_ended_is_somebody_elses_and_so_is_its_temp_file() {
     pod.begins("d", 1);
     pod.is_sent_to("d");
     pod.finds("d", &[(&of_another(1), STAMP)]);
-    pod.lease.end(); // after it was doomed
+    pod.lease.end(); // after its removal was queued
     assert_eq!(pod.next(), None);
 }
 
@@ -98,7 +98,7 @@ fn what_a_done_record_has_left_goes_whoevers_it_was() {
     let asked = pod.finds("d", &[(&done, STAMP), (&under_way, STAMP)]);
     assert_eq!(asked, [done.clone(), under_way.clone()]);
     assert_eq!(pod.next(), None, "nothing is known yet");
-    pod.strays.judged("d", vec![done.clone()]);
+    pod.orphans.judged("d", vec![done.clone()]);
     pod.removes("d", &done);
     assert_eq!(pod.next(), None);
     // It is asked again with the next look.
@@ -124,13 +124,13 @@ fn a_look_in_vain_is_repeated_soon() {
     let mut pod = Pod::new();
     pod.begins("d", 1);
     pod.is_sent_to("d");
-    pod.strays.not_looked("d", pod.now);
+    pod.orphans.scan_failed("d", pod.now);
     assert_eq!(pod.next(), None);
-    pod.now += LOOK_AGAIN;
+    pod.now += RECHECK_INTERVAL;
     pod.is_sent_to("d");
     pod.finds("d", &[]);
-    pod.strays.not_looked("d", pod.now); // Kafka did not say
-    pod.now += LOOK_AGAIN;
+    pod.orphans.scan_failed("d", pod.now); // Kafka did not say
+    pod.now += RECHECK_INTERVAL;
     pod.is_sent_to("d");
 }
 
@@ -140,11 +140,11 @@ fn a_removal_in_vain_is_repeated_some_times() {
     let owner = pod.begins("d", 1);
     pod.is_sent_to("d");
     pod.finds("d", &[]);
-    pod.strays.left("d", owner.temp.clone());
+    pod.orphans.left("d", owner.temp.clone());
     let mut removals = 0;
     while let Some(CleanupAction::Remove { directory, temp, tries }) = pod.next() {
         removals += 1;
-        pod.strays.stands(directory, temp, tries, pod.now);
+        pod.orphans.removal_failed(directory, temp, tries, pod.now);
         assert_eq!(pod.next(), None, "not at once");
         pod.now += REMOVE_AGAIN;
     }
@@ -156,12 +156,12 @@ fn what_an_earlier_try_has_left_goes_with_the_next_try_at_the_same_record() {
     let mut pod = Pod::new();
     let (one, other) = (pod.begins("d", 1), pod.begins("d", 2));
     pod.is_sent_to("d");
-    pod.strays.left("d", one.temp.clone());
-    pod.strays.left("d", other.temp.clone());
-    pod.strays.left("e", one.temp.clone());
+    pod.orphans.left("d", one.temp.clone());
+    pod.orphans.left("d", other.temp.clone());
+    pod.orphans.left("e", one.temp.clone());
     let again = pod.begins("d", 1);
-    assert_eq!(pod.strays.take_left("d", &again), std::slice::from_ref(&one.temp));
-    assert_eq!(pod.strays.take_left("d", &again), []);
+    assert_eq!(pod.orphans.take_leftovers("d", &again), std::slice::from_ref(&one.temp));
+    assert_eq!(pod.orphans.take_leftovers("d", &again), []);
     pod.removes("d", &other.temp);
     pod.removes("e", &one.temp);
 }
@@ -171,20 +171,20 @@ fn after_an_assignment_a_look_is_urgent_and_later_it_waits_for_idleness() {
     let mut pod = Pod::new();
     pod.begins("d", 1);
     pod.begins("e", 2);
-    let urgent = |pod: &mut Pod| pod.strays.next_urgent(pod.now);
-    assert_eq!(urgent(&mut pod), Some(CleanupAction::Look { directory: "d".into() }));
+    let urgent = |pod: &mut Pod| pod.orphans.next_urgent(pod.now);
+    assert_eq!(urgent(&mut pod), Some(CleanupAction::Scan { directory: "d".into() }));
     let begun = pod.now;
     pod.now += Duration::from_secs(1);
     pod.finds("d", &[]);
-    pod.strays.rest(begun, pod.now);
+    pod.orphans.rest(begun, pod.now);
     assert_eq!(urgent(&mut pod), None, "it takes a fifth of the time at most");
     pod.now += Duration::from_secs(4);
-    assert_eq!(urgent(&mut pod), Some(CleanupAction::Look { directory: "e".into() }));
+    assert_eq!(urgent(&mut pod), Some(CleanupAction::Scan { directory: "e".into() }));
     pod.finds("e", &[]);
     pod.now += FRESH;
     pod.begins("f", 3);
     assert_eq!(urgent(&mut pod), None);
-    assert!(pod.strays.has_errand(pod.now));
+    assert!(pod.orphans.has_work(pod.now));
     pod.is_sent_to("f");
 }
 
@@ -195,7 +195,7 @@ fn our_own_temp_files_are_left_alone_until_their_try_gives_them_up() {
     pod.is_sent_to("d");
     pod.finds("d", &[(&owner.temp, STAMP)]);
     assert_eq!(pod.next(), None);
-    pod.strays.left("d", owner.temp.clone());
+    pod.orphans.left("d", owner.temp.clone());
     pod.removes("d", &owner.temp);
 }
 
@@ -233,7 +233,7 @@ fn a_directory_is_looked_at_again_after_a_new_assignment_and_not_for_each_record
     }
     pod.lease = Lease::new(2);
     pod.begins("d", 100);
-    assert_eq!(pod.next(), None, "it was looked at a moment ago");
+    assert_eq!(pod.next(), None, "it was scanned at a moment ago");
     pod.now += MIN_REST;
     pod.is_sent_to("d");
 }
@@ -249,7 +249,7 @@ fn a_clean_directory_without_tasks_is_forgotten() {
     pod.finds("d", &[]);
     pod.now += HOUR;
     assert_eq!(pod.next(), None);
-    assert!(pod.strays.directories.is_empty() && pod.strays.agenda.is_empty());
+    assert!(pod.orphans.directories.is_empty() && pod.orphans.scan_schedule.is_empty());
 }
 
 #[test]
@@ -261,10 +261,10 @@ fn what_is_kept_in_mind_is_bounded() {
     for offset in 0..i64::try_from(MAX_RECORDS).unwrap() + 10 {
         pod.begins("0", offset);
     }
-    assert_eq!(pod.strays.directories.len(), MAX_DIRECTORIES);
-    assert_eq!(pod.strays.agenda.len(), MAX_DIRECTORIES);
-    assert_eq!(pod.strays.records.len(), MAX_RECORDS);
-    assert_eq!(pod.strays.latest.len(), MAX_RECORDS);
+    assert_eq!(pod.orphans.directories.len(), MAX_DIRECTORIES);
+    assert_eq!(pod.orphans.scan_schedule.len(), MAX_DIRECTORIES);
+    assert_eq!(pod.orphans.records.len(), MAX_RECORDS);
+    assert_eq!(pod.orphans.latest.len(), MAX_RECORDS);
 }
 
 #[test]
@@ -278,22 +278,22 @@ fn what_a_record_expects_is_kept_for_it_whoever_finds_it() {
     let mut record = record(1);
     record.lease = pod.lease.clone();
     let owner = FileOwner::of(&record, &pod.names);
-    pod.strays.expect("d", &owner);
-    pod.strays.begun("d", &owner, pod.now);
+    pod.orphans.expect("d", &owner);
+    pod.orphans.begun("d", &owner, pod.now);
     assert_eq!(pod.next(), None, "it is not removed");
-    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::Over);
+    assert_eq!(pod.orphans.search("d", &owner, pod.now), AdoptionSearch::Over);
     // Found by somebody else while it is expected.
     pod.now += HOUR;
     pod.is_sent_to("d");
-    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::UnderWay);
+    assert_eq!(pod.orphans.search("d", &owner, pod.now), AdoptionSearch::UnderWay);
     let meanwhile = of_another(1);
     pod.finds("d", &[(&before, STAMP), (&meanwhile, STAMP), (&others, STAMP)]);
-    let found: Vec<TempName> = pod.strays.take_expected(&owner).into_iter().map(|(temp, _)| temp).collect();
+    let found: Vec<TempName> = pod.orphans.take_expected(&owner).into_iter().map(|(temp, _)| temp).collect();
     assert_eq!(found, [before.clone(), meanwhile.clone()]);
     assert_eq!(pod.next(), None);
     // What is not wanted is removed, and what is given back stands until the record begins again.
-    pod.strays.seen_again("d", vec![(before.clone(), STAMP)]);
-    pod.strays.not_wanted("d", &owner, [meanwhile.clone()]);
+    pod.orphans.seen_again("d", vec![(before.clone(), STAMP)]);
+    pod.orphans.not_wanted("d", &owner, [meanwhile.clone()]);
     pod.removes("d", &meanwhile);
     assert_eq!(pod.next(), None);
     pod.begins("d", 1);
@@ -307,29 +307,29 @@ fn what_is_about_to_be_removed_can_still_be_expected() {
     pod.is_sent_to("d");
     let left = of_another(1);
     pod.finds("d", &[(&left, STAMP)]);
-    pod.strays.expect("d", &owner);
+    pod.orphans.expect("d", &owner);
     assert_eq!(pod.next(), None);
-    assert_eq!(pod.strays.take_expected(&owner), [(left, None)]);
+    assert_eq!(pod.orphans.take_expected(&owner), [(left, None)]);
 }
 
 #[test]
 fn a_directory_is_searched_by_one_and_once_in_an_assignment() {
     let mut pod = Pod::new();
     let owner = pod.begins("d", 1);
-    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::Look);
-    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::UnderWay);
+    assert_eq!(pod.orphans.search("d", &owner, pod.now), AdoptionSearch::Scan);
+    assert_eq!(pod.orphans.search("d", &owner, pod.now), AdoptionSearch::UnderWay);
     assert_eq!(pod.next(), None, "it is the sweep's look too");
     pod.finds("d", &[]);
-    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::Over);
+    assert_eq!(pod.orphans.search("d", &owner, pod.now), AdoptionSearch::Over);
     // Another assignment.
     pod.now += MIN_REST;
     pod.lease = Lease::new(2);
     let owner = pod.begins("d", 1);
-    let search = pod.strays.search("d", &owner, pod.now);
-    assert_eq!(search, AdoptionSearch::Look);
+    let search = pod.orphans.search("d", &owner, pod.now);
+    assert_eq!(search, AdoptionSearch::Scan);
     // One that fails is repeated later.
-    pod.strays.not_looked("d", pod.now);
-    assert_eq!(pod.strays.search("d", &owner, pod.now), AdoptionSearch::Over);
-    pod.now += LOOK_AGAIN;
+    pod.orphans.scan_failed("d", pod.now);
+    assert_eq!(pod.orphans.search("d", &owner, pod.now), AdoptionSearch::Over);
+    pod.now += RECHECK_INTERVAL;
     pod.is_sent_to("d");
 }

@@ -61,7 +61,7 @@ async fn a_publish_dropped_before_its_rename_publishes_nothing() {
             let (go, may_go) = mpsc::channel::<()>();
             let (asked, is_asked) = mpsc::channel();
             {
-                let mut publish = pin!(file.publish(PublishMetadata::default(), move || {
+                let mut publish = pin!(file.finalize(FinalFileMetadata::default(), move || {
                     asked.send(()).unwrap();
                     may_go.recv().is_ok()
                 }));
@@ -83,7 +83,7 @@ async fn a_publish_dropped_at_its_begin_publishes_all_or_nothing() {
         for round in 0..50 {
             let mut file = place.begin("/x", true).await.unwrap();
             file.write(&pattern(round)).await.unwrap();
-            cancel_after_one_poll(file.publish(PublishMetadata::default(), || true));
+            cancel_after_one_poll(file.finalize(FinalFileMetadata::default(), || true));
             let files = place.files().await;
             assert!(files.is_empty() || files == ["x"], "{files:?}");
         }

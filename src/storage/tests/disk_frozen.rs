@@ -23,7 +23,7 @@ async fn a_frozen_file_system_is_a_timeout_that_can_be_seen_coming_and_its_file_
             panic!("it was never made")
         };
         file.write(b"first").await.unwrap();
-        let publishing = tokio::spawn(file.publish(PublishMetadata::default(), || true));
+        let publishing = tokio::spawn(file.finalize(FinalFileMetadata::default(), || true));
         while watch.hanging_for(tokio::time::Instant::now()) < Duration::from_millis(100) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -34,7 +34,7 @@ async fn a_frozen_file_system_is_a_timeout_that_can_be_seen_coming_and_its_file_
         );
         assert_eq!(watch.hanging_for(tokio::time::Instant::now()), Duration::ZERO, "nobody waits any more");
         let (what, _) = place.storage.longest_call().unwrap();
-        assert_eq!(what, "publish \"/x\"");
+        assert_eq!(what, "rename \"/x\"");
         assert!(!place.storage.settled(Duration::from_millis(50)).await);
 
         assert!(mounted.freeze(false));

@@ -26,7 +26,7 @@ async fn a_disk_that_fills_up_is_storage_full_and_nothing_is_left() {
             assert!(written < 16);
         };
         assert!(matches!(error, StorageError::Full(_)), "{error}");
-        assert!(file.publish(PublishMetadata::default(), || true).await.is_err());
+        assert!(file.finalize(FinalFileMetadata::default(), || true).await.is_err());
         assert_eq!(place.files().await, ["old"]);
         assert_eq!(place.read("old"), b"old");
 
@@ -115,7 +115,7 @@ async fn a_file_system_that_becomes_read_only_in_the_middle_is_unavailable_until
         let write = file.write(&pattern(2 * CHUNK)).await;
         let error = match write {
             Err(error) => error,
-            Ok(()) => file.publish(PublishMetadata::default(), || true).await.unwrap_err(),
+            Ok(()) => file.finalize(FinalFileMetadata::default(), || true).await.unwrap_err(),
         };
         assert!(matches!(error, StorageError::Unavailable(_)), "{error}");
         let told = place.storage.condition().await.unwrap_err();

@@ -28,7 +28,7 @@ async fn the_network_is_read_straight_into_the_file() {
         let mut file = place.begin("/x", true).await.unwrap();
         while network.read_buf(&mut file.room().await.unwrap()).await.unwrap() > 0 {}
         assert_eq!(file.len(), bytes.len() as u64);
-        file.publish(PublishMetadata::default(), || true).await.unwrap();
+        file.finalize(FinalFileMetadata::default(), || true).await.unwrap();
         assert!(place.read("x") == bytes);
     }
 }
@@ -43,7 +43,7 @@ async fn a_file_of_known_size_takes_no_more_memory_than_it_needs_and_may_turn_ou
         file.expect(expected as u64);
         assert_eq!(file.room().await.unwrap().chunk_mut().len(), room, "{expected} bytes are expected");
         while network.read_buf(&mut file.room().await.unwrap()).await.unwrap() > 0 {}
-        file.publish(PublishMetadata::default(), || true).await.unwrap();
+        file.finalize(FinalFileMetadata::default(), || true).await.unwrap();
         assert!(place.read("x") == bytes);
     }
 }
@@ -97,7 +97,7 @@ async fn a_target_is_replaced_only_if_the_task_says_so() {
 
         let file = place.begin("/y", false).await.unwrap();
         std::fs::write(place.base.join("y"), "another was first").unwrap();
-        let error = file.publish(PublishMetadata::default(), || true).await.unwrap_err();
+        let error = file.finalize(FinalFileMetadata::default(), || true).await.unwrap_err();
         assert!(matches!(error, StorageError::DestinationExists(_)), "{error}");
         assert_eq!(place.read("y"), b"another was first");
 
@@ -133,7 +133,7 @@ async fn a_target_that_is_a_directory_or_beneath_a_file_is_refused_at_once() {
         }
         let file = place.begin("/late", true).await.unwrap();
         std::fs::create_dir(place.base.join("late")).unwrap();
-        let error = file.publish(PublishMetadata::default(), || true).await.unwrap_err();
+        let error = file.finalize(FinalFileMetadata::default(), || true).await.unwrap_err();
         assert!(
             matches!(&error, StorageError::PathNotAllowed(text) if text.contains("directory")),
             "{error}"
@@ -159,7 +159,7 @@ async fn a_lease_that_ended_publishes_nothing() {
             let mut file = place.begin("/x", true).await.unwrap();
             file.write(&pattern(size)).await.unwrap();
             assert_eq!(
-                file.publish(PublishMetadata::default(), || false).await,
+                file.finalize(FinalFileMetadata::default(), || false).await,
                 Err(StorageError::LeaseEnded)
             );
         }
@@ -244,7 +244,7 @@ async fn a_directory_moved_away_during_the_download_does_not_get_the_file() {
         assert!(!files_under(&place.base).is_empty());
         std::fs::rename(place.base.join("d"), place.base.join("e")).unwrap();
         std::fs::create_dir(place.base.join("d")).unwrap();
-        let error = file.publish(PublishMetadata::default(), || true).await.unwrap_err();
+        let error = file.finalize(FinalFileMetadata::default(), || true).await.unwrap_err();
         assert!(matches!(error, StorageError::Io(_)), "{error}");
         assert_eq!(place.files().await, Vec::<String>::new());
     }
@@ -263,7 +263,7 @@ async fn base_path_may_be_a_symlink_and_must_be_a_directory() {
     let DownloadStart::Now(file) = storage.create(&target, place.owner(), true).await.unwrap() else {
         panic!()
     };
-    file.publish(PublishMetadata::default(), || true).await.unwrap();
+    file.finalize(FinalFileMetadata::default(), || true).await.unwrap();
     assert_eq!(std::fs::metadata(place.base.join("x")).unwrap().size(), 0);
 
     for wrong in [place.base.join("x"), place.base.join("missing")] {

@@ -25,11 +25,11 @@ use tempfile::TempDir;
 use super::confined_dir::ConfinedDir;
 use super::disk_executor::{CALL_DEADLINE, CALLS, DiskExecutor};
 use super::{
-    CHUNK, Confinement, DownloadStart, FileOwner, LocalStorage, PublishMetadata, StorageError, TempFile,
+    CHUNK, Confinement, DownloadStart, FileOwner, FinalFileMetadata, LocalStorage, StorageError, TempFile,
     TempNames,
 };
 use crate::config::LocalConnection;
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::record::{Origin, Record};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -88,7 +88,7 @@ impl Place {
     async fn download(&self, path: &str, bytes: &[u8], overwrite: bool) -> Result<(), StorageError> {
         let mut file = self.begin(path, overwrite).await?;
         file.write(bytes).await?;
-        file.publish(PublishMetadata::default(), || true).await
+        file.finalize(FinalFileMetadata::default(), || true).await
     }
 
     async fn upload(&self, path: &str) -> Result<Vec<u8>, StorageError> {

@@ -28,7 +28,7 @@ async fn the_next_owner_of_a_record_removes_its_last_owners_temp_file() {
             };
             file.write(&pattern(3 * CHUNK)).await.unwrap();
             sweep(&place).await;
-            file.publish(PublishMetadata::default(), || true).await.unwrap();
+            file.finalize(FinalFileMetadata::default(), || true).await.unwrap();
 
             assert!(!place.base.join(directory).join(dead.as_str()).exists());
             for name in [others.as_str(), ".ftp-pooler-notes", "file", "x"] {

@@ -12,7 +12,7 @@ impl Place {
             panic!("done before")
         };
         file.write(bytes).await?;
-        file.publish(PublishMetadata::default(), || true).await
+        file.finalize(FinalFileMetadata::default(), || true).await
     }
 
     /// The size of the file at its place, if this record is known to have made it.
@@ -81,8 +81,8 @@ async fn of_two_owners_of_one_record_the_second_finds_the_file_that_it_wanted_to
         };
         zombie.write(b"content").await.unwrap();
         ours.write(b"content").await.unwrap();
-        zombie.publish(PublishMetadata::default(), || true).await.unwrap();
-        ours.publish(PublishMetadata::default(), || true).await.unwrap();
+        zombie.finalize(FinalFileMetadata::default(), || true).await.unwrap();
+        ours.finalize(FinalFileMetadata::default(), || true).await.unwrap();
         assert_eq!(place.read("d/x"), b"content");
         assert_eq!(place.files().await, ["d/x"]);
     }

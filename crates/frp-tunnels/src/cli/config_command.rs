@@ -22,6 +22,7 @@ pub(super) fn config(args: &ConfigArgs, output: Output) -> Result<(), CommandErr
             && http.needs_rewriting()
         {
             tracing::warn!(
+                event = "config_warning",
                 "strip_path and wildcards are done by frp-tunnels itself: plain frpc passes whole prefixes"
             );
         }

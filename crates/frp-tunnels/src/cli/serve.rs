@@ -30,7 +30,10 @@ pub(super) async fn serve(args: ServeArgs, output: Output) -> Result<(), Command
     };
     let settings = args.connection.settings();
     if args.allow_user.is_empty() {
-        tracing::warn!("no --allow-user: only visitors of this client's own user are let in");
+        tracing::warn!(
+            event = "allow_user_missing",
+            "no --allow-user: only visitors of this client's own user are let in"
+        );
     }
     let kept = keep(settings, specs, args.listen, &mut signals, output).await;
     drop(proxy);

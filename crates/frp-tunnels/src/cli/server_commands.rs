@@ -215,7 +215,9 @@ impl RulesFile {
         current.0 = modified;
         match read_client_rules(&self.path) {
             Ok(rules) => current.1 = Arc::new(rules),
-            Err(error) => tracing::error!(%error, "the rules are at fault: those before are in force"),
+            Err(error) => {
+                tracing::error!(event = "plugin_rules_rejected", %error, "rules rejected: the previous rules stay in force");
+            }
         }
     }
 
@@ -249,7 +251,7 @@ pub(super) async fn plugin(args: ServerPluginArgs, output: Output) -> Result<(),
             Some(file) => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Err(error) = file.write_all(line.as_bytes()) {
-                    tracing::error!(%error, line, "the audit log cannot be written");
+                    tracing::error!(event = "audit_log_failed", %error, line, "the audit log cannot be written");
                 }
             }
             None => output.raw(line.as_bytes()),

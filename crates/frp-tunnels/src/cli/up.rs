@@ -41,13 +41,13 @@ fn read(path: &Path) -> Result<TunnelFile, CommandError> {
 pub(super) async fn up(args: UpArgs, output: Output) -> Result<(), CommandError> {
     let file = read(&args.file)?;
     for warning in &file.warnings {
-        tracing::warn!("{}: {warning}", args.file.display());
+        tracing::warn!(event = "tunnel_file_warning", "{}: {warning}", args.file.display());
     }
     if args.check {
         let count = file.tunnels.len();
         let value =
             json!({ "file": args.file.display().to_string(), "tunnels": count, "warnings": file.warnings });
-        output.result(&format!("{}: {count} tunnels, no mistake", args.file.display()), &value);
+        output.result(&format!("{}: {count} tunnels, valid", args.file.display()), &value);
         return Ok(());
     }
     let mut signals = signals()?;
@@ -111,10 +111,18 @@ impl FileTunnels {
         self.changed_at = modified(&self.path);
         match read_tunnel_file(&self.path) {
             Ok(file) => match self.apply(client, &file).await {
-                Ok(()) => tracing::info!(tunnels = self.tunnels.len(), "file taken over"),
-                Err(error) => tracing::error!(%error, "file taken over in part"),
+                Ok(()) => tracing::info!(
+                    event = "tunnel_file_applied",
+                    tunnels = self.tunnels.len(),
+                    "tunnel file applied"
+                ),
+                Err(error) => {
+                    tracing::error!(event = "tunnel_file_partly_applied", %error, "tunnel file applied in part");
+                }
             },
-            Err(error) => tracing::error!(%error, "file not taken over: what ran before runs on"),
+            Err(error) => {
+                tracing::error!(event = "tunnel_file_rejected", %error, "tunnel file rejected: the previous tunnels stay");
+            }
         }
     }
 
@@ -180,7 +188,7 @@ impl Monitor {
                             refresh.reset_after(STALE_AFTER_EVENT);
                         }
                     }
-                    Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were missed"),
+                    Err(RecvError::Lagged(missed)) => tracing::warn!(event = "events_missed", missed, "events were missed"),
                     Err(RecvError::Closed) => {
                         return Err(CommandError::new(CommandExit::Software, "the client ended by itself"));
                     }

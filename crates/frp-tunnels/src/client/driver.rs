@@ -54,7 +54,7 @@ pub(super) struct Driver {
     slots: BTreeMap<String, Slot>,
     probes: JoinSet<(String, u64, Result<(), Failure>)>,
     statuses: JoinSet<Result<Vec<ProxyReport>, AdminError>>,
-    /// Who waits until frpc has been told of the end of a tunnel.
+    /// Callers that wait until frpc has removed a tunnel.
     closing: Vec<oneshot::Sender<()>>,
     dropped: Arc<DroppedTunnels>,
     commands: mpsc::Receiver<ClientCommand>,
@@ -110,7 +110,7 @@ impl Driver {
         self.publish();
         if let Some(frpc) = self.frpc.take() {
             let reason = frpc.stop().await;
-            tracing::info!(?reason, "frpc stopped");
+            tracing::info!(event = "frpc_stopped", ?reason, "frpc stopped");
         }
     }
 
@@ -138,7 +138,7 @@ impl Driver {
             Some(Ok(status)) = self.statuses.join_next() => match status {
                 Ok(reports) => self.core.status_reported(&reports, now()),
                 Err(error) => {
-                    tracing::warn!(%error, "frpc does not answer: it is started anew");
+                    tracing::warn!(event = "frpc_restarting", %error, "frpc does not answer: restarting it");
                     self.core.status_failed();
                 }
             },
@@ -151,7 +151,7 @@ impl Driver {
             Some(ClientCommand::Add { spec, permit, answer }) => {
                 let added = self.add(*spec, permit).await;
                 if let Err(Ok((name, _))) = answer.send(added) {
-                    // who asked has given up
+                    // the caller has given up
                     self.close(&name);
                 }
             }
@@ -196,7 +196,7 @@ impl Driver {
             let other = all.get(conflict.tunnels.0).and_then(|other| other.name.clone()).unwrap_or_default();
             let message = format!("{} by {other}", conflict.message);
             if conflict.kind == ConflictKind::Overlap {
-                tracing::warn!(tunnel = name, other, "{}", conflict.message);
+                tracing::warn!(event = "tunnel_conflict", tunnel = name, other, "{}", conflict.message);
             } else {
                 refused.push(Mistake { tunnel: name.to_owned(), key: "conflict", message });
             }
@@ -294,7 +294,11 @@ impl Driver {
             Ok(()) => self.core.reloaded(Ok(()), now()),
             Err(ReloadError::Refused(message)) => self.core.reloaded(Err(message), now()),
             Err(ReloadError::Unanswered(error)) => {
-                tracing::warn!(error, "frpc cannot be told of a change: it is started anew");
+                tracing::warn!(
+                    event = "frpc_restarting",
+                    error,
+                    "frpc did not accept a change: restarting it"
+                );
                 self.core.reload_failed();
             }
         }
@@ -340,7 +344,7 @@ impl Driver {
                 is_new
             });
         }
-        // who is told of a change finds it in the guards already
+        // the guards have the change before its event is seen
         for event in self.core.take_events() {
             if self.settings.logs_tunnels || !is_of_one_tunnel(&event.kind) {
                 log_event(&event);
@@ -375,10 +379,14 @@ fn describe(reason: ExitReason) -> String {
 fn log(line: &LogLine) {
     let LogLine { message, tunnel, .. } = line;
     match line.level {
-        LineLevel::Error => tracing::error!(target: "frpc", tunnel, "{message}"),
-        LineLevel::Warn | LineLevel::Bare => tracing::warn!(target: "frpc", tunnel, "{message}"),
-        LineLevel::Info => tracing::debug!(target: "frpc", tunnel, "{message}"),
-        LineLevel::Debug | LineLevel::Trace => tracing::trace!(target: "frpc", tunnel, "{message}"),
+        LineLevel::Error => tracing::error!(target: "frpc", event = "frpc_line", tunnel, "{message}"),
+        LineLevel::Warn | LineLevel::Bare => {
+            tracing::warn!(target: "frpc", event = "frpc_line", tunnel, "{message}");
+        }
+        LineLevel::Info => tracing::debug!(target: "frpc", event = "frpc_line", tunnel, "{message}"),
+        LineLevel::Debug | LineLevel::Trace => {
+            tracing::trace!(target: "frpc", event = "frpc_line", tunnel, "{message}");
+        }
     }
 }
 
@@ -392,23 +400,31 @@ fn log_event(event: &TunnelEvent) {
         TunnelEventKind::StateChanged { tunnel, from, to } => {
             let (from, state) = (from.label(), to.label());
             if let Some(failure) = to.failure() {
-                tracing::warn!(tunnel, from, state, class = %failure.class, "{failure}");
+                tracing::warn!(event = "tunnel_state", tunnel, from, state, class = %failure.class, "{failure}");
             } else {
-                tracing::info!(tunnel, from, state, "tunnel");
+                tracing::info!(event = "tunnel_state", tunnel, from, state, "tunnel changed state");
             }
         }
-        TunnelEventKind::ProcessStarted { pid, server } => tracing::info!(pid, server, "frpc started"),
+        TunnelEventKind::ProcessStarted { pid, server } => {
+            tracing::info!(event = "frpc_started", pid, server, "frpc started");
+        }
         TunnelEventKind::ProcessStopped { reason, failure } => {
             let failure = failure.as_ref().map(ToString::to_string);
-            tracing::warn!(reason, failure, "frpc ended");
+            tracing::warn!(event = "frpc_exited", reason, failure, "frpc exited");
         }
-        TunnelEventKind::SessionEstablished => tracing::info!("session with frps established"),
-        TunnelEventKind::SessionLost => tracing::warn!("session with frps lost"),
+        TunnelEventKind::SessionEstablished => {
+            tracing::info!(event = "frps_session_established", "session with frps established");
+        }
+        TunnelEventKind::SessionLost => tracing::warn!(event = "frps_session_lost", "session with frps lost"),
         TunnelEventKind::ConfigurationRefused { message } => {
-            tracing::error!(message, "configuration refused");
+            tracing::error!(event = "frpc_config_rejected", message, "configuration rejected");
         }
-        TunnelEventKind::Created { tunnel, kind } => tracing::info!(tunnel, kind, "tunnel created"),
-        TunnelEventKind::Removed { tunnel } => tracing::info!(tunnel, "tunnel removed"),
-        TunnelEventKind::Reloaded => tracing::debug!("frpc reloaded"),
+        TunnelEventKind::Created { tunnel, kind } => {
+            tracing::info!(event = "tunnel_created", tunnel, kind, "tunnel created");
+        }
+        TunnelEventKind::Removed { tunnel } => {
+            tracing::info!(event = "tunnel_removed", tunnel, "tunnel removed");
+        }
+        TunnelEventKind::Reloaded => tracing::debug!(event = "frpc_reloaded", "frpc reloaded"),
     }
 }

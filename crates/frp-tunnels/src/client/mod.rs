@@ -145,7 +145,7 @@ impl TunnelClient {
         }
         let binary = find_binary(FrpProgram::Client, settings.frpc.as_deref()).await?;
         for warning in settings.server.warnings() {
-            tracing::warn!(server = %settings.server.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), "{warning}");
+            tracing::warn!(event = "tunnel_settings_warning", server = %settings.server.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), "{warning}");
         }
         let (commands, receiver) = mpsc::channel(MAX_WAITING_COMMANDS);
         let (events, _) = broadcast::channel(MAX_WAITING_EVENTS);
@@ -214,7 +214,7 @@ impl TunnelClient {
     pub async fn shutdown(self) {
         let _ = self.shared.commands.send(ClientCommand::Shutdown).await;
         if tokio::time::timeout(SHUTDOWN_DEADLINE, self.driver).await.is_err() {
-            tracing::warn!("frpc did not end in time");
+            tracing::warn!(event = "frpc_stop_timed_out", "frpc did not exit in time");
         }
     }
 }

@@ -107,13 +107,13 @@ impl FrpsSupervisor {
         }
         match self.check().await {
             Ok(()) => {
-                tracing::info!("a file of frps has changed: it is started anew");
+                tracing::info!(event = "frps_restarting", "a file of frps has changed: restarting frps");
                 self.refused = None;
                 self.stop_process().await;
                 self.start_again().await;
             }
             Err(error) => {
-                tracing::error!(%error, "a file of frps has changed and is at fault: what ran before runs on");
+                tracing::error!(event = "frps_config_rejected", %error, "a changed file of frps is not valid: frps keeps running with the previous one");
                 self.refused = Some(now);
             }
         }
@@ -127,7 +127,7 @@ impl FrpsSupervisor {
     async fn stop_process(&mut self) {
         if let Some(mut process) = self.process.take() {
             let reason = process.terminate(STOP_GRACE).await;
-            tracing::info!(?reason, "frps stopped");
+            tracing::info!(event = "frps_stopped", ?reason, "frps stopped");
         }
     }
 
@@ -135,7 +135,7 @@ impl FrpsSupervisor {
         self.restart_at = None;
         if let Err(error) = self.spawn().await {
             let wait = self.restart.next_wait();
-            tracing::error!(%error, seconds = wait.as_secs_f32(), "frps cannot be started; tried again");
+            tracing::error!(event = "frps_start_failed", %error, seconds = wait.as_secs_f32(), "frps cannot be started; retrying");
             self.restart_at = Some(Instant::now() + wait);
         }
     }
@@ -146,7 +146,7 @@ impl FrpsSupervisor {
         let arguments = vec!["-c".into(), self.config.clone().into_os_string()];
         let process = FrpProcess::start(self.binary.path.clone(), arguments, None).await?;
         self.started = Instant::now();
-        tracing::info!(pid = process.pid(), version = %self.binary.version, "frps started");
+        tracing::info!(event = "frps_started", pid = process.pid(), version = %self.binary.version, "frps started");
         self.process = Some(process);
         Ok(())
     }
@@ -157,10 +157,16 @@ impl FrpsSupervisor {
             return;
         }
         match line.level {
-            LineLevel::Error => tracing::error!(target: "frps", "{}", line.message),
-            LineLevel::Warn | LineLevel::Bare => tracing::warn!(target: "frps", "{}", line.message),
-            LineLevel::Info => tracing::info!(target: "frps", tunnel = line.tunnel, "{}", line.message),
-            LineLevel::Debug | LineLevel::Trace => tracing::debug!(target: "frps", "{}", line.message),
+            LineLevel::Error => tracing::error!(target: "frps", event = "frps_line", "{}", line.message),
+            LineLevel::Warn | LineLevel::Bare => {
+                tracing::warn!(target: "frps", event = "frps_line", "{}", line.message);
+            }
+            LineLevel::Info => {
+                tracing::info!(target: "frps", event = "frps_line", tunnel = line.tunnel, "{}", line.message);
+            }
+            LineLevel::Debug | LineLevel::Trace => {
+                tracing::debug!(target: "frps", event = "frps_line", "{}", line.message);
+            }
         }
         self.last_lines.push(text);
     }
@@ -173,7 +179,13 @@ impl FrpsSupervisor {
         }
         let wait = self.restart.next_wait();
         let last = self.last_lines.to_vec().pop().unwrap_or_default();
-        tracing::error!(?reason, last, seconds = wait.as_secs_f32(), "frps ended; it is started again");
+        tracing::error!(
+            event = "frps_exited",
+            ?reason,
+            last,
+            seconds = wait.as_secs_f32(),
+            "frps exited; restarting it"
+        );
         self.restart_at = Some(Instant::now() + wait);
     }
 

@@ -94,7 +94,7 @@ impl Rewriter {
                 response.map(http_body_util::BodyExt::boxed)
             }
             Err(error) => {
-                tracing::warn!(%error, path, "a request could not be forwarded");
+                tracing::warn!(event = "request_not_forwarded", %error, path, "a request could not be forwarded");
                 plain(error.status(), "the service behind this tunnel does not answer\n")
             }
         }

@@ -86,7 +86,7 @@ impl ForwardAuth {
                 conclude(request, &answer)
             }
             Err(error) => {
-                tracing::warn!(%error, "who decides about access does not answer");
+                tracing::warn!(event = "auth_request_failed", %error, "the authorization service did not answer");
                 count("failed");
                 Access::refuse(ErrorCode::LookupFailed, "Who decides about access does not answer right now.")
             }

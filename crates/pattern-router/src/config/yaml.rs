@@ -7,7 +7,8 @@ use service_kit::yaml::{YamlProblem, YamlShape, YamlValue};
 use super::{ConfigMistake, RawValue, ValueSource};
 
 /// `addresses:` is the one section.
-const SHAPE: YamlShape = YamlShape { max_depth: 1, expected: "keys such as `domain: pool.example.com`" };
+const SHAPE: YamlShape =
+    YamlShape { max_depth: 1, expected: "keys such as `domain: pool.example.com`", section_lists: &[] };
 
 pub(super) fn read(text: &str, path: &str, mistakes: &mut Vec<ConfigMistake>) -> BTreeMap<String, RawValue> {
     let source = |line| ValueSource::File { path: path.to_owned(), line };

@@ -144,7 +144,7 @@ where
         builder.handshake(TokioIo::new(socket)).await.map_err(ConnectError::Handshake)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "connection to a pod ended");
+            tracing::debug!(event = "pod_connection_closed", %error, "connection to a pod closed");
         }
     });
     Ok(sender)
@@ -164,7 +164,7 @@ where
         builder.handshake(TokioIo::new(socket)).await.map_err(ConnectError::Handshake)?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "HTTP/2 connection to a pod ended");
+            tracing::debug!(event = "pod_connection_closed", %error, "HTTP/2 connection to a pod closed");
         }
     });
     Ok(sender)

@@ -221,7 +221,7 @@ impl Attempt<'_> {
 
     /// Waits a little and looks the pod up again, as long as there is time.
     async fn after_failed_connect(&mut self, error: &ConnectError) -> Result<(), RouterError> {
-        tracing::debug!(name = %self.route.name, %error, "connect to a pod failed");
+        tracing::debug!(event = "pod_connect_failed", name = %self.route.name, %error, "connecting to a pod failed");
         if let ConnectError::Address(_) = error {
             let detail =
                 format!("The address of {} is not one that this router may reach.", self.route.name.id);
@@ -382,7 +382,7 @@ impl Attempt<'_> {
         if let Some(fault) = self.upload.as_ref().and_then(|upload| upload.fault()) {
             return self.upload_failed(fault);
         }
-        tracing::debug!(name = %self.route.name, error = %error_chain(error), "the pod did not answer");
+        tracing::debug!(event = "pod_no_response", name = %self.route.name, error = %error_chain(error), "the pod did not respond");
         hung_up(&self.route, "it closed the connection, or what it sent is not HTTP")
     }
 

@@ -69,7 +69,7 @@ impl Worker {
 #[derive(Debug)]
 pub enum OwnAnswer {
     Error(RouterError),
-    /// A redirect, or the answer of who decides about access.
+    /// A redirect, or the answer of the authorization service.
     Response(Box<Response<Full<Bytes>>>),
 }
 

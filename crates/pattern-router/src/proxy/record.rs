@@ -82,6 +82,7 @@ impl AccessLine {
         let host = host.or_else(|| self.host.as_ref().map(text)).unwrap_or_default();
         tracing::info!(
             target: "pattern_router::access",
+            event = "request",
             method = %self.method,
             host,
             path = self.uri.path(),

@@ -140,7 +140,7 @@ fn dialled_address(pod: &PodRecord, name: &PodName, state: &RouterState) -> Resu
         }
     }
     let reason = refusal.map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
-    tracing::warn!(id = %name.id, reason, "the pod's address may not be dialled");
+    tracing::warn!(event = "pod_address_denied", id = %name.id, reason, "the pod's address is not allowed");
     let detail = format!("The address of {} is not one that this router may reach.", name.id);
     Err(RouterError::new(ErrorCode::AddressRefused, detail))
 }

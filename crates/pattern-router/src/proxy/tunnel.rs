@@ -56,7 +56,7 @@ pub fn spawn(
             let ended =
                 std::future::poll_fn(|cx| tunnel.poll(closing.as_mut().poll(cx).is_ready(), cx)).await;
             if let Err(error) = ended {
-                tracing::debug!(%error, "a WebSocket broke off");
+                tracing::debug!(event = "websocket_failed", %error, "a WebSocket failed");
             }
             let _ = tokio::time::timeout(CLOSE_WITHIN, tunnel.shut_down()).await;
         }

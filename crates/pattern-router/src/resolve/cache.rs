@@ -87,7 +87,7 @@ impl Directory {
                 ("not_found", Err(LookupError::NotFound))
             }
             Err(LookupError::Unavailable(reason)) => {
-                tracing::warn!(id, reason, "look-up failed");
+                tracing::warn!(event = "resolve_failed", id, reason, "resolving the name failed");
                 let stale = self.known.get(id).await;
                 ("failed", stale.ok_or(LookupError::Unavailable(reason)))
             }

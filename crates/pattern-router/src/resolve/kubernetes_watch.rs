@@ -90,7 +90,7 @@ impl PodWatch {
             match self.list_and_watch().await {
                 Ok(()) | Err(WatchError::Expired) => pause = FIRST_PAUSE,
                 Err(error) => {
-                    tracing::warn!(%error, "the Kubernetes API server cannot be asked; trying again");
+                    tracing::warn!(event = "kubernetes_unreachable", %error, "the Kubernetes API server cannot be reached; retrying");
                     self.with(|resolver| resolver.trouble(format!("the Kubernetes API server: {error}")));
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LAST_PAUSE);

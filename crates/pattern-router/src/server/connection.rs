@@ -53,7 +53,7 @@ pub async fn serve(mut socket: TcpStream, peer: SocketAddr, worker: Arc<Worker>)
     let opened = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            tracing::debug!(%peer, %error, "a client's connection did not begin");
+            tracing::debug!(event = "client_handshake_failed", %peer, %error, "a client's connection failed before its first request");
             return refused(error.reason());
         }
     };
@@ -151,7 +151,7 @@ async fn run(opened: OpenedConnection, worker: Arc<Worker>, state: &RouterState)
         draining: false,
     };
     if let Err(error) = watched.await {
-        tracing::debug!(client = %link.peer, error, "a client's connection broke off");
+        tracing::debug!(event = "client_connection_failed", client = %link.peer, error, "a client's connection failed");
     }
     gauge.dec();
 }

@@ -47,7 +47,9 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, ListenError> {
 pub async fn run_worker(listener: std::net::TcpListener, router: Arc<Router>, drain: Duration) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "a worker cannot use its listener"),
+        Err(error) => {
+            return tracing::error!(event = "listener_failed", %error, "a worker cannot use its listener");
+        }
     };
     let worker = Worker::new(Arc::clone(&router));
     let tasks = worker.tasks.clone();
@@ -61,7 +63,7 @@ pub async fn run_worker(listener: std::net::TcpListener, router: Arc<Router>, dr
                     tasks.spawn(connection::serve(socket, peer, Arc::clone(&worker)));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accept failed");
+                    tracing::warn!(event = "accept_failed", %error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::super::storages::{OpenStorages, open};
 use super::*;
 use crate::config::{ConnectionChange, LocalConnection};
-use crate::offsets::Lease;
+use crate::lease::Lease;
 use crate::record::{Origin, Record};
 use crate::storage::{CHUNK, DownloadStart, FileOwner, TempFile, TempNames};
 use crate::transfer::LocalStorages;
@@ -85,7 +85,7 @@ fn owner(names: &TempNames) -> FileOwner {
 
 #[track_caller]
 fn assert_kept(replaced: &ReplacedStorages, kept: usize) {
-    replaced.look();
+    replaced.check();
     assert_eq!(replaced.lock().len(), kept);
 }
 

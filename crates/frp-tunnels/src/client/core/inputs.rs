@@ -62,7 +62,7 @@ impl ClientCore {
             Ok(()) => {
                 self.emit(now, TunnelEventKind::Reloaded);
                 for (name, tracked) in &mut self.tunnels {
-                    tracing::trace!(tunnel = name, "loaded");
+                    tracing::trace!(event = "tunnel_loaded", tunnel = name, "loaded");
                     tracked.is_loaded = !tracked.is_refused;
                 }
                 for name in self.names() {

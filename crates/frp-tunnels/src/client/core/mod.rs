@@ -354,7 +354,7 @@ impl ClientCore {
                 self.emit(now, kind);
             }
             Ok(None) => {}
-            Err(error) => tracing::debug!(tunnel = name, %error, "state kept"),
+            Err(error) => tracing::debug!(event = "tunnel_state_kept", tunnel = name, %error, "state kept"),
         }
     }
 

@@ -1,17 +1,14 @@
 //! Lists a source on a server: what each entry is, where its listing does not tell, is asked for one by one.
 
-use std::sync::Arc;
-
 use ftp_listing::{EntryKind, TimeRange, data_set};
 
-use super::{DirectoryWalk, WalkError, name_of, patient_session};
-
-use crate::cli::submit::filter::{Decision, ListedSource};
-use crate::cli::submit::passed_over::PassReason;
-use crate::cli::submit::task_builder::{Location, beneath};
+use super::{DirectoryWalk, ListingSessions, WalkError, WalkVisitor, name_of};
 use crate::config::FtpConnection;
 use crate::failure::{Code, TryError};
-use crate::ftp::{ListedEntry, ModifiedReply, ServerProfile, Session, SizeReply, UnreadLine, UnreadReason};
+use crate::ftp::{ListedEntry, ModifiedReply, Session, SizeReply, UnreadLine, UnreadReason};
+use crate::listing::filter::{Decision, ListedSource};
+use crate::listing::location::{Location, beneath};
+use crate::listing::passed_over::PassReason;
 use crate::storage::TempName;
 
 /// Entries of one directory that are asked for one by one, at most.
@@ -57,24 +54,25 @@ struct ListedDirectory<'a> {
     sizes_directories: Option<bool>,
 }
 
-impl DirectoryWalk<'_, '_> {
-    pub(super) async fn server(
+impl<V: WalkVisitor> DirectoryWalk<'_, V> {
+    pub(super) async fn server<S: ListingSessions>(
         &mut self,
+        sessions: &S,
         connection: &FtpConnection,
         source: &Location,
     ) -> Result<(), WalkFailure> {
-        let profile = Arc::new(ServerProfile::default());
-        let mut session = patient_session::open(connection, &profile, self.say).await?;
+        let mut session = sessions.open().await?;
         if !source.is_directory()
             && let Some(found) = single_file(connection, &mut session, &source.path).await?
         {
             self.seen.is_single = true;
             self.file(&found, true)?;
-            session.close().await;
+            sessions.close(session).await;
             return Ok(());
         }
         self.waiting.push_back((String::new(), 0));
         while let Some((relative, depth)) = self.waiting.pop_front() {
+            session = sessions.keep_or_reopen(session).await?;
             let path = if relative.is_empty() { source.path.clone() } else { source.beneath(&relative) };
             let mut tries = 0;
             loop {
@@ -95,11 +93,12 @@ impl DirectoryWalk<'_, '_> {
                 if tries >= TRIES || session.is_usable() || !is_untouched {
                     return Err(WalkFailure::Try(error));
                 }
-                session = patient_session::open(connection, &profile, self.say).await?;
+                drop(session); // it may be the only one that there may be
+                session = sessions.open().await?;
             }
             self.seen.directories += 1;
         }
-        session.close().await;
+        sessions.close(session).await;
         Ok(())
     }
 
@@ -111,6 +110,7 @@ impl DirectoryWalk<'_, '_> {
     ) -> Result<(), WalkFailure> {
         let mut failed: Option<WalkError> = None;
         let listing = on_server(connection, directory.path)?;
+        self.visitor.begin_directory();
         let clock_offset = session.clock_offset();
         let range = |entry: &ListedEntry| entry.modified.and_then(|at| at.range(clock_offset.as_ref()));
         session
@@ -159,9 +159,15 @@ impl DirectoryWalk<'_, '_> {
             EntryKind::File => {
                 let (size, modified, exact_time) = (entry.size, range(&entry), entry.exact_time());
                 let found = ListedSource { path, size, modified, exact_time };
-                match self.filter.decide(&found) {
+                match self.visitor.decide(&found) {
                     Decision::Take | Decision::Leave => self.file(&found, false)?,
-                    Decision::TimeNotKnown | Decision::SizeNotKnown => self.ask_later(entry, directory),
+                    // as good as it is, where too much would have to be asked
+                    Decision::TakeWithTime if directory.asked.len() >= MAX_ASKED => {
+                        self.file(&found, false)?;
+                    }
+                    Decision::TimeNotKnown | Decision::SizeNotKnown | Decision::TakeWithTime => {
+                        self.ask_later(entry, directory);
+                    }
                 }
             }
             EntryKind::Symlink | EntryKind::Unknown => self.ask_later(entry, directory),
@@ -204,12 +210,12 @@ impl DirectoryWalk<'_, '_> {
                 }
             }
         }
-        if self.filter.decide(&found) == Decision::SizeNotKnown
+        if self.visitor.decide(&found) == Decision::SizeNotKnown
             && let SizeReply::Bytes(bytes) = session.size(&on_server).await?
         {
             found.size = Some(bytes);
         }
-        if self.filter.decide(&found) == Decision::TimeNotKnown
+        if matches!(self.visitor.decide(&found), Decision::TimeNotKnown | Decision::TakeWithTime)
             && let ModifiedReply::At(at) = session.modified(&on_server).await?
         {
             if let Some(listed) = &entry.modified {
@@ -217,8 +223,8 @@ impl DirectoryWalk<'_, '_> {
             }
             found.modified = Some(TimeRange { earliest: at, latest: at });
         }
-        match self.filter.decide(&found) {
-            Decision::Take | Decision::Leave => self.file(&found, false)?,
+        match self.visitor.decide(&found) {
+            Decision::Take | Decision::Leave | Decision::TakeWithTime => self.file(&found, false)?,
             Decision::TimeNotKnown => self.seen.passed.add(found.path, PassReason::TimeNotKnown),
             Decision::SizeNotKnown => self.seen.passed.add(found.path, PassReason::SizeNotKnown),
         }

@@ -10,7 +10,7 @@ use super::temp_file_handle::TempFilePlan;
 
 /// What a published file carries beside its content.
 #[derive(Clone, Debug, Default)]
-pub struct PublishMetadata {
+pub struct FinalFileMetadata {
     /// Text that [`LocalStorage::create`](super::Storage::create) gives back where the record is done again: at
     /// most 512 bytes, else it is not kept.
     pub memory: String,
@@ -20,9 +20,9 @@ pub struct PublishMetadata {
     pub modified: Option<Timestamp>,
 }
 
-impl PublishMetadata {
+impl FinalFileMetadata {
     pub(super) fn apply(&self, plan: &TempFilePlan, file: &OwnedFd, size: u64) -> Result<(), StorageError> {
-        let doing = plan.doing("publish");
+        let doing = plan.doing("finish");
         if let Err(errno) = plan.owner.mark.put(file, size, &self.memory) {
             if self.must_remember {
                 let why = format!("the file system keeps no user extended attributes here ({errno})");
@@ -69,7 +69,7 @@ mod tests {
         let target = LocalTarget::resolve(base.path(), "/x").unwrap();
         let plan = TempFilePlan { target, owner: owner(0), overwrite: true, source: None };
         let publish = |must_remember| {
-            PublishMetadata { must_remember, ..PublishMetadata::default() }.apply(&plan, &file, 3)
+            FinalFileMetadata { must_remember, ..FinalFileMetadata::default() }.apply(&plan, &file, 3)
         };
         assert_eq!(publish(false), Ok(()));
         assert!(matches!(publish(true), Err(StorageError::Unsupported(_))));

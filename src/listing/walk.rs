@@ -1,19 +1,21 @@
 //! Lists a source, directory after directory.
 
-mod patient_session;
 mod server;
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::DerefMut;
 
+use async_trait::async_trait;
 use ftp_listing::TimeRange;
 use jiff::Timestamp;
 
-use super::filter::{Decision, FileFilter, ListedSource};
+use super::filter::{Decision, ListedSource};
+use super::location::{Location, LocationConnection, beneath};
 use super::passed_over::{PassReason, PassedOver};
-use super::task_builder::{Location, LocationConnection, beneath};
-use crate::config::LocalConnection;
+use crate::config::{FileCriteria, LocalConnection};
 use crate::failure::{Code, TryError};
+use crate::ftp::Session;
 use crate::storage::{LocalEntry, LocalStorage, StorageError};
 use server::WalkFailure;
 
@@ -22,7 +24,7 @@ const MAX_DIRECTORIES: usize = 1_000_000;
 /// How deep directories lie in one another at most: a server may show a circle of symlinks as directories.
 const MAX_DEPTH: usize = 100;
 
-/// Why a source could not be listed. Nothing has been sent then.
+/// Why a source could not be listed to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
     #[error("{connection}: {error}")]
@@ -30,7 +32,7 @@ pub enum WalkError {
     #[error("{connection}: {error}")]
     Local { connection: String, error: StorageError },
     #[error("cannot keep what was listed: {0}")]
-    Spool(#[from] io::Error),
+    Unkept(#[from] io::Error),
     #[error("{0}")]
     Refused(String),
 }
@@ -42,7 +44,7 @@ impl WalkError {
         match self {
             WalkError::Ftp { error, .. } => error.failure.code == Code::SourceNotFound,
             WalkError::Local { error, .. } => matches!(error, StorageError::SourceNotFound(_)),
-            WalkError::Refused(_) | WalkError::Spool(_) => false,
+            WalkError::Refused(_) | WalkError::Unkept(_) => false,
         }
     }
 
@@ -62,14 +64,14 @@ impl WalkError {
                     | StorageError::PathNotAllowed(_)
             ),
             WalkError::Refused(_) => true,
-            WalkError::Spool(_) => false,
+            WalkError::Unkept(_) => false,
         }
     }
 }
 
 /// What was seen on the way.
 #[derive(Debug, Default)]
-pub(super) struct WalkSummary {
+pub struct WalkSummary {
     pub files: u64,
     pub directories: u64,
     /// Directories that were not entered, since nobody asked for them.
@@ -80,26 +82,56 @@ pub(super) struct WalkSummary {
     pub passed: PassedOver,
 }
 
-/// Takes a file, and whether the source is this one file.
-type TakeFile<'a> = dyn FnMut(&ListedSource, bool) -> io::Result<()> + 'a;
+/// Decides about what is listed, and takes it.
+pub trait WalkVisitor {
+    fn decide(&self, file: &ListedSource) -> Decision;
 
-/// Hands every file of `source` that `filter` takes to `take`; `say` gets lines for people.
+    /// Whether a directory is listed at all.
+    fn enters(&self, directory: &str) -> bool;
+
+    /// Takes a file that was chosen; `is_single` where the source is this one file.
+    ///
+    /// # Errors
+    /// It cannot be kept, which ends the listing.
+    fn take(&mut self, file: &ListedSource, is_single: bool) -> io::Result<()>;
+
+    /// A directory is about to be asked for: what is listed of it from now on is not older.
+    fn begin_directory(&mut self) {}
+}
+
+/// Where sessions for listings come from.
+#[async_trait]
+pub trait ListingSessions: Sync {
+    type Session: DerefMut<Target = Session> + Send;
+
+    async fn open(&self) -> Result<Self::Session, TryError>;
+
+    /// One that may be used on, or another one: between two directories a session may be needed elsewhere.
+    async fn keep_or_reopen(&self, session: Self::Session) -> Result<Self::Session, TryError> {
+        Ok(session)
+    }
+
+    async fn close(&self, session: Self::Session);
+}
+
+/// Hands every file of `source` that is chosen to `visitor`.
 ///
 /// # Errors
 /// The source is not there, or could not be listed to its end.
-pub(super) async fn walk(
+pub async fn walk<V: WalkVisitor, S: ListingSessions>(
     source: &Location,
-    is_recursive: bool,
-    filter: &FileFilter,
-    take: &mut TakeFile<'_>,
-    say: &dyn Fn(&str),
+    criteria: &FileCriteria,
+    visitor: &mut V,
+    sessions: &S,
 ) -> Result<WalkSummary, WalkError> {
+    let max_depth = criteria.max_depth.map_or(MAX_DEPTH, |most| most.saturating_sub(1));
     let (seen, waiting) = (WalkSummary::default(), VecDeque::new());
-    let mut walk = DirectoryWalk { filter, is_recursive, take, say, seen, waiting };
+    let is_recursive = criteria.recursive;
+    let mut walk = DirectoryWalk { visitor, is_recursive, max_depth, seen, waiting };
     match &source.connection {
         LocationConnection::Ftp(ftp) => {
             let failed = |error| WalkError::Ftp { connection: ftp.name.clone(), error };
-            walk.server(ftp, source).await.map_err(|error| match error {
+            walk.server(sessions, ftp, source).await.map_err(|error| match error {
                 WalkFailure::Try(error) => failed(error),
                 WalkFailure::Walk(error) => error,
             })?;
@@ -109,31 +141,32 @@ pub(super) async fn walk(
     Ok(walk.seen)
 }
 
-struct DirectoryWalk<'a, 't> {
-    filter: &'a FileFilter,
+struct DirectoryWalk<'a, V> {
+    visitor: &'a mut V,
     is_recursive: bool,
-    take: &'a mut TakeFile<'t>,
-    say: &'a dyn Fn(&str),
+    /// Directories so deep are listed; deeper ones are left out, but for circles.
+    max_depth: usize,
     seen: WalkSummary,
     /// Beneath the source, with their depth.
     waiting: VecDeque<(String, usize)>,
 }
 
-impl DirectoryWalk<'_, '_> {
+impl<V: WalkVisitor> DirectoryWalk<'_, V> {
     fn file(&mut self, found: &ListedSource, is_single: bool) -> io::Result<()> {
         self.seen.files += 1;
-        if is_single || self.filter.decide(found) == Decision::Take {
-            (self.take)(found, is_single)
-        } else {
-            Ok(())
-        }
+        let is_taken = || matches!(self.visitor.decide(found), Decision::Take | Decision::TakeWithTime);
+        if is_single || is_taken() { self.visitor.take(found, is_single) } else { Ok(()) }
     }
 
     fn directory(&mut self, path: String, depth: usize) -> Result<(), WalkError> {
-        if !self.filter.enters(&path) {
+        if !self.visitor.enters(&path) {
             return Ok(());
         }
         if !self.is_recursive {
+            self.seen.left_out += 1;
+            return Ok(());
+        }
+        if depth > self.max_depth && self.max_depth < MAX_DEPTH {
             self.seen.left_out += 1;
             return Ok(());
         }
@@ -166,6 +199,7 @@ impl DirectoryWalk<'_, '_> {
         self.waiting.push_back((String::new(), 0));
         while let Some((directory, depth)) = self.waiting.pop_front() {
             let path = if directory.is_empty() { root.clone() } else { beneath(&root, &directory) };
+            self.visitor.begin_directory();
             for (name, listed) in storage.list(&path).await.map_err(failed)? {
                 let path = beneath(&directory, &name);
                 match listed {

@@ -8,7 +8,7 @@ const NAMED: usize = 20;
 /// Why no task was made of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum PassReason {
+pub enum PassReason {
     /// A device, a pipe: it is known to be no file.
     NoFile,
     /// A symlink to a directory, or to nothing.
@@ -29,14 +29,15 @@ pub(super) enum PassReason {
 }
 
 impl PassReason {
-    fn may_be_file(self) -> bool {
+    #[must_use]
+    pub fn may_be_file(self) -> bool {
         !matches!(self, PassReason::NoFile | PassReason::LinkToNoFile)
     }
 }
 
 /// An entry that no task was made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct PassedEntry {
+pub struct PassedEntry {
     /// Its path beneath the source; of a line its text.
     pub entry: String,
     pub reason: PassReason,
@@ -44,7 +45,7 @@ pub(super) struct PassedEntry {
 
 /// As `--output json` prints it.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct PassedOver {
+pub struct PassedOver {
     pub count: u64,
     /// How many of them may be files that should have been sent.
     pub may_be_files: u64,
@@ -75,6 +76,7 @@ impl PassedOver {
     }
 
     /// Lines for people.
+    #[must_use]
     pub fn told(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.entries.iter().map(PassedEntry::told).collect();
         let more = self.count - self.entries.len() as u64;

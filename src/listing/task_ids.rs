@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 /// What a content id is made of. Two tasks with the same are the same thing submitted twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TaskContent<'a> {
+pub struct TaskContent<'a> {
     pub operation: &'a str,
     /// Connection and path.
     pub source: (&'a str, &'a str),
@@ -20,29 +20,38 @@ pub(super) struct TaskContent<'a> {
 ///
 /// # Errors
 /// The system has no randomness.
-pub(super) fn random() -> Result<String, std::io::Error> {
+pub fn random() -> Result<String, std::io::Error> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(uuid(bytes, 4))
 }
 
 /// The id of what is moved: a UUID (RFC 9562, version 8) of its SHA-256.
-pub(super) fn of_content(content: &TaskContent<'_>) -> String {
+#[must_use]
+pub fn of_content(content: &TaskContent<'_>) -> String {
+    let size = content.size.map(|size| size.to_string()).unwrap_or_default();
+    let modified = content.modified.map(|at| at.as_second().to_string()).unwrap_or_default();
+    sha256_uuid(&[
+        "ftp-pooler submit 1", // scripts rely on the ids
+        content.operation,
+        content.source.0,
+        content.source.1,
+        content.destination.0,
+        content.destination.1,
+        &size,
+        &modified,
+    ])
+}
+
+/// A UUID (version 8) of the SHA-256 of these parts.
+#[must_use]
+pub fn sha256_uuid(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
+    for part in parts {
         // With its length, so that no two lists of parts are one text.
-        hash.update((bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
-    part(b"ftp-pooler submit 1");
-    for text in
-        [content.operation, content.source.0, content.source.1, content.destination.0, content.destination.1]
-    {
-        part(text.as_bytes());
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
     }
-    let number = |number: Option<String>| number.unwrap_or_default();
-    part(number(content.size.map(|size| size.to_string())).as_bytes());
-    part(number(content.modified.map(|at| at.as_second().to_string())).as_bytes());
     let mut bytes = [0_u8; 16];
     for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
         *to = from;

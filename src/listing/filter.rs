@@ -1,14 +1,13 @@
 //! Which files of a listing become tasks. Pure.
 
 use ftp_listing::TimeRange;
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 
-use super::args::FileSelection;
+use crate::config::{BadPattern, FileCriteria, FilePatterns};
 
 /// A file of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ListedSource {
+pub struct ListedSource {
     /// Beneath the source, without a slash at its begin.
     pub path: String,
     pub size: Option<u64>,
@@ -20,68 +19,60 @@ pub(super) struct ListedSource {
 
 /// Whether a file becomes a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decision {
+pub enum Decision {
     Take,
     Leave,
     /// Its time would decide, and is not known well enough.
     TimeNotKnown,
     /// Its size would decide, and is not known.
     SizeNotKnown,
+    /// It becomes one, and its exact time would be good to know.
+    TakeWithTime,
 }
 
-#[derive(Debug)]
-pub(super) struct FileFilter {
+/// Takes every file by default.
+#[derive(Debug, Default)]
+pub struct FileFilter {
     /// `None` is everything.
-    include: Option<PatternSet>,
-    exclude: PatternSet,
-    exclude_directories: PatternSet,
+    include: Option<FilePatterns>,
+    exclude: FilePatterns,
+    exclude_directories: FilePatterns,
     newer_than: Option<Timestamp>,
     older_than: Option<Timestamp>,
     min_size: Option<u64>,
     max_size: Option<u64>,
 }
 
-/// A pattern that is none.
+/// A pattern that is none, and whose it is: of `include` or `exclude`.
 #[derive(Debug, thiserror::Error)]
-#[error("{option} '{pattern}': {problem}")]
-pub struct BadPattern {
-    option: &'static str,
-    pattern: String,
-    problem: String,
+#[error("{key} {bad}")]
+pub struct BadCriterion {
+    key: &'static str,
+    bad: BadPattern,
 }
 
 impl FileFilter {
-    /// Takes every file.
-    pub fn everything() -> FileFilter {
-        FileFilter {
-            include: None,
-            exclude: PatternSet::default(),
-            exclude_directories: PatternSet::default(),
-            newer_than: None,
-            older_than: None,
-            min_size: None,
-            max_size: None,
-        }
-    }
-
     /// # Errors
     /// A pattern that is none.
-    pub fn new(choice: &FileSelection, now: Timestamp) -> Result<FileFilter, BadPattern> {
+    pub fn new(criteria: &FileCriteria, now: Timestamp) -> Result<FileFilter, BadCriterion> {
+        let exclude = |bad| BadCriterion { key: "exclude", bad };
         let (directories, files): (Vec<&str>, Vec<&str>) =
-            choice.exclude.iter().map(String::as_str).partition(|pattern| pattern.ends_with('/'));
-        let include = PatternSet::new("--include", choice.include.iter().map(String::as_str))?;
+            criteria.exclude.iter().map(String::as_str).partition(|pattern| pattern.ends_with('/'));
+        let include = FilePatterns::new(criteria.include.iter().map(String::as_str))
+            .map_err(|bad| BadCriterion { key: "include", bad })?;
         Ok(FileFilter {
-            include: (!choice.include.is_empty()).then_some(include),
-            exclude: PatternSet::new("--exclude", files)?,
-            exclude_directories: PatternSet::new("--exclude", directories)?,
-            newer_than: choice.newer_than.map(|moment| moment.before(now)),
-            older_than: choice.older_than.map(|moment| moment.before(now)),
-            min_size: choice.min_size,
-            max_size: choice.max_size,
+            include: (!criteria.include.is_empty()).then_some(include),
+            exclude: FilePatterns::new(files).map_err(exclude)?,
+            exclude_directories: FilePatterns::new(directories).map_err(exclude)?,
+            newer_than: criteria.newer_than.map(|moment| moment.before(now)),
+            older_than: criteria.older_than.map(|moment| moment.before(now)),
+            min_size: criteria.min_size,
+            max_size: criteria.max_size,
         })
     }
 
     /// Whether a file becomes a task. Nothing is guessed: what is asked for and not known is the answer.
+    #[must_use]
     pub fn decide(&self, file: &ListedSource) -> Decision {
         let matches = self.include.as_ref().is_none_or(|include| include.match_path(&file.path))
             && !self.exclude.match_path(&file.path);
@@ -123,6 +114,7 @@ impl FileFilter {
     }
 
     /// Whether a directory is listed at all.
+    #[must_use]
     pub fn enters(&self, directory: &str) -> bool {
         !self.exclude_directories.match_path(directory)
     }
@@ -136,66 +128,16 @@ fn certain(is_true: bool, is_false: bool) -> Option<bool> {
     }
 }
 
-/// Patterns for names, and patterns for paths.
-#[derive(Debug, Default)]
-struct PatternSet {
-    names: GlobSet,
-    paths: GlobSet,
-}
-
-impl PatternSet {
-    fn new<'a>(
-        option: &'static str,
-        patterns: impl IntoIterator<Item = &'a str>,
-    ) -> Result<PatternSet, BadPattern> {
-        let (mut names, mut paths) = (GlobSetBuilder::new(), GlobSetBuilder::new());
-        let bad = |pattern: &str, error: &globset::Error| BadPattern {
-            option,
-            pattern: pattern.to_owned(),
-            problem: error.kind().to_string(),
-        };
-        for pattern in patterns {
-            let bare = pattern.trim_end_matches('/');
-            let compiled = glob(bare.trim_start_matches('/')).map_err(|error| bad(pattern, &error))?;
-            if bare.contains('/') {
-                paths.add(compiled)
-            } else {
-                names.add(compiled)
-            };
-        }
-        let built = |set: GlobSetBuilder| set.build().map_err(|error| bad("", &error));
-        Ok(PatternSet { names: built(names)?, paths: built(paths)? })
-    }
-
-    fn match_path(&self, path: &str) -> bool {
-        let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
-        self.names.is_match(name) || self.paths.is_match(path)
-    }
-}
-
-fn glob(pattern: &str) -> Result<Glob, globset::Error> {
-    GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TimeArgument;
 
-    fn choice() -> FileSelection {
-        FileSelection {
-            recursive: false,
-            include: Vec::new(),
-            exclude: Vec::new(),
-            newer_than: None,
-            older_than: None,
-            min_size: None,
-            max_size: None,
-            skip_existing: false,
-            fail_if_none: None,
-        }
+    fn choice() -> FileCriteria {
+        FileCriteria::default()
     }
 
-    fn filter(choice: &FileSelection) -> FileFilter {
+    fn filter(choice: &FileCriteria) -> FileFilter {
         FileFilter::new(choice, "2025-01-15T10:30:00Z".parse().unwrap()).unwrap()
     }
 
@@ -216,7 +158,7 @@ mod tests {
     #[test]
     fn a_pattern_without_a_slash_is_about_the_name_and_with_one_about_the_path() {
         let some = |include: &[&str], exclude: &[&str]| {
-            filter(&FileSelection {
+            filter(&FileCriteria {
                 include: include.iter().map(|p| (*p).to_owned()).collect(),
                 exclude: exclude.iter().map(|p| (*p).to_owned()).collect(),
                 ..choice()
@@ -242,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_file_whose_time_or_size_is_not_known_is_neither_chosen_nor_left_by_it() {
-        let day = super::super::super::arg_parsers::moment("1d").unwrap();
+        let day = TimeArgument::parse("1d").unwrap();
         let between = |earliest: &str, latest: &str| {
             let range = TimeRange { earliest: earliest.parse().unwrap(), latest: latest.parse().unwrap() };
             ListedSource { modified: Some(range), ..found("a") }
@@ -250,27 +192,27 @@ mod tests {
         let at = |time: &str| between(time, time);
         let (before, after) = (at("2025-01-14T00:00:00Z"), at("2025-01-15T00:00:00Z"));
         let around = between("2025-01-14T00:00:00Z", "2025-01-15T00:00:00Z");
-        let newer = filter(&FileSelection { newer_than: Some(day), ..choice() });
+        let newer = filter(&FileCriteria { newer_than: Some(day), ..choice() });
         assert_eq!(newer.decide(&after), Decision::Take);
         assert_eq!(newer.decide(&before), Decision::Leave);
         assert_eq!(newer.decide(&around), Decision::TimeNotKnown);
         assert_eq!(newer.decide(&found("a")), Decision::TimeNotKnown);
-        let older = filter(&FileSelection { older_than: Some(day), ..choice() });
+        let older = filter(&FileCriteria { older_than: Some(day), ..choice() });
         assert_eq!(older.decide(&after), Decision::Leave);
         assert_eq!(older.decide(&before), Decision::Take);
         assert_eq!(older.decide(&around), Decision::TimeNotKnown);
-        let large = filter(&FileSelection { min_size: Some(11), ..choice() });
+        let large = filter(&FileCriteria { min_size: Some(11), ..choice() });
         assert_eq!(large.decide(&found("a")), Decision::Leave);
         assert_eq!(large.decide(&ListedSource { size: None, ..found("a") }), Decision::SizeNotKnown);
-        let other = filter(&FileSelection { newer_than: Some(day), include: vec!["b".into()], ..choice() });
+        let other = filter(&FileCriteria { newer_than: Some(day), include: vec!["b".into()], ..choice() });
         assert_eq!(other.decide(&found("a")), Decision::Leave, "by its name, whatever its time");
     }
 
     #[test]
     fn a_pattern_that_is_none_is_named() {
         let error =
-            FileFilter::new(&FileSelection { include: vec!["[a".into()], ..choice() }, Timestamp::UNIX_EPOCH);
+            FileFilter::new(&FileCriteria { include: vec!["[a".into()], ..choice() }, Timestamp::UNIX_EPOCH);
         let told = error.unwrap_err().to_string();
-        assert!(told.contains("--include '[a'"), "{told}");
+        assert!(told.contains("include '[a'"), "{told}");
     }
 }
