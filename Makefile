@@ -4,7 +4,7 @@
 # What `make chaos` may be told.
 CHAOS := TASKS FEED_FILES PODS BROKERS NET TUNNEL SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
 
-.PHONY: help demo test chaos spread million report fuzz bench bench-router lint fmt deps build-deps image-test compose-test cluster-test fresh-test
+.PHONY: help demo test chaos spread feeds million report fuzz bench bench-router router-cost lint fmt deps build-deps image-test compose-test cluster-test fresh-test
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ report: deps ## The suite and chaos, and docs/TEST_REPORT.md written from them (
 million: build-deps ## A directory with a million files: listed, written to, swept
 	@cargo test --locked --lib -p ftp-pooler -- --ignored --nocapture a_directory_with_a_million_files
 
+feeds: deps ## A feed over a directory with very many files: time and memory of its listings (ENTRIES=200000)
+	@FTP_POOLER_FEED_ENTRIES=$(or $(ENTRIES),200000) cargo test --locked --test e2e -- --ignored --exact --nocapture \
+		feeds_many::a_directory_with_very_many_files_is_listed_in_bounded_memory
+
 fuzz: build-deps ## Fuzz decoder, ledger metadata, replies, listings, connections.ini and the router's heads, a minute each (SECONDS_EACH=600)
 	@scripts/fuzz.sh
 
@@ -39,6 +43,9 @@ bench: ## The pooler side by side with a Python worker, rclone, lftp and curl (A
 
 bench-router: ## The pattern router beside nginx, by ratios of CPU and latency (ROUNDS=6 SECONDS_EACH=5 SCENARIOS=k64,ws)
 	@scripts/bench-router.sh
+
+router-cost: deps ## Instructions that the router as it is shipped spends on a request, counted by callgrind
+	@cargo test --locked --test proxy -- --ignored --exact --nocapture cost::a_request_with_a_session_takes_no_more_instructions_than_it_may
 
 image-test: ## Build the image with the Dockerfile and try it (root or docker; exits 77 where it cannot run)
 	@tests/containers/image.sh

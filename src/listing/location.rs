@@ -36,7 +36,9 @@ impl Location {
     /// What is wrong with it, and what would be right.
     pub fn parse(text: &str, connections: &ConfiguredConnections) -> Result<Location, String> {
         let Some((name, path)) = text.split_once(':') else {
-            return Err(format!("'{text}' is not CONNECTION:PATH, such as remote-ftp:/pub/"));
+            return Err(format!(
+                "'{text}' is not a place; expected CONNECTION:PATH, such as remote-ftp:/pub/"
+            ));
         };
         let connection = match (connections.ftp.get(name), connections.local.get(name)) {
             (Some(ftp), _) => LocationConnection::Ftp(Arc::clone(ftp)),

@@ -39,6 +39,9 @@ fn told() -> Metrics {
     metrics.kafka_error("commit");
     metrics.tunnel("plant", "connected");
     metrics.tunnel_failed("plant", "unreachable");
+    metrics.feed_listed("invoices", true);
+    metrics.feed_tasks("invoices", 3);
+    metrics.feed_files("invoices", 3, 1);
     metrics.health(true, false);
     metrics
 }

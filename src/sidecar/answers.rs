@@ -137,21 +137,21 @@ pub(super) struct TunnelsAnswer {
 
 #[derive(Debug, Serialize)]
 pub(super) struct FeedsAnswer {
-    feeds: Vec<FeedAnswer>,
+    pub feeds: Vec<FeedAnswer>,
 }
 
 /// A feed that this pod lists for.
 #[derive(Debug, Serialize)]
-struct FeedAnswer {
+pub(super) struct FeedAnswer {
     state: &'static str,
     #[serde(flatten)]
     status: FeedStatus,
 }
 
-impl FeedsAnswer {
-    pub fn new(feeds: Vec<FeedStatus>) -> FeedsAnswer {
+impl FeedAnswer {
+    pub fn all(insight: &dyn PodInsight) -> Vec<FeedAnswer> {
         let answer = |status: FeedStatus| FeedAnswer { state: status.state(), status };
-        FeedsAnswer { feeds: feeds.into_iter().map(answer).collect() }
+        insight.feeds().into_iter().map(answer).collect()
     }
 }
 
@@ -185,4 +185,5 @@ pub(super) struct SnapshotEvent {
     pub failures: Vec<FailureEntry>,
     pub partitions: Vec<AssignedPartition>,
     pub tunnels: Vec<TunnelReport>,
+    pub feeds: Vec<FeedAnswer>,
 }

@@ -8,8 +8,8 @@ use axum::{Json, Router};
 use service_kit::http::StreamDeadline;
 
 use super::answers::{
-    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, FeedsAnswer, PartitionsAnswer, PoolAnswer,
-    StatusAnswer, TunnelsAnswer,
+    ConfigAnswer, ConnectionsAnswer, ErrorAnswer, FailuresAnswer, FeedAnswer, FeedsAnswer, PartitionsAnswer,
+    PoolAnswer, StatusAnswer, TunnelsAnswer,
 };
 use super::event_feed::COME_AGAIN;
 use super::history::HistoryAnswer;
@@ -61,7 +61,7 @@ async fn show_tunnels(State(view): State<PodView>) -> Json<TunnelsAnswer> {
 }
 
 async fn show_feeds(State(view): State<PodView>) -> Json<FeedsAnswer> {
-    Json(FeedsAnswer::new(view.insight.feeds()))
+    Json(FeedsAnswer { feeds: FeedAnswer::all(&*view.insight) })
 }
 
 async fn show_transfers(State(view): State<PodView>, RawQuery(query): RawQuery) -> Response {

@@ -26,6 +26,7 @@ const SCRIPT: &[&str] = &[
     include_str!("page/script/hour.js"),
     include_str!("page/script/connections.js"),
     include_str!("page/script/tunnels.js"),
+    include_str!("page/script/feeds.js"),
     include_str!("page/script/pool.js"),
     include_str!("page/script/transfers.js"),
     include_str!("page/script/batches.js"),

@@ -9,7 +9,7 @@ use service_kit::http::host::AllowedHosts;
 use service_kit::http::token::{BearerToken, TokenGuard};
 use service_kit::metrics::EncodeMetrics;
 
-use super::answers::{ConnectionAnswer, PoolAnswer, SnapshotEvent, StatusAnswer};
+use super::answers::{ConnectionAnswer, FeedAnswer, PoolAnswer, SnapshotEvent, StatusAnswer};
 use super::event_feed::EventFeed;
 use super::history::ThroughputHistory;
 use crate::insight::{PodInsight, TransferQuery};
@@ -93,6 +93,7 @@ impl PodView {
             failures: self.insight.failures(LAST),
             partitions: self.insight.partitions(),
             tunnels: self.insight.tunnels(),
+            feeds: FeedAnswer::all(&*self.insight),
         }
     }
 }

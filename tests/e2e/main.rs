@@ -27,6 +27,7 @@ mod deferral;
 mod delivery;
 mod doubt;
 mod feeds;
+mod feeds_many;
 mod frozen_disk;
 mod isolation;
 mod lifecycle;

@@ -1,6 +1,9 @@
 //! No server hurts another, no connection starves.
 
+use tokio::time::timeout;
+
 use super::*;
+use crate::pool::Reservation;
 use crate::pool::fake::{FakeLogin, try_error};
 
 #[tokio::test(start_paused = true)]
@@ -122,4 +125,30 @@ async fn lanes_that_waited_for_room_do_not_storm_a_server_that_died_meanwhile() 
     assert!(connects <= 1 + 4, "{connects}: each worker's one at most");
     sleep(Duration::from_secs(10)).await;
     assert!(rig.servers.connects("a") <= connects + 8, "then spaced");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_gets_a_session_of_a_connection_that_is_never_idle() {
+    let mut rig = Rig::new(5, &[("a", 1)]);
+    rig.submit("a", 0..1_000);
+    rig.answers(10).await;
+    let began = Instant::now();
+    let session = match rig.pool.reserve_for_listing("a").await {
+        Ok(Reservation::Idle(session)) => session,
+        other => panic!("{other:?}"),
+    };
+    let waited = began.elapsed();
+    assert!((10..12).contains(&waited.as_secs()), "after its patience, at the end of a file: {waited:?}");
+    assert_eq!(rig.servers.logins("a"), 1, "the worker's own session, which is warm");
+    rig.answered();
+    sleep(Duration::from_secs(5)).await;
+    assert!(rig.answered().is_empty(), "the only session lists");
+    drop(session);
+    let began = Instant::now();
+    rig.answer().await;
+    assert!(began.elapsed() < Duration::from_secs(1), "and goes back to work");
+    let again = rig.pool.reserve_for_listing("a");
+    assert!(timeout(Duration::from_secs(9), again).await.is_err(), "tasks go first");
+    sleep(Duration::from_secs(9)).await;
+    assert!(rig.answered().len() > 100, "nobody makes way for one that has given up");
 }

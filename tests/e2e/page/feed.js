@@ -39,6 +39,10 @@
   const tunnel = (n) => ({ name: `tunnel-${n}`, servers: ["frps.example.com:7000"], state: n ? "disconnected" : "connected",
     since: iso(begun), address: "127.77.0.9:2121", leads_to: "ports", connects: n, connections: ["server-001"],
     error: n ? { class: "server_unreachable", message: "connection refused", advice: "check that frps runs" } : null });
+  const listedFeed = (n) => ({ state: n ? "failing" : "waiting", feed: `feed-${n}`, pod: "pod-0", from: `server-00${n}:/outbox/`,
+    to: "local:/in/", schedule: "30s", known_since: iso(begun), listed_at: iso(begun), listed_until: iso(begun),
+    next_at: n ? null : iso(begun), is_listing: false, paused_by: null, files: 9, chosen: 7, directories: 1, passed_over: 0, new: 2,
+    settling: 1, known: 5, tasks: 1000, error: n ? "server-001: connection refused" : null, failures: n });
   const pod = (n, tick) => ({ pod: `pod-${n}`, is_this_pod: n === 0, state: ["up", "gone", "not_ready", "stopped", "stuck"][n % 5],
     heard_seconds_ago: n, api: n === 3 ? null : `10.0.0.${n}:8080`, version: "0.1.0", started_at: begun / 1000 - 900,
     reasons: n % 5 === 2 ? ["ftp-tasks 2 halted: offset 5 is out of range"] : [], partitions: "ftp-tasks[0-5]", assigned_partitions: 6,
@@ -80,7 +84,8 @@
         sessions: { idle: 1, busy: transfers, connecting: 1 }, totals: totals(1000, tick), connections: [] };
       return this.push("snapshot", { status, connections: many(connections, connection, tick),
         transfers: { total: transfers, transfers: many(Math.min(transfers, listed), transfer, tick) },
-        failures: many(20, failure), partitions: many(4, partition), tunnels: many(2, tunnel) });
+        failures: many(20, failure), partitions: many(4, partition), tunnels: many(2, tunnel),
+        feeds: many(2, listedFeed) });
     },
     // So many pods and connections over them; `sharing` is how the sessions' totals are.
     pool(tick, pods, connections, sharing = { state: "live", reason: null }, unavailable = null) {

@@ -21,7 +21,7 @@ use crate::probe::run_probe;
 use crate::process::{ExitReason, LastLines};
 use crate::render::RenderedTunnel;
 use crate::rewriting::RewritingProxy;
-use crate::spec::{ConflictKind, Mistake, TunnelKind, TunnelSpec, choose_identifier, conflicts};
+use crate::spec::{ConflictKind, Mistake, TunnelKind, TunnelSpec, choose_identifier, conflicts_with};
 
 /// What guards and client ask for.
 #[derive(Debug)]
@@ -187,13 +187,11 @@ impl Driver {
     }
 
     fn refuse_conflicts(&self, name: &str, spec: &TunnelSpec) -> Result<(), OpenError> {
-        let mut all: Vec<TunnelSpec> =
-            self.core.tunnels().values().map(|tracked| tracked.spec.clone()).collect();
-        all.push(spec.clone());
-        let newest = all.len() - 1;
+        let others: Vec<&TunnelSpec> = self.core.tunnels().values().map(|tracked| &tracked.spec).collect();
         let mut refused = Vec::new();
-        for conflict in conflicts(&all).into_iter().filter(|conflict| conflict.tunnels.1 == newest) {
-            let other = all.get(conflict.tunnels.0).and_then(|other| other.name.clone()).unwrap_or_default();
+        for conflict in conflicts_with(&others, spec) {
+            let other =
+                others.get(conflict.tunnels.0).and_then(|other| other.name.clone()).unwrap_or_default();
             let message = format!("{} by {other}", conflict.message);
             if conflict.kind == ConflictKind::Overlap {
                 tracing::warn!(event = "tunnel_conflict", tunnel = name, other, "{}", conflict.message);

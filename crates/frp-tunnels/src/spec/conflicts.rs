@@ -1,6 +1,6 @@
 //! Tunnels that cannot be there together, or that take each other's requests: found before frps refuses them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{HttpTunnel, PathOverlap, PathPattern, TunnelKind, TunnelSpec, overlap};
 
@@ -28,14 +28,43 @@ pub fn conflicts(tunnels: &[TunnelSpec]) -> Vec<Conflict> {
     unique_places(tunnels, &mut found);
     for (second, tunnel) in tunnels.iter().enumerate() {
         for (first, earlier) in tunnels.iter().enumerate().take(second) {
-            if let (TunnelKind::Http(a), TunnelKind::Http(b)) = (&earlier.kind, &tunnel.kind)
-                && !same_group(earlier, tunnel)
-            {
-                http_conflicts((first, second), a, b, &mut found);
-            }
+            path_conflicts((first, second), earlier, tunnel, &mut found);
         }
     }
     found
+}
+
+/// What [`conflicts`] would find of `further` behind these tunnels, in a time that grows with their number and not with its
+/// square: a client with a thousand tunnels asks for each that is added.
+pub fn conflicts_with(tunnels: &[&TunnelSpec], further: &TunnelSpec) -> Vec<Conflict> {
+    let (mut found, last) = (Vec::new(), tunnels.len());
+    let mut wanted: BTreeSet<String> = places(further).into_iter().collect();
+    for (at, tunnel) in tunnels.iter().enumerate() {
+        for place in places(tunnel) {
+            if wanted.remove(&place) && !same_group(tunnel, further) {
+                found.push(taken_already(&place, (at, last)));
+            }
+        }
+        path_conflicts((at, last), tunnel, further, &mut found);
+    }
+    found
+}
+
+fn taken_already(place: &str, tunnels: (usize, usize)) -> Conflict {
+    Conflict { tunnels, kind: ConflictKind::Refused, message: format!("{place} is taken already") }
+}
+
+fn path_conflicts(
+    tunnels: (usize, usize),
+    earlier: &TunnelSpec,
+    later: &TunnelSpec,
+    found: &mut Vec<Conflict>,
+) {
+    if let (TunnelKind::Http(a), TunnelKind::Http(b)) = (&earlier.kind, &later.kind)
+        && !same_group(earlier, later)
+    {
+        http_conflicts(tunnels, a, b, found);
+    }
 }
 
 /// Names, remote ports, visitors' addresses and domains without paths: exactly one tunnel each.
@@ -45,10 +74,7 @@ fn unique_places(tunnels: &[TunnelSpec], found: &mut Vec<Conflict>) {
         for place in places(tunnel) {
             match taken.get(&place) {
                 Some(&first) if tunnels.get(first).is_some_and(|other| same_group(other, tunnel)) => {}
-                Some(&first) => {
-                    let message = format!("{place} is taken already");
-                    found.push(Conflict { tunnels: (first, at), kind: ConflictKind::Refused, message });
-                }
+                Some(&first) => found.push(taken_already(&place, (first, at))),
                 None => {
                     taken.insert(place, at);
                 }
@@ -169,7 +195,24 @@ mod tests {
     }
 
     fn found(tunnels: &[TunnelSpec]) -> Vec<(ConflictKind, String)> {
-        conflicts(tunnels).into_iter().map(|conflict| (conflict.kind, conflict.message)).collect()
+        let all = conflicts(tunnels);
+        assert_eq!(sorted(of_each_added(tunnels)), sorted(all.clone()), "one after the other as all at once");
+        all.into_iter().map(|conflict| (conflict.kind, conflict.message)).collect()
+    }
+
+    /// What is found where each tunnel is added to those before it.
+    fn of_each_added(tunnels: &[TunnelSpec]) -> Vec<Conflict> {
+        let mut found = Vec::new();
+        for (at, further) in tunnels.iter().enumerate() {
+            let before: Vec<&TunnelSpec> = tunnels.iter().take(at).collect();
+            found.extend(conflicts_with(&before, further));
+        }
+        found
+    }
+
+    fn sorted(mut conflicts: Vec<Conflict>) -> Vec<Conflict> {
+        conflicts.sort_by(|a, b| (a.tunnels, &a.message).cmp(&(b.tunnels, &b.message)));
+        conflicts
     }
 
     #[test]

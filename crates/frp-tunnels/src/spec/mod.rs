@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-pub use conflicts::{Conflict, ConflictKind, conflicts};
+pub use conflicts::{Conflict, ConflictKind, conflicts, conflicts_with};
 pub use identifiers::{IdStrategy, MAX_NAME_LENGTH, choose_identifier, is_valid_name};
 pub use paths::{PathOverlap, PathPattern, PathPatternError, overlap};
 pub(crate) use validation::is_host as validation_is_host;

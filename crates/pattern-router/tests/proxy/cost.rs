@@ -91,7 +91,7 @@ async fn instructions(program: &std::path::Path, requests: u32) -> u64 {
 }
 
 #[tokio::test]
-#[ignore = "needs valgrind, and builds the router as it is shipped: make test"]
+#[ignore = "needs valgrind, and builds the router as it is shipped: make router-cost"]
 async fn a_request_with_a_session_takes_no_more_instructions_than_it_may() {
     let program = tokio::task::spawn_blocking(optimized).await.unwrap();
     // What a process and its connections take is in both.

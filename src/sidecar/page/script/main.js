@@ -96,6 +96,7 @@ function draw() {
   showFailures(snapshot);
   showPartitions(snapshot);
   showTunnels(snapshot);
+  showFeeds(snapshot);
   announceChanges(snapshot);
   if (was_lost) announce("The pod answers again.");
 }
