@@ -22,10 +22,12 @@ COPY . .
 # Of the builder's platform: each has a cache of its own.
 ARG TARGETARCH
 # The caches make a second build quick; what is needed is copied out, since a cache is no part of the image. cargo-auditable
-# writes the list of all crates into each binary, where scanners (Trivy, Grype, Syft, `cargo audit bin`) find it.
+# writes the list of all crates into each binary, where scanners (Trivy, Grype, Syft, `cargo audit bin`) find it. Cargo goes by
+# the files' times, and would take what a later commit left in the cache for this one's: so all are of this moment.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=ftp-pooler-target-${TARGETARCH} \
-    cargo install --locked --version 0.7.7 --root /opt/cargo cargo-auditable \
+    find . -path ./target -prune -o -type f -exec touch {} + \
+ && cargo install --locked --version 0.7.7 --root /opt/cargo cargo-auditable \
  && PATH="/opt/cargo/bin:$PATH" cargo auditable build --release --locked --no-default-features \
         -p ftp-pooler --bin ftp-pooler -p frp-tunnels --bin frp-tunnels \
  && install -D --strip target/release/ftp-pooler /out/usr/local/bin/ftp-pooler \

@@ -322,6 +322,31 @@ peer() {
     fi
 }
 
+# The programs of docs/PRODUCING.md, which the tests run: what they need, and built where they are.
+producing() {
+    local stamp work=$deps/producing.new
+    python_environment producing-python examples/producing/python/requirements.txt confluent-kafka \
+        "docs/PRODUCING.md has a producer in Python"
+    stamp=$(cat examples/producing/java/* examples/producing/go/* | cksum)
+    [ "$(cat "$deps/producing/stamp" 2>/dev/null)" = "$stamp" ] && return
+    if ! command -v javac >/dev/null; then
+        need_debian "a JDK of Java 17 or newer"
+        install_packages "docs/PRODUCING.md has a producer in Java" default-jdk-headless
+    fi
+    say "building the producers of docs/PRODUCING.md, in Java and Go"
+    rm -rf "$work"
+    mkdir -p "$work"
+    javac -cp "$deps/kafka/*" -d "$work/java" examples/producing/java/Orders.java
+    (
+        export GOPATH=$work/path GOCACHE=$work/cache GOFLAGS='-modcacherw -p=2' CGO_ENABLED=0
+        need_go
+        go build -C examples/producing/go -trimpath -ldflags='-s -w' -o "$work/orders" . >&2
+    )
+    rm -rf "$work/path" "$work/cache" "$deps/producing"
+    echo "$stamp" >"$work/stamp"
+    mv "$work" "$deps/producing"
+}
+
 # What many write themselves: a worker in Python. Its libraries go into an environment of their own.
 python_worker() {
     local wanted=benches/peers/python/requirements.txt stamp
@@ -461,6 +486,7 @@ if [ "$what" = router ]; then
 fi
 if [ "$what" != build ]; then
     kafka
+    producing
     for server in "${ftp_servers[@]}"; do
         # shellcheck disable=SC2086 # a program and its packages
         ftp_server $server

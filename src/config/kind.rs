@@ -17,6 +17,8 @@ pub(super) enum KeyKind {
     Syntax(&'static str),
     /// The name of a Kafka topic.
     Topic,
+    /// Names of topics, with `*` for any characters.
+    TopicPatterns,
     /// Brokers, `host:port` each.
     Servers,
     /// A host's name or address.
@@ -110,7 +112,7 @@ impl KeyKind {
             KeyKind::Secret => checked_secret(text).map(KeyValue::Text),
             KeyKind::Syntax(_) => Ok(KeyValue::Text(text.to_owned())),
             KeyKind::Topic => topic(text).map(KeyValue::Text),
-            KeyKind::Servers => self.read_list(text.split(',')),
+            KeyKind::Servers | KeyKind::TopicPatterns => self.read_list(text.split(',')),
             KeyKind::Host => host(text).map(KeyValue::Text),
             KeyKind::Number { min, max } => in_range(text.trim().parse().ok(), min, max),
             KeyKind::Size { min, max } => in_range(size::parse(text), min, max),
@@ -128,13 +130,12 @@ impl KeyKind {
 
     /// Reads a list: of brokers, or of patterns; any other kind takes one value only.
     pub fn read_list<'a>(self, items: impl Iterator<Item = &'a str>) -> Result<KeyValue, String> {
-        if self == KeyKind::Patterns {
-            return check_patterns(items).map(KeyValue::List);
-        }
-        if self != KeyKind::Servers {
-            return Err(format!("is a list; expected {}", self.describe()));
-        }
-        let servers: Vec<String> = items.map(server).collect::<Result<_, _>>()?;
+        let servers: Vec<String> = match self {
+            KeyKind::Servers => items.map(server).collect::<Result<_, _>>()?,
+            KeyKind::Patterns => return check_patterns(items).map(KeyValue::List),
+            KeyKind::TopicPatterns => return topic_patterns(items).map(KeyValue::List),
+            _ => return Err(format!("is a list; expected {}", self.describe())),
+        };
         match servers.len() {
             0 => Err("is an empty list; expected host:port, host:port".to_owned()),
             n if n > MAX_SERVERS => {
@@ -151,6 +152,7 @@ impl KeyKind {
             KeyKind::Secret => "secret text".to_owned(),
             KeyKind::Syntax(what) => what.to_owned(),
             KeyKind::Topic => "a topic's name".to_owned(),
+            KeyKind::TopicPatterns => "list of topics' names, `*` for anything".to_owned(),
             KeyKind::Servers => "list of host:port".to_owned(),
             KeyKind::Host => "a host's name or address".to_owned(),
             KeyKind::Number { min, max } => format!("a number from {min} to {max}"),
@@ -239,6 +241,28 @@ fn topic(text: &str) -> Result<String, String> {
     Err(format!(
         "found {}; expected a topic's name: 1 to {MAX_TOPIC_CHARS} letters, digits, `.`, `_`, `-`",
         quoted(text)
+    ))
+}
+
+/// Every one that is no name of a topic is told.
+fn topic_patterns<'a>(items: impl Iterator<Item = &'a str>) -> Result<Vec<String>, String> {
+    let (mut patterns, mut wrong) = (Vec::new(), Vec::new());
+    for item in items.map(str::trim) {
+        // with a letter in the place of each star it must be a name
+        match topic(&item.replace('*', "x")) {
+            Ok(_) => patterns.push(item.to_owned()),
+            Err(_) => wrong.push(quoted(item)),
+        }
+    }
+    if wrong.is_empty() && patterns.len() <= MAX_SERVERS {
+        return Ok(patterns);
+    }
+    if wrong.is_empty() {
+        return Err(format!("lists {} topics; expected {MAX_SERVERS} at most, or a pattern", patterns.len()));
+    }
+    Err(format!(
+        "found {}; expected topics' names: 1 to {MAX_TOPIC_CHARS} letters, digits, `.`, `_`, `-`, and `*` for anything",
+        wrong.join(", ")
     ))
 }
 
@@ -353,6 +377,7 @@ mod tests {
                 vec!["kafka:9092", "a:1, b:2", "a", "SSL://a:9093", "[::1]:9092"],
                 vec!["", "a:", "a:0", "a:x", ":9092", "a:1,,b:2", "http://a/b:1 2", "~", "a b:1"],
             ),
+            (KeyKind::TopicPatterns, vec!["a", "orders, replies-*", "*"], vec!["", "a b", "a,,b", "é*"]),
             (
                 KeyKind::Host,
                 vec!["ftp.example.com", "10.0.0.1", "::1", "[::1]"],

@@ -52,6 +52,8 @@ pub struct KafkaConfig {
     pub coordination_topic: String,
     pub feeds_topic: String,
     pub control_topic: String,
+    /// Names, and patterns with `*`, of topics that answers may go to as well.
+    pub reply_topics: Vec<String>,
     pub delivery: DeliveryGuarantee,
     /// The pod keeps its partitions over a restart within the session's timeout (KIP-345).
     pub static_membership: bool,
@@ -224,6 +226,10 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("kafka.control_topic", KeyKind::Topic, Is("ftp-control"), field!(kafka.control_topic),
         "The compacted topic that says which batches of tasks there are, and which are cancelled. `ftp-pooler topics` makes \
          it; without it tasks are done as ever, and no batch can be cancelled."),
+    key("kafka.reply_topics", KeyKind::TopicPatterns, Described("none"), REPLY_TOPICS,
+        "Topics that answers may go to as well: a task's answer does, in the same transaction, if its record's header \
+         `reply_to` names one of them. A list of names, in which `*` stands for anything. The pods need Write on them; none \
+         is created (docs/PRODUCING.md)."),
     key("kafka.delivery", KeyKind::Choice(&["exactly_once", "at_least_once"]), Is("exactly_once"),
         field!(kafka.delivery),
         "How an answer and its task's offset are tied together: `exactly_once` puts both into one Kafka transaction, so \
@@ -325,6 +331,17 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
         "Each tunnel listens at a loopback address of its own out of this range, where only this machine, or this pod, \
          reaches it."),
 ];
+
+const REPLY_TOPICS: FieldAccess<Config> = FieldAccess {
+    set: |config, value| {
+        config.kafka.reply_topics.store(value);
+        Ok(())
+    },
+    get: |config| match config.kafka.reply_topics.as_slice() {
+        [] => KeyValue::Unset,
+        topics => KeyValue::List(topics.to_vec()),
+    },
+};
 
 const FRPC: FieldAccess<Config> = FieldAccess {
     set: |config, value| {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::Message as _;
@@ -15,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::batch::BatchBoard;
 use crate::config::KafkaConfig;
-use crate::kafka::{LastConnectionError, consumer_properties, partition_count};
+use crate::kafka::{LastConnectionError, consumer_properties, partition_count, reader_properties};
 
 /// One request to the cluster.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -92,13 +93,8 @@ impl ControlReader {
 
     /// Until the pod stops, the topic turns out not to be there, or it cannot be read.
     fn follow(&self) -> KafkaResult<()> {
-        let mut properties = consumer_properties(&self.kafka, &self.client_name);
-        for member in ["group.instance.id", "group.protocol", "group.remote.assignor"] {
-            properties.remove(member);
-        }
-        properties.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        properties.set("auto.offset.reset", "earliest").set("queued.max.messages.kbytes", "1024");
-        let client: Client = properties.create_with_context(LastConnectionError::default())?;
+        let client: Client = follower_properties(&consumer_properties(&self.kafka, &self.client_name))
+            .create_with_context(LastConnectionError::default())?;
         let topic = &self.kafka.control_topic;
         let Some(count) = partition_count(client.client(), topic, REQUEST)? else { return Ok(()) };
         let mut assignment = TopicPartitionList::with_capacity(count);
@@ -148,5 +144,26 @@ impl ControlReader {
         while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
             thread::sleep(POLL);
         }
+    }
+}
+
+/// For a client that reads all of the topic, and is a member of no group.
+fn follower_properties(members: &ClientConfig) -> ClientConfig {
+    let mut properties = reader_properties(members);
+    properties.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+    properties.set("auto.offset.reset", "earliest").set("queued.max.messages.kbytes", "1024");
+    properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_tells_no_statistics_which_nobody_would_read_but_the_log() {
+        let mut members = ClientConfig::new();
+        members.set("statistics.interval.ms", "5000").set("group.instance.id", "pod-0");
+        let follower = follower_properties(&members);
+        assert_eq!((follower.get("statistics.interval.ms"), follower.get("group.instance.id")), (None, None));
     }
 }

@@ -23,8 +23,8 @@ const WATERMARKS_TIMEOUT: Duration = Duration::from_millis(500);
 /// After a look that failed.
 const VERIFY_RETRY: Duration = Duration::from_secs(1);
 
-const HOW_TO_RESUME: &str = "stop the pods, reset the offsets (kafka-consumer-groups --reset-offsets \
-                             --to-earliest, or another position), and start them again";
+const HOW_TO_RESUME: &str = "stop the pods, run `ftp-pooler offsets reset` (--dry-run shows what it sets; --all where the \
+                             topic was recreated), and start them again";
 
 /// What is halted, and what may have to be.
 #[derive(Default)]
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(recreated_topic(7, a, None), None, "brokers without ids");
         let told = recreated_topic(7, a, b).unwrap();
         assert!(
-            told.contains("recreated") && told.contains(", 7,") && told.contains("--reset-offsets"),
+            told.contains("recreated") && told.contains(", 7,") && told.contains("ftp-pooler offsets reset"),
             "{told}"
         );
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::consumer_context::Rebalance;
@@ -36,6 +36,8 @@ struct PendingAssignment {
     partitions: Vec<TopicPartition>,
     since: Instant,
     next_try: Instant,
+    /// Why the last try has failed.
+    failed: Option<KafkaError>,
 }
 
 #[derive(Debug)]
@@ -76,7 +78,8 @@ impl Rebalances {
                         "partitions assigned"
                     );
                 }
-                self.assignment = Some(PendingAssignment { partitions, since: now, next_try: now });
+                self.assignment =
+                    Some(PendingAssignment { partitions, since: now, next_try: now, failed: None });
                 AssignmentChange::default()
             }
             Rebalance::Revoke { mut partitions, lost: true } => {
@@ -142,6 +145,12 @@ impl Rebalances {
         leaving.or_else(|| self.assignment.as_ref().map(|assignment| assignment.since))
     }
 
+    /// Since when partitions wait because their committed offsets cannot be read, and why that is.
+    pub fn offsets_unreadable(&self) -> Option<(Instant, String)> {
+        let assignment = self.assignment.as_ref()?;
+        assignment.failed.as_ref().map(|error| (assignment.since, error.to_string()))
+    }
+
     /// True while a rebalance waits for its next step: the loop comes round sooner.
     pub fn is_pending(&self) -> bool {
         self.revocation.is_some() || self.assignment.is_some()
@@ -158,7 +167,8 @@ impl Rebalances {
                     event = "committed_offsets_unavailable", %error,
                     "cannot read the committed offsets of new partitions; retrying"
                 );
-                self.assignment = Some(PendingAssignment { next_try: now + ASSIGN_RETRY, ..assignment });
+                let next_try = now + ASSIGN_RETRY;
+                self.assignment = Some(PendingAssignment { next_try, failed: Some(error), ..assignment });
                 AssignmentChange::default()
             }
         }

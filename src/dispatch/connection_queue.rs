@@ -373,6 +373,11 @@ impl ConnectionQueue {
         self.state().breaker.state(now)
     }
 
+    /// Tasks to or from this local connection that wait.
+    pub fn waiting_for_local(&self, local: &str) -> usize {
+        self.state().queue.waiting().filter(|queued| queued.task.local == local).count()
+    }
+
     pub fn counts(&self) -> QueueCounts {
         let state = self.state();
         QueueCounts {

@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::breaker::{BreakerDecision, BreakerState, CircuitBreaker};
+use super::outage_log::{OutageEvent, OutageLog};
+use crate::breaker::{BreakerDecision, CircuitBreaker};
 use crate::failure::{Failure, Remedy, TryError};
 
 /// Why a task may not be tried now.
@@ -22,7 +23,11 @@ pub(super) struct LocalOutage {
 
 /// By the local connections' names; only those are listed that have had a failure. The lock is never held across an await.
 #[derive(Debug, Default)]
-pub(super) struct LocalBreakers(Mutex<HashMap<String, CircuitBreaker>>);
+pub(super) struct LocalBreakers {
+    breakers: Mutex<HashMap<String, CircuitBreaker>>,
+    /// Of those that were logged as down.
+    logs: Mutex<HashMap<String, OutageLog>>,
+}
 
 impl LocalBreakers {
     /// Why a task of this local connection, queued at that time, must wait; `None` if it may be tried. If it is the
@@ -64,19 +69,7 @@ impl LocalBreakers {
     pub fn tried(&self, local: &str, error: Option<&TryError>, now: Instant, jitter: f64) -> bool {
         let mut breakers = self.lock();
         let Some(error) = error else {
-            if let Some(breaker) = breakers.remove(local)
-                && breaker.state(now) != BreakerState::Closed
-            {
-                let after =
-                    breaker.outage().map(|(since, ..)| now.saturating_duration_since(since).as_secs());
-                tracing::info!(
-                    event = "local_connection_up",
-                    local,
-                    after,
-                    "local connection {local} is up again after {} s",
-                    after.unwrap_or_default(),
-                );
-            }
+            breakers.remove(local);
             return false;
         };
         if error.remedy != Remedy::LocalOutage {
@@ -85,30 +78,69 @@ impl LocalBreakers {
         }
         let breaker = breakers.entry(local.to_owned()).or_default();
         let has_failed = breaker.is_in_trouble();
-        let was_open = breaker.state(now) != BreakerState::Closed;
         breaker.probe_ended();
         breaker.transfer_failed(error.failure.clone(), now, jitter);
-        if !was_open && breaker.state(now) != BreakerState::Closed {
-            let next_try = breaker.outage().map(|(_, next_try, _)| next_try.saturating_duration_since(now));
-            let next_try_in = next_try.unwrap_or_default().as_secs_f64().ceil();
-            tracing::warn!(
-                event = "local_connection_down", local, error = %error.failure, next_try_in,
-                "local connection {local} is down: {}; its tasks wait, next try in {next_try_in} s",
-                error.failure,
-            );
-        }
         has_failed
+    }
+
+    /// The local connections that have gone down, or come up, since this was asked for last; for the log.
+    pub fn outage_events(&self, now: Instant) -> Vec<(String, OutageEvent)> {
+        let breakers = self.lock();
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        for local in breakers.keys() {
+            logs.entry(local.clone()).or_default();
+        }
+        let well = CircuitBreaker::default();
+        let mut events = Vec::new();
+        for (local, log) in &mut *logs {
+            let breaker = breakers.get(local).unwrap_or(&well);
+            events.extend(log.observe(breaker, now).map(|event| (local.clone(), event)));
+        }
+        logs.retain(|local, _| breakers.contains_key(local));
+        events
     }
 
     /// Local connections that are reconfigured or removed begin with a closed breaker.
     pub fn reset<'a>(&self, locals: impl IntoIterator<Item = &'a String>) {
         let mut breakers = self.lock();
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         for local in locals {
             breakers.remove(local);
+            logs.remove(local);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, CircuitBreaker>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::failure::Code;
+
+    #[test]
+    fn an_outage_is_told_once_when_it_begins_and_once_when_it_is_over() {
+        let (breakers, mut now) = (LocalBreakers::default(), Instant::now());
+        let full = TryError {
+            failure: Failure::new(Code::StorageFull, "no space left"),
+            remedy: Remedy::LocalOutage,
+        };
+        let mut told = Vec::new();
+        for _ in 0..10 {
+            breakers.tried("small", Some(&full), now, 1.0);
+            told.extend(breakers.outage_events(now));
+            now += Duration::from_secs(10);
+        }
+        assert!(
+            matches!(&told[..], [(local, OutageEvent::Down { error, .. })] if local == "small" && error.contains("no space")),
+            "{told:?}"
+        );
+        breakers.tried("small", None, now, 1.0);
+        assert!(matches!(&breakers.outage_events(now)[..], [(_, OutageEvent::Up { .. })]));
+        assert!(breakers.outage_events(now).is_empty());
     }
 }

@@ -40,6 +40,33 @@ impl OutageLog {
 }
 
 impl OutageEvent {
+    /// `waiting` tasks to or from this local connection are in the pod.
+    pub fn log_local(&self, local: &str, waiting: usize) {
+        match self {
+            OutageEvent::Down { error, next_try_in } => {
+                let next_try_in = next_try_in.as_secs_f64().ceil();
+                tracing::warn!(
+                    event = "local_connection_down",
+                    local,
+                    error,
+                    waiting,
+                    next_try_in,
+                    "local connection {local} is down: {error}; {waiting} tasks wait, next try in {next_try_in} s"
+                );
+            }
+            OutageEvent::Up { after } => {
+                let after = after.as_secs();
+                tracing::info!(
+                    event = "local_connection_up",
+                    local,
+                    after,
+                    waiting,
+                    "local connection {local} is up again after {after} s; {waiting} tasks wait"
+                );
+            }
+        }
+    }
+
     /// `waiting` tasks of the connection are in the pod.
     pub fn log(&self, connection: &str, waiting: usize) {
         match self {

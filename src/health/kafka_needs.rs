@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::PodHealth;
+use super::{OFFSETS_UNREADABLE, PodHealth};
 
 /// For how long the pod has done without each of these; zero where it has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +101,20 @@ impl PodHealth {
             );
         }
         *topics = missing;
+    }
+
+    /// Since when partitions that are this pod's are not read, because Kafka does not tell what the group has committed.
+    pub fn set_offsets_unreadable(&self, unreadable: Option<(Instant, String)>) {
+        *self.offsets_unreadable.lock().unwrap_or_else(PoisonError::into_inner) = unreadable;
+    }
+
+    pub(super) fn waits_for_offsets(&self, now: Instant) -> Option<String> {
+        let unreadable = self.offsets_unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, why) = unreadable.as_ref()?;
+        let waited = now.saturating_duration_since(*since);
+        (waited > OFFSETS_UNREADABLE).then(|| {
+            format!("the group's committed offsets have not been readable for {} s: {why}", waited.as_secs())
+        })
     }
 
     pub(super) fn gone(&self) -> Vec<String> {

@@ -198,6 +198,7 @@ mod tests {
             coordination_topic: String::new(),
             feeds_topic: String::new(),
             control_topic: String::new(),
+            reply_topics: Vec::new(),
             delivery: DeliveryGuarantee::AtLeastOnce,
             static_membership: false,
             recreate_after: Duration::from_secs(60),

@@ -6,6 +6,8 @@
 //! pending_answers     answers that are not committed yet, and which of them make the next batch
 //! batch_limits        how many bytes share a batch; learned from what a topic refuses: pure
 //! delivery_results    a batch, sorted by its delivery reports: pure
+//! reply_topics        answers that go to a topic of their producer's as well: pure
+//! topic_pattern       patterns of topics' names: pure
 //! refusing_topics     topics that refuse answers, and when they are tried again: pure
 //!
 //! committer           ties answers and offsets together; at least once
@@ -33,13 +35,16 @@ mod producer_state;
 mod publish_cycle;
 mod publish_loop;
 mod refusing_topics;
+mod reply_topics;
 mod shutdown_deadline;
+mod topic_pattern;
 mod transaction_bound;
 
 pub use committer::{AtLeastOnce, CommitFailure, Committer};
 pub use exactly_once::ExactlyOnce;
 pub use producer::Producer;
 pub use publish_loop::{AnswerTopics, Publish, PublishHandle};
+pub use reply_topics::REPLY_HEADER;
 pub use shutdown_deadline::{FINAL_PUBLISH_TIMEOUT, ShutdownDeadline};
 
 use std::time::Duration;

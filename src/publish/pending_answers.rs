@@ -10,12 +10,20 @@ use crate::failure::{Code, Failure};
 use crate::lease::Lease;
 use crate::outcome::AdmittedOutcome;
 use crate::outcome::{Answer, AnswerKind, LEAST_MESSAGE_BYTES, Verdict};
-use crate::record::Origin;
+use crate::record::{Header, Origin};
 
 /// librdkafka's and Kafka's default limit of a message, less room for the record's framing.
 pub(super) const MAX_ANSWER_BYTES: usize = 1_000_000 - 1_024;
 /// An answer that Kafka refuses even so is tried again after this, in a batch of its own; the others go on.
 pub(super) const ASIDE: Duration = Duration::from_secs(60);
+
+/// Where an answer goes besides its own topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ReplyRoute {
+    Undecided,
+    Nowhere,
+    To(String),
+}
 
 /// An answer that is not yet committed.
 pub(super) struct PendingAnswer {
@@ -24,16 +32,47 @@ pub(super) struct PendingAnswer {
     max_bytes: usize,
     /// Not tried before this.
     aside_until: Option<Instant>,
+    pub reply: ReplyRoute,
+    /// Batches that its reply has spoiled.
+    pub reply_tries: u8,
 }
 
 impl PendingAnswer {
     pub fn new(answered: AdmittedOutcome) -> Self {
-        PendingAnswer { answered, max_bytes: MAX_ANSWER_BYTES, aside_until: None }
+        PendingAnswer {
+            answered,
+            max_bytes: MAX_ANSWER_BYTES,
+            aside_until: None,
+            reply: ReplyRoute::Undecided,
+            reply_tries: 0,
+        }
     }
 
     pub fn origin(&self) -> (&Origin, &Lease) {
         let record = &self.answered.outcome.record;
         (&record.origin, &record.lease)
+    }
+
+    /// The record's.
+    pub fn headers(&self) -> &[Header] {
+        &self.answered.outcome.record.headers
+    }
+
+    /// The topic that has a copy of the answer, in the same batch.
+    pub fn reply_topic(&self) -> Option<&str> {
+        if let ReplyRoute::To(topic) = &self.reply { Some(topic) } else { None }
+    }
+
+    /// There will be no reply, and the answer says why.
+    pub fn reply_refused(&mut self, note: &str) {
+        self.reply = ReplyRoute::Nowhere;
+        match &mut self.answered.outcome.verdict {
+            Verdict::Completed(completed) => completed.notes.push(note.to_owned()),
+            Verdict::Failed(failure) => {
+                *failure = Failure { message: format!("{}; {note}", failure.message), ..failure.clone() };
+            }
+            Verdict::Deferred(_) => {}
+        }
     }
 
     /// When the task came to its end.

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
+use super::reply_topics::TopicLookup;
 use super::shutdown_deadline::ShutdownDeadline;
 use crate::config::{DeliveryGuarantee, KafkaConfig};
 use crate::kafka::{
@@ -176,6 +177,18 @@ impl Producer {
     /// Whether the topic is there and may be written, as far as its metadata tells.
     pub(super) fn has_topic(&self, topic: &str) -> bool {
         partition_count(self.inner.client(), topic, METADATA_TIMEOUT).is_ok_and(|count| count.is_some())
+    }
+
+    /// Looks for a topic that replies are to go to.
+    pub(super) fn look_for(&self, topic: &str) -> TopicLookup {
+        match partition_count(self.inner.client(), topic, METADATA_TIMEOUT) {
+            Ok(Some(_)) => TopicLookup::There,
+            Ok(None) => TopicLookup::Missing,
+            Err(error) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::TopicAuthorizationFailed) => TopicLookup::Forbidden,
+                _ => TopicLookup::Unknown,
+            },
+        }
     }
 
     /// What librdkafka calls fatal: this producer takes nothing more.

@@ -10,10 +10,14 @@ use super::delivery_results::{DeliveryResults, sort_by_report};
 use super::pending_answers::PendingAnswer;
 use super::producer::AnswerMessage;
 use super::producer_state::UncertainCommit;
-use super::publish_loop::{AnswerTopics, CycleStep, Publish, PublishLoop};
+use super::publish_loop::{CycleStep, Publish, PublishLoop};
 use super::refusing_topics::Refusal;
+use super::reply_topics::TopicLookup;
 use crate::kafka::CommitError;
 use crate::outcome::Answer;
+
+/// What became of one message.
+type Report = Result<(), RDKafkaErrorCode>;
 
 impl PublishLoop {
     pub fn publish_batch(&mut self) -> Result<CycleStep, CommitError> {
@@ -29,6 +33,7 @@ impl PublishLoop {
         }
         self.drop_late();
         let mut batch = self.select();
+        self.decide_replies(&mut batch);
         if batch.is_empty() && self.parts.offsets.propose([]).is_none_or(|commits| commits.is_empty()) {
             return Ok(CycleStep::Done);
         }
@@ -38,11 +43,13 @@ impl PublishLoop {
             self.handle_error(error)?;
             return Ok(CycleStep::Again);
         }
-        let encoded = self.batch_limits.encode(&batch, begun);
+        let mut encoded = self.batch_limits.encode(&batch, begun);
+        encoded.truncate(self.reply_topics.fitting(&batch, &encoded));
         let bytes: Vec<usize> = encoded.iter().map(size_of).collect();
-        let reports = self.send(&encoded);
+        let (answers, replies) = self.send(&batch, &encoded);
         drop(encoded);
         let later = batch.split_off(bytes.len());
+        let reports = self.reply_topics.join(&mut batch, &bytes, answers, &replies, Instant::now());
         self.note_refusals(&batch, &reports);
         let DeliveryResults { delivered, refused, too_large } =
             sort_by_report(batch, &bytes, &reports, &mut self.batch_limits, Instant::now());
@@ -95,11 +102,30 @@ impl PublishLoop {
         })
     }
 
-    fn send(&mut self, encoded: &[Answer<'_>]) -> Vec<Result<(), RDKafkaErrorCode>> {
+    /// Looks for the topics of replies before a transaction begins; what that takes too long for waits for the next batch.
+    fn decide_replies(&mut self, batch: &mut Vec<PendingAnswer>) {
+        let (producer, deadline) = (&self.parts.producer, &self.deadline);
+        let later = self.reply_topics.decide(batch, Instant::now(), |topic| {
+            if deadline.keep_waiting() { producer.look_for(topic) } else { TopicLookup::Unknown }
+        });
+        self.pending.splice(0..0, later);
+    }
+
+    /// Sends answers, each with its reply, and returns what became of them.
+    fn send(
+        &mut self,
+        batch: &[PendingAnswer],
+        encoded: &[Answer<'_>],
+    ) -> (Vec<Report>, Vec<Option<Report>>) {
         let Publish { topics, producer, .. } = &mut self.parts;
-        let message = |answer| message_of(topics, answer);
-        let messages: Vec<AnswerMessage<'_>> = encoded.iter().map(message).collect();
-        producer.send_all(&messages, &self.deadline)
+        let mut messages = Vec::with_capacity(encoded.len());
+        for (pending, answer) in batch.iter().zip(encoded) {
+            messages.push(message_of(topics.of(answer.kind), answer));
+            messages.extend(pending.reply_topic().map(|topic| message_of(topic, answer)));
+        }
+        let mut reports = producer.send_all(&messages, &self.deadline).into_iter();
+        let mut next = || reports.next().unwrap_or(Err(RDKafkaErrorCode::MessageTimedOut));
+        batch.iter().take(encoded.len()).map(|one| (next(), one.reply_topic().map(|_| next()))).unzip()
     }
 
     /// Counts what Kafka did not take, and puts topics on hold that take nothing.
@@ -205,11 +231,6 @@ impl PublishLoop {
     }
 }
 
-fn message_of<'a>(topics: &'a AnswerTopics, answer: &'a Answer<'_>) -> AnswerMessage<'a> {
-    AnswerMessage {
-        topic: topics.of(answer.kind),
-        key: answer.key,
-        headers: &answer.headers,
-        payload: &answer.payload,
-    }
+fn message_of<'a>(topic: &'a str, answer: &'a Answer<'_>) -> AnswerMessage<'a> {
+    AnswerMessage { topic, key: answer.key, headers: &answer.headers, payload: &answer.payload }
 }

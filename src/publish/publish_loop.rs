@@ -14,6 +14,7 @@ use super::pending_answers::{BatchSelector, PendingAnswer};
 use super::producer::Producer;
 use super::producer_state::ProducerState;
 use super::refusing_topics::RefusingTopics;
+use super::reply_topics::ReplyTopics;
 use super::shutdown_deadline::ShutdownDeadline;
 use super::{LINGER, LONGEST_LINGER, MAX_BATCH};
 use crate::admission::TaskBudget;
@@ -36,6 +37,10 @@ pub struct AnswerTopics {
     pub failures: String,
     /// Where deferred tasks go.
     pub retry: String,
+    /// Patterns of topics that get an answer as well where its record asks for it.
+    pub replies: Vec<String>,
+    /// The pool's other topics, which are no reply's.
+    pub others: Vec<String>,
 }
 
 impl AnswerTopics {
@@ -45,6 +50,11 @@ impl AnswerTopics {
             AnswerKind::Failure => &self.failures,
             AnswerKind::Deferral => &self.retry,
         }
+    }
+
+    fn reply_topics(&self) -> ReplyTopics {
+        let own = [&self.results, &self.failures, &self.retry].into_iter().chain(&self.others);
+        ReplyTopics::new(&self.replies, own.cloned().collect())
     }
 }
 
@@ -109,6 +119,7 @@ pub(super) struct PublishLoop {
     /// Bounded by the pod's budget: every answer holds its admission.
     pub pending: Vec<PendingAnswer>,
     pub refusing_topics: RefusingTopics,
+    pub reply_topics: ReplyTopics,
     pub batch_limits: BatchLimits,
     pub selector: BatchSelector,
     /// When the last batch began.
@@ -126,6 +137,7 @@ impl PublishLoop {
             producer_state: ProducerState::default(),
             pending: Vec::new(),
             refusing_topics: RefusingTopics::default(),
+            reply_topics: parts.topics.reply_topics(),
             batch_limits: BatchLimits::default(),
             selector: BatchSelector::default(),
             last_batch: None,

@@ -111,6 +111,8 @@ impl Rig {
                 results: "results".into(),
                 failures: "failures".into(),
                 retry: String::new(),
+                replies: Vec::new(),
+                others: Vec::new(),
             },
             producer: Producer::create(&kafka, "pod", metrics.clone()).unwrap(),
             committer,
@@ -214,6 +216,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 fn kafka(bootstrap: &str, delivery: DeliveryGuarantee) -> KafkaConfig {
     KafkaConfig {
         control_topic: String::new(),
+        reply_topics: Vec::new(),
         bootstrap_servers: vec![bootstrap.to_owned()],
         consumer_group: "group".into(),
         input_topic: "tasks".into(),

@@ -31,6 +31,7 @@ kafka:
   coordination_topic: ftp-pooler-sessions
   feeds_topic: ftp-pooler-feeds
   control_topic: ftp-control
+  reply_topics: null
   delivery: exactly_once
   static_membership: false
   recreate_after: 1m

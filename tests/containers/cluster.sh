@@ -3,14 +3,15 @@
 #
 #   cluster.sh [STEP…]    all steps of steps/ in the order below by default
 #
-# Needs root, Debian 12, Go 1.24 or newer, 12 GB of disk, 4 GB of memory; the first time some 40 minutes of two cores (the
-# image, Kubernetes), then some 15 minutes. Exits 77 where it cannot run. Takes away what it has made; KEEP=1 leaves the
+# Needs root, Debian 12, Go 1.24 or newer, 20 GB of disk, 8 GB of memory; the first time an hour of two cores (the images,
+# Kubernetes), then some 35 minutes. Exits 77 where it cannot run. Takes away what it has made; KEEP=1 leaves the
 # cluster up (KUBECONFIG=$cache/cluster/kubeconfig), REUSE=1 takes it again, kube/down.sh ends it.
 set -uo pipefail
 source "$(dirname "$0")/lib.sh"
 for file in "$here"/steps/*.sh; do source "$file"; done
 
-all_steps=(apply security spread scale even pace rollout kill drain reload outage crash ftp_moves kafka_moves node_lost policy audit chart overlays)
+all_steps=(apply security spread scale even throughput pace rollout upgrade kill drain reload tunnel outage crash ftp_moves kafka_moves
+    autoscale fifty router volume_per_pod node_lost policy audit chart overlays)
 steps=("${@:-${all_steps[@]}}")
 [ $# -gt 0 ] || steps=("${all_steps[@]}")
 dir=$cache/cluster
@@ -20,7 +21,7 @@ pool=statefulset/ftp-pooler
 
 need_root "network namespaces, mounts, iptables"
 need_packages "a Kubernetes node" containernetworking-plugins etcd-server debootstrap iptables ipset conntrack jq openssl curl gcc libc6-dev
-[ -e "$dir/pids" ] || ! iptables-save 2>/dev/null | grep -q '^:KUBE-' || cannot "another Kubernetes uses this machine's iptables"
+[ -e "$dir/pids" ] || no_kubernetes
 need_docker
 command -v go >/dev/null || cannot "Go is missing: Kubernetes is built from source"
 say "Kubernetes 1.33, CoreDNS and kube-router from the Go module proxy (once)"
@@ -30,7 +31,12 @@ base_images
 kafka_image
 have_image registry.k8s.io/pause:3.9 || "$here/images/pause.sh" "$cache" >/dev/null
 have_image coredns:test || tar -C "$bin" -c coredns | docker import --change 'ENTRYPOINT ["/coredns"]' - coredns:test >/dev/null
-[ -n "${NO_BUILD-}" ] && have_image "$image" || project_image || { verdict cluster-test "The cluster"; exit 1; }
+if [ -n "${BINARIES-}" ]; then
+    image_of_binaries "$BINARIES"
+else
+    [ -n "${NO_BUILD-}" ] && have_image "$image" || project_image
+fi || { verdict cluster-test "The cluster"; exit 1; }
+[ -z "${PREVIOUS-}" ] || previous_image "$PREVIOUS"
 docker build -q -t ftp-pooler-ftp-server:test "$project/k8s/test/ftp-server" >/dev/null || cannot "the FTP server's image does not build"
 
 [ -n "${KEEP-}" ] || trap '"$here/kube/down.sh" "$dir"' EXIT

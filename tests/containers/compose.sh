@@ -2,7 +2,8 @@
 # docker-compose.yml as it is, with its e2e service. `make compose-test`
 #
 # Needs root (or a docker that is there already) and 8 GB of disk; builds the image where it is not there yet (25 minutes of
-# two cores the first time). The ports of the file (8080, 8081, 9091, 3000, 29092) must be free. Exits 77 where it cannot run.
+# two cores the first time). BINARIES=target/debug makes it of programs that cargo has built instead. The ports of the file (8000, 8080,
+# 8081, 9091, 3000, 29092) must be free. Exits 77 where it cannot run.
 set -uo pipefail
 source "$(dirname "$0")/lib.sh"
 
@@ -12,6 +13,7 @@ cd "$project" || exit
 compose() { docker compose "$@"; }
 
 need_packages "reading JSON, asking pods" jq curl
+no_kubernetes
 need_docker
 if ! docker compose version >/dev/null 2>&1; then
     say "building docker's compose plugin (once)"
@@ -25,13 +27,20 @@ kafka_image
 pull_or_make prom/prometheus:v3.5.0 "$here/images/prometheus.sh" "$cache"
 # Its page needs a build by yarn that no package registry has: where it cannot be pulled, something holds its place.
 pull_or_make grafana/grafana:12.1.0 docker build -q -t grafana/grafana:12.1.0 "$here/images/grafana"
+build=(--build)
+if [ -n "${BINARIES-}" ]; then
+    image_of_binaries "$BINARIES" || cannot "no image"
+    docker build -q -t ftp-pooler-ftp-server:test "$project/k8s/test/ftp-server" >/dev/null
+    export FTP_POOLER_TAG=${image##*:}
+    build=()
+fi
 cleanup() { compose --profile e2e down -v --remove-orphans >/dev/null 2>&1; }
 trap cleanup EXIT
 cleanup
 
 e2e_service() {
     local start=$SECONDS output code
-    output=$(timeout 3600 docker compose up --build --abort-on-container-exit --exit-code-from e2e e2e 2>&1)
+    output=$(timeout 3600 docker compose up "${build[@]}" --abort-on-container-exit --exit-code-from e2e e2e 2>&1)
     code=$?
     [ $code = 0 ] && ok "the e2e service: exit 0 in $((SECONDS - start)) s" || { fail "e2e: exit $code"; tail -40 <<<"$output"; }
     grep -iE 'deprecat|obsolete' <<<"$output" | sort -u | while read -r line; do note "$line"; done
@@ -45,7 +54,7 @@ pods_ready() { curl -sf http://127.0.0.1:8080/ready && curl -sf http://127.0.0.1
 
 everything() {
     local start=$SECONDS output
-    output=$(compose up --build -d 2>&1) && ok "up -d in $((SECONDS - start)) s" || { fail "up -d"; tail -3 <<<"$output"; compose logs topics 2>&1 | tail -5; }
+    output=$(compose up "${build[@]}" -d 2>&1) && ok "up -d in $((SECONDS - start)) s" || { fail "up -d"; tail -3 <<<"$output"; compose logs topics 2>&1 | tail -5; }
     within 90 pods_ready && ok "both pods ready on 8080 and 8081 (after $took s)" || fail "pods ready"
     curl -sf http://127.0.0.1:8080/ | grep -qi '<!doctype html' && ok "a pod's page" || fail "a pod's page"
     for pod in pooler-0 pooler-1; do

@@ -7,6 +7,7 @@ project=$(cd "$here/../.." && pwd)
 # What is built once and kept: binaries, base images' files. Outside the tree, and shared by all checkouts.
 cache=${FTP_POOLER_CONTAINERS_CACHE:-/var/cache/ftp-pooler-containers}
 image=ftp-pooler:$(sed -n 's/^version = "\(.*\)"/\1/p' "$project/Cargo.toml" | head -1)
+previous=${image%:*}:previous
 export DOCKER_BUILDKIT=1
 
 passed=0 failed=0 took=0 report=()
@@ -92,6 +93,9 @@ need_docker() {
     within 60 docker info || cannot "dockerd does not start: $(tail -3 "$cache/dockerd.log")"
 }
 
+# kube-router writes the whole filter table anew: what docker adds to it meanwhile can be lost, and with it a network between containers.
+no_kubernetes() { ! iptables-save 2>/dev/null | grep -q '^:KUBE-' || cannot "a Kubernetes uses this machine's iptables (tests/containers/kube/down.sh ends the one of cluster-test)"; }
+
 have_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
 # pull_or_make IMAGE COMMAND…: the image of the registry where it can be pulled, else what the command makes
@@ -123,4 +127,34 @@ project_image() {
     docker build -t "$image" --build-arg REVISION="$(git -C "$project" rev-parse HEAD 2>/dev/null)" "$project" >"$cache/build.log" 2>&1 ||
         { tail -30 "$cache/build.log"; fail "docker build"; return 1; }
     ok "docker build of $image: $((SECONDS - start)) s, $(docker image inspect -f '{{.Size}}' "$image" | awk '{printf "%.1f MB", $1 / 1e6}')"
+}
+
+# The same image of programs that are built already, on the Dockerfile's base: minutes instead of a release build, where the pool and not
+# its Dockerfile is looked at. image_of_binaries DIRECTORY
+image_of_binaries() {
+    local tree=$cache/binaries program
+    say "making $image of the programs in $1"
+    rm -rf "$tree"
+    mkdir -p "$tree/usr/local/bin" "$tree/data/storage"
+    for program in ftp-pooler pattern-router frp-tunnels; do strip -o "$tree/usr/local/bin/$program" "$1/$program" || { fail "no $program in $1"; return 1; }; done
+    # What the Dockerfile says after its last FROM, with other places to copy from.
+    sed -n '/^FROM gcr.io/,$p' "$project/Dockerfile" | sed -E 's/ --from=build//; s# /out/usr/local # /usr/local #; s# /out/data # /data #' >"$tree/Dockerfile"
+    docker build -q -t "$image" --build-arg REVISION="$(git -C "$project" rev-parse HEAD 2>/dev/null)" "$tree" >/dev/null || { fail "no image of $1"; return 1; }
+    rm -rf "$tree"
+    note "$image of the programs in $1, not of the Dockerfile"
+}
+
+# The image of an earlier commit, by its own Dockerfile, for upgrades. previous_image REVISION
+previous_image() {
+    local commit tree=$cache/previous start=$SECONDS
+    commit=$(git -C "$project" rev-parse --verify "$1^{commit}" 2>/dev/null) || cannot "PREVIOUS=$1 is no commit"
+    [ "$(docker image inspect -f '{{index .Config.Labels "org.opencontainers.image.revision"}}' "$previous" 2>/dev/null)" = "$commit" ] && return
+    say "building $previous of commit ${commit:0:12}"
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    # As old as this moment: cargo's cache is shared by builds, and cargo believes times.
+    git -C "$project" archive "$commit" | tar -x -m -C "$tree"
+    docker build -t "$previous" --build-arg REVISION="$commit" "$tree" >"$cache/build-previous.log" 2>&1 || { tail -30 "$cache/build-previous.log"; cannot "PREVIOUS=$1 does not build"; }
+    rm -rf "$tree"
+    note "docker build of $previous: $((SECONDS - start)) s"
 }

@@ -114,6 +114,7 @@ impl Committer for Doubtful {
 fn kafka(broker: &Broker, topics: &Topics) -> KafkaConfig {
     KafkaConfig {
         control_topic: String::new(),
+        reply_topics: Vec::new(),
         bootstrap_servers: vec![broker.bootstrap().to_owned()],
         consumer_group: topics.group.clone(),
         input_topic: topics.tasks.clone(),
@@ -152,6 +153,8 @@ fn a_commit_in_doubt_is_read_from_the_groups_offsets_and_its_answers_are_there_o
             results: topics.results.clone(),
             failures: topics.failures.clone(),
             retry: String::new(),
+            replies: Vec::new(),
+            others: Vec::new(),
         },
         producer: Producer::create(&kafka, "pod", metrics.clone()).expect("a producer"),
         committer: Box::new(committer),

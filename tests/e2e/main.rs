@@ -37,6 +37,7 @@ mod offsets;
 mod options;
 mod outage;
 mod page;
+mod producing;
 mod quick_start;
 mod rebalance;
 mod redo;

@@ -22,7 +22,8 @@ impl BatchArgs {
     pub(in crate::cli) fn output(&self) -> OutputFormat {
         match &self.command {
             BatchCommand::Ls(args) => args.output,
-            BatchCommand::Show(args) | BatchCommand::Cancel(args) => args.output,
+            BatchCommand::Show(args) => args.output,
+            BatchCommand::Cancel(args) => args.batch.output,
             BatchCommand::Wait(args) => args.output,
         }
     }
@@ -35,7 +36,7 @@ pub enum BatchCommand {
     /// Show one batch: how its tasks were answered, and how many are open
     Show(OneBatchArgs),
     /// Cancel a batch: its tasks that are not in flight are answered with `cancelled`
-    Cancel(OneBatchArgs),
+    Cancel(CancelArgs),
     /// Wait until each task of a batch is answered
     Wait(WaitArgs),
 }
@@ -73,6 +74,16 @@ pub struct OneBatchArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct CancelArgs {
+    #[command(flatten)]
+    pub batch: OneBatchArgs,
+
+    /// Also where nobody has announced this batch: one of a producer that sets the header ftp-batch and does no more
+    #[arg(long)]
+    pub unannounced: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct WaitArgs {
     /// The batch, as submit has printed it
     #[arg(value_name = "ID")]
@@ -99,6 +110,7 @@ Examples:
   ftp-pooler batch ls
   ftp-pooler batch show 20260102T030405Z-1a2b3c4d
   ftp-pooler batch cancel 20260102T030405Z-1a2b3c4d     those that wait or are deferred are answered with `cancelled`
+  ftp-pooler batch cancel orders-of-today --unannounced  a producer's own id, which submit has not printed
   ftp-pooler batch wait 20260102T030405Z-1a2b3c4d --timeout 1h
 
 Exit codes:

@@ -1,6 +1,7 @@
 //! How the tasks of batches were answered: both answer topics are read from where the oldest of them was submitted.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::config::KafkaConfig;
 
 /// An answer may bear an earlier time than its batch: pods' clocks and ours differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
+/// Tasks whose answers are told apart; of a larger batch the further answers are counted as they come.
+const MAX_REMEMBERED: usize = 5_000_000;
 /// Failures that are kept of each batch.
 const NAMED: usize = 100;
 
@@ -27,6 +30,16 @@ pub(super) struct BatchCounts {
     pub by_code: BTreeMap<String, u64>,
     /// The first failures.
     pub named: Vec<FailureLine>,
+    /// How each task was answered, by a hash of its id: one that was sent again is one task.
+    tasks: HashMap<u64, TaskAnswer>,
+    hash: RandomState,
+}
+
+#[derive(Clone, Debug)]
+enum TaskAnswer {
+    Completed,
+    /// With this code.
+    Failed(Box<str>),
 }
 
 impl BatchCounts {
@@ -35,20 +48,48 @@ impl BatchCounts {
     }
 
     /// Takes an answer to one of its tasks.
+    ///
+    /// Of a task that has several, as one that has failed and was sent again, a completion counts, else the first one.
     pub fn take(&mut self, answer: ReadAnswer) {
-        match answer.verdict {
+        let id = answer.task_id.as_ref().map(|id| self.hash.hash_one(id));
+        let before = id.and_then(|id| self.tasks.get(&id)).cloned();
+        let status = match answer.verdict {
             AnswerStatus::Completed { bytes } => {
+                match before {
+                    Some(TaskAnswer::Completed) => return,
+                    Some(TaskAnswer::Failed(code)) => self.take_back(&code, answer.task_id.as_deref()),
+                    None => {}
+                }
                 self.completed += 1;
                 self.bytes += bytes;
+                TaskAnswer::Completed
             }
+            AnswerStatus::Failed(_) if before.is_some() => return,
             AnswerStatus::Failed(failed) => {
                 self.failed += 1;
                 *self.by_code.entry(failed.code.clone()).or_default() += 1;
+                let code = failed.code.as_str().into();
                 if self.named.len() < NAMED {
                     self.named.push(FailureLine::new(answer.task_id.unwrap_or_default(), failed));
                 }
+                TaskAnswer::Failed(code)
             }
+        };
+        if let Some(id) = id
+            && self.tasks.len() < MAX_REMEMBERED
+        {
+            self.tasks.insert(id, status);
         }
+    }
+
+    /// A task's failure counts no more: it was completed after all.
+    fn take_back(&mut self, code: &str, task_id: Option<&str>) {
+        self.failed = self.failed.saturating_sub(1);
+        if let Some(count) = self.by_code.get_mut(code) {
+            *count = count.saturating_sub(1);
+        }
+        self.by_code.retain(|_, count| *count > 0);
+        self.named.retain(|line| Some(line.task_id.as_str()) != task_id);
     }
 }
 
@@ -104,4 +145,40 @@ pub(super) fn ranges(
         }
     }
     Ok(ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(lines: &[(&str, Option<&str>)]) -> BatchCounts {
+        let mut counts = BatchCounts::default();
+        for (id, code) in lines {
+            let json = match code {
+                None => format!(
+                    r#"{{"task_id":"{id}","status":"completed","bytes_transferred":10,"duration_ms":1,"completed_at":"2025-01-15T10:30:00.000Z","attempts":1}}"#
+                ),
+                Some(code) => format!(
+                    r#"{{"task_id":"{id}","status":"failed","error":{{"code":"{code}","message":"m","retryable":true,"ftp_code":null}},"attempts":1,"failed_at":"2025-01-15T10:30:00.000Z","task":null}}"#
+                ),
+            };
+            counts.take(ReadAnswer::read(Some(json.as_bytes())).unwrap());
+        }
+        counts
+    }
+
+    #[test]
+    fn a_task_that_was_sent_again_is_one_task() {
+        for again in [
+            [("a", Some("timeout")), ("a", None), ("b", Some("timeout"))],
+            [("b", Some("timeout")), ("a", None), ("a", Some("timeout"))],
+        ] {
+            let counts = answers(&again);
+            assert_eq!((counts.completed, counts.failed, counts.bytes), (1, 1, 10), "{again:?}");
+            assert_eq!(counts.by_code, BTreeMap::from([("timeout".to_owned(), 1)]));
+            assert_eq!(counts.named.iter().map(|line| line.task_id.as_str()).collect::<Vec<_>>(), ["b"]);
+        }
+        assert_eq!(answers(&[("a", Some("timeout")), ("a", Some("auth_failed"))]).answered(), 1);
+        assert_eq!(answers(&[("a", None), ("a", None)]).completed, 1);
+    }
 }

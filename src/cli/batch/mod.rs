@@ -20,11 +20,11 @@ use control::BatchLog;
 
 use super::output::{OutputFormat, TextTable, bytes, count as counted, note, one_line, print, print_json};
 use super::{CommandError, EXIT_FAILURE, EXIT_OK};
-use crate::batch::{BatchNews, CancelledBatch, KnownBatch};
+use crate::batch::{BatchNews, CancelledBatch, KnownBatch, MAX_ID_BYTES};
 use crate::client::Cluster;
-use crate::config::Config;
+use crate::config::{Config, KafkaConfig};
 use crate::text::{nearest, rfc3339};
-use args::{BatchListArgs, OneBatchArgs};
+use args::{BatchListArgs, CancelArgs, OneBatchArgs};
 use count::{BatchCounts, count_answers};
 
 /// Failures that `show` names.
@@ -167,11 +167,15 @@ fn tell(batch: &KnownBatch, counts: &BatchCounts) {
     }
 }
 
-fn cancel(args: &OneBatchArgs) -> Result<u8, CommandError> {
+fn cancel(args: &CancelArgs) -> Result<u8, CommandError> {
+    let CancelArgs { batch: args, unannounced } = args;
     let config = Config::load(&args.files.for_connections(Vec::new()))?;
     let cluster = Cluster::new(&config.kafka)?;
     let log = BatchLog::read(&config.kafka, &cluster)?;
-    let batch = known(&log, &args.id)?;
+    let batch = match (known(&log, &args.id), unannounced) {
+        (Err(_), true) => return cancel_unannounced(&config.kafka, args),
+        (known, _) => known?,
+    };
     let counts = count_answers(&config.kafka, &cluster, std::slice::from_ref(&batch))?;
     let counts = counts.get(&batch.id).cloned().unwrap_or_default();
     let was_cancelled = batch.cancelled.is_some();
@@ -194,4 +198,22 @@ fn cancel(args: &OneBatchArgs) -> Result<u8, CommandError> {
         )),
     }
     Ok(if open == 0 && !was_cancelled { EXIT_FAILURE } else { EXIT_OK })
+}
+
+/// How many tasks it has, nobody knows.
+fn cancel_unannounced(kafka: &KafkaConfig, args: &OneBatchArgs) -> Result<u8, CommandError> {
+    let id = &args.id;
+    if id.is_empty() || id.len() > MAX_ID_BYTES || id.contains('/') {
+        let expected = format!("expected 1 to {MAX_ID_BYTES} bytes without a slash");
+        return Err(CommandError::Data(format!("`{id}` is no id of a batch; {expected}")));
+    }
+    let news = BatchNews::Cancelled(CancelledBatch { at: rfc3339(Timestamp::now()), by: control::who() });
+    control::write(kafka, id, &news)?;
+    match args.output {
+        OutputFormat::Json => print_json(&json!({"batch": id, "was_cancelled": false, "open": null})),
+        OutputFormat::Table => print(&format!(
+            "batch {id} is cancelled: its tasks are answered with `cancelled` but for those in flight"
+        )),
+    }
+    Ok(EXIT_OK)
 }

@@ -57,6 +57,7 @@ impl PollLoop {
             changes.push(self.rebalances.announce(rebalance, group, offsets, retry_assignment, now));
         }
         changes.push(self.rebalances.step(group, offsets, retry_assignment, now, || downstream.withdraw()));
+        self.parts.health.set_offsets_unreadable(self.rebalances.offsets_unreadable());
         for changed in changes {
             self.apply(changed);
         }

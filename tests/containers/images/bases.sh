@@ -1,10 +1,11 @@
 #!/bin/bash
 # Base images under the names that the Dockerfile uses, for machines that reach Debian's packages but no image registry.
 #
-#   bases.sh WORKDIR debian|rust|distroless
+#   bases.sh WORKDIR debian|rust|golang|distroless
 #
 # debian:bookworm-slim                   debootstrap --variant=minbase, without documentation and translations
 # rust:1.89-bookworm                     that, gcc, git, curl and THIS machine's Rust, whichever version that is
+# golang:1.25-bookworm                   that, git and THIS machine's Go
 # gcr.io/distroless/cc-debian12:nonroot  the same Debian packages as the real one, unpacked; no shell, user 65532
 set -euo pipefail
 work=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -40,6 +41,18 @@ rust() {
         -c 'ENV CARGO_HOME=/usr/local/cargo' -c 'ENV RUSTUP_HOME=/usr/local/rustup' -c 'CMD ["bash"]' "$name" rust:1.89-bookworm >/dev/null
     docker rm "$name" >/dev/null
     rm -rf "$tree"
+}
+
+golang() {
+    local name=golang-base-$$
+    docker run --name "$name" debian:bookworm-slim bash -ec '
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends ca-certificates git >/dev/null
+        rm -rf /var/lib/apt/lists/*'
+    tar -C "$(dirname "$(go env GOROOT)")" -c "$(basename "$(go env GOROOT)")" | docker cp - "$name:/usr/local/"
+    docker cp /etc/ssl/certs/ca-certificates.crt "$name:/etc/ssl/certs/ca-certificates.crt"
+    docker commit -c "ENV PATH=/usr/local/$(basename "$(go env GOROOT)")/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$name" golang:1.25-bookworm >/dev/null
+    docker rm "$name" >/dev/null
 }
 
 distroless() {

@@ -1,11 +1,12 @@
 #!/bin/bash
-# The parts of a Kubernetes node, built from the Go module proxy into DIR; what is there already stays. build.sh DIR
+# The parts of a Kubernetes node, built from the Go module proxy into DIR; what is there already stays. build.sh DIR [PART…]
 #
 # kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy 1.33.0; CoreDNS 1.12.1; kube-router 2.1.0 for its
-# NetworkPolicy controller. Static (CGO_ENABLED=0) and stripped. Takes some 800 s of CPU the first time, and 4 GB of build cache.
+# NetworkPolicy controller; prometheus-adapter 0.12.0 where it is named. Static (CGO_ENABLED=0) and stripped. Takes some 800 s of CPU the first time, and 4 GB of build cache.
 set -euo pipefail
 
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
+shift
 version=1.33.0
 export CGO_ENABLED=0 GOFLAGS=-mod=mod
 kubernetes=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
@@ -91,12 +92,24 @@ for r in json.load(sys.stdin).get("Replace") or []:
     go build -trimpath -ldflags='-s -w' -o "$dir/kube-router" $module/cmd/kube-router
 }
 
-for part in "${kubernetes[@]}" coredns kube-router; do
+build_prometheus_adapter() {
+    local module=sigs.k8s.io/prometheus-adapter
+    mkdir -p "$dir/adapter.module"
+    cd "$dir/adapter.module"
+    wrapper_module adapterbin $module/cmd/adapter
+    go mod edit -require $module@v0.12.0
+    go mod tidy
+    go build -trimpath -ldflags='-s -w' -o "$dir/prometheus-adapter" $module/cmd/adapter
+}
+
+[ $# -gt 0 ] || set -- "${kubernetes[@]}" coredns kube-router
+for part in "$@"; do
     [ -x "$dir/$part" ] && continue
     date "+%T $part"
     case $part in
         coredns) build_coredns ;;
         kube-router) build_kube_router ;;
+        prometheus-adapter) build_prometheus_adapter ;;
         *) build_kubernetes "$part" ;;
     esac
 done

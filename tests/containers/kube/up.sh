@@ -13,7 +13,7 @@ dir=$(mkdir -p "$2" && cd "$2" && pwd)
 shift 2
 images=(registry.k8s.io/pause:3.9 coredns:test "$@")
 nodes=${NODES:-2}
-api_port=26443 etcd_port=25379 kubelet_port=26250
+api_port=6443 etcd_port=25379 kubelet_port=26250
 pod_net=10.244.0 service_net=10.96.0 bridge=fp-pods
 node_address=$pod_net.1
 docker=${docker_client:-docker}
@@ -47,6 +47,8 @@ network() {
         ip addr add $node_address/24 dev $bridge
         ip link set $bridge up
     fi
+    # A service that kube-proxy does not know yet is nobody: its packets must not leave for whoever answers out there.
+    ip route replace $service_net.0/24 dev $bridge
     for direction in -i -o; do
         iptables -C FORWARD $direction $bridge -j ACCEPT 2>/dev/null || iptables -I FORWARD $direction $bridge -j ACCEPT
     done
@@ -62,6 +64,10 @@ keys() {
         printf 'subjectAltName=IP:127.0.0.1,IP:%s,IP:%s.1,DNS:localhost' $node_address $service_net
         printf ',DNS:%s' kubernetes kubernetes.default kubernetes.default.svc kubernetes.default.svc.cluster.local
     ) 2>/dev/null
+    # For API servers behind this one (metrics adapters): they believe whom this key names.
+    openssl req -x509 -newkey rsa:2048 -nodes -keyout front-ca.key -out front-ca.crt -days 30 -subj /CN=front-proxy-ca 2>/dev/null
+    openssl req -newkey rsa:2048 -nodes -keyout front.key -out front.csr -subj /CN=front-proxy-client 2>/dev/null
+    openssl x509 -req -in front.csr -CA front-ca.crt -CAkey front-ca.key -CAcreateserial -days 30 -out front.crt 2>/dev/null
     openssl genrsa -out sa.key 2048 2>/dev/null
     openssl rsa -in sa.key -pubout -out sa.pub 2>/dev/null
     {
@@ -99,7 +105,10 @@ control_plane() {
         --token-auth-file="$pki/tokens.csv" --authorization-mode=Node,RBAC --service-account-issuer=https://kubernetes.default.svc \
         --service-account-key-file="$pki/sa.pub" --service-account-signing-key-file="$pki/sa.key" \
         --service-cluster-ip-range=$service_net.0/24 --kubelet-preferred-address-types=InternalIP \
-        --enable-admission-plugins=NodeRestriction --endpoint-reconciler-type=lease --allow-privileged=true
+        --enable-admission-plugins=NodeRestriction --endpoint-reconciler-type=lease --allow-privileged=true \
+        --requestheader-client-ca-file="$pki/front-ca.crt" --requestheader-allowed-names=front-proxy-client \
+        --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group \
+        --requestheader-extra-headers-prefix=X-Remote-Extra- --proxy-client-cert-file="$pki/front.crt" --proxy-client-key-file="$pki/front.key"
     until_ok 90 "API server ready" kubectl get --raw /readyz
     start controllers "$bin/kube-controller-manager" --kubeconfig="$dir/kubeconfig" --service-account-private-key-file="$pki/sa.key" \
         --root-ca-file="$pki/ca.crt" --leader-elect=false --controllers='*,-certificatesigningrequest-signing-controller' \

@@ -31,7 +31,7 @@ step_security() {
     grep -q 'violates PodSecurity "restricted' <<<"$output" && ok "a pod without a security context is refused" || fail "not refused: $output"
     output=$(k get pods -o json | jq -r '.items[] | select(.metadata.labels["app.kubernetes.io/name"] == "ftp-pooler") | .spec.containers[0].securityContext.readOnlyRootFilesystem' | sort -u)
     [ "$output" = true ] && ok "read-only root file systems" || fail "readOnlyRootFilesystem: $output"
-    pid=$(pgrep -f '^/usr/local/bin/ftp-pooler run --config /app' | head -1)
+    pid=$(cluster_process "$pool_process" | head -1)
     output=$(awk '/^(Uid|CapEff|NoNewPrivs|Seccomp):/{print $2}' "/proc/$pid/status" | tr '\n' ' ')
     [ "$output" = "65532 0000000000000000 1 2 " ] && ok "user 65532, no capability, no new privileges, seccomp" || fail "process: $output"
     output=$(k exec kafka-0 -- getent hosts ftp-pooler-0.ftp-pooler ftp-pooler-1.ftp-pooler | wc -l)

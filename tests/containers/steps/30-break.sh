@@ -4,7 +4,7 @@
 step_kill() {
     k delete pod ftp-pooler-1 --grace-period=0 --force >/dev/null 2>&1
     within 90 ready 2 && ok "a pod deleted by force: its successor Ready after $took s" || fail "after a forced delete"
-    kill -9 "$(pgrep -f '^/usr/local/bin/ftp-pooler run --config /app' | head -1)"
+    kill -9 "$(cluster_process "$pool_process" | head -1)"
     within 30 bash -c "! kubectl -n $namespace get $pool -o jsonpath='{.status.readyReplicas}' | grep -q 2" || true
     within 90 ready 2 && ok "kill -9 of a pod's process: Ready again after $took s" || fail "after kill -9"
     within 60 spread_evenly 2 && ok "input partitions after both: $(input_partitions 2)" || fail "input partitions after both: $(input_partitions 2)"
@@ -67,7 +67,7 @@ step_outage() {
 step_crash() {
     local before
     before=$(k get pod kafka-0 -o jsonpath='{.status.containerStatuses[0].restartCount}')
-    kill -9 "$(pgrep -f 'kafka.Kafka /opt/kafka/config/server.properties' | head -1)"
+    kill -9 "$(cluster_process "$kafka_process" | head -1)"
     restarted() { [ "$(k get pod kafka-0 -o jsonpath='{.status.containerStatuses[0].restartCount}')" -gt "$before" ] && k wait --for=condition=Ready --timeout=1s pod/kafka-0; }
     within 120 restarted && ok "Kafka killed, back after $took s" || fail "Kafka back"
     within 120 ready 2 && ok "the pool Ready after $took s more" || fail "the pool after Kafka's crash"
@@ -99,7 +99,7 @@ both_see_kafka() { for pod in 0 1; do curl -s --max-time 3 "http://$(address ftp
 # and never goes on: nothing that it has acknowledged is missing in it.
 kafka_keeps_its_data() {
     rm -rf "$dir/kafka-data"
-    kill -STOP "$(pgrep -f 'kafka.Kafka /opt/kafka/config/server.properties' | head -1)"
+    kill -STOP "$(cluster_process "$kafka_process" | head -1)"
     cp -a "$(find "$dir"/node1/kubelet/pods -path '*volumes/kubernetes.io~empty-dir/data' -type d | head -1)" "$dir/kafka-data" 2>/dev/null
     local_volume kafka-data "$dir/kafka-data" 2Gi "$namespace/kafka-data"
     chown -R 1000:1000 "$dir/kafka-data"

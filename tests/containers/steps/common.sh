@@ -19,10 +19,26 @@ input_partitions() {
 spread_evenly() {
     input_partitions "$1" | awk -v n="$1" '{for (i = 1; i <= NF; i++) {sum += $i; if (i == 1 || $i < min) min = $i; if ($i > max) max = $i}} END {exit !(NF == n && sum == 12 && max - min <= 1)}'
 }
+# load_images IMAGE…: from docker into the nodes' containerds
+load_images() {
+    local name home
+    for name in "$@"; do
+        for home in "$dir"/node*; do docker save "$name" | ctr -n k8s.io -a "$home/run/containerd.sock" images import - >/dev/null; done
+    done
+}
+# add_connection SECTION: to connections.ini under running pods; \n is a line's end in it
+add_connection() {
+    k get configmap ftp-pooler-connections -o json | jq --arg section "$(printf '%b' "$1")" '.data["connections.ini"] += "\n" + $section + "\n"' |
+        k apply -f - >/dev/null 2>&1
+}
 node_of() { k get pod "$1" -o jsonpath='{.spec.nodeName}'; }
 node_count() { kubectl get nodes --no-headers | wc -l; }
 broker() { local program=$1; shift; k exec -i kafka-0 -- "/opt/kafka/bin/$program" "$@"; }
 ftp_pooler() { k exec -i ftp-pooler-0 -- /usr/local/bin/ftp-pooler "$@"; }
+
+# cluster_process PATTERN: the process ids, of the cluster's containers alone
+cluster_process() { pgrep -f "$1" | while read -r pid; do ! grep -q /fp-node "/proc/$pid/cgroup" 2>/dev/null || echo "$pid"; done; }
+pool_process='^/usr/local/bin/ftp-pooler run --config /app' kafka_process='kafka.Kafka /opt/kafka/config/server.properties'
 
 # task ID FILE [CONNECTION]: the download of pub/FILE.bin to /load/ID.bin
 task() {
@@ -37,7 +53,7 @@ answers() {
 answered_total() { local pod sum=0; for pod in $(pods_of '{.items[*].metadata.name}'); do sum=$((sum + $(metric "$pod" ftp_pooler_tasks_answered_total))); done; echo $sum; }
 
 # In place of a provisioner: a local volume; unlike a hostPath, kubelet gives it the pod's fsGroup.
-# local_volume NAME DIRECTORY SIZE NAMESPACE/CLAIM
+# local_volume NAME DIRECTORY SIZE NAMESPACE/CLAIM [ACCESS]; both nodes see the directory, so that ReadWriteMany is no lie
 local_volume() {
     mkdir -p "$2"
     chown 0:0 "$2"
@@ -48,7 +64,7 @@ kind: PersistentVolume
 metadata: {name: $1}
 spec:
   capacity: {storage: $3}
-  accessModes: [ReadWriteOnce]
+  accessModes: [${5:-ReadWriteOnce}]
   persistentVolumeReclaimPolicy: Retain
   claimRef: {namespace: ${4%/*}, name: ${4#*/}}
   local: {path: $2}

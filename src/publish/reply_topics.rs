@@ -1,0 +1,433 @@
+//! Answers that go to a topic of their producer's as well: the one that the record's header `reply_to` names. Pure; the
+//! time is an argument.
+//!
+//! A reply is a copy of the answer, in the same batch. It never holds an answer up for long: a topic that is not allowed,
+//! not there, or that does not take replies costs the reply, and the answer says so.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::batch_limits::size_of;
+use super::pending_answers::{PendingAnswer, ReplyRoute};
+use super::refusing_topics::Refusal;
+use super::topic_pattern::matches;
+use crate::outcome::{Answer, AnswerKind};
+use crate::record::Header;
+
+/// Names the topic.
+pub const REPLY_HEADER: &str = "reply_to";
+/// So long a topic that did not take a reply gets none.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+/// So long a topic is known to be there without being looked for.
+const SEEN_FOR: Duration = Duration::from_secs(300);
+/// Topics that are remembered; then all are looked for anew.
+const MAX_REMEMBERED: usize = 1_000;
+/// Topics that are looked for before one batch: each may cost a round trip.
+pub(super) const LOOKUPS_PER_BATCH: usize = 16;
+/// Batches that a reply may spoil by the way to its topic, while the answers' own topics take theirs.
+const MAX_TRIES: u8 = 2;
+/// Bytes of a topic's name in a note; Kafka allows 249.
+const MAX_NAME_BYTES: usize = 249;
+
+/// What is known of reply topics.
+#[derive(Debug, Default)]
+pub(super) struct ReplyTopics {
+    /// `kafka.reply_topics`: names, with `*` for any characters.
+    patterns: Vec<String>,
+    /// The pool's own topics: a reply on the input topic would be a task again.
+    own: Vec<String>,
+    known: HashMap<String, KnownTopic>,
+}
+
+#[derive(Debug)]
+struct KnownTopic {
+    /// Why it takes no reply.
+    refused: Option<String>,
+    until: Instant,
+    /// Bytes of replies in one batch at most.
+    batch_bytes: usize,
+}
+
+/// What looking for a topic has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TopicLookup {
+    There,
+    Missing,
+    Forbidden,
+    /// Nobody has said: sending will tell.
+    Unknown,
+}
+
+impl ReplyTopics {
+    pub fn new(patterns: &[String], own: Vec<String>) -> ReplyTopics {
+        ReplyTopics { patterns: patterns.to_vec(), own, known: HashMap::new() }
+    }
+
+    /// Decides where each answer's reply goes, if it is not decided yet; those for which that needs more lookups than one
+    /// batch may have, and all behind them, are taken off the batch.
+    pub fn decide(
+        &mut self,
+        batch: &mut Vec<PendingAnswer>,
+        now: Instant,
+        look: impl Fn(&str) -> TopicLookup,
+    ) -> Vec<PendingAnswer> {
+        self.known.retain(|_, known| known.until > now);
+        let (mut lookups, mut is_silent) = (0, false);
+        for index in 0..batch.len() {
+            let Some(pending) = batch.get_mut(index) else { break };
+            let topic = match self.wanted(pending) {
+                None => continue,
+                Some(Err(why)) => {
+                    pending.reply_refused(&why);
+                    continue;
+                }
+                Some(Ok(topic)) => topic,
+            };
+            if !self.known.contains_key(&topic) {
+                if lookups == LOOKUPS_PER_BATCH {
+                    return batch.split_off(index);
+                }
+                lookups += 1;
+                // Where Kafka does not answer one question it answers no other.
+                let lookup = if is_silent { TopicLookup::Unknown } else { look(&topic) };
+                is_silent |= lookup == TopicLookup::Unknown;
+                let refused = refusal(lookup);
+                if let Some(why) = &refused {
+                    tracing::warn!(
+                        event = "reply_topic_refused",
+                        topic,
+                        "no replies go to {topic}: it {why}"
+                    );
+                }
+                self.remember(&topic, refused, now);
+            }
+            match self.known.get(&topic).and_then(|known| known.refused.as_ref()) {
+                Some(why) => pending.reply_refused(&named(&topic, why)),
+                None => pending.reply = ReplyRoute::To(topic),
+            }
+        }
+        Vec::new()
+    }
+
+    /// Where this answer's reply is to go, or why nowhere; `None` where that is decided, or nobody has asked for one.
+    fn wanted(&self, pending: &PendingAnswer) -> Option<Result<String, String>> {
+        if pending.kind() == AnswerKind::Deferral {
+            return None;
+        }
+        let topic = match &pending.reply {
+            ReplyRoute::Undecided => match self.named_by(pending.headers())? {
+                Ok(topic) => topic,
+                Err(why) => return Some(Err(why)),
+            },
+            // it may be refused since
+            ReplyRoute::To(topic) => topic.clone(),
+            ReplyRoute::Nowhere => return None,
+        };
+        Some(Ok(topic))
+    }
+
+    fn named_by(&self, headers: &[Header]) -> Option<Result<String, String>> {
+        let header = headers.iter().rev().find(|header| header.key == REPLY_HEADER)?;
+        let value = header.value.as_deref().unwrap_or_default();
+        let text = String::from_utf8_lossy(value.get(..MAX_NAME_BYTES).unwrap_or(value)).into_owned();
+        let refused = |why: &str| Some(Err(named(&text, why)));
+        if !is_topic_name(value) {
+            return refused("is no topic's name");
+        }
+        if text.starts_with("__") || self.own.contains(&text) {
+            return refused("is a topic of Kafka's or of the pool's own");
+        }
+        if !self.patterns.iter().any(|pattern| matches(pattern, &text)) {
+            return refused("is not among kafka.reply_topics");
+        }
+        Some(Ok(text))
+    }
+
+    /// How many of a batch's first answers have replies that may go together: at least one.
+    pub fn fitting(&self, batch: &[PendingAnswer], encoded: &[Answer<'_>]) -> usize {
+        let mut held: HashMap<&str, usize> = HashMap::new();
+        for (index, (pending, answer)) in batch.iter().zip(encoded).enumerate() {
+            let Some(topic) = pending.reply_topic() else { continue };
+            let bytes = held.entry(topic).or_default();
+            let has_company = *bytes > 0;
+            *bytes += size_of(answer);
+            let limit = self.known.get(topic).map_or(usize::MAX, |known| known.batch_bytes);
+            if *bytes > limit && has_company {
+                return index;
+            }
+        }
+        encoded.len()
+    }
+
+    /// Joins what became of answers with what became of their replies: an answer whose reply was not taken is to be sent
+    /// again, with it or without.
+    pub fn join(
+        &mut self,
+        batch: &mut [PendingAnswer],
+        bytes: &[usize],
+        answers: Vec<Result<(), RDKafkaErrorCode>>,
+        replies: &[Option<Result<(), RDKafkaErrorCode>>],
+        now: Instant,
+    ) -> Vec<Result<(), RDKafkaErrorCode>> {
+        let are_answers_taken = answers.iter().all(Result::is_ok);
+        let mut sent: HashMap<String, (usize, usize)> = HashMap::new();
+        for (pending, bytes) in batch.iter().zip(bytes) {
+            if let Some(topic) = pending.reply_topic() {
+                let (count, sum) = sent.entry(topic.to_owned()).or_default();
+                (*count, *sum) = (*count + 1, *sum + bytes);
+            }
+        }
+        let mut joined = answers;
+        for ((pending, reply), answer) in batch.iter_mut().zip(replies).zip(&mut joined) {
+            let (Some(Err(code)), Some(topic)) = (reply, pending.reply_topic().map(ToOwned::to_owned)) else {
+                continue;
+            };
+            let (count, sum) = sent.get(&topic).copied().unwrap_or_default();
+            match Refusal::of(*code) {
+                Refusal::Topic => {
+                    self.refuse(pending, &topic, &format!("does not take replies: {code}"), now);
+                }
+                Refusal::Size if count > 1 => self.limit(&topic, sum / 2),
+                Refusal::Size => pending.reply_refused(&named(&topic, "does not take records of this size")),
+                Refusal::Answer => pending.reply_refused(&named(&topic, &format!("refuses it: {code}"))),
+                Refusal::Transient if are_answers_taken => {
+                    pending.reply_tries += 1;
+                    if pending.reply_tries >= MAX_TRIES {
+                        self.refuse(pending, &topic, &format!("did not take it: {code}"), now);
+                    }
+                }
+                Refusal::Transient => {}
+            }
+            if answer.is_ok() {
+                *answer = Err(RDKafkaErrorCode::PurgeQueue); // as one that was not sent
+            }
+        }
+        joined
+    }
+
+    fn refuse(&mut self, pending: &mut PendingAnswer, topic: &str, why: &str, now: Instant) {
+        if self.known.get(topic).is_none_or(|known| known.refused.is_none()) {
+            tracing::warn!(
+                event = "reply_topic_refused",
+                topic,
+                "no replies go to {topic} for a while: it {why}"
+            );
+        }
+        self.remember(topic, Some(why.to_owned()), now);
+        pending.reply_refused(&named(topic, why));
+    }
+
+    fn limit(&mut self, topic: &str, bytes: usize) {
+        if let Some(known) = self.known.get_mut(topic) {
+            known.batch_bytes = known.batch_bytes.min(bytes);
+        }
+    }
+
+    fn remember(&mut self, topic: &str, refused: Option<String>, now: Instant) {
+        if self.known.len() >= MAX_REMEMBERED {
+            self.known.clear();
+        }
+        let until = now + if refused.is_some() { REFUSED_FOR } else { SEEN_FOR };
+        self.known.insert(topic.to_owned(), KnownTopic { refused, until, batch_bytes: usize::MAX });
+    }
+}
+
+fn refusal(lookup: TopicLookup) -> Option<String> {
+    match lookup {
+        TopicLookup::There | TopicLookup::Unknown => None,
+        TopicLookup::Missing => Some("is not there".to_owned()),
+        TopicLookup::Forbidden => Some("may not be written by this pod".to_owned()),
+    }
+}
+
+fn named(topic: &str, why: &str) -> String {
+    format!("no reply was sent: {REPLY_HEADER} `{topic}` {why}")
+}
+
+fn is_topic_name(name: &[u8]) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && !matches!(name, b"." | b"..")
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::admission::TaskBudget;
+    use crate::failure::{Code, Failure};
+    use crate::lease::Lease;
+    use crate::outcome::{AdmittedOutcome, Completed, Outcome, Verdict};
+    use crate::record::{Origin, Record};
+
+    fn pending(reply_to: Option<&str>, verdict: Verdict) -> PendingAnswer {
+        let header = |value: &str| Header { key: REPLY_HEADER.to_owned(), value: Some(value.into()) };
+        let record = Box::new(Record {
+            origin: Origin { topic: "t".into(), partition: 0, offset: 0 },
+            key: None,
+            headers: reply_to.map(header).into_iter().collect(),
+            payload: None,
+            timestamp_ms: None,
+            retry: None,
+            lease: Lease::default(),
+        });
+        let outcome =
+            Outcome { record, task_id: Some("id".into()), attempts: 1, at: Timestamp::UNIX_EPOCH, verdict };
+        PendingAnswer::new(AdmittedOutcome { outcome, admission: TaskBudget::new(1, 1).admit(0) })
+    }
+
+    fn result(reply_to: &str) -> PendingAnswer {
+        pending(Some(reply_to), Verdict::Completed(Completed::default()))
+    }
+
+    fn topics() -> ReplyTopics {
+        ReplyTopics::new(&["orders".to_owned(), "replies-*".to_owned()], vec!["ftp-tasks".to_owned()])
+    }
+
+    fn text(pending: &PendingAnswer) -> String {
+        String::from_utf8(pending.encode(10_000).payload).unwrap()
+    }
+
+    #[test]
+    fn an_answer_without_the_header_has_no_reply_and_one_with_it_goes_where_that_is_allowed() {
+        let mut batch = vec![
+            pending(None, Verdict::Completed(Completed::default())),
+            result("orders"),
+            result("replies-7"),
+            result("ftp-tasks"),
+            result("__consumer_offsets"),
+            result("elsewhere"),
+            result("no name"),
+        ];
+        let looked = RefCell::new(Vec::new());
+        let look = |topic: &str| {
+            looked.borrow_mut().push(topic.to_owned());
+            TopicLookup::There
+        };
+        assert!(topics().decide(&mut batch, Instant::now(), look).is_empty());
+        let to: Vec<_> = batch.iter().map(PendingAnswer::reply_topic).collect();
+        assert_eq!(to, [None, Some("orders"), Some("replies-7"), None, None, None, None]);
+        assert_eq!(*looked.borrow(), ["orders", "replies-7"]);
+        assert!(!text(&batch[0]).contains("notes") && !text(&batch[1]).contains("notes"));
+        for (index, why) in [
+            (3, "of the pool's own"),
+            (4, "topic of Kafka's"),
+            (5, "kafka.reply_topics"),
+            (6, "no topic's name"),
+        ] {
+            assert!(text(&batch[index]).contains(why), "{}", text(&batch[index]));
+        }
+    }
+
+    #[test]
+    fn a_topic_that_is_not_there_costs_the_reply_and_is_looked_for_again_later() {
+        let (mut topics, now) = (topics(), Instant::now());
+        let failure = Verdict::Failed(Failure::new(Code::Timeout, "slow"));
+        let mut batch = vec![result("orders"), pending(Some("orders"), failure)];
+        topics.decide(&mut batch, now, |_| TopicLookup::Missing);
+        for pending in &batch {
+            assert!(pending.reply_topic().is_none() && text(pending).contains("`orders` is not there"));
+        }
+        let mut batch = vec![result("orders")];
+        topics.decide(&mut batch, now, |_| panic!("it is remembered"));
+        assert_eq!(batch[0].reply_topic(), None);
+        let mut batch = vec![result("orders")];
+        topics.decide(&mut batch, now + REFUSED_FOR, |_| TopicLookup::There);
+        assert_eq!(batch[0].reply_topic(), Some("orders"));
+    }
+
+    #[test]
+    fn a_batch_looks_for_so_many_topics_and_leaves_the_others_to_the_next() {
+        let (mut topics, now) = (topics(), Instant::now());
+        let mut batch: Vec<_> = (0..40).map(|n| result(&format!("replies-{n}"))).collect();
+        let mut sizes = Vec::new();
+        while !batch.is_empty() {
+            let rest = topics.decide(&mut batch, now, |_| TopicLookup::There);
+            sizes.push(batch.len());
+            batch = rest;
+        }
+        assert_eq!(sizes, [LOOKUPS_PER_BATCH, LOOKUPS_PER_BATCH, 40 - 2 * LOOKUPS_PER_BATCH]);
+    }
+
+    const OK: Result<(), RDKafkaErrorCode> = Ok(());
+
+    fn joined(
+        topics: &mut ReplyTopics,
+        batch: &mut [PendingAnswer],
+        answers: &[Result<(), RDKafkaErrorCode>],
+        code: RDKafkaErrorCode,
+    ) -> Vec<bool> {
+        let replies: Vec<_> = batch.iter().map(|one| one.reply_topic().map(|_| Err(code))).collect();
+        let bytes = vec![100; batch.len()];
+        let joined = topics.join(batch, &bytes, answers.to_vec(), &replies, Instant::now());
+        joined.iter().map(Result::is_ok).collect()
+    }
+
+    fn decided(topics: &mut ReplyTopics, replies: &[&str]) -> Vec<PendingAnswer> {
+        let mut batch: Vec<_> = replies.iter().map(|topic| result(topic)).collect();
+        topics.decide(&mut batch, Instant::now(), |_| TopicLookup::Unknown);
+        batch
+    }
+
+    #[test]
+    fn a_reply_that_is_refused_is_given_up_and_its_answer_sent_without() {
+        use RDKafkaErrorCode as Kafka;
+        for code in [
+            Kafka::TopicAuthorizationFailed,
+            Kafka::UnknownTopic,
+            Kafka::PolicyViolation,
+            Kafka::MessageSizeTooLarge,
+        ] {
+            let mut topics = topics();
+            let mut batch = decided(&mut topics, &["orders"]);
+            assert_eq!(joined(&mut topics, &mut batch, &[OK], code), [false]);
+            assert!(
+                batch[0].reply_topic().is_none() && text(&batch[0]).contains("no reply was sent"),
+                "{code}"
+            );
+            assert_eq!(joined(&mut topics, &mut batch, &[OK], code), [true], "without it");
+        }
+    }
+
+    #[test]
+    fn a_way_that_is_lost_is_tried_again_and_not_for_ever() {
+        let code = RDKafkaErrorCode::MessageTimedOut;
+        let mut topics = topics();
+        let mut batch = decided(&mut topics, &["orders"]);
+        assert_eq!(joined(&mut topics, &mut batch, &[Err(code)], code), [false]);
+        assert_eq!(batch[0].reply_topic(), Some("orders"), "Kafka itself is away: that says nothing");
+        for _ in 0..MAX_TRIES {
+            assert_eq!(joined(&mut topics, &mut batch, &[OK], code), [false]);
+        }
+        assert!(text(&batch[0]).contains("did not take it"), "{}", text(&batch[0]));
+        let mut next = vec![result("orders")];
+        topics.decide(&mut next, Instant::now(), |_| panic!("it is remembered"));
+        assert_eq!(next[0].reply_topic(), None, "no other answer is held up");
+    }
+
+    #[test]
+    fn replies_that_are_too_large_together_go_in_smaller_batches() {
+        let mut topics = topics();
+        let mut batch = decided(&mut topics, &["orders"; 4]);
+        let code = RDKafkaErrorCode::MessageSizeTooLarge;
+        assert_eq!(joined(&mut topics, &mut batch, &[OK; 4], code), [false; 4]);
+        assert!(batch.iter().all(|one| one.reply_topic().is_some()), "each may fit alone");
+        let encoded: Vec<_> = batch.iter().map(|one| one.encode(10_000)).collect();
+        assert!(topics.fitting(&batch, &encoded) < 4);
+        drop(encoded);
+        let mut tries = 0;
+        while batch[0].reply_topic().is_some() && tries < 20 {
+            tries += 1;
+            let encoded: Vec<_> = batch.iter().map(|one| one.encode(10_000)).collect();
+            let fitting = topics.fitting(&batch, &encoded);
+            drop(encoded);
+            joined(&mut topics, &mut batch[..fitting], &vec![OK; fitting], code);
+        }
+        assert!(text(&batch[0]).contains("of this size") && tries < 10, "{tries}");
+    }
+}
