@@ -16,6 +16,10 @@ fn set(arenas: i32) {
     // SAFETY: mallopt takes two numbers, and is called before any other thread exists.
     let is_set = unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
     if is_set != 1 {
-        tracing::debug!(event = "malloc_arenas_unlimited", arenas, "malloc does not take the number of its arenas");
+        tracing::debug!(
+            event = "malloc_arenas_unlimited",
+            arenas,
+            "malloc does not take the number of its arenas"
+        );
     }
 }
