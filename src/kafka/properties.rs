@@ -172,7 +172,7 @@ pub fn reader_properties(members: &ClientConfig) -> ClientConfig {
 /// take then, says what theirs is where it is not their default.
 pub fn suspension_limit(kafka: &KafkaConfig) -> Duration {
     let properties = consumer_properties(kafka, "");
-    let told = kafka.properties.get("session.timeout.ms").map(|told| told.expose_secret());
+    let told = kafka.properties.get("session.timeout.ms").map(secrecy::ExposeSecret::expose_secret);
     let configured = properties.get("session.timeout.ms").or(told).and_then(|timeout| timeout.parse().ok());
     configured.map_or(BROKERS_SESSION_TIMEOUT, Duration::from_millis) * 2 / 3
 }
