@@ -235,3 +235,71 @@ fn root_of(storage: &LocalStorage, path: &str) -> Result<String, StorageError> {
     let target = storage.resolve(&beneath(path, "x"))?;
     Ok(target.relative().rsplit_once('/').map_or_else(String::new, |(directory, _)| directory.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfiguredConnections;
+    use crate::failure::{Failure, Remedy};
+
+    struct NoSessions;
+
+    #[async_trait]
+    impl ListingSessions for NoSessions {
+        type Session = Box<Session>;
+
+        async fn open(&self) -> Result<Box<Session>, TryError> {
+            let failure = Failure::new(Code::Internal, "nothing here is on a server");
+            Err(TryError { failure, remedy: Remedy::GiveUp })
+        }
+
+        async fn close(&self, _: Box<Session>) {}
+    }
+
+    #[derive(Default)]
+    struct Paths(Vec<String>);
+
+    impl WalkVisitor for Paths {
+        fn decide(&self, _: &ListedSource) -> Decision {
+            Decision::Take
+        }
+
+        fn enters(&self, directory: &str) -> bool {
+            directory != "left"
+        }
+
+        fn take(&mut self, file: &ListedSource, _: bool) -> io::Result<()> {
+            self.0.push(file.path.clone());
+            Ok(())
+        }
+    }
+
+    /// What is listed, and how many directories are left out.
+    async fn listed(is_recursive: bool, max_depth: Option<usize>) -> (Vec<String>, u64) {
+        let base = tempfile::tempdir().unwrap();
+        for path in ["a", "one/b", "one/two/c", "left/d"] {
+            let path = base.path().join("in").join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        let mut connections = ConfiguredConnections::default();
+        let local = LocalConnection { name: "local".into(), base_path: base.path().to_owned() };
+        connections.local.insert("local".into(), local.into());
+        let source = Location::parse("local:/in/", &connections).unwrap();
+        let criteria = FileCriteria { recursive: is_recursive, max_depth, ..FileCriteria::default() };
+        let mut paths = Paths::default();
+        let seen = walk(&source, &criteria, &mut paths, &NoSessions).await.unwrap();
+        paths.0.sort();
+        (paths.0, seen.left_out)
+    }
+
+    #[tokio::test]
+    async fn directories_are_listed_as_deep_as_is_asked_for() {
+        let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
+        assert_eq!(listed(false, None).await, (paths(&["a"]), 1));
+        assert_eq!(listed(true, None).await, (paths(&["a", "one/b", "one/two/c"]), 0));
+        assert_eq!(listed(true, Some(1)).await, (paths(&["a"]), 1));
+        assert_eq!(listed(true, Some(2)).await, (paths(&["a", "one/b"]), 1));
+        assert_eq!(listed(true, Some(3)).await, (paths(&["a", "one/b", "one/two/c"]), 0));
+    }
+}

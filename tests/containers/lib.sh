@@ -141,7 +141,7 @@ image_of_binaries() {
     sed -n '/^FROM gcr.io/,$p' "$project/Dockerfile" | sed -E 's/ --from=build//; s# /out/usr/local # /usr/local #; s# /out/data # /data #' >"$tree/Dockerfile"
     docker build -q -t "$image" --build-arg REVISION="$(git -C "$project" rev-parse HEAD 2>/dev/null)" "$tree" >/dev/null || { fail "no image of $1"; return 1; }
     rm -rf "$tree"
-    note "$image of the programs in $1, not of the Dockerfile"
+    note "$image of programs that were built already ($("$1/ftp-pooler" --version)), not of the Dockerfile"
 }
 
 # The image of an earlier commit, by its own Dockerfile, for upgrades. previous_image REVISION

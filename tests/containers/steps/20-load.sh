@@ -76,7 +76,7 @@ step_rollout() {
 step_audit() {
     local lost doubled unknown wrong
     k wait --for=jsonpath='{.status.phase}'=Succeeded --timeout=600s pod/pace >/dev/null 2>&1 && ok "the stream of tasks is through" ||
-        note "no stream, or not through: $(k get pod pace -o jsonpath='{.status.phase}' 2>/dev/null)"
+        note "the stream's pod is $(k get pod pace -o jsonpath='{.status.phase}' 2>/dev/null | grep . || echo gone); all that it was to send is looked for"
     { cat "$dir"/load/*.jsonl | jq -r .task_id; cat "$dir"/load/*.ids; } 2>/dev/null | sort -u >"$dir/sent"
     for _ in $(seq 40); do
         { answers ftp-results; answers ftp-failures; } | grep -v '^e2e-' | sort >"$dir/answered"

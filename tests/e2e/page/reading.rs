@@ -116,7 +116,7 @@ fn a_screen_reader_finds_its_way_and_is_not_talked_to_each_second() {
     b.view(PHONE, 740);
     b.eval(SETTLED);
     let small = b.accessible();
-    assert_eq!(small.iter().filter(|(role, _)| role == "table").count(), 8, "on a phone as well");
+    assert_eq!(small.iter().filter(|(role, _)| role == "table").count(), 9, "on a phone as well");
     assert!(small.iter().filter(|(role, _)| role == "rowheader").count() > 30);
 
     let twice = "[...document.querySelectorAll('[id]')].map((n) => n.id).filter((id, n, all) => all.indexOf(id) !== n)";
