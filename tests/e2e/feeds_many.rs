@@ -46,7 +46,7 @@ fn a_directory_with_very_many_files_is_listed_in_bounded_memory() {
     }
     // old, so that no file's exact time is asked for
     let feed =
-        json!({"name": "many", "from": "remote:out/", "to": "local:in/", "every": "1s", "settle": "1s"});
+        json!({"name": "many", "from": "remote:out/", "to": "local:in/", "every": "30s", "settle": "1s"});
     let config = stage
         .config()
         .set("kafka.feeds_topic", json!(format!("{}-feeds", stage.topics.group)))
