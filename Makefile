@@ -4,7 +4,7 @@
 # What `make chaos` may be told.
 CHAOS := TASKS FEED_FILES PODS BROKERS NET TUNNEL SEED DELIVERY PROTOCOL ONLY BROKER_AWAY REDO REPORT
 
-.PHONY: help demo test chaos spread feeds million report fuzz bench bench-router router-cost lint fmt deps build-deps image-test compose-test cluster-test fresh-test
+.PHONY: help demo test chaos spread feeds million report fuzz bench bench-router router-cost lint fmt deps build-deps image-test compose-test cluster-test fresh-test package package-test
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ bench-router: ## The pattern router beside nginx, by ratios of CPU and latency (
 
 router-cost: deps ## Instructions that the router as it is shipped spends on a request, counted by callgrind
 	@cargo test --locked --test proxy -- --ignored --exact --nocapture cost::a_request_with_a_session_takes_no_more_instructions_than_it_may
+
+package: build-deps ## A .deb with systemd unit, man pages and completions, and a tarball, in target/package
+	@scripts/package.sh
+
+package-test: ## make package, its unit by systemd's rules, installed in a bare Debian (root or docker)
+	@tests/containers/package.sh
 
 image-test: ## Build the image with the Dockerfile and try it (root or docker; exits 77 where it cannot run)
 	@tests/containers/image.sh

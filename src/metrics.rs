@@ -17,8 +17,9 @@ mod forget;
 mod record;
 mod snapshot;
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
     CounterVec, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
@@ -28,7 +29,7 @@ use service_kit::metrics::{ProcessMetrics, unix_seconds};
 
 use crate::config::ReloadResult;
 use connection::ConnectionSeriesMap;
-pub use connection::{CloseReason, UNKNOWN_CONNECTION};
+pub use connection::{CloseReason, MAX_OWN_HISTOGRAMS, UNKNOWN_CONNECTION};
 use declare::declare_metrics;
 pub use record::RebalanceEvent;
 pub use snapshot::{ConnectionSnapshot, ConnectionTotals, MetricsSnapshot, SessionSnapshot, TaskSnapshot};
@@ -50,6 +51,8 @@ declare_metrics! {
     answered: IntCounterVec = "ftp_pooler_tasks_answered_total", ["operation", "connection", "status"];
     /// Failures sent, by error code.
     failures: IntCounterVec = "ftp_pooler_failures_total", ["connection", "code"];
+    /// Failures by a fault of the pooler itself (code internal), over all connections.
+    internal: IntCounter = "ftp_pooler_internal_failures_total", [];
     /// Completed tasks: from the start of the first try to the end of the last one.
     duration: HistogramVec = "ftp_pooler_task_duration_seconds", ["operation", "connection"], DURATION_BUCKETS;
     /// Tasks started: from the record's timestamp to the start of the first try.
@@ -65,6 +68,8 @@ declare_metrics! {
     tasks: IntGaugeVec = "ftp_pooler_tasks", ["connection", "state"];
     /// A connection's circuit breaker now: 0 closed, 1 half-open (one probe decides), 2 open (no tries).
     breaker: IntGaugeVec = "ftp_pooler_breaker_state", ["connection"];
+    /// A local connection's circuit breaker now, the same way: its file system is full, read-only, frozen or missing.
+    local_breaker: IntGaugeVec = "ftp_pooler_local_breaker_state", ["connection"];
     /// Tasks deferred to the retry topic, by reason.
     deferred: IntCounterVec = "ftp_pooler_deferred_tasks_total", ["connection", "reason"];
     /// Tasks held from intake until their answer is committed.
@@ -161,18 +166,34 @@ struct MetricsInner {
     registry: Registry,
     series: PodSeries,
     connections: ConnectionSeriesMap,
+    /// The names of the local connections.
+    locals: Mutex<BTreeSet<String>>,
     process: ProcessMetrics,
 }
 
 impl Metrics {
     /// Metrics of these connections, each with its series at zero. Any other name (a task may hold any) is
-    /// counted under [`UNKNOWN_CONNECTION`].
+    /// counted under [`UNKNOWN_CONNECTION`]. The histograms of more than [`MAX_OWN_HISTOGRAMS`] are one.
     pub fn new<I: IntoIterator<Item: AsRef<str>>>(connections: I) -> Self {
-        let metrics = Metrics::with(ConnectionSeriesMap::closed());
-        for name in connections {
+        let names: Vec<_> = connections.into_iter().collect();
+        let metrics = Metrics::with(ConnectionSeriesMap::closed(names.len()));
+        for name in names {
             metrics.introduce(name.as_ref());
         }
         metrics
+    }
+
+    /// The local connections from now on.
+    pub fn set_locals<'a>(&self, names: impl IntoIterator<Item = &'a String>) {
+        let names: BTreeSet<String> = names.into_iter().cloned().collect();
+        let mut locals = self.inner.locals.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in locals.difference(&names) {
+            let _ = self.inner.series.local_breaker.remove_label_values(&[gone.as_str()]);
+        }
+        for name in &names {
+            self.inner.series.local_breaker.with_label_values(&[name.as_str()]);
+        }
+        *locals = names;
     }
 
     /// Adds a connection.
@@ -212,7 +233,8 @@ impl Metrics {
         for event in RebalanceEvent::ALL {
             series.rebalanced.with_label_values(&[event.as_str()]).reset();
         }
-        Metrics { inner: Arc::new(MetricsInner { registry, series, connections, process }) }
+        let locals = Mutex::default();
+        Metrics { inner: Arc::new(MetricsInner { registry, series, connections, locals, process }) }
     }
 }
 

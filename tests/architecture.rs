@@ -32,7 +32,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("crate::client", &["cli/"]),
     ("crate::publish", &["app/"]),
     ("crate::coordination", &["app/", "coordination/"]),
-    ("crate::feeds", &["app/", "cli/feeds", "client/topics.rs", "feeds/", "insight/", "sidecar/answers.rs"]),
+    (
+        "crate::feeds",
+        &["app/", "cli/feeds", "client/topics.rs", "feeds/", "insight/", "pods/", "sidecar/answers.rs"],
+    ),
     ("crate::listing", &["app/", "cli/submit", "feeds/", "listing/"]),
     ("crate::pool", &["app/", "dispatch/"]),
     ("crate::transfer", &["app/", "dispatch/"]),

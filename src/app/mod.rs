@@ -13,6 +13,7 @@
 //! pool_view      announces this pod to the others, and reads what they announce
 //! local_watch    whether the local connections can be used, for the page
 //! pod_status     what the sidecar reads of the pod
+//! malloc_arenas  how many arenas the memory comes from
 //! error          why a pod could not start or continue, and its exit code
 //! ```
 
@@ -20,6 +21,7 @@ mod deferral;
 mod error;
 mod feeds;
 mod local_watch;
+mod malloc_arenas;
 mod parts;
 mod pod_status;
 mod pool_view;
@@ -87,6 +89,7 @@ pub const AFTER_DRAIN: Duration = SETTLE_STORAGE
 /// Runs a pod with what was loaded from `sources`, until it is told to stop (SIGTERM or SIGINT; a second one aborts at
 /// once).
 pub fn run(config: Config, sources: ConfigSources) -> Result<(), AppError> {
+    malloc_arenas::limit();
     if !config.pod.core_dumps {
         forbid_dumps();
     }

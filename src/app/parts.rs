@@ -56,6 +56,7 @@ impl<'a> Parts<'a> {
         let (pod, group) = (&config.pod.name, &config.kafka.consumer_group);
         let traces = Traces::start(&config.traces, pod, group, Handle::current()).map_err(AppError::Start)?;
         let metrics = Metrics::new(config.connections.ftp.keys().map(String::as_str));
+        metrics.set_locals(config.connections.local.keys());
         Ok(Parts {
             traces,
             config,

@@ -24,7 +24,7 @@ use crate::metrics::{ConnectionTotals, Metrics, MetricsSnapshot};
 use crate::offsets::TopicPartition;
 use crate::pods::{
     ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, MAX_ANNOUNCED_BATCHES,
-    MAX_ANNOUNCED_CONNECTIONS, PodAnnouncement, PodFigures, PoolBoard,
+    MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, PodAnnouncement, PodFigures, PoolBoard,
 };
 use service_kit::health::{HealthReport, ReportHealth as _};
 
@@ -98,6 +98,7 @@ impl PoolView {
             rates: rates.rates,
             failures: AnnouncedFailures { answered, sent_again },
             batches: status.batches.answers(open.iter().map(|batch| batch.id.as_str())),
+            feeds: status.feeds.all().into_iter().take(MAX_ANNOUNCED_FEEDS).collect(),
             connections: announced_connections(status, &figures, &rates.answered_per_second),
         }
     }

@@ -216,6 +216,7 @@ impl Reloader {
     fn apply(&mut self, found: &LoadedChanges) {
         let LoadedChanges { config: Config { connections, .. }, changes, opened } = found;
         self.storages.change(&changes.local, opened);
+        self.metrics.set_locals(connections.local.keys());
         self.tunnels.reconfigure(connections);
         // sessions through a tunnel that has changed are of the old one
         for connection in connections.ftp.values() {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::outage_log::{OutageEvent, OutageLog};
-use crate::breaker::{BreakerDecision, CircuitBreaker};
+use crate::breaker::{BreakerDecision, BreakerState, CircuitBreaker};
 use crate::failure::{Failure, Remedy, TryError};
 
 /// Why a task may not be tried now.
@@ -81,6 +81,13 @@ impl LocalBreakers {
         breaker.probe_ended();
         breaker.transfer_failed(error.failure.clone(), now, jitter);
         has_failed
+    }
+
+    /// Those that are not closed now.
+    pub fn tripped(&self, now: Instant) -> HashMap<String, BreakerState> {
+        let breakers = self.lock();
+        let states = breakers.iter().map(|(local, breaker)| (local.clone(), breaker.state(now)));
+        states.filter(|(_, state)| *state != BreakerState::Closed).collect()
     }
 
     /// The local connections that have gone down, or come up, since this was asked for last; for the log.

@@ -349,6 +349,7 @@ impl<C: SessionConnector, T: TaskExecutor<C::Session>> DispatcherInner<C, T> {
             self.clean_up_if_idle(queue, counts.waiting + counts.in_flight, now);
             self.give_back_hung(queue, now);
         }
+        self.metrics.local_breakers(&self.local_breakers.tripped(now));
         for (local, event) in self.local_breakers.outage_events(now) {
             let waiting = self.queues().values().map(|queue| queue.waiting_for_local(&local)).sum();
             event.log_local(&local, waiting);

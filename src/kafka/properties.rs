@@ -167,9 +167,13 @@ pub fn reader_properties(members: &ClientConfig) -> ClientConfig {
 
 /// After so long without a heartbeat the coordinator may have given this pod's partitions to others: two
 /// thirds of the session's timeout, since the last heartbeat may have been a third of it ago already.
+///
+/// With KIP-848 the brokers have that timeout, and tell it to no member. `session.timeout.ms`, which librdkafka does not
+/// take then, says what theirs is where it is not their default.
 pub fn suspension_limit(kafka: &KafkaConfig) -> Duration {
     let properties = consumer_properties(kafka, "");
-    let configured = properties.get("session.timeout.ms").and_then(|timeout| timeout.parse().ok());
+    let told = kafka.properties.get("session.timeout.ms").map(secrecy::ExposeSecret::expose_secret);
+    let configured = properties.get("session.timeout.ms").or(told).and_then(|timeout| timeout.parse().ok());
     configured.map_or(BROKERS_SESSION_TIMEOUT, Duration::from_millis) * 2 / 3
 }
 
@@ -279,6 +283,7 @@ mod tests {
         assert_eq!(of(&[]), 10_000);
         assert_eq!(of(&[("session.timeout.ms", "6000")]), 4_000);
         assert_eq!(of(&[("group.protocol", "consumer")]), 30_000);
+        assert_eq!(of(&[("group.protocol", "consumer"), ("session.timeout.ms", "6000")]), 4_000);
     }
 
     #[test]

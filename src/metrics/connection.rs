@@ -1,15 +1,26 @@
 //! One connection's series, looked up by label once and kept.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::snapshot::{ConnectionTotals, sum};
 use super::{PodSeries, forget};
+use crate::failure::Code;
 
 /// The label under which names are counted that are no connection's.
 pub const UNKNOWN_CONNECTION: &str = "(unknown)";
+
+/// With more connections than these, their histograms are one, under [`ALL_CONNECTIONS`]: two hundred connections with
+/// histograms of their own would be a page of more than a megabyte.
+pub const MAX_OWN_HISTOGRAMS: usize = 40;
+/// The label of the histograms that connections share.
+const ALL_CONNECTIONS: &str = "(all)";
+
+/// The codes that alerts look for by connection: each counts them from zero, so that the first one is seen as an increase.
+const CODES_AT_ZERO: [Code; 2] = [Code::AuthFailed, Code::IntegrityMismatch];
 
 /// Names an open set takes before further ones count as unknown.
 const MAX_OPEN_SET: usize = 1_000;
@@ -47,6 +58,7 @@ pub(super) struct ConnectionSeriesMap {
     known: RwLock<SeriesSlots>,
     /// New names that may still be added by their first use.
     open: usize,
+    shares_histograms: bool,
 }
 
 #[derive(Default)]
@@ -58,21 +70,25 @@ struct SeriesSlots {
 
 impl ConnectionSeriesMap {
     /// Names are added by [`ConnectionSeriesMap::introduce`] only.
-    pub(super) fn closed() -> Self {
-        ConnectionSeriesMap { known: RwLock::default(), open: 0 }
+    pub(super) fn closed(connections: usize) -> Self {
+        let shares_histograms = connections > MAX_OWN_HISTOGRAMS;
+        ConnectionSeriesMap { known: RwLock::default(), open: 0, shares_histograms }
     }
 
     /// Names are added by their first use, up to [`MAX_OPEN_SET`].
     pub(super) fn open() -> Self {
-        ConnectionSeriesMap { known: RwLock::default(), open: MAX_OPEN_SET }
+        ConnectionSeriesMap { known: RwLock::default(), open: MAX_OPEN_SET, shares_histograms: false }
     }
 
     pub(super) fn introduce(&self, name: &str, series: &PodSeries) -> Arc<ConnectionSeries> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Those that are added while the pod runs have histograms of their own while there are few.
+        let is_shared = self.shares_histograms || known.by_name.len() >= MAX_OWN_HISTOGRAMS;
+        let histograms = if is_shared { ALL_CONNECTIONS } else { name };
         let connection = known
             .by_name
             .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(ConnectionSeries::new(name, series)));
+            .or_insert_with(|| Arc::new(ConnectionSeries::new(name, histograms, series)));
         Arc::clone(connection)
     }
 
@@ -115,8 +131,9 @@ pub(super) struct ConnectionSeries {
     pub(super) name: String,
     pub(super) download: DirectionSeries,
     pub(super) upload: DirectionSeries,
-    /// Failures of records whose operation could not be read.
-    pub(super) invalid: IntCounter,
+    /// Failures of records whose operation could not be read. Their series begins with the first one, which is hardly ever of
+    /// a connection that is known.
+    pub(super) invalid: AtomicU64,
     pub(super) wait: Histogram,
     pub(super) sessions: SessionSeries,
     pub(super) tasks: TaskSeries,
@@ -124,13 +141,16 @@ pub(super) struct ConnectionSeries {
 }
 
 impl ConnectionSeries {
-    fn new(name: &str, series: &PodSeries) -> Self {
+    fn new(name: &str, histograms: &str, series: &PodSeries) -> Self {
+        for code in CODES_AT_ZERO {
+            series.failures.with_label_values(&[name, code.as_str()]);
+        }
         ConnectionSeries {
             name: name.to_owned(),
-            download: DirectionSeries::new("download", name, series),
-            upload: DirectionSeries::new("upload", name, series),
-            invalid: series.answered.with_label_values(&["invalid", name, "failed"]),
-            wait: series.wait.with_label_values(&[name]),
+            download: DirectionSeries::new("download", name, histograms, series),
+            upload: DirectionSeries::new("upload", name, histograms, series),
+            invalid: AtomicU64::new(0),
+            wait: series.wait.with_label_values(&[histograms]),
             sessions: SessionSeries::new(name, series),
             tasks: TaskSeries::new(name, series),
             breaker: series.breaker.with_label_values(&[name]),
@@ -141,7 +161,8 @@ impl ConnectionSeries {
         let (download, upload) = (&self.download, &self.upload);
         ConnectionTotals {
             completed: sum([&download.completed, &upload.completed].map(IntCounter::get)),
-            failed: sum([&download.failed, &upload.failed, &self.invalid].map(IntCounter::get)),
+            failed: sum([&download.failed, &upload.failed].map(IntCounter::get))
+                + self.invalid.load(Ordering::Relaxed),
             downloaded_bytes: download.bytes.get(),
             uploaded_bytes: upload.bytes.get(),
             sessions_opened: self.sessions.opened.get(),
@@ -167,11 +188,11 @@ pub(super) struct DirectionSeries {
 }
 
 impl DirectionSeries {
-    fn new(operation: &str, name: &str, series: &PodSeries) -> Self {
+    fn new(operation: &str, name: &str, histograms: &str, series: &PodSeries) -> Self {
         DirectionSeries {
             completed: series.answered.with_label_values(&[operation, name, "completed"]),
             failed: series.answered.with_label_values(&[operation, name, "failed"]),
-            duration: series.duration.with_label_values(&[operation, name]),
+            duration: series.duration.with_label_values(&[operation, histograms]),
             bytes: series.bytes.with_label_values(&[operation, name]),
         }
     }

@@ -1,6 +1,8 @@
 //! What the stages tell: one method an event. All are cheap, and none blocks.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::connection::ConnectionSeries;
@@ -50,7 +52,14 @@ impl Metrics {
                 direction.duration.observe(took.as_secs_f64());
             }
             (Some(_), Some(direction)) => direction.failed.inc(),
-            (_, None) => series.invalid.inc(),
+            (_, None) => {
+                series.invalid.fetch_add(1, Ordering::Relaxed);
+                let labels = ["invalid", series.name.as_str(), "failed"];
+                self.inner.series.answered.with_label_values(&labels).inc();
+            }
+        }
+        if code == Some(Code::Internal.as_str()) {
+            self.inner.series.internal.inc();
         }
         if let Some(code) = code {
             self.inner.series.failures.with_label_values(&[series.name.as_str(), code_label(code)]).inc();
@@ -156,6 +165,14 @@ impl Metrics {
     /// A connection's circuit breaker now.
     pub fn breaker(&self, connection: &str, state: BreakerState) {
         self.connection(connection).breaker.set(state.value());
+    }
+
+    /// The breakers of local connections now; one that is not named is closed.
+    pub fn local_breakers(&self, tripped: &HashMap<String, BreakerState>) {
+        for name in &*self.inner.locals.lock().unwrap_or_else(PoisonError::into_inner) {
+            let state = tripped.get(name).map_or(0, |state| state.value());
+            self.inner.series.local_breaker.with_label_values(&[name.as_str()]).set(state);
+        }
     }
 
     /// A task goes to the retry topic; `reason` is a word of the code, not of a message.

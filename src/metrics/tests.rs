@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::*;
@@ -35,6 +35,8 @@ fn told() -> Metrics {
     metrics.rebalanced(RebalanceEvent::Lost, 2);
     metrics.halted(1);
     metrics.breaker("far", BreakerState::Open);
+    metrics.set_locals(&["disk".to_owned(), "spare".to_owned()]);
+    metrics.local_breakers(&HashMap::from([("disk".to_owned(), BreakerState::HalfOpen)]));
     metrics.deferred("far", "unreachable");
     metrics.kafka_error("commit");
     metrics.tunnel("plant", "connected");
@@ -148,6 +150,8 @@ fn events_arrive_in_their_series() {
         (r#"ftp_pooler_tasks{connection="far",state="delayed"}"#, 5.0),
         (r#"ftp_pooler_breaker_state{connection="far"}"#, 2.0),
         (r#"ftp_pooler_breaker_state{connection="near"}"#, 0.0),
+        (r#"ftp_pooler_local_breaker_state{connection="disk"}"#, 1.0),
+        (r#"ftp_pooler_local_breaker_state{connection="spare"}"#, 0.0),
         (r#"ftp_pooler_deferred_tasks_total{connection="far",reason="unreachable"}"#, 1.0),
         (r#"ftp_pooler_lag_records{partition="3",topic="ftp-tasks"}"#, 40.0),
         (r#"ftp_pooler_ledger_span_offsets{partition="3",topic="ftp-tasks"}"#, 17.0),
@@ -178,6 +182,72 @@ fn a_connection_has_its_series_at_zero_before_anything_happens() {
     let series = r#"ftp_pooler_tasks_answered_total{connection="far",operation="upload",status="completed"}"#;
     assert_eq!(value(&metrics, series), Some(0.0));
     assert_eq!(value(&metrics, r#"ftp_pooler_sessions_opened_total{connection="far"}"#), Some(0.0));
+}
+
+/// What Prometheus has seen at its first scrape is no increase, and what is not there yet is none later.
+#[test]
+fn what_alerts_count_by_connection_is_there_from_the_first_scrape_on() {
+    let metrics = Metrics::new(["far"]);
+    assert_eq!(value(&metrics, "ftp_pooler_internal_failures_total"), Some(0.0));
+    for code in ["auth_failed", "integrity_mismatch"] {
+        let series = format!(r#"ftp_pooler_failures_total{{code="{code}",connection="far"}}"#);
+        assert_eq!(value(&metrics, &series), Some(0.0), "{series}");
+    }
+    for operation in ["download", "upload"] {
+        for status in ["completed", "failed"] {
+            let labels = format!(r#"connection="far",operation="{operation}",status="{status}""#);
+            let series = format!("ftp_pooler_tasks_answered_total{{{labels}}}");
+            assert_eq!(value(&metrics, &series), Some(0.0), "{series}");
+        }
+    }
+}
+
+#[test]
+fn a_local_connection_that_was_removed_has_no_series() {
+    let metrics = told();
+    metrics.set_locals(&["spare".to_owned()]);
+    metrics.local_breakers(&HashMap::from([("disk".to_owned(), BreakerState::Open)]));
+    assert_eq!(value(&metrics, r#"ftp_pooler_local_breaker_state{connection="disk"}"#), None);
+    assert_eq!(value(&metrics, r#"ftp_pooler_local_breaker_state{connection="spare"}"#), Some(0.0));
+}
+
+/// Each of these connections has worked: tasks done and failed, sessions opened and closed.
+fn at_work(connections: usize) -> Metrics {
+    let names: Vec<String> = (0..connections).map(|number| format!("server-{number:03}")).collect();
+    let metrics = Metrics::new(&names);
+    for name in &names {
+        metrics.answered("download", name, None, Duration::from_millis(1_500));
+        metrics.answered("upload", name, Some("timeout"), Duration::from_secs(3));
+        metrics.waited(name, Duration::from_secs(7));
+        metrics.bytes("download", name, 123_456_789);
+        metrics.sessions(name, 3, 7, 0);
+        metrics.session_limit(name, 10);
+        metrics.session_opened(name);
+        metrics.session_closed(name, CloseReason::Idle);
+        metrics.tasks(name, 12, 0, 7);
+    }
+    metrics
+}
+
+#[test]
+fn two_hundred_connections_at_work_make_a_page_below_300_kb() {
+    let metrics = at_work(200);
+    let text = metrics.encode();
+    assert!(text.len() < 300_000, "{} bytes in {} lines", text.len(), text.lines().count());
+    let shared = r#"ftp_pooler_task_duration_seconds_count{connection="(all)",operation="download"}"#;
+    assert_eq!(value(&metrics, shared), Some(200.0), "their histograms are one");
+    metrics.forget_connection("server-007");
+    assert_eq!(value(&metrics, shared), Some(200.0), "and stay when one of them goes");
+}
+
+#[test]
+fn few_connections_have_histograms_of_their_own() {
+    let text = at_work(super::MAX_OWN_HISTOGRAMS).encode();
+    assert!(!text.contains("(all)") && text.len() < 300_000, "{} bytes", text.len());
+    let metrics = at_work(2);
+    metrics.introduce("later");
+    metrics.waited("later", Duration::from_secs(1));
+    assert_eq!(value(&metrics, r#"ftp_pooler_task_wait_seconds_count{connection="later"}"#), Some(1.0));
 }
 
 #[test]
@@ -214,6 +284,7 @@ fn every_code_of_the_contract_keeps_its_name() {
         let series = format!(r#"ftp_pooler_failures_total{{code="{code}",connection="far"}}"#);
         assert_eq!(value(&metrics, &series), Some(1.0), "{code}");
     }
+    assert_eq!(value(&metrics, "ftp_pooler_internal_failures_total"), Some(1.0));
 }
 
 #[test]

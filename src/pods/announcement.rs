@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::BatchAnswers;
+use crate::feeds::FeedStatus;
 use crate::metrics::{SessionSnapshot, TaskSnapshot};
 use crate::text::shorten;
 
@@ -15,6 +16,8 @@ pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(5);
 pub const MAX_ANNOUNCED_CONNECTIONS: usize = 500;
 /// Open batches that an announcement has at most: the newest.
 pub const MAX_ANNOUNCED_BATCHES: usize = 200;
+/// Feeds that an announcement has at most.
+pub const MAX_ANNOUNCED_FEEDS: usize = 200;
 /// Reasons why a pod is not well.
 const MAX_REASONS: usize = 3;
 /// Bytes of a name, and of a reason.
@@ -49,6 +52,8 @@ pub struct PodAnnouncement {
     pub failures: AnnouncedFailures,
     /// Its answers since it started to tasks of batches that are open.
     pub batches: BTreeMap<String, BatchAnswers>,
+    /// The feeds that it lists for.
+    pub feeds: Vec<FeedStatus>,
     /// Those that are in use, shared or not up.
     pub connections: BTreeMap<String, AnnouncedConnection>,
 }
@@ -141,6 +146,15 @@ impl PodAnnouncement {
         }
         said.reasons.truncate(MAX_REASONS);
         said.reasons.iter_mut().for_each(|reason| shorten(reason, MAX_TEXT_BYTES));
+        said.feeds.truncate(MAX_ANNOUNCED_FEEDS);
+        for feed in &mut said.feeds {
+            for text in [&mut feed.feed, &mut feed.pod, &mut feed.from, &mut feed.to, &mut feed.schedule] {
+                shorten(text, MAX_TEXT_BYTES);
+            }
+            for text in [&mut feed.paused_by, &mut feed.error].into_iter().flatten() {
+                shorten(text, MAX_TEXT_BYTES);
+            }
+        }
         while said.batches.len() > MAX_ANNOUNCED_BATCHES {
             said.batches.pop_first();
         }

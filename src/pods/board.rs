@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::announcement::{ANNOUNCE_EVERY, PodAnnouncement};
-use super::pool_snapshot::{OpenFailures, PodPresence, PodSummary, PoolSnapshot, summed_by_connection};
+use super::pool_snapshot::{
+    OpenFailures, PodPresence, PodSummary, PoolSnapshot, all_feeds, summed_by_connection,
+};
 use crate::batch::BatchAnswers;
 
 /// A pod that has announced nothing for so long is gone: three announcements did not come, and some time for Kafka.
@@ -141,6 +143,7 @@ impl PoolBoard {
         PoolSnapshot {
             unavailable,
             open_failures: OpenFailures::of(everybody),
+            feeds: all_feeds(&counted),
             connections: summed_by_connection(&counted),
             pods,
         }
@@ -189,7 +192,10 @@ fn natural(name: &str) -> (String, u64, String) {
 #[cfg(test)]
 mod tests {
     use super::super::announcement::{AnnouncedConnection, AnnouncedFailures};
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::feeds::FeedStatus;
     use crate::metrics::{SessionSnapshot, TaskSnapshot};
 
     fn said(pod: &str) -> PodAnnouncement {
@@ -305,6 +311,22 @@ mod tests {
         take(&board, &PodAnnouncement { leaves: true, ..said("pod-1") }, now);
         let names: Vec<_> = states(&board, now).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["pod-7", "pod-5", "pod-6", "pod-0", "pod-2", "pod-9", "pod-10", "pod-1"]);
+    }
+
+    #[test]
+    fn feeds_of_all_pods_are_shown_as_they_were_listed_last() {
+        let (board, now) = (PoolBoard::new("pool", "pod-0"), Instant::now());
+        let feed = |name: &str, second| FeedStatus {
+            feed: name.into(),
+            listed_at: Some(Timestamp::from_second(second).unwrap()),
+            ..FeedStatus::default()
+        };
+        take(&board, &PodAnnouncement { feeds: vec![feed("b", 9), feed("c", 1)], ..said("pod-1") }, now);
+        let own = PodAnnouncement { feeds: vec![feed("b", 7), feed("a", 1)], ..said("pod-0") };
+        let feeds = board.snapshot(Some(own), now).feeds;
+        let listed: Vec<_> =
+            feeds.iter().map(|feed| (&*feed.feed, feed.listed_at.unwrap().as_second())).collect();
+        assert_eq!(listed, [("a", 1), ("b", 9), ("c", 1)]);
     }
 
     #[test]

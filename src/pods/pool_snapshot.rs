@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::announcement::{AnnouncedRates, PodAnnouncement, PodFigures};
+use crate::feeds::FeedStatus;
 use crate::metrics::{SessionSnapshot, TaskSnapshot};
 
 /// How a pod is, as far as the others know.
@@ -67,6 +68,9 @@ pub struct PoolSnapshot {
     /// Those in trouble first, then by name.
     pub pods: Vec<PodSummary>,
     pub open_failures: OpenFailures,
+    /// Over all pods that live, by name.
+    #[serde(skip)]
+    pub feeds: Vec<FeedStatus>,
     /// Those that some pod uses, shares or cannot reach, by name; over all pods that live.
     pub connections: Vec<PooledConnection>,
 }
@@ -160,6 +164,18 @@ pub struct SessionHolder {
     pub granted: usize,
     /// Open ones, in whatever state.
     pub sessions: u64,
+}
+
+/// By name; of one that has moved from pod to pod, what was listed last.
+pub(super) fn all_feeds(pods: &[&PodAnnouncement]) -> Vec<FeedStatus> {
+    let mut feeds: BTreeMap<&str, &FeedStatus> = BTreeMap::new();
+    for feed in pods.iter().flat_map(|pod| &pod.feeds) {
+        let known = feeds.entry(&feed.feed).or_insert(feed);
+        if known.listed_at < feed.listed_at {
+            *known = feed;
+        }
+    }
+    feeds.into_values().cloned().collect()
 }
 
 /// By name.

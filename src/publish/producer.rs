@@ -30,6 +30,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("socket.timeout.ms", "20000"),
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("reconnect.backoff.max.ms", "2000"),
+    // A deferred task comes back in the batch in which it was sent, which its reader gets whole.
+    ("batch.size", "65536"),
     // A missing topic is told within this, before the messages for it time out.
     ("topic.metadata.propagation.max.ms", "5000"),
 ];

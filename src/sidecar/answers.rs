@@ -114,18 +114,21 @@ pub(super) struct PoolAnswer {
     group: String,
     session_sharing: SessionSharing,
     batches: OpenBatches,
+    feeds: Vec<FeedAnswer>,
     #[serde(flatten)]
     pool: PoolSnapshot,
 }
 
 impl PoolAnswer {
     pub(super) fn new(insight: &dyn PodInsight) -> Self {
+        let mut pool = insight.pool();
         PoolAnswer {
+            feeds: std::mem::take(&mut pool.feeds).into_iter().map(FeedAnswer::new).collect(),
             now: rfc3339(Timestamp::now()),
             group: insight.group().to_owned(),
             session_sharing: insight.session_sharing(),
             batches: insight.batches(),
-            pool: insight.pool(),
+            pool,
         }
     }
 }
@@ -140,7 +143,7 @@ pub(super) struct FeedsAnswer {
     pub feeds: Vec<FeedAnswer>,
 }
 
-/// A feed that this pod lists for.
+/// A feed, with its state in one word.
 #[derive(Debug, Serialize)]
 pub(super) struct FeedAnswer {
     state: &'static str,
@@ -149,9 +152,12 @@ pub(super) struct FeedAnswer {
 }
 
 impl FeedAnswer {
+    fn new(status: FeedStatus) -> FeedAnswer {
+        FeedAnswer { state: status.state(), status }
+    }
+
     pub fn all(insight: &dyn PodInsight) -> Vec<FeedAnswer> {
-        let answer = |status: FeedStatus| FeedAnswer { state: status.state(), status };
-        insight.feeds().into_iter().map(answer).collect()
+        insight.feeds().into_iter().map(FeedAnswer::new).collect()
     }
 }
 

@@ -89,6 +89,29 @@ fn the_dashboard_names_only_series_that_there_are() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// With two hundred connections, a panel of all of them is a legend that nobody reads.
+#[test]
+fn what_there_may_be_hundreds_of_is_shown_as_the_greatest_ten() {
+    let is_many = |expression: &str| {
+        ["by (connection", "by (topic, partition", "by (tunnel", "ftp_pooler_tunnel_up"]
+            .iter()
+            .any(|of| expression.contains(of))
+    };
+    let dashboard = dashboard();
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for panel in dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] == "timeseries")
+    {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = text(&target["expr"]);
+            seen += usize::from(is_many(expression));
+            if is_many(expression) && !expression.split(" or ").all(|part| part.starts_with("topk(10, ")) {
+                wrong.push(format!("{}: {expression}", text(&panel["title"])));
+            }
+        }
+    }
+    assert!(seen > 12 && wrong.is_empty(), "{seen} expressions; {wrong:#?}");
+}
+
 /// A metric that nobody looks at is one that nobody needs; these are looked at elsewhere, or by hand.
 const NOT_SHOWN: [&str; 2] = ["process_virtual_memory_bytes", "process_threads"];
 

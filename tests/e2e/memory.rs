@@ -56,13 +56,13 @@ fn tasks_that_wait_in_the_pod_take_less_than_100_mb() {
 
 #[test]
 #[ignore = "needs Kafka: make test"]
-fn tasks_that_wait_elsewhere_take_less_than_160_mb() {
+fn tasks_that_wait_elsewhere_take_less_than_120_mb() {
     let (_stage, _silent, pod) = two_hundred_thousand_tasks("backlog-elsewhere", json!({"delay": "5s"}));
     wait_until("all to have been put off, and many of them again", 3 * LONG, || {
         pod.metrics().sum("ftp_pooler_deferred_tasks_total", &[]) >= 250_000.0
     });
-    // 129 were seen on a busy machine, where more of them are under way at once.
-    assert_small(&pod, "in the retry topic", 160 * MB);
+    // 109 were seen on a very busy machine; 41 of them are this debug build's code.
+    assert_small(&pod, "in the retry topic", 120 * MB);
 }
 
 #[test]

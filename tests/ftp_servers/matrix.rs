@@ -103,14 +103,15 @@ async fn what_works_on_which_server_is_what_the_table_says() {
 }
 
 /// Servers of which less is compared, since they are slower to start: each is started once. (Apache `FtpServer`'s implicit
-/// TLS sends its greeting now and then before the handshake has ended, which no client can read.)
+/// TLS sends its greeting now and then before the handshake has ended, which no client can read; ftp-srv's explicit TLS takes a
+/// handshake that comes right behind AUTH's reply for a command.)
 const FURTHER: &[(Make, Security)] = &[
     (Make::Pyftpdlib, Security::Plain),
     (Make::Pyftpdlib, Security::Explicit),
     (Make::ApacheFtpServer, Security::Plain),
     (Make::ApacheFtpServer, Security::Explicit),
     (Make::FtpSrv, Security::Plain),
-    (Make::FtpSrv, Security::Explicit),
+    (Make::FtpSrv, Security::Implicit),
 ];
 
 /// Those rows whose server has no settings of its own, and a listing.

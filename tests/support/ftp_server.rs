@@ -152,7 +152,7 @@ impl FtpServer {
                 (Running::Other(run("pure-ftpd", &args, &host, addr, scratch.path())), addr, root)
             }
             Make::Pyftpdlib | Make::FtpSrv | Make::ApacheFtpServer => {
-                if settings.security == Security::Implicit {
+                if settings.security == Security::Implicit && make != Make::FtpSrv {
                     return None;
                 }
                 let process =
@@ -351,6 +351,9 @@ fn library_server(
         vec![addr.port().to_string(), root.display().to_string(), USER.to_owned(), PASSWORD.to_owned()];
     if security != Security::Plain {
         account.push(certificate.server.display().to_string());
+    }
+    if security == Security::Implicit {
+        account.push("implicit".to_owned());
     }
     let (program, args) = match make {
         Make::Pyftpdlib => {

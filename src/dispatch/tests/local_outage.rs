@@ -31,11 +31,19 @@ async fn a_full_disk_is_probed_by_one_task_at_a_time_and_its_tasks_are_done_when
     with_full_disk(&rig, 3);
     sleep(Duration::from_secs(60)).await;
     assert_eq!(rig.answered(), [], "they wait");
+    let state = r#"ftp_pooler_local_breaker_state{connection="full"}"#;
+    let is = |rig: &Rig, values: &[&str]| {
+        let text = rig.metrics.encode();
+        values.iter().any(|value| text.contains(&format!("{state} {value}\n")))
+    };
+    assert!(is(&rig, &["1", "2"]), "an alert can see it");
     let tries = rig.tries().len();
     assert!(tries < 10 * (OPENS_AFTER as usize + 1) && tries > 10, "{tries} tries");
     rig.local_is_down("full", false);
     let answers = rig.answers(10).await;
     assert!(answers.iter().all(|answer| answer.code.is_none()), "{answers:#?}");
+    sleep(Duration::from_secs(2)).await;
+    assert!(is(&rig, &["0"]), "and that it is over");
 }
 
 #[tokio::test(start_paused = true)]

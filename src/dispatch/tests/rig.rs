@@ -154,6 +154,7 @@ pub struct Rig {
     pub deferral: DeferralPolicy,
     pub batches: BatchBoard,
     pub failures: RecentFailures,
+    pub metrics: Metrics,
     executor: FakeExecutor,
     answers: mpsc::Receiver<AdmittedOutcome>,
 }
@@ -198,7 +199,8 @@ impl Rig {
             limit: Duration::from_secs(86_400),
             is_possible: Arc::default(),
         };
-        let failures = RecentFailures::default();
+        let (failures, metrics) = (RecentFailures::default(), Metrics::default());
+        metrics.set_locals(&["full".to_owned()]);
         let batches = BatchBoard::default();
         let dispatcher = Dispatcher::new(DispatcherParts {
             batches: batches.clone(),
@@ -210,11 +212,11 @@ impl Rig {
             deferral: deferral.clone(),
             budget: budget.clone(),
             answers: sender,
-            metrics: Metrics::default(),
+            metrics: metrics.clone(),
             failures: failures.clone(),
             traces: Traces::default(),
         });
-        Rig { dispatcher, pool, servers, budget, deferral, batches, failures, executor, answers }
+        Rig { dispatcher, pool, servers, budget, deferral, batches, failures, metrics, executor, answers }
     }
 
     pub fn script(&self, task_id: &str, steps: impl IntoIterator<Item = Step>) {

@@ -55,6 +55,11 @@
     holders: n % 10 ? [] : [{ pod: "pod-0", granted: 4, sessions: 3 }, { pod: "pod-2", granted: 3, sessions: 0 }] });
   const batch = (n) => ({ batch: `20260131T11${String(59 - n).padStart(2, "0")}00Z-1a2b3c4d`, at: iso(begun - 60000 * n), by: "alice@ops",
     what: `server-001:/pub/${n}/ → local:/in/`, tasks: 1000, completed: 400 + n, failed: n, open: 600 - 2 * n, is_exact: n !== 1 });
+  const source = (n) => ({ state: ["waiting", "failing", "paused"][n], feed: `orders-${n}`, pod: n === 2 ? "" : `pod-${n}`,
+    from: `server-00${n}:/out/`, to: "local:/in/", schedule: "every 1m", known_since: iso(begun - 1e7), listed_at: iso(begun - 1e4),
+    listed_until: iso(begun - 9e3), next_at: n === 2 ? null : iso(begun + 5e4), is_listing: false, paused_by: n === 2 ? "alice" : null,
+    files: 120, chosen: n ? 120 : 100, directories: 2, passed_over: 0, new: n, settling: 0, known: 99, tasks: 500,
+    error: n === 1 ? "server-001: 550 /out: no such directory" : null, failures: n === 1 ? 4 : 0 });
   const many = (n, of, tick) => Array.from({ length: n }, (_, at) => of(at, tick));
 
   // The second that is drawn now, by what the page shows of `totals(1000, tick)`.
@@ -90,6 +95,7 @@
     // So many pods and connections over them; `sharing` is how the sessions' totals are.
     pool(tick, pods, connections, sharing = { state: "live", reason: null }, unavailable = null) {
       return this.push("pool", { now: iso(begun + 1000 * tick), group: "pool", session_sharing: sharing, unavailable,
+        feeds: many(3, source),
         batches: { total: 60, batches: many(50, batch) },
         open_failures: { since: begun / 1000 - 900, answered: 15, sent_again: 3, open: 12 },
         pods: many(pods, pod, tick), connections: many(connections, pooled) });

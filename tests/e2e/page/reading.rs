@@ -350,7 +350,7 @@ fn a_long_name_takes_its_room_and_no_more() {
 
 #[test]
 #[ignore = "needs Kafka, vsftpd and Chromium: make test"]
-fn open_batches_and_open_failures_are_shown_with_what_their_numbers_mean() {
+fn feeds_open_batches_and_open_failures_are_shown_with_what_their_numbers_mean() {
     let page = full("page-batches");
     let b = &page.browser;
     b.wait("the batches", "document.querySelectorAll('#batch-rows tr').length === 6");
@@ -366,7 +366,16 @@ fn open_batches_and_open_failures_are_shown_with_what_their_numbers_mean() {
         failures.starts_with("12 open over all pods: 15 failed since 11:45:00, 3 sent again."),
         "{failures}"
     );
-    b.eval("feed.push('pool', {...feed.last.pool, batches: {total: 0, batches: []}})");
+    let failing = b.text("#feed-table > tbody:first-of-type");
+    assert!(
+        failing.contains("orders-1") && failing.contains("failing") && failing.contains("550"),
+        "{failing}"
+    );
+    assert!(b.text("#feed-table").contains("by alice") && b.text("#feed-table").contains("100 of 120"));
+    assert_eq!(b.text("#n-feeds"), "3, 1 failing");
+
+    b.eval("feed.push('pool', {...feed.last.pool, batches: {total: 0, batches: []}, feeds: []})");
     b.wait("no section without a batch", "document.getElementById('batches').hidden");
+    assert_eq!(b.text("#feeds"), "", "nor without a feed");
     assert_eq!(b.complaints(), [""; 0]);
 }

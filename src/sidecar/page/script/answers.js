@@ -26,7 +26,7 @@ function failureRow() {
 
 let allFailures = [], failed = 0;
 const failureRows = new Rows(byId("failure-rows"), failureRow);
-const noFailure = emptiness(byId("failure-rows").parentElement, 6, "No task has failed since the pod began.");
+const noFailure = emptiness(byId("failure-rows").parentElement, 6, "No task has failed since the pod started.");
 const failureCut = new Cut("more-failures", FEW_FAILURES, MANY_FAILURES, listFailures);
 
 function showFailures({ status, failures }) {

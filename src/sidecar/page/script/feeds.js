@@ -1,42 +1,52 @@
-// The feeds that this pod lists for: each a tbody of its row and, where something is wrong, what.
-// A feed's state in the words and colours of a breaker.
-const FEED_LOOKS = { waiting: "closed", listing: "closed", settling: "closed", paused: "half-open", failing: "open" };
+// Feeds over all pods: each a tbody of its row and, where its last listing failed, why.
+const FEED_LOOKS = { failing: "open", paused: "off", settling: "closed", listing: "closed", waiting: "closed" };
+const FEW_FEEDS = 10, MANY_FEEDS = 1000;
 
 function feedRow() {
-  const name = document.createTextNode(""), way = make("span", { class: "sub" });
-  const state = make("span", { class: "state" }), status = cell("State", "text");
-  status.append(state);
-  const listed = cell("Listed, UTC", "text"), next = cell("Next, UTC", "text");
-  const files = cell("Files"), settling = cell("Settling"), tasks = cell("Tasks");
-  const error = make("td", { role: "cell", colspan: 7, class: "whole" });
+  const name = make("span", { class: "clip" }), way = make("span", { class: "sub wraps" });
+  const state = make("span", { class: "state" }), next = make("span", { class: "sub" }), status = cell("State", "text");
+  status.append(state, next);
+  const pod = cell("Pod", "text"), labels = ["Listed, UTC", "Files", "New", "Settling", "Known", "Tasks"];
+  const cells = labels.map((label) => cell(label));
+  const error = make("td", { role: "cell", colspan: labels.length + 3, class: "whole" });
   const note = make("tr", { role: "row", class: "note" }, error);
   note.hidden = true;
   const node = make("tbody", { role: "rowgroup" },
-    make("tr", { role: "row" }, make("th", { role: "rowheader", scope: "row" }, name, way), status, listed, next, files,
-      settling, tasks), note);
+    make("tr", { role: "row" }, make("th", { role: "rowheader", scope: "row" }, name, way), status, pod, ...cells), note);
   return { node, update(feed) {
-    if (name.data !== feed.feed) name.data = feed.feed;
-    say(way, `${feed.from} → ${feed.to}, ${feed.schedule}`);
+    const how = FEED_LOOKS[feed.state] ?? "closed";
+    say(name, feed.feed);
+    put(name, "title", feed.feed);
+    say(way, `${feed.from} → ${feed.to} · ${feed.schedule}`);
     say(state, feed.state);
-    look(state, `state ${FEED_LOOKS[feed.state] ?? "open"}`);
-    look(node, FEED_LOOKS[feed.state] ?? "open");
-    say(listed, feed.listed_at ? clock(feed.listed_at) : "–");
-    say(next, feed.next_at ? clock(feed.next_at) : "–");
-    tally(files, feed.chosen);
-    tally(settling, feed.settling);
-    tally(tasks, feed.tasks);
+    look(state, `state ${how}`);
+    look(node, how);
+    say(next, feed.paused_by ? `by ${feed.paused_by}` : feed.next_at ? `next at ${clock(feed.next_at)}` : "");
+    say(pod, feed.pod || NONE);
+    say(cells[0], feed.listed_at ? clock(feed.listed_at) : NONE);
+    say(cells[1], feed.chosen === feed.files ? count(feed.files) : `${count(feed.chosen)} of ${count(feed.files)}`);
+    [feed.new, feed.settling, feed.known, feed.tasks].forEach((n, at) => tally(cells[2 + at], n));
     show(note, feed.error !== null);
     say(error, feed.error ?? "");
   } };
 }
 
+let allFeeds = [];
 const feedRows = new Rows(byId("feed-table"), feedRow, byId("feed-table").tHead);
+const feedCut = new Cut("more-feeds", FEW_FEEDS, MANY_FEEDS, listFeeds);
 
-function showFeeds({ feeds = [] }) {
-  const failing = feeds.filter(({ failures }) => failures > 0).length;
+// Those that fail come first.
+function showFeeds({ feeds }) {
+  const rank = ({ state }) => (state === "failing" ? 0 : 1);
+  allFeeds = [...feeds].sort((a, b) => rank(a) - rank(b));
+  const failing = feeds.filter(({ state }) => state === "failing").length;
   show(byId("feeds"), feeds.length > 0);
   show(byId("to-feeds"), feeds.length > 0);
   say(byId("n-feeds"), failing ? `${count(feeds.length)}, ${count(failing)} failing` : count(feeds.length));
   look(byId("n-feeds"), failing ? "n bad" : "n");
-  feedRows.show(feeds, ({ feed }) => feed);
+  listFeeds();
+}
+
+function listFeeds() {
+  feedRows.show(feedCut.of(allFeeds), ({ feed }) => feed);
 }

@@ -6,7 +6,7 @@ function mark(id, is_good, yes, no) {
   look(node, `mark ${is_good ? "good" : "bad"}`);
 }
 
-const FIGURES = ["tasks a second", "down", "up", "in flight", "sessions", "lag", "answered", "held"];
+const FIGURES = ["tasks a second", "download", "upload", "in flight", "sessions", "lag", "answered", "held"];
 const figures = new Map();
 
 function buildFigures() {
@@ -29,8 +29,8 @@ function showFigures({ status, transfers }) {
   const { totals, tasks, sessions } = status;
   const set = (name, ...words) => figures.get(name)(...words);
   set("tasks a second", perSecond(podRate(answered)), "", `${perSecond(podRate((t) => t.failed))} failed`);
-  set("down", ...flow(podRate((t) => t.downloaded_bytes)), `${bytes(totals.downloaded_bytes)} so far`);
-  set("up", ...flow(podRate((t) => t.uploaded_bytes)), `${bytes(totals.uploaded_bytes)} so far`);
+  set("download", ...flow(podRate((t) => t.downloaded_bytes)), `${bytes(totals.downloaded_bytes)} so far`);
+  set("upload", ...flow(podRate((t) => t.uploaded_bytes)), `${bytes(totals.uploaded_bytes)} so far`);
   set("in flight", count(transfers.total), "", `${count(tasks.waiting)} waiting${tasks.delayed ? `, ${count(tasks.delayed)} delayed` : ""}`);
   set("sessions", count(sessions.busy + sessions.idle + sessions.connecting), "",
     `${count(sessions.busy)} busy, ${count(sessions.idle)} idle`);
@@ -51,7 +51,7 @@ function showHead({ status }, broken) {
   mark("health", status.healthy, "healthy", "stuck");
   mark("ready", status.ready, "ready", "not ready");
   show(byId("draining"), status.draining);
-  const stuck = status.stuck.map((loop) => `The loop “${loop}” is silent.`);
+  const stuck = status.stuck.map((loop) => `The loop “${loop}” is stuck.`);
   const mistakes = isRefused(status) ? status.configuration.reason.split("\n") : [];
   const reasons = [...stuck, ...status.reasons.map((reason) => `Not ready: ${reason}.`),
     ...(status.notes ?? []).map((note) => `Note: ${note}.`),

@@ -6,7 +6,7 @@ const tasksChart = new Chart("tasks-chart", { first: "completed", second: "faile
 
 const TEN_MINUTES = 600;
 const hourRows = new Rows(byId("hour-rows"), () => {
-  const cells = ["Down, a second", "Up, a second", "Completed", "Failed"].map((label) => cell(label));
+  const cells = ["Download/s", "Upload/s", "Completed", "Failed"].map((label) => cell(label));
   const from = make("th", { role: "rowheader", scope: "row" });
   return {
     node: make("tr", { role: "row" }, from, ...cells),

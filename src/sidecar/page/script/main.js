@@ -42,7 +42,7 @@ byId("gate").addEventListener("submit", (event) => {
   const text = byId("token").value.trim();
   // No other can be sent in a header (RFC 6750, section 2.1).
   if (!/^[\w\-.~+/]+=*$/.test(text)) {
-    say(byId("gate-error"), "A token has letters, digits and -._~+/ alone, and = at its end.");
+    say(byId("gate-error"), "A token consists of letters, digits and -._~+/, with = at its end at most.");
     return;
   }
   keepToken(text);
@@ -96,14 +96,13 @@ function draw() {
   showFailures(snapshot);
   showPartitions(snapshot);
   showTunnels(snapshot);
-  showFeeds(snapshot);
   announceChanges(snapshot);
   if (was_lost) announce("The pod answers again.");
 }
 
 function take(name, data) {
   if (name === "history") showHistory(data);
-  if (name === "pool") { showPool(data); showBatches(data); }
+  if (name === "pool") { showPool(data); showFeeds(data); showBatches(data); }
   if (name !== "snapshot") return;
   lastHeard = Date.now();
   sample(data);

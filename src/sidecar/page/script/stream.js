@@ -76,11 +76,11 @@ async function follow(path, on) {
         if (event.name) on.event(event.name, JSON.parse(event.data));
       });
       if (reply.status === 401) { await on.refused(); continue; }
-      if (!reply.ok) reason = reply.status === 503 ? "too many look at this pod" : `it answers with ${reply.status}`;
-      else if (!was_heard) reason = "it says nothing";
+      if (!reply.ok) reason = reply.status === 503 ? "too many pages are open on this pod" : `it answers with ${reply.status}`;
+      else if (!was_heard) reason = "its stream is empty";
       at_least = Math.min(60, Number(reply.headers.get("Retry-After")) || 0) * 1000;
     } catch (error) {
-      reason = error.name === "AbortError" ? "it has fallen silent" : error.name === "TypeError" ? "it cannot be reached" : error.message;
+      reason = error.name === "AbortError" ? "its stream has fallen silent" : error.name === "TypeError" ? "it is unreachable" : error.message;
     }
     if (document.hidden) { await seen(); continue; }
     // A stream that was well ends by itself from time to time: nothing is lost then.

@@ -10,7 +10,7 @@ function transferRow() {
   const progress = cell("Progress", "text whole");
   progress.append(bar, percent);
   const [connection, phase] = [cell("Connection", "text"), cell("Phase", "text")];
-  const [amount, rate, age, attempt] = ["Bytes", "Bytes/s", "For", "Attempt"].map((label) => cell(label));
+  const [amount, rate, age, attempt] = ["Bytes", "Bytes/s", "Duration", "Attempt"].map((label) => cell(label));
   const node = make("tr", { role: "row" }, file, connection, phase, progress, amount, rate, age, attempt);
   return { node, update(transfer) {
     const { bytes: done, size, operation } = transfer;
