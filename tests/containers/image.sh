@@ -81,7 +81,8 @@ pod() {
     printf '[remote-ftp]\ntype = ftp\nhost = 127.0.0.1\nuser = x\npass = x\n\n[local]\ntype = local\nbase_path = /data/storage\n' >"$base_path/config/connections.ini"
     chmod -R a+rX "$base_path"
     local run=(docker run --network "$name" "${confined[@]}" -v "$base_path/config:/app/config:ro")
-    within 90 "${run[@]}" --rm "$image" topics --partitions 2 --replication-factor 1 && ok "topics: made" || fail "topics: $("${run[@]}" --rm "$image" topics --partitions 2 --replication-factor 1 2>&1 | tail -3); $(docker logs "$name-kafka" 2>&1 | tail -2)"
+    local said
+    said=$("${run[@]}" --rm "$image" topics --partitions 2 --replication-factor 1 --wait 4m 2>&1) && ok "topics: made" || fail "topics: $(tail -3 <<<"$said"); $(docker logs "$name-kafka" 2>&1 | tail -2)"
     "${run[@]}" -d --name "$name" -v "$name:/data/storage" "$image" >/dev/null
     within 60 healthy && ok "healthy by the image's HEALTHCHECK after $took s" || fail "HEALTHCHECK: $(docker logs "$name" 2>&1 | tail -3)"
     [ "$(docker exec "$name" /usr/local/bin/ftp-pooler health 2>&1; echo $?)" != "" ] && check "health in the container" docker exec "$name" /usr/local/bin/ftp-pooler health
