@@ -50,15 +50,17 @@ e2e_service() {
 all_healthy() {
     [ "$(compose ps -q pooler-0 pooler-1 kafka | xargs "$docker_client" inspect -f '{{.State.Health.Status}}' | grep -c '^healthy$')" = 3 ]
 }
+# Not grep -q: it would leave before curl has written all.
+page() { curl -sf "$@" | grep -i '<!doctype html' >/dev/null; }
 pods_ready() { curl -sf http://127.0.0.1:8080/ready && curl -sf http://127.0.0.1:8081/ready; }
 
 everything() {
     local start=$SECONDS output
     output=$(compose up "${build[@]}" -d 2>&1) && ok "up -d in $((SECONDS - start)) s" || { fail "up -d"; tail -3 <<<"$output"; compose logs topics 2>&1 | tail -5; }
     within 90 pods_ready && ok "both pods ready on 8080 and 8081 (after $took s)" || fail "pods ready"
-    curl -sf http://127.0.0.1:8080/ | grep -qi '<!doctype html' && ok "a pod's page" || fail "a pod's page"
+    page http://127.0.0.1:8080/ && ok "a pod's page" || fail "a pod's page"
     for pod in pooler-0 pooler-1; do
-        curl -sf -H "Host: 8080-$pod.localhost:8000" http://127.0.0.1:8000/ | grep -qi '<!doctype html' &&
+        page -H "Host: 8080-$pod.localhost:8000" http://127.0.0.1:8000/ &&
             ok "$pod's page through the router" || fail "$pod's page through the router"
     done
     within 60 all_healthy && ok "healthy: kafka, pooler-0, pooler-1" || fail "health: $(compose ps)"
