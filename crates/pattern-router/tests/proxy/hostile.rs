@@ -123,7 +123,7 @@ async fn an_answer_that_changes_while_connects_are_refused_is_judged_too() {
     assert_eq!(answer.status, 502);
     assert!(["nothing_listens", "address_refused"].contains(&answer.error().as_str()), "{}", answer.error());
     assert!(asked.load(Ordering::SeqCst) >= 2, "it was looked up again");
-    until("the log says why", async || router.log().iter().any(|line| line.contains("may not be dialled")))
+    until("the log says why", async || router.log().iter().any(|line| line.contains("pod_address_denied")))
         .await;
 }
 
