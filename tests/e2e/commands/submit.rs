@@ -220,7 +220,7 @@ fn ctrl_c_says_what_is_open() {
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(130), "{ran:?}");
     assert!(ran.stdout.contains("sent       2"), "{ran:?}");
-    assert!(ran.stderr.contains("2 tasks open"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 tasks still pending"), "{}", ran.stderr);
     assert!(ran.stderr.contains("remote:f → local:b (task b)"), "{}", ran.stderr);
 }
 
