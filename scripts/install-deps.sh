@@ -367,9 +367,10 @@ python_worker() {
 
 # The far side of a tunnel is a network namespace in the tests; without root they leave it out.
 namespace_tools() {
-    command -v ip >/dev/null || [ "$(id -u)" != 0 ] && return
-    command -v apt-get >/dev/null || { say "no iproute2 here: FTP behind NAT is not tested"; return; }
-    install_packages "the tests lay a network namespace behind a tunnel" iproute2
+    [ "$(id -u)" = 0 ] || return 0
+    command -v ip >/dev/null && command -v nft >/dev/null && return
+    command -v apt-get >/dev/null || { say "no iproute2 or nftables here: FTP behind NAT is not tested, and NET=1 does not run"; return; }
+    install_packages "the tests lay a network namespace behind a tunnel, and \`make chaos NET=1\` breaks its packets" iproute2 nftables
 }
 
 # `make bench` makes its wide-area link itself, where it may.
