@@ -1,5 +1,6 @@
 //! The consumer group's member, as far as publish needs it: its offsets and its metadata.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::answering_broker::AnsweringBroker;
 use super::consumer_context::GroupContext;
 use crate::health::PodHealth;
 use crate::kafka::{
-    AbandonedCalls, BoundedCalls, CommitError, GroupQuery, generation_of, member_id_of, metadata_of,
-    reader_properties, without_value,
+    AbandonedCalls, BoundedCalls, CommitError, GroupMember, GroupQuery, generation_of, member_id_of,
+    metadata_of, reader_properties, without_value,
 };
 use crate::metrics::Metrics;
 use crate::offsets::{CommitMetadata, Offsets, PartitionCommit, TopicPartition};
@@ -26,8 +27,10 @@ const CALL: Duration = Duration::from_secs(10);
 /// A commit, whose reply librdkafka waits for as long as `socket.timeout.ms` says.
 const COMMIT: Duration = Duration::from_secs(30);
 
-/// Of the members that were replaced the ids that are known at most: those that the coordinator may not have given up.
-const FORMER_IDS: usize = 16;
+/// Of this process' member ids the latest that are known: the coordinator may not have given up the members before.
+const MAX_OWN_IDS: usize = 32;
+/// The time between the coordinator's knowing a member and its own knowing, by far.
+const JOINING: Duration = Duration::from_secs(1);
 
 /// The group's member, as its log lines name it.
 pub(super) const MEMBER: &str = "consumer";
@@ -57,8 +60,9 @@ pub(super) struct GroupClients {
     calls: BoundedCalls,
     /// Those that were replaced and have not ended.
     retired: AbandonedCalls,
-    /// What the coordinator has called those that were replaced.
-    former_ids: Mutex<Vec<String>>,
+    /// What the coordinator has called this process' members, those included that were replaced and those that have joined
+    /// again, and its predecessors'.
+    own_ids: Mutex<VecDeque<String>>,
 }
 
 impl std::fmt::Debug for GroupClients {
@@ -70,6 +74,23 @@ impl std::fmt::Debug for GroupClients {
 impl GroupClients {
     pub fn member(&self) -> Arc<Member> {
         self.lock().0.clone()
+    }
+
+    /// The member's id, which is remembered as one of this process'; `None` while it has none.
+    fn member_id(&self, member: &Member) -> Option<String> {
+        let id = Some(member_id_of(member)).filter(|id| !id.is_empty())?;
+        self.remember(id.clone());
+        Some(id)
+    }
+
+    fn remember(&self, id: String) {
+        let mut own = self.own_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if !own.contains(&id) {
+            if own.len() >= MAX_OWN_IDS {
+                own.pop_front();
+            }
+            own.push_back(id);
+        }
     }
 
     /// Clients that were replaced do not end, so many that no more are made.
@@ -114,9 +135,9 @@ impl Group {
         let context = GroupContext::new(MEMBER, Arc::clone(&offsets), Arc::clone(&health), metrics.clone());
         let member: Member = properties.create_with_context(context).map_err(without_value)?;
         let clients = Mutex::new((Arc::new(member), None));
-        let (calls, retired, former_ids) = Default::default();
+        let (calls, retired, own_ids) = Default::default();
         Ok(Group {
-            clients: Arc::new(GroupClients { clients, offsets, health, metrics, calls, retired, former_ids }),
+            clients: Arc::new(GroupClients { clients, offsets, health, metrics, calls, retired, own_ids }),
             properties: Properties(Arc::new(properties.clone())),
             cluster: Arc::default(),
             answering: Arc::default(),
@@ -135,13 +156,7 @@ impl Group {
         let member: Member = self.properties.0.create_with_context(context).map_err(without_value)?;
         let old = std::mem::replace(&mut *self.clients.lock(), (Arc::new(member), None));
         self.answering.forget();
-        {
-            let mut former = self.clients.former_ids.lock().unwrap_or_else(PoisonError::into_inner);
-            if former.len() >= FORMER_IDS {
-                former.remove(0);
-            }
-            former.push(member_id_of(&old.0));
-        }
+        self.clients.member_id(&old.0);
         old.0.context().retire();
         if let Some(reader) = &old.1 {
             reader.context().retire();
@@ -208,9 +223,7 @@ impl Group {
     pub fn metadata(&self) -> Option<(ConsumerGroupMetadata, i32)> {
         let read = |group: &Group| {
             let member = group.member();
-            if member_id_of(&member).is_empty() {
-                return None;
-            }
+            group.clients.member_id(&member)?;
             let before = generation_of(&member)?;
             let metadata = member.group_metadata()?;
             (generation_of(&member) == Some(before)).then_some((metadata, before))
@@ -221,8 +234,7 @@ impl Group {
     /// The member's id and generation; `None` while it is no member.
     pub(super) fn membership(&self) -> Option<(String, i32)> {
         let member = self.member();
-        let id = member_id_of(&member);
-        if id.is_empty() { None } else { Some((id, generation_of(&member)?)) }
+        Some((self.clients.member_id(&member)?, generation_of(&member)?))
     }
 
     /// The generation that a commit is made under now.
@@ -231,17 +243,33 @@ impl Group {
     }
 
     /// The address of another process that is a member under this pod's name: it has taken its place while this one
-    /// stood still. `None` also where the coordinator does not say.
+    /// stood still. `None` also where the coordinator does not say. A member that is joining is known to the
+    /// coordinator before it knows its own id, so who is found is looked for once more.
     pub fn namesake(&self) -> Option<String> {
-        let look = |group: &Group| {
+        self.unknown_members()?.pop()?;
+        std::thread::sleep(JOINING);
+        self.unknown_members()?.pop().map(|member| member.host)
+    }
+
+    /// Members under this pod's name are from now on taken for its predecessors, which the coordinator has not given up
+    /// yet: whoever takes this process' place comes later.
+    pub fn note_predecessors(&self) {
+        for member in self.unknown_members().into_iter().flatten() {
+            self.clients.remember(member.id);
+        }
+    }
+
+    /// The members under this pod's name that have none of this process' ids.
+    fn unknown_members(&self) -> Option<Vec<GroupMember>> {
+        let find = |group: &Group| {
             let (member, name) = (group.member(), group.properties.0.get("client.id")?);
             let described = GroupQuery::send(&member, &group.name()).answer(COMMITTED_DEADLINE)?.ok()?;
-            let mut own = group.clients.former_ids.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            own.push(member_id_of(&member));
-            let mut others = described.members.into_iter();
-            others.find(|other| other.client_id == name && !own.contains(&other.id)).map(|other| other.host)
+            group.clients.member_id(&member);
+            let own = group.clients.own_ids.lock().unwrap_or_else(PoisonError::into_inner);
+            let members = described.members.into_iter();
+            Some(members.filter(|other| other.client_id == name && !own.contains(&other.id)).collect())
         };
-        self.call(CALL, look).ok()?
+        self.call(CALL, find).ok()?
     }
 
     /// Whether exactly this is what the group has committed for these partitions. Offsets of a transaction that is

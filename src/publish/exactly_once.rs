@@ -64,9 +64,9 @@ impl Committer for ExactlyOnce {
     /// has had the identity does not take it back from one that has come in its place: one that stood still for longer
     /// than its transaction may be open cannot tell from what its producer is told.
     fn start(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError> {
-        if self.has_begun
-            && let Some(host) = self.group.namesake()
-        {
+        if !self.has_begun {
+            self.group.note_predecessors();
+        } else if let Some(host) = self.group.namesake() {
             tracing::error!(
                 event = "pod_name_taken",
                 host,
