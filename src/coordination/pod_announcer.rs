@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_millis(250);
 const BURST: usize = 1_000;
 /// Between two attempts to follow the topic.
 const AGAIN: Duration = Duration::from_secs(5);
+/// For the topic's records up to its end, before the first announcement.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 /// For the last announcement.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -29,6 +31,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub trait AnnouncedPod: Send {
     /// How it is now. Called every [`ANNOUNCE_EVERY`]: rates are those since the call before.
     fn announcement(&self) -> PodAnnouncement;
+
+    /// What was announced last under its name; called once, before it announces itself.
+    fn take_over(&self, last: &PodAnnouncement);
 }
 
 /// What an announcer is made of.
@@ -93,7 +98,7 @@ impl PodAnnouncer {
         let from = FollowFrom::Beginning;
         let follower = PartitionFollower::open(&self.kafka, &self.pod, topic, COORDINATION_PARTITION, from)?;
         self.board.set_unavailable(None);
-        let mut announced_at: Option<Instant> = None;
+        let (begun, mut announced_at) = (Instant::now(), None::<Instant>);
         while !stopped.load(Ordering::Relaxed) {
             let mut wait = POLL;
             for _ in 0..BURST {
@@ -105,6 +110,14 @@ impl PodAnnouncer {
                 };
                 self.board.take(&key, value.as_deref(), age, Instant::now());
                 wait = Duration::ZERO;
+            }
+            if announced_at.is_none() {
+                if !follower.is_caught_up() && begun.elapsed() < READ_WITHIN {
+                    continue; // this pod's last announcement is not to be overwritten unread
+                }
+                if let Some(last) = self.board.own() {
+                    self.announced.take_over(&last);
+                }
             }
             if announced_at.is_none_or(|at| at.elapsed() >= ANNOUNCE_EVERY) {
                 announced_at = Some(Instant::now());

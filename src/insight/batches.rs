@@ -1,5 +1,5 @@
-//! The open batches, as far as pods know cheaply: what the control topic says of them, and the answers that pods have counted
-//! since they started. No topic is read for it.
+//! The open batches, as far as pods know cheaply: what the control topic says of them, and the answers that pods have counted,
+//! over their restarts. No topic of answers is read for it.
 
 use serde::Serialize;
 
@@ -27,6 +27,6 @@ pub struct OpenBatch {
     pub failed: u64,
     /// Without an answer yet: at most so many, unless `is_exact`.
     pub open: u64,
-    /// Every pod that has answered its tasks has run since before it was submitted: no answer is missing.
+    /// No pod has started or crashed since it was submitted that may have answered its tasks uncounted: no answer is missing.
     pub is_exact: bool,
 }

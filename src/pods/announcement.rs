@@ -48,10 +48,17 @@ pub struct PodAnnouncement {
     #[serde(flatten)]
     pub figures: PodFigures,
     pub rates: AnnouncedRates,
-    /// Failures that it has answered since it started, and how many of the pool's failures were sent again and came to it.
+    /// Failures that it has answered, and how many of the pool's failures were sent again and came to it.
     pub failures: AnnouncedFailures,
-    /// Its answers since it started to tasks of batches that are open.
+    /// Seconds since the epoch: since when they are counted, with those of processes before it; since it started, where
+    /// nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures_since: Option<i64>,
+    /// Its answers, and those of processes before it, to tasks of batches that are open.
     pub batches: BTreeMap<String, BatchAnswers>,
+    /// Since when none of those is missing, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batches_exact_since: Option<i64>,
     /// The feeds that it lists for.
     pub feeds: Vec<FeedStatus>,
     /// Those that are in use, shared or not up.
@@ -113,6 +120,18 @@ impl PodAnnouncement {
     #[must_use]
     pub fn key_of(group: &str, pod: &str) -> String {
         format!("{KEY}{group}/{pod}")
+    }
+
+    /// Since when its failures are counted: seconds since the epoch.
+    #[must_use]
+    pub fn failures_since(&self) -> i64 {
+        self.failures_since.unwrap_or(self.started_at)
+    }
+
+    /// Since when none of its answers to open batches is missing: seconds since the epoch.
+    #[must_use]
+    pub fn batches_exact_since(&self) -> i64 {
+        self.batches_exact_since.unwrap_or(self.started_at)
     }
 
     #[must_use]

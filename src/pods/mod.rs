@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! announcement   what a pod says about itself: a record of the coordination topic
+//! inherited_counts   what the last process of the same name had counted
 //! board          all pods as they were announced, and which of them are gone: pure
 //! pool_snapshot  the board as the page and the API show it
 //! ```
@@ -10,6 +11,7 @@
 
 mod announcement;
 mod board;
+mod inherited_counts;
 mod pool_snapshot;
 
 pub use announcement::{
@@ -17,6 +19,7 @@ pub use announcement::{
     MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, PodAnnouncement, PodFigures,
 };
 pub use board::{PoolBoard, RecordAge};
+pub use inherited_counts::InheritedCounts;
 pub use pool_snapshot::{
     OpenFailures, PodPresence, PodSummary, PoolSnapshot, PooledConnection, SessionHolder,
 };

@@ -1,6 +1,7 @@
 //! Feeds make the tasks: files are written, replaced, renamed and deleted in the directories of two feeds, one each way, while pods
 //! and the broker die. A log of the writer's own, which knows nothing of feeds, says for how long each state of each file
-//! stood; then the answers are audited: each version that stood still long enough was moved once, and no other.
+//! stood; then the answers are audited: each version that stood still long enough was moved once, and no other. All pods
+//! together have a total of sessions with the server, which is counted at its door.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,6 +14,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
 use crate::support::client::Answers;
+use crate::support::gate::Gate;
 use crate::support::kafka::{Kafka, Topics};
 use crate::support::pod::{Pod, PodConfig};
 use crate::support::process::Signal;
@@ -20,6 +22,8 @@ use crate::support::scratch::Scratch;
 use crate::support::vsftpd::Vsftpd;
 
 const PODS: usize = 3;
+/// Sessions with the server over all pods. Nobody is frozen for as long as a lease, so there is no exception to it.
+const TOTAL: usize = 4;
 /// What the feeds wait for.
 const SETTLE: Duration = Duration::from_secs(1);
 /// A state that stood for almost as long may have been seen twice.
@@ -199,6 +203,8 @@ struct Scene {
     kafka: Kafka,
     topics: Topics,
     server: Vsftpd,
+    /// At the server's door.
+    gate: Gate,
     base: Scratch,
     pods: Vec<Pod>,
 }
@@ -208,12 +214,13 @@ impl Scene {
         let kafka = Kafka::start();
         let topics = kafka.topics("feeds-chaos", 6);
         let server = Vsftpd::start();
+        let gate = Gate::before(server.addr(), &[]);
         let base = Scratch::new("feeds-chaos");
         for n in 0..20 {
             fs::create_dir_all(server.root().join(format!("out/d{n}"))).unwrap();
             fs::create_dir_all(base.path().join(format!("out/d{n}"))).unwrap();
         }
-        let mut scene = Scene { kafka, topics, server, base, pods: Vec::new() };
+        let mut scene = Scene { kafka, topics, server, gate, base, pods: Vec::new() };
         let pods: Vec<Pod> = (0..PODS).map(|n| Pod::spawn(&scene.config(n))).collect();
         scene.pods = pods;
         scene
@@ -224,7 +231,7 @@ impl Scene {
         let group = &self.topics.group;
         PodConfig::new(&self.kafka, &self.topics)
             .local("local", self.base.path())
-            .ftp("remote", self.server.addr(), &[])
+            .ftp("remote", self.gate.addr(), &[("max_sessions_total", &TOTAL.to_string())])
             .set("kafka.feeds_topic", json!(format!("{group}-feeds")))
             .set("kafka.coordination_topic", json!(format!("{group}-sessions")))
             .set("pod.name", json!(format!("pod-{pod}")))
@@ -322,10 +329,15 @@ pub fn run(run: &FeedRun) {
     }
     answers.read_to_end();
     audit(&writer, &answers);
+    let sessions = scene.gate.count();
     eprintln!(
-        "feeds: {expected} versions moved once each, of {} states that were written within {written:?}; {disturbances} disturbances",
-        writer.sizes
+        "feeds: {expected} versions moved once each, of {} states that were written within {written:?}; {disturbances} \
+         disturbances; {} sessions, {} at most at once",
+        writer.sizes,
+        sessions.total(),
+        sessions.most()
     );
+    assert!(sessions.most() <= TOTAL, "{} sessions at once, of {TOTAL}", sessions.most());
 }
 
 /// Versions that had to be moved.

@@ -98,7 +98,7 @@ fn what_is_at_the_destination_already_is_left_out_if_asked_for() {
     let first = submit("remote:pub", "local:in");
     assert!(first.stdout.contains("completed  3 "), "{first:?}");
     let second = submit("remote:pub", "local:in");
-    assert!(second.stderr.contains("3 files left out: there already, with the same size"), "{second:?}");
+    assert!(second.stderr.contains("3 files skipped: same size at destination"), "{second:?}");
     assert!(second.stderr.contains("no tasks: nothing was sent"), "{second:?}");
 
     stage.server.put("pub/grows", b"12");
