@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
@@ -36,6 +37,25 @@ const CHUNK_EVERY: Duration = Duration::from_millis(300);
 /// After the last file, with all that was killed.
 const QUIET_WITHIN: Duration = Duration::from_secs(300);
 const EXIT: Duration = Duration::from_secs(60);
+
+/// What happens to a pod, or to the broker.
+#[derive(Clone, Copy, Debug)]
+enum Disturbance {
+    KillBroker,
+    /// For longer than a session of the group, and not as long as a lease.
+    FreezePod,
+    StopPod,
+    KillPod,
+}
+
+const DISTURBANCES: [Disturbance; 6] = [
+    Disturbance::KillBroker,
+    Disturbance::KillBroker,
+    Disturbance::FreezePod,
+    Disturbance::StopPod,
+    Disturbance::KillPod,
+    Disturbance::KillPod,
+];
 
 /// What the run is given.
 #[derive(Debug)]
@@ -241,27 +261,31 @@ impl Scene {
             )
     }
 
-    /// Something dies, and comes back.
-    fn disturb(&mut self, rng: &mut StdRng) {
+    /// Something dies, and comes back: each kind of it before one comes again.
+    fn disturb(&mut self, rng: &mut StdRng, deck: &mut Vec<Disturbance>) {
         let pod = rng.random_range(0..PODS);
-        match rng.random_range(0..6) {
-            0 => {
+        if deck.is_empty() {
+            deck.extend(DISTURBANCES);
+            deck.shuffle(rng);
+        }
+        match deck.pop().unwrap_or(Disturbance::KillPod) {
+            Disturbance::KillBroker => {
                 eprintln!("the broker is killed");
                 self.kafka.kill();
                 std::thread::sleep(Duration::from_secs(2));
                 self.kafka.restart();
             }
-            1 => {
+            Disturbance::FreezePod => {
                 eprintln!("pod {pod} is frozen for 12 s");
                 self.pods[pod].signal(Signal::STOP);
                 std::thread::sleep(Duration::from_secs(12));
                 self.pods[pod].signal(Signal::CONT);
             }
-            2 => {
+            Disturbance::StopPod => {
                 eprintln!("pod {pod} is stopped");
                 self.pods[pod].terminate(EXIT);
             }
-            _ => {
+            Disturbance::KillPod => {
                 eprintln!("pod {pod} is killed");
                 self.pods[pod].kill9();
             }
@@ -296,12 +320,12 @@ pub fn run(run: &FeedRun) {
     let (mut answered, mut read) = (BTreeSet::new(), 0);
     let (stop, begun) = (std::sync::atomic::AtomicBool::new(false), Instant::now());
     let mut events = StdRng::seed_from_u64(run.seed + 1);
-    let mut disturbances = 0;
+    let (mut disturbances, mut deck) = (0, Vec::new());
     std::thread::scope(|scope| {
         let disturber = scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_secs(events.random_range(4..9)));
-                scene.disturb(&mut events);
+                scene.disturb(&mut events, &mut deck);
                 disturbances += 1;
             }
         });

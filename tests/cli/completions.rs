@@ -31,8 +31,11 @@ fn offered(place: &Place, shell: &str, words: &[&str]) -> Vec<String> {
         .args(words);
     let ran = Ran::of(&mut command);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{words:?}");
-    // fish and zsh get a description behind it
-    let word = |line: &str| line.split('\t').next().unwrap_or_default().replace("\\:", ":");
+    // a description follows, for fish behind a tab and for zsh behind a colon, with which others are quoted
+    let word = |line: &str| {
+        let line = line.replace("\\:", "\0");
+        line.split(if shell == "zsh" { ':' } else { '\t' }).next().unwrap_or_default().replace('\0', ":")
+    };
     ran.stdout.lines().map(word).collect()
 }
 

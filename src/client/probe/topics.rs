@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::super::Cluster;
 use super::{Client, DEADLINE, KafkaFinding, unanswered};
-use crate::client::Cluster;
 use crate::config::Config;
 use crate::feeds::TOPIC_PARTITIONS;
 use crate::kafka::{
@@ -177,11 +177,10 @@ fn found_there(
         count => format!("{count} partitions"),
     };
     match topic.cleanup {
-        Cleanup::Any => Ok(described),
         Cleanup::NotCompacted(warning) if policy(name).is_some_and(|policy| policy.contains("compact")) => {
             Ok(format!("{described}: warning: {warning}"))
         }
-        Cleanup::NotCompacted(_) => Ok(described),
+        Cleanup::Any | Cleanup::NotCompacted(_) => Ok(described),
         Cleanup::Compacted => {
             let policy_problem = || state_topic_policy_problem(name, &policy(name)?);
             match state_topic_partitions_problem(name, partitions, topic.partitions).or_else(policy_problem) {
