@@ -14,7 +14,6 @@ mod try_server;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -24,7 +23,7 @@ use super::output::{self, OutputFormat};
 use super::pool_pods::PoolPods;
 use super::{CommandError, EXIT_OK, EXIT_UNAVAILABLE, say};
 use crate::app::CommandTunnels;
-use crate::client::{KafkaFinding, probe};
+use crate::client::{KafkaFinding, KafkaProbe, probe};
 use crate::config::{Config, LocalConnection};
 use crate::storage::LocalStorage;
 use report::CheckReport;
@@ -149,12 +148,11 @@ async fn check(config: &Config, is_deep: bool) -> Vec<CheckFinding> {
 }
 
 fn kafka_findings(config: &Config) -> Vec<CheckFinding> {
-    let begun = Instant::now();
     let brokers = config.kafka.bootstrap_servers.join(",");
     match probe(config) {
         Err(error) => vec![CheckFinding { kind: "kafka", name: brokers, found: Found::Failed(error) }],
-        Ok(others) => {
-            let found = Found::Well(format!("answers in {} ms", begun.elapsed().as_millis()));
+        Ok(KafkaProbe { answered_within, findings: others }) => {
+            let found = Found::Well(format!("answers in {} ms", answered_within.as_millis()));
             let mut findings = vec![CheckFinding { kind: "kafka", name: brokers, found }];
             findings.extend(others.into_iter().map(|KafkaFinding { kind, name, found }| CheckFinding {
                 kind,

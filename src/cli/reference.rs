@@ -24,8 +24,8 @@ pub struct CompletionsArgs {
 
 const COMPLETIONS: &str = "\
 Completes commands, options, their values, error codes, and the names of connections and feeds: those of the configuration
-that --config names, else of config/config.yaml, else of /etc/ftp-pooler/config.yaml. The script asks ftp-pooler itself, so
-it stays right when ftp-pooler is upgraded. The Debian package installs it for bash, zsh and fish.
+that --config names, else of config/config.yaml, else of /etc/ftp-pooler/config.yaml. The script asks the program, so
+that it stays right after an upgrade. The Debian package installs it for bash, zsh and fish.
 
 Examples:
   ftp-pooler completions bash > /etc/bash_completion.d/ftp-pooler

@@ -11,7 +11,7 @@ mod transactional_ids;
 
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -42,6 +42,14 @@ pub struct KafkaFinding {
     pub found: Result<String, String>,
 }
 
+/// All that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaProbe {
+    /// The first answer of a broker, its connection included.
+    pub answered_within: Duration,
+    pub findings: Vec<KafkaFinding>,
+}
+
 type Client = BaseConsumer<LastConnectionError>;
 
 /// Asks the cluster for the topics, what this user may do with them, the groups and the transactional ids, as far as
@@ -49,7 +57,8 @@ type Client = BaseConsumer<LastConnectionError>;
 ///
 /// # Errors
 /// What is wrong where no topic could be asked for: no broker answers, or a property is none.
-pub fn probe(config: &Config) -> Result<Vec<KafkaFinding>, String> {
+pub fn probe(config: &Config) -> Result<KafkaProbe, String> {
+    let begun = Instant::now();
     let mut properties = consumer_properties(&config.kafka, &config.pod.name);
     properties.remove("group.id"); // it asks, and never joins
     let client: Client = properties
@@ -57,15 +66,17 @@ pub fn probe(config: &Config) -> Result<Vec<KafkaFinding>, String> {
         .map_err(|error| without_value(error).to_string())?;
     let client = Arc::new(client);
     // First: once it knows the brokers, librdkafka has no use for the addresses that it began with.
-    let (brokers, unreachable) = unreachable_brokers(&client, &config.kafka.input_topic)?;
-    if unreachable.len() == brokers {
-        return Ok(unreachable); // each question would only time out
-    }
-    match look(&client, config) {
-        Ok(found) => Ok(unreachable.into_iter().chain(found).collect()),
-        Err(why) if unreachable.is_empty() => Err(why),
-        Err(_) => Ok(unreachable), // and this is why
-    }
+    let brokers = brokers(&client, &config.kafka.input_topic)?;
+    let answered_within = begun.elapsed();
+    let mut findings = unreachable(&brokers);
+    if findings.len() < brokers.len() {
+        match look(&client, config) {
+            Ok(found) => findings.extend(found),
+            Err(why) if findings.is_empty() => return Err(why),
+            Err(_) => {} // those that cannot be reached are why
+        }
+    } // else each question would only time out
+    Ok(KafkaProbe { answered_within, findings })
 }
 
 /// The topics, the groups, and the transactional ids.
@@ -130,12 +141,13 @@ fn group_found(
     }
 }
 
-/// Connects to each broker at the address that the others name it by, as a pod does; how many there are, and what is wrong
-/// with some.
-fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<(usize, Vec<KafkaFinding>), String> {
+/// A broker's id, and the address that the others name it by.
+type BrokerAddress = (i32, String, i32);
+
+fn brokers(client: &Arc<Client>, topic: &str) -> Result<Vec<BrokerAddress>, String> {
     let metadata =
         client.client().fetch_metadata(Some(topic), DEADLINE).map_err(|error| unanswered(client, &error))?;
-    let brokers: Vec<(i32, String, i32)> = metadata
+    let brokers: Vec<BrokerAddress> = metadata
         .brokers()
         .iter()
         .map(|broker| (broker.id(), broker.host().to_owned(), broker.port()))
@@ -145,7 +157,12 @@ fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<(usize, Vec<
             "the brokers' answer names none of them: they may only have started; try again".to_owned()
         );
     }
-    let unreachable = std::thread::scope(|scope| {
+    Ok(brokers)
+}
+
+/// Connects to each broker, as a pod does; what is wrong with some.
+fn unreachable(brokers: &[BrokerAddress]) -> Vec<KafkaFinding> {
+    std::thread::scope(|scope| {
         let tries: Vec<_> = brokers
             .iter()
             .map(|(id, host, port)| {
@@ -165,8 +182,7 @@ fn unreachable_brokers(client: &Arc<Client>, topic: &str) -> Result<(usize, Vec<
             Some(KafkaFinding { kind: "kafka", name, found })
         };
         tries.into_iter().filter_map(failed).collect()
-    });
-    Ok((brokers.len(), unreachable))
+    })
 }
 
 fn connects(host: &str, port: i32) -> Result<(), String> {
