@@ -127,8 +127,10 @@ impl PodAnnouncer {
                 }
             }
         }
-        Self::append(&follower, &PodAnnouncement { leaves: true, ..self.announced.announcement() });
-        follower.flush(FAREWELL);
+        if announced_at.is_some() {
+            Self::append(&follower, &PodAnnouncement { leaves: true, ..self.announced.announcement() });
+            follower.flush(FAREWELL);
+        }
         Ok(())
     }
 
