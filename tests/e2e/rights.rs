@@ -132,7 +132,8 @@ impl SharedTopics {
     /// With a server where nobody listens.
     fn config(&self, secured: &SecuredKafka, topics: &Topics, base: &Scratch) -> PodConfig {
         let port = free_port().to_string();
-        let remote = [("type", "ftp"), ("host", "127.0.0.1"), ("port", &port), ("max_sessions_total", "5")];
+        let account = [("type", "ftp"), ("host", "127.0.0.1"), ("user", "u"), ("pass", "p")];
+        let remote = [&account[..], &[("port", port.as_str()), ("max_sessions_total", "5")]].concat();
         PodConfig::new(&secured.kafka, topics)
             .set("kafka.bootstrap_servers", json!([secured.bootstrap()]))
             .set("kafka.properties", SecuredKafka::properties())

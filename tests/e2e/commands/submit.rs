@@ -108,7 +108,7 @@ fn what_is_at_the_destination_already_is_left_out_if_asked_for() {
 
     // The other way round, and one file under another name.
     assert!(submit("local:in", "remote:back").stdout.contains("completed  3 "));
-    assert!(submit("local:in", "remote:back/").stderr.contains("3 files left out"));
+    assert!(submit("local:in", "remote:back/").stderr.contains("3 files skipped"));
     assert!(submit("local:in/a", "remote:back/").stderr.contains("1 file left out"));
     assert!(submit("local:in/a", "remote:back/a2").stdout.contains("completed  1 "));
     assert!(submit("local:in/a", "remote:back/a2").stderr.contains("1 file left out"));
