@@ -109,9 +109,9 @@ fn what_is_at_the_destination_already_is_left_out_if_asked_for() {
     // The other way round, and one file under another name.
     assert!(submit("local:in", "remote:back").stdout.contains("completed  3 "));
     assert!(submit("local:in", "remote:back/").stderr.contains("3 files skipped"));
-    assert!(submit("local:in/a", "remote:back/").stderr.contains("1 file left out"));
+    assert!(submit("local:in/a", "remote:back/").stderr.contains("1 file skipped"));
     assert!(submit("local:in/a", "remote:back/a2").stdout.contains("completed  1 "));
-    assert!(submit("local:in/a", "remote:back/a2").stderr.contains("1 file left out"));
+    assert!(submit("local:in/a", "remote:back/a2").stderr.contains("1 file skipped"));
     assert_eq!(stage.answers().wait_for(8, LONG).all.len(), 8);
 }
 
