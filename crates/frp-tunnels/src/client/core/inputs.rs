@@ -6,7 +6,9 @@ use crate::failure::{Failure, FailureClass};
 use crate::lines::LineMeaning;
 use crate::state::TunnelState;
 
-use super::{AWAITED_INTERVAL, Action, ClientCore, DOUBT_INTERVAL, MAX_FAILED_PROBES, Moment, Process, Session};
+use super::{
+    AWAITED_INTERVAL, Action, ClientCore, DOUBT_INTERVAL, MAX_FAILED_PROBES, Moment, Process, Session,
+};
 
 impl ClientCore {
     /// frpc runs; it has the tunnels that are wanted now.
