@@ -19,7 +19,7 @@ use super::PodTunnels;
 use crate::bandwidth::BandwidthLimits;
 use crate::config::{
     Config, ConfigDiff, ConfigErrors, ConfigSources, ConfiguredConnections, ConnectionChange, CurrentConfig,
-    FileVersions, FileWatcher, ReloadResult, WatchDecision,
+    FileWatcher, ReloadResult, WatchDecision, WatchedFileVersions,
 };
 use crate::dispatch::{Dispatcher, Reconfiguration};
 use crate::metrics::Metrics;
@@ -121,7 +121,7 @@ impl Reloader {
 
     async fn check(&mut self) -> WatchDecision {
         let paths = self.files.paths.clone();
-        match self.files.blocking(move || FileVersions::of(&paths)).await {
+        match self.files.blocking(move || WatchedFileVersions::of(&paths)).await {
             Some(stamps) => self.files.watch.look(stamps),
             None => WatchDecision::Due, // reading them will say so
         }

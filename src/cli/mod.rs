@@ -221,7 +221,7 @@ impl CommandError {
             CommandError::Config(_) => EXIT_CONFIG,
             CommandError::Filter(_) | CommandError::Usage(_) => EXIT_USAGE,
             CommandError::Data(_) => EXIT_DATA,
-            CommandError::Walk(error) if error.is_given_wrongly() => EXIT_DATA,
+            CommandError::Walk(error) if error.is_input_error() => EXIT_DATA,
             CommandError::Client(_) | CommandError::Walk(_) | CommandError::Unavailable(_) => {
                 EXIT_UNAVAILABLE
             }

@@ -80,11 +80,11 @@ impl ProducerContext for Reports {
     }
 }
 
-type Producer = ThreadedProducer<Reports>;
+type CommandProducer = ThreadedProducer<Reports>;
 
 /// A producer with a thread of its own, which takes the delivery reports, also while a transaction is aborted.
 pub struct Sender {
-    producer: Arc<Producer>,
+    producer: Arc<CommandProducer>,
     calls: CallThread,
     sent: u64,
     message_timeout: Duration,
@@ -147,7 +147,7 @@ impl Sender {
     }
 
     /// A transactional call, with a deadline of our own; again, some times, where librdkafka calls it retriable.
-    fn call(&self, call: fn(&Producer) -> KafkaResult<()>) -> KafkaResult<()> {
+    fn call(&self, call: fn(&CommandProducer) -> KafkaResult<()>) -> KafkaResult<()> {
         again(|| {
             let producer = Arc::clone(&self.producer);
             self.calls.call(CALL + CALL_GRACE, || (), move || call(&producer))?

@@ -145,9 +145,9 @@ impl PodHealth {
 
     /// This process cannot regain Kafka by itself: it must be restarted. Returns true if that is new.
     pub fn set_unrecoverable(&self, why: Option<String>) -> bool {
-        let mut beyond_help = self.beyond_help.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = why.is_some() && beyond_help.is_none();
-        *beyond_help = why;
+        let mut unrecoverable = self.unrecoverable.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = why.is_some() && unrecoverable.is_none();
+        *unrecoverable = why;
         is_new
     }
 }

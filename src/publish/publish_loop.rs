@@ -155,7 +155,7 @@ impl PublishLoop {
             self.last_batch = Some(Instant::now());
             let step = self.publish_batch()?;
             if step == CycleStep::Done {
-                self.parts.health.answers_are_taken();
+                self.parts.health.report_answers_accepted();
             }
             let left = self.pending.len() + self.producer_state.uncertain_answers();
             let is_done = left == 0 && (step == CycleStep::Done || !self.producer_state.has_started());

@@ -5,7 +5,7 @@ use std::io;
 
 use super::patient_session::PatientSessions;
 use crate::config::FileCriteria;
-use crate::listing::{Decision, ListedSource, Location, WalkError, WalkVisitor, walk};
+use crate::listing::{FilterDecision, ListedSource, Location, WalkError, WalkVisitor, walk};
 
 /// Files at the destination that are held at most: some hundred bytes each.
 const MAX_FILES: usize = 5_000_000;
@@ -32,7 +32,7 @@ impl ExistingFiles {
         let everything = FileCriteria { recursive: is_recursive, ..FileCriteria::default() };
         let sessions = PatientSessions::with(destination, say);
         match walk(destination, &everything, &mut sizes, &sessions).await {
-            Err(error) if !error.is_not_there() => return Err(error),
+            Err(error) if !error.is_missing() => return Err(error),
             _ => {}
         }
         let SizesByPath(sizes) = sizes;
@@ -52,8 +52,8 @@ impl ExistingFiles {
 struct SizesByPath(HashMap<String, u64>);
 
 impl WalkVisitor for SizesByPath {
-    fn decide(&self, _: &ListedSource) -> Decision {
-        Decision::Take
+    fn decide(&self, _: &ListedSource) -> FilterDecision {
+        FilterDecision::Take
     }
 
     fn enters(&self, _: &str) -> bool {
