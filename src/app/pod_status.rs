@@ -112,7 +112,7 @@ impl PodInsight for PodStatus {
     }
 }
 
-/// Batches that are looked through for open ones.
+/// How many batches are searched for open ones.
 const MAX_KNOWN: usize = 1_000;
 
 /// When the pods started, in seconds since the epoch.

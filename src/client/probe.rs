@@ -1,5 +1,5 @@
-//! Looks at the cluster without joining the group: for `ftp-pooler check`. What a pod needs of it is tried here, as far as
-//! that can be tried without disturbing one.
+//! Checks the cluster without joining the group: for `ftp-pooler check`. Everything that a pod needs is tried here, as
+//! far as possible without disturbing one.
 
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -35,23 +35,23 @@ const NO_CONTROL: &str =
 
 const GROUP_DENIED: &str = "Kafka denies this user Read on the group: no pod can join it";
 
-/// One thing of the cluster's that was looked at.
+/// One aspect of the cluster that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaFinding {
     /// `kafka`, `topic` or `group`.
     pub kind: &'static str,
     pub name: String,
-    /// What is there, or what is wrong.
+    /// The result, or the problem.
     pub found: Result<String, String>,
 }
 
 type Client = BaseConsumer<LastConnectionError>;
 
-/// Asks the cluster for the topics (the retry topic among them where tasks are deferred), what this user may do with them,
-/// and the group, and connects to each broker. Blocks, for [`DEADLINE`] a question at most.
+/// Asks the cluster for the topics (including the retry topic if tasks are deferred), this user's permissions for them,
+/// and the group, and connects to each broker. Blocks, for at most [`DEADLINE`] per query.
 ///
 /// # Errors
-/// What is wrong where no topic could be asked for: no broker answers, or a property is none.
+/// If no topic could be asked for: no broker answers, or a property is invalid.
 pub fn probe(kafka: &KafkaConfig, retry: &RetryConfig, pod: &str) -> Result<Vec<KafkaFinding>, String> {
     let mut properties = consumer_properties(kafka, pod);
     properties.remove("group.id"); // it asks, and never joins
@@ -113,7 +113,7 @@ fn look(
     Ok(findings)
 }
 
-/// Takes back what was found of topics that this user may see and not use.
+/// Corrects the results for topics that this user may see but not use.
 fn name_missing_rights(
     client: &Arc<Client>,
     (kafka, retry): (&KafkaConfig, &RetryConfig),

@@ -1,4 +1,4 @@
-//! Tunnels for `check` and `submit`, which have no pod: opened, waited for, and let go at the end.
+//! Tunnels for `check` and `submit`, which have no pod: opened, awaited, and closed at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::config::{Config, FtpConnection};
 use crate::metrics::Metrics;
 use crate::tunnel::Tunnels;
 
-/// Between two looks at a tunnel that is not up yet.
+/// The interval for polling a tunnel that is not up yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Tunnels that some connections need.
 #[derive(Debug)]
 pub struct CommandTunnels {
-    /// `None` where no frpc can be used, and why.
+    /// The error if no frpc can be used.
     tunnels: Result<Arc<PodTunnels>, String>,
 }
 
