@@ -1,4 +1,4 @@
-//! Takes what a listing brings, file by file.
+//! Receives a listing's entries, file by file.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
