@@ -17,7 +17,7 @@ pub enum ClientError {
         /// ` (Connect to … failed: Connection refused)`; empty where nothing is known.
         why: String,
     },
-    #[error("topic {0} is not there: `ftp-pooler topics` makes it")]
+    #[error("topic {0} does not exist: `ftp-pooler topics` creates it")]
     NoTopic(String),
     #[error("{0}")]
     Stalled(String),

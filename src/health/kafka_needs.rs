@@ -122,7 +122,7 @@ impl PodHealth {
         let topics = self.missing_topics.lock().unwrap_or_else(PoisonError::into_inner);
         topics
             .iter()
-            .map(|topic| format!("topic {topic} is not there: `ftp-pooler topics` makes it"))
+            .map(|topic| format!("topic {topic} does not exist: `ftp-pooler topics` creates it"))
             .collect()
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn reach(members: &ClientConfig, topic: &str, deadline: Duration) -> 
     let is_there =
         |found: &&rdkafka::metadata::MetadataTopic| found.name() == topic && found.error().is_none();
     if metadata.topics().iter().find(is_there).is_none_or(|found| found.partitions().is_empty()) {
-        return Err(format!("topic {topic} is not there"));
+        return Err(format!("topic {topic} does not exist"));
     }
     // Not by the coordinator's request: one that is overdue would end the process (see `group_description`).
     let groups = client.client().fetch_group_list(Some(&group), deadline);

@@ -89,7 +89,7 @@ pub(super) async fn create_topic(
         // Another pod was faster.
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
         Some(Err((_, code))) if is_final(code) => {
-            Err(Unprepared::Unusable(format!("topic {topic} is not there, and cannot be made: {code}")))
+            Err(Unprepared::Unusable(format!("topic {topic} does not exist, and cannot be created: {code}")))
         }
         Some(Err((_, code))) => Err(Unprepared::NotNow(KafkaError::Global(code))),
         None => Err(Unprepared::NotNow(KafkaError::Global(RDKafkaErrorCode::Fail))),

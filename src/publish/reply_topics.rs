@@ -237,7 +237,7 @@ impl ReplyTopics {
 fn refusal(lookup: TopicLookup) -> Option<String> {
     match lookup {
         TopicLookup::There | TopicLookup::Unknown => None,
-        TopicLookup::Missing => Some("is not there".to_owned()),
+        TopicLookup::Missing => Some("does not exist".to_owned()),
         TopicLookup::Forbidden => Some("may not be written by this pod".to_owned()),
     }
 }
@@ -331,7 +331,7 @@ mod tests {
         let mut batch = vec![result("orders"), pending(Some("orders"), failure)];
         topics.decide(&mut batch, now, |_| TopicLookup::Missing);
         for pending in &batch {
-            assert!(pending.reply_topic().is_none() && text(pending).contains("`orders` is not there"));
+            assert!(pending.reply_topic().is_none() && text(pending).contains("`orders` does not exist"));
         }
         let mut batch = vec![result("orders")];
         topics.decide(&mut batch, now, |_| panic!("it is remembered"));

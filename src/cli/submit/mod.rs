@@ -117,7 +117,7 @@ struct SubmitProblems {
     is_none: bool,
 }
 
-/// What a listing came to, beside the tasks.
+/// What a listing yielded besides the tasks.
 #[derive(Debug, Default)]
 struct FileChoice {
     passed_over: PassedOver,
