@@ -254,7 +254,15 @@ impl Group {
     /// Members under this pod's name are from now on taken for its predecessors, which the coordinator has not given up
     /// yet: whoever takes this process' place comes later.
     pub fn note_predecessors(&self) {
-        for member in self.unknown_members().into_iter().flatten() {
+        let found = self.unknown_members();
+        let (is_answered, members) = (found.is_some(), found.unwrap_or_default());
+        tracing::debug!(
+            event = "predecessors_noted",
+            is_answered,
+            members = members.len(),
+            "looked for members of this pod's name"
+        );
+        for member in members {
             self.clients.remember(member.id);
         }
     }

@@ -64,9 +64,7 @@ impl Committer for ExactlyOnce {
     /// has had the identity does not take it back from one that has come in its place: one that stood still for longer
     /// than its transaction may be open cannot tell from what its producer is told.
     fn start(&mut self, producer: &Producer, deadline: &ShutdownDeadline) -> Result<(), CommitError> {
-        if !self.has_begun {
-            self.group.note_predecessors();
-        } else if let Some(host) = self.group.namesake() {
+        if let Some(host) = self.has_begun.then(|| self.group.namesake()).flatten() {
             tracing::error!(
                 event = "pod_name_taken",
                 host,
@@ -77,7 +75,10 @@ impl Committer for ExactlyOnce {
         self.open = None;
         self.bound = producer.transaction_timeout();
         producer.call(CALL + CALL_GRACE, deadline, |producer| producer.init_transactions(CALL))?;
-        self.has_begun = true;
+        if !std::mem::replace(&mut self.has_begun, true) {
+            // Only now, since a Kafka that is away would be waited for each time; nothing of this process is open yet.
+            self.group.note_predecessors();
+        }
         Ok(())
     }
 

@@ -92,6 +92,9 @@ impl Sender {
             .set("linger.ms", "5")
             .set("compression.type", "zstd")
             .set("queue.buffering.max.messages", "100000")
+            // A leader that is frozen holds up its own partitions alone, until they have another.
+            .set("socket.timeout.ms", "2000")
+            .set("topic.metadata.refresh.interval.ms", "1000")
             .create_with_context(Strict)
             .expect("a producer");
         Sender(producer)
