@@ -202,6 +202,16 @@ impl Group {
         self.clients.lock().1.clone()
     }
 
+    /// Asks for the group's members by way of a client that was just created. The member itself may wait for a broker that
+    /// coordinates the group no more: librdkafka looks for another one only when some broker comes or goes.
+    pub(super) fn ask_with_new_client(&self) -> KafkaResult<GroupQuery> {
+        let mut properties = reader_properties(&self.properties.0);
+        properties.remove("group.id"); // it asks, and never joins
+        let context = self.clients.context("group query");
+        let client: Member = properties.create_with_context(context).map_err(without_value)?;
+        Ok(GroupQuery::send(&Arc::new(client), &self.name()))
+    }
+
     /// What the group is called.
     pub(super) fn name(&self) -> String {
         self.properties.0.get("group.id").unwrap_or_default().to_owned()

@@ -20,6 +20,8 @@ const GENERATION_POLL: Duration = Duration::from_millis(100);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// After an error.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// A question that is not answered within this is asked by a new client.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// For how many partitions the topics have.
 const TOPIC_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -65,6 +67,15 @@ impl GroupShape {
     }
 }
 
+/// Who has what, as a member of a generation has asked.
+#[derive(Debug)]
+struct Question {
+    member: String,
+    generation: i32,
+    query: GroupQuery,
+    since: Instant,
+}
+
 /// The partitions of the retry topic that follow this pod's of the input topic.
 #[derive(Debug)]
 pub(super) struct RetryAssignment {
@@ -75,7 +86,7 @@ pub(super) struct RetryAssignment {
     input_partitions: usize,
     /// For which generation it is known that nobody else has what this pod holds.
     verified: Option<i32>,
-    asked: Option<(String, i32, GroupQuery)>,
+    asked: Option<Question>,
     last_poll: Option<Instant>,
     next_try: Option<Instant>,
     is_unsupported: bool,
@@ -187,16 +198,19 @@ impl RetryAssignment {
         if self.verified == Some(generation) {
             return RetryAssignmentChange::default();
         }
-        let Some((asked_as, asked_in, query)) = &self.asked else {
+        let Some(question) = self.asked.take() else {
             if self.next_try.is_none_or(|next| now >= next) {
                 let query = GroupQuery::send(&group.member(), &group.name());
-                self.asked = Some((member, generation, query));
+                self.asked = Some(Question { member, generation, query, since: now });
             }
             return RetryAssignmentChange::default();
         };
-        let Some(answer) = query.answer(Duration::ZERO) else { return RetryAssignmentChange::default() };
-        let is_outdated = *asked_in != generation || *asked_as != member;
-        self.asked = None;
+        let Some(answer) = question.query.answer(Duration::ZERO) else {
+            self.wait_for_answer(question, group, now);
+            return RetryAssignmentChange::default();
+        };
+        let is_outdated = question.generation != generation || question.member != member;
+        group.end_elsewhere(question); // with the client, where it was asked by one of its own
         match answer.and_then(|described| self.verify(group, offsets, (&described, is_outdated), &member)) {
             Ok(None) => {
                 self.next_try = Some(now + ASK_AGAIN);
@@ -219,6 +233,29 @@ impl RetryAssignment {
                 );
                 self.next_try = Some(now + RETRY_AFTER);
                 RetryAssignmentChange::default()
+            }
+        }
+    }
+
+    /// A question that is overdue is asked once more, as the same member, by a new client.
+    fn wait_for_answer(&mut self, question: Question, group: &Group, now: Instant) {
+        if now.saturating_duration_since(question.since) < ANSWER_WITHIN {
+            self.asked = Some(question);
+            return;
+        }
+        match group.ask_with_new_client() {
+            Ok(query) => {
+                let Question { member, generation, query: overdue, .. } = question;
+                tracing::info!(
+                    event = "group_question_repeated",
+                    "the group's coordinator has not said who has which partitions; a new client asks"
+                );
+                group.end_elsewhere(overdue);
+                self.asked = Some(Question { member, generation, query, since: now });
+            }
+            Err(error) => {
+                tracing::warn!(event = "group_question_failed", %error, "cannot create a client to ask who has which partitions");
+                self.asked = Some(Question { since: now, ..question });
             }
         }
     }

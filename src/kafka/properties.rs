@@ -24,13 +24,13 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "100"),
     ("fetch.queue.backoff.ms", "20"),
     ("session.timeout.ms", "15000"),
-    ("socket.timeout.ms", "20000"),
+    ("socket.timeout.ms", "10000"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
 /// Defaults of every client. A broker that moved leaves its old address without an answer: librdkafka would wait 30 s
-/// for it. One that is frozen keeps its connections, and what was sent to it would be waited for until `socket.timeout.ms`:
-/// the first metadata without it ends that, and names the new leaders.
+/// for it. One that is frozen keeps its connections, and what was sent to it is waited for until `socket.timeout.ms` is over,
+/// or metadata come that do not name it any more: librdkafka asks the broker that it has used last, the frozen one as well.
 const SHARED_DEFAULTS: &[(&str, &str)] =
     &[("socket.connection.setup.timeout.ms", "5000"), ("topic.metadata.refresh.interval.ms", "5000")];
 
@@ -106,7 +106,9 @@ pub fn client_properties(
     defaults: &[(&str, &str)],
 ) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set_log_level(RDKafkaLogLevel::Info);
+    // What `debug` asks for is told at this level only.
+    let wants_debug = kafka.properties.contains_key("debug");
+    client.set_log_level(if wants_debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     client.set("client.id", format!("ftp-pooler-{pod}"));
     for (key, value) in SHARED_DEFAULTS.iter().chain(defaults) {
         client.set(*key, *value);

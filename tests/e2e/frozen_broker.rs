@@ -131,6 +131,11 @@ fn explore_frozen() {
         watch("before", Duration::from_secs(8));
         for broker in (0..3).filter(|b| only.is_none_or(|o| o == *b)).cycle().take(var("ROUNDS", 3) as usize)
         {
+            let broker = if std::env::var("COORD").is_ok() {
+                kafka.coordinator(Coordinated::Group, &topics.group).unwrap()
+            } else {
+                broker
+            };
             let leads: Vec<_> = (0..6).filter(|p| kafka.leader(&topics.tasks, *p) == Some(broker)).collect();
             let retry: Vec<_> = (0..6).filter(|p| kafka.leader(&topics.retry, *p) == Some(broker)).collect();
             let results = kafka.leader(&topics.results, 0) == Some(broker);

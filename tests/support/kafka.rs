@@ -102,6 +102,13 @@ impl Kafka {
         &self.bootstrap
     }
 
+    /// The same without those of our own that are frozen, which would be waited for.
+    pub fn awake(&self) -> String {
+        let is_frozen = |index: usize| self.nodes.get(index).is_some_and(KafkaNode::is_frozen);
+        let awake = self.bootstrap.split(',').enumerate().filter(|(index, _)| !is_frozen(*index));
+        awake.map(|(_, broker)| broker).collect::<Vec<_>>().join(",")
+    }
+
     /// Makes a topic and waits until its partitions have leaders.
     ///
     /// # Panics
@@ -323,7 +330,7 @@ impl Kafka {
 
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.bootstrap).set("log_level", "2");
+        config.set("bootstrap.servers", self.awake()).set("log_level", "2");
         config.set("allow.auto.create.topics", "false"); // the broker has Kafka's own defaults
         config
     }

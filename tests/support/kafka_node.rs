@@ -33,7 +33,9 @@ impl KafkaNode {
     fn format_one(index: usize, address: Ipv4Addr, ports: &[(u16, u16)], settings: &str) -> KafkaNode {
         let scratch = Scratch::new("kafka");
         // Of two lines with one key Java reads the last one.
-        let properties = server_properties(index, address, ports, &scratch.dir("data")) + settings;
+        let properties = server_properties(index, address, ports, &scratch.dir("data"))
+            + settings
+            + &std::env::var("EXTRA_KAFKA").unwrap_or_default();
         let file = scratch.path().join("server.properties");
         fs::write(&file, properties).expect("server.properties");
         let log = scratch.path().join("format.log");
@@ -53,6 +55,11 @@ impl KafkaNode {
 
     pub(super) fn is_running(&self) -> bool {
         self.lock().as_ref().is_some_and(Process::is_running)
+    }
+
+    /// It was sent SIGSTOP.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.lock().as_ref().is_some_and(Process::is_frozen)
     }
 
     pub(super) fn stop(&self) {
