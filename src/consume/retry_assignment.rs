@@ -73,7 +73,17 @@ struct Question {
     member: String,
     generation: i32,
     query: GroupQuery,
+    /// The query has a client of its own, not the member's.
+    has_own_client: bool,
     since: Instant,
+}
+
+impl Question {
+    fn end(self, group: &Group) {
+        if self.has_own_client {
+            group.end_elsewhere(self);
+        }
+    }
 }
 
 /// The partitions of the retry topic that follow this pod's of the input topic.
@@ -87,6 +97,8 @@ pub(super) struct RetryAssignment {
     /// For which generation it is known that nobody else has what this pod holds.
     verified: Option<i32>,
     asked: Option<Question>,
+    /// The member's own questions are not answered any more.
+    is_member_unanswered: bool,
     last_poll: Option<Instant>,
     next_try: Option<Instant>,
     is_unsupported: bool,
@@ -102,6 +114,7 @@ impl RetryAssignment {
             input_partitions: 0,
             verified: None,
             asked: None,
+            is_member_unanswered: false,
             last_poll: None,
             next_try: None,
             is_unsupported: false,
@@ -114,6 +127,7 @@ impl RetryAssignment {
         self.held.clear();
         self.verified = None;
         self.asked = None;
+        self.is_member_unanswered = false;
         self.last_poll = None;
         self.next_try = None;
         self.is_member = false;
@@ -200,8 +214,7 @@ impl RetryAssignment {
         }
         let Some(question) = self.asked.take() else {
             if self.next_try.is_none_or(|next| now >= next) {
-                let query = GroupQuery::send(&group.member(), &group.name());
-                self.asked = Some(Question { member, generation, query, since: now });
+                self.ask(group, (member, generation), now);
             }
             return RetryAssignmentChange::default();
         };
@@ -210,7 +223,7 @@ impl RetryAssignment {
             return RetryAssignmentChange::default();
         };
         let is_outdated = question.generation != generation || question.member != member;
-        group.end_elsewhere(question); // with the client, where it was asked by one of its own
+        question.end(group);
         match answer.and_then(|described| self.verify(group, offsets, (&described, is_outdated), &member)) {
             Ok(None) => {
                 self.next_try = Some(now + ASK_AGAIN);
@@ -237,27 +250,41 @@ impl RetryAssignment {
         }
     }
 
-    /// A question that is overdue is asked once more, as the same member, by a new client.
+    fn ask(&mut self, group: &Group, (member, generation): (String, i32), now: Instant) {
+        let asked = if self.is_member_unanswered {
+            group.ask_with_new_client()
+        } else {
+            Ok(GroupQuery::send(&group.member(), &group.name()))
+        };
+        match asked {
+            Ok(query) => {
+                let has_own_client = self.is_member_unanswered;
+                self.asked = Some(Question { member, generation, query, has_own_client, since: now });
+            }
+            Err(error) => {
+                tracing::warn!(
+                    event = "group_description_failed", %error,
+                    "cannot create a client to determine the assignment of the retry topic; retrying"
+                );
+                self.next_try = Some(now + RETRY_AFTER);
+            }
+        }
+    }
+
+    /// A question that is overdue is asked once more by a new client, and so are those that follow.
     fn wait_for_answer(&mut self, question: Question, group: &Group, now: Instant) {
         if now.saturating_duration_since(question.since) < ANSWER_WITHIN {
             self.asked = Some(question);
             return;
         }
-        match group.ask_with_new_client() {
-            Ok(query) => {
-                let Question { member, generation, query: overdue, .. } = question;
-                tracing::info!(
-                    event = "group_question_repeated",
-                    "the group's coordinator has not said who has which partitions; a new client asks"
-                );
-                group.end_elsewhere(overdue);
-                self.asked = Some(Question { member, generation, query, since: now });
-            }
-            Err(error) => {
-                tracing::warn!(event = "group_question_failed", %error, "cannot create a client to ask who has which partitions");
-                self.asked = Some(Question { since: now, ..question });
-            }
-        }
+        tracing::info!(
+            event = "group_question_repeated",
+            "the group's coordinator has not said who has which partitions; a new client asks"
+        );
+        self.is_member_unanswered = true;
+        let asked_as = (question.member.clone(), question.generation);
+        question.end(group);
+        self.ask(group, asked_as, now);
     }
 
     /// `None` where the description is not that of the member's generation.

@@ -18,8 +18,9 @@ pub(super) struct SessionTimeout {
     is_brokers: bool,
     asked: Option<SessionTimeoutQuery>,
     last: Option<Instant>,
-    /// What was logged last: the timeout, or that it cannot be known.
-    told: Option<Option<Duration>>,
+    /// What was logged last.
+    known: Option<Duration>,
+    is_unknown_logged: bool,
 }
 
 impl SessionTimeout {
@@ -56,8 +57,8 @@ impl SessionTimeout {
 
     fn learn(&mut self, timeout: Duration, offsets: &Offsets) {
         offsets.set_session_timeout(timeout, true);
-        if self.told != Some(Some(timeout)) {
-            self.told = Some(Some(timeout));
+        if self.known != Some(timeout) {
+            self.known = Some(timeout);
             let seconds = timeout.as_secs_f64();
             tracing::info!(
                 event = "session_timeout_known",
@@ -68,8 +69,7 @@ impl SessionTimeout {
     }
 
     fn log_unknown(&mut self, why: &str) {
-        if self.told.is_none() {
-            self.told = Some(None);
+        if self.known.is_none() && !std::mem::replace(&mut self.is_unknown_logged, true) {
             tracing::info!(
                 event = "session_timeout_unknown",
                 why,

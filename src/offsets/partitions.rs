@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{CommitMetadata, CompletedBitmap, Ledger, OffsetDecision, PartitionState, TopicId};
 use crate::lease::{CoordinatorSilence, Lease, SuspendDetector};

@@ -73,6 +73,14 @@ impl Kafka {
         Kafka::with_settings(brokers, address, &|_, _| String::new())
     }
 
+    /// The same with more settings, a line each.
+    ///
+    /// # Panics
+    /// Where they do not come up; the end of a log is in the message.
+    pub fn cluster_with(brokers: usize, settings: &str) -> Kafka {
+        Kafka::with_settings(brokers, Ipv4Addr::LOCALHOST, &|_, _| settings.to_owned())
+    }
+
     /// The same with more settings, made of a node's ports (as a broker, as a controller): they take the place of others.
     pub(super) fn with_settings(
         brokers: usize,

@@ -33,9 +33,7 @@ impl KafkaNode {
     fn format_one(index: usize, address: Ipv4Addr, ports: &[(u16, u16)], settings: &str) -> KafkaNode {
         let scratch = Scratch::new("kafka");
         // Of two lines with one key Java reads the last one.
-        let properties = server_properties(index, address, ports, &scratch.dir("data"))
-            + settings
-            + &std::env::var("EXTRA_KAFKA").unwrap_or_default();
+        let properties = server_properties(index, address, ports, &scratch.dir("data")) + settings;
         let file = scratch.path().join("server.properties");
         fs::write(&file, properties).expect("server.properties");
         let log = scratch.path().join("format.log");
