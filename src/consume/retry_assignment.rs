@@ -278,7 +278,7 @@ impl RetryAssignment {
             return;
         }
         tracing::info!(
-            event = "group_question_repeated",
+            event = "group_query_repeated",
             "the group's coordinator has not said who has which partitions; a new client asks"
         );
         self.is_member_unanswered = true;

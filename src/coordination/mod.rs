@@ -1,4 +1,5 @@
-//! What pods do together: they share what is counted over all of them, and show each other how they are.
+//! Coordination between pods: they share limits that are counted over all of them, and announce their state to each
+//! other.
 //!
 //! ```text
 //! session_caps     max_sessions_total: sessions with one server over all pods
@@ -6,7 +7,7 @@
 //! follower_thread  the thread on which either of them follows the coordination topic
 //! ```
 //!
-//! Session caps rest on `kafka::owned_partition`: one pod at a time decides, and what it decides is in a log that all read.
+//! Session caps use `kafka::owned_partition`: one pod at a time decides, and its decisions are in a log that all read.
 
 mod follower_thread;
 pub mod pod_announcer;

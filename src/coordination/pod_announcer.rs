@@ -1,7 +1,7 @@
-//! Announces this pod to the others on the coordination topic, and reads what they announce; on a thread of its own.
+//! Announces this pod to the others on the coordination topic, and reads their announcements; on a separate thread.
 //!
-//! Nobody acts upon an announcement, so there are no transactions, and none of the rules that session caps need: a record
-//! that is lost is followed by the next one.
+//! No decision depends on an announcement, so there are no transactions, and none of the rules that session caps need:
+//! a lost record is followed by the next one.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -16,18 +16,23 @@ use crate::pods::{ANNOUNCE_EVERY, PodAnnouncement, PoolBoard, RecordAge};
 
 /// Waiting for a record.
 const POLL: Duration = Duration::from_millis(250);
-/// Records that are taken in between two looks at the time.
+/// How many records are processed between two checks of the time.
 const BURST: usize = 1_000;
-/// For the last announcement.
+/// The time limit for reading the topic to its end before the first announcement.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+/// The time limit of the last announcement.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The pod that is announced.
 pub trait AnnouncedPod: Send {
-    /// How it is now. Called every [`ANNOUNCE_EVERY`]: rates are those since the call before.
+    /// Its present state. Called every [`ANNOUNCE_EVERY`]: rates are those since the previous call.
     fn announcement(&self) -> PodAnnouncement;
+
+    /// What was announced last under its name; called once, before it announces itself.
+    fn take_over(&self, last: &PodAnnouncement);
 }
 
-/// What an announcer is made of.
+/// The parts of an announcer.
 pub struct PodAnnouncer {
     pub kafka: KafkaConfig,
     pub pod: String,
@@ -45,7 +50,7 @@ impl PodAnnouncer {
     /// Runs until it is stopped.
     ///
     /// # Errors
-    /// There is no thread.
+    /// If no thread can be started.
     pub fn spawn(self) -> io::Result<FollowerHandle> {
         follower_thread::spawn(self)
     }
@@ -64,7 +69,7 @@ impl TopicFollower for PodAnnouncer {
         let from = FollowFrom::Beginning;
         let follower = PartitionFollower::open(&self.kafka, &self.pod, topic, COORDINATION_PARTITION, from)?;
         self.board.set_unavailable(None);
-        let mut announced_at: Option<Instant> = None;
+        let (begun, mut announced_at) = (Instant::now(), None::<Instant>);
         while !stop.is_set() {
             let mut wait = POLL;
             for _ in 0..BURST {
@@ -77,6 +82,14 @@ impl TopicFollower for PodAnnouncer {
                 self.board.take(&key, value.as_deref(), age, Instant::now());
                 wait = Duration::ZERO;
             }
+            if announced_at.is_none() {
+                if !follower.is_caught_up() && begun.elapsed() < READ_WITHIN {
+                    continue; // this pod's last announcement is not to be overwritten unread
+                }
+                if let Some(last) = self.board.own() {
+                    self.announced.take_over(&last);
+                }
+            }
             if announced_at.is_none_or(|at| at.elapsed() >= ANNOUNCE_EVERY) {
                 announced_at = Some(Instant::now());
                 Self::append(&follower, &self.announced.announcement());
@@ -85,8 +98,10 @@ impl TopicFollower for PodAnnouncer {
                 }
             }
         }
-        Self::append(&follower, &PodAnnouncement { leaves: true, ..self.announced.announcement() });
-        follower.flush(FAREWELL);
+        if announced_at.is_some() {
+            Self::append(&follower, &PodAnnouncement { leaves: true, ..self.announced.announcement() });
+            follower.flush(FAREWELL);
+        }
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! What ends all leases at once: a process that was suspended, or that has not heard of the group's coordinator for as long
-//! as a session lasts. And the thread whose beats notice it: a process that is suspended does not beat.
+//! What ends all leases at once: the process was suspended, or has not heard from the group's coordinator for a session
+//! timeout. And the thread whose beats notice it: a suspended process does not beat.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,10 +68,10 @@ impl Offsets {
     }
 }
 
-/// Starts the thread that beats; it ends soon after the last other handle is gone.
+/// Starts the thread that beats; it ends soon after the last other handle is dropped.
 ///
 /// # Errors
-/// The system gives no thread.
+/// If no thread can be started.
 pub fn run_heartbeat(offsets: &Arc<Offsets>) -> std::io::Result<()> {
     let offsets = Arc::downgrade(offsets);
     let beat = move || {

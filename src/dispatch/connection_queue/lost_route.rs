@@ -1,4 +1,4 @@
-//! The route to a connection's server, such as a tunnel, that is lost and found again.
+//! The route to a connection's server, such as a tunnel, that is lost and restored.
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::insight::LastError;
 
 impl ConnectionQueue {
-    /// The route to the server is lost: nobody tries it, nor what is left of its sessions, until it is restored.
+    /// The route to the server is lost: neither it nor its remaining sessions are tried until it is restored.
     pub fn route_lost(&self, failure: &Failure, now: Instant) {
         let last_error = LastError::new(Timestamp::now(), failure);
         {
@@ -19,7 +19,7 @@ impl ConnectionQueue {
         self.changed.notify_waiters();
     }
 
-    /// The route is restored: delayed tries are due now. False where it was there all the time.
+    /// The route is restored: delayed tries are due now. False if it was not lost.
     pub fn route_restored(&self) -> bool {
         let was_lost = {
             let mut state = self.state();
