@@ -289,7 +289,9 @@ pub(super) fn read_config(sources: &ConfigSources, errors: &mut ErrorCollector) 
 fn cannot_be_read(path: &Path, flag: &str, nor: &str, error: &io::Error, errors: &mut ErrorCollector) {
     let problem = match error.kind() {
         io::ErrorKind::NotFound => {
-            format!("does not exist{nor}; give its path with {flag} FILE, or write one with `ftp-pooler init`")
+            format!(
+                "does not exist{nor}; give its path with {flag} FILE, or write one with `ftp-pooler init`"
+            )
         }
         _ => format!("cannot be read: {error}"),
     };
