@@ -8,6 +8,9 @@
 //! - a pod that has not been heard from for [`LEASE`] loses its grants by a record. They are free when that record has
 //!   been read back and no report preceded it in the log: the pod's own lease, which it counts from before such a
 //!   report was sent, is over by then.
+//!
+//! A pod that has missed its reports for [`SILENCE`] keeps what it has and gets no more: it may be dead, and what it is
+//! granted then is lost to the others for a whole lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +20,9 @@ use super::message::{CapRecord, ConnectionGrants, PodGrant, PodIncarnation, PodR
 
 /// A pod that has not been heard from for this long has lost its sessions.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
+
+/// A pod that has not been heard from for this long is granted no more than it has. Pods report every second.
+pub(super) const SILENCE: Duration = Duration::from_secs(3);
 
 /// Grants of all connections, and the pods that they are for.
 #[derive(Debug, Default)]
@@ -31,9 +37,25 @@ pub(super) struct Coordinator {
 
 #[derive(Debug)]
 struct KnownPod {
-    /// When its last report was read.
+    /// When its last report was read, or this coordinator began: its lease counts from then.
     heard_at: Duration,
+    /// Whether this coordinator has read a report of it since it began. What a predecessor had read may be old.
+    is_heard: bool,
     report: PodReport,
+}
+
+impl KnownPod {
+    fn is_silent(&self, now: Duration) -> bool {
+        !self.is_heard || now >= self.heard_at + SILENCE
+    }
+}
+
+/// What a pod whose lease is not over has reported last of one connection.
+#[derive(Debug)]
+struct LiveReport<'a> {
+    pod: &'a PodIncarnation,
+    session: &'a SessionReport,
+    is_silent: bool,
 }
 
 #[derive(Debug, Default)]
@@ -65,12 +87,12 @@ impl Coordinator {
     pub fn begin(&mut self, now: Duration) {
         for connection in self.connections.values() {
             for pod in connection.pods.keys() {
-                let unheard = || KnownPod { heard_at: now, report: PodReport::default() };
+                let unheard = || KnownPod { heard_at: now, is_heard: false, report: PodReport::default() };
                 self.pods.entry(pod.clone()).or_insert_with(unheard);
             }
         }
         for pod in self.pods.values_mut() {
-            pod.heard_at = now;
+            (pod.heard_at, pod.is_heard) = (now, false);
         }
     }
 
@@ -110,7 +132,7 @@ impl Coordinator {
                 }
             }
         }
-        self.pods.insert(pod, KnownPod { heard_at: now, report });
+        self.pods.insert(pod, KnownPod { heard_at: now, is_heard: true, report });
     }
 
     fn read_grants(&mut self, name: &str, grants: &ConnectionGrants, now: Duration) {
@@ -134,14 +156,17 @@ impl Coordinator {
     }
 
     fn decide_for(&mut self, name: &str, now: Duration) -> Option<CapRecord> {
-        let live: Vec<(&PodIncarnation, &SessionReport)> = self
+        let live: Vec<LiveReport<'_>> = self
             .pods
             .iter()
             .filter(|(_, pod)| !pod.report.leaves && now < pod.heard_at + LEASE)
-            .filter_map(|(id, pod)| Some((id, pod.report.connections.get(name)?)))
+            .filter_map(|(id, pod)| {
+                let session = pod.report.connections.get(name)?;
+                Some(LiveReport { pod: id, session, is_silent: pod.is_silent(now) })
+            })
             .collect();
         // While a new configuration is rolled out, the lowest total holds.
-        let total = live.iter().filter_map(|(_, session)| session.total).min().unwrap_or(0);
+        let total = live.iter().filter_map(|live| live.session.total).min().unwrap_or(0);
         let connection = self.connections.entry(name.to_owned()).or_default();
         let before = connection.grants();
         connection.note_wants(&live, now);
@@ -203,13 +228,15 @@ impl SharedConnection {
         granted.map(|(pod, granted)| (pod.clone(), grant(granted))).collect()
     }
 
-    fn note_wants(&mut self, live: &[(&PodIncarnation, &SessionReport)], now: Duration) {
+    fn note_wants(&mut self, live: &[LiveReport<'_>], now: Duration) {
         for granted in self.pods.values_mut() {
             granted.claim.wants = 0;
         }
-        for (pod, session) in live {
+        for LiveReport { pod, session, is_silent } in live {
             // A pod without the limit is not restricted: its open sessions count, but it is granted nothing.
             let wants = if session.total.is_some() { session.wants } else { 0 };
+            let most = if *is_silent { self.pods.get(*pod).map_or(0, |of| of.claim.granted) } else { wants };
+            let wants = wants.min(most);
             if wants > 0 || self.pods.contains_key(*pod) {
                 self.pods.entry((*pod).clone()).or_default().claim.wants = wants;
             }
@@ -275,5 +302,94 @@ impl Granted {
         self.claim.granted = grant;
         self.claim.bound = self.claim.bound.max(grant);
         self.version = version;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str) -> PodIncarnation {
+        PodIncarnation::new(name, "1")
+    }
+
+    /// A coordinator of five sessions, whose decisions are read back at once.
+    #[derive(Default)]
+    struct Pool {
+        coordinator: Coordinator,
+        reports: u64,
+    }
+
+    impl Pool {
+        fn report(&mut self, name: &str, wants: usize, second: u64) {
+            self.reports += 1;
+            let seen = self.coordinator.connections.get("remote").map_or(0, |connection| connection.version);
+            let open = self.granted(name);
+            let session = SessionReport { total: Some(5), wants, open, seen };
+            let connections = BTreeMap::from([("remote".to_owned(), session)]);
+            let report = PodReport { number: self.reports, leaves: false, connections };
+            self.coordinator.read(CapRecord::Report(pod(name), report), Duration::from_secs(second));
+            self.decide(second);
+        }
+
+        fn decide(&mut self, second: u64) {
+            let now = Duration::from_secs(second);
+            for record in self.coordinator.decide(now) {
+                self.coordinator.read(record, now);
+            }
+        }
+
+        fn granted(&self, name: &str) -> usize {
+            let connection = self.coordinator.connections.get("remote");
+            let granted = connection.and_then(|connection| connection.pods.get(&pod(name)));
+            granted.map_or(0, |granted| granted.claim.granted)
+        }
+    }
+
+    #[test]
+    fn a_pod_that_has_stopped_reporting_gets_nothing_of_what_another_one_does_not_need() {
+        let mut pool = Pool::default();
+        pool.report("dead", 5, 0);
+        pool.report("live", 5, 0);
+        for second in 1..30 {
+            pool.report("live", 5, second);
+            if second < 20 {
+                pool.report("dead", 5, second);
+            }
+        }
+        let before = pool.granted("dead");
+        assert!((2..=3).contains(&before), "{before}");
+        // its tasks are done, and the other one's partitions are not assigned to it yet
+        for second in 30..40 {
+            pool.report("live", 0, second);
+        }
+        assert_eq!(pool.granted("dead"), before);
+        for second in 40..45 {
+            pool.report("live", 5, second);
+        }
+        assert_eq!(pool.granted("live"), 5 - before);
+        for second in 45..55 {
+            pool.report("live", 5, second);
+        }
+        assert_eq!((pool.granted("dead"), pool.granted("live")), (0, 5), "its lease is over");
+    }
+
+    #[test]
+    fn a_new_coordinator_raises_a_pod_only_once_it_has_heard_from_it() {
+        let mut pool = Pool::default();
+        pool.report("dead", 5, 0);
+        pool.report("live", 1, 0);
+        pool.report("live", 1, 1);
+        pool.report("dead", 5, 1);
+        let before = pool.granted("dead");
+        assert_eq!((before, pool.granted("live")), (4, 1));
+        pool.coordinator.begin(Duration::from_secs(2));
+        pool.report("live", 0, 2);
+        pool.decide(3);
+        assert_eq!(pool.granted("dead"), before);
+        pool.report("dead", 5, 4);
+        pool.decide(4);
+        pool.report("live", 0, 5);
+        assert_eq!(pool.granted("dead"), 5);
     }
 }
