@@ -99,8 +99,8 @@ impl BandwidthTimetable {
     /// week before.
     #[must_use]
     pub fn at(&self, minute_of_week: u16) -> BandwidthLimit {
-        let begun = self.starts.partition_point(|(minute, _)| *minute <= minute_of_week);
-        let latest = begun.checked_sub(1).and_then(|index| self.starts.get(index)).or(self.starts.last());
+        let started = self.starts.partition_point(|(minute, _)| *minute <= minute_of_week);
+        let latest = started.checked_sub(1).and_then(|index| self.starts.get(index)).or(self.starts.last());
         latest.map_or_else(BandwidthLimit::default, |(_, limit)| *limit)
     }
 

@@ -130,9 +130,9 @@ impl ControlConnection {
 
     async fn exchange_untimed(&mut self, command: &Command) -> Result<ReceivedReply, Fault> {
         self.replies.expect(command.step);
-        let begun = Instant::now();
+        let started = Instant::now();
         let answered = self.client.custom_command(&command.line, &[]).await;
-        self.round_trip = self.round_trip.min(begun.elapsed());
+        self.round_trip = self.round_trip.min(started.elapsed());
         self.received(answered)
     }
 
