@@ -110,7 +110,7 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     }
     if name.starts_with(['-', ' ']) || name.ends_with(' ') || !name.chars().all(allowed) {
         return Err(format!(
-            "[{name}] is no name for a connection; expected letters, digits, `_`, `-`, `.`, `+`, `@` and blanks, \
+            "[{name}] is not a valid connection name; expected letters, digits, `_`, `-`, `.`, `+`, `@` and blanks, \
              and no `-` at its beginning"
         ));
     }
@@ -171,7 +171,7 @@ mod tests {
             c.ini:5: is neither `[name]` nor `key = value`\n\
             c.ini:6: has no key before the `=`\n\
             c.ini:7: [a] is there twice, first in line 2\n\
-            c.ini:9: [-b] is no name for a connection; expected letters, digits, `_`, `-`, `.`, `+`, `@` and \
+            c.ini:9: [-b] is not a valid connection name; expected letters, digits, `_`, `-`, `.`, `+`, `@` and \
             blanks, and no `-` at its beginning\n\
             c.ini:10: begins like `[name]` but does not end with `]`\n\
             c.ini:11: a connection's name is empty";

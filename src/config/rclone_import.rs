@@ -345,7 +345,7 @@ mod tests {
         let notes = imported.notes.join("\n");
         assert!(notes.contains("[a] shut_timeout is left out: here each wait has an end"), "{notes}");
         assert!(
-            notes.contains("[a/b] is left out:") && notes.contains("is no name for a connection"),
+            notes.contains("[a/b] is left out:") && notes.contains("is not a valid connection name"),
             "{notes}"
         );
     }

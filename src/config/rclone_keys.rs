@@ -31,7 +31,7 @@ pub(super) const RCLONE_ONLY_KEYS: &[RcloneOnlyKey] = &[
     key("disable_mlsd", HarmlessValues::Any, "only submit lists, and uses LIST if the server refuses MLSD"),
     key("force_list_hidden", HarmlessValues::Any, "only submit lists, and takes what the server shows"),
     key("bwlimit", HarmlessValues::Only(&["off", "0"]), "the key is `bandwidth` here, with the same values"),
-    key("ask_password", OFF, "a pod has nobody to ask"),
+    key("ask_password", OFF, "a pod has no one to ask"),
 ];
 
 impl RcloneOnlyKey {

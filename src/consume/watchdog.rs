@@ -63,7 +63,7 @@ impl Lost {
     fn sentence(self) -> &'static str {
         match self {
             Lost::Broker => "no Kafka broker is connected",
-            Lost::Membership => "the pod is no member of the group",
+            Lost::Membership => "the pod is not a member of the group",
             Lost::Group => "the group's coordinator does not answer",
             Lost::Publishing => "Kafka accepts no answers",
         }

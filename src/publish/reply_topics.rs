@@ -134,7 +134,7 @@ impl ReplyTopics {
         let text = String::from_utf8_lossy(value.get(..MAX_NAME_BYTES).unwrap_or(value)).into_owned();
         let refused = |why: &str| Some(Err(named(&text, why)));
         if !is_topic_name(value) {
-            return refused("is no topic's name");
+            return refused("is not a valid topic name");
         }
         if text.starts_with("__") || self.own.contains(&text) {
             return refused("is a topic of Kafka's or of the pool's own");

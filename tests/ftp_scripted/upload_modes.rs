@@ -167,7 +167,7 @@ async fn b17_a_file_that_is_taken_away_is_not_sent_again() {
             let mut session = rig.hasty(&Arc::new(known)).await;
             let error = failed(rig.run(&mut session, &upload("/f", "/up/f")).await);
             assert_eq!((error.failure.code, error.remedy), (Code::Unsupported, Remedy::GiveUp), "{error}");
-            let begin = "STOR /up/f: the server has confirmed the file and has it no more";
+            let begin = "STOR /up/f: the server has confirmed the file and no longer has it";
             assert!(error.failure.message.starts_with(begin), "{error}");
             assert!(error.failure.message.contains("upload = in_place"), "{error}");
         }

@@ -143,7 +143,7 @@ pub(super) async fn status(args: ServerStatusArgs, output: Output) -> Result<(),
     });
     output.result(&status_text(&value), &value);
     if status.process.is_none() && status.server.is_none() {
-        let message = format!("nobody listens at port {}", found.bind_port);
+        let message = format!("no process listens on port {}", found.bind_port);
         return Err(CommandError::new(CommandExit::Unavailable, message));
     }
     Ok(())

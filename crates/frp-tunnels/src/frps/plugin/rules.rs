@@ -121,7 +121,7 @@ impl Entry {
         }
         let types = self.types.unwrap_or_else(|| TYPES.iter().map(|&kind| kind.to_owned()).collect());
         for kind in types.iter().filter(|kind| !TYPES.contains(&kind.as_str())) {
-            wrong("types", format!("{kind:?} is none of {}", TYPES.join(", ")));
+            wrong("types", format!("{kind:?} is not one of {}", TYPES.join(", ")));
         }
         let mut ports = Vec::new();
         for text in self.ports {
