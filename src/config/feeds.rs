@@ -108,14 +108,14 @@ macro_rules! moment {
 #[rustfmt::skip] // one entry after the other, its text last
 pub(super) const FEED_KEYS: &[ConfigKey<FeedConfig>] = &[
     key("name", KeyKind::Syntax("a name"), Required, NAME,
-        "What it is called, in commands, metrics and task ids: 1 to 64 letters, digits, `.`, `_`, `-`. A feed with another name \
+        "Its name in commands, metrics and task ids: 1 to 64 letters, digits, `.`, `_`, `-`. A feed with another name \
          starts from scratch: all files are new to it."),
     key("from", PLACE, Required, place!(from),
         "The directory that is listed, `CONNECTION:PATH`: on a server, or local."),
     key("to", PLACE, Required, place!(to),
         "The directory that files go to, under their paths below `from`: local if `from` is on a server, else on a server."),
     key("every", KeyKind::Syntax("a duration, or a cron expression"), Required, EVERY,
-        "When it is listed: a duration from 1s to 30d, from the begin of one listing to that of the next one; or a cron \
+        "When it is listed: a duration from 1s to 30d, from the start of one listing to the start of the next; or a cron \
          expression of five fields, or six with seconds first (`0 6 * * MON-FRI`)."),
     key("time_zone", KeyKind::Syntax("a time zone's name"), Is("UTC"), ZONE,
         "The time zone of a cron expression, by its name in the IANA's database, such as `Europe/Berlin`."),
@@ -158,7 +158,7 @@ pub(super) const FEED_KEYS: &[ConfigKey<FeedConfig>] = &[
     key("options.defer", KeyKind::Flag, Described("true"), field!(options.defer),
         "False: tasks are not deferred while their server is down, and fail after 10 minutes."),
     key("options.deadline", time(1, 366 * DAY), Described("none"), field!(options.deadline),
-        "Tasks do not begin later than this after they were made."),
+        "Tasks do not start later than this after they were created."),
 ];
 
 const NAME: FieldAccess<FeedConfig> = FieldAccess {
