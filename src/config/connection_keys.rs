@@ -57,7 +57,7 @@ pub(super) const FTP_KEYS: &[ConfigKey<FtpConnection>] = &[
         "The account's name; `anonymous` if the server needs no account. (rclone's default is the user that runs it; a \
          pod has no such user.)").rclones().selects_files(),
     ftp_key("pass", KeyKind::Secret, ONE_IS_REQUIRED, field!(pass),
-        "The password as it is: nothing in it is an escape or a quote. (rclone's `pass` is obscured: that is \
+        "The password verbatim: nothing in it is an escape or a quote. (rclone's `pass` is obscured: that is \
          `obscured_pass` here.)").one_of(&PASSWORD),
     ftp_key("obscured_pass", KeyKind::Secret, ONE_IS_REQUIRED, password::OBSCURED,
         "The password as rclone.conf has it, or as `rclone obscure` prints it.").one_of(&PASSWORD),

@@ -171,7 +171,7 @@ fn ftp(remote: &RcloneRemote, user: &str, notes: &mut Vec<String>) -> String {
             Some(value) => line(key.path, value),
             None if key.path == "user" => {
                 notes.push(format!(
-                    "[{name}] has no user, where rclone takes whoever runs it: it is {user} now"
+                    "[{name}] has no user, where rclone uses the current user: it is {user} now"
                 ));
                 line("user", user);
             }

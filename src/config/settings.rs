@@ -328,7 +328,7 @@ pub(super) const SETTINGS: &[ConfigKey<Config>] = &[
     key("tunnels.frpc", KeyKind::Text, Described("searched for in PATH, /usr/local/bin, /opt/frp, ~/bin"), FRPC,
         "The absolute path of frpc (0.61 or newer), which connections with `via` need."),
     key("tunnels.addresses", KeyKind::Syntax("a range of loopback addresses"), Is("127.77.0.0/16"), ADDRESSES,
-        "Each tunnel listens at a loopback address of its own out of this range, where only this machine, or this pod, \
+        "Each tunnel listens on its own loopback address in this range, where only this machine, or this pod, \
          reaches it."),
 ];
 

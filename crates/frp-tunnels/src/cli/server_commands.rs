@@ -84,7 +84,7 @@ pub(super) fn init(args: &ServerInitArgs, output: Output) -> Result<(), CommandE
     if !write_new(&config, &render_template(&template))? {
         return Err(CommandError::new(
             CommandExit::Io,
-            format!("{} is there already, and kept", config.display()),
+            format!("{} exists already, and kept", config.display()),
         ));
     }
     let kept = if token_is_new { "" } else { " (was there, and is kept)" };

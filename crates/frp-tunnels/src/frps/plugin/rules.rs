@@ -95,7 +95,7 @@ pub fn read_client_rules(path: &Path) -> Result<Vec<ClientRules>, ClientRulesErr
     let mut rules: Vec<ClientRules> = Vec::new();
     for entry in file.client {
         if rules.iter().any(|known| known.user == entry.user) {
-            mistakes.push(format!("{}: the user is there twice", entry.user));
+            mistakes.push(format!("{}: the user occurs twice", entry.user));
         }
         rules.push(entry.rules(&mut mistakes));
     }
