@@ -181,7 +181,7 @@ fn what_feeds_cannot_do_is_told() {
         "kafka: {delivery: at_least_once}\nfeeds:\n  - {name: a, from: 'remote:/a/', to: 'local:/in/', every: 1m}\n",
     );
     assert!(delivery[0].contains("[feed a] name: feeds need Kafka transactions"), "{delivery:?}");
-    assert!(mistakes("text", "feeds: yes\n")[0].contains("feeds: is no list"));
+    assert!(mistakes("text", "feeds: yes\n")[0].contains("feeds: is not a list"));
     assert!(mistakes("scalars", "feeds:\n  - yes\n")[0].contains("feeds[0] is not a section"));
     assert_eq!(mistakes("none", "feeds: []\n"), [""; 0]);
 }

@@ -219,7 +219,7 @@ mod tests {
         drop(listener);
         assert!(connects("127.0.0.1", port).unwrap_err().contains("refused"));
         assert!(connects("no-such-broker.invalid", 9092).is_err());
-        assert!(connects("127.0.0.1", -1).unwrap_err().contains("no port"));
+        assert!(connects("127.0.0.1", -1).unwrap_err().contains("not a port"));
     }
 
     #[test]
