@@ -318,7 +318,7 @@ mod tests {
             (3, "of the pool's own"),
             (4, "topic of Kafka's"),
             (5, "kafka.reply_topics"),
-            (6, "no topic's name"),
+            (6, "not a valid topic name"),
         ] {
             assert!(text(&batch[index]).contains(why), "{}", text(&batch[index]));
         }
