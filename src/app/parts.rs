@@ -19,7 +19,7 @@ use crate::admission::TaskBudget;
 use crate::bandwidth::BandwidthLimits;
 use crate::batch::BatchBoard;
 use crate::config::{Config, CurrentConfig, DeliveryGuarantee};
-use crate::consume::{self, Consume, ControlFollower, Group, Watchdog};
+use crate::consume::{Consume, ControlFollower, DeferredTaskWaker, Group, Watchdog, self};
 use crate::dispatch::{DeferralPolicy, Dispatcher, DispatcherParts};
 use crate::feeds::FeedBoard;
 use crate::health::PodHealth;
@@ -229,6 +229,7 @@ impl<'a> Parts<'a> {
         dispatcher: Dispatcher,
         answers: mpsc::Sender<AdmittedOutcome>,
         current: Arc<CurrentConfig>,
+        deferred: DeferredTaskWaker,
     ) -> Consume {
         let front = RecordIntake {
             current,
@@ -243,7 +244,7 @@ impl<'a> Parts<'a> {
             group,
             topics: vec![self.config.kafka.input_topic.clone()],
             rights: needed_rights(&self.config.kafka, &self.config.retry),
-            retry: deferral::intake(self.config),
+            retry: deferral::intake(self.config, deferred),
             offsets: self.offsets.clone(),
             budget: self.budget.clone(),
             slow_task: self.config.pool.slow_task,

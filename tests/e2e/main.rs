@@ -52,4 +52,5 @@ mod sweeping;
 mod takeover;
 mod traces;
 mod transfers;
+mod tunnel_recovery;
 mod tunnels;

@@ -206,11 +206,16 @@ impl Relay {
         self.scratch.path().join("key")
     }
 
+    /// frps as pods reach it.
+    pub fn frps_address(&self) -> String {
+        format!("{}:{}", self.at_frps.1, self.port)
+    }
+
     /// The lines of the pod's section for the tunnel.
     pub fn tunnel(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![
             ("type", "frp".to_owned()),
-            ("server", format!("{}:{}", self.at_frps.1, self.port)),
+            ("server", self.frps_address()),
             ("token_file", self.token_file().display().to_string()),
             ("secret_file", self.key_file().display().to_string()),
             ("target_user", "plant".to_owned()),
