@@ -68,6 +68,7 @@ mod tunnel;
 mod yaml;
 
 pub use api_token::ApiToken;
+pub use exposure::UNVERIFIED_THROUGH_TUNNEL;
 pub use bandwidth::{BandwidthLimit, BandwidthTimetable};
 pub use connection::{
     ChangeDirectory, ConfiguredConnections, FtpConnection, LocalConnection, MinRate, RenameOver,
