@@ -164,7 +164,12 @@ async fn mistakes_are_refused_by_the_api_or_told_in_the_status() {
     let error = server.try_apply(&server_both).await.unwrap_err().to_string();
     assert!(error.contains("either addresses or run"), "{error}");
 
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../k8s/tunnels/operator/examples.yaml");
+    for example in kube_server::documents(&std::fs::read_to_string(examples).unwrap()) {
+        server.apply(&example).await;
+    }
     let operator = operator(&server, "one");
+    until_condition(&server, "Tunnel", "warehouse", ("Accepted", "False", "ServerNotAccepted")).await;
     server.apply(&secret(&json!({ "token": TOKEN, "key": KEY }))).await;
     server.apply(&at(&frps)).await;
     let clash = |name: &str| {
