@@ -85,8 +85,8 @@ impl RecordIntake {
         }
         let Some(via) = connections.ftp.get(&*task.remote).and_then(|ftp| ftp.network.via.as_ref()) else { return };
         let mut warned = self.warned_unverified.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.insert(task.remote.to_string()) {
-            let (connection, tunnel) = (&*task.remote, via.as_str());
+        if warned.insert(task.remote.clone()) {
+            let (connection, tunnel) = (task.remote.as_str(), via.as_str());
             tracing::warn!(
                 event = "unverified_through_tunnel",
                 connection,
