@@ -18,7 +18,8 @@ test: deps ## All tests, on a real Apache Kafka and a real vsftpd; fetches both 
 
 operator-test: deps ## The tunnels' operator on a real kube-apiserver and etcd; builds the former from Go's proxy the first time (some minutes)
 	@scripts/install-deps.sh operator
-	@cargo test --locked -p frp-tunnels --features operator --lib --test operator -- --include-ignored operator $(ARGS)
+	@cargo test --locked -p frp-tunnels --features operator --lib -- operator
+	@cargo test --locked -p frp-tunnels --features operator --test operator -- --include-ignored --test-threads=1 $(ARGS)
 
 chaos: deps ## Kill pods, broker and FTP servers under load, then audit every answer and file (TASKS=100000 PODS=4 BROKERS=3 NET=1 SEED=7)
 	@$(foreach name,$(CHAOS),$(if $($(name)),FTP_POOLER_CHAOS_$(name)='$($(name))')) \

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use hyper::http;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
@@ -143,11 +143,6 @@ impl ApiServer {
 
     pub async fn apply(&self, object: &Value) -> DynamicObject {
         self.try_apply(object).await.unwrap_or_else(|error| panic!("{object:#}: {error}"))
-    }
-
-    pub async fn create(&self, object: &Value) -> Result<DynamicObject, kube::Error> {
-        let parsed: DynamicObject = serde_json::from_value(object.clone()).unwrap();
-        self.api(object).create(&PostParams::default(), &parsed).await
     }
 
     /// As it is now; `None`: gone.
