@@ -24,7 +24,8 @@ use crate::metrics::{ConnectionTotals, Metrics, MetricsSnapshot};
 use crate::offsets::TopicPartition;
 use crate::pods::{
     ANNOUNCE_EVERY, AnnouncedConnection, AnnouncedFailures, AnnouncedRates, MAX_ANNOUNCED_BATCHES,
-    MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ANNOUNCED_TUNNELS, PodAnnouncement, PodFigures, PoolBoard,
+    MAX_ANNOUNCED_CONNECTIONS, MAX_ANNOUNCED_FEEDS, MAX_ANNOUNCED_TUNNELS, PodAnnouncement, PodFigures,
+    PoolBoard,
 };
 use service_kit::health::{HealthReport, ReportHealth as _};
 

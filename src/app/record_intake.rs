@@ -83,7 +83,9 @@ impl RecordIntake {
         if task.options.verify != Verify::None {
             return;
         }
-        let Some(via) = connections.ftp.get(&*task.remote).and_then(|ftp| ftp.network.via.as_ref()) else { return };
+        let Some(via) = connections.ftp.get(&*task.remote).and_then(|ftp| ftp.network.via.as_ref()) else {
+            return;
+        };
         let mut warned = self.warned_unverified.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.insert(task.remote.clone()) {
             let (connection, tunnel) = (task.remote.as_str(), via.as_str());

@@ -14,8 +14,7 @@ use super::tls::TlsMode;
 const READABLE_BY_OTHERS: u32 = 0o004;
 
 /// Why what passes a tunnel should be verified.
-pub const UNVERIFIED_THROUGH_TUNNEL: &str =
-    "a tunnel that breaks ends an upload as its end of file would, and a server may call the part of it complete";
+pub const UNVERIFIED_THROUGH_TUNNEL: &str = "a tunnel that breaks ends an upload as its end of file would, and a server may call the part of it complete";
 
 impl Config {
     /// What is unsafe about where the configuration is, a sentence each. Blocks.
@@ -52,7 +51,9 @@ impl Config {
             }
             let unverified = self.feeds.iter().filter(|feed| feed.options.verify.as_deref() == Some("none"));
             let through = |connection: &str| users.iter().any(|ftp| ftp.name == connection);
-            for feed in unverified.filter(|feed| through(&feed.from.connection) || through(&feed.to.connection)) {
+            for feed in
+                unverified.filter(|feed| through(&feed.from.connection) || through(&feed.to.connection))
+            {
                 warnings.push(format!(
                     "feed {}: verify: none through [{name}]: {UNVERIFIED_THROUGH_TUNNEL}",
                     feed.name

@@ -68,7 +68,6 @@ mod tunnel;
 mod yaml;
 
 pub use api_token::ApiToken;
-pub use exposure::UNVERIFIED_THROUGH_TUNNEL;
 pub use bandwidth::{BandwidthLimit, BandwidthTimetable};
 pub use connection::{
     ChangeDirectory, ConfiguredConnections, FtpConnection, LocalConnection, MinRate, RenameOver,
@@ -80,6 +79,7 @@ pub use docs::configuration_md;
 pub use duration::{parse as parse_duration, show as show_duration};
 pub use encoding::NameEncoding;
 pub use errors::{ConfigError, ConfigErrors, SourceLocation};
+pub use exposure::UNVERIFIED_THROUGH_TUNNEL;
 pub use feeds::{ChangedFiles, FeedConfig, FeedPlace};
 pub use file_patterns::{BadPattern, FileCriteria, FilePatterns};
 pub use file_watcher::{FileVersions, FileWatcher, WatchDecision};

@@ -80,7 +80,9 @@ impl DelayedRecords {
 
     /// Honours a request to read what was deferred before it.
     pub fn read_early(&mut self, retry: Option<&RetryIntake>, now: Instant) {
-        let Some(retry) = retry.filter(|retry| self.early.begin(&retry.waker, retry.longest, now)) else { return };
+        let Some(retry) = retry.filter(|retry| self.early.begin(&retry.waker, retry.longest, now)) else {
+            return;
+        };
         let mut woken = 0_usize;
         for (due, arrived) in self.kept.values_mut().flatten() {
             if arrived.retry.as_ref().is_some_and(|retry| self.early.covers(retry.not_before)) {

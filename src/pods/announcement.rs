@@ -261,14 +261,20 @@ mod tests {
             pod: "a".into(),
             reasons: vec!["x".repeat(10_000); 50],
             connections: many,
-            figures: PodFigures { tunnels: (0..2_000).map(|n| (format!("t-{n}"), "x".repeat(900))).collect(), ..PodFigures::default() },
+            figures: PodFigures {
+                tunnels: (0..2_000).map(|n| (format!("t-{n}"), "x".repeat(900))).collect(),
+                ..PodFigures::default()
+            },
             ..PodAnnouncement::default()
         };
         let read = PodAnnouncement::decode(&huge.encode()).unwrap();
         assert_eq!((read.reasons.len(), read.connections.len()), (MAX_REASONS, MAX_ANNOUNCED_CONNECTIONS));
         assert!(read.reasons[0].len() <= MAX_TEXT_BYTES + 4);
         let tunnels = read.figures.tunnels;
-        assert_eq!((tunnels.len(), tunnels["t-0"].len() <= MAX_TEXT_BYTES + 4), (MAX_ANNOUNCED_TUNNELS, true));
+        assert_eq!(
+            (tunnels.len(), tunnels["t-0"].len() <= MAX_TEXT_BYTES + 4),
+            (MAX_ANNOUNCED_TUNNELS, true)
+        );
     }
 
     #[test]

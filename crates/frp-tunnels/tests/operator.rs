@@ -34,7 +34,14 @@ fn own_address() -> IpAddr {
 /// An operator as a process, with the rights of its role.
 fn operator(server: &ApiServer, identity: &str) -> Running {
     let mut operator = command(&["operator", "--listen", "127.0.0.1:0", "--namespace", NAMESPACE]);
-    operator.args(["--identity", identity, "--address", &own_address().to_string(), "--log", "info,kube=warn"]);
+    operator.args([
+        "--identity",
+        identity,
+        "--address",
+        &own_address().to_string(),
+        "--log",
+        "info,kube=warn",
+    ]);
     // far from the ports that the system gives out
     let first = 20_000 + free_port() % 8000;
     operator.args(["--visitor-ports", &format!("{first}-{}", first + 99)]);
@@ -60,7 +67,11 @@ fn at(frps: &Frps) -> Value {
 
 fn exposed(name: &str, service: u16, probe: &str) -> Value {
     let host = json!({ "name": "127.0.0.1", "port": service });
-    object("Tunnel", name, json!({ "serverName": "main", "expose": { "host": host, "type": "tcp", "probe": probe } }))
+    object(
+        "Tunnel",
+        name,
+        json!({ "serverName": "main", "expose": { "host": host, "type": "tcp", "probe": probe } }),
+    )
 }
 
 /// Waits until the condition has this status and reason; gives the object.
@@ -129,7 +140,12 @@ async fn a_tunnel_is_ready_when_its_greeting_came_through() {
     let events = async || server.all("events.k8s.io/v1", "Event").await;
     let lost = async || {
         let object = server.get(GROUP, "Tunnel", "db").await.unwrap();
-        let ready = object["status"]["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "Ready").cloned();
+        let ready = object["status"]["conditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["type"] == "Ready")
+            .cloned();
         ready.is_some_and(|ready| ready["status"] == "False")
     };
     until("the loss is told", lost).await;
@@ -138,7 +154,9 @@ async fn a_tunnel_is_ready_when_its_greeting_came_through() {
     until("its end is told", async || events().await.contains("ClosedWhileDown")).await;
 
     let mut seen = operator.said();
-    for (group, kind) in [(GROUP, "Tunnel"), (GROUP, "TunnelServer"), ("v1", "ConfigMap"), ("events.k8s.io/v1", "Event")] {
+    for (group, kind) in
+        [(GROUP, "Tunnel"), (GROUP, "TunnelServer"), ("v1", "ConfigMap"), ("events.k8s.io/v1", "Event")]
+    {
         seen.push_str(&server.all(group, kind).await);
     }
     assert!(!seen.contains(TOKEN) && !seen.contains(KEY), "a secret is told: {seen}");
@@ -156,7 +174,8 @@ async fn mistakes_are_refused_by_the_api_or_told_in_the_status() {
     let host = json!({ "name": "127.0.0.1", "port": 1 });
     let both = refused(json!({ "serverName": "main", "expose": { "host": host }, "visit": {} })).await;
     assert!(both.contains("either expose or visit"), "{both}");
-    let port = refused(json!({ "serverName": "main", "expose": { "host": { "name": "a", "port": 70_000 } } })).await;
+    let port =
+        refused(json!({ "serverName": "main", "expose": { "host": { "name": "a", "port": 70_000 } } })).await;
     assert!(port.contains("65535"), "{port}");
     let unknown = refused(json!({ "serverName": "main", "expose": { "hots": host } })).await;
     assert!(unknown.contains("hots"), "{unknown}");
@@ -173,9 +192,13 @@ async fn mistakes_are_refused_by_the_api_or_told_in_the_status() {
     server.apply(&secret(&json!({ "token": TOKEN, "key": KEY }))).await;
     server.apply(&at(&frps)).await;
     let clash = |name: &str| {
-        object("Tunnel", name, json!({ "serverName": "main", "expose": {
+        object(
+            "Tunnel",
+            name,
+            json!({ "serverName": "main", "expose": {
             "host": { "name": "127.0.0.1", "port": 1 }, "type": "tcp", "remotePort": 6000, "paths": ["/a"],
-        } }))
+        } }),
+        )
     };
     server.apply(&clash("first")).await;
     let first = until_condition(&server, "Tunnel", "first", ("Accepted", "False", "Invalid")).await;

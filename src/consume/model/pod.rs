@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::super::early_reading::DeferredTaskWaker;
 use super::super::delayed_records::{DelayedRecords, RecordReadiness, RetryIntake, SLACK};
+use super::super::early_reading::DeferredTaskWaker;
 use super::super::fetched_record::FetchedRecord;
 use super::broker::{Broker, Id, Incarnation};
 use crate::lease::Lease;

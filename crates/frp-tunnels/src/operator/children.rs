@@ -51,7 +51,12 @@ pub struct ChildObject {
 }
 
 /// All that is to be there.
-pub fn children(objects: &ClusterObjects, plan: &Plan, place: &OperatorPlace, image: &str) -> Vec<ChildObject> {
+pub fn children(
+    objects: &ClusterObjects,
+    plan: &Plan,
+    place: &OperatorPlace,
+    image: &str,
+) -> Vec<ChildObject> {
     let mut made = Vec::new();
     for tunnel in &objects.tunnels {
         let name = tunnel.metadata.name.clone().unwrap_or_default();
@@ -130,7 +135,12 @@ fn visit_endpoints(
 const TOKEN_DIRECTORY: &str = "/run/secrets/frp";
 const TLS_DIRECTORY: &str = "/run/secrets/tls";
 
-fn run_server(name: &str, server: &TunnelServerResource, run: &ServerRunRequest, image: &str) -> [ChildObject; 3] {
+fn run_server(
+    name: &str,
+    server: &TunnelServerResource,
+    run: &ServerRunRequest,
+    image: &str,
+) -> [ChildObject; 3] {
     let owner = ("TunnelServer", name.to_owned(), server.metadata.uid.clone().unwrap_or_default());
     let (own_name, labels) = (run_name(name), json!({ "app.kubernetes.io/name": run_name(name) }));
     let ranges: Vec<PortRange> = run.allow_ports.iter().filter_map(|range| range.parse().ok()).collect();
@@ -146,7 +156,9 @@ fn run_server(name: &str, server: &TunnelServerResource, run: &ServerRunRequest,
         std::iter::once(RUN_PORT).chain(run.http_port).chain(run.https_port).chain(allowed).collect();
     let ports: Vec<Value> = ports
         .iter()
-        .map(|port| json!({ "name": format!("p{port}"), "port": port, "targetPort": port, "protocol": "TCP" }))
+        .map(
+            |port| json!({ "name": format!("p{port}"), "port": port, "targetPort": port, "protocol": "TCP" }),
+        )
         .collect();
     let service = json!({ "spec": { "type": service_type, "selector": labels, "ports": ports } });
     [

@@ -127,7 +127,8 @@ impl RunningClients {
             ClientError::Binary(_) => ("BinaryUnusable", error.to_string()),
             ClientError::Settings(_) => ("Invalid", error.to_string()),
         })?;
-        let (mut events, changed, exposition) = (client.events(), self.changed.clone(), self.exposition.clone());
+        let (mut events, changed, exposition) =
+            (client.events(), self.changed.clone(), self.exposition.clone());
         let following = tokio::spawn(async move {
             loop {
                 match events.recv().await {
@@ -180,7 +181,8 @@ impl RunningClient {
         }
         let missing = wanted.iter().filter(|(name, _)| !self.parts.contains_key(*name));
         let client = &self.client;
-        let opening = missing.map(|(name, part)| async move { (name, part, client.add(part.spec.clone()).await) });
+        let opening =
+            missing.map(|(name, part)| async move { (name, part, client.add(part.spec.clone()).await) });
         for (name, part, added) in join_all(opening).await {
             match added {
                 Ok(tunnel) => {
@@ -191,7 +193,9 @@ impl RunningClient {
                     let reason = match &error {
                         OpenError::Invalid(_) => "Invalid",
                         OpenError::Limit(_) => "TooManyTunnels",
-                        OpenError::Rewriting(_) | OpenError::NotConnected { .. } | OpenError::ShutDown => "NotOpened",
+                        OpenError::Rewriting(_) | OpenError::NotConnected { .. } | OpenError::ShutDown => {
+                            "NotOpened"
+                        }
                     };
                     applied.problems.insert(part.owner.clone(), (reason, error.to_string()));
                 }
@@ -205,7 +209,10 @@ impl RunningClient {
     }
 }
 
-fn server_settings(key: &ClientKey, server: &PlannedServer) -> std::io::Result<(ServerSettings, Option<TempDir>)> {
+fn server_settings(
+    key: &ClientKey,
+    server: &PlannedServer,
+) -> std::io::Result<(ServerSettings, Option<TempDir>)> {
     let Some(first) = server.addresses.first() else {
         return Err(std::io::Error::other("no address"));
     };

@@ -139,7 +139,11 @@ impl Cluster {
     }
 
     /// Puts our finalizer on a Tunnel or takes it off, only over this version of it: others have finalizers, too.
-    pub(super) async fn set_finalizer(&self, tunnel: &TunnelResource, is_there: bool) -> Result<(), ClusterError> {
+    pub(super) async fn set_finalizer(
+        &self,
+        tunnel: &TunnelResource,
+        is_there: bool,
+    ) -> Result<(), ClusterError> {
         let name = tunnel.metadata.name.clone().unwrap_or_default();
         let mut finalizers = tunnel.metadata.finalizers.clone().unwrap_or_default();
         finalizers.retain(|finalizer| finalizer != FINALIZER);
@@ -229,7 +233,14 @@ pub(super) fn is_not_found(error: &kube::Error) -> bool {
 
 fn watch_kind<K>(api: Api<K>, changed: Arc<Notify>, kind: &'static str, tasks: &mut JoinSet<()>) -> Store<K>
 where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()>
+        + Lookup<DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let (reader, writer) = reflector::store();
     let stream = watcher(api, watcher::Config::default()).default_backoff();
@@ -260,7 +271,8 @@ impl Watches {
         let pods = |set: &Arc<StatefulSet>| {
             let spec = set.spec.as_ref()?;
             let number = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok());
-            let first_ordinal = spec.ordinals.as_ref().and_then(|ordinals| number(ordinals.start)).unwrap_or(0);
+            let first_ordinal =
+                spec.ordinals.as_ref().and_then(|ordinals| number(ordinals.start)).unwrap_or(0);
             let pods = StatefulPods {
                 replicas: number(spec.replicas).unwrap_or(1),
                 first_ordinal,

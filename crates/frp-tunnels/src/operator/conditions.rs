@@ -56,7 +56,9 @@ pub struct TunnelObservation<'a> {
 pub fn reason_of(class: FailureClass) -> String {
     let capital = |word: &str| {
         let mut letters = word.chars();
-        letters.next().map_or_else(String::new, |first| format!("{}{}", first.to_ascii_uppercase(), letters.as_str()))
+        letters
+            .next()
+            .map_or_else(String::new, |first| format!("{}{}", first.to_ascii_uppercase(), letters.as_str()))
     };
     class.label().split('_').map(capital).collect()
 }
@@ -92,7 +94,9 @@ pub fn tunnel_status(
         TunnelPartStatus {
             name: name.clone(),
             state: snapshot.map_or("pending", |snapshot| snapshot.status.state.label()).to_owned(),
-            address: snapshot.and_then(|snapshot| snapshot.address.clone()).filter(|_| accepted.service.is_none()),
+            address: snapshot
+                .and_then(|snapshot| snapshot.address.clone())
+                .filter(|_| accepted.service.is_none()),
         }
     };
     TunnelResourceStatus {
@@ -100,7 +104,9 @@ pub fn tunnel_status(
         address,
         user: Some(accepted.client.1.clone()),
         parts: count(accepted.parts.len()),
-        connected_parts: count(seen.parts.values().filter(|part| part.status.state == TunnelState::Connected).count()),
+        connected_parts: count(
+            seen.parts.values().filter(|part| part.status.state == TunnelState::Connected).count(),
+        ),
         tunnels: accepted.parts.iter().take(MAX_LISTED_PARTS).map(part_status).collect(),
         conditions: conditions(with_ready(Finding::new("True", "Valid", ""), connected), before, moment),
     }
@@ -108,7 +114,11 @@ pub fn tunnel_status(
 
 fn refused(refusal: &Refusal) -> [(&'static str, Finding); 3] {
     let finding = |reason: &str| Finding::new("False", reason, refusal.message.clone());
-    [("Accepted", finding(refusal.reason)), ("Connected", finding("NotAccepted")), ("Ready", finding(refusal.reason))]
+    [
+        ("Accepted", finding(refusal.reason)),
+        ("Connected", finding("NotAccepted")),
+        ("Ready", finding(refusal.reason)),
+    ]
 }
 
 fn with_ready(accepted: Finding, connected: Finding) -> [(&'static str, Finding); 3] {
@@ -157,7 +167,8 @@ pub fn server_status(
     let (address, findings) = match outcome {
         Ok(server) => {
             let warning = server_warning(server);
-            let accepted = Finding::new("True", if warning.is_empty() { "Valid" } else { "Insecure" }, warning);
+            let accepted =
+                Finding::new("True", if warning.is_empty() { "Valid" } else { "Insecure" }, warning);
             (Some(server.address()), with_ready(accepted, session(parts)))
         }
         Err(refusal) => (None, refused(refusal)),
@@ -187,8 +198,8 @@ fn server_warning(server: &PlannedServer) -> &'static str {
 /// Whether there is a session with frps, as its tunnels show it.
 fn session(parts: &[&TunnelSnapshot]) -> Finding {
     use FailureClass::{
-        AdminPortTaken, AuthenticationFailed, BinaryUnusable, ClientIdInUse, ConfigurationInvalid, ProcessEnded,
-        ServerNameUnknown, ServerUnreachable, TlsRefused,
+        AdminPortTaken, AuthenticationFailed, BinaryUnusable, ClientIdInUse, ConfigurationInvalid,
+        ProcessEnded, ServerNameUnknown, ServerUnreachable, TlsRefused,
     };
     if parts.is_empty() {
         return Finding::new("Unknown", "NoTunnels", "nothing goes through it, so it has not been tried");

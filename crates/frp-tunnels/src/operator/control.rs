@@ -137,9 +137,14 @@ impl Controller {
             if tunnel.metadata.deletion_timestamp.is_none() || !has_finalizer(tunnel) {
                 continue;
             }
-            let is_down = self.memory.tunnels.get(name).is_some_and(|status| status.parts > 0 && status.connected_parts == 0);
+            let is_down = self
+                .memory
+                .tunnels
+                .get(name)
+                .is_some_and(|status| status.parts > 0 && status.connected_parts == 0);
             if applied.unconfirmed.contains(name) {
-                let note = "frpc did not confirm in time that the tunnel is closed; it is started anew without it";
+                let note =
+                    "frpc did not confirm in time that the tunnel is closed; it is started anew without it";
                 self.cluster.tell(tunnel, true, "CloseNotConfirmed", note).await;
             } else if is_down {
                 let note = "deleted while it was not connected; frps ends what it has of it with the session";
@@ -147,7 +152,11 @@ impl Controller {
             }
             let removed = self.cluster.set_finalizer(tunnel, false).await;
             if log_failure(removed, name, "finalizer_not_removed") {
-                tracing::info!(event = "tunnel_resource_finished", tunnel = name, "tunnel closed: its resource may go");
+                tracing::info!(
+                    event = "tunnel_resource_finished",
+                    tunnel = name,
+                    "tunnel closed: its resource may go"
+                );
             }
         }
         self.memory.tunnels.retain(|name, _| objects.tunnels.iter().any(|tunnel| name_of(tunnel) == name));
@@ -177,7 +186,9 @@ impl Controller {
         }
         match self.cluster.sweep_children(&wanted).await {
             Ok(gone) if gone.is_empty() => {}
-            Ok(gone) => tracing::info!(event = "children_deleted", objects = gone.join(", "), "objects deleted"),
+            Ok(gone) => {
+                tracing::info!(event = "children_deleted", objects = gone.join(", "), "objects deleted")
+            }
             Err(error) => {
                 is_done = false;
                 tracing::warn!(event = "children_not_swept", %error, "cannot delete objects that are not wanted any more");
@@ -213,13 +224,16 @@ impl Controller {
         for tunnel in &objects.tunnels {
             let name = name_of(tunnel);
             let Some(outcome) = plan.tunnels.get(name) else { continue };
-            let mut seen = TunnelObservation { problem: problems.get(name).cloned(), ..TunnelObservation::default() };
+            let mut seen =
+                TunnelObservation { problem: problems.get(name).cloned(), ..TunnelObservation::default() };
             if let Ok(accepted) = outcome {
                 let all = snapshots.get(&accepted.client).map(Vec::as_slice).unwrap_or_default();
                 let by_name: BTreeMap<&str, &TunnelSnapshot> =
                     all.iter().map(|snapshot| (snapshot.name.as_str(), snapshot)).collect();
                 let parts = accepted.parts.iter();
-                seen.parts = parts.filter_map(|part| by_name.get_key_value(part.as_str()).map(|(k, v)| (*k, *v))).collect();
+                seen.parts = parts
+                    .filter_map(|part| by_name.get_key_value(part.as_str()).map(|(k, v)| (*k, *v)))
+                    .collect();
             }
             let written = self.memory.tunnels.get(name).or(tunnel.status.as_ref());
             let now = Timestamp::now().to_string();
@@ -244,7 +258,8 @@ impl Controller {
         after: Option<&ResourceCondition>,
     ) {
         let Some(after) = after else { return };
-        let is_same = before.is_some_and(|before| before.status == after.status && before.reason == after.reason);
+        let is_same =
+            before.is_some_and(|before| before.status == after.status && before.reason == after.reason);
         // on its way it says nothing worth keeping
         if is_same || after.reason == "Connecting" {
             return;
@@ -266,9 +281,10 @@ impl Controller {
             let Some(outcome) = plan.servers.get(name) else { continue };
             let of_server = snapshots.iter().filter(|((server, _), _)| server == name);
             let parts: Vec<&TunnelSnapshot> = of_server.flat_map(|(_, tunnels)| tunnels).collect();
-            let tunnels = plan.tunnels.iter().filter(|(_, outcome)| {
-                outcome.as_ref().is_ok_and(|accepted| accepted.client.0 == name)
-            });
+            let tunnels = plan
+                .tunnels
+                .iter()
+                .filter(|(_, outcome)| outcome.as_ref().is_ok_and(|accepted| accepted.client.0 == name));
             let (mut all, mut connected) = (0, 0);
             for (_, outcome) in tunnels {
                 all += 1;

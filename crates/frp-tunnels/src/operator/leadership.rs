@@ -72,7 +72,12 @@ impl LeaseHolder {
                 tracing::info!(event = "lease_acquired", identity, "this operator is the leader");
             } else {
                 let limit = RENEW_DEADLINE.as_secs();
-                tracing::warn!(event = "lease_lost", identity, limit, "this operator is not the leader any more");
+                tracing::warn!(
+                    event = "lease_lost",
+                    identity,
+                    limit,
+                    "this operator is not the leader any more"
+                );
             }
         }
     }
@@ -85,9 +90,9 @@ impl LeaseHolder {
             LeaseStep::Wait => return Ok(()),
             LeaseStep::Create => self.api.create(&PostParams::default(), &self.lease(None, 0, None)).await,
             LeaseStep::Take { version, transitions } => {
-                let acquired = found.and_then(|lease| lease.spec).filter(|spec| {
-                    spec.holder_identity.as_deref() == Some(self.identity.as_str())
-                });
+                let acquired = found
+                    .and_then(|lease| lease.spec)
+                    .filter(|spec| spec.holder_identity.as_deref() == Some(self.identity.as_str()));
                 let acquired = acquired.and_then(|spec| spec.acquire_time);
                 let lease = self.lease(Some(version), transitions, acquired);
                 self.api.replace(&self.name, &PostParams::default(), &lease).await

@@ -93,7 +93,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn record(holder: &str, version: u64) -> LeaseRecord {
-        LeaseRecord { holder: holder.into(), version: version.to_string(), duration: LEASE_DURATION, transitions: 0 }
+        LeaseRecord {
+            holder: holder.into(),
+            version: version.to_string(),
+            duration: LEASE_DURATION,
+            transitions: 0,
+        }
     }
 
     #[test]

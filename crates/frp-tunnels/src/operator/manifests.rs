@@ -6,9 +6,8 @@ use super::resources::{TunnelResource, TunnelServerResource};
 
 /// Both definitions as JSON, which is YAML, indented; each a document.
 pub fn resource_definitions() -> String {
-    let mut text = String::from(
-        "# Written by `frp-tunnels operator --print-definitions`; a test keeps it equal.\n",
-    );
+    let mut text =
+        String::from("# Written by `frp-tunnels operator --print-definitions`; a test keeps it equal.\n");
     for definition in [TunnelResource::crd(), TunnelServerResource::crd()] {
         text.push_str("---\n");
         let value = serde_json::to_value(definition).unwrap_or_default();

@@ -45,10 +45,10 @@ pub use cluster::{ClusterError, FINALIZER};
 pub use manifests::resource_definitions;
 pub use plan::OperatorPlace;
 pub use resources::{
-    ExposeKind, ExposeSection, FtpServerSection, NamedPort, ResourceCondition, SecretKeyReference, ServerProtocol,
-    ServerRunRequest, ServerTlsSection, ServiceTypeName, TunnelPartStatus, TunnelResource, TunnelResourceSpec,
-    TunnelResourceStatus, TunnelServerResource, TunnelServerResourceSpec, TunnelServerResourceStatus, VisitKind,
-    VisitSection,
+    ExposeKind, ExposeSection, FtpServerSection, NamedPort, ResourceCondition, SecretKeyReference,
+    ServerProtocol, ServerRunRequest, ServerTlsSection, ServiceTypeName, TunnelPartStatus, TunnelResource,
+    TunnelResourceSpec, TunnelResourceStatus, TunnelServerResource, TunnelServerResourceSpec,
+    TunnelServerResourceStatus, VisitKind, VisitSection,
 };
 
 use self::clients::RunningClients;
@@ -160,4 +160,3 @@ async fn lead(
     heartbeat.finish();
     exposition.tunnels(Vec::new());
 }
-

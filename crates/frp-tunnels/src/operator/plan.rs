@@ -92,7 +92,8 @@ impl PlannedServer {
     /// Changes when frpc must be started anew.
     pub fn print(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        let plain = (&self.addresses, self.protocol, self.tls_enabled, &self.tls_server_name, &self.public_host);
+        let plain =
+            (&self.addresses, self.protocol, self.tls_enabled, &self.tls_server_name, &self.public_host);
         hash.update(format!("{plain:?}"));
         let certificate = self.certificate.as_ref();
         let secrets = [
@@ -247,7 +248,10 @@ fn planned_server(
 fn run_mistakes(run: &ServerRunRequest, has_token: bool) -> Vec<(&'static str, String)> {
     let mut wrong = Vec::new();
     if !has_token {
-        wrong.push(("Invalid", "tokenSecretRef: is needed: without it everybody may use this frps".to_owned()));
+        wrong.push((
+            "Invalid",
+            "tokenSecretRef: is needed: without it everybody may use this frps".to_owned(),
+        ));
     }
     let mut ports = 0;
     for text in &run.allow_ports {
@@ -257,7 +261,9 @@ fn run_mistakes(run: &ServerRunRequest, has_token: bool) -> Vec<(&'static str, S
         }
     }
     if ports > MAX_SERVICE_PORTS {
-        let message = format!("run.allowPorts: {ports} ports are more than {MAX_SERVICE_PORTS}, each a port of the Service");
+        let message = format!(
+            "run.allowPorts: {ports} ports are more than {MAX_SERVICE_PORTS}, each a port of the Service"
+        );
         wrong.push(("Invalid", message));
     }
     wrong

@@ -27,7 +27,8 @@ fn place() -> OperatorPlace {
 }
 
 fn server(name: &str, spec: Value) -> TunnelServerResource {
-    let metadata = json!({ "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "generation": 1 });
+    let metadata =
+        json!({ "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "generation": 1 });
     serde_json::from_value(json!({
         "apiVersion": "tunnels.ftp-pooler.io/v1alpha1", "kind": "TunnelServer", "metadata": metadata, "spec": spec,
     }))
@@ -47,7 +48,8 @@ fn tunnel(name: &str, second: u32, spec: Value) -> TunnelResource {
 }
 
 fn objects(tunnels: Vec<TunnelResource>) -> ClusterObjects {
-    let server = server("main", json!({ "addresses": ["frps.test:7000"], "tokenSecretRef": { "name": "frp" } }));
+    let server =
+        server("main", json!({ "addresses": ["frps.test:7000"], "tokenSecretRef": { "name": "frp" } }));
     let mut objects = ClusterObjects { servers: vec![server], tunnels, ..ClusterObjects::default() };
     let values = ["token", "key"].map(|key| (key.to_owned(), SecretString::from(SECRET)));
     objects.secrets.insert("frp", Some(values.into_iter().collect()));
@@ -129,7 +131,10 @@ fn two_ftp_servers_with_the_same_passive_ports_can_be_visited() {
     let services: Vec<_> = made.iter().filter(|child| child.kind == ChildKind::Service).collect();
     let targets = |at: usize| -> Vec<(u64, u64)> {
         let ports = services[at].manifest["spec"]["ports"].as_array().unwrap().clone();
-        ports.iter().map(|port| (port["port"].as_u64().unwrap(), port["targetPort"].as_u64().unwrap())).collect()
+        ports
+            .iter()
+            .map(|port| (port["port"].as_u64().unwrap(), port["targetPort"].as_u64().unwrap()))
+            .collect()
     };
     assert_eq!(targets(0), [(21, 20_000), (50_000, 20_001), (50_001, 20_002)]);
     assert_eq!(targets(1), [(21, 20_003), (50_000, 20_004), (50_001, 20_005)]);
@@ -203,7 +208,9 @@ fn a_server_that_is_run_holds_no_secret() {
 fn a_changed_token_is_another_server_and_nothing_else_is() {
     let with = |token: &str| {
         let mut objects = objects(Vec::new());
-        objects.secrets.insert("frp", Some(BTreeMap::from([("token".to_owned(), SecretString::from(token))])));
+        objects
+            .secrets
+            .insert("frp", Some(BTreeMap::from([("token".to_owned(), SecretString::from(token))])));
         planned(&objects).servers["main"].clone().unwrap().print()
     };
     assert_eq!(with("a"), with("a\n"));

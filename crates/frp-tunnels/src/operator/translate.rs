@@ -125,14 +125,20 @@ fn key(
     wrong: &mut Wrong,
 ) -> Option<SecretString> {
     let Some(reference) = reference else {
-        wrong.invalid(format!("{place}.keySecretRef: is needed: without a key everybody at frps may come in"));
+        wrong
+            .invalid(format!("{place}.keySecretRef: is needed: without a key everybody at frps may come in"));
         return None;
     };
     let found = facts.secrets.get(reference, "key");
     wrong.take("SecretNotFound", found.map_err(|error| format!("{place}.keySecretRef: {error}")))
 }
 
-fn exposed(name: &str, expose: &ExposeSection, facts: &ClusterFacts<'_>, wrong: &mut Wrong) -> TranslatedTunnel {
+fn exposed(
+    name: &str,
+    expose: &ExposeSection,
+    facts: &ClusterFacts<'_>,
+    wrong: &mut Wrong,
+) -> TranslatedTunnel {
     misplaced_keys(expose, wrong);
     let targets = [
         expose.service.is_some(),
@@ -189,7 +195,9 @@ fn misplaced_keys(expose: &ExposeSection, wrong: &mut Wrong) {
         wrong.invalid("expose.type: an FTP server is exposed as stcp");
     }
     if expose.stateful_set.is_some() && matches!(expose.kind, Http | Https | Tcpmux) {
-        wrong.invalid("expose.type: the pods of a StatefulSet would share one domain; give each a Tunnel of its own");
+        wrong.invalid(
+            "expose.type: the pods of a StatefulSet would share one domain; give each a Tunnel of its own",
+        );
     }
 }
 
@@ -341,7 +349,10 @@ fn visited(
     let mut service_ports = Vec::new();
     for (at, FarPort { tunnel, service_port, probe }) in far.into_iter().enumerate() {
         let Some(target) = ports.port((name.to_owned(), service_port)) else {
-            wrong.0.push(("PortsExhausted", "no visitor port of the operator is free (--visitor-ports)".to_owned()));
+            wrong.0.push((
+                "PortsExhausted",
+                "no visitor port of the operator is free (--visitor-ports)".to_owned(),
+            ));
             break;
         };
         let visitor = Visitor {
@@ -364,7 +375,11 @@ fn visited(
         let mut spec = TunnelSpec::new(kind).named(part);
         spec.probe = probe;
         made.parts.push(spec);
-        service_ports.push(VisitServicePort { port: service_port, target, is_udp: visit.kind == VisitKind::Sudp });
+        service_ports.push(VisitServicePort {
+            port: service_port,
+            target,
+            is_udp: visit.kind == VisitKind::Sudp,
+        });
     }
     let service_name = visit.service_name.clone().unwrap_or_else(|| name.to_owned());
     made.service = Some(VisitService { name: service_name, ports: service_ports });

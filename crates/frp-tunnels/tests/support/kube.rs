@@ -86,7 +86,8 @@ impl ApiServer {
     }
 
     async fn prepare(&self) {
-        self.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } })).await;
+        self.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } }))
+            .await;
         let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../k8s/tunnels/operator");
         for file in ["definitions.yaml", "rbac.yaml"] {
             for mut object in documents(&std::fs::read_to_string(manifests.join(file)).unwrap()) {
@@ -98,7 +99,8 @@ impl ApiServer {
             }
         }
         until("the definitions are served", async || {
-            let request = http::Request::get("/apis/tunnels.ftp-pooler.io/v1alpha1").body(Vec::new()).unwrap();
+            let request =
+                http::Request::get("/apis/tunnels.ftp-pooler.io/v1alpha1").body(Vec::new()).unwrap();
             let known = self.client.request_text(request).await.unwrap_or_default();
             known.contains("tunnelservers") && known.contains("tunnels/status")
         })
@@ -126,7 +128,8 @@ impl ApiServer {
             other => format!("{}s", other.to_ascii_lowercase()),
         };
         let (group, version) = (group.to_owned(), version.to_owned());
-        let resource = ApiResource { group, version, api_version: api_version.clone(), kind: kind.clone(), plural };
+        let resource =
+            ApiResource { group, version, api_version: api_version.clone(), kind: kind.clone(), plural };
         if ["Namespace", "CustomResourceDefinition"].contains(&kind.as_str()) {
             Api::all_with(self.client.clone(), &resource)
         } else {
@@ -182,7 +185,8 @@ fn keys(directory: &Path) {
     std::fs::write(directory.join("sa.key"), key.serialize_pem()).unwrap();
     std::fs::write(directory.join("sa.pub"), key.public_key_pem()).unwrap();
     let account = format!("system:serviceaccount:{NAMESPACE}:frp-tunnels-operator");
-    let tokens = format!("{ADMIN},admin,1,\"system:masters\"\n{OPERATOR},{account},2,\"system:authenticated\"\n");
+    let tokens =
+        format!("{ADMIN},admin,1,\"system:masters\"\n{OPERATOR},{account},2,\"system:authenticated\"\n");
     std::fs::write(directory.join("tokens.csv"), tokens).unwrap();
 }
 
@@ -211,7 +215,11 @@ fn api_process(directory: &Path, port: u16, etcd: u16) -> Child {
     command
         .arg(format!("--etcd-servers=http://127.0.0.1:{etcd}"))
         .arg(format!("--secure-port={port}"))
-        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+        .args([
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",
+        ])
         .arg(format!("--tls-cert-file={}", file("api.crt")))
         .arg(format!("--tls-private-key-file={}", file("api.key")))
         .arg(format!("--cert-dir={}", directory.display()))
@@ -226,7 +234,12 @@ fn api_process(directory: &Path, port: u16, etcd: u16) -> Child {
 
 /// The documents of a YAML file.
 pub fn documents(text: &str) -> Vec<Value> {
-    YamlLoader::load_from_str(text).unwrap().iter().filter(|document| !document.is_null()).map(as_json).collect()
+    YamlLoader::load_from_str(text)
+        .unwrap()
+        .iter()
+        .filter(|document| !document.is_null())
+        .map(as_json)
+        .collect()
 }
 
 fn as_json(yaml: &Yaml) -> Value {
